@@ -1,0 +1,1 @@
+"""kvsproducer: a producer SDK for Amazon Kinesis Video Streams."""
