@@ -1,0 +1,259 @@
+"""Every limit and default of the system, with its unit and its source.
+
+Sources, in the comments: "client", "mkv", "view", "heap", "state", "utils" are AWS's
+platform-independent client (PIC) 1.2.0, "producer" its C producer 1.6.4, "service" the KVS
+documentation, "ours" a bound that AWS does not have. "S:" names the status for what is beyond it.
+
+A duration is in ticks of 100 ns unless the name ends in another unit; a length is in characters
+unless it ends in BYTES. Bounds are inclusive unless the comment says "below".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsproducer.duration import (
+    INVALID_DURATION_VALUE,
+    TICKS_PER_HOUR,
+    TICKS_PER_MINUTE,
+    TICKS_PER_MS,
+    TICKS_PER_SECOND,
+)
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# === structures: the highest version that from_dict accepts (client) ===========================
+DEVICE_INFO_VERSION: Final = 1  # S: INVALID_DEVICE_INFO_VERSION
+STORAGE_INFO_VERSION: Final = 0  # S: INVALID_STORAGE_INFO_VERSION
+CLIENT_INFO_VERSION: Final = 3  # S: INVALID_CLIENT_INFO_VERSION
+STREAM_INFO_VERSION: Final = 3  # S: INVALID_STREAM_INFO_VERSION
+TAG_VERSION: Final = 0  # S: INVALID_TAG_VERSION
+STREAM_DESCRIPTION_VERSION: Final = 1  # S: INVALID_STREAM_DESCRIPTION_VERSION
+FRAGMENT_ACK_VERSION: Final = 0  # S: INVALID_FRAGMENT_ACK_VERSION
+STREAM_METRICS_VERSION: Final = 3  # S: INVALID_STREAM_METRICS_VERSION
+CLIENT_METRICS_VERSION: Final = 2  # S: INVALID_CLIENT_METRICS_VERSION
+TRACK_INFO_VERSION: Final = 0  # not checked by AWS's client
+FRAME_VERSION: Final = 0  # not checked by AWS's client
+CALLBACKS_VERSION: Final = 0  # client and producer, all six kinds; S: INVALID_..._CALLBACKS_VERSION
+AUTH_INFO_VERSION: Final = 0
+SERVICE_CALL_CONTEXT_VERSION: Final = 1
+STREAM_EVENT_METADATA_VERSION: Final = 0
+
+# === client/: device, storage and client info ==================================================
+MIN_STREAM_COUNT: Final = 1  # client; S: MIN_STREAM_COUNT
+MAX_STREAM_COUNT: Final = 1_000_000  # client (its documentation says 128); S: MAX_STREAM_COUNT
+DEFAULT_STREAM_COUNT: Final = 100  # producer
+MAX_DEVICE_NAME_LEN: Final = 128  # client; S: INVALID_DEVICE_NAME_LENGTH
+DEFAULT_DEVICE_NAME_LEN: Final = 16  # client; of a generated name, alphabet below
+DEFAULT_STREAM_NAME_LEN: Final = 16  # client; of a generated name, alphabet below
+GENERATED_NAME_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # client
+MAX_CLIENT_ID_LEN: Final = 64  # client; S: INVALID_CLIENT_ID_STRING_LENGTH
+MAX_DEVICE_FINGERPRINT_LEN: Final = 32  # client; S: DEVICE_FINGERPRINT_LENGTH
+MIN_STORAGE_SIZE_BYTES: Final = 1 * MIB  # client (documentation: 10 MiB); S: INVALID_STORAGE_SIZE
+MAX_STORAGE_SIZE_BYTES: Final = 10 * GIB  # client; S: INVALID_STORAGE_SIZE
+DEFAULT_STORAGE_SIZE_BYTES: Final = 128 * MIB  # producer
+MIN_SPILL_RATIO_PERCENT: Final = 0  # client; share of hybrid storage held in memory
+MAX_SPILL_RATIO_PERCENT: Final = 100  # client; S: INVALID_SPILL_RATIO
+MAX_PATH_LEN: Final = 4096  # client; S: INVALID_ROOT_DIRECTORY_LENGTH, INVALID_CERT_PATH_LENGTH,
+#                             PATH_TOO_LONG
+
+# === client/: stream info ======================================================================
+MAX_STREAM_NAME_LEN: Final = 256  # client; S: INVALID_STREAM_NAME_LENGTH
+MAX_TAG_COUNT: Final = 50  # client; of a device and of a stream; S: MAX_TAG_COUNT
+MAX_TAG_NAME_LEN: Final = 128  # client; S: INVALID_TAG_NAME_LEN
+MAX_TAG_VALUE_LEN: Final = 1024  # client (the service: 256); S: INVALID_TAG_VALUE_LEN
+MIN_RETENTION_PERIOD: Final = TICKS_PER_HOUR  # client; when not 0; S: INVALID_RETENTION_PERIOD
+MIN_TRACK_COUNT: Final = 1  # client; S: TRACK_INFO_MISSING
+MAX_TRACK_COUNT: Final = 3  # client, service; S: MAX_TRACK_COUNT_EXCEEDED
+MIN_TRACK_ID: Final = 1  # client; S: MKV_INVALID_TRACK_UID
+DEFAULT_FRAME_RATE: Final = 24  # client; frames/s, when the stream info has 0
+DEFAULT_BUFFER_DURATION: Final = 20 * TICKS_PER_SECOND  # client; when the stream info has 0
+MAX_TRACK_QUEUE_FRAMES: Final = 60  # client; frame order coordinator: refused once more wait on a
+#                                     track; S: MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
+
+# Defaults of the stream info creators, all producer, save two that its samples choose.
+STREAM_INFO_BUFFER_DURATION: Final = 120 * TICKS_PER_SECOND  # samples
+STREAM_INFO_REPLAY_FACTOR: Final = 0.5  # replay_duration / buffer_duration
+STREAM_INFO_LATENCY_FACTOR: Final = 0.85  # max_latency / buffer_duration
+STREAM_INFO_RETENTION: Final = 2 * TICKS_PER_HOUR  # samples
+STREAM_INFO_STALENESS_DURATION: Final = 5 * TICKS_PER_SECOND
+STREAM_INFO_FRAGMENT_DURATION: Final = 2 * TICKS_PER_SECOND
+STREAM_INFO_TIMECODE_SCALE: Final = TICKS_PER_MS
+STREAM_INFO_FRAME_RATE: Final = 120  # frames/s: it sizes the view
+STREAM_INFO_BANDWIDTH_BPS: Final = 2 * MIB  # bits/s
+VIDEO_TRACK_ID: Final = 1
+AUDIO_TRACK_ID: Final = 2
+AUDIO_ONLY_TRACK_ID: Final = 1
+STORAGE_DEFRAGMENTATION_FACTOR: Final = 1.2  # storage size / (bit rate x duration)
+BUFFER_DEFRAGMENTATION_FACTOR: Final = 0.85  # buffer duration / (storage size / bit rate)
+
+# === client/: what the service answers =========================================================
+MAX_ARN_LEN: Final = 2048  # client (service: 1024); S: INVALID_..._RESPONSE
+MAX_UPDATE_VERSION_LEN: Final = 64  # client
+MAX_URI_LEN: Final = 10_000  # client; S: INVALID_URI_LEN
+MAX_AUTH_LEN_BYTES: Final = 10_000  # client; token or certificate, below; S: INVALID_AUTH_LEN
+MAX_ACK_SEGMENT_BYTES: Final = 1024  # client; per parse call; S: INVALID_ACK_SEGMENT_LEN
+MAX_FRAGMENT_NUMBER_LEN: Final = 128  # client (truncates), service
+
+# === client/: metadata and events ==============================================================
+MAX_FRAGMENT_METADATA_COUNT: Final = 25  # client: queued items; S: MAX_FRAGMENT_METADATA_COUNT
+MAX_EVENT_PAIRS: Final = 10  # client; S: INVALID_ARG
+MAX_IMAGE_PREFIX_LEN: Final = 256  # client; S: INVALID_IMAGE_PREFIX_LENGTH
+
+# === client/: tokens and credentials ===========================================================
+MIN_TOKEN_LIFE: Final = 30 * TICKS_PER_SECOND  # client; left; S: INVALID_TOKEN_EXPIRATION
+MAX_TOKEN_LIFE: Final = 40 * TICKS_PER_MINUTE  # client; a longer one is cut to this
+TOKEN_GRACE_PERIOD: Final = 3 * TICKS_PER_SECOND  # client; rotation starts this long before the end
+TOKEN_JITTER_RATIO: Final = 0.1  # client; of the life left, taken off at random in whole seconds
+TOKEN_JITTER_THRESHOLD: Final = 5 * TICKS_PER_MINUTE  # client; no jitter when less is left
+MAX_TOKEN_JITTER: Final = 3 * TICKS_PER_MINUTE  # client
+
+# === client/: service calls and their retries ==================================================
+MAX_SERVICE_CALL_RETRIES: Final = 5  # client; so 6 calls; S: ..._CALL_FAILED
+UNLIMITED_RETRIES: Final = 0  # client; in a state table
+DEFAULT_SERVICE_CALL_TIMEOUT: Final = 10 * TICKS_PER_SECOND  # client; when 0 or invalid
+DEFAULT_CONNECTION_TIMEOUT: Final = 5 * TICKS_PER_SECOND  # client; both reset when above the other
+INFINITE_TIMEOUT: Final = INVALID_DURATION_VALUE  # client; of PutMedia
+BACKOFF_BASE: Final = 100 * TICKS_PER_MS  # state; wait = base * 2**n + random below the same
+MAX_BACKOFF: Final = 10 * TICKS_PER_SECOND  # state; of base * 2**n
+BACKOFF_RESET_AFTER: Final = 90 * TICKS_PER_SECOND  # state; n = 0 after so long without a retry
+LIBRARY_BACKOFF_BASE: Final = 1000 * TICKS_PER_MS  # utils; default of a strategy made by itself
+LIBRARY_MAX_BACKOFF: Final = 16 * TICKS_PER_SECOND  # utils
+# A custom strategy must lie within these (utils; S: INVALID_ARG).
+MIN_CUSTOM_BACKOFF_BASE: Final = 50 * TICKS_PER_MS
+MAX_CUSTOM_BACKOFF_BASE: Final = 1000 * TICKS_PER_MS
+MIN_CUSTOM_MAX_BACKOFF: Final = 10 * TICKS_PER_SECOND
+MAX_CUSTOM_MAX_BACKOFF: Final = 25 * TICKS_PER_SECOND
+MIN_CUSTOM_BACKOFF_RESET: Final = 90 * TICKS_PER_SECOND
+MAX_CUSTOM_BACKOFF_RESET: Final = 120 * TICKS_PER_SECOND
+MIN_CUSTOM_BACKOFF_JITTER: Final = 50 * TICKS_PER_MS
+MAX_CUSTOM_BACKOFF_JITTER: Final = 600 * TICKS_PER_MS
+DEFAULT_CUSTOM_BACKOFF_JITTER: Final = 300 * TICKS_PER_MS
+MAX_STATE_MACHINE_NAME_LEN: Final = 32  # state; 1..; S: STATE_MACHINE_NAME_LEN_INVALID
+
+# === client/: waits (S: OPERATION_TIMED_OUT) ===================================================
+CLIENT_READY_TIMEOUT: Final = 15 * TICKS_PER_SECOND  # client; default of ClientInfo
+STREAM_READY_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # client; default of ClientInfo
+STREAM_CLOSED_TIMEOUT: Final = 120 * TICKS_PER_SECOND  # client; default of ClientInfo
+MAX_BLOCKING_PUT_WAIT: Final = 15 * TICKS_PER_SECOND  # client; offline, per wait for space
+
+# === client/: buffer, pressure and metrics =====================================================
+STORAGE_PRESSURE_PERCENT: Final = 5  # client; of the store left, whole percent, at or below
+BUFFER_PRESSURE_PERCENT: Final = 5  # client; of the view's duration left, at or below
+SPACE_RESERVE_BYTES: Final = 100  # client; reserve of the space check
+SPACE_RESERVE_FRAME_FACTOR: Final = 1.8  # client; reserve: times the largest frame seen
+METRICS_EMA_ALPHA: Final = 0.05  # client; weight of the newest sample
+TRANSFER_RATE_MIN_INTERVAL: Final = 200 * TICKS_PER_MS  # client; between two samples
+IDLE_CHECK_START_DELAY: Final = 3 * TICKS_PER_SECOND  # client; intermittent producer: first check
+IDLE_CHECK_PERIOD: Final = 5 * TICKS_PER_SECOND  # client; default of ClientInfo
+MIN_TIMER_PERIOD: Final = TICKS_PER_MS  # utils; 0 is single shot; S: INVALID_TIMER_PERIOD_VALUE
+MAX_IDLE_TIME: Final = 20 * TICKS_PER_SECOND  # client; then the open fragment is ended
+
+# === mkv/ ======================================================================================
+MAX_CONTENT_TYPE_LEN: Final = 128  # mkv; S: MKV_INVALID_CONTENT_TYPE_LENGTH
+MAX_CODEC_ID_LEN: Final = 32  # mkv; S: MKV_INVALID_CODEC_ID_LENGTH
+MAX_TRACK_NAME_LEN: Final = 32  # mkv; S: MKV_INVALID_TRACK_NAME_LENGTH
+MAX_CODEC_PRIVATE_BYTES: Final = 1 * MIB  # mkv; S: MKV_INVALID_CODEC_PRIVATE_LENGTH
+MIN_MKV_TAG_NAME_LEN: Final = 1  # mkv
+MAX_MKV_TAG_NAME_LEN: Final = 128  # mkv; S: MKV_INVALID_TAG_NAME_LENGTH
+MAX_MKV_TAG_VALUE_LEN: Final = 256  # mkv; may be empty; S: MKV_INVALID_TAG_VALUE_LENGTH
+MIN_CLUSTER_DURATION: Final = 1 * TICKS_PER_SECOND  # mkv; when fragments are cut by time
+MAX_CLUSTER_DURATION: Final = 30 * TICKS_PER_SECOND  # mkv; S: MKV_INVALID_CLUSTER_DURATION
+MIN_TIMECODE_SCALE: Final = 1  # mkv
+MAX_TIMECODE_SCALE: Final = 1 * TICKS_PER_SECOND  # mkv; S: MKV_INVALID_TIMECODE_SCALE
+DEFAULT_TIMECODE_SCALE: Final = TICKS_PER_MS  # mkv; when 0
+MAX_TIMESTAMP: Final = (2**63 - 1) // 100  # mkv; pts, dts, duration; S: MKV_MAX_FRAME_TIMECODE
+MIN_RELATIVE_TIMECODE: Final = -(2**15)  # Matroska; in timecode units
+MAX_RELATIVE_TIMECODE: Final = 2**15 - 1  # Matroska; S: MKV_LARGE_FRAME_TIMECODE
+MAX_EBML_NUMBER: Final = 2**56 - 2  # Matroska, 8-byte size; S: MKV_NUMBER_TOO_BIG
+SEGMENT_UUID_BYTES: Final = 16  # mkv; not all zero; S: MKV_INVALID_SEGMENT_UUID
+MAX_MKV_CLIENT_ID_LEN: Final = 64  # mkv; S: MKV_INVALID_CLIENT_ID_LENGTH
+
+# === codecs/ ===================================================================================
+MIN_H264_ANNEXB_CPD_BYTES: Final = 11  # mkv; S: MKV_MIN_ANNEX_B_CPD_SIZE
+MIN_H265_ANNEXB_CPD_BYTES: Final = 15  # mkv; S: MKV_MIN_ANNEX_B_CPD_SIZE
+MIN_H264_H265_CPD_BYTES: Final = 8  # mkv; S: MKV_INVALID_H264_H265_CPD
+BITMAP_INFO_HEADER_BYTES: Final = 40  # mkv; S: MKV_INVALID_BIH_CPD
+AAC_CPD_BYTES: Final = 2  # mkv; at least; S: MKV_INVALID_AAC_CPD
+PCM_CPD_BYTES: Final = 18  # mkv; as generated
+MIN_PCM_CPD_BYTES: Final = 16  # mkv; S: MKV_INVALID_AMS_ACM_CPD
+MIN_PCM_SAMPLE_RATE_HZ: Final = 8_000  # mkv; S: INVALID_ARG
+MAX_PCM_SAMPLE_RATE_HZ: Final = 192_000  # mkv
+MAX_PCM_CHANNELS: Final = 2  # mkv
+MAX_BIT_READER_BITS: Final = 32  # utils; in one read; S: BIT_READER_INVALID_SIZE
+
+# === heap/ and view.py =========================================================================
+MIN_HEAP_SIZE_BYTES: Final = 1 * MIB  # heap; also the memory part of hybrid storage; S: INVALID_ARG
+MAX_HEAP_SIZE_BYTES: Final = 1024 * GIB  # heap; S: INVALID_ARG
+MAX_ALLOCATION_BYTES: Final = 0x0FFF_FFFF_FFFF_FFFF  # heap; below; S: INVALID_ALLOCATION_SIZE
+MAX_FILE_HEAP_ROOT_LEN: Final = 4080  # heap; leaves room for the file name; S: INVALID_ARG_LEN
+FILE_HEAP_FIRST_INDEX: Final = 1  # heap; of "<n>.hfh"
+MIN_VIEW_ITEMS: Final = 10  # view; the capacity must be above it; S: MIN_CONTENT_VIEW_ITEMS
+MIN_VIEW_DURATION: Final = 0  # view; must be above it; S: INVALID_CONTENT_VIEW_DURATION
+
+# === producer/ =================================================================================
+MAX_CALLBACK_CHAIN_LEN: Final = 20  # producer; below; S: INVALID_ARG
+DEFAULT_CALLBACK_CHAIN_LEN: Final = 5  # producer; per kind; S: MAX_CALLBACK_CHAIN
+DEFAULT_ENDPOINT_CACHE_PERIOD: Final = 40 * TICKS_PER_MINUTE  # producer; when 0
+MAX_ENDPOINT_CACHE_PERIOD: Final = 24 * TICKS_PER_HOUR  # S: INVALID_ENDPOINT_CACHING_PERIOD
+MAX_CUSTOM_USER_AGENT_LEN: Final = 128  # producer; S: MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED
+MAX_USER_AGENT_POSTFIX_LEN: Final = 32  # producer; S: MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED
+MAX_USER_AGENT_LEN: Final = 256  # producer; S: INVALID_USER_AGENT_LENGTH
+MAX_ROLE_ALIAS_LEN: Final = 128  # producer; S: MAX_ROLE_ALIAS_LEN_EXCEEDED
+MAX_IOT_THING_NAME_LEN: Final = 128  # producer; S: MAX_IOT_THING_NAME_LENGTH
+MAX_ACCESS_KEY_LEN: Final = 128  # producer; IoT reply and credentials file
+MAX_SECRET_KEY_LEN: Final = 128  # producer
+MAX_SESSION_TOKEN_LEN: Final = 2048  # producer
+MAX_EXPIRATION_LEN: Final = 128  # producer
+MAX_CREDENTIAL_FILE_BYTES: Final = 10_000  # producer; below;
+#                                            S: FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH
+CREDENTIAL_REFRESH_GRACE: Final = 38 * TICKS_PER_SECOND  # producer; refreshed when less is left
+MIN_IOT_JITTER_PERCENT: Final = 1  # producer; random part taken off the life of IoT credentials
+MAX_IOT_JITTER_PERCENT: Final = 20  # producer
+IOT_CONNECTION_TIMEOUT: Final = 3 * TICKS_PER_SECOND  # producer; S: CURL_PERFORM_FAILED
+IOT_COMPLETION_TIMEOUT: Final = 5 * TICKS_PER_SECOND  # producer
+MAX_REQUEST_HEADER_COUNT: Final = 200  # producer; S: MAX_REQUEST_HEADER_COUNT
+MAX_REQUEST_HEADER_NAME_LEN: Final = 128  # producer; below; S: MAX_REQUEST_HEADER_NAME_LEN
+MAX_REQUEST_HEADER_VALUE_LEN: Final = 2048  # producer; below; S: MAX_REQUEST_HEADER_VALUE_LEN
+LOW_SPEED_LIMIT_BYTES_PER_S: Final = 30  # producer; a slower upload is given up (result 599) ...
+LOW_SPEED_TIME: Final = 30 * TICKS_PER_SECOND  # producer; ... when it lasts this long
+STALE_GRACE_PERIOD: Final = 30 * TICKS_PER_SECOND  # producer; quiet time after a reset
+LATENCY_VERIFICATION_PERIOD: Final = 60 * TICKS_PER_SECOND  # producer; back to normal after
+DEFAULT_REGION: Final = "us-west-2"  # producer
+
+# === utils.py, trace.py ========================================================================
+MIN_CONVERSION_BASE: Final = 2  # utils; S: INVALID_BASE
+MAX_CONVERSION_BASE: Final = 36  # utils; S: INVALID_BASE
+MAX_TIMESTAMP_FORMAT_LEN: Final = 26  # utils; S: MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED
+MAX_TRACE_NAME_LEN: Final = 32  # utils; a longer name is cut
+MIN_TRACE_RECORDS: Final = 100  # utils; S: MIN_PROFILER_BUFFER
+
+# === the service's own limits (KVS documentation), held by endpoint/ ===========================
+SERVICE_MAX_FRAGMENT_BYTES: Final = 50 * 1000 * 1000  # ack 4001; "50 MB" read as decimal
+SERVICE_MAX_FRAGMENT_DURATION: Final = 20 * TICKS_PER_SECOND  # ack 4002; older pages say 10 s
+SERVICE_MAX_CONNECTION_DURATION: Final = 45 * TICKS_PER_MINUTE  # ack 4003
+SERVICE_MAX_TRACKS: Final = 3  # ack 4005 (4012 in older documentation)
+SERVICE_MAX_FRAGMENT_METADATA: Final = 10  # items of a fragment, control tags too; ack 4009
+SERVICE_MAX_METADATA_NAME_BYTES: Final = 128  # ack 4009
+SERVICE_MAX_METADATA_VALUE_BYTES: Final = 256  # ack 4009
+SERVICE_IDLE_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # without data, then the request is ended
+SERVICE_MAX_FRAGMENTS_PER_S: Final = 5  # of a stream
+SERVICE_MAX_PUT_MEDIA_PER_S: Final = 5  # calls per stream
+SERVICE_MAX_BANDWIDTH_BYTES_PER_S: Final = 12_500_000  # of a stream
+SERVICE_GET_MEDIA_IDLE: Final = 3 * TICKS_PER_SECOND  # GetMedia ends when no fragment exists
+SERVICE_MAX_GET_MEDIA_PER_STREAM: Final = 3  # at once
+SERVICE_CLOCK_SKEW: Final = 5 * TICKS_PER_MINUTE  # SigV4: allowed age of a signature
+SERVICE_MAX_RETENTION_HOURS: Final = 87_600  # UpdateDataRetention
+SERVICE_MAX_STREAM_NAME_LEN: Final = 256  # of [a-zA-Z0-9_.-]
+SERVICE_MAX_DEVICE_NAME_LEN: Final = 128  # of [a-zA-Z0-9_.-]
+SERVICE_MAX_MEDIA_TYPE_LEN: Final = 128
+SERVICE_MAX_KMS_KEY_ID_LEN: Final = 2048
+SERVICE_MAX_ARN_LEN: Final = 1024
+SERVICE_MAX_TAGS: Final = 50  # of a stream
+SERVICE_MAX_TAG_NAME_LEN: Final = 128
+SERVICE_MAX_TAG_VALUE_LEN: Final = 256
+SERVICE_MAX_LIST_STREAMS: Final = 10_000  # results of a page
+SERVICE_MAX_LIST_FRAGMENTS: Final = 1000  # results of a page
+SERVICE_MAX_NEXT_TOKEN_LEN: Final = 4096
