@@ -1,0 +1,331 @@
+"""The Matroska generator: which bytes go before a frame's payload, as AWS's producer writes them.
+
+A stream is a header (EBML, Segment of unknown size, Info, Tracks), then fragments: Cluster of
+unknown size { Timestamp, Position 0, SimpleBlock ... }; RFC 9559 sections 5.1.3 and 10. No Cues, no
+durations, no lacing. Tags (fragment metadata) go between header and Cluster; the caller puts them
+there. `pack` returns only what precedes the payload: payload bytes are never seen nor copied.
+
+Invariants: a call that raises leaves the generator as it was; times never go before the cluster's
+start; a block's relative timecode fits 16 bits. Not here: the clock (streams without frame
+timecodes pass the time of day as pts), NAL conversion (`adaptation`), acks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from kvsproducer.limits import (
+    DEFAULT_TIMECODE_SCALE,
+    MAX_EBML_NUMBER,
+    MAX_RELATIVE_TIMECODE,
+    MAX_TIMESTAMP,
+    SEGMENT_UUID_BYTES,
+    STREAM_INFO_FRAGMENT_DURATION,
+)
+from kvsproducer.mkv.codec_private import complete_track
+from kvsproducer.mkv.header import segment_info, stream_header
+from kvsproducer.mkv.tracks import FrameFlags, FrameKind, NalAdaptation, TrackInfo
+from kvsproducer.mkv.validation import (
+    check_adaptation,
+    check_codec_private_data,
+    check_segment_uuid,
+    check_stream,
+    check_track,
+    frame_error,
+    track_not_found,
+)
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.version import APPLICATION
+
+__all__ = ["DEFAULT_SEGMENT_UUID", "MkvGenerator", "Packed"]
+
+DEFAULT_SEGMENT_UUID: Final = b"\x55" * SEGMENT_UUID_BYTES
+"""What AWS's packager writes when nobody chose one; the client always chooses a random one."""
+
+# SimpleBlock: id, 8-byte size, track number, signed relative timecode, flags.
+_pack_block = struct.Struct(">BQBhB").pack
+# Cluster of unknown size and Timestamp with 8 bytes; its value; Position 0, SimpleBlock as above.
+_CLUSTER_START: Final = bytes.fromhex("1f43b675ff e788")
+_POSITION_ZERO: Final = bytes.fromhex("a78100")
+_pack_cluster = struct.Struct(">7sQ3sBQBhB").pack
+_BLOCK_ID: Final = 0xA3
+_BLOCK_LEAD: Final = 4  # track number, timecode and flags count towards the block's size
+_SIZE_BASE: Final = (1 << 56) + _BLOCK_LEAD
+_MAX_FRAME_BYTES: Final = MAX_EBML_NUMBER - _BLOCK_LEAD
+_OVERHEADS: Final = {
+    FrameKind.BLOCK: struct.calcsize(">BQBhB"),
+    FrameKind.CLUSTER: struct.calcsize(">7sQ3sBQBhB"),
+}
+
+_KEY: Final = int(FrameFlags.KEY)
+_BLOCK, _CLUSTER, _STREAM = FrameKind.BLOCK, FrameKind.CLUSTER, FrameKind.STREAM
+
+
+def _block_flags(flags: int) -> int:
+    """SimpleBlock flags (RFC 9559 section 10.2) for frame flags."""
+    return (
+        (0x80 if flags & FrameFlags.KEY else 0)
+        | (0x08 if flags & FrameFlags.INVISIBLE else 0)
+        | (0x01 if flags & FrameFlags.DISCARDABLE else 0)
+    )
+
+
+_BLOCK_FLAGS: Final = tuple(_block_flags(flags) for flags in range(16))
+
+
+class Packed(NamedTuple):
+    """A frame's packaging; times in ticks, truncated to timecode units.
+
+    `header`: the bytes before the payload. `kind`: what the frame begins. `prefix_length`: how
+    many bytes of `header` are the stream's head (EBML header to Tracks), 0 unless `kind` is STREAM;
+    Tags go right after them. `timestamp`: decoding time; `ack_timestamp`: presentation time, which
+    acks name; `duration` of the frame.
+    """
+
+    header: bytes
+    kind: FrameKind
+    prefix_length: int
+    timestamp: int
+    ack_timestamp: int
+    duration: int
+
+
+_new_packed = tuple.__new__
+
+
+class MkvGenerator:
+    """Packages the frames of one stream.
+
+    `content_type` (such as "video/h264,audio/aac") and `adaptation` decide how codec private data
+    is read and converted. Scale and `fragment_duration` are in ticks. A key frame starts a cluster
+    always with `key_frame_fragmentation`, else once `fragment_duration` has passed. Cluster
+    timecodes count from 1970, or from the stream's first pts without `absolute_timecodes`.
+    `segment_uuid` is 16 bytes; `client_id` is appended to `application` in the header. With
+    `strict`, codec private data that can't be read is an error; without (as AWS), the track just
+    has no Video or Audio element.
+
+    Raises `MkvError` MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
+    _CLUSTER_DURATION, _SEGMENT_UUID, _TRACK_UID, _CODEC_ID_LENGTH, _TRACK_NAME_LENGTH,
+    _CODEC_PRIVATE_LENGTH, BOTH_ANNEXB_AND_AVCC_SPECIFIED, and what converting codec private data
+    raises (see `codec_private`).
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[TrackInfo],
+        *,
+        content_type: str,
+        timecode_scale: int = DEFAULT_TIMECODE_SCALE,
+        key_frame_fragmentation: bool = True,
+        fragment_duration: int = STREAM_INFO_FRAGMENT_DURATION,
+        absolute_timecodes: bool = True,
+        segment_uuid: bytes | None = None,
+        client_id: str = "",
+        application: str = APPLICATION,
+        title: str = APPLICATION,
+        adaptation: NalAdaptation = NalAdaptation.NONE,
+        strict: bool = False,
+    ) -> None:
+        check_stream(
+            content_type, client_id, timecode_scale, key_frame_fragmentation, fragment_duration
+        )
+        check_adaptation(adaptation)
+        uuid = DEFAULT_SEGMENT_UUID if segment_uuid is None else segment_uuid
+        check_segment_uuid(uuid)
+        for number, track in enumerate(tracks, 1):
+            check_track(number, track)
+        self._content_type = content_type
+        self._adaptation = adaptation
+        self._strict = strict
+        self._scale = timecode_scale
+        self._key_frame_fragmentation = key_frame_fragmentation
+        self._fragment_timecodes = fragment_duration // timecode_scale
+        self._absolute = absolute_timecodes
+        self._tracks = [self._complete(track) for track in tracks]
+        # With a repeated id (which a StreamInfo refuses) the first track gets the frames.
+        self._numbers = {
+            track.track_id: 0x80 | number for number, track in reversed(list(enumerate(tracks, 1)))
+        }
+        self._info = segment_info(
+            segment_uuid=uuid,
+            timecode_scale=timecode_scale,
+            title=title,
+            application=f"{application} {client_id}" if client_id else application,
+        )
+        self._header: bytes | None = None
+        self._started = False
+        self._stream_pts = 0
+        self._cluster_pts = 0  # timecodes, both 0 before the first frame
+        self._cluster_dts = 0
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def tracks(self) -> tuple[TrackInfo, ...]:
+        """The tracks as the header states them, completed from their codec private data."""
+        return tuple(self._tracks)
+
+    @property
+    def started(self) -> bool:
+        """Whether a frame has been packed since the beginning or the last `reset`."""
+        return self._started
+
+    @property
+    def stream_start(self) -> int:
+        """The pts of the stream's first frame in ticks, truncated to timecode units; 0 before."""
+        return self._stream_pts * self._scale
+
+    @property
+    def cluster_start(self) -> tuple[int, int]:
+        """pts and dts of the current cluster's first frame, as `stream_start`."""
+        return self._cluster_pts * self._scale, self._cluster_dts * self._scale
+
+    def header(self) -> bytes:
+        """The head of a stream alone, to precede data that is sent again in a new session."""
+        if self._header is None:
+            self._header = stream_header(self._info, self._tracks)
+        return self._header
+
+    def overhead(self, kind: FrameKind) -> int:
+        """How many bytes `pack` puts before the payload of a frame of this kind."""
+        if kind is FrameKind.STREAM:
+            return len(self.header()) + _OVERHEADS[FrameKind.CLUSTER]
+        return _OVERHEADS[kind]
+
+    def timecode_to_timestamp(self, timecode: int) -> int:
+        """Stream timecode units to ticks."""
+        return timecode * self._scale
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def kind_of(self, flags: int, pts: int) -> FrameKind:
+        """What a frame with these flags and pts (ticks) would begin; changes nothing."""
+        if not self._started:
+            return FrameKind.STREAM
+        if self._starts_cluster(flags, pts // self._scale - self._cluster_pts):
+            return FrameKind.CLUSTER
+        return FrameKind.BLOCK
+
+    def _starts_cluster(self, flags: int, relative: int) -> bool:
+        return bool(flags & _KEY) and (
+            self._key_frame_fragmentation or relative >= self._fragment_timecodes
+        )
+
+    def pack(
+        self, track_id: int, flags: int, pts: int, dts: int, duration: int, size: int
+    ) -> Packed:
+        """The bytes before a frame of `size` bytes, and its times; times in and out are ticks.
+
+        `flags` are `FrameFlags` bits. Raises, with nothing changed: MKV_TRACK_INFO_NOT_FOUND;
+        MKV_INVALID_FRAME_DATA (no payload); MKV_MAX_FRAME_TIMECODE (a time is negative or above
+        `limits.MAX_TIMESTAMP`); MKV_INVALID_FRAME_TIMESTAMP (before the cluster's start);
+        MKV_LARGE_FRAME_TIMECODE (over 32,767 timecode units after it).
+        """
+        # One pass, one struct call, no attribute looked up twice: this runs for every frame.
+        number = self._numbers.get(track_id)
+        if (
+            number is None
+            or not 0 < size <= _MAX_FRAME_BYTES
+            or not 0 <= pts <= MAX_TIMESTAMP
+            or not 0 <= dts <= MAX_TIMESTAMP
+            or not 0 <= duration <= MAX_TIMESTAMP
+        ):
+            if number is None:
+                raise track_not_found(track_id)
+            raise frame_error(pts, dts, duration, size)
+        scale = self._scale
+        pts //= scale
+        dts //= scale
+        relative = pts - self._cluster_pts
+        if relative < 0 or dts < self._cluster_dts:
+            raise self._too_early(pts, dts)
+        if self._started and not (
+            flags & _KEY and (self._key_frame_fragmentation or relative >= self._fragment_timecodes)
+        ):
+            if relative > MAX_RELATIVE_TIMECODE:
+                raise self._too_late(relative)
+            return _new_packed(
+                Packed,
+                (
+                    _pack_block(
+                        _BLOCK_ID, _SIZE_BASE + size, number, relative, _BLOCK_FLAGS[flags & 15]
+                    ),
+                    _BLOCK,
+                    0,
+                    dts * scale,
+                    pts * scale,
+                    duration - duration % scale,
+                ),
+            )
+        return self._pack_cluster(number, flags, pts, dts, duration - duration % scale, size)
+
+    def _pack_cluster(
+        self, number: int, flags: int, pts: int, dts: int, duration: int, size: int
+    ) -> Packed:
+        """A frame that starts a cluster, and maybe the stream; pts and dts are timecodes."""
+        prefix = b""
+        kind = _CLUSTER
+        if not self._started:
+            prefix = self.header()
+            kind = _STREAM
+            self._started = True
+            self._stream_pts = pts
+        self._cluster_pts = pts
+        self._cluster_dts = dts
+        cluster = _pack_cluster(
+            _CLUSTER_START,
+            pts if self._absolute else pts - self._stream_pts,
+            _POSITION_ZERO,
+            _BLOCK_ID,
+            _SIZE_BASE + size,
+            number,
+            0,
+            _BLOCK_FLAGS[flags & 15],
+        )
+        scale = self._scale
+        return Packed(prefix + cluster, kind, len(prefix), dts * scale, pts * scale, duration)
+
+    def reset(self) -> None:
+        """Forget the times: the next frame starts a new stream with a header."""
+        self._started = False
+        self._stream_pts = self._cluster_pts = self._cluster_dts = 0
+
+    # --- codec private data -------------------------------------------------------------------
+
+    def set_codec_private_data(self, track_id: int, data: bytes) -> None:
+        """Replace a track's codec private data, from the next header on.
+
+        Empty data only removes it. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
+        """
+        number = self._numbers.get(track_id)
+        if number is None:
+            raise track_not_found(track_id)
+        index = (number & 0x7F) - 1
+        track = self._tracks[index]
+        check_codec_private_data(track_id, data)
+        self._tracks[index] = self._complete(replace(track, codec_private_data=data))
+        self._header = None
+
+    def _complete(self, track: TrackInfo) -> TrackInfo:
+        return complete_track(track, self._content_type, self._adaptation, strict=self._strict)
+
+    # --- what went wrong ----------------------------------------------------------------------
+
+    def _too_early(self, pts: int, dts: int) -> KvsError:
+        return kvs_error(
+            StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
+            f"pts {pts} or dts {dts} is before its fragment's start "
+            f"(pts {self._cluster_pts}, dts {self._cluster_dts}; timecode units)",
+            timecode=self._cluster_pts,
+        )
+
+    def _too_late(self, relative: int) -> KvsError:
+        return kvs_error(
+            StatusCode.MKV_LARGE_FRAME_TIMECODE,
+            f"the frame is {relative} timecode units after its fragment's start, at most "
+            f"{MAX_RELATIVE_TIMECODE} fit: key frames must come more often",
+            timecode=self._cluster_pts,
+        )

@@ -1,0 +1,12 @@
+"""The version of this package, in one place: user agents, MKV application names, `kvs --version`.
+
+`pyproject.toml` states the same number; a test holds the two together.
+"""
+
+from typing import Final
+
+__all__ = ["APPLICATION", "VERSION"]
+
+VERSION: Final = "0.1.0"
+APPLICATION: Final = f"kvsproducer {VERSION}"
+"""What we call ourselves in MKV headers (MuxingApp, WritingApp)."""
