@@ -1,0 +1,108 @@
+"""The core's service calls, carried out: one function for each kind of `Call` effect.
+
+A handler may block (it runs in the producer's executor) and returns the answer that the core
+expects for that call, or raises whatever botocore raised; `results.failure_of` makes a result of
+it. Sources: the API reference of Kinesis Video Streams, operation by operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_HOUR, instant_to_ticks
+from kvsproducer.producer.results import MalformedAnswer
+from kvsproducer.producer.service import Credentials, Service
+
+__all__ = ["Answer", "answer"]
+
+Answer = core.StreamDescription | core.AuthInfo | str | None
+
+
+def answer(service: Service, call: core.Call) -> Answer:
+    """Carry out `call`, blocking; returns what `Client.call_result` takes as its answer."""
+    return _HANDLERS[type(call)](service, call)
+
+
+def _nothing(service: Service, call: core.Call) -> None:
+    """KVS has no such operation; the step of the state machine is answered here."""
+
+
+def _create_device(service: Service, call: core.CreateDevice) -> str:
+    return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
+
+
+def _auth(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001  as the table
+    credentials = service.credentials()
+    return None if credentials is None else _auth_info(credentials)
+
+
+def _auth_info(credentials: Credentials) -> core.AuthInfo:
+    keys = credentials.keys
+    length = len(keys.access_key) + len(keys.secret_key) + len(keys.token or "")
+    if credentials.expiration is None:
+        return core.AuthInfo(data=keys, length=length)
+    return core.AuthInfo(data=keys, length=length, expiration=credentials.expiration)
+
+
+def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
+    info: dict[str, Any] | None = service.call("describe_stream", StreamName=call.stream).get(
+        "StreamInfo"
+    )
+    if info is None:
+        raise MalformedAnswer("DescribeStream answered without StreamInfo")
+    status = info.get("Status") or "ACTIVE"
+    if status not in core.StreamStatus.__members__:
+        raise MalformedAnswer(f"DescribeStream answered the unknown status {status!r}")
+    created = info.get("CreationTime")
+    return core.StreamDescription(
+        stream_arn=info.get("StreamARN") or "",
+        status=core.StreamStatus[status],
+        stream_name=info.get("StreamName") or "",
+        device_name=info.get("DeviceName") or "",
+        content_type=info.get("MediaType") or "",
+        update_version=info.get("Version") or "",
+        creation_time=0 if created is None else instant_to_ticks(created),
+        retention=int(info.get("DataRetentionInHours") or 0) * TICKS_PER_HOUR,
+        kms_key_id=info.get("KmsKeyId") or "",
+    )
+
+
+def _create_stream(service: Service, call: core.CreateStream) -> str:
+    parameters: dict[str, object] = {
+        "StreamName": call.stream,
+        "MediaType": call.content_type,
+        "DataRetentionInHours": call.retention // TICKS_PER_HOUR,
+    }
+    if call.device_name:
+        parameters["DeviceName"] = call.device_name
+    if call.kms_key_id:
+        parameters["KmsKeyId"] = call.kms_key_id
+    return str(service.call("create_stream", **parameters).get("StreamARN") or "")
+
+
+def _tag_stream(service: Service, call: core.TagStream) -> None:
+    service.call("tag_stream", StreamARN=call.arn, Tags=dict(call.tags))
+
+
+def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
+    reply = service.call("get_data_endpoint", StreamName=call.stream, APIName=call.api_name)
+    endpoint = reply.get("DataEndpoint")
+    if not endpoint:
+        raise MalformedAnswer("GetDataEndpoint answered without DataEndpoint")
+    return str(endpoint)
+
+
+_HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
+    core.CreateDevice: _create_device,
+    core.TagClient: _nothing,
+    core.GetSecurityToken: _auth,
+    core.GetDeviceCertificate: _nothing,
+    core.DeviceCertToToken: _nothing,
+    core.GetStreamingToken: _auth,
+    core.DescribeStream: _describe_stream,
+    core.CreateStream: _create_stream,
+    core.TagStream: _tag_stream,
+    core.GetStreamingEndpoint: _get_streaming_endpoint,
+}

@@ -1,0 +1,245 @@
+"""The engine: drives one sans-I/O core, from any number of threads and one event loop.
+
+One lock guards the core (the storage budget and the credentials are the client's, not a
+stream's). A caller's thread takes it once for a `put_frame`; if the core then wants something
+done, one flag and one `call_soon_threadsafe` wake the loop, however many frames follow. On the
+loop, `_pump` collects what the core asks for: service calls (in an executor, since botocore
+blocks), uploads, timers, events. Joining bytes, callbacks and logging happen outside the lock.
+
+The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
+and in how they wait (`changed`, a condition, or `change`, a future).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.heap import ReferenceStore
+from kvsproducer.producer.calls import Answer, answer
+from kvsproducer.producer.results import OK, Failure, failure_of
+from kvsproducer.producer.service import Service
+from kvsproducer.producer.upload import Upload
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Engine", "now"]
+
+T = TypeVar("T")
+CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
+
+
+def now() -> int:
+    """The time, in ticks of 100 ns since 1970: what `Frame.pts` takes for live media."""
+    return time.time_ns() // 100
+
+
+class Engine:
+    """Everything between one core client and the outside; see the module's text.
+
+    `loop` must be running for anything to leave; all methods whose names begin with `on_` or
+    that are coroutines run on it, the others in any thread.
+    """
+
+    now = staticmethod(now)
+
+    def __init__(
+        self, device_info: core.DeviceInfo, service: Service, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.service = service
+        self.loop = loop
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        store = ReferenceStore(device_info.storage_info.storage_size)
+        self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
+        self.on_pumped: Callable[[], None] = lambda: None
+        self._change: asyncio.Future[None] | None = None
+        self._poked = False
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._streams: dict[str, core.Stream] = {}
+        self._uploads: dict[int, asyncio.Task[None]] = {}
+        self._wakers: dict[int, Callable[[], None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._executor = ThreadPoolExecutor(CALL_THREADS, "kvsproducer-call")
+        self._session: aiohttp.ClientSession | None = None
+
+    # --- from any thread ---------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Have the loop look at the core soon; call it after the lock is released."""
+        if not self._poked:
+            self._poked = True
+            self.loop.call_soon_threadsafe(self._pump)
+
+    def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
+        """Call a method of the core under the lock, with the time as `now`."""
+        with self.lock:
+            result = action(*arguments, now=now(), **named)
+        self.poke()
+        return result
+
+    def open_stream(self, stream_info: core.StreamInfo) -> core.Stream:
+        """Add a stream to the core; it starts to talk to the service by itself."""
+        with self.lock:
+            stream = self.core.open_stream(stream_info, now=now())
+            self._streams[stream.name] = stream
+        self.poke()
+        return stream
+
+    # --- on the loop -------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._poked = False
+        with self.lock:
+            effects = []
+            while (effect := self.core.poll_effect()) is not None:
+                effects.append(effect)
+            timer = self.core.next_timer()
+        for effect in effects:
+            self._carry_out(effect)
+        self._arm(timer)
+        self.on_pumped()
+
+    def _carry_out(self, effect: core.Effect) -> None:
+        match effect:
+            case core.DataAvailable():
+                if effect.upload in self._wakers:
+                    self._wakers[effect.upload]()
+            case core.PutStream():
+                self._start_upload(effect)
+            case core.Call():
+                self._spawn(self._perform(effect))
+            case core.UploadAborted():
+                if effect.upload in self._uploads:
+                    self._uploads[effect.upload].cancel()
+            case core.SpaceAvailable():
+                self._settled()
+
+    def _arm(self, timer: int | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if timer is not None and not self._closed:
+            wait_s = max(0, timer - now()) / TICKS_PER_SECOND
+            self._timer = self.loop.call_later(wait_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._apply(self.core.handle_timer)
+
+    def _apply(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
+        """Feed the core on the loop: like `do`, and whoever waits for a change looks again."""
+        with self.lock:
+            result = action(*arguments, now=now(), **named)
+        self._settled()
+        self.poke()
+        return result
+
+    def _settled(self) -> None:
+        with self.lock:
+            self.changed.notify_all()
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _perform(self, call: core.Call) -> None:
+        wait_s = (call.not_before - now()) / TICKS_PER_SECOND
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        reply: Answer = None
+        failure = Failure(OK, "")
+        try:
+            reply = await self.in_executor(answer, self.service, call)
+        except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
+            failure = failure_of(error)
+        self._apply(
+            self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
+        )
+
+    def _start_upload(self, effect: core.PutStream) -> None:
+        assert effect.stream is not None
+        upload = Upload(self, self._streams[effect.stream], effect)
+        self._wakers[effect.upload] = upload.wake
+        self._uploads[effect.upload] = self._spawn(upload.run())
+        self._apply(self.core.call_result, effect, OK)
+
+    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> None:
+        """Bytes of an upload's response."""
+        self._apply(stream.receive_ack, upload, data)
+
+    def upload_ended(self, stream: core.Stream, upload: int, failure: Failure) -> None:
+        """An upload's request is over."""
+        self._uploads.pop(upload, None)
+        self._wakers.pop(upload, None)
+        self._apply(stream.upload_ended, upload, failure.result)
+
+    async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run a blocking function in the producer's own small pool."""
+        return await self.loop.run_in_executor(self._executor, work, *arguments)
+
+    async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
+        deadline = self.loop.time() + timeout_s
+        while True:
+            with self.lock:
+                if done():
+                    return True
+            left_s = deadline - self.loop.time()
+            if left_s <= 0:
+                return False
+            if self._change is None:
+                self._change = self.loop.create_future()
+            await asyncio.wait([self._change], timeout=left_s)
+
+    def http_session(self) -> aiohttp.ClientSession:
+        """The session of all uploads: no limit on connections, the caller's choice of TLS roots."""
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls_context(self.service.verify))
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
+        return self._session
+
+    async def shutdown(self) -> None:
+        """Cut what is still open and give everything back; the core is not used after this."""
+        self._closed = True
+        self._arm(None)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._settled()
+
+
+def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
+    """What aiohttp wants for boto3's `verify`: True, False, or a context for a CA bundle's path."""
+    if isinstance(verify, bool):
+        return verify
+    try:
+        if os.path.isdir(verify):
+            return ssl.create_default_context(capath=verify)
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        raise kvs_error(
+            StatusCode.INVALID_CA_CERT_PATH, f"verify={verify!r} is no CA bundle: {error}"
+        ) from error

@@ -1,0 +1,68 @@
+"""The event loop that all blocking producers of a process share, in one background thread.
+
+The thread is a daemon and starts with the first producer; it ends with the last. Coroutines are
+handed over with `run`. The asyncio twins use the caller's own loop and never come here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import TypeVar
+
+__all__ = ["SharedLoop"]
+
+T = TypeVar("T")
+
+
+class SharedLoop:
+    """A counted reference to the process-wide loop: `acquire`, use, `release`."""
+
+    _lock = threading.Lock()
+    _users = 0
+    _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def acquire(cls) -> asyncio.AbstractEventLoop:
+        """The running loop; started by the first user."""
+        with cls._lock:
+            if cls._loop is None:
+                cls._loop = asyncio.new_event_loop()
+                cls._thread = threading.Thread(
+                    target=_serve, args=(cls._loop,), name="kvsproducer-loop", daemon=True
+                )
+                cls._thread.start()
+            cls._users += 1
+            return cls._loop
+
+    @classmethod
+    def release(cls) -> None:
+        """Give the loop back; the last user ends the thread and waits for it."""
+        with cls._lock:
+            cls._users -= 1
+            if cls._users:
+                return
+            loop, thread = cls._loop, cls._thread
+            cls._loop = cls._thread = None
+        assert loop is not None
+        assert thread is not None
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+
+    @staticmethod
+    def run(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
+        """Start a coroutine on the loop from another thread."""
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

@@ -1,0 +1,144 @@
+"""Amazon Kinesis Video Streams as the producer sees it: botocore does what it is good at.
+
+Credentials (the default chain, or a session or profile that the caller names), SigV4, the control
+plane's operations, endpoints. botocore's own retries are off: the core's state machines retry, and
+two layers of it would hide failures and delay them. Every method here may block (instance
+metadata, single sign-on, the network), so the engine calls them in its executor.
+
+PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kvsproducer.duration import instant_to_ticks
+from kvsproducer.limits import SERVICE_CALL_CONNECTION_TIMEOUT, SERVICE_CALL_TIMEOUT
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from botocore.credentials import ReadOnlyCredentials
+    from botocore.session import Session
+
+__all__ = ["Credentials", "Service"]
+
+SIGNING_NAME = "kinesisvideo"
+DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Credentials frozen at one moment; `expiration` in ticks, None when they do not expire."""
+
+    keys: ReadOnlyCredentials = field(repr=False)
+    expiration: int | None
+
+
+class Service:
+    """One AWS account and region, reached through one botocore session.
+
+    `endpoint_url` replaces the control plane's address; data endpoints are then what that control
+    plane answers. `verify` is True (system roots), False (no check) or a CA bundle's path.
+    Raises INVALID_ARG when no region is configured, or the profile does not exist.
+    """
+
+    def __init__(
+        self,
+        *,
+        region_name: str | None = None,
+        session: Session | None = None,
+        profile_name: str | None = None,
+        endpoint_url: str | None = None,
+        verify: bool | str = True,
+    ) -> None:
+        self._session = _botocore_session(session, profile_name)
+        self.region_name = _region(self._session, region_name, endpoint_url)
+        self.endpoint_url = endpoint_url
+        self.verify = verify
+        self._clients: dict[str, BaseClient] = {}
+        self._lock = threading.Lock()
+
+    def call(self, operation: str, **parameters: object) -> dict[str, Any]:
+        """Call a control-plane operation (`describe_stream` ...); botocore's exceptions pass."""
+        answer: dict[str, Any] = getattr(self.client(SIGNING_NAME), operation)(**parameters)
+        return answer
+
+    def client(self, name: str, endpoint_url: str | None = None) -> BaseClient:
+        """The botocore client for a service model, made once for each endpoint."""
+        from botocore.config import Config
+
+        url = endpoint_url or self.endpoint_url
+        key = f"{name} {url}"
+        with self._lock:  # making clients is not thread-safe in botocore, using them is
+            if key not in self._clients:
+                second = 10_000_000
+                self._clients[key] = self._session.create_client(
+                    name,
+                    region_name=self.region_name,
+                    endpoint_url=url,
+                    verify=self.verify,
+                    config=Config(
+                        retries={"total_max_attempts": 1, "mode": "standard"},
+                        connect_timeout=SERVICE_CALL_CONNECTION_TIMEOUT / second,
+                        read_timeout=SERVICE_CALL_TIMEOUT / second,
+                    ),
+                )
+            return self._clients[key]
+
+    def credentials(self) -> Credentials | None:
+        """The chain's credentials, refreshed when they are due; None when it has none."""
+        found = self._session.get_credentials()
+        if found is None:
+            return None
+        keys = found.get_frozen_credentials()
+        # botocore tells the expiry of refreshable credentials in this attribute only.
+        expiry = getattr(found, "_expiry_time", None)
+        expiration = instant_to_ticks(expiry) if isinstance(expiry, datetime) else None
+        return Credentials(keys, expiration)
+
+    def sign(self, url: str, headers: dict[str, str], keys: ReadOnlyCredentials) -> dict[str, str]:
+        """The headers of a POST to `url` with SigV4 added; the body itself is not signed.
+
+        PutMedia's body has no end when the request is signed, so the payload line is the hash of
+        the empty string, as AWS's own producers have it.
+        """
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest("POST", url, headers=headers, data=b"")
+        SigV4Auth(keys, SIGNING_NAME, self.region_name).add_auth(request)
+        return {name: str(value) for name, value in request.headers.items()}
+
+
+def _botocore_session(session: Any, profile_name: str | None) -> Session:
+    """The caller's session (botocore's or boto3's), or a new one for a profile."""
+    if session is not None:
+        return getattr(session, "_session", session)  # boto3 keeps botocore's session there
+    import botocore.session
+    from botocore.exceptions import ProfileNotFound
+
+    made = botocore.session.Session(profile=profile_name)
+    try:
+        made.get_scoped_config()
+    except ProfileNotFound as error:
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"profile_name={profile_name!r}: {error}"
+        ) from error
+    return made
+
+
+def _region(session: Session, region_name: str | None, endpoint_url: str | None) -> str:
+    configured = region_name or session.get_config_variable("region")
+    if configured:
+        return str(configured)
+    if endpoint_url:
+        return DEFAULT_LOCAL_REGION
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        "no AWS region is configured: pass region_name=, set AWS_DEFAULT_REGION, "
+        "or put a region into the profile",
+    )

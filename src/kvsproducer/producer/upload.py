@@ -1,0 +1,137 @@
+"""One PutMedia request: the upload's bytes out, the service's acks in, both at once.
+
+The request stays open as long as the core wants it (an hour is normal), so it has no total
+time-out. New data go out at once: the body waits on an event that the core's `DataAvailable`
+effect sets, never on a clock. What the core hands out as many small buffers leaves as one write,
+because on TLS each write is a record. The response's bytes go to the core as they come.
+
+However it ends, the core hears of it exactly once, by `upload_ended` with a result number.
+Wire facts: the PutMedia page of the API reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from kvsproducer import client as core
+from kvsproducer import wire
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.limits import (
+    PUT_MEDIA_ACK_WAIT_S,
+    PUT_MEDIA_CHUNK_BYTES,
+    SERVICE_CALL_CONNECTION_TIMEOUT,
+)
+from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of, failure_of_answer
+
+if TYPE_CHECKING:
+    import aiohttp
+    from botocore.credentials import ReadOnlyCredentials
+
+    from kvsproducer.producer.engine import Engine
+
+__all__ = ["Upload"]
+
+log = logging.getLogger("kvsproducer.upload")
+
+
+class Upload:
+    """Carries one `PutStream` effect from its request line to its last ack.
+
+    Lives on the engine's loop; every touch of the core is under the engine's lock.
+    """
+
+    def __init__(self, engine: Engine, stream: core.Stream, effect: core.PutStream) -> None:
+        self._engine = engine
+        self._stream = stream
+        self._effect = effect
+        self._data = asyncio.Event()
+        self._body_ended = asyncio.Event()
+
+    def wake(self) -> None:
+        """There are data to send (or the end of the stream)."""
+        self._data.set()
+
+    async def run(self) -> None:
+        """Send, receive, and tell the core how it ended."""
+        failure = Failure(OK, "")
+        try:
+            failure = await self._exchange()
+        except asyncio.CancelledError:
+            failure = Failure(UNKNOWN, "the upload was cut off by closing the producer")
+            raise
+        except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
+            failure = failure_of(error)
+        finally:
+            if failure.result != OK:
+                log.info(
+                    "stream %s upload %d: %s",
+                    self._stream.name,
+                    self._effect.upload,
+                    failure.detail,
+                )
+            self._engine.upload_ended(self._stream, self._effect.upload, failure)
+
+    async def _exchange(self) -> Failure:
+        import aiohttp
+
+        engine = self._engine
+        headers = await engine.in_executor(self._signed_headers)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=SERVICE_CALL_CONNECTION_TIMEOUT / TICKS_PER_SECOND
+        )
+        session = engine.http_session()
+        async with session.post(
+            self._url(), data=self._body(), headers=headers, timeout=timeout
+        ) as response:
+            if response.status != OK:
+                text = (await response.content.read(4096)).decode(errors="replace")
+                kind = response.headers.get("x-amzn-ErrorType", "")
+                return failure_of_answer(response.status, kind, text)
+            ended = asyncio.ensure_future(self._end_of_acks(response))
+            async for data in response.content.iter_any():
+                engine.receive_ack(self._stream, self._effect.upload, data)
+            ended.cancel()
+        return Failure(OK, "")
+
+    async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
+        """Bound the wait for the service's last word after our body's end."""
+        await self._body_ended.wait()
+        await asyncio.sleep(PUT_MEDIA_ACK_WAIT_S)
+        response.close()
+
+    def _url(self) -> str:
+        return self._effect.endpoint.rstrip("/") + wire.PATHS["PutMedia"]
+
+    def _signed_headers(self) -> dict[str, str]:
+        effect = self._effect
+        milliseconds = effect.start_timestamp // TICKS_PER_MS
+        headers = {
+            wire.HEADER_STREAM_NAME: self._stream.name,
+            wire.HEADER_TIMECODE_TYPE: "ABSOLUTE" if effect.absolute_timecodes else "RELATIVE",
+            # Milliseconds zero-padded: the C producer's unpadded ".5" for 5 ms is read as 500 ms.
+            wire.HEADER_PRODUCER_START: f"{milliseconds // 1000}.{milliseconds % 1000:03d}",
+            wire.HEADER_ACK_REQUIRED: "1" if effect.acks else "0",
+            "Content-Type": "application/json",
+        }
+        assert effect.auth is not None
+        keys: ReadOnlyCredentials = effect.auth.data  # type: ignore[assignment]
+        return self._engine.service.sign(self._url(), headers, keys)
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        yield b""  # sends the request's head at once, so that a refusal is seen before any data
+        core_stream, upload = self._stream, self._effect.upload
+        lock, now = self._engine.lock, self._engine.now
+        while True:
+            self._data.clear()
+            with lock:
+                buffers, status = core_stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
+            if buffers:
+                yield b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
+            if status is core.ReadStatus.END_OF_STREAM:
+                self._body_ended.set()
+                return
+            if status is not core.ReadStatus.MORE:
+                await self._data.wait()

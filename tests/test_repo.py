@@ -1,0 +1,175 @@
+"""The house style, held: sizes, no I/O in the core, no cycle, one module that knows PyAV."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SRC = ROOT / "src" / "kvsproducer"
+SOURCES = sorted(SRC.rglob("*.py"))
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 70
+# Rooms that never touch the outside: `open`, clocks and sleeps are banned there, imports or not.
+SANS_IO = [SRC / "status", SRC / "codecs", SRC / "mkv", SRC / "client"]
+SANS_IO_FILES = [SRC / "wire.py", SRC / "view.py", SRC / "endpoint" / "put_media.py"]
+READS_ITS_DATA_FILE = {SRC / "status" / "catalogue.py"}
+BANNED_CALLS = {"open", "print", "input", "exec", "eval"}
+BANNED_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tracked_files() -> list[Path]:
+    """What git knows or would add; on a plain copy of the sources, every file that is there."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode != 0:
+        return [p for p in ROOT.rglob("*") if p.is_file() and ".venv" not in p.parts]
+    return [path for line in listed.stdout.splitlines() if (path := ROOT / line).is_file()]
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The length of a function from its `def` to its end, docstring aside."""
+    assert function.end_lineno is not None
+    length = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        assert first.end_lineno is not None
+        length -= first.end_lineno - first.lineno + 1
+    return length
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_files_and_functions_fit(path: Path) -> None:
+    """No file over 500 lines, no function over 70."""
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+    long = [f"{f.name}: {code_lines(f)}" for f in functions(path)]
+    assert [name for name in long if int(name.split(": ")[1]) > MAX_FUNCTION_LINES] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_open_with_a_docstring(path: Path) -> None:
+    """A module says what it is before anything else."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def sans_io_files() -> list[Path]:
+    inside = [path for path in SOURCES if any(room in path.parents for room in SANS_IO)]
+    return [p for p in inside + SANS_IO_FILES if p not in READS_ITS_DATA_FILE]
+
+
+@pytest.mark.parametrize("path", sans_io_files(), ids=relative)
+def test_core_makes_no_built_in_io_calls(path: Path) -> None:
+    """The core has no clock, no file and no console: built-ins that reach them are not called."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name):
+            assert node.func.id not in BANNED_CALLS, f"{path.name}:{node.lineno}"
+        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            called = (node.func.value.id, node.func.attr)
+            assert called not in BANNED_ATTRIBUTES, f"{path.name}:{node.lineno}"
+
+
+def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a file imports, and whether at its top level (not for types only)."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node in tree.body) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module, node in tree.body
+
+
+def test_one_module_imports_av() -> None:
+    """PyAV is a border: one module knows it."""
+    users = {
+        relative(path)
+        for path in SOURCES
+        for module, _ in imported_modules(path)
+        if module.split(".")[0] == "av"
+    }
+    assert len(users) == 1, users
+
+
+def test_no_import_cycle() -> None:
+    """Modules import one another in one direction only (imports for types aside)."""
+
+    def name_of(path: Path) -> str:
+        parts = path.relative_to(SRC.parent).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    names = {name_of(path) for path in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        mine = name_of(path)
+        targets = {module for module, top in imported_modules(path) if top and module in names}
+        # A package's __init__ re-exports its modules; that they live in it is no cycle.
+        graph[mine] = {t for t in targets if not mine.startswith(t + ".") and t != mine}
+    visiting: list[str] = []
+    done: set[str] = set()
+
+    def visit(node: str) -> None:
+        assert node not in visiting, " -> ".join([*visiting[visiting.index(node) :], node])
+        if node in done:
+            return
+        visiting.append(node)
+        for target in sorted(graph[node]):
+            visit(target)
+        visiting.pop()
+        done.add(node)
+
+    for node in sorted(graph):
+        visit(node)
+
+
+TEXT = {".py", ".md", ".toml", ".yml", ".txt", ".tsv", ".json", ".cfg", ""}
+# A path of somebody's machine; system folders that every Linux has are fine.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|farm|root|home/\w+)/")
+
+
+def test_no_machine_path_and_no_large_file() -> None:
+    """Nothing in the tree names a machine's folders, and no file is over 1 MB."""
+    for path in tracked_files():
+        assert path.stat().st_size <= 1_000_000, relative(path)
+        if path.suffix in TEXT and path != Path(__file__).resolve():
+            found = MACHINE_PATH.search(path.read_text(errors="replace"))
+            assert found is None, f"{relative(path)}: {found.group() if found else ''}"
+
+
+def test_import_is_light() -> None:
+    """Importing the package loads neither botocore nor aiohttp nor PyAV."""
+    heavy = ["botocore", "aiohttp", "av"]
+    probe = f"import sys, kvsproducer; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_tests_mirror_src() -> None:
+    """Every source module has its test module in the same place under tests/."""
+    missing = [
+        relative(path)
+        for path in SOURCES
+        if path.stem not in {"__init__", "__main__"}
+        and not (ROOT / "tests" / path.relative_to(SRC).parent / f"test_{path.stem}.py").is_file()
+    ]
+    assert missing == []
