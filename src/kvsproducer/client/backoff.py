@@ -1,0 +1,36 @@
+"""How long to wait before a service call is repeated: exponential, with full jitter.
+
+Facts: AWS's state machines: wait = base * 2**n, capped, plus a random part below the same amount;
+n starts over after a quiet period. One strategy is shared by a client and its streams. The dice
+and the time are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvsproducer.limits import BACKOFF_BASE, BACKOFF_RESET_AFTER, MAX_BACKOFF
+
+__all__ = ["Backoff"]
+
+
+class Backoff:
+    """Gives the waits, in ticks; `dice(n)` gives a uniform int below n."""
+
+    __slots__ = ("_count", "_dice", "_last")
+
+    def __init__(self, dice: Callable[[int], int]) -> None:
+        self._dice = dice
+        self._count = 0
+        self._last: int | None = None
+
+    def next_wait(self, now: int) -> int:
+        """The wait before the next attempt, ticks from `now`; counts that attempt."""
+        if self._last is not None and now - self._last > BACKOFF_RESET_AFTER:
+            self._count = 0
+        # 2**n is capped before it is computed: n grows for as long as an outage lasts.
+        wait = min(BACKOFF_BASE << min(self._count, 16), MAX_BACKOFF)
+        wait += self._dice(wait)
+        self._count += 1
+        self._last = now + wait
+        return wait

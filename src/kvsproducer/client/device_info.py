@@ -1,0 +1,239 @@
+"""What a producer client is told about its device: name, storage, time-outs.
+
+Facts: AWS's DeviceInfo (version 1), StorageInfo (0) and ClientInfo (3), limits from `limits`.
+Plain data: `from_dict` reads the versioned form of configuration files, `validate` gives each
+limit its status. `resolved` fills in the defaults that a 0 stands for; nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsproducer import limits
+from kvsproducer.duration import INVALID_DURATION_VALUE, to_ticks
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["ClientInfo", "DeviceInfo", "StorageInfo", "StorageType", "validate_tags"]
+
+_S = StatusCode
+
+
+class StorageType(IntEnum):
+    """Where the content store keeps frames."""
+
+    IN_MEM = 0
+    HYBRID_FILE = 1
+    IN_MEM_CONTENT_STORE_ALLOC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StorageInfo:
+    """`storage_size` in bytes for all streams; `spill_ratio` is the percent held in memory."""
+
+    storage_type: StorageType = StorageType.IN_MEM
+    storage_size: int = limits.DEFAULT_STORAGE_SIZE_BYTES
+    spill_ratio: int = 0
+    root_directory: str = ""
+
+    def validate(self) -> None:
+        """Raise INVALID_STORAGE_SIZE, INVALID_SPILL_RATIO or INVALID_ROOT_DIRECTORY_LENGTH."""
+        size = self.storage_size
+        if not limits.MIN_STORAGE_SIZE_BYTES <= size <= limits.MAX_STORAGE_SIZE_BYTES:
+            raise kvs_error(_S.INVALID_STORAGE_SIZE, f"{size} bytes is not 1 MiB to 10 GiB")
+        if not 0 <= self.spill_ratio <= limits.MAX_SPILL_RATIO_PERCENT:
+            raise kvs_error(_S.INVALID_SPILL_RATIO, f"{self.spill_ratio} is not 0 to 100 percent")
+        if len(self.root_directory) > limits.MAX_PATH_LEN:
+            raise kvs_error(
+                _S.INVALID_ROOT_DIRECTORY_LENGTH, f"{len(self.root_directory)} characters"
+            )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> StorageInfo:
+        """From the versioned form; raises INVALID_STORAGE_INFO_VERSION, INVALID_ARG."""
+        values = versioned(cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION)
+        if "storage_type" in values:
+            values["storage_type"] = enum_member(StorageType, values["storage_type"])
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """Time-outs and switches; a 0 stands for the default. All durations in ticks.
+
+    `automatic_streaming_flags`: 0 ends the open fragment of an idle stream by itself (intermittent
+    producer), 256 never does.
+    """
+
+    create_client_timeout: int = 0
+    create_stream_timeout: int = 0
+    stop_stream_timeout: int = 0
+    offline_buffer_availability_timeout: int = 0
+    log_level: int = 4
+    log_metric: bool = True
+    metric_logging_period: int = 0
+    automatic_streaming_flags: int = 0
+    reserved_callback_period: int = 0
+    service_call_completion_timeout: int = 0
+    service_call_connection_timeout: int = 0
+
+    def resolved(self) -> ClientInfo:
+        """With the defaults in place of zeros and invalid durations."""
+        completion = _or(self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT)
+        connection = _or(self.service_call_connection_timeout, limits.DEFAULT_CONNECTION_TIMEOUT)
+        if connection > completion:
+            completion = limits.DEFAULT_SERVICE_CALL_TIMEOUT
+            connection = limits.DEFAULT_CONNECTION_TIMEOUT
+        return replace(
+            self,
+            create_client_timeout=_or(self.create_client_timeout, limits.CLIENT_READY_TIMEOUT),
+            create_stream_timeout=_or(self.create_stream_timeout, limits.STREAM_READY_TIMEOUT),
+            stop_stream_timeout=_or(self.stop_stream_timeout, limits.STREAM_CLOSED_TIMEOUT),
+            offline_buffer_availability_timeout=_or(
+                self.offline_buffer_availability_timeout, limits.MAX_BLOCKING_PUT_WAIT
+            ),
+            log_level=self.log_level if 0 < self.log_level <= 8 else 4,
+            reserved_callback_period=_or(self.reserved_callback_period, limits.IDLE_CHECK_PERIOD),
+            service_call_completion_timeout=completion,
+            service_call_connection_timeout=connection,
+        )
+
+    @property
+    def intermittent(self) -> bool:
+        """Whether an idle stream's open fragment is ended by itself."""
+        return self.automatic_streaming_flags == 0
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> ClientInfo:
+        """From the versioned form; raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG."""
+        return cls(
+            **versioned(cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION)  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """The device of a client; an empty name is replaced by a random one."""
+
+    name: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    storage_info: StorageInfo = field(default_factory=StorageInfo)
+    stream_count: int = limits.DEFAULT_STREAM_COUNT
+    client_id: str = ""
+    client_info: ClientInfo = field(default_factory=ClientInfo)
+
+    def validate(self) -> None:
+        """Raise the status of the first limit that is not held, in AWS's order."""
+        if self.stream_count > limits.MAX_STREAM_COUNT:
+            raise kvs_error(_S.MAX_STREAM_COUNT, f"{self.stream_count} streams")
+        if self.stream_count < limits.MIN_STREAM_COUNT:
+            raise kvs_error(_S.MIN_STREAM_COUNT, f"{self.stream_count} streams")
+        if len(self.name) > limits.MAX_DEVICE_NAME_LEN:
+            raise kvs_error(_S.INVALID_DEVICE_NAME_LENGTH, f"{len(self.name)} characters")
+        self.storage_info.validate()
+        validate_tags(self.tags)
+        if len(self.client_id) > limits.MAX_CLIENT_ID_LEN:
+            raise kvs_error(_S.INVALID_CLIENT_ID_STRING_LENGTH, f"{len(self.client_id)} characters")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> DeviceInfo:
+        """From the versioned form of a configuration file.
+
+        Raises INVALID_DEVICE_INFO_VERSION, the nested structures' own statuses, and INVALID_ARG
+        for an unknown member or a value of the wrong type.
+        """
+        values = versioned(cls, data, limits.DEVICE_INFO_VERSION, _S.INVALID_DEVICE_INFO_VERSION)
+        if "tags" in values:
+            values["tags"] = tags_from(values["tags"])
+        for name, kind in (("storage_info", StorageInfo), ("client_info", ClientInfo)):
+            if name in values:
+                values[name] = kind.from_dict(mapping_from(name, values[name]))
+        if data.get("version") == 0 and ("client_id" in values or "client_info" in values):
+            raise kvs_error(_S.INVALID_ARG, "client_id and client_info need version 1")
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _or(duration: int, default: int) -> int:
+    return default if duration in (0, INVALID_DURATION_VALUE) else duration
+
+
+# --- reading versioned structures; stream_info reads its own with these -------------------------
+_Member = TypeVar("_Member", bound=IntEnum)
+_DURATIONS = ("_timeout", "_duration", "_period", "_latency")
+
+
+def versioned(
+    cls: type[DataclassInstance], data: Mapping[str, object], newest: int, status: StatusCode
+) -> dict[str, object]:
+    """The members of a structure, its version checked and taken off; durations become ticks."""
+    if not isinstance(data, Mapping):
+        raise kvs_error(_S.NULL_ARG, f"{cls.__name__} is missing")
+    version = data.get("version", newest)
+    if not isinstance(version, int) or not 0 <= version <= newest:
+        raise kvs_error(status, f"version {version!r}; the newest known is {newest}")
+    known = {f.name: f for f in fields(cls)}
+    values: dict[str, object] = {}
+    for name, value in data.items():
+        if name == "version":
+            continue
+        if name not in known:
+            raise kvs_error(_S.INVALID_ARG, f"{cls.__name__} has no member {name!r}")
+        if name.endswith(_DURATIONS) or name == "retention":
+            value = to_ticks(value)  # type: ignore[arg-type]
+        values[name] = value
+    return values
+
+
+def enum_member(kind: type[_Member], value: object) -> _Member:
+    """A member by name (any case, '-' or '_') or number; raises INVALID_ARG."""
+    try:
+        if isinstance(value, str):
+            return kind[value.upper().replace("-", "_")]
+        return kind(value)
+    except (KeyError, ValueError) as error:
+        raise kvs_error(_S.INVALID_ARG, f"{value!r} is no {kind.__name__}") from error
+
+
+def mapping_from(name: str, value: object) -> Mapping[str, object]:
+    """`value` if it is a mapping; raises NULL_ARG otherwise."""
+    if not isinstance(value, Mapping):
+        raise kvs_error(_S.NULL_ARG, f"{name} is missing")
+    return value
+
+
+def tags_from(value: object) -> tuple[tuple[str, str], ...]:
+    """Tags from a mapping, or from a list of {name, value, version}.
+
+    Raises DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL for None, INVALID_TAG_VERSION, INVALID_ARG.
+    """
+    if isinstance(value, Mapping):
+        return tuple((str(name), str(text)) for name, text in value.items())
+    if not isinstance(value, list | tuple):
+        raise kvs_error(_S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL, "tags are announced but missing")
+    tags: list[tuple[str, str]] = []
+    for tag in value:
+        if isinstance(tag, Mapping):
+            version = tag.get("version", limits.TAG_VERSION)
+            if version != limits.TAG_VERSION:
+                raise kvs_error(_S.INVALID_TAG_VERSION, f"version {version!r}")
+            tags.append((str(tag.get("name", "")), str(tag.get("value", ""))))
+        else:
+            name, text = tag
+            tags.append((str(name), str(text)))
+    return tuple(tags)
+
+
+def validate_tags(tags: tuple[tuple[str, str], ...]) -> None:
+    """Raise MAX_TAG_COUNT, INVALID_TAG_NAME_LEN or INVALID_TAG_VALUE_LEN."""
+    if len(tags) > limits.MAX_TAG_COUNT:
+        raise kvs_error(_S.MAX_TAG_COUNT, f"{len(tags)} tags, at most {limits.MAX_TAG_COUNT}")
+    for name, value in tags:
+        if len(name) > limits.MAX_TAG_NAME_LEN:
+            raise kvs_error(_S.INVALID_TAG_NAME_LEN, f"{len(name)} characters")
+        if len(value) > limits.MAX_TAG_VALUE_LEN:
+            raise kvs_error(_S.INVALID_TAG_VALUE_LEN, f"{len(value)} characters, tag {name!r}")

@@ -1,0 +1,210 @@
+"""What the core asks the shell to do: service calls to make and uploads to feed.
+
+`Client.poll_effect` hands these out in order. A `Call` is made once, not before its `not_before`,
+and answered with `Client.call_result(call, result, now, answer)`; the type of `answer` on result
+200 is in each docstring. AWS's client passes the same things to callbacks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = [
+    "AuthInfo",
+    "AuthType",
+    "Call",
+    "CreateDevice",
+    "CreateStream",
+    "DataAvailable",
+    "DescribeStream",
+    "DeviceCertToToken",
+    "Effect",
+    "GetDeviceCertificate",
+    "GetSecurityToken",
+    "GetStreamingEndpoint",
+    "GetStreamingToken",
+    "PutStream",
+    "SpaceAvailable",
+    "StreamDescription",
+    "StreamStatus",
+    "TagClient",
+    "TagStream",
+    "UploadAborted",
+]
+
+from enum import IntEnum
+
+
+class AuthType(IntEnum):
+    """What an `AuthInfo` holds."""
+
+    UNDEFINED = 0
+    CERTIFICATE = 1
+    SECURITY_TOKEN = 2
+    NONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AuthInfo:
+    """Credentials as the core sees them: opaque, with an expiration (ticks since 1970).
+
+    `data` is whatever the shell wants back in `Call.auth`; `length` is the size of its serialized
+    form in bytes (0: no authentication). It never shows in a repr.
+    """
+
+    data: object = field(default=None, repr=False)
+    expiration: int = 2**64 - 1
+    length: int = 1
+    type: AuthType = AuthType.SECURITY_TOKEN
+
+
+class StreamStatus(IntEnum):
+    """Status of a stream in DescribeStream."""
+
+    CREATING = 0
+    ACTIVE = 1
+    UPDATING = 2
+    DELETING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDescription:
+    """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`."""
+
+    stream_arn: str
+    status: StreamStatus = StreamStatus.ACTIVE
+    stream_name: str = ""
+    device_name: str = ""
+    content_type: str = ""
+    update_version: str = ""
+    creation_time: int = 0  # ticks since 1970
+    retention: int = 0  # ticks
+    kms_key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A service call: `stream` is its stream's name (None: the client's own call).
+
+    `not_before` is an instant, `timeout` and `connection_timeout` are durations, all in ticks.
+    """
+
+    call_id: int
+    stream: str | None
+    not_before: int
+    timeout: int
+    connection_timeout: int
+    auth: AuthInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class GetSecurityToken(Call):
+    """The client's credentials. Answer: `AuthInfo`, or None for "there are none"."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetDeviceCertificate(Call):
+    """The device's certificate. Answer: `AuthInfo` of type CERTIFICATE, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCertToToken(Call):
+    """Exchange the certificate in `auth` for a token. Answer: `AuthInfo`."""
+
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDevice(Call):
+    """Announce the device. KVS has no such operation: answer the device's ARN, any text."""
+
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagClient(Call):
+    """Tag the device. KVS has no such operation: answer None."""
+
+    arn: str
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeStream(Call):
+    """Answer: `StreamDescription`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateStream(Call):
+    """Answer: the stream's ARN (text). `retention` is in ticks; `kms_key_id` may be empty."""
+
+    device_name: str
+    content_type: str
+    kms_key_id: str
+    retention: int
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TagStream(Call):
+    """Answer: None."""
+
+    arn: str
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetStreamingEndpoint(Call):
+    """Answer: the URL of the data endpoint (text)."""
+
+    api_name: str = "PUT_MEDIA"
+
+
+@dataclass(frozen=True, slots=True)
+class GetStreamingToken(Call):
+    """Credentials for one upload. Answer: `AuthInfo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutStream(Call):
+    """Open an upload: a PutMedia request to `endpoint`, whose body `next_buffers` will give.
+
+    Answer 200 as soon as the request is on its way; what becomes of it is told later with
+    `Stream.upload_ended`. `start_timestamp` is the producer's start, in ticks since 1970.
+    """
+
+    upload: int
+    endpoint: str
+    start_timestamp: int
+    absolute_timecodes: bool
+    acks: bool
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataAvailable:
+    """`next_buffers(upload, ...)` of that stream has something to say again.
+
+    Emitted once per change from idle to data; then call it until it returns anything but MORE.
+    """
+
+    stream: str
+    upload: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAborted:
+    """The core has given this upload up: end its connection; nothing it says counts any more."""
+
+    stream: str
+    upload: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceAvailable:
+    """Whoever got `WouldBlock` from `put_frame` of that stream may try again."""
+
+    stream: str
+
+
+Effect = Call | DataAvailable | UploadAborted | SpaceAvailable

@@ -1,0 +1,276 @@
+"""What the core tells: frozen records, each with the name of its stream (None: the client).
+
+`Client.next_event` and `Stream.next_event` hand them out in order. No event is made per frame on
+the happy path: one per ack, per drop, per pressure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from kvsproducer.client.ack import FragmentAck
+from kvsproducer.client.states import StreamState
+from kvsproducer.status import StatusCode
+
+__all__ = [
+    "AckRejected",
+    "BufferDurationPressure",
+    "ClientErrorReported",
+    "ClientReady",
+    "ConnectionStale",
+    "DropReason",
+    "Event",
+    "EventQueue",
+    "FragmentAcked",
+    "FragmentDropped",
+    "FrameDropped",
+    "FrameSkipped",
+    "StoragePressure",
+    "StreamClosed",
+    "StreamErrorReported",
+    "StreamLatencyPressure",
+    "StreamReady",
+    "StreamShutdown",
+    "StreamStateChanged",
+    "UploadStarted",
+]
+
+
+class DropReason(Enum):
+    """Why an accepted frame will not be stored."""
+
+    OVERFLOW = "overflow"  # the store or the view was full and the frame was never sent
+    UNCONFIRMED = "unconfirmed"  # sent, never acknowledged, and too old to be sent again
+    REFUSED = "refused"  # the service refused its fragment for good
+    RESET = "reset"  # the stream was reset
+    FREED = "freed"  # the stream was freed with the frame still in it
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReady:
+    """Fired when the client has credentials and a device, once."""
+
+    stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientErrorReported:
+    """Fired when the client's own set-up failed with `status`."""
+
+    stream: str | None
+    status: StatusCode
+    detail: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReady:
+    """Fired when the stream can upload: at first, and after every recovery."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStateChanged:
+    """Fired when the stream's state machine moved from `old` to `new`."""
+
+    stream: str
+    old: StreamState
+    new: StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStarted:
+    """Fired when a PutMedia request `upload` was started."""
+
+    stream: str
+    upload: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """Fired when a stopped stream has nothing left to send or to wait for; `upload` the last."""
+
+    stream: str
+    upload: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamShutdown:
+    """Fired when the stream's uploads are thrown away: reset (True) or freed (False)."""
+
+    stream: str
+    reset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentAcked:
+    """Fired for every ack but IDLE; `ack.timecode` is in stream timecode units."""
+
+    stream: str
+    upload: int
+    ack: FragmentAck
+
+
+@dataclass(frozen=True, slots=True)
+class AckRejected:
+    """Fired when an ack could not be read, or names a fragment that is not held (any more)."""
+
+    stream: str
+    upload: int
+    timecode: int | None
+    status: StatusCode
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDropped:
+    """Fired when `count` accepted frames were given up; `first`, `last` are their dts (ticks)."""
+
+    stream: str
+    first: int
+    last: int
+    count: int
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentDropped:
+    """As `FrameDropped`, for near-real-time streams."""
+
+    stream: str
+    first: int
+    last: int
+    count: int
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSkipped:
+    """Fired when frames were not accepted because a key frame must come first; dts in ticks."""
+
+    stream: str
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLatencyPressure:
+    """Fired when more than `max_latency` of media waits to be sent: `duration` ticks."""
+
+    stream: str
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferDurationPressure:
+    """Fired when 5 % or less of `buffer_duration` is left: `remaining` ticks."""
+
+    stream: str
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoragePressure:
+    """Fired when 5 % or less of the storage is left: `remaining` bytes."""
+
+    stream: str
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStale:
+    """Fired when the service has not said BUFFERING for `duration` ticks of sent media."""
+
+    stream: str
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamErrorReported:
+    """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
+
+    `upload` and `timecode` (of the fragment, stream timecode units) are None when none applies.
+    """
+
+    stream: str
+    upload: int | None
+    timecode: int | None
+    status: StatusCode
+    detail: str
+    fatal: bool
+
+
+Event = (
+    ClientReady
+    | ClientErrorReported
+    | StreamReady
+    | StreamStateChanged
+    | UploadStarted
+    | StreamClosed
+    | StreamShutdown
+    | FragmentAcked
+    | AckRejected
+    | FrameDropped
+    | FragmentDropped
+    | FrameSkipped
+    | StreamLatencyPressure
+    | BufferDurationPressure
+    | StoragePressure
+    | ConnectionStale
+    | StreamErrorReported
+)
+
+_MERGED = (FrameDropped, FragmentDropped, FrameSkipped)
+_REPEATED = (StreamLatencyPressure, BufferDurationPressure, StoragePressure, ConnectionStale)
+
+
+class EventQueue:
+    """A bounded queue of events: when it is full, what can merge does.
+
+    Drops and skips next to their like become one event; of repeated pressures the newest stays;
+    anything else is still appended, for it is rare, up to twice the bound, then the oldest goes.
+    """
+
+    __slots__ = ("_bound", "_events")
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._events: deque[Event] = deque(maxlen=2 * bound)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def push(self, event: Event) -> None:
+        """Append an event, or merge it into the newest of its kind."""
+        events = self._events
+        if len(events) >= self._bound:
+            for index in range(len(events) - 1, -1, -1):
+                merged = _merge(events[index], event)
+                if merged is not None:
+                    events[index] = merged
+                    return
+        events.append(event)
+
+    def pop(self) -> Event | None:
+        """The oldest event, or None."""
+        return self._events.popleft() if self._events else None
+
+
+def _merge(old: Event, new: Event) -> Event | None:
+    """One event that says both, or None when they do not merge."""
+    if type(old) is not type(new):
+        return None
+    if isinstance(old, _MERGED) and isinstance(new, _MERGED):
+        if getattr(old, "reason", None) is not getattr(new, "reason", None):
+            return None
+        return replace(
+            old,
+            first=min(old.first, new.first),
+            last=max(old.last, new.last),
+            count=old.count + new.count,
+        )
+    return new if isinstance(new, _REPEATED) else None

@@ -1,0 +1,98 @@
+"""A media frame on its way in: the bytes of one access unit or audio packet, with its times.
+
+Facts: AWS's Frame structure (version 0). A frame is made 30 times a second per camera, so it is a
+plain class with slots. Invariant: `data` is immutable `bytes`; any other buffer is copied once,
+here at the door, so that a caller may reuse its own. It checks no times: the stream does.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final, Protocol
+
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.mkv.tracks import FrameFlags
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["Frame", "FrameFlags", "MediaPacket"]
+
+FLAG_KEY: Final = int(FrameFlags.KEY)
+FLAG_END_OF_FRAGMENT: Final = int(FrameFlags.END_OF_FRAGMENT)
+
+
+class MediaPacket(Protocol):
+    """What `Frame.from_packet` needs of a demuxed packet; `av.Packet` has it."""
+
+    pts: int | None
+    dts: int | None
+    duration: int | None
+    time_base: Fraction | None
+    is_keyframe: bool
+
+    def __bytes__(self) -> bytes: ...
+
+
+class Frame:
+    """One frame: `data` (bytes), `pts`, `dts` and `duration` (ticks), `flags`, `track_id`.
+
+    `dts` is `pts` when it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY.
+    A duration of 0 lets the stream take it from its frame rate.
+    """
+
+    __slots__ = ("data", "dts", "duration", "flags", "pts", "track_id")
+
+    def __init__(
+        self,
+        data: bytes | bytearray | memoryview,
+        pts: int,
+        *,
+        dts: int | None = None,
+        duration: int = 0,
+        key_frame: bool = False,
+        track_id: int = 1,
+        flags: int = 0,
+    ) -> None:
+        self.data = data if type(data) is bytes else bytes(data)
+        self.pts = pts
+        self.dts = pts if dts is None else dts
+        self.duration = duration
+        self.flags = flags | FLAG_KEY if key_frame else flags
+        self.track_id = track_id
+
+    @property
+    def key_frame(self) -> bool:
+        """Whether decoding can start here."""
+        return bool(self.flags & FLAG_KEY)
+
+    @classmethod
+    def end_of_fragment(cls) -> Frame:
+        """The frame without data that closes the fragment being written."""
+        return cls(b"", 0, track_id=0, flags=FLAG_END_OF_FRAGMENT)
+
+    @classmethod
+    def from_packet(cls, packet: MediaPacket, *, track_id: int = 1, offset: int = 0) -> Frame:
+        """The frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
+
+        A missing pts is the dts and the other way round; raises INVALID_ARG when both are missing
+        or the packet has no time base.
+        """
+        pts = packet.dts if packet.pts is None else packet.pts
+        dts = pts if packet.dts is None else packet.dts
+        base = packet.time_base
+        if pts is None or dts is None or not base:
+            raise kvs_error(StatusCode.INVALID_ARG, "the packet has no timestamp or no time base")
+        scale = TICKS_PER_SECOND * base
+        return cls(
+            bytes(packet),
+            int(pts * scale) + offset,
+            dts=int(dts * scale) + offset,
+            duration=int((packet.duration or 0) * scale),
+            key_frame=packet.is_keyframe,
+            track_id=track_id,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Frame({len(self.data)} bytes, pts={self.pts}, dts={self.dts}, "
+            f"duration={self.duration}, flags={self.flags}, track_id={self.track_id})"
+        )

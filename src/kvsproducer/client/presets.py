@@ -1,0 +1,44 @@
+"""The tracks and content types of the usual codecs, as the C producer's creators make them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.mkv.tracks import TrackInfo, TrackType
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["AUDIO_CODECS", "VIDEO_CODECS", "audio_track", "video_track"]
+
+VIDEO_CODECS: Final = {
+    # codec -> (Matroska codec id, content type)
+    "h264": ("V_MPEG4/ISO/AVC", "video/h264"),
+    "h265": ("V_MPEGH/ISO/HEVC", "video/h265"),
+}
+AUDIO_CODECS: Final = {
+    "aac": ("A_AAC", "audio/aac"),
+    "alaw": ("A_MS/ACM", "audio/alaw"),
+    "mulaw": ("A_MS/ACM", "audio/mulaw"),
+}
+_VIDEO_TRACK_NAME: Final = "kvs_video_track"
+_AUDIO_TRACK_NAME: Final = "kvs_audio_track"
+
+
+def _entry(codec: str, table: dict[str, tuple[str, str]], what: str) -> tuple[str, str]:
+    entry = table.get(codec.lower())
+    if entry is None:
+        known = ", ".join(table)
+        raise kvs_error(StatusCode.INVALID_ARG, f"{what} codec {codec!r}; known are {known}")
+    return entry
+
+
+def video_track(codec: str) -> tuple[TrackInfo, str]:
+    """The track and content type of a video codec; raises INVALID_ARG for an unknown one."""
+    codec_id, media = _entry(codec, VIDEO_CODECS, "video")
+    return TrackInfo(limits.VIDEO_TRACK_ID, TrackType.VIDEO, codec_id, _VIDEO_TRACK_NAME), media
+
+
+def audio_track(codec: str, track_id: int) -> tuple[TrackInfo, str]:
+    """The track and content type of an audio codec; raises INVALID_ARG for an unknown one."""
+    codec_id, media = _entry(codec, AUDIO_CODECS, "audio")
+    return TrackInfo(track_id, TrackType.AUDIO, codec_id, _AUDIO_TRACK_NAME), media
