@@ -1,0 +1,90 @@
+"""GetMedia: where a reader starts, and which fragment comes next.
+
+Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. The bytes of a fragment in
+the answer are `layout`'s; waiting for new fragments is the server's. Only fragments that are stored
+are given, in number order, each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from kvsproducer import wire
+from kvsproducer.endpoint.errors import invalid_argument
+from kvsproducer.endpoint.fragment import FRAGMENT_NUMBER_DIGITS, Fragment, FragmentInfo
+from kvsproducer.endpoint.index import Axis
+from kvsproducer.endpoint.members import Members
+from kvsproducer.endpoint.store import Store
+from kvsproducer.endpoint.streams import StreamRecord
+
+__all__ = ["GetMediaCursor", "StartSelector", "parse_start_selector"]
+
+_AXES: Final = {"SERVER_TIMESTAMP": Axis.SERVER, "PRODUCER_TIMESTAMP": Axis.PRODUCER}
+
+
+@dataclass(frozen=True, slots=True)
+class StartSelector:
+    """Where to start: `kind` is one of `wire.START_SELECTORS`.
+
+    `after` is the fragment number after which to start (FRAGMENT_NUMBER, CONTINUATION_TOKEN),
+    `instant` the time to start at, in ticks (the two TIMESTAMP kinds).
+    """
+
+    kind: str
+    after: str = ""
+    instant: int = 0
+
+
+def parse_start_selector(members: Members) -> StartSelector:
+    """The StartSelector of a GetMedia request. Raises ServiceError InvalidArgumentException."""
+    selector = members.required_object("StartSelector")
+    kind = selector.choice("StartSelectorType", wire.START_SELECTORS)
+    if kind in _AXES:
+        return StartSelector(kind, instant=selector.instant("StartTimestamp"))
+    if kind == "FRAGMENT_NUMBER":
+        return StartSelector(kind, after=fragment_number(selector, "AfterFragmentNumber"))
+    if kind == "CONTINUATION_TOKEN":
+        return StartSelector(kind, after=fragment_number(selector, "ContinuationToken"))
+    return StartSelector(kind)
+
+
+def fragment_number(members: Members, name: str) -> str:
+    """A required fragment number with all of its digits."""
+    text = members.required_text(name)
+    padded = text.zfill(FRAGMENT_NUMBER_DIGITS)
+    if not text.isascii() or not text.isdigit() or len(padded) > FRAGMENT_NUMBER_DIGITS:
+        raise invalid_argument(f"{name} is not a fragment number of this service.")
+    return padded
+
+
+class GetMediaCursor:
+    """Walks the stored fragments of a stream; `record` gives the stream as it is now."""
+
+    def __init__(
+        self, store: Store, record: Callable[[], StreamRecord], selector: StartSelector
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._selector = selector
+        self._last = ""
+
+    def next_fragment(self, now: int) -> Fragment | None:
+        """The next one, None when there is none yet. Blocks for the disk; raises OSError."""
+        record = self._record()
+        oldest = now - record.kept_for
+        while (info := self._next_info(record.arn, oldest)) is not None:
+            self._last = info.number
+            # None: it expired between the two look-ups.
+            if (fragment := self._store.read(record.arn, oldest, info.number)) is not None:
+                return fragment
+        return None
+
+    def _next_info(self, arn: str, oldest: int) -> FragmentInfo | None:
+        selector = self._selector
+        if self._last or selector.kind not in {"NOW", *_AXES}:
+            return self._store.next_after(arn, oldest, self._last or selector.after)
+        if selector.kind == "NOW":
+            return self._store.latest(arn, oldest)
+        return self._store.first_reaching(arn, oldest, _AXES[selector.kind], selector.instant)

@@ -1,0 +1,168 @@
+"""Checks the signature of a request: AWS Signature Version 4 in the Authorization header.
+
+AWS General Reference, "Signature Version 4 signing process". What clients of KVS do with it:
+  * The headers are those that SignedHeaders lists, with the values that came. A client may sign
+    its `Host` without the port (AWS's C producer, kvssink) or leave out `x-amz-security-token`.
+  * The payload line is the value of `x-amz-content-sha256` when the request has one (a hash,
+    UNSIGNED-PAYLOAD, STREAMING-...). Otherwise it is the hash of the body, and of the empty string
+    for PutMedia, whose body is never signed.
+Refusals are the front end's: 403 with a lower-case `message`. Query authentication is not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote, unquote
+
+from kvsproducer import limits, wire
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.endpoint.errors import ServiceError
+
+__all__ = ["Credentials", "SignedRequest", "verify"]
+
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_TERMINATOR: Final = "aws4_request"
+_EMPTY_HASH: Final = hashlib.sha256(b"").hexdigest()
+_AUTHORIZATION: Final = re.compile(
+    rf"{_ALGORITHM} +Credential=([^,\s]+) *, *SignedHeaders=([^,\s]+) *, *Signature=([0-9a-f]+) *"
+)
+_DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A secret that clients may sign with, and the session token that goes with it, if any."""
+
+    secret_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as it came: headers in order, `body` None for PutMedia's endless one."""
+
+    method: str
+    path: str  # as on the request line, without the query
+    query: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes | None
+
+
+def verify(request: SignedRequest, known: Mapping[str, Credentials], now: int) -> None:
+    """Accepts a request that is signed with one of the `known` credentials (by access key).
+
+    `now` is in ticks; a signature may be five minutes off. Raises ServiceError (HTTP 403).
+    """
+    headers = _collect(request.headers)
+    authorization = headers.get("authorization")
+    if authorization is None:
+        raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
+    match = _AUTHORIZATION.fullmatch(authorization)
+    scope = match[1].split("/") if match else []
+    if match is None or len(scope) != 5 or scope[4] != _TERMINATOR:
+        raise ServiceError(
+            "IncompleteSignatureException", "The Authorization header is not one of SigV4."
+        )
+    access_key, day, region, service = scope[:4]
+    if service != wire.SERVICE_NAME:
+        raise _invalid("Credential should be scoped to correct service: 'kinesisvideo'.")
+    credentials = known.get(access_key)
+    token = headers.get("x-amz-security-token")
+    if credentials is None or (credentials.session_token or "") != (token or ""):
+        raise ServiceError(
+            "UnrecognizedClientException", "The security token included in the request is invalid."
+        )
+    date = headers.get("x-amz-date", "")
+    _check_date(date, day, now)
+    signed = match[2].split(";")
+    missing = [name for name in signed if name not in headers]
+    if missing or "host" not in signed:
+        raise _invalid(f"The request lacks the signed header {(missing or ['host'])[0]}.")
+    canonical = "\n".join(
+        (
+            request.method,
+            request.path or "/",
+            _canonical_query(request.query),
+            *(f"{name}:{headers[name]}" for name in signed),
+            "",
+            match[2],
+            _payload_line(request, headers),
+        )
+    )
+    text = "\n".join(
+        (
+            _ALGORITHM,
+            date,
+            "/".join(scope[1:]),
+            hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest(),
+        )
+    )
+    key = ("AWS4" + credentials.secret_key).encode()
+    for part in (day, region, service, _TERMINATOR, text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    if not hmac.compare_digest(key.hex(), match[3]):
+        raise _invalid(
+            "The request signature we calculated does not match the signature you provided."
+            " Check the secret access key and the signing method."
+        )
+
+
+def _collect(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Lower-case names; values trimmed, inner spaces single, repeated headers joined."""
+    collected: dict[str, list[str]] = {}
+    for name, value in headers:
+        collected.setdefault(name.lower(), []).append(" ".join(value.split()))
+    return {name: ",".join(values) for name, values in collected.items()}
+
+
+def _check_date(date: str, day: str, now: int) -> None:
+    try:
+        signed = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        raise ServiceError(
+            "IncompleteSignatureException", "The request has no valid X-Amz-Date."
+        ) from None
+    if not date.startswith(day):
+        raise _invalid("The date of the credential scope is not that of X-Amz-Date.")
+    current = datetime.fromtimestamp(now // TICKS_PER_SECOND, UTC)
+    skew_s = limits.SERVICE_CLOCK_SKEW // TICKS_PER_SECOND
+    age_s = (current - signed).total_seconds()
+    if abs(age_s) > skew_s:
+        problem, relation, sign = (
+            ("expired", "earlier", "-") if age_s > 0 else ("not yet current", "later", "+")
+        )
+        raise _invalid(
+            f"Signature {problem}: {date} is now {relation} than the time allowed"
+            f" ({current:{_DATE_FORMAT}} {sign} {skew_s // 60} min.)"
+        )
+
+
+def _payload_line(request: SignedRequest, headers: Mapping[str, str]) -> str:
+    actual = _EMPTY_HASH if request.body is None else hashlib.sha256(request.body).hexdigest()
+    stated = headers.get(wire.HEADER_PAYLOAD_HASH, actual)
+    if request.body is not None and _HASH.fullmatch(stated) and stated != actual:
+        raise _invalid("x-amz-content-sha256 is not the hash of the body.")
+    return stated
+
+
+def _canonical_query(query: str) -> str:
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    return "&".join(sorted(f"{_encode(name)}={_encode(value)}" for name, _, value in pairs))
+
+
+def _encode(text: str) -> str:
+    return quote(unquote(text), safe="-_.~")
+
+
+def _invalid(text: str) -> ServiceError:
+    return ServiceError("InvalidSignatureException", text)

@@ -1,0 +1,233 @@
+"""The endpoint's store: streams and their fragments, in memory or in a data folder.
+
+One thread writes. It takes all fragments that wait, writes their bytes, makes them durable with
+one fsync, commits their rows (group commit), and only then reports each as stored: a fragment that
+was reported survives `kill -9` and a power cut. When the disk refuses (full, broken), the whole
+group fails with `StoreError`, the files go back to where they were, and the store lives on.
+
+Methods that write return a `Future` at once; those that read block for the time of a query.
+The queue has no bound of its own: the caller watches `pending_bytes` and holds back its input.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
+from kvsproducer.endpoint.index import Axis, Index, Location, Span
+from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads, Payloads
+from kvsproducer.endpoint.streams import StreamRecord
+
+__all__ = ["Store", "StoreError", "open_store"]
+
+_log = logging.getLogger(__name__)
+
+GROUP_BYTES: Final = 64 * 1024 * 1024  # a group commit takes no more fragments beyond it
+_CLOSE_TIMEOUT_S: Final = 30.0
+INDEX_NAME: Final = "index.sqlite3"
+
+
+class StoreError(Exception):
+    """The disk did not take it; the text says why."""
+
+
+@dataclass(slots=True)
+class _Append:
+    arn: str
+    fragment: Fragment
+    done: Future[None]
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[[], None]
+    done: Future[None]
+
+
+def open_store(data_dir: Path | str | None) -> Store:
+    """The store of a folder (made when missing), or one in memory. Raises OSError."""
+    if data_dir is None:
+        return Store(Index(None), MemoryPayloads())
+    folder = Path(data_dir)
+    payloads = FilePayloads(folder)
+    return Store(Index(folder / INDEX_NAME), payloads)
+
+
+class Store:
+    """See the module. Close it when done; what was reported stored stays."""
+
+    def __init__(self, index: Index, payloads: Payloads) -> None:
+        self._index = index
+        self._payloads = payloads
+        self._queue: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()
+        self._pending_lock = threading.Lock()
+        self._pending_bytes = 0
+        self._recover()
+        self._thread = threading.Thread(target=self._run, name="kvs-store", daemon=True)
+        self._thread.start()
+
+    # --- writing ---------------------------------------------------------------------------
+    def append(self, arn: str, fragment: Fragment) -> Future[None]:
+        """Stores a fragment; done when durable, fails with StoreError."""
+        done: Future[None] = Future()
+        with self._pending_lock:
+            self._pending_bytes += fragment.info.size
+        self._queue.put(_Append(arn, fragment, done))
+        return done
+
+    def save_stream(self, record: StreamRecord) -> Future[None]:
+        """Adds or replaces a stream."""
+        return self._call(lambda: self._index.save_stream(record))
+
+    def delete_stream(self, arn: str) -> Future[None]:
+        """Forgets a stream and its fragments."""
+
+        def delete() -> None:
+            self._index.delete_stream(arn)
+            self._drop_unused()
+
+        return self._call(delete)
+
+    def expire(self, arn: str, before: int) -> Future[None]:
+        """Forgets the fragments of a stream that came before an instant (ticks)."""
+
+        def expire() -> None:
+            if self._index.expire(arn, before):
+                self._drop_unused()
+
+        return self._call(expire)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of fragments that are not yet durable."""
+        return self._pending_bytes
+
+    def close(self) -> None:
+        """Writes what waits, within a bound, and closes."""
+        self._queue.put(None)
+        self._thread.join(_CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            _log.error("the store did not finish within %s s: the disk hangs", _CLOSE_TIMEOUT_S)
+            return
+        self._payloads.close()
+        self._index.close()
+
+    # --- reading ---------------------------------------------------------------------------
+    def streams(self) -> list[StreamRecord]:
+        """Every stream, oldest first."""
+        return self._index.streams()
+
+    def last_number(self, arn: str) -> str:
+        """The highest fragment number that the stream has had, "" when none."""
+        return self._index.last_number(arn)
+
+    def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
+        """See `Index.page`. `oldest` (ticks) is where the stream's retention ends."""
+        return self._index.page(arn, oldest, span, after, limit)
+
+    def next_after(self, arn: str, oldest: int, number: str) -> FragmentInfo | None:
+        """See `Index.next_after`."""
+        return self._index.next_after(arn, oldest, number)
+
+    def latest(self, arn: str, oldest: int) -> FragmentInfo | None:
+        """See `Index.latest`."""
+        return self._index.latest(arn, oldest)
+
+    def first_reaching(
+        self, arn: str, oldest: int, axis: Axis, instant: int
+    ) -> FragmentInfo | None:
+        """See `Index.first_reaching`."""
+        return self._index.first_reaching(arn, oldest, axis, instant)
+
+    def has(self, arn: str, oldest: int, number: str) -> bool:
+        """Whether there is such a fragment."""
+        return self._index.find(arn, oldest, number) is not None
+
+    def read(self, arn: str, oldest: int, number: str) -> Fragment | None:
+        """A fragment with its bytes, None when there is none (any more)."""
+        found = self._index.find(arn, oldest, number)
+        parts = self._payloads.read(found[1]) if found else None
+        return None if found is None or parts is None else Fragment(found[0], *parts)
+
+    # --- the writer thread -----------------------------------------------------------------
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, _Call):
+                self._run_call(item)
+                continue
+            group = [item]
+            size = item.fragment.info.size
+            follower: _Append | _Call | None = item
+            while size < GROUP_BYTES and isinstance(follower, _Append):
+                try:
+                    follower = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if isinstance(follower, _Append):
+                    group.append(follower)
+                    size += follower.fragment.info.size
+            self._write_group(group)
+            if follower is None:
+                return
+            if isinstance(follower, _Call):
+                self._run_call(follower)
+
+    def _write_group(self, group: list[_Append]) -> None:
+        failure: StoreError | None = None
+        try:
+            rows: list[tuple[str, FragmentInfo, Location]] = [
+                (item.arn, item.fragment.info, self._payloads.append(item.fragment.parts))
+                for item in group
+            ]
+            self._payloads.sync()
+            self._index.add_fragments(rows)
+            self._payloads.keep()
+        except (OSError, sqlite3.Error) as error:
+            _log.error("%d fragments could not be stored: %s", len(group), error)
+            failure = StoreError(str(error))
+            self._roll_back()
+        with self._pending_lock:
+            self._pending_bytes -= sum(item.fragment.info.size for item in group)
+        for item in group:
+            if failure is None:
+                item.done.set_result(None)
+            else:
+                item.done.set_exception(failure)
+
+    def _roll_back(self) -> None:
+        try:
+            self._payloads.rollback()
+        except OSError as error:
+            # The bytes stay behind as a tail that the next start cuts off.
+            _log.error("the unfinished fragments could not be cut off: %s", error)
+
+    def _call(self, function: Callable[[], None]) -> Future[None]:
+        done: Future[None] = Future()
+        self._queue.put(_Call(function, done))
+        return done
+
+    def _run_call(self, call: _Call) -> None:
+        try:
+            call.function()
+        except (OSError, sqlite3.Error) as error:
+            _log.error("the store could not be changed: %s", error)
+            call.done.set_exception(StoreError(str(error)))
+        else:
+            call.done.set_result(None)
+
+    def _drop_unused(self) -> None:
+        self._payloads.keep_only(set(self._index.file_ends()))
+
+    def _recover(self) -> None:
+        for file, size in self._payloads.recover(self._index.file_ends()).items():
+            lost = self._index.drop_file_tail(file, size)
+            _log.warning("file %d of the store is short: %d fragments are lost", file, lost)
+        self._drop_unused()

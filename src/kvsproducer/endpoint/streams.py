@@ -1,0 +1,82 @@
+"""A stream as the control plane describes it.
+
+Kinesis Video Streams API 2017-09-30, StreamInfo. A record is immutable: a change makes a new one
+with a new version, so that a reader in another thread sees either all of it or none.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
+
+from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_MINUTE, TICKS_PER_MS, TICKS_PER_SECOND
+
+__all__ = ["StreamRecord", "new_version", "stream_arn"]
+
+VERSION_LENGTH: Final = 20
+_VERSION_CHARACTERS: Final = string.ascii_letters + string.digits
+# What the service keeps for readers when the retention is 0 (also at most 200 MB there).
+_BUFFER_WITHOUT_RETENTION: Final = 5 * TICKS_PER_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One stream. `created` is in ticks, `retention_hours` 0 means that nothing is persisted."""
+
+    name: str
+    arn: str
+    version: str
+    created: int
+    retention_hours: int = 0
+    device_name: str | None = None
+    media_type: str | None = None
+    kms_key_id: str | None = None
+    storage_tier: str = "HOT"
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kept_for(self) -> int:
+        """How long fragments can be read, in ticks."""
+        return self.retention_hours * TICKS_PER_HOUR or _BUFFER_WITHOUT_RETENTION
+
+    def describe(self) -> dict[str, str | int | float | None]:
+        """The StreamInfo of DescribeStream and ListStreams; unset members are null."""
+        region, account = self.arn.split(":")[3:5]
+        return {
+            "DeviceName": self.device_name,
+            "StreamName": self.name,
+            "StreamARN": self.arn,
+            "MediaType": self.media_type,
+            "KmsKeyId": self.kms_key_id or f"arn:aws:kms:{region}:{account}:alias/aws/kinesisvideo",
+            "Version": self.version,
+            "Status": "ACTIVE",
+            "CreationTime": self.created // TICKS_PER_MS * TICKS_PER_MS / TICKS_PER_SECOND,
+            "DataRetentionInHours": self.retention_hours,
+        }
+
+    def changed(self, version: str, **values: str | int | dict[str, str] | None) -> StreamRecord:
+        """A copy with other values and a new version."""
+        return replace(self, version=version, **values)  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """As text for the index."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> StreamRecord:
+        """Back from `to_json`."""
+        return cls(**json.loads(text))
+
+
+def stream_arn(region: str, account: str, name: str, created: int) -> str:
+    """The ARN of a stream; its last part is the time of creation in epoch milliseconds."""
+    return f"arn:aws:kinesisvideo:{region}:{account}:stream/{name}/{created // TICKS_PER_MS}"
+
+
+def new_version(dice: Callable[[int], int]) -> str:
+    """A version: 20 random letters and digits; `dice(n)` gives a uniform number below n."""
+    count = len(_VERSION_CHARACTERS)
+    return "".join(_VERSION_CHARACTERS[dice(count)] for _ in range(VERSION_LENGTH))
