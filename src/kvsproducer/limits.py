@@ -94,7 +94,8 @@ MAX_ARN_LEN: Final = 2048  # client (service: 1024); S: INVALID_..._RESPONSE
 MAX_UPDATE_VERSION_LEN: Final = 64  # client
 MAX_URI_LEN: Final = 10_000  # client; S: INVALID_URI_LEN
 MAX_AUTH_LEN_BYTES: Final = 10_000  # client; token or certificate, below; S: INVALID_AUTH_LEN
-MAX_ACK_SEGMENT_BYTES: Final = 1024  # client; per parse call; S: INVALID_ACK_SEGMENT_LEN
+MAX_ACK_SEGMENT_BYTES: Final = 1024  # client; per parse call
+MAX_ACK_BYTES: Final = 64 * KIB  # ours; of one ack, however split; S: INVALID_ACK_SEGMENT_LEN
 MAX_FRAGMENT_NUMBER_LEN: Final = 128  # client (truncates), service
 
 # === client/: metadata and events ==============================================================

@@ -1,0 +1,302 @@
+"""Acks of a PutMedia response: what the service says about fragments, read from a byte stream.
+
+The service writes JSON objects (KVS developer guide, PutMedia), one per HTTP chunk, of flat
+members; a proxy may join or split them anywhere. A regular expression reads the exact form that
+the service sends; anything else goes through a tolerant character machine with AWS's grammar: text
+outside of objects is ignored, members are separated by commas or blanks, values may be bare,
+unknown members and nested values are skipped.
+
+Invariants: any split of the input gives the same result; an error costs one ack, never the acks
+after it; memory is bounded. Unlike AWS's parser it understands strings and escapes within nested
+values, across chunks. Whether a fragment is known is not decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from kvsproducer import limits, wire
+from kvsproducer.duration import INVALID_DURATION_VALUE
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.wire import AckType
+
+__all__ = ["AckParser", "FragmentAck"]
+
+_S = StatusCode
+RESULT_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentAck:
+    """One ack: `timecode` of the fragment as on the wire (stream timecode units), None if unknown.
+
+    `sequence_number` is the fragment number; `result` is 200, or the error id of an ERROR ack (7000
+    when it is not a known one).
+    """
+
+    ack_type: AckType
+    timecode: int | None = None
+    sequence_number: str = ""
+    result: int = RESULT_OK
+
+    @classmethod
+    def from_dict(cls, data: dict[str, object]) -> FragmentAck:
+        """From the versioned form; raises INVALID_FRAGMENT_ACK_VERSION, INVALID_ARG."""
+        values = dict(data)
+        version = values.pop("version", limits.FRAGMENT_ACK_VERSION)
+        if version != limits.FRAGMENT_ACK_VERSION:
+            raise kvs_error(_S.INVALID_FRAGMENT_ACK_VERSION, f"version {version!r}")
+        try:
+            kind = values.pop("ack_type")
+            ack_type = AckType[kind.upper()] if isinstance(kind, str) else AckType(kind)
+            return cls(ack_type, **values)  # type: ignore[arg-type]
+        except (KeyError, ValueError, TypeError) as error:
+            raise kvs_error(_S.INVALID_ARG, f"fragment ack: {error}") from error
+
+
+_WELL_FORMED: Final = re.compile(
+    rb'\s*+\{"EventType":"(BUFFERING|RECEIVED|PERSISTED|IDLE)","FragmentTimecode":([0-9]{1,18}),'
+    rb'"FragmentNumber":"([0-9]{0,128})"\}\s*+'
+)
+_TYPES: Final = {kind.name.encode(): kind for kind in AckType if kind is not AckType.UNDEFINED}
+_BLANKS: Final = frozenset(b" \t\n\v\f\r")
+_BARE_START: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-.")
+_NOT_IN_BARE: Final = frozenset(b'"{[]:')
+_OPEN, _CLOSE, _QUOTE, _COMMA, _COLON, _ESCAPE = b'{}",:\\'
+_OPENING: Final = frozenset(b"{[")
+_CLOSING: Final = frozenset(b"}]")
+_KNOWN: Final = {
+    name.encode()
+    for name in (
+        wire.ACK_EVENT_TYPE,
+        wire.ACK_FRAGMENT_TIMECODE,
+        wire.ACK_FRAGMENT_NUMBER,
+        wire.ACK_ERROR_ID,
+    )
+}
+_EVENT_TYPE: Final = wire.ACK_EVENT_TYPE.encode()
+_TIMECODE: Final = wire.ACK_FRAGMENT_TIMECODE.encode()
+_NUMBER: Final = wire.ACK_FRAGMENT_NUMBER.encode()
+_ERROR_ID: Final = wire.ACK_ERROR_ID.encode()
+
+
+class _At(Enum):
+    """Where in the grammar the next byte stands."""
+
+    OUTSIDE = auto()
+    FIRST_KEY = auto()  # after the opening brace
+    NEXT_KEY = auto()  # after a value
+    KEY = auto()
+    COLON = auto()
+    VALUE = auto()
+    QUOTED = auto()
+    BARE = auto()
+    NESTED = auto()
+
+
+class AckParser:
+    """Turns the bytes of one response into acks and errors, in order."""
+
+    __slots__ = ("_at", "_depth", "_escaped", "_in_string", "_key", "_length", "_members", "_text")
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._at = _At.OUTSIDE
+        self._members: dict[bytes, bytes | None] = {}
+        self._key = b""
+        self._text = bytearray()
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._length = 0
+
+    def receive_data(self, data: bytes) -> Iterator[FragmentAck | KvsError]:
+        """Yield what `data` completes: acks, and errors for what could not be read.
+
+        Errors: INVALID_ACK_KEY_START, INVALID_ACK_DUPLICATE_KEY_NAME,
+        INVALID_ACK_INVALID_VALUE_START, INVALID_ACK_INVALID_VALUE_END, INVALID_PARSED_ACK_TYPE,
+        MISSING_ERR_ACK_ID, INVALID_ACK_SEGMENT_LEN (an ack beyond all reason), and the utilities'
+        number errors.
+        """
+        position = 0
+        if self._at is _At.OUTSIDE:
+            while (match := _WELL_FORMED.match(data, position)) is not None:
+                kind, timecode, number = match.groups()
+                yield FragmentAck(_TYPES[kind], int(timecode), number.decode())
+                position = match.end()
+        for index in range(position, len(data)):
+            outcome = self._step(data[index])
+            if outcome is not None:
+                yield outcome
+
+    def _step(self, byte: int) -> FragmentAck | KvsError | None:
+        """Take one byte."""
+        if self._at is _At.OUTSIDE:
+            if byte == _OPEN:
+                self._at = _At.FIRST_KEY
+            return None
+        try:
+            self._length += 1
+            if self._length > limits.MAX_ACK_BYTES:
+                raise kvs_error(_S.INVALID_ACK_SEGMENT_LEN, f"more than {limits.MAX_ACK_BYTES}")
+            if _STEPS[self._at](self, byte):
+                ack = _make_ack(self._members)
+                self._reset()
+                return ack
+        except KvsError as error:
+            self._reset()
+            if byte == _OPEN:  # what broke this ack may begin the next
+                self._at = _At.FIRST_KEY
+            return error
+        return None
+
+    # Each step takes a byte and says whether it ended the object.
+    def _key_start(self, byte: int) -> bool:
+        if byte == _QUOTE:
+            self._at = _At.KEY
+            self._text.clear()
+        elif self._at is _At.NEXT_KEY and byte == _CLOSE:
+            return True
+        elif byte not in _BLANKS and not (self._at is _At.NEXT_KEY and byte == _COMMA):
+            raise kvs_error(_S.INVALID_ACK_KEY_START, f"byte {byte:#04x} where a key begins")
+        return False
+
+    def _in_key(self, byte: int) -> bool:
+        if self._ends_string(byte):
+            self._key = bytes(self._text)
+            self._at = _At.COLON
+        return False
+
+    def _colon(self, byte: int) -> bool:
+        if byte == _COLON:
+            self._at = _At.VALUE
+        return False
+
+    def _value_start(self, byte: int) -> bool:
+        self._text.clear()
+        if byte == _QUOTE:
+            self._at = _At.QUOTED
+        elif byte in _OPENING:
+            self._at = _At.NESTED
+            self._depth = 1
+        elif byte in _BARE_START:
+            self._at = _At.BARE
+            self._text.append(byte)
+        elif byte not in _BLANKS:
+            raise kvs_error(
+                _S.INVALID_ACK_INVALID_VALUE_START, f"byte {byte:#04x} where a value begins"
+            )
+        return False
+
+    def _in_quoted(self, byte: int) -> bool:
+        if self._ends_string(byte):
+            self._member(bytes(self._text))
+        return False
+
+    def _in_bare(self, byte: int) -> bool:
+        if byte == _CLOSE or byte == _COMMA or byte in _BLANKS:
+            self._member(bytes(self._text))
+            return byte == _CLOSE
+        if byte in _NOT_IN_BARE:
+            raise kvs_error(
+                _S.INVALID_ACK_INVALID_VALUE_END, f"byte {byte:#04x} within a bare value"
+            )
+        self._text.append(byte)
+        return False
+
+    def _in_nested(self, byte: int) -> bool:
+        if self._in_string:
+            self._in_string = not self._ends_string(byte)
+            self._text.clear()
+        elif byte == _QUOTE:
+            self._in_string = True
+        elif byte in _OPENING:
+            self._depth += 1
+        elif byte in _CLOSING:
+            self._depth -= 1
+            if not self._depth:
+                self._member(None)
+        return False
+
+    def _ends_string(self, byte: int) -> bool:
+        """Take a byte of a string; True for the quote that ends it. Escapes stay as they are."""
+        if self._escaped:
+            self._escaped = False
+        elif byte == _QUOTE:
+            return True
+        else:
+            self._escaped = byte == _ESCAPE
+        self._text.append(byte)
+        return False
+
+    def _member(self, value: bytes | None) -> None:
+        """A member is complete; None: its value was nested."""
+        self._at = _At.NEXT_KEY
+        if self._key in _KNOWN:
+            if self._key in self._members:
+                raise kvs_error(_S.INVALID_ACK_DUPLICATE_KEY_NAME, self._key.decode())
+            # Numbers are read at once, so that a bad one is the first error of its ack.
+            if value is not None and self._key in (_TIMECODE, _ERROR_ID):
+                _number(value)
+            self._members[self._key] = value
+
+
+_STEPS: Final = {
+    _At.FIRST_KEY: AckParser._key_start,
+    _At.NEXT_KEY: AckParser._key_start,
+    _At.KEY: AckParser._in_key,
+    _At.COLON: AckParser._colon,
+    _At.VALUE: AckParser._value_start,
+    _At.QUOTED: AckParser._in_quoted,
+    _At.BARE: AckParser._in_bare,
+    _At.NESTED: AckParser._in_nested,
+}
+
+
+def _number(text: bytes) -> int:
+    """An unsigned 64-bit decimal number, or -1; a leading plus sign is allowed, as AWS allows it.
+
+    Raises EMPTY_STRING, INVALID_BASE (a digit of a larger base), INVALID_DIGIT, INT_OVERFLOW.
+    """
+    digits = text[1:] if text[:1] in (b"+", b"-") else text
+    if not digits:
+        raise kvs_error(_S.EMPTY_STRING, "a number without digits")
+    for byte in digits:
+        if not 0x30 <= byte <= 0x39:
+            letter = bytes([byte]).isalpha()
+            raise kvs_error(
+                _S.INVALID_BASE if letter else _S.INVALID_DIGIT, f"{text[:32]!r} is no number"
+            )
+    value = int(digits[:40])
+    if text[:1] == b"-":
+        if value != 1:
+            raise kvs_error(_S.INVALID_DIGIT, f"{text[:32]!r} is negative")
+        return -1
+    if value > INVALID_DURATION_VALUE:
+        raise kvs_error(_S.INT_OVERFLOW, f"{text[:32]!r}")
+    return value
+
+
+def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:
+    """The ack of a complete object."""
+    kind = _TYPES.get(members.get(_EVENT_TYPE) or b"")
+    if kind is None:
+        raise kvs_error(
+            _S.INVALID_PARSED_ACK_TYPE, f"event type {(members.get(_EVENT_TYPE) or b'')[:32]!r}"
+        )
+    error_id = members.get(_ERROR_ID)
+    if kind is AckType.ERROR and error_id is None:
+        raise kvs_error(_S.MISSING_ERR_ACK_ID, "an ERROR ack without ErrorId")
+    timecode_text = members.get(_TIMECODE)
+    timecode = None if timecode_text is None else _number(timecode_text)
+    if timecode in (-1, INVALID_DURATION_VALUE):  # the service does not know the fragment
+        timecode = None
+    number = (members.get(_NUMBER) or b"")[: limits.MAX_FRAGMENT_NUMBER_LEN]
+    result = RESULT_OK if error_id is None else wire.ack_error(_number(error_id)).id
+    return FragmentAck(kind, timecode, number.decode("latin-1"), result)
