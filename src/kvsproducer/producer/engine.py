@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsproducer import client as core
@@ -65,8 +66,8 @@ class Engine:
         self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
         self.on_pumped: Callable[[], None] = lambda: None
         self._change: asyncio.Future[None] | None = None
-        self._poked = False
-        self._closed = False
+        self.poked = False
+        self.closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._streams: dict[str, core.Stream] = {}
         self._uploads: dict[int, asyncio.Task[None]] = {}
@@ -79,8 +80,8 @@ class Engine:
 
     def poke(self) -> None:
         """Have the loop look at the core soon; call it after the lock is released."""
-        if not self._poked:
-            self._poked = True
+        if not self.poked:
+            self.poked = True
             self.loop.call_soon_threadsafe(self._pump)
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -90,18 +91,30 @@ class Engine:
         self.poke()
         return result
 
-    def open_stream(self, stream_info: core.StreamInfo) -> core.Stream:
+    def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
         """Add a stream to the core; it starts to talk to the service by itself."""
         with self.lock:
-            stream = self.core.open_stream(stream_info, now=now())
+            stream = self.core.open_stream(replace(stream_info, name=name), now=now())
             self._streams[stream.name] = stream
         self.poke()
         return stream
 
+    def free_stream(self, stream: core.Stream) -> None:
+        """Take a stream out of the core; its name may be used again."""
+        with self.lock:
+            if self._streams.pop(stream.name, None) is not None:
+                stream.free(now=now())
+        self.poke()
+
+    def next_event(self) -> core.Event | None:
+        """The oldest event that nobody has taken yet."""
+        with self.lock:
+            return self.core.next_event()
+
     # --- on the loop -------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        self._poked = False
+        self.poked = False
         with self.lock:
             effects = []
             while (effect := self.core.poll_effect()) is not None:
@@ -131,7 +144,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if timer is not None and not self._closed:
+        if timer is not None and not self.closed:
             wait_s = max(0, timer - now()) / TICKS_PER_SECOND
             self._timer = self.loop.call_later(wait_s, self._on_timer)
 
@@ -205,9 +218,15 @@ class Engine:
             left_s = deadline - self.loop.time()
             if left_s <= 0:
                 return False
-            if self._change is None:
-                self._change = self.loop.create_future()
-            await asyncio.wait([self._change], timeout=left_s)
+            await self.changes(left_s)
+
+    async def changes(self, timeout_s: float | None = None) -> bool:
+        """Wait on the loop for the next change in the core; False when the time was over first."""
+        if self._change is None:
+            self._change = self.loop.create_future()
+        change = self._change
+        await asyncio.wait([change], timeout=timeout_s)
+        return change.done()
 
     def http_session(self) -> aiohttp.ClientSession:
         """The session of all uploads: no limit on connections, the caller's choice of TLS roots."""
@@ -220,7 +239,7 @@ class Engine:
 
     async def shutdown(self) -> None:
         """Cut what is still open and give everything back; the core is not used after this."""
-        self._closed = True
+        self.closed = True
         self._arm(None)
         for task in list(self._tasks):
             task.cancel()

@@ -1,0 +1,239 @@
+"""The asyncio twins of `Producer` and `Stream`: the same engine, on the caller's own loop.
+
+`put_frame` is a coroutine that suspends only when an offline stream's buffer is full; everywhere
+else it returns without giving control away. Events come by `on_event`, called on the loop, or by
+iterating `events()`. Not thread-safe, as asyncio is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.producer.dispatcher import deliver, log_event
+from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.producer.service import Service
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+__all__ = ["Producer", "Stream"]
+
+Timeout = float | timedelta | str
+
+
+class Stream:
+    """One KVS stream being produced; made by `aio.Producer.open_stream`.
+
+    As `kvsproducer.Stream`, with coroutines where that one waits.
+    """
+
+    def __init__(self, engine: Engine, stream: core.Stream) -> None:
+        self._engine = engine
+        self._core = stream
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self._core.name
+
+    @property
+    def state(self) -> core.StreamState:
+        """Where the stream is on its way to an upload."""
+        return self._core.state
+
+    @property
+    def failure(self) -> KvsError | None:
+        """Why the stream will not recover, None while it works."""
+        return self._core.failure
+
+    async def put_frame(self, frame: core.Frame) -> None:
+        """Put one frame; suspends only while an offline stream's buffer is full.
+
+        Raises as `kvsproducer.Stream.put_frame` does.
+        """
+        engine = self._engine
+        while True:
+            try:
+                with engine.lock:
+                    self._core.put_frame(frame, now())
+                break
+            except core.WouldBlock as full:
+                engine.poke()
+                await self._space(full.deadline)
+        if engine.core.has_effects and not engine.poked:
+            engine.poke()
+
+    async def _space(self, deadline: int) -> None:
+        left_s = (deadline - now()) / TICKS_PER_SECOND
+        if left_s <= 0 or not await self._engine.changes(left_s):
+            raise kvs_error(
+                StatusCode.OPERATION_TIMED_OUT,
+                "no space in the buffer: the service stored nothing for too long",
+                stream=self.name,
+            )
+
+    def end_fragment(self) -> None:
+        """Close the fragment being written; see `kvsproducer.Stream.end_fragment`."""
+        self._engine.do(self._core.end_fragment)
+
+    def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
+        """Attach metadata to fragments; see `kvsproducer.Stream.put_fragment_metadata`."""
+        self._engine.do(self._core.put_fragment_metadata, name, value, persistent)
+
+    async def wait_ready(self, timeout: Timeout = 30) -> None:
+        """Wait until the service has answered for this stream; raises what it said otherwise."""
+        limit_s = timeout_seconds(timeout)
+        answered = await self._engine.wait(lambda: self._core.ready or self._failed(), limit_s)
+        if self._core.failure is not None:
+            raise self._core.failure
+        if not answered:
+            raise kvs_error(
+                StatusCode.OPERATION_TIMED_OUT,
+                f"the service did not answer within {limit_s:g} s (state {self.state.value})",
+                stream=self.name,
+            )
+
+    async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
+        """End the open fragment and wait until all frames are stored, or the time is over."""
+        self._engine.do(self._core.end_fragment)
+        await self._engine.wait(
+            lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
+        )
+        return self.account()
+
+    def stop(self) -> None:
+        """Take no more frames and let what is held go out; `close` waits for it."""
+        self._engine.do(self._core.stop)
+
+    async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
+        """Stop, send what is held, wait for the last ack; returns what became of the frames."""
+        self.stop()
+        await self._engine.wait(
+            lambda: self._core.closed or self._failed() or self._engine.closed,
+            timeout_seconds(timeout),
+        )
+        account = self.account()
+        self._engine.free_stream(self._core)
+        return account
+
+    def account(self) -> core.FrameAccount:
+        """What has become of the frames so far: accepted = persisted + dropped + held."""
+        return self._core.account()
+
+    def metrics(self) -> core.StreamMetrics:
+        """A snapshot of the stream's figures (AWS's StreamMetrics, version 3)."""
+        return self._core.metrics(now())
+
+    def _failed(self) -> bool:
+        return self._core.failure is not None
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        account = await self.close()
+        if kind is None:
+            loss = loss_error(self.name, account, self._core.failure)
+            if loss is not None:
+                raise loss
+
+
+class Producer:
+    """A producer client on the running loop; arguments as of `kvsproducer.Producer`.
+
+    Made inside a coroutine (or anywhere a loop is running); `async with` closes it.
+    """
+
+    def __init__(
+        self,
+        region_name: str | None = None,
+        *,
+        session: Session | None = None,
+        profile_name: str | None = None,
+        endpoint_url: str | None = None,
+        verify: bool | str = True,
+        device_info: core.DeviceInfo | None = None,
+        on_event: Callable[[core.Event], object] | None = None,
+    ) -> None:
+        service = Service(
+            region_name=region_name,
+            session=session,
+            profile_name=profile_name,
+            endpoint_url=endpoint_url,
+            verify=verify,
+        )
+        self._engine = Engine(device_info or core.DeviceInfo(), service, asyncio.get_running_loop())
+        self._streams: dict[str, Stream] = {}
+        self._on_event = on_event
+        self._iterated = False
+        self._engine.on_pumped = self._take_events
+        self._engine.poke()
+
+    def open_stream(self, name: str, stream_info: core.StreamInfo) -> Stream:
+        """Start producing to a stream; checks the arguments and returns at once."""
+        stream = Stream(self._engine, self._engine.open_stream(name, stream_info))
+        self._streams[name] = stream
+        return stream
+
+    async def events(self) -> AsyncIterator[core.Event]:
+        """The events of all streams, from now on, until the producer is closed."""
+        self._iterated = True
+        while True:
+            event = self._engine.next_event()
+            if event is not None:
+                log_event(event)
+                yield event
+            elif self._engine.closed:
+                return
+            else:
+                await self._engine.changes()
+
+    def metrics(self) -> core.ClientMetrics:
+        """A snapshot of the client's figures (AWS's ClientMetrics, version 2)."""
+        return self._engine.core.metrics(now())
+
+    async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
+        """Close all streams at once, within `timeout` together; then end everything."""
+        streams = dict(self._streams)
+        results = await asyncio.gather(*(stream.close(timeout) for stream in streams.values()))
+        if not self._engine.closed:
+            await self._engine.shutdown()
+            self._take_events()
+        return dict(zip(streams, results, strict=True))
+
+    def _take_events(self) -> None:
+        if self._iterated and self._on_event is None:
+            return  # they wait in the core for `events()`
+        while (event := self._engine.next_event()) is not None:
+            log_event(event)
+            if self._on_event is not None:
+                deliver(self._on_event, event)
+
+    async def __aenter__(self) -> Producer:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        accounts = await self.close()
+        if kind is None:
+            for name, account in accounts.items():
+                loss = loss_error(name, account, self._streams[name].failure)
+                if loss is not None:
+                    raise loss
