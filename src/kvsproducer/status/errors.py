@@ -38,8 +38,10 @@ __all__ = [
     "TraceError",
     "UtilsError",
     "ViewError",
+    "builtin_class",
     "error_class",
     "kvs_error",
+    "library_class",
 ]
 
 
@@ -106,6 +108,11 @@ class KvsError(Exception):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.status.name}, {self.detail!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Most classes are made on the fly, and pickle (multiprocessing) finds none of them by name.
+        context = (self.stream, self.upload, self.timecode, self.offset)
+        return _restore, (self.status, self.detail, *context), self.__dict__
 
     def _entry(self) -> Entry:
         # The texts are read from disk only once somebody looks at an error.
@@ -193,11 +200,25 @@ _BUILTINS: dict[StatusCode, type[Exception]] = {
     _S.INVALID_STREAM_STATE: RuntimeError,
     _S.INVALID_OPERATION: RuntimeError,
     _S.STREAM_NOT_STARTED: RuntimeError,
+    _S.CLIENT_BEING_SHUTDOWN: RuntimeError,
+    _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED: RuntimeError,
+    _S.PATH_TOO_LONG: ValueError,
+    _S.TRACK_INFO_MISSING: ValueError,
+    _S.OFFLINE_MODE_WITH_ZERO_RETENTION: ValueError,
+    _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL: ValueError,
+    _S.CONTENT_VIEW_INVALID_TIMESTAMP: ValueError,
+    _S.CONTENT_VIEW_INVALID_INDEX: IndexError,
+    _S.DIRECTORY_ENTRY_STAT_ERROR: OSError,
 }
 
 
-def _builtin(status: StatusCode) -> type[Exception] | None:
-    """The built-in exception that a Python user expects for `status`."""
+def library_class(status: StatusCode) -> type[KvsError]:
+    """The class of the library that a status belongs to, which `except` clauses name."""
+    return next(cls for bound, cls in _LIBRARIES if status < bound)
+
+
+def builtin_class(status: StatusCode) -> type[Exception] | None:
+    """The built-in exception that a Python user expects for `status`, if there is one."""
     known = _BUILTINS.get(status)
     if known is not None:
         return known
@@ -209,8 +230,8 @@ def _builtin(status: StatusCode) -> type[Exception] | None:
 @cache
 def error_class(status: StatusCode) -> type[KvsError]:
     """The exception class for a status: its library's, mixed with the built-in that fits."""
-    library = next(cls for bound, cls in _LIBRARIES if status < bound)
-    builtin = _builtin(status)
+    library = library_class(status)
+    builtin = builtin_class(status)
     if builtin is None or issubclass(library, builtin):
         return library
     name = library.__name__.removesuffix("Error") + builtin.__name__
@@ -230,3 +251,15 @@ def kvs_error(
     return error_class(status)(
         status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset
     )
+
+
+def _restore(
+    status: StatusCode,
+    detail: str,
+    stream: str | None,
+    upload: int | None,
+    timecode: int | None,
+    offset: int | None,
+) -> KvsError:
+    """Rebuild an unpickled error."""
+    return kvs_error(status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset)

@@ -1,0 +1,136 @@
+"""The texts of the Error Code Reference, and how to find a status by what was printed.
+
+The data is `catalogue.tsv`: one line for each status with its value, names, library, description,
+what raises it in this package (`condition`) and what to do about it (`action`). The reference's
+own texts are kept where they say something; what is wrong in it is corrected, and the description
+says so. Codes that are in AWS's headers and not in the reference are included.
+
+Read on first use and kept: nothing here runs when the package is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import resources
+from typing import Final, NamedTuple
+
+from kvsproducer.status.codes import StatusCode
+from kvsproducer.status.errors import kvs_error
+
+__all__ = ["Entry", "entries", "entry", "lookup"]
+
+REFERENCE_CODES: Final = 233
+"""How many codes the Error Code Reference has."""
+
+
+class Entry(NamedTuple):
+    """One status, as a user meets it."""
+
+    status: StatusCode
+    name: str  # as the reference prints it, such as "STATUS_INVALID_STREAM_STATE"
+    header_name: str  # as AWS's header spells it; differs for three names
+    printed: int | None  # value in the reference, misprints included; None: not in the reference
+    section: str  # library: "Client", "Common", "C Producer" ...
+    description: str  # what the status means
+    condition: str  # what raises it in this package
+    action: str  # what to do about it
+
+    @property
+    def message(self) -> str:
+        """The reference's Message column, which is the name."""
+        return self.name
+
+    @property
+    def misprinted(self) -> bool:
+        """The reference prints another value than AWS's headers define."""
+        return self.printed is not None and self.printed != self.status
+
+
+@cache
+def _table() -> dict[StatusCode, Entry]:
+    text = resources.files(__package__).joinpath("catalogue.tsv").read_text(encoding="utf-8")
+    table = {}
+    for line in text.splitlines()[1:]:
+        value, name, printed, header_name, section, description, condition, action = line.split(
+            "\t"
+        )
+        status = StatusCode(int(value, 16))
+        table[status] = Entry(
+            status,
+            name,
+            header_name or name,
+            int(printed, 16) if printed else None,
+            section,
+            description,
+            condition,
+            action,
+        )
+    return table
+
+
+@cache
+def _by_value() -> dict[int, Entry]:
+    """Correct values, and the misprinted ones where they are no other code's value."""
+    table = {e.printed: e for e in entries() if e.printed is not None}
+    return table | {int(e.status): e for e in entries()}
+
+
+@cache
+def _by_name() -> dict[str, Entry]:
+    """Every spelling in capitals, with and without STATUS_."""
+    table = {}
+    for item in entries():
+        for name in (item.name, item.header_name):
+            table[name] = table[name.removeprefix("STATUS_")] = item
+    return table
+
+
+def entries() -> tuple[Entry, ...]:
+    """All statuses, by ascending value."""
+    return tuple(_table().values())
+
+
+def entry(status: StatusCode) -> Entry:
+    """The texts of a status."""
+    return _table()[status]
+
+
+def lookup(code: int | str) -> Entry:
+    """The status that is meant by a number or a text, as printed anywhere.
+
+    A number is the correct value or the one that the reference prints. A text is such a number in
+    decimal or in hexadecimal (with or without 0x), or a name in any case, with or without STATUS_,
+    spelt as in the reference or as in AWS's header. Raises NOT_FOUND (also a `LookupError`) with
+    suggestions for anything else.
+    """
+    found = _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
+    if found is None:
+        shown = hex(code) if isinstance(code, int) else repr(code)
+        raise kvs_error(StatusCode.NOT_FOUND, f"no status is known as {shown}{_suggestions(code)}")
+    return found
+
+
+def _find_text(text: str) -> Entry | None:
+    for base in (10, 16):
+        try:
+            found = _by_value().get(int(text, base))
+        except ValueError:
+            continue
+        if found is not None:
+            return found
+    return _by_name().get(_normal_name(text))
+
+
+def _normal_name(text: str) -> str:
+    name = text.strip().upper().replace("-", "_").replace(" ", "_")
+    return name.removeprefix("STATUSCODE.").removeprefix("STATUS_")
+
+
+def _suggestions(code: int | str) -> str:
+    if isinstance(code, int):
+        return ""
+    names = [name for name in _by_name() if not name.startswith("STATUS_")]
+    near = difflib.get_close_matches(_normal_name(code), names, n=3, cutoff=0.6)
+    near = near or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3]
+    return f"; did you mean {' or '.join(near)}?" if near else ""

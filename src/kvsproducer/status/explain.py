@@ -1,0 +1,83 @@
+"""`explain`: everything about one status, for a person or as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+from kvsproducer.status.catalogue import Entry, lookup
+from kvsproducer.status.codes import StatusCode
+from kvsproducer.status.errors import builtin_class, library_class
+
+__all__ = ["Explanation", "explain"]
+
+_WIDTH = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A catalogue entry that prints itself; `str()` is for a terminal, `as_dict()` for JSON."""
+
+    entry: Entry
+
+    @property
+    def exception(self) -> str:
+        """The exception that carries the status, such as `ClientError, a ValueError`."""
+        library = library_class(self.entry.status).__name__
+        builtin = builtin_class(self.entry.status)
+        return f"{library}, a {builtin.__name__}" if builtin else library
+
+    def as_dict(self) -> dict[str, str | int | bool | None]:
+        """All fields under fixed names; values in hexadecimal are text, `value` is a number."""
+        item = self.entry
+        return {
+            "name": item.name,
+            "header_name": item.header_name,
+            "value": int(item.status),
+            "hex": item.status.hex,
+            "printed": None if item.printed is None else f"0x{item.printed:08x}",
+            "misprinted": item.misprinted,
+            "library": item.section,
+            "exception": self.exception,
+            "message": item.message,
+            "description": item.description,
+            "condition": item.condition,
+            "action": item.action,
+        }
+
+    def __str__(self) -> str:
+        item = self.entry
+        lines = [f"{item.name}  {item.status.hex}"]
+        if item.misprinted:
+            lines.append(
+                f"  printed as  0x{item.printed:08x} in the Error Code Reference, a misprint"
+            )
+        elif item.printed is None:
+            lines.append("  printed as  not in the Error Code Reference, only in AWS's headers")
+        if item.header_name != item.name:
+            lines.append(f"  spelt       {item.header_name} in AWS's header")
+        lines.append(f"  library     {item.section}")
+        if item.status is not StatusCode.SUCCESS:
+            lines.append(f"  exception   {self.exception}")
+        for title, text in (
+            ("meaning", item.description),
+            ("cause here", item.condition),
+            ("what to do", item.action),
+        ):
+            lines += textwrap.wrap(
+                text,
+                _WIDTH,
+                initial_indent=f"  {title:<12}",
+                subsequent_indent=" " * 14,
+                break_on_hyphens=False,
+            )
+        return "\n".join(lines)
+
+
+def explain(code_or_name: int | str) -> Explanation:
+    """Explain a status: `print(kvs.explain("0x5200000e"))`.
+
+    Takes what `catalogue.lookup` takes: a value, correct or as printed, or a name in any spelling.
+    Raises NOT_FOUND (also a `LookupError`), with suggestions, for what is unknown.
+    """
+    return Explanation(lookup(code_or_name))
