@@ -1,16 +1,18 @@
 """Matroska as Kinesis Video Streams uses it: the generator, the parser, tracks and tags.
 
-Floor 2. `generator` writes what precedes a frame's payload, `parser` reads a stream incrementally.
-Statuses 0x3200.... come from here and from `codecs`.
+Floor 2. `generator` writes what precedes a frame's payload, `parser` reads a stream incrementally
+into the dataclasses of `events`. Statuses 0x3200.... come from here and from `codecs`.
 """
 
 from kvsproducer.mkv.generator import MkvGenerator, Packed
+from kvsproducer.mkv.parser import MkvParser
 from kvsproducer.mkv.tags import end_of_fragment_tag, tags
 from kvsproducer.mkv.tracks import FrameFlags, FrameKind, NalAdaptation, TrackInfo, TrackType
 
 __all__ = [
     "MkvGenerator",
     "Packed",
+    "MkvParser",
     "FrameFlags",
     "FrameKind",
     "NalAdaptation",

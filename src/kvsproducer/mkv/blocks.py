@@ -1,0 +1,129 @@
+"""Reading blocks: SimpleBlock, BlockGroup, and the frames laced into one (RFC 9559 section 10).
+
+The frames of a block are views over its raw bytes. Raises `MkvError` only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsproducer.mkv import elements as el
+from kvsproducer.mkv.events import Block
+from kvsproducer.mkv.reading import children, invalid_mkv, read_number, read_uint
+
+__all__ = ["read_block_group", "read_simple_block"]
+
+_KEY: Final = 0x80
+_INVISIBLE: Final = 0x08
+_DISCARDABLE: Final = 0x01
+_LACING: Final = 0x06
+_XIPH: Final = 0x02
+_FIXED: Final = 0x04
+
+
+def read_simple_block(raw: bytes, start: int, offset: int) -> Block:
+    """A SimpleBlock; `raw` is the element, its payload begins at `start`."""
+    return _read_block(raw, memoryview(raw)[start:], offset + start, key_frame=None)
+
+
+def read_block_group(raw: bytes, start: int, offset: int) -> Block:
+    """A BlockGroup. It must hold one Block; without a ReferenceBlock that is a key frame."""
+    body: tuple[memoryview, int] | None = None
+    duration: int | None = None
+    key_frame = True
+    for element_id, payload, at in children(memoryview(raw)[start:], offset + start):
+        if element_id == el.BLOCK:
+            if body is not None:
+                raise invalid_mkv("a BlockGroup with two Blocks", at)
+            body = (payload, at)
+        elif element_id == el.BLOCK_DURATION:
+            duration = read_uint(payload, at)
+        elif element_id == el.REFERENCE_BLOCK:
+            key_frame = False
+    if body is None:
+        raise invalid_mkv("a BlockGroup without Block", offset)
+    block = _read_block(raw, *body, key_frame=key_frame)
+    block.duration = duration
+    return block
+
+
+def _read_block(raw: bytes, data: memoryview, offset: int, *, key_frame: bool | None) -> Block:
+    """What Block and SimpleBlock share; only the latter (`key_frame` None) has a key flag."""
+    number, width = read_number(data, offset)
+    if len(data) < width + 3:
+        raise invalid_mkv(f"a block of {len(data)} bytes", offset)
+    timecode = int.from_bytes(data[width : width + 2], "big", signed=True)
+    flags = data[width + 2]
+    payload = data[width + 3 :]
+    if flags & _LACING:
+        frames = _unlace(flags & _LACING, payload, offset + width + 3)
+    else:
+        frames = [payload]
+    return Block(
+        raw,
+        number,
+        timecode,
+        bool(flags & _KEY) if key_frame is None else key_frame,
+        bool(flags & _INVISIBLE),
+        bool(flags & _DISCARDABLE) and key_frame is None,
+        frames,
+    )
+
+
+def _unlace(kind: int, data: memoryview, offset: int) -> list[memoryview]:
+    """The frames of a laced block; `data` begins with the number of frames minus one."""
+    if not data:
+        raise invalid_mkv("a laced block without a frame count", offset)
+    count = data[0] + 1
+    data = data[1:]
+    if kind == _FIXED:
+        if len(data) % count:
+            raise invalid_mkv(f"{len(data)} bytes do not make {count} frames alike", offset)
+        sizes = [len(data) // count] * count
+    elif kind == _XIPH:
+        sizes, data = _xiph_sizes(count, data, offset)
+    else:
+        sizes, data = _ebml_sizes(count, data, offset)
+    frames = []
+    position = 0
+    for size in sizes:
+        frames.append(data[position : position + size])
+        position += size
+    return frames
+
+
+def _xiph_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
+    """Sizes as runs of 255 and a rest; the last frame takes what is left."""
+    sizes: list[int] = []
+    size = position = 0
+    while len(sizes) < count - 1:
+        if position == len(data):
+            raise invalid_mkv("cut Xiph lacing", offset)
+        size += data[position]
+        if data[position] < 255:
+            sizes.append(size)
+            size = 0
+        position += 1
+    return _with_last(sizes, data[position:], offset)
+
+
+def _ebml_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
+    """A first size, then signed differences; the last frame takes what is left."""
+    sizes: list[int] = []
+    while len(sizes) < count - 1:
+        value, width = read_number(data, offset)
+        data = data[width:]
+        if sizes:
+            # A difference is stored plus half of the width's range (RFC 9559 section 10.3.2).
+            value += sizes[-1] - ((1 << (7 * width - 1)) - 1)
+        if value < 0:
+            raise invalid_mkv(f"EBML lacing gives a frame of {value} bytes", offset)
+        sizes.append(value)
+    return _with_last(sizes, data, offset)
+
+
+def _with_last(sizes: list[int], data: memoryview, offset: int) -> tuple[list[int], memoryview]:
+    last = len(data) - sum(sizes)
+    if last < 0:
+        raise invalid_mkv("laced frames are longer than their block", offset)
+    return [*sizes, last], data
