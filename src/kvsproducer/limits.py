@@ -258,3 +258,7 @@ SERVICE_MAX_TAG_VALUE_LEN: Final = 256
 SERVICE_MAX_LIST_STREAMS: Final = 10_000  # results of a page
 SERVICE_MAX_LIST_FRAGMENTS: Final = 1000  # results of a page
 SERVICE_MAX_NEXT_TOKEN_LEN: Final = 4096
+
+# --- our producer shell ------------------------------------------------------------------------
+PUT_MEDIA_CHUNK_BYTES: Final = 256 * 1024  # ours; one write, one TLS record run, of a busy upload
+PUT_MEDIA_ACK_WAIT_S: Final = 10  # ours; from the end of a body to the end of its response

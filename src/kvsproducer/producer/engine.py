@@ -13,9 +13,7 @@ and in how they wait (`changed`, a condition, or `change`, a future).
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -29,8 +27,8 @@ from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.calls import Answer, answer
 from kvsproducer.producer.results import OK, Failure, failure_of
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.upload import Upload
-from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
     import aiohttp
@@ -248,17 +246,3 @@ class Engine:
             await self._session.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._settled()
-
-
-def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
-    """What aiohttp wants for boto3's `verify`: True, False, or a context for a CA bundle's path."""
-    if isinstance(verify, bool):
-        return verify
-    try:
-        if os.path.isdir(verify):
-            return ssl.create_default_context(capath=verify)
-        return ssl.create_default_context(cafile=verify)
-    except OSError as error:
-        raise kvs_error(
-            StatusCode.INVALID_CA_CERT_PATH, f"verify={verify!r} is no CA bundle: {error}"
-        ) from error

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kvsproducer.duration import instant_to_ticks
-from kvsproducer.limits import SERVICE_CALL_CONNECTION_TIMEOUT, SERVICE_CALL_TIMEOUT
+from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks
+from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Credentials", "Service"]
 
 SIGNING_NAME = "kinesisvideo"
+NO_CREDENTIALS = (
+    "no AWS credentials were found in the environment, the shared credentials and config files, "
+    "single sign-on, or the container's or instance's metadata"
+)
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
 
@@ -75,7 +79,6 @@ class Service:
         key = f"{name} {url}"
         with self._lock:  # making clients is not thread-safe in botocore, using them is
             if key not in self._clients:
-                second = 10_000_000
                 self._clients[key] = self._session.create_client(
                     name,
                     region_name=self.region_name,
@@ -83,8 +86,8 @@ class Service:
                     verify=self.verify,
                     config=Config(
                         retries={"total_max_attempts": 1, "mode": "standard"},
-                        connect_timeout=SERVICE_CALL_CONNECTION_TIMEOUT / second,
-                        read_timeout=SERVICE_CALL_TIMEOUT / second,
+                        connect_timeout=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND,
+                        read_timeout=DEFAULT_SERVICE_CALL_TIMEOUT / TICKS_PER_SECOND,
                     ),
                 )
             return self._clients[key]
@@ -100,16 +103,25 @@ class Service:
         expiration = instant_to_ticks(expiry) if isinstance(expiry, datetime) else None
         return Credentials(keys, expiration)
 
-    def sign(self, url: str, headers: dict[str, str], keys: ReadOnlyCredentials) -> dict[str, str]:
-        """The headers of a POST to `url` with SigV4 added; the body itself is not signed.
+    def require_credentials(self) -> Credentials:
+        """As `credentials`; raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none."""
+        found = self.credentials()
+        if found is None:
+            raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
+        return found
 
-        PutMedia's body has no end when the request is signed, so the payload line is the hash of
-        the empty string, as AWS's own producers have it.
+    def sign(
+        self, url: str, headers: dict[str, str], keys: ReadOnlyCredentials, body: bytes = b""
+    ) -> dict[str, str]:
+        """The headers of a POST to `url` with SigV4 added.
+
+        PutMedia's body has no end when the request is signed, so there `body` is empty: its
+        payload line is the hash of the empty string, as AWS's own producers have it.
         """
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest("POST", url, headers=headers, data=b"")
+        request = AWSRequest("POST", url, headers=headers, data=body)
         SigV4Auth(keys, SIGNING_NAME, self.region_name).add_auth(request)
         return {name: str(value) for name, value in request.headers.items()}
 

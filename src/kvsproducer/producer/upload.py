@@ -20,9 +20,9 @@ from kvsproducer import client as core
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
+    DEFAULT_CONNECTION_TIMEOUT,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
-    SERVICE_CALL_CONNECTION_TIMEOUT,
 )
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of, failure_of_answer
 
@@ -80,7 +80,7 @@ class Upload:
         engine = self._engine
         headers = await engine.in_executor(self._signed_headers)
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=SERVICE_CALL_CONNECTION_TIMEOUT / TICKS_PER_SECOND
+            total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
         )
         session = engine.http_session()
         async with session.post(

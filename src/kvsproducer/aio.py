@@ -1,0 +1,50 @@
+"""The asyncio surface: the names of `kvsproducer`, with coroutines where those block.
+
+`Producer` and `Stream` run on the caller's loop; `get_media` is an async iterator. `put_media`
+demuxes a file, which blocks, so it works in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from kvsproducer import reader
+from kvsproducer.producer.aio import Producer, Stream
+from kvsproducer.producer.service import Service
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from kvsproducer.sources.put_media import PutResult
+
+__all__ = ["Producer", "Stream", "get_media", "put_media"]
+
+
+def get_media(
+    stream_name: str,
+    *,
+    start: reader.Start = "earliest",
+    region_name: str | None = None,
+    session: Session | None = None,
+    profile_name: str | None = None,
+    endpoint_url: str | None = None,
+    verify: bool | str = True,
+) -> AsyncIterator[reader.ReadFragment]:
+    """As `kvsproducer.get_media`, on the running loop: `async for fragment in get_media(...)`."""
+    service = Service(
+        region_name=region_name,
+        session=session,
+        profile_name=profile_name,
+        endpoint_url=endpoint_url,
+        verify=verify,
+    )
+    return reader.fragments(service, stream_name, reader.start_selector(start))
+
+
+async def put_media(source: str, stream_name: str, **options: object) -> PutResult:
+    """As `kvsproducer.put_media`, in a thread; see there for the options."""
+    from kvsproducer.sources import put_media as blocking_put_media
+
+    return await asyncio.to_thread(blocking_put_media, source, stream_name, **options)

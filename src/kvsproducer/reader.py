@@ -1,0 +1,334 @@
+"""Reading back: GetMedia as fragments, ListFragments as a list.
+
+GetMedia answers with one MKV document per fragment: the producer's own header and cluster between
+two Tags elements of the service's (number and timestamps before, place and lag after). `Assembler`
+makes `ReadFragment`s of those bytes, in any split, without I/O; `get_media` fetches them. Sources:
+the GetMedia and ListFragments pages of the API reference.
+
+`get_media` blocks between fragments; in asyncio it is `kvsproducer.aio.get_media`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kvsproducer import mkv, wire
+from kvsproducer.client.states import result_status
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
+from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT
+from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
+from kvsproducer.producer.service import Service
+from kvsproducer.producer.tls import tls_context
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+__all__ = [
+    "Assembler",
+    "FragmentSummary",
+    "ReadFragment",
+    "ReadFrame",
+    "fragments",
+    "get_media",
+    "list_fragments",
+]
+
+Start = str | int | datetime
+NS_PER_TICK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrame:
+    """One frame as stored. `timestamp` is in ticks: the cluster's timecode plus the block's."""
+
+    track_number: int
+    timestamp: int
+    key_frame: bool
+    data: memoryview = field(repr=False)
+
+
+@dataclass(slots=True)
+class ReadFragment:
+    """One stored fragment.
+
+    `number` is the service's (47 digits); `producer_timestamp` and `server_timestamp` are ticks
+    since 1970; `timecode` is the cluster's, in units of `timecode_scale_ns`; `tags` are the
+    producer's own fragment metadata; `raw` is the whole MKV document of the fragment.
+    `millis_behind_now` is how far the reader is behind the newest media, None when not told.
+    """
+
+    number: str = ""
+    producer_timestamp: int = 0
+    server_timestamp: int = 0
+    timecode: int = 0
+    timecode_scale_ns: int = 1_000_000
+    tracks: list[mkv.TrackEntry] = field(default_factory=list)
+    tags: list[tuple[str, str]] = field(default_factory=list)
+    frames: list[ReadFrame] = field(default_factory=list, repr=False)
+    millis_behind_now: int | None = None
+    raw: bytes = field(default=b"", repr=False)
+
+
+class Assembler:
+    """Bytes of a GetMedia answer in, whole fragments out; any split of the input will do.
+
+    Raises only KvsError: MkvError for bytes that are no Matroska, and the status of the error that
+    the service put into its tags.
+    """
+
+    def __init__(self) -> None:
+        self._parser = mkv.MkvParser()
+        self._fragment: ReadFragment | None = None
+        self._raw: list[bytes] = []
+
+    def receive_data(self, data: bytes) -> Iterator[ReadFragment]:
+        """Take the next bytes; yields the fragments that they complete."""
+        self._parser.receive_data(data)
+        yield from self._drain()
+
+    def receive_eof(self) -> Iterator[ReadFragment]:
+        """The answer is over; yields the last fragment if its end was still open."""
+        self._parser.receive_eof()
+        yield from self._drain()
+        yield from self._finish()
+
+    def _drain(self) -> Iterator[ReadFragment]:
+        while (event := self._parser.next_event()) is not None:
+            if isinstance(event, mkv.EbmlHeader):
+                yield from self._finish()
+                self._fragment = ReadFragment()
+            if self._fragment is not None:
+                self._raw.append(event.raw)
+                self._take(self._fragment, event)
+
+    def _finish(self) -> Iterator[ReadFragment]:
+        fragment, self._fragment = self._fragment, None
+        raw, self._raw = b"".join(self._raw), []
+        if fragment is not None and fragment.frames:
+            fragment.raw = raw
+            yield fragment
+
+    def _take(self, fragment: ReadFragment, event: mkv.Event) -> None:
+        if isinstance(event, mkv.Block):
+            scale = fragment.timecode_scale_ns
+            timestamp = (fragment.timecode + event.relative_timecode) * scale // NS_PER_TICK
+            fragment.frames.extend(
+                ReadFrame(event.track_number, timestamp, event.key_frame, frame)
+                for frame in event.frames
+            )
+        elif isinstance(event, mkv.ClusterStart):
+            fragment.timecode = event.timecode
+        elif isinstance(event, mkv.Tags):
+            for name, value in event.pairs:
+                self._take_tag(fragment, name, value)
+        elif isinstance(event, mkv.Tracks):
+            fragment.tracks = event.entries
+        elif isinstance(event, mkv.SegmentInfo):
+            fragment.timecode_scale_ns = event.timecode_scale_ns
+
+    def _take_tag(self, fragment: ReadFragment, name: str, value: str) -> None:
+        if name == wire.TAG_FRAGMENT_NUMBER:
+            fragment.number = value
+        elif name == wire.TAG_PRODUCER_TIMESTAMP:
+            fragment.producer_timestamp = _ticks(value)
+        elif name == wire.TAG_SERVER_TIMESTAMP:
+            fragment.server_timestamp = _ticks(value)
+        elif name == wire.TAG_MILLIS_BEHIND_NOW:
+            fragment.millis_behind_now = int(value) if value.isdigit() else None
+        elif name == wire.TAG_ERROR_ID:
+            status = result_status(int(value) if value.isdigit() else 0)
+            raise kvs_error(status, f"the service ended GetMedia with error {value}")
+        elif name not in _SERVICE_TAGS:
+            fragment.tags.append((name, value))
+
+
+_SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_OF_FRAGMENT}
+
+
+def _ticks(seconds: str) -> int:
+    """Seconds with decimals, as in the service's tags, without a float's rounding."""
+    whole, _, decimals = seconds.partition(".")
+    if not (whole.isdigit() and (decimals or "0").isdigit()):
+        return 0
+    return int(whole) * TICKS_PER_SECOND + int(decimals[:7].ljust(7, "0"))
+
+
+def get_media(
+    stream_name: str,
+    *,
+    start: Start = "earliest",
+    region_name: str | None = None,
+    session: Session | None = None,
+    profile_name: str | None = None,
+    endpoint_url: str | None = None,
+    verify: bool | str = True,
+) -> Iterator[ReadFragment]:
+    """The fragments of a stream, oldest first, until the service has no more or the caller stops.
+
+    `start` is "earliest", "now", an instant (an aware `datetime`, or ticks since 1970; the
+    producer's time), or a fragment number to go on after. The other arguments are those of
+    `Producer`. A live stream goes on for as long as it is read.
+
+    Raises SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, SERVICE_CALL_NOT_AUTHORIZED_ERROR and the other
+    service statuses; INVALID_ARG for a bad `start`.
+    """
+    selector = start_selector(start)
+    service = Service(
+        region_name=region_name,
+        session=session,
+        profile_name=profile_name,
+        endpoint_url=endpoint_url,
+        verify=verify,
+    )
+    return _blocking(fragments(service, stream_name, selector))
+
+
+def _blocking(source: AsyncIterator[ReadFragment]) -> Iterator[ReadFragment]:
+    loop = SharedLoop.acquire()
+
+    async def step() -> ReadFragment | None:
+        return await anext(source, None)
+
+    async def end() -> None:
+        await source.aclose()  # type: ignore[attr-defined]  it is an async generator
+
+    try:
+        while (fragment := SharedLoop.run(loop, step()).result()) is not None:
+            yield fragment
+    finally:
+        SharedLoop.run(loop, end()).result()
+        SharedLoop.release()
+
+
+def start_selector(start: Start) -> dict[str, Any]:
+    """The StartSelector of GetMedia for what the caller said."""
+    if isinstance(start, str):
+        if start.lower() in ("earliest", "now"):
+            return {"StartSelectorType": start.upper()}
+        if start.isdigit():
+            return {"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": start}
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"start={start!r} is not 'earliest', 'now', an instant or a fragment number",
+        )
+    milliseconds = instant_to_ticks(start) // TICKS_PER_MS
+    return {"StartSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": milliseconds / 1000}
+
+
+async def fragments(
+    service: Service, stream_name: str, selector: dict[str, Any]
+) -> AsyncIterator[ReadFragment]:
+    """The fragments that GetMedia answers for a StartSelector, on the running loop."""
+    import aiohttp
+
+    loop = asyncio.get_running_loop()
+    body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
+    )
+    assembler = Assembler()
+    try:
+        url, headers = await loop.run_in_executor(None, _prepare, service, stream_name, body)
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls_context(service.verify)), trust_env=True
+            ) as session,
+            session.post(url, data=body, headers=headers, timeout=timeout) as response,
+        ):
+            if response.status != OK:
+                kind = response.headers.get("x-amzn-ErrorType", "")
+                failure = failure_of_answer(response.status, kind, await response.text())
+                raise _error(failure, stream_name)
+            async for data in response.content.iter_any():
+                for fragment in assembler.receive_data(data):
+                    yield fragment
+    except (TimeoutError, OSError, aiohttp.ClientError) as error:
+        raise _error(failure_of(error), stream_name) from error
+    for fragment in assembler.receive_eof():
+        yield fragment
+
+
+def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:
+    """Where to send a GetMedia request, and its signed headers; blocks."""
+    endpoint = _data_endpoint(service, stream_name, "GET_MEDIA")
+    url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
+    headers = {"Content-Type": "application/json"}
+    return url, service.sign(url, headers, service.require_credentials().keys, body)
+
+
+def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
+    reply = _called(service, stream_name, StreamName=stream_name, APIName=api_name)
+    return str(reply["DataEndpoint"])
+
+
+def _called(service: Service, stream_name: str, **parameters: object) -> dict[str, Any]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return service.call("get_data_endpoint", **parameters)
+    except (BotoCoreError, ClientError) as error:
+        raise _error(failure_of(error), stream_name) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentSummary:
+    """One entry of ListFragments; timestamps and duration in ticks, size in bytes."""
+
+    number: str
+    size: int
+    producer_timestamp: int
+    server_timestamp: int
+    duration: int
+
+
+def list_fragments(
+    stream_name: str,
+    *,
+    region_name: str | None = None,
+    session: Session | None = None,
+    profile_name: str | None = None,
+    endpoint_url: str | None = None,
+    verify: bool | str = True,
+) -> list[FragmentSummary]:
+    """All stored fragments of a stream, in order of their numbers; arguments as `get_media`.
+
+    Raises as `get_media` does.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    service = Service(
+        region_name=region_name,
+        session=session,
+        profile_name=profile_name,
+        endpoint_url=endpoint_url,
+        verify=verify,
+    )
+    endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
+    archive = service.client("kinesis-video-archived-media", endpoint)
+    try:
+        pages = archive.get_paginator("list_fragments").paginate(StreamName=stream_name)
+        found = [_summary(item) for page in pages for item in page["Fragments"]]
+    except (BotoCoreError, ClientError) as error:
+        raise _error(failure_of(error), stream_name) from error
+    return sorted(found, key=lambda fragment: int(fragment.number))
+
+
+def _summary(item: dict[str, Any]) -> FragmentSummary:
+    return FragmentSummary(
+        number=item["FragmentNumber"],
+        size=item["FragmentSizeInBytes"],
+        producer_timestamp=instant_to_ticks(item["ProducerTimestamp"]),
+        server_timestamp=instant_to_ticks(item["ServerTimestamp"]),
+        duration=item["FragmentLengthInMilliseconds"] * TICKS_PER_MS,
+    )
+
+
+def _error(failure: Failure, stream_name: str) -> Exception:
+    return kvs_error(result_status(failure.result), failure.detail, stream=stream_name)
