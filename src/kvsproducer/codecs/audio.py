@@ -1,0 +1,232 @@
+"""Audio configurations: AAC AudioSpecificConfig, ADTS headers, and WAVEFORMATEX for G.711.
+
+Standards: ISO/IEC 14496-3 sections 1.6.2.1 (AudioSpecificConfig), 1.6.5 (SBR and PS signalling),
+tables 1.16 to 1.19, 1.A.2.2 (ADTS); WAVEFORMATEX as Matroska's A_MS/ACM stores it.
+
+It does not decode: of SBR and PS signalling it takes the output rate, and of a program config
+element (channel configuration 0) nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from kvsproducer.codecs.bits import BitReader
+from kvsproducer.status import StatusCode, UtilsError, kvs_error
+
+__all__ = [
+    "AAC_SAMPLE_RATES",
+    "AacConfig",
+    "AdtsHeader",
+    "PcmConfig",
+    "PcmFormat",
+    "aac_config",
+    "parse_aac_config",
+    "parse_adts",
+    "parse_pcm_config",
+    "pcm_config",
+    "strip_adts",
+]
+
+_S = StatusCode
+
+# samplingFrequencyIndex -> Hz; table 1.18. Index 15 means that 24 bits with the rate follow.
+AAC_SAMPLE_RATES = (
+    96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
+)  # fmt: skip
+_EXPLICIT_RATE = 15
+_RATE_INDEX = {rate: index for index, rate in enumerate(AAC_SAMPLE_RATES)}
+
+# channelConfiguration -> channels; table 1.19. 0: in the program config element.
+_CHANNELS = (0, 1, 2, 3, 4, 5, 6, 8)
+
+_ESCAPE = 31  # audioObjectType 31: 32 plus six more bits
+_SBR, _PS = 5, 29
+_MAX_OBJECT_TYPE = 95
+_MIN_AAC_SIZE = 2  # bytes; reference: KVS_AAC_CPD_SIZE_BYTE
+
+_ADTS_SIZE = 7  # bytes, nine with a CRC
+_SAMPLES_PER_BLOCK = 1024
+
+_WAVEFORMATEX = struct.Struct("<HHIIHHH")
+_MIN_WAVE_SIZE = 16  # bytes; reference: MIN_AMS_ACM_CPD_SIZE. cbSize may be missing.
+_MIN_PCM_RATE, _MAX_PCM_RATE = 8000, 192000  # Hz; reference: limits.tsv "PCM sampling rate"
+_MAX_PCM_CHANNELS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AacConfig:
+    """An AudioSpecificConfig: rates in Hz; `channels` 0 when a program config element has them.
+
+    `output_frequency` differs from `sampling_frequency` where HE-AAC is signalled with its own
+    rate; Matroska's SamplingFrequency is that of the AAC core.
+    """
+
+    object_type: int
+    sampling_frequency: int
+    channel_config: int
+    channels: int
+    output_frequency: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdtsHeader:
+    """One ADTS header: `size` of itself and `frame_size` with it, in bytes; rate in Hz."""
+
+    object_type: int
+    sampling_frequency: int
+    channel_config: int
+    size: int
+    frame_size: int
+    samples: int
+
+
+class PcmFormat(IntEnum):
+    """wFormatTag of the two G.711 laws."""
+
+    ALAW = 6
+    MULAW = 7
+
+
+@dataclass(frozen=True, slots=True)
+class PcmConfig:
+    """A WAVEFORMATEX: rate in Hz, bits per sample (0 where the writer left it out)."""
+
+    format: PcmFormat
+    sampling_frequency: int
+    channels: int
+    bits: int
+
+
+def parse_aac_config(cpd: bytes) -> AacConfig:
+    """Parse an AudioSpecificConfig.
+
+    Raises MKV_INVALID_AAC_CPD (too short), MKV_INVALID_AAC_CPD_CHANNEL_CONFIG (above 7),
+    MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX (reserved, or an explicit rate that is cut).
+    """
+    if len(cpd) < _MIN_AAC_SIZE:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, at least {_MIN_AAC_SIZE}")
+    bits = BitReader(cpd[:16])
+    try:
+        object_type = _object_type(bits)
+        index = bits.read(4)
+        # Rate and channel configuration take 28 bits when the rate is written out.
+        explicit = index == _EXPLICIT_RATE and 8 * len(cpd) - bits.position >= 28
+        rate = bits.read(24) if explicit else _rate(index)
+        config = bits.read(4)
+    except UtilsError as error:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, cut") from error
+    if config >= len(_CHANNELS):
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, f"channel configuration {config}")
+    if not rate:
+        detail = f"sampling frequency index {index}"
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX, detail)
+    output = _extension_rate(bits) if object_type in (_SBR, _PS) else 0
+    return AacConfig(object_type, rate, config, _CHANNELS[config], output or rate)
+
+
+def aac_config(object_type: int, sampling_frequency: int, channel_config: int) -> bytes:
+    """Make the AudioSpecificConfig for an object type (2 is AAC LC), a rate of the table in Hz,
+    and a channel configuration 1..7 (as in table 1.19: 7 means 8 channels).
+
+    Raises INVALID_ARG for anything else.
+    """
+    index = _RATE_INDEX.get(sampling_frequency)
+    if index is None or not 0 < channel_config < len(_CHANNELS):
+        detail = f"AAC at {sampling_frequency} Hz with channel configuration {channel_config}"
+        raise kvs_error(_S.INVALID_ARG, detail)
+    if not 0 <= object_type <= _MAX_OBJECT_TYPE or object_type == _ESCAPE:
+        raise kvs_error(_S.INVALID_ARG, f"AAC object type {object_type}")
+    tail = index << 4 | channel_config
+    if object_type < _ESCAPE:
+        return (object_type << 11 | tail << 3).to_bytes(2)
+    return ((_ESCAPE << 6 | object_type - 32) << 13 | tail << 5).to_bytes(3)
+
+
+def parse_adts(data: bytes) -> AdtsHeader:
+    """Parse the ADTS header in front of an AAC frame; raises MKV_INVALID_AAC_CPD when there is
+    none or it contradicts itself, MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX for a reserved rate.
+    """
+    if len(data) < _ADTS_SIZE or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, "no ADTS header")
+    size = _ADTS_SIZE if data[1] & 1 else _ADTS_SIZE + 2
+    word = int.from_bytes(data[2:7])
+    frame_size = word >> 13 & 0x1FFF
+    if frame_size < size:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"ADTS frame of {frame_size} bytes")
+    rate = _rate(word >> 34 & 0xF)
+    if not rate:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX, "reserved ADTS rate")
+    return AdtsHeader(
+        (word >> 38 & 3) + 1,
+        rate,
+        word >> 30 & 7,
+        size,
+        frame_size,
+        _SAMPLES_PER_BLOCK * ((word & 3) + 1),
+    )
+
+
+def strip_adts(data: bytes) -> memoryview:
+    """The raw AAC frame behind one ADTS header, as a view; raises as `parse_adts`, and
+    MKV_INVALID_AAC_CPD when the frame is not exactly as long as its header says.
+    """
+    header = parse_adts(data)
+    if header.frame_size != len(data):
+        detail = f"ADTS frame of {header.frame_size} bytes in {len(data)}"
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, detail)
+    return memoryview(data)[header.size :]
+
+
+def parse_pcm_config(cpd: bytes) -> PcmConfig:
+    """Parse the WAVEFORMATEX of an A-law or mu-law track; raises MKV_INVALID_AMS_ACM_CPD when it
+    is shorter than 16 bytes or of another format.
+    """
+    if len(cpd) < _MIN_WAVE_SIZE:
+        detail = f"{len(cpd)} bytes of WAVEFORMATEX, at least {_MIN_WAVE_SIZE} needed"
+        raise kvs_error(_S.MKV_INVALID_AMS_ACM_CPD, detail)
+    tag, channels, rate, _, _, bits, _ = _WAVEFORMATEX.unpack(
+        cpd[: _WAVEFORMATEX.size].ljust(_WAVEFORMATEX.size, b"\0")
+    )
+    if tag not in PcmFormat.__members__.values():
+        raise kvs_error(_S.MKV_INVALID_AMS_ACM_CPD, f"WAVE format {tag}, neither A-law nor mu-law")
+    return PcmConfig(PcmFormat(tag), rate, channels, bits)
+
+
+def pcm_config(pcm_format: int, sampling_frequency: int, channels: int) -> bytes:
+    """Make the 18-byte WAVEFORMATEX that AWS's producer writes for G.711.
+
+    The bits per sample stay 0 and the average bytes a second are an eighth of the samples, as
+    there; readers go by the format. Raises INVALID_ARG unless the format is 6 or 7, the rate
+    8000..192000 Hz, and the channels 1 or 2.
+    """
+    if (
+        pcm_format not in PcmFormat.__members__.values()
+        or not _MIN_PCM_RATE <= sampling_frequency <= _MAX_PCM_RATE
+        or not 1 <= channels <= _MAX_PCM_CHANNELS
+    ):
+        detail = f"WAVE format {pcm_format}, {sampling_frequency} Hz, {channels} channels"
+        raise kvs_error(_S.INVALID_ARG, detail)
+    average = sampling_frequency * channels // 8
+    return _WAVEFORMATEX.pack(pcm_format, channels, sampling_frequency, average, channels, 0, 0)
+
+
+def _object_type(bits: BitReader) -> int:
+    object_type = bits.read(5)
+    return 32 + bits.read(6) if object_type == _ESCAPE else object_type
+
+
+def _rate(index: int) -> int:
+    """The rate in Hz of a sampling frequency index; 0 for a reserved one."""
+    return AAC_SAMPLE_RATES[index] if index < len(AAC_SAMPLE_RATES) else 0
+
+
+def _extension_rate(bits: BitReader) -> int:
+    """The rate behind SBR or PS, in Hz; 0 when it is missing, as in what encoders cut off."""
+    try:
+        index = bits.read(4)
+        return bits.read(24) if index == _EXPLICIT_RATE else _rate(index)
+    except UtilsError:
+        return 0

@@ -1,0 +1,40 @@
+"""BITMAPINFOHEADER, the codec private data of Matroska's V_MS/VFW/FOURCC tracks (M-JPEG ...).
+
+Standard: the 40-byte structure of the Windows SDK, little-endian; Matroska codec mappings. Only
+the size and the FourCC are taken.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["BitmapInfo", "parse_bitmap_info"]
+
+_HEADER = struct.Struct("<IiiHH4s20x")
+_MAX_PIXELS = 0xFFFF  # the width and height elements have two bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BitmapInfo:
+    """Size in pixels and FourCC."""
+
+    width: int
+    height: int
+    fourcc: bytes
+
+
+def parse_bitmap_info(cpd: bytes) -> BitmapInfo:
+    """Parse a BITMAPINFOHEADER; a negative height (rows from the top) counts as positive.
+
+    Raises MKV_INVALID_BIH_CPD when it is shorter than 40 bytes or a size is not in 0..65535.
+    """
+    if len(cpd) < _HEADER.size:
+        detail = f"{len(cpd)} bytes of BITMAPINFOHEADER, {_HEADER.size} needed"
+        raise kvs_error(StatusCode.MKV_INVALID_BIH_CPD, detail)
+    _, width, height, _, _, fourcc = _HEADER.unpack_from(cpd)
+    if not 0 <= width <= _MAX_PIXELS or abs(height) > _MAX_PIXELS:
+        raise kvs_error(StatusCode.MKV_INVALID_BIH_CPD, f"a bitmap of {width} x {height}")
+    return BitmapInfo(width, abs(height), fourcc)

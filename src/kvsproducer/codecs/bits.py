@@ -1,0 +1,96 @@
+"""Bits of a raw byte sequence payload: fixed-width fields and Exp-Golomb codes.
+
+Standard: ISO/IEC 14496-10 sections 7.3.1 (emulation prevention) and 9.1 (ue(v), se(v)).
+Invariant: a read past the end raises, with nothing consumed; nothing is ever read beyond `data`.
+It does not know about units or syntax elements.
+"""
+
+from __future__ import annotations
+
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["BitReader", "unescape"]
+
+# Longest fixed-width field, and longest run of zeros of a code whose value fits 32 bits.
+_MAX_BITS = 32
+
+
+def unescape(unit: bytes) -> bytes:
+    """A unit without its emulation prevention bytes: 00 00 03 becomes 00 00."""
+    if b"\0\0\x03" not in unit:
+        return unit
+    out = bytearray()
+    begin = 0
+    # The search goes on behind the 03, so that 00 00 03 00 00 03 is seen as two of them.
+    while (found := unit.find(b"\0\0\x03", begin)) >= 0:
+        out += unit[begin : found + 2]
+        begin = found + 3
+    out += unit[begin:]
+    return bytes(out)
+
+
+class BitReader:
+    """Reads `data` from its most significant bit on.
+
+    Every method raises BIT_READER_OUT_OF_RANGE when the data ends too early, and
+    BIT_READER_INVALID_SIZE when a field is wider than 32 bits.
+    """
+
+    __slots__ = ("_data", "_end", "position")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._end = len(data) * 8
+        self.position = 0
+
+    def read(self, count: int) -> int:
+        """The next `count` bits (0..32) as an unsigned number."""
+        if not 0 <= count <= _MAX_BITS:
+            raise kvs_error(
+                StatusCode.BIT_READER_INVALID_SIZE, f"{count} bits asked for, at most {_MAX_BITS}"
+            )
+        end = self.position + count
+        if end > self._end:
+            raise self._out_of_range(count)
+        last = (end + 7) >> 3
+        word = int.from_bytes(self._data[self.position >> 3 : last])
+        self.position = end
+        return word >> ((last << 3) - end) & ((1 << count) - 1)
+
+    def flag(self) -> bool:
+        """The next bit."""
+        return self.read(1) == 1
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` bits, any number of them."""
+        if self.position + count > self._end:
+            raise self._out_of_range(count)
+        self.position += count
+
+    def ue(self) -> int:
+        """An unsigned Exp-Golomb code."""
+        start = self.position
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+            if zeros > _MAX_BITS - 1:
+                self.position = start
+                raise kvs_error(
+                    StatusCode.BIT_READER_INVALID_SIZE,
+                    "an Exp-Golomb code of more than 32 bits",
+                    offset=start >> 3,
+                )
+        return (1 << zeros) - 1 + self.read(zeros)
+
+    def se(self) -> int:
+        """A signed Exp-Golomb code: 0, 1, -1, 2, -2 ..."""
+        code = self.ue()
+        return (code + 1) >> 1 if code & 1 else -(code >> 1)
+
+    def _out_of_range(self, count: int) -> Exception:
+        left = self._end - self.position
+        return kvs_error(
+            StatusCode.BIT_READER_OUT_OF_RANGE,
+            f"{count} bits asked for, {left} left",
+            offset=self.position >> 3,
+        )

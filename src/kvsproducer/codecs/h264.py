@@ -1,0 +1,271 @@
+"""H.264: sequence parameter sets and the avcC configuration record.
+
+Standards: ISO/IEC 14496-10 section 7.3.2.1.1 (SPS), table 6-1 (chroma), equations 7-19 to 7-22
+(cropping); ISO/IEC 14496-15 section 5.3.3.1 (AVCDecoderConfigurationRecord).
+
+Codec private data (CPD) comes in three forms, which `parse_cpd` tells apart as AWS's producer
+does: Annex-B, avcC, or one bare SPS. Bounds are those of the data given: no length field is
+believed. It does not read VUI, picture parameter sets or slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvsproducer.codecs.bits import BitReader, unescape
+from kvsproducer.codecs.nal import (
+    Buffer,
+    VideoCodec,
+    cpd_units,
+    distinct,
+    is_annexb,
+    nal_type,
+    split_annexb,
+)
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["AvcConfig", "Sps", "build_avcc", "cpd_to_avcc", "parse_avcc", "parse_cpd", "parse_sps"]
+
+_S = StatusCode
+_CODEC = VideoCodec.H264
+
+_SPS, _PPS, _SPS_EXTENSION = 7, 8, 13
+_MIN_CPD_SIZE = 8  # bytes; reference: MIN_H264_H265_CPD_SIZE
+_MIN_ANNEXB_CPD_SIZE = 11  # bytes; reference: MIN_H264_ANNEXB_CPD_SIZE
+_MAX_SPS_SIZE = 8192  # bytes looked at; scaling lists and a POC cycle at their longest take 4 KB
+_MAX_PIXELS = 0xFFFF  # the width and height elements have two bytes
+_MAX_SET_SIZE = 0xFFFF  # bytes; a record's set lengths have 16 bits
+_MAX_SPS_COUNT = 31  # a five-bit count
+_MAX_PPS_COUNT = 255
+
+# Profiles whose SPS carries chroma format, bit depths and scaling lists (7.3.2.1.1; 144 is the
+# withdrawn High 4:4:4). Their avcC repeats chroma format and bit depths at its end.
+_CHROMA_PROFILES = frozenset((100, 110, 122, 144, 244, 44, 83, 86, 118, 128, 134, 135, 138, 139))
+# ChromaArrayType -> (SubWidthC, SubHeightC) for cropping; table 6-1 and equations 7-19 to 7-22.
+_CROP_UNIT = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sps:
+    """What a sequence parameter set says: sizes in luma samples, depths in bits."""
+
+    profile_idc: int
+    constraint_flags: int
+    level_idc: int
+    width: int
+    height: int
+    coded_width: int
+    coded_height: int
+    chroma_format_idc: int
+    bit_depth_luma: int
+    bit_depth_chroma: int
+    interlaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AvcConfig:
+    """An avcC record: parameter sets without start codes, and the bytes of a NAL length."""
+
+    profile_idc: int
+    constraint_flags: int
+    level_idc: int
+    length_size: int
+    sps: tuple[bytes, ...]
+    pps: tuple[bytes, ...]
+
+
+def parse_cpd(cpd: bytes) -> Sps:
+    """The first SPS in codec private data of any form: Annex-B, avcC or a bare SPS.
+
+    Raises MKV_INVALID_H264_H265_CPD when it is too short or cut before the SPS ends,
+    MKV_INVALID_ANNEXB_CPD_NALUS when an Annex-B CPD has no SPS, and what `parse_sps` and
+    `split_annexb` raise.
+    """
+    if len(cpd) < _MIN_CPD_SIZE:
+        detail = f"{len(cpd)} bytes of codec private data, at least {_MIN_CPD_SIZE} needed"
+        raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
+    if is_annexb(cpd):
+        for unit in split_annexb(cpd):
+            if _is_sps(unit):
+                return parse_sps(bytes(unit))
+        raise kvs_error(_S.MKV_INVALID_ANNEXB_CPD_NALUS, "no SPS in the Annex-B CPD")
+    if _is_avcc(cpd):
+        (first,), _ = _read_sets(cpd, 6, 1)
+        return parse_sps(first)
+    return parse_sps(cpd)
+
+
+def parse_sps(unit: bytes) -> Sps:
+    """Parse one SPS unit, header byte included, up to the cropping rectangle.
+
+    Raises MKV_INVALID_H264_H265_SPS_NALU when it is no SPS, ..._SPS_WIDTH or ..._SPS_HEIGHT when
+    the cropped picture is below zero or above 65535 samples, BIT_READER_OUT_OF_RANGE when cut.
+    """
+    if not _is_sps(unit):
+        head = f"header 0x{unit[0]:02x}" if unit else "no bytes"
+        raise kvs_error(_S.MKV_INVALID_H264_H265_SPS_NALU, f"not an H.264 SPS: {head}")
+    bits = BitReader(unescape(unit[:_MAX_SPS_SIZE]))
+    bits.skip(8)
+    profile, constraints, level = bits.read(8), bits.read(8), bits.read(8)
+    bits.ue()  # seq_parameter_set_id
+    chroma, depth_luma, depth_chroma, separate_planes = 1, 8, 8, False
+    if profile in _CHROMA_PROFILES:
+        chroma = bits.ue()
+        separate_planes = chroma == 3 and bits.flag()
+        depth_luma, depth_chroma = 8 + bits.ue(), 8 + bits.ue()
+        bits.skip(1)  # qpprime_y_zero_transform_bypass_flag
+        if bits.flag():
+            _skip_scaling_lists(bits, 12 if chroma == 3 else 8)
+    _skip_picture_order(bits)
+    bits.ue()  # max_num_ref_frames
+    bits.skip(1)  # gaps_in_frame_num_value_allowed_flag
+    width, height = 16 * (bits.ue() + 1), 16 * (bits.ue() + 1)
+    frames_only = bits.flag()
+    if not frames_only:
+        height *= 2  # the SPS counts the rows of a field
+        bits.skip(1)  # mb_adaptive_frame_field_flag
+    bits.skip(1)  # direct_8x8_inference_flag
+    left, right, top, bottom = (
+        (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
+    )
+    unit_x, unit_y = _CROP_UNIT.get(0 if separate_planes else chroma, (1, 1))
+    unit_y *= 1 if frames_only else 2
+    return Sps(
+        profile,
+        constraints,
+        level,
+        _checked(width - unit_x * (left + right), _S.MKV_INVALID_H264_H265_SPS_WIDTH, "width"),
+        _checked(height - unit_y * (top + bottom), _S.MKV_INVALID_H264_H265_SPS_HEIGHT, "height"),
+        width,
+        height,
+        chroma,
+        depth_luma,
+        depth_chroma,
+        not frames_only,
+    )
+
+
+def parse_avcc(record: bytes) -> AvcConfig:
+    """Parse a whole avcC record; raises MKV_INVALID_H264_H265_CPD when it is none or is cut."""
+    if not _is_avcc(record):
+        raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, "not an avcC record")
+    sps, position = _read_sets(record, 6, record[5] & 0x1F)
+    if position == len(record):
+        raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, "avcC cut before its PPS", offset=position)
+    pps, _ = _read_sets(record, position + 1, record[position])
+    return AvcConfig(record[1], record[2], record[3], (record[4] & 3) + 1, tuple(sps), tuple(pps))
+
+
+def cpd_to_avcc(cpd: bytes) -> bytes:
+    """Turn Annex-B codec private data into an avcC record with 4-byte NAL lengths.
+
+    Units with 4-byte lengths are taken too. All different SPS and PPS go into the record, in
+    their order; units of other types are left out. Raises MKV_MIN_ANNEX_B_CPD_SIZE (fewer than
+    11 bytes), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (start codes), MKV_MISSING_SPS_FROM_H264_CPD,
+    MKV_MISSING_PPS_FROM_H264_CPD, and what `build_avcc` raises.
+    """
+    if len(cpd) < _MIN_ANNEXB_CPD_SIZE:
+        detail = f"{len(cpd)} bytes of Annex-B CPD, at least {_MIN_ANNEXB_CPD_SIZE} needed"
+        raise kvs_error(_S.MKV_MIN_ANNEX_B_CPD_SIZE, detail)
+    return build_avcc(cpd_units(cpd))
+
+
+def build_avcc(units: Sequence[Buffer]) -> bytes:
+    """Make the avcC record for the parameter sets among `units` (of a CPD or of a key frame).
+
+    Raises MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and
+    MKV_INVALID_ANNEXB_NALU_IN_CPD when a set is over 65535 bytes or there are too many.
+    """
+    kinds: dict[int, list[Buffer]] = {_SPS: [], _PPS: [], _SPS_EXTENSION: []}
+    for unit in units:
+        kinds.get(nal_type(unit, _CODEC), []).append(unit)
+    sps, pps, extensions = (distinct(kinds[kind]) for kind in (_SPS, _PPS, _SPS_EXTENSION))
+    if not sps:
+        raise kvs_error(_S.MKV_MISSING_SPS_FROM_H264_CPD, "no H.264 SPS in the codec private data")
+    if not pps:
+        raise kvs_error(_S.MKV_MISSING_PPS_FROM_H264_CPD, "no H.264 PPS in the codec private data")
+    # profile, constraint flags and level; a set too short to have them reads as zeros
+    head = sps[0][1:4].ljust(3, b"\0")
+    record = b"\x01" + head + b"\xff"
+    record += _pack_sets(0xE0, sps, _MAX_SPS_COUNT) + _pack_sets(0, pps, _MAX_PPS_COUNT)
+    if head[0] not in _CHROMA_PROFILES:
+        return record
+    parsed = parse_sps(sps[0])
+    record += bytes(
+        (
+            0xFC | parsed.chroma_format_idc & 3,
+            0xF8 | parsed.bit_depth_luma - 8 & 7,
+            0xF8 | parsed.bit_depth_chroma - 8 & 7,
+        )
+    )
+    return record + _pack_sets(0, extensions, _MAX_PPS_COUNT)
+
+
+def _is_sps(unit: Buffer) -> bool:
+    """Type 7, forbidden bit clear, and a reference (an SPS always is one)."""
+    return len(unit) > 0 and unit[0] & 0x9F == _SPS and unit[0] & 0x60 != 0
+
+
+def _is_avcc(cpd: bytes) -> bool:
+    """Version 1, all reserved bits set, and at least one SPS."""
+    if len(cpd) < 7 or cpd[0] != 1:
+        return False
+    return cpd[4] >= 0xFC and cpd[5] > 0xE0
+
+
+def _read_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
+    """Read `count` sets with 16-bit lengths; returns them and where they end."""
+    sets = []
+    for _ in range(count):
+        begin = position + 2
+        size = int.from_bytes(record[position:begin])
+        if size == 0 or begin + size > len(record):
+            detail = f"avcC with a parameter set of {size} bytes, {len(record)} bytes in all"
+            raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail, offset=position)
+        position = begin + size
+        sets.append(record[begin:position])
+    return sets, position
+
+
+def _pack_sets(reserved: int, sets: Sequence[bytes], limit: int) -> bytes:
+    """The count, with its reserved bits, and each set behind its 16-bit length."""
+    longest = max(map(len, sets), default=0)
+    if len(sets) > limit or longest > _MAX_SET_SIZE:
+        detail = f"{len(sets)} parameter sets, the longest of {longest} bytes, do not fit avcC"
+        raise kvs_error(_S.MKV_INVALID_ANNEXB_NALU_IN_CPD, detail)
+    return bytes((reserved | len(sets),)) + b"".join(
+        part for unit in sets for part in (len(unit).to_bytes(2), unit)
+    )
+
+
+def _skip_scaling_lists(bits: BitReader, count: int) -> None:
+    """Pass over the scaling lists (7.3.2.1.1.1): six of 16 coefficients, the others of 64."""
+    for index in range(count):
+        if not bits.flag():
+            continue
+        last, following = 8, 8
+        for _ in range(16 if index < 6 else 64):
+            if following:
+                following = (last + bits.se()) % 256
+                last = following or last
+
+
+def _skip_picture_order(bits: BitReader) -> None:
+    """Pass over log2_max_frame_num_minus4 and the picture order count's fields."""
+    bits.ue()
+    kind = bits.ue()
+    if kind == 0:
+        bits.ue()
+    elif kind == 1:
+        bits.skip(1)
+        bits.se()
+        bits.se()
+        for _ in range(bits.ue()):
+            bits.se()
+
+
+def _checked(value: int, status: StatusCode, what: str) -> int:
+    if not 0 <= value <= _MAX_PIXELS:
+        raise kvs_error(status, f"the SPS gives a {what} of {value} after cropping")
+    return value
