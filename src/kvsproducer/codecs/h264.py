@@ -91,8 +91,12 @@ def parse_cpd(cpd: bytes) -> Sps:
                 return parse_sps(bytes(unit))
         raise kvs_error(_S.MKV_INVALID_ANNEXB_CPD_NALUS, "no SPS in the Annex-B CPD")
     if _is_avcc(cpd):
-        (first,), _ = _read_sets(cpd, 6, 1)
-        return parse_sps(first)
+        size = int.from_bytes(cpd[6:8])
+        if not 0 < size <= len(cpd):
+            detail = f"avcC with an SPS of {size} bytes, {len(cpd)} bytes in all"
+            raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
+        # A record cut inside its SPS still has the size, when the cut comes later.
+        return parse_sps(cpd[8 : 8 + size])
     return parse_sps(cpd)
 
 
@@ -129,6 +133,7 @@ def parse_sps(unit: bytes) -> Sps:
     left, right, top, bottom = (
         (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
     )
+    bits.skip(1)  # vui_parameters_present_flag: without it the SPS is cut
     unit_x, unit_y = _CROP_UNIT.get(0 if separate_planes else chroma, (1, 1))
     unit_y *= 1 if frames_only else 2
     return Sps(
