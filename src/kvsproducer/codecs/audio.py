@@ -14,6 +14,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from kvsproducer.codecs.bits import BitReader
+from kvsproducer.limits import (
+    AAC_CPD_BYTES,
+    MAX_PCM_CHANNELS,
+    MAX_PCM_SAMPLE_RATE_HZ,
+    MIN_PCM_CPD_BYTES,
+    MIN_PCM_SAMPLE_RATE_HZ,
+)
 from kvsproducer.status import StatusCode, UtilsError, kvs_error
 
 __all__ = [
@@ -45,15 +52,11 @@ _CHANNELS = (0, 1, 2, 3, 4, 5, 6, 8)
 _ESCAPE = 31  # audioObjectType 31: 32 plus six more bits
 _SBR, _PS = 5, 29
 _MAX_OBJECT_TYPE = 95
-_MIN_AAC_SIZE = 2  # bytes; reference: KVS_AAC_CPD_SIZE_BYTE
 
 _ADTS_SIZE = 7  # bytes, nine with a CRC
 _SAMPLES_PER_BLOCK = 1024
 
 _WAVEFORMATEX = struct.Struct("<HHIIHHH")
-_MIN_WAVE_SIZE = 16  # bytes; reference: MIN_AMS_ACM_CPD_SIZE. cbSize may be missing.
-_MIN_PCM_RATE, _MAX_PCM_RATE = 8000, 192000  # Hz; reference: limits.tsv "PCM sampling rate"
-_MAX_PCM_CHANNELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,8 @@ def parse_aac_config(cpd: bytes) -> AacConfig:
     Raises MKV_INVALID_AAC_CPD (too short), MKV_INVALID_AAC_CPD_CHANNEL_CONFIG (above 7),
     MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX (reserved, or an explicit rate that is cut).
     """
-    if len(cpd) < _MIN_AAC_SIZE:
-        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, at least {_MIN_AAC_SIZE}")
+    if len(cpd) < AAC_CPD_BYTES:
+        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, at least {AAC_CPD_BYTES}")
     bits = BitReader(cpd[:16])
     try:
         object_type = _object_type(bits)
@@ -184,8 +187,8 @@ def parse_pcm_config(cpd: bytes) -> PcmConfig:
     """Parse the WAVEFORMATEX of an A-law or mu-law track; raises MKV_INVALID_AMS_ACM_CPD when it
     is shorter than 16 bytes or of another format.
     """
-    if len(cpd) < _MIN_WAVE_SIZE:
-        detail = f"{len(cpd)} bytes of WAVEFORMATEX, at least {_MIN_WAVE_SIZE} needed"
+    if len(cpd) < MIN_PCM_CPD_BYTES:
+        detail = f"{len(cpd)} bytes of WAVEFORMATEX, at least {MIN_PCM_CPD_BYTES} needed"
         raise kvs_error(_S.MKV_INVALID_AMS_ACM_CPD, detail)
     tag, channels, rate, _, _, bits, _ = _WAVEFORMATEX.unpack(
         cpd[: _WAVEFORMATEX.size].ljust(_WAVEFORMATEX.size, b"\0")
@@ -204,8 +207,8 @@ def pcm_config(pcm_format: int, sampling_frequency: int, channels: int) -> bytes
     """
     if (
         pcm_format not in PcmFormat.__members__.values()
-        or not _MIN_PCM_RATE <= sampling_frequency <= _MAX_PCM_RATE
-        or not 1 <= channels <= _MAX_PCM_CHANNELS
+        or not MIN_PCM_SAMPLE_RATE_HZ <= sampling_frequency <= MAX_PCM_SAMPLE_RATE_HZ
+        or not 1 <= channels <= MAX_PCM_CHANNELS
     ):
         detail = f"WAVE format {pcm_format}, {sampling_frequency} Hz, {channels} channels"
         raise kvs_error(_S.INVALID_ARG, detail)

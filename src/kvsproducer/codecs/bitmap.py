@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from kvsproducer.limits import BITMAP_INFO_HEADER_BYTES
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["BitmapInfo", "parse_bitmap_info"]
@@ -31,8 +32,8 @@ def parse_bitmap_info(cpd: bytes) -> BitmapInfo:
 
     Raises MKV_INVALID_BIH_CPD when it is shorter than 40 bytes or a size is not in 0..65535.
     """
-    if len(cpd) < _HEADER.size:
-        detail = f"{len(cpd)} bytes of BITMAPINFOHEADER, {_HEADER.size} needed"
+    if len(cpd) < BITMAP_INFO_HEADER_BYTES:
+        detail = f"{len(cpd)} bytes of BITMAPINFOHEADER, {BITMAP_INFO_HEADER_BYTES} needed"
         raise kvs_error(StatusCode.MKV_INVALID_BIH_CPD, detail)
     _, width, height, _, _, fourcc = _HEADER.unpack_from(cpd)
     if not 0 <= width <= _MAX_PIXELS or abs(height) > _MAX_PIXELS:

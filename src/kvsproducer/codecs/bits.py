@@ -7,12 +7,10 @@ It does not know about units or syntax elements.
 
 from __future__ import annotations
 
+from kvsproducer.limits import MAX_BIT_READER_BITS
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["BitReader", "unescape"]
-
-# Longest fixed-width field, and longest run of zeros of a code whose value fits 32 bits.
-_MAX_BITS = 32
 
 
 def unescape(unit: bytes) -> bytes:
@@ -45,9 +43,10 @@ class BitReader:
 
     def read(self, count: int) -> int:
         """The next `count` bits (0..32) as an unsigned number."""
-        if not 0 <= count <= _MAX_BITS:
+        if not 0 <= count <= MAX_BIT_READER_BITS:
             raise kvs_error(
-                StatusCode.BIT_READER_INVALID_SIZE, f"{count} bits asked for, at most {_MAX_BITS}"
+                StatusCode.BIT_READER_INVALID_SIZE,
+                f"{count} bits asked for, at most {MAX_BIT_READER_BITS}",
             )
         end = self.position + count
         if end > self._end:
@@ -73,7 +72,7 @@ class BitReader:
         zeros = 0
         while not self.read(1):
             zeros += 1
-            if zeros > _MAX_BITS - 1:
+            if zeros > MAX_BIT_READER_BITS - 1:
                 self.position = start
                 raise kvs_error(
                     StatusCode.BIT_READER_INVALID_SIZE,

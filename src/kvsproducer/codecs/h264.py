@@ -23,6 +23,7 @@ from kvsproducer.codecs.nal import (
     nal_type,
     split_annexb,
 )
+from kvsproducer.limits import MIN_H264_ANNEXB_CPD_BYTES, MIN_H264_H265_CPD_BYTES
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["AvcConfig", "Sps", "build_avcc", "cpd_to_avcc", "parse_avcc", "parse_cpd", "parse_sps"]
@@ -31,8 +32,6 @@ _S = StatusCode
 _CODEC = VideoCodec.H264
 
 _SPS, _PPS, _SPS_EXTENSION = 7, 8, 13
-_MIN_CPD_SIZE = 8  # bytes; reference: MIN_H264_H265_CPD_SIZE
-_MIN_ANNEXB_CPD_SIZE = 11  # bytes; reference: MIN_H264_ANNEXB_CPD_SIZE
 _MAX_SPS_SIZE = 8192  # bytes looked at; scaling lists and a POC cycle at their longest take 4 KB
 _MAX_PIXELS = 0xFFFF  # the width and height elements have two bytes
 _MAX_SET_SIZE = 0xFFFF  # bytes; a record's set lengths have 16 bits
@@ -82,8 +81,10 @@ def parse_cpd(cpd: bytes) -> Sps:
     MKV_INVALID_ANNEXB_CPD_NALUS when an Annex-B CPD has no SPS, and what `parse_sps` and
     `split_annexb` raise.
     """
-    if len(cpd) < _MIN_CPD_SIZE:
-        detail = f"{len(cpd)} bytes of codec private data, at least {_MIN_CPD_SIZE} needed"
+    if len(cpd) < MIN_H264_H265_CPD_BYTES:
+        detail = (
+            f"{len(cpd)} bytes of codec private data, at least {MIN_H264_H265_CPD_BYTES} needed"
+        )
         raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
     if is_annexb(cpd):
         for unit in split_annexb(cpd):
@@ -170,8 +171,8 @@ def cpd_to_avcc(cpd: bytes) -> bytes:
     11 bytes), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (start codes), MKV_MISSING_SPS_FROM_H264_CPD,
     MKV_MISSING_PPS_FROM_H264_CPD, and what `build_avcc` raises.
     """
-    if len(cpd) < _MIN_ANNEXB_CPD_SIZE:
-        detail = f"{len(cpd)} bytes of Annex-B CPD, at least {_MIN_ANNEXB_CPD_SIZE} needed"
+    if len(cpd) < MIN_H264_ANNEXB_CPD_BYTES:
+        detail = f"{len(cpd)} bytes of Annex-B CPD, at least {MIN_H264_ANNEXB_CPD_BYTES} needed"
         raise kvs_error(_S.MKV_MIN_ANNEX_B_CPD_SIZE, detail)
     return build_avcc(cpd_units(cpd))
 

@@ -24,6 +24,7 @@ from kvsproducer.codecs.nal import (
     nal_type,
     split_annexb,
 )
+from kvsproducer.limits import MIN_H264_H265_CPD_BYTES, MIN_H265_ANNEXB_CPD_BYTES
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["HevcConfig", "Sps", "build_hvcc", "cpd_to_hvcc", "parse_cpd", "parse_hvcc", "parse_sps"]
@@ -32,8 +33,6 @@ _S = StatusCode
 _CODEC = VideoCodec.H265
 
 _VPS, _SPS, _PPS = 32, 33, 34
-_MIN_CPD_SIZE = 8  # bytes; reference: MIN_H264_H265_CPD_SIZE
-_MIN_ANNEXB_CPD_SIZE = 15  # bytes; reference: MIN_H_265_ANNEXB_CPD_SIZE
 _HVCC_HEADER_SIZE = 23  # bytes, up to and with numOfArrays
 _GENERAL_SIZE = 12  # bytes of general profile, compatibility, constraints and level
 _MAX_SPS_SIZE = 8192  # bytes looked at; the fields read here end far before
@@ -91,8 +90,10 @@ def parse_cpd(cpd: bytes, *, strict: bool = False) -> Sps:
     without SPS), MKV_INVALID_HEVC_FORMAT, MKV_HEVC_SPS_NALU_MISSING, MKV_INVALID_HEVC_NALU_COUNT
     and MKV_INVALID_HEVC_SPS_NALU_SIZE (hvcC), and what `parse_sps` and `split_annexb` raise.
     """
-    if len(cpd) < _MIN_CPD_SIZE:
-        detail = f"{len(cpd)} bytes of codec private data, at least {_MIN_CPD_SIZE} needed"
+    if len(cpd) < MIN_H264_H265_CPD_BYTES:
+        detail = (
+            f"{len(cpd)} bytes of codec private data, at least {MIN_H264_H265_CPD_BYTES} needed"
+        )
         raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
     if is_annexb(cpd):
         for unit in split_annexb(cpd):
@@ -172,8 +173,8 @@ def cpd_to_hvcc(cpd: bytes) -> bytes:
     (neither form), MKV_ANNEXB_CPD_MISSING_NALUS (one unit, or no SPS), and what `build_hvcc`
     raises.
     """
-    if len(cpd) < _MIN_ANNEXB_CPD_SIZE:
-        detail = f"{len(cpd)} bytes of Annex-B CPD, at least {_MIN_ANNEXB_CPD_SIZE} needed"
+    if len(cpd) < MIN_H265_ANNEXB_CPD_BYTES:
+        detail = f"{len(cpd)} bytes of Annex-B CPD, at least {MIN_H265_ANNEXB_CPD_BYTES} needed"
         raise kvs_error(_S.MKV_MIN_ANNEX_B_CPD_SIZE, detail)
     units = cpd_units(cpd)
     if not units:
