@@ -200,7 +200,7 @@ class AckParser:
         return False
 
     def _in_bare(self, byte: int) -> bool:
-        if byte == _CLOSE or byte == _COMMA or byte in _BLANKS:
+        if byte in (_CLOSE, _COMMA) or byte in _BLANKS:
             self._member(bytes(self._text))
             return byte == _CLOSE
         if byte in _NOT_IN_BARE:

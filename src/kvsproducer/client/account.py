@@ -1,0 +1,158 @@
+"""What became of the frames: the books behind the promise that none is silently lost.
+
+`accepted == persisted + dropped + held` at every moment. A frame is *settled* once it counts as
+persisted or dropped; items are settled in order, so one index divides the books. Frames that were
+sent but leave the view (for want of room) before their ack came are *in doubt*: they are held
+until the ack comes (persisted) or the connection is lost (dropped, reason UNCONFIRMED). Frames
+skipped until a key frame were never accepted; they only count as skipped.
+
+Without acks, a frame that was sent counts as persisted: nothing better is ever known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kvsproducer.client.events import DropReason
+from kvsproducer.view import (
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    PERSISTED,
+    SKIP,
+    ContentView,
+    ViewItem,
+)
+
+__all__ = ["FrameAccount", "Ledger"]
+
+_NO_FRAME = SKIP | END_OF_FRAGMENT
+
+
+class FrameAccount(NamedTuple):
+    """Counts of frames; `accepted == persisted + dropped + held`, `skipped` were not accepted."""
+
+    accepted: int
+    persisted: int
+    dropped: int
+    skipped: int
+    held: int
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """Frames of one fragment that were sent and have left the view."""
+
+    fragment: int  # ack timestamp of the fragment's start, ticks
+    first: int  # dts, ticks
+    last: int
+    count: int
+
+
+class Ledger:
+    """The books of one stream. `report(first, last, count, reason)` is called for drops."""
+
+    __slots__ = (
+        "_doubts",
+        "_fragment",
+        "_report",
+        "accepted",
+        "dropped",
+        "persisted",
+        "settled",
+        "skipped",
+        "unconfirmed",
+    )
+
+    def __init__(self, report: Callable[[int, int, int, DropReason], None]) -> None:
+        self.accepted = self.persisted = self.dropped = self.skipped = 0
+        self.settled = 0  # items below this index are settled
+        self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
+        self._doubts: deque[_Doubt] = deque()
+        self._fragment = 0
+        self._report = report
+
+    def account(self) -> FrameAccount:
+        """The books now."""
+        held = self.accepted - self.persisted - self.dropped
+        return FrameAccount(self.accepted, self.persisted, self.dropped, self.skipped, held)
+
+    def drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
+        """Count and report `count` accepted frames with dts from `first` to `last` as dropped."""
+        self.dropped += count
+        self._report(first, last, count, reason)
+
+    def confirm(self, view: ContentView, end: int) -> None:
+        """The service has everything of the session up to item `end`: settle it.
+
+        Items that were not sent again after a lost connection, and whose own fragment was never
+        acknowledged, are dropped as unconfirmed.
+        """
+        start = max(self.settled, view.tail)
+        if end <= start:
+            return
+        if start < self.unconfirmed:
+            start = self._confirm_old(view, start, min(end, self.unconfirmed))
+        self.persisted += sum(not view[index].flags & _NO_FRAME for index in range(start, end))
+        self.settled = end
+
+    def _confirm_old(self, view: ContentView, start: int, end: int) -> int:
+        persisted = bool(view[view.start_of(start)].flags & PERSISTED)
+        for index in range(start, end):
+            item = view[index]
+            if item.flags & FRAGMENT_START:
+                persisted = bool(item.flags & PERSISTED)
+            if item.flags & _NO_FRAME:
+                continue
+            if persisted:
+                self.persisted += 1
+            else:
+                self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
+        return end
+
+    def evict(self, item: ViewItem, *, sent: bool) -> None:
+        """An item leaves the view for want of room: a drop if it was never sent, else a doubt."""
+        if item.flags & FRAGMENT_START:
+            self._fragment = item.ack_timestamp
+        if item.index < self.settled:
+            return
+        self.settled = item.index + 1
+        if item.flags & _NO_FRAME:
+            return
+        if not sent:
+            self.drop(item.timestamp, item.timestamp, 1, DropReason.OVERFLOW)
+        elif item.index < self.unconfirmed:
+            self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
+        elif self._doubts and self._doubts[-1].fragment == self._fragment:
+            self._doubts[-1].last = item.timestamp
+            self._doubts[-1].count += 1
+        else:
+            self._doubts.append(_Doubt(self._fragment, item.timestamp, item.timestamp, 1))
+
+    def refuse(self, item: ViewItem) -> None:
+        """The item will never be sent (again): the service refused it."""
+        if not item.flags & _NO_FRAME and item.index >= self.settled:
+            self.drop(item.timestamp, item.timestamp, 1, DropReason.REFUSED)
+        item.flags |= SKIP
+
+    def clear_doubts(self, fragment: int) -> None:
+        """Fragments that have left the view up to the one that starts at `fragment` are stored."""
+        while self._doubts and self._doubts[0].fragment <= fragment:
+            self.persisted += self._doubts.popleft().count
+
+    def lose_doubts(self) -> None:
+        """The connection that would have told is lost: what has left the view is dropped."""
+        while self._doubts:
+            doubt = self._doubts.popleft()
+            self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)
+
+    def abandon(self, view: ContentView, reason: DropReason) -> None:
+        """Settle everything in the view as dropped: it is about to be emptied."""
+        self.lose_doubts()
+        for index in range(max(self.settled, view.tail), view.head):
+            item = view[index]
+            if not item.flags & _NO_FRAME:
+                self.drop(item.timestamp, item.timestamp, 1, reason)
+        self.settled = view.head

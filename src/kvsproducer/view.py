@@ -1,0 +1,286 @@
+"""The content view: the window of packaged frames over the store, from the oldest to the newest.
+
+Facts: AWS's content view. Items have growing indices with `tail <= current <= head` (`head` is one
+past the newest); `current` is the next item to send. Appending, taking the next item and dropping
+the oldest are O(1); fragments are found by their exact start time in a table, never by a search
+that could credit a neighbour.
+
+Invariants: decoding timestamps never decrease; `size_bytes` and `unsent_bytes` are the sums over
+[tail, head) and [current, head). The view drops nothing by itself: when it is `full`, its owner
+decides, for only the owner knows what was sent and acknowledged. It knows no bytes' meaning.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = [
+    "BUFFERING",
+    "END_OF_FRAGMENT",
+    "FRAGMENT_START",
+    "PERSISTED",
+    "RECEIVED",
+    "SKIP",
+    "STREAM_START",
+    "ContentView",
+    "ViewItem",
+]
+
+# Item flags, with AWS's values.
+STREAM_START: Final = 1  # its header begins with a stream header
+FRAGMENT_START: Final = 2
+BUFFERING: Final = 4  # the service acknowledged its fragment so
+RECEIVED: Final = 8
+END_OF_FRAGMENT: Final = 16  # the end-of-fragment tag, not a frame
+PERSISTED: Final = 32
+SKIP: Final = 64  # the service refused it: never to be sent (again)
+
+
+class ViewItem:
+    """One packaged frame: `header` bytes, then `payload` buffers; `length` is that of both.
+
+    `timestamp` (dts), `ack_timestamp` (pts, which acks name) and `duration` are in ticks.
+    `prefix_length` bytes of the header are a stream header. `fragment` is the index of the item
+    that starts its fragment; `charge` is what the store was charged for it.
+    """
+
+    __slots__ = (
+        "ack_timestamp",
+        "charge",
+        "duration",
+        "flags",
+        "fragment",
+        "header",
+        "index",
+        "length",
+        "payload",
+        "prefix_length",
+        "timestamp",
+    )
+
+    def __init__(
+        self,
+        timestamp: int,
+        ack_timestamp: int,
+        duration: int,
+        flags: int,
+        header: bytes,
+        prefix_length: int,
+        payload: Sequence[bytes | memoryview],
+        length: int,
+        charge: int,
+    ) -> None:
+        self.timestamp = timestamp
+        self.ack_timestamp = ack_timestamp
+        self.duration = duration
+        self.flags = flags
+        self.header = header
+        self.prefix_length = prefix_length
+        self.payload = payload
+        self.length = length
+        self.charge = charge
+        self.index = 0
+        self.fragment = 0
+
+
+class ContentView:
+    """The window. `capacity` is in items, `duration` in ticks.
+
+    Raises MIN_CONTENT_VIEW_ITEMS for a capacity of 10 or less, INVALID_CONTENT_VIEW_DURATION for
+    no duration.
+    """
+
+    __slots__ = (
+        "_items",
+        "_starts",
+        "_times",
+        "capacity",
+        "current",
+        "duration",
+        "head",
+        "newest",
+        "size_bytes",
+        "tail",
+        "unsent_bytes",
+    )
+
+    def __init__(self, capacity: int, duration: int) -> None:
+        if capacity <= limits.MIN_VIEW_ITEMS:
+            raise kvs_error(
+                StatusCode.MIN_CONTENT_VIEW_ITEMS,
+                f"a view of {capacity} items: frame rate and buffer duration must give more "
+                f"than {limits.MIN_VIEW_ITEMS}",
+            )
+        if duration <= limits.MIN_VIEW_DURATION:
+            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_DURATION, f"{duration} ticks")
+        self.capacity = capacity
+        self.duration = duration
+        self.tail = self.current = self.head = 0
+        self.size_bytes = self.unsent_bytes = 0
+        self.newest: ViewItem | None = None  # the last item appended, even when it has left
+        self._items: dict[int, ViewItem] = {}
+        self._starts: list[int] = []  # indices of fragment starts, ascending
+        self._times: dict[int, list[int]] = {}  # ack timestamp of a fragment start -> indices
+
+    def __len__(self) -> int:
+        return self.head - self.tail
+
+    def __getitem__(self, index: int) -> ViewItem:
+        """The item at `index`; raises CONTENT_VIEW_INVALID_INDEX outside of [tail, head)."""
+        item = self._items.get(index)
+        if item is None:
+            raise kvs_error(
+                StatusCode.CONTENT_VIEW_INVALID_INDEX,
+                f"index {index} is not within {self.tail} to {self.head}",
+            )
+        return item
+
+    # --- durations ------------------------------------------------------------------------------
+    def _end(self) -> int:
+        newest = self._items[self.head - 1]
+        return newest.ack_timestamp + newest.duration
+
+    @property
+    def window_duration(self) -> int:
+        """Ticks from the oldest item to the end of the newest."""
+        return self._end() - self._items[self.tail].ack_timestamp if self.head > self.tail else 0
+
+    @property
+    def unsent_duration(self) -> int:
+        """Ticks from the next item to send to the end of the newest."""
+        if self.current >= self.head:
+            return 0
+        return self._end() - self._items[self.current].ack_timestamp
+
+    @property
+    def full(self) -> bool:
+        """Whether the window has no room for another item, by count or by duration."""
+        return self.head - self.tail >= self.capacity or self.window_duration >= self.duration
+
+    # --- the window moves -----------------------------------------------------------------------
+    def append(self, item: ViewItem) -> None:
+        """Add the newest item.
+
+        Raises INVALID_CONTENT_VIEW_LENGTH for an empty one, INVALID_TIMESTAMP for one whose dts is
+        before that of the newest; nothing is changed then.
+        """
+        newest = self.newest
+        if item.length <= 0:
+            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_LENGTH, f"{item.length} bytes")
+        if newest is not None and item.timestamp < newest.timestamp:
+            raise kvs_error(
+                StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
+                f"dts {item.timestamp} is before {newest.timestamp} of the frame put before",
+            )
+        index = self.head
+        item.index = index
+        if item.flags & FRAGMENT_START:
+            item.fragment = index
+            self._starts.append(index)
+            self._times.setdefault(item.ack_timestamp, []).append(index)
+        else:
+            item.fragment = index if newest is None else newest.fragment
+        self._items[index] = item
+        self.newest = item
+        self.head = index + 1
+        self.size_bytes += item.length
+        self.unsent_bytes += item.length
+
+    def take(self) -> ViewItem | None:
+        """The next item to send, or None at the head."""
+        item = self._items.get(self.current)
+        if item is not None:
+            self.current += 1
+            self.unsent_bytes -= item.length
+        return item
+
+    def drop_tail(self) -> ViewItem:
+        """Remove the oldest item and return it; raises CONTENT_VIEW_NO_MORE_ITEMS when empty."""
+        item = self._items.pop(self.tail, None)
+        if item is None:
+            raise kvs_error(StatusCode.CONTENT_VIEW_NO_MORE_ITEMS, "the view is empty")
+        if self.current == self.tail:
+            self.current += 1
+            self.unsent_bytes -= item.length
+        self.tail += 1
+        self.size_bytes -= item.length
+        if item.flags & FRAGMENT_START:
+            del self._starts[0]
+            indices = self._times[item.ack_timestamp]
+            indices.remove(item.index)
+            if not indices:
+                del self._times[item.ack_timestamp]
+        return item
+
+    def rewind(self, index: int) -> None:
+        """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond [tail, head]."""
+        if not self.tail <= index <= self.head:
+            raise kvs_error(
+                StatusCode.CONTENT_VIEW_INVALID_INDEX,
+                f"index {index} is not within {self.tail} to {self.head}",
+            )
+        self.current = index
+        items = self._items
+        self.unsent_bytes = sum(items[i].length for i in range(index, self.head))
+
+    def resize(self, item: ViewItem, length: int) -> None:
+        """Note that an item of the view now has another length."""
+        change = length - item.length
+        item.length = length
+        self.size_bytes += change
+        if item.index >= self.current:
+            self.unsent_bytes += change
+
+    # --- fragments ------------------------------------------------------------------------------
+    def fragment_at(self, ack_timestamp: int, lacking: int = 0) -> int | None:
+        """The index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
+
+        When several do, the oldest without any of the flags `lacking` is meant.
+        """
+        indices = self._times.get(ack_timestamp)
+        if indices is None:
+            return None
+        for index in indices:
+            if not self._items[index].flags & lacking:
+                return index
+        return indices[-1]
+
+    def item_at(self, ack_timestamp: int) -> int | None:
+        """The index of the item that plays at `ack_timestamp`, half-open, or None.
+
+        Only for times that are no fragment start. The newest item counts to its very end.
+        """
+        position = bisect_right(
+            self._starts, ack_timestamp, key=lambda index: self._items[index].ack_timestamp
+        )
+        first = self._starts[position - 1] if position else self.tail
+        last = self._starts[position] if position < len(self._starts) else self.head
+        for index in range(first, last):
+            item = self._items[index]
+            end = item.ack_timestamp + item.duration
+            if item.ack_timestamp <= ack_timestamp < end:
+                return index
+        if last == self.head > self.tail and ack_timestamp == self._end():
+            return self.head - 1
+        return None
+
+    def covers(self, ack_timestamp: int) -> bool:
+        """Whether a time lies in the window, both ends included."""
+        if self.head == self.tail:
+            return False
+        return self._items[self.tail].ack_timestamp <= ack_timestamp <= self._end()
+
+    def next_start(self, index: int) -> int:
+        """The first fragment start at or after `index`, or `head`."""
+        position = bisect_left(self._starts, index)
+        return self._starts[position] if position < len(self._starts) else self.head
+
+    def start_of(self, index: int) -> int:
+        """The start of the fragment that `index` belongs to, or `tail` if that has left."""
+        position = bisect_right(self._starts, index)
+        return self._starts[position - 1] if position else self.tail
