@@ -1,1 +1,10 @@
-"""TODO"""
+"""Where frames come from: media files, standard input, a synthetic picture.
+
+`open_source` reads MP4, MOV, MKV, TS, WAV and raw H.264 / H.265 through FFmpeg (PyAV, the `media`
+extra) and `testsrc:`; `put_media` puts one into a stream and returns once everything is stored.
+Cameras, RTSP and arrays come later. Nothing is repaired silently: see `Source.repairs`.
+"""
+
+from kvsproducer.sources.source import Source, TrackChoice, open_source
+
+__all__ = ["Source", "TrackChoice", "open_source"]

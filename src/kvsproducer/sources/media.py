@@ -1,0 +1,74 @@
+"""Media as plain data: what the PyAV border hands to the rest of `sources/`.
+
+Times are ticks of 100 ns in the file's own time line. A packet is one access unit or one audio
+packet, in decode order per track. Nothing here knows PyAV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+__all__ = ["Kind", "MediaPacket", "MediaReader", "MediaTrack"]
+
+
+class Kind(Enum):
+    """What a track carries."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTrack:
+    """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
+
+    `frames` is the number that the container promises (0: it does not say), `reordered` tells that
+    decode and display order differ (B-frames).
+    """
+
+    kind: Kind
+    codec: str
+    extradata: bytes = b""
+    width: int = 0
+    height: int = 0
+    rate: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    frames: int = 0
+    reordered: bool = False
+
+
+@dataclass(slots=True)
+class MediaPacket:
+    """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
+
+    `corrupt` marks a packet that the container says is damaged or cut.
+    """
+
+    kind: Kind
+    data: bytes
+    pts: int | None
+    dts: int | None
+    duration: int
+    key_frame: bool
+    number: int
+    corrupt: bool = False
+
+
+class MediaReader(Protocol):
+    """Something that media packets come from: a container, or an encoder."""
+
+    tracks: list[MediaTrack]
+    duration: int | None
+    ignored: list[str]
+
+    def packets(self) -> Iterator[MediaPacket]:
+        """The packets, interleaved roughly by time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file and the codecs."""
+        ...

@@ -1,0 +1,454 @@
+"""The border to FFmpeg: the one module that imports PyAV.
+
+Demuxes containers (`ContainerReader`), encodes the synthetic source (`PatternReader`,
+`write_clip`), decodes files for checking (`decode_file`) and writes PNG pictures (`write_png`).
+PyAV is loaded on first use and its absence is an error that says what to install.
+
+Invariants: what leaves is plain data of `media.py`; FFmpeg's errors leave as `KvsError` with the
+original as cause. It repairs no timestamps (`timeline.py` does), with one exception: raw H.264 and
+H.265 have none at all, so `raw_order.py` derives them, for which a decoder here tells the order in
+which pictures are shown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack
+from kvsproducer.sources.raw_order import counted, displayed
+from kvsproducer.sources.spec import PatternSpec
+from kvsproducer.status import StatusCode, kvs_error
+
+try:
+    import av
+    import av.error
+    import av.filter
+    import av.stream
+    import av.video.frame
+except ImportError as error:  # the extra is not installed, or has no build for this machine
+    _MISSING: ImportError | None = error
+else:
+    _MISSING = None
+
+if TYPE_CHECKING:
+    from av.codec.context import CodecContext
+
+    Encoded = av.Packet[av.stream.Stream]
+
+__all__ = ["ContainerReader", "Decoded", "PatternReader", "decode_file", "write_clip", "write_png"]
+
+_RAW: Final = {"h264", "hevc"}  # demuxers of bare Annex-B files
+_NOT_MEDIA: Final = {"tty", "image2", "srt", "webvtt", "ass", "subviewer", "ffmetadata", "concat"}
+_RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
+_ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
+_GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
+_AUDIO_RATE: Final = {"aac": 48_000, "pcm_alaw": 8_000, "pcm_mulaw": 8_000}
+_AUDIO_FRAME: Final = {"aac": 1024, "pcm_alaw": 320, "pcm_mulaw": 320}  # samples
+
+
+def _require() -> None:
+    if _MISSING is not None:
+        raise kvs_error(
+            StatusCode.NOT_FOUND,
+            "reading media needs PyAV (FFmpeg for Python): pip install 'kvsproducer[media]'",
+        ) from _MISSING
+
+
+def _ticks(value: int | None, base: Fraction) -> int | None:
+    return None if value is None else value * base.numerator * TICKS_PER_SECOND // base.denominator
+
+
+def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
+    base = packet.time_base or Fraction(1, TICKS_PER_SECOND)
+    return MediaPacket(
+        kind,
+        bytes(packet),
+        _ticks(packet.pts, base),
+        _ticks(packet.dts, base),
+        _ticks(packet.duration, base) or 0,
+        packet.is_keyframe,
+        number,
+        packet.is_corrupt,
+    )
+
+
+# --- reading a container ------------------------------------------------------------------------
+class ContainerReader:
+    """The first video and the first audio track of a container, demuxed.
+
+    `file` is a path or an object with `read`; `raw_rate` the frame rate of raw video (None: what
+    its parameter sets say, else 25). Raises FORMAT_ERROR when FFmpeg sees no media in it.
+    """
+
+    def __init__(
+        self,
+        file: str | BinaryIO,
+        name: str,
+        *,
+        demuxer: str | None = None,
+        raw_rate: Fraction | None = None,
+    ) -> None:
+        _require()
+        self._name = name
+        try:
+            self._container = av.open(file, "r", format=demuxer)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{name} is no media that FFmpeg can read"
+                f" ({getattr(error, 'strerror', None) or error})",
+            ) from error
+        self.format_name = self._container.format.name
+        if self.format_name in _NOT_MEDIA:
+            self.close()
+            raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
+        self._raw_rate = raw_rate
+        self.ignored: list[str] = []
+        self.tracks: list[MediaTrack] = []
+        self._indexes: dict[int, Kind] = {}
+        self._choose_tracks()
+        length = self._container.duration  # in AV_TIME_BASE, microseconds
+        self.duration = None if length is None else length * 10
+
+    @property
+    def raw(self) -> bool:
+        """Whether this is a bare Annex-B stream, without timestamps."""
+        return self.format_name in _RAW
+
+    def _choose_tracks(self) -> None:
+        chosen: dict[Kind, MediaTrack] = {}
+        for stream in self._container.streams:
+            kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
+            picture = bool(int(stream.disposition) & int(av.stream.Disposition.attached_pic))
+            if kind is None or kind in chosen or picture:
+                self.ignored.append(f"stream {stream.index} ({stream.type})")
+                continue
+            self._indexes[stream.index] = kind
+            chosen[kind] = self._describe(kind, stream)
+        self.tracks = [chosen[kind] for kind in Kind if kind in chosen]
+
+    def _describe(self, kind: Kind, stream: av.stream.Stream) -> MediaTrack:
+        context: CodecContext | None = stream.codec_context
+        if context is None:  # FFmpeg has no decoder for it
+            return MediaTrack(kind, "unknown")
+        # Of PCM a container counts samples, not packets.
+        frames = 0 if context.name.startswith("pcm") else stream.frames
+        track = MediaTrack(kind, context.name, bytes(context.extradata or b""), frames=frames)
+        if isinstance(context, av.VideoCodecContext):
+            rate = stream.average_rate or Fraction(0)
+            if self.raw:
+                rate = self._raw_rate or rate or _RAW_RATE
+            return replace(
+                track,
+                width=context.width,
+                height=context.height,
+                rate=float(rate),
+                reordered=bool(context.has_b_frames),
+            )
+        assert isinstance(context, av.AudioCodecContext)
+        return replace(track, sample_rate=context.sample_rate, channels=context.channels)
+
+    def packets(self) -> Iterator[MediaPacket]:
+        """Demux; raises READ_FILE_FAILED, with what was read before delivered, where it breaks."""
+        packets = self._demux()
+        if not self.raw:
+            yield from packets
+            return
+        track = self.tracks[0]
+        frame = TICKS_PER_SECOND / Fraction(track.rate).limit_denominator(100_000)
+        if track.reordered:
+            yield from displayed(packets, _shower(track.codec), frame)
+        else:
+            yield from counted(packets, frame)
+
+    def _demux(self) -> Iterator[MediaPacket]:
+        numbers = dict.fromkeys(Kind, 0)
+        try:
+            for packet in self._container.demux():
+                kind = self._indexes.get(packet.stream.index)
+                if kind is None or packet.size == 0:
+                    continue
+                yield _plain(kind, packet, numbers[kind])
+                numbers[kind] += 1
+        except (av.error.FFmpegError, OSError) as error:
+            raise kvs_error(
+                StatusCode.READ_FILE_FAILED,
+                f"{self._name} cannot be read further"
+                f" ({getattr(error, 'strerror', None) or error})",
+            ) from error
+
+    def close(self) -> None:
+        """Close the container."""
+        self._container.close()
+
+
+def _shower(codec: str) -> Callable[[MediaPacket | None], list[int]]:
+    """A decoder as `raw_order` needs it: packet in, numbers of the pictures that are shown out."""
+    decoder = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+
+    def show(packet: MediaPacket | None) -> list[int]:
+        unit = None
+        if packet is not None:
+            unit = av.Packet(packet.data)
+            unit.pts = unit.dts = packet.number
+            unit.time_base = Fraction(1, 25)  # any: the pts only carries the number through
+        try:
+            pictures = decoder.decode(unit)
+        except av.error.FFmpegError:
+            return []  # its place stays unknown, and `raw_order` tells which packet it was
+        return [picture.pts for picture in pictures if picture.pts is not None]
+
+    return show
+
+
+# --- the synthetic source -----------------------------------------------------------------------
+class PatternReader:
+    """FFmpeg's moving test picture and a tone, encoded as they are read; see `PatternSpec`."""
+
+    def __init__(self, pattern: PatternSpec) -> None:
+        _require()
+        self._pattern = pattern
+        self._video = av.CodecContext.create(_video_encoder(pattern), "w")
+        _configure_video(self._video, pattern)
+        self._video.open()
+        self.ignored: list[str] = []
+        self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None
+        video = MediaTrack(Kind.VIDEO, pattern.codec, bytes(self._video.extradata or b""))
+        video = replace(video, width=pattern.width, height=pattern.height)
+        self.tracks = [replace(video, rate=float(pattern.rate), reordered=pattern.bframes > 0)]
+        self._audio: CodecContext | None = None
+        if pattern.audio:
+            self._audio = av.CodecContext.create(pattern.audio, "w")
+            _configure_audio(self._audio, pattern)
+            self._audio.open()
+            audio = MediaTrack(Kind.AUDIO, pattern.audio, bytes(self._audio.extradata or b""))
+            rate = _AUDIO_RATE[pattern.audio]
+            self.tracks.append(replace(audio, sample_rate=rate, channels=1))
+
+    def packets(self) -> Iterator[MediaPacket]:
+        """Encode picture by picture, and the sound up to each picture's time."""
+        numbers = dict.fromkeys(Kind, 0)
+        for kind, packet in _encode(self._pattern, self._video, self._audio):
+            yield _plain(kind, packet, numbers[kind])
+            numbers[kind] += 1
+
+    def close(self) -> None:
+        """Nothing is held open: encoders are freed with the object."""
+
+
+def write_clip(path: str, pattern: PatternSpec) -> None:
+    """Write the synthetic source into a file; its name's ending chooses the container."""
+    _require()
+    with av.open(path, "w") as output:
+        video = output.add_stream(_video_encoder(pattern), rate=pattern.rate)
+        _configure_video(video.codec_context, pattern)
+        audio_context: CodecContext | None = None
+        if pattern.audio:
+            audio = output.add_stream(pattern.audio, rate=_AUDIO_RATE[pattern.audio])
+            audio_context = audio.codec_context
+            _configure_audio(audio_context, pattern)
+        for _, packet in _encode(pattern, video.codec_context, audio_context):
+            output.mux(packet)
+
+
+def _video_encoder(pattern: PatternSpec) -> str:
+    """The name of an encoder that this FFmpeg build has."""
+    wanted = _ENCODERS[pattern.codec]
+    for name in wanted:
+        if name in av.codecs_available:
+            return name
+    raise kvs_error(
+        StatusCode.NOT_IMPLEMENTED,
+        f"this FFmpeg build has no encoder for {pattern.codec} (wanted {' or '.join(wanted)})",
+    )
+
+
+def _configure_video(context: CodecContext, pattern: PatternSpec) -> None:
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = pattern.width, pattern.height, "yuv420p"
+    context.framerate, context.time_base = pattern.rate, 1 / pattern.rate
+    context.gop_size, context.max_b_frames = pattern.gop_frames, pattern.bframes
+    context.flags |= _GLOBAL_HEADER
+    gop = str(pattern.gop_frames)
+    options = {"preset": "ultrafast"}
+    if pattern.codec == "hevc":
+        # Open groups, x265's default, show pictures before their key frame: no start of a fragment.
+        options["x265-params"] = (
+            f"log-level=none:keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"
+            f":bframes={pattern.bframes}:b-adapt=0"
+        )
+    else:
+        options |= {"bf": str(pattern.bframes), "keyint_min": gop, "sc_threshold": "0"}
+    if pattern.bframes == 0:
+        options["tune"] = "zerolatency"
+    context.options = options
+
+
+def _configure_audio(context: CodecContext, pattern: PatternSpec) -> None:
+    assert isinstance(context, av.AudioCodecContext)
+    context.sample_rate = _AUDIO_RATE[pattern.audio]
+    context.format = _sample_format(pattern)
+    context.layout = "mono"
+    context.time_base = Fraction(1, context.sample_rate)
+    context.flags |= _GLOBAL_HEADER
+
+
+def _sample_format(pattern: PatternSpec) -> str:
+    return "fltp" if pattern.audio == "aac" else "s16"
+
+
+def _encode(
+    pattern: PatternSpec, video: CodecContext, audio: CodecContext | None
+) -> Iterator[tuple[Kind, Encoded]]:
+    """Both tracks, the sound a little ahead of each picture, then what the encoders still hold."""
+    assert isinstance(video, av.VideoCodecContext)
+    tones = deque[av.AudioFrame]()
+    sound = _tone(pattern) if audio is not None else iter(())
+
+    def sounds(until_s: Fraction | None) -> Iterator[tuple[Kind, Encoded]]:
+        assert isinstance(audio, av.AudioCodecContext)
+        while tone := (tones.popleft() if tones else next(sound, None)):
+            if until_s is not None and Fraction(tone.pts or 0, tone.sample_rate) > until_s:
+                tones.append(tone)
+                return
+            yield from ((Kind.AUDIO, packet) for packet in audio.encode(tone))
+
+    for picture in _pictures(pattern):
+        yield from ((Kind.VIDEO, packet) for packet in video.encode(picture))
+        if audio is not None:
+            yield from sounds((picture.pts or 0) / pattern.rate)
+    yield from ((Kind.VIDEO, packet) for packet in video.encode(None))
+    if isinstance(audio, av.AudioCodecContext):
+        yield from sounds(None)
+        yield from ((Kind.AUDIO, packet) for packet in audio.encode(None))
+
+
+def _pictures(pattern: PatternSpec) -> Iterator[av.VideoFrame]:
+    size = f"size={pattern.width}x{pattern.height}"
+    frames = _graph(
+        ("testsrc2", f"{size}:rate={pattern.rate}{_until(pattern)}"),
+        ("format", "pix_fmts=yuv420p"),
+        ("buffersink", ""),
+    )
+    for number, frame in enumerate(frames):
+        assert isinstance(frame, av.VideoFrame)
+        frame.pts, frame.time_base = number, 1 / pattern.rate
+        frame.pict_type = av.video.frame.PictureType.NONE
+        yield frame
+
+
+def _tone(pattern: PatternSpec) -> Iterator[av.AudioFrame]:
+    rate, samples = _AUDIO_RATE[pattern.audio], _AUDIO_FRAME[pattern.audio]
+    options = f"frequency=440:sample_rate={rate}:samples_per_frame={samples}"
+    frames = _graph(
+        ("sine", options + _until(pattern)),
+        ("aformat", f"sample_fmts={_sample_format(pattern)}:channel_layouts=mono"),
+        ("abuffersink", ""),
+    )
+    for frame in frames:
+        assert isinstance(frame, av.AudioFrame)
+        yield frame
+
+
+def _until(pattern: PatternSpec) -> str:
+    return f":duration={float(pattern.duration_s):.6f}" if pattern.duration_s else ""
+
+
+def _graph(*filters: tuple[str, str]) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """What comes out of a chain of FFmpeg filters that begins with a source."""
+    graph = av.filter.Graph()
+    nodes = [graph.add(name, options or None) for name, options in filters]
+    for first, second in pairwise(nodes):
+        first.link_to(second)
+    graph.configure()
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.EOFError, av.error.BlockingIOError):
+            return
+        assert isinstance(frame, av.VideoFrame | av.AudioFrame)
+        yield frame
+
+
+# --- decoding and pictures, for checks ----------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a file decodes to: pictures and audio frames, and small RGB copies of some pictures.
+
+    `pts` holds the time of every picture in ticks, `thumbnails` the bytes (3 a pixel, by rows) of
+    those that were asked for.
+    """
+
+    pts: list[int]
+    sounds: int
+    thumbnails: list[bytes]
+
+
+def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decoded:
+    """Decode every frame of `path`; raises MKV_INVALID_FRAME_DATA at the first that does not.
+
+    `thumbnails` pictures, evenly spread, are scaled to `width` x `height`.
+    """
+    _require()
+    result = Decoded([], 0, [])
+    sounds = 0
+    spread: list[bytes] = []  # every nth picture; n doubles when there are twice too many
+    step = 1
+    try:
+        with av.open(path) as container:
+            for stream in container.streams:
+                if isinstance(stream.codec_context, av.CodecContext):
+                    stream.codec_context.thread_type = "AUTO"
+            for frame in container.decode():
+                if not isinstance(frame, av.VideoFrame):
+                    sounds += isinstance(frame, av.AudioFrame)
+                    continue
+                if len(result.pts) % step == 0 and thumbnails:
+                    spread.append(_rgb(frame, width, height))
+                    if len(spread) == 2 * thumbnails:
+                        del spread[1::2]
+                        step *= 2
+                assert frame.time_base is not None
+                result.pts.append(_ticks(frame.pts, frame.time_base) or 0)
+    except (av.error.FFmpegError, OSError) as error:
+        raise kvs_error(
+            StatusCode.MKV_INVALID_FRAME_DATA,
+            f"{path}: picture {len(result.pts)} cannot be decoded ({error})",
+        ) from error
+    return replace(result, sounds=sounds, thumbnails=_evenly(spread, thumbnails))
+
+
+def _evenly(items: list[bytes], count: int) -> list[bytes]:
+    if len(items) <= count:
+        return items
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _rgb(frame: av.VideoFrame, width: int, height: int) -> bytes:
+    plane = frame.reformat(width=width, height=height, format="rgb24").planes[0]
+    data, stride, row = bytes(plane), plane.line_size, 3 * width
+    return b"".join(data[y * stride : y * stride + row] for y in range(height))
+
+
+def write_png(path: str, rgb: bytes, width: int, height: int) -> None:
+    """Write `rgb` (3 bytes a pixel, by rows) as a PNG picture."""
+    _require()
+    frame = av.VideoFrame(width, height, "rgb24")
+    plane, row = frame.planes[0], 3 * width
+    padding = bytes(plane.line_size - row)
+    plane.update(b"".join(rgb[y * row : (y + 1) * row] + padding for y in range(height)))
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+    encoder.time_base = Fraction(1, 1)
+    frame.pts = 0
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    with open(path, "wb") as file:
+        file.write(b"".join(bytes(packet) for packet in packets))

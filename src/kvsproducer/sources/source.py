@@ -1,0 +1,318 @@
+"""A source: something that frames come from, ready to be put.
+
+`open_source` says what SOURCE is (`spec.py`), opens it (`pyav.py`), describes its tracks for KVS
+(`tracks.py`) and hands out frames in the order and with the times that KVS takes (`timestamps.py`,
+`interleave.py`), moved so that the first one is at `start`.
+
+Invariant: every frame of the chosen tracks is handed out, or counted in `skipped` (pictures before
+the first key frame), or an error says why not, after everything before it has been handed out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from fractions import Fraction
+from itertools import chain
+from math import ceil
+from types import TracebackType
+from typing import BinaryIO, Final, Literal, cast
+
+from kvsproducer import limits
+from kvsproducer.client.frame import Frame
+from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
+from kvsproducer.duration import TICKS_PER_MS, instant_to_ticks
+from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
+from kvsproducer.sources.interleave import Interleaver
+from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
+from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
+from kvsproducer.sources.timestamps import seconds
+from kvsproducer.sources.tracks import PutTrack, put_track
+from kvsproducer.sources.truncation import Cut, find_cut
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["Source", "TrackChoice", "now_ticks", "open_source"]
+
+TrackChoice = Literal["all", "video", "audio"]
+FRAGMENT_DURATION: Final = limits.MIN_CLUSTER_DURATION
+_MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
+_PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
+
+
+def now_ticks() -> int:
+    """The wall clock in ticks."""
+    return time.time_ns() // 100
+
+
+class Source:
+    """Frames of one video track, one audio track, or both; made by `open_source`.
+
+    `tracks` (KVS track descriptions with codec private data), `content_type`, `frame_rate` (frames
+    a second, 0 without video), `duration` (ticks, None if unknown), `ignored` (streams of the file
+    that are left out, as text). Frames can be taken once.
+    """
+
+    def __init__(
+        self,
+        reader: MediaReader,
+        name: str,
+        *,
+        choice: TrackChoice = "all",
+        start: int | None = None,
+        fragment_duration: int = FRAGMENT_DURATION,
+        cut: Cut | None = None,
+        clock: Callable[[], int] = now_ticks,
+    ) -> None:
+        self.name = name
+        self._reader = reader
+        self._start = start
+        self._clock = clock
+        self._cut = cut
+        self._fragment_duration = fragment_duration
+        chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
+        if not chosen:
+            found = ", ".join(f"{t.kind.value} ({t.codec})" for t in reader.tracks) or "no media"
+            wanted = "video or audio" if choice == "all" else choice
+            raise kvs_error(
+                StatusCode.TRACK_INFO_MISSING, f"{name} has no {wanted} track; it has {found}"
+            )
+        self.ignored = list(reader.ignored)
+        self.duration = reader.duration
+        self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
+        self._expected = {t.kind: t.frames for t in chosen}
+        self._packets = reader.packets()
+        first = self._peek({t.kind for t in chosen})
+        self._put: dict[Kind, PutTrack] = {
+            t.kind: put_track(t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name)
+            for t in chosen
+        }
+        self._interleaver = Interleaver(chosen, fragment_duration=fragment_duration)
+        self.tracks: list[TrackInfo] = [put.info for put in self._put.values()]
+        self.content_type = ",".join(put.media for put in self._put.values())
+
+    @property
+    def skipped(self) -> int:
+        """Pictures before the first key frame, which cannot be put."""
+        return self._interleaver.skipped
+
+    @property
+    def repairs(self) -> int:
+        """Timestamps that were derived from their neighbours."""
+        return self._interleaver.repairs
+
+    def _peek(self, kinds: set[Kind]) -> dict[Kind, bytes]:
+        """The first packet of each track, read ahead of `frames`."""
+        read: list[MediaPacket] = []
+        first: dict[Kind, bytes] = {}
+        failure: KvsError | None = None
+        try:
+            for packet in self._packets:
+                read.append(packet)
+                first.setdefault(packet.kind, packet.data)
+                if kinds <= first.keys() or len(read) == _MAX_PEEK:
+                    break
+        except KvsError as error:
+            failure = error
+        self._packets = chain(read, self._packets) if failure is None else _then(read, failure)
+        return first
+
+    def stream_info(
+        self, streaming_type: StreamingType = StreamingType.REALTIME, **overrides: object
+    ) -> StreamInfo:
+        """What to open a stream with: tracks, content type, adaptation and fragmentation set.
+
+        Fragments are cut at the first key frame after `fragment_duration`, and frames come in the
+        right order already. Any field may be overridden by name.
+        """
+        adaptation = NalAdaptation.NONE
+        for put in self._put.values():
+            adaptation |= put.adaptation
+        rate = ceil(self.frame_rate) + (_PACKETS_PER_S if Kind.AUDIO in self._put else 0)
+        buffer = limits.STREAM_INFO_BUFFER_DURATION
+        values: dict[str, object] = {
+            "tracks": tuple(self.tracks),
+            "content_type": self.content_type,
+            "streaming_type": streaming_type,
+            "nal_adaptation": adaptation,
+            "key_frame_fragmentation": False,
+            "fragment_duration": self._fragment_duration,
+            "frame_rate": max(rate, limits.STREAM_INFO_FRAME_RATE),
+            "frame_order_mode": FrameOrderMode.PASS_THROUGH,
+            "buffer_duration": buffer,
+            "replay_duration": int(buffer * limits.STREAM_INFO_REPLAY_FACTOR),
+            "max_latency": int(buffer * limits.STREAM_INFO_LATENCY_FACTOR),
+            "connection_staleness_duration": limits.STREAM_INFO_STALENESS_DURATION,
+            **overrides,
+        }
+        return StreamInfo.from_dict(values)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, in decode order, times in ticks since 1970 with the first one at `start`.
+
+        Raises what `timestamps.py` and `interleave.py` raise, READ_FILE_FAILED when reading breaks
+        off and UNEXPECTED_EOF at the end of a file that was cut off.
+        """
+        shift: int | None = None
+        counts = dict.fromkeys(self._put, 0)
+        last = 0
+        chosen = (packet for packet in self._packets if packet.kind in self._put)
+        try:
+            for packet in self._interleaver.order(chosen):
+                assert packet.pts is not None
+                assert packet.dts is not None
+                if shift is None:
+                    start = self._clock() if self._start is None else self._start
+                    shift = (start // TICKS_PER_MS - packet.pts // TICKS_PER_MS) * TICKS_PER_MS
+                put = self._put[packet.kind]
+                counts[packet.kind] += 1
+                last = max(last, packet.pts)
+                yield Frame(
+                    put.payload(packet.data),
+                    packet.pts + shift,
+                    dts=max(0, packet.dts + shift),
+                    duration=packet.duration,
+                    key_frame=packet.key_frame,
+                    track_id=put.info.track_id,
+                )
+        except KvsError as error:
+            if self._cut is None:
+                raise
+            raise self._broken_off(last) from error
+        if self._cut is not None:
+            raise self._broken_off(last)
+        self._check_counts(counts, last)
+
+    def _broken_off(self, last: int) -> KvsError:
+        cut = self._cut
+        assert cut is not None
+        missing = f", {cut.missing:,} bytes are missing" if cut.missing else ""
+        return kvs_error(
+            StatusCode.UNEXPECTED_EOF,
+            f"{self.name} breaks off at byte {cut.offset:,} ({cut.reason}{missing}):"
+            f" what could be read, up to {seconds(last)}, is put",
+            offset=cut.offset,
+        )
+
+    def _check_counts(self, counts: dict[Kind, int], last: int) -> None:
+        """A container that promised more frames than came was cut off inside."""
+        for kind, expected in self._expected.items():
+            got = counts[kind] + (self.skipped if kind is Kind.VIDEO else 0)
+            if got < expected:
+                raise kvs_error(
+                    StatusCode.UNEXPECTED_EOF,
+                    f"{self.name} promises {expected} {kind.value} frames and holds {got}:"
+                    f" what could be read, up to {seconds(last)}, is put",
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
+    yield from read
+    raise failure
+
+
+def open_source(
+    spec: str | os.PathLike[str],
+    *,
+    tracks: TrackChoice = "all",
+    frame_rate: float | None = None,
+    start: int | datetime | None = None,
+    fragment_duration: int = FRAGMENT_DURATION,
+    demuxer: str | None = None,
+    stdin: BinaryIO | None = None,
+    clock: Callable[[], int] = now_ticks,
+) -> Source:
+    """Open a file, `testsrc:` or `-` (standard input, or `stdin`).
+
+    `frame_rate` is for raw H.264 / H.265, which carry none (default: their own hint, else 25);
+    `start` (ticks or an aware datetime; default: `clock()` when the first frame is read) is where
+    the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
+
+    Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
+    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), or as `parse_spec`.
+    """
+    what = FileSpec(os.fspath(spec)) if not isinstance(spec, str) else parse_spec(spec)
+    from kvsproducer.sources.pyav import ContainerReader, PatternReader
+
+    raw_rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
+    reader: MediaReader
+    cut: Cut | None = None
+    if isinstance(what, PatternSpec):
+        name, reader = "testsrc:", PatternReader(what)
+    elif isinstance(what, StdinSpec):
+        name = "standard input"
+        pipe = stdin or sys.stdin.buffer
+        reader = ContainerReader(
+            cast(BinaryIO, _Pipe(pipe)), name, demuxer=demuxer, raw_rate=raw_rate
+        )
+    else:
+        name = what.path
+        cut = _checked_file(name)
+        reader = ContainerReader(name, name, demuxer=demuxer, raw_rate=raw_rate)
+    try:
+        return Source(
+            reader,
+            name,
+            choice=tracks,
+            start=None if start is None else instant_to_ticks(start),
+            fragment_duration=fragment_duration,
+            cut=cut,
+            clock=clock,
+        )
+    except BaseException:
+        reader.close()
+        raise
+
+
+class _Pipe:
+    """Standard input without `seek`, so that FFmpeg does not try to."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """What is there, up to `size` bytes; b"" at the end."""
+        read1 = getattr(self._file, "read1", self._file.read)
+        return cast(bytes, read1(size))
+
+
+def _checked_file(path: str) -> Cut | None:
+    """What can be said about a file without FFmpeg: that it opens, and whether it is whole."""
+    try:
+        cut = find_cut(path)
+        size = os.path.getsize(path)
+    except OSError as error:
+        reasons = {
+            FileNotFoundError: "there is no such file",
+            IsADirectoryError: "it is a folder; name a media file in it",
+            PermissionError: "this user may not read it",
+        }
+        reason = reasons.get(type(error), error.strerror or str(error))
+        raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {reason}") from error
+    if not size and os.path.isfile(path):
+        raise kvs_error(StatusCode.FORMAT_ERROR, f"{path} is empty")
+    if cut is not None and not cut.playable:
+        raise kvs_error(
+            StatusCode.UNEXPECTED_EOF,
+            f"{path} breaks off at byte {cut.offset:,} ({cut.reason}), and without its index"
+            " nothing of it can be read",
+            offset=cut.offset,
+        )
+    return cut

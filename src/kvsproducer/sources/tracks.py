@@ -1,0 +1,101 @@
+"""From a container's track to a KVS track: codec id, codec private data, what frames need done.
+
+H.264 and H.265 come length-prefixed with an avcC / hvcC record (MP4, MOV, MKV; ISO/IEC 14496-15) or
+as Annex-B with parameter sets behind start codes (TS, raw files); the client turns the second into
+the first. AAC comes raw with an AudioSpecificConfig, or with an ADTS header on every frame (TS),
+which is cut off here. G.711 needs a WAVEFORMATEX. Other codecs are refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.presets import audio_track, video_track
+from kvsproducer.codecs.audio import PcmFormat, aac_config, parse_adts, pcm_config, strip_adts
+from kvsproducer.codecs.nal import VideoCodec, cpd_units, parameter_sets
+from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
+from kvsproducer.sources.media import Kind, MediaTrack
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["PutTrack", "put_track"]
+
+_VIDEO: Final = {"h264": ("h264", VideoCodec.H264), "hevc": ("h265", VideoCodec.H265)}
+_AUDIO: Final = {"aac": "aac", "pcm_alaw": "alaw", "pcm_mulaw": "mulaw"}
+_PCM: Final = {"alaw": PcmFormat.ALAW, "mulaw": PcmFormat.MULAW}
+_START_CODE: Final = b"\x00\x00\x00\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class PutTrack:
+    """A track as it is put: `info` for the stream, `media` its content type, `adaptation` the
+    flags its frames need, `adts` whether each frame has an ADTS header to cut off."""
+
+    info: TrackInfo
+    media: str
+    adaptation: NalAdaptation = NalAdaptation.NONE
+    adts: bool = False
+
+    def payload(self, data: bytes) -> bytes:
+        """The bytes of a packet that go into a frame; raises MKV_INVALID_AAC_CPD for bad ADTS."""
+        return bytes(strip_adts(data)) if self.adts else data
+
+
+def put_track(track: MediaTrack, first: bytes, *, alone: bool, name: str) -> PutTrack:
+    """How `track` is put; `first` is its first packet, `alone` says that it is the only track.
+
+    Raises FORMAT_ERROR for a codec that KVS does not know, naming it and what would work.
+    """
+    if track.kind is Kind.VIDEO:
+        return _video(track, name)
+    return _audio(track, first, alone, name)
+
+
+def _video(track: MediaTrack, name: str) -> PutTrack:
+    if track.codec not in _VIDEO:
+        raise kvs_error(
+            StatusCode.FORMAT_ERROR,
+            f"{name}: the video codec is {track.codec}; KVS takes H.264 or H.265."
+            " Convert it: ffmpeg -i IN -c:v libx264 -g 50 -c:a aac OUT.mp4",
+        )
+    codec, nal_codec = _VIDEO[track.codec]
+    info, media = video_track(codec)
+    cpd, adaptation = track.extradata, NalAdaptation.NONE
+    if not cpd or cpd[0] != 1:  # configurationVersion of avcC and hvcC
+        adaptation = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
+        sets = parameter_sets(cpd_units(cpd), nal_codec)
+        cpd = b"".join(_START_CODE + unit for unit in sets)
+    info = replace(info, codec_private_data=cpd, width=track.width, height=track.height)
+    return PutTrack(info, media, adaptation)
+
+
+def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
+    if track.codec not in _AUDIO:
+        raise kvs_error(
+            StatusCode.FORMAT_ERROR,
+            f"{name}: the audio codec is {track.codec}; KVS takes AAC or G.711."
+            " Convert it (ffmpeg -i IN -c:v copy -c:a aac OUT.mp4)"
+            " or leave it out (--tracks video)",
+        )
+    codec = _AUDIO[track.codec]
+    info, media = audio_track(codec, limits.AUDIO_ONLY_TRACK_ID if alone else limits.AUDIO_TRACK_ID)
+    cpd, adts = track.extradata, False
+    if codec != "aac":
+        cpd = pcm_config(_PCM[codec], track.sample_rate, track.channels)
+    elif first[:1] == b"\xff" and first[1] & 0xF6 == 0xF0:  # ADTS: 12 ones, layer 00
+        header = parse_adts(first)
+        adts = True
+        cpd = aac_config(header.object_type, header.sampling_frequency, header.channel_config)
+    elif not cpd:
+        raise kvs_error(
+            StatusCode.MKV_INVALID_AAC_CPD,
+            f"{name}: the AAC track has neither an AudioSpecificConfig nor ADTS headers",
+        )
+    info = replace(
+        info,
+        codec_private_data=cpd,
+        sampling_frequency=float(track.sample_rate),
+        channels=track.channels,
+    )
+    return PutTrack(info, media, adts=adts)
