@@ -1,0 +1,43 @@
+"""Several live streams in one asyncio program, sharing one producer.
+
+    python examples/many_cameras.py 4 3
+
+Opens that many streams (camera-0, camera-1, ...) for that many seconds. The frames are stand-ins
+of random bytes: what matters here is how tasks share a producer.
+"""
+
+import asyncio
+import random
+import sys
+
+import kvsproducer as kvs
+from kvsproducer import aio
+
+FRAME_RATE = 15
+
+
+async def camera(producer: aio.Producer, name: str, seconds: float) -> None:
+    """One camera: a key frame every second, a few kilobytes each."""
+    info = kvs.StreamInfo.video(
+        "h264", retention="PT1H", frame_rate=FRAME_RATE, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+    async with producer.open_stream(name, info) as stream:
+        for number in range(int(seconds * FRAME_RATE)):
+            data = random.randbytes(5000)
+            await stream.put_frame(
+                kvs.Frame(data, pts=kvs.now(), key_frame=number % FRAME_RATE == 0)
+            )
+            await asyncio.sleep(1 / FRAME_RATE)
+    print(name, stream.account())
+
+
+async def main() -> None:
+    cameras, seconds = int(sys.argv[1]), float(sys.argv[2])
+    async with aio.Producer() as producer:
+        await asyncio.gather(
+            *(camera(producer, f"camera-{number}", seconds) for number in range(cameras))
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

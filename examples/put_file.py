@@ -1,0 +1,19 @@
+"""Put a media file into a stream and say what became of it.
+
+    python examples/put_file.py clip.mp4 front-door
+
+Region, credentials and endpoint are those of the environment, as in boto3.
+"""
+
+import sys
+
+import kvsproducer as kvs
+
+
+def main() -> None:
+    source, stream_name = sys.argv[1:3]
+    print(kvs.put_media(source, stream_name, retention="PT24H"))
+
+
+if __name__ == "__main__":
+    main()
