@@ -1,1 +1,11 @@
-"""TODO"""
+"""A local Kinesis Video Streams endpoint: the service's HTTP API on a port of this machine.
+
+Control plane, PutMedia, GetMedia and ListFragments, for tests and for work without an AWS account.
+Floor 4; knows nothing of the client and the producer.
+"""
+
+from kvsproducer.endpoint.local import LocalEndpoint, local_endpoint, run_server
+from kvsproducer.endpoint.open_fragment import PutMediaLimits
+from kvsproducer.endpoint.sigv4 import Credentials
+
+__all__ = ["LocalEndpoint", "local_endpoint", "run_server", "Credentials", "PutMediaLimits"]

@@ -20,16 +20,16 @@ from kvsproducer.endpoint.errors import ServiceError, invalid_argument
 
 __all__ = ["JsonObject", "JsonValue", "Members", "next_token", "parse_json"]
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "Mapping[str, JsonValue]"
 
 _NAME: Final = r"[a-zA-Z0-9_.-]+"
 _TYPE: Final = r"[\w\-.+]+/[\w\-.+]+"
+_ARN: Final = rf"arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/{_NAME}/[0-9]+"
 _TEXT_RULES: Final[dict[str, tuple[int, int, str]]] = {
     # member: shortest, longest, pattern
     "StreamName": (1, limits.SERVICE_MAX_STREAM_NAME_LEN, _NAME),
-    "StreamARN": (1, limits.SERVICE_MAX_ARN_LEN, r"arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/" + _NAME
-                  + "/[0-9]+"),
+    "StreamARN": (1, limits.SERVICE_MAX_ARN_LEN, _ARN),
     "DeviceName": (1, limits.SERVICE_MAX_DEVICE_NAME_LEN, _NAME),
     "MediaType": (1, limits.SERVICE_MAX_MEDIA_TYPE_LEN, rf"{_TYPE}(?:,{_TYPE})*"),
     "KmsKeyId": (1, limits.SERVICE_MAX_KMS_KEY_ID_LEN, r".+"),

@@ -1,0 +1,205 @@
+"""A fragment while it is being received: its bytes so far, and the service's checks on it.
+
+PutMedia, "Fragments" and ErrorId of the acknowledgement. Each check raises `Refusal` with the id of
+the ERROR ack that the service gives. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kvsproducer import limits, wire
+from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
+from kvsproducer.mkv.events import Block
+
+__all__ = ["ErrorId", "OpenFragment", "PutMediaLimits", "Refusal", "check_metadata"]
+
+_CONTROL_TAGS: Final = {
+    wire.TAG_IMAGE_GENERATION,
+    wire.TAG_IMAGE_PREFIX,
+    wire.TAG_NOTIFICATION,
+}
+
+
+class ErrorId:
+    """The ids of `wire.ACK_ERRORS` that the endpoint gives."""
+
+    FRAGMENT_SIZE: Final = 4001
+    FRAGMENT_DURATION: Final = 4002
+    CONNECTION_DURATION: Final = 4003
+    TIMECODE_NOT_GREATER: Final = 4004
+    TOO_MANY_TRACKS: Final = 4005
+    INVALID_MKV: Final = 4006
+    PRODUCER_TIMESTAMP: Final = 4007
+    STREAM_NOT_ACTIVE: Final = 4008
+    METADATA_LIMIT: Final = 4009
+    TRACK_NUMBER: Final = 4010
+    FRAMES_MISSING: Final = 4011
+    INVALID_METADATA: Final = 4012
+    INTERNAL: Final = 5000
+    ARCHIVAL: Final = 5001
+
+
+class Refusal(Exception):
+    """The service refuses the fragment: `error_id` for the ack, `reason` for the log."""
+
+    def __init__(self, error_id: int, reason: str) -> None:
+        super().__init__(error_id, reason)
+        self.error_id = error_id
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class PutMediaLimits:
+    """What an upload may do; sizes in bytes, times in ticks."""
+
+    fragment_bytes: int = limits.SERVICE_MAX_FRAGMENT_BYTES
+    fragment_duration: int = limits.SERVICE_MAX_FRAGMENT_DURATION
+    connection_duration: int = limits.SERVICE_MAX_CONNECTION_DURATION
+    idle_timeout: int = limits.SERVICE_IDLE_TIMEOUT
+    idle_ack_interval: int = limits.SERVICE_IDLE_TIMEOUT // 6
+
+
+class OpenFragment:
+    """One fragment from its Cluster's timecode on.
+
+    `timecode` is the Cluster's in stream units of `scale_ns` nanoseconds.
+    """
+
+    __slots__ = (
+        "_cluster",
+        "_counts",
+        "_durations",
+        "_earliest",
+        "_limits",
+        "_size",
+        "latest",
+        "leading",
+        "metadata_count",
+        "number",
+        "producer_timestamp",
+        "scale_ns",
+        "server_timestamp",
+        "timecode",
+    )
+
+    def __init__(
+        self,
+        number: str,
+        timecode: int,
+        *,
+        scale_ns: int,
+        producer_timestamp: int,
+        server_timestamp: int,
+        leading: bytes,
+        metadata_count: int,
+        bounds: PutMediaLimits,
+    ) -> None:
+        self.number = number
+        self.timecode = timecode
+        self.scale_ns = scale_ns
+        self.producer_timestamp = producer_timestamp
+        self.server_timestamp = server_timestamp
+        self.leading = leading
+        self.metadata_count = metadata_count
+        self.latest: dict[int, int] = {}  # track -> the greatest time of its blocks, stream units
+        self._limits = bounds
+        self._cluster: list[bytes] = []
+        self._size = len(leading)
+        self._earliest: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
+        self._durations: dict[int, int] = {}
+
+    @property
+    def timecode_ms(self) -> int:
+        """The Cluster's timecode in milliseconds, as acks give it."""
+        return self.timecode * self.scale_ns // 1_000_000
+
+    def add_raw(self, raw: bytes) -> None:
+        """More bytes of the Cluster. Raises Refusal 4001."""
+        self._cluster.append(raw)
+        self._size += len(raw)
+        if self._size > self._limits.fragment_bytes:
+            raise Refusal(ErrorId.FRAGMENT_SIZE, f"more than {self._limits.fragment_bytes} bytes")
+
+    def add_block(self, block: Block, tracks: Collection[int], before: Mapping[int, int]) -> None:
+        """A block of the Cluster. `tracks` are the declared ones, `before` the latest time of each
+        track in the fragment before. Raises Refusal 4001, 4002, 4004 or 4010."""
+        self.add_raw(block.raw)
+        track = block.track_number
+        if track not in tracks:
+            raise Refusal(ErrorId.TRACK_NUMBER, f"track {track} is not declared")
+        time = self.timecode + block.relative_timecode
+        if time <= before.get(track, time - 1):
+            raise Refusal(
+                ErrorId.TIMECODE_NOT_GREATER,
+                f"track {track} at {time}, while the fragment before reached {before[track]}",
+            )
+        if track not in self._counts:
+            self._counts[track] = 1
+            self._earliest[track] = self.latest[track] = time
+        else:
+            self._counts[track] += 1
+            self._earliest[track] = min(time, self._earliest[track])
+            self.latest[track] = max(time, self.latest[track])
+        if block.duration is not None:
+            self._durations[track] = block.duration
+        span = (self.latest[track] - self._earliest[track]) * self.scale_ns // 100
+        if span > self._limits.fragment_duration:
+            raise Refusal(ErrorId.FRAGMENT_DURATION, f"the blocks span {span} ticks")
+
+    def finish(self, header: bytes, trailing: bytes, tracks: Iterable[int]) -> Fragment:
+        """The whole fragment. Raises Refusal 4011 when a declared track has no block."""
+        missing = [track for track in tracks if track not in self._counts]
+        if missing or not self._counts:
+            raise Refusal(ErrorId.FRAMES_MISSING, f"no frame of track {missing}")
+        cluster = b"".join(self._cluster)
+        return Fragment(
+            FragmentInfo(
+                number=self.number,
+                producer_timestamp=self.producer_timestamp,
+                server_timestamp=self.server_timestamp,
+                duration=self._duration(),
+                size=len(header) + len(self.leading) + len(cluster) + len(trailing),
+            ),
+            header,
+            self.leading,
+            cluster,
+            trailing,
+        )
+
+    def _duration(self) -> int:
+        """To the end of the last frame. A SimpleBlock has no duration: the mean distance of the
+        track's blocks stands for it."""
+        end = 0
+        for track, latest in self.latest.items():
+            gaps = self._counts[track] - 1
+            mean = (latest - self._earliest[track]) // gaps if gaps else 0
+            end = max(end, latest + self._durations.get(track, mean))
+        return (end - min(self._earliest.values())) * self.scale_ns // 100
+
+
+def check_metadata(pairs: Iterable[tuple[str, str]], count: int) -> int:
+    """Adds the metadata items of a Tags element to a fragment's `count` and returns the new one.
+
+    The end-of-fragment tag is none. Raises Refusal 4009 (too many, too long) or 4012 (reserved).
+    """
+    for name, value in pairs:
+        if name == wire.TAG_END_OF_FRAGMENT:
+            continue
+        if name.startswith(wire.TAG_RESERVED_PREFIX) and name not in _CONTROL_TAGS:
+            raise Refusal(ErrorId.INVALID_METADATA, f"the tag name {name!r} is reserved")
+        count += 1
+        if count > limits.SERVICE_MAX_FRAGMENT_METADATA:
+            raise Refusal(
+                ErrorId.METADATA_LIMIT,
+                f"more than {limits.SERVICE_MAX_FRAGMENT_METADATA} metadata items",
+            )
+        if (
+            len(name.encode()) > limits.SERVICE_MAX_METADATA_NAME_BYTES
+            or len(value.encode()) > limits.SERVICE_MAX_METADATA_VALUE_BYTES
+        ):
+            raise Refusal(ErrorId.METADATA_LIMIT, f"the tag {name[:32]!r} is too long")
+    return count

@@ -1,0 +1,386 @@
+"""PutMedia as the service sees it: Matroska bytes in, acks and fragments out. Sans-I/O.
+
+Kinesis Video Streams, PutMedia: one session is one request. The caller
+  gives      `receive_data`, `receive_eof`, `connection_lost`, `handle_timer` and, once the store
+             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, in ticks
+  takes      `next_fragment` (to be stored) and `next_ack` (bytes of one HTTP chunk each) until both
+             give None, after every call above; `next_timer` says when to call `handle_timer`
+  ends       the response once `finished`.
+A fragment is one Cluster: BUFFERING when its timecode is read, RECEIVED when it is whole (the next
+Cluster, an end-of-fragment tag, or the end of the body), PERSISTED when the store has it and the
+stream keeps it. An ERROR ack is the last: it waits for the acks of the fragments before it, and
+nothing after it is stored or acknowledged.
+
+Tags between Clusters belong to the fragment that follows, except those that an end-of-fragment tag
+or the end of the body follows: those belong to the fragment before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from kvsproducer import limits, wire
+from kvsproducer.duration import TICKS_PER_DAY
+from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
+from kvsproducer.endpoint.open_fragment import (
+    ErrorId,
+    OpenFragment,
+    PutMediaLimits,
+    Refusal,
+    check_metadata,
+)
+from kvsproducer.mkv.events import (
+    Block,
+    ClusterEnd,
+    ClusterStart,
+    EbmlHeader,
+    EndOfFile,
+    Event,
+    SegmentInfo,
+    SegmentStart,
+    Tags,
+    Tracks,
+)
+from kvsproducer.mkv.parser import MkvParser
+from kvsproducer.status import MkvError, StatusCode
+
+__all__ = ["PutMediaRequest", "PutMediaSession"]
+
+_NO_TIMECODE: Final = -1  # of an ERROR ack that belongs to no fragment
+_SCALE_NS_RANGE: Final = range(100, 1_000_000_001)
+_MAX_INSTANT: Final = 2_932_896 * TICKS_PER_DAY  # the end of the year 9999
+_UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("1853806701ffffffffffffff")
+
+
+@dataclass(frozen=True, slots=True)
+class PutMediaRequest:
+    """What the headers of a PutMedia request say.
+
+    `start` is the producer's start in ticks; the timecodes of a request that is not `absolute`
+    count from it. Without `acks` only errors are acknowledged.
+    """
+
+    absolute: bool = True
+    start: int = 0
+    acks: bool = True
+
+
+class PutMediaSession:
+    """One PutMedia request. Raises nothing: what is wrong becomes an ERROR ack.
+
+    `refusal` then says for the log what was wrong.
+    """
+
+    def __init__(
+        self,
+        request: PutMediaRequest,
+        numbers: FragmentNumbers,
+        now: int,
+        bounds: PutMediaLimits | None = None,
+    ) -> None:
+        self._request = request
+        self._numbers = numbers
+        self._limits = bounds or PutMediaLimits()
+        self._parser = MkvParser(max_block_bytes=self._limits.fragment_bytes)
+        self._started = now
+        self._last_data = now
+        self._last_idle_ack = now
+        self._any_data = False
+        self._receiving = True
+        # Matroska so far
+        self._header = bytearray()
+        self._seen: set[type[Event]] = set()  # kinds of which a stream has one
+        self._scale_ns = 1_000_000
+        self._tracks: frozenset[int] = frozenset()
+        self._in_cluster = False
+        self._between: list[bytes] = []  # Tags and the like after a Cluster or the header
+        self._between_size = 0
+        self._between_metadata = 0
+        self._open: OpenFragment | None = None
+        self._previous_timecode = -1
+        self._previous_latest: dict[int, int] = {}
+        # out
+        self._acks: deque[bytes] = deque()
+        self._fragments: deque[Fragment] = deque()
+        self._unstored: dict[str, int] = {}  # fragment number -> timecode in ms
+        self._error: bytes | None = None
+        self.refusal = ""
+
+    # --- in --------------------------------------------------------------------------------
+    def receive_data(self, data: bytes, now: int) -> None:
+        """Bytes of the body, split anywhere."""
+        if not self._receiving or not data:
+            return
+        self._last_data = self._last_idle_ack = now
+        self._any_data = True
+        self._parser.receive_data(data)
+        self._parse(now)
+
+    def receive_eof(self, now: int) -> None:
+        """The body has ended as it should."""
+        if not self._receiving:
+            return
+        if self._any_data:
+            self._parser.receive_eof()
+            self._parse(now)
+        self._receiving = False
+
+    def connection_lost(self) -> None:
+        """The peer is gone: an unfinished fragment is dropped, nobody reads acks any more."""
+        self._end()
+        self._acks.clear()
+        self._unstored.clear()
+        self._error = None
+
+    def stop(self) -> None:
+        """The endpoint shuts down: takes no more bytes, still acknowledges what it stores."""
+        self._end()
+
+    def stream_deleted(self) -> None:
+        """The stream is no longer there: ERROR 4008."""
+        self._fail(Refusal(ErrorId.STREAM_NOT_ACTIVE, "the stream was deleted"))
+
+    def fragment_stored(self, number: str, *, persisted: bool) -> None:
+        """The store has the fragment; `persisted`: durable, and the stream's retention keeps it."""
+        timecode = self._unstored.pop(number, None)
+        if timecode is not None and persisted:
+            self._acknowledge("PERSISTED", timecode, number)
+
+    def fragment_failed(self, number: str) -> None:
+        """The store could not take the fragment: ERROR 5001, and no ack for any after it."""
+        timecode = self._unstored.get(number)
+        if timecode is None:
+            return
+        self._unstored.clear()
+        self._error = None  # that of a later fragment
+        self._fail(Refusal(ErrorId.ARCHIVAL, "the store failed"), timecode, number)
+
+    def resume_input(self, now: int) -> None:
+        """The caller had stopped reading (a slow store): that was no idle time of the peer."""
+        self._last_data = self._last_idle_ack = now
+
+    def next_timer(self) -> int | None:
+        """When to call `handle_timer`, None once no more input is expected."""
+        if not self._receiving:
+            return None
+        return min(
+            self._last_idle_ack + self._limits.idle_ack_interval,
+            self._last_data + self._limits.idle_timeout,
+            self._started + self._limits.connection_duration,
+        )
+
+    def handle_timer(self, now: int) -> None:
+        """IDLE acks, the end of an idle request, and ERROR 4003 after 45 minutes."""
+        if not self._receiving:
+            return
+        if now >= self._started + self._limits.connection_duration:
+            self._fail(Refusal(ErrorId.CONNECTION_DURATION, "the connection is too old"))
+        elif now >= self._last_data + self._limits.idle_timeout:
+            self._end()
+        elif now >= self._last_idle_ack + self._limits.idle_ack_interval:
+            self._last_idle_ack = now
+            if self._request.acks:
+                self._acks.append(_ack_bytes({wire.ACK_EVENT_TYPE: wire.AckType.IDLE.name}))
+
+    # --- out -------------------------------------------------------------------------------
+    def next_ack(self) -> bytes | None:
+        """One ack, a JSON object and a newline; to be sent as one HTTP chunk, at once."""
+        if self._acks:
+            return self._acks.popleft()
+        if self._error is not None and not self._unstored:
+            error, self._error = self._error, None
+            return error
+        return None
+
+    def next_fragment(self) -> Fragment | None:
+        """A whole fragment to store; `fragment_stored` or `fragment_failed` must follow."""
+        return self._fragments.popleft() if self._fragments else None
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the body is still wanted."""
+        return self._receiving
+
+    @property
+    def finished(self) -> bool:
+        """Everything has been taken and acknowledged: the response ends."""
+        return not (
+            self._receiving
+            or self._acks
+            or self._fragments
+            or self._unstored
+            or self._error is not None
+        )
+
+    # --- Matroska --------------------------------------------------------------------------
+    def _parse(self, now: int) -> None:
+        try:
+            while self._receiving and (event := self._parser.next_event()) is not None:
+                if type(event) is Block:
+                    self._block(event)
+                elif isinstance(event, ClusterStart):
+                    self._cluster_start(event, now)
+                elif isinstance(event, Tags):
+                    self._tags(event)
+                elif isinstance(event, EndOfFile):
+                    self._end_of_file()
+                else:
+                    self._other(event)
+        except MkvError as error:
+            too_large = error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
+            error_id = ErrorId.FRAGMENT_SIZE if too_large else ErrorId.INVALID_MKV
+            self._fail(Refusal(error_id, str(error)))
+        except Refusal as refusal:
+            self._fail(refusal)
+
+    def _block(self, block: Block) -> None:
+        assert self._open is not None, "the parser gives blocks within clusters only"
+        self._open.add_block(block, self._tracks, self._previous_latest)
+
+    def _cluster_start(self, event: ClusterStart, now: int) -> None:
+        if Tracks not in self._seen:
+            raise Refusal(ErrorId.INVALID_MKV, "a Cluster before Tracks")
+        self._close_fragment(trailing=b"")
+        leading, metadata_count = self._take_between()
+        producer_timestamp = event.timecode * self._scale_ns // 100
+        if not self._request.absolute:
+            producer_timestamp += self._request.start
+        self._in_cluster = True
+        self._open = OpenFragment(
+            self._numbers.next(now),
+            event.timecode,
+            scale_ns=self._scale_ns,
+            producer_timestamp=producer_timestamp,
+            server_timestamp=now,
+            leading=leading,
+            metadata_count=metadata_count,
+            bounds=self._limits,
+        )
+        if event.timecode <= self._previous_timecode:
+            raise Refusal(
+                ErrorId.TIMECODE_NOT_GREATER,
+                f"Cluster {event.timecode} after {self._previous_timecode}",
+            )
+        if not 0 <= producer_timestamp <= _MAX_INSTANT:
+            raise Refusal(ErrorId.PRODUCER_TIMESTAMP, f"producer time {producer_timestamp}")
+        self._acknowledge("BUFFERING", self._open.timecode_ms, self._open.number)
+        self._open.add_raw(event.raw)
+
+    def _tags(self, event: Tags) -> None:
+        self._in_cluster = False
+        self._between_metadata = check_metadata(event.pairs, self._between_metadata)
+        self._add_between(event.raw)
+        if any(name == wire.TAG_END_OF_FRAGMENT for name, _ in event.pairs):
+            trailing, count = self._take_between()
+            self._close_fragment(trailing, count)
+
+    def _end_of_file(self) -> None:
+        trailing, count = self._take_between()
+        self._close_fragment(trailing, count)
+        self._receiving = False
+
+    def _other(self, event: Event) -> None:
+        """The header's elements, and those that carry no media."""
+        if isinstance(event, ClusterEnd):
+            self._in_cluster = False
+        elif isinstance(event, EbmlHeader | SegmentStart | SegmentInfo | Tracks):
+            if type(event) in self._seen or self._previous_timecode >= 0 or self._open:
+                raise Refusal(ErrorId.INVALID_MKV, f"a second or late {type(event).__name__}")
+            self._seen.add(type(event))
+            self._header_element(event)
+        elif self._in_cluster and self._open is not None:
+            self._open.add_raw(event.raw)
+        elif self._open is None and self._previous_timecode < 0 and not self._between:
+            self._add_header(event.raw)
+        else:
+            self._add_between(event.raw)
+
+    def _header_element(self, event: EbmlHeader | SegmentStart | SegmentInfo | Tracks) -> None:
+        if isinstance(event, SegmentStart) and event.size is not None:
+            # Readers get the header again with every fragment, so that no size holds.
+            self._add_header(_UNKNOWN_SIZE_SEGMENT)
+            return
+        self._add_header(event.raw)
+        if isinstance(event, SegmentInfo):
+            if event.timecode_scale_ns not in _SCALE_NS_RANGE:
+                raise Refusal(ErrorId.INVALID_MKV, f"timecode scale {event.timecode_scale_ns}")
+            self._scale_ns = event.timecode_scale_ns
+        elif isinstance(event, Tracks):
+            self._tracks = frozenset(entry.number for entry in event.entries)
+            if not self._tracks or len(self._tracks) < len(event.entries):
+                raise Refusal(ErrorId.INVALID_MKV, "no track, or one number twice")
+            if len(self._tracks) > limits.SERVICE_MAX_TRACKS:
+                raise Refusal(ErrorId.TOO_MANY_TRACKS, f"{len(self._tracks)} tracks")
+
+    def _add_header(self, raw: bytes) -> None:
+        self._header += raw
+        if len(self._header) > self._limits.fragment_bytes:
+            raise Refusal(ErrorId.INVALID_MKV, "the header is larger than a fragment may be")
+
+    def _add_between(self, raw: bytes) -> None:
+        self._between.append(raw)
+        self._between_size += len(raw)
+        if self._between_size > self._limits.fragment_bytes:
+            raise Refusal(ErrorId.FRAGMENT_SIZE, "the Tags are larger than a fragment may be")
+
+    def _take_between(self) -> tuple[bytes, int]:
+        taken = b"".join(self._between), self._between_metadata
+        self._between.clear()
+        self._between_size = self._between_metadata = 0
+        return taken
+
+    # --- fragments and acks ----------------------------------------------------------------
+    def _close_fragment(self, trailing: bytes, metadata_count: int = 0) -> None:
+        fragment = self._open
+        self._in_cluster = False
+        if fragment is None:
+            return
+        if fragment.metadata_count + metadata_count > limits.SERVICE_MAX_FRAGMENT_METADATA:
+            raise Refusal(ErrorId.METADATA_LIMIT, "too many metadata items before and after")
+        whole = fragment.finish(bytes(self._header), trailing, self._tracks)
+        self._open = None
+        self._previous_timecode = fragment.timecode
+        self._previous_latest = {**self._previous_latest, **fragment.latest}
+        self._fragments.append(whole)
+        self._unstored[fragment.number] = fragment.timecode_ms
+        self._acknowledge("RECEIVED", fragment.timecode_ms, fragment.number)
+
+    def _acknowledge(self, event_type: str, timecode: int, number: str) -> None:
+        if self._request.acks:
+            self._acks.append(
+                _ack_bytes(
+                    {
+                        wire.ACK_EVENT_TYPE: event_type,
+                        wire.ACK_FRAGMENT_TIMECODE: timecode,
+                        wire.ACK_FRAGMENT_NUMBER: number,
+                    }
+                )
+            )
+
+    def _fail(self, refusal: Refusal, timecode: int = _NO_TIMECODE, number: str = "") -> None:
+        if self._error is not None:
+            return
+        if self._open is not None and not number:
+            timecode, number = self._open.timecode_ms, self._open.number
+        self._error = _ack_bytes(
+            {
+                wire.ACK_EVENT_TYPE: wire.AckType.ERROR.name,
+                wire.ACK_FRAGMENT_TIMECODE: timecode,
+                wire.ACK_FRAGMENT_NUMBER: number,
+                wire.ACK_ERROR_CODE: wire.ack_error(refusal.error_id).name,
+                wire.ACK_ERROR_ID: refusal.error_id,
+            }
+        )
+        self.refusal = f"{refusal.error_id}: {refusal.reason}"
+        self._end()
+
+    def _end(self) -> None:
+        self._receiving = False
+        self._open = None
+
+
+def _ack_bytes(members: dict[str, str | int]) -> bytes:
+    return json.dumps(members, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,54 @@
+"""The headers of a PutMedia request.
+
+Kinesis Video Streams, PutMedia, request syntax. AWS's C producer writes the milliseconds of its
+start time without leading zeros (5 ms is ".5"), which nobody can tell from 500 ms: the value is
+taken as the decimal number that it looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from kvsproducer import wire
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.endpoint.errors import invalid_argument
+from kvsproducer.endpoint.members import Members
+from kvsproducer.endpoint.put_media import PutMediaRequest
+
+__all__ = ["parse_put_media_headers"]
+
+_MAX_EPOCH_S: Final = 253_402_300_799  # the year 9999
+
+
+def parse_put_media_headers(headers: Mapping[str, str]) -> tuple[Members, PutMediaRequest]:
+    """The stream that the request names (as StreamName or StreamARN), and what it says.
+
+    `headers` finds names in any case. Raises ServiceError InvalidArgumentException.
+    """
+    timecode_type = headers.get(wire.HEADER_TIMECODE_TYPE)
+    if timecode_type not in {wire.TIMECODE_ABSOLUTE, wire.TIMECODE_RELATIVE}:
+        raise invalid_argument(f"{wire.HEADER_TIMECODE_TYPE} must be ABSOLUTE or RELATIVE.")
+    absolute = timecode_type == wire.TIMECODE_ABSOLUTE
+    start = headers.get(wire.HEADER_PRODUCER_START)
+    if start is None and not absolute:
+        raise invalid_argument(f"{wire.HEADER_PRODUCER_START} is required when RELATIVE.")
+    stream = Members(
+        {
+            "StreamName": headers.get(wire.HEADER_STREAM_NAME),
+            "StreamARN": headers.get(wire.HEADER_STREAM_ARN),
+        }
+    )
+    acks = headers.get(wire.HEADER_ACK_REQUIRED, "1").strip().lower() not in {"0", "false"}
+    return stream, PutMediaRequest(absolute, _instant(start or "0"), acks)
+
+
+def _instant(text: str) -> int:
+    try:
+        seconds = Decimal(text.strip())
+    except InvalidOperation:
+        seconds = Decimal(-1)
+    if not 0 <= seconds <= _MAX_EPOCH_S:  # also refuses NaN
+        raise invalid_argument(f"{wire.HEADER_PRODUCER_START} must be epoch seconds.")
+    return int(seconds * TICKS_PER_SECOND)

@@ -1,0 +1,305 @@
+"""The HTTP side of the endpoint: one aiohttp application for control plane and data plane.
+
+Every operation is a POST; the path names it. JSON operations run in worker threads, since they may
+wait for the disk. PutMedia streams both ways at once: the headers of the answer leave before a byte
+of the body is read, and each ack is an HTTP chunk of its own (AWS's embedded client reads them
+so). GetMedia goes on while the stream has an upload, and ends 3 s after there is nothing to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+from aiohttp import web
+
+from kvsproducer import limits, wire
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.endpoint.archive import FragmentList, list_fragments
+from kvsproducer.endpoint.control import OPERATIONS, ControlPlane
+from kvsproducer.endpoint.errors import ServiceError
+from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
+from kvsproducer.endpoint.layout import error_tags, get_media_segment
+from kvsproducer.endpoint.live import LiveStream, Signal
+from kvsproducer.endpoint.members import JsonObject, Members, parse_json
+from kvsproducer.endpoint.open_fragment import ErrorId, PutMediaLimits
+from kvsproducer.endpoint.put_media import PutMediaSession
+from kvsproducer.endpoint.put_media_request import parse_put_media_headers
+from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
+from kvsproducer.endpoint.store import Store, StoreError
+from kvsproducer.endpoint.upload import Upload
+
+__all__ = ["EndpointApplication", "system_now"]
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 1.0  # how often a waiting GetMedia looks whether its reader is still there
+_EXPIRY_INTERVAL_S: Final = 60.0
+_DOC_URL: Final = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def system_now() -> int:
+    """The system's clock in ticks since 1970."""
+    return time.time_ns() // 100
+
+
+class EndpointApplication:
+    """The service behind a socket. `app` is what aiohttp runs.
+
+    `known` are the credentials that requests must be signed with, None to check nothing; `now`
+    gives the time in ticks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        known: Mapping[str, Credentials] | None = None,
+        bounds: PutMediaLimits | None = None,
+        now: Callable[[], int] = system_now,
+        data_endpoint: str | None = None,
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._limits = bounds or PutMediaLimits()
+        self._now = now
+        self._data_endpoint = data_endpoint
+        self._live: dict[str, LiveStream] = {}
+        self._stored = Signal()
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._control = ControlPlane(
+            store, now=now, dice=secrets.randbelow, on_deleted=self._on_deleted
+        )
+        self._data_plane: dict[str, _Handler] = {
+            wire.PATHS["PutMedia"]: self._put_media,
+            wire.PATHS["GetMedia"]: self._get_media,
+            wire.PATHS["ListFragments"]: self._list_fragments,
+            wire.PATHS["GetMediaForFragmentList"]: self._get_media_for_fragment_list,
+        }
+        self.app = web.Application()
+        self.app.router.add_route("*", "/{path:.*}", self._handle)
+        self._expiry = self._loop.create_task(self._expire())
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ends uploads and readers; what uploads have handed over is stored and acknowledged."""
+        self._stopping = True
+        self._expiry.cancel()
+        for live in self._live.values():
+            live.changed.set()
+            for upload in live.uploads:
+                upload.stop()
+        deadline = self._loop.time() + timeout_s
+        while any(live.uploads for live in self._live.values()) and self._loop.time() < deadline:
+            await self._stored.wait(0.01)
+
+    # --- requests --------------------------------------------------------------------------
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        try:
+            if request.method != "POST":
+                raise _unknown_operation(request)
+            if (handler := self._data_plane.get(request.path)) is not None:
+                return await handler(request)
+            return await self._call_control(request)
+        except ServiceError as error:
+            return _refusal(error)
+        except StoreError as error:
+            return _refusal(ServiceError("InternalFailure", f"The store failed: {error}"))
+
+    async def _members(self, request: web.Request) -> Members:
+        body = await request.read()
+        self._verify(request, body)
+        return parse_json(body)
+
+    def _verify(self, request: web.Request, body: bytes | None) -> None:
+        if self._known is None:
+            return
+        path, _, query = request.raw_path.partition("?")
+        headers = list(request.headers.items())
+        verify(SignedRequest(request.method, path, query, headers, body), self._known, self._now())
+
+    async def _call_control(self, request: web.Request) -> web.StreamResponse:
+        operation = OPERATIONS.get(request.path)
+        if operation is None:
+            raise _unknown_operation(request)
+        members = await self._members(request)
+        answer = await asyncio.to_thread(operation, self._control, members)
+        if request.path == wire.PATHS["GetDataEndpoint"]:
+            answer = {"DataEndpoint": self._data_endpoint or _own_address(request)}
+        return _json(answer)
+
+    # --- PutMedia --------------------------------------------------------------------------
+    async def _put_media(self, request: web.Request) -> web.StreamResponse:
+        self._verify(request, None)
+        stream, parsed = parse_put_media_headers(request.headers)
+        record = self._control.of(stream)
+        live = await self._live_stream(record.arn)
+        if self._stopping:
+            raise ServiceError("ServiceUnavailable", "The endpoint is shutting down.")
+        response = _streaming(wire.CONTENT_TYPE_JSON)
+        await response.prepare(request)
+        upload = Upload(
+            PutMediaSession(parsed, live.numbers, self._now(), self._limits),
+            live,
+            self._store,
+            stored=self._stored,
+            retains=lambda: self._retains(record.name),
+            now=self._now,
+        )
+        await upload.run(request.content, response)
+        return await _finish(response)
+
+    def _retains(self, name: str) -> bool:
+        try:
+            return self._control.find(name, None).retention_hours > 0
+        except ServiceError:  # deleted: nothing is kept
+            return False
+
+    async def _live_stream(self, arn: str) -> LiveStream:
+        live = self._live.get(arn)
+        if live is None:
+            last = await asyncio.to_thread(self._store.last_number, arn)
+            live = self._live.setdefault(arn, LiveStream(arn, last))
+        return live
+
+    def _on_deleted(self, arn: str) -> None:
+        """In a worker thread."""
+
+        def end() -> None:
+            if (live := self._live.pop(arn, None)) is not None:
+                live.changed.set()
+                for upload in live.uploads:
+                    upload.stream_deleted()
+
+        self._loop.call_soon_threadsafe(end)
+
+    # --- GetMedia and the archive ----------------------------------------------------------
+    async def _get_media(self, request: web.Request) -> web.StreamResponse:
+        members = await self._members(request)
+        selector = parse_start_selector(members)
+        arn = self._control.of(members).arn
+        cursor = GetMediaCursor(self._store, lambda: self._control.find(None, arn), selector)
+        live = await self._live_stream(arn)
+        response = _streaming(wire.CONTENT_TYPE_GET_MEDIA)
+        await response.prepare(request)
+        try:
+            await self._send_fragments(request, response, cursor, live)
+        except OSError as error:
+            if not isinstance(error, ConnectionError):
+                _log.error("a fragment could not be read: %s", error)
+                error_id = ErrorId.INTERNAL
+                await response.write(error_tags(error_id, wire.ack_error(error_id).name))
+        return await _finish(response)
+
+    async def _send_fragments(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        cursor: GetMediaCursor,
+        live: LiveStream,
+    ) -> None:
+        started = quiet_since = self._now()
+        while not self._stopping and not _is_gone(request):
+            change = live.changed.next()
+            try:
+                fragment = await asyncio.to_thread(cursor.next_fragment, self._now())
+            except ServiceError:  # the stream was deleted
+                return
+            now = self._now()
+            if now - started > limits.SERVICE_MAX_CONNECTION_DURATION:
+                return
+            if fragment is not None:
+                await response.write(b"".join(get_media_segment(fragment, now)))
+                quiet_since = self._now()
+                continue
+            if live.uploads:
+                quiet_since = now
+            left = quiet_since + limits.SERVICE_GET_MEDIA_IDLE - now
+            if left <= 0:
+                return
+            await live.changed.wait(min(left / TICKS_PER_SECOND, _POLL_S), change)
+
+    async def _list_fragments(self, request: web.Request) -> web.StreamResponse:
+        members = await self._members(request)
+        record = self._control.of(members)
+        answer = await asyncio.to_thread(list_fragments, self._store, record, members, self._now())
+        return _json(answer)
+
+    async def _get_media_for_fragment_list(self, request: web.Request) -> web.StreamResponse:
+        members = await self._members(request)
+        record = self._control.of(members)
+        found = await asyncio.to_thread(FragmentList, self._store, record, members, self._now())
+        response = _streaming(wire.CONTENT_TYPE_GET_MEDIA)
+        await response.prepare(request)
+        segments = found.segments()
+        with contextlib.suppress(ConnectionError):
+            while (segment := await asyncio.to_thread(next, segments, None)) is not None:
+                await response.write(b"".join(segment))
+        return await _finish(response)
+
+    async def _expire(self) -> None:
+        """Frees what is past its retention; reading does not show it anyway."""
+        while True:
+            for record in self._control.records():
+                self._store.expire(record.arn, self._now() - record.kept_for)
+            await asyncio.sleep(_EXPIRY_INTERVAL_S)
+
+
+def _json(answer: JsonObject, status: int = 200, **headers: str) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(answer, separators=(",", ":")).encode(),
+        content_type=wire.CONTENT_TYPE_JSON,
+        headers={wire.HEADER_REQUEST_ID: str(uuid.uuid4()), **headers},
+    )
+
+
+def _refusal(error: ServiceError) -> web.Response:
+    return _json(
+        {**error.body}, error.http_status, **{wire.HEADER_ERROR_TYPE: f"{error.name}:{_DOC_URL}"}
+    )
+
+
+def _unknown_operation(request: web.Request) -> ServiceError:
+    return ServiceError(
+        "UnknownOperationException", f"{request.method} {request.path} is no operation here."
+    )
+
+
+def _streaming(content_type: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={wire.HEADER_REQUEST_ID: str(uuid.uuid4())})
+    response.content_type = content_type
+    response.enable_chunked_encoding()
+    return response
+
+
+async def _finish(response: web.StreamResponse) -> web.StreamResponse:
+    try:
+        await response.write_eof()
+    except ConnectionError:
+        _log.debug("the peer left before the end of the answer")
+    return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _own_address(request: web.Request) -> str:
+    """The address under which the client reached us. AWS's C clients leave the port out of Host."""
+    host = request.host
+    if not host.rpartition(":")[2].isdigit() or host.endswith("]"):
+        transport = request.transport
+        address = transport.get_extra_info("sockname") if transport is not None else None
+        port = address[1] if address else None
+        if port not in {None, 443 if request.secure else 80}:
+            host = f"{host}:{port}"
+    return f"{request.scheme}://{host}"

@@ -1,0 +1,140 @@
+"""One PutMedia request in flight: moves bytes between the connection, the session and the store.
+
+Two tasks on the event loop: one reads the body, the other writes the acks, each as one HTTP chunk.
+The store's thread reports through the loop. Reading pauses while the store lags behind by more
+than `MAX_PENDING_BYTES`, so that a slow disk slows the producers down and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.endpoint.live import LiveStream, Signal
+from kvsproducer.endpoint.put_media import PutMediaSession
+from kvsproducer.endpoint.store import Store
+
+__all__ = ["Upload"]
+
+_log = logging.getLogger(__name__)
+
+MAX_PENDING_BYTES: Final = 128 * 1024 * 1024  # of all uploads together
+# What reading the body raises when the peer goes away or breaks the chunked coding.
+_LOST: Final = (ConnectionError, aiohttp.ClientError, HttpProcessingError, web.RequestPayloadError)
+
+
+class Upload:
+    """See the module. `retains()` tells whether the stream keeps fragments now."""
+
+    def __init__(
+        self,
+        session: PutMediaSession,
+        live: LiveStream,
+        store: Store,
+        *,
+        stored: Signal,
+        retains: Callable[[], bool],
+        now: Callable[[], int],
+    ) -> None:
+        self._session = session
+        self._live = live
+        self._store = store
+        self._stored = stored
+        self._retains = retains
+        self._now = now
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
+        """Until the session is finished or the peer is gone."""
+        self._live.uploads.add(self)
+        reader = asyncio.create_task(self._read(content))
+        reader.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._write_acks(response, reader)
+        except ConnectionError:
+            self._session.connection_lost()
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            self._live.uploads.discard(self)
+            self._live.changed.set()
+            if self._session.refusal:
+                _log.warning("%s: upload refused, %s", self._live.arn, self._session.refusal)
+
+    def stop(self) -> None:
+        """The endpoint shuts down."""
+        self._session.stop()
+        self._wake.set()
+
+    def stream_deleted(self) -> None:
+        """The stream is gone."""
+        self._session.stream_deleted()
+        self._wake.set()
+
+    async def _read(self, content: aiohttp.StreamReader) -> None:
+        session = self._session
+        while (timer := session.next_timer()) is not None:
+            try:
+                async with asyncio.timeout((timer - self._now()) / TICKS_PER_SECOND):
+                    data = await content.readany()
+            except TimeoutError:
+                session.handle_timer(self._now())
+            except _LOST:
+                session.connection_lost()
+            else:
+                if data:
+                    session.receive_data(data, self._now())
+                else:
+                    session.receive_eof(self._now())
+            self._hand_over()
+            await self._wait_for_store()
+
+    async def _wait_for_store(self) -> None:
+        if self._store.pending_bytes <= MAX_PENDING_BYTES:
+            return
+        while self._store.pending_bytes > MAX_PENDING_BYTES:
+            await self._stored.wait(1.0)
+        self._session.resume_input(self._now())
+
+    async def _write_acks(self, response: web.StreamResponse, reader: asyncio.Task[None]) -> None:
+        while True:
+            self._wake.clear()
+            while (ack := self._session.next_ack()) is not None:
+                await response.write(ack)
+            if self._session.finished:
+                return
+            if reader.done():
+                reader.result()  # a bug in there must not become an endless request
+            await self._wake.wait()
+
+    def _hand_over(self) -> None:
+        while (fragment := self._session.next_fragment()) is not None:
+            self._store.append(self._live.arn, fragment).add_done_callback(
+                partial(self._report, fragment.info.number)
+            )
+        self._wake.set()
+
+    def _report(self, number: str, done: Future[None]) -> None:
+        """In the store's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._settle, number, done)
+
+    def _settle(self, number: str, done: Future[None]) -> None:
+        if done.exception() is None:
+            self._session.fragment_stored(number, persisted=self._retains())
+        else:
+            self._session.fragment_failed(number)
+        self._stored.set()
+        self._live.changed.set()
+        self._wake.set()
