@@ -1,18 +1,141 @@
-"""Codec private data of a track: read for its figures, converted where the flags ask for it."""
+"""Codec private data of a track: read for its figures, converted where the flags ask for it.
+
+Which codec a track has follows from the stream's content type, as in AWS's packager: tokens
+separated by commas, one table row each, for all tracks of that kind. Here upper case, blanks and
+the names video/avc and video/hevc are understood too (AWS leaves such tracks without a size and
+even zeroes data that it should convert), and with two codecs of one kind the codec id decides.
+Content types that the table lacks leave the data as it is.
+
+The byte formats themselves are in `codecs`.
+"""
 
 from __future__ import annotations
 
-from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
-__all__ = ["complete_track"]
+from kvsproducer.codecs import audio, bitmap, h264, h265
+from kvsproducer.codecs.nal import VideoCodec
+from kvsproducer.mkv.tracks import TrackInfo, TrackType
+from kvsproducer.status import KvsError
+
+__all__ = ["complete_track", "video_codec"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How one codec's private data is handled.
+
+    `codec_id` settles which of two formats of a kind a track has. `read` returns the track with its
+    figures; `convert` makes the configuration record from Annex-B.
+    """
+
+    track_type: TrackType
+    codec_id: str
+    read: Callable[[TrackInfo, bytes], TrackInfo]
+    convert: Callable[[bytes], bytes] | None = None
+    codec: VideoCodec | None = None
+
+
+def _read_h264(track: TrackInfo, data: bytes) -> TrackInfo:
+    sps = h264.parse_cpd(data)
+    return replace(track, width=sps.width, height=sps.height)
+
+
+def _read_h265(track: TrackInfo, data: bytes) -> TrackInfo:
+    sps = h265.parse_cpd(data)
+    return replace(track, width=sps.width, height=sps.height)
+
+
+def _read_bitmap(track: TrackInfo, data: bytes) -> TrackInfo:
+    header = bitmap.parse_bitmap_info(data)
+    return replace(track, width=header.width, height=header.height)
+
+
+def _read_aac(track: TrackInfo, data: bytes) -> TrackInfo:
+    config = audio.parse_aac_config(data)
+    return replace(
+        track,
+        sampling_frequency=float(config.sampling_frequency),
+        channels=config.channels,
+        bit_depth=0,
+    )
+
+
+def _read_pcm(track: TrackInfo, data: bytes) -> TrackInfo:
+    config = audio.parse_pcm_config(data)
+    return replace(
+        track,
+        sampling_frequency=float(config.sampling_frequency),
+        channels=config.channels,
+        bit_depth=config.bits,
+    )
+
+
+_BITMAP_CODEC_ID: Final = "V_MS/VFW/FOURCC"
+_H264: Final = _Format(
+    TrackType.VIDEO, "V_MPEG4/ISO/AVC", _read_h264, h264.cpd_to_avcc, VideoCodec.H264
+)
+_H265: Final = _Format(
+    TrackType.VIDEO, "V_MPEGH/ISO/HEVC", _read_h265, h265.cpd_to_hvcc, VideoCodec.H265
+)
+_BITMAP: Final = _Format(TrackType.VIDEO, _BITMAP_CODEC_ID, _read_bitmap)
+_AAC: Final = _Format(TrackType.AUDIO, "A_AAC", _read_aac)
+_PCM: Final = _Format(TrackType.AUDIO, "A_MS/ACM", _read_pcm)
+
+_FORMATS: Final[dict[str, _Format]] = {
+    "video/h264": _H264,
+    "video/avc": _H264,
+    "video/h265": _H265,
+    "video/hevc": _H265,
+    "video/x-matroska": _BITMAP,
+    "audio/aac": _AAC,
+    "audio/alaw": _PCM,
+    "audio/mulaw": _PCM,
+}
+
+
+def _format_of(track: TrackInfo, content_type: str) -> _Format | None:
+    """The format of a track's private data; None leaves the data alone."""
+    tokens = (token.strip().lower() for token in content_type.split(","))
+    found = [_FORMATS[token] for token in tokens if token in _FORMATS]
+    fitting = [row for row in found if row.track_type is track.track_type]
+    by_codec = [row for row in fitting if row.codec_id == track.codec_id]
+    chosen = next(iter(by_codec or fitting), None)
+    # Matroska holds anything: only this codec id says that the data is a bitmap header.
+    return None if chosen is _BITMAP and not by_codec else chosen
+
+
+def video_codec(track: TrackInfo, content_type: str) -> VideoCodec | None:
+    """Whether a track is H.264 or H.265; None for anything else."""
+    chosen = _format_of(track, content_type)
+    return None if chosen is None else chosen.codec
 
 
 def complete_track(
     track: TrackInfo,
-    content_type: str,  # noqa: ARG001
-    adaptation: NalAdaptation,  # noqa: ARG001
+    content_type: str,
     *,
-    strict: bool,  # noqa: ARG001
+    convert: bool,
+    strict: bool,
 ) -> TrackInfo:
-    """The track with its codec private data as the header is to carry it."""
-    return track
+    """The track as a header states it.
+
+    With `convert`, H.264 and H.265 private data is Annex-B and becomes avcC or hvcC; it raises what
+    `codecs.h264.cpd_to_avcc` and `codecs.h265.cpd_to_hvcc` raise. Then width and height, or rate,
+    channels and depth, are read from the data. When they can't be, `strict` raises what the reader
+    of the codec raises; else they become 0 (unknown), as AWS does. Empty data changes nothing.
+    """
+    data = track.codec_private_data
+    chosen = _format_of(track, content_type)
+    if not data or chosen is None:
+        return track
+    if convert and chosen.convert is not None:
+        track = replace(track, codec_private_data=chosen.convert(data))
+    try:
+        return chosen.read(track, data)
+    except KvsError:
+        if strict:
+            raise
+        return replace(track, width=0, height=0, sampling_frequency=0.0, channels=0, bit_depth=0)

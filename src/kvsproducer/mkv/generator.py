@@ -295,22 +295,28 @@ class MkvGenerator:
 
     # --- codec private data -------------------------------------------------------------------
 
-    def set_codec_private_data(self, track_id: int, data: bytes) -> None:
+    def set_codec_private_data(self, track_id: int, data: bytes, *, adapted: bool = False) -> None:
         """Replace a track's codec private data, from the next header on.
 
-        Empty data only removes it. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
+        Empty data only removes it. `adapted` says that it is an avcC or hvcC record already,
+        whatever the flags. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
         """
         number = self._numbers.get(track_id)
         if number is None:
             raise track_not_found(track_id)
-        index = (number & 0x7F) - 1
-        track = self._tracks[index]
         check_codec_private_data(track_id, data)
-        self._tracks[index] = self._complete(replace(track, codec_private_data=data))
+        index = (number & 0x7F) - 1
+        track = replace(self._tracks[index], codec_private_data=data)
+        self._tracks[index] = self._complete(track, adapted=adapted)
         self._header = None
 
-    def _complete(self, track: TrackInfo) -> TrackInfo:
-        return complete_track(track, self._content_type, self._adaptation, strict=self._strict)
+    def _complete(self, track: TrackInfo, *, adapted: bool = False) -> TrackInfo:
+        return complete_track(
+            track,
+            self._content_type,
+            convert=bool(self._adaptation & NalAdaptation.ANNEXB_CPD_NALS) and not adapted,
+            strict=self._strict,
+        )
 
     # --- what went wrong ----------------------------------------------------------------------
 

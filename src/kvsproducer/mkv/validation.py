@@ -99,8 +99,13 @@ def check_segment_uuid(uuid: bytes) -> None:
         )
 
 
-def check_codec_private_data(track_id: int, data: bytes) -> None:
-    """At most 1 MiB."""
+def check_codec_private_data(track_id: int, data: bytes | None) -> None:
+    """Bytes, at most 1 MiB. None is what configuration read as data has for a missing member."""
+    if data is None:
+        raise kvs_error(
+            StatusCode.MKV_CODEC_PRIVATE_NULL,
+            f"the codec private data of track {track_id} is None; use b'' for none",
+        )
     if len(data) > MAX_CODEC_PRIVATE_BYTES:
         raise kvs_error(
             StatusCode.MKV_INVALID_CODEC_PRIVATE_LENGTH,
