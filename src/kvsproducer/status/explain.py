@@ -22,10 +22,10 @@ class Explanation:
 
     @property
     def exception(self) -> str:
-        """The exception that carries the status, such as `ClientError, a ValueError`."""
+        """The exception that carries the status, such as `ClientError and ValueError`."""
         library = library_class(self.entry.status).__name__
         builtin = builtin_class(self.entry.status)
-        return f"{library}, a {builtin.__name__}" if builtin else library
+        return f"{library} and {builtin.__name__}" if builtin else library
 
     def as_dict(self) -> dict[str, str | int | bool | None]:
         """All fields under fixed names; values in hexadecimal are text, `value` is a number."""
