@@ -1,0 +1,231 @@
+"""Durations and instants at the door: what is taken, what is refused, and that nothing is lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsproducer.duration import (
+    INVALID_DURATION_VALUE,
+    MAX_TICKS,
+    TICKS_PER_DAY,
+    TICKS_PER_HOUR,
+    TICKS_PER_MINUTE,
+    TICKS_PER_MS,
+    TICKS_PER_SECOND,
+    TICKS_PER_US,
+    format_duration,
+    format_instant,
+    instant_to_ticks,
+    parse_duration,
+    to_ticks,
+)
+from kvsproducer.status import DurationError, KvsError, StatusCode
+
+
+def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str = "0") -> int:
+    """The ticks of a time with decimal parts, cut."""
+    total = Fraction(days) * TICKS_PER_DAY + Fraction(hours) * TICKS_PER_HOUR
+    return int(total + Fraction(minutes) * TICKS_PER_MINUTE + Fraction(seconds) * TICKS_PER_SECOND)
+
+
+@pytest.mark.parametrize(
+    ("text", "ticks"),
+    [
+        ("PT2M", 2 * TICKS_PER_MINUTE),
+        ("PT0.5S", TICKS_PER_SECOND // 2),
+        ("PT0,5S", TICKS_PER_SECOND // 2),
+        ("P1D", TICKS_PER_DAY),
+        ("P1M", 31 * TICKS_PER_DAY),  # a month
+        ("PT1M", TICKS_PER_MINUTE),  # a minute
+        ("P1Y", 365 * TICKS_PER_DAY),
+        ("P", 0),
+        ("PTS", 0),  # a missing number is 0
+        ("PD", 0),
+        ("P1Y1Y", 730 * TICKS_PER_DAY),  # a repeated designator adds
+        ("P2W1D", 15 * TICKS_PER_DAY),
+        ("PT0.00000019S", 1),  # parts of a tick are cut off
+        ("P1Y0M0.0W23DT23H", exactly("388", "23")),
+        ("PT23.5H3M", exactly(hours="23.5", minutes="3")),
+        ("P35500Y", 35500 * 365 * TICKS_PER_DAY),
+        ("P1.2Y2.6M3.5W23.5DT23.2H12.5M6.7S", exactly("566.6", "23.2", "12.5", "6.7")),
+        (
+            "P1.2Y2.6M3.5W23.5DT23.2311H12.567122M6.712343S",
+            exactly("566.6", "23.2311", "12.567122", "6.712343"),
+        ),
+    ],
+)
+def test_iso_8601_text(text: str, ticks: int) -> None:
+    """The grammar of AWS's Duration library, computed exactly."""
+    assert parse_duration(text) == ticks
+    assert to_ticks(text) == ticks
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1H",
+        "23DT23H",
+        "PT",
+        "P1DT",
+        "P1X",
+        "P23DT23HT23H",
+        "P23DT23HX",
+        "P1Y23DT23H1Y",
+        "P1Y23DT23H2D",
+        "P1D1Y",
+        "PT1S1M",
+        "P1Y23.5.5DT23H",
+        "P1Y34.SDT23H",
+        "PT1.H",
+        "PT.5S",
+        "P1Y23.5DT23",
+        "pT1H",
+        "Pt1H",
+        "PT1h",
+        "PT23.5 H3M",
+        "PT23.5;H",
+        "-PT1H",
+        "PT-1H",
+        "PT1H\n",
+        " PT1H",
+        "PT\N{ARABIC-INDIC DIGIT ONE}H",
+        "P355000Y",
+        "PT" + "9" * 5000 + "S",
+    ],
+)
+def test_other_text_is_refused(text: str) -> None:
+    """Anything else is a DurationError, which is also a ValueError, with the sentinel status."""
+    with pytest.raises(DurationError) as caught:
+        parse_duration(text)
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+    assert isinstance(caught.value, ValueError)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_longest_duration_fits_and_one_tick_more_does_not() -> None:
+    """The sentinel itself is no duration that text can give."""
+    seconds, ticks = divmod(MAX_TICKS, TICKS_PER_SECOND)
+    assert parse_duration(f"PT{seconds}.{ticks:07}S") == MAX_TICKS
+    with pytest.raises(DurationError):
+        parse_duration(f"PT{seconds}.{ticks + 1:07}S")
+
+
+@given(st.integers(0, MAX_TICKS))
+def test_format_and_parse_are_inverse(ticks: int) -> None:
+    """Every duration survives its text."""
+    assert parse_duration(format_duration(ticks)) == ticks
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 999), st.integers(0, 999)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 999), st.integers(0, 999)), max_size=6),
+)
+def test_fields_in_order_add_up(
+    date: list[tuple[int, int, int]], time: list[tuple[int, int, int]]
+) -> None:
+    """Any run of fields whose designators do not go backwards is the sum of the fields."""
+    days = (365, 31, 7, 1)
+    seconds = (3600, 60, 1)
+    date, time = sorted(date), sorted(time)
+    text = "P" + "".join(f"{whole}.{part:03}{'YMWD'[unit]}" for unit, whole, part in date)
+    if time:
+        text += "T" + "".join(f"{whole}.{part:03}{'HMS'[unit]}" for unit, whole, part in time)
+    milli = sum((whole * 1000 + part) * days[unit] * 86400 for unit, whole, part in date)
+    milli += sum((whole * 1000 + part) * seconds[unit] for unit, whole, part in time)
+    assert parse_duration(text) == milli * TICKS_PER_MS
+
+
+@given(st.text(alphabet="PTYMWDHS0123456789.,-+ x", max_size=30))
+def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
+    """The parser fails in one way only, and what it gives is in range."""
+    try:
+        ticks = parse_duration(text)
+    except DurationError:
+        return
+    assert text.startswith("P")
+    assert 0 <= ticks <= MAX_TICKS
+
+
+@pytest.mark.parametrize(
+    ("ticks", "text"),
+    [
+        (0, "PT0S"),
+        (1, "PT0.0000001S"),
+        (15 * TICKS_PER_SECOND // 10, "PT1.5S"),
+        (TICKS_PER_MINUTE, "PT1M"),
+        (TICKS_PER_HOUR + TICKS_PER_SECOND, "PT1H1S"),
+        (TICKS_PER_DAY, "P1D"),
+        (TICKS_PER_DAY + TICKS_PER_MINUTE, "P1DT1M"),
+    ],
+)
+def test_format_duration(ticks: int, text: str) -> None:
+    """The shortest text in days, hours, minutes and seconds."""
+    assert format_duration(ticks) == text
+
+
+@given(st.integers(0, 10**15))
+def test_timedelta_is_exact(microseconds: int) -> None:
+    """A timedelta of any length within the range loses nothing."""
+    assert to_ticks(timedelta(microseconds=microseconds)) == microseconds * TICKS_PER_US
+
+
+def test_ticks_pass_the_door_unchanged() -> None:
+    """An int is ticks; the sentinel is let through, for it means no time-out."""
+    assert to_ticks(0) == 0
+    assert to_ticks(INVALID_DURATION_VALUE) == INVALID_DURATION_VALUE
+
+
+@pytest.mark.parametrize("value", [-1, 2**64, True, 1.5, None, timedelta(seconds=-1), b"PT1S"])
+def test_other_durations_are_refused(value: object) -> None:
+    """Negative, oversized and of another type: INVALID_ARG, also a ValueError."""
+    with pytest.raises(ValueError, match="duration") as caught:
+        to_ticks(value)  # type: ignore[arg-type]
+    assert isinstance(caught.value, KvsError)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)),  # noqa: DTZ001
+    st.integers(-12, 14),
+)
+def test_aware_datetimes_are_exact(naive: datetime, hours: int) -> None:
+    """The time zone counts, and microseconds are kept."""
+    zone = timezone(timedelta(hours=hours))
+    ticks = instant_to_ticks(naive.replace(tzinfo=zone))
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10) == naive.replace(
+        tzinfo=zone
+    )
+    assert ticks % 10 == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2026, 1, 2),  # noqa: DTZ001 (naive on purpose)
+        datetime(1969, 12, 31, tzinfo=UTC),
+        -1,
+        2**64,
+        False,
+        1.7e9,
+        "2026-01-02T03:04:05Z",
+    ],
+)
+def test_other_instants_are_refused(value: object) -> None:
+    """A naive datetime would be a guess, a float could be seconds."""
+    with pytest.raises(KvsError) as caught:
+        instant_to_ticks(value)  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_format_instant() -> None:
+    """ISO 8601 in UTC with milliseconds; what no calendar has is shown as ticks."""
+    assert format_instant(0) == "1970-01-01T00:00:00.000Z"
+    instant = instant_to_ticks(datetime(2026, 1, 2, 3, 4, 5, 678999, tzinfo=UTC))
+    assert format_instant(instant) == "2026-01-02T03:04:05.678Z"
+    assert format_instant(INVALID_DURATION_VALUE) == "18446744073709551615 ticks"
