@@ -1,0 +1,460 @@
+"""Golden cases of packaging frames into Matroska (`mkv.jsonl`).
+
+First everything must be equal: statuses, bytes, times, what each track's private data says. Where
+it is not, the listed rules say for which inputs ours differs on purpose and what may differ then;
+the case is run again and all the rest must still be equal. A rule looks at the input only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from common import SUCCESS, Case, Outcome, Verdict, input_bytes, output_form
+
+from kvsproducer.codecs import h264, h265
+from kvsproducer.codecs.nal import VideoCodec
+from kvsproducer.mkv import (
+    FrameFlags,
+    FrameKind,
+    MkvGenerator,
+    MkvParser,
+    NalAdaptation,
+    TrackInfo,
+    TrackType,
+    end_of_fragment_tag,
+    tags,
+)
+from kvsproducer.mkv import events as ev
+from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.mkv.codec_private import video_codec
+from kvsproducer.mkv.ebml import encode_number, id_bytes
+from kvsproducer.mkv.elements import TRACKS
+from kvsproducer.mkv.header import EBML_HEADER
+from kvsproducer.mkv.tags import tag_part
+from kvsproducer.status import KvsError, StatusCode
+
+AWS_APPLICATION = "Kinesis Video SDK 1.1.0"
+AWS_TITLE = "Kinesis Video SDK"
+
+_TRACKS_ID = id_bytes(TRACKS)
+
+Problems: TypeAlias = list[str]
+
+_TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
+_FLAGS = {"K": FrameFlags.KEY, "D": FrameFlags.DISCARDABLE, "I": FrameFlags.INVISIBLE}
+_ADAPTATIONS = {
+    "annexb": NalAdaptation.ANNEXB_NALS,
+    "avcc": NalAdaptation.AVCC_NALS,
+    "cpd_annexb": NalAdaptation.ANNEXB_CPD_NALS,
+}
+_KINDS = {"block": FrameKind.BLOCK, "cluster": FrameKind.CLUSTER, "stream": FrameKind.STREAM}
+_C_TOKENS = frozenset(
+    ("video/h264", "video/h265", "video/x-matroska", "audio/aac", "audio/alaw", "audio/mulaw")
+)
+
+
+def matches(case: Case) -> bool:
+    return "number" in case or ("create" in case and "tracks" in case["config"])
+
+
+def data_of(value: Any) -> bytes | None:
+    """A byte value of an input; None for a size without data."""
+    return None if "null_with_size" in value else input_bytes(value)
+
+
+def status_text(status: int) -> str:
+    return f"0x{status:08x}"
+
+
+# --- deliberate differences -----------------------------------------------------------------------
+
+
+@dataclass
+class Relaxed:
+    """What a case may do differently, as its rules say."""
+
+    tracks: set[int] = field(default_factory=set)  # ids: private data and figures may differ
+    create_status: int | None = None  # what ours answers to create
+    header_length_16_bits: bool = False
+    frames: bool = False  # Annex-B frames that the C producer reads otherwise
+
+
+def _tracks(case: Case) -> Iterator[tuple[TrackInfo, VideoCodec | None, VideoCodec | None]]:
+    """(track, its codec for us, its codec for the C producer)."""
+    content_type = case["config"]["content_type"]
+    known_to_c = ",".join(token for token in content_type.split(",") if token in _C_TOKENS)
+    for track in case["config"]["tracks"]:
+        info = _track(track)
+        yield info, video_codec(info, content_type), video_codec(info, known_to_c)
+
+
+def _content_type(case: Case, relaxed: Relaxed) -> None:
+    convert = "cpd_annexb" in case["config"]["adapt"]
+    for track, ours, theirs in _tracks(case):
+        unread = theirs is None and track.track_type is TrackType.VIDEO
+        if unread and track.codec_private_data and (ours is not None or convert):
+            relaxed.tracks.add(track.track_id)
+
+
+def _extracted_cpd(case: Case, relaxed: Relaxed) -> None:
+    for track, ours, _ in _tracks(case):
+        if ours and not track.codec_private_data and "annexb" in case["config"]["adapt"]:
+            relaxed.tracks.add(track.track_id)
+
+
+def _records(case: Case, relaxed: Relaxed) -> None:
+    convert = "cpd_annexb" in case["config"]["adapt"]
+    for track, ours, _ in _tracks(case):
+        data = track.codec_private_data
+        if not data or (ours is None and track.track_type is TrackType.UNKNOWN):
+            continue
+        relaxed.tracks.add(track.track_id)
+        if convert and ours and relaxed.create_status in (None, 0):
+            relaxed.create_status = _conversion_status(data, ours)
+
+
+def _conversion_status(data: bytes, codec: VideoCodec) -> int:
+    """What the codecs, whose own golden cases are in nal.jsonl, answer to this private data."""
+    try:
+        (h264.cpd_to_avcc if codec is VideoCodec.H264 else h265.cpd_to_hvcc)(data)
+    except KvsError as error:
+        return error.status
+    return 0
+
+
+def _long_header(_: Case, relaxed: Relaxed) -> None:
+    relaxed.header_length_16_bits = True
+
+
+def _annexb_frames(case: Case, relaxed: Relaxed) -> None:
+    relaxed.frames = "annexb" in case["config"]["adapt"]
+
+
+RULES: dict[str, Callable[[Case, Relaxed], None]] = {
+    "content_type": _content_type,
+    "extracted_cpd": _extracted_cpd,
+    "records": _records,
+    "long_header": _long_header,
+    "annexb_frames": _annexb_frames,
+}
+
+
+def check(case: Case, rules: frozenset[str]) -> Verdict:
+    """Ours equals the C producer's result, but for what one listed rule (or all) lets differ."""
+    problems = _run(case, Relaxed())
+    if not problems:
+        return Verdict(Outcome.PASSED)
+    every = Relaxed()
+    for name in sorted(rules):
+        alone = Relaxed()
+        RULES[name](case, alone)
+        if not _run(case, alone):
+            return Verdict(Outcome.QUIRK, name)
+        RULES[name](case, every)
+    left = _run(case, every)
+    return Verdict(Outcome.FAILED, "; ".join(left)) if left else Verdict(Outcome.QUIRK, "several")
+
+
+# --- running a case -------------------------------------------------------------------------------
+
+
+def _run(case: Case, relaxed: Relaxed) -> Problems:
+    if "number" in case:
+        return _run_number(case)
+    return _Run(case, relaxed).problems()
+
+
+def _run_number(case: Case) -> Problems:
+    expected = case["expect"]
+    try:
+        ours = {"status": SUCCESS, "bytes": encode_number(int(case["number"])).hex()}
+    except KvsError as error:
+        ours = {"status": status_text(error.status)}
+    return [] if ours == expected else [f"{ours} instead of {expected}"]
+
+
+def _track(config: Mapping[str, Any]) -> TrackInfo:
+    return TrackInfo(
+        int(config["id"]),
+        _TYPES[config["type"]],
+        config["codec_id"],
+        config["name"],
+        data_of(config["cpd"]),  # type: ignore[arg-type]  # None is a case of its own
+        width=config.get("width", 0),
+        height=config.get("height", 0),
+        sampling_frequency=config.get("freq", 0),
+        channels=config.get("channels", 0),
+        bit_depth=config.get("bits", 0),
+    )
+
+
+class _Run:
+    """One case: a generator, an adapter, a clock, and what was wrong so far."""
+
+    def __init__(self, case: Case, relaxed: Relaxed) -> None:
+        self.case = case
+        self.config = case["config"]
+        self.relaxed = relaxed
+        self.found: Problems = []
+        self.clock = int((self.config["clock"] or {"start": 0})["start"])
+        self.generator: MkvGenerator
+        self.adapter: FrameAdapter
+
+    def problems(self) -> Problems:
+        status = self._create()
+        expected = self.case["create"]
+        if self.relaxed.create_status is not None:
+            self._compare("create", status, self.relaxed.create_status)
+        else:
+            self._compare("create", status_text(status), expected["status"])
+        if status or expected["status"] != SUCCESS:
+            return self.found
+        self._compare_tracks(expected["tracks"])
+        for index, step in enumerate(self.case["steps"]):
+            getattr(self, f"_step_{step['op']}")(f"step {index} {step['op']}", step)
+        return self.found
+
+    def _compare(self, what: str, ours: Any, expected: Any) -> None:
+        if ours != expected:
+            self.found.append(f"{what}: {ours} instead of {expected}")
+
+    def _create(self) -> int:
+        config = self.config
+        adaptation = NalAdaptation.NONE
+        for name in config["adapt"]:
+            adaptation |= _ADAPTATIONS[name]
+        tracks = [_track(track) for track in config["tracks"]]
+        uuid = config["segment_uuid"]
+        try:
+            self.generator = MkvGenerator(
+                tracks,
+                content_type=config["content_type"],
+                timecode_scale=config["timecode_scale"],
+                key_frame_fragmentation=config["key_frame_fragmentation"],
+                fragment_duration=config["fragment_duration"],
+                absolute_timecodes=config["absolute_fragment_times"],
+                segment_uuid=None if uuid is None else bytes.fromhex(uuid),
+                client_id=config["client_id"],
+                application=AWS_APPLICATION,
+                title=AWS_TITLE,
+                adaptation=adaptation,
+            )
+            self.adapter = FrameAdapter(tracks, adaptation, content_type=config["content_type"])
+        except KvsError as error:
+            return error.status
+        return 0
+
+    def _compare_tracks(self, expected: list[Mapping[str, Any]]) -> None:
+        names = {
+            "width": "width",
+            "height": "height",
+            "freq": "sampling_frequency",
+            "channels": "channels",
+            "bits": "bit_depth",
+        }
+        for track, wanted in zip(self.generator.tracks, expected, strict=True):
+            if track.track_id in self.relaxed.tracks:
+                self._check_record(track)
+                continue
+            where = f"track {track.track_id}"
+            for key, name in names.items():
+                if key in wanted:
+                    self._compare(f"{where} {key}", getattr(track, name), wanted[key])
+            if output_form(track.codec_private_data, wanted["cpd"]) != wanted["cpd"]:
+                self.found.append(f"{where} cpd: {track.codec_private_data.hex()[:200]}")
+
+    def _check_record(self, track: TrackInfo) -> None:
+        """Ours must be a record whose own size the track states, or what was given."""
+        given = next(t for t in map(_track, self.config["tracks"]) if t.track_id == track.track_id)
+        data = track.codec_private_data
+        codec = video_codec(track, self.config["content_type"])
+        if codec is None or data == given.codec_private_data:
+            self._compare("verbatim cpd", data.hex(), given.codec_private_data.hex())
+            return
+        parse = h264.parse_cpd if codec is VideoCodec.H264 else h265.parse_cpd
+        whole = h264.parse_avcc if codec is VideoCodec.H264 else h265.parse_hvcc
+        try:
+            whole(data)
+            sps = parse(data)
+        except KvsError as error:
+            self.found.append(f"track {track.track_id}: no valid record: {error!r}")
+        else:
+            self._compare("size", (track.width, track.height), (sps.width, sps.height))
+
+    # --- steps --------------------------------------------------------------------------------
+
+    def _step_frame(self, what: str, step: Mapping[str, Any]) -> None:
+        expected = step["expect"]
+        data = data_of(step["data"])
+        flags = FrameFlags.NONE
+        for letter in step["flags"]:
+            flags |= _FLAGS[letter]
+        track, times = int(step["track"]), self._times(step)
+        if self.relaxed.frames and data and not _reads_alike(data):
+            self._follow(what, (track, flags, *times), expected)
+            return
+        status, packed, payload = self._put(track, flags, times, data)
+        self._compare(what, status_text(status), expected["status"])
+        if packed is None or status_text(status) != expected["status"]:
+            return
+        if not self._same_media(packed.header + payload, expected["bytes"]):
+            self.found.append(f"{what}: other bytes: {packed.header.hex()[:600]}...")
+        generator = self.generator
+        cluster_pts, cluster_dts = generator.cluster_start
+        for key, ours in (
+            ("stream_start", generator.stream_start),
+            ("cluster_pts", cluster_pts),
+            ("cluster_dts", cluster_dts),
+            ("pts_in_cluster", packed.ack_timestamp - cluster_pts),
+            ("dts_in_cluster", packed.timestamp - cluster_dts),
+            ("duration", packed.duration),
+        ):
+            self._compare(f"{what} {key}", ours, int(expected[key]))
+        self._compare(f"{what} starts", packed.kind, _KINDS[expected["starts"]])
+        if not self.relaxed.tracks:
+            length = packed.prefix_length
+            if self.relaxed.header_length_16_bits:
+                length &= 0xFFFF
+            self._compare(f"{what} header_length", length, int(expected["header_length"]))
+
+    def _put(
+        self, track: int, flags: FrameFlags, times: tuple[int, int, int], data: bytes | None
+    ) -> tuple[int, Any, bytes]:
+        """(status, Packed, payload) of a frame, as the client puts it."""
+        try:
+            buffers, size = self.adapter.adapt(track, data or b"")
+        except KvsError as error:
+            # AWS looks at times before it looks into the data.
+            probe = copy.copy(self.generator)
+            try:
+                probe.pack(track, flags, *times, len(data or b""))
+            except KvsError as first:
+                if first.status != StatusCode.MKV_LARGE_FRAME_TIMECODE:
+                    return first.status, None, b""
+            return error.status, None, b""
+        try:
+            if flags & FrameFlags.KEY:
+                record = self.adapter.codec_private_data(track, buffers)
+                if record is not None:
+                    self.generator.set_codec_private_data(track, record, adapted=True)
+            return 0, self.generator.pack(track, flags, *times, size), b"".join(buffers)
+        except KvsError as error:
+            return error.status, None, b""
+
+    def _times(self, step: Mapping[str, Any]) -> tuple[int, int, int]:
+        """pts, dts and duration, the former two by the clock when the stream says so."""
+        pts, dts, duration = (int(step[name]) for name in ("pts", "dts", "duration"))
+        if not self.config["frame_timecodes"]:
+            # The C producer asks the clock in both of its passes; only the second one counts.
+            tick = int(self.config["clock"]["step"])
+            pts = dts = self.clock + tick
+            self.clock += 2 * tick
+        return pts, dts, duration
+
+    def _follow(
+        self, what: str, frame: tuple[int, int, int, int, int], expected: Mapping[str, Any]
+    ) -> None:
+        """A frame that the two sides read otherwise (nal.jsonl has the cases): keep in step with
+        what the C producer made of it, so that the frames after it can be compared."""
+        if expected["status"] != SUCCESS:
+            return
+        whole = expected["bytes"]
+        length = len(whole) // 2 if isinstance(whole, str) else whole["length"]
+        lead = len(copy.copy(self.generator).pack(*frame, 1).header)
+        packed = self.generator.pack(*frame, max(1, length - lead))
+        if isinstance(whole, str) and not self.relaxed.tracks:
+            self._compare(what, packed.header.hex(), whole[: 2 * lead])
+
+    def _same_media(self, ours: bytes, expected: Any) -> bool:
+        if not self.relaxed.tracks or not ours.startswith(EBML_HEADER):
+            return bool(output_form(ours, expected) == expected)
+        if not isinstance(expected, str):
+            # Only a digest of the whole: compare what stands before the tracks.
+            lead = ours.index(_TRACKS_ID)
+            return bool(ours[:lead].hex() == expected["head"][: 2 * lead])
+        return self._without_records(ours) == self._without_records(bytes.fromhex(expected))
+
+    def _without_records(self, media: bytes) -> list[Any]:
+        """The elements of packaged media, without what may differ in the relaxed tracks."""
+        parser = MkvParser()
+        parser.receive_data(media)
+        found: list[Any] = []
+        while (event := parser.next_event()) is not None:
+            if isinstance(event, ev.Tracks):
+                found.append([self._stripped(entry) for entry in event.entries])
+            else:
+                found.append(event.raw)
+        return found
+
+    def _stripped(self, entry: ev.TrackEntry) -> ev.TrackEntry:
+        if entry.uid not in self.relaxed.tracks:
+            return entry
+        return replace(
+            entry,
+            codec_private=b"",
+            width=0,
+            height=0,
+            sampling_frequency=0.0,
+            channels=0,
+            bit_depth=0,
+        )
+
+    def _step_tag(self, what: str, step: Mapping[str, Any]) -> None:
+        self._bytes_step(what, step, lambda: tags([(step["name"], step["value"])]))
+
+    def _step_tag_part(self, what: str, step: Mapping[str, Any]) -> None:
+        self._bytes_step(what, step, lambda: tag_part(step["level"], step["name"], step["value"]))
+
+    def _step_end_of_fragment_tag(self, what: str, step: Mapping[str, Any]) -> None:
+        self._bytes_step(what, step, end_of_fragment_tag)
+
+    def _step_header(self, what: str, step: Mapping[str, Any]) -> None:
+        self._compare(
+            f"{what} start_ts", self.generator.stream_start, int(step["expect"]["start_ts"])
+        )
+        if not self._same_media(self.generator.header(), step["expect"]["bytes"]):
+            self.found.append(f"{what}: {self.generator.header().hex()[:1000]}")
+
+    def _bytes_step(self, what: str, step: Mapping[str, Any], make: Callable[[], bytes]) -> None:
+        expected = step["expect"]
+        try:
+            made, status = make(), 0
+        except KvsError as error:
+            made, status = b"", error.status
+        self._compare(what, status_text(status), expected["status"])
+        if not status and output_form(made, expected["bytes"]) != expected["bytes"]:
+            self.found.append(f"{what}: {made.hex()[:1000]}")
+
+    def _step_set_cpd(self, what: str, step: Mapping[str, Any]) -> None:
+        try:
+            self.generator.set_codec_private_data(
+                int(step["track"]),
+                data_of(step["cpd"]),  # type: ignore[arg-type]
+            )
+            status = 0
+        except KvsError as error:
+            status = error.status
+        self._compare(what, status_text(status), step["expect"]["status"])
+
+    def _step_reset(self, what: str, step: Mapping[str, Any]) -> None:
+        self.generator.reset()
+        self._compare(what, SUCCESS, step["expect"]["status"])
+
+    def _step_timecode_to_timestamp(self, what: str, step: Mapping[str, Any]) -> None:
+        ours = self.generator.timecode_to_timestamp(int(step["timecode"]))
+        self._compare(what, ours, int(step["expect"]["timestamp"]))
+
+    def _step_overhead(self, what: str, step: Mapping[str, Any]) -> None:
+        kind = next(_KINDS[value] for value in step.values() if value in _KINDS)
+        expected = next(v for key, v in step["expect"].items() if key != "status")
+        self._compare(what, self.generator.overhead(kind), int(expected))
+
+
+def _reads_alike(data: bytes) -> bool:
+    """Whether an Annex-B frame has one reading: start codes of three or four bytes, from the very
+    beginning, and no zero at the end."""
+    starts = data.startswith((b"\0\0\1", b"\0\0\0\1"))
+    return starts and data[-1] != 0 and b"\0\0\0\0\1" not in data
