@@ -116,9 +116,7 @@ def parse_sps(unit: bytes) -> Sps:
     bits.ue()  # seq_parameter_set_id
     chroma, depth_luma, depth_chroma, separate_planes = 1, 8, 8, False
     if profile in _CHROMA_PROFILES:
-        chroma = bits.ue()
-        separate_planes = chroma == 3 and bits.flag()
-        depth_luma, depth_chroma = 8 + bits.ue(), 8 + bits.ue()
+        chroma, separate_planes, depth_luma, depth_chroma = _read_chroma(bits)
         bits.skip(1)  # qpprime_y_zero_transform_bypass_flag
         if bits.flag():
             _skip_scaling_lists(bits, 12 if chroma == 3 else 8)
@@ -197,14 +195,11 @@ def build_avcc(units: Sequence[Buffer]) -> bytes:
     record += _pack_sets(0xE0, sps, _MAX_SPS_COUNT) + _pack_sets(0, pps, _MAX_PPS_COUNT)
     if head[0] not in _CHROMA_PROFILES:
         return record
-    parsed = parse_sps(sps[0])
-    record += bytes(
-        (
-            0xFC | parsed.chroma_format_idc & 3,
-            0xF8 | parsed.bit_depth_luma - 8 & 7,
-            0xF8 | parsed.bit_depth_chroma - 8 & 7,
-        )
-    )
+    bits = BitReader(unescape(sps[0][:_MAX_SPS_SIZE]))
+    bits.skip(32)
+    bits.ue()  # seq_parameter_set_id
+    chroma, _, luma, colour = _read_chroma(bits)
+    record += bytes((0xFC | chroma & 3, 0xF8 | luma - 8 & 7, 0xF8 | colour - 8 & 7))
     return record + _pack_sets(0, extensions, _MAX_PPS_COUNT)
 
 
@@ -243,6 +238,13 @@ def _pack_sets(reserved: int, sets: Sequence[bytes], limit: int) -> bytes:
     return bytes((reserved | len(sets),)) + b"".join(
         part for unit in sets for part in (len(unit).to_bytes(2), unit)
     )
+
+
+def _read_chroma(bits: BitReader) -> tuple[int, bool, int, int]:
+    """chroma_format_idc, separate_colour_plane_flag, bit depths of luma and chroma."""
+    chroma = bits.ue()
+    separate_planes = chroma == 3 and bits.flag()
+    return chroma, separate_planes, 8 + bits.ue(), 8 + bits.ue()
 
 
 def _skip_scaling_lists(bits: BitReader, count: int) -> None:

@@ -246,22 +246,30 @@ def _hvcc_units(record: bytes) -> Iterator[tuple[int, bytes]]:
         kind = record[position] & 0x3F
         count = int.from_bytes(record[position + 1 : position + 3])
         position += 3
-        if kind == _SPS and not 0 < count <= (len(record) - position) // 2:
-            detail = f"{count} SPS in {len(record) - position} bytes of hvcC"
-            raise kvs_error(_S.MKV_INVALID_HEVC_NALU_COUNT, detail, offset=position)
-        for _ in range(count):
-            begin = position + 2
-            size = int.from_bytes(record[position:begin])
-            if begin + size > len(record):
-                # a cut SPS has a code of its own, unless its very length is cut
-                cut_sps = kind == _SPS and begin <= len(record)
-                status = (
-                    _S.MKV_INVALID_HEVC_SPS_NALU_SIZE if cut_sps else _S.MKV_INVALID_HEVC_FORMAT
-                )
-                detail = f"a unit of {size} bytes, {max(len(record) - begin, 0)} bytes left"
-                raise kvs_error(status, detail, offset=position)
-            position = begin + size
-            yield kind, record[begin:position]
+        units, position = _array_units(record, position, count, kind)
+        for unit in units:
+            yield kind, unit
+
+
+def _array_units(record: bytes, position: int, count: int, kind: int) -> tuple[list[bytes], int]:
+    """The units of one hvcC array, whole, and where they end."""
+    # More than one SPS is valid, and rare: a count that the bytes do not bear out is the fault.
+    bad_count = kind == _SPS and count != 1
+    if bad_count and not count:
+        raise kvs_error(_S.MKV_INVALID_HEVC_NALU_COUNT, "an SPS array without SPS", offset=position)
+    units = []
+    for _ in range(count):
+        begin = position + 2
+        size = int.from_bytes(record[position:begin])
+        if begin + size > len(record):
+            cut_sps = kind == _SPS and begin <= len(record)
+            status = _S.MKV_INVALID_HEVC_SPS_NALU_SIZE if cut_sps else _S.MKV_INVALID_HEVC_FORMAT
+            status = _S.MKV_INVALID_HEVC_NALU_COUNT if bad_count else status
+            detail = f"unit {len(units)} of {count}, of {size} bytes, reaches past the record"
+            raise kvs_error(status, detail, offset=position)
+        position = begin + size
+        units.append(record[begin:position])
+    return units, position
 
 
 def _pack_array(kind: int, units: Sequence[bytes]) -> bytes:
