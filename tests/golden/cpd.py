@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import oracle
 from common import SUCCESS, Case, Outcome, Result, Verdict, failed, failure, input_bytes, run
+
 from kvsproducer.codecs import (
     aac_config,
     h264,

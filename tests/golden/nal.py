@@ -22,6 +22,7 @@ from common import (
     output_form,
     run,
 )
+
 from kvsproducer.codecs import annexb_to_avcc, avcc_to_annexb, h264, h265, split_annexb, unescape
 
 

@@ -12,7 +12,7 @@ import importlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -32,11 +32,24 @@ def modules() -> dict[str, ModuleType]:
 
 def cases(path: Path) -> Iterator[Case]:
     """The cases of a file, one a line."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
+    with path.open("rb") as raw:
+        lines = gzip.open(raw) if path.suffix == ".gz" else raw
         for line in lines:
             if line.strip():
                 yield json.loads(line)
+
+
+def _verdict(
+    case: Case, schemas: Mapping[str, ModuleType], rules: Mapping[str, frozenset[str]]
+) -> Verdict:
+    name = next((name for name in schemas if schemas[name].matches(case)), None)
+    if name is None:
+        return Verdict(Outcome.FAILED, "no golden module knows this schema")
+    try:
+        verdict: Verdict = schemas[name].check(case, rules[name])
+    except Exception as error:  # noqa: BLE001 - one case's crash is that case's failure
+        return Verdict(Outcome.FAILED, f"{type(error).__name__}: {error}")
+    return verdict
 
 
 def main(paths: list[str]) -> int:
@@ -46,22 +59,18 @@ def main(paths: list[str]) -> int:
     tally: Counter[Outcome] = Counter()
     for path in map(Path, paths):
         for case in cases(path):
-            name = next((name for name in schemas if schemas[name].matches(case)), None)
-            if name is None:
-                verdict = Verdict(Outcome.FAILED, "no golden module knows this schema")
-            else:
-                verdict = schemas[name].check(case, rules[name])
+            verdict = _verdict(case, schemas, rules)
             tally[verdict.outcome] += 1
             if verdict.outcome is Outcome.FAILED:
-                print(
-                    f"{path.name} {case.get('id', '?')} {case.get('group', '')}: {verdict.detail}"
-                )
-    print(", ".join(f"{tally[outcome]} {outcome.value}" for outcome in Outcome))
+                identity = f"{path.name} {case.get('id', '?')} {case.get('group', '')}"
+                sys.stdout.write(f"{identity}: {verdict.detail}\n")
+    totals = ", ".join(f"{tally[outcome]} {outcome.value}" for outcome in Outcome)
+    sys.stdout.write(f"{totals}\n")
     return 1 if tally[Outcome.FAILED] else 0
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        print(__doc__, file=sys.stderr)
+        sys.stderr.write(__doc__ or "")
         sys.exit(2)
     sys.exit(main(sys.argv[1:]))

@@ -257,7 +257,7 @@ def _array_units(record: bytes, position: int, count: int, kind: int) -> tuple[l
     bad_count = kind == _SPS and count != 1
     if bad_count and not count:
         raise kvs_error(_S.MKV_INVALID_HEVC_NALU_COUNT, "an SPS array without SPS", offset=position)
-    units = []
+    units: list[bytes] = []
     for _ in range(count):
         begin = position + 2
         size = int.from_bytes(record[position:begin])
