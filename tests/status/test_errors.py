@@ -86,6 +86,14 @@ def test_every_status_can_be_raised_printed_and_sent_to_another_process(
         assert twin.__notes__ == ["seen twice"]
 
 
+def test_a_class_chosen_by_hand_survives_pickling() -> None:
+    """The Matroska parser raises the service's codes as MkvError; that is kept."""
+    error = MkvError(StatusCode.ACK_ERR_INVALID_MKV_DATA, "no EBML", offset=12)
+    twin = pickle.loads(pickle.dumps(error))
+    assert type(twin) is MkvError
+    assert (str(twin), twin.offset) == (str(error), 12)
+
+
 def test_an_error_says_name_code_cause_place_and_action() -> None:
     """One line has all that a user needs."""
     error = kvs_error(StatusCode.MKV_INVALID_TRACK_UID, "track id is 0", stream="door", offset=7)

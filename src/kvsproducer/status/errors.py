@@ -111,8 +111,9 @@ class KvsError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Most classes are made on the fly, and pickle (multiprocessing) finds none of them by name.
-        context = (self.stream, self.upload, self.timecode, self.offset)
-        return _restore, (self.status, self.detail, *context), self.__dict__
+        mixed = type(self) is error_class(self.status)
+        make = kvs_error if mixed else type(self)
+        return make, (self.status, self.detail), self.__dict__
 
     def _entry(self) -> Entry:
         # The texts are read from disk only once somebody looks at an error.
@@ -251,15 +252,3 @@ def kvs_error(
     return error_class(status)(
         status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset
     )
-
-
-def _restore(
-    status: StatusCode,
-    detail: str,
-    stream: str | None,
-    upload: int | None,
-    timecode: int | None,
-    offset: int | None,
-) -> KvsError:
-    """Rebuild an unpickled error."""
-    return kvs_error(status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset)
