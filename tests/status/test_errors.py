@@ -112,12 +112,13 @@ def test_without_a_detail_the_description_is_shown() -> None:
     assert error.name == "STATUS_OPERATION_TIMED_OUT"
     assert error.description == "The operation timed out."
     assert error.action
+    assert "wait_ready()" in error.condition
 
 
 def test_texts_are_not_read_when_the_package_is_imported() -> None:
     """The catalogue is loaded by the first look at an error, not by an import or a raise."""
     code = (
-        "import sys, kvsproducer.status as s;"
+        "import sys, kvsproducer, kvsproducer.status as s, kvsproducer.status.explain;"
         "e = s.kvs_error(s.StatusCode.NULL_ARG, 'x');"
         "assert 'kvsproducer.status.catalogue' not in sys.modules;"
         "str(e);"

@@ -10,7 +10,6 @@ Read on first use and kept: nothing here runs when the package is imported.
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from importlib import resources
 from typing import Final, NamedTuple
@@ -128,6 +127,8 @@ def _normal_name(text: str) -> str:
 
 
 def _suggestions(code: int | str) -> str:
+    import difflib  # only for a mistake
+
     if isinstance(code, int):
         return ""
     names = [name for name in _by_name() if not name.startswith("STATUS_")]

@@ -50,8 +50,8 @@ class KvsError(Exception):
 
     `status` is the `StatusCode`; `detail` says what was wrong this time; `stream` (name), `upload`
     (handle), `timecode` (of the fragment, in stream timecode units) and `offset` (bytes into the
-    input) say where, each None when it does not apply. `message`, `description` and `action` are
-    the catalogue's texts for the status.
+    input) say where, each None when it does not apply. `name`, `description`, `condition` and
+    `action` are the catalogue's texts for the status.
     """
 
     def __init__(
@@ -81,6 +81,11 @@ class KvsError(Exception):
     def description(self) -> str:
         """What the status means, from the catalogue."""
         return self._entry().description
+
+    @property
+    def condition(self) -> str:
+        """What raises the status in this package, from the catalogue."""
+        return self._entry().condition
 
     @property
     def action(self) -> str:

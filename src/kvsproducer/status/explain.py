@@ -1,13 +1,18 @@
-"""`explain`: everything about one status, for a person or as JSON."""
+"""`explain`: everything about one status, for a person or as JSON.
+
+The package exports it, so the catalogue is imported only when a status is explained.
+"""
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kvsproducer.status.catalogue import Entry, lookup
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.errors import builtin_class, library_class
+
+if TYPE_CHECKING:
+    from kvsproducer.status.catalogue import Entry
 
 __all__ = ["Explanation", "explain"]
 
@@ -46,6 +51,8 @@ class Explanation:
         }
 
     def __str__(self) -> str:
+        import textwrap
+
         item = self.entry
         lines = [f"{item.name}  {item.status.hex}"]
         if item.misprinted:
@@ -80,4 +87,6 @@ def explain(code_or_name: int | str) -> Explanation:
     Takes what `catalogue.lookup` takes: a value, correct or as printed, or a name in any spelling.
     Raises NOT_FOUND (also a `LookupError`), with suggestions, for what is unknown.
     """
+    from kvsproducer.status.catalogue import lookup
+
     return Explanation(lookup(code_or_name))
