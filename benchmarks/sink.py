@@ -1,0 +1,65 @@
+"""A server that answers as KVS just enough to take an upload, and notes when frames arrive.
+
+Run as a process of its own: `python -m benchmarks.sink`. It prints its URL, then for every frame
+that carries a time stamp the microseconds from `put_frame` to the frame's first byte in this
+process (both processes read the same monotonic clock). It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+MARK = b"SENT-AT:"
+ANSWERS = {
+    b"/describeStream": {"StreamInfo": {"StreamARN": "arn", "Status": "ACTIVE"}},
+    b"/createStream": {"StreamARN": "arn"},
+}
+
+
+def stamp() -> bytes:
+    """The mark and the time now, to be put into a frame."""
+    return MARK + time.monotonic_ns().to_bytes(8, "big")
+
+
+class Sink(asyncio.Protocol):
+    """One connection: control-plane calls are answered, an upload's marks are timed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.uploading = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.uploading:
+            now = time.monotonic_ns()
+            at = data.find(MARK)
+            if at >= 0 and len(data) >= at + 16:
+                sent = int.from_bytes(data[at + 8 : at + 16], "big")
+                print(f"{(now - sent) / 1000:.1f}", flush=True)
+            return
+        path = data.split(b" ", 2)[1]
+        if path == b"/putMedia":
+            self.uploading = True
+            self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            return
+        answer = ANSWERS.get(path, {"DataEndpoint": self.own_url()})
+        body = json.dumps(answer).encode()
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def own_url(self) -> str:
+        host, port = self.transport.get_extra_info("sockname")[:2]
+        return f"http://{host}:{port}"
+
+
+async def serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Sink, "127.0.0.1", 0)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

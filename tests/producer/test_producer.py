@@ -1,0 +1,200 @@
+"""The blocking producer against the local endpoint: what is put is stored, what fails is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+
+
+def stored(endpoint_url: str, name: str) -> list[bytes]:
+    """The payloads that a stream has stored, in order."""
+    return [
+        bytes(frame.data)
+        for fragment in kvs.get_media(name, endpoint_url=endpoint_url)
+        for frame in fragment.frames
+    ]
+
+
+def test_what_is_put_is_stored(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """Every frame of a stream that did not exist is stored as put, once the block is left."""
+    put = list(frames(23))
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in put:
+                stream.put_frame(frame)
+        assert stream.account() == kvs.FrameAccount(23, 23, 0, 0, 0)
+    assert stored(endpoint_url, "door") == [frame.data for frame in put]
+
+
+def test_frames_wait_for_the_service(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """open_stream returns at once; frames put before the service answers are held, then stored."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        for frame in frames(10):
+            stream.put_frame(frame)
+        assert stream.account().accepted == 10
+        assert stream.close().persisted == 10
+
+
+def test_flush_stores_the_open_fragment(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """After flush everything is stored though the stream is open; it goes on with a key frame."""
+    put = list(frames(12))
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in put[:5]:
+                stream.put_frame(frame)
+            assert stream.flush(timeout=20) == kvs.FrameAccount(5, 5, 0, 0, 0)
+            assert len(stored(endpoint_url, "door")) == 5
+            for frame in put[5:]:
+                stream.put_frame(frame)
+    assert stored(endpoint_url, "door") == [frame.data for frame in put]
+
+
+def test_metadata_reaches_the_reader(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """Metadata put before a key frame are tags of the fragment that it starts."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            stream.put_fragment_metadata("door", "open")
+            for frame in frames(5):
+                stream.put_frame(frame)
+    (fragment,) = kvs.get_media("door", endpoint_url=endpoint_url)
+    assert fragment.tags == [("door", "open")]
+
+
+def test_events_tell_the_life_of_the_stream(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """on_event hears of the acks of each fragment, on a thread that is not the caller's."""
+    seen: list[tuple[str, kvs.Event]] = []
+
+    def listen(event: kvs.Event) -> None:
+        seen.append((threading.current_thread().name, event))
+
+    with kvs.Producer(endpoint_url=endpoint_url, on_event=listen) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in frames(10):
+                stream.put_frame(frame)
+    acks = [event.ack.ack_type for _, event in seen if isinstance(event, kvs.FragmentAcked)]
+    assert acks.count(kvs.AckType.PERSISTED) == 2
+    assert any(isinstance(event, kvs.StreamReady) for _, event in seen)
+    assert {thread for thread, _ in seen} == {"kvsproducer-events"}
+
+
+def test_listener_that_raises_does_no_harm(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its exception is logged, the media is stored."""
+
+    def listen(event: kvs.Event) -> None:
+        raise RuntimeError("a bug of the listener")
+
+    with kvs.Producer(endpoint_url=endpoint_url, on_event=listen) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in frames(5):
+                stream.put_frame(frame)
+    assert stream.account().persisted == 5
+    assert "a bug of the listener" in caplog.text
+
+
+def test_offline_stream_waits_for_space(endpoint_url: str, offline_info: kvs.StreamInfo) -> None:
+    """More media than the storage holds goes through an offline stream without a drop."""
+    small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    data = bytes(50_000)
+    with kvs.Producer(endpoint_url=endpoint_url, device_info=small) as producer:
+        with producer.open_stream("door", offline_info) as stream:
+            start = kvs.now()
+            for number in range(100):
+                frame = kvs.Frame(
+                    data, start + number * 400_000, duration=400_000, key_frame=number % 5 == 0
+                )
+                stream.put_frame(frame)
+    assert stream.account() == kvs.FrameAccount(100, 100, 0, 0, 0)
+
+
+def test_streams_share_a_producer(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """Eight threads put into eight streams at once; each stream has its own frames."""
+
+    def produce(stream: kvs.Stream) -> None:
+        for frame in frames(50):
+            stream.put_frame(frame)
+
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        streams = [producer.open_stream(f"camera-{n}", info) for n in range(8)]
+        threads = [threading.Thread(target=produce, args=(stream,)) for stream in streams]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        accounts = producer.close()
+    assert all(account.persisted == 50 for account in accounts.values())
+    assert len(stored(endpoint_url, "camera-7")) == 50
+
+
+def test_no_stream_and_no_creation_is_told(endpoint_url: str, frames: Frames) -> None:
+    """A missing stream that may not be created is an error, not a hang."""
+    info = kvs.StreamInfo.video("h264", allow_stream_creation=False)
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("nowhere", info)
+        with pytest.raises(LookupError) as caught:
+            stream.wait_ready(timeout=20)
+        assert isinstance(caught.value, kvs.KvsError)
+        assert caught.value.status is kvs.StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+        with pytest.raises(kvs.KvsError):
+            stream.put_frame(next(frames(1)))
+        assert stream.close(timeout=5).held == 0
+
+
+def test_no_credentials_are_told(
+    endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without credentials wait_ready says so, with the places that were looked at."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        with pytest.raises(kvs.KvsError) as caught:
+            stream.wait_ready(timeout=30)
+        assert "credentials" in str(caught.value)
+
+
+def test_leaving_the_block_never_masks_its_exception(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """The body's own exception goes on, whatever became of the frames."""
+    with pytest.raises(ZeroDivisionError), kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            stream.put_frame(next(frames(1)))
+            raise ZeroDivisionError
+
+
+def test_same_name_twice_is_refused(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """One producer has one stream of a name, until that one is closed."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        with pytest.raises(kvs.KvsError) as caught:
+            producer.open_stream("door", info)
+        assert caught.value.status is kvs.StatusCode.DUPLICATE_STREAM_NAME
+        stream.close()
+        producer.open_stream("door", info).close()
+
+
+def test_close_is_idempotent_and_leaves_no_thread(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """After close no thread of ours is left, and closing again is fine."""
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    producer.open_stream("door", info)
+    producer.close()
+    producer.close()
+    left = {t.name for t in threading.enumerate() if t.name.startswith("kvsproducer-loop")}
+    assert left == set()

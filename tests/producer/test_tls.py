@@ -1,0 +1,46 @@
+"""`verify` as boto3 has it: True, False, or a CA bundle's path."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from kvsproducer.producer.tls import tls_context
+from kvsproducer.status import KvsError, StatusCode
+
+
+def test_booleans_pass() -> None:
+    """True and False mean the same to aiohttp."""
+    assert tls_context(True) is True
+    assert tls_context(False) is False
+
+
+def test_bundle_makes_a_context(tmp_path: Path) -> None:
+    """A bundle's roots are trusted, hosts are checked, TLS 1.2 is the least."""
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    context = tls_context(str(bundle))
+    assert isinstance(context, ssl.SSLContext)
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_directory_of_roots(tmp_path: Path) -> None:
+    """A directory is taken as OpenSSL's hashed directory."""
+    assert isinstance(tls_context(str(tmp_path)), ssl.SSLContext)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_bad_bundle_is_explained(tmp_path: Path, content: str | None) -> None:
+    """A path that is missing or holds no certificate is an INVALID_CA_CERT_PATH."""
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    with pytest.raises(KvsError) as caught:
+        tls_context(str(bundle))
+    assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
+    assert "ca.pem" in str(caught.value)
