@@ -191,6 +191,7 @@ MAX_HEAP_SIZE_BYTES: Final = 1024 * GIB  # heap; S: INVALID_ARG
 MAX_ALLOCATION_BYTES: Final = 0x0FFF_FFFF_FFFF_FFFF  # heap; below; S: INVALID_ALLOCATION_SIZE
 MAX_FILE_HEAP_ROOT_LEN: Final = 4080  # heap; leaves room for the file name; S: INVALID_ARG_LEN
 FILE_HEAP_FIRST_INDEX: Final = 1  # heap; of "<n>.hfh"
+MAX_BLOCK_HEADER_BYTES: Final = 13  # mkv; SimpleBlock id, 8-byte size, track, time, flags
 ITEM_OVERHEAD_BYTES: Final = 512  # ours, measured: bookkeeping of one frame in the view
 BUFFER_OVERHEAD_BYTES: Final = 200  # ours, measured: one more buffer of an item's payload
 MAX_QUEUED_EVENTS: Final = 1000  # ours; of a stream; beyond it drops merge

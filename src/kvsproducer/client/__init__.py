@@ -1,1 +1,143 @@
-"""TODO"""
+"""The producer client, sans-I/O: no clock, dice, socket, thread or file.
+
+Floor 3: everything below is imported from here. See `client` for the four kinds of traffic and
+`stream` for the life of a frame.
+"""
+
+from kvsproducer.client.account import FrameAccount
+from kvsproducer.client.ack import AckParser, FragmentAck
+from kvsproducer.client.admission import WouldBlock
+from kvsproducer.client.client import Client
+from kvsproducer.client.device_info import ClientInfo, DeviceInfo, StorageInfo, StorageType
+from kvsproducer.client.effects import (
+    AuthInfo,
+    AuthType,
+    Call,
+    CreateDevice,
+    CreateStream,
+    DataAvailable,
+    DescribeStream,
+    DeviceCertToToken,
+    Effect,
+    GetDeviceCertificate,
+    GetSecurityToken,
+    GetStreamingEndpoint,
+    GetStreamingToken,
+    PutStream,
+    SpaceAvailable,
+    StreamDescription,
+    StreamStatus,
+    TagClient,
+    TagStream,
+    UploadAborted,
+)
+from kvsproducer.client.events import (
+    AckRejected,
+    BufferDurationPressure,
+    ClientErrorReported,
+    ClientReady,
+    ConnectionStale,
+    DropReason,
+    Event,
+    FragmentAcked,
+    FragmentDropped,
+    FrameDropped,
+    FrameSkipped,
+    StoragePressure,
+    StreamClosed,
+    StreamErrorReported,
+    StreamLatencyPressure,
+    StreamReady,
+    StreamShutdown,
+    StreamStateChanged,
+    UploadStarted,
+)
+from kvsproducer.client.frame import Frame, FrameFlags
+from kvsproducer.client.metadata import EventType
+from kvsproducer.client.metrics import ClientMetrics, StreamCounters, StreamMetrics
+from kvsproducer.client.sender import ReadStatus
+from kvsproducer.client.states import ClientState, StreamState, UploadState
+from kvsproducer.client.stream import Stream
+from kvsproducer.client.stream_info import (
+    FrameOrderMode,
+    NalAdaptation,
+    StorePressurePolicy,
+    StreamInfo,
+    StreamingType,
+    ViewOverflowPolicy,
+)
+from kvsproducer.wire import AckType
+
+__all__ = [
+    # do
+    "Client",
+    "Stream",
+    "Frame",
+    "FrameFlags",
+    "ReadStatus",
+    "WouldBlock",
+    "EventType",
+    # what is described
+    "DeviceInfo",
+    "StorageInfo",
+    "StorageType",
+    "ClientInfo",
+    "StreamInfo",
+    "StreamingType",
+    "FrameOrderMode",
+    "NalAdaptation",
+    "StorePressurePolicy",
+    "ViewOverflowPolicy",
+    # effects
+    "Effect",
+    "Call",
+    "GetSecurityToken",
+    "GetDeviceCertificate",
+    "DeviceCertToToken",
+    "CreateDevice",
+    "TagClient",
+    "DescribeStream",
+    "CreateStream",
+    "TagStream",
+    "GetStreamingEndpoint",
+    "GetStreamingToken",
+    "PutStream",
+    "DataAvailable",
+    "SpaceAvailable",
+    "UploadAborted",
+    "AuthInfo",
+    "AuthType",
+    "StreamDescription",
+    "StreamStatus",
+    # events
+    "Event",
+    "AckRejected",
+    "BufferDurationPressure",
+    "ClientErrorReported",
+    "ClientReady",
+    "ConnectionStale",
+    "DropReason",
+    "FragmentAcked",
+    "FragmentDropped",
+    "FrameDropped",
+    "FrameSkipped",
+    "StoragePressure",
+    "StreamClosed",
+    "StreamErrorReported",
+    "StreamLatencyPressure",
+    "StreamReady",
+    "StreamShutdown",
+    "StreamStateChanged",
+    "UploadStarted",
+    # figures and acks
+    "FrameAccount",
+    "StreamMetrics",
+    "StreamCounters",
+    "ClientMetrics",
+    "FragmentAck",
+    "AckParser",
+    "AckType",
+    "ClientState",
+    "StreamState",
+    "UploadState",
+]

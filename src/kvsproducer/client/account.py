@@ -61,13 +61,14 @@ class Ledger:
         "accepted",
         "dropped",
         "persisted",
+        "refused",
         "settled",
         "skipped",
         "unconfirmed",
     )
 
     def __init__(self, report: Callable[[int, int, int, DropReason], None]) -> None:
-        self.accepted = self.persisted = self.dropped = self.skipped = 0
+        self.accepted = self.persisted = self.dropped = self.skipped = self.refused = 0
         self.settled = 0  # items below this index are settled
         self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
         self._doubts: deque[_Doubt] = deque()
@@ -133,6 +134,8 @@ class Ledger:
 
     def refuse(self, item: ViewItem) -> None:
         """The item will never be sent (again): the service refused it."""
+        if not item.flags & SKIP:
+            self.refused += 1
         if not item.flags & _NO_FRAME and item.index >= self.settled:
             self.drop(item.timestamp, item.timestamp, 1, DropReason.REFUSED)
         item.flags |= SKIP

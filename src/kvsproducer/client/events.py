@@ -44,6 +44,7 @@ class DropReason(Enum):
     OVERFLOW = "overflow"  # the store or the view was full and the frame was never sent
     UNCONFIRMED = "unconfirmed"  # sent, never acknowledged, and too old to be sent again
     REFUSED = "refused"  # the service refused its fragment for good
+    INVALID = "invalid"  # accepted into a queue of the order coordinator, refused by the packager
     RESET = "reset"  # the stream was reset
     FREED = "freed"  # the stream was freed with the frame still in it
 

@@ -1,7 +1,7 @@
 """Fragment metadata and events waiting to be written at the next fragment start.
 
-Facts: AWS's client: at most 25 queued entries; persistent ones repeat in every fragment; names must
-not begin with "AWS". Entries become MKV Tags elements; an event's pairs go into the event's own Tag.
+Facts: AWS's client: at most 25 queued entries; persistent ones repeat in every fragment; names
+must not begin with "AWS". Entries become MKV Tags elements; an event's pairs go into its own Tag.
 """
 
 from __future__ import annotations

@@ -206,6 +206,10 @@ class StreamInfo:
                 raise kvs_error(_S.DUPLICATE_TRACK_ID_FOUND, f"track id {track.track_id}")
             seen.add(track.track_id)
 
+    def named(self, name: str) -> StreamInfo:
+        """The same with another name."""
+        return replace(self, name=name)
+
     def resolved(self) -> StreamInfo:
         """With the defaults in place of zeros, and what the streaming type rules out taken off."""
         offline = self.streaming_type is StreamingType.OFFLINE

@@ -1,0 +1,185 @@
+"""What an ack does: flag the fragment, trim the view, skip what was refused, end an upload.
+
+Facts: AWS's ack processing. An ack names a fragment by its timecode; the view's table of fragments
+finds it exactly. Acks of one connection come in the order of its fragments, so PERSISTED for one
+covers those before it in the same session; it never covers what another connection sent.
+
+An ack that names nothing that is held (late, duplicate, foreign) is told as `AckRejected` and
+costs nothing else; only an ERROR among them still ends its upload.
+"""
+
+from __future__ import annotations
+
+from kvsproducer.client.ack import FragmentAck
+from kvsproducer.client.control import StreamControl
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.effects import UploadAborted
+from kvsproducer.client.events import AckRejected, FragmentAcked
+from kvsproducer.client.session import Upload
+from kvsproducer.client.states import UploadState
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
+from kvsproducer.wire import AckType, ack_error
+
+__all__ = ["AckHandler"]
+
+_S = StatusCode
+_FLAGS = {AckType.BUFFERING: BUFFERING, AckType.RECEIVED: RECEIVED, AckType.PERSISTED: PERSISTED}
+
+
+class AckHandler:
+    """Applies acks to one stream."""
+
+    __slots__ = ("_control", "_core")
+
+    def __init__(self, core: StreamCore, control: StreamControl) -> None:
+        self._core = core
+        self._control = control
+
+    def reject(self, upload: int, error: KvsError, timecode: int | None = None) -> None:
+        """Tell about an ack that cannot be used."""
+        self._core.emit(AckRejected(self._core.name, upload, timecode, error.status, error.detail))
+
+    def apply(self, number: int, ack: FragmentAck, now: int) -> None:
+        """Take an ack of upload `number`."""
+        core = self._core
+        if ack.ack_type is AckType.IDLE:
+            return
+        core.emit(FragmentAcked(core.name, number, ack))
+        upload = core.uploads.find(number)
+        if ack.ack_type not in _FLAGS and ack.ack_type is not AckType.ERROR:
+            self.reject(number, kvs_error(_S.INVALID_FRAGMENT_ACK_TYPE, ack.ack_type.name))
+            return
+        if upload is None or not upload.active:
+            return
+        self._count(ack.ack_type)
+        index = self._find(upload, ack)
+        if ack.ack_type is AckType.ERROR:
+            self._error(upload, ack, index, now)
+        elif index is None:
+            self._outside(upload, ack)
+        else:
+            core.view[index].flags |= _FLAGS[ack.ack_type]
+            if ack.ack_type is AckType.PERSISTED:
+                self._persisted(upload, index)
+            elif ack.ack_type is AckType.RECEIVED and not core.info.retention:
+                self._stored(upload, index)
+
+    def _count(self, kind: AckType) -> None:
+        counters = self._core.counters
+        if kind is AckType.BUFFERING:
+            counters.buffered_acks += 1
+        elif kind is AckType.RECEIVED:
+            counters.received_acks += 1
+        elif kind is AckType.PERSISTED:
+            counters.persisted_acks += 1
+        else:
+            counters.error_acks += 1
+
+    # --- finding the fragment -------------------------------------------------------------------
+    def _timestamp(self, upload: Upload, timecode: int) -> int:
+        ticks = self._core.generator.timecode_to_timestamp(timecode)
+        return ticks if self._core.info.absolute_fragment_times else ticks + upload.session_start
+
+    def _find(self, upload: Upload, ack: FragmentAck) -> int | None:
+        """The index that the ack names; None if it is not held."""
+        view = self._core.view
+        if ack.timecode is None:
+            if view.head == view.tail:
+                return None
+            return min(max(view.current, view.tail), view.head - 1)
+        timestamp = self._timestamp(upload, ack.timecode)
+        index = view.fragment_at(timestamp, lacking=_FLAGS.get(ack.ack_type, 0))
+        if index is None:
+            index = view.item_at(timestamp)
+        return index
+
+    def _outside(self, upload: Upload, ack: FragmentAck) -> None:
+        """The fragment has left the view: what is in doubt of it may be settled."""
+        core = self._core
+        if ack.timecode is not None:
+            timestamp = self._timestamp(upload, ack.timecode)
+            final = AckType.PERSISTED if core.info.retention else AckType.RECEIVED
+            if ack.ack_type is final:
+                core.ledger.clear_doubts(timestamp)
+        status = _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
+        if ack.timecode is not None and core.view.covers(self._timestamp(upload, ack.timecode)):
+            status = _S.CONTENT_VIEW_INVALID_TIMESTAMP
+        self.reject(
+            upload.number,
+            kvs_error(status, f"{ack.ack_type.name} for a fragment that is not held"),
+            ack.timecode,
+        )
+
+    # --- what it means --------------------------------------------------------------------------
+    def _stored(self, upload: Upload, index: int) -> None:
+        """The service has the fragment for good: settle it and what was sent before it."""
+        core, view = self._core, self._core.view
+        end = min(view.next_start(index + 1), view.current)
+        core.ledger.clear_doubts(view[index].ack_timestamp)
+        if not core.uploads.older_unfinished(upload):
+            core.ledger.confirm(view, end)
+
+    def _persisted(self, upload: Upload, index: int) -> None:
+        core, view = self._core, self._core.view
+        start = view[index].fragment
+        upload.acked_last = start if upload.acked_last is None else max(upload.acked_last, start)
+        if upload.state is UploadState.AWAITING_ACK and upload.acked_last == upload.last_fragment:
+            core.wake(upload)
+        if core.uploads.older_unfinished(upload) and not self._older_done(upload):
+            return
+        self._stored(upload, index)
+        to = view.next_start(index + 1)
+        while to < view.head and view[to].flags & PERSISTED:
+            to = view.next_start(to + 1)
+        if to < view.head and to <= view.current:
+            core.ledger.confirm(view, to)
+            core.trim(to)
+
+    def _older_done(self, upload: Upload) -> bool:
+        """Whether the older uploads wait for nothing but being asked again."""
+        for other in self._core.uploads:
+            if other is upload:
+                return True
+            if other.active and other.used and other.acked_last != other.last_fragment:
+                return False
+        return True
+
+    def _error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
+        """ERROR: skip the fragment unless trying again helps, and start another session."""
+        core, view = self._core, self._core.view
+        error = ack_error(ack.result)
+        outside = index is None
+        if index is None and view.head > view.tail:
+            index = view.tail
+        if index is not None:
+            if not error.retriable and not outside:
+                self._skip(index)
+            view.rewind(
+                min(view[index].fragment if view[index].fragment >= view.tail else index, view.head)
+            )
+        core.report(error.status, error.name, upload=upload.number, timecode=ack.timecode)
+        core.uploads.set_state(upload, UploadState.TERMINATED)
+        core.effects.append(UploadAborted(core.name, upload.number))
+        core.ledger.lose_doubts()
+        if core.loss_result is None:
+            core.loss_result = ack.result
+        self._control.lost(ack.result, now, error.name)
+        if outside:
+            self.reject(
+                upload.number,
+                kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, "ERROR for a fragment not held"),
+                ack.timecode,
+            )
+
+    def _skip(self, index: int) -> None:
+        """The service refused this fragment for good."""
+        core, view = self._core, self._core.view
+        start = view[index].fragment
+        end = view.next_start(index + 1)
+        for refused in range(max(start, view.tail), end):
+            core.ledger.refuse(view[refused])
+        if end >= view.head and core.generator.started:
+            # It is still being written: the rest of it would be refused as well.
+            core.skip_until_key = True
+            core.reset_on_key = True

@@ -1,0 +1,176 @@
+"""Room for a frame: the store's budget, the view's window, and what gives way to a new frame.
+
+Facts: AWS's space check with its reserve, the policies for a full store and a full view, the
+pressure thresholds. Unlike AWS's client it never trims past the newest frame: a frame that cannot
+fit, ever, is refused at once, with nothing dropped for it. The item on the wire is never dropped.
+"""
+
+from __future__ import annotations
+
+from kvsproducer import limits
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.events import (
+    BufferDurationPressure,
+    StoragePressure,
+    StreamLatencyPressure,
+)
+from kvsproducer.client.sender import Sender
+from kvsproducer.client.stream_info import StorePressurePolicy, ViewOverflowPolicy
+from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.view import FRAGMENT_START
+
+__all__ = ["Admission", "WouldBlock"]
+
+
+class WouldBlock(Exception):
+    """Not now: an offline stream has no space. Try again after `SpaceAvailable`.
+
+    `deadline` (ticks since 1970) is when waiting becomes an OPERATION_TIMED_OUT.
+    """
+
+    def __init__(self, deadline: int) -> None:
+        super().__init__("the stream has no space before something is persisted")
+        self.deadline = deadline
+
+
+class Admission:
+    """Decides on one stream's frames. `waits` ticks is how long an offline writer waits."""
+
+    __slots__ = (
+        "_by_fragment",
+        "_core",
+        "_drops",
+        "_largest",
+        "_offline",
+        "_pressure_bytes",
+        "_pressure_ticks",
+        "_reserve",
+        "_sender",
+        "_waits",
+    )
+
+    def __init__(self, core: StreamCore, sender: Sender, waits: int) -> None:
+        info = core.info
+        self._core = core
+        self._sender = sender
+        self._waits = waits
+        self._offline = core.offline
+        self._drops = info.store_pressure_policy is StorePressurePolicy.DROP_TAIL_ITEM
+        self._by_fragment = (
+            info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
+        )
+        self._largest = 0
+        self._reserve = limits.SPACE_RESERVE_BYTES
+        # Above these the writer is told, before the new frame counts.
+        size = core.store.size_bytes
+        self._pressure_bytes = size - size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
+        left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
+        self._pressure_ticks = info.buffer_duration - left if info.retention else None
+
+    def admit(self, length: int, charge: int, now: int) -> None:
+        """Charge the store for an item of `length` bytes, making room as the policies say.
+
+        Raises `WouldBlock` or STORE_OUT_OF_MEMORY with nothing changed.
+        """
+        core = self._core
+        store, view = core.store, core.view
+        if length > self._largest:
+            self._largest = length
+            self._reserve = limits.SPACE_RESERVE_BYTES + int(
+                limits.SPACE_RESERVE_FRAME_FACTOR * length
+            )
+        if store.used_bytes + charge + self._reserve > store.size_bytes:
+            self._make_room(charge, now)
+        if self._offline:
+            if view.full:
+                self._block(now)
+        else:
+            window = view.end_time - view.start_time
+            if self._pressure_ticks is not None and window > self._pressure_ticks and len(view):
+                self._duration_pressure(window)
+            if window >= view.duration or view.head - view.tail >= view.capacity:
+                while len(view) and view.full and self._evict():
+                    pass
+        if not store.charge(charge):
+            raise self._no_memory(charge)
+        if not self._offline and store.used_bytes >= self._pressure_bytes:
+            self._storage_pressure()
+
+    def check_queued(self, length: int, now: int) -> None:
+        """Offline, refuse to queue what could not be stored; the order coordinator comes later."""
+        store = self._core.store
+        if self._offline and (
+            self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes
+        ):
+            self._block(now)
+
+    def _make_room(self, charge: int, now: int) -> None:
+        """The store lacks space: wait, refuse, or drop the oldest."""
+        core = self._core
+        store, view = core.store, core.view
+        if charge > store.size_bytes:
+            raise self._no_memory(charge)
+        if self._offline:
+            if len(view) or store.used_bytes + charge > store.size_bytes:
+                self._block(now)
+            return
+        if not self._drops:
+            raise self._no_memory(charge)
+        if store.used_bytes - self._droppable() + charge > store.size_bytes:
+            raise self._no_memory(charge)  # other streams have it: dropping ours would not help
+        while store.used_bytes + charge + self._reserve > store.size_bytes and self._evict():
+            pass
+
+    def _droppable(self) -> int:
+        """How many charged bytes of this stream could be given up."""
+        view, wire = self._core.view, self._sender.protected
+        return sum(view[i].charge for i in range(view.tail, view.head) if i != wire)
+
+    def _evict(self) -> bool:
+        """Drop one item, or up to the next fragment start; False when nothing may go."""
+        core = self._core
+        view = core.view
+        if view.tail == self._sender.protected or not core.evict():
+            return False
+        while (
+            self._by_fragment
+            and len(view)
+            and not view[view.tail].flags & FRAGMENT_START
+            and view.tail != self._sender.protected
+        ):
+            core.evict()
+        return True
+
+    def _block(self, now: int) -> None:
+        self._core.space_wanted = True
+        raise WouldBlock(now + self._waits)
+
+    def _no_memory(self, charge: int) -> Exception:
+        store = self._core.store
+        return kvs_error(
+            StatusCode.STORE_OUT_OF_MEMORY,
+            f"a frame takes {charge} bytes of the store; {store.used_bytes} of "
+            f"{store.size_bytes} are in use",
+            stream=self._core.name,
+        )
+
+    # --- pressure -------------------------------------------------------------------------------
+    def _storage_pressure(self) -> None:
+        core = self._core
+        remaining = core.store.size_bytes - core.store.used_bytes
+        if remaining * 100 // core.store.size_bytes <= limits.STORAGE_PRESSURE_PERCENT:
+            core.counters.storage_pressures += 1
+            core.emit(StoragePressure(core.name, remaining))
+
+    def _duration_pressure(self, window: int) -> None:
+        core = self._core
+        remaining = max(core.info.buffer_duration - window, 0)
+        if remaining * 100 // core.info.buffer_duration <= limits.BUFFER_PRESSURE_PERCENT:
+            core.counters.buffer_pressures += 1
+            core.emit(BufferDurationPressure(core.name, remaining))
+
+    def latency_pressure(self) -> None:
+        """More than the maximum latency of media waits to be sent."""
+        core = self._core
+        core.counters.latency_pressures += 1
+        core.emit(StreamLatencyPressure(core.name, core.view.unsent_duration))

@@ -1,0 +1,351 @@
+"""The client: credentials, a device, and the streams that share its storage.
+
+Facts: AWS's client object and its state machine (NEW, AUTH, GET_TOKEN, PROVISION, CREATE,
+TAG_CLIENT, READY). Four kinds of traffic, none of which waits or calls back: *do* (`open_stream`,
+the streams' methods, `close`), *receive* (`call_result`), *out* (`poll_effect`), *tell*
+(`next_event`, `next_timer`). After any call, poll effects until there are none.
+
+Not thread-safe: the shell holds its lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.backoff import Backoff
+from kvsproducer.client.control import StreamControl
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.device_info import DeviceInfo
+from kvsproducer.client.effects import (
+    AuthInfo,
+    AuthType,
+    Call,
+    CreateDevice,
+    DeviceCertToToken,
+    Effect,
+    GetDeviceCertificate,
+    GetSecurityToken,
+    TagClient,
+)
+from kvsproducer.client.events import ClientErrorReported, ClientReady, Event, EventQueue
+from kvsproducer.client.metrics import ClientMetrics
+from kvsproducer.client.states import (
+    CLIENT_STATES,
+    TOLERATED,
+    ClientState,
+    StateMachine,
+    result_status,
+)
+from kvsproducer.client.stream import Stream
+from kvsproducer.client.stream_info import StreamInfo
+from kvsproducer.heap import ContentStore, ReferenceStore
+from kvsproducer.mkv.generator import MkvGenerator
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["Client"]
+
+_S = StatusCode
+_C = ClientState
+_RESULT_OK: Final = 200
+
+
+class Client:
+    """A producer client on one device.
+
+    `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
+    store (by default one in memory of the device's storage size). Raises what
+    `DeviceInfo.validate` raises.
+    """
+
+    def __init__(
+        self,
+        device_info: DeviceInfo,
+        *,
+        now: int,
+        dice: Callable[[int], int],
+        store: ContentStore | None = None,
+    ) -> None:
+        device_info.validate()
+        self.device_info = device_info
+        self.client_info = device_info.client_info.resolved()
+        self.device_name = device_info.name or self._random_name(dice)
+        self.roll = dice
+        self.auth: AuthInfo | None = None
+        self._store = store or ReferenceStore(device_info.storage_info.storage_size)
+        self._backoff = Backoff(dice)
+        self._machine = StateMachine(CLIENT_STATES, _C.NEW)
+        self._effects: deque[Effect] = deque()
+        self._events = EventQueue(limits.MAX_QUEUED_EVENTS)
+        self._talkative: deque[Stream] = deque()  # streams that may have events
+        self._streams: dict[str, Stream] = {}
+        self._controls: dict[str, StreamControl] = {}
+        self._pending: Call | None = None
+        self._call_count = 0
+        self._upload_count = 0
+        self._wait = 0
+        self._created = False
+        self._arn = ""
+        self._failure: KvsError | None = None
+        self._timer = now + limits.IDLE_CHECK_START_DELAY if self.client_info.intermittent else None
+        self._enter(_C.AUTH, now)
+
+    @staticmethod
+    def _random_name(dice: Callable[[int], int]) -> str:
+        alphabet = limits.GENERATED_NAME_ALPHABET
+        return "".join(alphabet[dice(len(alphabet))] for _ in range(limits.DEFAULT_DEVICE_NAME_LEN))
+
+    # --- what it is -----------------------------------------------------------------------------
+    @property
+    def state(self) -> ClientState:
+        """Where the client's state machine is."""
+        return self._machine.state
+
+    @property
+    def failure(self) -> KvsError | None:
+        """Why the client's set-up failed, or None."""
+        return self._failure
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams that were opened and not freed, by name."""
+        return MappingProxyType(self._streams)
+
+    @property
+    def store(self) -> ContentStore:
+        """The content store that the streams share."""
+        return self._store
+
+    # --- doing ----------------------------------------------------------------------------------
+    def open_stream(self, stream_info: StreamInfo, now: int) -> Stream:
+        """A new stream; it becomes ready as its calls are answered, and takes frames at once.
+
+        Raises what `StreamInfo.validate` and `MkvGenerator` raise, MAX_STREAM_COUNT,
+        DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the client's own failure.
+        """
+        stream_info.validate()
+        info = stream_info.resolved()
+        self._streams = {name: s for name, s in self._streams.items() if not s.freed}
+        if len(self._streams) >= self.device_info.stream_count:
+            raise kvs_error(_S.MAX_STREAM_COUNT, f"{len(self._streams)} streams are open")
+        info = info.named(info.name or self._random_name(self.roll))
+        if info.name in self._streams:
+            raise kvs_error(_S.DUPLICATE_STREAM_NAME, repr(info.name))
+        if self._failure is not None:
+            raise kvs_error(self._failure.status, self._failure.detail, stream=info.name)
+        core = StreamCore(
+            info,
+            self._generator(info),
+            self._store,
+            self._effects,
+            lambda: self._talkative.append(stream),
+            now,
+        )
+        control = StreamControl(core, self)
+        stream = Stream(
+            core,
+            control,
+            self.client_info.offline_buffer_availability_timeout,
+            self.client_info.intermittent,
+        )
+        self._streams[info.name] = stream
+        self._controls[info.name] = control
+        control.start(now)
+        return stream
+
+    def _generator(self, info: StreamInfo) -> MkvGenerator:
+        uuid = info.segment_uuid or bytes(
+            1 + self.roll(255) for _ in range(limits.SEGMENT_UUID_BYTES)
+        )
+        return MkvGenerator(
+            info.tracks,
+            content_type=info.content_type,
+            timecode_scale=info.timecode_scale,
+            key_frame_fragmentation=info.key_frame_fragmentation,
+            fragment_duration=info.fragment_duration,
+            absolute_timecodes=info.absolute_fragment_times,
+            segment_uuid=uuid,
+            client_id=self.device_info.client_id,
+            adaptation=info.nal_adaptation,
+        )
+
+    def close(self, now: int) -> None:
+        """Free every stream."""
+        for stream in list(self._streams.values()):
+            stream.free(now)
+        self._timer = None
+
+    # --- out and tell ---------------------------------------------------------------------------
+    def poll_effect(self) -> Effect | None:
+        """The next thing for the shell to do, or None."""
+        return self._effects.popleft() if self._effects else None
+
+    def next_event(self) -> Event | None:
+        """The next event of the client or of any stream, or None."""
+        event = self._events.pop()
+        while event is None and self._talkative:
+            event = self._talkative[0].next_event()
+            if event is None:
+                self._talkative.popleft()
+        return event
+
+    def next_timer(self) -> int | None:
+        """When `handle_timer` is to be called (ticks since 1970), or None."""
+        return self._timer
+
+    def handle_timer(self, now: int) -> None:
+        """Do what is due."""
+        if self._timer is None or now < self._timer:
+            return
+        self._timer = now + self.client_info.reserved_callback_period
+        for stream in list(self._streams.values()):
+            stream.check_idle(now)
+
+    def metrics(self, now: int) -> ClientMetrics:
+        """A snapshot over all streams."""
+        figures = [stream.metrics(now) for stream in self._streams.values()]
+        store = self._store
+        retries = sum(figure.counters.api_call_retries for figure in figures)
+        return ClientMetrics(
+            content_store_size=store.size_bytes,
+            content_store_available_size=store.size_bytes - store.used_bytes,
+            content_store_allocated_size=store.used_bytes,
+            total_content_views_size=sum(figure.overall_view_size for figure in figures),
+            total_frame_rate=sum(figure.current_frame_rate for figure in figures),
+            total_transfer_rate=sum(figure.current_transfer_rate for figure in figures),
+            total_elementary_frame_rate=sum(figure.elementary_frame_rate for figure in figures),
+            avg_api_call_retry_count=retries / max(len(figures), 1),
+        )
+
+    # --- what streams need (ClientServices) -----------------------------------------------------
+    def new_call_id(self) -> int:
+        """A number for a call."""
+        self._call_count += 1
+        return self._call_count
+
+    def new_upload(self) -> int:
+        """A number for an upload, unique within the client."""
+        self._upload_count += 1
+        return self._upload_count - 1
+
+    def wait_before_retry(self, now: int) -> int:
+        """How long to wait before trying again, in ticks."""
+        return self._backoff.next_wait(now)
+
+    def authorize(self, now: int) -> bool:
+        """Whether stream calls may be made now; if not, the streams are resumed later."""
+        if self.state is not _C.READY:
+            return False
+        if self.auth is not None and now > self.auth.expiration:
+            self._enter(_C.AUTH, now)
+            return False
+        return True
+
+    # --- results --------------------------------------------------------------------------------
+    def call_result(
+        self, call: Call, result: int, now: int, answer: object = None, detail: str = ""
+    ) -> None:
+        """The result of a call: `result` as an HTTP status or one of the 10000s, `answer` for 200.
+
+        Never raises for what the world did; late results of calls that no longer matter are
+        ignored. Next: poll effects.
+        """
+        if call.stream is not None:
+            control = self._controls.get(call.stream)
+            if control is not None:
+                control.call_result(call, result, now, answer, detail)
+        elif call is self._pending:
+            self._pending = None
+            self._client_result(call, result, now, answer, detail)
+
+    def _client_result(
+        self, call: Call, result: int, now: int, answer: object, detail: str
+    ) -> None:
+        status = result_status(result)
+        if status not in TOLERATED[self.state]:
+            self._fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
+            return
+        if result > _RESULT_OK:
+            self._wait = self.wait_before_retry(now)
+        try:
+            if isinstance(call, GetSecurityToken | GetDeviceCertificate | DeviceCertToToken):
+                self._auth_result(call, status, answer, now)
+            elif status is not _S.SUCCESS:
+                self._enter(self.state, now)
+            elif isinstance(call, CreateDevice):
+                self._device_created(answer, now)
+            else:
+                self._enter(_C.READY, now)
+        except KvsError as error:
+            self._fail(kvs_error(error.status, "; ".join(filter(None, (error.detail, detail)))))
+
+    def _auth_result(self, call: Call, status: StatusCode, answer: object, now: int) -> None:
+        """Credentials, a certificate, or nothing."""
+        auth = answer if status is _S.SUCCESS and isinstance(answer, AuthInfo) else None
+        if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
+            raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {auth.length} bytes")
+        if isinstance(call, GetSecurityToken) and status is _S.SUCCESS and auth is None:
+            self._issue(GetDeviceCertificate, now)
+        elif isinstance(call, GetDeviceCertificate):
+            self.auth = auth
+            self._enter(_C.GET_TOKEN if auth is not None else _C.PROVISION, now)
+        elif auth is None or auth.type is AuthType.UNDEFINED:
+            self._enter(self.state, now)
+        elif auth.expiration - now < limits.MIN_TOKEN_LIFE:
+            self._enter(self.state, now)  # it would expire before it could be used
+        else:
+            self.auth = auth
+            self._enter(_C.READY if self._created else _C.CREATE, now)
+
+    def _device_created(self, answer: object, now: int) -> None:
+        if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
+            raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
+        self._arn = answer
+        self._created = True
+        self._enter(_C.TAG_CLIENT if self.device_info.tags else _C.READY, now)
+
+    # --- states ---------------------------------------------------------------------------------
+    def _enter(self, state: ClientState, now: int) -> None:
+        """Step the machine and do what the new state does; raises the state's failure."""
+        was_ready = self._created and state is _C.READY
+        self._machine.step(state)
+        if state is _C.AUTH:
+            self._issue(GetSecurityToken, now)
+        elif state is _C.GET_TOKEN:
+            self._issue(DeviceCertToToken, now, device_name=self.device_name)
+        elif state is _C.PROVISION:
+            self._enter(_C.PROVISION, now)  # there is nothing to provision with: it runs out
+        elif state is _C.CREATE:
+            self._issue(CreateDevice, now, device_name=self.device_name)
+        elif state is _C.TAG_CLIENT:
+            self._issue(TagClient, now, arn=self._arn, tags=self.device_info.tags)
+        elif was_ready:
+            self._events.push(ClientReady())
+            for control in list(self._controls.values()):
+                control.resume(now)
+
+    def _issue(self, kind: type[Call], now: int, **members: object) -> None:
+        info = self.client_info
+        call = kind(
+            call_id=self.new_call_id(),
+            stream=None,
+            not_before=now + self._wait,
+            timeout=info.service_call_completion_timeout,
+            connection_timeout=info.service_call_connection_timeout,
+            auth=self.auth,
+            **members,  # type: ignore[arg-type]
+        )
+        self._wait = 0
+        self._pending = call
+        self._effects.append(call)
+
+    def _fail(self, error: KvsError) -> None:
+        """The client cannot work: neither can its streams."""
+        self._machine.step(_C.FAILED)
+        self._failure = error
+        self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
+        for control in list(self._controls.values()):
+            control.fail(kvs_error(error.status, error.detail))

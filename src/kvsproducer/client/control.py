@@ -1,0 +1,454 @@
+"""The way of a stream to an upload, and back to one after a loss: the stream's state machine.
+
+Facts: AWS's stream states; the tables are in `states`. Every state issues one service call as an
+effect; its result selects the next state. A result that is not the pending call's is late and
+ignored. What cannot be cured by trying again ends in FAILED with a fatal `StreamErrorReported`.
+
+Once a stream has been ready, running out of retries is only reported: it goes on trying, with the
+longest waits, for a camera outlives an outage and its frames are held or reported meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
+
+from kvsproducer import limits
+from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.device_info import ClientInfo
+from kvsproducer.client.effects import (
+    AuthInfo,
+    Call,
+    CreateStream,
+    DescribeStream,
+    GetStreamingEndpoint,
+    GetStreamingToken,
+    PutStream,
+    StreamDescription,
+    StreamStatus,
+    TagStream,
+)
+from kvsproducer.client.events import StreamClosed, StreamReady, StreamStateChanged, UploadStarted
+from kvsproducer.client.rollback import anything_to_send
+from kvsproducer.client.states import (
+    AFTER_LOSS,
+    STREAM_STATES,
+    TOLERATED,
+    StateMachine,
+    StreamState,
+    UploadState,
+    is_timeout,
+    result_status,
+)
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.wire import CONTENT_TYPE
+
+__all__ = ["ClientServices", "StreamControl"]
+
+_S = StatusCode
+_T = StreamState
+_RESULT_OK: Final = 200
+_CALL = TypeVar("_CALL", bound=Call)
+
+# While in these, a session is on its way already: another loss changes nothing.
+_ON_THE_WAY: Final = frozenset(
+    {_T.DESCRIBE, _T.CREATE, _T.TAG_STREAM, _T.GET_ENDPOINT, _T.GET_TOKEN}
+)
+
+
+class ClientServices(Protocol):
+    """What a stream needs of its client."""
+
+    device_name: str
+    client_info: ClientInfo
+    auth: AuthInfo | None
+
+    def new_call_id(self) -> int:
+        """A number for a call."""
+
+    def new_upload(self) -> int:
+        """A number for an upload."""
+
+    def wait_before_retry(self, now: int) -> int:
+        """How long to wait before trying again, in ticks."""
+
+    def roll(self, sides: int) -> int:
+        """A uniform int below `sides`."""
+
+    def authorize(self, now: int) -> bool:
+        """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
+
+
+class StreamControl:
+    """The state machine of one stream."""
+
+    def __init__(self, core: StreamCore, client: ClientServices) -> None:
+        self._core = core
+        self._client = client
+        self._machine = StateMachine(STREAM_STATES, _T.NEW)
+        self._pending: Call | None = None
+        self._wait = 0  # before the next call, ticks
+        self._waiting_for_client = False
+        self._endpoint = ""
+        self._arn = ""
+        self._token: AuthInfo | None = None
+        self.ready = False  # has been ready once
+        self.parked = False  # ready, but there is nothing to upload yet
+        self.rotating = False  # a session is being prepared while the old one is still good
+        self.rotate_at = NEVER  # when the token must be replaced, ticks
+        self.reset_at = NEVER  # the first key frame from then on starts the new session
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream is."""
+        return self._machine.state
+
+    # --- doing ----------------------------------------------------------------------------------
+    def start(self, now: int) -> None:
+        """Begin, from NEW."""
+        self._enter(_T.DESCRIBE, now)
+
+    def resume(self, now: int) -> None:
+        """The client has its credentials (again): make the call that had to wait."""
+        if self._waiting_for_client:
+            self._waiting_for_client = False
+            _ACTIONS[self.state](self, now)
+
+    def unpark(self, now: int) -> None:
+        """There is something to upload now."""
+        if self.parked:
+            self.parked = False
+            self._enter(_T.PUT_STREAM, now)
+
+    def rotate(self, now: int) -> None:
+        """The token is about to expire: prepare the next session while this one goes on."""
+        if self.rotating or self.state is not _T.STREAMING:
+            return
+        self.rotating = True
+        self.rotate_at = NEVER
+        self._enter(_T.STOPPED, now)
+        self._enter(_T.GET_ENDPOINT, now)
+
+    def lost(self, result: int, now: int, detail: str = "") -> None:
+        """An upload is gone: start another session unless one is on its way or at work."""
+        core = self._core
+        if self.state is _T.FAILED or core.closed or self.parked:
+            return
+        if self.state in _ON_THE_WAY or core.uploads.active():
+            return
+        status = result_status(result)
+        if not core.info.recover_on_error and status is not _S.SUCCESS:
+            self._enter(_T.STOPPED, now)
+            self.fail(kvs_error(status, detail or f"result {result}; recovery is switched off"))
+            return
+        if core.stopped and not anything_to_send(core):
+            self.close(None)
+            return
+        self._enter(_T.STOPPED, now)
+        self._pending = None
+        self.rotating = False
+        if result > _RESULT_OK:
+            self._wait = self._client.wait_before_retry(now)
+        following = AFTER_LOSS.get(status, _T.NEW)
+        if is_timeout(result) and not anything_to_send(core):
+            self._machine.restart(_T.READY)
+            self.parked = True
+            return
+        if following is _T.NEW:
+            following = _T.DESCRIBE
+        self._enter(following, now)
+
+    def reset(self, now: int) -> None:
+        """Start over, whatever the state."""
+        was_ready = self.ready and self.state is not _T.FAILED
+        self._pending = None
+        self._waiting_for_client = False
+        self._wait = 0
+        self.parked = self.rotating = False
+        self.rotate_at = self.reset_at = NEVER
+        self._machine.restart(_T.STOPPED if was_ready else _T.NEW)
+        self._enter(_T.DESCRIBE, now)
+
+    def fail(self, error: KvsError) -> None:
+        """Give up for good: tell, close if stopped, and let nobody wait."""
+        core = self._core
+        if self.state is _T.FAILED:
+            return
+        self._change(_T.FAILED)
+        self._pending = None
+        self.parked = False
+        core.failure = error
+        core.abort_uploads()
+        core.report(error.status, error.detail, fatal=True)
+        core.wake_writers()
+        if core.stopped:
+            self.close(None)
+
+    def close(self, upload: int | None) -> None:
+        """The stopped stream is done."""
+        core = self._core
+        if not core.closed:
+            core.closed = True
+            core.wake_writers()
+            core.emit(StreamClosed(core.name, upload))
+
+    # --- results --------------------------------------------------------------------------------
+    def call_result(self, call: Call, result: int, now: int, answer: object, detail: str) -> None:
+        """Take the result of a call."""
+        if call is not self._pending or self._core.closed:
+            return
+        self._pending = None
+        status = result_status(result)
+        if status not in TOLERATED[self.state]:
+            self._drop_new_upload()
+            self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
+            return
+        if result > _RESULT_OK:
+            self._wait = self._client.wait_before_retry(now)
+        try:
+            following = _RESULTS[self.state](self, status, answer, now)
+        except KvsError as error:
+            self._refused(error, now)
+            return
+        if following is self.state:
+            self._core.counters.api_call_retries += 1
+        self._enter(following, now, why=detail or f"{type(call).__name__}: result {result}")
+
+    def _refused(self, error: KvsError, now: int) -> None:
+        """An answer that cannot be used: fatal, unless the old session still works."""
+        if self.rotating and self._core.uploads.active():
+            self._core.report(error.status, error.detail)
+            self._wait = self._client.wait_before_retry(now)
+            self._enter(self.state, now)
+            return
+        self.fail(error)
+
+    def _described(self, status: StatusCode, answer: object, _now: int) -> StreamState:
+        if status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
+            if not self._core.info.allow_stream_creation:
+                raise kvs_error(status, "there is no such stream, and creating it is not allowed")
+            return _T.CREATE
+        if status is not _S.SUCCESS:
+            return _T.DESCRIBE
+        if not isinstance(answer, StreamDescription) or len(answer.stream_arn) > limits.MAX_ARN_LEN:
+            raise kvs_error(_S.INVALID_DESCRIBE_STREAM_RESPONSE, "no description, or its ARN")
+        if answer.status is StreamStatus.DELETING:
+            raise kvs_error(_S.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")
+        if answer.status is not StreamStatus.ACTIVE:
+            return _T.DESCRIBE
+        self._arn = answer.stream_arn
+        return self._after_arn()
+
+    def _after_arn(self) -> StreamState:
+        return _T.TAG_STREAM if self._core.info.tags else _T.GET_ENDPOINT
+
+    def _created(self, status: StatusCode, answer: object, _now: int) -> StreamState:
+        if status is not _S.SUCCESS:
+            return _T.CREATE
+        if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
+            raise kvs_error(_S.INVALID_CREATE_STREAM_RESPONSE, "no stream ARN, or too long a one")
+        self._arn = answer
+        return self._after_arn()
+
+    def _tagged(self, status: StatusCode, _answer: object, _now: int) -> StreamState:
+        return _T.GET_ENDPOINT if status is _S.SUCCESS else _T.TAG_STREAM
+
+    def _located(self, status: StatusCode, answer: object, _now: int) -> StreamState:
+        if status is not _S.SUCCESS:
+            return _T.GET_ENDPOINT
+        if not isinstance(answer, str) or len(answer) > limits.MAX_URI_LEN:
+            raise kvs_error(_S.INVALID_URI_LEN, "no endpoint, or too long a one")
+        self._endpoint = answer
+        return _T.GET_TOKEN
+
+    def _authorized(self, status: StatusCode, answer: object, now: int) -> StreamState:
+        if status is not _S.SUCCESS:
+            return _T.GET_TOKEN
+        token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
+        if token.length > limits.MAX_AUTH_LEN_BYTES:
+            raise kvs_error(_S.INVALID_AUTH_LEN, f"a token of {token.length} bytes")
+        if token.expiration - now < limits.MIN_TOKEN_LIFE:
+            raise kvs_error(
+                _S.INVALID_TOKEN_EXPIRATION,
+                f"the token expires in {(token.expiration - now) / TICKS_PER_SECOND:.0f} s, "
+                "at least 30 s are needed",
+            )
+        self._token = token
+        self.rotate_at = self._rotation_time(token.expiration, now)
+        return _T.READY
+
+    def _rotation_time(self, expiration: int, now: int) -> int:
+        """When to rotate: a grace period before the end, which is capped and jittered."""
+        expiration = min(expiration, now + limits.MAX_TOKEN_LIFE)
+        left = expiration - now
+        if left >= limits.TOKEN_JITTER_THRESHOLD:
+            seconds = int(left * limits.TOKEN_JITTER_RATIO) // TICKS_PER_SECOND
+            jitter = self._client.roll(seconds) * TICKS_PER_SECOND if seconds else 0
+            expiration -= min(jitter, limits.MAX_TOKEN_JITTER)
+        return expiration - limits.TOKEN_GRACE_PERIOD
+
+    def _put(self, status: StatusCode, _answer: object, now: int) -> StreamState:
+        core = self._core
+        if status is _S.SUCCESS:
+            upload = core.uploads.find(core.uploads.newest_number or 0)
+            if upload is not None and upload.state is UploadState.NEW:
+                core.uploads.set_state(upload, UploadState.READY)
+                upload.idle = True
+            if self.rotating:
+                self.rotating = False
+                self.reset_at = now if core.offline else now + limits.TOKEN_GRACE_PERIOD
+            return _T.STREAMING
+        self._drop_new_upload()
+        if status is _S.SERVICE_CALL_TIMEOUT_ERROR:
+            return _T.GET_ENDPOINT
+        if status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
+            return _T.GET_TOKEN
+        return _T.DESCRIBE
+
+    def _drop_new_upload(self) -> None:
+        for upload in list(self._core.uploads):
+            if upload.state is UploadState.NEW:
+                self._core.uploads.remove(upload)
+
+    # --- entering states ------------------------------------------------------------------------
+    def _change(self, state: StreamState) -> None:
+        old = self._machine.state
+        self._machine.restart(state)
+        if old is not state:
+            self._core.emit(StreamStateChanged(self._core.name, old, state))
+
+    def _enter(self, state: StreamState, now: int, why: str = "") -> None:
+        """Step the machine and do what the new state does."""
+        old = self._machine.state
+        try:
+            self._machine.step(state, self._core.name)
+        except KvsError as error:
+            self._exhausted(error, now, why)
+            return
+        if old is not state:
+            self._core.emit(StreamStateChanged(self._core.name, old, state))
+        _ACTIONS[state](self, now)
+
+    def _exhausted(self, error: KvsError, now: int, why: str) -> None:
+        """A state was repeated too often."""
+        detail = f"{error.detail}; {why}" if why else error.detail
+        if error.status is _S.TAG_STREAM_CALL_FAILED:  # the tags are not worth the stream
+            self._core.report(error.status, detail)
+            self._enter(_T.GET_ENDPOINT, now)
+        elif self.ready:
+            self._core.report(error.status, detail)
+            self._machine.restart(self.state)
+            _ACTIONS[self.state](self, now)
+        else:
+            self.fail(kvs_error(error.status, detail))
+
+    def _issue(self, kind: type[_CALL], now: int, **members: Any) -> None:
+        """Emit a call, once the client may make calls."""
+        if not self._client.authorize(now):
+            self._waiting_for_client = True
+            return
+        info = self._client.client_info
+        members.setdefault("timeout", info.service_call_completion_timeout)
+        members.setdefault("auth", self._client.auth)
+        call = kind(
+            call_id=self._client.new_call_id(),
+            stream=self._core.name,
+            not_before=now + self._wait,
+            connection_timeout=info.service_call_connection_timeout,
+            **members,
+        )
+        self._wait = 0
+        self._pending = call
+        self._core.effects.append(call)
+
+    def _describe(self, now: int) -> None:
+        self._issue(DescribeStream, now)
+
+    def _create(self, now: int) -> None:
+        info = self._core.info
+        self._issue(
+            CreateStream,
+            now,
+            device_name=self._client.device_name,
+            content_type=info.content_type,
+            kms_key_id=info.kms_key_id,
+            retention=info.retention,
+            tags=info.tags,
+        )
+
+    def _tag(self, now: int) -> None:
+        self._issue(TagStream, now, arn=self._arn, tags=self._core.info.tags)
+
+    def _locate(self, now: int) -> None:
+        self._issue(GetStreamingEndpoint, now)
+
+    def _authorize(self, now: int) -> None:
+        self._issue(GetStreamingToken, now)
+
+    def _be_ready(self, now: int) -> None:
+        core = self._core
+        again, self.ready = self.ready, True
+        core.emit(StreamReady(core.name))
+        if core.stopped and not anything_to_send(core) and not core.uploads.active():
+            self.close(None)
+        elif again or anything_to_send(core):
+            self._enter(_T.PUT_STREAM, now)
+        else:
+            self.parked = True
+
+    def _open_upload(self, now: int) -> None:
+        core, info = self._core, self._core.info
+        if not self._client.authorize(now):
+            self._waiting_for_client = True
+            return
+        number = self._client.new_upload()
+        core.uploads.add(number)
+        core.counters.total_sessions += 1
+        core.emit(UploadStarted(core.name, number))
+        self._issue(
+            PutStream,
+            now,
+            auth=self._token,
+            timeout=limits.INFINITE_TIMEOUT,
+            upload=number,
+            endpoint=self._endpoint,
+            start_timestamp=now,
+            absolute_timecodes=info.absolute_fragment_times,
+            acks=info.fragment_acks,
+            content_type=CONTENT_TYPE,
+        )
+
+    def _stream(self, _now: int) -> None:
+        self._core.wake()
+
+    def _nothing(self, _now: int) -> None:
+        """NEW, STOPPED and FAILED do nothing by themselves."""
+
+
+_ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
+    _T.NEW: StreamControl._nothing,
+    _T.DESCRIBE: StreamControl._describe,
+    _T.CREATE: StreamControl._create,
+    _T.TAG_STREAM: StreamControl._tag,
+    _T.GET_ENDPOINT: StreamControl._locate,
+    _T.GET_TOKEN: StreamControl._authorize,
+    _T.READY: StreamControl._be_ready,
+    _T.PUT_STREAM: StreamControl._open_upload,
+    _T.STREAMING: StreamControl._stream,
+    _T.STOPPED: StreamControl._nothing,
+    _T.FAILED: StreamControl._nothing,
+}
+"""What entering a state does."""
+
+_RESULTS: Final[
+    dict[StreamState, Callable[[StreamControl, StatusCode, object, int], StreamState]]
+] = {
+    _T.DESCRIBE: StreamControl._described,
+    _T.CREATE: StreamControl._created,
+    _T.TAG_STREAM: StreamControl._tagged,
+    _T.GET_ENDPOINT: StreamControl._located,
+    _T.GET_TOKEN: StreamControl._authorized,
+    _T.PUT_STREAM: StreamControl._put,
+}
+"""What a tolerated result leads to."""

@@ -1,0 +1,201 @@
+"""What the parts of one stream share: its view, uploads, books, and the two ways out.
+
+`StreamCore` holds state and the few operations that every part needs (report, trim, wake); the
+behaviour is in `control` (state machine), `sender` (read path), `acks` and `stream` (put path).
+Effects go to the client's one queue, events to the stream's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.account import Ledger
+from kvsproducer.client.effects import DataAvailable, Effect, SpaceAvailable, UploadAborted
+from kvsproducer.client.events import (
+    DropReason,
+    Event,
+    EventQueue,
+    FragmentDropped,
+    FrameDropped,
+    StreamErrorReported,
+)
+from kvsproducer.client.metadata import MetadataQueue
+from kvsproducer.client.metrics import Rates, StreamCounters
+from kvsproducer.client.session import Upload, Uploads
+from kvsproducer.client.states import UploadState
+from kvsproducer.client.stream_info import StreamInfo, StreamingType
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.heap import ContentStore
+from kvsproducer.mkv.generator import MkvGenerator
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.view import FRAGMENT_START, STREAM_START, ContentView, ViewItem
+
+__all__ = ["NEVER", "StreamCore"]
+
+NEVER: Final = 2**64 - 1
+
+
+class StreamCore:
+    """The shared state of one stream; see the module's docstring."""
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        generator: MkvGenerator,
+        store: ContentStore,
+        effects: deque[Effect],
+        notify: Callable[[], None],
+        now: int,
+    ) -> None:
+        self.name = info.name
+        self.info = info
+        self.generator = generator
+        self.store = store
+        self.effects = effects
+        self.events = EventQueue(limits.MAX_QUEUED_EVENTS)
+        self._notify = notify
+        self.view = ContentView(_view_capacity(info), info.buffer_duration)
+        self.uploads = Uploads()
+        self.metadata = MetadataQueue()
+        self.counters = StreamCounters()
+        self.rates = Rates(now)
+        self.ledger = Ledger(self._report_drop)
+        self.created_at = now
+        self.offline = info.streaming_type is StreamingType.OFFLINE
+        self.waits_for_acks = bool(info.fragment_acks and info.retention)
+        self.stopped = False
+        self.closed = False
+        self.freed = False
+        self.attention = True  # the next frame is not the rule: see Stream._attend
+        self.failure: KvsError | None = None
+        self.skip_until_key = True  # frames are refused until a key frame comes
+        self.reset_on_key = False  # the next key frame starts a new session
+        self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
+        self.space_wanted = False  # an offline writer was told to wait
+        self.sessions: deque[tuple[int, int]] = deque()  # (first item, stream start in ticks)
+
+    # --- telling --------------------------------------------------------------------------------
+    def emit(self, event: Event) -> None:
+        """Tell an event."""
+        if not len(self.events):
+            self._notify()
+        self.events.push(event)
+
+    def report(
+        self,
+        status: StatusCode,
+        detail: str = "",
+        *,
+        fatal: bool = False,
+        upload: int | None = None,
+        timecode: int | None = None,
+    ) -> None:
+        """Tell an error."""
+        self.emit(StreamErrorReported(self.name, upload, timecode, status, detail, fatal))
+
+    def _report_drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
+        if self.info.streaming_type is StreamingType.NEAR_REALTIME:
+            self.counters.dropped_fragments += count
+            self.emit(FragmentDropped(self.name, first, last, count, reason))
+        else:
+            self.counters.dropped_frames += count
+            self.emit(FrameDropped(self.name, first, last, count, reason))
+
+    def wake(self, upload: Upload | None = None) -> None:
+        """Tell the shell to read again, if it had gone idle on that upload (or on the reader)."""
+        upload = upload or self.uploads.reader
+        if upload is not None and upload.idle:
+            upload.idle = False
+            self.effects.append(DataAvailable(self.name, upload.number))
+
+    def wake_writers(self) -> None:
+        """Tell the shell that waiting writers may try again."""
+        if self.space_wanted:
+            self.space_wanted = False
+            self.effects.append(SpaceAvailable(self.name))
+
+    # --- items ----------------------------------------------------------------------------------
+    def release_tail(self) -> ViewItem:
+        """Take the oldest item out of the view and give its charge back."""
+        item = self.view.drop_tail()
+        self.store.release(item.charge)
+        return item
+
+    def trim(self, to: int) -> None:
+        """Drop the items before `to`, which are settled."""
+        view, total = self.view, 0
+        while view.tail < to:
+            total += view.drop_tail().charge
+        if total:
+            self.store.release(total)
+            self.wake_writers()
+
+    def evict(self) -> bool:
+        """Drop the oldest item for want of room; False when only the item on the wire is left."""
+        view = self.view
+        if view.tail >= view.head:
+            return False
+        sent = view.tail < view.current
+        item = self.release_tail()
+        self.ledger.evict(item, sent=sent)
+        if not sent and item.flags & STREAM_START:
+            self._move_stream_start()
+        return True
+
+    def _move_stream_start(self) -> None:
+        """The item that would have begun a session is gone: the next fragment begins it."""
+        view = self.view
+        index = view.next_start(view.tail)
+        if index < view.head:
+            self.add_stream_header(view[index])
+        else:
+            self.reset_on_key = True
+
+    def add_stream_header(self, item: ViewItem) -> None:
+        """Make an item begin a session, unless it does."""
+        if item.flags & STREAM_START:
+            return
+        assert item.flags & FRAGMENT_START, "a session begins with a fragment"
+        header = self.generator.header()
+        item.header = header + item.header
+        item.prefix_length = len(header)
+        item.flags |= STREAM_START
+        if self.store.charge(len(header)):
+            item.charge += len(header)
+        self.view.resize(item, item.length + len(header))
+
+    def strip_stream_header(self, item: ViewItem) -> None:
+        """The session that the item began is under way: it is a fragment like others now."""
+        prefix = item.prefix_length
+        item.header = item.header[prefix:]
+        item.prefix_length = 0
+        item.flags &= ~STREAM_START
+        item.charge -= prefix
+        self.store.release(prefix)
+        self.view.resize(item, item.length - prefix)
+
+    # --- uploads --------------------------------------------------------------------------------
+    def abort_uploads(self) -> None:
+        """Give all uploads up: the shell is to close their connections."""
+        for upload in self.uploads.active():
+            self.uploads.set_state(upload, UploadState.TERMINATED)
+            upload.idle = False
+            self.effects.append(UploadAborted(self.name, upload.number))
+
+    def session_start_of(self, index: int) -> int:
+        """What the relative timecodes of item `index` count from, in ticks."""
+        start = 0
+        for first, ticks in self.sessions:
+            if first > index and start:
+                break
+            start = ticks
+        return start
+
+
+def _view_capacity(info: StreamInfo) -> int:
+    """How many items the view holds: frames, whatever the streaming type."""
+    seconds = info.buffer_duration // TICKS_PER_SECOND
+    return info.frame_rate * seconds

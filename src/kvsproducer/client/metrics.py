@@ -1,0 +1,130 @@
+"""Figures about a stream and a client.
+
+Facts: AWS's StreamMetrics (version 3) and ClientMetrics (version 2). Durations and latencies are in
+ticks, sizes in bytes, rates in frames or bytes per second; averages are exponential moving
+averages. Counting happens where things happen; a snapshot is made only when somebody asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["ClientMetrics", "StreamCounters", "StreamMetrics", "moving_average"]
+
+
+def moving_average(average: float, sample: float) -> float:
+    """The average with one more sample; the first sample is the average."""
+    if not average:
+        return sample
+    return limits.METRICS_EMA_ALPHA * sample + (1 - limits.METRICS_EMA_ALPHA) * average
+
+
+@dataclass(slots=True)
+class StreamCounters:
+    """What a stream counts as it goes; see `StreamMetrics` for the meanings."""
+
+    transferred_bytes: int = 0
+    total_sessions: int = 0
+    total_active_sessions: int = 0
+    avg_session_duration: float = 0.0
+    buffered_acks: int = 0
+    received_acks: int = 0
+    persisted_acks: int = 0
+    error_acks: int = 0
+    dropped_frames: int = 0
+    dropped_fragments: int = 0
+    skipped_frames: int = 0
+    storage_pressures: int = 0
+    latency_pressures: int = 0
+    buffer_pressures: int = 0
+    stale_events: int = 0
+    put_frame_errors: int = 0
+    cpl_api_call_latency: float = 0.0
+    data_api_call_latency: float = 0.0
+    api_call_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMetrics:
+    """A snapshot: `current_*` is what is still to be sent, `overall_*` everything held."""
+
+    current_view_duration: int
+    overall_view_duration: int
+    current_view_size: int
+    overall_view_size: int
+    current_frame_rate: float
+    elementary_frame_rate: float
+    current_transfer_rate: float
+    uptime: int
+    counters: StreamCounters = field(default_factory=StreamCounters)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMetrics:
+    """A snapshot over all streams of a client."""
+
+    content_store_size: int
+    content_store_available_size: int
+    content_store_allocated_size: int
+    total_content_views_size: int
+    total_frame_rate: float
+    total_transfer_rate: float
+    total_elementary_frame_rate: float
+    avg_api_call_retry_count: float
+
+
+def check_metrics_version(version: int, newest: int, status: StatusCode) -> None:
+    """Raise `status` for a metrics version that is not known."""
+    if not 0 <= version <= newest:
+        raise kvs_error(status, f"version {version}; the newest known is {newest}")
+
+
+class Rates:
+    """Frame and transfer rates, sampled at fragment starts and at reads."""
+
+    __slots__ = (
+        "_bytes",
+        "_frames",
+        "_last_pts",
+        "_last_put",
+        "_last_read",
+        "elementary",
+        "frame",
+        "transfer",
+    )
+
+    def __init__(self, now: int) -> None:
+        self.frame = 0.0  # by the clock of the puts
+        self.elementary = 0.0  # by the timestamps of the frames
+        self.transfer = 0.0
+        self._frames = 0
+        self._last_put = 0
+        self._last_pts = 0
+        self._bytes = 0
+        self._last_read = now
+
+    def sample_put(self, frames: int, pts: int, now: int) -> None:
+        """A fragment starts: `frames` frames have been put in all."""
+        if self._frames:
+            count = frames - self._frames
+            if now > self._last_put:
+                self.frame = moving_average(
+                    self.frame, count * TICKS_PER_SECOND / (now - self._last_put)
+                )
+            if pts > self._last_pts:
+                self.elementary = moving_average(
+                    self.elementary, count * TICKS_PER_SECOND / (pts - self._last_pts)
+                )
+        self._frames, self._last_put, self._last_pts = frames, now, pts
+
+    def sample_read(self, count: int, now: int) -> None:
+        """`count` bytes were handed to an upload."""
+        self._bytes += count
+        elapsed = now - self._last_read
+        if elapsed >= limits.TRANSFER_RATE_MIN_INTERVAL:
+            self.transfer = moving_average(self.transfer, self._bytes * TICKS_PER_SECOND / elapsed)
+            self._bytes, self._last_read = 0, now

@@ -1,0 +1,64 @@
+"""Where sending goes on after a lost connection.
+
+Facts: AWS's rollback: walk back from the next item to send, to the first fragment start that is
+the replay duration behind, no farther than the last RECEIVED fragment when the host is known to be
+alive (that one is then not sent again), to the oldest item when streaming offline.
+
+Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
+that was cut is always sent again from its start: what is not is neither decodable nor stored.
+"""
+
+from __future__ import annotations
+
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.states import host_is_alive
+from kvsproducer.view import FRAGMENT_START, RECEIVED, SKIP
+
+__all__ = ["anything_to_send", "resume_index"]
+
+
+def anything_to_send(core: StreamCore) -> bool:
+    """Whether an upload would have media to send now."""
+    return resume_index(core) < core.view.head
+
+
+def resume_index(core: StreamCore) -> int:
+    """The index of the item from which the next upload goes on; `head` for none."""
+    view = core.view
+    if core.loss_result is None:
+        return skip_refused(core, view.current)
+    if core.offline:
+        return skip_refused(core, view.tail)
+    index = _replay_start(core, core.loss_result)
+    if index < view.head:
+        index = view.start_of(index)
+    return skip_refused(core, index)
+
+
+def skip_refused(core: StreamCore, index: int) -> int:
+    """The first item from `index` on that the service has not refused."""
+    view = core.view
+    while index < view.head and view[index].flags & SKIP:
+        index += 1
+    return index
+
+
+def _replay_start(core: StreamCore, result: int) -> int:
+    view, duration = core.view, core.info.replay_duration
+    current = view.current
+    if not duration or current == view.tail:
+        return current
+    restricted = core.info.fragment_acks and host_is_alive(result)
+    # The time from which the replay is counted: that of the item to send next, or of the newest.
+    reference = view[min(current, view.head - 1)].ack_timestamp
+    index = current
+    while index > view.tail:
+        index = view.start_of(index - 1)
+        item = view[index]
+        if not item.flags & FRAGMENT_START:
+            return index
+        if restricted and item.flags & RECEIVED:
+            return view.next_start(index + 1)
+        if item.ack_timestamp + duration <= reference:
+            return index
+    return index

@@ -1,0 +1,306 @@
+"""The read path: which bytes an upload is to send next.
+
+Facts: AWS's getStreamData. An upload's session begins at a fragment start, with a stream header; it
+ends where the next session begins, or at the end of a stopped stream, with the end-of-stream tag;
+then the upload waits for the last PERSISTED ack when there is one to wait for. Buffers are handed
+out by reference and may be cut at any byte.
+
+Invariants: only the oldest upload with something to say is given media; nobody is given a block
+whose cluster it was not given; an item is counted as sent once its first byte was handed out.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from kvsproducer.client.control import StreamControl
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.events import ConnectionStale
+from kvsproducer.client.rollback import anything_to_send, resume_index
+from kvsproducer.client.session import Upload
+from kvsproducer.client.states import UploadState
+from kvsproducer.mkv.tags import end_of_fragment_tag
+from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.view import (
+    BUFFERING,
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    RECEIVED,
+    SKIP,
+    STREAM_START,
+    ViewItem,
+)
+
+__all__ = ["ReadStatus", "Sender"]
+
+_U = UploadState
+_NOT_ACKED = ~(BUFFERING | RECEIVED)
+
+
+class ReadStatus(Enum):
+    """What to do after `next_buffers`."""
+
+    MORE = "more"  # the limit was reached: call again
+    NO_MORE_DATA = "no-more-data"  # wait for DataAvailable
+    AWAITING_PERSISTED_ACK = "awaiting-persisted-ack"  # all sent: keep the connection for acks
+    END_OF_STREAM = "end-of-stream"  # end the body after these buffers; the upload is over
+    ABORTED = "aborted"  # the core has given the upload up: close its connection
+
+
+Buffers = list[bytes | memoryview]
+
+
+class Sender:
+    """Hands out the media of one stream."""
+
+    __slots__ = ("_cluster", "_control", "_core", "_rest", "_rest_bytes", "_wire_item")
+
+    def __init__(self, core: StreamCore, control: StreamControl) -> None:
+        self._core = core
+        self._control = control
+        self._rest: Buffers = []  # of the item that is being handed out, last buffer first
+        self._rest_bytes = 0
+        self._wire_item: ViewItem | None = None  # the last item handed out
+        self._cluster = -1  # the fragment whose cluster this session has been given
+
+    def next_buffers(
+        self, number: int, limit: int, now: int
+    ) -> tuple[list[bytes | memoryview], ReadStatus]:
+        """Up to `limit` bytes for an upload; see `Stream.next_buffers`."""
+        if limit <= 0:
+            raise kvs_error(StatusCode.INVALID_ARG, f"a limit of {limit} bytes")
+        core = self._core
+        upload = core.uploads.find(number)
+        if upload is None:
+            raise kvs_error(
+                StatusCode.UPLOAD_HANDLE_ABORTED, "no such upload", stream=core.name, upload=number
+            )
+        out: Buffers = []
+        status = self._step(upload, out, limit)
+        if out:
+            count = sum(map(len, out))
+            core.counters.transferred_bytes += count
+            core.rates.sample_read(count, now)
+            if core.info.connection_staleness_duration:
+                self._check_staleness()
+            if not core.info.fragment_acks:
+                self._settle_sent()
+        upload.idle = status in (ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTED_ACK)
+        if status is ReadStatus.END_OF_STREAM or status is ReadStatus.ABORTED:
+            self._finish(upload, status, now)
+        return out, status
+
+    # --- states of an upload --------------------------------------------------------------------
+    def _step(self, upload: Upload, out: Buffers, limit: int) -> ReadStatus:
+        """Fill `out` according to the upload's state."""
+        core = self._core
+        if upload.state is _U.TERMINATED:
+            return ReadStatus.ABORTED
+        if upload.state is _U.AWAITING_ACK:
+            return self._awaiting(upload)
+        if upload.state is _U.NEW or core.uploads.reader is not upload:
+            return ReadStatus.NO_MORE_DATA
+        if upload.state is _U.READY:
+            if core.stopped and not anything_to_send(core):
+                return ReadStatus.END_OF_STREAM
+            if not self._begin_session(upload):
+                return ReadStatus.NO_MORE_DATA
+        if upload.state is _U.STREAMING:
+            room = self._fill(upload, out, limit)
+            if not room:
+                return ReadStatus.MORE
+            if upload.state is _U.STREAMING:
+                return ReadStatus.NO_MORE_DATA
+            limit = room
+        return self._end_session(upload, out, limit)
+
+    def _awaiting(self, upload: Upload) -> ReadStatus:
+        if upload.last_fragment is None or (
+            upload.acked_last is not None and upload.acked_last >= upload.last_fragment
+        ):
+            return ReadStatus.END_OF_STREAM
+        return ReadStatus.AWAITING_PERSISTED_ACK
+
+    def _begin_session(self, upload: Upload) -> bool:
+        """Find where the upload is to begin; False when there is nothing yet."""
+        core, view = self._core, self._core.view
+        index = self._usable_start(resume_index(core))
+        if index >= view.head:
+            return False
+        if core.loss_result is not None:
+            core.loss_result = None
+            core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
+        self._forget_wire_item()
+        view.rewind(index)
+        core.add_stream_header(view[index])
+        upload.first_index = index
+        upload.session_start = core.session_start_of(index)
+        core.uploads.set_state(upload, _U.STREAMING)
+        core.counters.total_active_sessions += 1
+        return True
+
+    def _usable_start(self, index: int) -> int:
+        """The fragment start at or before `index`; when it has left the view, the next one.
+
+        Frames whose cluster has left the view cannot be sent: they are dropped.
+        """
+        core, view = self._core, self._core.view
+        if index >= view.head:
+            return index
+        start = view.start_of(index)
+        if view[start].flags & FRAGMENT_START and not view[start].flags & SKIP:
+            return start
+        following = view.next_start(index)
+        for orphan in range(start, following):
+            core.ledger.refuse(view[orphan])
+        if following >= view.head:
+            core.skip_until_key = True
+        return following
+
+    def _fill(self, upload: Upload, out: Buffers, room: int) -> int:
+        """Hand out items until `room` is used up; returns what is left of it.
+
+        Leaves the state STREAMING when there is nothing more yet, TERMINATING at the end.
+        """
+        view = self._core.view
+        while True:
+            if self._rest:
+                room = self._hand_out(out, room)
+                if not room:
+                    return 0
+            wire = self._wire_item
+            if wire is not None and wire.flags & STREAM_START and wire.index >= view.tail:
+                self._core.strip_stream_header(wire)
+            item = self._next_item(upload)
+            if item is None:
+                return room
+            self._wire_item = item
+            item.flags &= _NOT_ACKED
+            if item.flags & FRAGMENT_START:
+                upload.last_fragment = self._cluster = item.index
+            if item.length <= room:
+                out.append(item.header)
+                out.extend(item.payload)
+                room -= item.length
+                if not room:
+                    return 0
+            else:
+                self._rest = [*reversed(item.payload), item.header]
+                self._rest_bytes = item.length
+
+    def _next_item(self, upload: Upload) -> ViewItem | None:
+        """The next item of the session, or None: nothing yet, or the state says that it is over."""
+        core, view = self._core, self._core.view
+        while (index := view.current) < view.head:
+            item = view[index]
+            if item.flags & SKIP:
+                view.take()
+            elif item.flags & STREAM_START and index != upload.first_index:
+                core.uploads.set_state(upload, _U.TERMINATING)
+                upload.tail_bytes = self._session_tail(at_end=False)
+                return None
+            elif item.fragment != self._cluster and not item.flags & FRAGMENT_START:
+                core.ledger.refuse(item)  # its cluster was dropped: a block without one
+            else:
+                return view.take()
+        if core.stopped:
+            core.uploads.set_state(upload, _U.TERMINATING)
+            upload.tail_bytes = self._session_tail(at_end=True)
+        return None
+
+    def _session_tail(self, *, at_end: bool) -> bytes:
+        """What ends a session: metadata that no fragment took, and the end-of-stream tag."""
+        core = self._core
+        newest = core.view.newest
+        if at_end and newest is not None and newest.flags & END_OF_FRAGMENT:
+            return b""
+        tail = b""
+        if at_end:
+            tail = core.metadata.pending(only_new=True)
+            core.metadata.clear()
+        return tail + end_of_fragment_tag()
+
+    def _end_session(self, upload: Upload, out: Buffers, room: int) -> ReadStatus:
+        """Hand out the tail of a session that is over."""
+        tail = upload.tail_bytes or b""
+        if tail:
+            out.append(tail[:room])
+            upload.tail_bytes = tail[room:]
+            if len(tail) >= room:
+                return ReadStatus.MORE
+        if not self._core.waits_for_acks:
+            return ReadStatus.END_OF_STREAM
+        status = self._awaiting(upload)
+        if status is ReadStatus.AWAITING_PERSISTED_ACK:
+            self._core.uploads.set_state(upload, _U.AWAITING_ACK)
+            self._core.wake()
+        return status
+
+    def _finish(self, upload: Upload, status: ReadStatus, now: int) -> None:
+        """The upload is over: forget it, and see who goes on."""
+        core = self._core
+        core.uploads.remove(upload)
+        if core.uploads.active():
+            core.wake()
+            return
+        if core.stopped and not anything_to_send(core):
+            self._control.close(upload.number)
+        elif status is ReadStatus.END_OF_STREAM:
+            self._control.lost(200, now)  # another session has media to send
+
+    # --- bytes ----------------------------------------------------------------------------------
+    def _hand_out(self, out: Buffers, room: int) -> int:
+        """Give what is left of the item on the wire; returns the room that is left."""
+        rest = self._rest
+        while rest and room:
+            buffer = rest.pop()
+            if len(buffer) > room:
+                whole = memoryview(buffer)
+                out.append(whole[:room])
+                rest.append(whole[room:])
+                self._rest_bytes -= room
+                return 0
+            out.append(buffer)
+            room -= len(buffer)
+            self._rest_bytes -= len(buffer)
+        return room
+
+    def _forget_wire_item(self) -> None:
+        """A new session begins: what was left of an item belonged to a connection that is gone."""
+        self._rest = []
+        self._rest_bytes = 0
+        self._wire_item = None
+        self._cluster = -1
+
+    def abandon(self) -> None:
+        """The view is about to be emptied."""
+        self._forget_wire_item()
+
+    @property
+    def protected(self) -> int | None:
+        """The index of the item on the wire, which must not be dropped; None if there is none."""
+        wire = self._wire_item
+        return wire.index if wire is not None and self._rest else None
+
+    def _settle_sent(self) -> None:
+        """Without acks, what was handed out counts as stored."""
+        core = self._core
+        core.ledger.confirm(core.view, core.view.current - bool(self._rest))
+
+    def _check_staleness(self) -> None:
+        """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
+        core, view = self._core, self._core.view
+        index = view.current - 1
+        if not core.info.fragment_acks or index < view.tail:
+            return
+        newest = view[index].timestamp
+        while index >= view.tail:
+            item = view[index]
+            if item.flags & BUFFERING:
+                return
+            distance = newest - item.timestamp
+            if distance > core.info.connection_staleness_duration:
+                core.counters.stale_events += 1
+                core.emit(ConnectionStale(core.name, distance))
+                return
+            index = view.start_of(index - 1) if index > view.tail else -1

@@ -1,0 +1,110 @@
+"""Uploads as sessions: one PutMedia request each, of which one at a time is given media.
+
+Facts: AWS's upload handles and their states. Several uploads of a stream may exist: while a token
+is rotated, the old one finishes its session and waits for acks as the new one takes over at a
+stream start. Invariant: the oldest upload that still has something to say is the reader; nobody
+else gets media, so a new upload never begins in mid-fragment (AWS's client gives data to whichever
+asks first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvsproducer.client.states import UploadState
+
+__all__ = ["Upload", "Uploads"]
+
+
+class Upload:
+    """One upload. `last_fragment` is the index of the last fragment start that it was given."""
+
+    __slots__ = (
+        "acked_last",
+        "first_index",
+        "idle",
+        "last_fragment",
+        "number",
+        "session_start",
+        "state",
+        "tail_bytes",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = UploadState.NEW
+        self.idle = False  # the reader asked and there was nothing: it is to be told of more
+        self.first_index: int | None = None  # of the first item it was given
+        self.last_fragment: int | None = None
+        self.acked_last: int | None = None  # the newest fragment that it saw PERSISTED
+        self.session_start = 0  # ticks; what relative timecodes of its acks count from
+        self.tail_bytes: bytes | None = None  # what ends its session and is still to be given
+
+    @property
+    def active(self) -> bool:
+        """Whether it is not over."""
+        return self.state is not UploadState.TERMINATED
+
+    @property
+    def reading(self) -> bool:
+        """Whether it is still to be given media or the end-of-stream tag."""
+        return self.state in (UploadState.READY, UploadState.STREAMING, UploadState.TERMINATING)
+
+    @property
+    def used(self) -> bool:
+        """Whether it was given any media."""
+        return self.first_index is not None
+
+
+class Uploads:
+    """The uploads of one stream, oldest first."""
+
+    __slots__ = ("_uploads", "newest_number", "reader")
+
+    def __init__(self) -> None:
+        self._uploads: list[Upload] = []
+        self.newest_number: int | None = None
+        self.reader: Upload | None = None  # cached: asked for with every frame
+
+    def __iter__(self) -> Iterator[Upload]:
+        return iter(self._uploads)
+
+    def __len__(self) -> int:
+        return len(self._uploads)
+
+    def add(self, number: int) -> Upload:
+        """Announce a new upload."""
+        upload = Upload(number)
+        self._uploads.append(upload)
+        self.newest_number = number
+        return upload
+
+    def find(self, number: int) -> Upload | None:
+        """The upload of that number, unless it is over and forgotten."""
+        for upload in self._uploads:
+            if upload.number == number:
+                return upload
+        return None
+
+    def set_state(self, upload: Upload, state: UploadState) -> None:
+        """Move an upload on."""
+        upload.state = state
+        self._find_reader()
+
+    def remove(self, upload: Upload) -> None:
+        """Forget an upload."""
+        self._uploads.remove(upload)
+        self._find_reader()
+
+    def _find_reader(self) -> None:
+        self.reader = next((upload for upload in self._uploads if upload.reading), None)
+
+    def active(self, besides: Upload | None = None) -> list[Upload]:
+        """Those that are not over."""
+        return [upload for upload in self._uploads if upload.active and upload is not besides]
+
+    def older_unfinished(self, upload: Upload) -> bool:
+        """Whether an older upload still waits for acks of what came before."""
+        return any(
+            other.active and other.used for other in self._uploads[: self._uploads.index(upload)]
+        )
