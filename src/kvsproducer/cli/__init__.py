@@ -1,1 +1,15 @@
-"""TODO"""
+"""The `kvs` command: put, get, serve, inspect, explain, demo.
+
+One module per command, `options` for what they share, `console` for how they speak. Exit codes: 0
+all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C. Heavy imports (PyAV, aiohttp,
+botocore) happen inside the commands that need them, so that help and `explain` are quick.
+"""
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The console entry point."""
+    from kvsproducer.cli.app import app
+
+    app(prog_name="kvs")

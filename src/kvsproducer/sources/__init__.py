@@ -5,6 +5,15 @@ extra) and `testsrc:`; `put_media` puts one into a stream and returns once every
 Cameras, RTSP and arrays come later. Nothing is repaired silently: see `Source.repairs`.
 """
 
+from kvsproducer.sources.put import ProducerOptions, PutProgress, PutResult, put_media
 from kvsproducer.sources.source import Source, TrackChoice, open_source
 
-__all__ = ["Source", "TrackChoice", "open_source"]
+__all__ = [
+    "Source",
+    "TrackChoice",
+    "open_source",
+    "ProducerOptions",
+    "PutProgress",
+    "PutResult",
+    "put_media",
+]

@@ -404,9 +404,10 @@ def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decod
     try:
         with av.open(path) as container:
             for stream in container.streams:
-                if isinstance(stream.codec_context, av.CodecContext):
+                if stream.type in ("video", "audio"):
                     stream.codec_context.thread_type = "AUTO"
-            for frame in container.decode():
+            frames: Iterator[object] = container.decode()
+            for frame in frames:
                 if not isinstance(frame, av.VideoFrame):
                     sounds += isinstance(frame, av.AudioFrame)
                     continue

@@ -52,7 +52,8 @@ class Source:
 
     `tracks` (KVS track descriptions with codec private data), `content_type`, `frame_rate` (frames
     a second, 0 without video), `duration` (ticks, None if unknown), `ignored` (streams of the file
-    that are left out, as text). Frames can be taken once.
+    that are left out, as text), `live` (frames come at their own pace), `synthetic`
+    (made here). Frames can be taken once.
     """
 
     def __init__(
@@ -64,9 +65,13 @@ class Source:
         start: int | None = None,
         fragment_duration: int = FRAGMENT_DURATION,
         cut: Cut | None = None,
+        live: bool = False,
+        synthetic: bool = False,
         clock: Callable[[], int] = now_ticks,
     ) -> None:
         self.name = name
+        self.live = live
+        self.synthetic = synthetic
         self._reader = reader
         self._start = start
         self._clock = clock
@@ -274,6 +279,8 @@ def open_source(
             start=None if start is None else instant_to_ticks(start),
             fragment_duration=fragment_duration,
             cut=cut,
+            live=isinstance(what, StdinSpec),
+            synthetic=isinstance(what, PatternSpec),
             clock=clock,
         )
     except BaseException:

@@ -1,0 +1,130 @@
+"""How the commands speak: output, progress and errors, and the exit code that goes with them.
+
+Results go to standard output, everything else to standard error. An error takes one screen: the
+status with its code, what happened, where, what it means and what to do; never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = [
+    "EXIT_FAILURE",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "err",
+    "out",
+    "print_json",
+    "reports",
+    "size_text",
+    "writing",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_FAILURE: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_S = StatusCode
+# Statuses that say the command line is wrong: nothing was tried.
+_USAGE: Final = {
+    _S.INVALID_ARG,
+    _S.NOT_IMPLEMENTED,
+    _S.INVALID_DURATION_VALUE,
+    _S.INVALID_RETENTION_PERIOD,
+    _S.INVALID_STREAM_NAME_LENGTH,
+    _S.OFFLINE_MODE_WITH_ZERO_RETENTION,
+    _S.MAX_TAG_COUNT,
+    _S.INVALID_TAG_NAME_LEN,
+    _S.INVALID_TAG_VALUE_LEN,
+    _S.INVALID_STORAGE_SIZE,
+}
+
+
+def print_error(error: KvsError) -> None:
+    """One screen about `error`, on standard error."""
+    text = Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold"))
+    lines = [("what", error.detail or error.description), ("where", error.context)]
+    lines += [("also", note) for note in getattr(error, "__notes__", [])]
+    if error.detail:
+        lines.append(("means", error.description))
+    lines.append(("do", error.action))
+    for label, line in lines:
+        if line:
+            text.append(f"\n  {label:<6}", "bold")
+            text.append(line)
+    err.print(text, soft_wrap=False)
+
+
+def reports(command: Callable[P, R]) -> Callable[P, R]:
+    """Let a command end as the shell expects, whatever it raises.
+
+    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130. A reader that closed its end
+    of a pipe: quietly, 0.
+    """
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except KvsError as error:
+            print_error(error)
+            usage = error.status in _USAGE
+            raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILURE) from error
+        except KeyboardInterrupt as interrupt:
+            notes = getattr(interrupt, "__notes__", [])
+            err.print("interrupted" + "".join(f": {note}" for note in notes))
+            raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+        except BrokenPipeError as closed:
+            # Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from closed
+
+    return run
+
+
+class writing:  # noqa: N801  reads as `with writing(path):`
+    """Turns an OSError of the block into WRITE_TO_FILE_FAILED about `path`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError | KvsError):
+            reason = error.strerror or str(error)
+            raise kvs_error(_S.WRITE_TO_FILE_FAILED, f"{self._path}: {reason}") from error
+
+
+def print_json(value: object, *, to_stderr: bool = False) -> None:
+    """`value` as one JSON document, on standard output unless media goes there."""
+    print(json.dumps(value, indent=2), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def size_text(size_bytes: int) -> str:
+    """`12.3 MB`."""
+    size, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if units[0] == "bytes" else f"{size:.1f} {units[0]}"

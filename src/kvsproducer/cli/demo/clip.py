@@ -1,0 +1,31 @@
+"""The demo's media: a real MP4 with H.264 (B-frames) and AAC, made by FFmpeg's encoders."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+from kvsproducer.sources.spec import PatternSpec
+
+__all__ = ["DEMO_PATTERN", "demo_clip"]
+
+DEMO_PATTERN: Final = PatternSpec(
+    duration_s=Fraction(8),
+    rate=Fraction(25),
+    width=640,
+    height=360,
+    codec="h264",
+    bframes=2,
+    gop=25,
+    audio="aac",
+)
+
+
+def demo_clip(folder: Path, pattern: PatternSpec = DEMO_PATTERN) -> Path:
+    """Write the clip into `folder`; raises NOT_FOUND without PyAV."""
+    from kvsproducer.sources.pyav import write_clip
+
+    path = folder / "clip.mp4"
+    write_clip(str(path), pattern)
+    return path

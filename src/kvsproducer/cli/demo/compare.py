@@ -1,0 +1,139 @@
+"""Both ends of the demo held against each other: frame by frame, byte by byte.
+
+What was put is read from the clip a second time, independently of the upload; what came back is
+read through GetMedia. Neither holds payloads: a frame is its time and a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kvsproducer.cli.console import writing
+from kvsproducer.cli.inspect import inspect_file
+from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.codecs.nal import annexb_to_avcc
+from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.mkv.tracks import NalAdaptation, TrackType
+from kvsproducer.reader import get_media
+from kvsproducer.sources import ProducerOptions, PutResult, open_source
+
+if TYPE_CHECKING:
+    from kvsproducer.sources.pyav import Decoded
+
+__all__ = ["Check", "Frames", "compare", "expected_frames", "read_back"]
+
+
+@dataclass(slots=True)
+class Frames:
+    """Frames of each track number, in order: (time in ms, digest of the payload)."""
+
+    tracks: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+    kinds: dict[int, TrackType] = field(default_factory=dict)
+    fragments: int = 0
+    size: int = 0
+
+    def add(self, track: int, time: int, payload: bytes | memoryview) -> None:
+        """Note one frame; `time` in ticks."""
+        digest = hashlib.blake2b(payload, digest_size=16).digest()
+        self.tracks.setdefault(track, []).append((time // TICKS_PER_MS, digest))
+        self.size += len(payload)
+
+    @property
+    def count(self) -> int:
+        """Frames of all tracks."""
+        return sum(len(frames) for frames in self.tracks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the verdict."""
+
+    what: str
+    put: str
+    got: str
+    passed: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"what": self.what, "put": self.put, "got": self.got, "passed": self.passed}
+
+
+def expected_frames(clip: Path, start: int) -> Frames:
+    """What a stream must hold after `clip` was put with its first frame at `start`."""
+    expected = Frames()
+    with open_source(clip, start=start) as source:
+        numbers = {info.track_id: n for n, info in enumerate(source.tracks, 1)}
+        expected.kinds = {n: info.track_type for n, info in enumerate(source.tracks, 1)}
+        annexb = NalAdaptation.ANNEXB_NALS in source.stream_info().nal_adaptation
+        for frame in source.frames():
+            track = numbers[frame.track_id]
+            payload = frame.data
+            if annexb and expected.kinds[track] is TrackType.VIDEO:
+                payload = b"".join(annexb_to_avcc(payload)[0])
+            expected.add(track, frame.pts, payload)
+    return expected
+
+
+def read_back(stream: str, options: ProducerOptions, count: int, mkv: Path) -> Frames:
+    """Read `count` frames (or what there is) through GetMedia into `mkv` and a `Frames`."""
+    returned, joined = Frames(), JoinedMkv()
+    fragments = get_media(
+        stream,
+        region_name=options["region_name"],
+        session=options["session"],
+        endpoint_url=options["endpoint_url"],
+    )
+    with writing(str(mkv)), mkv.open("wb") as file:
+        for fragment in fragments:
+            file.write(joined.add(fragment))
+            returned.fragments += 1
+            for frame in fragment.frames:
+                returned.add(frame.track_number, frame.timestamp, frame.data)
+            if returned.count >= count:
+                break
+    return returned
+
+
+def compare(
+    result: PutResult, expected: Frames, returned: Frames, decoded: Decoded, mkv: str
+) -> list[Check]:
+    """The verdict: counts, timestamps, payloads, decoding, and the service's own rules."""
+    stored = Check(
+        "fragments PERSISTED",
+        str(result.fragments),
+        str(returned.fragments),
+        result.fragments == returned.fragments > 0,
+    )
+    checks = [stored]
+    for track, frames in expected.tracks.items():
+        name = expected.kinds[track].name.lower()
+        got = returned.tracks.get(track, [])
+        checks += [
+            _counts(f"{name} frames", len(frames), len(got)),
+            _same(f"{name} timestamps", [t for t, _ in frames], [t for t, _ in got]),
+            _same(f"{name} payloads", [d for _, d in frames], [d for _, d in got]),
+        ]
+    checks.append(_counts("payload bytes", expected.size, returned.size))
+    kinds = Counter({expected.kinds[n]: len(frames) for n, frames in expected.tracks.items()})
+    checks.append(_counts("pictures decoded", kinds[TrackType.VIDEO], len(decoded.pts)))
+    checks.append(_counts("sound frames decoded", kinds[TrackType.AUDIO], decoded.sounds))
+    problems = inspect_file(mkv).problems
+    told = problems[0][1] if problems else "none"
+    checks.append(Check("what KVS would refuse", "none", told, not problems))
+    return checks
+
+
+def _counts(what: str, put: int, got: int) -> Check:
+    return Check(what, f"{put:,}", f"{got:,}", put == got)
+
+
+def _same(what: str, put: list[int] | list[bytes], got: list[int] | list[bytes]) -> Check:
+    """Equal lists, or where they part."""
+    if put == got:
+        return Check(what, "all", "equal", True)
+    place = next((i for i, (a, b) in enumerate(zip(put, got, strict=False)) if a != b), len(got))
+    return Check(what, "all", f"differ from frame {place}", False)

@@ -1,0 +1,42 @@
+"""`kvs explain`: what a status code means, what raises it, and what to do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kvsproducer.cli.console import EXIT_USAGE, out, print_error, print_json, reports
+from kvsproducer.status import KvsError
+from kvsproducer.status.explain import explain as explanation_of
+
+__all__ = ["explain"]
+
+
+@reports
+def explain(
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE|NAME",
+            help="Hexadecimal or decimal value, or a name with or without STATUS_.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Explain a status code of AWS's Error Code Reference.
+
+    Values that are misprinted there are found too. An unknown code exits 2 and names its
+    neighbours.
+
+    Example: kvs explain 0x5200000e
+    """
+    try:
+        found = explanation_of(code)
+    except KvsError as error:
+        print_error(error)
+        raise typer.Exit(EXIT_USAGE) from error
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        out.print(str(found), markup=False)

@@ -1,0 +1,202 @@
+"""`kvs get`: a stream's fragments as one MKV file, or down a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, BinaryIO, cast
+
+import typer
+
+from kvsproducer.cli.console import err, print_json, reports, size_text, writing
+from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.cli.options import (
+    CaBundle,
+    EndpointUrl,
+    NoVerify,
+    Profile,
+    Region,
+    connection,
+    duration_option,
+    instant_option,
+)
+from kvsproducer.duration import TICKS_PER_SECOND, format_instant
+from kvsproducer.reader import ReadFragment
+from kvsproducer.sources import ProducerOptions
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["get"]
+
+_FRAGMENT_NUMBER_DIGITS = 20  # more than any time has
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """When to stop reading; seconds and ticks, None: no bound."""
+
+    idle_s: float | None
+    duration: int | None
+    max_fragments: int | None
+
+
+@dataclass(slots=True)
+class _Got:
+    """What was written."""
+
+    fragments: int = 0
+    frames: int = 0
+    bytes: int = 0
+    first: int = 0
+    last: int = 0
+
+
+@reports
+def get(
+    stream: Annotated[str, typer.Argument(help="Name of the stream.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="- is a pipe. Default: STREAM.mkv."),
+    ] = None,
+    start: Annotated[
+        str,
+        typer.Option(help="earliest, now, 2026-01-02T03:04:05Z, seconds, or a fragment number."),
+    ] = "earliest",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on for as long as the stream lives.")
+    ] = False,
+    idle: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a new fragment after which to end.")
+    ] = 5.0,
+    duration: Annotated[
+        str | None, typer.Option(help="End after so much media: 30s, 5m, PT1H.")
+    ] = None,
+    max_fragments: Annotated[
+        int | None, typer.Option(min=1, help="End after so many fragments.")
+    ] = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+    ca_bundle: CaBundle = None,
+    no_verify_ssl: NoVerify = False,
+    as_json: Annotated[bool, typer.Option("--json", help="What was got, as JSON.")] = False,
+) -> None:
+    """Get media out of a stream as one playable MKV.
+
+    Ends when nothing new has come for --idle seconds, unless --follow. Timecodes stay as stored:
+    milliseconds since 1970. Without any fragment it exits 1.
+
+    Example: kvs get front-door -o - | ffplay -
+    """
+    options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
+    bounds = _Bounds(
+        None if follow else idle,
+        None if duration is None else duration_option(duration),
+        max_fragments,
+    )
+    path = output or f"{stream}.mkv"
+    mkv = JoinedMkv()
+    got = asyncio.run(_fetch(stream, _start(start), options, bounds, mkv, path))
+    if not got.fragments:
+        raise kvs_error(
+            StatusCode.NO_MORE_DATA_AVAILABLE,
+            f"no fragment from {start} on came within {idle:g} s",
+            stream=stream,
+        )
+    if as_json:
+        print_json(_as_dict(got, mkv, path), to_stderr=path == "-")
+    elif path != "-":
+        _print_result(got, mkv, path)
+
+
+def _start(text: str) -> str | int:
+    if text.lower() in ("earliest", "now"):
+        return text.lower()
+    if text.isdigit() and len(text) > _FRAGMENT_NUMBER_DIGITS:
+        return text
+    return instant_option(text)
+
+
+async def _fetch(
+    stream: str,
+    start: str | int,
+    options: ProducerOptions,
+    bounds: _Bounds,
+    mkv: JoinedMkv,
+    path: str,
+) -> _Got:
+    """Read until a bound is reached; the file is opened with the first fragment."""
+    from kvsproducer.aio import get_media
+
+    connection_options = {key: value for key, value in options.items() if key != "device_info"}
+    fragments = get_media(stream, start=start, **connection_options)  # type: ignore[arg-type]
+    got = _Got()
+    file: BinaryIO | None = None
+    try:
+        while (fragment := await _next(fragments, bounds.idle_s)) is not None:
+            with writing(path):
+                if file is None:
+                    file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
+                file.write(mkv.add(fragment))
+                file.flush()
+            _count(got, fragment)
+            if _reached(got, bounds):
+                break
+    finally:
+        if file is not None and path != "-":
+            file.close()
+        await cast(AsyncGenerator[ReadFragment, None], fragments).aclose()
+    return got
+
+
+async def _next(
+    fragments: AsyncIterator[ReadFragment], idle_s: float | None
+) -> ReadFragment | None:
+    try:
+        async with asyncio.timeout(idle_s):
+            return await anext(fragments, None)
+    except TimeoutError:
+        return None
+
+
+def _count(got: _Got, fragment: ReadFragment) -> None:
+    times = [frame.timestamp for frame in fragment.frames]
+    got.first = min(times) if not got.fragments else min(got.first, *times)
+    got.last = max(got.last, *times)
+    got.fragments += 1
+    got.frames += len(times)
+    got.bytes += sum(len(frame.data) for frame in fragment.frames)
+
+
+def _reached(got: _Got, bounds: _Bounds) -> bool:
+    enough = bounds.max_fragments is not None and got.fragments >= bounds.max_fragments
+    return enough or (bounds.duration is not None and got.last - got.first >= bounds.duration)
+
+
+def _print_result(got: _Got, mkv: JoinedMkv, path: str) -> None:
+    err.print(
+        f"got: {got.frames} frames, {size_text(got.bytes)},"
+        f" {(got.last - got.first) / TICKS_PER_SECOND:.3f} s in {got.fragments} fragments"
+        f" from {format_instant(got.first)} -> {path}",
+        markup=False,
+    )
+    if mkv.repeated:
+        err.print(f"left out: {mkv.repeated} fragments that were sent twice")
+    if mkv.headers > 1:
+        err.print(
+            f"the tracks changed {mkv.headers - 1} times: the file holds that many more parts"
+        )
+
+
+def _as_dict(got: _Got, mkv: JoinedMkv, path: str) -> dict[str, object]:
+    return {
+        "file": path,
+        "fragments": got.fragments,
+        "repeated": mkv.repeated,
+        "headers": mkv.headers,
+        "frames": got.frames,
+        "bytes": got.bytes,
+        "start": format_instant(got.first),
+        "duration_s": (got.last - got.first) / TICKS_PER_SECOND,
+    }

@@ -1,0 +1,270 @@
+"""`kvs inspect`: what is in an MKV file, and what KVS would refuse about it.
+
+The file goes through the parser, for its contents, and through the endpoint's PutMedia session,
+the same code that answers uploads, for the ERROR ack that the service would give. After a refusal
+the rest is still listed, but no longer judged: the service's session is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from kvsproducer import limits, wire
+from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, size_text
+from kvsproducer.codecs.nal import is_annexb
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv.events import Block, ClusterStart, Event, SegmentInfo, Tags, TrackEntry, Tracks
+from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
+
+__all__ = ["Inspection", "inspect", "inspect_file"]
+
+_CHUNK: Final = 64 * limits.KIB
+_NS_PER_TICK: Final = 100
+_YEAR_2000: Final = 946_684_800 * TICKS_PER_SECOND  # earlier cluster times are not wall clock
+
+
+@dataclass(slots=True)
+class _Fragment:
+    """One cluster as found; times in ticks."""
+
+    timecode: int
+    start: int
+    end: int = 0
+    bytes: int = 0
+    key_frame: bool = False
+    frames: dict[int, int] = field(default_factory=dict)
+    tags: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What a file holds: `problems` are (status, text) pairs, worst first when there are several.
+
+    `refusal` is the ack error that the service would give, None when it takes the file.
+    """
+
+    path: str
+    bytes: int = 0
+    timecode_scale_ns: int = 1_000_000
+    writer: str = ""
+    tracks: list[TrackEntry] = field(default_factory=list)
+    fragments: list[_Fragment] = field(default_factory=list)
+    problems: list[tuple[StatusCode, str]] = field(default_factory=list)
+    refusal: dict[str, object] | None = None
+
+
+class _Reader:
+    """Collects an `Inspection` from parser events."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._found = inspection
+        self._pending: list[tuple[str, str]] = []
+
+    def take(self, event: Event) -> None:
+        """Note what one event says."""
+        found = self._found
+        if isinstance(event, Block):
+            self._block(event)
+        elif isinstance(event, ClusterStart):
+            start = event.timecode * found.timecode_scale_ns // _NS_PER_TICK
+            found.fragments.append(_Fragment(event.timecode, start, start, tags=self._pending))
+            self._pending = []
+        elif isinstance(event, Tags):
+            self._tags(event)
+        elif isinstance(event, Tracks):
+            found.tracks = event.entries
+        elif isinstance(event, SegmentInfo):
+            found.timecode_scale_ns = event.timecode_scale_ns
+            found.writer = event.writing_app or event.muxing_app
+
+    def _block(self, block: Block) -> None:
+        fragment = self._found.fragments[-1]
+        scale = self._found.timecode_scale_ns
+        time = (fragment.timecode + block.relative_timecode) * scale // _NS_PER_TICK
+        if not fragment.frames:
+            fragment.key_frame = block.key_frame
+        fragment.end = max(fragment.end, time)
+        fragment.bytes += sum(len(frame) for frame in block.frames)
+        count = fragment.frames.get(block.track_number, 0)
+        fragment.frames[block.track_number] = count + len(block.frames)
+
+    def _tags(self, event: Tags) -> None:
+        names = {name for name, _ in event.pairs}
+        if wire.TAG_END_OF_FRAGMENT in names and self._found.fragments:
+            own = [pair for pair in event.pairs if pair[0] != wire.TAG_END_OF_FRAGMENT]
+            self._found.fragments[-1].tags += self._pending + own
+            self._pending = []
+        else:
+            self._pending += event.pairs
+
+
+def inspect_file(path: str) -> Inspection:
+    """Read `path` whole; raises OPEN_FILE_FAILED or READ_FILE_FAILED, never for its contents."""
+    from kvsproducer.endpoint.fragment import FragmentNumbers
+    from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
+
+    found = Inspection(path)
+    reader, parser = _Reader(found), MkvParser()
+    # ABSOLUTE with a start of 0 judges a file whose times are relative just as well.
+    session = PutMediaSession(PutMediaRequest(), FragmentNumbers(), 0)
+    try:
+        with open(path, "rb") as file:
+            found.bytes = os.fstat(file.fileno()).st_size
+            while data := file.read(_CHUNK):
+                parser.receive_data(data)
+                _drain(parser, reader)
+                session.receive_data(data, 0)
+                _answer(session, found)
+        parser.receive_eof()
+        _drain(parser, reader)
+    except MkvError as error:
+        found.problems.append((error.status, _told(error)))
+    except OSError as error:
+        raise kvs_error(
+            StatusCode.OPEN_FILE_FAILED, f"{path}: {error.strerror or error}"
+        ) from error
+    session.receive_eof(0)
+    _answer(session, found)
+    _judge(found, session.refusal)
+    return found
+
+
+def _drain(parser: MkvParser, reader: _Reader) -> None:
+    while (event := parser.next_event()) is not None:
+        reader.take(event)
+
+
+def _answer(session: object, found: Inspection) -> None:
+    """Store what the session hands over, nowhere, and keep the ERROR ack if there is one."""
+    from kvsproducer.endpoint.put_media import PutMediaSession
+
+    assert isinstance(session, PutMediaSession)
+    while (fragment := session.next_fragment()) is not None:
+        session.fragment_stored(fragment.info.number, persisted=True)
+    while (ack := session.next_ack()) is not None:
+        members = json.loads(ack)
+        if members[wire.ACK_EVENT_TYPE] == wire.AckType.ERROR.name:
+            found.refusal = members
+
+
+def _told(error: KvsError) -> str:
+    return f"{error.detail} ({error.context})" if error.context else error.detail
+
+
+def _judge(found: Inspection, reason: str) -> None:
+    """Problems: the ack error first, then what the client's own checks would say."""
+    if found.refusal is not None:
+        error_id = int(str(found.refusal[wire.ACK_ERROR_ID]))
+        ack = wire.ack_error(error_id)
+        said = reason.partition(": ")[2] or reason
+        found.problems.insert(0, (ack.status, f"ERROR ack {error_id} {ack.name}: {said}"))
+    if not found.tracks:
+        found.problems.append((StatusCode.TRACK_INFO_MISSING, "no Tracks element"))
+    for track in found.tracks:
+        if len(track.codec_private) > limits.MAX_CODEC_PRIVATE_BYTES:
+            text = f"track {track.number}: {len(track.codec_private)} bytes of codec private data"
+            found.problems.append((StatusCode.MKV_INVALID_CODEC_PRIVATE_LENGTH, text))
+        if is_annexb(track.codec_private):
+            text = f"track {track.number}: codec private data is Annex-B; players want avcC / hvcC"
+            found.problems.append((StatusCode.MKV_INVALID_H264_H265_CPD, text))
+        if len(track.codec_id) > limits.MAX_CODEC_ID_LEN:
+            text = f"track {track.number}: codec id {track.codec_id!r}"
+            found.problems.append((StatusCode.MKV_INVALID_CODEC_ID_LENGTH, text))
+
+
+@reports
+def inspect(
+    file: Annotated[str, typer.Argument(help="An MKV file, or what GetMedia answered.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show tracks, fragments and tags of an MKV file, and what KVS would refuse.
+
+    Exits 1 when something would be refused, with the status or ack error that KVS gives.
+
+    Example: kvs inspect out.mkv
+    """
+    found = inspect_file(file)
+    if as_json:
+        print_json(_as_dict(found))
+    else:
+        _print_report(found)
+    if found.problems:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _print_report(found: Inspection) -> None:
+    out.print(f"{found.path}: {size_text(found.bytes)}, written by {found.writer or '?'}")
+    tracks = Table("track", "codec", "picture / sound", "codec private", title="tracks")
+    for track in found.tracks:
+        kind = f"{track.width}x{track.height}" if track.width else ""
+        if track.sampling_frequency:
+            kind = f"{track.sampling_frequency:.0f} Hz, {track.channels} channel(s)"
+        private = f"{len(track.codec_private)} bytes"
+        tracks.add_row(str(track.number), track.codec_id, kind, private)
+    out.print(tracks)
+    fragments = Table("timecode", "time", "length", "bytes", "frames", "key", "tags")
+    fragments.title = f"fragments: {len(found.fragments)}"
+    for fragment in found.fragments:
+        frames = ", ".join(f"{n}: {count}" for n, count in sorted(fragment.frames.items()))
+        fragments.add_row(
+            str(fragment.timecode),
+            _instant(fragment.start),
+            f"{(fragment.end - fragment.start) / TICKS_PER_SECOND:.3f} s",
+            f"{fragment.bytes:,}",
+            frames,
+            "yes" if fragment.key_frame else "no",
+            ", ".join(f"{name}={value}" for name, value in fragment.tags),
+        )
+    out.print(fragments)
+    if not found.problems:
+        out.print("KVS would take it: no limit is broken.")
+    for status, text in found.problems:
+        out.print(f"refused: STATUS_{status.name} {status.hex}: {text}", markup=False)
+
+
+def _instant(ticks: int) -> str:
+    return format_instant(ticks) if ticks > _YEAR_2000 else f"{ticks / TICKS_PER_SECOND:.3f} s"
+
+
+def _as_dict(found: Inspection) -> dict[str, object]:
+    return {
+        "file": found.path,
+        "bytes": found.bytes,
+        "timecode_scale_ns": found.timecode_scale_ns,
+        "writer": found.writer,
+        "tracks": [
+            {
+                "number": track.number,
+                "codec_id": track.codec_id,
+                "codec_private_bytes": len(track.codec_private),
+                "width": track.width,
+                "height": track.height,
+                "sampling_frequency": track.sampling_frequency,
+                "channels": track.channels,
+            }
+            for track in found.tracks
+        ],
+        "fragments": [
+            {
+                "timecode": fragment.timecode,
+                "time_ms": fragment.start // TICKS_PER_MS,
+                "duration_ms": (fragment.end - fragment.start) // TICKS_PER_MS,
+                "bytes": fragment.bytes,
+                "frames": {str(track): count for track, count in fragment.frames.items()},
+                "key_frame": fragment.key_frame,
+                "tags": dict(fragment.tags),
+            }
+            for fragment in found.fragments
+        ],
+        "problems": [
+            {"status": f"STATUS_{status.name}", "code": status.hex, "what": text}
+            for status, text in found.problems
+        ],
+    }

@@ -1,0 +1,117 @@
+"""What several commands take: where the service is, and times as people write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import typer
+
+from kvsproducer.duration import (
+    TICKS_PER_DAY,
+    TICKS_PER_HOUR,
+    TICKS_PER_MINUTE,
+    TICKS_PER_SECOND,
+    instant_to_ticks,
+    parse_duration,
+)
+from kvsproducer.sources import ProducerOptions
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = [
+    "CaBundle",
+    "EndpointUrl",
+    "NoVerify",
+    "Profile",
+    "Region",
+    "connection",
+    "duration_option",
+    "instant_option",
+]
+
+_SERVICE = "Service"
+Region = Annotated[
+    str | None,
+    typer.Option("--region", help="AWS region (default: as in boto3).", rich_help_panel=_SERVICE),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", help="Profile of ~/.aws/config.", rich_help_panel=_SERVICE),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        help="Another service than AWS's, such as `kvs serve`'s http://127.0.0.1:8080.",
+        rich_help_panel=_SERVICE,
+    ),
+]
+CaBundle = Annotated[
+    str | None,
+    typer.Option("--ca-bundle", help="PEM file of CAs to trust.", rich_help_panel=_SERVICE),
+]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify-ssl", help="Trust any certificate.", rich_help_panel=_SERVICE),
+]
+
+
+def connection(
+    region: str | None,
+    profile: str | None,
+    endpoint_url: str | None,
+    ca_bundle: str | None,
+    no_verify: bool,
+) -> ProducerOptions:
+    """The options above as the keyword arguments of `Producer`, `put_media` and `get_media`."""
+    if ca_bundle is not None and no_verify:
+        raise kvs_error(
+            StatusCode.INVALID_ARG, "--ca-bundle and --no-verify-ssl exclude each other"
+        )
+    verify: bool | str = ca_bundle if ca_bundle is not None else not no_verify
+    return ProducerOptions(
+        region_name=region, profile_name=profile, endpoint_url=endpoint_url, verify=verify
+    )
+
+
+_UNITS: Final = {
+    "s": TICKS_PER_SECOND,
+    "m": TICKS_PER_MINUTE,
+    "h": TICKS_PER_HOUR,
+    "d": TICKS_PER_DAY,
+}
+
+
+def duration_option(text: str) -> int:
+    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_DURATION_VALUE."""
+    number, unit = text[:-1], text[-1:]
+    if text == "0":
+        return 0
+    if unit in _UNITS and number.isascii() and number.isdigit():
+        return int(number) * _UNITS[unit]
+    if text.upper().startswith("P"):
+        return parse_duration(text.upper())
+    raise kvs_error(
+        StatusCode.INVALID_DURATION_VALUE,
+        f"{text!r} is no duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
+    )
+
+
+def instant_option(text: str) -> int:
+    """Ticks of `now`, seconds since 1970, or ISO 8601 (without a zone: this machine's).
+
+    Raises INVALID_ARG for anything else.
+    """
+    if text.lower() == "now":
+        return instant_to_ticks(datetime.now(UTC))
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        whole, _, decimals = text.partition(".")
+        return int(whole or "0") * TICKS_PER_SECOND + int(decimals[:7].ljust(7, "0"))
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"{text!r} is no time: write 2026-01-02T03:04:05Z, seconds since 1970, or now",
+        ) from error
+    return instant_to_ticks(instant.astimezone() if instant.utcoffset() is None else instant)

@@ -1,0 +1,99 @@
+"""The live picture of `kvs put`: a table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from kvsproducer.cli.console import size_text
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.sources import PutProgress
+
+__all__ = ["PutDisplay", "progress_line"]
+
+_LINE_INTERVAL_S: Final = 2.0
+_LIVE_INTERVAL_S: Final = 0.1
+
+
+def progress_line(progress: PutProgress) -> str:
+    """One plain line: `50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms`."""
+    latency = "" if progress.latency is None else f", {progress.latency / TICKS_PER_MS:.0f} ms"
+    return (
+        f"{progress.frames} frames, {size_text(progress.bytes)},"
+        f" {progress.position / TICKS_PER_SECOND:.3f} s: {progress.buffering} BUFFERING,"
+        f" {progress.received} RECEIVED, {progress.persisted} PERSISTED{latency}"
+    )
+
+
+class PutDisplay:
+    """Shows `PutProgress`; `update` may be called from several threads, and often."""
+
+    def __init__(self, console: Console, title: str, *, quiet: bool = False) -> None:
+        self._console = console
+        self._title = title
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._lock = threading.Lock()
+        self._shown_at = 0.0
+        self._latest: PutProgress | None = None
+        self._problem = ""
+
+    def __enter__(self) -> PutDisplay:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, auto_refresh=False, transient=False)
+            self._live.start()
+        self._shown_at = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            if self._latest is not None:
+                live.update(self._table(self._latest), refresh=True)
+            live.stop()
+
+    def update(self, progress: PutProgress) -> None:
+        """Show `progress`, unless something was shown a moment ago."""
+        with self._lock:
+            self._latest = progress
+            if self._quiet:
+                return
+            if progress.problem and progress.problem != self._problem:
+                self._problem = progress.problem
+                self._console.print(f"warning: {progress.problem}", markup=False)
+            now = time.monotonic()
+            live = self._live
+            if now - self._shown_at < (_LIVE_INTERVAL_S if live else _LINE_INTERVAL_S):
+                return
+            self._shown_at = now
+            if live is not None:
+                live.update(self._table(progress), refresh=True)
+            elif not self._console.is_terminal:
+                self._console.print(progress_line(progress))
+
+    def _table(self, progress: PutProgress) -> Table:
+        table = Table(title=self._title, title_justify="left", title_style="bold")
+        for name in ("frames", "bytes", "media", "BUFFERING", "RECEIVED", "PERSISTED", "latency"):
+            table.add_column(name, justify="right")
+        latency = progress.latency
+        table.add_row(
+            f"{progress.frames:,}",
+            size_text(progress.bytes),
+            f"{progress.position / TICKS_PER_SECOND:.2f} s",
+            str(progress.buffering),
+            str(progress.received),
+            str(progress.persisted),
+            "-" if latency is None else f"{latency / TICKS_PER_MS:.0f} ms",
+        )
+        return table

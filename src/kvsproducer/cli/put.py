@@ -1,0 +1,165 @@
+"""`kvs put`: media into a stream, until the service has stored it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from kvsproducer.cli.console import err, out, print_json, reports, size_text
+from kvsproducer.cli.options import (
+    CaBundle,
+    EndpointUrl,
+    NoVerify,
+    Profile,
+    Region,
+    connection,
+    duration_option,
+    instant_option,
+)
+from kvsproducer.cli.progress import PutDisplay
+from kvsproducer.client import StreamingType
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.sources import PutResult, Source, open_source, put_media
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["put"]
+
+
+class Mode(StrEnum):
+    """How fast, and what to do when the network is slower than the media."""
+
+    REALTIME = "realtime"
+    NEAR_REALTIME = "near-realtime"
+    OFFLINE = "offline"
+
+
+class Tracks(StrEnum):
+    """Which tracks of the source are put."""
+
+    ALL = "all"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+_MODES = {
+    Mode.REALTIME: StreamingType.REALTIME,
+    Mode.NEAR_REALTIME: StreamingType.NEAR_REALTIME,
+    Mode.OFFLINE: StreamingType.OFFLINE,
+}
+
+
+@reports
+def put(
+    source: Annotated[str, typer.Argument(help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw).")],
+    stream: Annotated[str, typer.Argument(help="Name of the stream.")],
+    mode: Annotated[
+        Mode | None,
+        typer.Option(
+            help="realtime: at the media's pace; offline: as fast as it is stored."
+            " Default: offline for files, realtime otherwise."
+        ),
+    ] = None,
+    retention: Annotated[
+        str,
+        typer.Option(
+            help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0."
+        ),
+    ] = "24h",
+    tracks: Annotated[Tracks, typer.Option(help="Put one kind of track only.")] = Tracks.ALL,
+    start_time: Annotated[
+        str | None,
+        typer.Option(help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."),
+    ] = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1000, help="Of raw H.264 / H.265 (default: their hint or 25)."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
+    ] = None,
+    kms_key_id: Annotated[str, typer.Option(help="KMS key of a new stream.")] = "",
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the last acks.")
+    ] = 120.0,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+    ca_bundle: CaBundle = None,
+    no_verify_ssl: NoVerify = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Put media into a stream; the stream is created if there is none.
+
+    Exits 0 only when every fragment is PERSISTED (RECEIVED, when the stream keeps nothing). SOURCE
+    is MP4, MOV, MKV, TS, WAV, raw H.264 / H.265, standard input, or a synthetic picture such as
+    testsrc:duration=5,rate=25,size=320x240,audio=1,codec=h265,bframes=2,gop=25.
+
+    Example: kvs put clip.mp4 front-door --retention 24h
+    """
+    options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
+    start = None if start_time is None else instant_option(start_time)
+    kept = duration_option(retention)
+    overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
+    opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
+    _tell_ignored(opened, quiet)
+    with PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json) as display:
+        result = put_media(
+            opened,
+            stream,
+            streaming_type=None if mode is None else _MODES[mode],
+            retention=kept,
+            stream_options=overrides,
+            progress=display.update,
+            timeout=timeout,
+            **options,
+        )
+    if as_json:
+        print_json(_as_dict(result))
+    else:
+        _print_result(result)
+
+
+def _tags(items: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise kvs_error(StatusCode.INVALID_ARG, f"--tag {item}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _tell_ignored(source: Source, quiet: bool) -> None:
+    if source.ignored and not quiet:
+        err.print(f"left out: {', '.join(source.ignored)}", markup=False)
+
+
+def _print_result(result: PutResult) -> None:
+    out.print(
+        f"stored: {result.frames} frames, {size_text(result.bytes)},"
+        f" {result.duration / TICKS_PER_SECOND:.3f} s in {result.fragments} fragments"
+        f" of {result.stream}, within {result.elapsed / TICKS_PER_SECOND:.2f} s",
+        markup=False,
+    )
+    if result.skipped:
+        err.print(f"not put: {result.skipped} pictures before the first key frame")
+    if result.repairs:
+        err.print(f"repaired: {result.repairs} timestamps that were missing or repeated")
+
+
+def _as_dict(result: PutResult) -> dict[str, object]:
+    latency = result.progress.latency
+    return {
+        "stream": result.stream,
+        "frames": result.frames,
+        "bytes": result.bytes,
+        "fragments": result.fragments,
+        "skipped": result.skipped,
+        "repairs": result.repairs,
+        "duration_s": result.duration / TICKS_PER_SECOND,
+        "elapsed_s": result.elapsed / TICKS_PER_SECOND,
+        "latency_ms": None if latency is None else latency / TICKS_PER_MS,
+    }

@@ -1,0 +1,251 @@
+"""`put_media`: a source into a stream, until everything is stored.
+
+The one-liner above the producer: opens the source, makes a stream that fits it, puts every frame,
+closes, and answers with a `PutResult` or raises. It uses only what a user could use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+
+from kvsproducer.client import AckType, Event, FragmentAcked, Frame, StreamErrorReported
+from kvsproducer.client.stream_info import StreamingType
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, to_ticks
+from kvsproducer.producer import Producer, Stream
+from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.sources.pacing import paced
+from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
+from kvsproducer.status import KvsError
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from kvsproducer.client import DeviceInfo
+
+__all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
+
+INTERRUPT_LIMIT_S: Final = 10  # how long Ctrl-C waits for the acks of what was put
+_MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragment starts remembered for the latency
+
+
+class ProducerOptions(TypedDict, total=False):
+    """What `put_media` hands to the `Producer` that it makes; see there."""
+
+    region_name: str | None
+    session: Session | None
+    profile_name: str | None
+    endpoint_url: str | None
+    verify: bool | str
+    device_info: DeviceInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutProgress:
+    """A picture of a running `put_media`; times in ticks.
+
+    `position` is how much media was put; `buffering`, `received` and `persisted` count fragments
+    by the last ack that came for them at least; `latency` is the time from putting the first frame
+    of the newest persisted fragment to its PERSISTED ack, None while there was none. `problem` is
+    the newest thing that went wrong (and may have been recovered from).
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    position: int = 0
+    buffering: int = 0
+    received: int = 0
+    persisted: int = 0
+    latency: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of a source. `frames` and `bytes` were put and stored, all of them.
+
+    `fragments` counts those that were acknowledged PERSISTED (RECEIVED without retention), 0 when
+    the producer was the caller's own; `skipped` pictures came before the first key frame and were
+    not put; `repairs` timestamps were derived. `duration` (of the media) and `elapsed` in ticks.
+    """
+
+    stream: str
+    frames: int
+    bytes: int
+    fragments: int
+    skipped: int
+    repairs: int
+    duration: int
+    elapsed: int
+    progress: PutProgress = field(repr=False)
+
+
+class _Watch:
+    """Counts what is put (caller's thread) and acknowledged (the producer's event thread)."""
+
+    def __init__(self, report: Callable[[PutProgress], object] | None) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._seen: dict[AckType, set[int]] = {kind: set() for kind in AckType}
+        self._put_at: dict[int, int] = {}  # timecode in ms -> when its frame was put
+        self._frames = self._bytes = 0
+        self._first = self._end = 0
+        self._latency: int | None = None
+        self._problem = ""
+
+    def put(self, frame: Frame) -> None:
+        """A frame was accepted."""
+        with self._lock:
+            if not self._frames:
+                self._first = frame.pts
+            self._frames += 1
+            self._bytes += len(frame.data)
+            self._end = max(self._end, frame.pts + frame.duration)
+            if frame.key_frame:
+                self._put_at[frame.pts // TICKS_PER_MS] = time.monotonic_ns() // 100
+                if len(self._put_at) > _MAX_OPEN_FRAGMENTS:
+                    del self._put_at[next(iter(self._put_at))]
+        self._tell()
+
+    def on_event(self, event: Event) -> None:
+        """An event of the producer."""
+        with self._lock:
+            if isinstance(event, FragmentAcked):
+                self._acked(event)
+            elif isinstance(event, StreamErrorReported):
+                self._problem = f"{event.status.name} ({event.status.hex}): {event.detail}"
+            else:
+                return
+        self._tell()
+
+    def _acked(self, event: FragmentAcked) -> None:
+        ack = event.ack
+        if ack.timecode is None:
+            return
+        self._seen[ack.ack_type].add(ack.timecode)
+        if ack.ack_type is AckType.PERSISTED:
+            put_at = self._put_at.pop(ack.timecode, None)
+            if put_at is not None:
+                self._latency = time.monotonic_ns() // 100 - put_at
+
+    def progress(self) -> PutProgress:
+        """The counts now."""
+        with self._lock:
+            seen = self._seen
+            received = seen[AckType.RECEIVED] | seen[AckType.PERSISTED]
+            return PutProgress(
+                frames=self._frames,
+                bytes=self._bytes,
+                position=self._end - self._first,
+                buffering=len(seen[AckType.BUFFERING] | received),
+                received=len(received),
+                persisted=len(seen[AckType.PERSISTED]),
+                latency=self._latency,
+                problem=self._problem,
+            )
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._report(self.progress())
+
+
+def put_media(
+    source: str | os.PathLike[str] | Source,
+    stream_name: str,
+    *,
+    producer: Producer | None = None,
+    streaming_type: StreamingType | None = None,
+    retention: int | timedelta | str | None = None,
+    tracks: TrackChoice = "all",
+    frame_rate: float | None = None,
+    start: int | datetime | None = None,
+    stream_options: Mapping[str, object] | None = None,
+    progress: Callable[[PutProgress], object] | None = None,
+    timeout: float | timedelta | str = 120,
+    **options: Unpack[ProducerOptions],
+) -> PutResult:
+    """Put a file, `testsrc:`, `-` or an open `Source` into a stream; return once all is stored.
+
+    `streaming_type` OFFLINE goes as fast as the service stores, the others at the media's own pace
+    (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
+    stream that has to be created. `tracks`, `frame_rate` and `start` are those of `open_source`.
+    `stream_options` override fields of `StreamInfo`. `progress` is called with a `PutProgress`
+    from two threads, often. `timeout` bounds the wait for the last acks. `options` go to a
+    `Producer`, unless `producer` is given.
+
+    Raises what the source raises, after what it gave before has been stored; what the service said
+    (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
+    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored. An exception carries a note
+    that says what was stored. On Ctrl-C what was put is given 10 s to be stored.
+    """
+    opened = source
+    if not isinstance(opened, Source):
+        opened = open_source(opened, tracks=tracks, frame_rate=frame_rate, start=start)
+    watch = _Watch(progress)
+    overrides = dict(stream_options or {})
+    if retention is not None:
+        overrides["retention"] = to_ticks(retention)
+    kind = streaming_type
+    if kind is None:
+        paced_by_nature = opened.live or opened.synthetic or overrides.get("retention") == 0
+        kind = StreamingType.REALTIME if paced_by_nature else StreamingType.OFFLINE
+    info = opened.stream_info(kind, **overrides)
+    own = producer is None
+    used = Producer(on_event=watch.on_event, **options) if producer is None else producer
+    try:
+        with opened:
+            return _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
+    finally:
+        if own:
+            used.close(0)
+
+
+def _put(
+    source: Source,
+    stream: Stream,
+    kind: StreamingType,
+    watch: _Watch,
+    timeout: float | timedelta | str,
+) -> PutResult:
+    began = time.monotonic_ns()
+    frames = source.frames()
+    if kind is not StreamingType.OFFLINE and not source.live:
+        frames = paced(frames, now_ticks, time.sleep)
+    limit_s = timeout_seconds(timeout)
+    failure: BaseException | None = None
+    try:
+        stream.wait_ready(min(limit_s, 30))
+        for frame in frames:
+            stream.put_frame(frame)
+            watch.put(frame)
+    except (KvsError, KeyboardInterrupt) as error:
+        failure = error
+        if isinstance(error, KeyboardInterrupt):
+            limit_s = min(limit_s, INTERRUPT_LIMIT_S)
+    account = stream.close(limit_s)
+    loss = loss_error(stream.name, account, stream.failure)
+    told = f"{account.persisted} of {account.accepted} frames that were put are stored"
+    if loss is not None:
+        told += f"; {account.dropped} were dropped, {account.held} had no answer yet"
+    if failure is not None:
+        failure.add_note(told)
+        raise failure
+    if loss is not None:
+        raise loss
+    end = watch.progress()
+    return PutResult(
+        stream=stream.name,
+        frames=end.frames,
+        bytes=end.bytes,
+        fragments=end.persisted or end.received,
+        skipped=source.skipped,
+        repairs=source.repairs,
+        duration=end.position,
+        elapsed=(time.monotonic_ns() - began) * TICKS_PER_SECOND // 10**9,
+        progress=end,
+    )
