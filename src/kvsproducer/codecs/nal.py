@@ -168,7 +168,9 @@ def split_nals(data: bytes, nal_format: NalFormat) -> list[memoryview]:
 
 def is_annexb(data: bytes) -> bool:
     """Whether `data` begins with a start code, with any number of zeros before it."""
-    mark = _next_mark(data, 0, len(data))
+    # Zeros at the end are left out of every search: they lead to nothing, and the pattern would
+    # try each of them anew.
+    mark = _next_mark(data, 0, len(data.rstrip(b"\0")))
     return mark is not None and mark.start() == 0 and data[mark.end() - 1] == 1
 
 
@@ -180,7 +182,7 @@ def cpd_units(cpd: bytes) -> list[memoryview]:
     """
     if is_annexb(cpd):
         return split_annexb(cpd)
-    run = _find_long_run(cpd)
+    run = _find_long_run(cpd, 0, len(cpd.rstrip(b"\0")))
     if run is not None:
         raise _too_many_zeros(run.start())
     try:
@@ -223,12 +225,13 @@ def before_key_picture(data: bytes, codec: VideoCodec) -> bytes:
     The C producer takes this as codec private data when none was given. Empty when the frame is
     not Annex-B or has no key picture.
     """
-    mark = _next_mark(data, 0, len(data))
+    end = len(data.rstrip(b"\0"))
+    mark = _next_mark(data, 0, end)
     while mark is not None:
         stop, begin = mark.span()
         if nal_type(data[begin : begin + 1], codec) in _KEY_PICTURES[codec]:
             return data[:stop]
-        mark = _next_mark(data, begin, len(data))
+        mark = _next_mark(data, begin, end)
     return b""
 
 
