@@ -10,6 +10,9 @@ input; only `MkvError` is raised, with `offset`, and after it the parser stays f
 buffered that is larger than its limit, so what it holds is bounded. Which elements the service
 allows in which order (one Segment, one Tracks, tracks declared) is the receiver's business.
 
+The end of the input is fine between elements of a Segment and inside a cluster of unknown size; a
+cluster of known size must be whole, so that a cut fragment never passes for one.
+
 Use: `receive_data(data)`, then `next_event()` until it returns None; at the end `receive_eof()` and
 `next_event()` until `EndOfFile`.
 """
@@ -87,6 +90,7 @@ class MkvParser:
         self._cluster_end: int | None = None
         self._cluster_size: int | None = None
         self._lead: list[bytes] = []  # of the cluster, up to its Timestamp
+        self._lead_bytes = 0
         self._skipping = 0  # the id of the element that is skipped in pieces
         self._skip_left = 0
         self._after_skip = self._step
@@ -99,7 +103,7 @@ class MkvParser:
     @property
     def buffered(self) -> int:
         """How many bytes are held back until their element is whole."""
-        return self._queue.available + sum(map(len, self._lead))
+        return self._queue.available + self._lead_bytes
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the input."""
@@ -184,6 +188,7 @@ class MkvParser:
         self._cluster_size = header.size if known else None
         self._cluster_end = header.end if known else self._segment_end
         self._lead = [self._queue.take(header.length)]
+        self._lead_bytes = header.length
         self._step = self._in_cluster_lead
         return self._step()
 
@@ -198,16 +203,18 @@ class MkvParser:
             if header.id in _BLOCK_READERS:
                 raise invalid_mkv("a block before its cluster's Timestamp", self._queue.offset)
             self._check_parent(header, el.CLUSTER)
-            self._check_size(header, _MAX_CLUSTER_LEAD_BYTES - sum(map(len, self._lead)))
+            self._check_size(header, _MAX_CLUSTER_LEAD_BYTES - self._lead_bytes)
             raw = self._take_element(header)
             if raw is None:
                 return None
             self._lead.append(raw)
+            self._lead_bytes += len(raw)
             if header.id == el.TIMECODE:
                 payload = memoryview(raw)[header.length :]
                 timecode = read_uint(payload, self._queue.offset - header.size)
                 start = ClusterStart(b"".join(self._lead), timecode, self._cluster_size)
                 self._lead = []
+                self._lead_bytes = 0
                 self._step = self._in_cluster
                 return start
 

@@ -1,0 +1,114 @@
+"""Frames adapted for blocks, and parameter sets taken from key frames."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.mkv import NalAdaptation, TrackInfo, TrackType
+from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.status import KvsError, StatusCode
+
+SPS = bytes.fromhex("6742c00ada189a1000000300100000030328f1226a")
+PPS = bytes.fromhex("68ce039c80")
+AVCC = bytes.fromhex("0142c00affe10015") + SPS + bytes.fromhex("010005") + PPS
+CODE = b"\0\0\0\1"
+IDR = b"\x65\x88\x84"
+KEY_FRAME = CODE + b"\x06\x05" + CODE + SPS + CODE + PPS + CODE + IDR
+ANNEXB, TO_ANNEXB = NalAdaptation.ANNEXB_NALS, NalAdaptation.AVCC_NALS
+
+VIDEO = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC")
+AUDIO = TrackInfo(2, TrackType.AUDIO, "A_AAC")
+OTHER = TrackInfo(3, TrackType.UNKNOWN, "X")
+
+
+def adapter(flags: NalAdaptation, *tracks: TrackInfo) -> FrameAdapter:
+    return FrameAdapter(tracks or (VIDEO, AUDIO, OTHER), flags, content_type="video/h264,audio/aac")
+
+
+def test_video_frames_get_lengths() -> None:
+    buffers, size = adapter(ANNEXB).adapt(1, KEY_FRAME)
+    joined = b"".join(buffers)
+    assert joined == b"".join(len(unit).to_bytes(4) + unit for unit in (b"\x06\x05", SPS, PPS, IDR))
+    assert size == len(joined)
+
+
+def test_video_frames_get_start_codes() -> None:
+    buffers, size = adapter(TO_ANNEXB).adapt(1, b"\0\0\0\3" + IDR)
+    assert (b"".join(buffers), size) == (CODE + IDR, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "track"),
+    [(NalAdaptation.NONE, 1), (NalAdaptation.ANNEXB_CPD_NALS, 1), (ANNEXB, 2), (ANNEXB, 3)],
+)
+def test_other_frames_are_passed_on_uncopied(flags: NalAdaptation, track: int) -> None:
+    """Without a frame flag, and on audio and unknown tracks."""
+    data = b"\0\0\0\0\0\0\1\x65"
+    buffers, size = adapter(flags).adapt(track, data)
+    assert size == 8
+    assert buffers[0] is data
+
+
+@pytest.mark.parametrize(
+    ("flags", "data", "status"),
+    [
+        (ANNEXB, b"", StatusCode.MKV_INVALID_FRAME_DATA),
+        (NalAdaptation.NONE, b"", StatusCode.MKV_INVALID_FRAME_DATA),
+        (ANNEXB, b"\x65\x88", StatusCode.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA),
+        (TO_ANNEXB, b"\0\0\0\xff\x65", StatusCode.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA),
+    ],
+)
+def test_bad_frames(flags: NalAdaptation, data: bytes, status: StatusCode) -> None:
+    with pytest.raises(KvsError) as caught:
+        adapter(flags).adapt(1, data)
+    assert caught.value.status is status
+
+
+def test_both_ways_at_once_is_refused() -> None:
+    with pytest.raises(KvsError) as caught:
+        adapter(ANNEXB | TO_ANNEXB)
+    assert caught.value.status is StatusCode.MKV_BOTH_ANNEXB_AND_AVCC_SPECIFIED
+
+
+def record(subject: FrameAdapter, frame: bytes, track: int = 1) -> bytes | None:
+    buffers, _ = subject.adapt(track, frame)
+    return subject.codec_private_data(track, buffers)
+
+
+def test_a_key_frame_gives_its_configuration_record() -> None:
+    """Not the raw Annex-B with the SEI in it, which AWS stores (DEFECTS 16)."""
+    assert record(adapter(ANNEXB), KEY_FRAME) == AVCC
+
+
+def test_a_frame_without_parameter_sets_gives_nothing() -> None:
+    assert record(adapter(ANNEXB), CODE + b"\x06\x05" + CODE + IDR) is None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC)),
+        adapter(NalAdaptation.NONE),
+        FrameAdapter([VIDEO], ANNEXB, content_type="video/unknown"),
+    ],
+)
+def test_private_data_is_taken_only_where_it_lacks(subject: FrameAdapter) -> None:
+    """Given by the caller, not Annex-B, or of an unknown codec: nothing is taken."""
+    assert record(subject, KEY_FRAME) is None
+
+
+def test_h265() -> None:
+    sets = [
+        bytes.fromhex("40010c01ffff01600000030090000003000003001eba0240"),
+        bytes.fromhex(
+            "42010101600000030090000003000003001ea030810596e92930b9a02000000300200000030321"
+        ),
+        bytes.fromhex("4401c073c189"),
+    ]
+    frame = b"".join(CODE + unit for unit in [*sets, b"\x26\x01\xaf"])
+    subject = FrameAdapter(
+        [TrackInfo(1, TrackType.VIDEO, "V_MPEGH/ISO/HEVC")], ANNEXB, content_type="video/h265"
+    )
+    found = record(subject, frame)
+    assert found is not None
+    assert all(unit in found for unit in sets)

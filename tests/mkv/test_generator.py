@@ -1,0 +1,347 @@
+"""The generator: where clusters start, which times blocks carry, what a refusal leaves behind.
+
+The exact bytes of AWS's producer are checked by the golden cases (tests/golden).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsproducer.limits import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.mkv import (
+    FrameFlags,
+    FrameKind,
+    MkvGenerator,
+    MkvParser,
+    NalAdaptation,
+    Packed,
+    TrackInfo,
+    TrackType,
+    tags,
+)
+from kvsproducer.mkv import events as ev
+from kvsproducer.mkv.generator import DEFAULT_SEGMENT_UUID
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.version import APPLICATION
+
+Make = Callable[..., MkvGenerator]
+KEY = FrameFlags.KEY
+START = 17_000_000_000_000_000
+
+
+def put(generator: MkvGenerator, at_ms: int, flags: int = 0, **more: int) -> Packed:
+    """A frame of track 1 with pts = dts = START + `at_ms`."""
+    pts = START + at_ms * TICKS_PER_MS
+    values = {"track_id": 1, "pts": pts, "dts": pts, "duration": 400_000, "size": 4, **more}
+    return generator.pack(flags=flags, **values)
+
+
+def state(generator: MkvGenerator) -> tuple[Any, ...]:
+    return (
+        generator.started,
+        generator.stream_start,
+        generator.cluster_start,
+        generator.header(),
+        generator.tracks,
+    )
+
+
+def test_the_first_frame_starts_the_stream_even_without_key_flag(make_generator: Make) -> None:
+    """Its header is the stream's head, then the cluster."""
+    generator = make_generator()
+    assert generator.kind_of(0, START) is FrameKind.STREAM
+    packed = put(generator, 0)
+    assert packed.kind is FrameKind.STREAM
+    assert packed.header[: packed.prefix_length] == generator.header()
+    assert packed.header[packed.prefix_length :].startswith(b"\x1f\x43\xb6\x75\xff\xe7\x88")
+    assert generator.started
+    assert generator.stream_start == START
+
+
+def test_key_frames_start_clusters(make_generator: Make) -> None:
+    generator = make_generator()
+    put(generator, 0, KEY)
+    assert put(generator, 40).kind is FrameKind.BLOCK
+    assert generator.kind_of(KEY, START) is FrameKind.CLUSTER
+    packed = put(generator, 80, KEY)
+    assert (packed.kind, packed.prefix_length) == (FrameKind.CLUSTER, 0)
+
+
+def test_durations_start_clusters_at_the_next_key_frame(make_generator: Make) -> None:
+    """Never a frame without key flag, never before the duration has passed."""
+    generator = make_generator(key_frame_fragmentation=False, fragment_duration=2 * 10**7)
+    put(generator, 0, KEY)
+    kinds = [(at, put(generator, at, flag).kind) for at, flag in ((1999, KEY), (2500, 0))]
+    assert kinds == [(1999, FrameKind.BLOCK), (2500, FrameKind.BLOCK)]
+    assert generator.kind_of(KEY, START + 2000 * TICKS_PER_MS) is FrameKind.CLUSTER
+    assert put(generator, 2600, KEY).kind is FrameKind.CLUSTER
+
+
+def test_times_are_cut_to_timecode_units(make_generator: Make) -> None:
+    """timestamp is from dts, ack_timestamp from pts, and a B-frame's may cross."""
+    generator = make_generator()
+    put(generator, 0, KEY)
+    packed = generator.pack(1, 0, START + 12_345_678, START + 2_345_678, 399_999, 4)
+    assert packed.ack_timestamp == START + 12_340_000
+    assert packed.timestamp == START + 2_340_000
+    assert packed.duration == 390_000
+    assert packed.header[10:12] == (1234).to_bytes(2)
+
+
+def test_relative_timecodes_count_from_the_first_frame(make_generator: Make) -> None:
+    """The cluster's timecode is relative, the times that acks are matched with are not."""
+    generator = make_generator(absolute_timecodes=False)
+    packed = put(generator, 0, KEY)
+    assert packed.header[packed.prefix_length :][7:15] == bytes(8)
+    packed = put(generator, 2000, KEY)
+    assert packed.header[7:15] == (2000).to_bytes(8)
+    assert packed.ack_timestamp == START + 2 * TICKS_PER_SECOND
+
+
+def test_tracks_are_numbered_by_position(make_generator: Make) -> None:
+    """The id is only the UID; with a repeated id the first track gets the frames."""
+    tracks = [
+        TrackInfo(7, TrackType.VIDEO, "V"),
+        TrackInfo(300, TrackType.AUDIO, "A"),
+        TrackInfo(7, TrackType.AUDIO, "A"),
+    ]
+    generator = make_generator(tracks=tracks)
+    put(generator, 0, KEY, track_id=7)
+    assert put(generator, 1, track_id=7).header[9] == 0x81
+    assert put(generator, 1, track_id=300).header[9] == 0x82
+
+
+@pytest.mark.parametrize(
+    ("flags", "written"),
+    [
+        (FrameFlags.NONE, 0x00),
+        (FrameFlags.DISCARDABLE, 0x01),
+        (FrameFlags.INVISIBLE, 0x08),
+        (FrameFlags.DISCARDABLE | FrameFlags.INVISIBLE, 0x09),
+    ],
+)
+def test_block_flags(flags: FrameFlags, written: int, make_generator: Make) -> None:
+    generator = make_generator()
+    first = put(generator, 0, flags | KEY)
+    assert first.header[-1] == written | 0x80
+    assert put(generator, 1, flags).header[-1] == written
+
+
+TOO_EARLY = StatusCode.MKV_INVALID_FRAME_TIMESTAMP
+TOO_LATE = StatusCode.MKV_LARGE_FRAME_TIMECODE
+
+
+@pytest.mark.parametrize(
+    ("flags", "pts_ms", "dts_ms", "status"),
+    [
+        (0, -1, 0, TOO_EARLY),
+        (0, 0, -1, TOO_EARLY),
+        (KEY, -1, 0, TOO_EARLY),
+        (0, 32_768, 0, TOO_LATE),
+    ],
+)
+def test_a_frame_outside_its_cluster_is_refused(
+    flags: int, pts_ms: int, dts_ms: int, status: StatusCode, make_generator: Make
+) -> None:
+    """Nothing changes, and the error names the fragment."""
+    generator = make_generator()
+    put(generator, 0, KEY)
+    before = state(generator)
+    times = {"pts": START + pts_ms * TICKS_PER_MS, "dts": START + dts_ms * TICKS_PER_MS}
+    with pytest.raises(KvsError) as caught:
+        put(generator, 0, flags, **times)
+    assert caught.value.status is status
+    assert caught.value.timecode == START // TICKS_PER_MS
+    assert state(generator) == before
+
+
+def test_the_last_timecode_of_a_cluster_fits(make_generator: Make) -> None:
+    generator = make_generator()
+    put(generator, 0, KEY)
+    assert put(generator, 32_767).header[10:12] == b"\x7f\xff"
+    assert put(generator, 40_000, KEY).kind is FrameKind.CLUSTER
+
+
+def test_reset_starts_a_new_stream_that_may_lie_in_the_past(make_generator: Make) -> None:
+    generator = make_generator()
+    first = put(generator, 5000, KEY)
+    generator.reset()
+    assert not generator.started
+    assert (generator.stream_start, generator.cluster_start) == (0, (0, 0))
+    again = put(generator, 0, KEY)
+    assert again.kind is FrameKind.STREAM
+    assert again.header[: again.prefix_length] == first.header[: first.prefix_length]
+
+
+def test_overhead_is_what_pack_adds(make_generator: Make) -> None:
+    generator = make_generator()
+    for at, flags in ((0, KEY), (1, 0), (2, KEY)):
+        packed = put(generator, at, flags)
+        assert generator.overhead(packed.kind) == len(packed.header)
+
+
+def test_timecodes_to_ticks(make_generator: Make) -> None:
+    assert make_generator(timecode_scale=9_999_999).timecode_to_timestamp(3) == 29_999_997
+
+
+def test_who_wrote_it(make_generator: Make) -> None:
+    """Our name by default, the client id behind it, a UUID even when nobody chose one."""
+    info = first(make_generator(client_id="cam-7").header(), ev.SegmentInfo)
+    assert info.muxing_app == info.writing_app == f"{APPLICATION} cam-7"
+    assert info.title == APPLICATION
+    assert info.segment_uid == DEFAULT_SEGMENT_UUID
+
+
+def first(data: bytes, kind: type[Any]) -> Any:
+    return next(event for event in read(data) if isinstance(event, kind))
+
+
+def read(data: bytes) -> Iterator[ev.Event]:
+    parser = MkvParser()
+    parser.receive_data(data)
+    parser.receive_eof()
+    while (event := parser.next_event()) is not None:
+        yield event
+
+
+# --- codec private data in mid-stream ---------------------------------------------------------
+
+AVCC = bytes.fromhex("0142c00affe100156742c00ada189a1000000300100000030328f1226a01000568ce039c80")
+
+
+def test_new_private_data_appears_in_the_next_header(make_generator: Make) -> None:
+    generator = make_generator()
+    put(generator, 0, KEY)
+    generator.set_codec_private_data(1, AVCC)
+    assert (generator.tracks[0].width, generator.tracks[0].height) == (96, 64)
+    generator.reset()
+    packed = put(generator, 10, KEY)
+    entry = first(packed.header, ev.Tracks).entries[0]
+    assert (entry.codec_private, entry.width, entry.height) == (AVCC, 96, 64)
+
+
+def test_empty_private_data_keeps_the_size(make_generator: Make) -> None:
+    """As AWS does: the figures of the data before stay."""
+    generator = make_generator()
+    generator.set_codec_private_data(1, AVCC)
+    generator.set_codec_private_data(1, b"")
+    assert (generator.tracks[0].codec_private_data, generator.tracks[0].width) == (b"", 96)
+
+
+def test_private_data_can_come_adapted(make_generator: Make) -> None:
+    """A record is stored as it is although the flags say that private data is Annex-B."""
+    generator = make_generator(adaptation=NalAdaptation.ANNEXB_CPD_NALS)
+    with pytest.raises(KvsError) as caught:
+        generator.set_codec_private_data(1, AVCC)
+    assert caught.value.status is StatusCode.MKV_MISSING_SPS_FROM_H264_CPD
+    assert generator.tracks[0].codec_private_data == b""
+    generator.set_codec_private_data(1, AVCC, adapted=True)
+    assert generator.tracks[0].codec_private_data == AVCC
+
+
+@pytest.mark.parametrize(
+    ("track_id", "data", "status"),
+    [
+        (9, b"", StatusCode.MKV_TRACK_INFO_NOT_FOUND),
+        (1, bytes(1024 * 1024 + 1), StatusCode.MKV_INVALID_CODEC_PRIVATE_LENGTH),
+        (1, None, StatusCode.MKV_CODEC_PRIVATE_NULL),
+    ],
+)
+def test_private_data_is_refused(
+    track_id: int, data: bytes, status: StatusCode, make_generator: Make
+) -> None:
+    generator = make_generator()
+    before = state(generator)
+    with pytest.raises(KvsError) as caught:
+        generator.set_codec_private_data(track_id, data)
+    assert caught.value.status is status
+    assert state(generator) == before
+
+
+# --- whatever is packed reads back ------------------------------------------------------------
+
+frames = st.lists(
+    st.tuples(
+        st.integers(1, 2),  # track
+        st.integers(0, 7),  # flags
+        st.integers(0, 400_000),  # distance in ticks
+        st.integers(0, 400_000),  # pts - dts
+        st.binary(min_size=1, max_size=40),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(
+    frames,
+    st.integers(1, TICKS_PER_SECOND),
+    st.booleans(),
+    st.booleans(),
+    st.integers(TICKS_PER_SECOND, 2 * TICKS_PER_SECOND),
+)
+def test_round_trip_through_the_parser(
+    given_frames: list[tuple[int, int, int, int, bytes]],
+    scale: int,
+    absolute: bool,
+    by_key_frame: bool,
+    duration: int,
+) -> None:
+    """Every accepted frame comes back with its track, time, flags and payload; refused ones
+    (outside of their cluster) leave no trace."""
+    generator = MkvGenerator(
+        [TrackInfo(1, TrackType.VIDEO, "V"), TrackInfo(2, TrackType.AUDIO, "A")],
+        content_type="x",
+        timecode_scale=scale,
+        absolute_timecodes=absolute,
+        key_frame_fragmentation=by_key_frame,
+        fragment_duration=duration,
+    )
+    written, expected, dts, refused = b"", [], START, set()
+    for track, flags, step, delay, payload in given_frames:
+        dts += step
+        kind = generator.kind_of(flags, dts + delay)
+        try:
+            packed = generator.pack(track, flags, dts + delay, dts, step, len(payload))
+        except KvsError as error:
+            refused.add(error.status)
+            continue
+        assert packed.kind is kind
+        cut = packed.prefix_length
+        written += packed.header[:cut]
+        if kind is not FrameKind.BLOCK:
+            written += tags([("n", "v")])
+        written += packed.header[cut:] + payload
+        origin = 0 if absolute else generator.stream_start
+        expected.append(
+            (
+                track,
+                packed.ack_timestamp - origin,
+                bool(flags & FrameFlags.KEY),
+                bool(flags & FrameFlags.DISCARDABLE),
+                bool(flags & FrameFlags.INVISIBLE),
+                payload,
+            )
+        )
+    found, timecode = [], 0
+    for event in read(written):
+        if isinstance(event, ev.ClusterStart):
+            timecode = event.timecode
+        elif isinstance(event, ev.Block):
+            found.append(
+                (
+                    event.track_number,
+                    (timecode + event.relative_timecode) * scale,
+                    event.key_frame,
+                    event.discardable,
+                    event.invisible,
+                    bytes(event.frames[0]),
+                )
+            )
+    assert found == expected
+    assert refused <= {TOO_EARLY, TOO_LATE}
