@@ -4,8 +4,8 @@ Control plane, PutMedia, GetMedia and ListFragments, for tests and for work with
 Floor 4; knows nothing of the client and the producer.
 """
 
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.local import LocalEndpoint, local_endpoint, run_server
-from kvsproducer.endpoint.open_fragment import PutMediaLimits
 from kvsproducer.endpoint.sigv4 import Credentials
 
-__all__ = ["LocalEndpoint", "local_endpoint", "run_server", "Credentials", "PutMediaLimits"]
+__all__ = ["LocalEndpoint", "local_endpoint", "run_server", "Credentials", "EndpointLimits"]

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from kvsproducer.endpoint.open_fragment import PutMediaLimits
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.server import EndpointApplication, system_now
 from kvsproducer.endpoint.sigv4 import Credentials
 from kvsproducer.endpoint.store import Store, open_store
@@ -46,7 +46,7 @@ class LocalEndpoint:
         *,
         verify_signatures: Mapping[str, Credentials] | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        limits: PutMediaLimits | None = None,
+        limits: EndpointLimits | None = None,
         data_endpoint: str | None = None,
         now: Callable[[], int] = system_now,
         store: Store | None = None,
@@ -126,7 +126,7 @@ def local_endpoint(
     *,
     verify_signatures: Mapping[str, Credentials] | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    limits: PutMediaLimits | None = None,
+    limits: EndpointLimits | None = None,
     now: Callable[[], int] = system_now,
     store: Store | None = None,
 ) -> Iterator[LocalEndpoint]:

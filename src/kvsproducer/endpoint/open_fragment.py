@@ -7,14 +7,14 @@ the ERROR ack that the service gives. No I/O, no clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from kvsproducer import limits, wire
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
 from kvsproducer.mkv.events import Block
 
-__all__ = ["ErrorId", "OpenFragment", "PutMediaLimits", "Refusal", "check_metadata"]
+__all__ = ["ErrorId", "OpenFragment", "Refusal", "check_metadata"]
 
 _CONTROL_TAGS: Final = {
     wire.TAG_IMAGE_GENERATION,
@@ -51,17 +51,6 @@ class Refusal(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class PutMediaLimits:
-    """What an upload may do; sizes in bytes, times in ticks."""
-
-    fragment_bytes: int = limits.SERVICE_MAX_FRAGMENT_BYTES
-    fragment_duration: int = limits.SERVICE_MAX_FRAGMENT_DURATION
-    connection_duration: int = limits.SERVICE_MAX_CONNECTION_DURATION
-    idle_timeout: int = limits.SERVICE_IDLE_TIMEOUT
-    idle_ack_interval: int = limits.SERVICE_IDLE_TIMEOUT // 6
-
-
 class OpenFragment:
     """One fragment from its Cluster's timecode on.
 
@@ -95,7 +84,7 @@ class OpenFragment:
         server_timestamp: int,
         leading: bytes,
         metadata_count: int,
-        bounds: PutMediaLimits,
+        bounds: EndpointLimits,
     ) -> None:
         self.number = number
         self.timecode = timecode

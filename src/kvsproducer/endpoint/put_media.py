@@ -24,11 +24,11 @@ from typing import Final
 
 from kvsproducer import limits, wire
 from kvsproducer.duration import TICKS_PER_DAY
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
 from kvsproducer.endpoint.open_fragment import (
     ErrorId,
     OpenFragment,
-    PutMediaLimits,
     Refusal,
     check_metadata,
 )
@@ -79,11 +79,11 @@ class PutMediaSession:
         request: PutMediaRequest,
         numbers: FragmentNumbers,
         now: int,
-        bounds: PutMediaLimits | None = None,
+        bounds: EndpointLimits | None = None,
     ) -> None:
         self._request = request
         self._numbers = numbers
-        self._limits = bounds or PutMediaLimits()
+        self._limits = bounds or EndpointLimits()
         self._parser = MkvParser(max_block_bytes=self._limits.fragment_bytes)
         self._started = now
         self._last_data = now

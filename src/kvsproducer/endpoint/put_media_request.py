@@ -41,7 +41,7 @@ def parse_put_media_headers(headers: Mapping[str, str]) -> tuple[Members, PutMed
         }
     )
     acks = headers.get(wire.HEADER_ACK_REQUIRED, "1").strip().lower() not in {"0", "false"}
-    return stream, PutMediaRequest(absolute, _instant(start or "0"), acks)
+    return stream, PutMediaRequest(absolute, _instant("0" if start is None else start), acks)
 
 
 def _instant(text: str) -> int:
@@ -49,6 +49,6 @@ def _instant(text: str) -> int:
         seconds = Decimal(text.strip())
     except InvalidOperation:
         seconds = Decimal(-1)
-    if not 0 <= seconds <= _MAX_EPOCH_S:  # also refuses NaN
+    if not seconds.is_finite() or not 0 <= seconds <= _MAX_EPOCH_S:
         raise invalid_argument(f"{wire.HEADER_PRODUCER_START} must be epoch seconds.")
     return int(seconds * TICKS_PER_SECOND)

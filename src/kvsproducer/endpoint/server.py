@@ -20,16 +20,17 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from kvsproducer import limits, wire
+from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.endpoint.archive import FragmentList, list_fragments
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.control import OPERATIONS, ControlPlane
 from kvsproducer.endpoint.errors import ServiceError
 from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
 from kvsproducer.endpoint.layout import error_tags, get_media_segment
 from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.members import JsonObject, Members, parse_json
-from kvsproducer.endpoint.open_fragment import ErrorId, PutMediaLimits
+from kvsproducer.endpoint.open_fragment import ErrorId
 from kvsproducer.endpoint.put_media import PutMediaSession
 from kvsproducer.endpoint.put_media_request import parse_put_media_headers
 from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
@@ -63,13 +64,13 @@ class EndpointApplication:
         store: Store,
         *,
         known: Mapping[str, Credentials] | None = None,
-        bounds: PutMediaLimits | None = None,
+        bounds: EndpointLimits | None = None,
         now: Callable[[], int] = system_now,
         data_endpoint: str | None = None,
     ) -> None:
         self._store = store
         self._known = known
-        self._limits = bounds or PutMediaLimits()
+        self._limits = bounds or EndpointLimits()
         self._now = now
         self._data_endpoint = data_endpoint
         self._live: dict[str, LiveStream] = {}
@@ -214,7 +215,7 @@ class EndpointApplication:
             except ServiceError:  # the stream was deleted
                 return
             now = self._now()
-            if now - started > limits.SERVICE_MAX_CONNECTION_DURATION:
+            if now - started > self._limits.connection_duration:
                 return
             if fragment is not None:
                 await response.write(b"".join(get_media_segment(fragment, now)))
@@ -222,7 +223,7 @@ class EndpointApplication:
                 continue
             if live.uploads:
                 quiet_since = now
-            left = quiet_since + limits.SERVICE_GET_MEDIA_IDLE - now
+            left = quiet_since + self._limits.get_media_idle - now
             if left <= 0:
                 return
             await live.changed.wait(min(left / TICKS_PER_SECOND, _POLL_S), change)

@@ -1,0 +1,259 @@
+"""Running the endpoint: in the caller's loop, in a thread, as a process; stops, kills, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint
+
+QUICK = EndpointLimits(get_media_idle=2_000_000)
+Make = Callable[..., Any]
+SERVE = """
+import sys
+from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, run_server
+
+def say(url):
+    print("listening on", url, flush=True)
+
+run_server(LocalEndpoint(sys.argv[1], limits=EndpointLimits(get_media_idle=2_000_000)), say)
+"""
+
+
+class Served:
+    """An endpoint in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on http://127.0.0.1:")
+        self.url = line.split()[-1]
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+def archived(aws: Make, endpoint: Any, stream: str = "door") -> list[bytes]:
+    """The frames that GetMediaForFragmentList gives, as one string for each fragment."""
+    archive = aws(endpoint, "kinesis-video-archived-media")
+    fragments = archive.list_fragments(StreamName=stream)["Fragments"]
+    numbers = [item["FragmentNumber"] for item in fragments]
+    return [
+        archive.get_media_for_fragment_list(StreamName=stream, Fragments=[number])["Payload"].read()
+        for number in numbers
+    ]
+
+
+def upload_all(upload: Any, media: Any, count: int) -> list[Any]:
+    upload.send(media.header())
+    for n in range(1, count + 1):
+        upload.send(media.cluster(1000 * n, [media.block(0, b"frame %d." % n)]))
+    upload.end()
+    upload.head()
+    return list(upload.acks())
+
+
+def test_an_endpoint_in_the_caller_s_loop(aws: Make) -> None:
+    async def run() -> None:
+        async with LocalEndpoint() as endpoint:
+            client = aws(endpoint, "kinesisvideo")
+            await asyncio.to_thread(client.create_stream, StreamName="door")
+            url = endpoint.url
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 1)
+
+    asyncio.run(run())
+
+
+def test_a_taken_port_is_an_os_error() -> None:
+    with (
+        local_endpoint() as endpoint,
+        pytest.raises(OSError, match="in use"),
+        local_endpoint(port=int(endpoint.url.rpartition(":")[2])),
+    ):
+        pass
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"), local_endpoint(tmp_path / "file"):
+        pass
+
+
+def test_data_survives_a_restart(tmp_path: Path, put_media: Make, media: Any, aws: Make) -> None:
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        kvs = aws(endpoint, "kinesisvideo")
+        kvs.create_stream(StreamName="door", DataRetentionInHours=1, Tags={"a": "b"})
+        before = kvs.describe_stream(StreamName="door")["StreamInfo"]
+        first = upload_all(put_media(endpoint, "door"), media, 3)
+        stored = archived(aws, endpoint)
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        kvs = aws(endpoint, "kinesisvideo")
+        assert kvs.describe_stream(StreamName="door")["StreamInfo"] == before
+        assert kvs.list_tags_for_stream(StreamName="door")["Tags"] == {"a": "b"}
+        assert archived(aws, endpoint) == stored
+        second = upload_all(put_media(endpoint, "door"), media, 1)
+        assert len(archived(aws, endpoint)) == 4
+    numbers = [ack["FragmentNumber"] for ack in (*first, *second) if ack["EventType"] == "RECEIVED"]
+    assert numbers == sorted(set(numbers))
+
+
+def test_what_was_persisted_survives_kill_9(
+    tmp_path: Path, put_media: Make, media: Any, aws: Make
+) -> None:
+    """The process dies in the middle of an upload; every PERSISTED fragment is there, whole."""
+    served = Served(tmp_path)
+    aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    upload = put_media(served, "door")
+    upload.send(media.header())
+    upload.head()
+    persisted: list[int] = []
+    for n in range(1, 40):
+        upload.send(media.cluster(1000 * n, [media.block(0, b"frame %d." % n + bytes(5000))]))
+        while n > 1 and len(persisted) < n - 1:
+            ack = upload.ack()
+            if ack["EventType"] == "PERSISTED":
+                persisted.append(ack["FragmentTimecode"])
+    upload.send(media.cluster(50_000, [media.block(0, b"cut" + bytes(20_000))])[:9000])
+    assert served.end(signal.SIGKILL) == -signal.SIGKILL
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        stored = archived(aws, endpoint)
+        assert len(persisted) == 38
+        for n in range(1, 39):
+            assert b"frame %d." % n in stored[n - 1]
+        upload_all(put_media(endpoint, "door"), media, 1)
+        assert len(archived(aws, endpoint)) == len(stored) + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_server_cleanly(
+    number: int, tmp_path: Path, put_media: Make, media: Any, aws: Make
+) -> None:
+    """Uploads end with what they have; nothing acknowledged is lost; the exit code is 0."""
+    served = Served(tmp_path)
+    aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    upload = put_media(served, "door")
+    upload.send(media.header() + media.cluster(1000) + media.cluster(3000))
+    upload.head()
+    while upload.ack()["EventType"] != "RECEIVED":
+        pass
+    served.process.send_signal(number)
+    rest = [ack["EventType"] for ack in upload.acks()]
+    assert "PERSISTED" in rest
+    upload.close()
+    assert served.end(number) == 0
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        assert len(archived(aws, endpoint)) == 1
+
+
+def test_stopping_is_quick_and_ends_readers(aws: Make, put_media: Make, media: Any) -> None:
+    """A reader that waits for more, an upload that idles: neither holds the endpoint up."""
+    answers: list[bytes] = []
+    with local_endpoint() as endpoint:
+        aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        upload = put_media(endpoint, "door")
+        upload.send(media.header() + media.cluster(1000) + media.end_of_fragment())
+        upload.head()
+        while upload.ack()["EventType"] != "PERSISTED":
+            pass
+        payload = aws(endpoint, "kinesis-video-media").get_media(
+            StreamName="door", StartSelector={"StartSelectorType": "EARLIEST"}
+        )["Payload"]
+        reader = threading.Thread(target=lambda: answers.append(payload.read()))
+        reader.start()
+    reader.join(10)
+    assert upload.acks() == []
+    assert len(answers) == 1
+    assert b"delta" in answers[0]
+
+
+def test_https(tmp_path: Path, media: Any, aws: Make) -> None:
+    """The same over TLS, with a certificate of the test's own authority."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+    with local_endpoint(ssl_context=server_context) as endpoint:
+        assert endpoint.url.startswith("https://127.0.0.1:")
+        port = int(endpoint.url.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), 10) as plain,
+            client_context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+        ):
+            for path, body in (
+                ("/createStream", {"StreamName": "door"}),
+                ("/getDataEndpoint", {"StreamName": "door", "APIName": "GET_MEDIA"}),
+            ):
+                text = json.dumps(body).encode()
+                secure.sendall(
+                    b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b"
+                    % (path.encode(), len(text), text)
+                )
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += secure.recv(65536)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"DataEndpoint": endpoint.url}
+
+
+def test_a_disk_that_refuses_real_writes(
+    tmp_path: Path, put_media: Make, media: Any, aws: Make
+) -> None:
+    """A file size limit of the operating system stands for a full disk, in a process of its own."""
+    limited = SERVE.replace(
+        "import sys\n",
+        "import sys, resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", limited, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert process.stdout is not None
+    served = type("Served", (), {"url": process.stdout.readline().split()[-1]})
+    aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    upload = put_media(served, "door")
+    upload.send(media.header())
+    for n in range(1, 5):
+        upload.send(media.cluster(1000 * n, [media.block(0, bytes([n]) * 300_000)]))
+    upload.end()
+    upload.head()
+    acks = upload.acks()
+    assert acks[-1]["EventType"] == "ERROR"
+    assert acks[-1]["ErrorId"] == 5001
+    assert acks[-1]["FragmentTimecode"] > 1000 * sum(
+        ack["EventType"] == "PERSISTED" for ack in acks
+    )
+    small = upload_all(put_media(served, "door"), media, 1)
+    assert small[-1]["EventType"] == "PERSISTED"
+    stored = len(archived(aws, served))
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "could not be stored" in log
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        assert len(archived(aws, endpoint)) == stored
