@@ -11,7 +11,7 @@ Not thread-safe: the shell holds its lock around every call.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from types import MappingProxyType
 from typing import Final
 
@@ -179,6 +179,11 @@ class Client:
         self._timer = None
 
     # --- out and tell ---------------------------------------------------------------------------
+    @property
+    def effects(self) -> Sized:
+        """What `poll_effect` has to give; its truth may be asked without the shell's lock."""
+        return self._effects
+
     def poll_effect(self) -> Effect | None:
         """The next thing for the shell to do, or None."""
         return self._effects.popleft() if self._effects else None

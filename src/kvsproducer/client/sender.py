@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum
 
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.events import ConnectionStale
 from kvsproducer.client.rollback import anything_to_send, resume_index
 from kvsproducer.client.session import Upload
@@ -67,8 +67,8 @@ class Sender:
         self, number: int, limit: int, now: int
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
         """Up to `limit` bytes for an upload; see `Stream.next_buffers`."""
-        if limit <= 0:
-            raise kvs_error(StatusCode.INVALID_ARG, f"a limit of {limit} bytes")
+        if limit <= 0 or not 0 <= number < NEVER:
+            raise kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
         core = self._core
         upload = core.uploads.find(number)
         if upload is None:

@@ -24,11 +24,11 @@ from kvsproducer.client.events import DropReason, Event, FrameSkipped, StreamShu
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.metrics import StreamMetrics
-from kvsproducer.client.packaging import Packager
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import StreamState
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo
+from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
@@ -53,7 +53,9 @@ class Stream:
         self._sender = Sender(core, control)
         self._acks = AckHandler(core, control)
         self._parsers: dict[int, AckParser] = {}
-        self._packager = Packager(core.info, core.generator)
+        self._adapter = FrameAdapter(
+            core.info.tracks, core.info.nal_adaptation, content_type=core.info.content_type
+        )
         self._admission = Admission(core, self._sender, waits)
         self._order = (
             None
@@ -63,6 +65,7 @@ class Stream:
             )
         )
         self._track_ids = frozenset(track.track_id for track in core.info.tracks)
+        self._records: dict[int, bytes] = {}  # codec private data taken from key frames
         self._after_eofr = False
         self._ends_idle_fragments = idle
         self._last_put: int | None = None  # for the idle check; None: no fragment is open
@@ -197,12 +200,13 @@ class Stream:
             pts = dts = now
         else:
             pts, dts = frame.pts, frame.dts
-        payload, size = self._packager.adapt(frame)
+        payload, size = self._adapter.adapt(frame.track_id, frame.data)
         generator, view = core.generator, core.view
         metadata = b""
         room = size + limits.MAX_BLOCK_HEADER_BYTES
         if flags & FLAG_KEY:
             self._check_order(dts)
+            self._take_parameter_sets(frame.track_id, payload)
             kind = generator.kind_of(flags, pts)
             room = size + generator.overhead(kind)
             if kind and core.metadata:
@@ -243,6 +247,17 @@ class Stream:
         elif self._control.parked:
             self._control.unpark(now)
         return True
+
+    def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
+        """Use what a key frame says about its track; a change begins a new session."""
+        record = self._adapter.codec_private_data(track_id, payload)
+        if record is None or self._records.get(track_id) == record:
+            return
+        self._records[track_id] = record
+        generator = self._core.generator
+        generator.set_codec_private_data(track_id, record, adapted=True)
+        if generator.started:
+            generator.reset()
 
     def _check_order(self, dts: int) -> None:
         """Refuse a key frame that goes back in time before the generator begins a cluster."""
