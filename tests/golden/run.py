@@ -32,11 +32,11 @@ def modules() -> dict[str, ModuleType]:
 
 def cases(path: Path) -> Iterator[Case]:
     """The cases of a file, one a line."""
-    with path.open("rb") as raw:
-        lines = gzip.open(raw) if path.suffix == ".gz" else raw
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
+    data = path.read_bytes()
+    lines = gzip.decompress(data) if path.suffix == ".gz" else data
+    for line in lines.splitlines():
+        if line.strip():
+            yield json.loads(line)
 
 
 def _verdict(

@@ -1,0 +1,195 @@
+"""NAL units in Annex-B and AVCC, and conversion between them without a copy."""
+
+from __future__ import annotations
+
+import random
+import re
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsproducer.codecs import (
+    START_CODE,
+    NalFormat,
+    VideoCodec,
+    annexb_to_avcc,
+    avcc_to_annexb,
+    before_key_picture,
+    is_annexb,
+    is_key_frame,
+    nal_type,
+    nal_types,
+    parameter_sets,
+    split_annexb,
+    split_avcc,
+    split_nals,
+)
+from kvsproducer.codecs.nal import cpd_units
+from kvsproducer.status import KvsError, MkvError, StatusCode
+
+H264, H265 = VideoCodec.H264, VideoCodec.H265
+BAD_ANNEXB = StatusCode.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA
+BAD_AVCC = StatusCode.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA
+
+ANNEXB_CASES = [
+    # (what, byte stream, units)
+    ("4-byte start code", "00000001 65aa", ["65aa"]),
+    ("3-byte start code", "000001 65aa", ["65aa"]),
+    ("both kinds", "00000001 09 000001 65aa 00000001 41", ["09", "65aa", "41"]),
+    ("leading zeros", "0000000000 000001 65", ["65"]),
+    ("trailing zeros", "000001 65 000000000000", ["65"]),
+    ("zeros between units", "000001 65 0000000000 000001 41", ["65", "41"]),
+    ("one trailing zero before a 4-byte start code", "00000001 65 00 00000001 41", ["65", "41"]),
+    ("empty unit", "000001 000001 65", ["", "65"]),
+    ("start code alone", "000001", [""]),
+    ("start code at the end", "000001 65 00000001", ["65", ""]),
+    ("three zeros inside", "000001 65 000000 02", ["6500000002"]),
+    ("emulation prevention stays", "000001 65 000003 01", ["6500000301"]),
+    ("01 after one zero", "000001 65 0001", ["650001"]),
+]
+
+
+@pytest.mark.parametrize(("what", "stream", "units"), ANNEXB_CASES)
+def test_annexb_becomes_lengths_and_units(what: str, stream: str, units: list[str]) -> None:
+    data = bytes.fromhex(stream)
+    wanted = [bytes.fromhex(unit) for unit in units]
+    buffers, total = annexb_to_avcc(data)
+    assert b"".join(buffers) == b"".join(len(u).to_bytes(4) + u for u in wanted)
+    assert total == sum(map(len, buffers))
+    assert split_annexb(data) == split_nals(data, NalFormat.ANNEXB) == wanted
+
+
+def test_no_data_gives_no_units() -> None:
+    assert annexb_to_avcc(b"") == ([], 0)
+    assert split_annexb(b"") == []
+
+
+BAD_STREAMS = [
+    ("no start code", "65aabbcc"),
+    ("zeros only", "00000000"),
+    ("one byte", "01"),
+    ("bytes before the first start code", "65 000001 41"),
+    ("bytes and zeros before it", "65 00000001 41"),
+    ("too many zeros first", "00000000 65 000001 41"),
+    ("too many zeros in a unit", "000001 65 00000000 02"),
+    ("too many zeros in a later unit", "000001 65 00000001 41 0000000000 ff"),
+]
+
+
+@pytest.mark.parametrize(("what", "stream"), BAD_STREAMS)
+def test_what_is_no_byte_stream_is_refused(what: str, stream: str) -> None:
+    with pytest.raises(MkvError) as caught:
+        annexb_to_avcc(bytes.fromhex(stream))
+    assert caught.value.status is BAD_ANNEXB
+    assert caught.value.offset is not None
+
+
+def test_the_payload_is_not_copied() -> None:
+    data = START_CODE + b"\x65" + random.Random(1).randbytes(5000).replace(b"\0", b"\1")
+    for buffers in (annexb_to_avcc(data)[0], avcc_to_annexb(b"\0\0\x13\x89" + data[4:])[0]):
+        assert isinstance(buffers[1], memoryview)
+    assert annexb_to_avcc(data)[0][1].obj is data  # type: ignore[union-attr]
+
+
+units_strategy = st.lists(
+    st.binary(min_size=1, max_size=60).map(
+        lambda unit: re.sub(rb"\0(?=\0)|\0\Z", b"\x07", unit)  # what no encoder would write
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(units_strategy, st.data())
+def test_units_come_back_from_any_byte_stream_that_holds_them(
+    units: list[bytes], data: st.DataObject
+) -> None:
+    zeros = st.integers(0, 6).map(bytes)
+    stream = b"".join(data.draw(zeros) + b"\0\0\1" + unit for unit in units) + data.draw(zeros)
+    buffers, total = annexb_to_avcc(stream)
+    avcc = b"".join(buffers)
+    assert split_annexb(stream) == split_avcc(avcc) == split_nals(avcc, NalFormat.AVCC) == units
+    assert total == len(avcc)
+    back, size = avcc_to_annexb(avcc)
+    assert b"".join(back) == b"".join(START_CODE + unit for unit in units)
+    assert size == len(avcc)
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 0x65]), max_size=60).map(bytes))
+def test_any_bytes_end_in_units_or_in_a_status(data: bytes) -> None:
+    for convert in (annexb_to_avcc, avcc_to_annexb):
+        with suppress(MkvError):
+            buffers, total = convert(data)
+            assert sum(map(len, buffers)) == total
+    for codec in VideoCodec:
+        assert data.startswith(before_key_picture(data, codec))
+    try:
+        assert is_annexb(data) == (split_annexb(data) != [])
+    except MkvError:
+        assert not is_annexb(data) or b"\0\0\0\0" in data
+
+
+def test_long_runs_of_zeros_take_linear_time() -> None:
+    """A megabyte of zeros, in front, inside and at the end, is looked at a few times only."""
+    zeros = bytes(1_000_000)
+    assert split_annexb(zeros + b"\1\x65" + zeros) == [b"\x65"]
+    for bad in (zeros, zeros + b"\2", b"\0\0\1\x65" + zeros + b"\2"):
+        with pytest.raises(MkvError):
+            split_annexb(bad)
+
+
+BAD_AVCC_FRAMES = [
+    "",
+    "00",
+    "000000",
+    "0000000265",
+    "0000000165 000000",
+    "80000000 65",
+    "00000005 65aa",
+]
+
+
+@pytest.mark.parametrize("frame", BAD_AVCC_FRAMES)
+def test_lengths_that_are_cut_or_too_long_are_refused(frame: str) -> None:
+    with pytest.raises(MkvError) as caught:
+        avcc_to_annexb(bytes.fromhex(frame))
+    assert caught.value.status is BAD_AVCC
+
+
+@pytest.mark.parametrize(("size", "data"), [(1, "01650241aa"), (2, "000165000241aa")])
+def test_lengths_of_one_and_two_bytes_are_read(size: int, data: str) -> None:
+    assert split_avcc(bytes.fromhex(data), size) == [b"\x65", b"\x41\xaa"]
+
+
+def test_types_key_frames_and_parameter_sets() -> None:
+    h264 = [b"\x09\x10", b"\x67sps", b"\x68pps", b"\x67sps", b"\x65", b""]
+    assert nal_types(h264, H264) == [9, 7, 8, 7, 5, -1]
+    assert is_key_frame(h264, H264)
+    assert not is_key_frame(h264[:-2], H264)
+    assert parameter_sets(h264, H264) == [b"\x67sps", b"\x68pps"]
+    h265 = [b"\x40\1", b"\x42\1", b"\x44\1", b"\x2a\1"]
+    assert [nal_type(unit, H265) for unit in h265] == [32, 33, 34, 21]
+    assert is_key_frame(h265, H265)
+    assert parameter_sets(h265, H265) == h265[:3]
+    assert not is_key_frame([b"\x02\1"], H265)
+
+
+def test_what_comes_before_the_key_picture() -> None:
+    sets = bytes.fromhex("00000001 67 00000001 68")
+    assert before_key_picture(sets + bytes.fromhex("000001 65 00000001 65"), H264) == sets
+    assert before_key_picture(sets, H264) == b""
+    assert before_key_picture(b"\x65", H264) == b""
+    vps = bytes.fromhex("00000001 4001")
+    assert before_key_picture(vps + bytes.fromhex("00000001 2601"), H265) == vps
+
+
+def test_units_of_codec_private_data() -> None:
+    assert cpd_units(bytes.fromhex("000001 67 000001 68")) == [b"\x67", b"\x68"]
+    assert cpd_units(bytes.fromhex("00000001 67 00000001 68")) == [b"\x67", b"\x68"]
+    assert cpd_units(bytes.fromhex("00000002 6701 00000001 68")) == [b"\x67\1", b"\x68"]
+    assert cpd_units(b"neither") == []
+    with pytest.raises(KvsError) as caught:
+        cpd_units(bytes.fromhex("00000000 67"))
+    assert caught.value.status is BAD_ANNEXB
