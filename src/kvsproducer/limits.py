@@ -35,10 +35,6 @@ FRAGMENT_ACK_VERSION: Final = 0  # S: INVALID_FRAGMENT_ACK_VERSION
 STREAM_METRICS_VERSION: Final = 3  # S: INVALID_STREAM_METRICS_VERSION
 CLIENT_METRICS_VERSION: Final = 2  # S: INVALID_CLIENT_METRICS_VERSION
 TRACK_INFO_VERSION: Final = 0  # not checked by AWS's client
-FRAME_VERSION: Final = 0  # not checked by AWS's client
-CALLBACKS_VERSION: Final = 0  # client and producer, all six kinds; S: INVALID_..._CALLBACKS_VERSION
-AUTH_INFO_VERSION: Final = 0
-SERVICE_CALL_CONTEXT_VERSION: Final = 1
 STREAM_EVENT_METADATA_VERSION: Final = 0
 
 # === client/: device, storage and client info ==================================================
@@ -50,7 +46,6 @@ DEFAULT_DEVICE_NAME_LEN: Final = 16  # client; of a generated name, alphabet bel
 DEFAULT_STREAM_NAME_LEN: Final = 16  # client; of a generated name, alphabet below
 GENERATED_NAME_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # client
 MAX_CLIENT_ID_LEN: Final = 64  # client; S: INVALID_CLIENT_ID_STRING_LENGTH
-MAX_DEVICE_FINGERPRINT_LEN: Final = 32  # client; S: DEVICE_FINGERPRINT_LENGTH
 MIN_STORAGE_SIZE_BYTES: Final = 1 * MIB  # client (documentation: 10 MiB); S: INVALID_STORAGE_SIZE
 MAX_STORAGE_SIZE_BYTES: Final = 10 * GIB  # client; S: INVALID_STORAGE_SIZE
 DEFAULT_STORAGE_SIZE_BYTES: Final = 128 * MIB  # producer
@@ -91,10 +86,8 @@ BUFFER_DEFRAGMENTATION_FACTOR: Final = 0.85  # buffer duration / (storage size /
 
 # === client/: what the service answers =========================================================
 MAX_ARN_LEN: Final = 2048  # client (service: 1024); S: INVALID_..._RESPONSE
-MAX_UPDATE_VERSION_LEN: Final = 64  # client
 MAX_URI_LEN: Final = 10_000  # client; S: INVALID_URI_LEN
 MAX_AUTH_LEN_BYTES: Final = 10_000  # client; token or certificate, below; S: INVALID_AUTH_LEN
-MAX_ACK_SEGMENT_BYTES: Final = 1024  # client; per parse call
 MAX_ACK_BYTES: Final = 64 * KIB  # ours; of one ack, however split; S: INVALID_ACK_SEGMENT_LEN
 MAX_FRAGMENT_NUMBER_LEN: Final = 128  # client (truncates), service
 
@@ -132,7 +125,6 @@ MAX_CUSTOM_BACKOFF_RESET: Final = 120 * TICKS_PER_SECOND
 MIN_CUSTOM_BACKOFF_JITTER: Final = 50 * TICKS_PER_MS
 MAX_CUSTOM_BACKOFF_JITTER: Final = 600 * TICKS_PER_MS
 DEFAULT_CUSTOM_BACKOFF_JITTER: Final = 300 * TICKS_PER_MS
-MAX_STATE_MACHINE_NAME_LEN: Final = 32  # state; 1..; S: STATE_MACHINE_NAME_LEN_INVALID
 
 # === client/: waits (S: OPERATION_TIMED_OUT) ===================================================
 CLIENT_READY_TIMEOUT: Final = 15 * TICKS_PER_SECOND  # client; default of ClientInfo
@@ -188,7 +180,6 @@ MAX_BIT_READER_BITS: Final = 32  # utils; in one read; S: BIT_READER_INVALID_SIZ
 # === heap/ and view.py =========================================================================
 MIN_HEAP_SIZE_BYTES: Final = 1 * MIB  # heap; also the memory part of hybrid storage; S: INVALID_ARG
 MAX_HEAP_SIZE_BYTES: Final = 1024 * GIB  # heap; S: INVALID_ARG
-MAX_ALLOCATION_BYTES: Final = 0x0FFF_FFFF_FFFF_FFFF  # heap; below; S: INVALID_ALLOCATION_SIZE
 MAX_FILE_HEAP_ROOT_LEN: Final = 4080  # heap; leaves room for the file name; S: INVALID_ARG_LEN
 FILE_HEAP_FIRST_INDEX: Final = 1  # heap; of "<n>.hfh"
 MAX_BLOCK_HEADER_BYTES: Final = 13  # mkv; SimpleBlock id, 8-byte size, track, time, flags
@@ -231,7 +222,6 @@ DEFAULT_REGION: Final = "us-west-2"  # producer
 # === utils.py, trace.py ========================================================================
 MIN_CONVERSION_BASE: Final = 2  # utils; S: INVALID_BASE
 MAX_CONVERSION_BASE: Final = 36  # utils; S: INVALID_BASE
-MAX_TIMESTAMP_FORMAT_LEN: Final = 26  # utils; S: MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED
 MAX_TRACE_NAME_LEN: Final = 32  # utils; a longer name is cut
 MIN_TRACE_RECORDS: Final = 100  # utils; S: MIN_PROFILER_BUFFER
 

@@ -81,7 +81,6 @@ HEADER_PAYLOAD_HASH: Final = "x-amz-content-sha256"
 
 TIMECODE_ABSOLUTE: Final = "ABSOLUTE"
 TIMECODE_RELATIVE: Final = "RELATIVE"
-UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"  # a PutMedia body is never signed
 
 CONTENT_TYPE: Final = "video/x-matroska"  # of a PutStream call's media
 CONTENT_TYPE_JSON: Final = "application/json"  # of every other request, and of acks
