@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -146,7 +146,7 @@ async def _fetch(
     finally:
         if file is not None and path != "-":
             file.close()
-        await cast(AsyncGenerator[ReadFragment, None], fragments).aclose()
+        await fragments.aclose()
     return got
 
 

@@ -249,12 +249,14 @@ def write_clip(path: str, pattern: PatternSpec) -> None:
     with av.open(path, "w") as output:
         video = output.add_stream(_video_encoder(pattern), rate=pattern.rate)
         _configure_video(video.codec_context, pattern)
-        audio_context: CodecContext | None = None
+        streams: dict[Kind, av.stream.Stream] = {Kind.VIDEO: video}
         if pattern.audio:
             audio = output.add_stream(pattern.audio, rate=_AUDIO_RATE[pattern.audio])
-            audio_context = audio.codec_context
-            _configure_audio(audio_context, pattern)
-        for _, packet in _encode(pattern, video.codec_context, audio_context):
+            _configure_audio(audio.codec_context, pattern)
+            streams[Kind.AUDIO] = audio
+        sound = streams[Kind.AUDIO].codec_context if pattern.audio else None
+        for kind, packet in _encode(pattern, video.codec_context, sound):
+            packet.stream = streams[kind]
             output.mux(packet)
 
 

@@ -1,0 +1,76 @@
+"""Clips made with FFmpeg on the spot, one per container and codec, once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from kvsproducer.sources.pyav import PatternReader, write_clip
+from kvsproducer.sources.spec import PatternSpec
+
+MakeClip = Callable[..., Path]
+
+
+def write_raw(path: Path, pattern: PatternSpec) -> None:
+    """Bare Annex-B, parameter sets in front: what a camera's encoder writes to a file."""
+    reader = PatternReader(pattern)
+    data = reader.tracks[0].extradata + b"".join(packet.data for packet in reader.packets())
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
+    """`make_clip("mp4", bframes=2, audio="aac")`: a 3 s clip with a key frame every second."""
+    folder = tmp_path_factory.mktemp("clips")
+    made: dict[tuple[object, ...], Path] = {}
+
+    def make(ending: str, **options: object) -> Path:
+        key = (ending, *sorted(options.items()))
+        if key not in made:
+            path = folder / f"clip{len(made)}.{ending}"
+            values = {
+                "duration_s": Fraction(3),
+                "rate": Fraction(25),
+                "width": 160,
+                "height": 120,
+                "gop": 25,
+            }
+            pattern = PatternSpec(**{**values, **options})
+            if ending in ("h264", "h265"):
+                write_raw(path, pattern)
+            else:
+                write_clip(str(path), pattern)
+            made[key] = path
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def remux(tmp_path: Path) -> Callable[..., Path]:
+    """Copy a clip packet by packet into another file, with FFmpeg options and a change to each."""
+
+    def copy(
+        source: Path,
+        name: str,
+        change: Callable[[av.Packet, int], bool] = lambda packet, number: True,
+        **options: str,
+    ) -> Path:
+        target = tmp_path / name
+        with av.open(str(source)) as read, av.open(str(target), "w", options=options) as written:
+            streams = {s.index: written.add_stream_from_template(s) for s in read.streams}
+            numbers = dict.fromkeys(streams, 0)
+            for packet in read.demux():
+                index = packet.stream.index
+                if not packet.size or not change(packet, numbers[index]):
+                    continue
+                numbers[index] += 1
+                packet.stream = streams[index]
+                written.mux(packet)
+        return target
+
+    return copy

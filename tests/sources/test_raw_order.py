@@ -1,0 +1,61 @@
+"""Times of raw video from the frame rate and the order of display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import pytest
+
+from kvsproducer.sources.media import Kind, MediaPacket
+from kvsproducer.sources.raw_order import counted, displayed
+from kvsproducer.status import KvsError, StatusCode
+
+FRAME = Fraction(400_000)
+
+
+def packets(count: int) -> Iterator[MediaPacket]:
+    for number in range(count):
+        yield MediaPacket(Kind.VIDEO, b"x", None, None, 0, number == 0, number)
+
+
+class Decoder:
+    """Shows pictures in the order given, as soon as the packet of each has come."""
+
+    def __init__(self, order: list[int]) -> None:
+        self._order = order
+        self._seen: set[int] = set()
+
+    def __call__(self, packet: MediaPacket | None) -> list[int]:
+        if packet is not None:
+            self._seen.add(packet.number)
+        shown = []
+        while self._order and self._order[0] in self._seen:
+            shown.append(self._order.pop(0))
+        return shown
+
+
+def test_without_b_frames_the_nth_picture_has_the_nth_time() -> None:
+    """Times are counted."""
+    times = [(p.pts, p.dts, p.duration) for p in counted(packets(3), FRAME)]
+    assert times == [(0, 0, 400_000), (400_000, 400_000, 400_000), (800_000, 800_000, 400_000)]
+
+
+@pytest.mark.parametrize("groups", [1, 40])
+def test_b_frames_get_their_place_in_display_order(groups: int) -> None:
+    """I P B B in decode order is shown I B B P; dts never passes pts and never goes back."""
+    order = [4 * g + n for g in range(groups) for n in (0, 2, 3, 1)]
+    timed = list(displayed(packets(4 * groups), Decoder(list(order)), FRAME))
+    assert [p.number for p in timed] == list(range(4 * groups))
+    shown = sorted(timed, key=lambda p: p.pts or 0)
+    assert [p.number for p in shown] == order
+    assert all((p.dts or 0) <= (p.pts or 0) for p in timed)
+    decode_times = [p.dts or 0 for p in timed]
+    assert decode_times == sorted(decode_times)
+
+
+def test_a_packet_that_is_never_shown_is_named() -> None:
+    """What does not decode has no place in time, and the error says which frame it is."""
+    with pytest.raises(KvsError, match="frame 2") as caught:
+        list(displayed(packets(5), Decoder([0, 1, 3, 4]), FRAME))
+    assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA

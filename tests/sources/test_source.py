@@ -1,0 +1,200 @@
+"""Sources on real clips: every container and codec, and what is said about bad ones."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from kvsproducer.client.frame import Frame
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.mkv.tracks import NalAdaptation, TrackType
+from kvsproducer.sources.source import Source, open_source
+from kvsproducer.status import KvsError, StatusCode
+
+MakeClip = Callable[..., Path]
+START = 1_700_000_000 * TICKS_PER_SECOND
+
+CLIPS = [
+    # ending, options, codec ids, needs Annex-B adaptation
+    ("mp4", {"bframes": 2, "audio": "aac"}, ["V_MPEG4/ISO/AVC", "A_AAC"], False),
+    ("mp4", {"codec": "hevc", "bframes": 2}, ["V_MPEGH/ISO/HEVC"], False),
+    ("mov", {"audio": "pcm_alaw"}, ["V_MPEG4/ISO/AVC", "A_MS/ACM"], False),
+    ("mov", {"bframes": 2, "audio": "pcm_mulaw"}, ["V_MPEG4/ISO/AVC", "A_MS/ACM"], False),
+    ("mkv", {"bframes": 3, "audio": "aac"}, ["V_MPEG4/ISO/AVC", "A_AAC"], False),
+    ("mkv", {"codec": "hevc", "audio": "aac"}, ["V_MPEGH/ISO/HEVC", "A_AAC"], False),
+    ("ts", {"bframes": 2, "audio": "aac"}, ["V_MPEG4/ISO/AVC", "A_AAC"], True),
+    ("ts", {"codec": "hevc", "bframes": 2, "audio": "aac"}, ["V_MPEGH/ISO/HEVC", "A_AAC"], True),
+    ("h264", {"bframes": 0}, ["V_MPEG4/ISO/AVC"], True),
+    ("h264", {"bframes": 2}, ["V_MPEG4/ISO/AVC"], True),
+    ("h265", {"codec": "hevc", "bframes": 3}, ["V_MPEGH/ISO/HEVC"], True),
+]
+
+
+def take(source: Source) -> list[Frame]:
+    with source:
+        return list(source.frames())
+
+
+def check_frames(source: Source, frames: list[Frame], bframes: bool) -> None:
+    """Order, start, and the picture times of 75 pictures at 25 a second."""
+    assert frames[0].pts // TICKS_PER_MS == START // TICKS_PER_MS
+    assert frames[0].key_frame
+    decode = [frame.dts for frame in frames]
+    assert decode == sorted(decode)
+    video = [f for f in frames if f.track_id == 1]
+    shown = sorted(f.pts // TICKS_PER_MS for f in video)
+    steps = {b - a for a, b in pairwise(shown)}
+    assert steps <= {39, 40, 41}
+    assert ([f.pts for f in video] != sorted(f.pts for f in video)) == bframes
+    assert sum(f.key_frame for f in video) == 3
+    assert source.repairs == source.skipped == 0
+
+
+@pytest.mark.parametrize(("ending", "options", "ids", "annexb"), CLIPS)
+def test_every_container_and_codec(
+    make_clip: MakeClip, ending: str, options: dict[str, object], ids: list[str], annexb: bool
+) -> None:
+    """Tracks, adaptation and times are right for each; every packet becomes a frame."""
+    path = make_clip(ending, **options)
+    source = open_source(path, start=START)
+    assert [track.codec_id for track in source.tracks] == ids
+    assert [track.track_id for track in source.tracks] == [1, 2][: len(ids)]
+    info = source.stream_info()
+    assert (NalAdaptation.ANNEXB_NALS in info.nal_adaptation) == annexb
+    assert all(track.codec_private_data for track in source.tracks)
+    assert (source.tracks[0].width, source.tracks[0].height) == (160, 120)
+    frames = take(source)
+    check_frames(source, frames, bframes=bool(options.get("bframes")))
+    with av.open(str(path)) as container:
+        assert len(frames) == sum(1 for packet in container.demux() if packet.size)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [(e, o) for e, o, _, _ in CLIPS if e in ("mkv", "ts", "h264", "h265") and "codec" not in o],
+)
+def test_standard_input_gives_what_the_file_gives(
+    make_clip: MakeClip, ending: str, options: dict[str, object]
+) -> None:
+    """MKV, TS and raw video through a pipe: the same frames."""
+    path = make_clip(ending, **options)
+    from_file = take(open_source(path, start=START))
+    piped = open_source("-", stdin=io.BytesIO(path.read_bytes()), start=START)
+    assert piped.live
+    from_pipe = take(piped)
+    assert [(f.data, f.pts, f.track_id) for f in from_pipe] == [
+        (f.data, f.pts, f.track_id) for f in from_file
+    ]
+
+
+def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
+    """`tracks="audio"`: track 1, and any frame may begin a fragment."""
+    source = open_source(make_clip("mp4", audio="aac"), tracks="audio")
+    assert [(t.track_id, t.track_type) for t in source.tracks] == [(1, TrackType.AUDIO)]
+    assert source.content_type == "audio/aac"
+    assert all(frame.key_frame for frame in take(source))
+
+
+def test_wav_with_g711(tmp_path: Path) -> None:
+    """A WAV file of A-law sound is a source."""
+    path = tmp_path / "sound.wav"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("pcm_alaw", rate=8000, layout="mono")
+        frame = av.AudioFrame("s16", "mono", 1600)
+        frame.sample_rate, frame.pts = 8000, 0
+        frame.planes[0].update(bytes(3200))
+        output.mux([*stream.encode(frame), *stream.encode(None)])
+    source = open_source(path)
+    assert source.content_type == "audio/alaw"
+    assert sum(len(frame.data) for frame in take(source)) == 1600
+
+
+@pytest.mark.parametrize("text", ["audio=1", "codec=h265,bframes=2,gop=25", "rate=10,audio=mulaw"])
+def test_synthetic_source(text: str) -> None:
+    """`testsrc:` gives as many pictures as it promises, encoded here."""
+    source = open_source(f"testsrc:duration=2,size=160x120,{text}", start=START)
+    assert source.synthetic
+    frames = take(source)
+    assert frames[0].pts // TICKS_PER_MS == START // TICKS_PER_MS
+    video = [f for f in frames if f.track_id == 1]
+    assert len(video) == 2 * source.frame_rate
+    assert ("audio" in text) == (len(video) < len(frames))
+
+
+def test_frame_rate_of_raw_video(make_clip: MakeClip) -> None:
+    """Raw video has no times: `frame_rate` gives them."""
+    frames = take(open_source(make_clip("h264", bframes=2), frame_rate=10, start=START))
+    shown = sorted(frame.pts for frame in frames)
+    assert shown[-1] - shown[0] == 74 * TICKS_PER_SECOND // 10
+
+
+def test_stream_info_fits_the_source(make_clip: MakeClip) -> None:
+    """Fragments begin at key frames, order is already right, overrides win."""
+    source = open_source(make_clip("mp4", bframes=2, audio="aac"))
+    info = source.stream_info(retention="PT3H", fragment_duration="PT4S")
+    assert (info.retention, info.fragment_duration) == (
+        3 * 3600 * TICKS_PER_SECOND,
+        4 * TICKS_PER_SECOND,
+    )
+    assert info.content_type == "video/h264,audio/aac"
+    info.validate()
+
+
+def test_a_cut_file_gives_what_is_there_then_says_where_it_broke(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """Truncated media: frames up to the cut, then UNEXPECTED_EOF with the byte and the time."""
+    data = make_clip("mkv", bframes=2, audio="aac").read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(data[: len(data) // 2])
+    frames: list[Frame] = []
+    with open_source(path) as source, pytest.raises(KvsError, match="breaks off at byte") as caught:
+        for frame in source.frames():
+            frames.append(frame)  # noqa: PERF402  what came before the error counts
+    assert 40 < len(frames) < 200
+    assert caught.value.status is StatusCode.UNEXPECTED_EOF
+    assert caught.value.offset == len(data) // 2
+
+
+def bad_inputs(folder: Path, make_clip: MakeClip) -> dict[str, tuple[Path, StatusCode]]:
+    clip = make_clip("mp4").read_bytes()
+    vp9 = folder / "vp9.mkv"
+    with av.open(str(vp9), "w") as output:
+        stream = output.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        output.mux([*stream.encode(av.VideoFrame(64, 64, "yuv420p")), *stream.encode(None)])
+    files = {
+        "text.mp4": (b"hello\n" * 100, StatusCode.FORMAT_ERROR),
+        "text.txt": (b"hello\n" * 100, StatusCode.FORMAT_ERROR),
+        "empty.mp4": (b"", StatusCode.FORMAT_ERROR),
+        "cut.mp4": (clip[: len(clip) // 2], StatusCode.UNEXPECTED_EOF),
+    }
+    for name, (data, _) in files.items():
+        (folder / name).write_bytes(data)
+    cases = {name: (folder / name, status) for name, (_, status) in files.items()}
+    return cases | {
+        "vp9.mkv": (vp9, StatusCode.FORMAT_ERROR),
+        "missing": (folder / "missing.mp4", StatusCode.OPEN_FILE_FAILED),
+        "folder": (folder, StatusCode.OPEN_FILE_FAILED),
+    }
+
+
+def test_bad_input_table(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Each kind of bad file ends in its own status, and the message names the file."""
+    for name, (path, status) in bad_inputs(tmp_path, make_clip).items():
+        with pytest.raises(KvsError) as caught:
+            open_source(path)
+        assert caught.value.status is status, name
+        assert path.name in caught.value.detail
+
+
+def test_no_track_of_the_wanted_kind(make_clip: MakeClip) -> None:
+    """Asking for sound of a silent clip says what it has."""
+    with pytest.raises(KvsError, match=r"no audio track; it has video \(h264\)") as caught:
+        open_source(make_clip("mp4"), tracks="audio")
+    assert caught.value.status is StatusCode.TRACK_INFO_MISSING

@@ -1,0 +1,97 @@
+"""Container tracks as KVS tracks: codec ids, codec private data, adaptation, refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.codecs.audio import parse_aac_config, parse_pcm_config
+from kvsproducer.mkv.tracks import NalAdaptation, TrackType
+from kvsproducer.sources.media import Kind, MediaTrack
+from kvsproducer.sources.tracks import put_track
+from kvsproducer.status import KvsError, StatusCode
+
+SPS = bytes.fromhex("6764000dacd94141fa10000003001000000303 20f14299 60".replace(" ", ""))
+PPS = bytes.fromhex("68ebe3cb22c0")
+ANNEXB = b"\x00\x00\x00\x01" + SPS + b"\x00\x00\x01" + PPS
+AVCC = b"\x01\x64\x00\x0d\xff\xe1" + len(SPS).to_bytes(2, "big") + SPS + b"\x01\x00\x06" + PPS
+ADTS_FRAME = bytes.fromhex("fff14c4000fffc") + b"x"  # AAC LC, 48 kHz, mono; 7 bytes and 1
+BOTH = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
+
+
+def test_length_prefixed_video_keeps_its_record() -> None:
+    """An avcC goes as it is, and frames need nothing done."""
+    track = MediaTrack(Kind.VIDEO, "h264", AVCC, 320, 240)
+    put = put_track(track, b"", alone=True, name="clip")
+    assert put.info.codec_private_data == AVCC
+    assert put.info.codec_id == "V_MPEG4/ISO/AVC"
+    assert (put.info.track_id, put.info.track_type) == (1, TrackType.VIDEO)
+    assert (put.adaptation, put.media) == (NalAdaptation.NONE, "video/h264")
+
+
+@pytest.mark.parametrize("extradata", [ANNEXB, b"\x00\x00\x01\x09\xf0" + ANNEXB, b""])
+def test_annexb_video_is_left_to_the_client(extradata: bytes) -> None:
+    """Parameter sets alone go along behind start codes; the client makes records of them."""
+    track = MediaTrack(Kind.VIDEO, "h264", extradata)
+    put = put_track(track, b"", alone=True, name="clip")
+    start = b"\x00\x00\x00\x01"
+    expected = start + SPS + start + PPS if extradata else b""
+    assert put.info.codec_private_data == expected
+    assert put.adaptation == BOTH
+
+
+def test_h265_has_its_own_id() -> None:
+    """HEVC is H.265 in every name that KVS knows."""
+    put = put_track(MediaTrack(Kind.VIDEO, "hevc"), b"", alone=True, name="clip")
+    assert (put.info.codec_id, put.media) == ("V_MPEGH/ISO/HEVC", "video/h265")
+
+
+def test_adts_headers_are_cut_off() -> None:
+    """TS carries AAC with ADTS headers; KVS gets raw frames and an AudioSpecificConfig."""
+    track = MediaTrack(Kind.AUDIO, "aac", sample_rate=48000, channels=1)
+    frame = ADTS_FRAME[:3] + bytes.fromhex("40011ffc") + b"x"
+    put = put_track(track, frame, alone=False, name="clip")
+    config = parse_aac_config(put.info.codec_private_data)
+    assert (config.object_type, config.sampling_frequency, config.channels) == (2, 48000, 1)
+    assert put.info.track_id == 2
+    assert put.payload(frame) == b"x"
+
+
+def test_raw_aac_keeps_its_configuration() -> None:
+    """MP4 has the AudioSpecificConfig already."""
+    track = MediaTrack(Kind.AUDIO, "aac", b"\x11\x88", sample_rate=48000, channels=1)
+    put = put_track(track, b"\xde\x02", alone=True, name="clip")
+    assert put.info.codec_private_data == b"\x11\x88"
+    assert put.info.track_id == 1
+    assert put.payload(b"\xff\xf1") == b"\xff\xf1"
+
+
+@pytest.mark.parametrize(("codec", "form"), [("pcm_alaw", 6), ("pcm_mulaw", 7)])
+def test_g711_gets_a_wave_format(codec: str, form: int) -> None:
+    """G.711 is A_MS/ACM with a WAVEFORMATEX."""
+    track = MediaTrack(Kind.AUDIO, codec, sample_rate=8000, channels=1)
+    put = put_track(track, b"\xd5", alone=False, name="clip")
+    config = parse_pcm_config(put.info.codec_private_data)
+    assert (config.format, config.sampling_frequency, config.channels) == (form, 8000, 1)
+    assert put.info.codec_id == "A_MS/ACM"
+
+
+@pytest.mark.parametrize(
+    ("track", "said"),
+    [
+        (MediaTrack(Kind.VIDEO, "vp9"), r"video codec is vp9; KVS takes H.264 or H.265"),
+        (MediaTrack(Kind.AUDIO, "opus"), r"audio codec is opus; KVS takes AAC or G.711"),
+    ],
+)
+def test_other_codecs_are_refused_by_name(track: MediaTrack, said: str) -> None:
+    """The error says which codec it is and what would work."""
+    with pytest.raises(KvsError, match=said) as caught:
+        put_track(track, b"", alone=False, name="clip")
+    assert caught.value.status is StatusCode.FORMAT_ERROR
+    assert "ffmpeg" in caught.value.detail
+
+
+def test_aac_without_any_configuration_is_refused() -> None:
+    """Nobody could play it."""
+    with pytest.raises(KvsError) as caught:
+        put_track(MediaTrack(Kind.AUDIO, "aac"), b"\xde\x02", alone=True, name="clip")
+    assert caught.value.status is StatusCode.MKV_INVALID_AAC_CPD
