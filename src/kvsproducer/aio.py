@@ -7,8 +7,8 @@ demuxes a file, which blocks, so it works in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 from kvsproducer import reader
 from kvsproducer.producer.aio import Producer, Stream
@@ -17,7 +17,7 @@ from kvsproducer.producer.service import Service
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from kvsproducer.sources.put_media import PutResult
+    from kvsproducer.sources import PutResult
 
 __all__ = ["Producer", "Stream", "get_media", "put_media"]
 
@@ -31,7 +31,7 @@ def get_media(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
-) -> AsyncIterator[reader.ReadFragment]:
+) -> AsyncGenerator[reader.ReadFragment, None]:
     """As `kvsproducer.get_media`, on the running loop: `async for fragment in get_media(...)`."""
     service = Service(
         region_name=region_name,
@@ -43,7 +43,7 @@ def get_media(
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
 
-async def put_media(source: str, stream_name: str, **options: object) -> PutResult:
+async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:
     """As `kvsproducer.put_media`, in a thread; see there for the options."""
     from kvsproducer.sources import put_media as blocking_put_media
 

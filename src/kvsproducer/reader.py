@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kvsproducer import mkv, wire
+from kvsproducer import wire
 from kvsproducer.client.states import result_status
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT
+from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
@@ -69,7 +70,7 @@ class ReadFragment:
     server_timestamp: int = 0
     timecode: int = 0
     timecode_scale_ns: int = 1_000_000
-    tracks: list[mkv.TrackEntry] = field(default_factory=list)
+    tracks: list[events.TrackEntry] = field(default_factory=list)
     tags: list[tuple[str, str]] = field(default_factory=list)
     frames: list[ReadFrame] = field(default_factory=list, repr=False)
     millis_behind_now: int | None = None
@@ -84,7 +85,7 @@ class Assembler:
     """
 
     def __init__(self) -> None:
-        self._parser = mkv.MkvParser()
+        self._parser = MkvParser()
         self._fragment: ReadFragment | None = None
         self._raw: list[bytes] = []
 
@@ -101,7 +102,7 @@ class Assembler:
 
     def _drain(self) -> Iterator[ReadFragment]:
         while (event := self._parser.next_event()) is not None:
-            if isinstance(event, mkv.EbmlHeader):
+            if isinstance(event, events.EbmlHeader):
                 yield from self._finish()
                 self._fragment = ReadFragment()
             if self._fragment is not None:
@@ -115,22 +116,22 @@ class Assembler:
             fragment.raw = raw
             yield fragment
 
-    def _take(self, fragment: ReadFragment, event: mkv.Event) -> None:
-        if isinstance(event, mkv.Block):
+    def _take(self, fragment: ReadFragment, event: events.Event) -> None:
+        if isinstance(event, events.Block):
             scale = fragment.timecode_scale_ns
             timestamp = (fragment.timecode + event.relative_timecode) * scale // NS_PER_TICK
             fragment.frames.extend(
                 ReadFrame(event.track_number, timestamp, event.key_frame, frame)
                 for frame in event.frames
             )
-        elif isinstance(event, mkv.ClusterStart):
+        elif isinstance(event, events.ClusterStart):
             fragment.timecode = event.timecode
-        elif isinstance(event, mkv.Tags):
+        elif isinstance(event, events.Tags):
             for name, value in event.pairs:
                 self._take_tag(fragment, name, value)
-        elif isinstance(event, mkv.Tracks):
+        elif isinstance(event, events.Tracks):
             fragment.tracks = event.entries
-        elif isinstance(event, mkv.SegmentInfo):
+        elif isinstance(event, events.SegmentInfo):
             fragment.timecode_scale_ns = event.timecode_scale_ns
 
     def _take_tag(self, fragment: ReadFragment, name: str, value: str) -> None:
@@ -190,14 +191,14 @@ def get_media(
     return _blocking(fragments(service, stream_name, selector))
 
 
-def _blocking(source: AsyncIterator[ReadFragment]) -> Iterator[ReadFragment]:
+def _blocking(source: AsyncGenerator[ReadFragment, None]) -> Iterator[ReadFragment]:
     loop = SharedLoop.acquire()
 
     async def step() -> ReadFragment | None:
         return await anext(source, None)
 
     async def end() -> None:
-        await source.aclose()  # type: ignore[attr-defined]  it is an async generator
+        await source.aclose()
 
     try:
         while (fragment := SharedLoop.run(loop, step()).result()) is not None:
@@ -224,7 +225,7 @@ def start_selector(start: Start) -> dict[str, Any]:
 
 async def fragments(
     service: Service, stream_name: str, selector: dict[str, Any]
-) -> AsyncIterator[ReadFragment]:
+) -> AsyncGenerator[ReadFragment, None]:
     """The fragments that GetMedia answers for a StartSelector, on the running loop."""
     import aiohttp
 

@@ -2,8 +2,8 @@
 
 Floor 4. `service` is botocore's side (credentials, signatures, control plane), `upload` aiohttp's
 (PutMedia, both ways at once), `engine` ties them to one core client on an event loop; `Producer`
-and `Stream` are the blocking surface, `aio` the asyncio twins. `results` is the border where foreign
-errors become results.
+and `Stream` are the blocking surface, `aio` the asyncio twins. `results` is the border where
+foreign errors become results.
 """
 
 from kvsproducer.producer.engine import now

@@ -68,7 +68,7 @@ class Stream:
             except core.WouldBlock as full:
                 engine.poke()
                 await self._space(full.deadline)
-        if engine.core.has_effects and not engine.poked:
+        if engine.effects and not engine.poked:
             engine.poke()
 
     async def _space(self, deadline: int) -> None:
@@ -82,7 +82,7 @@ class Stream:
 
     def end_fragment(self) -> None:
         """Close the fragment being written; see `kvsproducer.Stream.end_fragment`."""
-        self._engine.do(self._core.end_fragment)
+        self._engine.end_fragment(self._core)
 
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach metadata to fragments; see `kvsproducer.Stream.put_fragment_metadata`."""
@@ -103,7 +103,7 @@ class Stream:
 
     async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
         """End the open fragment and wait until all frames are stored, or the time is over."""
-        self._engine.do(self._core.end_fragment)
+        self._engine.end_fragment(self._core)
         await self._engine.wait(
             lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
         )

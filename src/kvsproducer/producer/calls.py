@@ -40,7 +40,7 @@ def _auth(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: A
 
 def _auth_info(credentials: Credentials) -> core.AuthInfo:
     keys = credentials.keys
-    length = len(keys.access_key) + len(keys.secret_key) + len(keys.token or "")
+    length = sum(len(part or "") for part in (keys.access_key, keys.secret_key, keys.token))
     if credentials.expiration is None:
         return core.AuthInfo(data=keys, length=length)
     return core.AuthInfo(data=keys, length=length, expiration=credentials.expiration)

@@ -29,6 +29,7 @@ from kvsproducer.producer.results import OK, Failure, failure_of
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.upload import Upload
+from kvsproducer.status import KvsError, StatusCode
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "now"]
 
 T = TypeVar("T")
+_NO_OPEN_FRAGMENT = {
+    StatusCode.MULTIPLE_CONSECUTIVE_EOFR,  # the one before is closed already
+    StatusCode.CONTENT_VIEW_NO_MORE_ITEMS,  # nothing was put yet
+}
 CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
 
 
@@ -62,14 +67,15 @@ class Engine:
         self.changed = threading.Condition(self.lock)
         store = ReferenceStore(device_info.storage_info.storage_size)
         self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
+        self.effects = self.core.effects
         self.on_pumped: Callable[[], None] = lambda: None
         self._change: asyncio.Future[None] | None = None
         self.poked = False
         self.closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._streams: dict[str, core.Stream] = {}
-        self._uploads: dict[int, asyncio.Task[None]] = {}
-        self._wakers: dict[int, Callable[[], None]] = {}
+        self._uploads: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._executor = ThreadPoolExecutor(CALL_THREADS, "kvsproducer-call")
         self._session: aiohttp.ClientSession | None = None
@@ -96,6 +102,16 @@ class Engine:
             self._streams[stream.name] = stream
         self.poke()
         return stream
+
+    def end_fragment(self, stream: core.Stream) -> None:
+        """Close the fragment being written; nothing when none is open."""
+        with self.lock:
+            try:
+                stream.put_frame(core.Frame.end_of_fragment(), now())
+            except KvsError as error:
+                if error.status not in _NO_OPEN_FRAGMENT:
+                    raise
+        self.poke()
 
     def free_stream(self, stream: core.Stream) -> None:
         """Take a stream out of the core; its name may be used again."""
@@ -126,15 +142,15 @@ class Engine:
     def _carry_out(self, effect: core.Effect) -> None:
         match effect:
             case core.DataAvailable():
-                if effect.upload in self._wakers:
-                    self._wakers[effect.upload]()
+                if (effect.stream, effect.upload) in self._wakers:
+                    self._wakers[effect.stream, effect.upload]()
             case core.PutStream():
                 self._start_upload(effect)
             case core.Call():
                 self._spawn(self._perform(effect))
             case core.UploadAborted():
-                if effect.upload in self._uploads:
-                    self._uploads[effect.upload].cancel()
+                if (effect.stream, effect.upload) in self._uploads:
+                    self._uploads[effect.stream, effect.upload].cancel()
             case core.SpaceAvailable():
                 self._settled()
 
@@ -188,8 +204,8 @@ class Engine:
     def _start_upload(self, effect: core.PutStream) -> None:
         assert effect.stream is not None
         upload = Upload(self, self._streams[effect.stream], effect)
-        self._wakers[effect.upload] = upload.wake
-        self._uploads[effect.upload] = self._spawn(upload.run())
+        self._wakers[effect.stream, effect.upload] = upload.wake
+        self._uploads[effect.stream, effect.upload] = self._spawn(upload.run())
         self._apply(self.core.call_result, effect, OK)
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> None:
@@ -198,9 +214,9 @@ class Engine:
 
     def upload_ended(self, stream: core.Stream, upload: int, failure: Failure) -> None:
         """An upload's request is over."""
-        self._uploads.pop(upload, None)
-        self._wakers.pop(upload, None)
-        self._apply(stream.upload_ended, upload, failure.result)
+        self._uploads.pop((stream.name, upload), None)
+        self._wakers.pop((stream.name, upload), None)
+        self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
     async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
         """Run a blocking function in the producer's own small pool."""

@@ -129,7 +129,8 @@ class Service:
 def _botocore_session(session: Any, profile_name: str | None) -> Session:
     """The caller's session (botocore's or boto3's), or a new one for a profile."""
     if session is not None:
-        return getattr(session, "_session", session)  # boto3 keeps botocore's session there
+        found: Session = getattr(session, "_session", session)  # boto3 keeps botocore's there
+        return found
     import botocore.session
     from botocore.exceptions import ProfileNotFound
 

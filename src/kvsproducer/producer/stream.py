@@ -66,7 +66,7 @@ class Stream:
                 self._put(frame, now())
         except core.WouldBlock as full:
             self._put_when_there_is_space(frame, full.deadline)
-        if engine.core.has_effects and not engine.poked:
+        if engine.effects and not engine.poked:
             engine.poke()
 
     def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
@@ -94,7 +94,7 @@ class Stream:
         no fragment is open. Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame
         fragmentation, STREAM_HAS_BEEN_STOPPED.
         """
-        self._engine.do(self._core.end_fragment)
+        self._engine.end_fragment(self._core)
 
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
@@ -111,7 +111,8 @@ class Stream:
         Raises OPERATION_TIMED_OUT, or the status of the stream's failure.
         """
         limit_s = timeout_seconds(timeout)
-        with self._engine.changed as changed:
+        changed = self._engine.changed
+        with changed:
             answered = changed.wait_for(lambda: self._core.ready or self._failed(), limit_s)
             if self._core.failure is not None:
                 raise self._core.failure
@@ -127,8 +128,9 @@ class Stream:
 
         Returns what became of them; `held` is not 0 when the time was too short.
         """
-        self._engine.do(self._core.end_fragment)
-        with self._engine.changed as changed:
+        self._engine.end_fragment(self._core)
+        changed = self._engine.changed
+        with changed:
             changed.wait_for(
                 lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
             )
@@ -145,7 +147,8 @@ class Stream:
         held. Closing twice is fine.
         """
         self.stop()
-        with self._engine.changed as changed:
+        changed = self._engine.changed
+        with changed:
             changed.wait_for(
                 lambda: self._core.closed or self._failed() or self._engine.closed,
                 timeout_seconds(timeout),
