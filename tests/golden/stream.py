@@ -26,6 +26,7 @@ from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.view import (
     BUFFERING,
+    END_OF_FRAGMENT,
     FRAGMENT_START,
     PERSISTED,
     RECEIVED,
@@ -51,7 +52,9 @@ _ITEM_FLAGS = (
     ("received_ack", RECEIVED),
     ("persisted_ack", PERSISTED),
     ("skip", SKIP),
+    ("fragment_end", END_OF_FRAGMENT),
 )
+_C_REASONS = (ev.DropReason.OVERFLOW, ev.DropReason.RESET)  # C tells no others
 _APIS = {
     kvs.CreateDevice: "createDevice",
     kvs.DescribeStream: "describeStream",
@@ -71,8 +74,11 @@ _READ_STATUS = {
 
 
 def matches(case: Case) -> bool:
-    return "steps" in case and "clock" in case["config"] and case["steps"][0]["op"] != "frame" and (
-        any(step["op"] == "create" for step in case["steps"])
+    return (
+        "steps" in case
+        and "clock" in case["config"]
+        and case["steps"][0]["op"] != "frame"
+        and (any(step["op"] == "create" for step in case["steps"]))
     )
 
 
@@ -177,7 +183,8 @@ class World:
         self.now = config["clock"]["start"]
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
-        self.upload = 0
+        self.upload = NEVER  # the newest upload; none yet
+        self.dropped = 0
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
         self.events: list[Record] = []
@@ -282,7 +289,7 @@ class World:
                         "timecode": ack.timecode,
                         "seq": ack.sequence_number,
                         "result": ack.result,
-                        "upload": upload,
+                        "upload": None if upload == NEVER else upload,
                     }
                 ]
             case ev.StreamErrorReported(_, upload, timecode, status):
@@ -295,16 +302,16 @@ class World:
                         "error": f"0x{status:08x}",
                     }
                 ]
-            case ev.FrameDropped(_, first, _, count, ev.DropReason.OVERFLOW):
-                assert count == 1, "the queue is never full here"
+            case ev.FrameDropped(_, first, _, _, reason) if reason in _C_REASONS:
+                self.dropped += 1
                 return [{"event": "droppedFrame", "value": first}]
-            case ev.FragmentDropped(_, first, _, count, ev.DropReason.OVERFLOW):
-                assert count == 1, "the queue is never full here"
+            case ev.FragmentDropped(_, first, _, _, reason) if reason in _C_REASONS:
+                self.dropped += 1
                 return [{"event": "droppedFragment", "value": first}]
             case ev.StreamReady():
                 return [{"event": "streamReady"}]
             case ev.StreamClosed(_, upload):
-                return [{"event": "streamClosed", "value": upload}]
+                return [{"event": "streamClosed", "value": NEVER if upload is None else upload}]
             case ev.StreamShutdown(_, reset):
                 return [{"event": "streamShutdown", "reset": int(reset)}]
             case ev.StreamLatencyPressure(_, value):
@@ -452,6 +459,7 @@ class World:
         view = stream._core.view
         metrics = stream.metrics(self.now)
         counters = metrics.counters
+        near = stream.info.streaming_type is kvs.StreamingType.NEAR_REALTIME
         items = [
             {
                 "index": item.index,
@@ -464,14 +472,18 @@ class World:
             for item in (view[index] for index in range(view.tail, view.head))
         ]
         return {
-            "buffer": {"tail": view.tail, "current": view.current, "head": view.head - 1,
-                       "items": items},
+            "buffer": {
+                "tail": view.tail,
+                "current": view.current,
+                "head": view.head - 1,
+                "items": items,
+            },
             "metrics": {
                 "view_duration": metrics.current_view_duration,
                 "overall_view_duration": metrics.overall_view_duration,
                 "view_size": metrics.current_view_size,
                 "overall_view_size": metrics.overall_view_size,
-                "dropped": counters.dropped_frames,
+                "dropped": 0 if near else self.dropped,
                 "skipped": counters.skipped_frames,
                 "persisted": counters.persisted_acks,
                 "received": counters.received_acks,
@@ -480,7 +492,7 @@ class World:
                 "sessions": counters.total_sessions,
                 "transferred": counters.transferred_bytes,
                 "active_sessions": counters.total_active_sessions,
-                "dropped_fragments": counters.dropped_fragments,
+                "dropped_fragments": self.dropped if near else 0,
                 "storage_pressures": counters.storage_pressures,
                 "latency_pressures": counters.latency_pressures,
                 "buffer_pressures": counters.buffer_pressures,
@@ -537,7 +549,9 @@ def _problem(step: Mapping[str, Any], got: Record) -> str | None:
     if "bytes" in expect:
         form = output_form(got.get("bytes", b""), expect["bytes"])
         if form != expect["bytes"]:
-            return f"bytes {str(form)[:60]}..{str(form)[-40:]}, expected {str(expect['bytes'])[:60]}"
+            return (
+                f"bytes {str(form)[:60]}..{str(form)[-40:]}, expected {str(expect['bytes'])[:60]}"
+            )
     return None
 
 

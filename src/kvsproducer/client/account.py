@@ -152,10 +152,16 @@ class Ledger:
             self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
-        """Settle everything in the view as dropped: it is about to be emptied."""
+        """Settle everything in the view as dropped: it is about to be emptied.
+
+        Frames that were sent are unconfirmed, the others have the `reason`.
+        """
         self.lose_doubts()
         for index in range(max(self.settled, view.tail), view.head):
             item = view[index]
             if not item.flags & _NO_FRAME:
-                self.drop(item.timestamp, item.timestamp, 1, reason)
+                sent = index < view.current
+                self.drop(
+                    item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED if sent else reason
+                )
         self.settled = view.head

@@ -15,6 +15,7 @@ from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
 from kvsproducer.client.events import AckRejected, FragmentAcked
+from kvsproducer.client.rollback import skip_refused
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -52,8 +53,9 @@ class AckHandler:
             return
         if upload is None or not upload.active:
             return
-        self._count(ack.ack_type)
         index = self._find(upload, ack)
+        if index is not None or ack.ack_type is AckType.ERROR:
+            self._count(ack.ack_type)
         if ack.ack_type is AckType.ERROR:
             self._error(upload, ack, index, now)
         elif index is None:
@@ -150,15 +152,15 @@ class AckHandler:
         core, view = self._core, self._core.view
         error = ack_error(ack.result)
         outside = index is None
+        timecode = ack.timecode
         if index is None and view.head > view.tail:
             index = view.tail
         if index is not None:
             if not error.retriable and not outside:
                 self._skip(index)
-            view.rewind(
-                min(view[index].fragment if view[index].fragment >= view.tail else index, view.head)
-            )
-        core.report(error.status, error.name, upload=upload.number, timecode=ack.timecode)
+            view.rewind(skip_refused(core, index))
+            timecode = view[index].timestamp // core.info.timecode_scale
+        core.report(error.status, error.name, upload=upload.number, timecode=timecode)
         core.uploads.set_state(upload, UploadState.TERMINATED)
         core.effects.append(UploadAborted(core.name, upload.number))
         core.ledger.lose_doubts()
@@ -181,5 +183,4 @@ class AckHandler:
             core.ledger.refuse(view[refused])
         if end >= view.head and core.generator.started:
             # It is still being written: the rest of it would be refused as well.
-            core.skip_until_key = True
-            core.reset_on_key = True
+            core.refuse_until_key(new_session=True)

@@ -153,7 +153,7 @@ class StreamControl:
         following = AFTER_LOSS.get(status, _T.NEW)
         if is_timeout(result) and not anything_to_send(core):
             self._machine.restart(_T.READY)
-            self.parked = True
+            self.parked = core.attention = True
             return
         if following is _T.NEW:
             following = _T.DESCRIBE
@@ -395,7 +395,7 @@ class StreamControl:
         elif again or anything_to_send(core):
             self._enter(_T.PUT_STREAM, now)
         else:
-            self.parked = True
+            self.parked = core.attention = True
 
     def _open_upload(self, now: int) -> None:
         core, info = self._core, self._core.info

@@ -152,7 +152,12 @@ class StreamCore:
         if index < view.head:
             self.add_stream_header(view[index])
         else:
-            self.reset_on_key = True
+            self.reset_on_key = self.attention = True
+
+    def refuse_until_key(self, *, new_session: bool = False) -> None:
+        """Skip frames until a key frame, which begins a new session if asked to."""
+        self.skip_until_key = self.attention = True
+        self.reset_on_key |= new_session
 
     def add_stream_header(self, item: ViewItem) -> None:
         """Make an item begin a session, unless it does."""

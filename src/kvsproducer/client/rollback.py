@@ -49,8 +49,8 @@ def _replay_start(core: StreamCore, result: int) -> int:
     if not duration or current == view.tail:
         return current
     restricted = core.info.fragment_acks and host_is_alive(result)
-    # The time from which the replay is counted: that of the item to send next, or of the newest.
-    reference = view[min(current, view.head - 1)].ack_timestamp
+    # Counted from the item to send next; once everything was sent, all that is held is replayed.
+    reference = view[current].ack_timestamp if current < view.head else -1
     index = current
     while index > view.tail:
         index = view.start_of(index - 1)

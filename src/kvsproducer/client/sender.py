@@ -154,7 +154,7 @@ class Sender:
         for orphan in range(start, following):
             core.ledger.refuse(view[orphan])
         if following >= view.head:
-            core.skip_until_key = True
+            core.refuse_until_key()
         return following
 
     def _fill(self, upload: Upload, out: Buffers, room: int) -> int:

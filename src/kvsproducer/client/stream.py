@@ -244,8 +244,6 @@ class Stream:
         upload = core.uploads.reader
         if upload is not None and upload.idle:
             core.wake(upload)
-        elif self._control.parked:
-            self._control.unpark(now)
         return True
 
     def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
@@ -299,6 +297,7 @@ class Stream:
                 _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
             )
         self._check_open()
+        control.unpark(now)
         if now >= control.rotate_at:
             control.rotate(now)
         if now >= control.reset_at:
@@ -324,12 +323,13 @@ class Stream:
         core, view = self._core, self._core.view
         self._check_open()
         if self._after_eofr:
-            core.skip_until_key = core.attention = True
+            core.refuse_until_key()
             raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
         if not core.info.key_frame_fragmentation:
             raise kvs_error(
                 _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
             )
+        self._control.unpark(now)
         newest = view.newest
         if newest is None:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
@@ -353,7 +353,6 @@ class Stream:
         self._after_eofr = core.attention = True
         self._last_put = None
         core.wake()
-        self._control.unpark(now)
 
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
