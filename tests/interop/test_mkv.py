@@ -1,0 +1,233 @@
+"""ffmpeg (through PyAV) reads what the generator writes: packets, times, parameters, pictures."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import random
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+import pytest
+
+from kvsproducer.codecs import pcm_config
+from kvsproducer.limits import TICKS_PER_MS
+from kvsproducer.mkv import (
+    FrameFlags,
+    MkvGenerator,
+    NalAdaptation,
+    TrackInfo,
+    TrackType,
+    end_of_fragment_tag,
+    tags,
+)
+from kvsproducer.mkv.adaptation import FrameAdapter
+
+START_MS = 1_700_000_000_000
+ANNEXB = NalAdaptation.ANNEXB_NALS
+MS = Fraction(1, 1000)
+
+
+class Sample(NamedTuple):
+    """A frame as an encoder gave it; times in ms from START_MS."""
+
+    track_id: int
+    pts: int
+    dts: int
+    key: bool
+    data: bytes
+
+
+def encode_video(codec: str, count: int = 25, **options: str) -> tuple[list[Sample], bytes]:
+    """A moving pattern of 96x64 at 25 fps in Annex-B, and the encoder's extradata."""
+    context: Any = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt = 96, 64, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = {"preset": "ultrafast", **options}
+    packets: list[Any] = []
+    for index in range(count):
+        frame = av.VideoFrame(96, 64, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes((7 * index + at) % 256 for at in range(plane.buffer_size)))
+        frame.pts, frame.time_base = index, Fraction(1, 25)
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    first = min(packet.dts for packet in packets)
+    samples = [
+        Sample(1, 40 * (p.pts - first), 40 * (p.dts - first), p.is_keyframe, bytes(p))
+        for p in packets
+    ]
+    return samples, bytes(context.extradata or b"")
+
+
+def encode_aac(track_id: int, count: int = 20) -> tuple[list[Sample], bytes]:
+    """A tone in AAC at 48 kHz stereo, without ADTS, and its AudioSpecificConfig."""
+    context: Any = av.CodecContext.create("aac", "w")
+    context.sample_rate, context.layout, context.format = 48_000, "stereo", "fltp"
+    tone = struct.pack("1024f", *(math.sin(at / 8) / 2 for at in range(1024)))
+    packets: list[Any] = []
+    for index in range(count):
+        frame = av.AudioFrame("fltp", "stereo", 1024)
+        for plane in frame.planes:
+            plane.update(tone.ljust(plane.buffer_size, b"\0"))
+        frame.sample_rate, frame.pts = 48_000, index * 1024
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    times = [1000 * max(0, packet.pts) // 48_000 for packet in packets]
+    samples = [
+        Sample(track_id, at, at, False, bytes(packet))
+        for at, packet in zip(times, packets, strict=True)
+    ]
+    return samples, bytes(context.extradata)
+
+
+def package(
+    samples: list[Sample],
+    tracks: list[TrackInfo],
+    content_type: str,
+    flags: NalAdaptation = NalAdaptation.NONE,
+) -> bytes:
+    """A whole stream, with metadata before every fragment and the end-of-fragment tag last."""
+    generator = MkvGenerator(tracks, content_type=content_type, adaptation=flags, client_id="t")
+    adapter = FrameAdapter(tracks, flags, content_type=content_type)
+    out: list[bytes | memoryview] = []
+    for sample in samples:
+        buffers, size = adapter.adapt(sample.track_id, sample.data)
+        record = adapter.codec_private_data(sample.track_id, buffers) if sample.key else None
+        if record is not None:
+            generator.set_codec_private_data(sample.track_id, record, adapted=True)
+        pts, dts = ((START_MS + at) * TICKS_PER_MS for at in (sample.pts, sample.dts))
+        key = FrameFlags.KEY if sample.key else FrameFlags.NONE
+        packed = generator.pack(sample.track_id, key, pts, dts, 40 * TICKS_PER_MS, size)
+        out.append(packed.header[: packed.prefix_length])
+        if packed.kind:
+            out.append(tags([("fragment", str(sample.pts))]))
+        out += [packed.header[packed.prefix_length :], *buffers]
+    return b"".join([*out, end_of_fragment_tag()])
+
+
+def packets_of(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(stream index, pts in ms from START_MS, payload) as ffmpeg reads them."""
+    with av.open(io.BytesIO(data), format="matroska") as container:
+        for packet in container.demux():
+            if packet.size:
+                at = Fraction(packet.pts) * Fraction(packet.time_base) / MS
+                yield packet.stream.index, int(at) - START_MS, bytes(packet)
+
+
+def pictures_of(data: bytes, container_format: str) -> list[bytes]:
+    """Every decoded picture's luma."""
+    with av.open(io.BytesIO(data), format=container_format) as container:
+        return [bytes(frame.planes[0]) for frame in container.decode(video=0)]
+
+
+VIDEOS = [
+    # (encoder, raw format, codec id, content type, options)
+    ("libx264", "h264", "V_MPEG4/ISO/AVC", "video/h264", {"g": "10", "bf": "0"}),
+    ("libx264", "h264", "V_MPEG4/ISO/AVC", "video/h264", {"g": "10", "bf": "2", "b_strategy": "0"}),
+    ("libx264", "h264", "V_MPEG4/ISO/AVC", "Video/AVC", {"g": "5", "profile": "high", "bf": "0"}),
+    (
+        "libx265",
+        "hevc",
+        "V_MPEGH/ISO/HEVC",
+        "video/h265",
+        {"x265-params": "keyint=10:open-gop=0:log-level=0"},
+    ),
+]
+
+
+@pytest.mark.parametrize("given", ["extracted", "annexb"])
+@pytest.mark.parametrize(("encoder", "raw", "codec_id", "content_type", "options"), VIDEOS)
+def test_video(
+    encoder: str, raw: str, codec_id: str, content_type: str, options: dict[str, str], given: str
+) -> None:
+    """Annex-B frames, private data taken from the key frame or given as Annex-B: every packet with
+    its time and bytes, the size, and pictures as from the encoder's own stream."""
+    samples, _ = encode_video(encoder, **options)
+    if options.get("bf") == "2":
+        assert any(sample.pts != sample.dts for sample in samples)
+    private = b"" if given == "extracted" else sets_of(samples[0].data, raw)
+    track = TrackInfo(1, TrackType.VIDEO, codec_id, "camera", private)
+    flags = ANNEXB | NalAdaptation.ANNEXB_CPD_NALS
+    data = package(samples, [track], content_type, flags)
+
+    adapter = FrameAdapter([track], ANNEXB, content_type=content_type)
+    expected = [(0, s.pts, b"".join(adapter.adapt(1, s.data)[0])) for s in samples]
+    assert list(packets_of(data)) == expected
+    with av.open(io.BytesIO(data), format="matroska") as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.width, stream.height) == (raw, 96, 64)
+    pictures = pictures_of(data, "matroska")
+    assert pictures == pictures_of(b"".join(sample.data for sample in samples), raw)
+    assert len(pictures) == len(samples)
+
+
+def sets_of(key_frame: bytes, raw: str) -> bytes:
+    """The parameter sets of an Annex-B key frame, as Annex-B."""
+    kinds = {7, 8} if raw == "h264" else {32, 33, 34}
+    units = key_frame.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
+    kept = [
+        unit for unit in units if (unit[0] & 31 if raw == "h264" else unit[0] >> 1 & 63) in kinds
+    ]
+    return b"".join(b"\0\0\0\1" + unit for unit in kept)
+
+
+def test_video_that_comes_as_avcc_leaves_as_annexb() -> None:
+    samples, _ = encode_video("libx264", g="10", bf="0")
+    track = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC")
+    to_avcc = FrameAdapter([track], ANNEXB, content_type="video/h264")
+    lengths = [s._replace(data=b"".join(to_avcc.adapt(1, s.data)[0])) for s in samples]
+    data = package(lengths, [track], "video/h264", NalAdaptation.AVCC_NALS)
+    assert pictures_of(data, "matroska") == pictures_of(
+        b"".join(sample.data for sample in samples), "h264"
+    )
+
+
+def test_audio_and_video() -> None:
+    """Two tracks, interleaved by time, in fragments that key frames start."""
+    video, _ = encode_video("libx264", g="10", bf="0")
+    audio, config = encode_aac(2)
+    samples = sorted([*video, *audio], key=lambda sample: (sample.dts, sample.track_id))
+    tracks = [
+        TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC"),
+        TrackInfo(2, TrackType.AUDIO, "A_AAC", codec_private_data=config),
+    ]
+    data = package(samples, tracks, "video/h264,audio/aac", ANNEXB)
+    found = list(packets_of(data))
+    assert [(index, at) for index, at, _ in found] == [(s.track_id - 1, s.pts) for s in samples]
+    assert [payload for index, _, payload in found if index] == [s.data for s in audio]
+    with av.open(io.BytesIO(data), format="matroska") as container:
+        stream = container.streams.audio[0]
+        assert (stream.codec_context.name, stream.rate, stream.channels) == ("aac", 48_000, 2)
+        assert stream.codec_context.extradata == config
+        assert sum(frame.samples for frame in container.decode(stream)) == 1024 * len(audio)
+
+
+@pytest.mark.parametrize(
+    ("law", "tag", "name"), [("alaw", 6, "pcm_alaw"), ("mulaw", 7, "pcm_mulaw")]
+)
+def test_g711(law: str, tag: int, name: str) -> None:
+    """20 ms packets of 8 kHz mono, every second's first one starts a fragment."""
+    rng = random.Random(9)
+    samples = [Sample(1, 20 * i, 20 * i, i % 50 == 0, rng.randbytes(160)) for i in range(120)]
+    track = TrackInfo(1, TrackType.AUDIO, "A_MS/ACM", codec_private_data=pcm_config(tag, 8000, 1))
+    data = package(samples, [track], f"audio/{law}")
+    assert list(packets_of(data)) == [(0, s.pts, s.data) for s in samples]
+    with av.open(io.BytesIO(data), format="matroska") as container:
+        stream = container.streams.audio[0]
+        assert (stream.codec_context.name, stream.rate, stream.channels) == (name, 8000, 1)
+        assert sum(frame.samples for frame in container.decode(stream)) == 160 * 120
+
+
+def test_fragments_carry_their_metadata() -> None:
+    """ffmpeg takes Tags between clusters without complaint, and finds every packet after them."""
+    samples = [Sample(1, 40 * i, 40 * i, i % 5 == 0, b"x" * (i + 1)) for i in range(20)]
+    track = TrackInfo(1, TrackType.VIDEO, "V_UNCOMPRESSED", width=4, height=4)
+    data = package(samples, [track], "video/raw")
+    assert data.count(b"fragment") == 4
+    sizes = itertools.count(1)
+    assert [len(payload) for _, _, payload in packets_of(data)] == [next(sizes) for _ in samples]
