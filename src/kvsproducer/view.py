@@ -102,9 +102,11 @@ class ContentView:
         "capacity",
         "current",
         "duration",
+        "end_time",
         "head",
         "newest",
         "size_bytes",
+        "start_time",
         "tail",
         "unsent_bytes",
     )
@@ -122,6 +124,7 @@ class ContentView:
         self.duration = duration
         self.tail = self.current = self.head = 0
         self.size_bytes = self.unsent_bytes = 0
+        self.start_time = self.end_time = 0  # of the window, by ack timestamps; ticks
         self.newest: ViewItem | None = None  # the last item appended, even when it has left
         self._items: dict[int, ViewItem] = {}
         self._starts: list[int] = []  # indices of fragment starts, ascending
@@ -141,21 +144,16 @@ class ContentView:
         return item
 
     # --- durations ------------------------------------------------------------------------------
-    def _end(self) -> int:
-        newest = self._items[self.head - 1]
-        return newest.ack_timestamp + newest.duration
-
     @property
     def window_duration(self) -> int:
         """Ticks from the oldest item to the end of the newest."""
-        return self._end() - self._items[self.tail].ack_timestamp if self.head > self.tail else 0
+        return self.end_time - self.start_time if self.head > self.tail else 0
 
     @property
     def unsent_duration(self) -> int:
         """Ticks from the next item to send to the end of the newest."""
-        if self.current >= self.head:
-            return 0
-        return self._end() - self._items[self.current].ack_timestamp
+        item = self._items.get(self.current)
+        return 0 if item is None else self.end_time - item.ack_timestamp
 
     @property
     def full(self) -> bool:
@@ -185,6 +183,9 @@ class ContentView:
             self._times.setdefault(item.ack_timestamp, []).append(index)
         else:
             item.fragment = index if newest is None else newest.fragment
+        if index == self.tail:
+            self.start_time = item.ack_timestamp
+        self.end_time = item.ack_timestamp + item.duration
         self._items[index] = item
         self.newest = item
         self.head = index + 1
@@ -209,6 +210,9 @@ class ContentView:
             self.unsent_bytes -= item.length
         self.tail += 1
         self.size_bytes -= item.length
+        oldest = self._items.get(self.tail)
+        if oldest is not None:
+            self.start_time = oldest.ack_timestamp
         if item.flags & FRAGMENT_START:
             del self._starts[0]
             indices = self._times[item.ack_timestamp]
@@ -218,7 +222,7 @@ class ContentView:
         return item
 
     def rewind(self, index: int) -> None:
-        """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond [tail, head]."""
+        """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond the head."""
         if not self.tail <= index <= self.head:
             raise kvs_error(
                 StatusCode.CONTENT_VIEW_INVALID_INDEX,
@@ -251,29 +255,30 @@ class ContentView:
         return indices[-1]
 
     def item_at(self, ack_timestamp: int) -> int | None:
-        """The index of the item that plays at `ack_timestamp`, half-open, or None.
+        """The index of the item that plays at `ack_timestamp`, or the last before it; None outside.
 
-        Only for times that are no fragment start. The newest item counts to its very end.
+        Only for times that are no fragment start; the item is one of the fragment that the time
+        falls into.
         """
+        if not self.covers(ack_timestamp):
+            return None
         position = bisect_right(
             self._starts, ack_timestamp, key=lambda index: self._items[index].ack_timestamp
         )
         first = self._starts[position - 1] if position else self.tail
         last = self._starts[position] if position < len(self._starts) else self.head
+        best = first
         for index in range(first, last):
-            item = self._items[index]
-            end = item.ack_timestamp + item.duration
-            if item.ack_timestamp <= ack_timestamp < end:
-                return index
-        if last == self.head > self.tail and ack_timestamp == self._end():
-            return self.head - 1
-        return None
+            # Not sorted: with B-frames presentation times go back and forth within a fragment.
+            if self._items[best].ack_timestamp <= self._items[index].ack_timestamp <= ack_timestamp:
+                best = index
+        return best
 
     def covers(self, ack_timestamp: int) -> bool:
         """Whether a time lies in the window, both ends included."""
         if self.head == self.tail:
             return False
-        return self._items[self.tail].ack_timestamp <= ack_timestamp <= self._end()
+        return self.start_time <= ack_timestamp <= self.end_time
 
     def next_start(self, index: int) -> int:
         """The first fragment start at or after `index`, or `head`."""

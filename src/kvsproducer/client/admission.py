@@ -85,8 +85,8 @@ class Admission:
             if view.full:
                 self._block(now)
         else:
-            window = view.end_time - view.start_time
-            if self._pressure_ticks is not None and window > self._pressure_ticks and len(view):
+            window = view.window_duration
+            if self._pressure_ticks is not None and self._pressure_ticks < window <= view.duration:
                 self._duration_pressure(window)
             if window >= view.duration or view.head - view.tail >= view.capacity:
                 while len(view) and view.full and self._evict():
@@ -164,7 +164,7 @@ class Admission:
 
     def _duration_pressure(self, window: int) -> None:
         core = self._core
-        remaining = max(core.info.buffer_duration - window, 0)
+        remaining = core.info.buffer_duration - window
         if remaining * 100 // core.info.buffer_duration <= limits.BUFFER_PRESSURE_PERCENT:
             core.counters.buffer_pressures += 1
             core.emit(BufferDurationPressure(core.name, remaining))

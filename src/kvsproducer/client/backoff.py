@@ -1,8 +1,9 @@
 """How long to wait before a service call is repeated: exponential, with full jitter.
 
 Facts: AWS's state machines: wait = base * 2**n, capped, plus a random part below the same amount;
-n starts over after a quiet period. One strategy is shared by a client and its streams. The dice
-and the time are arguments.
+n starts over after a quiet period. A client and each of its streams have one of their own (AWS's
+share one, so that many streams that fail together wait for one another). The dice and the time are
+arguments.
 """
 
 from __future__ import annotations

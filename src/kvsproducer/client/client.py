@@ -236,10 +236,6 @@ class Client:
         self._upload_count += 1
         return self._upload_count - 1
 
-    def wait_before_retry(self, now: int) -> int:
-        """How long to wait before trying again, in ticks."""
-        return self._backoff.next_wait(now)
-
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, the streams are resumed later."""
         if self.state is not _C.READY:
@@ -274,7 +270,7 @@ class Client:
             self._fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         if result > _RESULT_OK:
-            self._wait = self.wait_before_retry(now)
+            self._wait = self._backoff.next_wait(now)
         try:
             if isinstance(call, GetSecurityToken | GetDeviceCertificate | DeviceCertToToken):
                 self._auth_result(call, status, answer, now)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from kvsproducer import limits
+from kvsproducer.client.backoff import Backoff
 from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.effects import (
@@ -70,9 +71,6 @@ class ClientServices(Protocol):
     def new_upload(self) -> int:
         """A number for an upload."""
 
-    def wait_before_retry(self, now: int) -> int:
-        """How long to wait before trying again, in ticks."""
-
     def roll(self, sides: int) -> int:
         """A uniform int below `sides`."""
 
@@ -89,6 +87,8 @@ class StreamControl:
         self._machine = StateMachine(STREAM_STATES, _T.NEW)
         self._pending: Call | None = None
         self._wait = 0  # before the next call, ticks
+        # Of its own: with AWS's shared one, many streams that fail together wait for one another.
+        self._backoff = Backoff(client.roll)
         self._waiting_for_client = False
         self._endpoint = ""
         self._arn = ""
@@ -140,7 +140,9 @@ class StreamControl:
         status = result_status(result)
         if not core.info.recover_on_error and status is not _S.SUCCESS:
             self._enter(_T.STOPPED, now)
-            self.fail(kvs_error(status, detail or f"result {result}; recovery is switched off"))
+            core.report(status, detail or f"result {result}; recovery is switched off", fatal=True)
+            if core.stopped:
+                self.close(None)
             return
         if core.stopped and not anything_to_send(core):
             self.close(None)
@@ -149,8 +151,8 @@ class StreamControl:
         self._pending = None
         self.rotating = False
         if result > _RESULT_OK:
-            self._wait = self._client.wait_before_retry(now)
-        following = AFTER_LOSS.get(status, _T.NEW)
+            self._wait = self._backoff.next_wait(now)
+        following = AFTER_LOSS.get(status, _T.NEW) if core.info.recover_on_error else _T.NEW
         if is_timeout(result) and not anything_to_send(core):
             self._machine.restart(_T.READY)
             self.parked = core.attention = True
@@ -204,13 +206,14 @@ class StreamControl:
             self._drop_new_upload()
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
-        if result > _RESULT_OK:
-            self._wait = self._client.wait_before_retry(now)
         try:
             following = _RESULTS[self.state](self, status, answer, now)
         except KvsError as error:
             self._refused(error, now)
             return
+        missing = self.state is _T.DESCRIBE and following is _T.CREATE
+        if result > _RESULT_OK and not missing:  # a missing stream is created at once
+            self._wait = self._backoff.next_wait(now)
         if following is self.state:
             self._core.counters.api_call_retries += 1
         self._enter(following, now, why=detail or f"{type(call).__name__}: result {result}")
@@ -219,7 +222,7 @@ class StreamControl:
         """An answer that cannot be used: fatal, unless the old session still works."""
         if self.rotating and self._core.uploads.active():
             self._core.report(error.status, error.detail)
-            self._wait = self._client.wait_before_retry(now)
+            self._wait = self._backoff.next_wait(now)
             self._enter(self.state, now)
             return
         self.fail(error)

@@ -70,8 +70,10 @@ class MetadataQueue:
         _check_name(name)
         element = tags([(name, value)])
         if persistent:
-            self._entries = [e for e in self._entries if not (e.persistent and e.name == name)]
-            if not value:
+            others = [e for e in self._entries if not (e.persistent and e.name == name)]
+            known = len(others) < len(self._entries)
+            self._entries = others
+            if known and not value:
                 return
         self._append(_Entry(name, element, persistent))
 

@@ -393,7 +393,11 @@ class Stream:
             self._drain(now, flush=True)
         core.stopped = core.attention = True
         core.wake_writers()
-        if core.failure is not None or not (anything_to_send(core) or core.uploads.active()):
+        if (
+            core.failure is not None
+            or self._control.state is StreamState.STOPPED
+            or not (anything_to_send(core) or core.uploads.active())
+        ):
             self._control.close(None)
         elif core.uploads.active():
             core.wake()
