@@ -1,0 +1,47 @@
+"""The golden cases of packaging pass, and a wrong byte would be seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+RUNNER = Path(__file__).with_name("run.py")
+CASES = RUNNER.parent.parent / "data" / "golden" / "mkv.jsonl"
+
+
+def run(path: Path) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, RUNNER, path], capture_output=True, text=True)
+    return done.returncode, done.stdout.splitlines()[-1]
+
+
+def test_every_case_gives_what_the_c_producer_gave() -> None:
+    """14 of them differ on purpose, each by a rule of differences.toml."""
+    assert run(CASES) == (0, "137 passed, 0 failed, 14 quirks")
+
+
+def test_a_changed_expectation_fails(tmp_path: Path) -> None:
+    """Bytes, a status, a time, a kind, private data, a number: each is noticed."""
+    cases = [json.loads(line) for line in CASES.read_text().splitlines()]
+    case = next(c for c in cases if c["id"] == "mkv-0001")
+    number = next(c for c in cases if c["id"] == "mkv-0424")
+    broken = []
+    for path, value in (
+        (("steps", 1, "expect", "bytes"), case["steps"][1]["expect"]["bytes"][:-1] + "f"),
+        (("steps", 1, "expect", "status"), "0x32000002"),
+        (("steps", 2, "expect", "dts_in_cluster"), 800_001),
+        (("steps", 0, "expect", "starts"), "cluster"),
+        (("create", "tracks", 0, "cpd"), "01" + case["create"]["tracks"][0]["cpd"][2:]),
+        (("create", "status"), "0x3200000a"),
+    ):
+        copy = json.loads(json.dumps(case))
+        place = copy
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        broken.append(copy)
+    broken.append({**number, "expect": {"status": "0x00000000", "bytes": "4101"}})
+    target = tmp_path / "broken.jsonl"
+    target.write_text("\n".join(map(json.dumps, broken)))
+    assert run(target) == (1, "0 passed, 7 failed, 0 quirks")
