@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kvsproducer.status import MkvError, UtilsError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data" / "golden"
@@ -76,3 +81,41 @@ def test_a_case_of_no_known_schema_is_a_failure(tmp_path: Path) -> None:
             "0 passed, 1 failed, 0 quirks",
         ],
     )
+
+
+def damaged(data: bytes, dice: random.Random) -> bytes:
+    """The bytes with bits flipped, bytes put in or taken out."""
+    changed = bytearray(data)
+    for _ in range(dice.randrange(4)):
+        at = dice.randrange(len(changed) + 1)
+        match dice.randrange(3):
+            case 0:
+                changed[at:at] = bytes(dice.choices((0, 0, 0, 1, 3, 0x67, 255), k=3))
+            case 1:
+                del changed[at : at + dice.randrange(1, 5)]
+            case 2:
+                changed[at : at + 1] = bytes((dice.randrange(256),))
+    return bytes(changed)
+
+
+def test_ours_and_the_oracle_agree_on_damaged_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow second reading, from the standards alone, gives the same bytes or status."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "golden"))
+    module, oracle = importlib.import_module("nal"), importlib.import_module("oracle")
+    dice = random.Random(20261122)
+    seen = Counter[int]()
+    for case in cases("nal.jsonl.gz") * 8:
+        data = damaged(bytes.fromhex(case["input"]), dice)
+        ours: bytes | int
+        right: bytes | int
+        try:
+            ours = module.OURS[case["op"]](data)
+        except (MkvError, UtilsError) as error:
+            ours = int(error.status)
+            seen[ours] += 1
+        try:
+            right = module.ORACLE[case["op"]](data)
+        except oracle.Refused as refusal:
+            right = refusal.args[0]
+        assert ours == right, (case["op"], data.hex())
+    assert len(seen) > 6

@@ -34,11 +34,11 @@ def check(case: Case, rules: frozenset[str]) -> Verdict:
     """Ours equals the C producer's output, or the oracle's where a rule explains why not."""
     data, expected = input_bytes(case["input"]), dict(case["expect"])
     form = expected.get("output", "")
-    got = run(lambda: {"output": output_form(_OURS[case["op"]](data), form)})
+    got = run(lambda: {"output": output_form(OURS[case["op"]](data), form)})
     if got == expected and "quirk" not in case:
         return Verdict(Outcome.PASSED)
     try:
-        right: Result = {"status": SUCCESS, "output": output_form(_ORACLE[case["op"]](data), form)}
+        right: Result = {"status": SUCCESS, "output": output_form(ORACLE[case["op"]](data), form)}
     except oracle.Refused as refusal:
         right = failure(refusal.args[0])
     if got != right:
@@ -55,7 +55,7 @@ def _prefixed(units: list[bytes]) -> bytes:
     return b"".join(len(unit).to_bytes(4) + unit for unit in units)
 
 
-_OURS: Mapping[str, Callable[[bytes], bytes]] = {
+OURS: Mapping[str, Callable[[bytes], bytes]] = {
     "annexb_to_avcc": lambda data: b"".join(annexb_to_avcc(data)[0]),
     "annexb_to_avcc_remove_epb": lambda data: _prefixed(
         [unescape(bytes(unit)) for unit in split_annexb(data)]
@@ -73,7 +73,7 @@ def _start_codes(data: bytes) -> bytes:
     return b"".join(b"\0\0\0\x01" + unit for unit in units)
 
 
-_ORACLE: Mapping[str, Callable[[bytes], bytes]] = {
+ORACLE: Mapping[str, Callable[[bytes], bytes]] = {
     "annexb_to_avcc": lambda data: _prefixed(oracle.annexb_units(data)),
     "annexb_to_avcc_remove_epb": lambda data: _prefixed(
         [oracle.without_emulation(unit) for unit in oracle.annexb_units(data)]

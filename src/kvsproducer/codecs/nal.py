@@ -50,15 +50,14 @@ Buffer: TypeAlias = bytes | memoryview
 
 START_CODE = b"\0\0\0\1"
 
-_LENGTH = struct.Struct(">I")
-_pack_length = _LENGTH.pack
-_unpack_length = _LENGTH.unpack_from
+_pack_length = struct.Struct(">I").pack
 
 # A start code with every zero before it; or a run of more than three zeros that leads to another
 # byte, which no byte stream may contain. Both alternatives consume their run whole, so that zeros
 # are not looked at again for each of them; the two leading zeros are a literal prefix, which the
 # matcher searches for quickly.
 _next_mark = re.compile(rb"\0\0(?:\0*+\x01|\0\0++[^\x01])").search
+_leading_start_code = re.compile(rb"\0\0++\x01").match
 _find_long_run = re.compile(rb"\0\0\0\0++[^\0]").search
 
 
@@ -151,7 +150,7 @@ def split_avcc(data: bytes, length_size: int = 4) -> list[memoryview]:
         if body > end:
             left = f"{end - begin} bytes where a {length_size}-byte NAL length should be"
             raise kvs_error(_S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, left, offset=begin)
-        size = int.from_bytes(view[begin:body])
+        size = int.from_bytes(data[begin:body])
         begin = body + size
         if begin > end:
             left = f"NAL length {size} with {end - body} bytes left in the frame"
