@@ -108,6 +108,8 @@ class Assembler:
             if self._fragment is not None:
                 self._raw.append(event.raw)
                 self._take(self._fragment, event)
+                if isinstance(event, events.Tags) and _ends_fragment(event):
+                    yield from self._finish()
 
     def _finish(self) -> Iterator[ReadFragment]:
         fragment, self._fragment = self._fragment, None
@@ -148,6 +150,11 @@ class Assembler:
             raise kvs_error(status, f"the service ended GetMedia with error {value}")
         elif name not in _SERVICE_TAGS:
             fragment.tags.append((name, value))
+
+
+def _ends_fragment(tags: events.Tags) -> bool:
+    """Whether these are the tags that the service puts behind a fragment."""
+    return any(name == wire.TAG_CONTINUATION_TOKEN for name, _ in tags.pairs)
 
 
 _SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_OF_FRAGMENT}

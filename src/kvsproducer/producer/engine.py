@@ -13,6 +13,7 @@ and in how they wait (`changed`, a condition, or `change`, a future).
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -29,7 +30,7 @@ from kvsproducer.producer.results import OK, Failure, failure_of
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.upload import Upload
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     import aiohttp
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "now"]
 
 T = TypeVar("T")
+log = logging.getLogger("kvsproducer.engine")
+
 _NO_OPEN_FRAGMENT = {
     StatusCode.MULTIPLE_CONSECUTIVE_EOFR,  # the one before is closed already
     StatusCode.CONTENT_VIEW_NO_MORE_ITEMS,  # nothing was put yet
@@ -84,7 +87,7 @@ class Engine:
 
     def poke(self) -> None:
         """Have the loop look at the core soon; call it after the lock is released."""
-        if not self.poked:
+        if not self.poked and not self.closed:
             self.poked = True
             self.loop.call_soon_threadsafe(self._pump)
 
@@ -97,6 +100,8 @@ class Engine:
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
         """Add a stream to the core; it starts to talk to the service by itself."""
+        if self.closed:
+            raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed", stream=name)
         with self.lock:
             stream = self.core.open_stream(replace(stream_info, name=name), now=now())
             self._streams[stream.name] = stream
@@ -197,6 +202,7 @@ class Engine:
             reply = await self.in_executor(answer, self.service, call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error)
+            log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
         self._apply(
             self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
         )

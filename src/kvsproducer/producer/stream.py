@@ -57,8 +57,9 @@ class Stream:
 
         Raises: STREAM_HAS_BEEN_STOPPED; MKV_TRACK_INFO_NOT_FOUND, MKV_INVALID_FRAME_TIMESTAMP and
         the other MKVGen codes for a frame that KVS could not store; STORE_OUT_OF_MEMORY when it
-        does not fit; OPERATION_TIMED_OUT when no space came in time; the status of the stream's
-        failure when the service refused it for good.
+        does not fit; OPERATION_TIMED_OUT when no space came in time,
+        BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED when the stream was stopped meanwhile; the
+        status of the stream's failure when the service refused it for good.
         """
         engine = self._engine
         try:
@@ -82,6 +83,12 @@ class Stream:
                         stream=self.name,
                     )
                 changed.wait(left / TICKS_PER_SECOND)
+                if self._core.stopped:
+                    raise kvs_error(
+                        StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
+                        "the stream was stopped while the frame waited for space",
+                        stream=self.name,
+                    )
                 try:
                     return self._put(frame, now())
                 except core.WouldBlock:
