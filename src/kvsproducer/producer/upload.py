@@ -91,9 +91,11 @@ class Upload:
                 kind = response.headers.get("x-amzn-ErrorType", "")
                 return failure_of_answer(response.status, kind, text)
             ended = asyncio.ensure_future(self._end_of_acks(response))
-            async for data in response.content.iter_any():
-                engine.receive_ack(self._stream, self._effect.upload, data)
-            ended.cancel()
+            try:
+                async for data in response.content.iter_any():
+                    engine.receive_ack(self._stream, self._effect.upload, data)
+            finally:
+                ended.cancel()
         return Failure(OK, "")
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
