@@ -7,8 +7,10 @@ status with its code, what happened, where, what it means and what to do; never 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
@@ -37,9 +39,14 @@ R = TypeVar("R")
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+_INDENT: Final = 8
+_MIN_WIDTH, _MAX_WIDTH = 60, 100
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# The commands show what went wrong themselves; without this, Python prints warnings a second time.
+logging.getLogger("kvsproducer").addHandler(logging.NullHandler())
 
 _S = StatusCode
 # Statuses that say the command line is wrong: nothing was tried.
@@ -59,17 +66,18 @@ _USAGE: Final = {
 
 def print_error(error: KvsError) -> None:
     """One screen about `error`, on standard error."""
-    text = Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold"))
+    err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
     lines = [("what", error.detail or error.description), ("where", error.context)]
     lines += [("also", note) for note in getattr(error, "__notes__", [])]
     if error.detail:
         lines.append(("means", error.description))
     lines.append(("do", error.action))
+    width = max(_MIN_WIDTH, min(err.width, _MAX_WIDTH))
     for label, line in lines:
-        if line:
-            text.append(f"\n  {label:<6}", "bold")
-            text.append(line)
-    err.print(text, soft_wrap=False)
+        wrapped = textwrap.wrap(line, width - _INDENT, break_on_hyphens=False)
+        for number, part in enumerate(wrapped):
+            head = f"  {'' if number else label:<{_INDENT - 2}}"
+            err.print(Text.assemble((head, "bold"), part))
 
 
 def reports(command: Callable[P, R]) -> Callable[P, R]:

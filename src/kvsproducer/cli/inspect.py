@@ -209,12 +209,13 @@ def _print_report(found: Inspection) -> None:
         private = f"{len(track.codec_private)} bytes"
         tracks.add_row(str(track.number), track.codec_id, kind, private)
     out.print(tracks)
-    fragments = Table("timecode", "time", "length", "bytes", "frames", "key", "tags")
-    fragments.title = f"fragments: {len(found.fragments)}"
+    fragments = Table(title=f"fragments: {len(found.fragments)}")
+    fragments.add_column("time", no_wrap=True)
+    for name in ("length", "bytes", "frames", "key", "tags"):
+        fragments.add_column(name)
     for fragment in found.fragments:
         frames = ", ".join(f"{n}: {count}" for n, count in sorted(fragment.frames.items()))
         fragments.add_row(
-            str(fragment.timecode),
             _instant(fragment.start),
             f"{(fragment.end - fragment.start) / TICKS_PER_SECOND:.3f} s",
             f"{fragment.bytes:,}",

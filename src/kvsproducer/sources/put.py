@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from kvsproducer.client import AckType, Event, FragmentAcked, Frame, StreamErrorReported
 from kvsproducer.client.stream_info import StreamingType
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, to_ticks
+from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.outcome import loss_error, timeout_seconds
 from kvsproducer.sources.pacing import paced
@@ -197,12 +197,25 @@ def put_media(
     info = opened.stream_info(kind, **overrides)
     own = producer is None
     used = Producer(on_event=watch.on_event, **options) if producer is None else producer
+    began = time.monotonic_ns()
     try:
         with opened:
-            return _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
+            _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
     finally:
         if own:
             used.close(0)
+    end = watch.progress()  # closing has delivered the last events
+    return PutResult(
+        stream=stream_name,
+        frames=end.frames,
+        bytes=end.bytes,
+        fragments=end.persisted or end.received,
+        skipped=opened.skipped,
+        repairs=opened.repairs,
+        duration=end.position,
+        elapsed=(time.monotonic_ns() - began) // 100,
+        progress=end,
+    )
 
 
 def _put(
@@ -211,8 +224,8 @@ def _put(
     kind: StreamingType,
     watch: _Watch,
     timeout: float | timedelta | str,
-) -> PutResult:
-    began = time.monotonic_ns()
+) -> None:
+    """Put every frame, then close the stream; raises unless all of it is stored."""
     frames = source.frames()
     if kind is not StreamingType.OFFLINE and not source.live:
         frames = paced(frames, now_ticks, time.sleep)
@@ -237,15 +250,3 @@ def _put(
         raise failure
     if loss is not None:
         raise loss
-    end = watch.progress()
-    return PutResult(
-        stream=stream.name,
-        frames=end.frames,
-        bytes=end.bytes,
-        fragments=end.persisted or end.received,
-        skipped=source.skipped,
-        repairs=source.repairs,
-        duration=end.position,
-        elapsed=(time.monotonic_ns() - began) * TICKS_PER_SECOND // 10**9,
-        progress=end,
-    )

@@ -1,0 +1,118 @@
+"""`put_media` against the real local endpoint: what is stored, and what is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from botocore.session import Session
+
+import kvsproducer as kvs
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.endpoint import LocalEndpoint, local_endpoint
+from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media
+
+MakeClip = Callable[..., Path]
+START = 1_700_000_000 * TICKS_PER_SECOND
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[LocalEndpoint]:
+    with local_endpoint() as running:
+        yield running
+
+
+@pytest.fixture
+def options(endpoint: LocalEndpoint) -> ProducerOptions:
+    session = Session()
+    session.set_credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    return ProducerOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
+
+
+def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFrame]:
+    """`count` frames of the stream, as GetMedia gives them."""
+    frames: list[kvs.ReadFrame] = []
+    for fragment in kvs.get_media(
+        stream,
+        region_name=options["region_name"],
+        session=options["session"],
+        endpoint_url=options["endpoint_url"],
+    ):
+        frames += fragment.frames
+        if len(frames) >= count:
+            break
+    return frames
+
+
+def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ProducerOptions) -> None:
+    """The one-liner: everything that the file holds is in the stream, with the same times."""
+    clip = make_clip("mp4", bframes=2, audio="aac")
+    seen: list[PutProgress] = []
+    result = put_media(clip, "file", start=START, retention="PT2H", progress=seen.append, **options)
+    with open_source(clip, start=START) as source:
+        expected = [(f.track_id, f.pts // TICKS_PER_MS, f.data) for f in source.frames()]
+    assert result.frames == len(expected)
+    assert result.fragments == 3
+    assert result.bytes == sum(len(data) for _, _, data in expected)
+    got = stored("file", options, len(expected))
+    assert [(f.track_number, f.timestamp // TICKS_PER_MS, bytes(f.data)) for f in got] == expected
+    assert seen[-1].persisted == 3
+    assert seen[-1].latency is not None
+
+
+def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ProducerOptions) -> None:
+    """Raw H.264 becomes what players of MKV want; no frame is missing."""
+    result = put_media(make_clip("h264", bframes=2), "raw", retention="PT2H", **options)
+    got = stored("raw", options, result.frames)
+    assert len(got) == result.frames == 75
+    for frame in got:
+        assert int.from_bytes(frame.data[:4], "big") <= len(frame.data) - 4
+
+
+def test_realtime_takes_its_time(options: ProducerOptions) -> None:
+    """REALTIME paces a recording: 1 s of media takes 1 s."""
+    result = put_media("testsrc:duration=1,size=64x64,gop=25", "paced", retention="PT2H", **options)
+    assert result.elapsed >= 0.9 * TICKS_PER_SECOND
+    assert result.frames == 25
+
+
+def test_a_cut_file_stores_what_it_has_then_raises(
+    make_clip: MakeClip, tmp_path: Path, options: ProducerOptions
+) -> None:
+    """What could be read is stored; the error says where it broke, and a note how much that was."""
+    data = make_clip("mkv", bframes=2, audio="aac").read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(kvs.KvsError) as caught:
+        put_media(path, "cut", retention="PT2H", **options)
+    assert caught.value.status is kvs.StatusCode.UNEXPECTED_EOF
+    (note,) = caught.value.__notes__
+    count = int(note.split()[0])
+    assert f"{count} of {count} frames" in note
+    assert len(stored("cut", options, count)) == count > 40
+
+
+def test_the_caller_s_producer_is_used_and_left_open(
+    make_clip: MakeClip, options: ProducerOptions
+) -> None:
+    """Two clips through one producer, which stays usable."""
+    clip = make_clip("mp4")
+    with kvs.Producer(**options) as producer:
+        for name in ("own-1", "own-2"):
+            assert put_media(clip, name, retention="PT2H", producer=producer).frames == 75
+
+
+def test_offline_without_retention_is_refused(
+    make_clip: MakeClip, options: ProducerOptions
+) -> None:
+    """Nothing would tell that a frame is stored."""
+    with pytest.raises(kvs.KvsError) as caught:
+        put_media(
+            make_clip("mp4"),
+            "none",
+            retention=0,
+            streaming_type=kvs.StreamingType.OFFLINE,
+            **options,
+        )
+    assert caught.value.status is kvs.StatusCode.OFFLINE_MODE_WITH_ZERO_RETENTION
