@@ -125,18 +125,29 @@ def _sps_of(case: Case) -> bytes | None:
             units = oracle.annexb_units(cpd)
         except oracle.Refused:
             return None
-        wanted = 7 if h264_codec else 33
-        kinds = [(unit[0] & 0x9F if h264_codec else unit[0] >> 1) for unit in units if unit]
-        found = [unit for unit in units if unit]
-        return found[kinds.index(wanted)] if wanted in kinds else None
+        heads = (0x27, 0x47, 0x67) if h264_codec else (0x42, 0x43)
+        return next((unit for unit in units if unit and unit[0] in heads), None)
     if not h264_codec:
-        position = cpd.find(b"\x42\x01")
-        size = int.from_bytes(cpd[position - 2 : position]) if position > 2 else len(cpd)
-        return cpd[position : position + size] if position >= 0 else None
+        return cpd if cpd[0] in (0x42, 0x43) else _sps_of_hvcc(cpd)
     if cpd[0] == 1 and cpd[4] >= 0xFC and cpd[5] > 0xE0:
         size = int.from_bytes(cpd[6:8])
         return cpd[8 : 8 + size] if 0 < size <= len(cpd) else None
     return cpd
+
+
+def _sps_of_hvcc(record: bytes) -> bytes | None:
+    """The first unit of the SPS array, when everything before it is whole."""
+    rest = record[23:]
+    while len(rest) > 5:
+        kind, count, rest = rest[0] & 63, int.from_bytes(rest[1:3]), rest[3:]
+        for _ in range(count):
+            size = int.from_bytes(rest[:2])
+            if size + 2 > len(rest):
+                return None
+            if kind == 33:
+                return rest[2 : 2 + size] if count == 1 else None
+            rest = rest[2 + size :]
+    return None
 
 
 def _memory_error(case: Case) -> Result | None:
@@ -165,9 +176,11 @@ def _sps_fields(case: Case) -> Result | None:
         other_avcc = cpd[0] == 1 and cpd[4:6] != b"\xff\xe1"
         misread = b"\0\0\x03" in unit or scaling or other_avcc
     else:
-        payload = oracle.without_emulation(unit)[2:]
-        # the C producer takes the last constraint byte and the level for sub-layer flags
-        misread = len(payload) < 13 or payload[0] >> 1 & 7 > 0 or payload[11] & 0xC0 > 0
+        payload = oracle.without_emulation(unit[2:])
+        # The C producer takes the last constraint byte and the level for sub-layer flags, and
+        # whatever an hvcC record has in its SPS array for an SPS.
+        other_unit = unit[:1] not in (b"\x42", b"\x43")
+        misread = len(payload) < 13 or payload[0] >> 1 & 7 or payload[11] & 0xC0 or other_unit
     return _oracle_size(case["codec"], unit) if misread else None
 
 

@@ -107,10 +107,10 @@ class Bits:
         return (code + 1) // 2 * (1 if code % 2 else -1)
 
 
-def _window(bits: Bits) -> tuple[int, int]:
-    """The four offsets of a cropping rectangle, added up across and down."""
+def _window(bits: Bits) -> tuple[int, int] | None:
+    """The four offsets of a cropping rectangle, added up across and down; None without one."""
     if not bits.u(1):
-        return 0, 0
+        return None
     left, right, top, bottom = bits.ue(), bits.ue(), bits.ue(), bits.ue()
     return left + right, top + bottom
 
@@ -162,7 +162,7 @@ def h264_size(unit: bytes) -> tuple[int, int]:
     if fields == 2:
         bits.u(1)
     bits.u(1)
-    cut_x, cut_y = _window(bits)
+    cut_x, cut_y = _window(bits) or (0, 0)
     bits.u(1)
     sub_x = 2 if chroma in (1, 2) and not planes else 1
     sub_y = 2 if chroma == 1 and not planes else 1
@@ -182,7 +182,7 @@ def _h265_fields(unit: bytes) -> tuple[Bits, int, int, bytes]:
     """Bits from sps_seq_parameter_set_id on, max sub-layers, nesting flag, the 12 general bytes."""
     if len(unit) < 2 or unit[0] >> 1 != 33:
         raise Refused(BAD_SPS)
-    payload = without_emulation(unit)[2:]
+    payload = without_emulation(unit[2:])
     bits = Bits(payload)
     bits.u(4)
     layers, nesting = bits.u(3) + 1, bits.u(1)
@@ -207,10 +207,11 @@ def _h265_picture(bits: Bits) -> tuple[tuple[int, int], int, int, int]:
     chroma = bits.ue()
     planes = bits.u(1) if chroma == 3 else 0
     width, height = bits.ue(), bits.ue()
-    cut_x, cut_y = _window(bits)
+    window = _window(bits)
     luma, colour = bits.ue(), bits.ue()
-    if chroma > 3 and (cut_x or cut_y):
+    if chroma > 3 and window:
         raise Refused(BAD_CHROMA)
+    cut_x, cut_y = window or (0, 0)
     sub_x = 2 if chroma in (1, 2) and not planes else 1
     sub_y = 2 if chroma == 1 and not planes else 1
     return _size(width - sub_x * cut_x, height - sub_y * cut_y), chroma, luma, colour

@@ -90,6 +90,7 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
     """
     if not data:
         return [], 0
+    # `rstrip` copies, for its length only, and only where an encoder pads frames with zeros.
     end = len(data) if data[-1] else len(data.rstrip(b"\0"))
     begin = 4 if data[:4] == START_CODE else _first_unit(data, end)
     view = memoryview(data)
