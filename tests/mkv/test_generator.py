@@ -132,6 +132,14 @@ def test_block_flags(flags: FrameFlags, written: int, make_generator: Make) -> N
     assert put(generator, 1, flags).header[-1] == written
 
 
+def test_plain_ints_and_unknown_flag_bits(make_generator: Make) -> None:
+    """Flags come as FrameFlags or as ints; bits without a meaning have none here either."""
+    generator = make_generator()
+    put(generator, 0, 0x101)
+    assert put(generator, 1, 0x104).header[-1] == 0x08
+    assert put(generator, 2, 0x111).kind is FrameKind.CLUSTER
+
+
 TOO_EARLY = StatusCode.MKV_INVALID_FRAME_TIMESTAMP
 TOO_LATE = StatusCode.MKV_LARGE_FRAME_TIMECODE
 

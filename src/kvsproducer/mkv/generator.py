@@ -60,7 +60,6 @@ _OVERHEADS: Final = {
     FrameKind.CLUSTER: struct.calcsize(">7sQ3sBQBhB"),
 }
 
-_KEY: Final = int(FrameFlags.KEY)
 _BLOCK, _CLUSTER, _STREAM = FrameKind.BLOCK, FrameKind.CLUSTER, FrameKind.STREAM
 
 
@@ -73,7 +72,10 @@ def _block_flags(flags: int) -> int:
     )
 
 
+# Tables, not bit tests: `&` on a FrameFlags takes longer than all the rest of packing a frame.
 _BLOCK_FLAGS: Final = tuple(_block_flags(flags) for flags in range(16))
+_IS_KEY: Final = tuple(bool(flags & FrameFlags.KEY) for flags in range(16))
+_ALL_FLAGS: Final = len(_IS_KEY) - 1
 
 
 class Packed(NamedTuple):
@@ -210,7 +212,7 @@ class MkvGenerator:
         return FrameKind.BLOCK
 
     def _starts_cluster(self, flags: int, relative: int) -> bool:
-        return bool(flags & _KEY) and (
+        return _IS_KEY[flags & _ALL_FLAGS] and (
             self._key_frame_fragmentation or relative >= self._fragment_timecodes
         )
 
@@ -236,6 +238,8 @@ class MkvGenerator:
             if number is None:
                 raise track_not_found(track_id)
             raise frame_error(pts, dts, duration, size)
+        if not 0 <= flags <= _ALL_FLAGS:
+            flags &= _ALL_FLAGS
         scale = self._scale
         pts //= scale
         dts //= scale
@@ -243,7 +247,8 @@ class MkvGenerator:
         if relative < 0 or dts < self._cluster_dts:
             raise self._too_early(pts, dts)
         if self._started and not (
-            flags & _KEY and (self._key_frame_fragmentation or relative >= self._fragment_timecodes)
+            _IS_KEY[flags]
+            and (self._key_frame_fragmentation or relative >= self._fragment_timecodes)
         ):
             if relative > MAX_RELATIVE_TIMECODE:
                 raise self._too_late(relative)
@@ -251,7 +256,7 @@ class MkvGenerator:
                 Packed,
                 (
                     _pack_block(
-                        _BLOCK_ID, _SIZE_BASE + size, number, relative, _BLOCK_FLAGS[flags & 15]
+                        _BLOCK_ID, _SIZE_BASE + size, number, relative, _BLOCK_FLAGS[flags]
                     ),
                     _BLOCK,
                     0,
@@ -283,7 +288,7 @@ class MkvGenerator:
             _SIZE_BASE + size,
             number,
             0,
-            _BLOCK_FLAGS[flags & 15],
+            _BLOCK_FLAGS[flags],
         )
         scale = self._scale
         return Packed(prefix + cluster, kind, len(prefix), dts * scale, pts * scale, duration)
