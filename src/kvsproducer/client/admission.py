@@ -14,7 +14,6 @@ from kvsproducer.client.events import (
     StoragePressure,
     StreamLatencyPressure,
 )
-from kvsproducer.client.sender import Sender
 from kvsproducer.client.stream_info import StorePressurePolicy, ViewOverflowPolicy
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.view import FRAGMENT_START
@@ -45,14 +44,12 @@ class Admission:
         "_pressure_bytes",
         "_pressure_ticks",
         "_reserve",
-        "_sender",
         "_waits",
     )
 
-    def __init__(self, core: StreamCore, sender: Sender, waits: int) -> None:
+    def __init__(self, core: StreamCore, waits: int) -> None:
         info = core.info
         self._core = core
-        self._sender = sender
         self._waits = waits
         self._offline = core.offline
         self._drops = info.store_pressure_policy is StorePressurePolicy.DROP_TAIL_ITEM
@@ -123,21 +120,17 @@ class Admission:
 
     def _droppable(self) -> int:
         """How many charged bytes of this stream could be given up."""
-        view, wire = self._core.view, self._sender.protected
-        return sum(view[i].charge for i in range(view.tail, view.head) if i != wire)
+        view, wire = self._core.view, self._core.on_wire
+        items = (view[index] for index in range(view.tail, view.head))
+        return sum(item.charge for item in items if item is not wire)
 
     def _evict(self) -> bool:
         """Drop one item, or up to the next fragment start; False when nothing may go."""
         core = self._core
         view = core.view
-        if view.tail == self._sender.protected or not core.evict():
+        if not core.evict():
             return False
-        while (
-            self._by_fragment
-            and len(view)
-            and not view[view.tail].flags & FRAGMENT_START
-            and view.tail != self._sender.protected
-        ):
+        while self._by_fragment and len(view) and not view[view.tail].flags & FRAGMENT_START:
             core.evict()
         return True
 

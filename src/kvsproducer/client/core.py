@@ -74,6 +74,8 @@ class StreamCore:
         self.skip_until_key = True  # frames are refused until a key frame comes
         self.reset_on_key = False  # the next key frame starts a new session
         self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
+        self.on_wire: ViewItem | None = None  # handed out in part
+        self.wire_charge = 0  # of an item on the wire that has left the view
         self.space_wanted = False  # an offline writer was told to wait
         self.sessions: deque[tuple[int, int]] = deque()  # (first item, stream start in ticks)
 
@@ -118,11 +120,12 @@ class StreamCore:
             self.effects.append(SpaceAvailable(self.name))
 
     # --- items ----------------------------------------------------------------------------------
-    def release_tail(self) -> ViewItem:
-        """Take the oldest item out of the view and give its charge back."""
-        item = self.view.drop_tail()
-        self.store.release(item.charge)
-        return item
+    def leave_wire(self) -> None:
+        """The item on the wire was handed out whole, or its connection is gone."""
+        self.on_wire = None
+        if self.wire_charge:
+            self.store.release(self.wire_charge)
+            self.wire_charge = 0
 
     def trim(self, to: int) -> None:
         """Drop the items before `to`, which are settled."""
@@ -134,12 +137,16 @@ class StreamCore:
             self.wake_writers()
 
     def evict(self) -> bool:
-        """Drop the oldest item for want of room; False when only the item on the wire is left."""
+        """Drop the oldest item for want of room; False when there is none."""
         view = self.view
         if view.tail >= view.head:
             return False
         sent = view.tail < view.current
-        item = self.release_tail()
+        item = view.drop_tail()
+        if item is self.on_wire:
+            self.wire_charge = item.charge  # its bytes are still in use: see Sender
+        else:
+            self.store.release(item.charge)
         self.ledger.evict(item, sent=sent)
         if not sent and item.flags & STREAM_START:
             self._move_stream_start()

@@ -168,6 +168,7 @@ class Sender:
                 room = self._hand_out(out, room)
                 if not room:
                     return 0
+                self._core.leave_wire()
             wire = self._wire_item
             if wire is not None and wire.flags & STREAM_START and wire.index >= view.tail:
                 self._core.strip_stream_header(wire)
@@ -185,6 +186,7 @@ class Sender:
                 if not room:
                     return 0
             else:
+                self._core.on_wire = item
                 self._rest = [*reversed(item.payload), item.header]
                 self._rest_bytes = item.length
 
@@ -271,16 +273,11 @@ class Sender:
         self._rest_bytes = 0
         self._wire_item = None
         self._cluster = -1
+        self._core.leave_wire()
 
     def abandon(self) -> None:
         """The view is about to be emptied."""
         self._forget_wire_item()
-
-    @property
-    def protected(self) -> int | None:
-        """The index of the item on the wire, which must not be dropped; None if there is none."""
-        wire = self._wire_item
-        return wire.index if wire is not None and self._rest else None
 
     def _settle_sent(self) -> None:
         """Without acks, what was handed out counts as stored."""

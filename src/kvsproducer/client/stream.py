@@ -11,13 +11,14 @@ Not thread-safe: the shell holds its lock around every call.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.account import FrameAccount
 from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
-from kvsproducer.client.admission import Admission
+from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.events import DropReason, Event, FrameSkipped, StreamShutdown
@@ -56,7 +57,7 @@ class Stream:
         self._adapter = FrameAdapter(
             core.info.tracks, core.info.nal_adaptation, content_type=core.info.content_type
         )
-        self._admission = Admission(core, self._sender, waits)
+        self._admission = Admission(core, waits)
         self._order = (
             None
             if core.info.frame_order_mode is FrameOrderMode.PASS_THROUGH
@@ -516,4 +517,5 @@ class Stream:
         ):
             return
         self._last_put = None
-        self.put_frame(Frame.end_of_fragment(), now)
+        with suppress(KvsError, WouldBlock):  # nobody waits for it: the fragment stays open
+            self.put_frame(Frame.end_of_fragment(), now)
