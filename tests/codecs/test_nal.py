@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from kvsproducer.codecs import (
     START_CODE,
-    NalFormat,
     VideoCodec,
     annexb_to_avcc,
     avcc_to_annexb,
-    before_key_picture,
     is_annexb,
     is_key_frame,
     nal_type,
@@ -24,7 +22,6 @@ from kvsproducer.codecs import (
     parameter_sets,
     split_annexb,
     split_avcc,
-    split_nals,
 )
 from kvsproducer.codecs.nal import cpd_units
 from kvsproducer.status import KvsError, MkvError, StatusCode
@@ -58,7 +55,7 @@ def test_annexb_becomes_lengths_and_units(what: str, stream: str, units: list[st
     buffers, total = annexb_to_avcc(data)
     assert b"".join(buffers) == b"".join(len(u).to_bytes(4) + u for u in wanted)
     assert total == sum(map(len, buffers))
-    assert split_annexb(data) == split_nals(data, NalFormat.ANNEXB) == wanted
+    assert split_annexb(data) == wanted
 
 
 def test_no_data_gives_no_units() -> None:
@@ -110,7 +107,7 @@ def test_units_come_back_from_any_byte_stream_that_holds_them(
     stream = b"".join(data.draw(zeros) + b"\0\0\1" + unit for unit in units) + data.draw(zeros)
     buffers, total = annexb_to_avcc(stream)
     avcc = b"".join(buffers)
-    assert split_annexb(stream) == split_avcc(avcc) == split_nals(avcc, NalFormat.AVCC) == units
+    assert split_annexb(stream) == split_avcc(avcc) == units
     assert total == len(avcc)
     back, size = avcc_to_annexb(avcc)
     assert b"".join(back) == b"".join(START_CODE + unit for unit in units)
@@ -123,8 +120,6 @@ def test_any_bytes_end_in_units_or_in_a_status(data: bytes) -> None:
         with suppress(MkvError):
             buffers, total = convert(data)
             assert sum(map(len, buffers)) == total
-    for codec in VideoCodec:
-        assert data.startswith(before_key_picture(data, codec))
     try:
         assert is_annexb(data) == (split_annexb(data) != [])
     except MkvError:
@@ -174,15 +169,6 @@ def test_types_key_frames_and_parameter_sets() -> None:
     assert is_key_frame(h265, H265)
     assert parameter_sets(h265, H265) == h265[:3]
     assert not is_key_frame([b"\x02\1"], H265)
-
-
-def test_what_comes_before_the_key_picture() -> None:
-    sets = bytes.fromhex("00000001 67 00000001 68")
-    assert before_key_picture(sets + bytes.fromhex("000001 65 00000001 65"), H264) == sets
-    assert before_key_picture(sets, H264) == b""
-    assert before_key_picture(b"\x65", H264) == b""
-    vps = bytes.fromhex("00000001 4001")
-    assert before_key_picture(vps + bytes.fromhex("00000001 2601"), H265) == vps
 
 
 def test_units_of_codec_private_data() -> None:

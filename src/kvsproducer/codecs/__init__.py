@@ -27,11 +27,9 @@ from kvsproducer.codecs.bits import BitReader, unescape
 from kvsproducer.codecs.nal import (
     START_CODE,
     Buffer,
-    NalFormat,
     VideoCodec,
     annexb_to_avcc,
     avcc_to_annexb,
-    before_key_picture,
     is_annexb,
     is_key_frame,
     nal_type,
@@ -39,18 +37,15 @@ from kvsproducer.codecs.nal import (
     parameter_sets,
     split_annexb,
     split_avcc,
-    split_nals,
 )
 
 __all__ = [
     # NAL units
     "START_CODE",
     "Buffer",
-    "NalFormat",
     "VideoCodec",
     "annexb_to_avcc",
     "avcc_to_annexb",
-    "before_key_picture",
     "is_annexb",
     "is_key_frame",
     "nal_type",
@@ -58,7 +53,6 @@ __all__ = [
     "parameter_sets",
     "split_annexb",
     "split_avcc",
-    "split_nals",
     # video configurations: h264.parse_cpd, h264.cpd_to_avcc, h265.parse_cpd, h265.cpd_to_hvcc ...
     "h264",
     "h265",

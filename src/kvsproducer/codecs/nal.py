@@ -28,12 +28,10 @@ from kvsproducer.status import MkvError, StatusCode, kvs_error
 
 __all__ = [
     "Buffer",
-    "NalFormat",
     "START_CODE",
     "VideoCodec",
     "annexb_to_avcc",
     "avcc_to_annexb",
-    "before_key_picture",
     "cpd_units",
     "distinct",
     "is_annexb",
@@ -43,7 +41,6 @@ __all__ = [
     "parameter_sets",
     "split_annexb",
     "split_avcc",
-    "split_nals",
 ]
 
 Buffer: TypeAlias = bytes | memoryview
@@ -66,13 +63,6 @@ class VideoCodec(StrEnum):
 
     H264 = "h264"
     H265 = "h265"
-
-
-class NalFormat(StrEnum):
-    """How units are delimited: by start codes or by 4-byte lengths."""
-
-    ANNEXB = "annexb"
-    AVCC = "avcc"
 
 
 # Parameter sets in the order in which configuration records list them: SPS, PPS; VPS, SPS, PPS.
@@ -161,11 +151,6 @@ def split_avcc(data: bytes, length_size: int = 4) -> list[memoryview]:
             return units
 
 
-def split_nals(data: bytes, nal_format: NalFormat) -> list[memoryview]:
-    """The units of a frame in the given format; see `split_annexb` and `split_avcc`."""
-    return split_annexb(data) if nal_format is NalFormat.ANNEXB else split_avcc(data)
-
-
 def is_annexb(data: bytes) -> bool:
     """Whether `data` begins with a start code, with any number of zeros before it."""
     # Zeros at the end are left out of every search: they lead to nothing, and the pattern would
@@ -217,22 +202,6 @@ def parameter_sets(units: Iterable[Buffer], codec: VideoCodec) -> list[bytes]:
     """The parameter sets (VPS, SPS, PPS) among units, in their order there, each one once."""
     kinds = _PARAMETER_SETS[codec]
     return distinct(unit for unit in units if nal_type(unit, codec) in kinds)
-
-
-def before_key_picture(data: bytes, codec: VideoCodec) -> bytes:
-    """What an Annex-B key frame holds before its first key picture, start codes included.
-
-    The C producer takes this as codec private data when none was given. Empty when the frame is
-    not Annex-B or has no key picture.
-    """
-    end = len(data.rstrip(b"\0"))
-    mark = _next_mark(data, 0, end)
-    while mark is not None:
-        stop, begin = mark.span()
-        if nal_type(data[begin : begin + 1], codec) in _KEY_PICTURES[codec]:
-            return data[:stop]
-        mark = _next_mark(data, begin, end)
-    return b""
 
 
 def _first_unit(data: bytes, end: int) -> int:
