@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvsproducer import limits
 from kvsproducer.endpoint.bounds import EndpointLimits
@@ -65,7 +67,7 @@ def story(*timecodes: int, kinds: str = "BRP") -> list[tuple[str, int]]:
     return [(names[kind], timecode) for timecode in timecodes for kind in kinds]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stream(media: Any) -> bytes:
     return b"".join(
         (
@@ -464,3 +466,25 @@ def test_a_stop_still_acknowledges_what_was_handed_over(media: Any) -> None:
     driver.pump()
     assert driver.story[-1] == ("PERSISTED", 1)
     assert driver.session.finished
+
+
+# --- anything at all -------------------------------------------------------------------------
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_input_breaks_the_session(stream: bytes, data: st.DataObject) -> None:
+    """A stream with bytes changed, cut out or added, in random pieces: acks in order, one error
+    at most and last, and no fragment after it; never an exception."""
+    changed = bytearray(stream)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(changed)))
+        changed[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    places = sorted(
+        {0, len(changed), *data.draw(st.lists(st.integers(0, len(changed)), max_size=9))}
+    )
+    driver = Driver().feed([bytes(changed[a:b]) for a, b in itertools.pairwise(places)])
+    assert driver.session.finished
+    events = [ack["EventType"] for ack in driver.acks]
+    assert "ERROR" not in events[:-1]
+    received = [ack["FragmentNumber"] for ack in driver.acks if ack["EventType"] == "RECEIVED"]
+    persisted = [ack["FragmentNumber"] for ack in driver.acks if ack["EventType"] == "PERSISTED"]
+    assert received == persisted == [fragment.info.number for fragment in driver.fragments]

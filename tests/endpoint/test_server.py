@@ -452,42 +452,6 @@ def test_get_media_and_the_archive_refuse(door: LocalEndpoint, aws: Client) -> N
         archive.get_media_for_fragment_list(StreamName="door", Fragments=["1"])
 
 
-# --- the archive -------------------------------------------------------------------------------
-def test_list_fragments_by_both_clocks_and_in_pages(
-    door: LocalEndpoint, put_media: Client, media: Any, aws: Client
-) -> None:
-    start = 1_700_000_000_000
-    clusters = [media.cluster(start + 1000 * n) for n in range(5)]
-    put(put_media, door, "door", media.header(), *clusters)
-    archive = aws(door, "kinesis-video-archived-media")
-
-    def listed(kind: str, first: float, last: float, **more: Any) -> list[Any]:
-        selector = {
-            "FragmentSelectorType": kind,
-            "TimestampRange": {"StartTimestamp": first, "EndTimestamp": last},
-        }
-        pages = archive.get_paginator("list_fragments").paginate(
-            StreamName="door", FragmentSelector=selector, **more
-        )
-        return [item for page in pages for item in page["Fragments"]]
-
-    chosen = listed("PRODUCER_TIMESTAMP", 1_700_000_001, 1_700_000_003)
-    assert [item["ProducerTimestamp"].timestamp() for item in chosen] == [
-        1_700_000_001,
-        1_700_000_002,
-        1_700_000_003,
-    ]
-    assert {item["FragmentLengthInMilliseconds"] for item in chosen} == {1000}
-    assert all(len(item["FragmentNumber"]) == 47 for item in chosen)
-    assert all(item["FragmentSizeInBytes"] > len(clusters[0]) for item in chosen)
-    now = datetime.now(UTC).timestamp()
-    everything = listed("SERVER_TIMESTAMP", now - 60, now + 60, PaginationConfig={"PageSize": 2})
-    assert len(everything) == 5
-    assert listed("SERVER_TIMESTAMP", now + 60, now + 120) == []
-    with pytest.raises(archive.exceptions.InvalidArgumentException):
-        listed("SERVER_TIMESTAMP", now, now - 1)
-
-
 # --- signatures --------------------------------------------------------------------------------
 def test_signatures_are_checked_when_asked_for(put_media: Client, media: Any, aws: Client) -> None:
     known = {ACCESS_KEY: Credentials(SECRET_KEY)}

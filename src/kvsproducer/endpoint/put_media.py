@@ -195,6 +195,11 @@ class PutMediaSession:
             return error
         return None
 
+    @property
+    def has_ack(self) -> bool:
+        """Whether `next_ack` has one."""
+        return bool(self._acks) or (self._error is not None and not self._unstored)
+
     def next_fragment(self) -> Fragment | None:
         """A whole fragment to store; `fragment_stored` or `fragment_failed` must follow."""
         return self._fragments.popleft() if self._fragments else None

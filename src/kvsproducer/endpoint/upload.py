@@ -54,10 +54,13 @@ class Upload:
         self._now = now
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits_for_store = False
 
     async def run(self, content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
         """Until the session is finished or the peer is gone."""
         self._live.uploads.add(self)
+        self._set_timer()
         reader = asyncio.create_task(self._read(content))
         reader.add_done_callback(lambda _: self._wake.set())
         try:
@@ -65,6 +68,8 @@ class Upload:
         except ConnectionError:
             self._session.connection_lost()
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             self._live.uploads.discard(self)
@@ -84,12 +89,9 @@ class Upload:
 
     async def _read(self, content: aiohttp.StreamReader) -> None:
         session = self._session
-        while (timer := session.next_timer()) is not None:
+        while session.receiving:
             try:
-                async with asyncio.timeout((timer - self._now()) / TICKS_PER_SECOND):
-                    data = await content.readany()
-            except TimeoutError:
-                session.handle_timer(self._now())
+                data = await content.readany()
             except _LOST:
                 session.connection_lost()
             else:
@@ -98,14 +100,28 @@ class Upload:
                 else:
                     session.receive_eof(self._now())
             self._hand_over()
-            await self._wait_for_store()
+            if self._store.pending_bytes > MAX_PENDING_BYTES:
+                await self._wait_for_store()
 
     async def _wait_for_store(self) -> None:
-        if self._store.pending_bytes <= MAX_PENDING_BYTES:
-            return
+        self._waits_for_store = True
         while self._store.pending_bytes > MAX_PENDING_BYTES:
             await self._stored.wait(1.0)
+        self._waits_for_store = False
         self._session.resume_input(self._now())
+
+    def _set_timer(self) -> None:
+        """One timer that looks again when it fires: cheaper than a timeout for each read."""
+        if (due := self._session.next_timer()) is not None:
+            delay_s = max(0, due - self._now()) / TICKS_PER_SECOND
+            self._timer = self._loop.call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        if self._waits_for_store:
+            self._session.resume_input(self._now())
+        self._session.handle_timer(self._now())
+        self._hand_over()
+        self._set_timer()
 
     async def _write_acks(self, response: web.StreamResponse, reader: asyncio.Task[None]) -> None:
         while True:
@@ -123,7 +139,8 @@ class Upload:
             self._store.append(self._live.arn, fragment).add_done_callback(
                 partial(self._report, fragment.info.number)
             )
-        self._wake.set()
+        if self._session.has_ack or not self._session.receiving:
+            self._wake.set()
 
     def _report(self, number: str, done: Future[None]) -> None:
         """In the store's thread."""

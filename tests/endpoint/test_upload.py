@@ -1,0 +1,118 @@
+"""Uploads under stress: slow disks, broken peers, errors while the peer goes on sending."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint, upload
+from kvsproducer.endpoint.index import Index
+from kvsproducer.endpoint.payloads import MemoryPayloads
+from kvsproducer.endpoint.store import Store
+
+Make = Callable[..., Any]
+SECOND = 10_000_000
+
+
+class SlowDisk(MemoryPayloads):
+    """Does not get on until `go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def sync(self) -> None:
+        assert self.go.wait(30)
+
+
+def test_a_slow_disk_slows_the_producer_down(
+    put_media: Make, media: Any, aws: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory stays bounded, the pause is no idle time, and in the end all is stored."""
+    monkeypatch.setattr(upload, "MAX_PENDING_BYTES", 1_000_000)
+    disk = SlowDisk()
+    store = Store(Index(None), disk)
+    bounds = EndpointLimits(idle_timeout=SECOND, idle_ack_interval=SECOND // 4)
+    with local_endpoint(store=store, limits=bounds) as endpoint:
+        aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        connection = put_media(endpoint, "door")
+        sent = threading.Event()
+
+        def send() -> None:
+            connection.send(media.header())
+            for n in range(1, 101):
+                connection.send(media.cluster(1000 * n, [media.block(0, bytes(300_000))]))
+            connection.end()
+            sent.set()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert not sent.wait(1.5), "30 MB were taken although nothing could be stored"
+        assert store.pending_bytes < 3_000_000
+        disk.go.set()
+        connection.head()
+        kinds = [ack["EventType"] for ack in connection.acks()]
+        sender.join(20)
+        assert kinds.count("PERSISTED") == 100
+        assert "ERROR" not in kinds
+
+
+def test_a_peer_that_sends_on_after_an_error_gets_the_error(
+    endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
+) -> None:
+    aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    connection = put_media(endpoint, "door")
+
+    def send() -> None:
+        connection.send(media.header() + media.cluster(2000) + media.cluster(1000))
+        for _ in range(300):
+            connection.send(media.block(0, bytes(100_000)))
+        connection.end()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    connection.head()
+    acks = connection.acks()
+    sender.join(20)
+    assert acks[-1]["ErrorId"] == 4004
+    assert [ack["EventType"] for ack in acks].count("PERSISTED") == 1
+
+
+@pytest.mark.parametrize("rest", [b"no size\r\n", b"f" * 20 + b"\r\n", b"5\r\nabcdefgh"])
+def test_broken_chunks_cost_only_the_open_fragment(
+    put_media: Make, media: Any, aws: Make, rest: bytes
+) -> None:
+    """aiohttp tells nothing about them, so that the request ends by its idle time."""
+    bounds = EndpointLimits(idle_timeout=SECOND // 2, idle_ack_interval=SECOND)
+    with local_endpoint(limits=bounds) as endpoint:
+        aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        connection = put_media(endpoint, "door")
+        connection.send(media.header() + media.cluster(1000) + media.cluster(2000))
+        connection.head()
+        while connection.ack()["EventType"] != "PERSISTED":
+            pass
+        connection.socket.sendall(rest)
+        assert connection.acks() == []
+        archive = aws(endpoint, "kinesis-video-archived-media")
+        found = archive.list_fragments(StreamName="door")["Fragments"]
+        assert [item["ProducerTimestamp"].timestamp() for item in found] == [1]
+
+
+def test_a_hundred_peers_that_vanish_leave_nothing_behind(
+    endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
+) -> None:
+    aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    before = threading.active_count()
+    for n in range(100):
+        connection = put_media(endpoint, "door")
+        connection.send((media.header() + media.cluster(1000 * n))[: 20 * n])
+        connection.close()
+    last = put_media(endpoint, "door")
+    last.send(media.header() + media.cluster(1000))
+    last.end()
+    last.head()
+    assert last.acks()[-1]["EventType"] == "PERSISTED"
+    assert threading.active_count() <= before + 40  # the pool that serves JSON operations
