@@ -118,11 +118,18 @@ def _records(case: Case, relaxed: Relaxed) -> None:
     convert = "cpd_annexb" in case["config"]["adapt"]
     for track, ours, _ in _tracks(case):
         data = track.codec_private_data
-        if not data or (ours is None and track.track_type is TrackType.UNKNOWN):
-            continue
-        relaxed.tracks.add(track.track_id)
-        if convert and ours and relaxed.create_status in (None, 0):
+        if data and (ours or track.codec_id == "V_MS/VFW/FOURCC" or _odd_aac(track)):
+            relaxed.tracks.add(track.track_id)
+        if convert and ours and data and relaxed.create_status in (None, 0):
             relaxed.create_status = _conversion_status(data, ours)
+
+
+def _odd_aac(track: TrackInfo) -> bool:
+    """Eight channels, an escaped object type or a rate that is written out."""
+    if track.track_type is not TrackType.AUDIO or len(track.codec_private_data) < 2:
+        return False
+    word = int.from_bytes(track.codec_private_data[:2])
+    return word >> 11 == 31 or word >> 7 & 15 == 15 or word >> 3 & 15 == 7
 
 
 def _conversion_status(data: bytes, codec: VideoCodec) -> int:
