@@ -19,12 +19,14 @@ from kvsproducer.limits import TICKS_PER_MS
 from kvsproducer.mkv import (
     FrameFlags,
     MkvGenerator,
+    MkvParser,
     NalAdaptation,
     TrackInfo,
     TrackType,
     end_of_fragment_tag,
     tags,
 )
+from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.adaptation import FrameAdapter
 
 START_MS = 1_700_000_000_000
@@ -231,3 +233,56 @@ def test_fragments_carry_their_metadata() -> None:
     assert data.count(b"fragment") == 4
     sizes = itertools.count(1)
     assert [len(payload) for _, _, payload in packets_of(data)] == [next(sizes) for _ in samples]
+
+
+# --- the other way round: our parser reads what ffmpeg writes -----------------------------------
+
+
+def mux(samples: list[Sample], encoder: str, options: dict[str, str]) -> bytes:
+    """The samples in ffmpeg's Matroska."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="matroska", options=options) as container:
+        stream: Any = container.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for sample in samples:
+            packet = av.Packet(sample.data)
+            packet.stream, packet.time_base = stream, MS
+            packet.pts, packet.dts, packet.duration = sample.pts, sample.dts, 40
+            packet.is_keyframe = sample.key
+            container.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"live": "1"}, {"cluster_time_limit": "200"}, {"reserve_index_space": "5000"}],
+    ids=["file", "live", "many clusters", "Void"],
+)
+@pytest.mark.parametrize("chunk", [1 << 20, 1000, 7])
+def test_the_parser_reads_ffmpeg(options: dict[str, str], chunk: int) -> None:
+    """Known and unknown sizes, SeekHead, Void, Cues, Tags, CRC-32: every packet as ffmpeg's own
+    demuxer has it."""
+    samples, _ = encode_video("libx264", g="10", bf="0")
+    data = mux(samples, "libx264", options)
+    parser = MkvParser()
+    events: list[ev.Event] = []
+    for start in range(0, len(data), chunk):
+        parser.receive_data(data[start : start + chunk])
+        while (event := parser.next_event()) is not None:
+            events.append(event)
+    parser.receive_eof()
+    while (event := parser.next_event()) is not None:
+        events.append(event)
+    assert b"".join(event.raw for event in events) == data
+
+    found, timecode = [], 0
+    for event in events:
+        if isinstance(event, ev.ClusterStart):
+            timecode = event.timecode
+        elif isinstance(event, ev.Block):
+            at = timecode + event.relative_timecode - START_MS
+            found.append((event.track_number - 1, at, bytes(event.frames[0])))
+    assert found == list(packets_of(data))
+    tracks = next(event for event in events if isinstance(event, ev.Tracks))
+    entry = tracks.entries[0]
+    assert (entry.codec_id, entry.width, entry.height) == ("V_MPEG4/ISO/AVC", 96, 64)
