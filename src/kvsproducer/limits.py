@@ -163,6 +163,14 @@ MAX_RELATIVE_TIMECODE: Final = 2**15 - 1  # Matroska; S: MKV_LARGE_FRAME_TIMECOD
 MAX_EBML_NUMBER: Final = 2**56 - 2  # Matroska, 8-byte size; S: MKV_NUMBER_TOO_BIG
 SEGMENT_UUID_BYTES: Final = 16  # mkv; not all zero; S: MKV_INVALID_SEGMENT_UUID
 MAX_MKV_CLIENT_ID_LEN: Final = 64  # mkv; S: MKV_INVALID_CLIENT_ID_LENGTH
+# Parser: what it holds at once; ours; S: ACK_ERR_INVALID_MKV_DATA
+MAX_EBML_HEADER_BYTES: Final = 4 * KIB  # ours
+MAX_INFO_BYTES: Final = 64 * KIB  # ours
+MAX_TRACKS_BYTES: Final = 4 * MIB  # ours: three tracks with the longest codec private data
+MAX_TAGS_BYTES: Final = 1 * MIB  # ours
+MAX_TAG_DEPTH: Final = 8  # SimpleTags in SimpleTags
+MAX_CLUSTER_LEAD_BYTES: Final = 64 * KIB  # of a cluster, before its Timestamp
+SKIP_PIECE_BYTES: Final = 64 * KIB  # longer elements that are skipped come in such pieces
 
 # === codecs/ ===================================================================================
 MIN_H264_ANNEXB_CPD_BYTES: Final = 11  # mkv; S: MKV_MIN_ANNEX_B_CPD_SIZE

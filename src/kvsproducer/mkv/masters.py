@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from kvsproducer.limits import MAX_TAG_DEPTH
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.elements import ELEMENTS, ElementType
 from kvsproducer.mkv.events import EbmlHeader, SegmentInfo, Tags, TrackEntry, Tracks
@@ -28,7 +29,6 @@ MasterReader: TypeAlias = Callable[[bytes, int, int], EbmlHeader | SegmentInfo |
 
 _MAX_SIZE_BYTES: Final = 8
 _DOC_TYPES: Final = ("matroska", "webm")
-_MAX_TAG_DEPTH: Final = 8
 
 _INFO_FIELDS: Final = {
     el.TIMECODE_SCALE: "timecode_scale_ns",
@@ -147,8 +147,8 @@ def _collect_pairs(
     pairs: list[tuple[str, str]], data: memoryview, offset: int, *, depth: int
 ) -> None:
     """Add the pairs of the SimpleTags in a Tags, Tag or SimpleTag, each before those inside it."""
-    if depth > _MAX_TAG_DEPTH:
-        raise invalid_mkv(f"tags are nested deeper than {_MAX_TAG_DEPTH}", offset)
+    if depth > MAX_TAG_DEPTH:
+        raise invalid_mkv(f"tags are nested deeper than {MAX_TAG_DEPTH}", offset)
     for element_id, payload, at in children(data, offset):
         if element_id == el.SIMPLE_TAG:
             name = value = ""

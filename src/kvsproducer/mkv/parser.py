@@ -22,7 +22,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from kvsproducer.limits import MAX_CODEC_PRIVATE_BYTES, SERVICE_MAX_FRAGMENT_BYTES
+from kvsproducer.limits import (
+    MAX_CLUSTER_LEAD_BYTES,
+    MAX_EBML_HEADER_BYTES,
+    MAX_INFO_BYTES,
+    MAX_TAGS_BYTES,
+    MAX_TRACKS_BYTES,
+    SERVICE_MAX_FRAGMENT_BYTES,
+    SKIP_PIECE_BYTES,
+)
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.blocks import read_block_group, read_simple_block
 from kvsproducer.mkv.byte_queue import ByteQueue
@@ -47,18 +55,11 @@ from kvsproducer.status import MkvError, StatusCode
 
 __all__ = ["MkvParser"]
 
-_MAX_EBML_HEADER_BYTES: Final = 4096
-_MAX_INFO_BYTES: Final = 64 * 1024
-_MAX_TRACKS_BYTES: Final = 4 * MAX_CODEC_PRIVATE_BYTES
-_MAX_TAGS_BYTES: Final = 1024 * 1024
-_MAX_CLUSTER_LEAD_BYTES: Final = 64 * 1024  # what may stand before a cluster's Timestamp
-_SKIP_PIECE_BYTES: Final = 64 * 1024  # longer skipped elements come in pieces of this size
-
 _MASTERS: Final[dict[int, tuple[MasterReader, int]]] = {
     # id: (reader, largest payload)
-    el.INFO: (read_info, _MAX_INFO_BYTES),
-    el.TRACKS: (read_tracks, _MAX_TRACKS_BYTES),
-    el.TAGS: (read_tags, _MAX_TAGS_BYTES),
+    el.INFO: (read_info, MAX_INFO_BYTES),
+    el.TRACKS: (read_tracks, MAX_TRACKS_BYTES),
+    el.TAGS: (read_tags, MAX_TAGS_BYTES),
 }
 _BLOCK_READERS: Final = {
     el.SIMPLE_BLOCK: read_simple_block,
@@ -142,9 +143,7 @@ class MkvParser:
         if header is None:
             return None
         if header.id == el.EBML:
-            return self._read_master(
-                header, read_ebml_header, _MAX_EBML_HEADER_BYTES, self._in_ebml
-            )
+            return self._read_master(header, read_ebml_header, MAX_EBML_HEADER_BYTES, self._in_ebml)
         if header.id in (el.VOID, el.CRC_32) and self._documents:
             return self._skip(header, self._at_top)
         raise self._misplaced(header, "outside a Segment")
@@ -203,7 +202,7 @@ class MkvParser:
             if header.id in _BLOCK_READERS:
                 raise invalid_mkv("a block before its cluster's Timestamp", self._queue.offset)
             self._check_parent(header, el.CLUSTER)
-            self._check_size(header, _MAX_CLUSTER_LEAD_BYTES - self._lead_bytes)
+            self._check_size(header, MAX_CLUSTER_LEAD_BYTES - self._lead_bytes)
             raw = self._take_element(header)
             if raw is None:
                 return None
@@ -250,7 +249,7 @@ class MkvParser:
 
     def _in_skipped(self) -> Event | None:
         """Inside a long element that carries no media."""
-        piece = min(self._skip_left, _SKIP_PIECE_BYTES)
+        piece = min(self._skip_left, SKIP_PIECE_BYTES)
         if self._queue.available < piece:
             self._refuse_eof(self._skipping)
             self._wanted = piece
@@ -307,7 +306,7 @@ class MkvParser:
 
     def _skip(self, header: _Header, then: Callable[[], Event | None]) -> Event | None:
         """An element that is not read: at once when it is short, in pieces when it is long."""
-        if header.length + header.size <= _SKIP_PIECE_BYTES:
+        if header.length + header.size <= SKIP_PIECE_BYTES:
             raw = self._take_element(header)
             if raw is None:
                 return None
