@@ -118,10 +118,10 @@ def inspect_file(path: str) -> Inspection:
         with open(path, "rb") as file:
             found.bytes = os.fstat(file.fileno()).st_size
             while data := file.read(_CHUNK):
-                parser.receive_data(data)
-                _drain(parser, reader)
                 session.receive_data(data, 0)
                 _answer(session, found)
+                parser.receive_data(data)
+                _drain(parser, reader)
         parser.receive_eof()
         _drain(parser, reader)
     except MkvError as error:

@@ -1,0 +1,108 @@
+"""The commands run in this process against a real local endpoint; `KVS` runs them in their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kvsproducer.cli.app import app
+from kvsproducer.endpoint import LocalEndpoint, local_endpoint
+from kvsproducer.sources.pyav import write_clip
+from kvsproducer.sources.spec import PatternSpec
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended; lines are joined, so that wrapping does not matter."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    stdout_bytes: bytes
+
+    @property
+    def told(self) -> str:
+        return " ".join(self.stderr.split())
+
+
+Kvs = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[LocalEndpoint]:
+    with local_endpoint() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a shell would have set; nothing of this machine's AWS configuration."""
+    values = {
+        "AWS_ENDPOINT_URL": endpoint.url,
+        "AWS_DEFAULT_REGION": "us-west-2",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.fixture
+def kvs(environment: dict[str, str]) -> Kvs:
+    """`kvs("put", "clip.mp4", "stream")` in this process."""
+
+    def run(*arguments: str, stdin: bytes | None = None) -> Ran:
+        result = CliRunner().invoke(app, [*arguments], input=stdin, prog_name="kvs")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr, result.stdout_bytes)
+
+    return run
+
+
+@pytest.fixture
+def start_kvs(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """`start_kvs("serve")` as a process of its own; ended with the test if it still runs."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+        program = "from kvsproducer.cli import main; main()"
+        streams = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], **{**streams, **options}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 s of H.264 with B-frames and AAC in an MP4."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    pattern = PatternSpec(Fraction(3), Fraction(25), 160, 120, bframes=2, gop=25, audio="aac")
+    write_clip(str(path), pattern)
+    return path

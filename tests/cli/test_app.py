@@ -1,0 +1,49 @@
+"""The command as a whole: help, version, speed of starting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from kvsproducer.version import VERSION
+
+COMMANDS = ["put", "get", "serve", "inspect", "explain", "demo"]
+
+
+def test_version(kvs: Any) -> None:
+    """`kvs --version` prints it and nothing else."""
+    assert kvs("--version").stdout == f"kvs {VERSION}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(kvs: Any, command: str) -> None:
+    """--help says what it does and shows a line to copy."""
+    shown = kvs(command, "--help")
+    assert shown.exit_code == 0
+    assert f"Example: kvs {command}" in shown.stdout
+
+
+BAD_USAGE = ["put", "put a", "fly", "put a b --mode fast", "serve --port x", "get s --nope"]
+
+
+@pytest.mark.parametrize("arguments", BAD_USAGE)
+def test_bad_usage_exits_2(kvs: Any, arguments: str) -> None:
+    """What the command line gets wrong is told without a traceback."""
+    ran = kvs(*arguments.split())
+    assert ran.exit_code == 2
+    assert "Traceback" not in ran.stderr
+
+
+def test_help_and_explain_load_nothing_heavy() -> None:
+    """Neither PyAV nor botocore nor aiohttp is imported for them."""
+    program = (
+        "import sys\n"
+        "from kvsproducer.cli.app import app\n"
+        "app(['explain', '0x5200000e'], standalone_mode=False)\n"
+        "print([m for m in ('av', 'aiohttp', 'botocore') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -1,0 +1,78 @@
+"""How commands end and what they print when something is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from kvsproducer.cli import console
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+
+def ended(error: BaseException) -> int:
+    @console.reports
+    def command() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as caught:
+        command()
+    return caught.value.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (kvs_error(StatusCode.READ_FILE_FAILED, "disk"), 1),
+        (kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, "no"), 1),
+        (kvs_error(StatusCode.NOT_IMPLEMENTED, "later"), 2),
+        (kvs_error(StatusCode.INVALID_RETENTION_PERIOD, "1 s"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int) -> None:
+    """1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
+    assert ended(error) == code
+
+
+def test_an_error_takes_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Status with its code, what, where, notes, meaning, action: on standard error only."""
+    error = kvs_error(StatusCode.OPEN_FILE_FAILED, "x.mp4: [there] is no such file", stream="door")
+    error.add_note("0 of 0 frames were put")
+    ended(error)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    lines = shown.err.splitlines()
+    assert lines[0] == "error STATUS_OPEN_FILE_FAILED 0x00000009"
+    assert [line.split()[0] for line in lines[1:5]] == ["what", "where", "also", "means"]
+    assert "[there] is no such file" in lines[1]
+    assert any(line.strip().startswith("do ") for line in lines)
+    assert len(lines) < 24
+
+
+def test_a_failed_write_names_the_file() -> None:
+    """An OSError while writing becomes WRITE_TO_FILE_FAILED; other errors pass."""
+    with pytest.raises(KvsError, match=r"out\.mkv: No space") as caught, console.writing("out.mkv"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.status is StatusCode.WRITE_TO_FILE_FAILED
+    with pytest.raises(BrokenPipeError), console.writing("-"):
+        raise BrokenPipeError
+    with console.writing("x"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (12_345_678, "12.3 MB")],
+)
+def test_sizes(size: int, text: str) -> None:
+    """Sizes as people read them."""
+    assert console.size_text(size) == text
+
+
+def test_json_goes_where_media_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON is on standard output, unless that is taken."""
+    console.print_json({"a": 1})
+    console.print_json({"b": 2}, to_stderr=True)
+    shown = capsys.readouterr()
+    assert '"a": 1' in shown.out
+    assert '"b": 2' in shown.err

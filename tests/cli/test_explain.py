@@ -1,0 +1,33 @@
+"""`kvs explain`: any spelling of a code, and a helpful answer to an unknown one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+SPELLINGS = ["0x5200000E", "1375731726", "STATUS_INVALID_STREAM_STATE", "invalid_stream_state"]
+
+
+@pytest.mark.parametrize("code", SPELLINGS)
+def test_any_spelling(kvs: Any, code: str) -> None:
+    """Hexadecimal, decimal, and names in any case."""
+    ran = kvs("explain", code)
+    assert ran.exit_code == 0
+    assert "STATUS_INVALID_STREAM_STATE  0x5200000e" in ran.stdout
+    assert "what to do" in ran.stdout
+
+
+def test_json(kvs: Any) -> None:
+    """--json carries everything under fixed names."""
+    found = json.loads(kvs("explain", "--json", "STATUS_OPEN_FILE_FAILED").stdout)
+    assert found["hex"] == "0x00000009"
+    assert found["action"]
+
+
+def test_unknown_code(kvs: Any) -> None:
+    """An unknown name exits 2 and suggests its neighbours."""
+    ran = kvs("explain", "STATUS_INVALID_STREAM_STAT")
+    assert ran.exit_code == 2
+    assert "INVALID_STREAM_STATE" in ran.told

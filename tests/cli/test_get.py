@@ -1,0 +1,90 @@
+"""`kvs get`: a stream as one playable file, down a pipe, and when it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+
+@pytest.fixture(scope="module")
+def stored_frames() -> int:
+    return 217
+
+
+@pytest.fixture
+def stream(kvs: Any, clip: Path) -> str:
+    """A stream with the clip in it, put once."""
+    ran = kvs("get", "get-clip", "-o", "/dev/null", "--json", "--max-fragments", "1")
+    if ran.exit_code:
+        put = kvs("put", str(clip), "get-clip", "--start-time", "2024-01-02T03:04:05Z")
+        assert put.exit_code == 0, put.stderr
+    return "get-clip"
+
+
+def test_a_file_that_ffmpeg_plays(
+    kvs: Any, stream: str, tmp_path: Path, stored_frames: int
+) -> None:
+    """Every frame is in it, decodes, and has its time."""
+    path = tmp_path / "out.mkv"
+    ran = kvs("get", stream, "-o", str(path))
+    assert ran.exit_code == 0, ran.stderr
+    assert f"got: {stored_frames} frames" in ran.told
+    with av.open(str(path)) as container:
+        assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
+        decoded = list(container.decode())
+    assert len(decoded) == stored_frames
+    first = min(frame.time for frame in decoded)
+    assert first == pytest.approx(1_704_164_645, abs=0.001)
+
+
+def test_a_pipe(start_kvs: Any, stream: str) -> None:
+    """`-o -` writes media to standard output and everything else to standard error."""
+    process = start_kvs("get", stream, "-o", "-", "--json")
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert stdout.startswith(b"\x1a\x45\xdf\xa3")
+    assert json.loads(stderr)["fragments"] == 3
+
+
+def test_a_closed_pipe_ends_quietly(start_kvs: Any, stream: str) -> None:
+    """`kvs get -o - | head -c 16`: nobody wants more, and nobody complains."""
+    process = start_kvs("get", stream, "-o", "-")
+    process.stdout.read(16)
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=30)
+    assert stderr == b""
+    assert process.returncode == 0
+
+
+def test_bounds(kvs: Any, stream: str, tmp_path: Path) -> None:
+    """--max-fragments and --duration end early, --start begins later."""
+    path = str(tmp_path / "x.mkv")
+    one = kvs("get", stream, "-o", path, "--max-fragments", "1", "--json")
+    assert json.loads(one.stdout)["fragments"] == 1
+    two = kvs("get", stream, "-o", path, "--duration", "1s", "--json")
+    assert json.loads(two.stdout)["fragments"] in (1, 2)
+    late = kvs("get", stream, "-o", path, "--start", "2024-01-02T03:04:07Z", "--json")
+    assert json.loads(late.stdout)["fragments"] < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "status"),
+    [
+        ("no-such-stream", 1, "STATUS_SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR"),
+        ("get-clip --start noon", 2, "STATUS_INVALID_ARG"),
+        ("get-clip --duration 5", 2, "INVALID_DURATION_VALUE"),
+        ("get-clip -o /nowhere/x.mkv", 1, "STATUS_WRITE_TO_FILE_FAILED"),
+        ("get-clip --start 2030-01-01T00:00:00Z --idle 0.5", 1, "STATUS_NO_MORE_DATA_AVAILABLE"),
+    ],
+)
+def test_bad_input(kvs: Any, stream: str, arguments: str, code: int, status: str) -> None:
+    """Each ends in its status, on one screen."""
+    ran = kvs("get", *arguments.split())
+    assert ran.exit_code == code, ran.stderr
+    assert status in ran.stderr
+    assert "Traceback" not in ran.stderr

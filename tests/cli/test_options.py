@@ -1,0 +1,58 @@
+"""Durations, instants and the service's address as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.cli.options import connection, duration_option, instant_option
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import KvsError, StatusCode
+
+HOUR = 3600 * TICKS_PER_SECOND
+
+
+@pytest.mark.parametrize(
+    ("text", "ticks"),
+    [("0", 0), ("90s", 90 * TICKS_PER_SECOND), ("15m", HOUR // 4), ("24h", 24 * HOUR),
+     ("7d", 168 * HOUR), ("PT2H", 2 * HOUR), ("pt2h", 2 * HOUR)],
+)  # fmt: skip
+def test_durations(text: str, ticks: int) -> None:
+    """Short forms and ISO 8601."""
+    assert duration_option(text) == ticks
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "1.5h", "-1h", "PT", "two days", "²h"])
+def test_bad_durations(text: str) -> None:
+    """A bare number is refused: it leaves the unit open."""
+    with pytest.raises(KvsError) as caught:
+        duration_option(text)
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+
+
+@pytest.mark.parametrize("text", ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", "1700000000",
+                                  "1700000000.000"])  # fmt: skip
+def test_instants(text: str) -> None:
+    """ISO 8601 with a zone, or seconds since 1970."""
+    assert instant_option(text) == 1_700_000_000 * TICKS_PER_SECOND
+
+
+def test_now_is_between_2025_and_the_far_future() -> None:
+    """`now` reads the clock."""
+    assert instant_option("now") > 1_735_689_600 * TICKS_PER_SECOND
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "12:00", "1969-01-01T00:00:00Z"])
+def test_bad_instants(text: str) -> None:
+    """Other texts, and times before 1970."""
+    with pytest.raises(KvsError) as caught:
+        instant_option(text)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_connection_options() -> None:
+    """TLS options become boto3's `verify`, and exclude each other."""
+    assert connection(None, None, None, None, False)["verify"] is True
+    assert connection(None, None, None, None, True)["verify"] is False
+    assert connection(None, None, None, "ca.pem", False)["verify"] == "ca.pem"
+    with pytest.raises(KvsError):
+        connection(None, None, None, "ca.pem", True)

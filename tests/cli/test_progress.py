@@ -1,0 +1,42 @@
+"""The picture of a running put: a table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from kvsproducer.cli.progress import PutDisplay, progress_line
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.sources import PutProgress
+
+PROGRESS = PutProgress(50, 1_234_567, 2 * TICKS_PER_SECOND, 2, 2, 1, 31 * TICKS_PER_MS)
+
+
+def test_a_line_says_everything() -> None:
+    """Frames, bytes, media time, fragments by ack, latency."""
+    expected = "50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms"
+    assert progress_line(PROGRESS) == expected
+
+
+def test_a_terminal_gets_a_table() -> None:
+    """The last state is left on the screen."""
+    file = io.StringIO()
+    with PutDisplay(Console(file=file, force_terminal=True, width=100), "a -> b") as display:
+        display.update(PROGRESS)
+    shown = file.getvalue()
+    assert "PERSISTED" in shown
+    assert "31 ms" in shown
+
+
+def test_elsewhere_only_problems_come_at_once() -> None:
+    """A warning is printed once, progress lines only now and then, with quiet neither."""
+    file = io.StringIO()
+    problem = PutProgress(1, 1, 1, problem="SOMETHING (0x1)")
+    with PutDisplay(Console(file=file), "a -> b") as display:
+        display.update(problem)
+        display.update(problem)
+    assert file.getvalue() == "warning: SOMETHING (0x1)\n"
+    with PutDisplay(Console(file=file), "a -> b", quiet=True) as display:
+        display.update(problem)
+    assert file.getvalue().count("SOMETHING") == 1

@@ -1,0 +1,150 @@
+"""`kvs put` against the real local endpoint, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+
+def test_a_file_is_put(kvs: Any, clip: Path) -> None:
+    """Exit 0, and one line that says what was stored."""
+    ran = kvs("put", str(clip), "put-file", "--retention", "24h")
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stdout.startswith("stored: 217 frames")
+    assert "3 fragments of put-file" in ran.stdout
+
+
+def test_json(kvs: Any, clip: Path) -> None:
+    """--json is the result and nothing else, on standard output."""
+    ran = kvs("put", str(clip), "put-json", "--retention", "2h", "--json", "--tracks", "video")
+    found = json.loads(ran.stdout)
+    assert (found["frames"], found["fragments"], found["skipped"]) == (75, 3, 0)
+    assert found["latency_ms"] > 0
+
+
+def test_start_time(kvs: Any, clip: Path, tmp_path: Path) -> None:
+    """--start-time places the first frame in time."""
+    kvs("put", str(clip), "put-start", "--start-time", "2024-01-02T03:04:05Z")
+    ran = kvs("get", "put-start", "-o", str(tmp_path / "x.mkv"), "--json", "--max-fragments", "1")
+    assert json.loads(ran.stdout)["start"] == "2024-01-02T03:04:05.000Z"
+
+
+def test_standard_input(start_kvs: Any, clip: Path, tmp_path: Path) -> None:
+    """A TS through a pipe: `... | kvs put - STREAM`."""
+    ts = tmp_path / "clip.ts"
+    with av.open(str(clip)) as read, av.open(str(ts), "w") as written:
+        streams = {s.index: written.add_stream_from_template(s) for s in read.streams}
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                written.mux(packet)
+    with ts.open("rb") as pipe:
+        process = start_kvs("put", "-", "put-pipe", "--json", stdin=pipe)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["frames"] == 217
+
+
+def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
+    """What was put before Ctrl-C is stored, and said to be; no traceback."""
+    source = "testsrc:duration=0,size=64x64,gop=10"
+    process = start_kvs("put", source, "put-ctrl-c", "--mode", "realtime")
+    assert b"frames" in process.stderr.readline()  # the first progress line: it is running
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    told = " ".join(stderr.decode().split())
+    assert "interrupted" in told
+    assert "frames that were put are stored" in told
+    assert "Traceback" not in told
+
+
+@pytest.fixture
+def bad(tmp_path: Path, clip: Path) -> dict[str, str]:
+    """Paths of bad files by what is wrong with them."""
+    data = clip.read_bytes()
+    files = {
+        "text.mp4": b"no media at all\n" * 20,
+        "empty.mp4": b"",
+        "cut.mp4": data[: len(data) // 2],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with av.open(str(tmp_path / "mpeg4.mkv"), "w") as output:
+        stream = output.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        output.mux([*stream.encode(av.VideoFrame(64, 64, "yuv420p")), *stream.encode(None)])
+    names = [*files, "mpeg4.mkv", "missing.mp4"]
+    return {name: str(tmp_path / name) for name in names} | {"folder": str(tmp_path)}
+
+
+BAD_INPUT = [
+    # source, further options, exit code, status, words
+    ("missing.mp4", "", 1, "STATUS_OPEN_FILE_FAILED", "there is no such file"),
+    ("folder", "", 1, "STATUS_OPEN_FILE_FAILED", "it is a folder"),
+    ("text.mp4", "", 1, "STATUS_FORMAT_ERROR", "text.mp4"),
+    ("empty.mp4", "", 1, "STATUS_FORMAT_ERROR", "is empty"),
+    ("cut.mp4", "", 1, "STATUS_UNEXPECTED_EOF", "breaks off at byte"),
+    ("mpeg4.mkv", "", 1, "STATUS_FORMAT_ERROR", "video codec is mpeg4; KVS takes H.264"),
+    ("testsrc:size=64x64", "--tracks audio", 1, "STATUS_TRACK_INFO_MISSING", "no audio track"),
+    ("rtsp://camera/1", "", 2, "STATUS_NOT_IMPLEMENTED", "later"),
+    ("/dev/video0", "", 2, "STATUS_NOT_IMPLEMENTED", "later"),
+    ("testsrc:colour=red", "", 2, "STATUS_INVALID_ARG", "no option 'colour'"),
+    ("testsrc:", "--retention 24", 2, "INVALID_DURATION_VALUE", "24h"),
+    ("testsrc:", "--retention 10m", 2, "STATUS_INVALID_RETENTION_PERIOD", ""),
+    ("testsrc:", "--start-time noon", 2, "STATUS_INVALID_ARG", "noon"),
+    ("testsrc:", "--tag x", 2, "STATUS_INVALID_ARG", "NAME=VALUE"),
+    ("testsrc:", "--retention 0 --mode offline", 2, "OFFLINE_MODE_WITH_ZERO_RETENTION", ""),
+    ("testsrc:", "--profile nobody", 2, "STATUS_INVALID_ARG", "nobody"),
+    ("testsrc:duration=25,rate=5,size=64x64,gop=1000", "--mode offline", 1,
+     "STATUS_ACK_ERR_FRAGMENT_DURATION_REACHED", "no key frame came"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "options", "code", "status", "words"), BAD_INPUT)
+def test_bad_input(
+    kvs: Any, bad: dict[str, str], source: str, options: str, code: int, status: str, words: str
+) -> None:
+    """Each ends in its status, cause and action on one screen, with the right exit code."""
+    ran = kvs("put", bad.get(source, source), "put-bad", *options.split())
+    assert ran.exit_code == code, ran.stderr
+    assert status in ran.stderr
+    assert words in ran.told
+    assert " do " in ran.told
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.splitlines()) < 24
+
+
+def test_what_came_before_a_too_long_group_is_stored(kvs: Any, tmp_path: Path) -> None:
+    """The frames before the 20 s limit are in the stream."""
+    source = "testsrc:duration=25,rate=5,size=64x64,gop=1000"
+    ran = kvs("put", source, "put-long", "--mode", "offline")
+    assert "100 of 100 frames that were put are stored" in ran.told
+    got = kvs("get", "put-long", "-o", str(tmp_path / "x.mkv"), "--json", "--max-fragments", "1")
+    assert json.loads(got.stdout)["frames"] == 100
+
+
+def test_no_credentials(kvs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any credentials the error says so, at once."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    began = time.monotonic()
+    ran = kvs("put", "testsrc:duration=1,size=64x64", "put-nobody")
+    assert ran.exit_code == 1
+    assert "credentials" in ran.told.lower()
+    assert time.monotonic() - began < 20
+
+
+def test_refused_connection(kvs: Any) -> None:
+    """Nobody listens: a status, the address and exit 1, within the retries' time."""
+    url = "http://127.0.0.1:9"
+    ran = kvs("put", "testsrc:duration=1,size=64x64", "put-refused", "--endpoint-url", url)
+    assert ran.exit_code == 1
+    assert "STATUS_" in ran.stderr
+    assert url in ran.told
