@@ -218,7 +218,7 @@ class World:
         if self.chance(self.loss / 50):
             self.close(connection.upload, self.random.choice(CUTS))
             return
-        budget = self.bandwidth // 50
+        budget = (self.bandwidth if self.bad else 5_000_000) // 50
         while connection.wants and not connection.ended and budget > 0 and connection.alive:
             limit = min(budget, self.random.choice((1, 17, 4096, 65536)))
             try:
@@ -273,10 +273,11 @@ class World:
             )
         while (ack := session.next_ack()) is not None:
             self.send_ack(connection, ack)
-        if session.finished and connection.ended:
+        if session.finished:  # the response ends: all done, an error, or nothing came for long
             self.connections.pop(connection.upload, None)
+            at = max(connection.ack_at, self.now) + MS
             self.later(
-                MS, lambda: self.stream.upload_ended(connection.upload, 200, self.now)
+                at - self.now, lambda: self.stream.upload_ended(connection.upload, 200, self.now)
             )
 
     def refuse(self, connection: Connection, timecode: int) -> None:

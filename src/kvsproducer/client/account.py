@@ -49,6 +49,7 @@ class _Doubt:
     first: int  # dts, ticks
     last: int
     count: int
+    next_index: int  # of the item that would continue it
 
 
 class Ledger:
@@ -113,8 +114,11 @@ class Ledger:
                 self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
         return end
 
-    def evict(self, item: ViewItem, *, sent: bool) -> None:
-        """An item leaves the view for want of room: a drop if it was never sent, else a doubt."""
+    def evict(self, item: ViewItem, *, sent: bool, lost: bool) -> None:
+        """An item leaves the view for want of room: a drop if it was never sent, else a doubt.
+
+        `lost`: the connection that it was sent on is gone, and it was not sent again.
+        """
         if item.flags & FRAGMENT_START:
             self._fragment = item.ack_timestamp
         if item.index < self.settled:
@@ -124,13 +128,24 @@ class Ledger:
             return
         if not sent:
             self.drop(item.timestamp, item.timestamp, 1, DropReason.OVERFLOW)
-        elif item.index < self.unconfirmed:
+        elif lost or item.index < self.unconfirmed:
             self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
-        elif self._doubts and self._doubts[-1].fragment == self._fragment:
-            self._doubts[-1].last = item.timestamp
-            self._doubts[-1].count += 1
         else:
-            self._doubts.append(_Doubt(self._fragment, item.timestamp, item.timestamp, 1))
+            self._doubt(item)
+
+    def _doubt(self, item: ViewItem) -> None:
+        newest = self._doubts[-1] if self._doubts else None
+        if (
+            newest is not None
+            and newest.fragment == self._fragment
+            and newest.next_index == item.index
+        ):
+            newest.last = item.timestamp
+            newest.count += 1
+            newest.next_index += 1
+        else:
+            time = item.timestamp
+            self._doubts.append(_Doubt(self._fragment, time, time, 1, item.index + 1))
 
     def refuse(self, item: ViewItem) -> None:
         """The item will never be sent (again): the service refused it."""

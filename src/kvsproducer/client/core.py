@@ -147,7 +147,7 @@ class StreamCore:
             self.wire_charge = item.charge  # its bytes are still in use: see Sender
         else:
             self.store.release(item.charge)
-        self.ledger.evict(item, sent=sent)
+        self.ledger.evict(item, sent=sent, lost=self.loss_result is not None)
         if not sent and item.flags & STREAM_START:
             self._move_stream_start()
         return True

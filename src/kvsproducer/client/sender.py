@@ -166,9 +166,10 @@ class Sender:
         while True:
             if self._rest:
                 room = self._hand_out(out, room)
+                if not self._rest:
+                    self._core.leave_wire()
                 if not room:
                     return 0
-                self._core.leave_wire()
             wire = self._wire_item
             if wire is not None and wire.flags & STREAM_START and wire.index >= view.tail:
                 self._core.strip_stream_header(wire)

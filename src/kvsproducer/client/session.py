@@ -10,10 +10,13 @@ asks first).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from kvsproducer.client.states import UploadState
 
 __all__ = ["Upload", "Uploads"]
+
+_REMEMBERED: Final = 4  # uploads that were given up, until the shell asks for them
 
 
 class Upload:
@@ -75,6 +78,9 @@ class Uploads:
     def add(self, number: int) -> Upload:
         """Announce a new upload."""
         upload = Upload(number)
+        over = [old for old in self._uploads if not old.active]
+        for old in over[:-_REMEMBERED]:
+            self._uploads.remove(old)
         self._uploads.append(upload)
         self.newest_number = number
         return upload
