@@ -85,6 +85,16 @@ def test_an_endpoint_in_the_caller_s_loop(aws: Make) -> None:
     asyncio.run(run())
 
 
+def test_a_thread_s_endpoint_within_a_running_loop(aws: Make) -> None:
+    async def run() -> None:
+        with local_endpoint() as endpoint:
+            client = aws(endpoint, "kinesisvideo")
+            answer = await asyncio.to_thread(client.list_streams)
+            assert answer["StreamInfoList"] == []
+
+    asyncio.run(run())
+
+
 def test_a_taken_port_is_an_os_error() -> None:
     with (
         local_endpoint() as endpoint,

@@ -7,6 +7,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -147,19 +148,30 @@ def local_endpoint(
         now=now,
         store=store,
     )
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_forever, name="kvs-endpoint", daemon=True)
-        thread.start()
+    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        async with endpoint:
+            running.set_result((asyncio.get_running_loop(), ended))
+            await ended.wait()
+
+    def run_in_thread() -> None:
         try:
-            asyncio.run_coroutine_threadsafe(endpoint.start(), loop).result()
-            try:
-                yield endpoint
-            finally:
-                asyncio.run_coroutine_threadsafe(endpoint.stop(), loop).result()
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            asyncio.run(run())
+        except BaseException as error:
+            if running.done():  # a bug in stopping: let the thread's hook show it
+                raise
+            running.set_exception(error)
+
+    thread = threading.Thread(target=run_in_thread, name="kvs-endpoint", daemon=True)
+    thread.start()
+    loop, ended = running.result()
+    try:
+        yield endpoint
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
 
 
 def run_server(endpoint: LocalEndpoint, on_listening: Callable[[str], None]) -> None:

@@ -1,0 +1,81 @@
+"""A fragment while it grows: its duration, its timecode in milliseconds, its metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kvsproducer.endpoint.bounds import EndpointLimits
+from kvsproducer.endpoint.open_fragment import OpenFragment, Refusal, check_metadata
+from kvsproducer.mkv.events import Block
+
+MS = 10_000
+
+
+def opened(timecode: int = 1000, scale_ns: int = 1_000_000) -> OpenFragment:
+    return OpenFragment(
+        "1",
+        timecode,
+        scale_ns=scale_ns,
+        producer_timestamp=0,
+        server_timestamp=0,
+        leading=b"",
+        metadata_count=0,
+        bounds=EndpointLimits(),
+    )
+
+
+def block(time: int, track: int = 1, duration: int | None = None) -> Block:
+    return Block(b"raw", track, time, True, False, False, [memoryview(b"raw")], duration)
+
+
+def duration(fragment: OpenFragment, *blocks: Block) -> int:
+    for one in blocks:
+        fragment.add_block(one, {1, 2}, {})
+    return fragment.finish(b"", b"", ()).info.duration
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected_ms"),
+    [
+        ([block(0), block(40), block(80)], 120),
+        ([block(0), block(80), block(40), block(120)], 160),  # B-frames
+        ([block(0)], 0),
+        ([block(0, duration=33)], 33),
+        ([block(0), block(40), block(-20, 2), block(100, 2)], 240),
+    ],
+)
+def test_a_duration_reaches_to_the_end_of_the_last_frame(
+    blocks: list[Block], expected_ms: int
+) -> None:
+    assert duration(opened(), *blocks) == expected_ms * MS
+
+
+def test_timecodes_are_scaled() -> None:
+    coarse = opened(timecode=3, scale_ns=1_000_000_000)
+    assert coarse.timecode_ms == 3000
+    assert duration(coarse, block(0), block(1)) == 2000 * MS
+    assert opened(timecode=12_345, scale_ns=100_000).timecode_ms == 1234
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error_id"),
+    [
+        ([("a", "")] * 11, 4009),
+        ([("é" * 65, "")], 4009),
+        ([("a", "é" * 129)], 4009),
+        ([("AWS", "")], 4012),
+        ([("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "1")], 4012),
+    ],
+)
+def test_metadata_that_is_refused(pairs: Any, error_id: int) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_metadata(pairs, 0)
+    assert caught.value.error_id == error_id
+
+
+def test_metadata_that_counts() -> None:
+    assert check_metadata([("a", "b"), ("AWS_KINESISVIDEO_NOTIFICATION", "")], 3) == 5
+    assert check_metadata([("AWS_KINESISVIDEO_END_OF_FRAGMENT", "")], 3) == 3
+    assert check_metadata([("aws", "x" * 256), ("n" * 128, "")], 8) == 10
