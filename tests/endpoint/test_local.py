@@ -128,6 +128,20 @@ def test_data_survives_a_restart(tmp_path: Path, put_media: Make, media: Any, aw
     assert numbers == sorted(set(numbers))
 
 
+def test_a_restart_on_the_same_port(put_media: Make, media: Any, aws: Make, tmp_path: Path) -> None:
+    """A client that was cut off finds the endpoint where it was."""
+    port = 0
+    for _ in range(3):
+        with local_endpoint(tmp_path, port=port) as endpoint:
+            port = int(endpoint.url.rpartition(":")[2])
+            kvs = aws(endpoint, "kinesisvideo")
+            if not kvs.list_streams()["StreamInfoList"]:
+                kvs.create_stream(StreamName="door", DataRetentionInHours=1)
+            upload = put_media(endpoint, "door")
+            upload.send(media.header() + media.cluster(1000))
+            upload.head()
+
+
 def test_what_was_persisted_survives_kill_9(
     tmp_path: Path, put_media: Make, media: Any, aws: Make
 ) -> None:

@@ -71,7 +71,7 @@ def test_what_is_past_the_retention_is_not_shown_and_then_freed(
     fill(store, fragment)
     oldest = fragment(4).info.server_timestamp
     assert numbers(store, oldest=oldest) == [4, 5]
-    store.expire(ARN, oldest).result(10)
+    store.expire([(ARN, oldest)]).result(10)
     assert numbers(store) == [4, 5]
     assert store.last_number(ARN) == fragment(5).info.number
 
@@ -105,7 +105,7 @@ def test_a_torn_tail_is_cut_off_at_the_start(tmp_path: Path, fragment: MakeFragm
     store.save_stream(RECORD).result()
     fill(store, fragment)
     store.close()
-    (path,) = (tmp_path / "fragments").iterdir()
+    (path,) = (tmp_path / "fragments").glob("*.mkvs")
     size = path.stat().st_size
     with path.open("ab") as file:
         file.write(b"half a fragment")
@@ -122,7 +122,7 @@ def test_a_file_that_lost_its_end_costs_only_what_stood_there(
     store.save_stream(RECORD).result()
     fill(store, fragment)
     store.close()
-    (path,) = (tmp_path / "fragments").iterdir()
+    (path,) = (tmp_path / "fragments").glob("*.mkvs")
     os.truncate(path, path.stat().st_size - 1)
     again = open_store(tmp_path)
     assert numbers(again) == [1, 2, 3, 4]
@@ -140,11 +140,26 @@ def test_full_files_are_followed_by_new_ones_and_deleted_when_empty(
     store.save_stream(RECORD).result()
     for n in range(1, 6):
         store.append(ARN, fragment(n)).result(10)
-    assert len(list((tmp_path / "fragments").iterdir())) == 3
-    store.expire(ARN, fragment(5).info.server_timestamp).result(10)
-    assert len(list((tmp_path / "fragments").iterdir())) == 1
+    assert len(list((tmp_path / "fragments").glob("*.mkvs"))) == 3
+    store.expire([(ARN, fragment(5).info.server_timestamp)]).result(10)
+    assert len(list((tmp_path / "fragments").glob("*.mkvs"))) == 1
     assert store.read(ARN, 0, fragment(5).info.number) == fragment(5)
     store.close()
+
+
+def test_a_folder_belongs_to_one_store_at_a_time(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(OSError, match="in use by another endpoint"):
+        open_store(tmp_path)
+    store.close()
+    open_store(tmp_path).close()
+
+
+def test_a_broken_index_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / INDEX_NAME).write_bytes(b"this is no database" * 100)
+    for _ in range(2):
+        with pytest.raises(OSError, match="cannot be used"):
+            open_store(tmp_path)
 
 
 class FullDisk(FilePayloads):

@@ -147,13 +147,13 @@ class Index:
                     (info.number, arn),
                 )
 
-    def expire(self, arn: str, before: int) -> int:
-        """Forgets the fragments that came before an instant; how many."""
+    def expire(self, ends: Iterable[tuple[str, int]]) -> int:
+        """Forgets the fragments of each stream (ARN) that came before an instant; how many."""
         with self.transaction() as db:
-            return db.execute(
+            return db.executemany(
                 f"DELETE FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
                 " AND server_timestamp < ?",
-                (arn, before),
+                ends,
             ).rowcount
 
     def drop_file_tail(self, file: int, size: int) -> int:
@@ -184,6 +184,10 @@ class Index:
                 " FROM fragments GROUP BY file"
             )
         )
+
+    def files(self) -> set[int]:
+        """The files in which there is a fragment."""
+        return {row[0] for row in self._rows("SELECT DISTINCT file FROM fragments")}
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
         """Up to `limit` fragments that begin in `span`, came at `oldest` or later and have a
@@ -247,7 +251,11 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     connection = sqlite3.connect(
         ":memory:" if path is None else path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False
     )
-    if path is not None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+    try:
+        if path is not None:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

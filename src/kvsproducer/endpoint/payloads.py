@@ -10,6 +10,8 @@ cuts them off.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,11 +93,16 @@ class MemoryPayloads:
 
 
 class FilePayloads:
-    """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is made when missing."""
+    """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is made when missing.
+
+    Only one process may use a folder: a second one would cut off what the first is writing. The
+    lock goes with the process, however it ends. Raises OSError when another has it.
+    """
 
     def __init__(self, folder: Path, file_size: int = FILE_SIZE) -> None:
         self._folder = folder / "fragments"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._folder / "lock")
         self._file_size = file_size
         self._number = max(self._numbers(), default=1)
         self._descriptor = -1
@@ -118,7 +125,7 @@ class FilePayloads:
     def keep(self) -> None:
         self._kept = self._size
         if self._size >= self._file_size:
-            self.close()
+            self._close_file()
             self._number += 1
 
     def rollback(self) -> None:
@@ -152,6 +159,10 @@ class FilePayloads:
             self._path(number).unlink(missing_ok=True)
 
     def close(self) -> None:
+        self._close_file()
+        os.close(self._lock)
+
+    def _close_file(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -171,6 +182,19 @@ class FilePayloads:
 
     def _numbers(self) -> list[int]:
         return [int(path.stem) for path in self._folder.glob("*.mkvs") if path.stem.isdigit()]
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock until it is closed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OSError(
+            errno.EBUSY, "the data folder is in use by another endpoint", str(path.parent)
+        ) from None
+    return descriptor
 
 
 def _whole(part: bytes, size: int) -> bool:

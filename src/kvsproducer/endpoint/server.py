@@ -249,8 +249,9 @@ class EndpointApplication:
     async def _expire(self) -> None:
         """Frees what is past its retention; reading does not show it anyway."""
         while True:
-            for record in self._control.records():
-                self._store.expire(record.arn, self._now() - record.kept_for)
+            now = self._now()
+            ends = [(record.arn, now - record.kept_for) for record in self._control.records()]
+            self._store.expire(ends)
             await asyncio.sleep(_EXPIRY_INTERVAL_S)
 
 

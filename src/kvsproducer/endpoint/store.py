@@ -15,7 +15,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +53,19 @@ class _Call:
 
 
 def open_store(data_dir: Path | str | None) -> Store:
-    """The store of a folder (made when missing), or one in memory. Raises OSError."""
+    """The store of a folder (made when missing), or one in memory.
+
+    Raises OSError: the folder is not to be had, in use by another process, or its index is broken.
+    """
     if data_dir is None:
         return Store(Index(None), MemoryPayloads())
     folder = Path(data_dir)
     payloads = FilePayloads(folder)
-    return Store(Index(folder / INDEX_NAME), payloads)
+    try:
+        return Store(Index(folder / INDEX_NAME), payloads)
+    except sqlite3.Error as error:
+        payloads.close()
+        raise OSError(f"the index in {folder} cannot be used: {error}") from error
 
 
 class Store:
@@ -96,11 +103,11 @@ class Store:
 
         return self._call(delete)
 
-    def expire(self, arn: str, before: int) -> Future[None]:
-        """Forgets the fragments of a stream that came before an instant (ticks)."""
+    def expire(self, ends: Sequence[tuple[str, int]]) -> Future[None]:
+        """Forgets the fragments of each stream (ARN) that came before an instant (ticks)."""
 
         def expire() -> None:
-            if self._index.expire(arn, before):
+            if self._index.expire(ends):
                 self._drop_unused()
 
         return self._call(expire)
@@ -224,7 +231,7 @@ class Store:
             call.done.set_result(None)
 
     def _drop_unused(self) -> None:
-        self._payloads.keep_only(set(self._index.file_ends()))
+        self._payloads.keep_only(self._index.files())
 
     def _recover(self) -> None:
         for file, size in self._payloads.recover(self._index.file_ends()).items():
