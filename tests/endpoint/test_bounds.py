@@ -1,0 +1,18 @@
+"""The endpoint's limits."""
+
+from __future__ import annotations
+
+from kvsproducer.endpoint.bounds import EndpointLimits
+
+SECOND = 10_000_000
+
+
+def test_by_default_they_are_the_service_s() -> None:
+    """As the KVS documentation gives them."""
+    limits = EndpointLimits()
+    assert limits.fragment_bytes == 50_000_000
+    assert limits.fragment_duration == 20 * SECOND
+    assert limits.connection_duration == 45 * 60 * SECOND
+    assert limits.idle_timeout == 30 * SECOND
+    assert limits.get_media_idle == 3 * SECOND
+    assert limits.idle_ack_interval < limits.idle_timeout

@@ -1,0 +1,33 @@
+"""Refusals as HTTP."""
+
+from __future__ import annotations
+
+import botocore.session
+import pytest
+
+from kvsproducer.endpoint.errors import HTTP_STATUS, ServiceError, invalid_argument, not_found
+
+
+@pytest.mark.parametrize("name", HTTP_STATUS)
+def test_the_front_end_writes_its_message_in_lower_case(name: str) -> None:
+    error = ServiceError(name, "text")
+    assert error.body == {"message" if error.http_status == 403 else "Message": "text"}
+
+
+def test_http_codes_are_those_of_botocore_s_models() -> None:
+    """For every exception that a model of one of the three APIs describes."""
+    session = botocore.session.get_session()
+    for service in ("kinesisvideo", "kinesis-video-media", "kinesis-video-archived-media"):
+        model = session.get_service_model(service)
+        for shape in model.error_shapes:
+            # AccessDenied is 401 in the models, but it is the front end that says it.
+            if shape.name in HTTP_STATUS and shape.name != "AccessDeniedException":
+                assert HTTP_STATUS[shape.name] == shape.metadata["error"]["httpStatusCode"]
+
+
+def test_the_two_common_ones() -> None:
+    assert (not_found().name, not_found().http_status) == ("ResourceNotFoundException", 404)
+    assert (invalid_argument("x").name, invalid_argument("x").http_status) == (
+        "InvalidArgumentException",
+        400,
+    )
