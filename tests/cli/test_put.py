@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+
+from kvsproducer.sources.pyav import write_clip
+from kvsproducer.sources.spec import PatternSpec
 
 
 def test_a_file_is_put(kvs: Any, clip: Path) -> None:
@@ -62,6 +67,22 @@ def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
     told = " ".join(stderr.decode().split())
     assert "interrupted" in told
     assert "frames that were put are stored" in told
+    assert "Traceback" not in told
+
+
+def test_ctrl_c_while_standard_input_is_silent(start_kvs: Any, clip: Path, tmp_path: Path) -> None:
+    """A pipe that delivers nothing more does not hold up Ctrl-C."""
+    ts = tmp_path / "clip.ts"
+    write_clip(str(ts), PatternSpec(Fraction(3), width=64, height=64, gop=25))
+    process = start_kvs("put", "-", "put-silent", stdin=subprocess.PIPE)
+    process.stdin.write(ts.read_bytes())
+    process.stdin.flush()
+    assert b"frames" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    told = " ".join(process.stderr.read().decode().split())
+    assert process.returncode == 130, told
+    assert "interrupted" in told
     assert "Traceback" not in told
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
 INTERRUPT_LIMIT_S: Final = 10  # how long Ctrl-C waits for the acks of what was put
-_MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragment starts remembered for the latency
+_MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
+_REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
+_ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
 
 
 class ProducerOptions(TypedDict, total=False):
@@ -91,7 +93,9 @@ class _Watch:
     def __init__(self, report: Callable[[PutProgress], object] | None) -> None:
         self._report = report
         self._lock = threading.Lock()
-        self._seen: dict[AckType, set[int]] = {kind: set() for kind in AckType}
+        self._reported = 0  # monotonic ticks
+        self._counts = dict.fromkeys(_ACK_ORDER, 0)
+        self._reached: dict[int, int] = {}  # fragment timecode in ms -> acks of _ACK_ORDER it had
         self._put_at: dict[int, int] = {}  # timecode in ms -> when its frame was put
         self._frames = self._bytes = 0
         self._first = self._end = 0
@@ -100,6 +104,7 @@ class _Watch:
 
     def put(self, frame: Frame) -> None:
         """A frame was accepted."""
+        now = _monotonic()
         with self._lock:
             if not self._frames:
                 self._first = frame.pts
@@ -107,51 +112,71 @@ class _Watch:
             self._bytes += len(frame.data)
             self._end = max(self._end, frame.pts + frame.duration)
             if frame.key_frame:
-                self._put_at[frame.pts // TICKS_PER_MS] = time.monotonic_ns() // 100
-                if len(self._put_at) > _MAX_OPEN_FRAGMENTS:
-                    del self._put_at[next(iter(self._put_at))]
-        self._tell()
+                _remember(self._put_at, frame.pts // TICKS_PER_MS, now)
+        self._tell(now)
 
     def on_event(self, event: Event) -> None:
         """An event of the producer."""
+        now = _monotonic()
         with self._lock:
             if isinstance(event, FragmentAcked):
-                self._acked(event)
+                self._acked(event, now)
             elif isinstance(event, StreamErrorReported):
                 self._problem = f"{event.status.name} ({event.status.hex}): {event.detail}"
             else:
                 return
-        self._tell()
+        self._tell(now)
 
-    def _acked(self, event: FragmentAcked) -> None:
+    def _acked(self, event: FragmentAcked, now: int) -> None:
         ack = event.ack
-        if ack.timecode is None:
+        if ack.timecode is None or ack.ack_type not in _ACK_ORDER:
             return
-        self._seen[ack.ack_type].add(ack.timecode)
+        had, has = self._reached.get(ack.timecode, 0), _ACK_ORDER.index(ack.ack_type) + 1
+        for kind in _ACK_ORDER[had:has]:  # an ack says what the ones before it would have said
+            self._counts[kind] += 1
+        _remember(self._reached, ack.timecode, max(had, has))
         if ack.ack_type is AckType.PERSISTED:
             put_at = self._put_at.pop(ack.timecode, None)
             if put_at is not None:
-                self._latency = time.monotonic_ns() // 100 - put_at
+                self._latency = now - put_at
 
     def progress(self) -> PutProgress:
         """The counts now."""
         with self._lock:
-            seen = self._seen
-            received = seen[AckType.RECEIVED] | seen[AckType.PERSISTED]
+            buffering, received, persisted = (self._counts[kind] for kind in _ACK_ORDER)
             return PutProgress(
                 frames=self._frames,
                 bytes=self._bytes,
                 position=self._end - self._first,
-                buffering=len(seen[AckType.BUFFERING] | received),
-                received=len(received),
-                persisted=len(seen[AckType.PERSISTED]),
+                buffering=buffering,
+                received=received,
+                persisted=persisted,
                 latency=self._latency,
                 problem=self._problem,
             )
 
-    def _tell(self) -> None:
-        if self._report is not None:
+    def _tell(self, now: int) -> None:
+        if self._report is not None and now - self._reported >= _REPORT_INTERVAL:
+            self._reported = now
             self._report(self.progress())
+
+    def end(self) -> PutProgress:
+        """The last picture, reported too."""
+        progress = self.progress()
+        if self._report is not None:
+            self._report(progress)
+        return progress
+
+
+def _monotonic() -> int:
+    return time.monotonic_ns() // 100
+
+
+def _remember(table: dict[int, int], key: int, value: int) -> None:
+    """Set `key`; the table keeps its newest entries only."""
+    table[key] = value
+    if len(table) > _MAX_OPEN_FRAGMENTS:
+        del table[next(iter(table))]
 
 
 def put_media(
@@ -175,8 +200,8 @@ def put_media(
     (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
     stream that has to be created. `tracks`, `frame_rate` and `start` are those of `open_source`.
     `stream_options` override fields of `StreamInfo`. `progress` is called with a `PutProgress`
-    from two threads, often. `timeout` bounds the wait for the last acks. `options` go to a
-    `Producer`, unless `producer` is given.
+    from two threads, 50 times a second at most and at the end. `timeout` bounds the wait for the
+    last acks. `options` go to a `Producer`, unless `producer` is given.
 
     Raises what the source raises, after what it gave before has been stored; what the service said
     (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
@@ -197,14 +222,14 @@ def put_media(
     info = opened.stream_info(kind, **overrides)
     own = producer is None
     used = Producer(on_event=watch.on_event, **options) if producer is None else producer
-    began = time.monotonic_ns()
+    began = _monotonic()
     try:
         with opened:
             _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
     finally:
         if own:
             used.close(0)
-    end = watch.progress()  # closing has delivered the last events
+    end = watch.end()  # closing has delivered the last events
     return PutResult(
         stream=stream_name,
         frames=end.frames,
@@ -213,7 +238,7 @@ def put_media(
         skipped=opened.skipped,
         repairs=opened.repairs,
         duration=end.position,
-        elapsed=(time.monotonic_ns() - began) // 100,
+        elapsed=_monotonic() - began,
         progress=end,
     )
 

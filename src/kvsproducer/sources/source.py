@@ -65,12 +65,12 @@ class Source:
         start: int | None = None,
         fragment_duration: int = FRAGMENT_DURATION,
         cut: Cut | None = None,
-        live: bool = False,
+        pipe: _Pipe | None = None,
         synthetic: bool = False,
         clock: Callable[[], int] = now_ticks,
     ) -> None:
         self.name = name
-        self.live = live
+        self.live = pipe is not None
         self.synthetic = synthetic
         self._reader = reader
         self._start = start
@@ -88,7 +88,7 @@ class Source:
         self.duration = reader.duration
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
         self._expected = {t.kind: t.frames for t in chosen}
-        self._packets = reader.packets()
+        self._packets = reader.packets() if pipe is None else pipe.checked(reader.packets())
         first = self._peek({t.kind for t in chosen})
         self._put: dict[Kind, PutTrack] = {
             t.kind: put_track(t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name)
@@ -259,14 +259,16 @@ def open_source(
     raw_rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
     reader: MediaReader
     cut: Cut | None = None
+    pipe: _Pipe | None = None
     if isinstance(what, PatternSpec):
         name, reader = "testsrc:", PatternReader(what)
     elif isinstance(what, StdinSpec):
         name = "standard input"
-        pipe = stdin or sys.stdin.buffer
-        reader = ContainerReader(
-            cast(BinaryIO, _Pipe(pipe)), name, demuxer=demuxer, raw_rate=raw_rate
-        )
+        pipe = _Pipe(stdin or sys.stdin.buffer)
+        try:
+            reader = ContainerReader(cast(BinaryIO, pipe), name, demuxer=demuxer, raw_rate=raw_rate)
+        finally:
+            pipe.check()
     else:
         name = what.path
         cut = _checked_file(name)
@@ -279,7 +281,7 @@ def open_source(
             start=None if start is None else instant_to_ticks(start),
             fragment_duration=fragment_duration,
             cut=cut,
-            live=isinstance(what, StdinSpec),
+            pipe=pipe,
             synthetic=isinstance(what, PatternSpec),
             clock=clock,
         )
@@ -289,15 +291,40 @@ def open_source(
 
 
 class _Pipe:
-    """Standard input without `seek`, so that FFmpeg does not try to."""
+    """Standard input without `seek`, so that FFmpeg does not try to.
+
+    FFmpeg's reading swallows exceptions. So Ctrl-C ends the input here, and `packets` raises it
+    once FFmpeg is out of the way.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._interrupted = False
 
     def read(self, size: int) -> bytes:
         """What is there, up to `size` bytes; b"" at the end."""
+        if self._interrupted:
+            return b""  # FFmpeg asks again after an end
         read1 = getattr(self._file, "read1", self._file.read)
-        return cast(bytes, read1(size))
+        try:
+            return cast(bytes, read1(size))
+        except KeyboardInterrupt:
+            self._interrupted = True
+            return b""
+
+    def check(self) -> None:
+        """Raise the KeyboardInterrupt that came while FFmpeg was reading."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def checked(self, packets: Iterator[MediaPacket]) -> Iterator[MediaPacket]:
+        """`packets`, until Ctrl-C."""
+        try:
+            for packet in packets:
+                self.check()
+                yield packet
+        finally:
+            self.check()
 
 
 def _checked_file(path: str) -> Cut | None:
