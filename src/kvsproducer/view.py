@@ -84,8 +84,7 @@ class ViewItem:
         self.payload = payload
         self.length = length
         self.charge = charge
-        self.index = 0
-        self.fragment = 0
+        # `index` and `fragment` are set by `ContentView.append`.
 
 
 class ContentView:
@@ -96,7 +95,6 @@ class ContentView:
     """
 
     __slots__ = (
-        "_items",
         "_starts",
         "_times",
         "capacity",
@@ -104,6 +102,7 @@ class ContentView:
         "duration",
         "end_time",
         "head",
+        "items",
         "newest",
         "size_bytes",
         "start_time",
@@ -126,7 +125,7 @@ class ContentView:
         self.size_bytes = self.unsent_bytes = 0
         self.start_time = self.end_time = 0  # of the window, by ack timestamps; ticks
         self.newest: ViewItem | None = None  # the last item appended, even when it has left
-        self._items: dict[int, ViewItem] = {}
+        self.items: dict[int, ViewItem] = {}  # by index; for others to look, not to change
         self._starts: list[int] = []  # indices of fragment starts, ascending
         self._times: dict[int, list[int]] = {}  # ack timestamp of a fragment start -> indices
 
@@ -135,7 +134,7 @@ class ContentView:
 
     def __getitem__(self, index: int) -> ViewItem:
         """The item at `index`; raises CONTENT_VIEW_INVALID_INDEX outside of [tail, head)."""
-        item = self._items.get(index)
+        item = self.items.get(index)
         if item is None:
             raise kvs_error(
                 StatusCode.CONTENT_VIEW_INVALID_INDEX,
@@ -152,7 +151,7 @@ class ContentView:
     @property
     def unsent_duration(self) -> int:
         """Ticks from the next item to send to the end of the newest."""
-        item = self._items.get(self.current)
+        item = self.items.get(self.current)
         return 0 if item is None else self.end_time - item.ack_timestamp
 
     @property
@@ -168,8 +167,9 @@ class ContentView:
         before that of the newest; nothing is changed then.
         """
         newest = self.newest
-        if item.length <= 0:
-            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_LENGTH, f"{item.length} bytes")
+        length = item.length
+        if length <= 0:
+            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_LENGTH, f"{length} bytes")
         if newest is not None and item.timestamp < newest.timestamp:
             raise kvs_error(
                 StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
@@ -186,15 +186,15 @@ class ContentView:
         if index == self.tail:
             self.start_time = item.ack_timestamp
         self.end_time = item.ack_timestamp + item.duration
-        self._items[index] = item
+        self.items[index] = item
         self.newest = item
         self.head = index + 1
-        self.size_bytes += item.length
-        self.unsent_bytes += item.length
+        self.size_bytes += length
+        self.unsent_bytes += length
 
     def take(self) -> ViewItem | None:
         """The next item to send, or None at the head."""
-        item = self._items.get(self.current)
+        item = self.items.get(self.current)
         if item is not None:
             self.current += 1
             self.unsent_bytes -= item.length
@@ -202,7 +202,7 @@ class ContentView:
 
     def drop_tail(self) -> ViewItem:
         """Remove the oldest item and return it; raises CONTENT_VIEW_NO_MORE_ITEMS when empty."""
-        item = self._items.pop(self.tail, None)
+        item = self.items.pop(self.tail, None)
         if item is None:
             raise kvs_error(StatusCode.CONTENT_VIEW_NO_MORE_ITEMS, "the view is empty")
         if self.current == self.tail:
@@ -210,16 +210,44 @@ class ContentView:
             self.unsent_bytes -= item.length
         self.tail += 1
         self.size_bytes -= item.length
-        oldest = self._items.get(self.tail)
+        oldest = self.items.get(self.tail)
         if oldest is not None:
             self.start_time = oldest.ack_timestamp
         if item.flags & FRAGMENT_START:
-            del self._starts[0]
-            indices = self._times[item.ack_timestamp]
-            indices.remove(item.index)
-            if not indices:
-                del self._times[item.ack_timestamp]
+            self._forget_start(item)
         return item
+
+    def trim(self, to: int) -> int:
+        """Remove the items before `to`, which were all taken; returns the sum of their charges."""
+        assert to <= self.current, "only what was sent is trimmed"
+        items, charge, size = self.items, 0, 0
+        for index in range(self.tail, to):
+            item = items.pop(index)
+            charge += item.charge
+            size += item.length
+            if item.flags & FRAGMENT_START:
+                self._forget_start(item)
+        self.size_bytes -= size
+        self.tail = max(to, self.tail)
+        oldest = items.get(self.tail)
+        if oldest is not None:
+            self.start_time = oldest.ack_timestamp
+        return charge
+
+    def _forget_start(self, item: ViewItem) -> None:
+        del self._starts[0]
+        indices = self._times[item.ack_timestamp]
+        indices.remove(item.index)
+        if not indices:
+            del self._times[item.ack_timestamp]
+
+    def count_without(self, start: int, end: int, flags: int) -> int:
+        """How many items of [start, end) have none of the flags."""
+        items, count = self.items, 0
+        for index in range(start, end):
+            if not items[index].flags & flags:
+                count += 1
+        return count
 
     def rewind(self, index: int) -> None:
         """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond the head."""
@@ -229,7 +257,7 @@ class ContentView:
                 f"index {index} is not within {self.tail} to {self.head}",
             )
         self.current = index
-        items = self._items
+        items = self.items
         self.unsent_bytes = sum(items[i].length for i in range(index, self.head))
 
     def resize(self, item: ViewItem, length: int) -> None:
@@ -250,7 +278,7 @@ class ContentView:
         if indices is None:
             return None
         for index in indices:
-            if not self._items[index].flags & lacking:
+            if not self.items[index].flags & lacking:
                 return index
         return indices[-1]
 
@@ -263,14 +291,14 @@ class ContentView:
         if not self.covers(ack_timestamp):
             return None
         position = bisect_right(
-            self._starts, ack_timestamp, key=lambda index: self._items[index].ack_timestamp
+            self._starts, ack_timestamp, key=lambda index: self.items[index].ack_timestamp
         )
         first = self._starts[position - 1] if position else self.tail
         last = self._starts[position] if position < len(self._starts) else self.head
         best = first
         for index in range(first, last):
             # Not sorted: with B-frames presentation times go back and forth within a fragment.
-            if self._items[best].ack_timestamp <= self._items[index].ack_timestamp <= ack_timestamp:
+            if self.items[best].ack_timestamp <= self.items[index].ack_timestamp <= ack_timestamp:
                 best = index
         return best
 

@@ -97,7 +97,7 @@ class Ledger:
             return
         if start < self.unconfirmed:
             start = self._confirm_old(view, start, min(end, self.unconfirmed))
-        self.persisted += sum(not view[index].flags & _NO_FRAME for index in range(start, end))
+        self.persisted += view.count_without(start, end, _NO_FRAME)
         self.settled = end
 
     def _confirm_old(self, view: ContentView, start: int, end: int) -> int:

@@ -61,7 +61,10 @@ class AckHandler:
         elif index is None:
             self._outside(upload, ack)
         else:
-            core.view[index].flags |= _FLAGS[ack.ack_type]
+            item = core.view[index]
+            item.flags |= _FLAGS[ack.ack_type]
+            if ack.ack_type is AckType.BUFFERING:
+                core.buffering_time = max(core.buffering_time, item.timestamp)
             if ack.ack_type is AckType.PERSISTED:
                 self._persisted(upload, index)
             elif ack.ack_type is AckType.RECEIVED and not core.info.retention:

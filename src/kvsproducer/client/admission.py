@@ -39,12 +39,14 @@ class Admission:
         "_by_fragment",
         "_core",
         "_drops",
-        "_largest",
         "_offline",
         "_pressure_bytes",
         "_pressure_ticks",
         "_reserve",
         "_waits",
+        "bytes",
+        "largest",
+        "ticks",
     )
 
     def __init__(self, core: StreamCore, waits: int) -> None:
@@ -56,13 +58,18 @@ class Admission:
         self._by_fragment = (
             info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
         )
-        self._largest = 0
         self._reserve = limits.SPACE_RESERVE_BYTES
         # Above these the writer is told, before the new frame counts.
         size = core.store.size_bytes
         self._pressure_bytes = size - size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
+        # A frame within these needs no decision; `admit` is for the others.
+        self.largest = 0
+        self.bytes = 0
+        self.ticks = info.buffer_duration - 1
+        if self._pressure_ticks is not None and not core.offline:
+            self.ticks = self._pressure_ticks
 
     def admit(self, length: int, charge: int, now: int) -> None:
         """Charge the store for an item of `length` bytes, making room as the policies say.
@@ -71,11 +78,12 @@ class Admission:
         """
         core = self._core
         store, view = core.store, core.view
-        if length > self._largest:
-            self._largest = length
+        if length > self.largest:
+            self.largest = length
             self._reserve = limits.SPACE_RESERVE_BYTES + int(
                 limits.SPACE_RESERVE_FRAME_FACTOR * length
             )
+            self.bytes = min(store.size_bytes - self._reserve, self._pressure_bytes - 1)
         if store.used_bytes + charge + self._reserve > store.size_bytes:
             self._make_room(charge, now)
         if self._offline:

@@ -98,6 +98,7 @@ class StreamControl:
         self.rotating = False  # a session is being prepared while the old one is still good
         self.rotate_at = NEVER  # when the token must be replaced, ticks
         self.reset_at = NEVER  # the first key frame from then on starts the new session
+        self.due = NEVER  # the earlier of the two
 
     @property
     def state(self) -> StreamState:
@@ -115,6 +116,15 @@ class StreamControl:
             self._waiting_for_client = False
             _ACTIONS[self.state](self, now)
 
+    def _schedule(self, *, rotate_at: int | None = None, reset_at: int | None = None) -> None:
+        self.rotate_at = self.rotate_at if rotate_at is None else rotate_at
+        self.reset_at = self.reset_at if reset_at is None else reset_at
+        self.due = min(self.rotate_at, self.reset_at)
+
+    def session_due(self) -> None:
+        """The next key frame starts the new session: that is taken note of."""
+        self._schedule(reset_at=NEVER)
+
     def unpark(self, now: int) -> None:
         """There is something to upload now."""
         if self.parked:
@@ -126,7 +136,7 @@ class StreamControl:
         if self.rotating or self.state is not _T.STREAMING:
             return
         self.rotating = True
-        self.rotate_at = NEVER
+        self._schedule(rotate_at=NEVER)
         self._enter(_T.STOPPED, now)
         self._enter(_T.GET_ENDPOINT, now)
 
@@ -168,7 +178,7 @@ class StreamControl:
         self._waiting_for_client = False
         self._wait = 0
         self.parked = self.rotating = False
-        self.rotate_at = self.reset_at = NEVER
+        self._schedule(rotate_at=NEVER, reset_at=NEVER)
         self._machine.restart(_T.STOPPED if was_ready else _T.NEW)
         self._enter(_T.DESCRIBE, now)
 
@@ -278,7 +288,7 @@ class StreamControl:
                 "at least 30 s are needed",
             )
         self._token = token
-        self.rotate_at = self._rotation_time(token.expiration, now)
+        self._schedule(rotate_at=self._rotation_time(token.expiration, now))
         return _T.READY
 
     def _rotation_time(self, expiration: int, now: int) -> int:
@@ -300,7 +310,8 @@ class StreamControl:
                 upload.idle = True
             if self.rotating:
                 self.rotating = False
-                self.reset_at = now if core.offline else now + limits.TOKEN_GRACE_PERIOD
+                delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
+                self._schedule(reset_at=now + delay)
             return _T.STREAMING
         self._drop_new_upload()
         if status is _S.SERVICE_CALL_TIMEOUT_ERROR:

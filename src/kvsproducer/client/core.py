@@ -64,6 +64,7 @@ class StreamCore:
         self.rates = Rates(now)
         self.ledger = Ledger(self._report_drop)
         self.created_at = now
+        self.buffering_time = -1  # dts of the newest item that was acknowledged as BUFFERING
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = bool(info.fragment_acks and info.retention)
         self.stopped = False
@@ -111,7 +112,10 @@ class StreamCore:
         upload = upload or self.uploads.reader
         if upload is not None and upload.idle:
             upload.idle = False
-            self.effects.append(DataAvailable(self.name, upload.number))
+            effect = upload.available
+            if effect is None:
+                effect = upload.available = DataAvailable(self.name, upload.number)
+            self.effects.append(effect)
 
     def wake_writers(self) -> None:
         """Tell the shell that waiting writers may try again."""
@@ -129,9 +133,7 @@ class StreamCore:
 
     def trim(self, to: int) -> None:
         """Drop the items before `to`, which are settled."""
-        view, total = self.view, 0
-        while view.tail < to:
-            total += view.drop_tail().charge
+        total = self.view.trim(to)
         if total:
             self.store.release(total)
             self.wake_writers()

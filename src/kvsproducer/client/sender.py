@@ -35,6 +35,7 @@ __all__ = ["ReadStatus", "Sender"]
 
 _U = UploadState
 _NOT_ACKED = ~(BUFFERING | RECEIVED)
+_NOT_PLAIN = SKIP | STREAM_START | FRAGMENT_START
 
 
 class ReadStatus(Enum):
@@ -48,6 +49,7 @@ class ReadStatus(Enum):
 
 
 Buffers = list[bytes | memoryview]
+_NO_MORE_DATA, _AWAITING = ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTED_ACK
 
 
 class Sender:
@@ -70,7 +72,9 @@ class Sender:
         if limit <= 0 or not 0 <= number < NEVER:
             raise kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
         core = self._core
-        upload = core.uploads.find(number)
+        upload = core.uploads.reader
+        if upload is None or upload.number != number:
+            upload = core.uploads.find(number)
         if upload is None:
             raise kvs_error(
                 StatusCode.UPLOAD_HANDLE_ABORTED, "no such upload", stream=core.name, upload=number
@@ -78,17 +82,24 @@ class Sender:
         out: Buffers = []
         status = self._step(upload, out, limit)
         if out:
-            count = sum(map(len, out))
-            core.counters.transferred_bytes += count
-            core.rates.sample_read(count, now)
-            if core.info.connection_staleness_duration:
-                self._check_staleness()
-            if not core.info.fragment_acks:
-                self._settle_sent()
-        upload.idle = status in (ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTED_ACK)
+            self._count(out, now)
+        upload.idle = status is _NO_MORE_DATA or status is _AWAITING
         if status is ReadStatus.END_OF_STREAM or status is ReadStatus.ABORTED:
             self._finish(upload, status, now)
         return out, status
+
+    def _count(self, out: Buffers, now: int) -> None:
+        """Note what was handed out."""
+        core = self._core
+        count = sum(map(len, out))
+        core.counters.transferred_bytes += count
+        core.rates.sample_read(count, now)
+        staleness = core.info.connection_staleness_duration
+        item = self._wire_item
+        if staleness and item is not None and item.timestamp - core.buffering_time > staleness:
+            self._check_staleness()
+        if not core.info.fragment_acks:
+            self._settle_sent()
 
     # --- states of an upload --------------------------------------------------------------------
     def _step(self, upload: Upload, out: Buffers, limit: int) -> ReadStatus:
@@ -127,6 +138,7 @@ class Sender:
         index = self._usable_start(resume_index(core))
         if index >= view.head:
             return False
+        core.buffering_time = -1  # what is sent again loses its acks
         if core.loss_result is not None:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
@@ -173,6 +185,7 @@ class Sender:
             wire = self._wire_item
             if wire is not None and wire.flags & STREAM_START and wire.index >= view.tail:
                 self._core.strip_stream_header(wire)
+            room = self._plain_items(out, room)
             item = self._next_item(upload)
             if item is None:
                 return room
@@ -190,6 +203,31 @@ class Sender:
                 self._core.on_wire = item
                 self._rest = [*reversed(item.payload), item.header]
                 self._rest_bytes = item.length
+
+    def _plain_items(self, out: Buffers, room: int) -> int:
+        """Hand out whole blocks of the open cluster, which is what most items are."""
+        view = self._core.view
+        items, index, cluster = view.items, view.current, self._cluster
+        first, size = index, 0
+        item = items.get(index)
+        while (
+            item is not None
+            and item.fragment == cluster
+            and not item.flags & _NOT_PLAIN
+            and item.length < room
+        ):
+            item.flags &= _NOT_ACKED
+            out.append(item.header)
+            out.extend(item.payload)
+            room -= item.length
+            size += item.length
+            index += 1
+            item = items.get(index)
+        if index > first:
+            view.current = index
+            view.unsent_bytes -= size
+            self._wire_item = items[index - 1]
+        return room
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
         """The next item of the session, or None: nothing yet, or the state says that it is over."""
@@ -288,17 +326,17 @@ class Sender:
     def _check_staleness(self) -> None:
         """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
         core, view = self._core, self._core.view
-        index = view.current - 1
-        if not core.info.fragment_acks or index < view.tail:
+        limit = core.info.connection_staleness_duration
+        last = view.current - 1
+        if not core.info.fragment_acks or last < view.tail:
             return
-        newest = view[index].timestamp
-        while index >= view.tail:
+        newest = view[last].timestamp
+        for index in range(last, view.tail - 1, -1):
             item = view[index]
             if item.flags & BUFFERING:
                 return
             distance = newest - item.timestamp
-            if distance > core.info.connection_staleness_duration:
+            if distance > limit:
                 core.counters.stale_events += 1
                 core.emit(ConnectionStale(core.name, distance))
                 return
-            index = view.start_of(index - 1) if index > view.tail else -1

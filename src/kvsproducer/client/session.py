@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from kvsproducer.client.effects import DataAvailable
 from kvsproducer.client.states import UploadState
 
 __all__ = ["Upload", "Uploads"]
@@ -24,6 +25,7 @@ class Upload:
 
     __slots__ = (
         "acked_last",
+        "available",
         "first_index",
         "idle",
         "last_fragment",
@@ -41,6 +43,7 @@ class Upload:
         self.last_fragment: int | None = None
         self.acked_last: int | None = None  # the newest fragment that it saw PERSISTED
         self.session_start = 0  # ticks; what relative timecodes of its acks count from
+        self.available: DataAvailable | None = None  # the effect that says so, made once
         self.tail_bytes: bytes | None = None  # what ends its session and is still to be given
 
     @property

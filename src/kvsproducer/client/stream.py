@@ -20,7 +20,7 @@ from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
 from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import DropReason, Event, FrameSkipped, StreamShutdown
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
@@ -66,6 +66,7 @@ class Stream:
             )
         )
         self._track_ids = frozenset(track.track_id for track in core.info.tracks)
+        self._converted = self._adapter.converted
         self._records: dict[int, bytes] = {}  # codec private data taken from key frames
         self._after_eofr = False
         self._ends_idle_fragments = idle
@@ -187,39 +188,45 @@ class Stream:
                 self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
-        """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
+        """Store one frame; False when it was skipped, or was an end-of-fragment mark.
+
+        This runs for every frame, so the rule is straight on and all exceptions are elsewhere.
+        """
         flags = frame.flags
         core = self._core
-        if flags & FLAG_END_OF_FRAGMENT:
-            self._put_end_of_fragment(now)
+        if (core.attention or now >= self._control.due or flags & FLAG_END_OF_FRAGMENT) and (
+            not self._attend(frame, now)
+        ):
             return False
-        if (
-            core.attention or now >= self._control.rotate_at or now >= self._control.reset_at
-        ) and not self._attend(frame, now):
-            return False
+        track_id = frame.track_id
+        data = frame.data
+        payload: Sequence[bytes | memoryview]
+        if track_id in self._converted:
+            payload, size = self._adapter.adapt(track_id, data)
+        else:
+            payload, size = (data,), len(data)
         if self._own_times:
             pts = dts = now
         else:
             pts, dts = frame.pts, frame.dts
-        payload, size = self._adapter.adapt(frame.track_id, frame.data)
-        generator, view = core.generator, core.view
-        metadata = b""
-        room = size + limits.MAX_BLOCK_HEADER_BYTES
         if flags & FLAG_KEY:
-            self._check_order(dts)
-            self._take_parameter_sets(frame.track_id, payload)
-            kind = generator.kind_of(flags, pts)
-            room = size + generator.overhead(kind)
-            if kind and core.metadata:
-                metadata = core.metadata.pending(only_new=False)
-                room += len(metadata)
-        charge = room + limits.ITEM_OVERHEAD_BYTES
-        if len(payload) > 1:
-            charge += limits.BUFFER_OVERHEAD_BYTES * len(payload)
-        self._admission.admit(room, charge, now)
+            room, metadata = self._prepare_key(frame, payload, size, pts, dts)
+        else:
+            room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
+        charge = room + limits.ITEM_OVERHEAD_BYTES + limits.BUFFER_OVERHEAD_BYTES * len(payload)
+        store, view, quiet = core.store, core.view, self._admission
+        if (
+            room > quiet.largest
+            or store.used_bytes + charge > quiet.bytes
+            or view.end_time - view.start_time > quiet.ticks
+            or view.head - view.tail >= view.capacity
+            or not store.charge(charge)
+        ):
+            quiet.admit(room, charge, now)
         try:
-            packed = generator.pack(frame.track_id, flags, pts, dts, frame.duration, size)
-            header, kind, prefix_length, timestamp, ack_timestamp, duration = packed
+            header, kind, prefix_length, timestamp, ack_timestamp, duration = core.generator.pack(
+                track_id, flags, pts, dts, frame.duration, size
+            )
             if metadata:
                 header = header[:prefix_length] + metadata + header[prefix_length:]
             item = ViewItem(
@@ -235,17 +242,28 @@ class Stream:
             )
             view.append(item)
         except KvsError:
-            core.store.release(charge)
+            store.release(charge)
             raise
         self._last_put = now
         if kind:
             self._fragment_started(item, now)
         if self._max_latency and view.unsent_duration > self._max_latency:
-            self._admission.latency_pressure()
+            quiet.latency_pressure()
         upload = core.uploads.reader
         if upload is not None and upload.idle:
             core.wake(upload)
         return True
+
+    def _prepare_key(
+        self, frame: Frame, payload: Sequence[bytes | memoryview], size: int, pts: int, dts: int
+    ) -> tuple[int, bytes]:
+        """The most that a key frame's item may take, and the metadata that goes with it."""
+        core = self._core
+        self._check_order(dts)
+        self._take_parameter_sets(frame.track_id, payload)
+        kind = core.generator.kind_of(frame.flags, pts)
+        metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
+        return size + core.generator.overhead(kind) + len(metadata), metadata
 
     def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""
@@ -293,6 +311,9 @@ class Stream:
     def _attend(self, frame: Frame, now: int) -> bool:
         """What is not the rule: closed streams, skipping, sessions that are to begin."""
         core, control = self._core, self._control
+        if frame.flags & FLAG_END_OF_FRAGMENT:
+            self._put_end_of_fragment(now)
+            return False
         if frame.track_id not in self._track_ids:
             raise kvs_error(
                 _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
@@ -302,7 +323,7 @@ class Stream:
         if now >= control.rotate_at:
             control.rotate(now)
         if now >= control.reset_at:
-            control.reset_at = NEVER
+            control.session_due()
             core.reset_on_key = True
         if self._after_eofr:
             core.skip_until_key = True
@@ -438,6 +459,8 @@ class Stream:
             for frame in self._order.clear():
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)
         core.ledger.abandon(core.view, reason)
+        core.view.current = core.view.head
+        core.view.unsent_bytes = 0
         core.trim(core.view.head)
         core.metadata.clear()
         core.loss_result = None

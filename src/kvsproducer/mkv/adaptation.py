@@ -36,7 +36,7 @@ class FrameAdapter:
         check_adaptation(flags)
         frames = flags & (NalAdaptation.ANNEXB_NALS | NalAdaptation.AVCC_NALS)
         video = [track for track in tracks if track.track_type is TrackType.VIDEO]
-        self._converted = frozenset(track.track_id for track in video) if frames else frozenset()
+        self.converted = frozenset(track.track_id for track in video) if frames else frozenset()
         self._convert = annexb_to_avcc if flags & NalAdaptation.ANNEXB_NALS else avcc_to_annexb
         self._extracted: dict[int, VideoCodec] = {}
         if flags & NalAdaptation.ANNEXB_NALS:
@@ -53,7 +53,7 @@ class FrameAdapter:
         """
         if not data:
             raise kvs_error(StatusCode.MKV_INVALID_FRAME_DATA, "the frame has no data")
-        if track_id in self._converted:
+        if track_id in self.converted:
             return self._convert(data)
         return [data], len(data)
 
