@@ -71,6 +71,7 @@ def test_create_and_describe(call: Caller) -> None:
         "Status": "ACTIVE",
         "CreationTime": 1_700_000_000.0,
         "DataRetentionInHours": 0,
+        "IngestionConfiguration": None,
     }
 
 

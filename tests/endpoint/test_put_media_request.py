@@ -42,6 +42,7 @@ def test_relative_and_without_acks() -> None:
     "wrong",
     [
         {"x-amzn-fragment-timecode-type": "SIDEWAYS"},
+        {"x-amzn-stream-arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"},  # and a name
         {"x-amzn-fragment-timecode-type": "RELATIVE"},  # and no start
         *(
             {"x-amzn-producer-start-timestamp": text}

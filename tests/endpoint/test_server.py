@@ -272,7 +272,7 @@ def test_an_error_ends_the_answer(door: LocalEndpoint, put_media: Client, media:
         ({"x_amzn_stream_name": "not a name"}, 400),
         ({"x_amzn_fragment_timecode_type": "NONE"}, 400),
         ({"x_amzn_producer_start_timestamp": "soon"}, 400),
-        ({"x_amzn_stream_arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"}, 404),
+        ({"x_amzn_stream_arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"}, 400),
     ],
 )
 def test_refused_before_it_begins(
@@ -468,3 +468,22 @@ def test_signatures_are_checked_when_asked_for(put_media: Client, media: Any, aw
         status, headers, body = post(endpoint, "/listStreams", b"{}")
         assert (status, list(body)) == (403, ["message"])
         assert headers["x-amzn-ErrorType"].startswith("MissingAuthenticationTokenException")
+
+
+def test_a_control_operation_on_a_broken_store_is_an_internal_failure(
+    aws: Client, endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is claimed to exist that could not be written."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kvs = aws(endpoint, "kinesisvideo")
+    monkeypatch.setattr(Index, "save_stream", refuse)
+    with pytest.raises(ClientError) as caught:
+        kvs.create_stream(StreamName="door")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "No space left" in caught.value.response["Error"]["Message"]
+    monkeypatch.undo()
+    assert kvs.list_streams()["StreamInfoList"] == []
+    kvs.create_stream(StreamName="door")

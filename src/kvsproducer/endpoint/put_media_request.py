@@ -34,6 +34,8 @@ def parse_put_media_headers(headers: Mapping[str, str]) -> tuple[Members, PutMed
     start = headers.get(wire.HEADER_PRODUCER_START)
     if start is None and not absolute:
         raise invalid_argument(f"{wire.HEADER_PRODUCER_START} is required when RELATIVE.")
+    if wire.HEADER_STREAM_NAME in headers and wire.HEADER_STREAM_ARN in headers:
+        raise invalid_argument("Either the stream's name or its ARN is to be given, not both.")
     stream = Members(
         {
             "StreamName": headers.get(wire.HEADER_STREAM_NAME),

@@ -152,15 +152,17 @@ class EndpointApplication:
             live,
             self._store,
             stored=self._stored,
-            retains=lambda: self._retains(record.name),
+            retains=lambda: self._retains(record.arn),
             now=self._now,
         )
+        if self._live.get(record.arn) is not live:  # deleted while the headers went out
+            upload.stream_deleted()
         await upload.run(request.content, response)
         return await _finish(response)
 
-    def _retains(self, name: str) -> bool:
+    def _retains(self, arn: str) -> bool:
         try:
-            return self._control.find(name, None).retention_hours > 0
+            return self._control.find(None, arn).retention_hours > 0
         except ServiceError:  # deleted: nothing is kept
             return False
 

@@ -55,6 +55,7 @@ class StreamRecord:
             "Status": "ACTIVE",
             "CreationTime": self.created // TICKS_PER_MS * TICKS_PER_MS / TICKS_PER_SECOND,
             "DataRetentionInHours": self.retention_hours,
+            "IngestionConfiguration": None,  # in no model, but the service sends it
         }
 
     def changed(self, version: str, **values: str | int | dict[str, str] | None) -> StreamRecord:
