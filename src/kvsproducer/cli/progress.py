@@ -40,7 +40,7 @@ class PutDisplay:
         self._quiet = quiet
         self._live: Live | None = None
         self._lock = threading.Lock()
-        self._shown_at = 0.0
+        self._shown_at = -_LINE_INTERVAL_S  # the first picture is shown at once
         self._latest: PutProgress | None = None
         self._problem = ""
 
@@ -48,7 +48,6 @@ class PutDisplay:
         if self._console.is_terminal and not self._quiet:
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
-        self._shown_at = time.monotonic()
         return self
 
     def __exit__(
