@@ -10,6 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import av
+
+from kvsproducer.cli.options import instant_option
+from kvsproducer.codecs.nal import annexb_to_avcc
+from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.sources import open_source
+
 
 def listening(process: subprocess.Popen[bytes]) -> str:
     assert process.stdout is not None
@@ -34,6 +41,35 @@ def test_data_survives_a_restart(kvs: Any, start_kvs: Any, clip: Path, tmp_path:
     assert json.loads(got.stdout)["frames"] == 217
     second.send_signal(signal.SIGTERM)
     assert second.wait(20) == 0
+
+
+def test_a_killed_endpoint_costs_no_frame(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
+    """SIGKILL in the middle of an upload, restart: every frame arrives exactly as it was put."""
+    source, start = "testsrc:duration=4,size=64x64,gop=25,audio=1,bframes=2", "2024-01-01T00:00:00Z"
+    data = str(tmp_path / "data")
+    first = start_kvs("serve", "--port", "0", "--data", data)
+    url = listening(first)
+    put = start_kvs("put", source, "cut-off", "--start-time", start, "--endpoint-url", url)
+    assert re.search(rb" [1-3] PERSISTED", put.stderr.readline() + put.stderr.readline())
+    first.kill()
+    first.wait()
+    port = url.rpartition(":")[2]
+    assert listening(start_kvs("serve", "--port", port, "--data", data)) == url
+    _, stderr = put.communicate(timeout=60)
+    assert put.returncode == 0, stderr
+
+    path = tmp_path / "x.mkv"
+    kvs("get", "cut-off", "-o", str(path), "--endpoint-url", url)
+    with open_source(source, start=instant_option(start)) as expected:
+        frames = [
+            (f.track_id, f.pts // TICKS_PER_MS, b"".join(annexb_to_avcc(f.data)[0]))
+            if f.track_id == 1
+            else (f.track_id, f.pts // TICKS_PER_MS, f.data)
+            for f in expected.frames()
+        ]
+    with av.open(str(path)) as container:
+        packets = [(p.stream.index + 1, p.pts, bytes(p)) for p in container.demux() if p.size]
+    assert sorted(set(packets)) == sorted(frames)
 
 
 def test_signatures(kvs: Any, start_kvs: Any, monkeypatch: Any) -> None:
