@@ -62,6 +62,8 @@ def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
     process = start_kvs("put", source, "put-ctrl-c", "--mode", "realtime")
     assert b"frames" in process.stderr.readline()  # the first progress line: it is running
     process.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    process.send_signal(signal.SIGINT)  # an echo, as `timeout` and shells send it
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     told = " ".join(stderr.decode().split())

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
-from kvsproducer.client import AckType, Event, FragmentAcked, Frame, StreamErrorReported
+from kvsproducer.client import (
+    AckType,
+    Event,
+    FragmentAcked,
+    Frame,
+    FrameAccount,
+    StreamErrorReported,
+)
 from kvsproducer.client.stream_info import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
 INTERRUPT_LIMIT_S: Final = 10  # how long Ctrl-C waits for the acks of what was put
+_ECHO_S: Final = 1.0
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
 _ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
@@ -85,6 +93,20 @@ class PutResult:
     duration: int
     elapsed: int
     progress: PutProgress = field(repr=False)
+
+
+def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
+    """Close `stream`; Ctrl-C (again) ends the waiting, and comes back beside the account.
+
+    Within a second it is taken for an echo of the first: `timeout` and shells send two.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return stream.close(limit_s), None
+        except KeyboardInterrupt as interrupt:
+            if time.monotonic() - began > _ECHO_S:
+                return stream.account(), interrupt
 
 
 class _Watch:
@@ -265,7 +287,8 @@ def _put(
         failure = error
         if isinstance(error, KeyboardInterrupt):
             limit_s = min(limit_s, INTERRUPT_LIMIT_S)
-    account = stream.close(limit_s)
+    account, interrupt = _closed(stream, limit_s)
+    failure = failure or interrupt
     loss = loss_error(stream.name, account, stream.failure)
     told = f"{account.persisted} of {account.accepted} frames that were put are stored"
     if loss is not None:
