@@ -63,6 +63,9 @@ class ViewItem:
         "timestamp",
     )
 
+    index: int
+    fragment: int
+
     def __init__(
         self,
         timestamp: int,

@@ -159,9 +159,7 @@ class World:
         while (event := self.client.next_event()) is not None:
             if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
                 self.drop_count += event.count
-                frames = [
-                    pts for pts in self.accepted.values() if event.first <= pts <= event.last
-                ]
+                frames = [pts for pts in self.accepted.values() if event.first <= pts <= event.last]
                 assert event.count == len(frames), (event, frames)
                 assert not self.dropped.intersection(frames), (event, "told twice")
                 self.dropped.update(frames)
@@ -189,7 +187,9 @@ class World:
             answer = "arn"
         self.later(
             delay,
-            lambda: self.client.call_result(call, result, self.now, answer if result == 200 else None),
+            lambda: self.client.call_result(
+                call, result, self.now, answer if result == 200 else None
+            ),
         )
 
     def stream_was_ready(self) -> bool:
@@ -286,8 +286,12 @@ class World:
         scaled = timecode // MS
         if not self.stream.info.absolute_fragment_times:
             scaled -= connection.session._request.start // MS
-        ack = {"EventType": "ERROR", "FragmentTimecode": scaled, "FragmentNumber": "1",
-               "ErrorId": error}
+        ack = {
+            "EventType": "ERROR",
+            "FragmentTimecode": scaled,
+            "FragmentNumber": "1",
+            "ErrorId": error,
+        }
         self.send_ack(connection, json.dumps(ack).encode())
         connection.session.stop()
 

@@ -52,7 +52,7 @@ class FragmentAck:
             raise kvs_error(_S.INVALID_FRAGMENT_ACK_VERSION, f"version {version!r}")
         try:
             kind = values.pop("ack_type")
-            ack_type = AckType[kind.upper()] if isinstance(kind, str) else AckType(kind)
+            ack_type = AckType[kind.upper()] if isinstance(kind, str) else AckType(kind)  # type: ignore[arg-type]
             return cls(ack_type, **values)  # type: ignore[arg-type]
         except (KeyError, ValueError, TypeError) as error:
             raise kvs_error(_S.INVALID_ARG, f"fragment ack: {error}") from error

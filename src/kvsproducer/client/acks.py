@@ -120,6 +120,7 @@ class AckHandler:
     def _stored(self, upload: Upload, index: int) -> None:
         """The service has the fragment for good: settle it and what was sent before it."""
         core, view = self._core, self._core.view
+        self._control.confirmed()
         end = min(view.next_start(index + 1), view.current)
         core.ledger.clear_doubts(view[index].ack_timestamp)
         if not core.uploads.older_unfinished(upload):

@@ -170,8 +170,10 @@ class Admission:
             core.counters.buffer_pressures += 1
             core.emit(BufferDurationPressure(core.name, remaining))
 
-    def latency_pressure(self) -> None:
-        """More than the maximum latency of media waits to be sent."""
+    def check_latency(self, maximum: int) -> None:
+        """Tell when more than `maximum` ticks of media wait to be sent."""
         core = self._core
-        core.counters.latency_pressures += 1
-        core.emit(StreamLatencyPressure(core.name, core.view.unsent_duration))
+        waiting = core.view.unsent_duration
+        if waiting > maximum:
+            core.counters.latency_pressures += 1
+            core.emit(StreamLatencyPressure(core.name, waiting))

@@ -1,9 +1,10 @@
 """How long to wait before a service call is repeated: exponential, with full jitter.
 
 Facts: AWS's state machines: wait = base * 2**n, capped, plus a random part below the same amount;
-n starts over after a quiet period. A client and each of its streams have one of their own (AWS's
-share one, so that many streams that fail together wait for one another). The dice and the time are
-arguments.
+n starts over after a quiet period, and (unlike AWS's) once the service has stored media: a link
+that breaks often but works in between is not answered by ever longer pauses. A client and each of
+its streams have one of their own (AWS's share one, so that many streams that fail together wait
+for one another). The dice and the time are arguments.
 """
 
 from __future__ import annotations
@@ -35,3 +36,7 @@ class Backoff:
         self._count += 1
         self._last = now + wait
         return wait
+
+    def reset(self) -> None:
+        """It worked: the next failure is the first again."""
+        self._count = 0

@@ -337,7 +337,7 @@ class Client:
             timeout=info.service_call_completion_timeout,
             connection_timeout=info.service_call_connection_timeout,
             auth=self.auth,
-            **members,  # type: ignore[arg-type]
+            **members,
         )
         self._wait = 0
         self._pending = call

@@ -171,6 +171,10 @@ class StreamControl:
             following = _T.DESCRIBE
         self._enter(following, now)
 
+    def confirmed(self) -> None:
+        """The service has stored media: what went wrong before counts no more."""
+        self._backoff.reset()
+
     def reset(self, now: int) -> None:
         """Start over, whatever the state."""
         was_ready = self.ready and self.state is not _T.FAILED

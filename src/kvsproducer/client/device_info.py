@@ -194,7 +194,7 @@ def enum_member(kind: type[_Member], value: object) -> _Member:
     try:
         if isinstance(value, str):
             return kind[value.upper().replace("-", "_")]
-        return kind(value)
+        return kind(value)  # type: ignore[arg-type]
     except (KeyError, ValueError) as error:
         raise kvs_error(_S.INVALID_ARG, f"{value!r} is no {kind.__name__}") from error
 

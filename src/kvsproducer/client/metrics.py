@@ -95,12 +95,14 @@ class Rates:
         "elementary",
         "frame",
         "transfer",
+        "transferred",
     )
 
     def __init__(self, now: int) -> None:
         self.frame = 0.0  # by the clock of the puts
         self.elementary = 0.0  # by the timestamps of the frames
         self.transfer = 0.0
+        self.transferred = 0  # bytes
         self._frames = 0
         self._last_put = 0
         self._last_pts = 0
@@ -123,6 +125,7 @@ class Rates:
 
     def sample_read(self, count: int, now: int) -> None:
         """`count` bytes were handed to an upload."""
+        self.transferred += count
         self._bytes += count
         elapsed = now - self._last_read
         if elapsed >= limits.TRANSFER_RATE_MIN_INTERVAL:

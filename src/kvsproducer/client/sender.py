@@ -20,7 +20,7 @@ from kvsproducer.client.rollback import anything_to_send, resume_index
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.mkv.tags import end_of_fragment_tag
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import (
     BUFFERING,
     END_OF_FRAGMENT,
@@ -34,6 +34,7 @@ from kvsproducer.view import (
 __all__ = ["ReadStatus", "Sender"]
 
 _U = UploadState
+_STREAMING = UploadState.STREAMING
 _NOT_ACKED = ~(BUFFERING | RECEIVED)
 _NOT_PLAIN = SKIP | STREAM_START | FRAGMENT_START
 
@@ -55,31 +56,48 @@ _NO_MORE_DATA, _AWAITING = ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTE
 class Sender:
     """Hands out the media of one stream."""
 
-    __slots__ = ("_cluster", "_control", "_core", "_rest", "_rest_bytes", "_wire_item")
+    __slots__ = (
+        "_cluster",
+        "_control",
+        "_core",
+        "_rest",
+        "_settles",
+        "_staleness",
+        "_wire_item",
+    )
 
     def __init__(self, core: StreamCore, control: StreamControl) -> None:
         self._core = core
         self._control = control
         self._rest: Buffers = []  # of the item that is being handed out, last buffer first
-        self._rest_bytes = 0
         self._wire_item: ViewItem | None = None  # the last item handed out
         self._cluster = -1  # the fragment whose cluster this session has been given
+        info = core.info
+        self._staleness = info.connection_staleness_duration if info.fragment_acks else 0
+        self._settles = not info.fragment_acks
 
     def next_buffers(
         self, number: int, limit: int, now: int
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
         """Up to `limit` bytes for an upload; see `Stream.next_buffers`."""
-        if limit <= 0 or not 0 <= number < NEVER:
-            raise kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
         core = self._core
         upload = core.uploads.reader
         if upload is None or upload.number != number:
             upload = core.uploads.find(number)
-        if upload is None:
-            raise kvs_error(
-                StatusCode.UPLOAD_HANDLE_ABORTED, "no such upload", stream=core.name, upload=number
-            )
+        if upload is None or limit <= 0:
+            raise self._bad_read(number, limit)
         out: Buffers = []
+        if upload.state is _STREAMING and not self._rest:
+            # Mostly there is a block or two, and then nothing: that way is short.
+            if (
+                self._plain_items(out, limit)
+                and core.view.current == core.view.head
+                and (not core.stopped)
+            ):
+                upload.idle = True
+                self._count(out, now)
+                return out, _NO_MORE_DATA
+            limit -= sum(map(len, out))
         status = self._step(upload, out, limit)
         if out:
             self._count(out, now)
@@ -88,17 +106,28 @@ class Sender:
             self._finish(upload, status, now)
         return out, status
 
+    def _bad_read(self, number: int, limit: int) -> KvsError:
+        if limit <= 0 or not 0 <= number < NEVER:
+            return kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
+        return kvs_error(
+            StatusCode.UPLOAD_HANDLE_ABORTED,
+            "no such upload",
+            stream=self._core.name,
+            upload=number,
+        )
+
     def _count(self, out: Buffers, now: int) -> None:
         """Note what was handed out."""
         core = self._core
-        count = sum(map(len, out))
-        core.counters.transferred_bytes += count
-        core.rates.sample_read(count, now)
-        staleness = core.info.connection_staleness_duration
+        core.rates.sample_read(sum(map(len, out)), now)
         item = self._wire_item
-        if staleness and item is not None and item.timestamp - core.buffering_time > staleness:
+        if (
+            self._staleness
+            and item is not None
+            and item.timestamp - core.buffering_time > self._staleness
+        ):
             self._check_staleness()
-        if not core.info.fragment_acks:
+        if self._settles:
             self._settle_sent()
 
     # --- states of an upload --------------------------------------------------------------------
@@ -116,11 +145,11 @@ class Sender:
                 return ReadStatus.END_OF_STREAM
             if not self._begin_session(upload):
                 return ReadStatus.NO_MORE_DATA
-        if upload.state is _U.STREAMING:
+        if upload.is_streaming():
             room = self._fill(upload, out, limit)
             if not room:
                 return ReadStatus.MORE
-            if upload.state is _U.STREAMING:
+            if upload.is_streaming():
                 return ReadStatus.NO_MORE_DATA
             limit = room
         return self._end_session(upload, out, limit)
@@ -174,18 +203,13 @@ class Sender:
 
         Leaves the state STREAMING when there is nothing more yet, TERMINATING at the end.
         """
-        view = self._core.view
         while True:
             if self._rest:
                 room = self._hand_out(out, room)
-                if not self._rest:
-                    self._core.leave_wire()
                 if not room:
                     return 0
-            wire = self._wire_item
-            if wire is not None and wire.flags & STREAM_START and wire.index >= view.tail:
-                self._core.strip_stream_header(wire)
-            room = self._plain_items(out, room)
+            self._strip_sent()
+            room -= self._plain_items(out, room)
             item = self._next_item(upload)
             if item is None:
                 return room
@@ -202,32 +226,41 @@ class Sender:
             else:
                 self._core.on_wire = item
                 self._rest = [*reversed(item.payload), item.header]
-                self._rest_bytes = item.length
+
+    def _strip_sent(self) -> None:
+        """Take the stream header off an item that was handed out whole."""
+        wire = self._wire_item
+        if wire is not None and wire.flags & STREAM_START and wire.index >= self._core.view.tail:
+            self._core.strip_stream_header(wire)
 
     def _plain_items(self, out: Buffers, room: int) -> int:
-        """Hand out whole blocks of the open cluster, which is what most items are."""
+        """Hand out whole blocks of the open cluster, which is what most items are; their bytes.
+
+        They take less than `room`.
+        """
+        wire = self._wire_item
+        if wire is None or wire.flags & STREAM_START:
+            return 0
         view = self._core.view
         items, index, cluster = view.items, view.current, self._cluster
         first, size = index, 0
         item = items.get(index)
-        while (
-            item is not None
-            and item.fragment == cluster
-            and not item.flags & _NOT_PLAIN
-            and item.length < room
-        ):
+        while item is not None and item.fragment == cluster and not item.flags & _NOT_PLAIN:
+            length = item.length
+            if size + length >= room:
+                break
+            size += length
             item.flags &= _NOT_ACKED
             out.append(item.header)
-            out.extend(item.payload)
-            room -= item.length
-            size += item.length
+            out += item.payload
+            wire = item
             index += 1
             item = items.get(index)
         if index > first:
             view.current = index
             view.unsent_bytes -= size
-            self._wire_item = items[index - 1]
-        return room
+            self._wire_item = wire
+        return size
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
         """The next item of the session, or None: nothing yet, or the state says that it is over."""
@@ -299,17 +332,16 @@ class Sender:
                 whole = memoryview(buffer)
                 out.append(whole[:room])
                 rest.append(whole[room:])
-                self._rest_bytes -= room
                 return 0
             out.append(buffer)
             room -= len(buffer)
-            self._rest_bytes -= len(buffer)
+        if not rest:
+            self._core.leave_wire()
         return room
 
     def _forget_wire_item(self) -> None:
         """A new session begins: what was left of an item belonged to a connection that is gone."""
         self._rest = []
-        self._rest_bytes = 0
         self._wire_item = None
         self._cluster = -1
         self._core.leave_wire()
@@ -326,9 +358,9 @@ class Sender:
     def _check_staleness(self) -> None:
         """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
         core, view = self._core, self._core.view
-        limit = core.info.connection_staleness_duration
+        limit = self._staleness
         last = view.current - 1
-        if not core.info.fragment_acks or last < view.tail:
+        if last < view.tail:
             return
         newest = view[last].timestamp
         for index in range(last, view.tail - 1, -1):

@@ -56,6 +56,10 @@ class Upload:
         """Whether it is still to be given media or the end-of-stream tag."""
         return self.state in (UploadState.READY, UploadState.STREAMING, UploadState.TERMINATING)
 
+    def is_streaming(self) -> bool:
+        """Whether it is being given media; handing out buffers may end that."""
+        return self.state is UploadState.STREAMING
+
     @property
     def used(self) -> bool:
         """Whether it was given any media."""

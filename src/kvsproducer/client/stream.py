@@ -72,6 +72,9 @@ class Stream:
         self._ends_idle_fragments = idle
         self._last_put: int | None = None  # for the idle check; None: no fragment is open
         self._max_latency = core.info.max_latency
+        # Looked up with every frame.
+        self._view, self._store, self._generator = core.view, core.store, core.generator
+        self._uploads = core.uploads
         self._own_times = not core.info.frame_timecodes
 
     # --- what it is -----------------------------------------------------------------------------
@@ -127,6 +130,7 @@ class Stream:
         """A snapshot of the stream's figures."""
         view, rates = self._core.view, self._core.rates
         counters = self._core.counters
+        counters.transferred_bytes = rates.transferred
         counters.skipped_frames = self._core.ledger.skipped + self._core.ledger.refused
         return StreamMetrics(
             current_view_duration=view.unsent_duration,
@@ -200,21 +204,17 @@ class Stream:
             return False
         track_id = frame.track_id
         data = frame.data
-        payload: Sequence[bytes | memoryview]
+        payload: Sequence[bytes | memoryview] = (data,)
+        size = len(data)
         if track_id in self._converted:
             payload, size = self._adapter.adapt(track_id, data)
-        else:
-            payload, size = (data,), len(data)
-        if self._own_times:
-            pts = dts = now
-        else:
-            pts, dts = frame.pts, frame.dts
+        pts, dts = (now, now) if self._own_times else (frame.pts, frame.dts)
         if flags & FLAG_KEY:
             room, metadata = self._prepare_key(frame, payload, size, pts, dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
         charge = room + limits.ITEM_OVERHEAD_BYTES + limits.BUFFER_OVERHEAD_BYTES * len(payload)
-        store, view, quiet = core.store, core.view, self._admission
+        store, view, quiet = self._store, self._view, self._admission
         if (
             room > quiet.largest
             or store.used_bytes + charge > quiet.bytes
@@ -224,7 +224,7 @@ class Stream:
         ):
             quiet.admit(room, charge, now)
         try:
-            header, kind, prefix_length, timestamp, ack_timestamp, duration = core.generator.pack(
+            header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
                 track_id, flags, pts, dts, frame.duration, size
             )
             if metadata:
@@ -247,9 +247,9 @@ class Stream:
         self._last_put = now
         if kind:
             self._fragment_started(item, now)
-        if self._max_latency and view.unsent_duration > self._max_latency:
-            quiet.latency_pressure()
-        upload = core.uploads.reader
+        if self._max_latency and view.head - view.current > 1:
+            quiet.check_latency(self._max_latency)
+        upload = self._uploads.reader
         if upload is not None and upload.idle:
             core.wake(upload)
         return True
