@@ -81,7 +81,9 @@ def offline(url: str, verify: bool | str, label: str) -> list[Figure]:
 def latency(label: str, busy: bool) -> Figure:
     """Microseconds from `put_frame` on an idle upload to its first byte in the server."""
     with process("benchmarks.sink") as (url, server), kvs.Producer(endpoint_url=url) as producer:
-        info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE)
+        info = kvs.StreamInfo.video(
+            "h264", nal_adaptation=kvs.NalAdaptation.NONE, retention=0, fragment_acks=False
+        )
         stream = producer.open_stream("bench", info)
         stream.wait_ready()
         ending = threading.Event()

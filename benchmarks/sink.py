@@ -31,14 +31,11 @@ class Sink(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.uploading = False
+        self.rest = b""
 
     def data_received(self, data: bytes) -> None:
         if self.uploading:
-            now = time.monotonic_ns()
-            at = data.find(MARK)
-            if at >= 0 and len(data) >= at + 16:
-                sent = int.from_bytes(data[at + 8 : at + 16], "big")
-                print(f"{(now - sent) / 1000:.1f}", flush=True)
+            self.note_marks(data, time.monotonic_ns())
             return
         path = data.split(b" ", 2)[1]
         if path == b"/putMedia":
@@ -48,6 +45,16 @@ class Sink(asyncio.Protocol):
         answer = ANSWERS.get(path, {"DataEndpoint": self.own_url()})
         body = json.dumps(answer).encode()
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def note_marks(self, data: bytes, now: int) -> None:
+        """Print the age of every time stamp; one may be cut by the end of the data."""
+        data = self.rest + data
+        end = 0
+        while (at := data.find(MARK, end)) >= 0 and len(data) >= at + 16:
+            end = at + 16
+            sent = int.from_bytes(data[at + 8 : end], "big")
+            print(f"{(now - sent) / 1000:.1f}", flush=True)
+        self.rest = data[end:][-16:] if at < 0 else data[at:]
 
     def own_url(self) -> str:
         host, port = self.transport.get_extra_info("sockname")[:2]

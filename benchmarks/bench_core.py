@@ -1,0 +1,148 @@
+"""The client core alone: put a frame, read its bytes back, apply the acks; no network, no thread.
+
+The same work as AWS's C producer was measured with. Each frame size is put with and without NAL
+adaptation, beside the calibration loop on the same frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter_ns
+
+from benchmarks.media import PASSES, SIZES, annexb_frame, calibration, ns_per_call, payload
+from benchmarks.report import Figure
+from kvsproducer import client as core
+
+TICK = 400_000
+GOP = 25
+START = 17_000_000_000_000_000
+READ_BYTES = 2 << 20  # nothing is copied, so an upload may take a frame at once
+TARGETS_NS = {200: (6_000, 9_000), 1_000: (6_000, 9_000)}
+ANY_SIZE_NS = 8_000
+ANNEXB_RATIO = 2.5
+
+
+ANSWERS: dict[type, object] = {
+    core.GetSecurityToken: core.AuthInfo(data="keys"),
+    core.CreateDevice: "arn",
+    core.DescribeStream: core.StreamDescription("arn"),
+    core.GetStreamingEndpoint: "http://127.0.0.1",
+    core.GetStreamingToken: core.AuthInfo(data="keys"),
+}
+
+
+def never_waits(_sides: int) -> int:
+    """Dice that always show 0."""
+    return 0
+
+
+class Loop:
+    """A stream whose service answers everything at once, and stores each fragment."""
+
+    def __init__(self, data: bytes, adaptation: core.NalAdaptation) -> None:
+        self.data = data
+        self.number = 0
+        self.client = core.Client(core.DeviceInfo(), now=START, dice=never_waits)
+        info = core.StreamInfo.video(
+            "h264", name="bench", nal_adaptation=adaptation, frame_rate=25, retention="PT1H"
+        )
+        self.stream = self.client.open_stream(info, START)
+        self.upload = 0
+        while self.client.effects:
+            self.carry_out(self.client.poll_effect())
+
+    def carry_out(self, effect: core.Effect | None) -> None:
+        """Be the service."""
+        if isinstance(effect, core.Call):
+            self.client.call_result(effect, 200, START, answer=ANSWERS.get(type(effect)))
+            if isinstance(effect, core.PutStream):
+                self.upload = effect.upload
+
+    def step(self) -> None:
+        """One frame in, its bytes out, and at each fragment's end the acks."""
+        number = self.number
+        self.number += 1
+        now = START + number * TICK
+        key = number % GOP == 0
+        self.stream.put_frame(core.Frame(self.data, now, duration=TICK, key_frame=key), now)
+        while self.client.effects:
+            self.carry_out(self.client.poll_effect())
+        status = core.ReadStatus.MORE
+        while status is core.ReadStatus.MORE:
+            _, status = self.stream.next_buffers(self.upload, READ_BYTES, now)
+        if key and number:
+            self.acknowledge(now - GOP * TICK, now)
+
+    def acknowledge(self, timestamp: int, now: int) -> None:
+        """The three acks of a fragment, and the events taken."""
+        for kind in (b"BUFFERING", b"RECEIVED", b"PERSISTED"):
+            self.stream.receive_ack(self.upload, ack(kind, timestamp // 10_000), now)
+        while self.client.next_event() is not None:
+            pass
+
+
+def ack(kind: bytes, timecode: int) -> bytes:
+    """An acknowledgement as the service words it."""
+    return (
+        b'{"EventType":"%s","FragmentTimecode":%d,"FragmentNumber":'
+        b'"91343852333181704754345985890710005834298701132"}\n' % (kind, timecode)
+    )
+
+
+def measure(data: bytes, adaptation: core.NalAdaptation) -> float:
+    """ns per frame: the fastest pass."""
+    loop = Loop(data, adaptation)
+    frames = 2_000 if len(data) < 100_000 else 400
+    for _ in range(GOP + 1):
+        loop.step()
+    best = ns_per_call(loop.step, frames)
+    account = loop.stream.account()
+    assert account.dropped == 0, account
+    assert account.held <= GOP, account
+    return best
+
+
+def parse_acks() -> float:
+    """ns per well-formed ack that changes nothing any more (a duplicate BUFFERING)."""
+    loop = Loop(payload(200), core.NalAdaptation.NONE)
+    loop.step()
+    data = ack(b"BUFFERING", START // 10_000)
+    best = float("inf")
+    for _ in range(PASSES):
+        start = perf_counter_ns()
+        for _ in range(2_000):
+            loop.stream.receive_ack(loop.upload, data, START)
+            loop.client.next_event()
+        best = min(best, (perf_counter_ns() - start) / 2_000)
+    return best
+
+
+def run() -> list[Figure]:
+    """All sizes, both ways."""
+    rows: list[Figure] = []
+    ways: tuple[tuple[str, core.NalAdaptation, Callable[[int], bytes]], ...] = (
+        ("no adaptation", core.NalAdaptation.NONE, payload),
+        ("Annex-B", core.NalAdaptation.ANNEXB_NALS, annexb_frame),
+    )
+    for label, adaptation, make in ways:
+        for size in SIZES:
+            plain = ns_per_call(partial(calibration, annexb_frame(size)), 200)
+            value = measure(make(size), adaptation)
+            if size in TARGETS_NS:
+                target = f"< {TARGETS_NS[size][adaptation is not core.NalAdaptation.NONE]} ns"
+            else:
+                bound = adaptation is core.NalAdaptation.NONE
+                target = f"< {ANY_SIZE_NS} ns" if bound else f"< {ANNEXB_RATIO} x calibration"
+            what = f"put + get + ack, {label}, {size:,} B"
+            rows.append(Figure("core", what, value, "ns/frame", target, plain))
+    rows.append(
+        Figure(
+            "core",
+            "parse and apply a well-formed ack, take its event",
+            parse_acks(),
+            "ns",
+            "< 5000 ns",
+        )
+    )
+    return rows
