@@ -51,6 +51,7 @@ from kvsproducer.client.events import (
     StreamShutdown,
     StreamStateChanged,
     UploadStarted,
+    merged,
 )
 from kvsproducer.client.frame import Frame, FrameFlags
 from kvsproducer.client.metadata import EventType
@@ -129,6 +130,7 @@ __all__ = [
     "StreamShutdown",
     "StreamStateChanged",
     "UploadStarted",
+    "merged",
     # figures and acks
     "FrameAccount",
     "StreamMetrics",

@@ -35,6 +35,7 @@ __all__ = [
     "StreamShutdown",
     "StreamStateChanged",
     "UploadStarted",
+    "merged",
 ]
 
 
@@ -248,11 +249,11 @@ class EventQueue:
     def push(self, event: Event) -> None:
         """Append an event, or merge it into the newest of its kind."""
         events = self._events
-        if len(events) >= self._bound:
+        if len(events) >= self._bound and isinstance(event, _MERGED + _REPEATED):
             for index in range(len(events) - 1, -1, -1):
-                merged = _merge(events[index], event)
-                if merged is not None:
-                    events[index] = merged
+                both = merged(events[index], event)
+                if both is not None:
+                    events[index] = both
                     return
         events.append(event)
 
@@ -261,7 +262,7 @@ class EventQueue:
         return self._events.popleft() if self._events else None
 
 
-def _merge(old: Event, new: Event) -> Event | None:
+def merged(old: Event, new: Event) -> Event | None:
     """One event that says both, or None when they do not merge."""
     if type(old) is not type(new):
         return None

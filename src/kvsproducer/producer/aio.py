@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.producer.dispatcher import deliver, log_event
+from kvsproducer.producer.dispatcher import EventLog, deliver
 from kvsproducer.producer.engine import Engine, now
 from kvsproducer.producer.outcome import loss_error, timeout_seconds
 from kvsproducer.producer.service import Service
@@ -179,6 +179,7 @@ class Producer:
         self._streams: dict[str, Stream] = {}
         self._on_event = on_event
         self._iterated = False
+        self._log = EventLog()
         self._engine.on_pumped = self._take_events
         self._engine.poke()
 
@@ -194,11 +195,12 @@ class Producer:
         while True:
             event = self._engine.next_event()
             if event is not None:
-                log_event(event)
+                self._log.add(event)
                 yield event
             elif self._engine.closed:
                 return
             else:
+                self._log.settle()
                 await self._engine.changes()
 
     def metrics(self) -> core.ClientMetrics:
@@ -218,9 +220,10 @@ class Producer:
         if self._iterated and self._on_event is None:
             return  # they wait in the core for `events()`
         while (event := self._engine.next_event()) is not None:
-            log_event(event)
+            self._log.add(event)
             if self._on_event is not None:
                 deliver(self._on_event, event)
+        self._log.settle()
 
     async def __aenter__(self) -> Producer:
         return self

@@ -13,18 +13,14 @@ from collections.abc import Callable
 
 from kvsproducer import client as core
 
-__all__ = ["Dispatcher", "log_event"]
+__all__ = ["Dispatcher", "EventLog", "deliver"]
 
 log = logging.getLogger("kvsproducer")
 
-_WARNINGS = (
-    core.StreamErrorReported
-    | core.ClientErrorReported
-    | core.FrameDropped
-    | core.FragmentDropped
-    | core.FrameSkipped
-    | core.AckRejected
-)
+log.addHandler(logging.NullHandler())  # quiet until the application configures logging
+
+_LOSSES = core.FrameDropped | core.FragmentDropped | core.FrameSkipped
+_WARNINGS = core.StreamErrorReported | core.ClientErrorReported | core.AckRejected
 _PRESSURES = (
     core.StreamLatencyPressure
     | core.BufferDurationPressure
@@ -33,16 +29,39 @@ _PRESSURES = (
 )
 
 
-def log_event(event: core.Event) -> None:
-    """One line for an event: failures and losses as warnings, acks and pressures for debugging."""
-    if isinstance(event, _WARNINGS):
-        log.warning("%s", event)
-    elif isinstance(event, core.FragmentAcked | _PRESSURES):
-        log.debug("%s", event)
-    elif isinstance(event, core.StreamStateChanged):
-        log.info("stream %s: %s -> %s", event.stream, event.old.value, event.new.value)
-    else:
-        log.info("%s", event)
+class EventLog:
+    """Writes events to the log: failures and losses as warnings, acks and pressures for debugging.
+
+    Frames that are lost one after another are told in one line, once something else happens or
+    nothing more is due.
+    """
+
+    def __init__(self) -> None:
+        self._loss: core.Event | None = None
+
+    def add(self, event: core.Event) -> None:
+        """Take the next event."""
+        if isinstance(event, _LOSSES):
+            merged = None if self._loss is None else core.merged(self._loss, event)
+            if merged is None:
+                self.settle()
+            self._loss = merged or event
+            return
+        self.settle()
+        if isinstance(event, _WARNINGS):
+            log.warning("%s", event)
+        elif isinstance(event, core.FragmentAcked | _PRESSURES):
+            log.debug("%s", event)
+        elif isinstance(event, core.StreamStateChanged):
+            log.info("stream %s: %s -> %s", event.stream, event.old.value, event.new.value)
+        else:
+            log.info("%s", event)
+
+    def settle(self) -> None:
+        """Nothing more is due: write what was gathered."""
+        if self._loss is not None:
+            log.warning("%s", self._loss)
+            self._loss = None
 
 
 class Dispatcher:
@@ -55,6 +74,7 @@ class Dispatcher:
         self._listener = listener
         self._due = threading.Event()
         self._ended = False
+        self._log = EventLog()
         self._thread = threading.Thread(target=self._run, name="kvsproducer-events", daemon=True)
         self._thread.start()
 
@@ -74,8 +94,9 @@ class Dispatcher:
             self._due.wait()
             self._due.clear()
             while (event := self._take()) is not None:
-                log_event(event)
+                self._log.add(event)
                 deliver(self._listener, event)
+            self._log.settle()
             if self._ended:
                 return
 

@@ -20,13 +20,14 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.calls import Answer, answer
-from kvsproducer.producer.results import OK, Failure, failure_of
+from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.upload import Upload
@@ -77,9 +78,9 @@ class Engine:
         self.closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._streams: dict[str, core.Stream] = {}
-        self._uploads: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
         self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._executor = ThreadPoolExecutor(CALL_THREADS, "kvsproducer-call")
         self._session: aiohttp.ClientSession | None = None
 
@@ -95,6 +96,7 @@ class Engine:
         """Call a method of the core under the lock, with the time as `now`."""
         with self.lock:
             result = action(*arguments, now=now(), **named)
+            self.changed.notify_all()
         self.poke()
         return result
 
@@ -121,8 +123,10 @@ class Engine:
     def free_stream(self, stream: core.Stream) -> None:
         """Take a stream out of the core; its name may be used again."""
         with self.lock:
-            if self._streams.pop(stream.name, None) is not None:
-                stream.free(now=now())
+            if self._streams.get(stream.name) is stream:
+                del self._streams[stream.name]
+            stream.free(now=now())
+            self.changed.notify_all()
         self.poke()
 
     def next_event(self) -> core.Event | None:
@@ -134,6 +138,8 @@ class Engine:
 
     def _pump(self) -> None:
         self.poked = False
+        if self.closed:
+            return
         with self.lock:
             effects = []
             while (effect := self.core.poll_effect()) is not None:
@@ -186,16 +192,20 @@ class Engine:
             self._change.set_result(None)
             self._change = None
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _perform(self, call: core.Call) -> None:
+    async def due(self, call: core.Call) -> None:
+        """Wait until a call may be made."""
         wait_s = (call.not_before - now()) / TICKS_PER_SECOND
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+
+    async def _perform(self, call: core.Call) -> None:
+        await self.due(call)
         reply: Answer = None
         failure = Failure(OK, "")
         try:
@@ -209,19 +219,29 @@ class Engine:
 
     def _start_upload(self, effect: core.PutStream) -> None:
         assert effect.stream is not None
-        upload = Upload(self, self._streams[effect.stream], effect)
-        self._wakers[effect.stream, effect.upload] = upload.wake
-        self._uploads[effect.stream, effect.upload] = self._spawn(upload.run())
+        stream = self._streams.get(effect.stream)
+        if stream is None:
+            return  # freed meanwhile
+        key = effect.stream, effect.upload
+        upload = Upload(self, stream, effect)
+        task = self._spawn(upload.run())
+        self._wakers[key], self._uploads[key] = upload.wake, task
+        task.add_done_callback(partial(self._upload_ended, stream, effect.upload))
+
+    def upload_started(self, effect: core.PutStream) -> None:
+        """An upload's request is on its way."""
         self._apply(self.core.call_result, effect, OK)
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> None:
         """Bytes of an upload's response."""
         self._apply(stream.receive_ack, upload, data)
 
-    def upload_ended(self, stream: core.Stream, upload: int, failure: Failure) -> None:
-        """An upload's request is over."""
-        self._uploads.pop((stream.name, upload), None)
-        self._wakers.pop((stream.name, upload), None)
+    def _upload_ended(
+        self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]
+    ) -> None:
+        """An upload is over, also one that was cut before it began."""
+        del self._uploads[stream.name, upload], self._wakers[stream.name, upload]
+        failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
         self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
     async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
@@ -261,10 +281,11 @@ class Engine:
         """Cut what is still open and give everything back; the core is not used after this."""
         self.closed = True
         self._arm(None)
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self.service.close()
         self._settled()

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kvsproducer import client as core
-from kvsproducer.producer.dispatcher import Dispatcher, log_event
+from kvsproducer.producer.dispatcher import Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.outcome import loss_error, timeout_seconds
@@ -74,6 +74,7 @@ class Producer:
         self._streams: dict[str, Stream] = {}
         self._closed = False
         self._dispatcher: Dispatcher | None = None
+        self._log = EventLog()
         if on_event is None:
             self._engine.on_pumped = self._log_events
         else:
@@ -121,7 +122,8 @@ class Producer:
 
     def _log_events(self) -> None:
         while (event := self._engine.next_event()) is not None:
-            log_event(event)
+            self._log.add(event)
+        self._log.settle()
 
     def __enter__(self) -> Producer:
         return self

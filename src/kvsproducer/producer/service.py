@@ -92,6 +92,13 @@ class Service:
                 )
             return self._clients[key]
 
+    def close(self) -> None:
+        """Close the control plane's connections; calls under way end as they will."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
     def credentials(self) -> Credentials | None:
         """The chain's credentials, refreshed when they are due; None when it has none."""
         found = self._session.get_credentials()

@@ -5,7 +5,9 @@ time-out. New data go out at once: the body waits on an event that the core's `D
 effect sets, never on a clock. What the core hands out as many small buffers leaves as one write,
 because on TLS each write is a record. The response's bytes go to the core as they come.
 
-However it ends, the core hears of it exactly once, by `upload_ended` with a result number.
+A request may idle for as long as there is nothing to send; but a peer that takes nothing of what
+is sent, or answers nothing to it, for `STALL_S` is given up, like libcurl's low-speed limit in the
+C producer. `run` returns how it ended, as a result for the core's `upload_ended`.
 Wire facts: the PutMedia page of the API reference.
 """
 
@@ -21,10 +23,18 @@ from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
     DEFAULT_CONNECTION_TIMEOUT,
+    LOW_SPEED_TIME,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
-from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of, failure_of_answer
+from kvsproducer.producer.results import (
+    OK,
+    TIMEOUT,
+    UNKNOWN,
+    Failure,
+    failure_of,
+    failure_of_answer,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["Upload"]
 
 log = logging.getLogger("kvsproducer.upload")
+
+STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
 
 
 class Upload:
@@ -49,30 +61,50 @@ class Upload:
         self._effect = effect
         self._data = asyncio.Event()
         self._body_ended = asyncio.Event()
+        self._heard = False
+        # What the peer owes since when, in the loop's time; None while it owes nothing.
+        self._writing_since: float | None = None
+        self._asked_since: float | None = None
 
     def wake(self) -> None:
         """There are data to send (or the end of the stream)."""
         self._data.set()
 
-    async def run(self) -> None:
-        """Send, receive, and tell the core how it ended."""
-        failure = Failure(OK, "")
+    async def run(self) -> Failure:
+        """Send and receive; returns how it ended."""
+        engine, effect = self._engine, self._effect
         try:
-            failure = await self._exchange()
-        except asyncio.CancelledError:
-            failure = Failure(UNKNOWN, "the upload was cut off by closing the producer")
-            raise
+            await engine.due(effect)
+            engine.upload_started(effect)
+            failure = await self._watched_exchange()
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error)
+        if failure.result != OK:
+            log.info("stream %s upload %d: %s", effect.stream, effect.upload, failure.detail)
+        return failure
+
+    async def _watched_exchange(self) -> Failure:
+        """The exchange, ended when the peer stalls."""
+        stalled = ""
+        exchange = asyncio.ensure_future(self._exchange())
+        try:
+            while not exchange.done() and not stalled:
+                await asyncio.wait([exchange], timeout=STALL_S / 2)
+                stalled = self._stall()
         finally:
-            if failure.result != OK:
-                log.info(
-                    "stream %s upload %d: %s",
-                    self._stream.name,
-                    self._effect.upload,
-                    failure.detail,
-                )
-            self._engine.upload_ended(self._stream, self._effect.upload, failure)
+            if not exchange.done():
+                exchange.cancel()
+                await asyncio.wait([exchange])
+        return Failure(TIMEOUT, stalled) if exchange.cancelled() else exchange.result()
+
+    def _stall(self) -> str:
+        """What the peer fails to do, "" while it does not."""
+        overdue = self._engine.loop.time() - STALL_S
+        if self._writing_since is not None and self._writing_since < overdue:
+            return f"the service took no data for {STALL_S:g} s"
+        if self._asked_since is not None and self._asked_since < overdue:
+            return f"the service did not answer for {STALL_S:g} s"
+        return ""
 
     async def _exchange(self) -> Failure:
         import aiohttp
@@ -93,9 +125,13 @@ class Upload:
             ended = asyncio.ensure_future(self._end_of_acks(response))
             try:
                 async for data in response.content.iter_any():
+                    self._heard = True
+                    self._asked_since = None
                     engine.receive_ack(self._stream, self._effect.upload, data)
             finally:
                 ended.cancel()
+        if not self._heard and not self._body_ended.is_set():
+            return Failure(UNKNOWN, "the service ended the upload without a word")
         return Failure(OK, "")
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
@@ -131,7 +167,11 @@ class Upload:
             with lock:
                 buffers, status = core_stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
             if buffers:
+                self._writing_since = self._engine.loop.time()
+                if self._effect.acks and self._asked_since is None:
+                    self._asked_since = self._writing_since
                 yield b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
+                self._writing_since = None
             if status is core.ReadStatus.END_OF_STREAM:
                 self._body_ended.set()
                 return
