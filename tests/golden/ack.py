@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common import SUCCESS, Case, Outcome, Verdict
-from stream import MS, SECOND, World
+from stream_world import MS, SECOND, World
 
 _CONFIG: dict[str, Any] = {
     "content_type": "video/h264",

@@ -12,32 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.account import FrameAccount
 from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
-from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.client.admission import WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
-from kvsproducer.client.events import DropReason, Event, FrameSkipped, StreamShutdown
-from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
-from kvsproducer.client.frame_order import FrameOrderCoordinator
+from kvsproducer.client.events import DropReason, Event, StreamShutdown
+from kvsproducer.client.frame import Frame
+from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import StreamState
-from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo
-from kvsproducer.mkv.adaptation import FrameAdapter
-from kvsproducer.mkv.tags import end_of_fragment_tag
+from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
 
 __all__ = ["Stream"]
 
 _S = StatusCode
-_KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
 class Stream:
@@ -54,28 +49,8 @@ class Stream:
         self._sender = Sender(core, control)
         self._acks = AckHandler(core, control)
         self._parsers: dict[int, AckParser] = {}
-        self._adapter = FrameAdapter(
-            core.info.tracks, core.info.nal_adaptation, content_type=core.info.content_type
-        )
-        self._admission = Admission(core, waits)
-        self._order = (
-            None
-            if core.info.frame_order_mode is FrameOrderMode.PASS_THROUGH
-            else FrameOrderCoordinator(
-                core.info.tracks, core.info.frame_order_mode, core.info.timecode_scale
-            )
-        )
-        self._track_ids = frozenset(track.track_id for track in core.info.tracks)
-        self._converted = self._adapter.converted
-        self._records: dict[int, bytes] = {}  # codec private data taken from key frames
-        self._after_eofr = False
+        self._intake = Intake(core, control, waits)
         self._ends_idle_fragments = idle
-        self._last_put: int | None = None  # for the idle check; None: no fragment is open
-        self._max_latency = core.info.max_latency
-        # Looked up with every frame.
-        self._view, self._store, self._generator = core.view, core.store, core.generator
-        self._uploads = core.uploads
-        self._own_times = not core.info.frame_timecodes
 
     # --- what it is -----------------------------------------------------------------------------
     @property
@@ -156,225 +131,10 @@ class Stream:
         `MkvGenerator.pack` and the order coordinator raise. Next: take the effects.
         """
         try:
-            if self._order is not None:
-                self._put_in_order(frame, now)
-            elif self._put(frame, now):
-                self._core.ledger.accepted += 1
+            self._intake.put(frame, now)
         except KvsError:
             self._core.counters.put_frame_errors += 1
             raise
-
-    def _put_in_order(self, frame: Frame, now: int) -> None:
-        """Put a frame through the order coordinator; what it held before comes first."""
-        order, ledger = self._order, self._core.ledger
-        assert order is not None, "the caller looked"
-        order.check(frame)
-        self._check_open()
-        self._admission.check_queued(len(frame.data), now)
-        if frame.flags & FLAG_END_OF_FRAGMENT:
-            self._drain(now, flush=True)
-            self._put(frame, now)
-            order.end_fragment()
-            return
-        order.put(frame)
-        ledger.accepted += 1
-        self._drain(now, flush=False)
-
-    def _drain(self, now: int, *, flush: bool) -> None:
-        """Store the frames whose turn it is. They were accepted: what fails is reported."""
-        assert self._order is not None, "the caller looked"
-        for frame in self._order.ready(flush=flush):
-            try:
-                if not self._put(frame, now):
-                    self._core.ledger.accepted -= 1
-            except KvsError as error:
-                self._core.report(error.status, error.detail)
-                self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
-
-    def _put(self, frame: Frame, now: int) -> bool:
-        """Store one frame; False when it was skipped, or was an end-of-fragment mark.
-
-        This runs for every frame, so the rule is straight on and all exceptions are elsewhere.
-        """
-        flags = frame.flags
-        core = self._core
-        if (core.attention or now >= self._control.due or flags & FLAG_END_OF_FRAGMENT) and (
-            not self._attend(frame, now)
-        ):
-            return False
-        track_id = frame.track_id
-        data = frame.data
-        payload: Sequence[bytes | memoryview] = (data,)
-        size = len(data)
-        if track_id in self._converted:
-            payload, size = self._adapter.adapt(track_id, data)
-        pts, dts = (now, now) if self._own_times else (frame.pts, frame.dts)
-        if flags & FLAG_KEY:
-            room, metadata = self._prepare_key(frame, payload, size, pts, dts)
-        else:
-            room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
-        charge = room + limits.ITEM_OVERHEAD_BYTES + limits.BUFFER_OVERHEAD_BYTES * len(payload)
-        store, view, quiet = self._store, self._view, self._admission
-        if (
-            room > quiet.largest
-            or store.used_bytes + charge > quiet.bytes
-            or view.end_time - view.start_time > quiet.ticks
-            or view.head - view.tail >= view.capacity
-            or not store.charge(charge)
-        ):
-            quiet.admit(room, charge, now)
-        try:
-            header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
-                track_id, flags, pts, dts, frame.duration, size
-            )
-            if metadata:
-                header = header[:prefix_length] + metadata + header[prefix_length:]
-            item = ViewItem(
-                timestamp,
-                ack_timestamp,
-                duration,
-                _KIND_FLAGS[kind],
-                header,
-                prefix_length,
-                payload,
-                len(header) + size,
-                charge,
-            )
-            view.append(item)
-        except KvsError:
-            store.release(charge)
-            raise
-        self._last_put = now
-        if kind:
-            self._fragment_started(item, now)
-        if self._max_latency and view.head - view.current > 1:
-            quiet.check_latency(self._max_latency)
-        upload = self._uploads.reader
-        if upload is not None and upload.idle:
-            core.wake(upload)
-        return True
-
-    def _prepare_key(
-        self, frame: Frame, payload: Sequence[bytes | memoryview], size: int, pts: int, dts: int
-    ) -> tuple[int, bytes]:
-        """The most that a key frame's item may take, and the metadata that goes with it."""
-        core = self._core
-        self._check_order(dts)
-        self._take_parameter_sets(frame.track_id, payload)
-        kind = core.generator.kind_of(frame.flags, pts)
-        metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
-        return size + core.generator.overhead(kind) + len(metadata), metadata
-
-    def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
-        """Use what a key frame says about its track; a change begins a new session."""
-        record = self._adapter.codec_private_data(track_id, payload)
-        if record is None or self._records.get(track_id) == record:
-            return
-        self._records[track_id] = record
-        generator = self._core.generator
-        generator.set_codec_private_data(track_id, record, adapted=True)
-        if generator.started:
-            generator.reset()
-
-    def _check_order(self, dts: int) -> None:
-        """Refuse a key frame that goes back in time before the generator begins a cluster."""
-        core = self._core
-        newest = core.view.newest
-        if newest is not None and dts // core.info.timecode_scale * core.info.timecode_scale < (
-            newest.timestamp
-        ):
-            raise kvs_error(
-                _S.CONTENT_VIEW_INVALID_TIMESTAMP,
-                f"dts {dts} is before {newest.timestamp} of the frame put before",
-                stream=core.name,
-            )
-
-    def _fragment_started(self, item: ViewItem, now: int) -> None:
-        core = self._core
-        self._after_eofr = False
-        core.metadata.written()
-        core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
-        if item.flags & STREAM_START:
-            core.sessions.append((item.index, core.generator.stream_start))
-            while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
-                core.sessions.popleft()
-
-    def _check_open(self) -> None:
-        """Raise what a stopped, freed or failed stream answers."""
-        core = self._core
-        if core.stopped or core.closed:
-            raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
-        if core.failure is not None:
-            failure = core.failure
-            raise kvs_error(failure.status, failure.detail, stream=core.name)
-
-    def _attend(self, frame: Frame, now: int) -> bool:
-        """What is not the rule: closed streams, skipping, sessions that are to begin."""
-        core, control = self._core, self._control
-        if frame.flags & FLAG_END_OF_FRAGMENT:
-            self._put_end_of_fragment(now)
-            return False
-        if frame.track_id not in self._track_ids:
-            raise kvs_error(
-                _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
-            )
-        self._check_open()
-        control.unpark(now)
-        if now >= control.rotate_at:
-            control.rotate(now)
-        if now >= control.reset_at:
-            control.session_due()
-            core.reset_on_key = True
-        if self._after_eofr:
-            core.skip_until_key = True
-        if frame.flags & FLAG_KEY:
-            if core.reset_on_key:
-                core.reset_on_key = False
-                core.generator.reset()
-            core.skip_until_key = False
-            self._after_eofr = False
-        elif core.skip_until_key:
-            core.ledger.skipped += 1
-            core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
-            return False
-        core.attention = core.reset_on_key
-        return True
-
-    def _put_end_of_fragment(self, now: int) -> None:
-        """Close the fragment being written with a tag of its own."""
-        core, view = self._core, self._core.view
-        self._check_open()
-        if self._after_eofr:
-            core.refuse_until_key()
-            raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
-        if not core.info.key_frame_fragmentation:
-            raise kvs_error(
-                _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
-            )
-        self._control.unpark(now)
-        newest = view.newest
-        if newest is None:
-            raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
-        data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
-        charge = len(data) + limits.ITEM_OVERHEAD_BYTES
-        self._admission.admit(len(data), charge, now)
-        view.append(
-            ViewItem(
-                newest.timestamp + newest.duration,
-                newest.ack_timestamp + newest.duration,
-                0,
-                END_OF_FRAGMENT,
-                data,
-                0,
-                (),
-                len(data),
-                charge,
-            )
-        )
-        core.metadata.written()
-        self._after_eofr = core.attention = True
-        self._last_put = None
-        core.wake()
 
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
@@ -384,7 +144,7 @@ class Stream:
         MAX_FRAGMENT_METADATA_COUNT.
         """
         del now  # of the same shape as the other calls
-        self._check_open()
+        self._intake.check_open()
         self._core.metadata.put(name, value, persistent)
 
     def put_event(
@@ -400,7 +160,7 @@ class Stream:
         Raises STREAM_HAS_BEEN_STOPPED, STREAM_NOT_STARTED, and as `MetadataQueue.put_event`.
         """
         del now
-        self._check_open()
+        self._intake.check_open()
         if not self._core.generator.started:
             raise kvs_error(_S.STREAM_NOT_STARTED, "put a frame first", stream=self.name)
         self._core.metadata.put_event(types, image_prefix, pairs)
@@ -411,8 +171,8 @@ class Stream:
         core = self._core
         if core.stopped or core.closed:
             return
-        if self._order is not None:
-            self._drain(now, flush=True)
+        if self._intake.order is not None:
+            self._intake.drain(now, flush=True)
         core.stopped = core.attention = True
         core.wake_writers()
         if (
@@ -432,8 +192,7 @@ class Stream:
         core.emit(StreamShutdown(core.name, reset=True))
         self._empty(DropReason.RESET)
         core.failure = None
-        core.reset_on_key = core.skip_until_key = core.attention = True
-        self._after_eofr = False
+        self._intake.begin_anew()
         self._control.reset(now)
         core.wake_writers()
 
@@ -455,8 +214,8 @@ class Stream:
             core.uploads.remove(upload)
         self._parsers.clear()
         self._sender.abandon()
-        if self._order is not None:
-            for frame in self._order.clear():
+        if self._intake.order is not None:
+            for frame in self._intake.order.clear():
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)
         core.ledger.abandon(core.view, reason)
         core.view.current = core.view.head
@@ -529,7 +288,7 @@ class Stream:
     # --- time -----------------------------------------------------------------------------------
     def check_idle(self, now: int) -> None:
         """End the open fragment of a stream that got no frame for long (intermittent producer)."""
-        last = self._last_put
+        last = self._intake.last_put
         if (
             not self._ends_idle_fragments
             or last is None
@@ -539,6 +298,6 @@ class Stream:
             or not self._core.info.key_frame_fragmentation
         ):
             return
-        self._last_put = None
+        self._intake.last_put = None
         with suppress(KvsError, WouldBlock):  # nobody waits for it: the fragment stays open
             self.put_frame(Frame.end_of_fragment(), now)

@@ -1,0 +1,281 @@
+"""The put path: what happens to a frame between `Stream.put_frame` and the view.
+
+Facts: AWS's putFrame and its order of checks. Frames of several tracks go through the order
+coordinator first; NAL units are adapted; the generator gives the bytes before the payload; the
+store is charged; the view takes the item. Nothing is changed by a frame that is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.admission import Admission
+from kvsproducer.client.control import StreamControl
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.events import DropReason, FrameSkipped
+from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
+from kvsproducer.client.frame_order import FrameOrderCoordinator
+from kvsproducer.client.stream_info import FrameOrderMode
+from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.mkv.tags import end_of_fragment_tag
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
+
+__all__ = ["Intake"]
+
+_S = StatusCode
+_KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
+
+
+class Intake:
+    """Takes the frames of one stream. `waits` ticks is how long an offline writer waits."""
+
+    def __init__(self, core: StreamCore, control: StreamControl, waits: int) -> None:
+        info = core.info
+        self._core = core
+        self._control = control
+        self._adapter = FrameAdapter(
+            info.tracks, info.nal_adaptation, content_type=info.content_type
+        )
+        self._admission = Admission(core, waits)
+        self.order = (
+            None
+            if info.frame_order_mode is FrameOrderMode.PASS_THROUGH
+            else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
+        )
+        self._track_ids = frozenset(track.track_id for track in info.tracks)
+        self._converted = self._adapter.converted
+        self._records: dict[int, bytes] = {}  # codec private data taken from key frames
+        self._after_eofr = False
+        self.last_put: int | None = None  # for the idle check; None: no fragment is open
+        self._max_latency = info.max_latency
+        self._own_times = not info.frame_timecodes
+        # Looked up with every frame.
+        self._view, self._store, self._generator = core.view, core.store, core.generator
+        self._uploads = core.uploads
+
+    def put(self, frame: Frame, now: int) -> None:
+        """Take a frame; see `Stream.put_frame`."""
+        if self.order is not None:
+            self._put_in_order(frame, now)
+        elif self._put(frame, now):
+            self._core.ledger.accepted += 1
+
+    def begin_anew(self) -> None:
+        """The view was emptied: the next key frame begins everything."""
+        self._after_eofr = False
+        self._core.refuse_until_key(new_session=True)
+
+    def _put_in_order(self, frame: Frame, now: int) -> None:
+        """Put a frame through the order coordinator; what it held before comes first."""
+        order, ledger = self.order, self._core.ledger
+        assert order is not None, "the caller looked"
+        order.check(frame)
+        self.check_open()
+        self._admission.check_queued(len(frame.data), now)
+        if frame.flags & FLAG_END_OF_FRAGMENT:
+            self.drain(now, flush=True)
+            self._put(frame, now)
+            order.end_fragment()
+            return
+        order.put(frame)
+        ledger.accepted += 1
+        self.drain(now, flush=False)
+
+    def drain(self, now: int, *, flush: bool) -> None:
+        """Store the frames whose turn it is. They were accepted: what fails is reported."""
+        assert self.order is not None, "the caller looked"
+        for frame in self.order.ready(flush=flush):
+            try:
+                if not self._put(frame, now):
+                    self._core.ledger.accepted -= 1
+            except KvsError as error:
+                self._core.report(error.status, error.detail)
+                self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+
+    def _put(self, frame: Frame, now: int) -> bool:
+        """Store one frame; False when it was skipped, or was an end-of-fragment mark.
+
+        This runs for every frame, so the rule is straight on and all exceptions are elsewhere.
+        """
+        flags = frame.flags
+        core = self._core
+        if (core.attention or now >= self._control.due or flags & FLAG_END_OF_FRAGMENT) and (
+            not self._attend(frame, now)
+        ):
+            return False
+        track_id = frame.track_id
+        data = frame.data
+        payload: Sequence[bytes | memoryview] = (data,)
+        size = len(data)
+        if track_id in self._converted:
+            payload, size = self._adapter.adapt(track_id, data)
+        pts, dts = (now, now) if self._own_times else (frame.pts, frame.dts)
+        if flags & FLAG_KEY:
+            room, metadata = self._prepare_key(frame, payload, size, pts, dts)
+        else:
+            room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
+        charge = room + limits.ITEM_OVERHEAD_BYTES + limits.BUFFER_OVERHEAD_BYTES * len(payload)
+        store, view, quiet = self._store, self._view, self._admission
+        if (
+            room > quiet.largest
+            or store.used_bytes + charge > quiet.bytes
+            or view.end_time - view.start_time > quiet.ticks
+            or view.head - view.tail >= view.capacity
+            or not store.charge(charge)
+        ):
+            quiet.admit(room, charge, now)
+        try:
+            header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
+                track_id, flags, pts, dts, frame.duration, size
+            )
+            if metadata:
+                header = header[:prefix_length] + metadata + header[prefix_length:]
+            item = ViewItem(
+                timestamp,
+                ack_timestamp,
+                duration,
+                _KIND_FLAGS[kind],
+                header,
+                prefix_length,
+                payload,
+                len(header) + size,
+                charge,
+            )
+            view.append(item)
+        except KvsError:
+            store.release(charge)
+            raise
+        self.last_put = now
+        if kind:
+            self._fragment_started(item, now)
+        if self._max_latency and view.head - view.current > 1:
+            quiet.check_latency(self._max_latency)
+        upload = self._uploads.reader
+        if upload is not None and upload.idle:
+            core.wake(upload)
+        return True
+
+    def _prepare_key(
+        self, frame: Frame, payload: Sequence[bytes | memoryview], size: int, pts: int, dts: int
+    ) -> tuple[int, bytes]:
+        """The most that a key frame's item may take, and the metadata that goes with it."""
+        core = self._core
+        self._check_order(dts)
+        self._take_parameter_sets(frame.track_id, payload)
+        kind = core.generator.kind_of(frame.flags, pts)
+        metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
+        return size + core.generator.overhead(kind) + len(metadata), metadata
+
+    def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
+        """Use what a key frame says about its track; a change begins a new session."""
+        record = self._adapter.codec_private_data(track_id, payload)
+        if record is None or self._records.get(track_id) == record:
+            return
+        self._records[track_id] = record
+        generator = self._core.generator
+        generator.set_codec_private_data(track_id, record, adapted=True)
+        if generator.started:
+            generator.reset()
+
+    def _check_order(self, dts: int) -> None:
+        """Refuse a key frame that goes back in time before the generator begins a cluster."""
+        core = self._core
+        newest = core.view.newest
+        if newest is not None and dts // core.info.timecode_scale * core.info.timecode_scale < (
+            newest.timestamp
+        ):
+            raise kvs_error(
+                _S.CONTENT_VIEW_INVALID_TIMESTAMP,
+                f"dts {dts} is before {newest.timestamp} of the frame put before",
+                stream=core.name,
+            )
+
+    def _fragment_started(self, item: ViewItem, now: int) -> None:
+        core = self._core
+        self._after_eofr = False
+        core.metadata.written()
+        core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
+        if item.flags & STREAM_START:
+            core.sessions.append((item.index, core.generator.stream_start))
+            while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
+                core.sessions.popleft()
+
+    def check_open(self) -> None:
+        """Raise what a stopped, freed or failed stream answers."""
+        core = self._core
+        if core.stopped or core.closed:
+            raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
+        if core.failure is not None:
+            failure = core.failure
+            raise kvs_error(failure.status, failure.detail, stream=core.name)
+
+    def _attend(self, frame: Frame, now: int) -> bool:
+        """What is not the rule: closed streams, skipping, sessions that are to begin."""
+        core, control = self._core, self._control
+        if frame.flags & FLAG_END_OF_FRAGMENT:
+            self._put_end_of_fragment(now)
+            return False
+        if frame.track_id not in self._track_ids:
+            raise kvs_error(
+                _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
+            )
+        self.check_open()
+        control.unpark(now)
+        if now >= control.rotate_at:
+            control.rotate(now)
+        if now >= control.reset_at:
+            control.session_due()
+            core.reset_on_key = True
+        if self._after_eofr:
+            core.skip_until_key = True
+        if frame.flags & FLAG_KEY:
+            if core.reset_on_key:
+                core.reset_on_key = False
+                core.generator.reset()
+            core.skip_until_key = False
+            self._after_eofr = False
+        elif core.skip_until_key:
+            core.ledger.skipped += 1
+            core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
+            return False
+        core.attention = core.reset_on_key
+        return True
+
+    def _put_end_of_fragment(self, now: int) -> None:
+        """Close the fragment being written with a tag of its own."""
+        core, view = self._core, self._core.view
+        self.check_open()
+        if self._after_eofr:
+            core.refuse_until_key()
+            raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
+        if not core.info.key_frame_fragmentation:
+            raise kvs_error(
+                _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
+            )
+        self._control.unpark(now)
+        newest = view.newest
+        if newest is None:
+            raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
+        data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
+        charge = len(data) + limits.ITEM_OVERHEAD_BYTES
+        self._admission.admit(len(data), charge, now)
+        view.append(
+            ViewItem(
+                newest.timestamp + newest.duration,
+                newest.ack_timestamp + newest.duration,
+                0,
+                END_OF_FRAGMENT,
+                data,
+                0,
+                (),
+                len(data),
+                charge,
+            )
+        )
+        core.metadata.written()
+        self._after_eofr = core.attention = True
+        self.last_put = None
+        core.wake()

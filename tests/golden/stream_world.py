@@ -1,0 +1,509 @@
+"""The world of the stream cases: the core, a service that answers at once, and a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from common import input_bytes
+
+from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.view import (
+    BUFFERING,
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    PERSISTED,
+    RECEIVED,
+    SKIP,
+    STREAM_START,
+)
+
+AWS_APPLICATION = "Kinesis Video SDK 1.1.0"
+AWS_TITLE = "Kinesis Video SDK"
+READ_ALL_BYTES = 65536
+HOUR = 36_000_000_000
+MS = 10_000
+SECOND = 10_000_000
+NEVER = 2**64 - 1
+EBML_ID = bytes.fromhex("1a45dfa3")
+
+Record: TypeAlias = dict[str, Any]
+
+_TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
+_FLAGS = {"K": kvs.FrameFlags.KEY, "D": kvs.FrameFlags.DISCARDABLE, "I": kvs.FrameFlags.INVISIBLE}
+_ITEM_FLAGS = (
+    ("session_start", STREAM_START),
+    ("fragment_start", FRAGMENT_START),
+    ("buffering_ack", BUFFERING),
+    ("received_ack", RECEIVED),
+    ("persisted_ack", PERSISTED),
+    ("skip", SKIP),
+    ("fragment_end", END_OF_FRAGMENT),
+)
+_C_REASONS = (ev.DropReason.OVERFLOW, ev.DropReason.RESET)  # C tells no others
+_APIS = {
+    kvs.CreateDevice: "createDevice",
+    kvs.DescribeStream: "describeStream",
+    kvs.CreateStream: "createStream",
+    kvs.TagStream: "tagResource",
+    kvs.GetStreamingEndpoint: "getStreamingEndpoint",
+    kvs.GetStreamingToken: "getStreamingToken",
+    kvs.PutStream: "putStream",
+}
+_READ_STATUS = {
+    kvs.ReadStatus.MORE: 0,
+    kvs.ReadStatus.NO_MORE_DATA: StatusCode.NO_MORE_DATA_AVAILABLE,
+    kvs.ReadStatus.AWAITING_PERSISTED_ACK: StatusCode.AWAITING_PERSISTED_ACK,
+    kvs.ReadStatus.END_OF_STREAM: StatusCode.END_OF_STREAM,
+    kvs.ReadStatus.ABORTED: StatusCode.END_OF_STREAM,
+}
+
+
+class AwsClient(kvs.Client):
+    """The client under AWS's name, so that headers can be compared byte for byte."""
+
+    def _generator(self, info: kvs.StreamInfo) -> MkvGenerator:
+        return MkvGenerator(
+            info.tracks,
+            content_type=info.content_type,
+            timecode_scale=info.timecode_scale,
+            key_frame_fragmentation=info.key_frame_fragmentation,
+            fragment_duration=info.fragment_duration,
+            absolute_timecodes=info.absolute_fragment_times,
+            segment_uuid=info.segment_uuid,
+            client_id=self.device_info.client_id,
+            adaptation=info.nal_adaptation,
+            application=AWS_APPLICATION,
+            title=AWS_TITLE,
+        )
+
+
+def _stream_info(config: Mapping[str, Any]) -> kvs.StreamInfo:
+    tracks: Any = [
+        TrackInfo(
+            track["id"],
+            _TYPES[track["type"]],
+            track["codec_id"],
+            track["name"],
+            input_bytes(track["cpd"]),
+        )
+        for track in config["tracks"]
+    ]
+    if config.get("track_list_null"):
+        tracks = None
+    tags: Any = [
+        {
+            "name": "n" * config.get("tag_name_length", 3),
+            "value": "v" * config.get("tag_value_length", 3),
+            "version": config.get("tag_version", 0),
+        }
+    ] * config.get("tag_count", 0)
+    if config.get("tags_null"):
+        tags = None
+    return kvs.StreamInfo.from_dict(
+        {
+            "version": config.get("stream_info_version", 3),
+            "name": "s" * config.get("stream_name_length", 6),
+            "content_type": config["content_type"],
+            "tracks": tracks,
+            "retention": config.get("retention", 2 * HOUR),
+            "tags": tags,
+            "kms_key_id": "k" * config.get("kms_key_length", 0),
+            "streaming_type": config.get("streaming_type", 0),
+            "max_latency": config.get("max_latency", 0),
+            "fragment_duration": config["fragment_duration"],
+            "key_frame_fragmentation": bool(config.get("key_frame_fragmentation", 1)),
+            "frame_timecodes": bool(config.get("frame_timecodes", 1)),
+            "absolute_fragment_times": bool(config.get("absolute_fragment_times", 1)),
+            "fragment_acks": bool(config.get("fragment_acks", 1)),
+            "recover_on_error": bool(config.get("recover_on_error", 1)),
+            "nal_adaptation": config.get("adapt_flags", 0),
+            "frame_rate": config.get("frame_rate", 25),
+            "buffer_duration": config.get("buffer_duration", 120 * SECOND),
+            "replay_duration": config.get("replay_duration", 60 * SECOND),
+            "connection_staleness_duration": config.get("connection_staleness", 0),
+            "timecode_scale": config["timecode_scale"],
+            "segment_uuid": bytes.fromhex(config["segment_uuid"]),
+            "frame_order_mode": config.get("frame_order_mode", 0),
+            "store_pressure_policy": config.get("store_pressure_policy", "drop_tail_item"),
+            "view_overflow_policy": config.get("view_overflow_policy", "drop_until_fragment_start"),
+            "allow_stream_creation": bool(config.get("allow_stream_creation", 1)),
+        }
+    )
+
+
+def _device_info(config: Mapping[str, Any]) -> kvs.DeviceInfo:
+    return kvs.DeviceInfo.from_dict(
+        {
+            "version": config.get("device_info_version", 1),
+            "name": "d" * config.get("device_name_length", 6),
+            "stream_count": config.get("device_stream_count", 1),
+            "client_id": config["client_id"],
+            "storage_info": {
+                "version": config.get("storage_info_version", 0),
+                "storage_size": config.get("storage_size", 64 * 1024 * 1024),
+            },
+            "client_info": {
+                "version": config.get("client_info_version", 3),
+                "offline_buffer_availability_timeout": config.get("offline_wait", 0),
+                "automatic_streaming_flags": 256,
+            },
+        }
+    )
+
+
+class World:
+    """The core, a service that answers at once, and a clock."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = dict(config)
+        self.now = config["clock"]["start"]
+        self.client: AwsClient | None = None
+        self.stream: kvs.Stream | None = None
+        self.upload = NEVER  # the newest upload; none yet
+        self.dropped = 0
+        self.answers: dict[str, list[int]] = {}
+        self.deferred: kvs.Call | None = None
+        self.events: list[Record] = []
+        self.status = 0
+
+    # --- the service ----------------------------------------------------------------------------
+    def _result(self, api: str) -> int:
+        override = self.answers.get(api)
+        if override is None:
+            return 200
+        if override[1] == 1:
+            del self.answers[api]
+        elif override[1]:
+            override[1] -= 1
+        return override[0]
+
+    def _answer(self, call: kvs.Call) -> object:
+        config = self.config
+        if isinstance(call, kvs.GetSecurityToken):
+            return kvs.AuthInfo(
+                expiration=config.get("security_token_expiration", NEVER),
+                length=config.get("security_token_length", 10),
+            )
+        if isinstance(call, kvs.GetStreamingToken):
+            return kvs.AuthInfo(
+                expiration=config.get("token_expiration", NEVER),
+                length=config.get("token_length", 10),
+            )
+        if isinstance(call, kvs.DescribeStream):
+            status = kvs.StreamStatus.ACTIVE
+            if "describe_status" in config:
+                override = config["describe_status"]
+                status = kvs.StreamStatus(override[0])
+                if override[1] == 1:
+                    del config["describe_status"]
+                elif override[1]:
+                    config["describe_status"] = [override[0], override[1] - 1]
+            return kvs.StreamDescription("a" * config.get("arn_length", 10), status)
+        if isinstance(call, kvs.GetStreamingEndpoint):
+            return "e" * config.get("endpoint_length", 10)
+        if isinstance(call, kvs.CreateStream | kvs.CreateDevice):
+            return "a" * config.get("arn_length", 10)
+        return None
+
+    def settle(self) -> None:
+        """Answer all calls until there are none; then take the events."""
+        assert self.client is not None
+        for _ in range(1000):
+            effect = self.client.poll_effect()
+            if effect is None:
+                break
+            if isinstance(effect, kvs.Call):
+                self._serve(effect)
+        self.take_events()
+
+    def _serve(self, call: kvs.Call) -> None:
+        assert self.client is not None
+        if isinstance(call, kvs.GetSecurityToken):
+            self.client.call_result(call, 200, self.now, self._answer(call))
+            return
+        api = _APIS[type(call)]
+        if isinstance(call, kvs.PutStream):
+            if self.config.get("put_answer_deferred"):
+                self.deferred = call
+                self.events.append({"event": "putStreamDeferred"})
+                return
+            self.upload = call.upload
+        result = self._result(api)
+        self.events.append({"event": "call", "api": api, "answer": result})
+        if isinstance(call, kvs.PutStream) and result == 200:
+            self.events.append(
+                {
+                    "event": "putStream",
+                    "upload": call.upload,
+                    "start_ts": call.start_timestamp,
+                    "absolute": int(call.absolute_timecodes),
+                    "acks": int(call.acks),
+                }
+            )
+        self.client.call_result(call, result, self.now, self._answer(call))
+
+    def take_events(self) -> None:
+        """Events in the golden data's form; errors count as the step's status."""
+        assert self.client is not None
+        while (event := self.client.next_event()) is not None:
+            if (
+                isinstance(event, ev.StreamErrorReported)
+                and (event.upload is None and event.status is not StatusCode.TAG_STREAM_CALL_FAILED)
+            ) or isinstance(event, ev.ClientErrorReported | ev.AckRejected):
+                self.status = self.status or event.status
+            else:
+                self.events.extend(self._golden(event))
+
+    def _golden(self, event: kvs.Event) -> list[Record]:
+        match event:
+            case ev.FragmentAcked(_, upload, ack):
+                return [
+                    {
+                        "event": "ack",
+                        "type": ack.ack_type.name,
+                        "timecode": ack.timecode,
+                        "seq": ack.sequence_number,
+                        "result": ack.result,
+                        "upload": None if upload == NEVER else upload,
+                    }
+                ]
+            case ev.StreamErrorReported(_, upload, timecode, status):
+                scale = self.config["timecode_scale"]
+                return [
+                    {
+                        "event": "streamError",
+                        "upload": upload,
+                        "timecode": None if timecode is None else timecode * scale,
+                        "error": f"0x{status:08x}",
+                    }
+                ]
+            case ev.FrameDropped(_, first, _, _, reason) if reason in _C_REASONS:
+                self.dropped += 1
+                return [{"event": "droppedFrame", "value": first}]
+            case ev.FragmentDropped(_, first, _, _, reason) if reason in _C_REASONS:
+                self.dropped += 1
+                return [{"event": "droppedFragment", "value": first}]
+            case ev.StreamReady():
+                return [{"event": "streamReady"}]
+            case ev.StreamClosed(_, upload):
+                return [{"event": "streamClosed", "value": NEVER if upload is None else upload}]
+            case ev.StreamShutdown(_, reset):
+                return [{"event": "streamShutdown", "reset": int(reset)}]
+            case ev.StreamLatencyPressure(_, value):
+                return [{"event": "latencyPressure", "value": value}]
+            case ev.BufferDurationPressure(_, value):
+                return [{"event": "bufferDurationPressure", "value": value}]
+            case ev.StoragePressure(_, value):
+                return [{"event": "storagePressure", "value": value}]
+            case ev.ConnectionStale(_, value):
+                return [{"event": "connectionStale", "value": value}]
+            case _:
+                return []
+
+    # --- the steps ------------------------------------------------------------------------------
+    def step(self, step: Mapping[str, Any]) -> Record:
+        """Do a step and say what came of it, in the form of the expectation."""
+        self.events, self.status = [], 0
+        result: Record = {}
+        try:
+            result = _STEPS[step["op"]](self, step) or {}
+        except kvs.WouldBlock:
+            self.status = StatusCode.OPERATION_TIMED_OUT
+        except KvsError as error:
+            self.status = error.status
+        if self.client is not None:
+            self.settle()
+        return {"status": f"0x{self.status:08x}", "events": self.events, **result}
+
+    def _live(self) -> kvs.Stream:
+        assert self.stream is not None, "create comes first"
+        return self.stream
+
+    def create(self, _step: Mapping[str, Any]) -> None:
+        self.client = AwsClient(_device_info(self.config), now=self.now, dice=lambda n: n // 2)
+        self.settle()
+        if not self.status:
+            self.create_again(_step)
+
+    def create_again(self, _step: Mapping[str, Any]) -> None:
+        assert self.client is not None
+        self.stream = self.client.open_stream(_stream_info(self.config), self.now)
+
+    def put_frame(self, step: Mapping[str, Any]) -> None:
+        flags = 0
+        for letter in step["flags"]:
+            flags |= _FLAGS[letter]
+        self._live().put_frame(
+            kvs.Frame(
+                input_bytes(step["data"]),
+                step["pts"],
+                dts=step.get("dts"),
+                duration=step["duration"],
+                track_id=step.get("track", 1),
+                flags=flags,
+            ),
+            self.now,
+        )
+
+    def put_end_of_fragment(self, _step: Mapping[str, Any]) -> None:
+        self._live().put_frame(kvs.Frame.end_of_fragment(), self.now)
+
+    def put_metadata(self, step: Mapping[str, Any]) -> None:
+        self._live().put_fragment_metadata(
+            step["name"], step["value"], bool(step["persistent"]), self.now
+        )
+
+    def put_event(self, step: Mapping[str, Any]) -> None:
+        self._live().put_event(
+            step["types"],
+            self.now,
+            image_prefix=step.get("image_prefix") or "",
+            pairs=tuple((step.get("pairs") or {}).items()),
+        )
+
+    def read(self, step: Mapping[str, Any]) -> Record:
+        upload = step.get("upload", self.upload)
+        buffers, status = self._live().next_buffers(upload, step["size"], self.now)
+        self.status = _READ_STATUS[status]
+        return {"bytes": b"".join(buffers)}
+
+    def read_all(self, step: Mapping[str, Any]) -> Record:
+        upload, data = step.get("upload", self.upload), b""
+        try:
+            while not self.status:
+                buffers, status = self._live().next_buffers(upload, READ_ALL_BYTES, self.now)
+                data += b"".join(buffers)
+                self.status = _READ_STATUS[status]
+        except KvsError as error:
+            self.status = error.status
+        return {"bytes": data}
+
+    def ack(self, step: Mapping[str, Any]) -> None:
+        upload = step.get("upload", self.upload)
+        self._live().receive_ack(upload, step["json"].encode(), self.now)
+
+    def ack_struct(self, step: Mapping[str, Any]) -> None:
+        ack = kvs.FragmentAck.from_dict(
+            {
+                "version": step["version"],
+                "ack_type": step["type"],
+                "timecode": step["timecode"],
+                "sequence_number": str(step["sequence"]),
+                "result": step["result"],
+            }
+        )
+        self._live().receive_parsed_ack(self.upload, ack, self.now)
+
+    def connection_ended(self, step: Mapping[str, Any]) -> None:
+        self._live().upload_ended(step.get("upload", self.upload), step["result"], self.now)
+
+    def answer(self, step: Mapping[str, Any]) -> None:
+        self.answers[step["api"]] = [step["result"], step["times"]]
+
+    def put_answer(self, step: Mapping[str, Any]) -> Record:
+        assert self.client is not None
+        assert isinstance(self.deferred, kvs.PutStream)
+        self.upload = self.deferred.upload
+        self.client.call_result(self.deferred, step["result"], self.now)
+        return {"upload": self.upload}
+
+    def advance_clock(self, step: Mapping[str, Any]) -> None:
+        self.now += step["by"]
+
+    def set(self, step: Mapping[str, Any]) -> None:
+        self.config[step["name"]] = step["value"]
+
+    def unsolicited(self, _step: Mapping[str, Any]) -> None:
+        """A result that no call asked for: the core knows its calls, so there is nothing to do."""
+        self.status = StatusCode.INVALID_STREAM_STATE
+
+    def reset_connection(self, _step: Mapping[str, Any]) -> None:
+        self._live().reset_connection(self.now)
+
+    def reset_stream(self, _step: Mapping[str, Any]) -> None:
+        self._live().reset(self.now)
+
+    def stop(self, _step: Mapping[str, Any]) -> None:
+        self._live().stop(self.now)
+
+    def free_stream(self, _step: Mapping[str, Any]) -> None:
+        self._live().free(self.now)
+
+    def probe(self, _step: Mapping[str, Any]) -> Record:
+        stream = self._live()
+        view = stream._core.view
+        metrics = stream.metrics(self.now)
+        counters = metrics.counters
+        near = stream.info.streaming_type is kvs.StreamingType.NEAR_REALTIME
+        items = [
+            {
+                "index": item.index,
+                "dts": item.timestamp,
+                "pts": item.ack_timestamp,
+                "duration": item.duration,
+                "length": item.length,
+                "flags": [name for name, flag in _ITEM_FLAGS if item.flags & flag],
+            }
+            for item in (view[index] for index in range(view.tail, view.head))
+        ]
+        return {
+            "buffer": {
+                "tail": view.tail,
+                "current": view.current,
+                "head": view.head - 1,
+                "items": items,
+            },
+            "metrics": {
+                "view_duration": metrics.current_view_duration,
+                "overall_view_duration": metrics.overall_view_duration,
+                "view_size": metrics.current_view_size,
+                "overall_view_size": metrics.overall_view_size,
+                "dropped": 0 if near else self.dropped,
+                "skipped": counters.skipped_frames,
+                "persisted": counters.persisted_acks,
+                "received": counters.received_acks,
+                "buffered": counters.buffered_acks,
+                "errors": counters.error_acks,
+                "sessions": counters.total_sessions,
+                "transferred": counters.transferred_bytes,
+                "active_sessions": counters.total_active_sessions,
+                "dropped_fragments": self.dropped if near else 0,
+                "storage_pressures": counters.storage_pressures,
+                "latency_pressures": counters.latency_pressures,
+                "buffer_pressures": counters.buffer_pressures,
+                "stale_events": counters.stale_events,
+                "put_frame_errors": counters.put_frame_errors,
+            },
+        }
+
+
+_STEPS: dict[str, Callable[[World, Mapping[str, Any]], Record | None]] = {
+    "create": World.create,
+    "create_again": World.create_again,
+    "put_frame": World.put_frame,
+    "put_end_of_fragment": World.put_end_of_fragment,
+    "put_metadata": World.put_metadata,
+    "put_event": World.put_event,
+    "read": World.read,
+    "read_all": World.read_all,
+    "ack": World.ack,
+    "ack_on": World.ack,
+    "ack_struct": World.ack_struct,
+    "connection_ended": World.connection_ended,
+    "answer": World.answer,
+    "put_answer": World.put_answer,
+    "advance_clock": World.advance_clock,
+    "set": World.set,
+    "token_event": World.unsolicited,
+    "describe_event": World.unsolicited,
+    "reset_connection": World.reset_connection,
+    "reset_stream": World.reset_stream,
+    "stop": World.stop,
+    "stop_all": World.stop,
+    "free_stream": World.free_stream,
+    "probe": World.probe,
+}
