@@ -1,0 +1,71 @@
+"""What the documentation shows works: every Python block of README and docs, and every example."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from kvsproducer.sources.pyav import write_clip
+from kvsproducer.sources.spec import PatternSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+EXAMPLES = {
+    "put_file.py": ["clip.mp4", "front-door"],
+    "live_encoder.py": ["front-door", "2"],
+    "many_cameras.py": ["3", "2"],
+    "read_back.py": ["front-door", "fragments"],
+}
+SLICE = b"\x00\x00\x00\x01\x65" + b"\xab" * 500
+PARAMETER_SETS = bytes.fromhex(
+    "000000016742c00ada189a1000000300100000030328f1226a0000000168ce039c80"
+)
+
+
+BLOCKS = {
+    f"{page.relative_to(ROOT)}-{number}": code
+    for page in PAGES
+    for number, code in enumerate(BLOCK.findall(page.read_text()), start=1)
+}
+
+
+def camera() -> Iterator[tuple[bytes, bool]]:
+    """What the pages call a camera: two access units, the first of them a key frame."""
+    yield PARAMETER_SETS + SLICE, True
+    yield SLICE.replace(b"\x65", b"\x41"), False
+
+
+@pytest.fixture
+def _front_door(endpoint_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder with a clip, an endpoint in the environment, and something stored in front-door."""
+    import kvsproducer as kvs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_url)
+    write_clip("clip.mp4", PatternSpec(duration_s=Fraction(2), audio="aac"))
+    kvs.put_media("clip.mp4", "front-door", retention="PT1H")
+
+
+@pytest.mark.usefixtures("_front_door")
+@pytest.mark.parametrize("code", BLOCKS.values(), ids=BLOCKS)
+def test_documentation(code: str) -> None:
+    """A block runs as it stands, with a camera and a clip at hand."""
+    exec(compile(code, "documentation", "exec"), {"camera": camera, "__name__": "__main__"})
+
+
+@pytest.mark.usefixtures("_front_door")
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_example(name: str) -> None:
+    """An example runs with the arguments that its text shows, and says something."""
+    command = [sys.executable, str(ROOT / "examples" / name), *EXAMPLES[name]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert "Traceback" not in done.stderr
