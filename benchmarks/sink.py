@@ -41,6 +41,7 @@ class Sink(asyncio.Protocol):
         if path == b"/putMedia":
             self.uploading = True
             self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            self.note_marks(data, time.monotonic_ns())  # the first frame may come with the head
             return
         answer = ANSWERS.get(path, {"DataEndpoint": self.own_url()})
         body = json.dumps(answer).encode()
