@@ -74,7 +74,8 @@ class Proxy:
 
     `answers` maps a path to the answers (bytes) that the proxy gives by itself, one request each,
     closing the connection after it; None closes it without an answer. `cut_at` is asked with each
-    new connection for the number of bytes of the producer after which it is reset, None for never.
+    new connection for the number of bytes of the producer after which it is reset (some 50 ms
+    later), None for never.
     """
 
     def __init__(self, target: int) -> None:
@@ -168,7 +169,7 @@ class Proxy:
             await asyncio.gather(
                 self._pump(reader, upstream, self.cut_at()), self._pump(source, writer, None)
             )
-        except (OSError, EOFError):
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             for link in (writer, upstream):
@@ -182,6 +183,8 @@ class Proxy:
         while data := await source.read(16_384):
             await self._flowing.wait()
             if left is not None and (left := left - len(data)) <= 0:
+                sink.write(data[:left])
+                await asyncio.sleep(0.05)  # answers to what came before still pass
                 self.cuts += 1
                 raise ConnectionResetError
             sink.write(data)

@@ -195,6 +195,7 @@ class StreamControl:
         self._pending = None
         self.parked = False
         core.failure = error
+        core.attention = True
         core.abort_uploads()
         core.report(error.status, error.detail, fatal=True)
         core.wake_writers()
@@ -261,6 +262,8 @@ class StreamControl:
         return _T.TAG_STREAM if self._core.info.tags else _T.GET_ENDPOINT
 
     def _created(self, status: StatusCode, answer: object, _now: int) -> StreamState:
+        if status is _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR:
+            return _T.DESCRIBE  # it exists: the answer to our call was lost, or others made it
         if status is not _S.SUCCESS:
             return _T.CREATE
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:

@@ -134,6 +134,7 @@ STREAM_STATES: Final[Mapping[StreamState, Rule]] = {
         _T.NEW,
         _T.STOPPED,
         _T.DESCRIBE,
+        _T.CREATE,
         _T.PUT_STREAM,
     ),
     _T.CREATE: _rule(
@@ -223,7 +224,7 @@ TOLERATED: Final[Mapping[Enum, frozenset[StatusCode]]] = {
     _C.CREATE: _RETRIED_MISSING,
     _C.TAG_CLIENT: _RETRIED,
     _T.DESCRIBE: _RETRIED_AUTH | _RETRIED_MISSING,
-    _T.CREATE: _RETRIED_AUTH,
+    _T.CREATE: _RETRIED_AUTH | {_S.SERVICE_CALL_RESOURCE_IN_USE_ERROR},
     _T.TAG_STREAM: _RETRIED_AUTH,
     _T.GET_ENDPOINT: _RETRIED_AUTH,
     _T.GET_TOKEN: _RETRIED,

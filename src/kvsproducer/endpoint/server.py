@@ -114,6 +114,8 @@ class EndpointApplication:
             return _refusal(error)
         except StoreError as error:
             return _refusal(ServiceError("InternalFailure", f"The store failed: {error}"))
+        except ConnectionError:
+            return web.Response()  # the peer left before the answer began: nobody will read it
 
     async def _members(self, request: web.Request) -> Members:
         body = await request.read()

@@ -236,9 +236,7 @@ class Engine:
         """Bytes of an upload's response."""
         self._apply(stream.receive_ack, upload, data)
 
-    def _upload_ended(
-        self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]
-    ) -> None:
+    def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:
         """An upload is over, also one that was cut before it began."""
         del self._uploads[stream.name, upload], self._wakers[stream.name, upload]
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
