@@ -1,0 +1,103 @@
+"""A client core with a service that answers at once, for the tests of the client's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+
+NOW = 17_000_000_000_000_000
+MS = 10_000
+SECOND = 10_000_000
+
+
+class Desk:
+    """One stream and everything that its shell would do, under the test's control."""
+
+    def __init__(self, device: kvs.DeviceInfo | None = None, **info: Any) -> None:
+        self.now = NOW
+        self.answers: dict[type[kvs.Call], list[tuple[int, object]]] = {}
+        self.calls: list[kvs.Call] = []
+        self.effects: list[kvs.Effect] = []
+        self.events: list[kvs.Event] = []
+        self.token_life = 3600 * SECOND
+        self.client = kvs.Client(
+            device or kvs.DeviceInfo(client_info=kvs.ClientInfo(automatic_streaming_flags=256)),
+            now=self.now,
+            dice=lambda sides: sides // 2,
+        )
+        info.setdefault("nal_adaptation", 0)
+        info.setdefault("name", "door")
+        self.stream = self.client.open_stream(kvs.StreamInfo.video("h264", **info), self.now)
+
+    def settle(self) -> None:
+        """Answer all calls, collect the other effects and the events."""
+        while (effect := self.client.poll_effect()) is not None:
+            if isinstance(effect, kvs.Call):
+                self.calls.append(effect)
+                result, answer = self.answer(effect)
+                self.client.call_result(effect, result, self.now, answer)
+            else:
+                self.effects.append(effect)
+        while (event := self.client.next_event()) is not None:
+            self.events.append(event)
+
+    def answer(self, call: kvs.Call) -> tuple[int, object]:
+        prepared = self.answers.get(type(call))
+        if prepared:
+            return prepared.pop(0)
+        life = self.now + self.token_life
+        return 200, {
+            kvs.GetSecurityToken: kvs.AuthInfo(),
+            kvs.GetStreamingToken: kvs.AuthInfo(expiration=life),
+            kvs.CreateDevice: "device-arn",
+            kvs.CreateStream: "stream-arn",
+            kvs.DescribeStream: kvs.StreamDescription("stream-arn"),
+            kvs.GetStreamingEndpoint: "https://data",
+        }.get(type(call))
+
+    def put(
+        self, index: int, *, key: bool | None = None, data: bytes = b"data", **more: Any
+    ) -> None:
+        """Put frame `index`: 200 ms apart, every fifth one a key frame."""
+        frame = kvs.Frame(
+            data,
+            NOW + index * 200 * MS,
+            duration=200 * MS,
+            key_frame=index % 5 == 0 if key is None else key,
+            **more,
+        )
+        self.stream.put_frame(frame, self.now)
+        self.settle()
+
+    @property
+    def upload(self) -> int:
+        """The newest upload."""
+        return [call.upload for call in self.calls if isinstance(call, kvs.PutStream)][-1]
+
+    def read(self, upload: int | None = None, limit: int = 1 << 20) -> tuple[bytes, kvs.ReadStatus]:
+        buffers, status = self.stream.next_buffers(
+            self.upload if upload is None else upload, limit, self.now
+        )
+        self.settle()
+        return b"".join(buffers), status
+
+    def ack(self, kind: str, second: int, upload: int | None = None, error: int = 0) -> None:
+        timecode = (NOW + second * SECOND) // MS
+        extra = f',"ErrorId":{error}' if error else ""
+        text = f'{{"EventType":"{kind}","FragmentTimecode":{timecode},"FragmentNumber":"1"{extra}}}'
+        self.stream.receive_ack(self.upload if upload is None else upload, text.encode(), self.now)
+        self.settle()
+
+    def told(self, kind: type[kvs.Event]) -> list[Any]:
+        """The events of a kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def desk() -> Callable[..., Desk]:
+    """Make a desk; keyword arguments go to `StreamInfo.video`."""
+    return Desk

@@ -1,0 +1,80 @@
+"""The ack parser: whole, byte by byte, at random splits; errors cost one ack, never the next."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kvsproducer.client.ack import AckParser, FragmentAck
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.wire import AckType
+
+PERSISTED = b'{"EventType":"PERSISTED","FragmentTimecode":1000,"FragmentNumber":"7"}'
+CASES = {
+    PERSISTED: [FragmentAck(AckType.PERSISTED, 1000, "7")],
+    b' {"EventType" : "IDLE"}\r\n' + PERSISTED: [
+        FragmentAck(AckType.IDLE),
+        FragmentAck(AckType.PERSISTED, 1000, "7"),
+    ],
+    b'{"X":{"a":["}",{"b":"\\""}]},"EventType":"RECEIVED","FragmentTimecode":5}': [
+        FragmentAck(AckType.RECEIVED, 5)
+    ],
+    b'{"EventType":"ERROR","FragmentTimecode":-1,"ErrorId":4006}': [
+        FragmentAck(AckType.ERROR, None, "", 4006)
+    ],
+    b'{"EventType":"ERROR","ErrorId":12}': [FragmentAck(AckType.ERROR, None, "", 7000)],
+    b"[" + PERSISTED + b"," + PERSISTED + b"]": [FragmentAck(AckType.PERSISTED, 1000, "7")] * 2,
+    b'{"EventType":BUFFERING,"FragmentTimecode":"12"}': [FragmentAck(AckType.BUFFERING, 12)],
+}
+BROKEN = {
+    b"{EventType:1}": StatusCode.INVALID_ACK_KEY_START,
+    b'{"EventType":"IDLE","EventType":"IDLE"}': StatusCode.INVALID_ACK_DUPLICATE_KEY_NAME,
+    b'{"EventType":@}': StatusCode.INVALID_ACK_INVALID_VALUE_START,
+    b'{"FragmentTimecode":12"3}': StatusCode.INVALID_ACK_INVALID_VALUE_END,
+    b'{"EventType":"Received"}': StatusCode.INVALID_PARSED_ACK_TYPE,
+    b'{"EventType":"ERROR"}': StatusCode.MISSING_ERR_ACK_ID,
+    b'{"FragmentTimecode":1_0}': StatusCode.INVALID_DIGIT,
+    b'{"FragmentTimecode":0x1}': StatusCode.INVALID_BASE,
+    b'{"FragmentTimecode":18446744073709551616}': StatusCode.INT_OVERFLOW,
+    b'{"FragmentTimecode":""}': StatusCode.EMPTY_STRING,
+    b'{"FragmentTimecode":-5}': StatusCode.INVALID_DIGIT,
+    b'{"X":"' + b"x" * 70_000: StatusCode.INVALID_ACK_SEGMENT_LEN,
+}
+
+
+def read(*chunks: bytes) -> list[FragmentAck | StatusCode]:
+    parser = AckParser()
+    found = [item for chunk in chunks for item in parser.receive_data(chunk)]
+    return [item.status if isinstance(item, KvsError) else item for item in found]
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_any_split_of_the_bytes_gives_the_same_acks(text: bytes) -> None:
+    """Whole, byte by byte and cut at random."""
+    dice = random.Random(len(text))
+    assert read(text) == CASES[text]
+    assert read(*(text[i : i + 1] for i in range(len(text)))) == CASES[text]
+    for _ in range(20):
+        cuts = sorted(dice.sample(range(len(text)), 3))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        assert read(*pieces) == CASES[text]
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:24].decode())
+def test_a_broken_ack_costs_no_other(text: bytes) -> None:
+    """Its own status is told, and the ack behind it is read."""
+    found = read(text + b" }" + PERSISTED)
+    assert found[0] == BROKEN[text]
+    assert found[-1] == FragmentAck(AckType.PERSISTED, 1000, "7")
+
+
+def test_a_fragment_ack_as_data_has_a_version() -> None:
+    """from_dict takes version 0 and no other."""
+    assert FragmentAck.from_dict({"version": 0, "ack_type": "IDLE"}).ack_type is AckType.IDLE
+    with pytest.raises(KvsError) as caught:
+        FragmentAck.from_dict({"version": 1, "ack_type": 3})
+    assert caught.value.status is StatusCode.INVALID_FRAGMENT_ACK_VERSION
+    with pytest.raises(KvsError) as caught:
+        FragmentAck.from_dict({"ack_type": "NONE"})
+    assert caught.value.status is StatusCode.INVALID_ARG

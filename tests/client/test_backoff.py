@@ -1,0 +1,23 @@
+"""Waits before retries, as measured of AWS's client (golden/retry_delays.json)."""
+
+from __future__ import annotations
+
+from kvsproducer.client.backoff import Backoff
+
+MS = 10_000
+
+
+def test_waits_double_with_full_jitter_up_to_the_cap() -> None:
+    """base * 2**n plus a random part below the same."""
+    low, high = Backoff(lambda _: 0), Backoff(lambda sides: sides - 1)
+    expected = [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+    assert [low.next_wait(0) // MS for _ in expected] == expected
+    assert [(high.next_wait(0) + 1) // MS for _ in expected] == [2 * wait for wait in expected]
+
+
+def test_a_quiet_time_starts_over() -> None:
+    """After 90 s without retries."""
+    backoff = Backoff(lambda _: 0)
+    backoff.next_wait(0)
+    assert backoff.next_wait(100 * MS) == 200 * MS
+    assert backoff.next_wait(92_000 * MS) == 100 * MS

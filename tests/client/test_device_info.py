@@ -1,0 +1,79 @@
+"""Device descriptions: limits with their statuses, defaults, versions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kvsproducer.client import ClientInfo, DeviceInfo, StorageInfo, StorageType
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+BAD = {
+    StatusCode.MAX_STREAM_COUNT: DeviceInfo(stream_count=1_000_001),
+    StatusCode.MIN_STREAM_COUNT: DeviceInfo(stream_count=0),
+    StatusCode.INVALID_DEVICE_NAME_LENGTH: DeviceInfo(name="n" * 129),
+    StatusCode.INVALID_STORAGE_SIZE: DeviceInfo(storage_info=StorageInfo(storage_size=1)),
+    StatusCode.INVALID_SPILL_RATIO: DeviceInfo(storage_info=StorageInfo(spill_ratio=101)),
+    StatusCode.INVALID_ROOT_DIRECTORY_LENGTH: DeviceInfo(
+        storage_info=StorageInfo(root_directory="r" * 4097)
+    ),
+    StatusCode.MAX_TAG_COUNT: DeviceInfo(tags=(("a", "b"),) * 51),
+    StatusCode.INVALID_CLIENT_ID_STRING_LENGTH: DeviceInfo(client_id="c" * 65),
+}
+
+
+@pytest.mark.parametrize("status", BAD)
+def test_each_limit_has_its_status(status: StatusCode) -> None:
+    """And the defaults are fine."""
+    DeviceInfo().validate()
+    with pytest.raises(KvsError) as caught:
+        BAD[status].validate()
+    assert caught.value.status is status
+
+
+def test_time_outs_have_defaults_and_must_fit_each_other() -> None:
+    """A connection time-out above the whole call's puts both back to their defaults."""
+    info = ClientInfo(
+        service_call_completion_timeout=SECOND, service_call_connection_timeout=2 * SECOND
+    ).resolved()
+    assert info.service_call_completion_timeout == 10 * SECOND
+    assert info.service_call_connection_timeout == 5 * SECOND
+    assert info.offline_buffer_availability_timeout == 15 * SECOND
+    assert replace(info, log_level=9).resolved().log_level == 4
+    assert info.intermittent
+
+
+def test_reading_the_versioned_form() -> None:
+    """Nested structures have versions of their own."""
+    info = DeviceInfo.from_dict(
+        {
+            "version": 1,
+            "name": "cam",
+            "tags": {"place": "door"},
+            "storage_info": {"storage_type": "hybrid-file", "spill_ratio": 50},
+            "client_info": {"version": 3, "stop_stream_timeout": "PT2M"},
+        }
+    )
+    assert info.tags == (("place", "door"),)
+    assert info.storage_info.storage_type is StorageType.HYBRID_FILE
+    assert info.client_info.stop_stream_timeout == 120 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"version": 2}, StatusCode.INVALID_DEVICE_INFO_VERSION),
+        ({"version": 0, "client_id": "x"}, StatusCode.INVALID_ARG),
+        ({"storage_info": {"version": 1}}, StatusCode.INVALID_STORAGE_INFO_VERSION),
+        ({"client_info": {"version": 4}}, StatusCode.INVALID_CLIENT_INFO_VERSION),
+        ({"storage_info": None}, StatusCode.NULL_ARG),
+        ({"colour": 1}, StatusCode.INVALID_ARG),
+    ],
+)
+def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) -> None:
+    """A configuration file is told what is wrong with it."""
+    with pytest.raises(KvsError) as caught:
+        DeviceInfo.from_dict(data)
+    assert caught.value.status is status

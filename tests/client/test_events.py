@@ -1,0 +1,30 @@
+"""The event queue: bounded, and honest about what it merged."""
+
+from __future__ import annotations
+
+from kvsproducer.client.events import (
+    DropReason,
+    EventQueue,
+    FrameDropped,
+    FrameSkipped,
+    StreamLatencyPressure,
+    StreamReady,
+)
+
+
+def test_a_full_queue_merges_drops_and_repeated_pressure() -> None:
+    """Counts and ranges stay right, and other events are kept."""
+    queue = EventQueue(3)
+    queue.push(StreamReady("s"))
+    for time in range(100):
+        queue.push(FrameDropped("s", time, time, 1, DropReason.OVERFLOW))
+        queue.push(StreamLatencyPressure("s", time))
+    queue.push(FrameDropped("s", 7, 7, 1, DropReason.REFUSED))
+    queue.push(FrameSkipped("s", 8, 8, 1))
+    events = []
+    while (event := queue.pop()) is not None:
+        events.append(event)
+    assert len(events) == 5
+    assert events[0] == StreamReady("s")
+    assert FrameDropped("s", 0, 99, 100, DropReason.OVERFLOW) in events
+    assert StreamLatencyPressure("s", 99) in events

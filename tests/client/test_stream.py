@@ -1,0 +1,429 @@
+"""A stream's life through its public methods: put, read, ack, loss, rotation, stop, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+EBML = bytes.fromhex("1a45dfa3")
+CLUSTER = bytes.fromhex("1f43b675")
+Desks = Callable[..., Any]
+
+
+def refused(action: Callable[[], object]) -> StatusCode:
+    with pytest.raises(KvsError) as caught:
+        action()
+    return caught.value.status
+
+
+def test_the_life_of_a_frame(desk: Desks) -> None:
+    """Put, read, acknowledged, settled; the store is empty but for the newest fragment."""
+    d = desk()
+    d.settle()
+    assert d.stream.ready
+    for index in range(11):
+        d.put(index)
+    data, status = d.read()
+    assert data.startswith(EBML)
+    assert data.count(CLUSTER) == 3
+    assert status is kvs.ReadStatus.NO_MORE_DATA
+    d.ack("PERSISTED", 0)
+    d.ack("PERSISTED", 1)
+    assert d.stream.account() == (11, 10, 0, 0, 1)
+    assert d.client.metrics(d.now).content_store_allocated_size < 1000
+    d.stream.stop(d.now)
+    assert d.read()[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    d.ack("PERSISTED", 2)
+    assert kvs.DataAvailable("door", 0) in d.effects
+    assert d.read() == (b"", kvs.ReadStatus.END_OF_STREAM)
+    assert d.stream.closed
+    assert d.stream.account() == (11, 11, 0, 0, 0)
+
+
+def test_items_are_cut_anywhere_and_join_to_the_same_bytes(desk: Desks) -> None:
+    """Reading byte by byte gives what reading at once gives; the payload is not copied."""
+    payload = bytes(range(256)) * 40
+    whole, pieces = desk(), desk()
+    for d in (whole, pieces):
+        for index in range(7):
+            d.put(index, data=payload)
+    joined = b"".join(pieces.read(limit=997)[0] for _ in range(80))
+    assert joined == whole.read()[0]
+    again = desk()
+    again.put(0, data=payload)
+    buffers, _ = again.stream.next_buffers(0, 1 << 20, again.now)
+    assert any(buffer is payload for buffer in buffers)
+
+
+def test_frames_before_a_key_frame_are_skipped_and_told(desk: Desks) -> None:
+    """They are not accepted."""
+    d = desk()
+    d.put(1)
+    d.put(2)
+    d.put(5)
+    d.put(6)
+    assert d.stream.account() == (2, 0, 0, 2, 2)
+    assert [event.first for event in d.told(ev.FrameSkipped)] == [
+        d.now + 2_000_000,
+        d.now + 4_000_000,
+    ]
+
+
+def test_data_available_is_told_once_per_idle_reader(desk: Desks) -> None:
+    """Not per frame."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.effects.clear()
+    for index in range(1, 5):
+        d.put(index)
+    assert d.effects == [kvs.DataAvailable("door", 0)]
+
+
+def test_what_a_closed_or_failed_stream_answers(desk: Desks) -> None:
+    """The first reason counts."""
+    d = desk()
+    d.put(0)
+    assert refused(lambda: d.put(1, track_id=9)) is StatusCode.MKV_TRACK_INFO_NOT_FOUND
+    assert refused(lambda: d.read(upload=7)) is StatusCode.UPLOAD_HANDLE_ABORTED
+    assert refused(lambda: d.read(limit=0)) is StatusCode.INVALID_ARG
+    d.stream.stop(d.now)
+    assert refused(lambda: d.put(1)) is StatusCode.STREAM_HAS_BEEN_STOPPED
+    assert (
+        refused(lambda: d.stream.put_fragment_metadata("a", "b", False, d.now))
+        is StatusCode.STREAM_HAS_BEEN_STOPPED
+    )
+
+
+def test_a_refused_frame_changes_nothing(desk: Desks) -> None:
+    """Not the store, not the generator, not the books."""
+    d = desk()
+    for index in range(6):
+        d.put(index)
+    before = d.stream.account(), d.client.store.used_bytes
+    assert refused(lambda: d.put(0, key=True)) is StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP
+    assert refused(lambda: d.put(3, key=False)) is StatusCode.MKV_INVALID_FRAME_TIMESTAMP
+    assert refused(lambda: d.put(6, data=b"")) is StatusCode.MKV_INVALID_FRAME_DATA
+    assert (d.stream.account(), d.client.store.used_bytes) == before
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 3
+    d.put(6)
+    assert d.read()[0].count(CLUSTER) == 2
+
+
+def test_end_of_fragment_frames(desk: Desks) -> None:
+    """They write a tag, need a fragment, and come once."""
+    d = desk()
+    end = kvs.Frame.end_of_fragment()
+    assert refused(lambda: d.stream.put_frame(end, d.now)) is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
+    d.put(0)
+    d.stream.put_frame(end, d.now)
+    assert refused(lambda: d.stream.put_frame(end, d.now)) is StatusCode.MULTIPLE_CONSECUTIVE_EOFR
+    d.put(1)
+    assert d.stream.account().skipped == 1
+    assert b"END_OF_FRAGMENT" in d.read()[0]
+    by_time = desk(key_frame_fragmentation=False)
+    by_time.put(0)
+    assert (
+        refused(lambda: by_time.stream.put_frame(end, by_time.now))
+        is StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE
+    )
+
+
+def test_a_lost_connection_is_replayed_with_a_header(desk: Desks) -> None:
+    """From what was not acknowledged; a RECEIVED fragment is trusted if the host lives."""
+    d = desk()
+    for index in range(12):
+        d.put(index)
+    d.read()
+    d.ack("RECEIVED", 0)
+    d.stream.upload_ended(0, 200, d.now)
+    d.settle()
+    data, _ = d.read()
+    assert data.startswith(EBML)
+    assert data.count(CLUSTER) == 2
+    d.ack("PERSISTED", 1)
+    account = d.stream.account()
+    assert (account.persisted, account.dropped, account.held) == (5, 5, 2)
+    assert d.told(ev.FrameDropped)[0].reason is ev.DropReason.UNCONFIRMED
+
+
+def test_a_timeout_with_everything_sent_starts_a_session_at_once(desk: Desks) -> None:
+    """Nothing waits for the next key frame (DEFECTS 5)."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.stream.upload_ended(0, 504, d.now)
+    d.settle()
+    assert d.upload == 1
+    d.put(7)
+    assert d.stream.account().skipped == 0
+    assert d.read()[0].count(b"data") == 8
+
+
+def test_a_failed_put_media_is_tried_again(desk: Desks) -> None:
+    """500 after the body was taken does not hang the stop (DEFECTS 6)."""
+    d = desk()
+    d.put(0)
+    d.stream.stop(d.now)
+    d.read()
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    assert d.read()[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    d.ack("PERSISTED", 0)
+    d.read()
+    assert d.stream.closed
+    assert d.stream.account() == (1, 1, 0, 0, 0)
+
+
+def test_an_error_ack_skips_the_fragment_that_it_names(desk: Desks) -> None:
+    """And reports its frames; the fragments around it are sent again."""
+    d = desk()
+    for index in range(12):
+        d.put(index)
+    d.read()
+    d.ack("ERROR", 1, error=4006)
+    assert kvs.UploadAborted("door", 0) in d.effects
+    assert d.told(ev.StreamErrorReported)[0].status is StatusCode.ACK_ERR_INVALID_MKV_DATA
+    assert [event.reason for event in d.told(ev.FrameDropped)] == [ev.DropReason.REFUSED] * 5
+    assert d.read(upload=0) == (b"", kvs.ReadStatus.ABORTED)
+    assert d.read()[0].count(CLUSTER) == 2
+    d.ack("ERROR", 0, error=5000)
+    assert d.stream.account().dropped == 5
+
+
+def test_an_ack_for_nothing_held_is_told_and_harmless(desk: Desks) -> None:
+    """Late and duplicate acks happen."""
+    d = desk()
+    for index in range(11):
+        d.put(index)
+    d.read()
+    d.ack("PERSISTED", 0)
+    d.ack("PERSISTED", 0)
+    assert d.told(ev.AckRejected)[0].status is StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
+    d.ack("PERSISTED", 1)
+    assert d.stream.account().persisted == 10
+    d.stream.receive_parsed_ack(0, kvs.FragmentAck(kvs.AckType.UNDEFINED), d.now)
+    d.settle()
+    assert d.told(ev.AckRejected)[1].status is StatusCode.INVALID_FRAGMENT_ACK_TYPE
+
+
+def test_a_token_is_rotated_without_a_gap(desk: Desks) -> None:
+    """The new upload begins at a key frame, with a header, once the old one has finished."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    assert d.upload == 1
+    assert d.read(upload=1) == (b"", kvs.ReadStatus.NO_MORE_DATA)
+    d.now += 4 * SECOND
+    d.put(10)
+    d.put(11)
+    old, status = d.read(upload=0)
+    assert old.count(b"data") == 1
+    assert status is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    assert d.read(upload=1)[0].startswith(EBML)
+    d.ack("PERSISTED", 2, upload=1)
+    assert d.stream.account().persisted == 0
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    assert d.read(upload=0)[1] is kvs.ReadStatus.END_OF_STREAM
+    assert d.stream.account().dropped == 0
+
+
+def test_a_token_that_expires_too_soon_keeps_the_old_session(desk: Desks) -> None:
+    """The frame is not lost (DEFECTS 8)."""
+    d = desk()
+    d.token_life = 40 * SECOND
+    d.put(0)
+    d.read()
+    short = (200, kvs.AuthInfo(expiration=d.now + 50 * SECOND))
+    d.answers[kvs.GetStreamingToken] = [short]
+    d.now += 38 * SECOND
+    d.put(1)
+    assert d.told(ev.StreamErrorReported)[0].status is StatusCode.INVALID_TOKEN_EXPIRATION
+    assert d.stream.account().held == 2
+    assert d.upload == 1
+
+
+def test_an_offline_writer_waits_and_is_woken(desk: Desks) -> None:
+    """WouldBlock changes nothing; a PERSISTED ack makes room."""
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    for index in range(15):
+        d.put(index)
+    with pytest.raises(kvs.WouldBlock) as blocked:
+        d.put(15)
+    assert blocked.value.deadline == d.now + 15 * SECOND
+    assert d.stream.account().accepted == 15
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert kvs.SpaceAvailable("door") in d.effects
+    d.put(15)
+
+
+@pytest.mark.parametrize("by_fragment", [False, True])
+def test_a_full_store_drops_the_oldest_and_says_so(desk: Desks, by_fragment: bool) -> None:
+    """One by one or by fragment; what is left starts with a header and a cluster."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    d = desk(device, view_overflow_policy=int(by_fragment))
+    for index in range(20):
+        d.put(index, data=b"x" * 90_000)
+    account = d.stream.account()
+    assert account.dropped == len(d.told(ev.FrameDropped)) > 0
+    assert account.held == 20 - account.dropped
+    data, _ = d.read()
+    assert data.startswith(EBML)
+    assert d.stream.account().accepted == 20
+
+
+def test_frames_that_never_fit_are_refused_at_once(desk: Desks) -> None:
+    """Nothing is dropped for them."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    d = desk(device)
+    d.put(0)
+    assert refused(lambda: d.put(1, data=bytes(1 << 20))) is StatusCode.STORE_OUT_OF_MEMORY
+    d.put(1, data=bytes(600_000))
+    d.put(2, data=bytes(600_000))
+    assert d.stream.account().accepted == 3
+    oom = desk(device, store_pressure_policy=kvs.StorePressurePolicy.OOM)
+    oom.put(0, data=bytes(300_000))
+    assert refused(lambda: oom.put(1, data=bytes(600_000))) is StatusCode.STORE_OUT_OF_MEMORY
+
+
+def test_pressure_is_told(desk: Desks) -> None:
+    """Latency and buffer duration, once per frame that meets it."""
+    d = desk(buffer_duration=4 * SECOND, max_latency=2 * SECOND)
+    for index in range(20):
+        d.put(index)
+    assert d.told(ev.StreamLatencyPressure)[0].duration == 22_000_000
+    assert d.told(ev.BufferDurationPressure)[0].remaining == 2_000_000
+
+
+def test_staleness_is_told(desk: Desks) -> None:
+    """When no BUFFERING ack came for more media than allowed."""
+    d = desk(connection_staleness_duration=SECOND)
+    for index in range(7):
+        d.put(index)
+    d.read()
+    assert d.told(ev.ConnectionStale)[0].duration == 12_000_000
+    d.ack("BUFFERING", 1)
+    d.put(7)
+    d.read()
+    assert len(d.told(ev.ConnectionStale)) == 1
+
+
+def test_metadata_goes_with_the_next_fragment(desk: Desks) -> None:
+    """Persistent items repeat; items that no fragment took go out at the end."""
+    d = desk()
+    d.stream.put_fragment_metadata("once", "1", False, d.now)
+    d.stream.put_fragment_metadata("always", "2", True, d.now)
+    assert refused(lambda: d.stream.put_event(1, d.now)) is StatusCode.STREAM_NOT_STARTED
+    for index in range(6):
+        d.put(index)
+    d.stream.put_event(1, d.now, image_prefix="p", pairs=[("k", "v")])
+    assert refused(lambda: d.stream.put_event(1, d.now)) is StatusCode.DUPLICATE_STREAM_EVENT_TYPE
+    data, _ = d.read()
+    assert (data.count(b"once"), data.count(b"always")) == (1, 2)
+    d.stream.stop(d.now)
+    assert b"IMAGE_GENERATION" in d.read()[0]
+
+
+def test_reset_reports_everything_and_starts_over(desk: Desks) -> None:
+    """Sent frames are unconfirmed, unsent ones reset; the next session begins at a key frame."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.read(limit=250)
+    d.stream.reset(d.now)
+    d.settle()
+    reasons = {event.reason for event in d.told(ev.FrameDropped)}
+    assert reasons == {ev.DropReason.UNCONFIRMED, ev.DropReason.RESET}
+    assert d.stream.account() == (7, 0, 7, 0, 0)
+    assert d.client.store.used_bytes == 0
+    d.put(8)
+    d.put(10)
+    assert d.read()[0].startswith(EBML)
+
+
+def test_free_gives_everything_back(desk: Desks) -> None:
+    """In any state; what was held counts as dropped."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.client.close(d.now)
+    d.settle()
+    assert d.stream.closed
+    assert d.client.store.used_bytes == 0
+    assert d.stream.account() == (7, 0, 7, 0, 0)
+    assert refused(lambda: d.put(7)) is StatusCode.STREAM_HAS_BEEN_STOPPED
+
+
+def test_an_idle_stream_ends_its_fragment(desk: Desks) -> None:
+    """The intermittent producer, by the client's timer."""
+    d = desk(kvs.DeviceInfo())
+    d.put(0)
+    d.now += 21 * SECOND
+    assert d.client.next_timer() is not None
+    d.client.handle_timer(d.now)
+    d.settle()
+    assert b"END_OF_FRAGMENT" in d.read()[0]
+
+
+def test_without_acks_what_was_sent_is_settled(desk: Desks) -> None:
+    """And with acks but no retention, what was RECEIVED."""
+    d = desk(fragment_acks=False)
+    d.put(0)
+    d.put(1)
+    d.read()
+    assert d.stream.account().held == 0
+    e = desk(retention=0)
+    for index in range(6):
+        e.put(index)
+    e.read()
+    e.ack("RECEIVED", 0)
+    assert e.stream.account() == (6, 5, 0, 0, 1)
+    e.stream.stop(e.now)
+    assert e.read()[1] is kvs.ReadStatus.END_OF_STREAM
+
+
+def test_frames_of_two_tracks_are_ordered() -> None:
+    """By time, a tie moved by a timecode unit; stop sends what waits for the other track."""
+    client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
+    stream = client.open_stream(
+        kvs.StreamInfo.audio_video("h264", "aac", name="av", nal_adaptation=0, frame_order_mode=3),
+        0,
+    )
+    for pts, track in ((0, 1), (20, 1), (0, 2), (10, 2)):
+        stream.put_frame(
+            kvs.Frame(
+                bytes([track]), pts * 10_000, key_frame=pts == 0 and track == 1, track_id=track
+            ),
+            0,
+        )
+    order = [
+        (item.ack_timestamp // 10_000, item.payload) for item in stream._core.view.items.values()
+    ]
+    assert order == [(0, (b"\1",)), (1, (b"\2",)), (10, (b"\2",))]
+    assert stream.account().held == 4
+    assert (
+        refused(lambda: stream.put_frame(kvs.Frame.end_of_fragment(), 0))
+        is StatusCode.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR
+    )
+    for pts in range(30, 90):
+        stream.put_frame(kvs.Frame(b"a", pts * 10_000, track_id=1), 0)
+    assert (
+        refused(lambda: stream.put_frame(kvs.Frame(b"a", 10**6, track_id=1), 0))
+        is StatusCode.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
+    )
+    stream.stop(0)
+    assert len(stream._core.view) == stream.account().accepted

@@ -1,0 +1,117 @@
+"""Stream descriptions: limits with their statuses, creators, versions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kvsproducer.client import (
+    FrameOrderMode,
+    NalAdaptation,
+    StorePressurePolicy,
+    StreamInfo,
+    StreamingType,
+    ViewOverflowPolicy,
+)
+from kvsproducer.mkv.tracks import TrackInfo, TrackType
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+TRACK = TrackInfo(1, TrackType.VIDEO, "V_X")
+GOOD = StreamInfo(name="door", tracks=(TRACK,))
+BAD = {
+    StatusCode.INVALID_STREAM_NAME_LENGTH: {"name": "n" * 257},
+    StatusCode.MAX_TAG_COUNT: {"tags": (("a", "b"),) * 51},
+    StatusCode.INVALID_TAG_NAME_LEN: {"tags": (("n" * 129, ""),)},
+    StatusCode.INVALID_TAG_VALUE_LEN: {"tags": (("n", "v" * 1025),)},
+    StatusCode.INVALID_RETENTION_PERIOD: {"retention": 3599 * SECOND},
+    StatusCode.TRACK_INFO_MISSING: {"tracks": ()},
+    StatusCode.MAX_TRACK_COUNT_EXCEEDED: {"tracks": (TRACK,) * 4},
+    StatusCode.MKV_INVALID_TRACK_UID: {"tracks": (TrackInfo(0, TrackType.VIDEO, "V"),)},
+    StatusCode.DUPLICATE_TRACK_ID_FOUND: {"tracks": (TRACK, TRACK)},
+    StatusCode.OFFLINE_MODE_WITH_ZERO_RETENTION: {
+        "streaming_type": StreamingType.OFFLINE,
+        "retention": 0,
+    },
+}
+
+
+@pytest.mark.parametrize("status", BAD)
+def test_each_limit_has_its_status(status: StatusCode) -> None:
+    """And what just fits is fine."""
+    GOOD.validate()
+    with pytest.raises(KvsError) as caught:
+        replace(GOOD, **BAD[status]).validate()  # type: ignore[arg-type]
+    assert caught.value.status is status
+
+
+def test_zeros_stand_for_defaults_and_nothing_is_changed_in_place() -> None:
+    """resolved() gives another object."""
+    info = replace(
+        GOOD,
+        frame_rate=0,
+        buffer_duration=0,
+        timecode_scale=0,
+        streaming_type=StreamingType.OFFLINE,
+        max_latency=5,
+    )
+    resolved = info.resolved()
+    assert (resolved.frame_rate, resolved.timecode_scale) == (24, 10_000)
+    assert (resolved.buffer_duration, resolved.replay_duration) == (20 * SECOND, 0)
+    assert resolved.max_latency == 0
+    assert info.frame_rate == 0
+
+
+def test_creators_make_the_usual_tracks() -> None:
+    """video, audio and audio_video, with any field overridden by name."""
+    both = StreamInfo.audio_video("h265", "aac", buffer_duration="PT10S", name="x")
+    assert both.content_type == "video/h265,audio/aac"
+    assert [track.track_id for track in both.tracks] == [1, 2]
+    assert both.frame_order_mode is FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR
+    assert (both.buffer_duration, both.replay_duration) == (10 * SECOND, 5 * SECOND)
+    assert StreamInfo.audio("alaw").tracks[0].track_id == 1
+    assert NalAdaptation.ANNEXB_NALS in StreamInfo.video().nal_adaptation
+    for bad in ({"codec": "vp9"}, {"codec": "h264", "nonsense": 1}):
+        with pytest.raises(KvsError) as caught:
+            StreamInfo.video(**bad)  # type: ignore[arg-type]
+        assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_old_versions_mean_what_they_meant() -> None:
+    """Members that did not exist then have the behaviour of that time."""
+    data = {
+        "tracks": [
+            {"track_id": 1, "codec_id": "V", "track_type": "video"},
+            {"track_id": 2, "codec_id": "A", "track_type": "audio", "codec_private_data": "1210"},
+        ],
+        "allow_stream_creation": False,
+    }
+    oldest = StreamInfo.from_dict({**data, "version": 0})
+    assert oldest.frame_order_mode is FrameOrderMode.PTS_ONE_MS_COMPENSATE
+    assert oldest.store_pressure_policy is StorePressurePolicy.OOM
+    assert oldest.view_overflow_policy is ViewOverflowPolicy.DROP_TAIL_VIEW_ITEM
+    assert oldest.allow_stream_creation
+    newest = StreamInfo.from_dict({**data, "version": 3, "streaming_type": "near-realtime"})
+    assert not newest.allow_stream_creation
+    assert newest.streaming_type is StreamingType.NEAR_REALTIME
+    assert newest.tracks[1].codec_private_data == bytes.fromhex("1210")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"version": 4}, StatusCode.INVALID_STREAM_INFO_VERSION),
+        ({"tracks": None}, StatusCode.TRACK_INFO_MISSING),
+        ({"tags": None}, StatusCode.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL),
+        ({"tags": [{"name": "a", "version": 1}]}, StatusCode.INVALID_TAG_VERSION),
+        ({"streaming_type": "live"}, StatusCode.INVALID_ARG),
+        ({"tracks": 5}, StatusCode.INVALID_ARG),
+        ({"nal_adaptation": "x"}, StatusCode.INVALID_ARG),
+    ],
+)
+def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) -> None:
+    """A configuration file is told what is wrong with it."""
+    with pytest.raises(KvsError) as caught:
+        StreamInfo.from_dict(data)
+    assert caught.value.status is status

@@ -1,0 +1,103 @@
+"""The content view: a window of items that moves, and finds fragments exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.view import FRAGMENT_START, RECEIVED, ContentView, ViewItem
+
+
+def item(time: int, *, start: bool = False, length: int = 10) -> ViewItem:
+    flags = FRAGMENT_START if start else 0
+    return ViewItem(time, time, 100, flags, b"h", 0, (b"payload",), length, length + 5)
+
+
+def filled(count: int, *, fragment: int = 5) -> ContentView:
+    view = ContentView(1000, 10**9)
+    for index in range(count):
+        view.append(item(index * 100, start=index % fragment == 0))
+    return view
+
+
+def test_sizes_and_durations_follow_the_window() -> None:
+    """Appending, taking, trimming and dropping keep the sums right."""
+    view = filled(12)
+    assert (len(view), view.size_bytes, view.unsent_bytes) == (12, 120, 120)
+    assert (view.window_duration, view.unsent_duration) == (1200, 1200)
+    for _ in range(7):
+        view.take()
+    assert (view.unsent_bytes, view.unsent_duration) == (50, 500)
+    assert view.trim(5) == 5 * 15
+    assert (view.tail, view.size_bytes, view.window_duration) == (5, 70, 700)
+    view.rewind(5)
+    assert view.unsent_bytes == 70
+    assert view.drop_tail().index == 5
+    assert (view.current, view.unsent_bytes) == (6, 60)
+    view.resize(view[6], 25)
+    assert (view.size_bytes, view.unsent_bytes) == (75, 75)
+
+
+def test_a_fragment_start_is_never_taken_for_the_end_of_the_one_before() -> None:
+    """Frames touch: one ends exactly where the next begins (DEFECTS 1)."""
+    view = filled(12)
+    assert view.fragment_at(500) == 5
+    assert view.fragment_at(501) is None
+    assert view.item_at(499) == 4
+    assert view.item_at(555) == 5
+    assert view.item_at(1200) == 11
+    assert view.item_at(1201) is None
+    assert (view.next_start(1), view.next_start(11), view.start_of(9)) == (5, 12, 5)
+
+
+def test_fragments_of_the_same_time_are_told_apart_by_their_acks() -> None:
+    """The oldest one that lacks the flag is meant."""
+    view = ContentView(1000, 10**9)
+    for _ in range(2):
+        view.append(item(700, start=True))
+    assert view.fragment_at(700, lacking=RECEIVED) == 0
+    view[0].flags |= RECEIVED
+    assert view.fragment_at(700, lacking=RECEIVED) == 1
+
+
+def test_full_by_count_or_by_duration() -> None:
+    """Either bound fills it."""
+    view = ContentView(11, 10**9)
+    for index in range(11):
+        assert not view.full
+        view.append(item(index * 100))
+    assert view.full
+    long = ContentView(1000, 250)
+    long.append(item(0))
+    long.append(item(100))
+    assert not long.full
+    long.append(item(200))
+    assert long.full
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [
+        (lambda view: view.append(item(0)), StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
+        (lambda view: view.append(item(9000, length=0)), StatusCode.INVALID_CONTENT_VIEW_LENGTH),
+        (lambda view: view[12], StatusCode.CONTENT_VIEW_INVALID_INDEX),
+        (lambda view: view.rewind(13), StatusCode.CONTENT_VIEW_INVALID_INDEX),
+        (lambda _: ContentView(1000, 1).drop_tail(), StatusCode.CONTENT_VIEW_NO_MORE_ITEMS),
+        (lambda _: ContentView(10, 1), StatusCode.MIN_CONTENT_VIEW_ITEMS),
+        (lambda _: ContentView(11, 0), StatusCode.INVALID_CONTENT_VIEW_DURATION),
+    ],
+)
+def test_each_misuse_has_its_status(action: object, status: StatusCode) -> None:
+    """And changes nothing."""
+    view = filled(12)
+    with pytest.raises(KvsError) as caught:
+        action(view)  # type: ignore[operator]
+    assert caught.value.status is status
+    assert (len(view), view.size_bytes) == (12, 120)
+
+
+def test_taking_at_the_head_gives_nothing() -> None:
+    """The reader waits there."""
+    view = filled(1)
+    assert view.take() is view[0]
+    assert view.take() is None
