@@ -98,9 +98,12 @@ def _ack_ahead(ctx: Context) -> bool:
         for event in step.get("expect", {}).get("events", []):
             if event["event"] == "putStream":
                 newest = -1  # the new upload was given nothing yet
-            elif event["event"] == "ack" and event["type"] in ("PERSISTED", "ERROR"):
-                if (event["timecode"] or 0) * ctx.config["timecode_scale"] > newest:
-                    return True
+            elif (
+                event["event"] == "ack"
+                and event["type"] in ("PERSISTED", "ERROR")
+                and (event["timecode"] or 0) * ctx.config["timecode_scale"] > newest
+            ):
+                return True
     return False
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from common import input_bytes
+from stream_config import device_info, stream_info
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
-from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType
+from kvsproducer.mkv import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.view import (
     BUFFERING,
@@ -24,7 +25,6 @@ from kvsproducer.view import (
 AWS_APPLICATION = "Kinesis Video SDK 1.1.0"
 AWS_TITLE = "Kinesis Video SDK"
 READ_ALL_BYTES = 65536
-HOUR = 36_000_000_000
 MS = 10_000
 SECOND = 10_000_000
 NEVER = 2**64 - 1
@@ -32,7 +32,6 @@ EBML_ID = bytes.fromhex("1a45dfa3")
 
 Record: TypeAlias = dict[str, Any]
 
-_TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
 _FLAGS = {"K": kvs.FrameFlags.KEY, "D": kvs.FrameFlags.DISCARDABLE, "I": kvs.FrameFlags.INVISIBLE}
 _ITEM_FLAGS = (
     ("session_start", STREAM_START),
@@ -81,78 +80,29 @@ class AwsClient(kvs.Client):
         )
 
 
-def _stream_info(config: Mapping[str, Any]) -> kvs.StreamInfo:
-    tracks: Any = [
-        TrackInfo(
-            track["id"],
-            _TYPES[track["type"]],
-            track["codec_id"],
-            track["name"],
-            input_bytes(track["cpd"]),
-        )
-        for track in config["tracks"]
-    ]
-    if config.get("track_list_null"):
-        tracks = None
-    tags: Any = [
-        {
-            "name": "n" * config.get("tag_name_length", 3),
-            "value": "v" * config.get("tag_value_length", 3),
-            "version": config.get("tag_version", 0),
-        }
-    ] * config.get("tag_count", 0)
-    if config.get("tags_null"):
-        tags = None
-    return kvs.StreamInfo.from_dict(
-        {
-            "version": config.get("stream_info_version", 3),
-            "name": "s" * config.get("stream_name_length", 6),
-            "content_type": config["content_type"],
-            "tracks": tracks,
-            "retention": config.get("retention", 2 * HOUR),
-            "tags": tags,
-            "kms_key_id": "k" * config.get("kms_key_length", 0),
-            "streaming_type": config.get("streaming_type", 0),
-            "max_latency": config.get("max_latency", 0),
-            "fragment_duration": config["fragment_duration"],
-            "key_frame_fragmentation": bool(config.get("key_frame_fragmentation", 1)),
-            "frame_timecodes": bool(config.get("frame_timecodes", 1)),
-            "absolute_fragment_times": bool(config.get("absolute_fragment_times", 1)),
-            "fragment_acks": bool(config.get("fragment_acks", 1)),
-            "recover_on_error": bool(config.get("recover_on_error", 1)),
-            "nal_adaptation": config.get("adapt_flags", 0),
-            "frame_rate": config.get("frame_rate", 25),
-            "buffer_duration": config.get("buffer_duration", 120 * SECOND),
-            "replay_duration": config.get("replay_duration", 60 * SECOND),
-            "connection_staleness_duration": config.get("connection_staleness", 0),
-            "timecode_scale": config["timecode_scale"],
-            "segment_uuid": bytes.fromhex(config["segment_uuid"]),
-            "frame_order_mode": config.get("frame_order_mode", 0),
-            "store_pressure_policy": config.get("store_pressure_policy", "drop_tail_item"),
-            "view_overflow_policy": config.get("view_overflow_policy", "drop_until_fragment_start"),
-            "allow_stream_creation": bool(config.get("allow_stream_creation", 1)),
-        }
-    )
-
-
-def _device_info(config: Mapping[str, Any]) -> kvs.DeviceInfo:
-    return kvs.DeviceInfo.from_dict(
-        {
-            "version": config.get("device_info_version", 1),
-            "name": "d" * config.get("device_name_length", 6),
-            "stream_count": config.get("device_stream_count", 1),
-            "client_id": config["client_id"],
-            "storage_info": {
-                "version": config.get("storage_info_version", 0),
-                "storage_size": config.get("storage_size", 64 * 1024 * 1024),
-            },
-            "client_info": {
-                "version": config.get("client_info_version", 3),
-                "offline_buffer_availability_timeout": config.get("offline_wait", 0),
-                "automatic_streaming_flags": 256,
-            },
-        }
-    )
+_FORMS: dict[type[kvs.Event], Callable[[Any], Record]] = {
+    ev.FragmentAcked: lambda event: {
+        "event": "ack",
+        "type": event.ack.ack_type.name,
+        "timecode": event.ack.timecode,
+        "seq": event.ack.sequence_number,
+        "result": event.ack.result,
+        "upload": None if event.upload == NEVER else event.upload,
+    },
+    ev.StreamReady: lambda _: {"event": "streamReady"},
+    ev.StreamClosed: lambda event: {
+        "event": "streamClosed",
+        "value": NEVER if event.upload is None else event.upload,
+    },
+    ev.StreamShutdown: lambda event: {"event": "streamShutdown", "reset": int(event.reset)},
+    ev.StreamLatencyPressure: lambda event: {"event": "latencyPressure", "value": event.duration},
+    ev.BufferDurationPressure: lambda event: {
+        "event": "bufferDurationPressure",
+        "value": event.remaining,
+    },
+    ev.StoragePressure: lambda event: {"event": "storagePressure", "value": event.remaining},
+    ev.ConnectionStale: lambda event: {"event": "connectionStale", "value": event.duration},
+}
 
 
 class World:
@@ -259,50 +209,27 @@ class World:
                 self.events.extend(self._golden(event))
 
     def _golden(self, event: kvs.Event) -> list[Record]:
-        match event:
-            case ev.FragmentAcked(_, upload, ack):
-                return [
-                    {
-                        "event": "ack",
-                        "type": ack.ack_type.name,
-                        "timecode": ack.timecode,
-                        "seq": ack.sequence_number,
-                        "result": ack.result,
-                        "upload": None if upload == NEVER else upload,
-                    }
-                ]
-            case ev.StreamErrorReported(_, upload, timecode, status):
-                scale = self.config["timecode_scale"]
-                return [
-                    {
-                        "event": "streamError",
-                        "upload": upload,
-                        "timecode": None if timecode is None else timecode * scale,
-                        "error": f"0x{status:08x}",
-                    }
-                ]
-            case ev.FrameDropped(_, first, _, _, reason) if reason in _C_REASONS:
-                self.dropped += 1
-                return [{"event": "droppedFrame", "value": first}]
-            case ev.FragmentDropped(_, first, _, _, reason) if reason in _C_REASONS:
-                self.dropped += 1
-                return [{"event": "droppedFragment", "value": first}]
-            case ev.StreamReady():
-                return [{"event": "streamReady"}]
-            case ev.StreamClosed(_, upload):
-                return [{"event": "streamClosed", "value": NEVER if upload is None else upload}]
-            case ev.StreamShutdown(_, reset):
-                return [{"event": "streamShutdown", "reset": int(reset)}]
-            case ev.StreamLatencyPressure(_, value):
-                return [{"event": "latencyPressure", "value": value}]
-            case ev.BufferDurationPressure(_, value):
-                return [{"event": "bufferDurationPressure", "value": value}]
-            case ev.StoragePressure(_, value):
-                return [{"event": "storagePressure", "value": value}]
-            case ev.ConnectionStale(_, value):
-                return [{"event": "connectionStale", "value": value}]
-            case _:
+        """An event as the golden data writes it; nothing for what C's client does not tell."""
+        if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
+            if event.reason not in _C_REASONS:
                 return []
+            self.dropped += 1
+            near = isinstance(event, ev.FragmentDropped)
+            return [{"event": "droppedFragment" if near else "droppedFrame", "value": event.first}]
+        if isinstance(event, ev.StreamErrorReported):
+            timecode = None
+            if event.timecode is not None:
+                timecode = event.timecode * self.config["timecode_scale"]
+            return [
+                {
+                    "event": "streamError",
+                    "upload": event.upload,
+                    "timecode": timecode,
+                    "error": f"0x{event.status:08x}",
+                }
+            ]
+        form = _FORMS.get(type(event))
+        return [] if form is None else [form(event)]
 
     # --- the steps ------------------------------------------------------------------------------
     def step(self, step: Mapping[str, Any]) -> Record:
@@ -324,14 +251,14 @@ class World:
         return self.stream
 
     def create(self, _step: Mapping[str, Any]) -> None:
-        self.client = AwsClient(_device_info(self.config), now=self.now, dice=lambda n: n // 2)
+        self.client = AwsClient(device_info(self.config), now=self.now, dice=lambda n: n // 2)
         self.settle()
         if not self.status:
             self.create_again(_step)
 
     def create_again(self, _step: Mapping[str, Any]) -> None:
         assert self.client is not None
-        self.stream = self.client.open_stream(_stream_info(self.config), self.now)
+        self.stream = self.client.open_stream(stream_info(self.config), self.now)
 
     def put_frame(self, step: Mapping[str, Any]) -> None:
         flags = 0
