@@ -326,7 +326,7 @@ def proxy() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
-def our_threads() -> Iterator[Callable[[], list[str]]]:
+def our_threads() -> Callable[[], list[str]]:
     """our_threads() names the threads of kvsproducer that were not there before the test."""
     before = set(threading.enumerate())
 
@@ -334,7 +334,7 @@ def our_threads() -> Iterator[Callable[[], list[str]]]:
         new = [thread for thread in threading.enumerate() if thread not in before]
         return [thread.name for thread in new if thread.name.startswith("kvsproducer")]
 
-    yield names
+    return names
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import botocore.session
 import pytest
+import trustme
 from botocore.credentials import RefreshableCredentials
 
 from kvsproducer.duration import instant_to_ticks
@@ -115,3 +117,21 @@ def test_clients_do_not_retry() -> None:
     service = Service(region_name="us-west-2", session=session_with_keys())
     config = service.client("kinesisvideo").meta.config
     assert config.retries["total_max_attempts"] == 1
+
+
+def test_ca_bundle_of_the_environment_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AWS_CA_BUNDLE is used for uploads as boto3 uses it for calls; an explicit choice wins."""
+    bundle = str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+    assert Service(region_name="us-west-2").verify == bundle
+    assert Service(region_name="us-west-2", verify=False).verify is False
+
+
+def test_bad_bundle_is_told_at_once(tmp_path: Path) -> None:
+    """Not at the first call."""
+    with pytest.raises(KvsError) as caught:
+        Service(region_name="us-west-2", verify=str(tmp_path / "nothing.pem"))
+    assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH

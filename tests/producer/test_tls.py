@@ -12,10 +12,19 @@ from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode
 
 
-def test_booleans_pass() -> None:
-    """True and False mean the same to aiohttp."""
-    assert tls_context(True) is True
+def test_no_check_passes() -> None:
+    """False means the same to aiohttp."""
     assert tls_context(False) is False
+
+
+def test_public_roots_do_not_need_a_root_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """True trusts botocore's roots too, as the control plane does."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    context = tls_context(True)
+    assert isinstance(context, ssl.SSLContext)
+    assert context.check_hostname
+    assert len(context.get_ca_certs()) > 50
 
 
 def test_bundle_makes_a_context(tmp_path: Path) -> None:

@@ -184,6 +184,11 @@ class Client:
         """What `poll_effect` has to give; its truth may be asked without the shell's lock."""
         return self._effects
 
+    @property
+    def talkative(self) -> Sized:
+        """The streams that may have events; its truth may be asked without the shell's lock."""
+        return self._talkative
+
     def poll_effect(self) -> Effect | None:
         """The next thing for the shell to do, or None."""
         return self._effects.popleft() if self._effects else None

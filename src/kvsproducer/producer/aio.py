@@ -17,7 +17,13 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.dispatcher import EventLog, deliver
 from kvsproducer.producer.engine import Engine, now
-from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.producer.outcome import (
+    closing_limit_s,
+    interrupted_error,
+    loss_error,
+    no_space_error,
+    timeout_seconds,
+)
 from kvsproducer.producer.service import Service
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -60,25 +66,29 @@ class Stream:
         Raises as `kvsproducer.Stream.put_frame` does.
         """
         engine = self._engine
-        while True:
-            try:
-                with engine.lock:
-                    self._core.put_frame(frame, now())
-                break
-            except core.WouldBlock as full:
-                engine.poke()
-                await self._space(full.deadline)
-        if engine.effects and not engine.poked:
+        try:
+            with engine.lock:
+                self._core.put_frame(frame, now())
+        except core.WouldBlock as full:
+            await self._put_when_there_is_space(frame, full.deadline)
+        if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
 
-    async def _space(self, deadline: int) -> None:
-        left_s = (deadline - now()) / TICKS_PER_SECOND
-        if left_s <= 0 or not await self._engine.changes(left_s):
-            raise kvs_error(
-                StatusCode.OPERATION_TIMED_OUT,
-                "no space in the buffer: the service stored nothing for too long",
-                stream=self.name,
-            )
+    async def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
+        engine = self._engine
+        while True:
+            engine.poke()
+            left = deadline - now()
+            if left <= 0:
+                raise no_space_error(self.name)
+            await engine.changes(left / TICKS_PER_SECOND)
+            if self._core.stopped:
+                raise interrupted_error(self.name)
+            try:
+                with engine.lock:
+                    return self._core.put_frame(frame, now())
+            except core.WouldBlock:
+                continue
 
     def end_fragment(self) -> None:
         """Close the fragment being written; see `kvsproducer.Stream.end_fragment`."""
@@ -144,7 +154,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        account = await self.close()
+        account = await self.close(closing_limit_s(kind))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
@@ -208,13 +218,18 @@ class Producer:
         return self._engine.core.metrics(now())
 
     async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
-        """Close all streams at once, within `timeout` together; then end everything."""
+        """Close all streams at once, within `timeout` together; then end everything.
+
+        Cancelled, it ends everything at once. Closing twice is fine.
+        """
         streams = dict(self._streams)
-        results = await asyncio.gather(*(stream.close(timeout) for stream in streams.values()))
-        if not self._engine.closed:
-            await self._engine.shutdown()
-            self._take_events()
-        return dict(zip(streams, results, strict=True))
+        try:
+            closing = (stream.close(timeout) for stream in streams.values())
+            return dict(zip(streams, await asyncio.gather(*closing), strict=True))
+        finally:
+            if not self._engine.closed:
+                await self._engine.shutdown()
+                self._take_events()
 
     def _take_events(self) -> None:
         if self._iterated and self._on_event is None:
@@ -234,7 +249,7 @@ class Producer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        accounts = await self.close()
+        accounts = await self.close(closing_limit_s(kind))
         if kind is None:
             for name, account in accounts.items():
                 loss = loss_error(name, account, self._streams[name].failure)

@@ -72,6 +72,7 @@ class Engine:
         store = ReferenceStore(device_info.storage_info.storage_size)
         self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
         self.effects = self.core.effects
+        self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
         self._change: asyncio.Future[None] | None = None
         self.poked = False
@@ -90,13 +91,16 @@ class Engine:
         """Have the loop look at the core soon; call it after the lock is released."""
         if not self.poked and not self.closed:
             self.poked = True
-            self.loop.call_soon_threadsafe(self._pump)
+            try:
+                self.loop.call_soon_threadsafe(self._pump)
+            except RuntimeError:  # the loop is closed: fine if the producer was, just now
+                if not self.closed:
+                    raise
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Call a method of the core under the lock, with the time as `now`."""
         with self.lock:
             result = action(*arguments, now=now(), **named)
-            self.changed.notify_all()
         self.poke()
         return result
 
@@ -126,8 +130,9 @@ class Engine:
             if self._streams.get(stream.name) is stream:
                 del self._streams[stream.name]
             stream.free(now=now())
-            self.changed.notify_all()
         self.poke()
+        if not self.closed:
+            self.loop.call_soon_threadsafe(self._settled)  # for those who wait for its frames
 
     def next_event(self) -> core.Event | None:
         """The oldest event that nobody has taken yet."""

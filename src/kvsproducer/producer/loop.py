@@ -1,12 +1,14 @@
 """The event loop that all blocking producers of a process share, in one background thread.
 
 The thread is a daemon and starts with the first producer; it ends with the last. Coroutines are
-handed over with `run`. The asyncio twins use the caller's own loop and never come here.
+handed over with `run`. The asyncio twins use the caller's own loop and never come here. A producer
+does not survive a fork; the child may make its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -53,10 +55,21 @@ class SharedLoop:
         if thread is not threading.current_thread():
             thread.join()
 
+    @classmethod
+    def forget(cls) -> None:
+        """In a forked child: the thread did not come along, so the child starts its own."""
+        cls._lock = threading.Lock()
+        cls._users = 0
+        cls._loop = cls._thread = None
+
     @staticmethod
     def run(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
         """Start a coroutine on the loop from another thread."""
         return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SharedLoop.forget)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""What closing a stream tells: how its frames fared, and the error when some were not stored."""
+"""How waiting and closing end: how frames fared, and the errors that say so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,41 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["loss_error", "timeout_seconds"]
+__all__ = [
+    "closing_limit_s",
+    "interrupted_error",
+    "loss_error",
+    "no_space_error",
+    "timeout_seconds",
+]
+
+CLOSE_LIMIT_S = 120.0  # how long leaving a `with` block waits for the last acks
+INTERRUPT_LIMIT_S = 10.0  # the same when the program is being ended (Ctrl-C, cancellation)
+
+
+def closing_limit_s(kind: type[BaseException] | None) -> float:
+    """How long leaving a `with` block may wait, given the kind of exception that leaves it."""
+    if kind is None or issubclass(kind, Exception):
+        return CLOSE_LIMIT_S
+    return INTERRUPT_LIMIT_S
+
+
+def no_space_error(stream: str) -> KvsError:
+    """What an offline `put_frame` raises that has waited too long."""
+    return kvs_error(
+        StatusCode.OPERATION_TIMED_OUT,
+        "no space in the buffer: the service stored nothing for too long",
+        stream=stream,
+    )
+
+
+def interrupted_error(stream: str) -> KvsError:
+    """What an offline `put_frame` raises whose stream is stopped while it waits."""
+    return kvs_error(
+        StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
+        "the stream was stopped while the frame waited for space",
+        stream=stream,
+    )
 
 
 def loss_error(

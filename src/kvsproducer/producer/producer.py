@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +17,7 @@ from kvsproducer import client as core
 from kvsproducer.producer.dispatcher import Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.loop import SharedLoop
-from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.producer.outcome import closing_limit_s, loss_error, timeout_seconds
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.stream import Stream
 
@@ -73,6 +74,7 @@ class Producer:
             raise
         self._streams: dict[str, Stream] = {}
         self._closed = False
+        self._closing = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
         if on_event is None:
@@ -103,22 +105,30 @@ class Producer:
         Returns what became of the frames, by stream name. Closing twice is fine.
         """
         deadline = time.monotonic() + timeout_seconds(timeout)
-        accounts: dict[str, core.FrameAccount] = {}
-        if not self._closed:
-            for stream in self._streams.values():
-                stream.stop()
-        for name, stream in self._streams.items():
-            accounts[name] = stream.close(max(0.0, deadline - time.monotonic()))
-        if not self._closed:
+        for stream in self._streams.values():
+            stream.stop()
+        try:
+            return {
+                name: stream.close(max(0.0, deadline - time.monotonic()))
+                for name, stream in self._streams.items()
+            }
+        finally:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """End everything, once."""
+        with self._closing:
+            if self._closed:
+                return
             self._closed = True
-            loop = self._engine.loop
-            SharedLoop.run(loop, self._engine.shutdown()).result(SHUTDOWN_LIMIT_S)
+        try:
+            SharedLoop.run(self._engine.loop, self._engine.shutdown()).result(SHUTDOWN_LIMIT_S)
+        finally:
             if self._dispatcher is not None:
                 self._dispatcher.end(LISTENER_LIMIT_S)
             else:
                 self._log_events()
             SharedLoop.release()
-        return accounts
 
     def _log_events(self) -> None:
         while (event := self._engine.next_event()) is not None:
@@ -134,7 +144,7 @@ class Producer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        accounts = self.close()
+        accounts = self.close(closing_limit_s(kind))
         if kind is None:
             for name, account in accounts.items():
                 loss = loss_error(name, account, self._streams[name].failure)

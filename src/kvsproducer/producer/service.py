@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
+from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class Service:
     """One AWS account and region, reached through one botocore session.
 
     `endpoint_url` replaces the control plane's address; data endpoints are then what that control
-    plane answers. `verify` is True (system roots), False (no check) or a CA bundle's path.
-    Raises INVALID_ARG when no region is configured, or the profile does not exist.
+    plane answers. `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE or the profile's
+    ca_bundle names), False (no check) or a CA bundle's path. Raises INVALID_ARG when no region is
+    configured or the profile does not exist, INVALID_CA_CERT_PATH.
     """
 
     def __init__(
@@ -62,6 +64,10 @@ class Service:
         self._session = _botocore_session(session, profile_name)
         self.region_name = _region(self._session, region_name, endpoint_url)
         self.endpoint_url = endpoint_url
+        if verify is True:
+            verify = self._session.get_config_variable("ca_bundle") or True
+        if verify is not True:
+            tls_context(verify)  # says now, not at the first call, that a path is wrong
         self.verify = verify
         self._clients: dict[str, BaseClient] = {}
         self._lock = threading.Lock()

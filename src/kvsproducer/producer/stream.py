@@ -13,7 +13,13 @@ from types import TracebackType
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.engine import Engine, now
-from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.producer.outcome import (
+    closing_limit_s,
+    interrupted_error,
+    loss_error,
+    no_space_error,
+    timeout_seconds,
+)
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Stream"]
@@ -67,32 +73,24 @@ class Stream:
                 self._put(frame, now())
         except core.WouldBlock as full:
             self._put_when_there_is_space(frame, full.deadline)
-        if engine.effects and not engine.poked:
+        if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
 
     def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
         changed = self._engine.changed
-        while True:
-            self._engine.poke()
-            with changed:
-                left = deadline - now()
-                if left <= 0:
-                    raise kvs_error(
-                        StatusCode.OPERATION_TIMED_OUT,
-                        "no space in the buffer: the service stored nothing for too long",
-                        stream=self.name,
-                    )
-                changed.wait(left / TICKS_PER_SECOND)
+        with changed:
+            while True:
+                # Stopping answers before the core does: the wait was interrupted.
                 if self._core.stopped:
-                    raise kvs_error(
-                        StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
-                        "the stream was stopped while the frame waited for space",
-                        stream=self.name,
-                    )
+                    raise interrupted_error(self.name)
                 try:
                     return self._put(frame, now())
                 except core.WouldBlock:
-                    continue
+                    left = deadline - now()
+                if left <= 0:
+                    raise no_space_error(self.name)
+                self._engine.poke()
+                changed.wait(left / TICKS_PER_SECOND)
 
     def end_fragment(self) -> None:
         """Close the fragment being written, so that the service can store it now.
@@ -186,7 +184,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        account = self.close()
+        account = self.close(closing_limit_s(kind))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:

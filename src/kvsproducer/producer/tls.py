@@ -1,4 +1,8 @@
-"""What `verify` means to aiohttp: TLS 1.2 and up, hosts checked, the caller's roots."""
+"""What `verify` means to aiohttp: TLS 1.2 and up, hosts checked, the caller's roots.
+
+Without a bundle of the caller's, the roots are the system's and those that botocore uses for the
+control plane: a machine without a root store of its own (a slim container) can upload too.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,18 @@ __all__ = ["tls_context"]
 
 
 def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
-    """What aiohttp wants for boto3's `verify`: True, False, or a context for a CA bundle's path."""
-    if isinstance(verify, bool):
-        return verify
+    """What aiohttp wants for boto3's `verify`: False, or a context.
+
+    Raises INVALID_CA_CERT_PATH for a path that is no CA bundle.
+    """
+    if verify is False:
+        return False
+    if verify is True:
+        from botocore.httpsession import get_cert_path
+
+        context = ssl.create_default_context()
+        context.load_verify_locations(cafile=get_cert_path(True))
+        return context
     try:
         if os.path.isdir(verify):
             return ssl.create_default_context(capath=verify)
