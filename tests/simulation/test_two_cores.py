@@ -46,6 +46,7 @@ class Connection:
     wants: bool = True  # the core may have data
     refused: set[int] = field(default_factory=set)
     store_at: int = 0  # when the last fragment will be stored
+    data_at: int = 0  # when the last byte sent will arrive
     ack_at: int = 0  # when the last ack will arrive
 
 
@@ -88,6 +89,7 @@ class World:
         self.refusal = self.random.choice((0.0, 0.05, 0.2))  # of a fragment
         self.failure = self.random.choice((0.0, 0.1, 0.4))  # of a call
         self.bandwidth = self.random.choice((30_000, 200_000, 5_000_000))  # bytes a second
+        self.latency = self.random.choice((0, 100, 2500)) * MS
         self.token_life = self.random.choice((35, 60, 3600)) * SECOND
         self.frame = 0
         self.next_frame = self.now
@@ -229,18 +231,26 @@ class World:
             data = b"".join(buffers)
             assert len(data) <= max(limit, 0)
             budget -= max(len(data), 1)
-            self.deliver(connection, data)
+            self.send(connection, data)
             if status is kvs.ReadStatus.END_OF_STREAM:
                 connection.ended = True
-                self.later(5 * MS, lambda: connection.session.receive_eof(self.now))
+                self.later(
+                    max(connection.data_at - self.now, 0) + MS,
+                    lambda: connection.session.receive_eof(self.now),
+                )
             elif status is kvs.ReadStatus.ABORTED:
                 self.close(connection.upload)
                 return
             connection.wants = status is kvs.ReadStatus.MORE
         self.service(connection)
 
+    def send(self, connection: Connection, data: bytes) -> None:
+        """Bytes are on their way for a while; a cut loses them."""
+        at = connection.data_at = max(self.now + self.latency, connection.data_at)
+        self.later(at - self.now, lambda: self.deliver(connection, data))
+
     def deliver(self, connection: Connection, data: bytes) -> None:
-        if data:
+        if data and connection.alive:
             connection.session.receive_data(data, self.now)
             refusal = connection.session.refusal
             assert not refusal or "the store failed" in refusal, refusal
