@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench soak docs clean
+.PHONY: demo test check bench soak fuzz interop docs clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kvsproducer needs Python 3.11 or newer; run make PYTHON=python3.11")'
@@ -19,7 +19,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples fuzz
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
@@ -28,6 +28,15 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest tests -m soak $(ARGS)
+
+# Each target runs for SECONDS; it prints how many executions that were.
+SECONDS := 20
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
+interop: $(STAMP)
+	$(BIN)/python -m pytest tests/interop -rs $(ARGS)
 
 docs: $(STAMP)
 	$(BIN)/python docs/build.py

@@ -1,0 +1,16 @@
+"""One target under atheris, in this process: `python -m fuzz.child TARGET [libFuzzer options]`.
+
+Nothing of `kvsproducer` may be imported before atheris can instrument it; libFuzzer ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["kvsproducer"]):
+    from fuzz.targets import TARGETS
+
+atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+atheris.Fuzz()

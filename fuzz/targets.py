@@ -1,0 +1,191 @@
+"""The fuzz targets: one function per format, which takes any bytes.
+
+Each may raise only the exceptions that its docstrings name; those are part of the answer. Anything
+else (an assertion of its own as well) is a finding. `SEEDS` gives each target inputs that reach
+deep: golden cases, and streams that the generator wrote. Needs no fuzzer: `tests/test_fuzz.py`
+runs the same functions on their seeds and on damaged ones.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from kvsproducer.codecs import (
+    VideoCodec,
+    annexb_to_avcc,
+    avcc_to_annexb,
+    h264,
+    h265,
+    is_key_frame,
+    parameter_sets,
+    parse_aac_config,
+    parse_adts,
+    parse_bitmap_info,
+    parse_pcm_config,
+    split_annexb,
+    split_avcc,
+    unescape,
+)
+from kvsproducer.limits import MIB
+from kvsproducer.mkv import MkvGenerator, MkvParser, TrackInfo, TrackType, end_of_fragment_tag, tags
+from kvsproducer.mkv import events as ev
+from kvsproducer.status import MkvError, UtilsError
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "data" / "golden"
+REFUSALS = (MkvError, UtilsError)  # UtilsError: the bit reader, where a parameter set is cut
+_PIECE_BYTES = (1, 2, 3, 7, 64, 1000)
+_MAX_BLOCK_BYTES = MIB
+
+
+def parser(data: bytes) -> None:
+    """The first byte says how the rest is cut; events do not depend on it, and lose no byte."""
+    piece = _PIECE_BYTES[data[0] % len(_PIECE_BYTES)] if data else 1
+    rest = data[1:]
+    whole = _parse([rest])
+    cut = _parse([rest[at : at + piece] for at in range(0, len(rest), piece)])
+    assert whole == cut, "the events depend on the split"
+    raw, failed = whole
+    assert rest.startswith(raw), "the events are not the input"
+    assert failed or raw == rest, "bytes were lost"
+
+
+def _parse(chunks: list[bytes]) -> tuple[bytes, bool]:
+    """The input that events consumed, and whether the parser refused the rest."""
+    reader = MkvParser(max_block_bytes=_MAX_BLOCK_BYTES)
+    raw: list[bytes] = []
+    try:
+        for chunk in chunks:
+            reader.receive_data(chunk)
+            raw += _events(reader)
+        reader.receive_eof()
+        raw += _events(reader)
+    except MkvError as error:
+        if error.offset is None:
+            raise AssertionError("an error without a place") from error
+        return b"".join(raw), True
+    return b"".join(raw), False
+
+
+def _events(reader: MkvParser) -> Iterator[bytes]:
+    while (event := reader.next_event()) is not None:
+        if isinstance(event, ev.Block):
+            assert sum(map(len, event.frames)) <= len(event.raw), "frames longer than their block"
+        yield event.raw
+
+
+def h264_sps(data: bytes) -> None:
+    """A bare SPS, Annex-B, avcC: any CPD."""
+    for read in (h264.parse_cpd, h264.parse_sps):
+        try:
+            sps = read(data)
+        except REFUSALS:
+            continue
+        assert 0 <= sps.width <= 0xFFFF, "a width that no element holds"
+        assert 0 <= sps.height <= 0xFFFF, "a height that no element holds"
+
+
+def h265_sps(data: bytes) -> None:
+    """A bare SPS, Annex-B, hvcC: any CPD, tolerant and strict."""
+    for read in (h265.parse_cpd, h265.parse_sps):
+        for strict in (False, True):
+            try:
+                sps = read(data, strict=strict)
+            except REFUSALS:
+                continue
+            assert 0 <= sps.width <= 0xFFFF, "a width that no element holds"
+            assert len(sps.general) == 12, "general profile, tier and level cut"
+
+
+def records(data: bytes) -> None:
+    """avcC and hvcC, read and made; what is made can be read."""
+    for read in (h264.parse_avcc, h265.parse_hvcc):
+        try:
+            read(data)
+        except REFUSALS:
+            continue
+    for make, read_back in (
+        (h264.cpd_to_avcc, h264.parse_avcc),
+        (h265.cpd_to_hvcc, h265.parse_hvcc),
+    ):
+        try:
+            record = make(data)
+        except REFUSALS:
+            continue
+        read_back(record)
+
+
+def nal(data: bytes) -> None:
+    """Annex-B to lengths and back; a second way round changes nothing."""
+    try:
+        units = split_avcc(data)
+    except MkvError:
+        units = []
+    else:
+        buffers, size = avcc_to_annexb(data)
+        assert size == len(data) == sum(map(len, buffers)), "another total"
+    try:
+        buffers, size = annexb_to_avcc(data)
+    except MkvError:
+        assert data, "no data is no error"
+    else:
+        joined = b"".join(buffers)
+        assert size == len(joined), "another total"
+        if joined:
+            units = split_avcc(joined)
+            assert units == split_annexb(data), "units were lost"
+    for codec in VideoCodec:
+        is_key_frame(units, codec)
+        parameter_sets(units, codec)
+    assert len(unescape(data)) <= len(data), "longer without emulation prevention"
+
+
+def audio(data: bytes) -> None:
+    """AudioSpecificConfig, ADTS, WAVEFORMATEX, BITMAPINFOHEADER."""
+    for read in (parse_aac_config, parse_adts, parse_pcm_config, parse_bitmap_info):
+        try:
+            read(data)
+        except MkvError:
+            continue
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (parser, h264_sps, h265_sps, records, nal, audio)
+}
+
+
+def _golden(name: str, member: str, **wanted: str) -> Iterator[bytes]:
+    """The short byte strings in a file of golden cases."""
+    lines = gzip.decompress((GOLDEN / f"{name}.jsonl.gz").read_bytes()).splitlines()
+    for case in map(json.loads, lines):
+        data = case.get(member)
+        if isinstance(data, str) and all(case.get(k) == v for k, v in wanted.items()):
+            yield bytes.fromhex(data)
+
+
+def _streams() -> Iterator[bytes]:
+    """Small streams of one and two tracks, with tags, behind each kind of cut."""
+    video = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", "v", b"\x01" * 20, 64, 48)
+    sound = TrackInfo(2, TrackType.AUDIO, "A_AAC", "a", b"\x12\x10")
+    for cut, tracks in enumerate(([video], [sound], [video, sound], [video]) * 2):
+        generator = MkvGenerator(tracks, content_type="video/h264,audio/aac")
+        out = [bytes((cut,))]
+        for number in range(6):
+            packed = generator.pack(tracks[0].track_id, number % 3 == 0, number, number, 1, 3)
+            head = packed.header[: packed.prefix_length] + tags([("n", "v")]) * bool(packed.kind)
+            out.append(head + packed.header[packed.prefix_length :] + b"abc")
+        yield b"".join([*out, end_of_fragment_tag()])
+
+
+def seeds(target: str) -> list[bytes]:
+    """Inputs to begin with."""
+    if target == "parser":
+        return list(_streams())
+    if target == "nal":
+        return list(_golden("nal", "input"))
+    if target == "audio":
+        return [d for c in ("aac", "pcm", "bih") for d in _golden("cpd", "cpd", codec=c)]
+    codecs = {"h264_sps": ("h264",), "h265_sps": ("h265",), "records": ("h264", "h265")}[target]
+    return [data for codec in codecs for data in _golden("cpd", "cpd", codec=codec)]

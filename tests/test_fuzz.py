@@ -1,0 +1,46 @@
+"""The fuzz targets on their seeds and on damaged ones: `make fuzz`, small and repeatable."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fuzz.targets import TARGETS, seeds
+
+DAMAGED_PER_TARGET = 1500
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """The data with some bytes changed, cut, repeated or put in."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        at = rng.randint(0, len(out))
+        kind = rng.randrange(4)
+        if kind == 0:
+            out[at : at + 1] = rng.randbytes(1)
+        elif kind == 1:
+            del out[at : at + rng.randint(1, 8)]
+        elif kind == 2:
+            out[at:at] = out[: rng.randint(0, 40)]
+        else:
+            out[at:at] = rng.choice((b"\0\0\1", b"\0\0\0\1", b"\xff" * 4, b"\0" * 4))
+    return bytes(out)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_only_documented_refusals(target: str) -> None:
+    """No input, good or damaged, brings out anything but a documented exception."""
+    rng = random.Random(f"{target} 3")
+    inputs = seeds(target)
+    assert inputs, "nothing to begin with"
+    for data in [b"", *inputs]:
+        TARGETS[target](data)
+    for _ in range(DAMAGED_PER_TARGET):
+        TARGETS[target](damaged(rng.choice(inputs), rng))
+
+
+def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit that is lost on the way is a finding."""
+    monkeypatch.setattr("fuzz.targets.split_annexb", lambda data: [])
+    with pytest.raises(AssertionError, match="units were lost"):
+        TARGETS["nal"](b"\0\0\1\x65abc")
