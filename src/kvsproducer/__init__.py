@@ -9,6 +9,8 @@ These names are the public surface, with those of `kvsproducer.aio`, `kvsproduce
 neither botocore nor aiohttp nor PyAV: they come with their first use.
 """
 
+import logging
+
 from kvsproducer.client import (
     AckRejected,
     BufferDurationPressure,
@@ -144,3 +146,6 @@ __all__ = [
 ]
 
 __version__ = VERSION
+
+# Quiet until the application configures logging: a library does not write to its user's console.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

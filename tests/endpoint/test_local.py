@@ -23,12 +23,14 @@ from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint
 QUICK = EndpointLimits(get_media_idle=2_000_000)
 Make = Callable[..., Any]
 SERVE = """
+import logging
 import sys
 from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, run_server
 
 def say(url):
     print("listening on", url, flush=True)
 
+logging.basicConfig()
 run_server(LocalEndpoint(sys.argv[1], limits=EndpointLimits(get_media_idle=2_000_000)), say)
 """
 

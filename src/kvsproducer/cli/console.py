@@ -7,7 +7,6 @@ status with its code, what happened, where, what it means and what to do; never 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import textwrap
@@ -44,9 +43,6 @@ _MIN_WIDTH, _MAX_WIDTH = 60, 100
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-# The commands show what went wrong themselves; without this, Python prints warnings a second time.
-logging.getLogger("kvsproducer").addHandler(logging.NullHandler())
 
 _S = StatusCode
 # Statuses that say the command line is wrong: nothing was tried.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,9 @@ def serve(
     Example: kvs serve --port 8080 --data ./kvs-data
     """
     from kvsproducer.endpoint import LocalEndpoint, run_server
+
+    # What goes wrong in the service, a full disk say, is told on standard error as it happens.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
 
     known = _credentials(profile) if verify_signatures else None
     endpoint = LocalEndpoint(data, host, port, verify_signatures=known)

@@ -17,8 +17,6 @@ __all__ = ["Dispatcher", "EventLog", "deliver"]
 
 log = logging.getLogger("kvsproducer")
 
-log.addHandler(logging.NullHandler())  # quiet until the application configures logging
-
 _LOSSES = core.FrameDropped | core.FragmentDropped | core.FrameSkipped
 _WARNINGS = core.StreamErrorReported | core.ClientErrorReported | core.AckRejected
 _PRESSURES = (

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.heap import ReferenceStore
+from kvsproducer.heap import store_for
 from kvsproducer.producer.calls import Answer, answer
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
@@ -69,7 +69,8 @@ class Engine:
         self.loop = loop
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        store = ReferenceStore(device_info.storage_info.storage_size)
+        device_info.validate()
+        store = store_for(device_info.storage_info)
         self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
         self.effects = self.core.effects
         self.talkative = self.core.talkative

@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
@@ -49,7 +50,7 @@ class Service:
     `endpoint_url` replaces the control plane's address; data endpoints are then what that control
     plane answers. `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE or the profile's
     ca_bundle names), False (no check) or a CA bundle's path. Raises INVALID_ARG when no region is
-    configured or the profile does not exist, INVALID_CA_CERT_PATH.
+    configured, the profile does not exist or `endpoint_url` is no URL, INVALID_CA_CERT_PATH.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Service:
         verify: bool | str = True,
     ) -> None:
         self._session = _botocore_session(session, profile_name)
+        if endpoint_url is not None:
+            _check_url(endpoint_url)
         self.region_name = _region(self._session, region_name, endpoint_url)
         self.endpoint_url = endpoint_url
         if verify is True:
@@ -155,6 +158,19 @@ def _botocore_session(session: Any, profile_name: str | None) -> Session:
             StatusCode.INVALID_ARG, f"profile_name={profile_name!r}: {error}"
         ) from error
     return made
+
+
+def _check_url(endpoint_url: str) -> None:
+    try:
+        parts = urlsplit(endpoint_url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        usable = False
+    if not usable:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"endpoint_url={endpoint_url!r} is no URL such as http://127.0.0.1:8080",
+        )
 
 
 def _region(session: Session, region_name: str | None, endpoint_url: str | None) -> str:
