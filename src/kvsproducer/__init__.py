@@ -5,8 +5,8 @@
     kvs.put_media("clip.mp4", "front-door")
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
-`kvsproducer.endpoint` and `kvsproducer.testing`; nothing else is. Importing this package loads
-neither botocore nor aiohttp nor PyAV: they come with their first use.
+`kvsproducer.heap`, `kvsproducer.endpoint` and `kvsproducer.testing`; nothing else is. Importing
+this package loads neither botocore nor aiohttp nor PyAV: they come with their first use.
 """
 
 import logging

@@ -147,13 +147,18 @@ class Ledger:
             time = item.timestamp
             self._doubts.append(_Doubt(self._fragment, time, time, 1, item.index + 1))
 
-    def refuse(self, item: ViewItem) -> None:
-        """The item will never be sent (again): the service refused it."""
+    def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
+        """The item will never be sent (again): the service refused it, or the `reason`."""
         if not item.flags & SKIP:
             self.refused += 1
         if not item.flags & _NO_FRAME and item.index >= self.settled:
-            self.drop(item.timestamp, item.timestamp, 1, DropReason.REFUSED)
+            self.drop(item.timestamp, item.timestamp, 1, reason)
         item.flags |= SKIP
+
+    @property
+    def evicted_fragment(self) -> int:
+        """The ack timestamp of the last fragment start that left the view for want of room."""
+        return self._fragment
 
     def clear_doubts(self, fragment: int) -> None:
         """Fragments that have left the view up to the one that starts at `fragment` are stored."""

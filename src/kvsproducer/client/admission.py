@@ -15,7 +15,8 @@ from kvsproducer.client.events import (
     StreamLatencyPressure,
 )
 from kvsproducer.client.stream_info import StorePressurePolicy, ViewOverflowPolicy
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.heap import HoldingStore, Payload
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import FRAGMENT_START
 
 __all__ = ["Admission", "WouldBlock"]
@@ -64,42 +65,77 @@ class Admission:
         self._pressure_bytes = size - size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
-        # A frame within these needs no decision; `admit` is for the others.
+        # A frame within these needs no decision; `admit` is for the others, and for all when the
+        # store holds the payloads.
         self.largest = 0
         self.bytes = 0
         self.ticks = info.buffer_duration - 1
         if self._pressure_ticks is not None and not core.offline:
             self.ticks = self._pressure_ticks
 
-    def admit(self, length: int, charge: int, now: int) -> None:
+    def admit(
+        self, length: int, charge: int, now: int, payload: Payload = (), size: int = 0
+    ) -> Payload:
         """Charge the store for an item of `length` bytes, making room as the policies say.
 
-        Raises `WouldBlock` or STORE_OUT_OF_MEMORY with nothing changed.
+        Returns what stands for its payload of `size` bytes. Raises `WouldBlock` or
+        STORE_OUT_OF_MEMORY with nothing changed, and what a store raises that holds payloads.
         """
         core = self._core
-        store, view = core.store, core.view
+        store = core.store
         if length > self.largest:
             self.largest = length
             self._reserve = limits.SPACE_RESERVE_BYTES + int(
                 limits.SPACE_RESERVE_FRAME_FACTOR * length
             )
-            self.bytes = min(store.size_bytes - self._reserve, self._pressure_bytes - 1)
+            if core.holding is None:
+                self.bytes = min(store.size_bytes - self._reserve, self._pressure_bytes - 1)
         if store.used_bytes + charge + self._reserve > store.size_bytes:
             self._make_room(charge, now)
+        self._fit_view(now)
+        if not store.charge(charge):
+            raise self._no_memory(charge)
+        if core.holding is not None:
+            payload = self._keep(core.holding, payload, size, charge, now)
+        if not self._offline and store.used_bytes >= self._pressure_bytes:
+            self._storage_pressure()
+        return payload
+
+    def _fit_view(self, now: int) -> None:
+        """Make room in the view's window, or wait for it."""
+        view = self._core.view
         if self._offline:
             if view.full:
                 self._block(now)
-        else:
-            window = view.window_duration
-            if self._pressure_ticks is not None and self._pressure_ticks < window <= view.duration:
-                self._duration_pressure(window)
-            if window >= view.duration or view.head - view.tail >= view.capacity:
-                while len(view) and view.full and self._evict():
-                    pass
-        if not store.charge(charge):
-            raise self._no_memory(charge)
-        if not self._offline and store.used_bytes >= self._pressure_bytes:
-            self._storage_pressure()
+            return
+        window = view.window_duration
+        if self._pressure_ticks is not None and self._pressure_ticks < window <= view.duration:
+            self._duration_pressure(window)
+        if window >= view.duration or view.head - view.tail >= view.capacity:
+            while len(view) and view.full and self._evict():
+                pass
+
+    def _keep(
+        self, holding: HoldingStore, payload: Payload, size: int, charge: int, now: int
+    ) -> Payload:
+        """Have the store hold a payload that was charged; what stands for it.
+
+        What is free may be in pieces: then room is made as the policies say. When that fails, the
+        charge is given back.
+        """
+        core = self._core
+        try:
+            while (kept := holding.keep(payload, size)) is None:
+                if not holding.fits(size):
+                    raise self._no_memory(charge)
+                if self._offline and len(core.view):
+                    self._block(now)
+                if self._offline or not self._drops or not self._evict():
+                    raise self._no_memory(charge)
+        except (KvsError, WouldBlock):
+            core.store.release(charge)
+            raise
+        return kept
 
     def check_queued(self, length: int, now: int) -> None:
         """Offline, refuse to queue what could not be stored; the order coordinator comes later."""
@@ -121,7 +157,11 @@ class Admission:
             return
         if not self._drops:
             raise self._no_memory(charge)
-        if store.used_bytes - self._droppable() + charge > store.size_bytes:
+        # What the items charge is at least their bytes, whose sum is known.
+        if (
+            store.used_bytes - view.size_bytes + charge > store.size_bytes
+            and store.used_bytes - self._droppable() + charge > store.size_bytes
+        ):
             raise self._no_memory(charge)  # other streams have it: dropping ours would not help
         while store.used_bytes + charge + self._reserve > store.size_bytes and self._evict():
             pass

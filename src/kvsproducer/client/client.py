@@ -19,7 +19,7 @@ from kvsproducer import limits
 from kvsproducer.client.backoff import Backoff
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
-from kvsproducer.client.device_info import DeviceInfo
+from kvsproducer.client.device_info import DeviceInfo, StorageInfo
 from kvsproducer.client.effects import (
     AuthInfo,
     AuthType,
@@ -42,7 +42,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
-from kvsproducer.heap import ContentStore, ReferenceStore
+from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -57,8 +57,8 @@ class Client:
     """A producer client on one device.
 
     `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
-    store (by default one in memory of the device's storage size). Raises what
-    `DeviceInfo.validate` raises.
+    store (by default the one by reference, for `StorageType.IN_MEM`; see `heap.store_for`). Raises
+    what `DeviceInfo.validate` raises, and INVALID_ARG when a store of another type is missing.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Client:
         self.device_name = device_info.name or self._random_name(dice)
         self.roll = dice
         self.auth: AuthInfo | None = None
-        self._store = store or ReferenceStore(device_info.storage_info.storage_size)
+        self._store = store or _store_by_reference(device_info.storage_info)
         self._backoff = Backoff(dice)
         self._machine = StateMachine(CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
@@ -355,3 +355,10 @@ class Client:
         self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
         for control in list(self._controls.values()):
             control.fail(kvs_error(error.status, error.detail))
+
+
+def _store_by_reference(info: StorageInfo) -> ContentStore:
+    """The store that needs nothing from outside; the others are the shell's to make."""
+    if info.storage_type is not StorageType.IN_MEM:
+        raise kvs_error(_S.INVALID_ARG, f"no store given, and {info.storage_type!r} needs one")
+    return ReferenceStore(info.storage_size)

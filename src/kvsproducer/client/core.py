@@ -28,7 +28,7 @@ from kvsproducer.client.session import Upload, Uploads
 from kvsproducer.client.states import UploadState
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.heap import ContentStore
+from kvsproducer.heap import ContentStore, HoldingStore, Payload
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.view import FRAGMENT_START, STREAM_START, ContentView, ViewItem
@@ -54,6 +54,7 @@ class StreamCore:
         self.info = info
         self.generator = generator
         self.store = store
+        self.holding = store if isinstance(store, HoldingStore) else None  # it keeps the payloads
         self.effects = effects
         self.events = EventQueue(limits.MAX_QUEUED_EVENTS)
         self._notify = notify
@@ -78,7 +79,8 @@ class StreamCore:
         self.on_wire: ViewItem | None = None  # handed out in part
         self.wire_charge = 0  # of an item on the wire that has left the view
         self.space_wanted = False  # an offline writer was told to wait
-        self.sessions: deque[tuple[int, int]] = deque()  # (first item, stream start in ticks)
+        # (first item, stream start in ticks, stream header): what a re-sent item's session had.
+        self.sessions: deque[tuple[int, int, bytes]] = deque()
 
     # --- telling --------------------------------------------------------------------------------
     def emit(self, event: Event) -> None:
@@ -133,10 +135,21 @@ class StreamCore:
 
     def trim(self, to: int) -> None:
         """Drop the items before `to`, which are settled."""
+        if self.holding is not None:
+            for index in range(self.view.tail, to):
+                self.give_up(self.view[index].payload)
         total = self.view.trim(to)
         if total:
             self.store.release(total)
             self.wake_writers()
+
+    def give_up(self, payload: Payload) -> None:
+        """Let a store that holds payloads forget one; its failure is told, and nobody's fault."""
+        if self.holding is not None:
+            try:
+                self.holding.free(payload)
+            except KvsError as error:
+                self.report(error.status, error.detail)
 
     def evict(self) -> bool:
         """Drop the oldest item for want of room; False when there is none."""
@@ -145,6 +158,7 @@ class StreamCore:
             return False
         sent = view.tail < view.current
         item = view.drop_tail()
+        self.give_up(item.payload)
         if item is self.on_wire:
             self.wire_charge = item.charge  # its bytes are still in use: see Sender
         else:
@@ -173,7 +187,7 @@ class StreamCore:
         if item.flags & STREAM_START:
             return
         assert item.flags & FRAGMENT_START, "a session begins with a fragment"
-        header = self.generator.header()
+        header = self._session_of(item.index)[1]
         item.header = header + item.header
         item.prefix_length = len(header)
         item.flags |= STREAM_START
@@ -201,12 +215,19 @@ class StreamCore:
 
     def session_start_of(self, index: int) -> int:
         """What the relative timecodes of item `index` count from, in ticks."""
-        start = 0
-        for first, ticks in self.sessions:
-            if first > index and start:
+        return self._session_of(index)[0]
+
+    def _session_of(self, index: int) -> tuple[int, bytes]:
+        """Stream start and stream header of the session in which item `index` was packed.
+
+        The header is not the generator's newest: parameter sets may have changed since.
+        """
+        found: tuple[int, bytes] | None = None
+        for first, start, header in self.sessions:
+            if found is not None and first > index:
                 break
-            start = ticks
-        return start
+            found = start, header
+        return found or (0, self.generator.header())
 
 
 def _view_capacity(info: StreamInfo) -> int:

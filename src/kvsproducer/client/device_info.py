@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kvsproducer import limits
 from kvsproducer.duration import INVALID_DURATION_VALUE, to_ticks
+from kvsproducer.heap import StorageType
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -24,22 +25,19 @@ __all__ = ["ClientInfo", "DeviceInfo", "StorageInfo", "StorageType", "validate_t
 _S = StatusCode
 
 
-class StorageType(IntEnum):
-    """Where the content store keeps frames."""
-
-    IN_MEM = 0
-    HYBRID_FILE = 1
-    IN_MEM_CONTENT_STORE_ALLOC = 2
-
-
 @dataclass(frozen=True, slots=True)
 class StorageInfo:
-    """`storage_size` in bytes for all streams; `spill_ratio` is the percent held in memory."""
+    """`storage_size` in bytes for all streams; `spill_ratio` is the percent held in memory.
+
+    `root_directory` is for HYBRID_FILE, `vram_library` (name or path; empty for AWS's name) for
+    HYBRID_VIDEO_MEMORY; both types need a spill ratio that gives 1 MiB or more.
+    """
 
     storage_type: StorageType = StorageType.IN_MEM
     storage_size: int = limits.DEFAULT_STORAGE_SIZE_BYTES
     spill_ratio: int = 0
     root_directory: str = ""
+    vram_library: str = ""
 
     def validate(self) -> None:
         """Raise INVALID_STORAGE_SIZE, INVALID_SPILL_RATIO or INVALID_ROOT_DIRECTORY_LENGTH."""

@@ -46,6 +46,7 @@ class DropReason(Enum):
     UNCONFIRMED = "unconfirmed"  # sent, never acknowledged, and too old to be sent again
     REFUSED = "refused"  # the service refused its fragment for good
     INVALID = "invalid"  # accepted into a queue of the order coordinator, refused by the packager
+    UNREADABLE = "unreadable"  # the content store, such as a file of it, was damaged
     RESET = "reset"  # the stream was reset
     FREED = "freed"  # the stream was freed with the frame still in it
 

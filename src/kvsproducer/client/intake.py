@@ -47,7 +47,6 @@ class Intake:
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
         self._converted = self._adapter.converted
-        self._records: dict[int, bytes] = {}  # codec private data taken from key frames
         self._after_eofr = False
         self.last_put: int | None = None  # for the idle check; None: no fragment is open
         self._max_latency = info.max_latency
@@ -60,8 +59,18 @@ class Intake:
         """Take a frame; see `Stream.put_frame`."""
         if self.order is not None:
             self._put_in_order(frame, now)
-        elif self._put(frame, now):
-            self._core.ledger.accepted += 1
+            return
+        try:
+            if self._put(frame, now):
+                self._core.ledger.accepted += 1
+        except KvsError:
+            self._refused(frame)
+            raise
+
+    def _refused(self, frame: Frame) -> None:
+        """A key frame that was to begin a session was refused: the next one begins it."""
+        if frame.flags & FLAG_KEY and not self._generator.started:
+            self._core.refuse_until_key()
 
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""
@@ -92,6 +101,7 @@ class Intake:
                 if not self._put(frame, now):
                     self._core.ledger.accepted -= 1
             except KvsError as error:
+                self._refused(frame)
                 self._core.report(error.status, error.detail)
                 self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
 
@@ -126,7 +136,7 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
-            quiet.admit(room, charge, now)
+            payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
                 track_id, flags, pts, dts, frame.duration, size
@@ -147,6 +157,7 @@ class Intake:
             view.append(item)
         except KvsError:
             store.release(charge)
+            core.give_up(payload)
             raise
         self.last_put = now
         if kind:
@@ -172,13 +183,9 @@ class Intake:
     def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""
         record = self._adapter.codec_private_data(track_id, payload)
-        if record is None or self._records.get(track_id) == record:
-            return
-        self._records[track_id] = record
-        generator = self._core.generator
-        generator.set_codec_private_data(track_id, record, adapted=True)
-        if generator.started:
-            generator.reset()
+        if record is not None:
+            self._generator.set_codec_private_data(track_id, record, adapted=True)
+            self._generator.reset()
 
     def _check_order(self, dts: int) -> None:
         """Refuse a key frame that goes back in time before the generator begins a cluster."""
@@ -199,7 +206,8 @@ class Intake:
         core.metadata.written()
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
         if item.flags & STREAM_START:
-            core.sessions.append((item.index, core.generator.stream_start))
+            generator = core.generator
+            core.sessions.append((item.index, generator.stream_start, generator.header()))
             while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
                 core.sessions.popleft()
 

@@ -15,10 +15,11 @@ from enum import Enum
 
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
-from kvsproducer.client.events import ConnectionStale
+from kvsproducer.client.events import ConnectionStale, DropReason
 from kvsproducer.client.rollback import anything_to_send, resume_index
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
+from kvsproducer.heap import Payload
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import (
@@ -149,7 +150,7 @@ class Sender:
             room = self._fill(upload, out, limit)
             if not room:
                 return ReadStatus.MORE
-            if upload.is_streaming():
+            if upload.is_streaming() or not upload.used:
                 return ReadStatus.NO_MORE_DATA
             limit = room
         return self._end_session(upload, out, limit)
@@ -194,6 +195,8 @@ class Sender:
         following = view.next_start(index)
         for orphan in range(start, following):
             core.ledger.refuse(view[orphan])
+        while following < view.head and view[following].flags & SKIP:
+            following = view.next_start(following + 1)
         if following >= view.head:
             core.refuse_until_key()
         return following
@@ -203,7 +206,7 @@ class Sender:
 
         Leaves the state STREAMING when there is nothing more yet, TERMINATING at the end.
         """
-        while True:
+        while upload.is_streaming():
             if self._rest:
                 room = self._hand_out(out, room)
                 if not room:
@@ -213,19 +216,44 @@ class Sender:
             item = self._next_item(upload)
             if item is None:
                 return room
+            payload = self._load(upload, item)
+            if payload is None:
+                continue
             self._wire_item = item
             item.flags &= _NOT_ACKED
             if item.flags & FRAGMENT_START:
                 upload.last_fragment = self._cluster = item.index
+                upload.last_time = item.ack_timestamp
             if item.length <= room:
                 out.append(item.header)
-                out.extend(item.payload)
+                out.extend(payload)
                 room -= item.length
                 if not room:
                     return 0
             else:
                 self._core.on_wire = item
-                self._rest = [*reversed(item.payload), item.header]
+                self._rest = [*reversed(payload), item.header]
+        return room
+
+    def _load(self, upload: Upload, item: ViewItem) -> Payload | None:
+        """The payload; None when the store that holds it has damaged it: the frame is dropped.
+
+        With the first item of a session its stream header goes too: the session begins anew, with
+        the next fragment, or is READY to.
+        """
+        core = self._core
+        if core.holding is None:
+            return item.payload
+        try:
+            return list(item.payload)
+        except KvsError as error:
+            core.report(error.status, error.detail, upload=upload.number)
+            core.ledger.refuse(item, DropReason.UNREADABLE)
+            if item.index == upload.first_index:
+                upload.first_index = None
+                core.uploads.set_state(upload, _U.READY)
+                self._begin_session(upload)
+            return None
 
     def _strip_sent(self) -> None:
         """Take the stream header off an item that was handed out whole."""
@@ -239,7 +267,7 @@ class Sender:
         They take less than `room`.
         """
         wire = self._wire_item
-        if wire is None or wire.flags & STREAM_START:
+        if wire is None or wire.flags & STREAM_START or self._core.holding is not None:
             return 0
         view = self._core.view
         items, index, cluster = view.items, view.current, self._cluster

@@ -1,23 +1,31 @@
-"""The content store of a client: a budget in bytes, shared by its streams.
+"""The content store of a client: a budget in bytes shared by its streams, and who holds the bytes.
 
-Facts: AWS's heap API (initialize, alloc, free, size), of which a producer needs the accounting:
-Python's objects are the allocations. Invariant: `0 <= used_bytes <= size_bytes`; a charge that
-does not fit changes nothing. What an item costs beyond its bytes is the caller's to add (see
-`limits.ITEM_OVERHEAD_BYTES`).
+Facts: AWS's heap API (initialize, alloc, map, free, size, debug check, release). A `ContentStore`
+is at least a budget: the reference store is nothing more, since the caller's immutable bytes are
+the allocations. A `HoldingStore` also takes payloads away into its regions (an arena, files, video
+memory) and gives them back, as copies, when they are read.
+
+Invariants: `0 <= used_bytes <= size_bytes`; a charge that does not fit changes nothing, and so does
+a payload that no region takes. What an item costs beyond its bytes is the caller's to add (see
+`limits.ITEM_OVERHEAD_BYTES`). Nothing here is safe to share between threads: the client's owner
+holds its lock.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeAlias, overload
 
 from kvsproducer import limits
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["ContentStore", "ReferenceStore"]
+__all__ = ["ContentStore", "HoldingStore", "Payload", "ReferenceStore", "Region", "StoredPayload"]
+
+Payload: TypeAlias = Sequence[bytes | memoryview]
 
 
 class ContentStore(Protocol):
-    """What the client needs of a store."""
+    """What the client needs of every store."""
 
     size_bytes: int
     used_bytes: int
@@ -27,6 +35,9 @@ class ContentStore(Protocol):
 
     def release(self, count: int) -> None:
         """Give back `count` bytes that were charged."""
+
+    def close(self) -> None:
+        """Give back what the store itself took; it is not used after this."""
 
 
 class ReferenceStore:
@@ -38,8 +49,7 @@ class ReferenceStore:
     __slots__ = ("size_bytes", "used_bytes")
 
     def __init__(self, size_bytes: int) -> None:
-        if not limits.MIN_HEAP_SIZE_BYTES <= size_bytes <= limits.MAX_HEAP_SIZE_BYTES:
-            raise kvs_error(StatusCode.INVALID_ARG, f"a store of {size_bytes} bytes")
+        check_size(size_bytes)
         self.size_bytes = size_bytes
         self.used_bytes = 0
 
@@ -60,3 +70,122 @@ class ReferenceStore:
     def available_bytes(self) -> int:
         """What is left of the budget."""
         return self.size_bytes - self.used_bytes
+
+    def close(self) -> None:
+        """Nothing: the frames are the caller's."""
+
+
+def check_size(size_bytes: int) -> None:
+    """Raise INVALID_ARG for a store, or the memory part of one, that is too small or too large."""
+    if not limits.MIN_HEAP_SIZE_BYTES <= size_bytes <= limits.MAX_HEAP_SIZE_BYTES:
+        raise kvs_error(StatusCode.INVALID_ARG, f"a store of {size_bytes} bytes in memory")
+
+
+class Region(Protocol):
+    """A place that holds payloads, each under a handle of its own."""
+
+    def store(self, payload: Payload, size: int) -> int | None:
+        """Copy `size` bytes in; their handle, or None when there is no room for them.
+
+        Raises the region's statuses when it fails, with nothing kept.
+        """
+
+    def read(self, handle: int) -> bytes:
+        """A copy of what was stored; raises when it is no longer what it was."""
+
+    def free(self, handle: int) -> None:
+        """Forget a payload."""
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of `size` bytes would have room if there were no other."""
+
+    def debug_check(self) -> None:
+        """Raise HEAP_CORRUPTED when the region's own bookkeeping is damaged."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class StoredPayload(Sequence[bytes]):
+    """A payload that a region holds: a sequence of one buffer, read each time it is asked for."""
+
+    __slots__ = ("_handle", "_region")
+
+    def __init__(self, region: Region, handle: int) -> None:
+        self._region = region
+        self._handle = handle
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._region.read(self._handle)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        return list(self)[index]
+
+    def free(self) -> None:
+        """Give the bytes up."""
+        self._region.free(self._handle)
+
+
+class HoldingStore(ReferenceStore):
+    """A budget, and regions that hold the bytes: the first one that has room takes a payload."""
+
+    __slots__ = ("_closed", "_regions")
+
+    def __init__(self, size_bytes: int, regions: Sequence[Region]) -> None:
+        super().__init__(size_bytes)
+        self._regions = tuple(regions)
+        self._closed = False
+
+    def keep(self, payload: Payload, size: int) -> Payload | None:
+        """Take a payload of `size` bytes in; what stands for it, or None when there is no room.
+
+        Raises HEAP_NOT_INITIALIZED after `close`, and what the regions raise; nothing is kept then.
+        """
+        self._check_open()
+        if not size:
+            return payload
+        for region in self._regions:
+            handle = region.store(payload, size)
+            if handle is not None:
+                return StoredPayload(region, handle)
+        return None
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of `size` bytes could be kept if nothing else were."""
+        return any(region.fits(size) for region in self._regions)
+
+    def free(self, payload: Payload) -> None:
+        """Give up what `keep` gave; a payload that is not the store's is left alone."""
+        if isinstance(payload, StoredPayload):
+            self._check_open()
+            payload.free()
+
+    def debug_check(self) -> None:
+        """Look at every block; raises HEAP_CORRUPTED when one is damaged."""
+        self._check_open()
+        for region in self._regions:
+            region.debug_check()
+
+    def close(self) -> None:
+        """Give everything back, payloads included; the first failure is raised when all is done."""
+        failure: KvsError | None = None
+        if not self._closed:
+            self._closed = True
+            for region in self._regions:
+                try:
+                    region.close()
+                except KvsError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise kvs_error(StatusCode.HEAP_NOT_INITIALIZED, "the content store is closed")

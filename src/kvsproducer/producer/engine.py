@@ -292,4 +292,12 @@ class Engine:
             await self._session.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self.service.close()
+        self._close_store()
         self._settled()
+
+    def _close_store(self) -> None:
+        with self.lock:
+            try:
+                self.core.store.close()
+            except KvsError as error:
+                log.warning("closing the content store: %s", error)

@@ -1,0 +1,235 @@
+"""The arena: one block of memory, taken at the start, from which payloads are allocated.
+
+Facts: AWS's AIV heap. First fit; a block is split when what is left over is worth keeping; freed
+neighbours are merged; the memory never grows and never moves. Around each payload stand guard
+bands, so that a stray write (of a library in the same process) is found when the payload is read
+or `debug_check` walks the arena, and never sent.
+
+Unlike AWS's, its lists are Python's and not in the arena: a damaged block damages no other.
+Invariants: blocks and free blocks cover the arena without gaps; no two free blocks touch.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from bisect import bisect_left, insort
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.heap.store import HoldingStore, Payload, check_size
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["Arena", "ArenaStore", "memory_part"]
+
+_GUARD: Final = 0x5AFEB10C5AFEB10C
+_HEADER: Final = struct.Struct("<QQ")  # guard, size of the payload
+_FOOTER: Final = struct.Struct("<Q")  # guard, right behind the payload
+_ALIGNMENT: Final = 16  # of blocks, bytes
+# The pages are taken at once: a device that lacks them says so now and not in an outage.
+_FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+
+
+def _block_size(size: int) -> int:
+    """What a payload of `size` bytes takes of the arena."""
+    whole = _HEADER.size + size + _FOOTER.size
+    return -(-whole // _ALIGNMENT) * _ALIGNMENT
+
+
+class Arena:
+    """Memory of a fixed size; a handle is the offset of a payload in `memory`.
+
+    Raises INVALID_ARG for a size below 1 MiB or above 1 TiB, NOT_ENOUGH_MEMORY when the system
+    does not give as much.
+    """
+
+    __slots__ = ("_blocks", "_ends", "_free", "_starts", "memory", "size_bytes")
+
+    def __init__(self, size_bytes: int) -> None:
+        check_size(size_bytes)
+        self.size_bytes = size_bytes - size_bytes % _ALIGNMENT
+        try:
+            self.memory = mmap.mmap(-1, self.size_bytes, flags=_FLAGS)
+        except OSError as error:
+            raise kvs_error(
+                StatusCode.NOT_ENOUGH_MEMORY, f"{size_bytes} bytes in one block: {error}"
+            ) from error
+        self._blocks: dict[int, int] = {}  # offset -> length, both with guards and padding
+        self._starts = [0]  # of the free blocks, ascending
+        self._free = {0: self.size_bytes}  # offset -> length
+        self._ends = {self.size_bytes: 0}  # end -> offset
+
+    def allocate(self, size: int) -> int | None:
+        """Room for `size` bytes, the first that is large enough; its handle, or None.
+
+        Raises INVALID_ALLOCATION_SIZE for 0, less, or 2**60 - 1 and more.
+        """
+        if not 0 < size < limits.MAX_ALLOCATION_BYTES:
+            raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
+        needed = _block_size(size)
+        free = self._free
+        position = self._first_fit(needed)
+        if position is None:
+            return None
+        start = self._starts[position]
+        length = free[start]
+        rest = length - needed
+        if rest >= _block_size(limits.MIN_FREE_ALLOCATION_BYTES):
+            end = start + length
+            del free[start]
+            free[start + needed] = rest
+            self._starts[position] = self._ends[end] = start + needed
+        else:
+            needed = length
+            self._take(position)
+        self._blocks[start] = needed
+        self._set_guards(start, size)
+        return start + _HEADER.size
+
+    def _first_fit(self, needed: int) -> int | None:
+        """Where on the list the first free block of at least `needed` bytes is."""
+        free = self._free
+        for position, start in enumerate(self._starts):
+            if free[start] >= needed:
+                return position
+        return None
+
+    def _take(self, position: int) -> None:
+        """Remove a free block from the lists."""
+        start = self._starts.pop(position)
+        del self._ends[start + self._free.pop(start)]
+
+    def _add(self, start: int, length: int) -> None:
+        """Put a free block, none of whose neighbours is free, on the lists."""
+        insort(self._starts, start)
+        self._free[start] = length
+        self._ends[start + length] = start
+
+    def _set_guards(self, start: int, size: int) -> None:
+        _HEADER.pack_into(self.memory, start, _GUARD, size)
+        _FOOTER.pack_into(self.memory, start + _HEADER.size + size, _GUARD)
+
+    def store(self, payload: Payload, size: int) -> int | None:
+        """Copy a payload in; its handle, or None when no free block is large enough."""
+        handle = self.allocate(size)
+        if handle is not None:
+            at = handle
+            for buffer in payload:
+                end = at + len(buffer)
+                self.memory[at:end] = buffer
+                at = end
+        return handle
+
+    def read(self, handle: int) -> bytes:
+        """A copy of the payload; raises HEAP_CORRUPTED when its guards were overwritten."""
+        return self.memory[handle : handle + self._checked_size(handle)]
+
+    def _checked_size(self, handle: int) -> int:
+        """The size of a payload between whole guards."""
+        start = handle - _HEADER.size
+        length = self._blocks.get(start)
+        if length is None:
+            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"no block at {handle}")
+        guard, size = _HEADER.unpack_from(self.memory, start)
+        if guard != _GUARD or _block_size(size) > length:
+            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"the guard before block {handle}")
+        if _FOOTER.unpack_from(self.memory, handle + size)[0] != _GUARD:
+            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"the guard after block {handle}")
+        return int(size)
+
+    def resize(self, handle: int, size: int) -> None:
+        """Give an allocation another size, in place.
+
+        Raises HEAP_REALLOC_ERROR when what follows it is not free or too small (nothing is
+        changed), and as `allocate` and `read`.
+        """
+        if not 0 < size < limits.MAX_ALLOCATION_BYTES:
+            raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
+        self._checked_size(handle)
+        start = handle - _HEADER.size
+        length, needed = self._blocks[start], _block_size(size)
+        following = self._free.get(start + length, 0)
+        if needed > length + following:
+            raise kvs_error(
+                StatusCode.HEAP_REALLOC_ERROR,
+                f"{size} bytes do not fit where {length} and {following} behind them are",
+            )
+        if following:
+            self._take(bisect_left(self._starts, start + length))
+        rest = length + following - needed
+        if rest >= _block_size(limits.MIN_FREE_ALLOCATION_BYTES):
+            self._add(start + needed, rest)
+        else:
+            needed += rest
+        self._blocks[start] = needed
+        self._set_guards(start, size)
+
+    def free(self, handle: int) -> None:
+        """Give a block back; raises HEAP_CORRUPTED for what is none, such as one freed before."""
+        start = handle - _HEADER.size
+        length = self._blocks.pop(start, None)
+        if length is None:
+            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"no block at {handle}: freed twice?")
+        following = self._free.get(start + length)
+        if following is not None:
+            self._take(bisect_left(self._starts, start + length))
+            length += following
+        before = self._ends.get(start)
+        if before is not None:
+            length += self._free[before]
+            self._take(bisect_left(self._starts, before))
+            start = before
+        self._add(start, length)
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of `size` bytes would have room if there were no other."""
+        return _block_size(size) <= self.size_bytes
+
+    def debug_check(self) -> None:
+        """Walk the arena; raises HEAP_CORRUPTED at the first block whose guards are damaged."""
+        at = 0
+        was_free = False
+        while at < self.size_bytes:
+            if at in self._blocks:
+                self._checked_size(at + _HEADER.size)
+                at += self._blocks[at]
+                was_free = False
+            else:
+                assert not was_free, "free neighbours are merged"
+                at += self._free[at]
+                was_free = True
+
+    @property
+    def free_bytes(self) -> int:
+        """What is free, in however many pieces."""
+        return sum(self._free.values())
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.memory.close()
+
+
+class ArenaStore(HoldingStore):
+    """A content store whose payloads lie in one arena of `size_bytes`: fixed memory.
+
+    Raises as `Arena`.
+    """
+
+    __slots__ = ("arena",)
+
+    def __init__(self, size_bytes: int) -> None:
+        self.arena = Arena(size_bytes)
+        super().__init__(size_bytes, (self.arena,))
+
+
+def memory_part(size_bytes: int, spill_ratio: int) -> Arena:
+    """The arena of a hybrid store: `spill_ratio` percent of its size.
+
+    Raises INVALID_ARG below 1 MiB, HEAP_DIRECT_MEM_INIT when the system does not give the memory.
+    """
+    try:
+        return Arena(size_bytes * spill_ratio // 100)
+    except KvsError as error:
+        if error.status is not StatusCode.NOT_ENOUGH_MEMORY:
+            raise
+        raise kvs_error(StatusCode.HEAP_DIRECT_MEM_INIT, error.detail) from error

@@ -1,0 +1,195 @@
+"""Payloads in video memory, through a library loaded at run time, and the hybrid store on it.
+
+Facts: the seven entry points that the Heap section of the Error Code Reference names, with the
+symbols and types of AWS's hybrid heap (`docs/reference/vram.h` describes them). Handles and sizes
+are 32 bits, handle 0 is none; functions that return a status return 0 for success.
+
+The library is called with the client's lock held, by one thread at a time. What it failed to do has
+a status, and leaves nothing behind that was not there before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from typing import Final
+
+from kvsproducer.heap.arena import memory_part
+from kvsproducer.heap.store import HoldingStore, Payload
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["DEFAULT_LIBRARY", "HybridVideoMemoryStore", "VideoMemory"]
+
+_S = StatusCode
+DEFAULT_LIBRARY: Final = "libNativeVramAlloc.so"
+_MAX_SIZE: Final = 0xFFFFFFFF  # sizes are 32 bits
+_U32 = ctypes.c_uint32
+
+# entry point, status when it is missing, result type, argument types
+_SYMBOLS: Final = (
+    ("native_region_init", _S.HEAP_VRAM_INIT_FUNC_SYMBOL, _U32, ()),
+    ("native_region_alloc", _S.HEAP_VRAM_ALLOC_FUNC_SYMBOL, _U32, (_U32,)),
+    ("native_region_free", _S.HEAP_VRAM_FREE_FUNC_SYMBOL, _U32, (_U32,)),
+    ("native_region_lock", _S.HEAP_VRAM_LOCK_FUNC_SYMBOL, ctypes.c_void_p, (_U32,)),
+    ("native_region_unlock_handle", _S.HEAP_VRAM_UNLOCK_FUNC_SYMBOL, _U32, (_U32,)),
+    ("native_region_uninit", _S.HEAP_VRAM_UNINIT_FUNC_SYMBOL, _U32, ()),
+    ("native_region_get_max", _S.HEAP_VRAM_GETMAX_FUNC_SYMBOL, _U32, ()),
+)
+
+
+class VideoMemory:
+    """Video memory behind a library, given by name or path; a handle is the library's.
+
+    Raises HEAP_VRAM_LIB_MISSING when there is no such library, HEAP_VRAM_LIB_REOPEN when there is
+    and it cannot be opened, HEAP_VRAM_..._FUNC_SYMBOL for each entry point that it lacks,
+    HEAP_VRAM_INIT_FAILED.
+    """
+
+    __slots__ = (
+        "_alloc",
+        "_free",
+        "_get_max",
+        "_init",
+        "_library",
+        "_lock",
+        "_sizes",
+        "_uninit",
+        "_unlock",
+        "size_bytes",
+        "used_bytes",
+    )
+
+    _alloc: Callable[[int], int]
+    _free: Callable[[int], int]
+    _lock: Callable[[int], int | None]
+    _unlock: Callable[[int], int]
+
+    def __init__(self, library: str = DEFAULT_LIBRARY) -> None:
+        try:
+            self._library = ctypes.CDLL(library)
+        except OSError as error:
+            there = os.path.exists(library)
+            status = _S.HEAP_VRAM_LIB_REOPEN if there else _S.HEAP_VRAM_LIB_MISSING
+            raise kvs_error(status, str(error)) from error
+        try:
+            (
+                self._init,
+                self._alloc,
+                self._free,
+                self._lock,
+                self._unlock,
+                self._uninit,
+                self._get_max,
+            ) = self._entry_points()
+            if result := self._init():
+                raise kvs_error(_S.HEAP_VRAM_INIT_FAILED, f"the library said {result}")
+        except KvsError:
+            _close(self._library)
+            raise
+        self.size_bytes: int = self._get_max()
+        self.used_bytes = 0
+        self._sizes: dict[int, int] = {}
+
+    def _entry_points(self) -> list[Callable[..., int]]:
+        found: list[Callable[..., int]] = []
+        for name, status, result, arguments in _SYMBOLS:
+            function = getattr(self._library, name, None)
+            if function is None:
+                raise kvs_error(status, f"{self._library._name} has no {name}")
+            function.restype, function.argtypes = result, arguments
+            found.append(function)
+        return found
+
+    def store(self, payload: Payload, size: int) -> int | None:
+        """Copy a payload in; its handle, or None when the memory is used up.
+
+        Raises HEAP_VRAM_ALLOC_FAILED (also for 4 GiB and more), and as `read`; nothing is kept.
+        """
+        if size > _MAX_SIZE:
+            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes: sizes are 32 bits")
+        if self.used_bytes + size > self.size_bytes:
+            return None
+        handle = self._alloc(size)
+        if not handle:
+            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes")
+        self._sizes[handle] = size
+        self.used_bytes += size
+        try:
+            ctypes.memmove(self._map(handle), b"".join(payload), size)
+            self._unmap(handle)
+        except KvsError:
+            self.free(handle)
+            raise
+        return handle
+
+    def read(self, handle: int) -> bytes:
+        """A copy of a payload; raises HEAP_VRAM_MAP_FAILED and HEAP_VRAM_UNMAP_FAILED."""
+        data = ctypes.string_at(self._map(handle), self._sizes[handle])
+        self._unmap(handle)
+        return data
+
+    def _map(self, handle: int) -> int:
+        address = self._lock(handle)
+        if address is None:
+            raise kvs_error(_S.HEAP_VRAM_MAP_FAILED, f"handle {handle}")
+        return address
+
+    def _unmap(self, handle: int) -> None:
+        if result := self._unlock(handle):
+            raise kvs_error(
+                _S.HEAP_VRAM_UNMAP_FAILED, f"handle {handle}: the library said {result}"
+            )
+
+    def free(self, handle: int) -> None:
+        """Give a payload back; raises HEAP_VRAM_FREE_FAILED: what it took is lost then."""
+        size = self._sizes.pop(handle)
+        if result := self._free(handle):
+            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library said {result}")
+        self.used_bytes -= size
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of `size` bytes would have room if there were no other."""
+        return size <= self.size_bytes
+
+    def debug_check(self) -> None:
+        """Nothing: what happens in video memory is the library's."""
+
+    def close(self) -> None:
+        """Give everything back, and the library up.
+
+        Raises HEAP_VRAM_FREE_FAILED, HEAP_VRAM_UNINIT_FAILED or HEAP_LIBRARY_FREE_FAILED: the first
+        of them, when all was tried.
+        """
+        failures = [handle for handle in self._sizes if self._free(handle)]
+        self._sizes.clear()
+        uninit = self._uninit()
+        closed = _close(self._library)
+        if failures:
+            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handles {failures[:5]}")
+        if uninit:
+            raise kvs_error(_S.HEAP_VRAM_UNINIT_FAILED, f"the library said {uninit}")
+        if closed:
+            raise kvs_error(_S.HEAP_LIBRARY_FREE_FAILED, f"{self._library._name}: {closed}")
+
+
+def _close(library: ctypes.CDLL) -> int:
+    """Unload a library; not 0 for a failure."""
+    unload = ctypes.CDLL(None).dlclose
+    unload.argtypes = (ctypes.c_void_p,)
+    return int(unload(library._handle))
+
+
+class HybridVideoMemoryStore(HoldingStore):
+    """A content store with `spill_ratio` percent of its size in memory, the rest in video memory.
+
+    Raises INVALID_ARG when less than 1 MiB is in memory, HEAP_DIRECT_MEM_INIT, and as
+    `VideoMemory`.
+    """
+
+    __slots__ = ("arena", "video")
+
+    def __init__(self, size_bytes: int, spill_ratio: int, library: str = DEFAULT_LIBRARY) -> None:
+        self.arena = memory_part(size_bytes, spill_ratio)
+        self.video = VideoMemory(library)
+        super().__init__(size_bytes, (self.arena, self.video))
