@@ -12,8 +12,8 @@ from typing import Any
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_HOUR, instant_to_ticks
-from kvsproducer.producer.results import MalformedAnswer
-from kvsproducer.producer.service import Credentials, Service
+from kvsproducer.producer.results import MalformedAnswer, NoIdentity
+from kvsproducer.producer.service import NO_CREDENTIALS, Credentials, Service
 
 __all__ = ["Answer", "answer"]
 
@@ -27,6 +27,11 @@ def answer(service: Service, call: core.Call) -> Answer:
 
 def _nothing(service: Service, call: core.Call) -> None:
     """KVS has no such operation; the step of the state machine is answered here."""
+
+
+def _no_certificate(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
+    """Asked for when there are no credentials: there is nothing else to identify the device by."""
+    raise NoIdentity(NO_CREDENTIALS)
 
 
 def _create_device(service: Service, call: core.CreateDevice) -> str:
@@ -98,7 +103,7 @@ _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
     core.CreateDevice: _create_device,
     core.TagClient: _nothing,
     core.GetSecurityToken: _auth,
-    core.GetDeviceCertificate: _nothing,
+    core.GetDeviceCertificate: _no_certificate,
     core.DeviceCertToToken: _nothing,
     core.GetStreamingToken: _auth,
     core.DescribeStream: _describe_stream,

@@ -13,7 +13,16 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-__all__ = ["OK", "UNKNOWN", "Failure", "MalformedAnswer", "failure_of", "failure_of_answer"]
+__all__ = [
+    "OK",
+    "TIMEOUT",
+    "UNKNOWN",
+    "Failure",
+    "MalformedAnswer",
+    "NoIdentity",
+    "failure_of",
+    "failure_of_answer",
+]
 
 OK = 200
 NOT_AUTHORIZED = 401
@@ -48,6 +57,10 @@ class MalformedAnswer(Exception):
     """An answer of the service lacks what it must have."""
 
 
+class NoIdentity(Exception):
+    """There are no credentials to call the service with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed call: the result for the core, and what to tell the user."""
@@ -73,6 +86,8 @@ def failure_of(error: BaseException) -> Failure:
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         told = answer.get("Error", {})
         return failure_of_answer(status, str(told.get("Code", "")), str(told.get("Message", "")))
+    if isinstance(error, NoIdentity):
+        return Failure(NOT_AUTHORIZED, str(error))
     if isinstance(error, boto.NoCredentialsError | boto.CredentialRetrievalError):
         return Failure(NOT_AUTHORIZED, f"no usable AWS credentials: {error}")
     if isinstance(error, boto.ParamValidationError | MalformedAnswer):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
-__all__ = ["Credentials", "Service"]
+__all__ = ["NO_CREDENTIALS", "Credentials", "Service"]
 
 SIGNING_NAME = "kinesisvideo"
 NO_CREDENTIALS = (
