@@ -106,7 +106,7 @@ class AckHandler:
             timestamp = self._timestamp(upload, ack.timecode)
             final = AckType.PERSISTED if core.info.retention else AckType.RECEIVED
             if ack.ack_type is final:
-                core.ledger.clear_doubts(timestamp)
+                self._stored_outside(upload, timestamp)
         status = _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
         if ack.timecode is not None and core.view.covers(self._timestamp(upload, ack.timecode)):
             status = _S.CONTENT_VIEW_INVALID_TIMESTAMP
@@ -115,6 +115,19 @@ class AckHandler:
             kvs_error(status, f"{ack.ack_type.name} for a fragment that is not held"),
             ack.timecode,
         )
+
+    def _stored_outside(self, upload: Upload, timestamp: int) -> None:
+        """The service has a fragment for good whose start has left the view."""
+        core, view = self._core, self._core.view
+        core.ledger.clear_doubts(timestamp)
+        if upload.last_time is not None and timestamp >= upload.last_time:
+            upload.acked_last = upload.last_fragment
+            if upload.state is UploadState.AWAITING_ACK:
+                core.wake(upload)
+        rest = view.next_start(view.tail)
+        held_in_part = timestamp == core.ledger.evicted_fragment and rest <= view.current
+        if held_in_part and not core.uploads.older_unfinished(upload):
+            core.ledger.confirm(view, rest)
 
     # --- what it means --------------------------------------------------------------------------
     def _stored(self, upload: Upload, index: int) -> None:

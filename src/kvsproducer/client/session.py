@@ -29,6 +29,7 @@ class Upload:
         "first_index",
         "idle",
         "last_fragment",
+        "last_time",
         "number",
         "session_start",
         "state",
@@ -41,6 +42,7 @@ class Upload:
         self.idle = False  # the reader asked and there was nothing: it is to be told of more
         self.first_index: int | None = None  # of the first item it was given
         self.last_fragment: int | None = None
+        self.last_time: int | None = None  # the ack timestamp of that fragment's start
         self.acked_last: int | None = None  # the newest fragment that it saw PERSISTED
         self.session_start = 0  # ticks; what relative timecodes of its acks count from
         self.available: DataAvailable | None = None  # the effect that says so, made once
