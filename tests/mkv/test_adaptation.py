@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.codecs import h264
 from kvsproducer.mkv import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.status import KvsError, StatusCode
@@ -87,14 +88,37 @@ def test_a_frame_without_parameter_sets_gives_nothing() -> None:
 @pytest.mark.parametrize(
     "subject",
     [
-        adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC)),
         adapter(NalAdaptation.NONE),
         FrameAdapter([VIDEO], ANNEXB, content_type="video/unknown"),
+        adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=b"?" * 20)),
     ],
 )
-def test_private_data_is_taken_only_where_it_lacks(subject: FrameAdapter) -> None:
-    """Given by the caller, not Annex-B, or of an unknown codec: nothing is taken."""
+def test_key_frames_that_are_not_looked_into(subject: FrameAdapter) -> None:
+    """Not Annex-B, of an unknown codec, or beside private data that cannot be read."""
     assert record(subject, KEY_FRAME) is None
+
+
+@pytest.mark.parametrize("given", [AVCC, CODE + SPS + CODE + PPS, CODE + PPS + CODE + SPS])
+def test_sets_that_are_in_force_are_no_news(given: bytes) -> None:
+    """However the private data that has them was written."""
+    track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
+    assert record(adapter(ANNEXB, track), KEY_FRAME) is None
+
+
+def test_a_change_is_told_once() -> None:
+    """A new SPS and PPS replace both; a new PPS alone keeps the SPS; the old pair comes back."""
+    subject = adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC))
+    sps, pps = SPS[:-1] + b"\x6b", PPS[:-1] + b"\x81"
+    changed = b"".join(CODE + unit for unit in (sps, pps, IDR))
+    assert record(subject, changed) == h264.build_avcc([sps, pps])
+    assert record(subject, changed) is None
+    assert record(subject, CODE + PPS + CODE + IDR) == h264.build_avcc([sps, PPS])
+    assert record(subject, KEY_FRAME) == AVCC
+
+
+def test_sets_that_make_no_record_are_left_in_the_frame() -> None:
+    assert record(adapter(ANNEXB), CODE + SPS + CODE + IDR) is None
+    assert record(adapter(ANNEXB), KEY_FRAME) == AVCC
 
 
 def test_h265() -> None:
@@ -112,3 +136,5 @@ def test_h265() -> None:
     found = record(subject, frame)
     assert found is not None
     assert all(unit in found for unit in sets)
+    given = TrackInfo(1, TrackType.VIDEO, "V_MPEGH/ISO/HEVC", codec_private_data=found)
+    assert record(FrameAdapter([given], ANNEXB, content_type="video/h265"), frame) is None
