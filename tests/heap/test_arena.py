@@ -1,0 +1,191 @@
+"""The arena: first fit, split, merge, guards, and what a damaged block is told as."""
+
+from __future__ import annotations
+
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from kvsproducer.heap import Arena, ArenaStore
+from kvsproducer.status import KvsError, StatusCode
+
+MIB = 1 << 20
+OVERHEAD = 24  # guard and size before, guard behind; blocks are multiples of 16
+
+
+def status_of(action: Callable[[], object]) -> StatusCode:
+    with pytest.raises(KvsError) as caught:
+        action()
+    return caught.value.status
+
+
+def test_what_is_stored_is_read_and_room_comes_back() -> None:
+    """Several buffers become one block."""
+    arena = Arena(MIB)
+    handle = arena.store([b"one", memoryview(b"two"), b""], 6)
+    assert handle is not None
+    assert arena.read(handle) == b"onetwo"
+    assert arena.free_bytes == MIB - 32
+    arena.free(handle)
+    assert arena.free_bytes == MIB
+    arena.debug_check()
+    arena.close()
+
+
+def test_the_first_room_that_fits_is_taken_and_split() -> None:
+    """A gap is used before the end of the arena, the rest of the gap stays free."""
+    arena = Arena(MIB)
+    first, second, third = (arena.allocate(1000) for _ in range(3))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    arena.free(second)
+    small = arena.allocate(100)
+    assert small == second
+    assert arena.allocate(800) == second + 128  # 100 + OVERHEAD, rounded up
+    large = arena.allocate(2000)
+    assert large is not None
+    assert large > third
+    arena.debug_check()
+
+
+def test_a_rest_too_small_to_use_stays_with_its_block() -> None:
+    """Less than a block of 16 bytes is not split off."""
+    arena = Arena(MIB)
+    first = arena.allocate(1000 - OVERHEAD + 24)
+    arena.allocate(1000)
+    assert first is not None
+    before = arena.free_bytes
+    arena.free(first)
+    again = arena.allocate(980)
+    assert again == first
+    assert arena.free_bytes == before
+    arena.debug_check()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
+def test_freed_neighbours_merge(order: tuple[int, ...]) -> None:
+    """In whichever order: then the whole arena is one piece again."""
+    arena = Arena(MIB)
+    handles = [arena.allocate(1000) for _ in range(3)]
+    for index in order:
+        arena.free(handles[index] or 0)
+        arena.debug_check()
+    whole = arena.allocate(MIB - OVERHEAD)
+    assert whole is not None
+    assert arena.free_bytes == 0
+    assert arena.allocate(1) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_sequence_keeps_every_payload(seed: int) -> None:
+    """Random sizes and lifetimes: nothing overlaps, and nothing is lost of the arena."""
+    dice = random.Random(seed)
+    arena = Arena(MIB)
+    held: dict[int, bytes] = {}
+    for number in range(3000):
+        if held and dice.random() < 0.45:
+            handle = dice.choice(list(held))
+            assert arena.read(handle) == held.pop(handle)
+            arena.free(handle)
+        else:
+            data = number.to_bytes(4, "big") * dice.randrange(1, 1500)
+            new = arena.store([data], len(data))
+            if new is not None:
+                held[new] = data
+        if number % 100 == 0:
+            arena.debug_check()
+    assert all(arena.read(handle) == data for handle, data in held.items())
+    for handle in held:
+        arena.free(handle)
+    assert arena.allocate(MIB - OVERHEAD) is not None
+
+
+@pytest.mark.parametrize("size", [0, -1, 2**60 - 1])
+def test_impossible_sizes_are_refused(size: int) -> None:
+    """Also when resizing."""
+    arena = Arena(MIB)
+    handle = arena.allocate(10)
+    assert handle is not None
+    assert status_of(lambda: arena.allocate(size)) is StatusCode.INVALID_ALLOCATION_SIZE
+    assert status_of(lambda: arena.resize(handle, size)) is StatusCode.INVALID_ALLOCATION_SIZE
+
+
+def test_a_block_is_resized_in_place() -> None:
+    """It shrinks, grows into what is free behind it, and keeps what it has."""
+    arena = Arena(MIB)
+    handle = arena.store([b"x" * 1000], 1000)
+    assert handle is not None
+    arena.resize(handle, 100)
+    assert arena.read(handle) == b"x" * 100
+    arena.debug_check()
+    arena.resize(handle, 5000)
+    assert len(arena.read(handle)) == 5000
+    arena.debug_check()
+    following = arena.allocate(16)
+    assert following is not None
+    arena.resize(handle, 4999)  # within its block
+    assert len(arena.read(handle)) == 4999
+    arena.debug_check()
+    assert status_of(lambda: arena.resize(handle, 6000)) is StatusCode.HEAP_REALLOC_ERROR
+    assert len(arena.read(handle)) == 4999
+    arena.free(following)
+    arena.free(handle)
+    assert arena.free_bytes == MIB
+
+
+def test_a_block_freed_twice_is_corruption() -> None:
+    """As in AWS's heap."""
+    arena = Arena(MIB)
+    handle = arena.allocate(10)
+    assert handle is not None
+    arena.free(handle)
+    assert status_of(lambda: arena.free(handle)) is StatusCode.HEAP_CORRUPTED
+    assert status_of(lambda: arena.read(handle)) is StatusCode.HEAP_CORRUPTED
+
+
+@pytest.mark.parametrize(
+    ("offset", "content"),
+    [(-16, b"\0"), (-8, b"\xff"), (100, b"\0")],
+    ids=["guard before", "size", "one byte behind the payload"],
+)
+def test_a_stray_write_is_found(offset: int, content: bytes) -> None:
+    """By the walk, and by reading the block that it hit; the others are whole."""
+    store = ArenaStore(MIB)
+    payload, other = (store.keep([b"a" * 100], 100) for _ in range(2))
+    assert payload is not None
+    assert other is not None
+    store.debug_check()
+    at = store.arena.memory.find(b"a" * 100) + offset
+    store.arena.memory[at : at + 1] = content
+    assert status_of(store.debug_check) is StatusCode.HEAP_CORRUPTED
+    assert status_of(lambda: list(payload)) is StatusCode.HEAP_CORRUPTED
+    assert list(other) == [b"a" * 100]
+    store.close()
+
+
+def test_memory_that_the_system_does_not_give_is_told() -> None:
+    """A 4 GiB arena in a process that may have 2 GiB; the memory part of a hybrid store too."""
+    program = f"""
+import resource
+from kvsproducer.heap import Arena, HybridFileStore
+from kvsproducer.status import KvsError
+resource.setrlimit(resource.RLIMIT_AS, ({2 << 30}, {resource.RLIM_INFINITY}))
+for make in (lambda: Arena({4 << 30}), lambda: HybridFileStore({8 << 30}, 50, "/tmp")):
+    try:
+        make()
+    except KvsError as error:
+        print(error.status.name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["NOT_ENOUGH_MEMORY", "HEAP_DIRECT_MEM_INIT"], done.stderr
+
+
+@pytest.mark.parametrize("size", [MIB - 1, 1024 * 1024 * MIB + 1])
+def test_sizes_are_limited(size: int) -> None:
+    """1 MiB to 1 TiB."""
+    assert status_of(lambda: Arena(size)) is StatusCode.INVALID_ARG
