@@ -74,6 +74,48 @@ def test_metadata_reaches_the_reader(
     assert fragment.tags == [("door", "open")]
 
 
+def test_image_and_notification_events(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """An event put between two fragments is tags of the next one, pairs and prefix with it."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            put = list(frames(10))
+            for frame in put[:5]:
+                stream.put_frame(frame)
+            stream.put_event(
+                kvs.EventType.IMAGE_GENERATION, image_prefix="visitors", pairs=[("who", "cat")]
+            )
+            for frame in put[5:]:
+                stream.put_frame(frame)
+    fragments = kvs.get_media("door", endpoint_url=endpoint_url)
+    assert next(fragments).tags == []
+    assert next(fragments).tags == [
+        ("AWS_KINESISVIDEO_IMAGE_GENERATION", ""),
+        ("AWS_KINESISVIDEO_IMAGE_PREFIX", "visitors"),
+        ("who", "cat"),
+    ]
+
+
+def test_reset_revives_a_failed_stream(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """A stream that failed because nothing was there works after a reset, once it is."""
+    strict = kvs.StreamInfo.video(
+        "h264", allow_stream_creation=False, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", strict)
+        with pytest.raises(LookupError):
+            stream.wait_ready(timeout=20)
+        with kvs.Producer(endpoint_url=endpoint_url) as other:
+            other.open_stream("door", info).wait_ready()
+        stream.reset()
+        for frame in frames(5):
+            stream.put_frame(frame)
+        assert stream.close(timeout=20).persisted == 5
+
+
 def test_events_tell_the_life_of_the_stream(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:

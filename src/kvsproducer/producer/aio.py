@@ -8,7 +8,7 @@ iterating `events()`. Not thread-safe, as asyncio is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -97,6 +97,20 @@ class Stream:
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach metadata to fragments; see `kvsproducer.Stream.put_fragment_metadata`."""
         self._engine.do(self._core.put_fragment_metadata, name, value, persistent)
+
+    def put_event(
+        self,
+        types: core.EventType,
+        *,
+        image_prefix: str = "",
+        pairs: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Ask for images or a notification; see `kvsproducer.Stream.put_event`."""
+        self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
+
+    def reset(self) -> None:
+        """Begin anew; see `kvsproducer.Stream.reset`."""
+        self._engine.do(self._core.reset)
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""

@@ -60,7 +60,7 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
     status = info.get("Status") or "ACTIVE"
     if status not in core.StreamStatus.__members__:
         raise MalformedAnswer(f"DescribeStream answered the unknown status {status!r}")
-    created = info.get("CreationTime")
+    created, hours = info.get("CreationTime"), info.get("DataRetentionInHours")
     return core.StreamDescription(
         stream_arn=info.get("StreamARN") or "",
         status=core.StreamStatus[status],
@@ -69,7 +69,7 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
         content_type=info.get("MediaType") or "",
         update_version=info.get("Version") or "",
         creation_time=0 if created is None else instant_to_ticks(created),
-        retention=int(info.get("DataRetentionInHours") or 0) * TICKS_PER_HOUR,
+        retention=None if hours is None else int(hours) * TICKS_PER_HOUR,
         kms_key_id=info.get("KmsKeyId") or "",
     )
 

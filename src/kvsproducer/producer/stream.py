@@ -7,6 +7,7 @@ next call raises. See `kvsproducer.client.stream` for what happens inside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
@@ -109,6 +110,28 @@ class Stream:
         MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT, STREAM_HAS_BEEN_STOPPED.
         """
         self._engine.do(self._core.put_fragment_metadata, name, value, persistent)
+
+    def put_event(
+        self,
+        types: core.EventType,
+        *,
+        image_prefix: str = "",
+        pairs: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Have the service make images (to S3) or send a notification for the next fragment.
+
+        `types` is EventType.IMAGE_GENERATION, NOTIFICATION or both. `image_prefix` goes before the
+        images' names; `pairs` are up to 10 names and values that go with them. Raises
+        STREAM_NOT_STARTED before the first frame, DUPLICATE_STREAM_EVENT_TYPE while one of the
+        kind waits, INVALID_IMAGE_PREFIX_LENGTH, INVALID_IMAGE_METADATA_KEY_LENGTH,
+        INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, STREAM_HAS_BEEN_STOPPED.
+        Source: the tags AWS_KINESISVIDEO_IMAGE_GENERATION and _NOTIFICATION.
+        """
+        self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
+
+    def reset(self) -> None:
+        """Throw away what is held (reported as dropped) and begin anew; revives a failed stream."""
+        self._engine.do(self._core.reset)
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.
