@@ -9,12 +9,19 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
+from kvsproducer.heap import ReferenceStore
 from kvsproducer.status import KvsError, StatusCode
 
 SECOND = 10_000_000
 EBML = bytes.fromhex("1a45dfa3")
 CLUSTER = bytes.fromhex("1f43b675")
 Desks = Callable[..., Any]
+
+
+@pytest.fixture(params=["reference", "arena", "files"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """Every test of a stream runs with every kind of store."""
+    return str(request.param)
 
 
 def refused(action: Callable[[], object]) -> StatusCode:
@@ -59,7 +66,8 @@ def test_items_are_cut_anywhere_and_join_to_the_same_bytes(desk: Desks) -> None:
     again = desk()
     again.put(0, data=payload)
     buffers, _ = again.stream.next_buffers(0, 1 << 20, again.now)
-    assert any(buffer is payload for buffer in buffers)
+    by_reference = type(again.client.store) is ReferenceStore
+    assert any(buffer is payload for buffer in buffers) is by_reference
 
 
 def test_frames_before_a_key_frame_are_skipped_and_told(desk: Desks) -> None:
@@ -393,6 +401,9 @@ def test_without_acks_what_was_sent_is_settled(desk: Desks) -> None:
     e.ack("RECEIVED", 0)
     assert e.stream.account() == (6, 5, 0, 0, 1)
     e.stream.stop(e.now)
+    assert e.read()[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    e.ack("RECEIVED", 1)
+    assert e.stream.account() == (6, 6, 0, 0, 0)
     assert e.read()[1] is kvs.ReadStatus.END_OF_STREAM
 
 

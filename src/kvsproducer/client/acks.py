@@ -65,10 +65,8 @@ class AckHandler:
             item.flags |= _FLAGS[ack.ack_type]
             if ack.ack_type is AckType.BUFFERING:
                 core.buffering_time = max(core.buffering_time, item.timestamp)
-            if ack.ack_type is AckType.PERSISTED:
-                self._persisted(upload, index)
-            elif ack.ack_type is AckType.RECEIVED and not core.info.retention:
-                self._stored(upload, index)
+            if self._is_final(ack):
+                self._finally(upload, ack, index)
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
@@ -104,8 +102,7 @@ class AckHandler:
         core = self._core
         if ack.timecode is not None:
             timestamp = self._timestamp(upload, ack.timecode)
-            final = AckType.PERSISTED if core.info.retention else AckType.RECEIVED
-            if ack.ack_type is final:
+            if self._is_final(ack):
                 self._stored_outside(upload, timestamp)
         status = _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
         if ack.timecode is not None and core.view.covers(self._timestamp(upload, ack.timecode)):
@@ -139,8 +136,15 @@ class AckHandler:
         if not core.uploads.older_unfinished(upload):
             core.ledger.confirm(view, end)
 
-    def _persisted(self, upload: Upload, index: int) -> None:
+    def _is_final(self, ack: FragmentAck) -> bool:
+        """Whether more is not to come: nothing persists in a stream that keeps nothing."""
+        if ack.ack_type is AckType.RECEIVED:
+            return not self._core.retains
+        return ack.ack_type is AckType.PERSISTED
+
+    def _finally(self, upload: Upload, ack: FragmentAck, index: int) -> None:
         core, view = self._core, self._core.view
+        done = PERSISTED if core.retains else PERSISTED | RECEIVED
         start = view[index].fragment
         upload.acked_last = start if upload.acked_last is None else max(upload.acked_last, start)
         if upload.state is UploadState.AWAITING_ACK and upload.acked_last == upload.last_fragment:
@@ -149,7 +153,9 @@ class AckHandler:
             return
         self._stored(upload, index)
         to = view.next_start(index + 1)
-        while to < view.head and view[to].flags & PERSISTED:
+        if ack.ack_type is AckType.RECEIVED and not core.waits_for_acks:
+            return
+        while to < view.head and view[to].flags & done:
             to = view.next_start(to + 1)
         if to < view.head and to <= view.current:
             core.ledger.confirm(view, to)

@@ -256,6 +256,8 @@ class StreamControl:
         if answer.status is not StreamStatus.ACTIVE:
             return _T.DESCRIBE
         self._arn = answer.stream_arn
+        if answer.retention is not None:
+            self._core.retains = bool(answer.retention)
         return self._after_arn()
 
     def _after_arn(self) -> StreamState:

@@ -67,7 +67,8 @@ class StreamCore:
         self.created_at = now
         self.buffering_time = -1  # dts of the newest item that was acknowledged as BUFFERING
         self.offline = info.streaming_type is StreamingType.OFFLINE
-        self.waits_for_acks = bool(info.fragment_acks and info.retention)
+        self.waits_for_acks = info.fragment_acks
+        self.retains = bool(info.retention)  # until the service tells what it does
         self.stopped = False
         self.closed = False
         self.freed = False

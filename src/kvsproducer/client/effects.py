@@ -78,7 +78,7 @@ class StreamDescription:
     content_type: str = ""
     update_version: str = ""
     creation_time: int = 0  # ticks since 1970
-    retention: int = 0  # ticks
+    retention: int | None = None  # ticks; None: not told
     kms_key_id: str = ""
 
 
