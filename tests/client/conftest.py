@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.heap import ArenaStore, ContentStore, HoldingStore, ReferenceStore
+from kvsproducer.heap.files import SpillFiles
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -17,17 +21,24 @@ SECOND = 10_000_000
 class Desk:
     """One stream and everything that its shell would do, under the test's control."""
 
-    def __init__(self, device: kvs.DeviceInfo | None = None, **info: Any) -> None:
+    def __init__(
+        self,
+        device: kvs.DeviceInfo | None = None,
+        make_store: Callable[[int], ContentStore] = ReferenceStore,
+        **info: Any,
+    ) -> None:
         self.now = NOW
         self.answers: dict[type[kvs.Call], list[tuple[int, object]]] = {}
         self.calls: list[kvs.Call] = []
         self.effects: list[kvs.Effect] = []
         self.events: list[kvs.Event] = []
         self.token_life = 3600 * SECOND
+        device = device or kvs.DeviceInfo(client_info=kvs.ClientInfo(automatic_streaming_flags=256))
         self.client = kvs.Client(
-            device or kvs.DeviceInfo(client_info=kvs.ClientInfo(automatic_streaming_flags=256)),
+            device,
             now=self.now,
             dice=lambda sides: sides // 2,
+            store=make_store(device.storage_info.storage_size),
         )
         info.setdefault("nal_adaptation", 0)
         info.setdefault("name", "door")
@@ -98,6 +109,17 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Callable[..., Desk]:
+def store_kind() -> str:
+    """A module that overrides this runs its tests with the other stores too."""
+    return "reference"
+
+
+@pytest.fixture
+def desk(store_kind: str, tmp_path: Path) -> Callable[..., Desk]:
     """Make a desk; keyword arguments go to `StreamInfo.video`."""
-    return Desk
+    stores: dict[str, Callable[[int], ContentStore]] = {
+        "reference": ReferenceStore,
+        "arena": lambda size: ArenaStore(min(size, 16 << 20)),
+        "files": lambda size: HoldingStore(size, [SpillFiles(str(tmp_path))]),
+    }
+    return partial(Desk, make_store=stores[store_kind])

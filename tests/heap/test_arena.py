@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from kvsproducer.heap import Arena, ArenaStore
+from kvsproducer.heap import Arena, ArenaStore, HybridFileStore
 from kvsproducer.status import KvsError, StatusCode
 
 MIB = 1 << 20
@@ -168,21 +167,18 @@ def test_a_stray_write_is_found(offset: int, content: bytes) -> None:
     store.close()
 
 
-def test_memory_that_the_system_does_not_give_is_told() -> None:
+def test_memory_that_the_system_does_not_give_is_told(tmp_path: Path) -> None:
     """A 4 GiB arena in a process that may have 2 GiB; the memory part of a hybrid store too."""
-    program = f"""
-import resource
-from kvsproducer.heap import Arena, HybridFileStore
-from kvsproducer.status import KvsError
-resource.setrlimit(resource.RLIMIT_AS, ({2 << 30}, {resource.RLIM_INFINITY}))
-for make in (lambda: Arena({4 << 30}), lambda: HybridFileStore({8 << 30}, 50, "/tmp")):
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (2 << 30), limit[1]))
     try:
-        make()
-    except KvsError as error:
-        print(error.status.name)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == ["NOT_ENOUGH_MEMORY", "HEAP_DIRECT_MEM_INIT"], done.stderr
+        assert status_of(lambda: Arena(4 << 30)) is StatusCode.NOT_ENOUGH_MEMORY
+        hybrid = status_of(lambda: HybridFileStore(8 << 30, 50, str(tmp_path)))
+        assert hybrid is StatusCode.HEAP_DIRECT_MEM_INIT
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
 
 
 @pytest.mark.parametrize("size", [MIB - 1, 1024 * 1024 * MIB + 1])

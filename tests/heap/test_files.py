@@ -265,6 +265,7 @@ def test_a_directory_taken_for_a_leftover_as_it_was_made_is_made_again(
 def test_nothing_to_keep_is_not_written(tmp_path: Path) -> None:
     """An empty payload stands for itself."""
     store = HoldingStore(MIB, [SpillFiles(str(tmp_path))])
+    assert store.fits(1 << 40)  # how large the disk is, writing tells
     payload = store.keep((b"",), 0)
     assert payload == (b"",)
     store.free(payload)
