@@ -6,7 +6,7 @@ into the dataclasses of `events`. Statuses 0x3200.... come from here and from `c
 
 from kvsproducer.mkv.generator import MkvGenerator, Packed
 from kvsproducer.mkv.parser import MkvParser
-from kvsproducer.mkv.tags import end_of_fragment_tag, tags
+from kvsproducer.mkv.tags import end_of_fragment_tag, tag_part, tags
 from kvsproducer.mkv.tracks import FrameFlags, FrameKind, NalAdaptation, TrackInfo, TrackType
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "TrackInfo",
     "TrackType",
     "end_of_fragment_tag",
+    "tag_part",
     "tags",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from kvsproducer.codecs import audio, bitmap, h264, h265
@@ -28,7 +29,8 @@ class _Format:
     """How one codec's private data is handled.
 
     `codec_id` settles which of two formats of a kind a track has. `read` returns the track with its
-    figures; `convert` makes the configuration record from Annex-B.
+    figures; `convert` makes the configuration record from Annex-B; `check` finds what `read`
+    tolerates.
     """
 
     track_type: TrackType
@@ -36,6 +38,7 @@ class _Format:
     read: Callable[[TrackInfo, bytes], TrackInfo]
     convert: Callable[[bytes], bytes] | None = None
     codec: VideoCodec | None = None
+    check: Callable[[bytes], object] | None = None
 
 
 def _read_h264(track: TrackInfo, data: bytes) -> TrackInfo:
@@ -78,7 +81,12 @@ _H264: Final = _Format(
     TrackType.VIDEO, "V_MPEG4/ISO/AVC", _read_h264, h264.cpd_to_avcc, VideoCodec.H264
 )
 _H265: Final = _Format(
-    TrackType.VIDEO, "V_MPEGH/ISO/HEVC", _read_h265, h265.cpd_to_hvcc, VideoCodec.H265
+    TrackType.VIDEO,
+    "V_MPEGH/ISO/HEVC",
+    _read_h265,
+    h265.cpd_to_hvcc,
+    VideoCodec.H265,
+    partial(h265.parse_cpd, strict=True),
 )
 _BITMAP: Final = _Format(TrackType.VIDEO, _BITMAP_CODEC_ID, _read_bitmap)
 _AAC: Final = _Format(TrackType.AUDIO, "A_AAC", _read_aac)
@@ -134,6 +142,8 @@ def complete_track(
     if convert and chosen.convert is not None:
         track = replace(track, codec_private_data=chosen.convert(data))
     try:
+        if strict and chosen.check is not None:
+            chosen.check(data)
         return chosen.read(track, data)
     except KvsError:
         if strict:

@@ -6,7 +6,8 @@ durations, no lacing. Tags (fragment metadata) go between header and Cluster; th
 there. `pack` returns only what precedes the payload: payload bytes are never seen nor copied.
 
 Invariants: a call that raises leaves the generator as it was; times never go before the cluster's
-start; a block's relative timecode fits 16 bits. Not here: the clock (streams without frame
+start; a block's relative timecode fits 16 bits; no block follows the tag that ended its fragment.
+Not here: the clock (streams without frame
 timecodes pass the time of day as pts), NAL conversion (`adaptation`), acks.
 """
 
@@ -27,6 +28,7 @@ from kvsproducer.limits import (
 )
 from kvsproducer.mkv.codec_private import complete_track
 from kvsproducer.mkv.header import segment_info, stream_header
+from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.mkv.tracks import FrameFlags, FrameKind, NalAdaptation, TrackInfo
 from kvsproducer.mkv.validation import (
     check_adaptation,
@@ -76,6 +78,7 @@ def _block_flags(flags: int) -> int:
 _BLOCK_FLAGS: Final = tuple(_block_flags(flags) for flags in range(16))
 _IS_KEY: Final = tuple(bool(flags & FrameFlags.KEY) for flags in range(16))
 _ALL_FLAGS: Final = len(_IS_KEY) - 1
+_CLOSED: Final = -1
 
 
 class Packed(NamedTuple):
@@ -106,8 +109,9 @@ class MkvGenerator:
     always with `key_frame_fragmentation`, else once `fragment_duration` has passed. Cluster
     timecodes count from 1970, or from the stream's first pts without `absolute_timecodes`.
     `segment_uuid` is 16 bytes; `client_id` is appended to `application` in the header. With
-    `strict`, codec private data that can't be read is an error; without (as AWS), the track just
-    has no Video or Audio element.
+    `strict`, codec private data that can't be read is an error, and so is a fragment whose first
+    frame has a pts other than its dts; without (as AWS), the track just has no Video or Audio
+    element, and any pts will do.
 
     Raises `MkvError` MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
     _CLUSTER_DURATION, _SEGMENT_UUID, _TRACK_UID, _CODEC_ID_LENGTH, _TRACK_NAME_LENGTH,
@@ -162,6 +166,7 @@ class MkvGenerator:
         self._stream_pts = 0
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
         self._cluster_dts = 0
+        self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -224,7 +229,9 @@ class MkvGenerator:
         `flags` are `FrameFlags` bits. Raises, with nothing changed: MKV_TRACK_INFO_NOT_FOUND;
         MKV_INVALID_FRAME_DATA (no payload); MKV_MAX_FRAME_TIMECODE (a time is negative or above
         `limits.MAX_TIMESTAMP`); MKV_INVALID_FRAME_TIMESTAMP (before the cluster's start);
-        MKV_LARGE_FRAME_TIMECODE (over 32,767 timecode units after it).
+        MKV_LARGE_FRAME_TIMECODE (over 32,767 timecode units after it);
+        MKV_INVALID_GENERATOR_STATE_TAGS (a block after `end_fragment`);
+        MKV_PTS_DTS_ARE_NOT_SAME (`strict` only, at a fragment's start).
         """
         # One pass, one struct call, no attribute looked up twice: this runs for every frame.
         number = self._numbers.get(track_id)
@@ -250,8 +257,8 @@ class MkvGenerator:
             _IS_KEY[flags]
             and (self._key_frame_fragmentation or relative >= self._fragment_timecodes)
         ):
-            if relative > MAX_RELATIVE_TIMECODE:
-                raise self._too_late(relative)
+            if relative > self._last_relative:
+                raise self._no_block(relative)
             return _new_packed(
                 Packed,
                 (
@@ -271,6 +278,11 @@ class MkvGenerator:
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int
     ) -> Packed:
         """A frame that starts a cluster, and maybe the stream; pts and dts are timecodes."""
+        if self._strict and pts != dts:
+            raise kvs_error(
+                StatusCode.MKV_PTS_DTS_ARE_NOT_SAME,
+                f"the fragment's first frame has pts {pts} and dts {dts} (timecode units)",
+            )
         prefix = b""
         kind = _CLUSTER
         if not self._started:
@@ -280,6 +292,7 @@ class MkvGenerator:
             self._stream_pts = pts
         self._cluster_pts = pts
         self._cluster_dts = dts
+        self._last_relative = MAX_RELATIVE_TIMECODE
         cluster = _pack_cluster(
             _CLUSTER_START,
             pts if self._absolute else pts - self._stream_pts,
@@ -292,6 +305,17 @@ class MkvGenerator:
         )
         scale = self._scale
         return Packed(prefix + cluster, kind, len(prefix), dts * scale, pts * scale, duration)
+
+    def end_fragment(self) -> bytes:
+        """The Tags element that ends the fragment at once; the next frame must start another one.
+
+        Raises MKV_INVALID_GENERATOR_STATE_TAGS when no fragment is open: before the first frame,
+        after `reset`, or when it was ended already.
+        """
+        if not self._started or self._last_relative == _CLOSED:
+            raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
+        self._last_relative = _CLOSED
+        return end_of_fragment_tag()
 
     def reset(self) -> None:
         """Forget the times: the next frame starts a new stream with a header."""
@@ -333,7 +357,13 @@ class MkvGenerator:
             timecode=self._cluster_pts,
         )
 
-    def _too_late(self, relative: int) -> KvsError:
+    def _no_block(self, relative: int) -> KvsError:
+        if self._last_relative == _CLOSED:
+            return kvs_error(
+                StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS,
+                "the fragment was ended by a tag: the next frame must start one",
+                timecode=self._cluster_pts,
+            )
         return kvs_error(
             StatusCode.MKV_LARGE_FRAME_TIMECODE,
             f"the frame is {relative} timecode units after its fragment's start, at most "
