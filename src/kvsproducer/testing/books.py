@@ -1,0 +1,150 @@
+"""The books of a simulated world: what was put, what was told, what the service really stored.
+
+One `Books` per opened stream. It knows every frame by the name in its payload, and decides after a
+run whether the promise was kept: each accepted frame is stored unchanged, or was reported as
+dropped, or is held; the stream's own account agrees. `Broken` says what was not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from kvsproducer.client import (
+    Event,
+    Frame,
+    FrameAccount,
+    FrameSkipped,
+    StreamInfo,
+)
+from kvsproducer.client.events import FragmentDropped, FrameDropped
+
+__all__ = ["Books", "Broken"]
+
+
+class Broken(Exception):
+    """An invariant does not hold; the message says which."""
+
+
+@dataclass(slots=True)
+class _Put:
+    """A frame that `put_frame` took: its times as the stream uses them, in ticks."""
+
+    payload: bytes
+    pts: int
+    dts: int
+    track_id: int
+    key_frame: bool
+    stored: int = 0  # how often
+
+
+class Books:
+    """What became of the frames of one stream."""
+
+    def __init__(self, number: int, info: StreamInfo) -> None:
+        self.number = number
+        self.info = info
+        self.put: dict[int, _Put] = {}  # frame number -> frame, in the order of the puts
+        self.stored = 0  # different frames
+        self.told: list[tuple[int, int, int]] = []  # first, last, count: dropped or skipped
+        self.told_dropped = 0
+        self.told_skipped = 0
+        self.skipped_at_once = 0  # frames that were never accepted
+        self.reasons: Counter[str] = Counter()
+
+    # --- what happens ---------------------------------------------------------------------------
+    def note_put(self, number: int, frame: Frame, wall: int) -> None:
+        """`put_frame` took a frame without raising."""
+        pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (wall, wall)
+        self.put[number] = _Put(frame.data, pts, dts, frame.track_id, frame.key_frame)
+
+    def note_event(self, event: Event) -> None:
+        """The stream told something."""
+        if isinstance(event, FrameDropped | FragmentDropped):
+            if event.count < 1 or event.first > event.last:
+                raise Broken(f"a senseless drop: {event}")
+            self.told_dropped += event.count
+            self.reasons[event.reason.value] += event.count
+            self.told.append((event.first, event.last, event.count))
+        elif isinstance(event, FrameSkipped):
+            self.told_skipped += event.count
+            if self.info.frame_order_mode:  # it was queued first, and skipped later
+                self.told.append((event.first, event.last, event.count))
+
+    def note_stored(self, number: int, payload: bytes, track: int, timecode: int | None) -> None:
+        """The service has stored a block; `timecode` in stream units, None when it is relative."""
+        frame = self.put.get(number)
+        if frame is None:
+            raise Broken(f"the service stored frame {number}, which was not accepted")
+        if frame.payload != payload:
+            raise Broken(f"frame {number} was changed on its way")
+        if self.info.tracks[track - 1].track_id != frame.track_id:
+            raise Broken(f"frame {number} is on track {track}")
+        if timecode is not None:
+            late = timecode - frame.pts // self.info.timecode_scale
+            if not 0 <= late <= self.tie:
+                raise Broken(f"frame {number} has timecode {timecode}, its pts is {frame.pts}")
+        self.stored += not frame.stored
+        frame.stored += 1
+
+    @property
+    def tie(self) -> int:
+        """How many timecode units the order coordinator may move a frame."""
+        return 3 if self.info.frame_order_mode > 1 else 0
+
+    def starts_well(self, number: int) -> bool:
+        """Whether a fragment may begin with that frame."""
+        frame = self.put[number]
+        return frame.key_frame or not self.info.key_frame_fragmentation
+
+    def pts(self, number: int) -> int:
+        """The presentation time of a frame in timecode units."""
+        return self.put[number].pts // self.info.timecode_scale
+
+    # --- what must hold -------------------------------------------------------------------------
+    def check_account(self, account: FrameAccount, *, heard: bool) -> None:
+        """The cheap part, at any time; `heard`: all events were taken."""
+        if account.accepted != account.persisted + account.dropped + account.held:
+            raise Broken(f"the books do not add up: {account}")
+        if min(account) < 0:
+            raise Broken(f"a negative count: {account}")
+        if account.accepted + account.skipped != len(self.put) + self.skipped_at_once:
+            raise Broken(f"{len(self.put)} frames were put, the stream says {account}")
+        if self.info.fragment_acks and account.persisted > self.stored:
+            raise Broken(f"{account}, but the service has stored {self.stored}")
+        if heard and (account.dropped, account.skipped) != (self.told_dropped, self.told_skipped):
+            raise Broken(
+                f"{account}, but told were {self.told_dropped} drops, {self.told_skipped} skips"
+            )
+
+    def check_end(self, account: FrameAccount) -> None:
+        """Nothing is held any more: what is not stored must have been told."""
+        if account.held:
+            raise Broken(f"frames are still held: {account}")
+        if self.info.fragment_acks:
+            self._check_told()
+
+    def _check_told(self) -> None:
+        """Assign each missing frame to an event that covers it; times are cut to timecode units."""
+        scale = self.info.timecode_scale
+        missing = sorted((put.dts, number) for number, put in self.put.items() if not put.stored)
+        events = sorted(self.told)
+        covering: list[list[int]] = []  # [last, count], the one that ends first on top
+        position = 0
+        for dts, number in missing:
+            while position < len(events) and events[position][0] - scale < dts + scale:
+                first_last_count = events[position]
+                heappush(covering, [first_last_count[1], first_last_count[2]])
+                position += 1
+            while covering and (covering[0][0] + scale <= dts - scale or not covering[0][1]):
+                heappop(covering)
+            if not covering:
+                raise Broken(f"frame {number} (dts {dts}) is neither stored nor told as dropped")
+            covering[0][1] -= 1
+
+    @property
+    def dropped_but_stored(self) -> int:
+        """How many frames were told as dropped, or skipped, although the service has them."""
+        missing = sum(not put.stored for put in self.put.values())
+        return self.told_dropped + self.told_skipped - self.skipped_at_once - missing

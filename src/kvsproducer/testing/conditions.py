@@ -1,0 +1,210 @@
+"""What goes wrong in a simulated world, and how often: drawn from a seed.
+
+Every hazard is off in about half of the worlds, so that hazards are met alone and together; in a
+calm world all are off and the promise is stricter (nothing is dropped, no error is told). Rates
+are per second (of a connection, a stream or the world), the others are probabilities; times in
+ticks. A storm ends: what comes after it is `kind` again.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from kvsproducer.client import (
+    FrameOrderMode,
+    StorePressurePolicy,
+    StreamInfo,
+    StreamingType,
+    ViewOverflowPolicy,
+)
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.limits import KIB, MIB
+from kvsproducer.testing.frames import Shot
+
+__all__ = ["FATAL_RESULTS", "PASSING_RESULTS", "Conditions", "Plan"]
+
+_S, _MS = TICKS_PER_SECOND, TICKS_PER_MS
+PASSING_RESULTS: Final = (401, 403, 408, 500, 503, 504, 598, 599, 10006, 0)
+FATAL_RESULTS: Final = (404, 406, 10000, 10001, 10002, 10003, 10004, 10005)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The hazards of a world; the defaults are those of kind times."""
+
+    latency: int = 2 * _MS
+    bytes_per_s: int = 20 * MIB
+    cuts: float = 0.0  # rate: a connection breaks at some byte
+    stalls: float = 0.0  # rate: nothing moves for a while
+    silences: float = 0.0  # rate: a connection is half-open from now on
+    error_acks: float = 0.0  # rate: the service refuses what it gets
+    archive_failures: float = 0.0  # of a fragment
+    lost_acks: float = 0.0  # of an ack: the service does not say it
+    repeated_acks: float = 0.0
+    garbage_acks: float = 0.0
+    slow_store: int = 50 * _MS  # the longest time until a fragment is stored
+    refused_uploads: float = 0.0  # PutMedia answered with an error
+    unsaid_ends: float = 0.0  # rate: the service ends an upload without a reason
+    failed_calls: float = 0.0
+    fatal_calls: float = 0.0
+    unanswered_calls: float = 0.0
+    slow_calls: float = 0.0
+    restarts: float = 0.0  # rate: of the service
+    clock_steps: float = 0.0  # rate: of the device's clock
+    short_tokens: float = 0.0  # below 30 s, which the core must refuse
+    kills_expired: bool = False  # the service ends uploads whose token expires
+    meddling: float = 0.0  # rate: the application flushes, resets, stops, frees ...
+    deaf: float = 0.0  # of the time nobody takes events
+
+    @classmethod
+    def drawn(cls, dice: random.Random) -> Conditions:
+        """The conditions of one world."""
+        worst: dict[str, tuple[float, ...]] = {
+            "cuts": (0.02, 0.1, 0.5),
+            "stalls": (0.05, 0.3),
+            "silences": (0.01, 0.05),
+            "error_acks": (0.02, 0.2),
+            "archive_failures": (0.02, 0.2),
+            "lost_acks": (0.05, 0.5),
+            "repeated_acks": (0.1, 0.7),
+            "garbage_acks": (0.05, 0.3),
+            "refused_uploads": (0.1, 0.5),
+            "unsaid_ends": (0.02, 0.1),
+            "failed_calls": (0.1, 0.4),
+            "fatal_calls": (0.0, 0.0, 0.03),
+            "unanswered_calls": (0.05, 0.2),
+            "slow_calls": (0.2, 0.5),
+            "restarts": (0.02, 0.1),
+            "clock_steps": (0.02, 0.2),
+            "short_tokens": (0.0, 0.0, 0.1),
+            "meddling": (0.02, 0.1, 0.5),
+            "deaf": (0.2, 0.9),
+        }
+        rates = {
+            name: dice.choice(choices) if dice.random() < 0.45 else 0.0
+            for name, choices in worst.items()
+        }
+        return replace(
+            cls(
+                latency=dice.choice((1, 20, 200, 1500)) * _MS,
+                bytes_per_s=dice.choice((10 * KIB, 60 * KIB, 400 * KIB, 20 * MIB)),
+                slow_store=dice.choice((1, 100, 2000, 8000)) * _MS,
+                kills_expired=dice.random() < 0.5,
+            ),
+            **rates,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The hazards that are on."""
+        kind = Conditions()
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(kind, f.name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One world: its hazards, how long they last, and what streams there are."""
+
+    calm: bool
+    storm: int
+    conditions: Conditions
+    token_life: int
+    storage_bytes: int
+    intermittent: bool
+    listed_later: bool  # the streams do not exist yet: they are created
+    streams: tuple[StreamInfo, ...]
+    shots: tuple[Shot, ...]
+
+    @classmethod
+    def drawn(cls, dice: random.Random) -> Plan:
+        """The plan of one world."""
+        calm = dice.random() < 0.12
+        storm = dice.choice((10, 20, 40, 80)) * _S
+        count = dice.choice((1, 1, 1, 2, 3))
+        shots = tuple(_shot(dice, storm, count) for _ in range(count))
+        streams = tuple(
+            _stream_info(dice, f"stream-{number}", shot, calm=calm)
+            for number, shot in enumerate(shots)
+        )
+        return cls(
+            calm=calm,
+            storm=storm,
+            conditions=Conditions() if calm else Conditions.drawn(dice),
+            token_life=dice.choice((36, 45, 90, 3600)) * _S,
+            storage_bytes=_storage(dice, streams, shots, calm=calm),
+            intermittent=dice.random() < 0.5,
+            listed_later=dice.random() < 0.5,
+            streams=streams,
+            shots=shots,
+        )
+
+
+def _storage(
+    dice: random.Random,
+    streams: tuple[StreamInfo, ...],
+    shots: tuple[Shot, ...],
+    *,
+    calm: bool,
+) -> int:
+    """Scarce, but an offline stream that cannot hold a whole fragment waits for ever."""
+    if calm:
+        return 32 * MIB
+    size = dice.choice((1, 1, 2, 8)) * MIB
+    if any(info.streaming_type is StreamingType.OFFLINE for info in streams):
+        size = max(size, 2 * sum(shot.largest_gop for shot in shots))
+    return size
+
+
+def _shot(dice: random.Random, storm: int, streams: int) -> Shot:
+    """Few enough pictures that a world takes milliseconds."""
+    fastest = max(storm * streams // 700, 30 * _MS)
+    interval = dice.choice((1, 2, 4)) * fastest // _MS * _MS
+    gop = dice.choice((2, 8, 25, 60))
+    # An audio frame may not come before its cluster, so there are no B-frames beside audio.
+    audio_interval = dice.choice((0, 0, interval * 3 // 2))
+    return Shot(
+        interval=interval,
+        gop=max(1, min(gop, 10 * _S // interval)),
+        b_frames=0 if audio_interval else dice.choice((0, 0, 1, 2)),
+        bytes=dice.choice((60, 900, 3000, 8000)),
+        audio_interval=audio_interval,
+    )
+
+
+def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> StreamInfo:
+    mode = dice.choice(list(StreamingType))
+    offline = mode is StreamingType.OFFLINE
+    buffer = 120 * _S if calm else dice.choice((4, 10, 30, 120)) * _S
+    if offline:  # one that cannot hold a whole fragment waits for ever
+        buffer = max(buffer, 2 * shot.longest_gop + 4 * _S)
+    options: dict[str, object] = {
+        "name": name,
+        "streaming_type": mode,
+        "nal_adaptation": 0,
+        "frame_rate": 60,
+        "buffer_duration": buffer,
+        "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)),
+        "retention": 2 * 3600 * _S if offline or dice.random() < 0.7 else 0,
+        "fragment_acks": offline or dice.random() < 0.85,
+        "absolute_fragment_times": dice.random() < 0.6,
+        "key_frame_fragmentation": dice.random() < 0.85,
+        "frame_timecodes": bool(shot.audio_interval) or dice.random() < 0.85,
+        "store_pressure_policy": dice.choice(list(StorePressurePolicy)),
+        "view_overflow_policy": dice.choice(list(ViewOverflowPolicy)),
+        "connection_staleness_duration": dice.choice((0, 5 * _S)),
+        "max_latency": dice.choice((0, 2 * _S)),
+        "tags": dice.choice(((), (("site", "north"),))),
+    }
+    if not shot.audio_interval:
+        return StreamInfo.video("h264", **options)
+    options["frame_order_mode"] = dice.choice(
+        (
+            FrameOrderMode.PASS_THROUGH,
+            FrameOrderMode.MULTI_TRACK_NO_COMPARISON,
+            FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR,
+            FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR,
+        )
+    )
+    return StreamInfo.audio_video("h264", "aac", **options)

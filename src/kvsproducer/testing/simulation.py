@@ -1,0 +1,500 @@
+"""Two cores face to face: the producer's and the endpoint's, in one seeded, simulated world.
+
+`World(seed)` draws a plan (streams, media, hazards), lets it happen in simulated time, turns kind
+and sees everything come to rest. After every step and at the end it checks the promise: a frame
+that `put_frame` accepted is stored unchanged, or was reported as dropped, or is still held; the
+books agree with what was really stored; the service saw valid Matroska only; memory stayed within
+the storage size; nothing is stuck; nothing but the documented errors leaves the core.
+
+    python -m kvsproducer.testing.simulation --seeds 5000:6000 [--jobs 2]
+    python -m kvsproducer.testing.simulation --seed 5123 --trace
+
+It does not cover: NAL adaptation, real sockets and threads, a process that dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from kvsproducer import client as core
+from kvsproducer.client.events import Event
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.endpoint.fragment import Fragment
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv.events import Block, ClusterStart
+from kvsproducer.testing.books import Books, Broken
+from kvsproducer.testing.clock import SimulatedClock
+from kvsproducer.testing.conditions import Conditions, Plan
+from kvsproducer.testing.frames import frame_name
+from kvsproducer.testing.service import Connection, Service
+from kvsproducer.testing.uploads import SimulatedUpload
+from kvsproducer.testing.writers import Writer
+
+__all__ = ["Outcome", "World", "main", "run"]
+
+_START = 17_000_000_000_000_000  # a moment in 2023
+_PATIENCE = 240 * TICKS_PER_SECOND  # in which a kind world must come to rest
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a world came to."""
+
+    seed: int
+    broken: str = ""
+    frames: int = 0
+    stored: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    dropped_but_stored: int = 0
+    uploads: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+class World:
+    """Everything in one place; `run` lets it happen and raises `Broken`."""
+
+    def __init__(
+        self, seed: int, plan: Plan | None = None, print_line: Callable[[str], None] | None = None
+    ) -> None:
+        self.dice = random.Random(seed)
+        self.plan = plan or Plan.drawn(self.dice)
+        self._print_line = print_line
+        self.clock = SimulatedClock(_START)
+        self.books: list[Books] = []
+        self.uploads: dict[int, SimulatedUpload] = {}
+        self.upload_count = 0
+        self.deaf = False
+        self.stormy = True
+        self.errors: list[Event] = []
+        self._timer: int | None = None
+        plan = self.plan
+        retained = {info.name: bool(info.retention) for info in plan.streams}
+        self.service = Service(
+            self.clock,
+            self.dice,
+            token_life=plan.token_life,
+            names=() if plan.listed_later else tuple(retained),
+            retained=retained.__getitem__,
+            record=self._record,
+            refused=self._check_refusal,
+            trace=self.trace,
+        )
+        device = core.DeviceInfo(
+            name="simulated",
+            storage_info=core.StorageInfo(storage_size=plan.storage_bytes),
+            client_info=core.ClientInfo(
+                automatic_streaming_flags=0 if plan.intermittent else 256
+            ),
+        )
+        self.client = core.Client(device, now=self.clock.wall, dice=self.dice.randrange)
+        self.writers = [
+            Writer(self, info, shot, plan.storm // shot.interval)
+            for info, shot in zip(plan.streams, plan.shots, strict=True)
+        ]
+        self.trace("world", seed=seed, plan=plan)
+
+    def trace(self, what: str, **details: object) -> None:
+        """Print what happens, if somebody wants to see it."""
+        if self._print_line is not None:
+            seconds = (self.clock.now - _START) / TICKS_PER_SECOND
+            told = " ".join(f"{name}={value!r}" for name, value in details.items())
+            self._print_line(f"{seconds:10.4f} {what} {told}")
+
+    # --- letting it happen ----------------------------------------------------------------------
+    def run(self) -> None:
+        """The storm, then kind times, then the end."""
+        self._begin_storm()
+        self._let_happen(self.plan.storm)
+        self._end_storm()
+        self._come_to_rest()
+        self._close()
+
+    def _let_happen(self, ticks: int, done: Callable[[], bool] | None = None) -> bool:
+        """Let things happen for so long, or until `done`; whether it is done."""
+        until = self.clock.now + ticks
+        self.settle()
+        while done is None or not done():
+            action = self.clock.advance(until)
+            if action is None:
+                return done is None
+            action()
+            self.settle()
+        return True
+
+    def settle(self) -> None:
+        """Carry out what the core asks for, take what it tells, check what must always hold."""
+        client = self.client
+        while (effect := client.poll_effect()) is not None:
+            self._carry_out(effect)
+        if not self.deaf:
+            self.hear()
+        timer = client.next_timer()
+        if timer is not None:
+            due = timer - self.clock.offset
+            if self._timer is None or due < self._timer:
+                self._timer = due
+                self.clock.later(due - self.clock.now, self._on_timer)
+        if not 0 <= client.store.used_bytes <= client.store.size_bytes:
+            raise Broken(f"{client.store.used_bytes} bytes of {client.store.size_bytes} are used")
+        for writer in self.writers:
+            writer.books.check_account(writer.stream.account(), heard=not self.deaf)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.client.handle_timer(self.clock.wall)
+
+    def _carry_out(self, effect: core.Effect) -> None:
+        self.trace("effect", effect=effect)
+        if isinstance(effect, core.DataAvailable):
+            if effect.upload in self.uploads:
+                self.uploads[effect.upload].wake()
+        elif isinstance(effect, core.PutStream):
+            self._open_upload(effect)
+        elif isinstance(effect, core.Call):
+            self._call(effect)
+        elif isinstance(effect, core.UploadAborted):
+            if effect.upload in self.uploads:
+                self.uploads[effect.upload].abort()
+        else:
+            for writer in self.writers:
+                if writer.info.name == effect.stream:
+                    writer.wake()
+
+    def _call(self, call: core.Call) -> None:
+        wait = max(0, call.not_before - self.clock.wall)
+        delay, result, answer = self.service.answer(call)
+
+        def answered() -> None:
+            self.trace("result", call=type(call).__name__, stream=call.stream, result=result)
+            self.client.call_result(call, result, self.clock.wall, answer, "simulated")
+
+        self.clock.later(wait + delay, answered)
+
+    def _open_upload(self, call: core.PutStream) -> None:
+        stream = self.client.streams.get(call.stream or "")
+        if stream is None:
+            return  # freed meanwhile
+        self.upload_count += 1
+        upload = SimulatedUpload(self, stream, call)
+        self.uploads[call.upload] = upload
+        self.clock.later(max(0, call.not_before - self.clock.wall), upload.start)
+
+    def forget(self, upload: SimulatedUpload) -> None:
+        """An upload is over."""
+        self.uploads.pop(upload.number, None)
+
+    # --- what is told, and what is stored -------------------------------------------------------
+    def hear(self) -> None:
+        """Take all events."""
+        while (event := self.client.next_event()) is not None:
+            self.trace("event", event=event)
+            if isinstance(event, core.StreamErrorReported | core.ClientErrorReported):
+                self.errors.append(event)
+            for writer in self.writers:
+                if writer.info.name == event.stream:
+                    writer.books.note_event(event)
+
+    def _record(self, name: str, connection: Connection, fragment: Fragment) -> None:
+        """The service has stored a fragment: compare it with what was put."""
+        self.trace("stored", stream=name, upload=connection.upload, number=fragment.info.number)
+        parser = MkvParser()
+        parser.receive_data(b"".join(fragment.parts))
+        parser.receive_eof()
+        timecode, first = 0, True
+        while (event := parser.next_event()) is not None:
+            if isinstance(event, ClusterStart):
+                timecode = event.timecode
+            elif isinstance(event, Block):
+                payload = bytes(event.frames[0])
+                self._record_block(name, connection, event, payload, timecode, first=first)
+                first = False
+
+    def _record_block(
+        self,
+        name: str,
+        connection: Connection,
+        block: Block,
+        payload: bytes,
+        cluster: int,
+        *,
+        first: bool,
+    ) -> None:
+        camera, number = frame_name(payload)
+        if camera >= len(self.books) or self.books[camera].info.name != name:
+            raise Broken(f"the service stored {payload[:16]!r}, which nobody put into {name}")
+        books, track = self.books[camera], block.track_number
+        time = cluster + block.relative_timecode
+        books.note_stored(number, payload, track, time if connection.absolute else None)
+        if first and not books.starts_well(number):
+            raise Broken(f"a fragment begins with frame {number}, which is no key frame")
+        if number <= connection.order.get(track, -1):
+            raise Broken(f"frame {number} after {connection.order[track]} in one session")
+        connection.order[track] = number
+        offset = books.pts(number) - time
+        if connection.offset is None:
+            connection.offset = offset
+        if abs(connection.offset - offset) > books.tie:
+            raise Broken(f"the times of frame {number} do not fit the session's others")
+
+    def _check_refusal(self, connection: Connection) -> None:
+        refusal = connection.session.refusal
+        if refusal and not refusal.startswith(self._explained(connection.name)):
+            raise Broken(f"the service refused upload {connection.upload}: {refusal}")
+
+    def _explained(self, name: str) -> tuple[str, ...]:
+        """Refusals that are not the core's fault: hazards, and media that must be refused."""
+        (info,) = (info for info in self.plan.streams if info.name == name)
+        allowed = ["5001"]
+        if len(info.tracks) > 1:
+            allowed.append("4011")  # a fragment that ended before the other track had a frame
+        if not info.frame_timecodes:
+            allowed.append("4004")  # two fragments within a timecode unit
+        if not info.frame_timecodes or self.plan.conditions.meddling:
+            allowed += ["4002", "4009"]  # a clock that was set, a camera that was off
+        return tuple(allowed)
+
+    # --- the storm ------------------------------------------------------------------------------
+    def _begin_storm(self) -> None:
+        hazards = self.service.conditions = self.plan.conditions
+        for rate, fault, action in (
+            (hazards.restarts, "restart", self.service.restart),
+            (hazards.clock_steps, "clock step", self._step_clock),
+            (hazards.cuts, "cut", self._cut),
+            (hazards.stalls, "stall", self._stall),
+            (hazards.silences, "silence", self._silence),
+            (hazards.error_acks, "error ack", self._refuse),
+            (hazards.unsaid_ends, "unsaid end", self._end_upload),
+            (hazards.meddling, "meddling", self._meddle),
+        ):
+            if rate:
+                self._repeat(rate, fault, action)
+        if hazards.deaf:
+            self._repeat(0.5, "deaf", self._turn_away)
+        if hazards.kills_expired:
+            self._repeat(1.0, "expiry check", self._kill_expired)
+
+    def _repeat(self, rate: float, fault: str, action: Callable[[], None]) -> None:
+        """Have a hazard strike at random moments, so often per second, until the storm ends."""
+
+        def strike() -> None:
+            if self.stormy:
+                self.service.chance(1.0, fault)
+                action()
+                again()
+
+        def again() -> None:
+            self.clock.later(int(self.dice.expovariate(rate) * TICKS_PER_SECOND), strike)
+
+        again()
+
+    def _upload(self) -> SimulatedUpload | None:
+        connected = [upload for upload in self.uploads.values() if upload.link is not None]
+        return self.dice.choice(connected) if connected else None
+
+    def _cut(self) -> None:
+        upload = self._upload()
+        if upload is not None and upload.link is not None:
+            byte = self.dice.choice((0, self.dice.randrange(100), self.dice.randrange(20_000)))
+            upload.link.cut_at(byte, upwards=self.dice.random() < 0.7)
+
+    def _stall(self) -> None:
+        upload = self._upload()
+        if upload is not None and upload.link is not None:
+            ticks = self.dice.choice((1, 8, 45)) * TICKS_PER_SECOND
+            self.dice.choice((upload.link.up, upload.link.down)).stall(ticks)
+
+    def _silence(self) -> None:
+        upload = self._upload()
+        if upload is not None and upload.link is not None:
+            upload.link.silence()
+
+    def _refuse(self) -> None:
+        upload = self._upload()
+        if upload is not None and upload.connection is not None:
+            upload.connection.refuse()
+
+    def _end_upload(self) -> None:
+        upload = self._upload()
+        if upload is not None and upload.connection is not None:
+            upload.connection.finish(self.dice.choice((200, 200, 403, 500)))
+
+    def _kill_expired(self) -> None:
+        for connection in list(self.service.connections):
+            if connection.expires <= self.clock.now:
+                connection.finish(403)
+
+    def _step_clock(self) -> None:
+        seconds = self.dice.choice((-2, -1, 1, 2, 5, 20, -20, 0))
+        self.clock.step(seconds * TICKS_PER_SECOND + self.dice.randrange(1000) * TICKS_PER_MS)
+
+    def _meddle(self) -> None:
+        self.dice.choice(self.writers).meddle()
+
+    def _turn_away(self) -> None:
+        self.deaf = self.dice.random() < self.plan.conditions.deaf
+
+    # --- kind times -----------------------------------------------------------------------------
+    def _end_storm(self) -> None:
+        self.trace("kind")
+        self.stormy = self.deaf = False
+        self.service.conditions = Conditions()
+        self.clock.step(0)
+        self.settle()
+        for writer in self.writers:
+            writer.resume()
+            if writer.stream.failure is not None:
+                self._revive(writer)
+            elif writer.stream.stopped and self.dice.random() < 0.5:
+                self._await("to close", lambda stream=writer.stream: stream.closed)  # type: ignore[misc]
+                writer.reopen()
+            writer.film(self.dice.randrange(1, 40))
+
+    def _revive(self, writer: Writer) -> None:
+        """A stream that failed for good is thrown away, or reset when its client still works."""
+        if self.plan.calm:
+            raise Broken(f"a calm world's stream has failed: {writer.stream.failure}")
+        if self.client.failure is None and self.dice.random() < 0.5:
+            writer.stream.reset(self.clock.wall)
+        else:
+            writer.reopen()
+
+    def _await(self, what: str, done: Callable[[], bool]) -> None:
+        if not self._let_happen(_PATIENCE, done):
+            raise Broken(f"stuck, waiting {what}: {self._states()}")
+
+    def _states(self) -> str:
+        return "; ".join(
+            f"{writer.info.name} {writer.stream.state.name} {writer.stream.account()}"
+            f" {writer.stream.metrics(self.clock.wall).current_view_size} bytes to send,"
+            f" pending {writer.pending}, failure {writer.stream.failure}"
+            for writer in self.writers
+        )
+
+    def _come_to_rest(self) -> None:
+        """Everything put is sent; after a flush everything is stored; then the streams close."""
+        live = [w for w in self.writers if w.stream.failure is None and not w.stream.freed]
+        self._await("for the writers", lambda: all(w.finished for w in live))
+        self._await("for everything to be sent", lambda: all(map(self._all_sent, live)))
+        for writer in live:
+            if self.dice.random() < 0.5 and not writer.stream.stopped and writer.flush():
+                self._await("for a flush", lambda w=writer: w.settled)  # type: ignore[misc]
+        for writer in self.writers:
+            writer.stop()
+        self._await("to close", lambda: all(w.stream.closed for w in self.writers))
+
+    def _all_sent(self, writer: Writer) -> bool:
+        stream = writer.stream
+        return stream.failure is not None or not stream.metrics(
+            self.clock.wall
+        ).current_view_size
+
+    def _close(self) -> None:
+        self._let_happen(60 * TICKS_PER_SECOND)  # what is still on its way
+        for writer in self.writers:
+            account = writer.stream.account()
+            if writer.stream.failure is None:
+                writer.books.check_end(account)
+            if self.plan.calm and len(writer.info.tracks) == 1 and account.dropped:
+                raise Broken(f"a calm world drops frames: {account} {writer.books.reasons}")
+            writer.free()
+        if self.plan.calm and self.errors and not any(w.info.tracks[1:] for w in self.writers):
+            raise Broken(f"a calm world tells errors: {self.errors}")
+        self.client.close(self.clock.wall)
+        self.settle()
+        if self.client.store.used_bytes:
+            raise Broken(f"{self.client.store.used_bytes} bytes are still used after the end")
+
+    def outcome(self, seed: int, broken: str) -> Outcome:
+        """The figures of this world."""
+        result = Outcome(seed, broken, uploads=self.upload_count)
+        result.faults.update(self.service.faults)
+        for books in self.books:
+            result.frames += len(books.put)
+            result.stored += books.stored
+            result.dropped.update(books.reasons)
+            result.dropped_but_stored += books.dropped_but_stored
+        return result
+
+
+def run(seed: int, print_line: Callable[[str], None] | None = None) -> Outcome:
+    """Run one world; `broken` in its outcome says which invariant does not hold, or is ""."""
+    world: World | None = None
+    try:
+        world = World(seed, print_line=print_line)
+        world.run()
+    except Broken as error:
+        broken = str(error)
+    except Exception:  # noqa: BLE001  whatever leaves the core is a broken invariant
+        broken = f"an exception left the core:\n{traceback.format_exc()}"
+    else:
+        return world.outcome(seed, "")
+    return world.outcome(seed, broken) if world is not None else Outcome(seed, broken)
+
+
+# --- the command --------------------------------------------------------------------------------
+def _seeds(text: str) -> range:
+    first, _, last = text.partition(":")
+    return range(int(first), int(last or int(first) + 1))
+
+
+def _run_all(seeds: Sequence[int], jobs: int) -> Iterable[Outcome]:
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(run, seeds, chunksize=16)
+
+
+def _report(total: Outcome, worlds: int, broken: int, elapsed_s: float) -> None:
+    faults = ", ".join(f"{count} {name}" for name, count in sorted(total.faults.items()))
+    drops = ", ".join(f"{count} {reason}" for reason, count in sorted(total.dropped.items()))
+    print(
+        f"{worlds} worlds, {broken} broken, {worlds / elapsed_s:.1f} a second\n"
+        f"{total.frames} frames put, {total.stored} stored, dropped: {drops or 'none'}"
+        f" ({total.dropped_but_stored} of them stored all the same)\n"
+        f"{total.uploads} uploads; faults: {faults or 'none'}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns 1 when an invariant is broken, and names the seed."""
+    parser = argparse.ArgumentParser(prog="python -m kvsproducer.testing.simulation")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seeds", type=_seeds, help="FIRST:END, for example 5000:6000")
+    which.add_argument("--seed", type=int, help="a single world")
+    parser.add_argument("--trace", action="store_true", help="print everything that happens")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
+    parser.add_argument("--keep-going", action="store_true", help="do not end at the first")
+    options = parser.parse_args(arguments)
+    seeds = range(options.seed, options.seed + 1) if options.seeds is None else options.seeds
+    outcomes = (
+        (run(seed, print) for seed in seeds) if options.trace else _run_all(seeds, options.jobs)
+    )
+    total, worlds, broken, began = Outcome(-1), 0, 0, perf_counter()
+    for outcome in outcomes:
+        worlds += 1
+        total.frames += outcome.frames
+        total.stored += outcome.stored
+        total.uploads += outcome.uploads
+        total.dropped += outcome.dropped
+        total.dropped_but_stored += outcome.dropped_but_stored
+        total.faults += outcome.faults
+        if outcome.broken:
+            broken += 1
+            print(f"seed {outcome.seed}: {outcome.broken}", flush=True)
+            if not options.keep_going:
+                break
+    _report(total, worlds, broken, perf_counter() - began)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

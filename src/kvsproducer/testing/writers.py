@@ -1,0 +1,335 @@
+"""The application of a simulated world: a writer that puts a camera's frames into one stream.
+
+It does what applications do, at any moment: flush, metadata, reset, stop, free and open again. An
+offline writer that is told to wait tries again only when it is told that there is space, so that a
+wake-up that never comes is found out at its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.testing.books import Books, Broken
+from kvsproducer.testing.frames import Camera, Shot
+
+if TYPE_CHECKING:
+    from kvsproducer.testing.simulation import World
+
+__all__ = ["Writer"]
+
+_S = StatusCode
+_REFUSALS: Final = frozenset(
+    {
+        _S.STREAM_HAS_BEEN_STOPPED,
+        _S.STORE_OUT_OF_MEMORY,
+        _S.MULTIPLE_CONSECUTIVE_EOFR,
+        _S.CONTENT_VIEW_NO_MORE_ITEMS,
+        _S.CONTENT_VIEW_INVALID_TIMESTAMP,
+        _S.END_OF_FRAGMENT_FRAME_INVALID_STATE,
+        _S.MKV_INVALID_FRAME_TIMESTAMP,
+        _S.MKV_LARGE_FRAME_TIMECODE,
+        _S.MKV_TRACK_INFO_NOT_FOUND,
+        _S.MKV_INVALID_FRAME_DATA,
+        _S.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED,
+        _S.MAX_FRAGMENT_METADATA_COUNT,
+        _S.DUPLICATE_STREAM_EVENT_TYPE,
+        _S.STREAM_NOT_STARTED,
+    }
+)
+_MAX_METADATA: Final = 3  # queued by a writer between two of its fragments
+
+
+class Writer:
+    """One application thread with one stream, which it may open several times, one by one."""
+
+    def __init__(self, world: World, info: core.StreamInfo, shot: Shot, frames: int) -> None:
+        self.world = world
+        self.info = info
+        self._shot = shot
+        self._left = frames
+        self.open()
+
+    def open(self) -> None:
+        """Open the stream and begin to film."""
+        world = self.world
+        self.stream = world.client.open_stream(self.info, world.clock.wall)
+        number = len(world.books)
+        self.books = Books(number, self.stream.info)
+        world.books.append(self.books)
+        self.camera = Camera(number, self._shot, world.clock.wall, world.dice)
+        self.pending: core.Frame | None = None  # a frame that has to wait
+        self._waits = 0  # counts, so that an old deadline knows that it is past
+        self._woken = True
+        self._metadata = 0
+        self._paused = False
+        self._schedule()
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was put that was to be put."""
+        over = self.stream.stopped or self.stream.failure is not None
+        return over or (not self._left and self.pending is None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the stream holds nothing any more, or has given up."""
+        return self.stream.failure is not None or not self.stream.account().held
+
+    # --- filming --------------------------------------------------------------------------------
+    def film(self, frames: int) -> None:
+        """Go on for so many frames."""
+        idle = not self._left and self.pending is None
+        self._left += frames
+        if idle:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        world, stream = self.world, self.stream
+        if self.info.streaming_type is core.StreamingType.OFFLINE and self.info.frame_timecodes:
+            wait = world.dice.randrange(20) * TICKS_PER_MS
+        else:
+            wait = self.camera.due - world.clock.wall
+        if wait > 60 * TICKS_PER_SECOND:  # the clock was set back
+            wait = self._shot.interval
+        world.clock.later(wait, lambda: self._tick(stream))
+
+    def _tick(self, stream: core.Stream) -> None:
+        """Take a frame and put it."""
+        if stream is not self.stream or stream.stopped or self._paused or not self._left:
+            return
+        if self.pending is None:
+            self.pending = self.camera.next_frame()
+            self._left -= 1
+        if self._put_pending():
+            self._schedule()
+
+    def _put_pending(self) -> bool:
+        """Put the frame that is in hand; False when it has to wait."""
+        world = self.world
+        assert self.pending is not None, "the caller has one"
+        try:
+            self.put(self.pending)
+        except core.WouldBlock as block:
+            self._wait(block.deadline)
+            return False
+        self.pending = None
+        return True
+
+    def put(self, frame: core.Frame) -> bool:
+        """Put a frame; whether it was accepted. Raises WouldBlock; refusals change nothing."""
+        world, stream, wall = self.world, self.stream, self.world.clock.wall
+        before = stream.account()
+        used = world.client.store.used_bytes
+        try:
+            stream.put_frame(frame, wall)
+        except (KvsError, core.WouldBlock) as error:
+            world.trace("refused", stream=self.info.name, dts=frame.dts, why=error)
+            if isinstance(error, KvsError):
+                self._check_refusal(error)
+            after = stream.account()
+            if after != before or world.client.store.used_bytes != used:
+                raise Broken(f"a refused frame changed {before} to {after}: {error}") from error
+            if isinstance(error, core.WouldBlock):
+                raise
+            return False
+        after = stream.account()
+        ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
+        accepted = ordered or after.accepted > before.accepted
+        if accepted:
+            self.books.note_put(self.camera.count - 1, frame, wall)
+        else:
+            self.books.skipped_at_once += 1
+        world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
+        self._metadata = 0 if frame.key_frame else self._metadata
+        return accepted
+
+    def _check_refusal(self, error: KvsError) -> None:
+        failure = self.stream.failure
+        if error.status in _REFUSALS or (failure is not None and failure.status is error.status):
+            return
+        raise Broken(f"put_frame raised {error.status.name}: {error}") from error
+
+    # --- waiting for space ----------------------------------------------------------------------
+    def _wait(self, deadline: int) -> None:
+        clock = self.world.clock
+        if self.info.streaming_type is not core.StreamingType.OFFLINE:
+            raise Broken("only offline writers wait")
+        if deadline <= clock.wall:
+            raise Broken("a wait that is over already")
+        self._waits += 1
+        self._woken = False
+        wait, stream = self._waits, self.stream
+        clock.later(deadline - clock.wall, lambda: self._deadline(wait, stream))
+
+    def wake(self) -> None:
+        """There may be space."""
+        if not self._woken:
+            self._woken = True
+            stream = self.stream
+            self.world.clock.later(
+                self.world.dice.randrange(5) * TICKS_PER_MS, lambda: self._retry(stream)
+            )
+
+    def _retry(self, stream: core.Stream) -> None:
+        if stream is self.stream and self.pending is not None and self._put_pending():
+            self._schedule()
+
+    def _deadline(self, wait: int, stream: core.Stream) -> None:
+        """The wait is over: nobody has said that there is space, so there must be none."""
+        if stream is not self.stream or wait != self._waits or self._woken:
+            return
+        assert self.pending is not None, "it waits"
+        self._woken = True
+        live = stream.failure is None and not stream.stopped
+        if self._put_pending():
+            if live:
+                raise Broken("a lost wake-up: there was space, and no SpaceAvailable")
+            self._schedule()
+
+    # --- meddling -------------------------------------------------------------------------------
+    def meddle(self) -> None:
+        """Do something at random that an application may do."""
+        world = self.world
+        action = world.dice.choice(
+            (
+                self.flush,
+                self.flush,
+                self._describe_fragment,
+                self._ask_for_images,
+                self._reset_connection,
+                self._reset_connection,
+                self._reset,
+                self.stop,
+                self.reopen,
+                self._pause,
+                self._put_rubbish,
+                self._look,
+            )
+        )
+        world.trace("meddle", stream=self.info.name, action=action.__name__)
+        action()
+
+    def flush(self) -> bool:
+        """End the open fragment; whether none is open now."""
+        try:
+            self.stream.put_frame(core.Frame.end_of_fragment(), self.world.clock.wall)
+        except core.WouldBlock:
+            return False
+        except KvsError as error:
+            self._check_refusal(error)
+            return error.status is not _S.END_OF_FRAGMENT_FRAME_INVALID_STATE
+        return True
+
+    def _quietly(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except KvsError as error:
+            self._check_refusal(error)
+
+    def _describe_fragment(self) -> None:
+        if self._metadata >= _MAX_METADATA:
+            return
+        self._metadata += 1
+        dice, wall = self.world.dice, self.world.clock.wall
+        name, value = f"key{dice.randrange(3)}", "x" * dice.randrange(100)
+        persistent = dice.random() < 0.3
+        self._quietly(lambda: self.stream.put_fragment_metadata(name, value, persistent, wall))
+
+    def _ask_for_images(self) -> None:
+        if self._metadata >= _MAX_METADATA:
+            return
+        self._metadata += 1
+        types = self.world.dice.choice((1, 2))
+        self._quietly(lambda: self.stream.put_event(types, self.world.clock.wall))
+
+    def _reset_connection(self) -> None:
+        self.stream.reset_connection(self.world.clock.wall)
+
+    def _reset(self) -> None:
+        if not self.stream.stopped:
+            self.stream.reset(self.world.clock.wall)
+
+    def stop(self) -> None:
+        """Take no more; the world opens the stream anew once it is closed."""
+        self.stream.stop(self.world.clock.wall)
+
+    def free(self) -> None:
+        """Throw the stream away; from then on it holds nothing."""
+        self.stream.free(self.world.clock.wall)
+        self.world.hear()
+        self.books.check_account(self.stream.account(), heard=True)
+        self.books.check_end(self.stream.account())
+
+    def reopen(self) -> None:
+        """Throw the stream away and open it anew."""
+        self.free()
+        if self.world.client.failure is None:
+            self.open()
+
+    def _pause(self) -> None:
+        """The camera is off for a while, and ends its group of pictures."""
+        self._paused = True
+        stream, ticks = self.stream, self.world.dice.randrange(25 * TICKS_PER_SECOND)
+
+        def go_on() -> None:
+            if stream is self.stream:
+                self._paused = False
+                self.camera.skip(ticks)
+                if self.pending is None:
+                    self._schedule()
+
+        self.world.clock.later(ticks, go_on)
+
+    def resume(self) -> None:
+        """Film again, if the camera was off."""
+        if self._paused:
+            self._paused = False
+            if self.pending is None:
+                self._schedule()
+
+    def _put_rubbish(self) -> None:
+        """Frames that must be refused, or skipped, and cost nothing."""
+        wall = self.world.clock.wall
+        kind = self.world.dice.randrange(5)
+        if kind < 2:
+            too_large = b"?" * self.world.client.store.size_bytes
+            rubbish = core.Frame(too_large, wall, key_frame=bool(kind))
+        elif kind < 4:
+            rubbish = core.Frame(b"", wall, key_frame=kind == 2)
+        else:
+            rubbish = core.Frame(b"?" * 20, wall, track_id=9)
+        if self.info.frame_order_mode is core.FrameOrderMode.PASS_THROUGH:
+            with suppress(core.WouldBlock):
+                self._put_refusable(rubbish)
+
+    def _put_refusable(self, frame: core.Frame) -> None:
+        before = self.stream.account()
+        try:
+            self.stream.put_frame(frame, self.world.clock.wall)
+        except KvsError:
+            if self.stream.account() != before:
+                raise Broken("a senseless frame changed the books") from None
+            return
+        if self.stream.account().accepted > before.accepted:
+            raise Broken(f"{frame} was accepted")
+        self.books.skipped_at_once += 1
+
+    def _look(self) -> None:
+        """Ask for figures, and ask what makes no sense."""
+        wall = self.world.clock.wall
+        figures = self.stream.metrics(wall)
+        if figures.overall_view_size < figures.current_view_size or figures.current_view_size < 0:
+            raise Broken(f"senseless figures: {figures}")
+        self.world.client.metrics(wall)
+        self.stream.upload_ended(10**9, 500, wall)
+        self.stream.receive_ack(10**9, b'{"EventType":"IDLE"}', wall)
+        try:
+            self.stream.next_buffers(10**9, 100, wall)
+        except KvsError as error:
+            if error.status is not _S.UPLOAD_HANDLE_ABORTED:
+                raise
