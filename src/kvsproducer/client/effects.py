@@ -44,7 +44,7 @@ class AuthType(IntEnum):
     NONE = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuthInfo:
     """Credentials as the core sees them: opaque, with an expiration (ticks since 1970).
 
@@ -67,7 +67,7 @@ class StreamStatus(IntEnum):
     DELETING = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StreamDescription:
     """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`."""
 
@@ -82,7 +82,7 @@ class StreamDescription:
     kms_key_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A service call: `stream` is its stream's name (None: the client's own call).
 
@@ -97,31 +97,31 @@ class Call:
     auth: AuthInfo | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GetSecurityToken(Call):
     """The client's credentials. Answer: `AuthInfo`, or None for "there are none"."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GetDeviceCertificate(Call):
     """The device's certificate. Answer: `AuthInfo` of type CERTIFICATE, or None."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeviceCertToToken(Call):
     """Exchange the certificate in `auth` for a token. Answer: `AuthInfo`."""
 
     device_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CreateDevice(Call):
     """Announce the device. KVS has no such operation: answer the device's ARN, any text."""
 
     device_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TagClient(Call):
     """Tag the device. KVS has no such operation: answer None."""
 
@@ -129,12 +129,12 @@ class TagClient(Call):
     tags: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DescribeStream(Call):
     """Answer: `StreamDescription`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CreateStream(Call):
     """Answer: the stream's ARN (text). `retention` is in ticks; `kms_key_id` may be empty."""
 
@@ -145,7 +145,7 @@ class CreateStream(Call):
     tags: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TagStream(Call):
     """Answer: None."""
 
@@ -153,19 +153,19 @@ class TagStream(Call):
     tags: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GetStreamingEndpoint(Call):
     """Answer: the URL of the data endpoint (text)."""
 
     api_name: str = "PUT_MEDIA"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GetStreamingToken(Call):
     """Credentials for one upload. Answer: `AuthInfo`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PutStream(Call):
     """Open an upload: a PutMedia request to `endpoint`, whose body `next_buffers` will give.
 
@@ -181,7 +181,7 @@ class PutStream(Call):
     content_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DataAvailable:
     """`next_buffers(upload, ...)` of that stream has something to say again.
 
@@ -192,7 +192,7 @@ class DataAvailable:
     upload: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UploadAborted:
     """The core has given this upload up: end its connection; nothing it says counts any more."""
 
@@ -200,7 +200,7 @@ class UploadAborted:
     upload: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SpaceAvailable:
     """Whoever got `WouldBlock` from `put_frame` of that stream may try again."""
 

@@ -1,7 +1,8 @@
-"""What the core tells: frozen records, each with the name of its stream (None: the client).
+"""What the core tells: immutable records, each with the name of its stream (None: the client).
 
 `Client.next_event` and `Stream.next_event` hand them out in order. No event is made per frame on
-the happy path: one per ack, per drop, per pressure.
+the happy path: one per ack, per drop, per pressure. They are named tuples where they can be, which
+are quickest to make (a field named `count` cannot be in one).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.states import StreamState
@@ -51,15 +53,13 @@ class DropReason(Enum):
     FREED = "freed"  # the stream was freed with the frame still in it
 
 
-@dataclass(frozen=True, slots=True)
-class ClientReady:
+class ClientReady(NamedTuple):
     """Fired when the client has credentials and a device, once."""
 
     stream: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientErrorReported:
+class ClientErrorReported(NamedTuple):
     """Fired when the client's own set-up failed with `status`."""
 
     stream: str | None
@@ -68,15 +68,13 @@ class ClientErrorReported:
     fatal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReady:
+class StreamReady(NamedTuple):
     """Fired when the stream can upload: at first, and after every recovery."""
 
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStateChanged:
+class StreamStateChanged(NamedTuple):
     """Fired when the stream's state machine moved from `old` to `new`."""
 
     stream: str
@@ -84,32 +82,28 @@ class StreamStateChanged:
     new: StreamState
 
 
-@dataclass(frozen=True, slots=True)
-class UploadStarted:
+class UploadStarted(NamedTuple):
     """Fired when a PutMedia request `upload` was started."""
 
     stream: str
     upload: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamClosed(NamedTuple):
     """Fired when a stopped stream has nothing left to send or to wait for; `upload` the last."""
 
     stream: str
     upload: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamShutdown:
+class StreamShutdown(NamedTuple):
     """Fired when the stream's uploads are thrown away: reset (True) or freed (False)."""
 
     stream: str
     reset: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FragmentAcked:
+class FragmentAcked(NamedTuple):
     """Fired for every ack but IDLE; `ack.timecode` is in stream timecode units."""
 
     stream: str
@@ -117,8 +111,7 @@ class FragmentAcked:
     ack: FragmentAck
 
 
-@dataclass(frozen=True, slots=True)
-class AckRejected:
+class AckRejected(NamedTuple):
     """Fired when an ack could not be read, or names a fragment that is not held (any more)."""
 
     stream: str
@@ -160,40 +153,35 @@ class FrameSkipped:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLatencyPressure:
+class StreamLatencyPressure(NamedTuple):
     """Fired when more than `max_latency` of media waits to be sent: `duration` ticks."""
 
     stream: str
     duration: int
 
 
-@dataclass(frozen=True, slots=True)
-class BufferDurationPressure:
+class BufferDurationPressure(NamedTuple):
     """Fired when 5 % or less of `buffer_duration` is left: `remaining` ticks."""
 
     stream: str
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoragePressure:
+class StoragePressure(NamedTuple):
     """Fired when 5 % or less of the storage is left: `remaining` bytes."""
 
     stream: str
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionStale:
+class ConnectionStale(NamedTuple):
     """Fired when the service has not said BUFFERING for `duration` ticks of sent media."""
 
     stream: str
     duration: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamErrorReported:
+class StreamErrorReported(NamedTuple):
     """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
 
     `upload` and `timecode` (of the fragment, stream timecode units) are None when none applies.
