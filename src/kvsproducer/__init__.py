@@ -6,10 +6,13 @@
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
 `kvsproducer.heap`, `kvsproducer.endpoint` and `kvsproducer.testing`; nothing else is. Importing
-this package loads neither botocore nor aiohttp nor PyAV: they come with their first use.
+this package loads neither botocore nor aiohttp nor PyAV, and not the parts of ours that drive
+them: they come with their first use.
 """
 
+import importlib
 import logging
+from typing import TYPE_CHECKING
 
 from kvsproducer.client import (
     AckRejected,
@@ -50,15 +53,6 @@ from kvsproducer.client import (
     ViewOverflowPolicy,
 )
 from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
-from kvsproducer.producer import Producer, Stream, now
-from kvsproducer.reader import (
-    FragmentSummary,
-    ReadFragment,
-    ReadFrame,
-    get_media,
-    list_fragments,
-)
-from kvsproducer.sources import PutResult, put_media
 from kvsproducer.status import (
     ClientError,
     CommonError,
@@ -75,6 +69,17 @@ from kvsproducer.status import (
 from kvsproducer.status.explain import Explanation, explain
 from kvsproducer.version import VERSION
 from kvsproducer.wire import AckType
+
+if TYPE_CHECKING:
+    from kvsproducer.producer import Producer, Stream, now
+    from kvsproducer.reader import (
+        FragmentSummary,
+        ReadFragment,
+        ReadFrame,
+        get_media,
+        list_fragments,
+    )
+    from kvsproducer.sources import PutResult, put_media
 
 __all__ = [
     # put
@@ -151,3 +156,30 @@ __version__ = VERSION
 
 # Quiet until the application configures logging: a library does not write to its user's console.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# What needs an event loop, a network or a file comes with its first use: name -> module.
+_LATER = {
+    "Producer": "kvsproducer.producer",
+    "Stream": "kvsproducer.producer",
+    "now": "kvsproducer.producer",
+    "FragmentSummary": "kvsproducer.reader",
+    "ReadFragment": "kvsproducer.reader",
+    "ReadFrame": "kvsproducer.reader",
+    "get_media": "kvsproducer.reader",
+    "list_fragments": "kvsproducer.reader",
+    "PutResult": "kvsproducer.sources",
+    "put_media": "kvsproducer.sources",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

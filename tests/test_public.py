@@ -1,0 +1,33 @@
+"""The public surface: every listed name is there, whether it comes at once or with its first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer import aio, endpoint, heap, mkv
+
+
+@pytest.mark.parametrize("module", [kvs, aio, endpoint, heap, mkv], ids=lambda m: m.__name__)
+def test_listed_names_exist(module: object) -> None:
+    """`__all__` promises nothing that is missing, and lists nothing twice."""
+    names = module.__all__  # type: ignore[attr-defined]
+    assert [name for name in names if not hasattr(module, name)] == []
+    assert len(set(names)) == len(names)
+
+
+def test_star_import_gives_the_listed_names() -> None:
+    """`from kvsproducer import *` in a fresh interpreter gives exactly `__all__`."""
+    code = "from kvsproducer import *; import kvsproducer; print(set(kvsproducer.__all__) - set(dir()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A typing error is told as in any module, and `dir` lists what comes later."""
+    with pytest.raises(AttributeError, match="no attribute 'Producr'"):
+        _ = kvs.Producr  # type: ignore[attr-defined]
+    assert {"Producer", "get_media", "put_media"} <= set(dir(kvs))
