@@ -1,8 +1,8 @@
 """The `kvs` command: put, get, serve, inspect, explain, demo.
 
 One module per command, `options` for what they share, `console` for how they speak. Exit codes: 0
-all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C. Heavy imports (PyAV, aiohttp,
-botocore) happen inside the commands that need them, so that help and `explain` are quick.
+all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C, 143 SIGTERM. Heavy imports (PyAV,
+aiohttp, botocore) happen inside the commands that need them, so that help and `explain` are quick.
 """
 
 __all__ = ["main"]
@@ -11,5 +11,7 @@ __all__ = ["main"]
 def main() -> None:
     """The console entry point."""
     from kvsproducer.cli.app import app
+    from kvsproducer.cli.console import end_on_sigterm
 
+    end_on_sigterm()
     app(prog_name="kvs")

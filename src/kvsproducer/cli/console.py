@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from functools import wraps
+from types import FrameType
 from typing import Final, ParamSpec, TypeVar
 
 import typer
@@ -23,7 +25,9 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = [
     "EXIT_FAILURE",
     "EXIT_INTERRUPTED",
+    "EXIT_TERMINATED",
     "EXIT_USAGE",
+    "end_on_sigterm",
     "err",
     "out",
     "print_json",
@@ -38,6 +42,7 @@ R = TypeVar("R")
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
 _INDENT: Final = 8
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 
@@ -60,6 +65,19 @@ _USAGE: Final = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM (of a service manager, a container): ends a command as Ctrl-C does."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind the command, so that it can store what it holds. For the main thread."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def print_error(error: KvsError) -> None:
     """One screen about `error`, on standard error."""
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
@@ -79,8 +97,8 @@ def print_error(error: KvsError) -> None:
 def reports(command: Callable[P, R]) -> Callable[P, R]:
     """Let a command end as the shell expects, whatever it raises.
 
-    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130. A reader that closed its end
-    of a pipe: quietly, 0.
+    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130, SIGTERM: 143. A reader that
+    closed its end of a pipe: quietly, 0.
     """
 
     @wraps(command)
@@ -95,8 +113,10 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILURE) from error
         except KeyboardInterrupt as interrupt:
             notes = getattr(interrupt, "__notes__", [])
-            err.print("interrupted" + "".join(f": {note}" for note in notes))
-            raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+            term = isinstance(interrupt, Terminated)
+            word = "terminated" if term else "interrupted"
+            err.print(word + "".join(f": {note}" for note in notes))
+            raise typer.Exit(EXIT_TERMINATED if term else EXIT_INTERRUPTED) from interrupt
         except BrokenPipeError as closed:
             # Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
