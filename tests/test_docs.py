@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,12 @@ def test_generated_pages_are_fresh() -> None:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A copy of the generator, whose pages are not written yet."""
-    copy = tmp_path / "build.py"
-    copy.write_text((DOCS / "build.py").read_text())
-    return copy
+    """A copy of the generator and its sources, whose pages are not written yet."""
+    for name in ("docs/build.py", "docs/differences.toml", "tests/golden/differences.toml"):
+        copy = tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text((DOCS.parent / name).read_text())
+    return tmp_path / "docs" / "build.py"
 
 
 def test_check_finds_missing_and_changed_pages_and_build_repairs_them(script: Path) -> None:
@@ -42,3 +45,12 @@ def test_check_finds_missing_and_changed_pages_and_build_repairs_them(script: Pa
     stale = build(script, "--check")
     assert stale.returncode == 1
     assert "reference/status-codes.md: stale" in stale.stdout
+
+
+def test_the_tests_that_differences_name_exist() -> None:
+    """A difference stands on a test that is there."""
+    rows = tomllib.loads((DOCS / "differences.toml").read_text())
+    for row in rows["difference"] + rows["kept"]:
+        name, _, function = row["test"].partition("::")
+        text = (DOCS.parent / name).read_text()
+        assert f"def {function}(" in text, row["test"]
