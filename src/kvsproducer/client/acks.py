@@ -116,8 +116,10 @@ class AckHandler:
     def _stored_outside(self, upload: Upload, timestamp: int) -> None:
         """The service has a fragment for good whose start has left the view."""
         core, view = self._core, self._core.view
+        if upload.last_time is None or timestamp > upload.last_time:
+            return  # it was given no such fragment
         core.ledger.clear_doubts(timestamp)
-        if upload.last_time is not None and timestamp >= upload.last_time:
+        if timestamp == upload.last_time:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
                 core.wake(upload)

@@ -183,7 +183,7 @@ class Admission:
         return True
 
     def _block(self, now: int) -> None:
-        self._core.space_wanted = True
+        self._core.want_space()
         raise WouldBlock(now + self._waits)
 
     def _no_memory(self, charge: int) -> Exception:

@@ -79,6 +79,7 @@ class Client:
         self._backoff = Backoff(dice)
         self._machine = StateMachine(CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
+        self._waiting: dict[str, None] = {}  # streams whose writers wait for space in the store
         self._events = EventQueue(limits.MAX_QUEUED_EVENTS)
         self._talkative: deque[Stream] = deque()  # streams that may have events
         self._streams: dict[str, Stream] = {}
@@ -141,6 +142,7 @@ class Client:
             self._generator(info),
             self._store,
             self._effects,
+            self._waiting,
             lambda: self._talkative.append(stream),
             now,
         )

@@ -47,6 +47,7 @@ class StreamCore:
         generator: MkvGenerator,
         store: ContentStore,
         effects: deque[Effect],
+        waiting: dict[str, None],
         notify: Callable[[], None],
         now: int,
     ) -> None:
@@ -56,6 +57,7 @@ class StreamCore:
         self.store = store
         self.holding = store if isinstance(store, HoldingStore) else None  # it keeps the payloads
         self.effects = effects
+        self.waiting = waiting  # streams whose offline writers were told to wait, in order
         self.events = EventQueue(limits.MAX_QUEUED_EVENTS)
         self._notify = notify
         self.view = ContentView(_view_capacity(info), info.buffer_duration)
@@ -79,7 +81,6 @@ class StreamCore:
         self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
         self.on_wire: ViewItem | None = None  # handed out in part
         self.wire_charge = 0  # of an item on the wire that has left the view
-        self.space_wanted = False  # an offline writer was told to wait
         # (first item, stream start in ticks, stream header): what a re-sent item's session had.
         self.sessions: deque[tuple[int, int, bytes]] = deque()
 
@@ -120,18 +121,27 @@ class StreamCore:
                 effect = upload.available = DataAvailable(self.name, upload.number)
             self.effects.append(effect)
 
+    def want_space(self) -> None:
+        """An offline writer was told to wait."""
+        self.waiting[self.name] = None
+
     def wake_writers(self) -> None:
-        """Tell the shell that waiting writers may try again."""
-        if self.space_wanted:
-            self.space_wanted = False
-            self.effects.append(SpaceAvailable(self.name))
+        """Tell the shell that waiting writers may try again: the store is all streams'."""
+        if self.waiting:
+            self.effects.extend(map(SpaceAvailable, self.waiting))
+            self.waiting.clear()
+
+    def release(self, charge: int) -> None:
+        """Give bytes back to the store, for whoever waits for them."""
+        self.store.release(charge)
+        self.wake_writers()
 
     # --- items ----------------------------------------------------------------------------------
     def leave_wire(self) -> None:
         """The item on the wire was handed out whole, or its connection is gone."""
         self.on_wire = None
         if self.wire_charge:
-            self.store.release(self.wire_charge)
+            self.release(self.wire_charge)
             self.wire_charge = 0
 
     def trim(self, to: int) -> None:
@@ -141,8 +151,7 @@ class StreamCore:
                 self.give_up(self.view[index].payload)
         total = self.view.trim(to)
         if total:
-            self.store.release(total)
-            self.wake_writers()
+            self.release(total)
 
     def give_up(self, payload: Payload) -> None:
         """Let a store that holds payloads forget one; its failure is told, and nobody's fault."""
@@ -163,7 +172,7 @@ class StreamCore:
         if item is self.on_wire:
             self.wire_charge = item.charge  # its bytes are still in use: see Sender
         else:
-            self.store.release(item.charge)
+            self.release(item.charge)
         self.ledger.evict(item, sent=sent, lost=self.loss_result is not None)
         if not sent and item.flags & STREAM_START:
             self._move_stream_start()

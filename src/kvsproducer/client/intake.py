@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.client.admission import Admission
+from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import DropReason, FrameSkipped
@@ -63,7 +63,7 @@ class Intake:
         try:
             if self._put(frame, now):
                 self._core.ledger.accepted += 1
-        except KvsError:
+        except (KvsError, WouldBlock):
             self._refused(frame)
             raise
 
@@ -202,7 +202,7 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
-        self._after_eofr = False
+        self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
         core.metadata.written()
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
         if item.flags & STREAM_START:
@@ -240,12 +240,12 @@ class Intake:
         if self._after_eofr:
             core.skip_until_key = True
         if frame.flags & FLAG_KEY:
-            if core.reset_on_key:
-                core.reset_on_key = False
+            # It may still be refused: what it is to begin is noted once it has (_fragment_started).
+            core.attention = core.reset_on_key or core.skip_until_key
+            if core.reset_on_key or (core.skip_until_key and not core.info.key_frame_fragmentation):
                 core.generator.reset()
-            core.skip_until_key = False
-            self._after_eofr = False
-        elif core.skip_until_key:
+            return True
+        if core.skip_until_key or not core.generator.started:
             core.ledger.skipped += 1
             core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
             return False
