@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import bench_core, bench_import, bench_memory, bench_wire
+from benchmarks import bench_core, bench_import, bench_memory, bench_nal, bench_wire
 from benchmarks.report import Figure, show
 
 PARTS = {
     "import": bench_import.run,
+    "nal": bench_nal.run,
     "core": bench_core.run,
     "wire": bench_wire.run,
     "memory": bench_memory.run,
