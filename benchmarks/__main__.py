@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import bench_core, bench_import, bench_memory, bench_nal, bench_wire
+from benchmarks import bench_core, bench_heap, bench_import, bench_memory, bench_nal, bench_wire
 from benchmarks.report import Figure, show
 
 PARTS = {
     "import": bench_import.run,
     "nal": bench_nal.run,
     "core": bench_core.run,
+    "heap": bench_heap.run,
     "wire": bench_wire.run,
     "memory": bench_memory.run,
 }

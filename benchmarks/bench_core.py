@@ -13,6 +13,7 @@ from time import perf_counter_ns
 from benchmarks.media import PASSES, SIZES, annexb_frame, calibration, ns_per_call, payload
 from benchmarks.report import Figure
 from kvsproducer import client as core
+from kvsproducer.heap import ContentStore
 
 TICK = 400_000
 GOP = 25
@@ -40,10 +41,12 @@ def never_waits(_sides: int) -> int:
 class Loop:
     """A stream whose service answers everything at once, and stores each fragment."""
 
-    def __init__(self, data: bytes, adaptation: core.NalAdaptation) -> None:
+    def __init__(
+        self, data: bytes, adaptation: core.NalAdaptation, store: ContentStore | None = None
+    ) -> None:
         self.data = data
         self.number = 0
-        self.client = core.Client(core.DeviceInfo(), now=START, dice=never_waits)
+        self.client = core.Client(core.DeviceInfo(), now=START, dice=never_waits, store=store)
         info = core.StreamInfo.video(
             "h264", name="bench", nal_adaptation=adaptation, frame_rate=25, retention="PT1H"
         )

@@ -226,6 +226,8 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
         assert [path.name for path in left.iterdir()] == ["1.hfh"]
     (left / "precious").touch()
     (tmp_path / (PREFIX + "file")).touch()
+    foreign = tmp_path / "1.hfh"
+    foreign.touch()
     living = HybridFileStore(2 * MIB, 50, str(tmp_path))
     held = living.keep([bytes(MIB)], MIB)
     assert held is not None
@@ -234,7 +236,8 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
     assert list(held) == [bytes(MIB)]
     other.close()
     living.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left.name, PREFIX + "file"])
+    stays = [left.name, PREFIX + "file", foreign.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stays)
 
 
 def test_a_directory_taken_for_a_leftover_as_it_was_made_is_made_again(
