@@ -184,6 +184,13 @@ def _sps_fields(case: Case) -> Result | None:
     return _oracle_size(case["codec"], unit) if misread else None
 
 
+def _picture_16_bits(case: Case) -> Result | None:
+    """A picture of H.265 that no width and height element can hold."""
+    unit = _sps_of(case) if case.get("codec") == "h265" else None
+    result = None if unit is None else _oracle_size("h265", unit)
+    return result if result in (_BAD_WIDTH, _BAD_HEIGHT) else None
+
+
 def _avcc_empty_sps(case: Case) -> Result | None:
     cpd = input_bytes(case["cpd"]) if case.get("codec") == "h264" else b""
     if len(cpd) < 8 or cpd[0] != 1 or cpd[6:8] != b"\0\0":
@@ -243,6 +250,7 @@ RULES: Mapping[str, Callable[[Case], Result | None]] = {
     "memory_error": _memory_error,
     "zeros_before_start_code": _zeros_before_start_code,
     "sps_fields": _sps_fields,
+    "picture_16_bits": _picture_16_bits,
     "avcc_empty_sps": _avcc_empty_sps,
     "bitmap_16_bits": _bitmap_16_bits,
     "aac_fields": _aac_fields,

@@ -8,12 +8,13 @@ the case is run again and all the rest must still be equal. A rule looks at the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import cpd
-from common import SUCCESS, Case, Outcome, Verdict, differences, input_bytes, output_form
+from common import SUCCESS, Case, Outcome, Verdict, differences, output_form
+from mkv_rules import RULES, Relaxed, conversion_status, data_of, track_of, tracks_of
 
 from kvsproducer.codecs import h264, h265
 from kvsproducer.codecs.nal import VideoCodec
@@ -24,7 +25,6 @@ from kvsproducer.mkv import (
     MkvParser,
     NalAdaptation,
     TrackInfo,
-    TrackType,
     end_of_fragment_tag,
     tags,
 )
@@ -44,7 +44,6 @@ _TRACKS_ID = id_bytes(TRACKS)
 
 Problems: TypeAlias = list[str]
 
-_TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
 _FLAGS = {"K": FrameFlags.KEY, "D": FrameFlags.DISCARDABLE, "I": FrameFlags.INVISIBLE}
 _ADAPTATIONS = {
     "annexb": NalAdaptation.ANNEXB_NALS,
@@ -52,110 +51,14 @@ _ADAPTATIONS = {
     "cpd_annexb": NalAdaptation.ANNEXB_CPD_NALS,
 }
 _KINDS = {"block": FrameKind.BLOCK, "cluster": FrameKind.CLUSTER, "stream": FrameKind.STREAM}
-_C_TOKENS = frozenset(
-    ("video/h264", "video/h265", "video/x-matroska", "audio/aac", "audio/alaw", "audio/mulaw")
-)
 
 
 def matches(case: Case) -> bool:
     return "number" in case or ("create" in case and "tracks" in case["config"])
 
 
-def data_of(value: Any) -> bytes | None:
-    """A byte value of an input; None for a size without data."""
-    return None if "null_with_size" in value else input_bytes(value)
-
-
 def status_text(status: int) -> str:
     return f"0x{status:08x}"
-
-
-# --- deliberate differences -----------------------------------------------------------------------
-
-
-@dataclass
-class Relaxed:
-    """What a case may do differently, as its rules say."""
-
-    tracks: set[int] = field(default_factory=set)  # ids: private data and figures may differ
-    create_status: int | None = None  # what ours answers to create
-    header_length_16_bits: bool = False
-    frames: bool = False  # Annex-B frames that the C producer reads otherwise
-
-
-def _known_to_c(content_type: str) -> str:
-    """The tokens of a content type that the C producer recognises."""
-    return ",".join(token for token in content_type.split(",") if token in _C_TOKENS)
-
-
-def _tracks(case: Case) -> Iterator[tuple[TrackInfo, VideoCodec | None, VideoCodec | None]]:
-    """(track, its codec for us, its codec for the C producer)."""
-    content_type = case["config"]["content_type"]
-    for track in case["config"]["tracks"]:
-        info = _track(track)
-        yield info, video_codec(info, content_type), video_codec(info, _known_to_c(content_type))
-
-
-def _content_type(case: Case, relaxed: Relaxed) -> None:
-    convert = "cpd_annexb" in case["config"]["adapt"]
-    content_type = case["config"]["content_type"]
-    for track, ours, theirs in _tracks(case):
-        if not track.codec_private_data:
-            continue
-        zeroed = convert and theirs is None and track.track_type is TrackType.VIDEO
-        audio = track.track_type is TrackType.AUDIO and _known_to_c(content_type) != content_type
-        if zeroed or audio or ours is not theirs:
-            relaxed.tracks.add(track.track_id)
-
-
-def _extracted_cpd(case: Case, relaxed: Relaxed) -> None:
-    for track, ours, _ in _tracks(case):
-        if ours and not track.codec_private_data and "annexb" in case["config"]["adapt"]:
-            relaxed.tracks.add(track.track_id)
-
-
-def _records(case: Case, relaxed: Relaxed) -> None:
-    convert = "cpd_annexb" in case["config"]["adapt"]
-    for track, ours, _ in _tracks(case):
-        data = track.codec_private_data
-        if data and (ours or track.codec_id == "V_MS/VFW/FOURCC" or _odd_aac(track)):
-            relaxed.tracks.add(track.track_id)
-        if convert and ours and data and relaxed.create_status in (None, 0):
-            relaxed.create_status = _conversion_status(data, ours)
-
-
-def _odd_aac(track: TrackInfo) -> bool:
-    """Eight channels, an escaped object type or a rate that is written out."""
-    if track.track_type is not TrackType.AUDIO or len(track.codec_private_data) < 2:
-        return False
-    word = int.from_bytes(track.codec_private_data[:2])
-    return word >> 11 == 31 or word >> 7 & 15 == 15 or word >> 3 & 15 == 7
-
-
-def _conversion_status(data: bytes, codec: VideoCodec) -> int:
-    """What the codecs, whose own golden cases are in nal.jsonl, answer to this private data."""
-    try:
-        (h264.cpd_to_avcc if codec is VideoCodec.H264 else h265.cpd_to_hvcc)(data)
-    except KvsError as error:
-        return error.status
-    return 0
-
-
-def _long_header(_: Case, relaxed: Relaxed) -> None:
-    relaxed.header_length_16_bits = True
-
-
-def _annexb_frames(case: Case, relaxed: Relaxed) -> None:
-    relaxed.frames = "annexb" in case["config"]["adapt"]
-
-
-RULES: dict[str, Callable[[Case, Relaxed], None]] = {
-    "content_type": _content_type,
-    "extracted_cpd": _extracted_cpd,
-    "records": _records,
-    "long_header": _long_header,
-    "annexb_frames": _annexb_frames,
-}
 
 
 def check(case: Case, rules: frozenset[str]) -> Verdict:
@@ -190,21 +93,6 @@ def _run_number(case: Case) -> Problems:
     except KvsError as error:
         ours = {"status": status_text(error.status)}
     return [] if ours == expected else [f"{ours} instead of {expected}"]
-
-
-def _track(config: Mapping[str, Any]) -> TrackInfo:
-    return TrackInfo(
-        int(config["id"]),
-        _TYPES[config["type"]],
-        config["codec_id"],
-        config["name"],
-        data_of(config["cpd"]),  # type: ignore[arg-type]  # None is a case of its own
-        width=config.get("width", 0),
-        height=config.get("height", 0),
-        sampling_frequency=config.get("freq", 0),
-        channels=config.get("channels", 0),
-        bit_depth=config.get("bits", 0),
-    )
 
 
 class _Run:
@@ -242,7 +130,7 @@ class _Run:
         adaptation = NalAdaptation.NONE
         for name in config["adapt"]:
             adaptation |= _ADAPTATIONS[name]
-        tracks = [_track(track) for track in config["tracks"]]
+        tracks = [track_of(track) for track in config["tracks"]]
         uuid = config["segment_uuid"]
         try:
             self.generator = MkvGenerator(
@@ -285,9 +173,15 @@ class _Run:
                 if key in wanted:
                     self._compare(f"{where} {key}", getattr(track, name), wanted[key])
 
+    def _given(self, track: TrackInfo) -> tuple[TrackInfo, VideoCodec | None, VideoCodec | None]:
+        """The track as the case gives it, its codec for us, its codec for the C producer."""
+        return next(t for t in tracks_of(self.case) if t[0].track_id == track.track_id)
+
     def _check_record(self, track: TrackInfo) -> None:
         """Ours must be a record whose own size the track states, or what was given."""
-        given = next(t for t in map(_track, self.config["tracks"]) if t.track_id == track.track_id)
+        given = next(
+            t for t in map(track_of, self.config["tracks"]) if t.track_id == track.track_id
+        )
         data = track.codec_private_data
         codec = video_codec(track, self.config["content_type"])
         if codec is None or data == given.codec_private_data:
@@ -301,7 +195,9 @@ class _Run:
 
     def _check_size(self, track: TrackInfo, wanted: Mapping[str, Any]) -> None:
         """Where both sides read an SPS and disagree, the rules of cpd.jsonl decide."""
-        given, ours, theirs = next(t for t in _tracks(self.case) if t[0].track_id == track.track_id)
+        given, ours, theirs = next(
+            t for t in tracks_of(self.case) if t[0].track_id == track.track_id
+        )
         size = {"width": track.width, "height": track.height}
         if ours is None or theirs is None or size == {key: wanted[key] for key in size}:
             return
@@ -470,7 +366,14 @@ class _Run:
             status = 0
         except KvsError as error:
             status = error.status
-        self._compare(what, status_text(status), step["expect"]["status"])
+        expected = step["expect"]["status"]
+        track = next((t for t in self.generator.tracks if t.track_id == int(step["track"])), None)
+        codec = track and video_codec(track, self.config["content_type"])
+        data = data_of(step["cpd"])
+        convert = "cpd_annexb" in self.config["adapt"]
+        if convert and track and codec and data and track.track_id in self.relaxed.tracks:
+            expected = status_text(conversion_status(data, codec))
+        self._compare(what, status_text(status), expected)
 
     def _step_reset(self, what: str, step: Mapping[str, Any]) -> None:
         self.generator.reset()
