@@ -251,7 +251,7 @@ def put_media(
     finally:
         if own:
             used.close(0)
-    end = watch.end()  # closing has delivered the last events
+        end = watch.end()  # closing has delivered the last events
     return PutResult(
         stream=stream_name,
         frames=end.frames,
