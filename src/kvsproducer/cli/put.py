@@ -19,6 +19,7 @@ from kvsproducer.cli.options import (
     instant_option,
 )
 from kvsproducer.cli.progress import PutDisplay
+from kvsproducer.cli.tracing import tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutResult, Source, open_source, put_media
@@ -83,6 +84,12 @@ def put(
     timeout: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for the last acks.")
     ] = 120.0,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write where each frame's time goes, for chrome://tracing."
+        ),
+    ] = None,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
@@ -105,7 +112,8 @@ def put(
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
     opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
     _tell_ignored(opened, quiet)
-    with PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json) as display:
+    display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
+    with tracing(trace), display:
         result = put_media(
             opened,
             stream,

@@ -1,0 +1,82 @@
+"""Where a frame's time goes: the hops of its life as spans of a profiler, while somebody asks.
+
+The hops are a table of methods. `traced` puts a timed method in the place of each, and the plain
+ones back: while nobody traces, nothing is there that could cost anything. Streams that are opened
+within it are traced; the spans of one frame nest (`put_frame` holds `core`, which holds `package`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kvsproducer import client as core
+from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.mkv.generator import MkvGenerator
+from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.stream import Stream
+from kvsproducer.trace import Profiler
+from kvsproducer.view import ContentView
+
+__all__ = ["HOPS", "Hop", "traced"]
+
+Hop = tuple[type, str, str]
+
+HOPS: Final[tuple[Hop, ...]] = (
+    # class, method, name of the span
+    (Stream, "put_frame", "put_frame"),  # with the wait for the lock, and for space
+    (core.Stream, "put_frame", "core"),
+    (FrameAdapter, "adapt", "adapt NAL units"),
+    (MkvGenerator, "pack", "package"),
+    (ContentView, "append", "append to view"),
+    (core.Stream, "next_buffers", "read for upload"),
+    (Engine, "receive_ack", "acknowledge"),
+)
+
+
+@contextmanager
+def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
+    """Record every pass of a frame through the hops (and `more` of them) until the block ends.
+
+    A method that makes an iterator is timed each time it is asked for an item.
+    """
+    plain: list[tuple[type, str, Callable[..., object]]] = []
+    try:
+        for owner, method, name in (*HOPS, *more):
+            function = getattr(owner, method)
+            plain.append((owner, method, function))
+            wrap = _timed_items if inspect.isgeneratorfunction(function) else _timed
+            setattr(owner, method, wrap(profiler, name, function))
+        yield
+    finally:
+        for owner, method, function in plain:
+            setattr(owner, method, function)
+
+
+def _timed(profiler: Profiler, name: str, function: Callable[..., object]) -> Callable[..., object]:
+    @functools.wraps(function)
+    def call(*arguments: object, **named: object) -> object:
+        with profiler.span(name):
+            return function(*arguments, **named)
+
+    return call
+
+
+def _timed_items(
+    profiler: Profiler, name: str, function: Callable[..., Iterator[object]]
+) -> Callable[..., Iterator[object]]:
+    @functools.wraps(function)
+    def items(*arguments: object, **named: object) -> Iterator[object]:
+        source = function(*arguments, **named)
+        end = object()
+        while True:
+            with profiler.span(name):
+                item = next(source, end)
+            if item is end:
+                return
+            yield item
+
+    return items
