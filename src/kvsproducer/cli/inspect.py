@@ -1,27 +1,28 @@
 """`kvs inspect`: what is in an MKV file, and what KVS would refuse about it.
 
-The file goes through the parser, for its contents, and through the endpoint's PutMedia session,
-the same code that answers uploads, for the ERROR ack that the service would give. After a refusal
-the rest is still listed, but no longer judged: the service's session is over.
+The file goes through the parser, for its contents, and each fragment through `fragment_rules`, for
+the ERROR ack that the service would give, or the status that the producer SDK would raise.
 """
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
 
 from kvsproducer import limits, wire
 from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, size_text
-from kvsproducer.codecs.nal import is_annexb
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart, Event, SegmentInfo, Tags, TrackEntry, Tracks
-from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
+from kvsproducer.status import MkvError, StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from kvsproducer.cli.fragment_rules import Problem, Rules
 
 __all__ = ["Inspection", "inspect", "inspect_file"]
 
@@ -41,13 +42,14 @@ class _Fragment:
     key_frame: bool = False
     frames: dict[int, int] = field(default_factory=dict)
     tags: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[tuple[StatusCode, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Inspection:
-    """What a file holds: `problems` are (status, text) pairs, worst first when there are several.
+    """What a file holds: `problems` are (status, text) pairs, in the order of the file.
 
-    `refusal` is the ack error that the service would give, None when it takes the file.
+    Those of a fragment are also its own; then come those of the tracks.
     """
 
     path: str
@@ -57,19 +59,18 @@ class Inspection:
     tracks: list[TrackEntry] = field(default_factory=list)
     fragments: list[_Fragment] = field(default_factory=list)
     problems: list[tuple[StatusCode, str]] = field(default_factory=list)
-    refusal: dict[str, object] | None = None
 
 
 class _Reader:
     """Collects an `Inspection` from parser events."""
 
     def __init__(self, inspection: Inspection) -> None:
-        self._found = inspection
+        self.found = inspection
         self._pending: list[tuple[str, str]] = []
 
     def take(self, event: Event) -> None:
         """Note what one event says."""
-        found = self._found
+        found = self.found
         if isinstance(event, Block):
             self._block(event)
         elif isinstance(event, ClusterStart):
@@ -85,8 +86,8 @@ class _Reader:
             found.writer = event.writing_app or event.muxing_app
 
     def _block(self, block: Block) -> None:
-        fragment = self._found.fragments[-1]
-        scale = self._found.timecode_scale_ns
+        fragment = self.found.fragments[-1]
+        scale = self.found.timecode_scale_ns
         time = (fragment.timecode + block.relative_timecode) * scale // _NS_PER_TICK
         if not fragment.frames:
             fragment.key_frame = block.key_frame
@@ -97,9 +98,9 @@ class _Reader:
 
     def _tags(self, event: Tags) -> None:
         names = {name for name, _ in event.pairs}
-        if wire.TAG_END_OF_FRAGMENT in names and self._found.fragments:
+        if wire.TAG_END_OF_FRAGMENT in names and self.found.fragments:
             own = [pair for pair in event.pairs if pair[0] != wire.TAG_END_OF_FRAGMENT]
-            self._found.fragments[-1].tags += self._pending + own
+            self.found.fragments[-1].tags += self._pending + own
             self._pending = []
         else:
             self._pending += event.pairs
@@ -107,76 +108,51 @@ class _Reader:
 
 def inspect_file(path: str) -> Inspection:
     """Read `path` whole; raises OPEN_FILE_FAILED or READ_FILE_FAILED, never for its contents."""
-    from kvsproducer.endpoint.fragment import FragmentNumbers
-    from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
+    from kvsproducer.cli.fragment_rules import Rules, track_problems
 
     found = Inspection(path)
-    reader, parser = _Reader(found), MkvParser()
-    # ABSOLUTE with a start of 0 judges a file whose times are relative just as well.
-    session = PutMediaSession(PutMediaRequest(), FragmentNumbers(), 0)
+    reader, parser, rules = _Reader(found), MkvParser(), Rules()
     try:
         with open(path, "rb") as file:
             found.bytes = os.fstat(file.fileno()).st_size
             while data := file.read(_CHUNK):
-                session.receive_data(data, 0)
-                _answer(session, found)
                 parser.receive_data(data)
-                _drain(parser, reader)
+                _drain(parser, reader, rules)
         parser.receive_eof()
-        _drain(parser, reader)
+        _drain(parser, reader, rules)
+        _note(found, rules.end())
     except MkvError as error:
-        found.problems.append((error.status, _told(error)))
+        _note(found, [rules.broken(error)])
     except OSError as error:
         raise kvs_error(
             StatusCode.OPEN_FILE_FAILED, f"{path}: {error.strerror or error}"
         ) from error
-    session.receive_eof(0)
-    _answer(session, found)
-    _judge(found, session.refusal)
+    found.problems += [(problem.status, problem.text) for problem in track_problems(found.tracks)]
     return found
 
 
-def _drain(parser: MkvParser, reader: _Reader) -> None:
+def _drain(parser: MkvParser, reader: _Reader, rules: Rules) -> None:
     while (event := parser.next_event()) is not None:
         reader.take(event)
+        _note(reader.found, rules.take(event))
 
 
-def _answer(session: object, found: Inspection) -> None:
-    """Store what the session hands over, nowhere, and keep the ERROR ack if there is one."""
-    from kvsproducer.endpoint.put_media import PutMediaSession
-
-    assert isinstance(session, PutMediaSession)
-    while (fragment := session.next_fragment()) is not None:
-        session.fragment_stored(fragment.info.number, persisted=True)
-    while (ack := session.next_ack()) is not None:
-        members = json.loads(ack)
-        if members[wire.ACK_EVENT_TYPE] == wire.AckType.ERROR.name:
-            found.refusal = members
-
-
-def _told(error: KvsError) -> str:
-    return f"{error.detail} ({error.context})" if error.context else error.detail
-
-
-def _judge(found: Inspection, reason: str) -> None:
-    """Problems: the ack error first, then what the client's own checks would say."""
-    if found.refusal is not None:
-        error_id = int(str(found.refusal[wire.ACK_ERROR_ID]))
-        ack = wire.ack_error(error_id)
-        said = reason.partition(": ")[2] or reason
-        found.problems.insert(0, (ack.status, f"ERROR ack {error_id} {ack.name}: {said}"))
-    if not found.tracks:
-        found.problems.append((StatusCode.TRACK_INFO_MISSING, "no Tracks element"))
-    for track in found.tracks:
-        if len(track.codec_private) > limits.MAX_CODEC_PRIVATE_BYTES:
-            text = f"track {track.number}: {len(track.codec_private)} bytes of codec private data"
-            found.problems.append((StatusCode.MKV_INVALID_CODEC_PRIVATE_LENGTH, text))
-        if is_annexb(track.codec_private):
-            text = f"track {track.number}: codec private data is Annex-B; players want avcC / hvcC"
-            found.problems.append((StatusCode.MKV_INVALID_H264_H265_CPD, text))
-        if len(track.codec_id) > limits.MAX_CODEC_ID_LEN:
-            text = f"track {track.number}: codec id {track.codec_id!r}"
-            found.problems.append((StatusCode.MKV_INVALID_CODEC_ID_LENGTH, text))
+def _note(found: Inspection, problems: Sequence[Problem]) -> None:
+    """Add problems to the file and to the fragment that each is about, one of a kind to each."""
+    for status, text, timecode_ms in problems:
+        named = [
+            index
+            for index, fragment in enumerate(found.fragments[-2:], max(0, len(found.fragments) - 2))
+            if timecode_ms in (None, fragment.start // TICKS_PER_MS)
+        ]
+        if not named:
+            found.problems.append((status, text))
+            continue
+        fragment = found.fragments[named[-1]]
+        if status not in dict(fragment.problems):
+            fragment.problems.append((status, text))
+            where = f"fragment {named[-1] + 1} at {_instant(fragment.start)}"
+            found.problems.append((status, f"{where}: {text}"))
 
 
 @reports
@@ -211,7 +187,7 @@ def _print_report(found: Inspection) -> None:
     out.print(tracks)
     fragments = Table(title=f"fragments: {len(found.fragments)}")
     fragments.add_column("time", no_wrap=True)
-    for name in ("length", "bytes", "frames", "key", "tags"):
+    for name in ("length", "bytes", "frames", "key", "tags", "KVS"):
         fragments.add_column(name)
     for fragment in found.fragments:
         frames = ", ".join(f"{n}: {count}" for n, count in sorted(fragment.frames.items()))
@@ -222,6 +198,7 @@ def _print_report(found: Inspection) -> None:
             frames,
             "yes" if fragment.key_frame else "no",
             ", ".join(f"{name}={value}" for name, value in fragment.tags),
+            ", ".join(status.hex for status, _ in fragment.problems) or "ok",
         )
     out.print(fragments)
     if not found.problems:
@@ -261,11 +238,16 @@ def _as_dict(found: Inspection) -> dict[str, object]:
                 "frames": {str(track): count for track, count in fragment.frames.items()},
                 "key_frame": fragment.key_frame,
                 "tags": dict(fragment.tags),
+                "problems": _problems(fragment.problems),
             }
             for fragment in found.fragments
         ],
-        "problems": [
-            {"status": f"STATUS_{status.name}", "code": status.hex, "what": text}
-            for status, text in found.problems
-        ],
+        "problems": _problems(found.problems),
     }
+
+
+def _problems(problems: list[tuple[StatusCode, str]]) -> list[dict[str, str]]:
+    return [
+        {"status": f"STATUS_{status.name}", "code": status.hex, "what": text}
+        for status, text in problems
+    ]
