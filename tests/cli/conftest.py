@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from kvsproducer.cli.app import app
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
+from kvsproducer.mkv import FrameFlags, MkvGenerator, TrackInfo, TrackType
 from kvsproducer.sources.pyav import write_clip
 from kvsproducer.sources.spec import PatternSpec
 
@@ -106,3 +107,28 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pattern = PatternSpec(Fraction(3), Fraction(25), 160, 120, bframes=2, gop=25, audio="aac")
     write_clip(str(path), pattern)
     return path
+
+
+MS = 10_000
+CLUSTER = bytes.fromhex("1f43b675")
+VIDEO = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", width=64, height=64)
+AUDIO = TrackInfo(2, TrackType.AUDIO, "A_AAC")
+
+
+def mkv(
+    frames: list[tuple[int, bool, int]],
+    tracks: tuple[TrackInfo, ...] = (VIDEO,),
+    metadata: bytes = b"",
+) -> bytes:
+    """Frames as (track id, key, ms), packed as a producer does; `metadata` before cluster one."""
+    generator = MkvGenerator(
+        tracks, content_type="video/h264", key_frame_fragmentation=True,
+        fragment_duration=20_000 * MS, absolute_timecodes=True,
+    )  # fmt: skip
+    out = b""
+    for track, key, time in frames:
+        flags = int(FrameFlags.KEY) if key else 0
+        packed = generator.pack(track, flags, time * MS, time * MS, 40 * MS, 4)
+        header, cut = packed.header, packed.prefix_length
+        out += header[:cut] + (metadata if cut else b"") + header[cut:] + b"data"
+    return out
