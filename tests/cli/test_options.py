@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kvsproducer.cli.options import connection, duration_option, instant_option
+from kvsproducer.cli.options import (
+    connection,
+    duration_option,
+    instant_option,
+    seconds_option,
+)
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode
 
@@ -56,3 +61,19 @@ def test_connection_options() -> None:
     assert connection(None, None, None, "ca.pem", False)["verify"] == "ca.pem"
     with pytest.raises(KvsError):
         connection(None, None, None, "ca.pem", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5.0), ("0.5", 0.5), ("90s", 90.0), ("2m", 120.0), ("PT1.5S", 1.5)]
+)
+def test_seconds_are_numbers_or_durations(text: str, seconds: float) -> None:
+    """--timeout and --idle take what every duration takes, and a plain number of seconds."""
+    assert seconds_option(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", ".", "soon", "-1", "1.2.3"])
+def test_what_is_no_time_is_told(text: str) -> None:
+    """With the sentinel of AWS's parser."""
+    with pytest.raises(KvsError) as caught:
+        seconds_option(text)
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE

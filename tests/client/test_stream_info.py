@@ -115,3 +115,44 @@ def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) ->
     with pytest.raises(KvsError) as caught:
         StreamInfo.from_dict(data)
     assert caught.value.status is status
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("", b""),
+        ("0142C01e", bytes.fromhex("0142c01e")),
+        ("base64:AULAHg==", bytes.fromhex("0142c01e")),
+        ("base64:AULAHg", bytes.fromhex("0142c01e")),
+        (
+            "sprop-parameter-sets=Z0LAHg==,aM4=",
+            bytes.fromhex("00000001 6742c01e 00000001 68ce"),
+        ),
+    ],
+)
+def test_codec_private_data_comes_as_text(text: str, data: bytes) -> None:
+    """Hexadecimal, base64, or as SDP has it."""
+    info = StreamInfo.from_dict(
+        {"tracks": [{"track_id": 1, "codec_id": "V", "codec_private_data": text}]}
+    )
+    assert info.tracks[0].codec_private_data == data
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("0142c", StatusCode.INVALID_ARG_LEN),
+        ("01 4", StatusCode.INVALID_DIGIT),
+        ("01zz", StatusCode.INVALID_BASE),
+        ("base64:AULA?g==", StatusCode.INVALID_BASE64_ENCODE),
+        ("base64:", StatusCode.INVALID_ARG_LEN),
+        ("sprop-parameter-sets=Z0LAHg==,aM4?", StatusCode.INVALID_BASE64_ENCODE),
+    ],
+)
+def test_bad_codec_private_data_says_what_is_wrong(text: str, status: StatusCode) -> None:
+    """With the code of the conversion."""
+    with pytest.raises(KvsError) as caught:
+        StreamInfo.from_dict(
+            {"tracks": [{"track_id": 1, "codec_id": "V", "codec_private_data": text}]}
+        )
+    assert caught.value.status is status

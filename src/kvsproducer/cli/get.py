@@ -21,6 +21,7 @@ from kvsproducer.cli.options import (
     connection,
     duration_option,
     instant_option,
+    seconds_option,
 )
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.reader import ReadFragment
@@ -67,8 +68,9 @@ def get(
         bool, typer.Option("--follow", "-f", help="Go on for as long as the stream lives.")
     ] = False,
     idle: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a new fragment after which to end.")
-    ] = 5.0,
+        str,
+        typer.Option(help="End when nothing new has come for so long: seconds, 1m, PT10S."),
+    ] = "5",
     duration: Annotated[
         str | None, typer.Option(help="End after so much media: 30s, 5m, PT1H.")
     ] = None,
@@ -84,14 +86,14 @@ def get(
 ) -> None:
     """Get media out of a stream as one playable MKV.
 
-    Ends when nothing new has come for --idle seconds, unless --follow. Timecodes stay as stored:
+    Ends when nothing new has come for --idle, unless --follow. Timecodes stay as stored:
     milliseconds since 1970. Without any fragment it exits 1.
 
     Example: kvs get front-door -o - | ffplay -
     """
     options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
     bounds = _Bounds(
-        None if follow else idle,
+        None if follow else seconds_option(idle),
         None if duration is None else duration_option(duration),
         max_fragments,
     )
@@ -101,7 +103,7 @@ def get(
     if not got.fragments:
         raise kvs_error(
             StatusCode.NO_MORE_DATA_AVAILABLE,
-            f"no fragment from {start} on came within {idle:g} s",
+            f"no fragment from {start} on came within --idle {idle}",
             stream=stream,
         )
     if as_json:

@@ -97,6 +97,13 @@ def duration_option(text: str) -> int:
     )
 
 
+def seconds_option(text: str) -> float:
+    """Seconds of a plain number, or of what `duration_option` takes; raises as that does."""
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    return duration_option(text) / TICKS_PER_SECOND
+
+
 def instant_option(text: str) -> int:
     """Ticks of `now`, seconds since 1970, or ISO 8601 (without a zone: this machine's).
 

@@ -17,6 +17,7 @@ from kvsproducer.cli.options import (
     connection,
     duration_option,
     instant_option,
+    seconds_option,
 )
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import tracing
@@ -82,8 +83,8 @@ def put(
     ] = None,
     kms_key_id: Annotated[str, typer.Option(help="KMS key of a new stream.")] = "",
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for the last acks.")
-    ] = 120.0,
+        str, typer.Option(help="How long to wait for the last acks: seconds, 2m, PT2M.")
+    ] = "120",
     trace: Annotated[
         str | None,
         typer.Option(
@@ -109,6 +110,7 @@ def put(
     options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
     start = None if start_time is None else instant_option(start_time)
     kept = duration_option(retention)
+    limit_s = seconds_option(timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
     opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
     _tell_ignored(opened, quiet)
@@ -121,7 +123,7 @@ def put(
             retention=kept,
             stream_options=overrides,
             progress=display.update,
-            timeout=timeout,
+            timeout=limit_s,
             **options,
         )
     if as_json:

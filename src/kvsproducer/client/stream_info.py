@@ -19,6 +19,7 @@ from kvsproducer.client.presets import audio_track, video_track
 from kvsproducer.duration import to_ticks
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.utils import base64_decode, hex_decode
 
 __all__ = [
     "FrameOrderMode",
@@ -258,14 +259,28 @@ def _track(value: object) -> TrackInfo:
     if not isinstance(value, Mapping):
         raise kvs_error(_S.INVALID_ARG, f"track is {value!r}")
     values = {name: item for name, item in value.items() if name != "version"}
+    private_data = values.pop("codec_private_data", b"")
+    if isinstance(private_data, str):
+        private_data = _codec_private_data(private_data)
     try:
         kind = enum_member(TrackType, values.pop("track_type", TrackType.VIDEO))
-        private_data = values.pop("codec_private_data", b"")
-        if isinstance(private_data, str):
-            private_data = bytes.fromhex(private_data)
         return TrackInfo(track_type=kind, codec_private_data=private_data, **values)
     except (TypeError, ValueError) as error:
         raise kvs_error(_S.INVALID_ARG, f"track: {error}") from error
+
+
+def _codec_private_data(text: str) -> bytes:
+    """From hexadecimal text, or base64 behind `base64:`, or SDP's `sprop-parameter-sets=`.
+
+    The parameter sets become Annex B units, for `NalAdaptation.ANNEXB_CPD_NALS`. Raises the codes
+    of `utils.hex_decode` and `utils.base64_decode`.
+    """
+    kind, mark, rest = text.partition("=")
+    if mark and kind.strip() == "sprop-parameter-sets":
+        return b"".join(b"\0\0\0\1" + base64_decode(unit) for unit in rest.strip().split(","))
+    if text.startswith("base64:"):
+        return base64_decode(text.removeprefix("base64:"))
+    return hex_decode(text) if text else b""
 
 
 def _apply_version(values: dict[str, object], version: int) -> None:
