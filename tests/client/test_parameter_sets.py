@@ -100,4 +100,7 @@ def test_a_refused_key_frame_leaves_the_next_one_to_begin(desk: Desks) -> None:
     d.put(6, key=False, data=CODE + b"\x41\x9a")
     assert len(d.told(ev.FrameSkipped)) == 1
     d.put(10, data=key(LARGE))
+    assert described(d.read(0)[0]) == [(SMALL, 1)]
+    d.ack("PERSISTED", 0, upload=0)
+    assert d.read(0)[1] is kvs.ReadStatus.END_OF_STREAM
     assert described(d.read()[0]) == [(LARGE, 1)]

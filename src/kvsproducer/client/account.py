@@ -86,26 +86,26 @@ class Ledger:
         self.dropped += count
         self._report(first, last, count, reason)
 
-    def confirm(self, view: ContentView, end: int) -> None:
+    def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """The service has everything of the session up to item `end`: settle it.
 
         Items that were not sent again after a lost connection, and whose own fragment was never
-        acknowledged, are dropped as unconfirmed.
+        acknowledged with one of the flags `final`, are dropped as unconfirmed.
         """
         start = max(self.settled, view.tail)
         if end <= start:
             return
         if start < self.unconfirmed:
-            start = self._confirm_old(view, start, min(end, self.unconfirmed))
+            start = self._confirm_old(view, start, min(end, self.unconfirmed), final)
         self.persisted += view.count_without(start, end, _NO_FRAME)
         self.settled = end
 
-    def _confirm_old(self, view: ContentView, start: int, end: int) -> int:
-        persisted = bool(view[view.start_of(start)].flags & PERSISTED)
+    def _confirm_old(self, view: ContentView, start: int, end: int, final: int) -> int:
+        persisted = bool(view[view.start_of(start)].flags & final)
         for index in range(start, end):
             item = view[index]
             if item.flags & FRAGMENT_START:
-                persisted = bool(item.flags & PERSISTED)
+                persisted = bool(item.flags & final)
             if item.flags & _NO_FRAME:
                 continue
             if persisted:

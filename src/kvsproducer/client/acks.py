@@ -126,7 +126,7 @@ class AckHandler:
         rest = view.next_start(view.tail)
         held_in_part = timestamp == core.ledger.evicted_fragment and rest <= view.current
         if held_in_part and not core.uploads.older_unfinished(upload):
-            core.ledger.confirm(view, rest)
+            core.ledger.confirm(view, rest, core.final_flags)
 
     # --- what it means --------------------------------------------------------------------------
     def _stored(self, upload: Upload, index: int) -> None:
@@ -136,7 +136,7 @@ class AckHandler:
         end = min(view.next_start(index + 1), view.current)
         core.ledger.clear_doubts(view[index].ack_timestamp)
         if not core.uploads.older_unfinished(upload):
-            core.ledger.confirm(view, end)
+            core.ledger.confirm(view, end, core.final_flags)
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
@@ -146,7 +146,7 @@ class AckHandler:
 
     def _finally(self, upload: Upload, ack: FragmentAck, index: int) -> None:
         core, view = self._core, self._core.view
-        done = PERSISTED if core.retains else PERSISTED | RECEIVED
+        done = core.final_flags
         start = view[index].fragment
         upload.acked_last = start if upload.acked_last is None else max(upload.acked_last, start)
         if upload.state is UploadState.AWAITING_ACK and upload.acked_last == upload.last_fragment:
@@ -160,8 +160,10 @@ class AckHandler:
         while to < view.head and view[to].flags & done:
             to = view.next_start(to + 1)
         if to < view.head and to <= view.current:
-            core.ledger.confirm(view, to)
+            core.ledger.confirm(view, to, core.final_flags)
             core.trim(to)
+        if core.waiting:
+            core.trim_settled()
 
     def _older_done(self, upload: Upload) -> bool:
         """Whether the older uploads wait for nothing but being asked again."""
@@ -209,3 +211,4 @@ class AckHandler:
         if end >= view.head and core.generator.started:
             # It is still being written: the rest of it would be refused as well.
             core.refuse_until_key(new_session=True)
+        core.wake_writers()  # what was refused makes room, or a frame in hand is to be skipped

@@ -17,7 +17,7 @@ from kvsproducer.client.events import (
 from kvsproducer.client.stream_info import StorePressurePolicy, ViewOverflowPolicy
 from kvsproducer.heap import HoldingStore, Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import FRAGMENT_START
+from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START
 
 __all__ = ["Admission", "WouldBlock"]
 
@@ -47,6 +47,7 @@ class Admission:
         "_waits",
         "bytes",
         "largest",
+        "queued",
         "ticks",
     )
 
@@ -67,6 +68,7 @@ class Admission:
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
         # A frame within these needs no decision; `admit` is for the others, and for all when the
         # store holds the payloads.
+        self.queued = False  # the frames come out of the order coordinator, accepted before
         self.largest = 0
         self.bytes = 0
         self.ticks = info.buffer_duration - 1
@@ -83,6 +85,8 @@ class Admission:
         """
         core = self._core
         store = core.store
+        if charge > store.size_bytes:  # before it counts as the largest frame
+            raise self._no_memory(charge)
         if length > self.largest:
             self.largest = length
             self._reserve = limits.SPACE_RESERVE_BYTES + int(
@@ -106,6 +110,8 @@ class Admission:
         view = self._core.view
         if self._offline:
             if view.full:
+                self._core.trim_settled()
+            if view.full and self._worth_waiting():
                 self._block(now)
             return
         window = view.window_duration
@@ -140,7 +146,11 @@ class Admission:
     def check_queued(self, length: int, now: int) -> None:
         """Offline, refuse to queue what could not be stored; the order coordinator comes later."""
         store = self._core.store
-        if self._offline and (
+        if not self._offline:
+            return
+        if self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes:
+            self._core.trim_settled()
+        if self._worth_waiting() and (
             self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes
         ):
             self._block(now)
@@ -149,10 +159,12 @@ class Admission:
         """The store lacks space: wait, refuse, or drop the oldest."""
         core = self._core
         store, view = core.store, core.view
-        if charge > store.size_bytes:
-            raise self._no_memory(charge)
         if self._offline:
-            if len(view) or store.used_bytes + charge > store.size_bytes:
+            core.trim_settled()
+            if store.used_bytes + charge > store.size_bytes or (
+                store.used_bytes + charge + self._reserve > store.size_bytes
+                and self._worth_waiting()
+            ):
                 self._block(now)
             return
         if not self._drops:
@@ -165,6 +177,15 @@ class Admission:
             raise self._no_memory(charge)  # other streams have it: dropping ours would not help
         while store.used_bytes + charge + self._reserve > store.size_bytes and self._evict():
             pass
+
+    def _worth_waiting(self) -> bool:
+        """Whether acks may make room: nothing is said about a fragment before it is whole."""
+        view = self._core.view
+        newest = view.newest
+        if self.queued or newest is None or view.head == view.tail:
+            return False
+        open_fragment = not newest.flags & END_OF_FRAGMENT
+        return not (open_fragment and view[view.tail].fragment == newest.fragment)
 
     def _droppable(self) -> int:
         """How many charged bytes of this stream could be given up."""
@@ -183,6 +204,8 @@ class Admission:
         return True
 
     def _block(self, now: int) -> None:
+        if self.queued:
+            return  # it was accepted: if it does not fit, that is told
         self._core.want_space()
         raise WouldBlock(now + self._waits)
 

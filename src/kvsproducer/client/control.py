@@ -65,6 +65,10 @@ class ClientServices(Protocol):
     client_info: ClientInfo
     auth: AuthInfo | None
 
+    @property
+    def failure(self) -> KvsError | None:
+        """Why it will never make calls, or None."""
+
     def new_call_id(self) -> int:
         """A number for a call."""
 
@@ -145,6 +149,8 @@ class StreamControl:
         core = self._core
         if self.state is _T.FAILED or core.closed or self.parked:
             return
+        if not core.uploads.active() and not anything_to_send(core):
+            core.give_up_sent()
         if self.state in _ON_THE_WAY or core.uploads.active():
             return
         status = result_status(result)
@@ -206,6 +212,8 @@ class StreamControl:
         """The stopped stream is done."""
         core = self._core
         if not core.closed:
+            if core.failure is None and not anything_to_send(core):
+                core.give_up_sent()
             core.closed = True
             core.wake_writers()
             core.emit(StreamClosed(core.name, upload))
@@ -366,10 +374,20 @@ class StreamControl:
         else:
             self.fail(kvs_error(error.status, detail))
 
+    def _may_call(self, now: int) -> bool:
+        """Whether the client may make calls; if not, `resume` follows, or there is no hope."""
+        if self._client.authorize(now):
+            return True
+        failure = self._client.failure
+        if failure is None:
+            self._waiting_for_client = True
+        else:
+            self.fail(kvs_error(failure.status, failure.detail))
+        return False
+
     def _issue(self, kind: type[_CALL], now: int, **members: Any) -> None:
         """Emit a call, once the client may make calls."""
-        if not self._client.authorize(now):
-            self._waiting_for_client = True
+        if not self._may_call(now):
             return
         info = self._client.client_info
         members.setdefault("timeout", info.service_call_completion_timeout)
@@ -422,8 +440,7 @@ class StreamControl:
 
     def _open_upload(self, now: int) -> None:
         core, info = self._core, self._core.info
-        if not self._client.authorize(now):
-            self._waiting_for_client = True
+        if not self._may_call(now):
             return
         number = self._client.new_upload()
         core.uploads.add(number)

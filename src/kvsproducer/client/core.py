@@ -31,7 +31,15 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import ContentStore, HoldingStore, Payload
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.view import FRAGMENT_START, STREAM_START, ContentView, ViewItem
+from kvsproducer.view import (
+    FRAGMENT_START,
+    PERSISTED,
+    RECEIVED,
+    SKIP,
+    STREAM_START,
+    ContentView,
+    ViewItem,
+)
 
 __all__ = ["NEVER", "StreamCore"]
 
@@ -152,6 +160,28 @@ class StreamCore:
         total = self.view.trim(to)
         if total:
             self.release(total)
+
+    def trim_settled(self) -> None:
+        """Drop the oldest fragments of which nothing is held any more: stored, or given up."""
+        view, index = self.view, self.view.tail
+        settled = self.ledger.settled
+        while index < view.current and (index < settled or view[index].flags & SKIP):
+            index += 1
+        if index < view.head:
+            index = view.start_of(index)
+        if index > view.tail:
+            self.trim(index)
+
+    def give_up_sent(self) -> None:
+        """Everything was sent, and no connection is left that could tell what became of it."""
+        self.ledger.lose_doubts()
+        self.ledger.unconfirmed = self.view.head
+        self.ledger.confirm(self.view, self.view.head, self.final_flags)
+
+    @property
+    def final_flags(self) -> int:
+        """The acks after which the service has a fragment for good."""
+        return PERSISTED if self.retains else PERSISTED | RECEIVED
 
     def give_up(self, payload: Payload) -> None:
         """Let a store that holds payloads forget one; its failure is told, and nobody's fault."""

@@ -61,6 +61,12 @@ class FrameOrderCoordinator:
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
 
+    @property
+    def size_bytes(self) -> int:
+        """What the queued frames will take in a store, about."""
+        queued = (frame for queue in self._queues.values() for _, frame in queue)
+        return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in queued)
+
     def check(self, frame: Frame) -> None:
         """Raise what `put` would, and change nothing.
 

@@ -83,7 +83,7 @@ class Intake:
         assert order is not None, "the caller looked"
         order.check(frame)
         self.check_open()
-        self._admission.check_queued(len(frame.data), now)
+        self._admission.check_queued(len(frame.data) + order.size_bytes, now)
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.drain(now, flush=True)
             self._put(frame, now)
@@ -96,6 +96,7 @@ class Intake:
     def drain(self, now: int, *, flush: bool) -> None:
         """Store the frames whose turn it is. They were accepted: what fails is reported."""
         assert self.order is not None, "the caller looked"
+        self._admission.queued = True
         for frame in self.order.ready(flush=flush):
             try:
                 if not self._put(frame, now):
@@ -104,6 +105,7 @@ class Intake:
                 self._refused(frame)
                 self._core.report(error.status, error.detail)
                 self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+        self._admission.queued = False
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark.

@@ -313,8 +313,8 @@ class Sender:
     def _session_tail(self, *, at_end: bool) -> bytes:
         """What ends a session: metadata that no fragment took, and the end-of-stream tag."""
         core = self._core
-        newest = core.view.newest
-        if at_end and newest is not None and newest.flags & END_OF_FRAGMENT:
+        last = self._wire_item  # not the newest: that may have been refused, and not sent
+        if at_end and last is not None and last.flags & END_OF_FRAGMENT:
             return b""
         tail = b""
         if at_end:

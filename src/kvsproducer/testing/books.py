@@ -15,6 +15,7 @@ from kvsproducer.client import (
     Event,
     Frame,
     FrameAccount,
+    FrameOrderMode,
     FrameSkipped,
     StreamInfo,
 )
@@ -95,8 +96,10 @@ class Books:
 
     def starts_well(self, number: int) -> bool:
         """Whether a fragment may begin with that frame."""
-        frame = self.put[number]
-        return frame.key_frame or not self.info.key_frame_fragmentation
+        # In that mode the first frame after an end of fragment is made a key frame.
+        forced = self.info.frame_order_mode is FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR
+        by_key = self.info.key_frame_fragmentation and not forced
+        return self.put[number].key_frame or not by_key
 
     def pts(self, number: int) -> int:
         """The presentation time of a frame in timecode units."""

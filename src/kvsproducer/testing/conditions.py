@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Any, Final
 
 from kvsproducer.client import (
     FrameOrderMode,
@@ -82,7 +82,7 @@ class Conditions:
             "meddling": (0.02, 0.1, 0.5),
             "deaf": (0.2, 0.9),
         }
-        rates = {
+        rates: dict[str, Any] = {
             name: dice.choice(choices) if dice.random() < 0.45 else 0.0
             for name, choices in worst.items()
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from kvsproducer import client as core
@@ -48,8 +48,8 @@ class Service:
         dice: random.Random,
         *,
         token_life: int,
-        names: tuple[str, ...],
-        retained: Callable[[str], bool],
+        created: bool,
+        retention: Mapping[str, int],
         record: Callable[[str, Connection, Fragment], None],
         refused: Callable[[Connection], None],
         trace: Callable[..., None],
@@ -59,13 +59,15 @@ class Service:
         self.conditions = Conditions()
         self.record = record
         self.refused = refused  # the endpoint's core has refused what it got
-        self.retained = retained  # whether a stream keeps what it has received
+        self.retention = retention  # of each stream, ticks; 0: it keeps nothing
         self.trace = trace
         self.connections: list[Connection] = []
         self.epoch = 0  # restarts so far
         self.faults: dict[str, int] = {}
         self._token_life = token_life
-        self._created: dict[str, int] = dict.fromkeys(names, 0)  # stream -> when it is active
+        self._created: dict[str, int] = (
+            dict.fromkeys(retention, 0) if created else {}
+        )  # stream -> when it is active
         self._numbers: dict[str, FragmentNumbers] = {}
 
     def chance(self, probability: float, fault: str) -> bool:
@@ -114,7 +116,9 @@ class Service:
             return 404, None
         active = active_at <= self.clock.now
         status = core.StreamStatus.ACTIVE if active else core.StreamStatus.CREATING
-        return _OK, core.StreamDescription(f"arn:{name}", status=status)
+        return _OK, core.StreamDescription(
+            f"arn:{name}", status=status, retention=self.retention[name]
+        )
 
     # --- PutMedia -------------------------------------------------------------------------------
     def open(self, call: core.PutStream) -> Connection | int:
@@ -225,7 +229,7 @@ class Connection:
     def _take(self, fragment: Fragment) -> None:
         service = self.service
         number = fragment.info.number
-        if not service.retained(self.name):
+        if not service.retention[self.name]:
             service.record(self.name, self, fragment)
         if service.chance(service.conditions.archive_failures, "archive failure"):
             self.session.fragment_failed(number)
@@ -238,7 +242,7 @@ class Connection:
     def _store(self, fragment: Fragment) -> None:
         if self._epoch != self.service.epoch:
             return  # it was lost with the process
-        retained = self.service.retained(self.name)
+        retained = bool(self.service.retention[self.name])
         if retained:
             self.service.record(self.name, self, fragment)
         self.session.fragment_stored(fragment.info.number, persisted=retained)

@@ -28,6 +28,7 @@ from kvsproducer import client as core
 from kvsproducer.client.events import Event
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint.fragment import Fragment
+from kvsproducer.heap import ContentStore, ReferenceStore
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
 from kvsproducer.testing.books import Books, Broken
@@ -61,6 +62,8 @@ class Outcome:
 class World:
     """Everything in one place; `run` lets it happen and raises `Broken`."""
 
+    make_store: Callable[[int], ContentStore] = ReferenceStore  # of so many bytes
+
     def __init__(
         self, seed: int, plan: Plan | None = None, print_line: Callable[[str], None] | None = None
     ) -> None:
@@ -76,13 +79,12 @@ class World:
         self.errors: list[Event] = []
         self._timer: int | None = None
         plan = self.plan
-        retained = {info.name: bool(info.retention) for info in plan.streams}
         self.service = Service(
             self.clock,
             self.dice,
             token_life=plan.token_life,
-            names=() if plan.listed_later else tuple(retained),
-            retained=retained.__getitem__,
+            created=not plan.listed_later,
+            retention={info.name: info.retention for info in plan.streams},
             record=self._record,
             refused=self._check_refusal,
             trace=self.trace,
@@ -90,11 +92,11 @@ class World:
         device = core.DeviceInfo(
             name="simulated",
             storage_info=core.StorageInfo(storage_size=plan.storage_bytes),
-            client_info=core.ClientInfo(
-                automatic_streaming_flags=0 if plan.intermittent else 256
-            ),
+            client_info=core.ClientInfo(automatic_streaming_flags=0 if plan.intermittent else 256),
         )
-        self.client = core.Client(device, now=self.clock.wall, dice=self.dice.randrange)
+        store = self.make_store(plan.storage_bytes)
+        now, dice = self.clock.wall, self.dice.randrange
+        self.client = core.Client(device, now=now, dice=dice, store=store)
         self.writers = [
             Writer(self, info, shot, plan.storm // shot.interval)
             for info, shot in zip(plan.streams, plan.shots, strict=True)
@@ -385,16 +387,16 @@ class World:
         self._await("for everything to be sent", lambda: all(map(self._all_sent, live)))
         for writer in live:
             if self.dice.random() < 0.5 and not writer.stream.stopped and writer.flush():
-                self._await("for a flush", lambda w=writer: w.settled)  # type: ignore[misc]
+                self._await(f"for a flush of {writer.info.name}", lambda w=writer: w.settled)  # type: ignore[misc]
         for writer in self.writers:
             writer.stop()
         self._await("to close", lambda: all(w.stream.closed for w in self.writers))
 
     def _all_sent(self, writer: Writer) -> bool:
         stream = writer.stream
-        return stream.failure is not None or not stream.metrics(
-            self.clock.wall
-        ).current_view_size
+        # What was refused and never sent stays in the view for a while, but is no longer held.
+        unsent = stream.metrics(self.clock.wall).current_view_size and stream.account().held
+        return stream.failure is not None or not unsent
 
     def _close(self) -> None:
         self._let_happen(60 * TICKS_PER_SECOND)  # what is still on its way
