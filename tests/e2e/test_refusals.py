@@ -25,6 +25,8 @@ from kvsproducer.endpoint import Credentials, EndpointLimits, local_endpoint
 S = kvs.StatusCode
 LIMIT_S = 20
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 @pytest.fixture
 def refused(kit: Any) -> Callable[..., kvs.KvsError]:
@@ -41,12 +43,6 @@ def refused(kit: Any) -> Callable[..., kvs.KvsError]:
         return caught.value
 
     return attempt
-
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The six attempts of a call follow each other quickly, in this process."""
-    monkeypatch.setattr("kvsproducer.client.backoff.BACKOFF_BASE", 100_000)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import kvsproducer as kvs
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("kind", [kvs.StreamingType.OFFLINE, kvs.StreamingType.REALTIME])
 def test_endpoint_killed_and_restarted(
     kind: kvs.StreamingType, serve: Callable[..., Any], kit: Any

@@ -34,7 +34,7 @@ from kvsproducer.producer.upload import Upload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
-    import aiohttp
+    import ssl
 
 __all__ = ["Engine", "now"]
 
@@ -84,7 +84,7 @@ class Engine:
         self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._executor = ThreadPoolExecutor(CALL_THREADS, "kvsproducer-call")
-        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | bool | None = None
 
     # --- from any thread ---------------------------------------------------------------------
 
@@ -272,14 +272,11 @@ class Engine:
         await asyncio.wait([change], timeout=timeout_s)
         return change.done()
 
-    def http_session(self) -> aiohttp.ClientSession:
-        """The session of all uploads: no limit on connections, the caller's choice of TLS roots."""
-        import aiohttp
-
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls_context(self.service.verify))
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
-        return self._session
+    def tls(self) -> ssl.SSLContext | bool:
+        """What uploads trust, as aiohttp takes it; made once."""
+        if self._tls is None:
+            self._tls = tls_context(self.service.verify)
+        return self._tls
 
     async def shutdown(self) -> None:
         """Cut what is still open and give everything back; the core is not used after this."""
@@ -288,8 +285,6 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self.service.close()
         self._close_store()

@@ -14,7 +14,9 @@ Wire facts: the PutMedia page of the API reference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,8 @@ from kvsproducer.producer.results import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
     from botocore.credentials import ReadOnlyCredentials
 
@@ -47,6 +51,7 @@ __all__ = ["Upload"]
 log = logging.getLogger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
+_LOOK_AGAIN = 10  # turns of the loop that a transport is given to close
 
 
 class Upload:
@@ -109,27 +114,34 @@ class Upload:
     async def _exchange(self) -> Failure:
         import aiohttp
 
-        engine = self._engine
-        headers = await engine.in_executor(self._signed_headers)
+        headers = await self._engine.in_executor(self._signed_headers)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
         )
-        session = engine.http_session()
-        async with session.post(
-            self._url(), data=self._body(), headers=headers, timeout=timeout
-        ) as response:
-            if response.status != OK:
-                text = (await response.content.read(4096)).decode(errors="replace")
-                kind = response.headers.get("x-amzn-ErrorType", "")
-                return failure_of_answer(response.status, kind, text)
-            ended = asyncio.ensure_future(self._end_of_acks(response))
+        sockets: list[socket.socket] = []
+        async with _one_connection(self._engine.tls(), sockets) as session:
             try:
-                async for data in response.content.iter_any():
-                    self._heard = True
-                    self._asked_since = None
-                    engine.receive_ack(self._stream, self._effect.upload, data)
+                async with session.post(
+                    self._url(), data=self._body(), headers=headers, timeout=timeout
+                ) as response:
+                    return await self._take_answer(response)
             finally:
-                ended.cancel()
+                await _hang_up(sockets)
+
+    async def _take_answer(self, response: aiohttp.ClientResponse) -> Failure:
+        """Hand acks to the core until the answer ends; returns what its end means."""
+        if response.status != OK:
+            text = (await response.content.read(4096)).decode(errors="replace")
+            kind = response.headers.get("x-amzn-ErrorType", "")
+            return failure_of_answer(response.status, kind, text)
+        ended = asyncio.ensure_future(self._end_of_acks(response))
+        try:
+            async for data in response.content.iter_any():
+                self._heard = True
+                self._asked_since = None
+                self._engine.receive_ack(self._stream, self._effect.upload, data)
+        finally:
+            ended.cancel()
         if not self._heard and not self._body_ended.is_set():
             return Failure(UNKNOWN, "the service ended the upload without a word")
         return Failure(OK, "")
@@ -177,3 +189,33 @@ class Upload:
                 return
             if status is not core.ReadStatus.MORE:
                 await self._data.wait()
+
+
+def _one_connection(
+    tls: ssl.SSLContext | bool, sockets: list[socket.socket]
+) -> aiohttp.ClientSession:
+    """A session for one request, which adds the sockets that it opens to `sockets`."""
+    import aiohttp
+
+    def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+        made = socket.socket(*address[:3])
+        sockets.append(made)
+        return made
+
+    connector = aiohttp.TCPConnector(ssl=tls, socket_factory=open_socket, force_close=True)
+    return aiohttp.ClientSession(connector=connector, trust_env=True)
+
+
+async def _hang_up(sockets: list[socket.socket]) -> None:
+    """Let go of a peer, also of one that takes no more bytes.
+
+    Closing a transport waits for what is still to be written; a peer that has stalled would keep
+    the socket open for ever. Shut down, the writing fails and the transport closes.
+    """
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+    for _ in range(_LOOK_AGAIN):
+        if all(one.fileno() < 0 for one in sockets):
+            return
+        await asyncio.sleep(0)

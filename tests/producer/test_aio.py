@@ -1,0 +1,221 @@
+"""The asyncio twins on the caller's loop: the same promise, with coroutines where one waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer import aio
+from kvsproducer.endpoint import EndpointLimits, local_endpoint
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+SMALL = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+
+
+@pytest.fixture
+def endpoint_url() -> Iterator[str]:
+    """An endpoint whose GetMedia ends soon after the last fragment."""
+    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
+        yield endpoint.url
+
+
+def run(work: Coroutine[None, None, None]) -> None:
+    """Run a test's coroutine; no task may outlive it."""
+
+    async def whole() -> None:
+        await asyncio.wait_for(work, 30)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    asyncio.run(whole())
+
+
+def large(count: int) -> Iterator[kvs.Frame]:
+    """Frames of which 1 MiB holds only some."""
+    start = kvs.now()
+    for number in range(count):
+        yield kvs.Frame(
+            bytes(50_000), start + number * 400_000, duration=400_000, key_frame=number % 5 == 0
+        )
+
+
+def test_put_flush_close(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """What is put is stored; flush and close say so; the block ends everything."""
+
+    async def work() -> None:
+        put = list(frames(12))
+        async with aio.Producer(endpoint_url=endpoint_url) as producer:
+            async with producer.open_stream("door", info) as stream:
+                await stream.wait_ready()
+                for frame in put[:5]:
+                    await stream.put_frame(frame)
+                assert await stream.flush(timeout=10) == kvs.FrameAccount(5, 5, 0, 0, 0)
+                for frame in put[5:]:
+                    await stream.put_frame(frame)
+                stream.put_fragment_metadata("door", "open")
+                assert stream.metrics().current_frame_rate >= 0
+                assert producer.metrics().content_store_size > 0
+            assert stream.account() == kvs.FrameAccount(12, 12, 0, 0, 0)
+        read = [
+            bytes(frame.data)
+            async for fragment in aio.get_media("door", endpoint_url=endpoint_url)
+            for frame in fragment.frames
+        ]
+        assert read == [frame.data for frame in put]
+
+    run(work())
+
+
+def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """`events()` gives every event until the producer is closed, then ends."""
+
+    async def work() -> None:
+        seen: list[kvs.Event] = []
+
+        async def listen(producer: aio.Producer) -> None:
+            seen.extend([event async for event in producer.events()])
+
+        async with aio.Producer(endpoint_url=endpoint_url) as producer:
+            listener = asyncio.create_task(listen(producer))
+            await asyncio.sleep(0)
+            async with producer.open_stream("door", info) as stream:
+                for frame in frames(10):
+                    await stream.put_frame(frame)
+        await asyncio.wait_for(listener, 5)
+        acks = [event.ack.ack_type for event in seen if isinstance(event, kvs.FragmentAcked)]
+        assert acks.count(kvs.AckType.PERSISTED) == 2
+        assert any(isinstance(event, kvs.StreamClosed) for event in seen)
+
+    run(work())
+
+
+def test_on_event_runs_on_the_loop(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """The listener is called on the caller's loop, so it may touch what the loop owns."""
+
+    async def work() -> None:
+        seen: list[tuple[asyncio.AbstractEventLoop, kvs.Event]] = []
+
+        def listen(event: kvs.Event) -> None:
+            seen.append((asyncio.get_running_loop(), event))
+
+        async with aio.Producer(endpoint_url=endpoint_url, on_event=listen) as producer:
+            async with producer.open_stream("door", info) as stream:
+                for frame in frames(5):
+                    await stream.put_frame(frame)
+        assert {loop for loop, _ in seen} == {asyncio.get_running_loop()}
+
+    run(work())
+
+
+def test_put_frame_suspends_only_when_full(
+    endpoint_url: str, info: kvs.StreamInfo, offline_info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """Real-time puts give no control away; an offline stream's do when there is no space."""
+
+    async def work() -> None:
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with aio.Producer(endpoint_url=endpoint_url, device_info=SMALL) as producer:
+            async with producer.open_stream("live", info) as stream:
+                counter = asyncio.create_task(count_turns())
+                await asyncio.sleep(0)
+                turns = 0
+                for frame in frames(20):
+                    await stream.put_frame(frame)
+                assert turns == 0
+                counter.cancel()
+            async with producer.open_stream("door", offline_info) as stream:
+                for frame in large(100):
+                    await stream.put_frame(frame)
+            assert stream.account() == kvs.FrameAccount(100, 100, 0, 0, 0)
+
+    run(work())
+
+
+def test_cancelled_while_waiting_for_space(endpoint_url: str, offline_info: kvs.StreamInfo) -> None:
+    """A put that was cancelled has put nothing; the stream goes on."""
+
+    async def work() -> None:
+        put = 0
+
+        async def write(stream: aio.Stream) -> None:
+            nonlocal put
+            for frame in large(1000):
+                await stream.put_frame(frame)
+                put += 1
+
+        async with aio.Producer(endpoint_url=endpoint_url, device_info=SMALL) as producer:
+            async with producer.open_stream("door", offline_info) as stream:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(write(stream), 0.5)
+                assert stream.account().accepted == put
+        assert stream.account() == kvs.FrameAccount(put, put, 0, 0, 0)
+
+    run(work())
+
+
+def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
+    """A writer that waits for space hears that its stream was stopped."""
+
+    async def work() -> None:
+        async def write(stream: aio.Stream) -> None:
+            for frame in large(1000):
+                await stream.put_frame(frame)
+
+        producer = aio.Producer(endpoint_url="http://127.0.0.1:9", device_info=SMALL)
+        stream = producer.open_stream("door", offline_info)
+        writer = asyncio.create_task(write(stream))
+        while stream.account().accepted < 5:
+            await asyncio.sleep(0.01)
+        accounts = await producer.close(timeout=0.2)
+        with pytest.raises(kvs.KvsError) as caught:
+            await writer
+        assert caught.value.status is kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED
+        assert accounts["door"].held == accounts["door"].accepted
+
+    run(work())
+
+
+def test_cancelled_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
+    """Nobody is at the other end; cancelling `close` still ends everything."""
+
+    async def work() -> None:
+        producer = aio.Producer(endpoint_url="http://127.0.0.1:9")
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            await stream.put_frame(frame)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.close(), 0.3)
+        with pytest.raises(kvs.KvsError):
+            producer.open_stream("late", info)
+        assert stream.account().held == 5
+
+    run(work())
+
+
+def test_leaving_the_block_tells_of_losses(info: kvs.StreamInfo, frames: Frames) -> None:
+    """Frames that were not stored raise on leaving, and never mask the body's own exception."""
+
+    async def work() -> None:
+        with pytest.raises(kvs.KvsError) as caught:
+            async with aio.Producer(endpoint_url="http://127.0.0.1:9") as producer:
+                stream = producer.open_stream("door", info)
+                for frame in frames(5):
+                    await stream.put_frame(frame)
+                assert (await stream.close(timeout=0.1)).held == 5
+        assert "0 of 5" in str(caught.value)
+        with pytest.raises(ZeroDivisionError):
+            async with aio.Producer(endpoint_url="http://127.0.0.1:9") as producer:
+                producer.open_stream("door", info)
+                raise ZeroDivisionError
+
+    run(work())

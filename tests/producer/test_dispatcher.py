@@ -1,0 +1,94 @@
+"""Events go to the log and to the listener, on one thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+
+import pytest
+
+from kvsproducer import client as core
+from kvsproducer.producer.dispatcher import Dispatcher, EventLog
+from kvsproducer.status import StatusCode
+
+
+def event(number: int) -> core.Event:
+    return core.UploadStarted("door", number)
+
+
+def test_events_are_delivered_in_order_and_to_the_last() -> None:
+    """Those before `end` too; the thread is gone then."""
+    waiting = deque(event(number) for number in range(3))
+    seen: list[tuple[str, core.Event]] = []
+    dispatcher = Dispatcher(
+        lambda: waiting.popleft() if waiting else None,
+        lambda one: seen.append((threading.current_thread().name, one)),
+    )
+    dispatcher.wake()
+    waiting.append(event(3))
+    dispatcher.end(5)
+    assert [one for _, one in seen] == [event(number) for number in range(4)]
+    assert {name for name, _ in seen} == {"kvsproducer-events"}
+    assert "kvsproducer-events" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_listener_that_raises_gets_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Its exception is logged with the event."""
+    waiting = deque(event(number) for number in range(2))
+    seen: list[core.Event] = []
+
+    def listen(one: core.Event) -> None:
+        seen.append(one)
+        raise RuntimeError("a bug of the listener")
+
+    dispatcher = Dispatcher(lambda: waiting.popleft() if waiting else None, listen)
+    dispatcher.end(5)
+    assert len(seen) == 2
+    assert [record.message[:15] for record in caplog.records] == ["on_event raised"] * 2
+    assert "a bug of the listener" in caplog.text
+
+
+def test_listener_that_hangs_is_left_behind() -> None:
+    """`end` is bounded."""
+    waiting, release = deque([event(0)]), threading.Event()
+    dispatcher = Dispatcher(
+        lambda: waiting.popleft() if waiting else None, lambda _: release.wait(10)
+    )
+    dispatcher.wake()
+    dispatcher.end(0.1)
+    release.set()
+    dispatcher.end(5)
+
+
+@pytest.mark.parametrize(
+    ("one", "level"),
+    [
+        (core.FrameDropped("door", 1, 2, 3, core.DropReason.OVERFLOW), logging.WARNING),
+        (
+            core.StreamErrorReported("door", None, None, StatusCode.INVALID_ARG, "x", False),
+            logging.WARNING,
+        ),
+        (core.StoragePressure("door", 5), logging.DEBUG),
+        (event(1), logging.INFO),
+    ],
+)
+def test_levels(one: core.Event, level: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Losses and failures are warnings, the everyday is for debugging."""
+    told = EventLog()
+    with caplog.at_level(logging.DEBUG, "kvsproducer"):
+        told.add(one)
+        told.settle()
+    assert [record.levelno for record in caplog.records] == [level]
+    assert "door" in caplog.text
+
+
+def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage does not fill the log; what else happens is told in its place."""
+    told = EventLog()
+    with caplog.at_level(logging.INFO, "kvsproducer"):
+        for n in range(100):
+            told.add(core.FrameDropped("door", n, n, 1, core.DropReason.OVERFLOW))
+        told.add(event(1))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
+    assert "count=100" in caplog.text

@@ -1,0 +1,125 @@
+"""The blocking stream: waits that end, and what they raise."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+NOBODY = "http://127.0.0.1:9"
+SHORT = kvs.DeviceInfo(
+    storage_info=kvs.StorageInfo(storage_size=1 << 20),
+    client_info=kvs.ClientInfo(offline_buffer_availability_timeout=5_000_000),
+)
+
+
+@pytest.fixture
+def offline() -> Iterator[kvs.Producer]:
+    """A producer whose service cannot be reached, with little space and patience."""
+    producer = kvs.Producer(endpoint_url=NOBODY, device_info=SHORT)
+    yield producer
+    producer.close(timeout=0)
+
+
+def fill(stream: kvs.Stream) -> None:
+    start = kvs.now()
+    for number in range(1000):
+        stream.put_frame(
+            kvs.Frame(
+                bytes(50_000), start + number * 400_000, duration=400_000, key_frame=number % 5 == 0
+            )
+        )
+
+
+def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -> None:
+    """After the time for it, the frame is refused and what was accepted is held."""
+    stream = offline.open_stream("door", offline_info)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        fill(stream)
+    assert 0.4 < time.monotonic() - began < 5
+    assert isinstance(caught.value, kvs.KvsError)
+    assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+    assert stream.account().held == stream.account().accepted > 5
+
+
+def test_stopping_interrupts_a_writer(offline: kvs.Producer, offline_info: kvs.StreamInfo) -> None:
+    """It waits for space in one thread; another stops the stream."""
+    stream = offline.open_stream("door", offline_info)
+    told: list[kvs.KvsError] = []
+
+    def write() -> None:
+        try:
+            fill(stream)
+        except kvs.KvsError as error:
+            told.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    time.sleep(0.2)
+    stream.stop()
+    writer.join(5)
+    statuses = [error.status for error in told]
+    assert statuses == [kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED]
+
+
+def test_wait_ready_is_bounded(offline: kvs.Producer, info: kvs.StreamInfo) -> None:
+    """Nobody answers: the state is told."""
+    with pytest.raises(kvs.KvsError) as caught:
+        offline.open_stream("door", info).wait_ready(timeout=0.2)
+    assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+    assert "describe" in str(caught.value)
+
+
+def test_flush_and_close_are_bounded(
+    offline: kvs.Producer, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """They return what became of the frames; after closing, frames are refused."""
+    stream = offline.open_stream("door", info)
+    for frame in frames(7):
+        stream.put_frame(frame)
+    assert stream.flush(timeout=0.1) == kvs.FrameAccount(7, 0, 0, 0, 7)
+    assert stream.close(timeout=0.1) == kvs.FrameAccount(7, 0, 0, 0, 7)
+    assert stream.close() == kvs.FrameAccount(7, 0, 7, 0, 0)  # given back: dropped
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.put_frame(next(frames(1)))
+    assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED
+
+
+def test_leaving_the_block_raises_what_was_not_stored(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """The stream's failure with its cost, at the stream's own block."""
+    missing = kvs.StreamInfo.video(
+        "h264", allow_stream_creation=False, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    try:
+        with pytest.raises(LookupError, match="0 of 1 accepted"):
+            with producer.open_stream("door", missing) as stream:
+                stream.put_frame(next(frames(1)))
+    finally:
+        producer.close()
+
+
+def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -> None:
+    """Events that a put causes reach the listener though nothing is to be sent."""
+    seen: list[kvs.Event] = []
+    info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE)
+    producer = kvs.Producer(endpoint_url=NOBODY, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        time.sleep(0.3)  # the first call has failed and a pause begins
+        for number in range(3):
+            stream.put_frame(kvs.Frame(b"delta", kvs.now() + number))
+        deadline = time.monotonic() + 2
+        while not any(isinstance(event, kvs.FrameSkipped) for event in seen):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        producer.close(timeout=0)

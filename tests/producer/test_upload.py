@@ -1,0 +1,184 @@
+"""One PutMedia request against peers that behave, stall, or never say anything."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+
+
+class Peer:
+    """A data plane on a socket: `says` is sent as soon as the request's head is there."""
+
+    def __init__(self, says: bytes, *, reads: bool) -> None:
+        self.received = b""
+        self.connections = 0
+        self._says, self._reads = says, reads
+        self._ended = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._threads.append(threading.Thread(target=self._talk, args=(connection,)))
+            self._threads[-1].start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(0.1)
+            self.received += connection.recv(4096)
+            connection.sendall(self._says)
+            while not self._ended.is_set():
+                if not self._reads:
+                    time.sleep(0.05)
+                    continue
+                try:
+                    data = connection.recv(65_536)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                if not data:
+                    return
+                self.received += data
+
+    def end(self) -> None:
+        self._ended.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Peer]]:
+    """peer(says, reads=): where uploads go, whatever the control plane answers."""
+    made: list[Peer] = []
+
+    def make(says: bytes, *, reads: bool) -> Peer:
+        made.append(Peer(says, reads=reads))
+        monkeypatch.setattr(
+            "kvsproducer.producer.upload.Upload._url", lambda _: made[-1].url + "/putMedia"
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def assert_given_up(endpoint_url: str, info: kvs.StreamInfo, frames: Iterator[kvs.Frame]) -> None:
+    """Put frames; another upload is tried after the first, and every frame is held."""
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        for frame in frames:
+            stream.put_frame(frame)
+        deadline = time.monotonic() + 10
+        while sum(isinstance(event, kvs.UploadStarted) for event in seen) < 2:
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.01)
+        count = stream.account().accepted
+        assert stream.account() == kvs.FrameAccount(count, 0, 0, 0, count)
+    finally:
+        producer.close(timeout=0)
+    gc.collect()  # an open socket would be told here
+
+
+def test_the_head_leaves_at_once_and_media_in_chunks(
+    peer: Callable[..., Peer], endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """Request line, signed headers, then the media as chunks: frames are whole in there."""
+    one = peer(HEAD, reads=True)
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    try:
+        stream = producer.open_stream("door", info)
+        put = list(frames(5))
+        for frame in put:
+            stream.put_frame(frame)
+        deadline = time.monotonic() + 10
+        while put[-1].data not in one.received:
+            assert time.monotonic() < deadline, one.received
+            time.sleep(0.01)
+    finally:
+        producer.close(timeout=0)
+    head, _, body = one.received.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0] == "post /putmedia http/1.1"
+    assert "x-amzn-stream-name: door" in lines
+    assert "x-amzn-fragment-timecode-type: absolute" in lines
+    assert "x-amzn-fragment-acknowledgment-required: 1" in lines
+    assert "transfer-encoding: chunked" in lines
+    assert any(
+        line.startswith("authorization: aws4-hmac-sha256 credential=akidexample/") for line in lines
+    )
+    assert any(line.startswith("x-amzn-producer-start-timestamp: ") for line in lines)
+    assert bytes.fromhex("1a45dfa3") in body[:20]
+
+
+def test_peer_that_never_answers_is_given_up(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes everything and says nothing: another upload is tried, the frames are held."""
+    monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.2)
+    peer(HEAD, reads=True)
+    assert_given_up(endpoint_url, info, frames(10))
+
+
+def test_peer_that_takes_nothing_is_given_up(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also before it has answered at all."""
+    monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
+    peer(b"", reads=False)
+    start = kvs.now()
+    frames = (
+        kvs.Frame(bytes(1_000_000), start + n * 400_000, duration=400_000, key_frame=n % 5 == 0)
+        for n in range(20)
+    )
+    assert_given_up(endpoint_url, info, frames)
+
+
+def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """aiohttp's five minutes do not apply."""
+    import aiohttp
+
+    seen: list[aiohttp.ClientTimeout] = []
+    original = aiohttp.ClientSession.post
+
+    def post(self: aiohttp.ClientSession, url: str, **options: object) -> object:
+        seen.append(options["timeout"])  # type: ignore[arg-type]
+        return original(self, url, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiohttp.ClientSession, "post", post)
+        with kvs.Producer(endpoint_url=endpoint_url) as producer:
+            with producer.open_stream("door", info) as stream:
+                stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+    assert [(one.total, one.sock_read) for one in seen] == [(None, None)]

@@ -1,0 +1,94 @@
+"""`kvsproducer.aio`: the same names as the blocking surface, in asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer import aio
+from kvsproducer.endpoint import EndpointLimits, local_endpoint
+
+INFO = kvs.StreamInfo.video("h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE)
+START = 17_000_000_000_000_000
+
+
+@pytest.fixture
+def endpoint_url() -> Iterator[str]:
+    """An endpoint whose GetMedia ends soon after the last fragment."""
+    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
+        yield endpoint.url
+
+
+async def put(endpoint_url: str, count: int) -> list[bytes]:
+    data = [b"frame %d" % number for number in range(count)]
+    async with aio.Producer(endpoint_url=endpoint_url) as producer:
+        async with producer.open_stream("door", INFO) as stream:
+            for number, payload in enumerate(data):
+                await stream.put_frame(
+                    kvs.Frame(payload, START + number * 400_000, key_frame=number % 5 == 0)
+                )
+    return data
+
+
+def test_put_and_get(endpoint_url: str) -> None:
+    """What is put comes back, in order."""
+
+    async def work() -> None:
+        data = await put(endpoint_url, 12)
+        read = [
+            bytes(frame.data)
+            async for fragment in aio.get_media("door", endpoint_url=endpoint_url)
+            for frame in fragment.frames
+        ]
+        assert read == data
+
+    asyncio.run(work())
+
+
+def test_reading_may_stop_early_or_be_cancelled(endpoint_url: str) -> None:
+    """Neither leaves a task behind."""
+
+    async def work() -> None:
+        await put(endpoint_url, 12)
+        source = aio.get_media("door", endpoint_url=endpoint_url)
+        first = await anext(source)
+        assert len(first.frames) == 5
+        await source.aclose()
+
+        async def read_all() -> int:
+            source = aio.get_media("door", endpoint_url=endpoint_url, start="now")
+            return len([fragment async for fragment in source])
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(read_all(), 0.3)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(work())
+
+
+def test_missing_stream_is_told(endpoint_url: str) -> None:
+    """With the status that the blocking surface raises."""
+
+    async def work() -> None:
+        with pytest.raises(kvs.KvsError) as caught:
+            await anext(aio.get_media("nowhere", endpoint_url=endpoint_url))
+        status = kvs.StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+        assert caught.value.status is status
+
+    asyncio.run(work())
+
+
+def test_put_media_in_a_thread(endpoint_url: str) -> None:
+    """The one-liner awaits its end; the loop goes on meanwhile."""
+
+    async def work() -> None:
+        result = await aio.put_media(
+            "testsrc:duration=1,size=64x48,rate=25,gop=10", "door", endpoint_url=endpoint_url
+        )
+        assert result.frames == 25
+
+    asyncio.run(work())

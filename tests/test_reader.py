@@ -1,0 +1,117 @@
+"""Reading back: bytes of GetMedia in any split are whole fragments; failures have their status."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer.endpoint import EndpointLimits, local_endpoint
+from kvsproducer.reader import Assembler, start_selector
+
+START = 17_000_000_000_000_000
+SECOND = 10_000_000
+
+
+@pytest.fixture
+def filled_url() -> Iterator[str]:
+    """An endpoint with four fragments of five frames, a second long, in `door`."""
+    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
+        info = kvs.StreamInfo.video("h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE)
+        with kvs.Producer(endpoint_url=endpoint.url) as producer:
+            with producer.open_stream("door", info) as stream:
+                for number in range(20):
+                    if number == 10:
+                        stream.put_fragment_metadata("door", "open")
+                    stream.put_frame(
+                        kvs.Frame(
+                            b"frame %d" % number,
+                            START + number * SECOND // 5,
+                            duration=SECOND // 5,
+                            key_frame=number % 5 == 0,
+                        )
+                    )
+        yield endpoint.url
+
+
+def payloads(fragments: Any) -> list[bytes]:
+    return [bytes(frame.data) for fragment in fragments for frame in fragment.frames]
+
+
+def test_fragments_are_whole(filled_url: str) -> None:
+    """Numbers ascend, times are the producer's, metadata are tags, `raw` is what came."""
+    fragments = list(kvs.get_media("door", endpoint_url=filled_url))
+    assert payloads(fragments) == [b"frame %d" % number for number in range(20)]
+    assert [fragment.producer_timestamp for fragment in fragments] == [
+        START + number * SECOND for number in range(4)
+    ]
+    numbers = [fragment.number for fragment in fragments]
+    assert numbers == sorted(set(numbers))
+    assert [fragment.tags for fragment in fragments] == [[], [], [("door", "open")], []]
+    assert fragments[0].frames[1].timestamp == START + SECOND // 5
+    assert [frame.key_frame for frame in fragments[0].frames] == [True] + 4 * [False]
+    assert fragments[0].tracks[0].codec_id == "V_MPEG4/ISO/AVC"
+
+
+def test_any_split_gives_the_same(filled_url: str) -> None:
+    """Byte by byte as in one piece."""
+    media = boto3.client("kinesis-video-media", endpoint_url=filled_url)
+    answer = media.get_media(StreamName="door", StartSelector={"StartSelectorType": "EARLIEST"})[
+        "Payload"
+    ].read()
+    whole = Assembler()
+    expected = [*whole.receive_data(answer), *whole.receive_eof()]
+    slow, found = Assembler(), []
+    for index in range(len(answer)):
+        found += slow.receive_data(answer[index : index + 1])
+    found += slow.receive_eof()
+    assert payloads(found) == payloads(expected)
+    assert b"".join(fragment.raw for fragment in found) == answer
+
+
+def test_start_points(filled_url: str) -> None:
+    """An instant, and a fragment to go on after."""
+    instant = datetime.fromtimestamp((START + 2 * SECOND) / SECOND, UTC)
+    assert payloads(kvs.get_media("door", start=instant, endpoint_url=filled_url))[0] == b"frame 10"
+    first = next(kvs.get_media("door", endpoint_url=filled_url))
+    following = kvs.get_media("door", start=first.number, endpoint_url=filled_url)
+    assert payloads(following)[0] == b"frame 5"
+
+
+@pytest.mark.parametrize("start", ["yesterday", "-5"])
+def test_bad_start_is_told(start: str) -> None:
+    """Before anything is asked of the service."""
+    with pytest.raises(ValueError, match=start) as caught:
+        start_selector(start)
+    assert isinstance(caught.value, kvs.KvsError)
+
+
+def test_list_fragments(filled_url: str) -> None:
+    """All of them, oldest first, with their times."""
+    found = kvs.list_fragments("door", endpoint_url=filled_url)
+    assert [one.producer_timestamp for one in found] == [START + n * SECOND for n in range(4)]
+    assert all(one.size > 50 and one.duration > 0 for one in found)
+
+
+def test_failures_have_their_status(endpoint_url: str) -> None:
+    """A stream that is not there; nobody at the other end."""
+    with pytest.raises(LookupError):
+        next(kvs.get_media("nowhere", endpoint_url=endpoint_url))
+    with pytest.raises(LookupError):
+        kvs.list_fragments("nowhere", endpoint_url=endpoint_url)
+    with pytest.raises(kvs.KvsError) as caught:
+        next(kvs.get_media("door", endpoint_url="http://127.0.0.1:9"))
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_stopping_to_read_leaves_no_thread(filled_url: str) -> None:
+    """The caller breaks out of the loop after the first fragment."""
+    for _ in kvs.get_media("door", endpoint_url=filled_url):
+        break
+    names = {thread.name for thread in threading.enumerate()}
+    assert "kvsproducer-loop" not in names
