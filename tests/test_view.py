@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status.catalogue import entries
 from kvsproducer.view import FRAGMENT_START, RECEIVED, ContentView, ViewItem
 
 
@@ -75,18 +76,25 @@ def test_full_by_count_or_by_duration() -> None:
     assert long.full
 
 
-@pytest.mark.parametrize(
-    ("action", "status"),
-    [
-        (lambda view: view.append(item(0)), StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
-        (lambda view: view.append(item(9000, length=0)), StatusCode.INVALID_CONTENT_VIEW_LENGTH),
-        (lambda view: view[12], StatusCode.CONTENT_VIEW_INVALID_INDEX),
-        (lambda view: view.rewind(13), StatusCode.CONTENT_VIEW_INVALID_INDEX),
-        (lambda _: ContentView(1000, 1).drop_tail(), StatusCode.CONTENT_VIEW_NO_MORE_ITEMS),
-        (lambda _: ContentView(10, 1), StatusCode.MIN_CONTENT_VIEW_ITEMS),
-        (lambda _: ContentView(11, 0), StatusCode.INVALID_CONTENT_VIEW_DURATION),
-    ],
-)
+MISUSES = [
+    (lambda view: view.append(item(0)), StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
+    (lambda view: view.append(item(9000, length=0)), StatusCode.INVALID_CONTENT_VIEW_LENGTH),
+    (lambda view: view[12], StatusCode.CONTENT_VIEW_INVALID_INDEX),
+    (lambda view: view.rewind(13), StatusCode.CONTENT_VIEW_INVALID_INDEX),
+    (lambda _: ContentView(1000, 1).drop_tail(), StatusCode.CONTENT_VIEW_NO_MORE_ITEMS),
+    (lambda _: ContentView(10, 1), StatusCode.MIN_CONTENT_VIEW_ITEMS),
+    (lambda _: ContentView(11, 0), StatusCode.INVALID_CONTENT_VIEW_DURATION),
+]
+
+
+def test_every_status_of_the_view_is_among_the_misuses() -> None:
+    """The catalogue knows six."""
+    codes = {entry.status for entry in entries() if entry.status >> 24 == 0x30}
+    assert len(codes) == 6
+    assert codes == {status for _, status in MISUSES}
+
+
+@pytest.mark.parametrize(("action", "status"), MISUSES)
 def test_each_misuse_has_its_status(action: object, status: StatusCode) -> None:
     """And changes nothing."""
     view = filled(12)

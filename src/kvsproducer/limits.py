@@ -36,6 +36,7 @@ STREAM_METRICS_VERSION: Final = 3  # S: INVALID_STREAM_METRICS_VERSION
 CLIENT_METRICS_VERSION: Final = 2  # S: INVALID_CLIENT_METRICS_VERSION
 TRACK_INFO_VERSION: Final = 0  # not checked by AWS's client
 STREAM_EVENT_METADATA_VERSION: Final = 0
+CALLBACKS_VERSION: Final = 0  # S: INVALID_CALLBACKS_VERSION
 
 # === client/: device, storage and client info ==================================================
 MIN_STREAM_COUNT: Final = 1  # client; S: MIN_STREAM_COUNT
@@ -107,6 +108,8 @@ MAX_TOKEN_JITTER: Final = 3 * TICKS_PER_MINUTE  # client
 # === client/: service calls and their retries ==================================================
 MAX_SERVICE_CALL_RETRIES: Final = 5  # client; so 6 calls; S: ..._CALL_FAILED
 UNLIMITED_RETRIES: Final = 0  # client; in a state table
+MAX_STATE_MACHINE_NAME_LEN: Final = 32  # state; S: STATE_MACHINE_NAME_LEN_INVALID
+MAX_DEVICE_FINGERPRINT_LEN: Final = 32  # client; S: DEVICE_FINGERPRINT_LENGTH
 DEFAULT_SERVICE_CALL_TIMEOUT: Final = 10 * TICKS_PER_SECOND  # client; when 0 or invalid
 DEFAULT_CONNECTION_TIMEOUT: Final = 5 * TICKS_PER_SECOND  # client; both reset when above the other
 INFINITE_TIMEOUT: Final = INVALID_DURATION_VALUE  # client; of PutMedia

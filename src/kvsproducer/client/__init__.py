@@ -20,6 +20,7 @@ from kvsproducer.client.effects import (
     DeviceCertToToken,
     Effect,
     GetDeviceCertificate,
+    GetDeviceFingerprint,
     GetSecurityToken,
     GetStreamingEndpoint,
     GetStreamingToken,
@@ -57,7 +58,15 @@ from kvsproducer.client.frame import Frame, FrameFlags
 from kvsproducer.client.metadata import EventType
 from kvsproducer.client.metrics import ClientMetrics, StreamCounters, StreamMetrics
 from kvsproducer.client.sender import ReadStatus
-from kvsproducer.client.states import ClientState, StreamState, UploadState
+from kvsproducer.client.service_calls import ServiceCalls
+from kvsproducer.client.states import (
+    CLIENT_STATES,
+    STREAM_STATES,
+    ClientState,
+    StateMachine,
+    StreamState,
+    UploadState,
+)
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import (
     FrameOrderMode,
@@ -77,6 +86,7 @@ __all__ = [
     "FrameFlags",
     "ReadStatus",
     "WouldBlock",
+    "ServiceCalls",
     "EventType",
     # what is described
     "DeviceInfo",
@@ -94,6 +104,7 @@ __all__ = [
     "Call",
     "GetSecurityToken",
     "GetDeviceCertificate",
+    "GetDeviceFingerprint",
     "DeviceCertToToken",
     "CreateDevice",
     "TagClient",
@@ -139,7 +150,11 @@ __all__ = [
     "FragmentAck",
     "AckParser",
     "AckType",
+    # states
     "ClientState",
     "StreamState",
     "UploadState",
+    "StateMachine",
+    "CLIENT_STATES",
+    "STREAM_STATES",
 ]

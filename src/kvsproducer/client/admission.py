@@ -97,8 +97,17 @@ class Admission:
         if store.used_bytes + charge + self._reserve > store.size_bytes:
             self._make_room(charge, now)
         self._fit_view(now)
+        before = store.used_bytes
         if not store.charge(charge):
             raise self._no_memory(charge)
+        booked = store.used_bytes - before
+        if booked < charge:
+            store.release(booked)
+            raise kvs_error(
+                StatusCode.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED,
+                f"the store booked {booked} of {charge} bytes",
+                stream=core.name,
+            )
         if core.holding is not None:
             payload = self._keep(core.holding, payload, size, charge, now)
         if not self._offline and store.used_bytes >= self._pressure_bytes:

@@ -28,11 +28,14 @@ from kvsproducer.client.effects import (
     DeviceCertToToken,
     Effect,
     GetDeviceCertificate,
+    GetDeviceFingerprint,
     GetSecurityToken,
     TagClient,
+    TagStream,
 )
 from kvsproducer.client.events import ClientErrorReported, ClientReady, Event, EventQueue
-from kvsproducer.client.metrics import ClientMetrics
+from kvsproducer.client.metrics import ClientMetrics, check_metrics_version
+from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
     CLIENT_STATES,
     TOLERATED,
@@ -56,9 +59,12 @@ _RESULT_OK: Final = 200
 class Client:
     """A producer client on one device.
 
-    `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
-    store (by default the one by reference, for `StorageType.IN_MEM`; see `heap.store_for`). Raises
-    what `DeviceInfo.validate` raises, and INVALID_ARG when a store of another type is missing.
+        `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
+    store (by default the one by reference, for `StorageType.IN_MEM`; see `heap.store_for`);
+    `service_calls` are those that the shell makes (by default all). Raises what
+    `DeviceInfo.validate` and `ServiceCalls.validate` raise, and INVALID_ARG when a store of another
+    type is missing (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for
+    IN_MEM_CONTENT_STORE_ALLOC).
     """
 
     def __init__(
@@ -68,8 +74,11 @@ class Client:
         now: int,
         dice: Callable[[int], int],
         store: ContentStore | None = None,
+        service_calls: ServiceCalls | None = None,
     ) -> None:
         device_info.validate()
+        self._service_calls = service_calls or ServiceCalls()
+        self._service_calls.validate()
         self.device_info = device_info
         self.client_info = device_info.client_info.resolved()
         self.device_name = device_info.name or self._random_name(dice)
@@ -77,7 +86,7 @@ class Client:
         self.auth: AuthInfo | None = None
         self._store = store or _store_by_reference(device_info.storage_info)
         self._backoff = Backoff(dice)
-        self._machine = StateMachine(CLIENT_STATES, _C.NEW)
+        self._machine = StateMachine("client", CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
         self._waiting: dict[str, None] = {}  # streams whose writers wait for space in the store
         self._events = EventQueue(limits.MAX_QUEUED_EVENTS)
@@ -89,9 +98,10 @@ class Client:
         self._upload_count = 0
         self._wait = 0
         self._created = False
+        self.closed = False  # `close` was called
         self._arn = ""
         self._failure: KvsError | None = None
-        self._timer = now + limits.IDLE_CHECK_START_DELAY if self.client_info.intermittent else None
+        self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
         self._enter(_C.AUTH, now)
 
     @staticmethod
@@ -124,10 +134,15 @@ class Client:
     def open_stream(self, stream_info: StreamInfo, now: int) -> Stream:
         """A new stream; it becomes ready as its calls are answered, and takes frames at once.
 
-        Raises what `StreamInfo.validate` and `MkvGenerator` raise, MAX_STREAM_COUNT,
-        DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the client's own failure.
+        Raises CLIENT_SHUTTING_DOWN after `close`, what `StreamInfo.validate` and `MkvGenerator`
+        raise, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS,
+        SERVICE_CALL_CALLBACKS_MISSING for tags that nobody can set, and the client's own failure.
         """
+        if self.closed:
+            raise kvs_error(_S.CLIENT_SHUTTING_DOWN, f"stream {stream_info.name!r}")
         stream_info.validate()
+        if stream_info.tags:
+            self._service_calls.require(TagStream)
         info = stream_info.resolved()
         self._streams = {name: s for name, s in self._streams.items() if not s.freed}
         if len(self._streams) >= self.device_info.stream_count:
@@ -150,8 +165,7 @@ class Client:
         stream = Stream(
             core,
             control,
-            self.client_info.offline_buffer_availability_timeout,
-            self.client_info.intermittent,
+            self.client_info,
         )
         self._streams[info.name] = stream
         self._controls[info.name] = control
@@ -175,7 +189,8 @@ class Client:
         )
 
     def close(self, now: int) -> None:
-        """Free every stream."""
+        """Free every stream; none can be opened or revived after this."""
+        self.closed = True
         for stream in list(self._streams.values()):
             stream.free(now)
         self._timer = None
@@ -214,10 +229,13 @@ class Client:
             return
         self._timer = now + self.client_info.reserved_callback_period
         for stream in list(self._streams.values()):
-            stream.check_idle(now)
+            stream.handle_timer(now)
 
-    def metrics(self, now: int) -> ClientMetrics:
-        """A snapshot over all streams."""
+    def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:
+        """A snapshot over all streams; raises INVALID_CLIENT_METRICS_VERSION."""
+        check_metrics_version(
+            version, limits.CLIENT_METRICS_VERSION, _S.INVALID_CLIENT_METRICS_VERSION
+        )
         figures = [stream.metrics(now) for stream in self._streams.values()]
         store = self._store
         retries = sum(figure.counters.api_call_retries for figure in figures)
@@ -230,6 +248,7 @@ class Client:
             total_transfer_rate=sum(figure.current_transfer_rate for figure in figures),
             total_elementary_frame_rate=sum(figure.elementary_frame_rate for figure in figures),
             avg_api_call_retry_count=retries / max(len(figures), 1),
+            version=version,
         )
 
     # --- what streams need (ClientServices) -----------------------------------------------------
@@ -247,6 +266,11 @@ class Client:
         """Whether stream calls may be made now; if not, the streams are resumed later."""
         if self.state is not _C.READY:
             return False
+        if self.auth is not None and self.auth.type is AuthType.UNDEFINED:
+            self._fail(
+                kvs_error(_S.INVALID_CLIENT_READY_STATE, "the credentials were made undefined")
+            )
+            return False
         if self.auth is not None and now > self.auth.expiration:
             self._enter(_C.AUTH, now)
             return False
@@ -259,8 +283,11 @@ class Client:
         """The result of a call: `result` as an HTTP status or one of the 10000s, `answer` for 200.
 
         Never raises for what the world did; late results of calls that no longer matter are
-        ignored. Next: poll effects.
+        ignored. Raises INVALID_CUSTOM_DATA for a call that this client never made. Next: poll
+        effects.
         """
+        if not 0 < call.call_id <= self._call_count:
+            raise kvs_error(_S.INVALID_CUSTOM_DATA, f"{type(call).__name__} {call.call_id}")
         if call.stream is not None:
             control = self._controls.get(call.stream)
             if control is not None:
@@ -283,6 +310,8 @@ class Client:
                 self._auth_result(call, status, answer, now)
             elif status is not _S.SUCCESS:
                 self._enter(self.state, now)
+            elif isinstance(call, GetDeviceFingerprint):
+                self._provision(answer, now)
             elif isinstance(call, CreateDevice):
                 self._device_created(answer, now)
             else:
@@ -308,6 +337,12 @@ class Client:
             self.auth = auth
             self._enter(_C.READY if self._created else _C.CREATE, now)
 
+    def _provision(self, answer: object, now: int) -> None:
+        """There is no service to provision with: it runs out of attempts."""
+        if isinstance(answer, str) and len(answer) > limits.MAX_DEVICE_FINGERPRINT_LEN:
+            raise kvs_error(_S.DEVICE_FINGERPRINT_LENGTH, f"{len(answer)} characters")
+        self._enter(_C.PROVISION, now)
+
     def _device_created(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
@@ -325,7 +360,7 @@ class Client:
         elif state is _C.GET_TOKEN:
             self._issue(DeviceCertToToken, now, device_name=self.device_name)
         elif state is _C.PROVISION:
-            self._enter(_C.PROVISION, now)  # there is nothing to provision with: it runs out
+            self._issue(GetDeviceFingerprint, now)
         elif state is _C.CREATE:
             self._issue(CreateDevice, now, device_name=self.device_name)
         elif state is _C.TAG_CLIENT:
@@ -336,7 +371,9 @@ class Client:
                 control.resume(now)
 
     def _issue(self, kind: type[Call], now: int, **members: object) -> None:
+        """Have the shell make a call; one that it does not know is answered with None."""
         info = self.client_info
+        answered = self._service_calls.answers(kind)
         call = kind(
             call_id=self.new_call_id(),
             stream=None,
@@ -347,8 +384,11 @@ class Client:
             **members,
         )
         self._wait = 0
-        self._pending = call
-        self._effects.append(call)
+        if answered:
+            self._pending = call
+            self._effects.append(call)
+        else:
+            self._client_result(call, _RESULT_OK, now, None, "")
 
     def _fail(self, error: KvsError) -> None:
         """The client cannot work: neither can its streams."""
@@ -361,6 +401,11 @@ class Client:
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:
     """The store that needs nothing from outside; the others are the shell's to make."""
+    if info.storage_type is StorageType.IN_MEM_CONTENT_STORE_ALLOC:
+        raise kvs_error(
+            _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS,
+            "no store given, and the one by reference has no memory to give",
+        )
     if info.storage_type is not StorageType.IN_MEM:
         raise kvs_error(_S.INVALID_ARG, f"no store given, and {info.storage_type!r} needs one")
     return ReferenceStore(info.storage_size)

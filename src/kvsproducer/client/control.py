@@ -11,14 +11,14 @@ longest waits, for a camera outlives an outage and its frames are held or report
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from kvsproducer import limits
 from kvsproducer.client.backoff import Backoff
-from kvsproducer.client.core import NEVER, StreamCore
-from kvsproducer.client.device_info import ClientInfo
+from kvsproducer.client.core import NEVER, ClientServices, StreamCore
 from kvsproducer.client.effects import (
     AuthInfo,
+    AuthType,
     Call,
     CreateStream,
     DescribeStream,
@@ -41,11 +41,12 @@ from kvsproducer.client.states import (
     is_timeout,
     result_status,
 )
+from kvsproducer.client.tally import Tally
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import CONTENT_TYPE
 
-__all__ = ["ClientServices", "StreamControl"]
+__all__ = ["StreamControl"]
 
 _S = StatusCode
 _T = StreamState
@@ -58,41 +59,18 @@ _ON_THE_WAY: Final = frozenset(
 )
 
 
-class ClientServices(Protocol):
-    """What a stream needs of its client."""
-
-    device_name: str
-    client_info: ClientInfo
-    auth: AuthInfo | None
-
-    @property
-    def failure(self) -> KvsError | None:
-        """Why it will never make calls, or None."""
-
-    def new_call_id(self) -> int:
-        """A number for a call."""
-
-    def new_upload(self) -> int:
-        """A number for an upload."""
-
-    def roll(self, sides: int) -> int:
-        """A uniform int below `sides`."""
-
-    def authorize(self, now: int) -> bool:
-        """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
-
-
 class StreamControl:
     """The state machine of one stream."""
 
     def __init__(self, core: StreamCore, client: ClientServices) -> None:
         self._core = core
         self._client = client
-        self._machine = StateMachine(STREAM_STATES, _T.NEW)
+        self._machine = StateMachine("stream", STREAM_STATES, _T.NEW)
         self._pending: Call | None = None
         self._wait = 0  # before the next call, ticks
         # Of its own: with AWS's shared one, many streams that fail together wait for one another.
         self._backoff = Backoff(client.roll)
+        self.tally = Tally(core)
         self._waiting_for_client = False
         self._endpoint = ""
         self._arn = ""
@@ -103,6 +81,11 @@ class StreamControl:
         self.rotate_at = NEVER  # when the token must be replaced, ticks
         self.reset_at = NEVER  # the first key frame from then on starts the new session
         self.due = NEVER  # the earlier of the two
+
+    @property
+    def client_closed(self) -> bool:
+        """Whether there is no client any more to make calls for."""
+        return self._client.closed
 
     @property
     def state(self) -> StreamState:
@@ -179,6 +162,7 @@ class StreamControl:
 
     def confirmed(self) -> None:
         """The service has stored media: what went wrong before counts no more."""
+        self.tally.stored()
         self._backoff.reset()
 
     def reset(self, now: int) -> None:
@@ -224,7 +208,10 @@ class StreamControl:
         if call is not self._pending or self._core.closed:
             return
         self._pending = None
+        self.tally.call_answered(call, now)
         status = result_status(result)
+        if isinstance(call, PutStream):
+            self.tally.upload_failed(call.upload, result, detail)
         if status not in TOLERATED[self.state]:
             self._drop_new_upload()
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
@@ -298,6 +285,8 @@ class StreamControl:
         token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
         if token.length > limits.MAX_AUTH_LEN_BYTES:
             raise kvs_error(_S.INVALID_AUTH_LEN, f"a token of {token.length} bytes")
+        if token.length and token.type is AuthType.UNDEFINED:
+            raise kvs_error(_S.INVALID_STREAM_READY_STATE, "a token of undefined type")
         if token.expiration - now < limits.MIN_TOKEN_LIFE:
             raise kvs_error(
                 _S.INVALID_TOKEN_EXPIRATION,
@@ -443,7 +432,7 @@ class StreamControl:
         if not self._may_call(now):
             return
         number = self._client.new_upload()
-        core.uploads.add(number)
+        core.uploads.add(number, now)
         core.counters.total_sessions += 1
         core.emit(UploadStarted(core.name, number))
         self._issue(

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from kvsproducer import limits
 from kvsproducer.client.account import Ledger
-from kvsproducer.client.effects import DataAvailable, Effect, SpaceAvailable, UploadAborted
+from kvsproducer.client.device_info import ClientInfo
+from kvsproducer.client.effects import (
+    AuthInfo,
+    DataAvailable,
+    Effect,
+    SpaceAvailable,
+    UploadAborted,
+)
 from kvsproducer.client.events import (
     DropReason,
     Event,
@@ -41,9 +48,34 @@ from kvsproducer.view import (
     ViewItem,
 )
 
-__all__ = ["NEVER", "StreamCore"]
+__all__ = ["NEVER", "ClientServices", "StreamCore"]
 
 NEVER: Final = 2**64 - 1
+
+
+class ClientServices(Protocol):
+    """What a stream needs of its client."""
+
+    device_name: str
+    client_info: ClientInfo
+    auth: AuthInfo | None
+    closed: bool
+
+    @property
+    def failure(self) -> KvsError | None:
+        """Why it will never make calls, or None."""
+
+    def new_call_id(self) -> int:
+        """A number for a call."""
+
+    def new_upload(self) -> int:
+        """A number for an upload."""
+
+    def roll(self, sides: int) -> int:
+        """A uniform int below `sides`."""
+
+    def authorize(self, now: int) -> bool:
+        """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
 
 
 class StreamCore:

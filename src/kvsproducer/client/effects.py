@@ -7,7 +7,12 @@ and answered with `Client.call_result(call, result, now, answer)`; the type of `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+
+from kvsproducer import limits
+from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
     "AuthInfo",
@@ -20,6 +25,7 @@ __all__ = [
     "DeviceCertToToken",
     "Effect",
     "GetDeviceCertificate",
+    "GetDeviceFingerprint",
     "GetSecurityToken",
     "GetStreamingEndpoint",
     "GetStreamingToken",
@@ -31,8 +37,6 @@ __all__ = [
     "TagStream",
     "UploadAborted",
 ]
-
-from enum import IntEnum
 
 
 class AuthType(IntEnum):
@@ -81,6 +85,33 @@ class StreamDescription:
     retention: int | None = None  # ticks; None: not told
     kms_key_id: str = ""
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> StreamDescription:
+        """From the versioned form (version 0 has no retention and no KMS key).
+
+        `status` is a `StreamStatus`, its name or its number. Raises
+        INVALID_STREAM_DESCRIPTION_VERSION, INVALID_ARG for a missing, unknown or wrong member.
+        """
+        values = dict(data)
+        version = values.pop("version", limits.STREAM_DESCRIPTION_VERSION)
+        known = {member.name for member in fields(cls)}
+        if version == 0:
+            known -= {"retention", "kms_key_id"}
+        elif version != limits.STREAM_DESCRIPTION_VERSION:
+            raise kvs_error(
+                StatusCode.INVALID_STREAM_DESCRIPTION_VERSION,
+                f"version {version!r}; the newest known is {limits.STREAM_DESCRIPTION_VERSION}",
+            )
+        status = values.get("status", StreamStatus.ACTIVE)
+        try:
+            named = StreamStatus[status.upper()] if isinstance(status, str) else status
+            values["status"] = StreamStatus(named)  # type: ignore[arg-type]
+            if not values.keys() <= known:
+                raise TypeError(f"version {version} has no {sorted(values.keys() - known)}")
+            return cls(**values)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError) as error:
+            raise kvs_error(StatusCode.INVALID_ARG, f"stream description: {error}") from error
+
 
 @dataclass(slots=True)
 class Call:
@@ -112,6 +143,15 @@ class DeviceCertToToken(Call):
     """Exchange the certificate in `auth` for a token. Answer: `AuthInfo`."""
 
     device_name: str
+
+
+@dataclass(slots=True)
+class GetDeviceFingerprint(Call):
+    """The device's fingerprint, asked for when there is neither token nor certificate.
+
+    Answer: text of up to 32 characters, or None. KVS has no provisioning by fingerprint: with or
+    without one the client then fails.
+    """
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ averages. Counting happens where things happen; a snapshot is made only when som
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
@@ -48,9 +49,61 @@ class StreamCounters:
     api_call_retries: int = 0
 
 
+# What each version of AWS's structures added, under our names.
+_STREAM_FIELDS: Final = (
+    (
+        "current_view_duration",
+        "overall_view_duration",
+        "current_view_size",
+        "overall_view_size",
+        "current_frame_rate",
+        "current_transfer_rate",
+    ),
+    (
+        "uptime",
+        "transferred_bytes",
+        "total_sessions",
+        "total_active_sessions",
+        "avg_session_duration",
+        "buffered_acks",
+        "received_acks",
+        "persisted_acks",
+        "error_acks",
+        "dropped_frames",
+        "dropped_fragments",
+        "skipped_frames",
+        "storage_pressures",
+        "latency_pressures",
+        "buffer_pressures",
+        "stale_events",
+        "put_frame_errors",
+        "cpl_api_call_latency",
+        "data_api_call_latency",
+    ),
+    ("elementary_frame_rate",),
+    ("api_call_retries",),
+)
+_CLIENT_FIELDS: Final = (
+    (
+        "content_store_size",
+        "content_store_available_size",
+        "content_store_allocated_size",
+        "total_content_views_size",
+        "total_frame_rate",
+        "total_transfer_rate",
+    ),
+    ("total_elementary_frame_rate",),
+    ("avg_api_call_retry_count",),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StreamMetrics:
-    """A snapshot: `current_*` is what is still to be sent, `overall_*` everything held."""
+    """A snapshot: `current_*` is what is still to be sent, `overall_*` everything held.
+
+    `counters` has what was counted so far; latencies and session durations are averages in ticks.
+    `version` is the one that was asked for: `to_dict` gives the figures that it has.
+    """
 
     current_view_duration: int
     overall_view_duration: int
@@ -61,11 +114,17 @@ class StreamMetrics:
     current_transfer_rate: float
     uptime: int
     counters: StreamCounters = field(default_factory=StreamCounters)
+    version: int = limits.STREAM_METRICS_VERSION
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The figures of the structure's version, and that version, as plain data."""
+        values = asdict(self)
+        return _of_version({**values, **values["counters"]}, _STREAM_FIELDS, self.version)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientMetrics:
-    """A snapshot over all streams of a client."""
+    """A snapshot over all streams of a client; sizes in bytes; `version` as in `StreamMetrics`."""
 
     content_store_size: int
     content_store_available_size: int
@@ -75,6 +134,18 @@ class ClientMetrics:
     total_transfer_rate: float
     total_elementary_frame_rate: float
     avg_api_call_retry_count: float
+    version: int = limits.CLIENT_METRICS_VERSION
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The figures of the structure's version, and that version, as plain data."""
+        return _of_version(asdict(self), _CLIENT_FIELDS, self.version)
+
+
+def _of_version(
+    values: dict[str, int | float], fields: tuple[tuple[str, ...], ...], version: int
+) -> dict[str, int | float]:
+    names = [name for added in fields[: version + 1] for name in added]
+    return {"version": version, **{name: values[name] for name in names}}
 
 
 def check_metrics_version(version: int, newest: int, status: StatusCode) -> None:

@@ -12,6 +12,7 @@ whose cluster it was not given; an item is counted as sent once its first byte w
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
@@ -49,7 +50,19 @@ class ReadStatus(Enum):
     END_OF_STREAM = "end-of-stream"  # end the body after these buffers; the upload is over
     ABORTED = "aborted"  # the core has given the upload up: close its connection
 
+    @property
+    def status(self) -> StatusCode:
+        """What AWS's getKinesisVideoStreamData returns then."""
+        return _STATUSES[self]
 
+
+_STATUSES: Final = {
+    ReadStatus.MORE: StatusCode.SUCCESS,
+    ReadStatus.NO_MORE_DATA: StatusCode.NO_MORE_DATA_AVAILABLE,
+    ReadStatus.AWAITING_PERSISTED_ACK: StatusCode.AWAITING_PERSISTED_ACK,
+    ReadStatus.END_OF_STREAM: StatusCode.END_OF_STREAM,
+    ReadStatus.ABORTED: StatusCode.END_OF_STREAM,
+}
 Buffers = list[bytes | memoryview]
 _NO_MORE_DATA, _AWAITING = ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTED_ACK
 
@@ -245,7 +258,14 @@ class Sender:
         if core.holding is None:
             return item.payload
         try:
-            return list(item.payload)
+            payload = list(item.payload)
+            held = sum(map(len, payload))
+            if held != item.length - len(item.header):
+                raise kvs_error(
+                    StatusCode.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION,
+                    f"the store gave {held} bytes of {item.length - len(item.header)}",
+                )
+            return payload
         except KvsError as error:
             core.report(error.status, error.detail, upload=upload.number)
             core.ledger.refuse(item, DropReason.UNREADABLE)
@@ -342,6 +362,7 @@ class Sender:
         """The upload is over: forget it, and see who goes on."""
         core = self._core
         core.uploads.remove(upload)
+        self._control.tally.upload_over(upload, now)
         if core.uploads.active():
             core.wake()
             return

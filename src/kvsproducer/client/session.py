@@ -31,13 +31,15 @@ class Upload:
         "last_fragment",
         "last_time",
         "number",
+        "opened_at",
         "session_start",
         "state",
         "tail_bytes",
     )
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, now: int) -> None:
         self.number = number
+        self.opened_at = now  # ticks since 1970
         self.state = UploadState.NEW
         self.idle = False  # the reader asked and there was nothing: it is to be told of more
         self.first_index: int | None = None  # of the first item it was given
@@ -84,9 +86,9 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._uploads)
 
-    def add(self, number: int) -> Upload:
+    def add(self, number: int, now: int) -> Upload:
         """Announce a new upload."""
-        upload = Upload(number)
+        upload = Upload(number, now)
         over = [old for old in self._uploads if not old.active]
         for old in over[:-_REMEMBERED]:
             self._uploads.remove(old)

@@ -14,7 +14,11 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from kvsproducer.limits import MAX_SERVICE_CALL_RETRIES, UNLIMITED_RETRIES
+from kvsproducer.limits import (
+    MAX_SERVICE_CALL_RETRIES,
+    MAX_STATE_MACHINE_NAME_LEN,
+    UNLIMITED_RETRIES,
+)
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.wire import ACK_ERRORS
 
@@ -221,6 +225,7 @@ TOLERATED: Final[Mapping[Enum, frozenset[StatusCode]]] = {
     # The statuses that a state handles itself (by a retry or another state); others are final.
     _C.AUTH: _RETRIED_AUTH,
     _C.GET_TOKEN: _RETRIED,
+    _C.PROVISION: _RETRIED,
     _C.CREATE: _RETRIED_MISSING,
     _C.TAG_CLIENT: _RETRIED,
     _T.DESCRIBE: _RETRIED_AUTH | _RETRIED_MISSING,
@@ -259,22 +264,31 @@ _State = TypeVar("_State", bound=Enum)
 
 
 class StateMachine(Generic[_State]):
-    """The current state and its count of self-steps; see the module's docstring."""
+    """The current state and its count of self-steps; see the module's docstring.
 
-    __slots__ = ("_table", "retries", "state")
+    `name` (1 to 32 characters) is whose states they are. Raises STATE_MACHINE_NAME_LEN_INVALID,
+    and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks.
+    """
 
-    def __init__(self, table: Mapping[_State, Rule], start: _State) -> None:
+    __slots__ = ("_table", "name", "retries", "state")
+
+    def __init__(self, name: str, table: Mapping[_State, Rule], start: _State) -> None:
+        if not 0 < len(name) <= MAX_STATE_MACHINE_NAME_LEN:
+            raise kvs_error(_S.STATE_MACHINE_NAME_LEN_INVALID, f"{len(name)} characters")
+        self.name = name
         self._table = table
+        self._rule(start)
         self.state = start
         self.retries = 0
 
     def step(self, to: _State, stream: str | None = None) -> None:
         """Enter `to`.
 
-        Raises INVALID_STREAM_STATE when it may not follow the current state, and the state's own
-        failure status when it has been repeated too often; then nothing changes.
+        Raises INVALID_STREAM_STATE when it may not follow the current state, the state's own
+        failure status when it has been repeated too often, STATE_MACHINE_STATE_NOT_FOUND; then
+        nothing changes.
         """
-        rule = self._table[to]
+        rule = self._rule(to)
         if self.state not in rule.accepts:
             raise kvs_error(
                 _S.INVALID_STREAM_STATE, f"{to.name} cannot follow {self.state.name}", stream=stream
@@ -291,5 +305,14 @@ class StateMachine(Generic[_State]):
 
     def restart(self, state: _State) -> None:
         """Put the machine into `state`, whatever it was in, with no retries counted."""
+        self._rule(state)
         self.state = state
         self.retries = 0
+
+    def _rule(self, state: _State) -> Rule:
+        rule = self._table.get(state)
+        if rule is None:
+            raise kvs_error(
+                _S.STATE_MACHINE_STATE_NOT_FOUND, f"the {self.name} machine has no {state!r}"
+            )
+        return rule

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from kvsproducer import limits
 from kvsproducer.client.account import FrameAccount
@@ -19,14 +20,15 @@ from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
 from kvsproducer.client.admission import WouldBlock
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.events import DropReason, Event, StreamShutdown
 from kvsproducer.client.frame import Frame
 from kvsproducer.client.intake import Intake
-from kvsproducer.client.metrics import StreamMetrics
+from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
-from kvsproducer.client.states import StreamState
+from kvsproducer.client.states import StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -43,14 +45,16 @@ class Stream:
     which every later `put_frame` raises.
     """
 
-    def __init__(self, core: StreamCore, control: StreamControl, waits: int, idle: bool) -> None:
+    def __init__(self, core: StreamCore, control: StreamControl, info: ClientInfo) -> None:
         self._core = core
         self._control = control
         self._sender = Sender(core, control)
         self._acks = AckHandler(core, control)
         self._parsers: dict[int, AckParser] = {}
-        self._intake = Intake(core, control, waits)
-        self._ends_idle_fragments = idle
+        self._intake = Intake(core, control, info.offline_buffer_availability_timeout)
+        self._ends_idle_fragments = info.intermittent
+        self._ack_limit = info.stop_stream_timeout
+        self._awaits_since: int | None = None  # the last ack, all else being done; ticks
 
     # --- what it is -----------------------------------------------------------------------------
     @property
@@ -101,8 +105,11 @@ class Stream:
         """The oldest event of this stream that was not taken yet."""
         return self._core.events.pop()
 
-    def metrics(self, now: int) -> StreamMetrics:
-        """A snapshot of the stream's figures."""
+    def metrics(self, now: int, version: int = limits.STREAM_METRICS_VERSION) -> StreamMetrics:
+        """A snapshot of the stream's figures; raises INVALID_STREAM_METRICS_VERSION."""
+        check_metrics_version(
+            version, limits.STREAM_METRICS_VERSION, _S.INVALID_STREAM_METRICS_VERSION
+        )
         view, rates = self._core.view, self._core.rates
         counters = self._core.counters
         counters.transferred_bytes = rates.transferred
@@ -116,7 +123,8 @@ class Stream:
             elementary_frame_rate=rates.elementary,
             current_transfer_rate=rates.transfer,
             uptime=now - self._core.created_at,
-            counters=counters,
+            counters=replace(counters),
+            version=version,
         )
 
     # --- frames in ------------------------------------------------------------------------------
@@ -187,8 +195,13 @@ class Stream:
             self._control.unpark(now)
 
     def reset(self, now: int) -> None:
-        """Throw away everything held (reported as dropped) and begin anew; revives a failed one."""
+        """Throw away everything held (reported as dropped) and begin anew; revives a failed one.
+
+        Raises STREAM_SHUTTING_DOWN for a freed stream, CLIENT_FREED_BEFORE_STREAM for one whose
+        client is closed.
+        """
         core = self._core
+        self._check_usable()
         core.emit(StreamShutdown(core.name, reset=True))
         self._empty(DropReason.RESET)
         core.failure = None
@@ -225,9 +238,19 @@ class Stream:
         core.loss_result = None
 
     def reset_connection(self, now: int) -> None:
-        """Give the connections up and go on with new ones; what was not acknowledged is re-sent."""
+        """Give the connections up and go on with new ones; what was not acknowledged is re-sent.
+
+        Raises as `reset`.
+        """
+        self._check_usable()
         self._lose_all(200)
         self._control.lost(200, now)
+
+    def _check_usable(self) -> None:
+        if self._control.client_closed:
+            raise kvs_error(_S.CLIENT_FREED_BEFORE_STREAM, "the client is closed", stream=self.name)
+        if self._core.freed:
+            raise kvs_error(_S.STREAM_SHUTTING_DOWN, "the stream was freed", stream=self.name)
 
     def _lose_all(self, result: int) -> None:
         core = self._core
@@ -275,8 +298,10 @@ class Stream:
         if ended is None:
             return
         core.uploads.remove(ended)
+        self._control.tally.upload_over(ended, now)
         if not ended.active:
             return
+        self._control.tally.upload_failed(upload, result, detail)
         if ended.used:
             if core.uploads.active():
                 # Another session has taken over, but only the view knows what this one lost.
@@ -286,6 +311,24 @@ class Stream:
         self._control.lost(result, now, detail)
 
     # --- time -----------------------------------------------------------------------------------
+    def handle_timer(self, now: int) -> None:
+        """Look at what only time tells; the client's timer asks every few seconds."""
+        self.check_idle(now)
+        self._check_last_ack(now)
+
+    def _check_last_ack(self, now: int) -> None:
+        """Tell, once, that a stopped stream waits too long for its last PERSISTED ack."""
+        core = self._core
+        if not core.stopped or not any(
+            upload.state is UploadState.AWAITING_ACK for upload in core.uploads
+        ):
+            self._awaits_since = None
+        elif self._awaits_since is None:
+            self._awaits_since = now
+        elif now - self._awaits_since >= self._ack_limit:
+            core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
+            self._awaits_since = NEVER
+
     def check_idle(self, now: int) -> None:
         """End the open fragment of a stream that got no frame for long (intermittent producer)."""
         last = self._intake.last_put

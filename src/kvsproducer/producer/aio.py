@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kvsproducer import client as core
+from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.dispatcher import EventLog, deliver
 from kvsproducer.producer.engine import Engine, now
@@ -152,9 +153,12 @@ class Stream:
         """What has become of the frames so far: accepted = persisted + dropped + held."""
         return self._core.account()
 
-    def metrics(self) -> core.StreamMetrics:
-        """A snapshot of the stream's figures (AWS's StreamMetrics, version 3)."""
-        return self._core.metrics(now())
+    def metrics(self, version: int = limits.STREAM_METRICS_VERSION) -> core.StreamMetrics:
+        """A snapshot of the stream's figures (AWS's StreamMetrics; `to_dict` of that version).
+
+        Raises INVALID_STREAM_METRICS_VERSION.
+        """
+        return self._core.metrics(now(), version)
 
     def _failed(self) -> bool:
         return self._core.failure is not None
@@ -227,9 +231,12 @@ class Producer:
                 self._log.settle()
                 await self._engine.changes()
 
-    def metrics(self) -> core.ClientMetrics:
-        """A snapshot of the client's figures (AWS's ClientMetrics, version 2)."""
-        return self._engine.core.metrics(now())
+    def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
+        """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
+
+        Raises INVALID_CLIENT_METRICS_VERSION.
+        """
+        return self._engine.core.metrics(now(), version)
 
     async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.

@@ -104,6 +104,7 @@ _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
     core.TagClient: _nothing,
     core.GetSecurityToken: _auth,
     core.GetDeviceCertificate: _no_certificate,
+    core.GetDeviceFingerprint: _nothing,
     core.DeviceCertToToken: _nothing,
     core.GetStreamingToken: _auth,
     core.DescribeStream: _describe_stream,

@@ -12,11 +12,16 @@ import threading
 from collections.abc import Callable
 
 from kvsproducer import client as core
+from kvsproducer.status import StatusCode
 
 __all__ = ["Dispatcher", "EventLog", "deliver"]
 
 log = logging.getLogger("kvsproducer")
 
+_READY_FAILURES: dict[type[core.Event], StatusCode] = {
+    core.ClientReady: StatusCode.CLIENT_READY_CALLBACK_FAILED,
+    core.StreamReady: StatusCode.STREAM_READY_CALLBACK_FAILED,
+}
 _LOSSES = core.FrameDropped | core.FragmentDropped | core.FrameSkipped
 _WARNINGS = core.StreamErrorReported | core.ClientErrorReported | core.AckRejected
 _PRESSURES = (
@@ -100,8 +105,13 @@ class Dispatcher:
 
 
 def deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:
-    """Call the listener; what it raises is logged and goes no further."""
+    """Call the listener; what it raises is logged and goes no further.
+
+    A listener that fails when the client or a stream is ready is logged under the status for it.
+    """
     try:
         listener(event)
     except Exception:
-        log.exception("on_event raised while handling %s", event)
+        status = _READY_FAILURES.get(type(event))
+        name = "" if status is None else f" ({status.name})"
+        log.exception("on_event raised while handling %s%s", event, name)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kvsproducer import client as core
+from kvsproducer import limits
 from kvsproducer.producer.dispatcher import Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.loop import SharedLoop
@@ -94,10 +95,13 @@ class Producer:
         self._streams[name] = stream
         return stream
 
-    def metrics(self) -> core.ClientMetrics:
-        """A snapshot of the client's figures (AWS's ClientMetrics, version 2)."""
+    def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
+        """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
+
+        Raises INVALID_CLIENT_METRICS_VERSION.
+        """
         with self._engine.lock:
-            return self._engine.core.metrics(self._engine.now())
+            return self._engine.core.metrics(self._engine.now(), version)
 
     def close(self, timeout: float | timedelta | str = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.

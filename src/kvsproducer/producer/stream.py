@@ -12,6 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 
 from kvsproducer import client as core
+from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.engine import Engine, now
 from kvsproducer.producer.outcome import (
@@ -190,10 +191,13 @@ class Stream:
         with self._lock:
             return self._core.account()
 
-    def metrics(self) -> core.StreamMetrics:
-        """A snapshot of the stream's figures (AWS's StreamMetrics, version 3)."""
+    def metrics(self, version: int = limits.STREAM_METRICS_VERSION) -> core.StreamMetrics:
+        """A snapshot of the stream's figures (AWS's StreamMetrics; `to_dict` of that version).
+
+        Raises INVALID_STREAM_METRICS_VERSION.
+        """
         with self._lock:
-            return self._core.metrics(now())
+            return self._core.metrics(now(), version)
 
     def _failed(self) -> bool:
         return self._core.failure is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 
+from kvsproducer import limits
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["tls_context"]
@@ -17,7 +18,8 @@ __all__ = ["tls_context"]
 def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
     """What aiohttp wants for boto3's `verify`: False, or a context.
 
-    Raises INVALID_CA_CERT_PATH for a path that is no CA bundle.
+    Raises INVALID_CA_CERT_PATH for a path that is no CA bundle, INVALID_CERT_PATH_LENGTH for one of
+    more than 4096 characters.
     """
     if verify is False:
         return False
@@ -27,6 +29,8 @@ def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
         context = ssl.create_default_context()
         context.load_verify_locations(cafile=get_cert_path(True))
         return context
+    if len(verify) > limits.MAX_PATH_LEN:
+        raise kvs_error(StatusCode.INVALID_CERT_PATH_LENGTH, f"verify= of {len(verify)} characters")
     try:
         if os.path.isdir(verify):
             return ssl.create_default_context(capath=verify)

@@ -1,0 +1,58 @@
+"""How a stream's service calls and uploads fare: average durations, and failures that go on.
+
+Facts: AWS's metrics of call latencies and session durations (exponential moving averages). AWS's
+client tells nobody that an upload failed; here each failure is an event, and when nothing is stored
+in between so many as a service call is repeated, that PutMedia does not work is another.
+"""
+
+from __future__ import annotations
+
+from kvsproducer import limits
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.effects import Call, PutStream
+from kvsproducer.client.metrics import moving_average
+from kvsproducer.client.session import Upload
+from kvsproducer.client.states import result_status
+from kvsproducer.status import StatusCode
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Counts for one stream."""
+
+    __slots__ = ("_core", "_failures")
+
+    def __init__(self, core: StreamCore) -> None:
+        self._core = core
+        self._failures = 0  # of uploads, one after another, nothing stored in between
+
+    def call_answered(self, call: Call, now: int) -> None:
+        """Count how long a call took from when it could be made."""
+        counters, took = self._core.counters, max(now - call.not_before, 0)
+        if isinstance(call, PutStream):
+            counters.data_api_call_latency = moving_average(counters.data_api_call_latency, took)
+        else:
+            counters.cpl_api_call_latency = moving_average(counters.cpl_api_call_latency, took)
+
+    def upload_over(self, upload: Upload, now: int) -> None:
+        """Count the duration of an upload that was given media."""
+        if upload.used:
+            counters, took = self._core.counters, now - upload.opened_at
+            counters.avg_session_duration = moving_average(counters.avg_session_duration, took)
+
+    def upload_failed(self, upload: int, result: int, detail: str) -> None:
+        """Tell of an upload that did not end well, and every so often that none does."""
+        core, status = self._core, result_status(result)
+        if status is StatusCode.SUCCESS:
+            return
+        why = detail or f"PutMedia: result {result}"
+        core.report(status, why, upload=upload)
+        self._failures += 1
+        if self._failures % (limits.MAX_SERVICE_CALL_RETRIES + 1) == 0:
+            told = f"{self._failures} uploads failed and nothing was stored; {why}"
+            core.report(StatusCode.PUT_STREAM_CALL_FAILED, told, upload=upload)
+
+    def stored(self) -> None:
+        """The service has stored media: failures are counted anew."""
+        self._failures = 0

@@ -1,0 +1,493 @@
+"""Every status of the client, provoked as a user of the client would, through its public names.
+
+One table: a status and what provokes it. A provocation raises, or returns the statuses that it was
+told of by events or answers. The catalogue says which codes there are; none may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+import kvsproducer
+from kvsproducer import client as kvs
+from kvsproducer.heap import ReferenceStore
+from kvsproducer.producer.dispatcher import deliver
+from kvsproducer.status import ClientError, KvsError, StatusCode
+from kvsproducer.status.catalogue import entries
+from kvsproducer.wire import ACK_ERRORS
+
+_S = StatusCode
+SECOND = 10_000_000
+HOUR = 3600 * SECOND
+NOBODY = "http://127.0.0.1:9"  # where nobody listens
+Desks = Callable[..., Any]
+Provocation = Callable[[Desks], Iterable[StatusCode] | None]
+
+
+# --- what users do -------------------------------------------------------------------------------
+def device(**members: Any) -> Provocation:
+    """Such a device."""
+    return lambda _desk: kvs.DeviceInfo(**members).validate()
+
+
+def stream(**members: Any) -> Provocation:
+    """A stream of such a description."""
+    return lambda desk: desk(**members) and None
+
+
+def read(kind: Any, **members: Any) -> Provocation:
+    """Read a structure from a configuration file."""
+    return lambda _desk: kind.from_dict(json.loads(json.dumps(members))) and None
+
+
+def told(d: Any) -> set[StatusCode]:
+    """The statuses of the events so far."""
+    return {event.status for event in d.events if hasattr(event, "status")}
+
+
+def answered(call: type[kvs.Call], *answers: tuple[int, object], **members: Any) -> Provocation:
+    """A service call is answered so, from the beginning."""
+
+    def provoke(desk: Desks) -> set[StatusCode]:
+        d = desk(**members)
+        d.answers[call] = list(answers)
+        d.settle()
+        return told(d)
+
+    return provoke
+
+
+def failing(call: type[kvs.Call], result: int = 599, **members: Any) -> Provocation:
+    """A service call fails six times in a row."""
+    return answered(call, *[(result, None)] * 6, **members)
+
+
+def streaming(act: Callable[[Any], object], frames: int = 7, **members: Any) -> Provocation:
+    """A stream that has sent some frames, to which something happens."""
+
+    def provoke(desk: Desks) -> Iterable[StatusCode]:
+        d = desk(**members)
+        for index in range(frames):
+            d.put(index)
+        if frames:
+            d.read()
+        outcome = act(d)
+        d.settle()
+        return {outcome} if isinstance(outcome, StatusCode) else told(d)
+
+    return provoke
+
+
+def acked(text: str) -> Provocation:
+    """The service answers PutMedia with this."""
+    return streaming(lambda d: d.stream.receive_ack(0, text.encode(), d.now))
+
+
+def refused(error_id: int) -> Provocation:
+    """The service answers PutMedia with an ERROR ack."""
+    return streaming(lambda d: d.ack("ERROR", 1, error=error_id))
+
+
+def lost(result: int) -> Provocation:
+    """An upload ends with this result."""
+    return streaming(lambda d: d.stream.upload_ended(0, result, d.now, "gone"))
+
+
+def tagged(**tag: Any) -> Provocation:
+    return read(kvs.StreamInfo, tags=[tag])
+
+
+def metadata(name: str, value: str = "v", count: int = 1) -> Provocation:
+    def act(d: Any) -> None:
+        for number in range(count):
+            d.stream.put_fragment_metadata(f"{name}{number or ''}", value, False, d.now)
+
+    return streaming(act)
+
+
+def event(**members: Any) -> Provocation:
+    return streaming(lambda d: d.stream.put_event(kvs.EventType.IMAGE_GENERATION, d.now, **members))
+
+
+def put(*frames: kvs.Frame) -> Callable[[Any], None]:
+    def act(d: Any) -> None:
+        for frame in frames:
+            d.stream.put_frame(frame, d.now)
+
+    return act
+
+
+# --- provocations of more than a line ------------------------------------------------------------
+def store_that_books_less(desk: Desks) -> None:
+    class Stingy(ReferenceStore):
+        def charge(self, count: int) -> bool:
+            return super().charge(count // 2)
+
+    d = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0, store=Stingy(1 << 20))
+    info = kvs.StreamInfo.video("h264", name="door", nal_adaptation=0)
+    d.open_stream(info, 0).put_frame(kvs.Frame(b"data", 0, key_frame=True), 0)
+
+
+def store_that_loses_bytes(desk: Desks) -> set[StatusCode]:
+    from kvsproducer.heap import ArenaStore
+    from kvsproducer.heap.store import StoredPayload
+
+    class Forgetful(ArenaStore):
+        def keep(self, payload: Any, size: int) -> Any:
+            kept = super().keep(payload, size)
+            assert isinstance(kept, StoredPayload)
+
+            class Short(StoredPayload):
+                def __iter__(self) -> Any:
+                    yield bytes(next(super().__iter__())[:-1])
+
+            return Short(kept._region, kept._handle)
+
+    d = desk(make_store=lambda size: Forgetful(1 << 20))
+    d.put(0)
+    d.read()
+    return told(d)
+
+
+def client(**members: Any) -> kvs.Client:
+    return kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0, **members)
+
+
+def without_identity(fingerprint: str | None) -> Provocation:
+    """Neither token nor certificate, and perhaps a fingerprint."""
+
+    def provoke(desk: Desks) -> set[StatusCode]:
+        d = desk()
+        d.answers[kvs.GetSecurityToken] = [(200, None)]
+        d.answers[kvs.GetDeviceFingerprint] = [(200, fingerprint)] * 6
+        d.settle()
+        return told(d)
+
+    return provoke
+
+
+def with_certificate(desk: Desks) -> set[StatusCode]:
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, None)]
+    d.answers[kvs.GetDeviceCertificate] = [(200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE))]
+    d.answers[kvs.DeviceCertToToken] = [(599, None)] * 6
+    d.settle()
+    return told(d)
+
+
+def six_failed_uploads(d: Any) -> None:
+    for _ in range(6):
+        d.stream.upload_ended(d.upload, 503, d.now)
+        d.settle()
+        d.read()
+
+
+def frame_larger_than_the_store(d: Any) -> None:
+    d.put(8, data=bytes(2 << 20))
+
+
+def credentials_made_undefined(d: Any) -> None:
+    d.client.auth.type = kvs.AuthType.UNDEFINED
+    d.stream.upload_ended(0, 200, d.now)
+
+
+def last_ack_missing(d: Any) -> None:
+    d.stream.stop(d.now)
+    d.read()
+    for _ in range(30):
+        d.now += 5 * SECOND
+        d.client.handle_timer(d.now)
+
+
+def acked_to_the_end(d: Any) -> StatusCode:
+    d.stream.stop(d.now)
+    d.read()
+    d.ack("PERSISTED", 0)
+    d.ack("PERSISTED", 1)
+    return d.read()[1].status
+
+
+def used_after(end: Callable[[Any], object]) -> Provocation:
+    def act(d: Any) -> None:
+        end(d)
+        d.stream.reset(d.now)
+
+    return streaming(act)
+
+
+def wait_interrupted(_desk: Desks) -> Iterable[StatusCode]:
+    """An offline writer waits for room in one thread; another stops the stream."""
+    info = kvs.StreamInfo.video(
+        "h264", streaming_type="offline", buffer_duration="PT1S", nal_adaptation=0
+    )
+    raised: list[StatusCode] = []
+    producer = kvsproducer.Producer("us-west-2", endpoint_url=NOBODY)
+    stream = producer.open_stream("door", info)
+
+    def write() -> None:
+        try:
+            for second in range(3):
+                stream.put_frame(
+                    kvs.Frame(b"data", second * SECOND, duration=SECOND, key_frame=True)
+                )
+        except KvsError as error:
+            raised.append(error.status)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join(0.2)
+    stream.stop()
+    writer.join(10)
+    producer.close(0)
+    return raised
+
+
+def listener_raises(event: kvs.Event, caplog: pytest.LogCaptureFixture) -> set[StatusCode]:
+    def listen(_event: kvs.Event) -> None:
+        raise RuntimeError("a bug of the listener")
+
+    deliver(listen, event)
+    return {status for status in StatusCode if f"({status.name})" in caplog.text}
+
+
+def two_tracks(**members: Any) -> kvs.Stream:
+    info = kvs.StreamInfo.audio_video("h264", "aac", nal_adaptation=0, **members)
+    return client().open_stream(info, 0)
+
+
+def end_of_fragment_in_a_mode_without(_desk: Desks) -> None:
+    av = two_tracks(frame_order_mode=kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE)
+    av.put_frame(kvs.Frame(b"v", 0, key_frame=True), 0)
+    av.put_frame(kvs.Frame.end_of_fragment(), 0)
+
+
+def one_track_far_ahead(_desk: Desks) -> None:
+    av = two_tracks()
+    for number in range(62):
+        av.put_frame(kvs.Frame(b"v", number * SECOND, key_frame=True), 0)
+
+
+def opened_twice(d: Any) -> None:
+    d.client.open_stream(d.stream.info, d.now)
+
+
+def block_that_lost_frames(_desk: Desks) -> None:
+    info = kvs.StreamInfo.video("h264", nal_adaptation=0)
+    with kvsproducer.Producer("us-west-2", endpoint_url=NOBODY) as producer:
+        with producer.open_stream("door", info) as stream:
+            stream.put_frame(kvs.Frame(b"data", 0, key_frame=True))
+            stream.reset()
+
+
+def machine(name: str = "mine", start: Any = kvs.StreamState.NEW) -> kvs.StateMachine[Any]:
+    return kvs.StateMachine(name, kvs.STREAM_STATES, start)
+
+
+def track(number: int) -> dict[str, object]:
+    return {"track_id": number, "track_type": "video", "codec_id": "V_X"}
+
+
+TABLE: dict[StatusCode, Provocation] = {
+    _S.MAX_STREAM_COUNT: device(stream_count=1_000_001),
+    _S.MIN_STREAM_COUNT: device(stream_count=0),
+    _S.INVALID_DEVICE_NAME_LENGTH: device(name="n" * 129),
+    _S.INVALID_DEVICE_INFO_VERSION: read(kvs.DeviceInfo, version=2),
+    _S.MAX_TAG_COUNT: stream(tags=tuple((str(n), "v") for n in range(51))),
+    _S.DEVICE_FINGERPRINT_LENGTH: without_identity("f" * 33),
+    _S.INVALID_CALLBACKS_VERSION: read(kvs.ServiceCalls, version=1),
+    _S.INVALID_STREAM_INFO_VERSION: read(kvs.StreamInfo, version=4),
+    _S.INVALID_STREAM_NAME_LENGTH: stream(name="n" * 257),
+    _S.INVALID_STORAGE_SIZE: device(storage_info=kvs.StorageInfo(storage_size=1)),
+    _S.INVALID_ROOT_DIRECTORY_LENGTH: device(
+        storage_info=kvs.StorageInfo(root_directory="r" * 4097)
+    ),
+    _S.INVALID_SPILL_RATIO: device(storage_info=kvs.StorageInfo(spill_ratio=101)),
+    _S.INVALID_STORAGE_INFO_VERSION: read(kvs.StorageInfo, version=1),
+    _S.INVALID_STREAM_STATE: lambda _: machine().step(kvs.StreamState.STREAMING),
+    _S.SERVICE_CALL_CALLBACKS_MISSING: lambda _: (
+        client(service_calls=kvs.ServiceCalls(frozenset({kvs.PutStream}))) and None
+    ),
+    _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: answered(kvs.GetStreamingToken, (403, None)),
+    _S.DESCRIBE_STREAM_CALL_FAILED: failing(kvs.DescribeStream),
+    _S.INVALID_DESCRIBE_STREAM_RESPONSE: answered(kvs.DescribeStream, (200, None)),
+    _S.STREAM_IS_BEING_DELETED_ERROR: answered(
+        kvs.DescribeStream, (200, kvs.StreamDescription("arn", kvs.StreamStatus.DELETING))
+    ),
+    _S.SERVICE_CALL_INVALID_ARG_ERROR: answered(kvs.DescribeStream, (406, None)),
+    _S.SERVICE_CALL_DEVICE_NOT_FOND_ERROR: answered(kvs.DescribeStream, (10005, None)),
+    _S.SERVICE_CALL_DEVICE_NOT_PROVISIONED_ERROR: answered(kvs.DescribeStream, (10004, None)),
+    _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR: answered(
+        kvs.DescribeStream, (404, None), allow_stream_creation=False
+    ),
+    _S.INVALID_AUTH_LEN: answered(kvs.GetStreamingToken, (200, kvs.AuthInfo(length=10_001))),
+    _S.CREATE_STREAM_CALL_FAILED: lambda desk: _create_fails(desk, [(500, None)] * 6),
+    _S.GET_STREAMING_TOKEN_CALL_FAILED: failing(kvs.GetStreamingToken),
+    _S.GET_STREAMING_ENDPOINT_CALL_FAILED: failing(kvs.GetStreamingEndpoint),
+    _S.INVALID_URI_LEN: answered(kvs.GetStreamingEndpoint, (200, "e" * 10_001)),
+    _S.PUT_STREAM_CALL_FAILED: streaming(six_failed_uploads),
+    _S.STORE_OUT_OF_MEMORY: streaming(
+        frame_larger_than_the_store,
+        make_store=lambda size: ReferenceStore(1 << 20),
+    ),
+    _S.NO_MORE_DATA_AVAILABLE: streaming(lambda d: d.read()[1].status),
+    _S.INVALID_TAG_VERSION: tagged(name="n", value="v", version=1),
+    _S.SERVICE_CALL_UNKOWN_ERROR: lost(503),
+    _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: answered(kvs.DescribeStream, (10003, None)),
+    _S.SERVICE_CALL_CLIENT_LIMIT_ERROR: answered(kvs.DescribeStream, (10000, None)),
+    _S.SERVICE_CALL_DEVICE_LIMIT_ERROR: answered(kvs.DescribeStream, (10001, None)),
+    _S.SERVICE_CALL_STREAM_LIMIT_ERROR: answered(kvs.DescribeStream, (10002, None)),
+    _S.SERVICE_CALL_RESOURCE_DELETED_ERROR: answered(kvs.DescribeStream, (10400, None)),
+    _S.SERVICE_CALL_TIMEOUT_ERROR: lost(504),
+    _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL: read(kvs.DeviceInfo, tags=None),
+    _S.INVALID_STREAM_DESCRIPTION_VERSION: read(kvs.StreamDescription, version=2, stream_arn="a"),
+    _S.INVALID_TAG_NAME_LEN: stream(tags=(("n" * 129, "v"),)),
+    _S.INVALID_TAG_VALUE_LEN: stream(tags=(("n", "v" * 1025),)),
+    _S.TAG_STREAM_CALL_FAILED: failing(kvs.TagStream, tags=(("a", "b"),)),
+    _S.INVALID_CUSTOM_DATA: streaming(
+        lambda d: client().call_result(next(iter(d.calls[-1:])), 200, 0)
+    ),
+    _S.INVALID_CREATE_STREAM_RESPONSE: lambda desk: _create_fails(desk, [(200, None)]),
+    _S.CLIENT_AUTH_CALL_FAILED: failing(kvs.GetSecurityToken),
+    _S.GET_CLIENT_TOKEN_CALL_FAILED: with_certificate,
+    _S.CLIENT_PROVISION_CALL_FAILED: without_identity(None),
+    _S.CREATE_CLIENT_CALL_FAILED: failing(kvs.CreateDevice),
+    _S.TAG_CLIENT_CALL_FAILED: failing(kvs.TagClient, device=kvs.DeviceInfo(tags=(("a", "b"),))),
+    _S.INVALID_CREATE_DEVICE_RESPONSE: answered(kvs.CreateDevice, (200, None)),
+    _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW: streaming(lambda d: d.ack("PERSISTED", 100)),
+    _S.INVALID_FRAGMENT_ACK_VERSION: read(kvs.FragmentAck, version=1, ack_type="PERSISTED"),
+    _S.INVALID_TOKEN_EXPIRATION: answered(kvs.GetStreamingToken, (200, kvs.AuthInfo(expiration=0))),
+    _S.END_OF_STREAM: streaming(acked_to_the_end),
+    _S.DUPLICATE_STREAM_NAME: streaming(opened_twice),
+    _S.INVALID_RETENTION_PERIOD: stream(retention=HOUR - 1),
+    _S.INVALID_ACK_KEY_START: acked("{EventType}"),
+    _S.INVALID_ACK_DUPLICATE_KEY_NAME: acked('{"EventType":"IDLE","EventType":"IDLE"}'),
+    _S.INVALID_ACK_INVALID_VALUE_START: acked('{"EventType":}'),
+    _S.INVALID_ACK_INVALID_VALUE_END: acked('{"FragmentTimecode":12"3}'),
+    _S.INVALID_PARSED_ACK_TYPE: acked('{"EventType":"persisted"}'),
+    _S.STREAM_HAS_BEEN_STOPPED: streaming(lambda d: d.stream.stop(d.now) or d.put(10)),
+    _S.INVALID_STREAM_METRICS_VERSION: streaming(lambda d: d.stream.metrics(d.now, version=4)),
+    _S.INVALID_CLIENT_METRICS_VERSION: streaming(lambda d: d.client.metrics(d.now, version=3)),
+    _S.INVALID_CLIENT_READY_STATE: streaming(credentials_made_undefined),
+    _S.STATE_MACHINE_STATE_NOT_FOUND: lambda _: machine().step(kvs.ClientState.READY),
+    _S.INVALID_FRAGMENT_ACK_TYPE: streaming(
+        lambda d: d.stream.receive_parsed_ack(
+            0, kvs.FragmentAck.from_dict({"version": 0, "ack_type": "undefined"}), d.now
+        )
+    ),
+    _S.INVALID_STREAM_READY_STATE: answered(
+        kvs.GetStreamingToken, (200, kvs.AuthInfo(type=kvs.AuthType.UNDEFINED))
+    ),
+    _S.CLIENT_FREED_BEFORE_STREAM: used_after(lambda d: d.client.close(d.now)),
+    _S.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED: store_that_books_less,
+    _S.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION: store_that_loses_bytes,
+    **{error.status: refused(error.id) for error in ACK_ERRORS.values()},
+    _S.MISSING_ERR_ACK_ID: acked('{"EventType":"ERROR","FragmentTimecode":1}'),
+    _S.INVALID_ACK_SEGMENT_LEN: acked('{"x":"' + "y" * (1 << 16)),
+    _S.AWAITING_PERSISTED_ACK: streaming(lambda d: d.stream.stop(d.now) or d.read()[1].status),
+    _S.PERSISTED_ACK_TIMEOUT: streaming(last_ack_missing),
+    _S.MAX_FRAGMENT_METADATA_COUNT: metadata("name", count=26),
+    _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED: wait_interrupted,
+    _S.INVALID_METADATA_NAME: metadata("AWSname"),
+    _S.END_OF_FRAGMENT_FRAME_INVALID_STATE: streaming(
+        put(kvs.Frame.end_of_fragment()), key_frame_fragmentation=False
+    ),
+    _S.TRACK_INFO_MISSING: read(kvs.StreamInfo, tracks=None),
+    _S.MAX_TRACK_COUNT_EXCEEDED: lambda _: kvs.StreamInfo.from_dict(
+        {"tracks": [track(number) for number in range(1, 5)]}
+    ).validate(),
+    _S.OFFLINE_MODE_WITH_ZERO_RETENTION: stream(
+        streaming_type=kvs.StreamingType.OFFLINE, retention=0
+    ),
+    _S.UPLOAD_HANDLE_ABORTED: streaming(lambda d: d.read(upload=77)),
+    _S.INVALID_CERT_PATH_LENGTH: lambda _: (
+        kvsproducer.Producer("us-west-2", verify="/" + "c" * 4096) and None
+    ),
+    _S.DUPLICATE_TRACK_ID_FOUND: lambda _: kvs.StreamInfo.from_dict(
+        {"tracks": [track(1), track(1)]}
+    ).validate(),
+    _S.INVALID_CLIENT_INFO_VERSION: read(kvs.ClientInfo, version=4),
+    _S.INVALID_CLIENT_ID_STRING_LENGTH: device(client_id="c" * 65),
+    _S.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR: end_of_fragment_in_a_mode_without,
+    _S.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED: one_track_far_ahead,
+    _S.STREAM_SHUTTING_DOWN: used_after(lambda d: d.stream.free(d.now)),
+    _S.CLIENT_SHUTTING_DOWN: streaming(lambda d: d.client.close(d.now) or opened_twice(d)),
+    _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED: block_that_lost_frames,
+    _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS: lambda _: (
+        kvs.Client(
+            kvs.DeviceInfo(
+                storage_info=kvs.StorageInfo(kvs.StorageType.IN_MEM_CONTENT_STORE_ALLOC)
+            ),
+            now=0,
+            dice=lambda n: 0,
+        )
+        and None
+    ),
+    _S.MULTIPLE_CONSECUTIVE_EOFR: streaming(put(*[kvs.Frame.end_of_fragment()] * 2)),
+    _S.DUPLICATE_STREAM_EVENT_TYPE: streaming(
+        lambda d: [d.stream.put_event(kvs.EventType.NOTIFICATION, d.now) for _ in "12"]
+    ),
+    _S.STREAM_NOT_STARTED: streaming(lambda d: d.stream.put_event(1, d.now), 0),
+    _S.INVALID_IMAGE_PREFIX_LENGTH: event(image_prefix="p" * 257),
+    _S.INVALID_IMAGE_METADATA_KEY_LENGTH: event(pairs=[("k" * 129, "v")]),
+    _S.INVALID_IMAGE_METADATA_VALUE_LENGTH: event(pairs=[("k", "v" * 257)]),
+    _S.STATE_MACHINE_NAME_LEN_INVALID: lambda _: machine("n" * 33) and None,
+}
+LISTENERS = {
+    _S.STREAM_READY_CALLBACK_FAILED: kvs.StreamReady("door"),
+    _S.CLIENT_READY_CALLBACK_FAILED: kvs.ClientReady(),
+}
+
+
+def _create_fails(desk: Desks, answers: list[tuple[int, object]]) -> set[StatusCode]:
+    d = desk()
+    d.answers[kvs.DescribeStream] = [(404, None)]
+    d.answers[kvs.CreateStream] = answers
+    d.settle()
+    return told(d)
+
+
+CODES = [entry for entry in entries() if int(entry.status) >> 24 == 0x52]
+
+
+@pytest.mark.parametrize("status", TABLE, ids=lambda status: status.name)
+def test_each_status_is_provoked(desk: Desks, status: StatusCode) -> None:
+    """It is raised where the call was made, or told by an event or an answer."""
+    try:
+        came = TABLE[status](desk) or ()
+    except ClientError as error:
+        came = {error.status}
+    assert status in came
+
+
+@pytest.mark.parametrize("status", LISTENERS, ids=lambda status: status.name)
+def test_a_listener_that_fails_when_something_is_ready(
+    status: StatusCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is logged under its status, and stops nothing."""
+    assert listener_raises(LISTENERS[status], caplog) == {status}
+
+
+VIEW: dict[StatusCode, Provocation] = {
+    _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10 * SECOND),
+    _S.CONTENT_VIEW_NO_MORE_ITEMS: streaming(put(kvs.Frame.end_of_fragment()), 0),
+    _S.CONTENT_VIEW_INVALID_TIMESTAMP: streaming(lambda d: d.put(0)),
+}
+
+
+@pytest.mark.parametrize("status", VIEW, ids=lambda status: status.name)
+def test_statuses_of_the_view_that_a_stream_meets(desk: Desks, status: StatusCode) -> None:
+    """The others are for users of the view itself: see tests/test_view.py."""
+    with pytest.raises(KvsError) as caught:
+        VIEW[status](desk)
+    assert caught.value.status is status
+
+
+def test_none_is_missing() -> None:
+    """The reference has 111 codes of the client, the headers a few more; the table has all."""
+    assert sum(entry.printed is not None for entry in CODES) == 111
+    assert {*TABLE, *LISTENERS} == {entry.status for entry in CODES}
