@@ -50,6 +50,7 @@ from kvsproducer.client import (
     StreamShutdown,
     StreamState,
     StreamStateChanged,
+    TimestampsNearEpoch,
     UploadStarted,
     ViewOverflowPolicy,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimestampsNearEpoch",
     "UploadStarted",
     # read back
     "get_media",

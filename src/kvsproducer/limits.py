@@ -141,6 +141,7 @@ BUFFER_PRESSURE_PERCENT: Final = 5  # client; of the view's duration left, at or
 SPACE_RESERVE_BYTES: Final = 100  # client; reserve of the space check
 SPACE_RESERVE_FRAME_FACTOR: Final = 1.8  # client; reserve: times the largest frame seen
 METRICS_EMA_ALPHA: Final = 0.05  # client; weight of the newest sample
+NEAR_EPOCH: Final = 10 * 365 * 24 * TICKS_PER_HOUR  # ours; a timestamp below was not meant so
 TRANSFER_RATE_MIN_INTERVAL: Final = 200 * TICKS_PER_MS  # client; between two samples
 IDLE_CHECK_START_DELAY: Final = 3 * TICKS_PER_SECOND  # client; intermittent producer: first check
 IDLE_CHECK_PERIOD: Final = 5 * TICKS_PER_SECOND  # client; default of ClientInfo

@@ -51,6 +51,7 @@ from kvsproducer.client.events import (
     StreamReady,
     StreamShutdown,
     StreamStateChanged,
+    TimestampsNearEpoch,
     UploadStarted,
     merged,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimestampsNearEpoch",
     "UploadStarted",
     "merged",
     # figures and acks

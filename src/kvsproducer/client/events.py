@@ -36,6 +36,7 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimestampsNearEpoch",
     "UploadStarted",
     "merged",
 ]
@@ -181,6 +182,17 @@ class ConnectionStale(NamedTuple):
     duration: int
 
 
+class TimestampsNearEpoch(NamedTuple):
+    """Fired once when the first fragment of a stream with absolute timecodes begins before 1980.
+
+    `pts` in ticks counts from 1970 then, and the service refuses or misplaces such media: put
+    frames with `kvsproducer.now()`, or set `absolute_fragment_times=False`.
+    """
+
+    stream: str
+    pts: int
+
+
 class StreamErrorReported(NamedTuple):
     """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
 
@@ -212,6 +224,7 @@ Event = (
     | BufferDurationPressure
     | StoragePressure
     | ConnectionStale
+    | TimestampsNearEpoch
     | StreamErrorReported
 )
 

@@ -14,12 +14,13 @@ from kvsproducer import limits
 from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
-from kvsproducer.client.events import DropReason, FrameSkipped
+from kvsproducer.client.events import DropReason, FrameSkipped, TimestampsNearEpoch
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.stream_info import FrameOrderMode
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tags import end_of_fragment_tag
+from kvsproducer.mkv.tracks import TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
 
@@ -46,11 +47,16 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
+        self._durations = {  # of frames that have none, by track
+            track.track_id: info.frame_duration if track.track_type is TrackType.VIDEO else 0
+            for track in info.tracks
+        }
         self._converted = self._adapter.converted
         self._after_eofr = False
         self.last_put: int | None = None  # for the idle check; None: no fragment is open
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
+        self._looks_for_epoch = info.absolute_fragment_times
         # Looked up with every frame.
         self._view, self._store, self._generator = core.view, core.store, core.generator
         self._uploads = core.uploads
@@ -141,7 +147,7 @@ class Intake:
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
-                track_id, flags, pts, dts, frame.duration, size
+                track_id, flags, pts, dts, frame.duration or self._durations[track_id], size
             )
             if metadata:
                 header = header[:prefix_length] + metadata + header[prefix_length:]
@@ -207,6 +213,10 @@ class Intake:
         self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
         core.metadata.written()
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
+        if self._looks_for_epoch:
+            self._looks_for_epoch = False
+            if item.ack_timestamp < limits.NEAR_EPOCH:
+                core.emit(TimestampsNearEpoch(core.name, item.ack_timestamp))
         if item.flags & STREAM_START:
             generator = core.generator
             core.sessions.append((item.index, generator.stream_start, generator.header()))

@@ -16,7 +16,7 @@ from enum import IntEnum
 from kvsproducer import limits
 from kvsproducer.client.device_info import enum_member, tags_from, validate_tags, versioned
 from kvsproducer.client.presets import audio_track, video_track
-from kvsproducer.duration import to_ticks
+from kvsproducer.duration import TICKS_PER_SECOND, to_ticks
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.utils import base64_decode, hex_decode
@@ -74,6 +74,8 @@ class ViewOverflowPolicy(IntEnum):
 class StreamInfo:
     """A stream's description; durations in ticks, `frame_rate` in frames/s (it sizes the view).
 
+    `frame_rate` is also what a video frame put without a duration lasts, once it is set: the
+    default of 120 only leaves room for any source, and such frames then have no duration.
     `retention` 0 means that the service stores nothing; `buffer_duration` bounds what is held,
     `replay_duration` what is sent again after a lost connection; `max_latency` and
     `connection_staleness_duration` 0 switch their events off.
@@ -206,6 +208,13 @@ class StreamInfo:
             if track.track_id in seen:
                 raise kvs_error(_S.DUPLICATE_TRACK_ID_FOUND, f"track id {track.track_id}")
             seen.add(track.track_id)
+
+    @property
+    def frame_duration(self) -> int:
+        """What a video frame without a duration of its own lasts, in ticks; 0 when not known."""
+        if self.frame_rate in (0, limits.STREAM_INFO_FRAME_RATE):
+            return 0
+        return TICKS_PER_SECOND // self.frame_rate
 
     def named(self, name: str) -> StreamInfo:
         """The same with another name."""

@@ -23,7 +23,12 @@ _READY_FAILURES: dict[type[core.Event], StatusCode] = {
     core.StreamReady: StatusCode.STREAM_READY_CALLBACK_FAILED,
 }
 _LOSSES = core.FrameDropped | core.FragmentDropped | core.FrameSkipped
-_WARNINGS = core.StreamErrorReported | core.ClientErrorReported | core.AckRejected
+_WARNINGS = (
+    core.StreamErrorReported
+    | core.ClientErrorReported
+    | core.AckRejected
+    | core.TimestampsNearEpoch
+)
 _PRESSURES = (
     core.StreamLatencyPressure
     | core.BufferDurationPressure
