@@ -303,8 +303,8 @@ class Client:
         if status not in TOLERATED[self.state]:
             self._fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
-        if result > _RESULT_OK:
-            self._wait = self._backoff.next_wait(now)
+        if result > _RESULT_OK and not isinstance(call, GetDeviceFingerprint):
+            self._wait = self._backoff.next_wait(now)  # nobody is asked for a fingerprint
         try:
             if isinstance(call, GetSecurityToken | GetDeviceCertificate | DeviceCertToToken):
                 self._auth_result(call, status, answer, now)

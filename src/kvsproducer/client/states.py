@@ -225,7 +225,7 @@ TOLERATED: Final[Mapping[Enum, frozenset[StatusCode]]] = {
     # The statuses that a state handles itself (by a retry or another state); others are final.
     _C.AUTH: _RETRIED_AUTH,
     _C.GET_TOKEN: _RETRIED,
-    _C.PROVISION: _RETRIED,
+    _C.PROVISION: _RETRIED_AUTH,
     _C.CREATE: _RETRIED_MISSING,
     _C.TAG_CLIENT: _RETRIED,
     _T.DESCRIBE: _RETRIED_AUTH | _RETRIED_MISSING,

@@ -29,7 +29,7 @@ def _nothing(service: Service, call: core.Call) -> None:
     """KVS has no such operation; the step of the state machine is answered here."""
 
 
-def _no_certificate(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
+def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
     """Asked for when there are no credentials: there is nothing else to identify the device by."""
     raise NoIdentity(NO_CREDENTIALS)
 
@@ -103,8 +103,8 @@ _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
     core.CreateDevice: _create_device,
     core.TagClient: _nothing,
     core.GetSecurityToken: _auth,
-    core.GetDeviceCertificate: _no_certificate,
-    core.GetDeviceFingerprint: _nothing,
+    core.GetDeviceCertificate: _no_identity,
+    core.GetDeviceFingerprint: _no_identity,
     core.DeviceCertToToken: _nothing,
     core.GetStreamingToken: _auth,
     core.DescribeStream: _describe_stream,
