@@ -88,7 +88,10 @@ def print_error(error: KvsError) -> None:
     lines.append(("do", error.action))
     width = max(_MIN_WIDTH, min(err.width, _MAX_WIDTH))
     for label, line in lines:
-        wrapped = textwrap.wrap(line, width - _INDENT, break_on_hyphens=False)
+        # A path or URL is never broken: people copy them.
+        wrapped = textwrap.wrap(
+            line, width - _INDENT, break_on_hyphens=False, break_long_words=False
+        )
         for number, part in enumerate(wrapped):
             head = f"  {'' if number else label:<{_INDENT - 2}}"
             err.print(Text.assemble((head, "bold"), part))
