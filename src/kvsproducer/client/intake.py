@@ -147,7 +147,7 @@ class Intake:
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
-                track_id, flags, pts, dts, frame.duration or self._durations[track_id], size
+                track_id, flags, pts, dts, frame.duration or self._durations.get(track_id, 0), size
             )
             if metadata:
                 header = header[:prefix_length] + metadata + header[prefix_length:]

@@ -8,7 +8,7 @@ dropped, or is held; the stream's own account agrees. `Broken` says what was not
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from kvsproducer.client import (
@@ -18,14 +18,29 @@ from kvsproducer.client import (
     FrameOrderMode,
     FrameSkipped,
     StreamInfo,
+    StreamShutdown,
 )
 from kvsproducer.client.events import FragmentDropped, FrameDropped
 
-__all__ = ["Books", "Broken"]
+__all__ = ["Books", "Broken", "Outcome"]
 
 
 class Broken(Exception):
     """An invariant does not hold; the message says which."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a world came to."""
+
+    seed: int
+    broken: str = ""
+    frames: int = 0
+    stored: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    dropped_but_stored: int = 0
+    uploads: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -53,6 +68,7 @@ class Books:
         self.told_skipped = 0
         self.skipped_at_once = 0  # frames that were never accepted
         self.reasons: Counter[str] = Counter()
+        self.emptied = False  # the application has reset the stream
 
     # --- what happens ---------------------------------------------------------------------------
     def note_put(self, number: int, frame: Frame, wall: int) -> None:
@@ -68,6 +84,8 @@ class Books:
             self.told_dropped += event.count
             self.reasons[event.reason.value] += event.count
             self.told.append((event.first, event.last, event.count))
+        elif isinstance(event, StreamShutdown):
+            self.emptied = True
         elif isinstance(event, FrameSkipped):
             self.told_skipped += event.count
             if self.info.frame_order_mode:  # it was queued first, and skipped later
@@ -127,6 +145,11 @@ class Books:
             raise Broken(f"frames are still held: {account}")
         if self.info.fragment_acks:
             self._check_told()
+
+    def check_offline(self) -> None:
+        """An offline stream waits; it gives nothing up by itself."""
+        if self.reasons["overflow"] or (self.reasons["unconfirmed"] and not self.emptied):
+            raise Broken(f"an offline stream dropped frames: {self.reasons}")
 
     def _check_told(self) -> None:
         """Assign each missing frame to an event that covers it; times are cut to timecode units."""

@@ -29,7 +29,7 @@ class Direction:
     ) -> None:
         self._clock = clock
         self._dice = dice
-        self._latency = latency
+        self.latency = latency
         self.bytes_per_s = bytes_per_s
         self._receive = receive
         self._free_at = clock.now  # when the last byte so far has left
@@ -51,8 +51,8 @@ class Direction:
         """Put bytes on their way."""
         clock = self._clock
         self._free_at = max(self._free_at, clock.now) + len(data) * 10_000_000 // self.bytes_per_s
-        jitter = self._dice.randrange(self._latency + 1)
-        self._arrival = max(self._arrival, self._free_at + self._latency + jitter)
+        jitter = self._dice.randrange(self.latency + 1)
+        self._arrival = max(self._arrival, self._free_at + self.latency + jitter)
         for piece in self._pieces(data):
             clock.later(self._arrival - clock.now, lambda piece=piece: self._arrive(piece))  # type: ignore[misc]
 

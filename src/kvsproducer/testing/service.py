@@ -175,8 +175,8 @@ class Connection:
         self.absolute = call.absolute_timecodes
         self.expires = expires
         self.broken = False
-        self.say: Callable[[bytes], None] = lambda data: None
-        self.end: Callable[[int], None] = lambda result: None  # the response ends
+        self.say: Callable[[bytes], None] = lambda _data: None
+        self.end: Callable[[int], None] = lambda _result: None  # the response ends
         self.hang_up: Callable[[], None] = lambda: None
         self.order: dict[int, int] = {}  # track -> the newest frame of the session
         self.offset: int | None = None  # of the session's relative timecodes

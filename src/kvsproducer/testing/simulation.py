@@ -18,10 +18,8 @@ import argparse
 import random
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from time import perf_counter
 
 from kvsproducer import client as core
@@ -31,7 +29,7 @@ from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.heap import ContentStore, ReferenceStore
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
-from kvsproducer.testing.books import Books, Broken
+from kvsproducer.testing.books import Books, Broken, Outcome
 from kvsproducer.testing.clock import SimulatedClock
 from kvsproducer.testing.conditions import Conditions, Plan
 from kvsproducer.testing.frames import frame_name
@@ -43,20 +41,6 @@ __all__ = ["Outcome", "World", "main", "run"]
 
 _START = 17_000_000_000_000_000  # a moment in 2023
 _PATIENCE = 240 * TICKS_PER_SECOND  # in which a kind world must come to rest
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a world came to."""
-
-    seed: int
-    broken: str = ""
-    frames: int = 0
-    stored: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    dropped_but_stored: int = 0
-    uploads: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
 
 
 class World:
@@ -259,7 +243,8 @@ class World:
             allowed.append("4011")  # a fragment that ended before the other track had a frame
         if not info.frame_timecodes:
             allowed.append("4004")  # two fragments within a timecode unit
-        if not info.frame_timecodes or self.plan.conditions.meddling:
+        refuses = info.store_pressure_policy is core.StorePressurePolicy.OOM  # key frames, too
+        if not info.frame_timecodes or self.plan.conditions.meddling or refuses:
             allowed += ["4002", "4009"]  # a clock that was set, a camera that was off
         return tuple(allowed)
 
@@ -349,6 +334,8 @@ class World:
         self.stormy = self.deaf = False
         self.service.conditions = Conditions()
         self.clock.step(0)
+        for upload in self.uploads.values():
+            upload.turn_kind()
         self.settle()
         for writer in self.writers:
             writer.resume()
@@ -396,7 +383,8 @@ class World:
         stream = writer.stream
         # What was refused and never sent stays in the view for a while, but is no longer held.
         unsent = stream.metrics(self.clock.wall).current_view_size and stream.account().held
-        return stream.failure is not None or not unsent
+        queued = writer.info.frame_order_mode  # a frame may wait for the other track
+        return stream.failure is not None or not unsent or bool(queued)
 
     def _close(self) -> None:
         self._let_happen(60 * TICKS_PER_SECOND)  # what is still on its way
@@ -404,6 +392,8 @@ class World:
             account = writer.stream.account()
             if writer.stream.failure is None:
                 writer.books.check_end(account)
+            if writer.stream.info.streaming_type is core.StreamingType.OFFLINE:
+                writer.books.check_offline()
             if self.plan.calm and len(writer.info.tracks) == 1 and account.dropped:
                 raise Broken(f"a calm world drops frames: {account} {writer.books.reasons}")
             writer.free()

@@ -14,6 +14,7 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.limits import LOW_SPEED_TIME, PUT_MEDIA_ACK_WAIT_S
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.testing.books import Broken
+from kvsproducer.testing.conditions import Conditions
 from kvsproducer.testing.link import Direction, Link
 from kvsproducer.testing.service import Connection
 
@@ -139,13 +140,20 @@ class SimulatedUpload:
             world.clock.later(wait, lambda: self._close(_OK))
         self._data |= status is core.ReadStatus.MORE
 
+    def turn_kind(self) -> None:
+        """The link, if it works at all, is a good one from now on."""
+        kind = Conditions()
+        if self.link is not None:
+            for direction in (self.link.up, self.link.down):
+                direction.bytes_per_s, direction.latency = kind.bytes_per_s, kind.latency
+
     # --- in -------------------------------------------------------------------------------------
     def _receive(self, data: bytes) -> None:
         if self.over and self._world.dice.random() < 0.5:
             return  # the other half reaches the core late
         self._heard = True
-        self._asked_since = None
         world = self._world
+        self._asked_since = world.clock.now if self._stream.account().held else None
         world.trace("ack", upload=self.number, data=data)
         self._stream.receive_ack(self.number, data, world.clock.wall)
 

@@ -93,7 +93,9 @@ class Writer:
         if self.info.streaming_type is core.StreamingType.OFFLINE and self.info.frame_timecodes:
             wait = world.dice.randrange(20) * TICKS_PER_MS
         else:
-            wait = self.camera.due - world.clock.wall
+            # Frames with the time of their put must not be put in one timecode unit.
+            least = 0 if self.info.frame_timecodes else 2 * TICKS_PER_MS
+            wait = max(self.camera.due - world.clock.wall, least)
         if wait > 60 * TICKS_PER_SECOND:  # the clock was set back
             wait = self._shot.interval
         world.clock.later(wait, lambda: self._tick(stream))
@@ -188,9 +190,9 @@ class Writer:
             return
         assert self.pending is not None, "it waits"
         self._woken = True
-        live = stream.failure is None and not stream.stopped
+        before = stream.account().accepted
         if self._put_pending():
-            if live:
+            if stream.account().accepted > before:
                 raise Broken("a lost wake-up: there was space, and no SpaceAvailable")
             self._schedule()
 

@@ -1,0 +1,134 @@
+"""What the simulation found: waits that could never end, and frames that nobody would settle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.status import KvsError, StatusCode
+
+Desks = Callable[..., Any]
+SECOND = 10_000_000
+MIB = 1 << 20
+
+
+def offline(**info: object) -> dict[str, object]:
+    return {"streaming_type": kvs.StreamingType.OFFLINE, "frame_rate": 30, **info}
+
+
+def test_space_that_one_stream_frees_wakes_the_writers_of_another(desk: Desks) -> None:
+    """The store is the client's: what a persisted fragment of one frees, another may use."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    other = d.client.open_stream(
+        kvs.StreamInfo.video("h264", nal_adaptation=0, **offline(name="other")), d.now
+    )
+    d.settle()
+    d.put(0, data=b"x" * 300_000)
+    d.put(1, data=b"x" * 100_000)
+    d.read()
+    with pytest.raises(kvs.WouldBlock):
+        other.put_frame(kvs.Frame(b"y" * 700_000, d.now, key_frame=True), d.now)
+    d.effects.clear()
+    d.ack("PERSISTED", 0)
+    d.settle()
+    assert kvs.SpaceAvailable("other") in d.effects
+
+
+def test_a_fragment_longer_than_the_buffer_does_not_wait_for_its_own_ack(desk: Desks) -> None:
+    """The service says nothing about an open fragment: waiting would never end."""
+    d = desk(**offline(buffer_duration=4 * SECOND))
+    d.put(0)
+    for index in range(1, 31):  # 6 s
+        d.put(index, key=False)
+    assert d.stream.account().accepted == 31
+    d.put(31, key=True)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(32)
+
+
+def test_a_frame_too_large_for_the_store_leaves_no_reserve_behind(desk: Desks) -> None:
+    """The reserve follows the largest frame that was taken, not the one that was refused."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    with pytest.raises(KvsError) as caught:
+        d.put(0, data=b"x" * 2 * MIB)
+    assert caught.value.status is StatusCode.STORE_OUT_OF_MEMORY
+    for second in range(5):
+        d.put(second)
+    assert d.stream.account().held == 5
+
+
+def test_what_was_sent_and_will_not_be_sent_again_is_settled_with_its_connection(
+    desk: Desks,
+) -> None:
+    """Nothing is replayed: nobody will ever say what became of it."""
+    d = desk(replay_duration=0)
+    d.put(0)
+    d.read()
+    d.stream.upload_ended(d.upload, 599, d.now)
+    d.settle()
+    assert d.stream.account() == kvs.FrameAccount(1, 0, 1, 0, 0)
+    assert [event.reason for event in d.told(ev.FrameDropped)] == [ev.DropReason.UNCONFIRMED]
+
+
+def test_a_refused_key_frame_does_not_open_the_fragment_that_a_mark_closed(desk: Desks) -> None:
+    """A block after an end-of-fragment tag would be no valid Matroska."""
+    d = desk()
+    d.put(0)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    with pytest.raises(KvsError):
+        d.put(1, key=True, data=b"")
+    d.put(2, key=False)
+    d.settle()
+    assert d.stream.account().accepted == 1
+    assert len(d.told(ev.FrameSkipped)) == 1
+
+
+def test_an_ack_for_a_fragment_that_was_never_sent_settles_nothing(desk: Desks) -> None:
+    """Not even frames that left the view unconfirmed."""
+    d = desk(buffer_duration=SECOND, frame_rate=30, replay_duration=0)
+    for second in range(4):
+        d.put(second)
+        d.read()
+    held = d.stream.account().held
+    assert held
+    d.ack("PERSISTED", 3000)
+    assert d.stream.account().held == held
+
+
+def test_a_reset_stream_of_a_failed_client_fails_again(desk: Desks) -> None:
+    """It would wait for a client that makes no more calls."""
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(404, None)]
+    d.settle()
+    assert d.stream.failure is not None
+    d.stream.reset(d.now)
+    assert d.stream.failure is not None
+    d.stream.stop(d.now)
+    assert d.stream.closed
+
+
+def test_frames_of_the_order_coordinator_never_wait(desk: Desks) -> None:
+    """They were accepted: a WouldBlock of an older frame must not lose the newer one."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    tracks = kvs.StreamInfo.audio_video("h264", "aac").tracks
+    mode = kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR
+    d = desk(device, **offline(tracks=tracks, frame_order_mode=mode))
+    for second in range(60):
+        for track in (1, 2):
+            before = d.stream.account()
+            frame = kvs.Frame(
+                b"x" * 12_000, d.now + second * SECOND, key_frame=track == 1, track_id=track
+            )
+            try:
+                d.stream.put_frame(frame, d.now)
+            except kvs.WouldBlock:
+                assert d.stream.account() == before
+    d.stream.stop(d.now)
+    account = d.stream.account()
+    assert account.accepted == account.held
