@@ -8,8 +8,7 @@ iterating `events()`. Not thread-safe, as asyncio is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.dispatcher import EventLog, deliver
 from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
     closing_limit_s,
     interrupted_error,
@@ -26,40 +26,18 @@ from kvsproducer.producer.outcome import (
     timeout_seconds,
 )
 from kvsproducer.producer.service import Service
-from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
 __all__ = ["Producer", "Stream"]
 
-Timeout = float | timedelta | str
 
-
-class Stream:
+class Stream(StreamFacade):
     """One KVS stream being produced; made by `aio.Producer.open_stream`.
 
     As `kvsproducer.Stream`, with coroutines where that one waits.
     """
-
-    def __init__(self, engine: Engine, stream: core.Stream) -> None:
-        self._engine = engine
-        self._core = stream
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self._core.name
-
-    @property
-    def state(self) -> core.StreamState:
-        """Where the stream is on its way to an upload."""
-        return self._core.state
-
-    @property
-    def failure(self) -> KvsError | None:
-        """Why the stream will not recover, None while it works."""
-        return self._core.failure
 
     async def put_frame(self, frame: core.Frame) -> None:
         """Put one frame; suspends only while an offline stream's buffer is full.
@@ -91,40 +69,11 @@ class Stream:
             except core.WouldBlock:
                 continue
 
-    def end_fragment(self) -> None:
-        """Close the fragment being written; see `kvsproducer.Stream.end_fragment`."""
-        self._engine.end_fragment(self._core)
-
-    def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
-        """Attach metadata to fragments; see `kvsproducer.Stream.put_fragment_metadata`."""
-        self._engine.do(self._core.put_fragment_metadata, name, value, persistent)
-
-    def put_event(
-        self,
-        types: core.EventType,
-        *,
-        image_prefix: str = "",
-        pairs: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        """Ask for images or a notification; see `kvsproducer.Stream.put_event`."""
-        self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
-
-    def reset(self) -> None:
-        """Begin anew; see `kvsproducer.Stream.reset`."""
-        self._engine.do(self._core.reset)
-
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""
         limit_s = timeout_seconds(timeout)
         answered = await self._engine.wait(lambda: self._core.ready or self._failed(), limit_s)
-        if self._core.failure is not None:
-            raise self._core.failure
-        if not answered:
-            raise kvs_error(
-                StatusCode.OPERATION_TIMED_OUT,
-                f"the service did not answer within {limit_s:g} s (state {self.state.value})",
-                stream=self.name,
-            )
+        self._require_ready(answered, limit_s)
 
     async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
         """End the open fragment and wait until all frames are stored, or the time is over."""
@@ -133,10 +82,6 @@ class Stream:
             lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
         )
         return self.account()
-
-    def stop(self) -> None:
-        """Take no more frames and let what is held go out; `close` waits for it."""
-        self._engine.do(self._core.stop)
 
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; returns what became of the frames."""
@@ -148,20 +93,6 @@ class Stream:
         account = self.account()
         self._engine.free_stream(self._core)
         return account
-
-    def account(self) -> core.FrameAccount:
-        """What has become of the frames so far: accepted = persisted + dropped + held."""
-        return self._core.account()
-
-    def metrics(self, version: int = limits.STREAM_METRICS_VERSION) -> core.StreamMetrics:
-        """A snapshot of the stream's figures (AWS's StreamMetrics; `to_dict` of that version).
-
-        Raises INVALID_STREAM_METRICS_VERSION.
-        """
-        return self._core.metrics(now(), version)
-
-    def _failed(self) -> bool:
-        return self._core.failure is not None
 
     async def __aenter__(self) -> Stream:
         return self

@@ -1,0 +1,64 @@
+"""What both surfaces share behaves the same on both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer import aio
+from kvsproducer.producer.facade import StreamFacade
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+
+
+def check(stream: StreamFacade) -> None:
+    """Names, refusals and figures of a stream that has taken nothing yet."""
+    assert stream.name == "door"
+    assert repr(stream) == f"<Stream 'door' {stream.state.value}>"
+    assert stream.failure is None
+    assert stream.account() == kvs.FrameAccount(0, 0, 0, 0, 0)
+    assert stream.metrics().overall_view_size == 0
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.metrics(version=99)
+    assert caught.value.status is kvs.StatusCode.INVALID_STREAM_METRICS_VERSION
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.put_fragment_metadata("AWS_mine", "x")
+    assert caught.value.status is kvs.StatusCode.INVALID_METADATA_NAME
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.put_event(kvs.EventType.NOTIFICATION)
+    assert caught.value.status is kvs.StatusCode.STREAM_NOT_STARTED
+    stream.end_fragment()  # no fragment is open: nothing happens
+    stream.stop()
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.put_fragment_metadata("name", "x")
+    assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED
+
+
+def test_blocking(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """The blocking stream."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        check(producer.open_stream("door", info))
+
+
+def test_asyncio(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """The asyncio stream."""
+
+    async def main() -> None:
+        async with aio.Producer(endpoint_url=endpoint_url) as producer:
+            check(producer.open_stream("door", info))
+
+    asyncio.run(main())
+
+
+def test_reset_drops_what_is_held(info: kvs.StreamInfo, frames: Frames) -> None:
+    """What is held at a reset is reported as dropped."""
+    producer = kvs.Producer(endpoint_url="http://127.0.0.1:9")
+    stream = producer.open_stream("door", info)
+    for frame in frames(3):
+        stream.put_frame(frame)
+    stream.reset()
+    assert stream.account() == kvs.FrameAccount(3, 0, 3, 0, 0)
+    assert producer.close(0) == {"door": kvs.FrameAccount(3, 0, 3, 0, 0)}
