@@ -5,10 +5,9 @@
     kvs.put_media("clip.mp4", "front-door")
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
-`kvsproducer.heap`, `kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace` (with
-`kvsproducer.producer.tracing`), `kvsproducer.endpoint` and `kvsproducer.testing`; nothing else is.
-Importing this package loads neither botocore nor aiohttp nor PyAV, and not the parts of ours that drive
-them: they come with their first use.
+`kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.heap`, `kvsproducer.endpoint` and
+`kvsproducer.testing`; nothing else is. Importing this package loads neither botocore nor aiohttp
+nor PyAV, and not the parts of ours that drive them: they come with their first use.
 """
 
 import importlib
