@@ -132,3 +132,41 @@ def test_frames_of_the_order_coordinator_never_wait(desk: Desks) -> None:
     d.stream.stop(d.now)
     account = d.stream.account()
     assert account.accepted == account.held
+
+
+def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
+    """A frame that left the view while it was on the wire is stored once it was handed out."""
+    d = desk(fragment_acks=False, buffer_duration=SECOND, frame_rate=30)
+    d.put(0, data=b"x" * 1000)
+    d.read(limit=600)
+    for index in range(1, 8):
+        d.put(index)
+    d.read()
+    assert d.stream.account().held == 0
+
+
+def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None:
+    """Else the service would wait for the rest of it, and a flush for the service."""
+    d = desk(replay_duration=120 * SECOND)
+    d.put(0)
+    d.put(5)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.read()
+    d.ack("ERROR", 1, error=4009)
+    d.stream.upload_ended(d.upload, 200, d.now)
+    d.settle()
+    sent, _ = d.read()
+    assert sent.count(b"AWS_KINESISVIDEO_END_OF_FRAGMENT") == 1
+
+
+def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -> None:
+    """What is left has lost its cluster: it is told as dropped, and the stream closes."""
+    d = desk(view_overflow_policy=0, buffer_duration=SECOND, frame_rate=30)
+    d.put(0)
+    for index in range(1, 8):
+        d.put(index, key=False)
+    d.stream.stop(d.now)
+    d.settle()
+    d.read()
+    assert d.stream.account() == kvs.FrameAccount(8, 0, 8, 0, 0)
+    assert d.stream.closed

@@ -155,10 +155,9 @@ class Sender:
         if upload.state is _U.NEW or core.uploads.reader is not upload:
             return ReadStatus.NO_MORE_DATA
         if upload.state is _U.READY:
-            if core.stopped and not anything_to_send(core):
-                return ReadStatus.END_OF_STREAM
             if not self._begin_session(upload):
-                return ReadStatus.NO_MORE_DATA
+                done = core.stopped and not anything_to_send(core)
+                return ReadStatus.END_OF_STREAM if done else ReadStatus.NO_MORE_DATA
         if upload.is_streaming():
             room = self._fill(upload, out, limit)
             if not room:
@@ -317,6 +316,9 @@ class Sender:
             item = view[index]
             if item.flags & SKIP:
                 view.take()
+                last = self._wire_item
+                if item.flags & END_OF_FRAGMENT and last and not last.flags & END_OF_FRAGMENT:
+                    return item  # the fragment before the refused one is still open
             elif item.flags & STREAM_START and index != upload.first_index:
                 core.uploads.set_state(upload, _U.TERMINATING)
                 upload.tail_bytes = self._session_tail(at_end=False)
@@ -403,6 +405,8 @@ class Sender:
         """Without acks, what was handed out counts as stored."""
         core = self._core
         core.ledger.confirm(core.view, core.view.current - bool(self._rest))
+        if not self._rest:
+            core.ledger.clear_doubts(NEVER)  # what left the view while it was on the wire
 
     def _check_staleness(self) -> None:
         """Tell when the service has not said BUFFERING for too long; it is asked at every read."""

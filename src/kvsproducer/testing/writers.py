@@ -39,6 +39,7 @@ _REFUSALS: Final = frozenset(
         _S.MAX_FRAGMENT_METADATA_COUNT,
         _S.DUPLICATE_STREAM_EVENT_TYPE,
         _S.STREAM_NOT_STARTED,
+        _S.STREAM_SHUTTING_DOWN,
     }
 )
 _MAX_METADATA: Final = 3  # queued by a writer between two of its fragments
@@ -253,11 +254,11 @@ class Writer:
         self._quietly(lambda: self.stream.put_event(types, self.world.clock.wall))
 
     def _reset_connection(self) -> None:
-        self.stream.reset_connection(self.world.clock.wall)
+        self._quietly(lambda: self.stream.reset_connection(self.world.clock.wall))
 
     def _reset(self) -> None:
         if not self.stream.stopped:
-            self.stream.reset(self.world.clock.wall)
+            self._quietly(lambda: self.stream.reset(self.world.clock.wall))
 
     def stop(self) -> None:
         """Take no more; the world opens the stream anew once it is closed."""

@@ -1,0 +1,61 @@
+"""The books of a simulated world tell a kept promise from a broken one."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.client import Frame, FrameAccount, FrameDropped, StreamInfo
+from kvsproducer.client.events import DropReason
+from kvsproducer.testing.books import Books, Broken
+
+MS = 10_000
+
+
+def kept() -> Books:
+    """Three frames were put: the first is stored, the last was dropped."""
+    books = Books(0, StreamInfo.video("h264", name="s"))
+    for number in range(3):
+        books.note_put(number, Frame(b"%d" % number, number * 40 * MS, key_frame=True), 0)
+    books.note_stored(0, b"0", 1, 0)
+    books.note_event(FrameDropped("s", 80 * MS, 80 * MS, 1, DropReason.OVERFLOW))
+    return books
+
+
+def test_what_is_stored_or_told_is_accounted_for() -> None:
+    """Nothing is held, nothing is missing."""
+    books = kept()
+    books.note_stored(1, b"1", 1, 40)
+    books.check_account(FrameAccount(3, 2, 1, 0, 0), heard=True)
+    books.check_end(FrameAccount(3, 2, 1, 0, 0))
+    assert books.dropped_but_stored == 0
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        FrameAccount(3, 1, 1, 0, 0),  # does not add up
+        FrameAccount(3, 2, 1, 0, 0),  # more than the service has
+        FrameAccount(3, 1, 2, 0, 0),  # a drop that was not told
+        FrameAccount(2, 1, 1, 0, 0),  # a frame too few
+    ],
+)
+def test_an_account_that_is_wrong_is_found(account: FrameAccount) -> None:
+    """Each way of being wrong."""
+    with pytest.raises(Broken):
+        kept().check_account(account, heard=True)
+
+
+def test_a_frame_that_is_neither_stored_nor_told_is_found() -> None:
+    """The count of drops is right; the frame is another."""
+    with pytest.raises(Broken, match="frame 1"):
+        kept().check_end(FrameAccount(3, 2, 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("number", "payload", "track", "timecode"),
+    [(1, b"?", 1, 40), (1, b"1", 1, 41), (7, b"7", 1, 0)],
+)
+def test_a_changed_frame_is_found(number: int, payload: bytes, track: int, timecode: int) -> None:
+    """Another payload, another time, a frame that nobody put."""
+    with pytest.raises(Broken):
+        kept().note_stored(number, payload, track, timecode)

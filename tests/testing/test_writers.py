@@ -1,0 +1,29 @@
+"""A simulated writer does what applications do, and finds a wake-up that never comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.testing.books import Broken
+from kvsproducer.testing.simulation import World
+
+
+def test_a_wake_up_that_never_comes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core says nothing of space: some writer runs into its deadline with space there."""
+    monkeypatch.setattr("kvsproducer.client.core.StreamCore.wake_writers", lambda core: None)
+    with pytest.raises(Broken, match="lost wake-up"):
+        for seed in range(40):
+            World(seed).run()
+
+
+def test_a_stream_is_opened_anew_with_books_of_its_own() -> None:
+    """What the first one held was told as dropped when it was freed."""
+    world = World(28)
+    (first, *_) = world.writers
+    world._let_happen(20_000_000)
+    old = first.stream
+    first.reopen()
+    assert old.freed
+    assert not old.account().held
+    assert first.stream is not old
+    assert first.stream.account().accepted == 0
