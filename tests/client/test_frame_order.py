@@ -1,0 +1,143 @@
+"""The order of frames of several tracks, in each mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from kvsproducer.client.frame import Frame
+from kvsproducer.client.frame_order import FrameOrderCoordinator
+from kvsproducer.client.presets import audio_track, video_track
+from kvsproducer.client.stream_info import FrameOrderMode
+from kvsproducer.status import KvsError, StatusCode
+
+MS = 10_000
+VIDEO, AUDIO = 1, 2
+MODES = [mode for mode in FrameOrderMode if mode is not FrameOrderMode.PASS_THROUGH]
+NO_COMPARISON = FrameOrderMode.MULTI_TRACK_NO_COMPARISON
+BY_DTS = [FrameOrderMode.DTS_ONE_MS_COMPENSATE, FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR]
+BY_PTS = [FrameOrderMode.PTS_ONE_MS_COMPENSATE, FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR]
+
+
+def coordinator(mode: FrameOrderMode, *tracks: int) -> FrameOrderCoordinator:
+    infos = [
+        video_track("h264")[0] if track == VIDEO else audio_track("aac", track)[0]
+        for track in tracks or (VIDEO, AUDIO)
+    ]
+    return FrameOrderCoordinator(infos, mode, MS)
+
+
+def frame(track: int, pts: int, dts: int | None = None, *, key: bool = False) -> Frame:
+    dts = pts if dts is None else dts
+    return Frame(b"data", pts * MS, dts=dts * MS, track_id=track, key_frame=key)
+
+
+def told(frames: Iterable[Frame]) -> list[tuple[int, int]]:
+    return [(frame.track_id, frame.pts // MS) for frame in frames]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_goes_out_before_every_track_has_a_frame(mode: FrameOrderMode) -> None:
+    """And flushing gives the rest."""
+    order = coordinator(mode)
+    order.put(frame(AUDIO, 0))
+    order.put(frame(AUDIO, 10))
+    assert told(order.ready()) == []
+    order.put(frame(VIDEO, 20))
+    assert told(order.ready()) == [(AUDIO, 0), (AUDIO, 10)]
+    assert len(order) == 1
+    assert told(order.ready(flush=True)) == [(VIDEO, 20)]
+    assert len(order) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (NO_COMPARISON, [(VIDEO, 40), (AUDIO, 20), (AUDIO, 30)]),
+        *((mode, [(VIDEO, 40), (AUDIO, 20), (AUDIO, 30)]) for mode in BY_DTS),
+        *((mode, [(AUDIO, 20), (AUDIO, 30), (VIDEO, 40)]) for mode in BY_PTS),
+    ],
+)
+def test_what_is_compared(mode: FrameOrderMode, expected: list[tuple[int, int]]) -> None:
+    """A video frame decoded at 0 and shown at 40: first by dts, last by pts."""
+    order = coordinator(mode)
+    order.put(frame(VIDEO, 40, 0))
+    order.put(frame(AUDIO, 20))
+    order.put(frame(AUDIO, 30))
+    assert told(order.ready(flush=True)) == expected
+
+
+def test_without_comparison_the_order_of_the_puts_counts() -> None:
+    """Whatever the times are, and no time is changed."""
+    order = coordinator(NO_COMPARISON)
+    for track, pts in ((AUDIO, 50), (VIDEO, 0), (AUDIO, 0), (VIDEO, 0)):
+        order.put(frame(track, pts))
+    assert told(order.ready(flush=True)) == [(AUDIO, 50), (VIDEO, 0), (AUDIO, 0), (VIDEO, 0)]
+
+
+@pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
+@pytest.mark.parametrize("key", [False, True])
+def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: bool) -> None:
+    """The later track's, but a key frame goes first; the caller's own frame is not changed."""
+    order = coordinator(mode, AUDIO, VIDEO)
+    audio, video = frame(AUDIO, 5), frame(VIDEO, 5, key=key)
+    order.put(audio)
+    order.put(video)
+    first, second = (VIDEO, AUDIO) if key else (AUDIO, VIDEO)
+    assert told(order.ready(flush=True)) == [(first, 5), (second, 6)]
+    assert (audio.pts, video.pts) == (5 * MS, 5 * MS)
+
+
+@pytest.mark.parametrize("mode", BY_PTS)
+def test_times_within_a_timecode_unit_tie_and_tracks_of_one_type_do_not_move(
+    mode: FrameOrderMode,
+) -> None:
+    """What the file cannot tell apart is moved; two audio tracks may play at once."""
+    order = coordinator(mode)
+    order.put(Frame(b"", 5 * MS, track_id=VIDEO))
+    order.put(Frame(b"", 5 * MS + 9_999, track_id=AUDIO))
+    assert [out.pts for out in order.ready(flush=True)] == [5 * MS, 6 * MS + 9_999]
+    order = coordinator(mode, AUDIO, AUDIO + 1)
+    order.put(frame(AUDIO, 5))
+    order.put(frame(AUDIO + 1, 5))
+    assert told(order.ready(flush=True)) == [(AUDIO, 5), (AUDIO + 1, 5)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_key_frames_and_end_of_fragment_frames(mode: FrameOrderMode) -> None:
+    """Not both in the modes without EOFR; in dts modes the frame after the mark becomes a key."""
+    order = coordinator(mode)
+    order.check(Frame.end_of_fragment())
+    order.put(frame(VIDEO, 0, key=True))
+    if mode.name.endswith("EOFR") or mode is NO_COMPARISON:
+        order.check(Frame.end_of_fragment())
+    else:
+        with pytest.raises(KvsError) as caught:
+            order.check(Frame.end_of_fragment())
+        assert caught.value.status is StatusCode.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR
+    list(order.ready(flush=True))
+    order.end_fragment()
+    order.put(frame(VIDEO, 10))
+    order.put(frame(VIDEO, 20))
+    keys = [out.key_frame for out in order.ready(flush=True)]
+    assert keys == [mode in BY_DTS, False]
+
+
+def test_one_track_may_not_run_far_ahead() -> None:
+    """61 frames wait for another track, a 62nd is refused; unknown tracks are."""
+    order = coordinator(FrameOrderMode.PTS_ONE_MS_COMPENSATE)
+    for pts in range(61):
+        order.check(frame(VIDEO, pts))
+        order.put(frame(VIDEO, pts))
+    for bad, status in (
+        (frame(VIDEO, 61), StatusCode.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED),
+        (frame(9, 61), StatusCode.MKV_TRACK_INFO_NOT_FOUND),
+    ):
+        with pytest.raises(KvsError) as caught:
+            order.check(bad)
+        assert caught.value.status is status
+    order.check(frame(AUDIO, 0))
+    assert order.size_bytes > 61 * len(b"data")
+    assert len(order.clear()) == 61
+    assert order.size_bytes == 0
