@@ -113,6 +113,8 @@ class World:
         self.events: list[Record] = []
         self.status = 0
         self.op = ""  # of the step that is being done
+        self.waiting: Mapping[str, Any] | None = None  # a put that waits in a thread of its own
+        self.background = 0  # its status
 
     # --- the service ----------------------------------------------------------------------------
     def _result(self, api: str) -> int:
@@ -149,8 +151,11 @@ class World:
             return kvs.StreamDescription("a" * config.get("arn_length", 10), status)
         if isinstance(call, kvs.GetStreamingEndpoint):
             return "e" * config.get("endpoint_length", 10)
-        if isinstance(call, kvs.CreateStream | kvs.CreateDevice):
-            return "a" * config.get("arn_length", 10)
+        if isinstance(call, kvs.CreateDevice):
+            return "device"
+        if isinstance(call, kvs.CreateStream):
+            length = config.get("arn_length", 10)
+            return None if length < 0 else "a" * length
         return None
 
     def settle(self) -> None:
@@ -162,6 +167,8 @@ class World:
                 break
             if isinstance(effect, kvs.Call):
                 self._serve(effect)
+            elif isinstance(effect, kvs.SpaceAvailable):
+                self._put_waiting()
         self.take_events()
 
     def _serve(self, call: kvs.Call) -> None:
@@ -349,6 +356,51 @@ class World:
     def set(self, step: Mapping[str, Any]) -> None:
         self.config[step["name"]] = step["value"]
 
+    def put_frame_in_background(self, step: Mapping[str, Any]) -> Record:
+        """A put in a thread of its own: one that has to wait is tried again when there is space."""
+        try:
+            self.put_frame(step)
+        except kvs.WouldBlock:
+            self.waiting = step
+        return {"blocked": int(self.waiting is not None)}
+
+    def _put_waiting(self) -> None:
+        """What wakes a waiting writer: space, or the end of the stream."""
+        step, self.waiting = self.waiting, None
+        if step is None:
+            return
+        if self._live().stopped:
+            self.background = StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED
+            return
+        try:
+            self.put_frame(step)
+        except kvs.WouldBlock:
+            self.waiting = step
+        except KvsError as error:
+            self.background = error.status
+
+    def wait_for_background_put(self, _step: Mapping[str, Any]) -> None:
+        self._put_waiting()
+        timed_out = self.waiting is not None
+        self.status = StatusCode.OPERATION_TIMED_OUT if timed_out else self.background
+        self.waiting, self.background = None, 0
+
+    def stream_metrics(self, step: Mapping[str, Any]) -> None:
+        self._live().metrics(self.now, step.get("version", 3))
+
+    def client_metrics(self, step: Mapping[str, Any]) -> None:
+        assert self.client is not None
+        self.client.metrics(self.now, step.get("version", 2))
+
+    def format_changed(self, step: Mapping[str, Any]) -> None:
+        """Key frames carry their parameter sets; given apart, they are the packager's to take."""
+        self._live()._core.generator.set_codec_private_data(
+            step.get("track", 1), input_bytes(step["cpd"])
+        )
+
+    def set_adapt_flags(self, _step: Mapping[str, Any]) -> None:
+        """The adaptation is part of a stream's description; it does not change."""
+
     def unsolicited(self, _step: Mapping[str, Any]) -> None:
         """A result that no call asked for: the core knows its calls, so there is nothing to do."""
         self.status = StatusCode.INVALID_STREAM_STATE
@@ -430,6 +482,12 @@ _STEPS: dict[str, Callable[[World, Mapping[str, Any]], Record | None]] = {
     "put_answer": World.put_answer,
     "advance_clock": World.advance_clock,
     "set": World.set,
+    "put_frame_in_background": World.put_frame_in_background,
+    "wait_for_background_put": World.wait_for_background_put,
+    "stream_metrics": World.stream_metrics,
+    "client_metrics": World.client_metrics,
+    "format_changed": World.format_changed,
+    "set_adapt_flags": World.set_adapt_flags,
     "token_event": World.unsolicited,
     "describe_event": World.unsolicited,
     "reset_connection": World.reset_connection,

@@ -63,7 +63,7 @@ class AckHandler:
         else:
             item = core.view[index]
             item.flags |= _FLAGS[ack.ack_type]
-            if ack.ack_type is AckType.BUFFERING:
+            if ack.ack_type is AckType.BUFFERING and index < core.view.current:
                 core.buffering_time = max(core.buffering_time, item.timestamp)
             if self._is_final(ack):
                 self._finally(upload, ack, index)

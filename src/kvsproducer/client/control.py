@@ -76,7 +76,7 @@ class StreamControl:
         self._arn = ""
         self._token: AuthInfo | None = None
         self.ready = False  # has been ready once
-        self.parked = False  # ready, but there is nothing to upload yet
+        self.parked = False  # nothing to upload: READY, or STOPPED by a time-out
         self.rotating = False  # a session is being prepared while the old one is still good
         self.rotate_at = NEVER  # when the token must be replaced, ticks
         self.reset_at = NEVER  # the first key frame from then on starts the new session
@@ -116,7 +116,7 @@ class StreamControl:
         """There is something to upload now."""
         if self.parked:
             self.parked = False
-            self._enter(_T.PUT_STREAM, now)
+            self._enter(_T.PUT_STREAM if self.state is _T.READY else _T.READY, now)
 
     def rotate(self, now: int) -> None:
         """The token is about to expire: prepare the next session while this one goes on."""
@@ -153,7 +153,6 @@ class StreamControl:
             self._wait = self._backoff.next_wait(now)
         following = AFTER_LOSS.get(status, _T.NEW) if core.info.recover_on_error else _T.NEW
         if is_timeout(result) and not anything_to_send(core):
-            self._machine.restart(_T.READY)
             self.parked = core.attention = True
             return
         if following is _T.NEW:

@@ -298,4 +298,6 @@ class Intake:
         core.metadata.written()
         self._after_eofr = core.attention = True
         self.last_put = None
+        if self._max_latency:
+            self._admission.check_latency(self._max_latency)
         core.wake()

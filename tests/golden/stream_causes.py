@@ -1,0 +1,160 @@
+"""What in a stream case leads AWS's client astray: noticed at the step at which it happens.
+
+A rule of `stream_rules` looks at the step that differs. Most differences come later than what
+caused them: an ack credited to the wrong fragment shows when the buffer is looked at, media sent
+without a header when it is read. So each step is looked at before it is done, with the core's own
+state at hand, and what it may set off is remembered. Resetting the stream throws all of it away in
+both clients, and the causes with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stream_world import World
+
+from kvsproducer.client.session import Upload
+from kvsproducer.client.states import is_timeout, result_status
+from kvsproducer.status import StatusCode
+from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
+
+_ENDING = ("PERSISTED", "ERROR")
+_KINDS = {1: "BUFFERING", 2: "RECEIVED", 3: "PERSISTED", 4: "ERROR"}
+
+
+def causes(world: World, step: Mapping[str, Any]) -> set[str]:
+    """The names of the rules whose defect this step, about to be done, may set off."""
+    if world.stream is None and step["op"] != "answer":
+        return set()
+    return set(_OPS.get(step["op"], _none)(world, step))
+
+
+def _none(_world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    yield from ()
+
+
+def _view(world: World) -> ContentView:
+    assert world.stream is not None, "causes() looked"
+    return world.stream._core.view
+
+
+def _upload(world: World, step: Mapping[str, Any]) -> Upload | None:
+    assert world.stream is not None, "causes() looked"
+    return world.stream._core.uploads.find(step.get("upload", world.upload))
+
+
+def _named(step: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
+    """Kind and timecode of the acks of a step; nothing for what is no JSON."""
+    if step["op"] == "ack_struct":
+        yield _KINDS.get(step["type"], ""), step["timecode"]
+        return
+    decoder, text = json.JSONDecoder(), step["json"].strip()
+    while text:
+        try:
+            ack, end = decoder.raw_decode(text)
+        except ValueError:
+            return
+        if isinstance(ack, dict):
+            yield str(ack.get("EventType")), ack.get("FragmentTimecode")
+        text = text[end:].strip()
+
+
+def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
+    upload = _upload(world, step)
+    if upload is None or not upload.active:
+        return
+    for kind, timecode in _named(step):
+        if isinstance(timecode, int):
+            yield from _timed_ack(world, upload, kind, timecode)
+        elif kind in _ENDING:
+            yield "ack_ahead"  # of whatever is being sent
+        if kind == "ERROR":
+            yield from _loss(world, 4000)
+
+
+def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterator[str]:
+    assert world.stream is not None, "causes() looked"
+    view, info = _view(world), world.stream.info
+    time = timecode * world.config["timecode_scale"]
+    if not info.absolute_fragment_times:
+        time += upload.session_start
+    items = [view[index] for index in range(view.tail, view.head)]
+    if any(item.ack_timestamp + item.duration == time for item in items):
+        yield "touching_frames"
+    index = view.fragment_at(time)
+    index = view.item_at(time) if index is None else index
+    if index is None or not (upload.used or info.absolute_fragment_times):
+        if kind == "ERROR":
+            yield "error_outside"
+    elif kind in _ENDING:
+        if not view[index].flags & FRAGMENT_START:
+            yield "ack_within"
+        if not upload.used or view.next_start(index + 1) > view.current:
+            yield "ack_ahead"
+
+
+def _loss(world: World, result: int) -> Iterator[str]:
+    """A session is lost: where C's client goes on."""
+    assert world.stream is not None, "causes() looked"
+    view, core = _view(world), world.stream._core
+    if not core.info.recover_on_error and result_status(result) is not StatusCode.SUCCESS:
+        yield "no_recovery"
+    if is_timeout(result) and view.current == view.head:
+        yield "timeout"
+    if core.on_wire is not None:
+        yield "restarted_read"
+    if any(view[index].flags & END_OF_FRAGMENT for index in range(view.tail, view.head)):
+        yield "eofr_resent"
+
+
+def _connection_ended(world: World, step: Mapping[str, Any]) -> Iterator[str]:
+    upload = _upload(world, step)
+    if upload is None or not upload.active:
+        yield "ended_upload"
+    elif upload.used:
+        yield from _loss(world, step["result"])
+
+
+def _reset_connection(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    yield from _loss(world, 200)
+
+
+def _read(world: World, step: Mapping[str, Any]) -> Iterator[str]:
+    assert world.stream is not None, "causes() looked"
+    reader = world.stream._core.uploads.reader
+    if reader is not None and reader.number != step.get("upload", world.upload):
+        yield "second_upload"
+
+
+def _reset_stream(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    assert world.stream is not None, "causes() looked"
+    if not world.stream.info.recover_on_error:
+        yield "no_recovery"
+
+
+def _answer(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
+    if step["api"] == "putStream" and step["result"] != 200:
+        yield "put_failed"
+
+
+def _put(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    """A full view drops sent items; C's client keeps the last one of them for ever."""
+    view = _view(world)
+    if view.full and view.tail < view.current <= view.next_start(view.tail + 1):
+        yield "kept_item"
+
+
+_OPS = {
+    "ack": _ack,
+    "ack_on": _ack,
+    "ack_struct": _ack,
+    "connection_ended": _connection_ended,
+    "reset_connection": _reset_connection,
+    "reset_stream": _reset_stream,
+    "read": _read,
+    "read_all": _read,
+    "answer": _answer,
+    "put_frame": _put,
+}
