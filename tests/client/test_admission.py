@@ -1,0 +1,140 @@
+"""Room for a frame: the reserve, what gives way, who waits, and when pressure is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+SIZE = 1 << 20
+OFFLINE = kvs.StreamingType.OFFLINE
+OOM = kvs.StorePressurePolicy.OOM
+Desks = Callable[..., Any]
+
+
+def small(desk: Desks, **info: Any) -> Any:
+    """A desk with a store of 1 MiB."""
+    return desk(kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=SIZE)), **info)
+
+
+def admission(d: Any) -> Admission:
+    return Admission(d.stream._core, 7 * SECOND)
+
+
+def refused(action: Callable[[], object]) -> StatusCode:
+    with pytest.raises(KvsError) as caught:
+        action()
+    return caught.value.status
+
+
+def test_a_reserve_is_kept_for_the_largest_frame(desk: Desks) -> None:
+    """100 bytes and 1.8 times the largest frame so far, to the byte."""
+    d = small(desk, store_pressure_policy=OOM)
+    store, door = d.client.store, admission(d)
+    door.admit(10_000, 10_000, d.now)
+    room = SIZE - 10_000 - 18_100
+    assert refused(lambda: door.admit(10, room + 1, d.now)) is StatusCode.STORE_OUT_OF_MEMORY
+    assert store.used_bytes == 10_000
+    door.admit(10, room, d.now)
+    assert store.available_bytes == 18_100
+
+
+def test_a_frame_that_never_fits_drops_nothing_and_leaves_no_reserve(desk: Desks) -> None:
+    """It is refused before it counts as the largest."""
+    d = small(desk)
+    for index in range(5):
+        d.put(index, data=bytes(100_000))
+    door = admission(d)
+    assert refused(lambda: door.admit(SIZE + 1, SIZE + 1, d.now)) is StatusCode.STORE_OUT_OF_MEMORY
+    assert door.largest == 0
+    assert d.stream.account() == (5, 0, 0, 0, 5)
+
+
+def test_nothing_is_dropped_when_other_streams_have_the_store(desk: Desks) -> None:
+    """Dropping everything of one's own would not make enough room."""
+    d = small(desk)
+    for index in range(3):
+        d.put(index, data=bytes(10_000))
+    d.client.store.charge(900_000)
+    assert refused(lambda: d.put(3, data=bytes(160_000))) is StatusCode.STORE_OUT_OF_MEMORY
+    assert d.stream.account() == (3, 0, 0, 0, 3)
+
+
+@pytest.mark.parametrize(("policy", "dropped"), [(0, 1), (1, 5)])
+@pytest.mark.parametrize(
+    ("info", "size"),
+    [
+        ({}, 100_000),  # the store is full
+        ({"buffer_duration": 3 * SECOND}, 10),  # the window is, by duration
+        ({"buffer_duration": 4 * SECOND, "frame_rate": 4}, 10),  # and by count
+    ],
+)
+def test_the_oldest_frame_or_fragment_gives_way(
+    desk: Desks, info: dict[str, Any], size: int, policy: int, dropped: int
+) -> None:
+    """One frame, or all up to the next fragment start."""
+    d = small(desk, view_overflow_policy=policy, **info)
+    index = 0
+    while not d.stream.account().dropped:
+        assert index < 20, "nothing gave way"
+        d.put(index, data=bytes(size))
+        index += 1
+    assert d.stream.account() == (index, 0, dropped, 0, index - dropped)
+    assert d.told(kvs.FrameDropped)[0].reason is kvs.DropReason.OVERFLOW
+    assert d.told(kvs.FrameDropped)[0].first == d.now
+
+
+def test_storage_pressure_is_told_from_six_percent_down(desk: Desks) -> None:
+    """The share that is left is rounded down, so it is 5 % just below 6 %."""
+    d = small(desk, store_pressure_policy=OOM)
+    door = admission(d)
+    left = SIZE * 6 // 100
+    door.admit(10, SIZE - left - 1, d.now)
+    d.settle()
+    assert d.told(kvs.StoragePressure) == []
+    door.admit(10, 1, d.now)
+    d.settle()
+    assert d.told(kvs.StoragePressure) == [kvs.StoragePressure("door", left)]
+    assert d.stream.metrics(d.now).counters.storage_pressures == 1
+
+
+def test_latency_pressure_is_told_above_the_maximum(desk: Desks) -> None:
+    """For media that waits to be sent, not for what is held for its ack."""
+    d = desk(max_latency=0)
+    for index in range(5):
+        d.put(index)
+    door = admission(d)
+    door.check_latency(SECOND)
+    d.settle()
+    assert d.told(kvs.StreamLatencyPressure) == []
+    door.check_latency(SECOND - 1)
+    d.settle()
+    assert d.told(kvs.StreamLatencyPressure) == [kvs.StreamLatencyPressure("door", SECOND)]
+    d.read()
+    door.check_latency(0)
+    d.settle()
+    assert len(d.told(kvs.StreamLatencyPressure)) == 1
+
+
+def test_an_offline_writer_waits_with_nothing_changed(desk: Desks) -> None:
+    """As long as acks may make room; it is woken by name, and nothing is dropped for it."""
+    d = small(desk, streaming_type=OFFLINE)
+    for index in range(6):
+        d.put(index, data=bytes(100_000))
+    used = d.client.store.used_bytes
+    with pytest.raises(WouldBlock) as blocked:
+        admission(d).admit(500_000, 500_000, d.now)
+    assert blocked.value.deadline == d.now + 7 * SECOND
+    assert d.client.store.used_bytes == used
+    assert d.stream.account() == (6, 0, 0, 0, 6)
+    assert kvs.SpaceAvailable("door") not in d.effects
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert kvs.SpaceAvailable("door") in d.effects
+    admission(d).admit(100_000, 500_000, d.now)

@@ -1,0 +1,96 @@
+"""Where sending goes on after a lost connection: fragments of a second, the last one half sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client.rollback import anything_to_send, resume_index
+
+SECOND = 10_000_000
+TIMEOUT, ALIVE = 599, 4000
+Desks = Callable[..., Any]
+
+
+def half_sent(desk: Desks, *, sent: int = 17, held: int = 20, **info: Any) -> Any:
+    """Frames 0 to 19 in fragments at 0, 5, 10 and 15, of which 17 were sent."""
+    d = desk(**info)
+    for index in range(sent):
+        d.put(index)
+    d.read()
+    for index in range(sent, held):
+        d.put(index)
+    return d
+
+
+def resumed(d: Any, result: int) -> int:
+    """Where the next upload goes on when the connection is lost so."""
+    d.stream.upload_ended(d.upload, result, d.now)
+    return resume_index(d.stream._core)
+
+
+@pytest.mark.parametrize(
+    ("replay", "expected"),
+    [
+        (0, 15),  # a fragment that was cut is sent again from its start
+        (4 * SECOND // 10, 15),  # of the frame at 3.4 s
+        (4 * SECOND // 10 + 1, 10),
+        (14 * SECOND // 10, 10),
+        (14 * SECOND // 10 + 1, 5),
+        (60 * SECOND, 0),
+    ],
+)
+def test_the_replay_duration_reaches_back_to_a_fragment_start(
+    desk: Desks, replay: int, expected: int
+) -> None:
+    """Counted from the next frame to send."""
+    assert resumed(half_sent(desk, replay_duration=replay), TIMEOUT) == expected
+
+
+@pytest.mark.parametrize(("result", "expected"), [(ALIVE, 10), (TIMEOUT, 0)])
+def test_received_fragments_are_not_sent_again_by_a_host_that_is_alive(
+    desk: Desks, result: int, expected: int
+) -> None:
+    """After a time-out its RECEIVED acks are worth nothing."""
+    d = half_sent(desk, replay_duration=60 * SECOND)
+    d.ack("RECEIVED", 1)
+    assert resumed(d, result) == expected
+
+
+def test_buffering_is_not_received(desk: Desks) -> None:
+    """The service may still lose it."""
+    d = half_sent(desk, replay_duration=60 * SECOND)
+    d.ack("BUFFERING", 1)
+    assert resumed(d, ALIVE) == 0
+
+
+def test_everything_that_is_held_is_replayed_when_everything_was_sent(desk: Desks) -> None:
+    """However short the replay duration is; what is persisted is held no more."""
+    d = half_sent(desk, held=17, replay_duration=1)
+    d.ack("PERSISTED", 0)
+    assert not anything_to_send(d.stream._core)
+    assert resumed(d, TIMEOUT) == 5
+    assert anything_to_send(d.stream._core)
+
+
+def test_offline_everything_that_is_held_is_sent_again(desk: Desks) -> None:
+    """RECEIVED or not, whatever the replay duration."""
+    offline = kvs.StreamingType.OFFLINE
+    d = half_sent(desk, replay_duration=0, streaming_type=offline)
+    d.ack("RECEIVED", 1)
+    assert resumed(d, ALIVE) == 0
+
+
+def test_a_refused_fragment_is_not_sent_again(desk: Desks) -> None:
+    """Sending goes on behind it."""
+    d = half_sent(desk, replay_duration=60 * SECOND)
+    d.ack("ERROR", 0, error=4006)
+    assert resume_index(d.stream._core) == 5
+
+
+def test_without_a_loss_sending_just_goes_on(desk: Desks) -> None:
+    """At the next frame to send."""
+    assert resume_index(half_sent(desk).stream._core) == 17
