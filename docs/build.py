@@ -163,10 +163,10 @@ STATES_INTRO = """\
 The sans-I/O core (`kvsproducer.client`) is two state machines: one for the client, on its way to
 credentials and a device, and one for each stream, on its way to an upload. Both are tables, and so
 is this page: a step to a state is legal from the states with an arrow to it. Most states make a
-service call when they are entered; its result selects the next. A result that another attempt may cure repeats the
-state, after a pause that grows (100 ms x 2^n up to 10 s, and as much again at random); the state's
-error says that the attempts are used up. Once a stream has been ready it is only reported, and
-trying goes on.
+service call when they are entered; its result selects the next. A result that another attempt may
+cure repeats the state, after a pause that grows (100 ms x 2^n up to 10 s, and as much again at
+random); the state's error says that the attempts are used up. Once a stream has been ready it is
+only reported, and trying goes on.
 
 The source of this page is `src/kvsproducer/client/states.py`.
 """
