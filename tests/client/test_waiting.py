@@ -170,3 +170,24 @@ def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -
     d.read()
     assert d.stream.account() == kvs.FrameAccount(8, 0, 8, 0, 0)
     assert d.stream.closed
+
+
+def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: Desks) -> None:
+    """Relative timecodes begin anew with a session: rolled back, it is a session again."""
+    d = desk(absolute_fragment_times=False, replay_duration=120 * SECOND)
+    d.put(0)
+    d.stream._core.refuse_until_key(new_session=True)
+    d.put(5)
+    d.put(10)
+    d.read(0)
+    d.stream._core.uploads.remove(d.stream._core.uploads.find(0))
+    d.stream._control.lost(200, d.now)
+    d.settle()
+    second = d.upload
+    d.read(second)
+    d.stream._core.view.rewind(0)
+    d.stream.upload_ended(second, 599, d.now)
+    d.settle()
+    sent, _ = d.read()
+    assert sent.count(bytes.fromhex("1a45dfa3")) == 1
+    assert sent.count(bytes.fromhex("1f43b675")) == 1

@@ -164,6 +164,8 @@ class StreamCore:
     def want_space(self) -> None:
         """An offline writer was told to wait."""
         self.waiting[self.name] = None
+        if self.view.newest is not None and self.view.newest.flags & SKIP:
+            self.wake()  # see Sender._closing
 
     def wake_writers(self) -> None:
         """Tell the shell that waiting writers may try again: the store is all streams'."""
@@ -288,6 +290,15 @@ class StreamCore:
     def session_start_of(self, index: int) -> int:
         """What the relative timecodes of item `index` count from, in ticks."""
         return self._session_of(index)[0]
+
+    def session_number(self, index: int) -> int:
+        """The item with which the session of item `index` began, though it may have left."""
+        began = 0
+        for first, _, _ in self.sessions:
+            if first > index:
+                break
+            began = first
+        return began
 
     def _session_of(self, index: int) -> tuple[int, bytes]:
         """Stream start and stream header of the session in which item `index` was packed.

@@ -154,10 +154,9 @@ class Sender:
             return self._awaiting(upload)
         if upload.state is _U.NEW or core.uploads.reader is not upload:
             return ReadStatus.NO_MORE_DATA
-        if upload.state is _U.READY:
-            if not self._begin_session(upload):
-                done = core.stopped and not anything_to_send(core)
-                return ReadStatus.END_OF_STREAM if done else ReadStatus.NO_MORE_DATA
+        if upload.state is _U.READY and not self._begin_session(upload):
+            done = core.stopped and not anything_to_send(core)
+            return ReadStatus.END_OF_STREAM if done else ReadStatus.NO_MORE_DATA
         if upload.is_streaming():
             room = self._fill(upload, out, limit)
             if not room:
@@ -316,10 +315,9 @@ class Sender:
             item = view[index]
             if item.flags & SKIP:
                 view.take()
-                last = self._wire_item
-                if item.flags & END_OF_FRAGMENT and last and not last.flags & END_OF_FRAGMENT:
-                    return item  # the fragment before the refused one is still open
-            elif item.flags & STREAM_START and index != upload.first_index:
+                if item.flags & END_OF_FRAGMENT and self._left_open():
+                    return item  # it ends the fragment before the refused one as well
+            elif item.flags & FRAGMENT_START and self._starts_session(item, upload):
                 core.uploads.set_state(upload, _U.TERMINATING)
                 upload.tail_bytes = self._session_tail(at_end=False)
                 return None
@@ -330,7 +328,40 @@ class Sender:
         if core.stopped:
             core.uploads.set_state(upload, _U.TERMINATING)
             upload.tail_bytes = self._session_tail(at_end=True)
+        elif core.name in core.waiting and self._left_open():
+            newest = view.newest
+            if newest is not None and newest.flags & SKIP:
+                return self._closing(newest)
         return None
+
+    def _left_open(self) -> bool:
+        """Whether the service waits for more of the last fragment that was handed out."""
+        last = self._wire_item
+        return last is not None and not last.flags & END_OF_FRAGMENT
+
+    @staticmethod
+    def _closing(refused: ViewItem) -> ViewItem:
+        """The mark that ends what was sent before a refused fragment.
+
+        The next fragment would, but its writer waits for the ack of what was sent.
+        """
+        data = end_of_fragment_tag()
+        times = refused.timestamp, refused.ack_timestamp, 0
+        mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0)
+        mark.index = mark.fragment = refused.index
+        return mark
+
+    def _starts_session(self, item: ViewItem, upload: Upload) -> bool:
+        """Whether a fragment belongs to another session than what the upload was given.
+
+        Its mark may be gone: stripped when it was sent before, or refused with the first fragment.
+        """
+        core, first = self._core, upload.first_index
+        if item.index == first or first is None:
+            return False
+        if core.session_number(item.index) != core.session_number(first):
+            core.add_stream_header(item)
+        return bool(item.flags & STREAM_START)
 
     def _session_tail(self, *, at_end: bool) -> bytes:
         """What ends a session: metadata that no fragment took, and the end-of-stream tag."""
