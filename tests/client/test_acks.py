@@ -1,0 +1,131 @@
+"""What an ack does: to the fragment that it names, and to no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client.ack import FragmentAck
+from kvsproducer.status import StatusCode
+from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
+
+SECOND = 10_000_000
+MS = 10_000
+Desks = Callable[..., Any]
+
+
+def sent(desk: Desks, frames: int = 12, **info: Any) -> Any:
+    """Fragments of a second that touch: 0 to 4, 5 to 9, 10 to 11; everything is sent."""
+    d = desk(**info)
+    for index in range(frames):
+        d.put(index)
+    d.read()
+    return d
+
+
+def flags(d: Any, index: int) -> int:
+    return int(d.stream._core.view[index].flags & (BUFFERING | RECEIVED | PERSISTED))
+
+
+@pytest.mark.parametrize(("second", "index"), [(0, 0), (1, 5), (2, 10)])
+def test_an_ack_goes_to_the_fragment_that_starts_then(desk: Desks, second: int, index: int) -> None:
+    """Not to the one that ends at the same instant."""
+    d = sent(desk)
+    d.ack("BUFFERING", second)
+    d.ack("RECEIVED", second)
+    assert {start: flags(d, start) for start in (0, 5, 10)} == {
+        start: BUFFERING | RECEIVED if start == index else 0 for start in (0, 5, 10)
+    }
+    assert d.stream.account().persisted == 0
+
+
+def test_an_ack_within_a_fragment_is_for_that_fragment(desk: Desks) -> None:
+    """A service that cuts differently names other times; the whole fragment is settled."""
+    d = sent(desk)
+    timecode = (d.now + 12 * SECOND // 10) // MS
+    d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.PERSISTED, timecode), d.now)
+    assert d.stream.account() == (12, 10, 0, 0, 2)
+
+
+def test_persisted_covers_what_was_sent_before_it_once(desk: Desks) -> None:
+    """A duplicate is told and costs nothing."""
+    d = sent(desk)
+    d.ack("PERSISTED", 1)
+    assert d.stream.account() == (12, 10, 0, 0, 2)
+    assert len(d.stream._core.view) == 2
+    d.ack("PERSISTED", 1)
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (12, 10, 0, 0, 2)
+    rejected = d.told(kvs.AckRejected)
+    assert [event.status for event in rejected] == [StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW] * 2
+    assert len(d.told(kvs.FragmentAcked)) == 3
+    assert d.stream.metrics(d.now).counters.persisted_acks == 1
+
+
+@pytest.mark.parametrize("kind", ["BUFFERING", "RECEIVED", "PERSISTED"])
+def test_an_ack_from_the_future_settles_nothing(desk: Desks, kind: str) -> None:
+    """It names nothing that is held."""
+    d = sent(desk)
+    d.ack(kind, 100)
+    assert d.stream.account() == (12, 0, 0, 0, 12)
+    assert d.told(kvs.AckRejected)[0].timecode == (d.now + 100 * SECOND) // MS
+    assert [flags(d, start) for start in (0, 5, 10)] == [0, 0, 0]
+
+
+def test_a_refused_fragment_is_dropped_alone(desk: Desks) -> None:
+    """4006 never gets better: five frames are refused, its upload is aborted, the rest re-sent."""
+    d = sent(desk)
+    d.ack("ERROR", 1, error=4006)
+    dropped = d.told(kvs.FrameDropped)
+    assert sum(event.count for event in dropped) == 5
+    assert {event.reason for event in dropped} == {kvs.DropReason.REFUSED}
+    assert min(event.first for event in dropped) == d.now + SECOND
+    assert kvs.UploadAborted("door", 0) in d.effects
+    error = d.told(kvs.StreamErrorReported)[0]
+    assert (error.status, error.upload, error.fatal) == (
+        StatusCode.ACK_ERR_INVALID_MKV_DATA,
+        0,
+        False,
+    )
+    assert error.timecode == (d.now + SECOND) // MS
+    assert d.upload == 1
+    d.read()
+    d.ack("PERSISTED", 2)
+    account = d.stream.account()
+    assert (account.persisted + account.held, account.dropped) == (7, 5)
+
+
+def test_a_fragment_that_may_be_tried_again_is(desk: Desks) -> None:
+    """4000: nothing is dropped; the next upload sends it."""
+    d = sent(desk)
+    d.ack("ERROR", 1, error=4000)
+    assert d.stream.account() == (12, 0, 0, 0, 12)
+    assert d.read(upload=1)[0].count(b"data") >= 7
+
+
+def test_relative_timecodes_count_from_the_start_of_their_session(desk: Desks) -> None:
+    """Of the upload that the ack came on."""
+    d = sent(desk, absolute_fragment_times=False)
+    ack = FragmentAck(kvs.AckType.PERSISTED, 1000)
+    d.stream.receive_parsed_ack(0, ack, d.now)
+    assert d.stream.account() == (12, 10, 0, 0, 2)
+
+
+def test_which_acks_are_told(desk: Desks) -> None:
+    """IDLE is not; an unknown kind is rejected; one of an unknown upload is told, and no more."""
+    d = sent(desk)
+    timecode = d.now // MS
+    d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.IDLE), d.now)
+    d.settle()
+    assert d.told(kvs.FragmentAcked) == []
+    d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.UNDEFINED, timecode), d.now)
+    d.stream.receive_parsed_ack(77, FragmentAck(kvs.AckType.PERSISTED, timecode), d.now)
+    d.settle()
+    assert [event.upload for event in d.told(kvs.FragmentAcked)] == [0, 77]
+    assert [event.status for event in d.told(kvs.AckRejected)] == [
+        StatusCode.INVALID_FRAGMENT_ACK_TYPE
+    ]
+    assert d.stream.account().held == 12

@@ -1,0 +1,147 @@
+"""The put path: the order of its checks, what is skipped, and what a refused frame costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+MARK = kvs.Frame.end_of_fragment
+Desks = Callable[..., Any]
+
+
+def refused(action: Callable[[], object]) -> StatusCode:
+    with pytest.raises(KvsError) as caught:
+        action()
+    return caught.value.status
+
+
+def put(d: Any, frame: kvs.Frame) -> None:
+    d.stream.put_frame(frame, d.now)
+    d.settle()
+
+
+def foreign(d: Any, *, key: bool) -> kvs.Frame:
+    return kvs.Frame(b"x", d.now + SECOND, track_id=9, key_frame=key)
+
+
+@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_an_unknown_track_is_told_whatever_the_state(desk: Desks, frames: int, key: bool) -> None:
+    """Before skipping and before STREAM_HAS_BEEN_STOPPED; it takes no room."""
+    d = desk()
+    for index in range(frames):
+        d.put(index)
+    used = d.client.store.used_bytes
+    missing = StatusCode.MKV_TRACK_INFO_NOT_FOUND
+    assert refused(lambda: put(d, foreign(d, key=key))) is missing
+    d.stream.stop(d.now)
+    assert refused(lambda: put(d, foreign(d, key=key))) is missing
+    assert refused(lambda: d.put(9)) is StatusCode.STREAM_HAS_BEEN_STOPPED
+    assert d.client.store.used_bytes == used
+    assert d.stream.account() == (frames, 0, 0, 0, frames)
+
+
+def test_frames_are_skipped_until_a_key_frame(desk: Desks) -> None:
+    """At first and after an end-of-fragment frame: told, counted, not accepted."""
+    d = desk()
+    d.put(1)
+    d.put(5)
+    put(d, MARK())
+    d.put(6)
+    d.put(10)
+    d.put(11)
+    assert d.stream.account() == (3, 0, 0, 2, 3)
+    assert [(event.first - d.now) // (SECOND // 5) for event in d.told(kvs.FrameSkipped)] == [1, 6]
+
+
+def test_when_a_fragment_may_be_ended(desk: Desks) -> None:
+    """When there is one, once, in streams whose fragments are not cut by time; not when stopped."""
+    d = desk()
+    assert refused(lambda: put(d, MARK())) is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
+    d.put(0)
+    put(d, MARK())
+    assert refused(lambda: put(d, MARK())) is StatusCode.MULTIPLE_CONSECUTIVE_EOFR
+    d.stream.stop(d.now)
+    assert refused(lambda: put(d, MARK())) is StatusCode.STREAM_HAS_BEEN_STOPPED
+    by_time = desk(key_frame_fragmentation=False)
+    by_time.put(0)
+    assert refused(lambda: put(by_time, MARK())) is StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE
+
+
+@pytest.mark.parametrize(
+    ("index", "key", "status"),
+    [
+        (3, True, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
+        (3, False, StatusCode.MKV_INVALID_FRAME_TIMESTAMP),  # before its fragment
+        (5, False, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
+    ],
+)
+def test_a_frame_from_the_past_costs_nothing(
+    desk: Desks, index: int, key: bool, status: StatusCode
+) -> None:
+    """The books and the store are as before, and so is what the next frames become."""
+    d, plain = desk(), desk()
+    for each in (d, plain):
+        for number in range(7):
+            each.put(number)
+    used = d.client.store.used_bytes
+    assert refused(lambda: d.put(index, key=key)) is status
+    assert d.client.store.used_bytes == used
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 1
+    for each in (d, plain):
+        each.put(7)
+        each.put(10)
+    assert d.stream.account() == plain.stream.account()
+    assert d.read() == plain.read()
+
+
+def test_a_frame_without_a_duration_lasts_what_the_frame_rate_says(desk: Desks) -> None:
+    """Its own duration goes before."""
+    for duration, expected in ((0, SECOND // 25), (30_000, 30_000)):
+        d = desk(frame_rate=25)
+        put(d, kvs.Frame(b"x", d.now, duration=duration, key_frame=True))
+        assert d.stream.metrics(d.now).overall_view_duration == expected
+
+
+def test_a_stream_with_times_of_its_own_takes_the_clock_s(desk: Desks) -> None:
+    """The frame's are ignored, going back included."""
+    d = desk(frame_timecodes=False)
+    for pts in (70, 60, 50):
+        put(d, kvs.Frame(b"x", pts, key_frame=pts == 70))
+        d.now += SECOND
+    item = d.stream._core.view[2]
+    assert (item.timestamp, item.ack_timestamp) == (d.now - SECOND, d.now - SECOND)
+
+
+@pytest.mark.parametrize(
+    ("pts", "absolute", "told"), [(0, True, 1), (0, False, 0), (17 * 10**15, True, 0)]
+)
+def test_times_from_1970_are_told_once(desk: Desks, pts: int, absolute: bool, told: int) -> None:
+    """Only where fragment times are absolute."""
+    d = desk(absolute_fragment_times=absolute)
+    for second in range(3):
+        put(d, kvs.Frame(b"x", pts + second * SECOND, key_frame=True))
+    assert len(d.told(kvs.TimestampsNearEpoch)) == told
+
+
+def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
+    """It was accepted when it was queued for the other track."""
+    client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
+    info = kvs.StreamInfo.audio_video(name="av", nal_adaptation=0)
+    stream = client.open_stream(info, 0)
+    for pts, track in ((50, 1), (50, 2), (10, 1), (60, 2)):
+        key = pts == 50 and track == 1
+        frame = kvs.Frame(b"x", pts * SECOND, track_id=track, key_frame=key)
+        stream.put_frame(frame, 0)
+    events = list(iter(stream.next_event, None))
+    dropped = [event for event in events if isinstance(event, kvs.FrameDropped)]
+    assert [(event.first, event.reason) for event in dropped] == [
+        (10 * SECOND, kvs.DropReason.INVALID)
+    ]
+    assert stream.account() == (4, 0, 1, 0, 3)
