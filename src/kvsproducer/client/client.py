@@ -98,6 +98,7 @@ class Client:
         self._upload_count = 0
         self._wait = 0
         self._created = False
+        self._told_ready = False
         self.closed = False  # `close` was called
         self._arn = ""
         self._failure: KvsError | None = None
@@ -145,6 +146,7 @@ class Client:
             self._service_calls.require(TagStream)
         info = stream_info.resolved()
         self._streams = {name: s for name, s in self._streams.items() if not s.freed}
+        self._controls = {name: self._controls[name] for name in self._streams}
         if len(self._streams) >= self.device_info.stream_count:
             raise kvs_error(_S.MAX_STREAM_COUNT, f"{len(self._streams)} streams are open")
         info = info.named(info.name or self._random_name(self.roll))
@@ -353,7 +355,6 @@ class Client:
     # --- states ---------------------------------------------------------------------------------
     def _enter(self, state: ClientState, now: int) -> None:
         """Step the machine and do what the new state does; raises the state's failure."""
-        was_ready = self._created and state is _C.READY
         self._machine.step(state)
         if state is _C.AUTH:
             self._issue(GetSecurityToken, now)
@@ -365,8 +366,10 @@ class Client:
             self._issue(CreateDevice, now, device_name=self.device_name)
         elif state is _C.TAG_CLIENT:
             self._issue(TagClient, now, arn=self._arn, tags=self.device_info.tags)
-        elif was_ready:
-            self._events.push(ClientReady())
+        elif state is _C.READY:
+            if not self._told_ready:
+                self._told_ready = True
+                self._events.push(ClientReady())
             for control in list(self._controls.values()):
                 control.resume(now)
 

@@ -99,7 +99,7 @@ class StreamControl:
 
     def resume(self, now: int) -> None:
         """The client has its credentials (again): make the call that had to wait."""
-        if self._waiting_for_client:
+        if self._waiting_for_client and not self._core.closed:
             self._waiting_for_client = False
             _ACTIONS[self.state](self, now)
 

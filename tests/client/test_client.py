@@ -1,0 +1,186 @@
+"""The client itself: its streams, its credentials, its timer, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.limits import CLIENT_METRICS_VERSION
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+Desks = Callable[..., Any]
+_S = StatusCode
+
+
+def refused(action: Callable[[], object]) -> StatusCode:
+    with pytest.raises(KvsError) as caught:
+        action()
+    return caught.value.status
+
+
+def test_ready_is_told_once(desk: Desks) -> None:
+    """Not again when credentials are refreshed."""
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
+    d.put(0)
+    assert d.client.state is kvs.ClientState.READY
+    d.now += 61 * SECOND
+    d.read()
+    d.stream.upload_ended(0, 200, d.now)
+    d.settle()
+    assert [type(call).__name__ for call in d.calls].count("GetSecurityToken") == 2
+    assert len(d.told(ev.ClientReady)) == 1
+
+
+def test_streams_by_name(desk: Desks) -> None:
+    """They are listed until they are freed and another one is opened."""
+    d = desk(kvs.DeviceInfo(stream_count=2))
+    other = d.client.open_stream(d.stream.info.named("two"), d.now)
+    assert dict(d.client.streams) == {"door": d.stream, "two": other}
+    other.free(d.now)
+    third = d.client.open_stream(d.stream.info.named("two"), d.now)
+    assert dict(d.client.streams) == {"door": d.stream, "two": third}
+
+
+def test_a_stream_that_is_opened_and_freed_many_times_leaves_nothing(desk: Desks) -> None:
+    """Neither bytes nor calls."""
+    d = desk()
+    for number in range(20):
+        stream = d.client.open_stream(d.stream.info.named(f"s{number}"), d.now)
+        d.settle()
+        stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
+        d.settle()
+        stream.free(d.now)
+        d.settle()
+    assert d.client.store.used_bytes == 0
+    d.client.open_stream(d.stream.info.named("last"), d.now)
+    assert len(d.client.streams) == 2
+
+
+def test_a_freed_stream_is_not_resumed(desk: Desks) -> None:
+    """It was waiting for the client's credentials."""
+    d = desk()
+    d.stream.free(d.now)
+    d.settle()
+    assert d.client.state is kvs.ClientState.READY
+    assert not [call for call in d.calls if call.stream is not None]
+
+
+def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
+    """The set-up will not work for them either."""
+    d = desk()
+    d.answers[kvs.CreateDevice] = [(200, None)]
+    d.settle()
+    assert d.client.failure.status is _S.INVALID_CREATE_DEVICE_RESPONSE
+    assert d.told(ev.ClientErrorReported)[0].fatal
+    again = d.stream.info.named("two")
+    assert refused(lambda: d.client.open_stream(again, d.now)) is (
+        _S.INVALID_CREATE_DEVICE_RESPONSE
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "answers", "status"),
+    [
+        (kvs.GetSecurityToken, [(200, kvs.AuthInfo(length=10_001))], _S.INVALID_AUTH_LEN),
+        (kvs.CreateDevice, [(200, "a" * 2049)], _S.INVALID_CREATE_DEVICE_RESPONSE),
+        (kvs.CreateDevice, [(406, None)], _S.SERVICE_CALL_INVALID_ARG_ERROR),
+    ],
+)
+def test_answers_that_cannot_be_used(
+    desk: Desks, call: type[kvs.Call], answers: list[tuple[int, object]], status: StatusCode
+) -> None:
+    """Fail the client, and its streams with it."""
+    d = desk()
+    d.answers[call] = answers
+    d.settle()
+    assert d.client.failure.status is status
+    assert d.stream.failure.status is status
+
+
+def test_a_repeated_step_recovers(desk: Desks) -> None:
+    """A time-out is cured by the next attempt, which waits."""
+    d = desk(kvs.DeviceInfo(tags=(("a", "b"),)))
+    d.answers[kvs.CreateDevice] = [(599, None)]
+    d.answers[kvs.TagClient] = [(500, None)]
+    d.settle()
+    assert d.stream.ready
+    create = [call for call in d.calls if isinstance(call, kvs.CreateDevice)]
+    assert create[1].not_before > create[0].not_before
+
+
+def test_optional_calls_that_the_shell_does_not_make() -> None:
+    """Are answered by the core: here there is only a certificate."""
+    kinds = kvs.ServiceCalls().kinds - {kvs.GetSecurityToken}
+    client = kvs.Client(
+        kvs.DeviceInfo(), now=0, dice=lambda n: 0, service_calls=kvs.ServiceCalls(kinds)
+    )
+    assert isinstance(client.poll_effect(), kvs.GetDeviceCertificate)
+
+
+def test_tags_need_somebody_to_set_them() -> None:
+    """A shell without TagStream cannot have tagged streams, and can have others."""
+    kinds = kvs.ServiceCalls().kinds - {kvs.TagStream}
+    client = kvs.Client(
+        kvs.DeviceInfo(), now=0, dice=lambda n: 0, service_calls=kvs.ServiceCalls(kinds)
+    )
+    tagged = kvs.StreamInfo.video("h264", tags={"a": "b"})
+    assert refused(lambda: client.open_stream(tagged, 0)) is _S.SERVICE_CALL_CALLBACKS_MISSING
+    assert client.open_stream(kvs.StreamInfo.video("h264"), 0).name
+
+
+def test_the_store_of_another_type_has_to_be_given() -> None:
+    """The core opens no files."""
+    hybrid = kvs.DeviceInfo(
+        storage_info=kvs.StorageInfo(kvs.StorageType.HYBRID_FILE, spill_ratio=50)
+    )
+    assert refused(lambda: kvs.Client(hybrid, now=0, dice=lambda n: 0)) is _S.INVALID_ARG
+
+
+def test_the_timer(desk: Desks) -> None:
+    """It asks every few seconds, not before its time, and not after the end."""
+    d = desk()
+    first = d.client.next_timer()
+    assert first == d.now + 3 * SECOND
+    d.client.handle_timer(first - 1)
+    assert d.client.next_timer() == first
+    d.client.handle_timer(first)
+    assert d.client.next_timer() == first + 5 * SECOND
+    d.client.close(d.now)
+    assert d.client.next_timer() is None
+    d.client.handle_timer(first + 9 * SECOND)
+    assert d.client.next_timer() is None
+
+
+def test_figures_of_all_streams(desk: Desks) -> None:
+    """The store's and the streams' sums, and in `to_dict` those of the version asked for."""
+    d = desk()
+    d.put(0, data=bytes(1000))
+    d.put(1, data=bytes(1000))
+    metrics = d.client.metrics(d.now)
+    used = d.client.store.used_bytes
+    assert 2000 < metrics.content_store_allocated_size == used
+    assert metrics.content_store_available_size == metrics.content_store_size - used
+    assert 2000 < metrics.total_content_views_size < used
+    names = [set(d.client.metrics(d.now, version).to_dict()) for version in range(3)]
+    assert CLIENT_METRICS_VERSION == 2
+    assert names[1] - names[0] == {"total_elementary_frame_rate"}
+    assert names[2] - names[1] == {"avg_api_call_retry_count"}
+
+
+def test_a_call_of_another_client_is_refused_and_a_late_answer_is_not(desk: Desks) -> None:
+    """The first is a mistake of the shell, the second is how the world is."""
+    d = desk()
+    d.settle()
+    first = d.calls[0]
+    d.client.call_result(first, 200, d.now, None)
+    d.stream.free(d.now)
+    d.client.open_stream(d.stream.info.named("two"), d.now)
+    d.client.call_result(d.calls[2], 404, d.now)
+    strange = kvs.DescribeStream(10**6, "door", 0, 0, 0, None)
+    assert refused(lambda: d.client.call_result(strange, 200, d.now)) is _S.INVALID_CUSTOM_DATA
