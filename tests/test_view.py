@@ -109,3 +109,26 @@ def test_taking_at_the_head_gives_nothing() -> None:
     view = filled(1)
     assert view.take() is view[0]
     assert view.take() is None
+
+
+def test_fragments_of_the_same_time_leave_one_by_one() -> None:
+    """The others are still found; when all have the flag, the newest is meant."""
+    view = ContentView(1000, 10**9)
+    for _ in range(3):
+        view.append(item(700, start=True))
+        view.take()
+    view.trim(1)
+    assert view.fragment_at(700) == 1
+    for index in (1, 2):
+        view[index].flags |= RECEIVED
+    assert view.fragment_at(700, lacking=RECEIVED) == 2
+
+
+def test_an_empty_view_covers_nothing() -> None:
+    """And no item plays at any time."""
+    view = filled(1)
+    view.take()
+    view.trim(1)
+    assert not view.covers(0)
+    assert view.item_at(0) is None
+    assert view.window_duration == 0

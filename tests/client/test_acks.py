@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.status import StatusCode
 from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
@@ -129,3 +130,100 @@ def test_which_acks_are_told(desk: Desks) -> None:
         StatusCode.INVALID_FRAGMENT_ACK_TYPE
     ]
     assert d.stream.account().held == 12
+
+
+def raw(d: Any, text: str, upload: int = 0) -> None:
+    d.stream.receive_ack(upload, text.encode(), d.now)
+    d.settle()
+
+
+def test_an_ack_without_a_timecode_is_for_what_is_being_sent(desk: Desks) -> None:
+    """And for nothing when nothing is held."""
+    d = sent(desk)
+    raw(d, '{"EventType":"BUFFERING"}')
+    assert flags(d, 11) & BUFFERING
+    d.stream.reset(d.now)
+    d.settle()
+    raw(d, '{"EventType":"PERSISTED"}', upload=d.upload)
+    assert d.told(ev.AckRejected)[0].status is StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
+
+
+def evicted(desk: Desks) -> Any:
+    """One long fragment, all sent, whose start has left the view for want of room."""
+    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    for index in range(20):
+        d.put(index, key=index == 0)
+        d.read()
+    assert d.stream._core.view.tail > 0
+    return d
+
+
+def test_a_fragment_whose_start_has_left_the_view_can_still_be_stored(desk: Desks) -> None:
+    """What left and what is held of it are persisted, and a stopped stream is done."""
+    d = evicted(desk)
+    d.stream.stop(d.now)
+    assert d.read()[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (20, 20, 0, 0, 0)
+    assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
+
+
+def test_a_fragment_whose_start_has_left_the_view_while_it_is_written(desk: Desks) -> None:
+    """The ack counts for what was sent; the upload goes on."""
+    d = evicted(desk)
+    d.ack("PERSISTED", 0)
+    assert d.stream.account().dropped == 0
+    d.ack("RECEIVED", 0)
+    d.ack("PERSISTED", -5)
+    assert d.stream.account().accepted == 20
+
+
+def test_an_ack_of_a_fragment_that_was_never_sent_settles_nothing_outside(desk: Desks) -> None:
+    """Not even when it lies beyond what is held."""
+    d = sent(desk)
+    d.ack("PERSISTED", 50)
+    assert d.stream.account().persisted == 0
+
+
+def test_an_error_for_nothing_held_begins_a_session_anew(desk: Desks) -> None:
+    """Nothing is dropped for it, whether anything is held or not."""
+    d = sent(desk)
+    d.ack("ERROR", 50, error=4006)
+    assert d.stream.account() == (12, 0, 0, 0, 12)
+    assert d.read()[0].count(b"data") == 12
+    d.stream.reset(d.now)
+    d.settle()
+    d.ack("ERROR", 50, error=4006)
+    statuses = [event.status for event in d.told(ev.AckRejected)]
+    assert statuses == [StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW] * 2
+
+
+def test_an_error_on_the_newer_of_two_uploads(desk: Desks) -> None:
+    """What a lost upload left to be sent again is still known."""
+    d = sent(desk)
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    d.ack("ERROR", 1, error=5000)
+    assert d.read()[0].count(b"data") == 12
+
+
+def test_acks_of_two_uploads(desk: Desks) -> None:
+    """The newer one's settle nothing before the older one's last fragment is stored."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    for index in range(10, 17):
+        d.put(index)
+    d.read(upload=0)
+    d.read(upload=1)
+    d.ack("PERSISTED", 2, upload=1)
+    assert d.stream.account().persisted == 0
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    d.ack("PERSISTED", 2, upload=1)
+    assert d.stream.account().persisted == 13

@@ -99,17 +99,12 @@ class AckHandler:
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
-        core = self._core
-        if ack.timecode is not None:
-            timestamp = self._timestamp(upload, ack.timecode)
-            if self._is_final(ack):
-                self._stored_outside(upload, timestamp)
-        status = _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
-        if ack.timecode is not None and core.view.covers(self._timestamp(upload, ack.timecode)):
-            status = _S.CONTENT_VIEW_INVALID_TIMESTAMP
+        if ack.timecode is not None and self._is_final(ack):
+            self._stored_outside(upload, self._timestamp(upload, ack.timecode))
+        detail = f"{ack.ack_type.name} for a fragment that is not held"
         self.reject(
             upload.number,
-            kvs_error(status, f"{ack.ack_type.name} for a fragment that is not held"),
+            kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, detail),
             ack.timecode,
         )
 
