@@ -85,11 +85,25 @@ def test_what_was_sent_is_in_doubt_until_its_ack_or_the_loss() -> None:
         books.evict()
     assert books.sums == (0, 0, 4)
     assert books.ledger.evicted_fragment == 2
-    books.ledger.clear_doubts(1)  # between the fragments: only the first is covered
-    assert books.sums == (2, 0, 2)
+    for time in (0, 1):  # up to the second fragment's start, only the first is covered
+        books.ledger.clear_doubts(time)
+        assert books.sums == (2, 0, 2)
     books.ledger.lose_doubts()
     assert books.drops == [(2, 3, 2, UNCONFIRMED)]
     assert books.sums == (2, 2, 0)
+
+
+def test_a_doubt_does_not_reach_over_what_was_refused() -> None:
+    """A refused frame amid a fragment is reported once, for what it is."""
+    books = Books(3)
+    books.put(3)
+    books.send(3)
+    books.ledger.refuse(books.view[1])
+    for _ in range(3):
+        books.evict()
+    books.ledger.lose_doubts()
+    assert books.drops == [(1, 1, 1, REFUSED), (0, 0, 1, UNCONFIRMED), (2, 2, 1, UNCONFIRMED)]
+    assert books.sums == (0, 3, 0)
 
 
 def test_an_evicted_frame_of_a_lost_connection_is_dropped() -> None:
