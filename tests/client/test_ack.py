@@ -78,3 +78,11 @@ def test_a_fragment_ack_as_data_has_a_version() -> None:
     with pytest.raises(KvsError) as caught:
         FragmentAck.from_dict({"ack_type": "NONE"})
     assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_what_breaks_an_ack_may_begin_the_next() -> None:
+    """An opening brace within a bare value ends the one and begins the other."""
+    first, second = AckParser().receive_data(b'{"FragmentTimecode":12' + PERSISTED)
+    assert isinstance(first, KvsError)
+    assert first.status is StatusCode.INVALID_ACK_INVALID_VALUE_END
+    assert second == FragmentAck(AckType.PERSISTED, 1000, "7")

@@ -256,3 +256,177 @@ def test_the_tables_are_whole() -> None:
     assert caught.value.status is _S.DESCRIBE_STREAM_CALL_FAILED
     assert result_status(4006) is _S.ACK_ERR_INVALID_MKV_DATA
     assert result_status(12345) is _S.SERVICE_CALL_UNKOWN_ERROR
+
+
+def test_a_reset_connection_of_a_stream_that_sends_nothing(desk: Desks) -> None:
+    """Changes nothing."""
+    d = desk()
+    d.settle()
+    calls = len(d.calls)
+    d.stream.reset_connection(d.now)
+    d.settle()
+    assert len(d.calls) == calls
+    d.put(0)
+    assert b"data" in d.read()[0]
+
+
+def test_a_reset_connection_sends_again_what_was_not_stored(desk: Desks) -> None:
+    """Over a new upload; the old one is to be closed, also one that is just being opened."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.stream.reset_connection(d.now)
+    d.settle()
+    assert kvs.UploadAborted("door", 0) in d.effects
+    assert d.read()[0].count(b"data") == 1
+    d.stream.upload_ended(1, 200, d.now)
+    while not isinstance(call := d.client.poll_effect(), kvs.PutStream):
+        d.client.call_result(call, *_answer(d, call))
+    d.stream.reset_connection(d.now)
+    d.client.call_result(call, 200, d.now)
+    d.settle()
+    assert d.stream.account().held == 1
+
+
+def _answer(d: Any, call: kvs.Call) -> tuple[int, int, object]:
+    result, answer = d.answer(call)
+    return result, d.now, answer
+
+
+def test_a_loss_while_the_next_session_is_prepared(desk: Desks) -> None:
+    """Is no reason to begin another one."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    d.put(0)
+    d.read()
+    d.now += 58 * SECOND
+    d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND), d.now)
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    assert names(d).count("PutStream") == 2
+    assert d.read()[0].count(b"data") == 2
+
+
+def test_an_old_token_is_replaced_when_the_stream_begins_at_last(desk: Desks) -> None:
+    """The upload is opened with what there is, and rotated with the next frame."""
+    d = desk()
+    d.settle()
+    d.now += 41 * 60 * SECOND
+    for index in range(3):
+        d.put(index)
+    assert names(d).count("GetStreamingToken") == 2
+    assert d.stream.account().held == 3
+
+
+def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
+    """It is told as fatal; resetting the connection begins another; a stopped stream closes."""
+    d = desk(recover_on_error=False)
+    d.put(0)
+    d.read()
+    d.stream.upload_ended(0, 500, d.now, "gone")
+    d.settle()
+    assert d.told(ev.StreamErrorReported)[-1].fatal
+    assert d.stream.state is StreamState.STOPPED
+    d.stream.reset_connection(d.now)
+    d.settle()
+    assert d.read()[0].count(b"data") == 1
+    d.stream.stop(d.now)
+    d.stream.upload_ended(d.upload, 500, d.now)
+    assert d.stream.closed
+
+
+def test_a_stopped_stream_whose_fragments_are_all_refused_closes(desk: Desks) -> None:
+    """Nothing is left to be sent over another connection."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.stream.stop(d.now)
+    d.ack("ERROR", 0, error=4006)
+    assert d.stream.closed
+    assert d.stream.account() == (1, 0, 1, 0, 0)
+
+
+def test_a_stopped_stream_that_fails_or_is_reset_closes(desk: Desks) -> None:
+    """Nobody waits for it."""
+    failed = desk()
+    failed.stream.put_frame(kvs.Frame(b"early", failed.now, key_frame=True), failed.now)
+    failed.stream.stop(failed.now)
+    failed.answers[kvs.DescribeStream] = [(406, None)]
+    failed.settle()
+    assert failed.stream.closed
+    reset = desk()
+    reset.put(0)
+    reset.stream.stop(reset.now)
+    reset.stream.reset(reset.now)
+    reset.settle()
+    assert reset.stream.closed
+    assert reset.stream.account() == (1, 0, 1, 0, 0)
+
+
+def test_what_the_service_keeps_counts(desk: Desks) -> None:
+    """A stream that keeps nothing persists nothing: RECEIVED is all there will be."""
+    d = desk()
+    d.answers[kvs.DescribeStream] = [(200, kvs.StreamDescription("arn", retention=0))]
+    d.put(0)
+    d.read()
+    d.stream.stop(d.now)
+    d.read()
+    d.ack("RECEIVED", 0)
+    assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
+
+
+def test_creating_a_stream_is_tried_again(desk: Desks) -> None:
+    """An unknown error is no answer."""
+    d = desk()
+    d.answers[kvs.DescribeStream] = [(404, None)]
+    d.answers[kvs.CreateStream] = [(500, None)]
+    d.settle()
+    assert names(d).count("CreateStream") == 2
+    assert d.stream.ready
+
+
+def test_an_upload_waits_for_the_client_s_credentials(desk: Desks) -> None:
+    """They expired while there was nothing to send."""
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
+    d.settle()
+    d.now += 61 * SECOND
+    d.put(0)
+    assert names(d)[-2:] == ["GetSecurityToken", "PutStream"]
+    assert b"data" in d.read()[0]
+
+
+def test_the_end_of_uploads_that_are_unknown_or_over_changes_nothing(desk: Desks) -> None:
+    """The shell may tell late."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.stream.upload_ended(77, 500, d.now)
+    d.ack("ERROR", 0, error=5000)
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    assert names(d).count("PutStream") == 2
+    assert d.told(ev.StreamErrorReported)[-1].status is _S.ACK_ERR_ACK_INTERNAL_ERROR
+
+
+def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
+    """Both sessions' media are sent again over a third one."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    for index in range(10, 13):
+        d.put(index)
+    d.read(upload=0)
+    d.read(upload=1)
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    assert kvs.UploadAborted("door", 1) in d.effects
+    old = d.read(upload=2)[0]
+    d.read(upload=2)
+    assert old.count(b"data") == 8
+    assert d.stream.account() == (11, 0, 0, 0, 11)

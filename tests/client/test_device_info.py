@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -70,10 +71,20 @@ def test_reading_the_versioned_form() -> None:
         ({"client_info": {"version": 4}}, StatusCode.INVALID_CLIENT_INFO_VERSION),
         ({"storage_info": None}, StatusCode.NULL_ARG),
         ({"colour": 1}, StatusCode.INVALID_ARG),
+        (None, StatusCode.NULL_ARG),
     ],
 )
-def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) -> None:
+def test_bad_data_has_its_status(data: Any, status: StatusCode) -> None:
     """A configuration file is told what is wrong with it."""
     with pytest.raises(KvsError) as caught:
         DeviceInfo.from_dict(data)
     assert caught.value.status is status
+
+
+def test_tags_are_pairs_a_mapping_or_structures() -> None:
+    """All three mean the same; a store has its defaults."""
+    forms = ({"a": "b"}, [["a", "b"]], [{"name": "a", "value": "b", "version": 0}])
+    for tags in forms:
+        info = DeviceInfo.from_dict({"tags": tags, "storage_info": {"storage_size": 1 << 20}})
+        assert info.tags == (("a", "b"),)
+        assert info.storage_info.storage_type is StorageType.IN_MEM

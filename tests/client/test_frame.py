@@ -41,3 +41,9 @@ def test_a_packet_s_times_become_ticks() -> None:
     with pytest.raises(KvsError) as caught:
         Frame.from_packet(Packet(None, None))
     assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_frame_shows_its_times_and_not_its_bytes() -> None:
+    """A log line stays short."""
+    shown = repr(Frame(b"secret", 5, duration=3, key_frame=True))
+    assert shown == "Frame(6 bytes, pts=5, dts=5, duration=3, flags=1, track_id=1)"

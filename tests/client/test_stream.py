@@ -438,3 +438,33 @@ def test_frames_of_two_tracks_are_ordered() -> None:
     )
     stream.stop(0)
     assert len(stream._core.view) == stream.account().accepted
+
+
+def audio_and_video(mode: int = 5) -> Any:
+    client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
+    info = kvs.StreamInfo.audio_video(
+        "h264", "aac", name="av", nal_adaptation=0, frame_order_mode=mode
+    )
+    return client.open_stream(info, 0)
+
+
+def test_a_reset_drops_what_waits_for_the_other_track() -> None:
+    """It was accepted, so it is told."""
+    stream = audio_and_video()
+    stream.put_frame(kvs.Frame(b"v", 17 * 10**15, key_frame=True, track_id=1), 0)
+    assert stream.account().held == 1
+    stream.reset(0)
+    assert stream.account() == (1, 0, 1, 0, 0)
+
+
+def test_an_end_of_fragment_sends_what_waits_for_the_other_track() -> None:
+    """In the modes that have such frames; what must wait for a key frame is not accepted then."""
+    stream = audio_and_video()
+    stream.put_frame(kvs.Frame(b"v", 17 * 10**15, key_frame=True, track_id=1), 0)
+    stream.put_frame(kvs.Frame.end_of_fragment(), 0)
+    assert stream.account() == (1, 0, 0, 0, 1)
+    for time in (1, 2):
+        stream.put_frame(kvs.Frame(b"v", 17 * 10**15 + time * SECOND, track_id=1), 0)
+        stream.put_frame(kvs.Frame(b"a", 17 * 10**15 + time * SECOND, track_id=2), 0)
+    assert stream.account().skipped == 3
+    assert stream.account().accepted == 2

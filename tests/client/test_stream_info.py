@@ -156,3 +156,40 @@ def test_bad_codec_private_data_says_what_is_wrong(text: str, status: StatusCode
             {"tracks": [{"track_id": 1, "codec_id": "V", "codec_private_data": text}]}
         )
     assert caught.value.status is status
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"tracks": "video"},
+        {"tracks": ["video"]},
+        {"tracks": [{"track_id": 1, "colour": "red"}]},
+        {"nal_adaptation": "annexb"},
+        {"replay_duration": [1]},
+    ],
+)
+def test_members_of_the_wrong_kind(members: dict[str, object]) -> None:
+    """Are told as such, in a file and for the creators."""
+    with pytest.raises(KvsError) as caught:
+        StreamInfo.from_dict(members)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    with pytest.raises(KvsError) as caught:
+        StreamInfo.video("h264", buffer_duration=[1])
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_description_without_tracks_is_read_and_refused() -> None:
+    """The limits are checked when it is used; a KMS key has one as well."""
+    with pytest.raises(KvsError) as caught:
+        StreamInfo.from_dict({"name": "door"}).validate()
+    assert caught.value.status is StatusCode.TRACK_INFO_MISSING
+    with pytest.raises(KvsError) as caught:
+        replace(GOOD, kms_key_id="k" * 2049).validate()
+    assert caught.value.status is StatusCode.INVALID_ARG_LEN
+
+
+def test_the_duration_of_frames_that_have_none() -> None:
+    """It comes from a frame rate that was set; the default says nothing."""
+    assert GOOD.frame_duration == 0
+    assert replace(GOOD, frame_rate=25).frame_duration == SECOND // 25
+    assert replace(GOOD, frame_rate=0).frame_duration == 0

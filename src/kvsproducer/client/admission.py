@@ -63,7 +63,8 @@ class Admission:
         self._reserve = limits.SPACE_RESERVE_BYTES
         # Above these the writer is told, before the new frame counts.
         size = core.store.size_bytes
-        self._pressure_bytes = size - size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
+        # Whole percents are left: 5 % and a bit is 5 %.
+        self._pressure_bytes = size + 1 + -size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
         # A frame within these needs no decision; `admit` is for the others, and for all when the
@@ -230,17 +231,14 @@ class Admission:
     # --- pressure -------------------------------------------------------------------------------
     def _storage_pressure(self) -> None:
         core = self._core
+        core.counters.storage_pressures += 1
         remaining = core.store.size_bytes - core.store.used_bytes
-        if remaining * 100 // core.store.size_bytes <= limits.STORAGE_PRESSURE_PERCENT:
-            core.counters.storage_pressures += 1
-            core.emit(StoragePressure(core.name, remaining))
+        core.emit(StoragePressure(core.name, remaining))
 
     def _duration_pressure(self, window: int) -> None:
         core = self._core
-        remaining = core.info.buffer_duration - window
-        if remaining * 100 // core.info.buffer_duration <= limits.BUFFER_PRESSURE_PERCENT:
-            core.counters.buffer_pressures += 1
-            core.emit(BufferDurationPressure(core.name, remaining))
+        core.counters.buffer_pressures += 1
+        core.emit(BufferDurationPressure(core.name, core.info.buffer_duration - window))
 
     def check_latency(self, maximum: int) -> None:
         """Tell when more than `maximum` ticks of media wait to be sent."""

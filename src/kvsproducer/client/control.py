@@ -334,8 +334,7 @@ class StreamControl:
     def _change(self, state: StreamState) -> None:
         old = self._machine.state
         self._machine.restart(state)
-        if old is not state:
-            self._core.emit(StreamStateChanged(self._core.name, old, state))
+        self._core.emit(StreamStateChanged(self._core.name, old, state))
 
     def _enter(self, state: StreamState, now: int, why: str = "") -> None:
         """Step the machine and do what the new state does."""
