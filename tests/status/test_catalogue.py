@@ -91,6 +91,7 @@ def test_a_number_without_0x_is_decimal_if_it_can_be() -> None:
         ("status_store_out_of_memry", "STORE_OUT_OF_MEMORY"),
         ("invalid stream name", "INVALID_STREAM_NAME_LENGTH"),
         ("END_OF", "END_OF_STREAM"),
+        ("0x52000fff", "the nearest are 0x520000"),
     ],
 )
 def test_an_unknown_name_gets_suggestions(text: str, suggestion: str) -> None:

@@ -26,8 +26,8 @@ def explain(
 ) -> None:
     """Explain a status code of AWS's Error Code Reference.
 
-    Values that are misprinted there are found too. An unknown code exits 2 and names its
-    neighbours.
+    Values that are misprinted there are found too. An unknown code exits 2 and names
+    those that are near.
 
     Example: kvs explain 0x5200000e
     """

@@ -60,7 +60,7 @@ def put(
         Mode | None,
         typer.Option(
             help="realtime: at the media's pace; offline: as fast as it is stored."
-            " Default: offline for files, realtime otherwise."
+            " Default: offline for files, realtime otherwise and without retention."
         ),
     ] = None,
     retention: Annotated[

@@ -126,11 +126,27 @@ def _normal_name(text: str) -> str:
     return name.removeprefix("STATUSCODE.").removeprefix("STATUS_")
 
 
+def _number(code: int | str) -> int | None:
+    """The number that a caller wrote: decimal digits, or hexadecimal ones behind 0x."""
+    if isinstance(code, int):
+        return code
+    try:
+        return int(code.strip(), 0)
+    except ValueError:
+        return None
+
+
 def _suggestions(code: int | str) -> str:
     import difflib  # only for a mistake
 
-    if isinstance(code, int):
-        return ""
+    number = _number(code)
+    if number is not None:
+        values = {int(entry.status) for entry in _by_value().values()}
+        library = [value for value in values if value >> 16 == number >> 16]
+        near_values = sorted(sorted(library, key=lambda value: abs(value - number))[:2])
+        shown = " and ".join(f"{value:#010x}" for value in near_values)
+        return f"; the nearest are {shown}" if shown else ""
+    assert isinstance(code, str)
     names = [name for name in _by_name() if not name.startswith("STATUS_")]
     near = difflib.get_close_matches(_normal_name(code), names, n=3, cutoff=0.6)
     near = near or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3]
