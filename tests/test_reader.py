@@ -109,6 +109,19 @@ def test_failures_have_their_status(endpoint_url: str) -> None:
     assert "127.0.0.1:9" in str(caught.value)
 
 
+def test_no_credentials(endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is that of the refusal, not of an unknown failure around it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(PermissionError) as caught:
+        next(kvs.get_media("door", endpoint_url=endpoint_url, region_name="us-west-2"))
+    assert isinstance(caught.value, kvs.KvsError)
+    assert caught.value.status is kvs.StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+
+
 def test_stopping_to_read_leaves_no_thread(filled_url: str) -> None:
     """The caller breaks out of the loop after the first fragment."""
     for _ in kvs.get_media("door", endpoint_url=filled_url):

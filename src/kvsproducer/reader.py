@@ -26,7 +26,7 @@ from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.tls import tls_context
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -257,6 +257,8 @@ async def fragments(
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
                     yield fragment
+    except KvsError:  # some are TimeoutErrors or OSErrors too
+        raise
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         raise _error(failure_of(error), stream_name) from error
     for fragment in assembler.receive_eof():
