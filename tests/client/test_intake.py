@@ -101,6 +101,28 @@ def test_a_frame_from_the_past_costs_nothing(
     assert d.read() == plain.read()
 
 
+@pytest.mark.parametrize(
+    ("frame", "status"),
+    [
+        ({"pts": 4 * SECOND, "track_id": 9}, StatusCode.MKV_TRACK_INFO_NOT_FOUND),
+        ({"pts": 0}, StatusCode.MKV_INVALID_FRAME_TIMESTAMP),
+        ({"pts": 2 * SECOND + 1}, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
+    ],
+)
+def test_a_refused_frame_makes_no_room(
+    desk: Desks, frame: dict[str, int], status: StatusCode
+) -> None:
+    """With the window full, what is refused anyway drops nothing that is held."""
+    d = desk(buffer_duration=3 * SECOND)
+    for number in range(15):
+        d.put(number)
+    before = d.stream.account()
+    pts = d.now + frame["pts"]
+    track_id = frame.get("track_id", 1)
+    assert refused(lambda: put(d, kvs.Frame(b"x", pts, track_id=track_id))) is status
+    assert d.stream.account() == before
+
+
 def test_a_frame_without_a_duration_lasts_what_the_frame_rate_says(desk: Desks) -> None:
     """Its own duration goes before."""
     for duration, expected in ((0, SECOND // 25), (30_000, 30_000)):

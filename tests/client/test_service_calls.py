@@ -62,3 +62,11 @@ def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) ->
     with pytest.raises(KvsError) as caught:
         ServiceCalls.from_dict(data)
     assert caught.value.status is status
+
+
+@pytest.mark.parametrize("calls", [["Dance"], [["PutStream"]], [{}], "PutStream", None])
+def test_names_that_are_no_calls(calls: object) -> None:
+    """Whatever stands in the file, it is told as a bad argument."""
+    with pytest.raises(KvsError) as caught:
+        ServiceCalls.from_dict({"calls": calls})
+    assert caught.value.status is StatusCode.INVALID_ARG

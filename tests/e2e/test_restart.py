@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.endpoint import local_endpoint
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -37,15 +39,15 @@ def test_endpoint_killed_and_restarted(
     assert not any(isinstance(event, kvs.FrameDropped) for event in events)
 
 
-def test_endpoint_that_comes_late(serve: Callable[..., Any], kit: Any) -> None:
+def test_endpoint_that_comes_late(kit: Any) -> None:
     """Frames put while nobody listens are held, and stored when the endpoint comes up."""
-    served, media = serve(), kit.Media()
-    served.kill()
-    with kvs.Producer(endpoint_url=served.url) as producer:
-        with producer.open_stream("door", kit.info()) as stream:
-            for frame in media.frames(50):
-                stream.put_frame(frame)
-            assert stream.account() == kvs.FrameAccount(50, 0, 0, 0, 50)
-            served.start()
-    assert stream.account() == kvs.FrameAccount(50, 50, 0, 0, 0)
-    kit.assert_stored(served.url, "door", media.put)
+    media, port = kit.Media(), kit.free_port()
+    with contextlib.ExitStack() as stack:
+        producer = kvs.Producer(endpoint_url=f"http://127.0.0.1:{port}")
+        stream = producer.open_stream("door", kit.info())
+        for frame in media.frames(50):
+            stream.put_frame(frame)
+        assert stream.account() == kvs.FrameAccount(50, 0, 0, 0, 50)
+        endpoint = stack.enter_context(local_endpoint(port=port))
+        assert producer.close(timeout=30) == {"door": kvs.FrameAccount(50, 50, 0, 0, 0)}
+        kit.assert_stored(endpoint.url, "door", media.put)

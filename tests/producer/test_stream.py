@@ -48,9 +48,11 @@ def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -
     assert stream.account().held == stream.account().accepted > 5
 
 
-def test_stopping_interrupts_a_writer(offline: kvs.Producer, offline_info: kvs.StreamInfo) -> None:
+def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
     """It waits for space in one thread; another stops the stream."""
-    stream = offline.open_stream("door", offline_info)
+    small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    producer = kvs.Producer(endpoint_url=NOBODY, device_info=small)
+    stream = producer.open_stream("door", offline_info)
     told: list[kvs.KvsError] = []
 
     def write() -> None:
@@ -61,9 +63,13 @@ def test_stopping_interrupts_a_writer(offline: kvs.Producer, offline_info: kvs.S
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(0.2)
+    before = -1
+    while stream.account().accepted != before:  # until it waits
+        before = stream.account().accepted
+        time.sleep(0.1)
     stream.stop()
     writer.join(5)
+    producer.close(timeout=0)
     statuses = [error.status for error in told]
     assert statuses == [kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED]
 

@@ -144,6 +144,9 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
+            # What is refused anyway may cost no frame that is held.
+            self._generator.check(track_id, flags, pts, dts, frame.duration, size)
+            self._check_order(dts)
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(

@@ -66,7 +66,7 @@ class ServiceCalls:
         if version != limits.CALLBACKS_VERSION:
             raise kvs_error(_S.INVALID_CALLBACKS_VERSION, f"version {version!r}")
         names = data.get("calls", tuple(_KINDS))
-        if not isinstance(names, list | tuple) or not set(names) <= set(_KINDS):
+        if not isinstance(names, list | tuple) or any(name not in list(_KINDS) for name in names):
             raise kvs_error(_S.INVALID_ARG, f"calls {names!r}; known are {', '.join(_KINDS)}")
         return cls(frozenset(_KINDS[name] for name in names))
 

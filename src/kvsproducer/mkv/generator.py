@@ -274,6 +274,16 @@ class MkvGenerator:
             )
         return self._pack_cluster(number, flags, pts, dts, duration - duration % scale, size)
 
+    def check(
+        self, track_id: int, flags: int, pts: int, dts: int, duration: int, size: int
+    ) -> None:
+        """Raise what `pack` would raise for this frame; changes nothing."""
+        before = self._started, self._stream_pts, self._cluster_pts, self._cluster_dts
+        try:
+            self.pack(track_id, flags, pts, dts, duration, size)
+        finally:
+            self._started, self._stream_pts, self._cluster_pts, self._cluster_dts = before
+
     def _pack_cluster(
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int
     ) -> Packed:
