@@ -82,6 +82,14 @@ def test_wait_ready_is_bounded(offline: kvs.Producer, info: kvs.StreamInfo) -> N
     assert "describe" in str(caught.value)
 
 
+def test_a_time_out_is_explained(offline: kvs.Producer, info: kvs.StreamInfo) -> None:
+    """What the last call met with is told."""
+    stream = offline.open_stream("door", info)
+    with pytest.raises(kvs.KvsError, match="Could not connect") as caught:
+        stream.wait_ready(timeout=2)
+    assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+
+
 def test_flush_and_close_are_bounded(
     offline: kvs.Producer, info: kvs.StreamInfo, frames: Frames
 ) -> None:

@@ -79,6 +79,7 @@ class Engine:
         self.poked = False
         self.closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self.last_failure = ""  # of a service call: what a time-out is explained by
         self._streams: dict[str, core.Stream] = {}
         self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
         self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
@@ -218,6 +219,7 @@ class Engine:
             reply = await self.in_executor(answer, self.service, call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error)
+            self.last_failure = failure.detail
             log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
         self._apply(
             self.core.call_result, call, failure.result, answer=reply, detail=failure.detail

@@ -106,11 +106,10 @@ class StreamFacade:
         if self._core.failure is not None:
             raise self._core.failure
         if not answered:
-            raise kvs_error(
-                StatusCode.OPERATION_TIMED_OUT,
-                f"the service did not answer within {limit_s:g} s (state {self.state.value})",
-                stream=self.name,
-            )
+            told = f"the service did not answer within {limit_s:g} s (state {self.state.value})"
+            if self._engine.last_failure:
+                told += f"; the last call: {self._engine.last_failure}"
+            raise kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name)
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} {self.state.value}>"
