@@ -18,10 +18,10 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 class Peer:
     """A data plane on a socket: `says` is sent as soon as the request's head is there."""
 
-    def __init__(self, says: bytes, *, reads: bool) -> None:
+    def __init__(self, says: bytes, *, reads: bool, then: bytes = b"") -> None:
         self.received = b""
         self.connections = 0
-        self._says, self._reads = says, reads
+        self._says, self._reads, self._then = says, reads, then
         self._ended = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
@@ -56,6 +56,8 @@ class Peer:
                 if not data:
                     return
                 self.received += data
+                connection.sendall(self._then)
+                self._then = b""
 
     def end(self) -> None:
         self._ended.set()
@@ -73,8 +75,8 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Peer]]:
     """peer(says, reads=): where uploads go, whatever the control plane answers."""
     made: list[Peer] = []
 
-    def make(says: bytes, *, reads: bool) -> Peer:
-        made.append(Peer(says, reads=reads))
+    def make(says: bytes, *, reads: bool, then: bytes = b"") -> Peer:
+        made.append(Peer(says, reads=reads, then=then))
         monkeypatch.setattr(
             "kvsproducer.producer.upload.Upload._url", lambda _: made[-1].url + "/putMedia"
         )
@@ -145,6 +147,19 @@ def test_peer_that_never_answers_is_given_up(
     """It takes everything and says nothing: another upload is tried, the frames are held."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.2)
     peer(HEAD, reads=True)
+    assert_given_up(endpoint_url, info, frames(10))
+
+
+def test_peer_that_falls_silent_is_given_up(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has answered once; while frames are held that is not enough."""
+    monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
+    peer(HEAD, reads=True, then=b'15\r\n{"EventType":"IDLE"}\n\r\n')
     assert_given_up(endpoint_url, info, frames(10))
 
 

@@ -244,6 +244,11 @@ class Engine:
         """Bytes of an upload's response."""
         self._apply(stream.receive_ack, upload, data)
 
+    def holds_frames(self, stream: core.Stream) -> bool:
+        """Whether a stream waits for the service to store something."""
+        with self.lock:
+            return stream.account().held > 0
+
     def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:
         """An upload is over, also one that was cut before it began."""
         del self._uploads[stream.name, upload], self._wakers[stream.name, upload]

@@ -138,8 +138,10 @@ class Upload:
         try:
             async for data in response.content.iter_any():
                 self._heard = True
-                self._asked_since = None
                 self._engine.receive_ack(self._stream, self._effect.upload, data)
+                # The peer has spoken; while frames are held it owes another word.
+                owes = self._effect.acks and self._engine.holds_frames(self._stream)
+                self._asked_since = self._engine.loop.time() if owes else None
         finally:
             ended.cancel()
         if not self._heard and not self._body_ended.is_set():
