@@ -227,3 +227,22 @@ def test_acks_of_two_uploads(desk: Desks) -> None:
     d.ack("PERSISTED", 1, upload=0)
     d.ack("PERSISTED", 2, upload=1)
     assert d.stream.account().persisted == 13
+
+
+def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
+    """Also where acks were not asked for and come all the same."""
+    d = sent(desk, fragment_acks=False, retention=0)
+    d.ack("RECEIVED", 0)
+    assert d.stream.account().held == 0
+    assert d.stream._core.view.tail == 0
+
+
+def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
+    """Its ack settles it, and nothing of the newer one that has left in part."""
+    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    for index in range(23):
+        d.put(index)
+        d.read()
+    assert d.stream._core.view.tail == 8
+    d.ack("PERSISTED", 0)
+    assert d.stream.account().persisted == 5

@@ -9,6 +9,8 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.heap import ArenaStore
+from kvsproducer.heap.store import Payload
 from kvsproducer.status import KvsError, StatusCode
 
 SECOND = 10_000_000
@@ -138,3 +140,66 @@ def test_an_offline_writer_waits_with_nothing_changed(desk: Desks) -> None:
     d.ack("PERSISTED", 0)
     assert kvs.SpaceAvailable("door") in d.effects
     admission(d).admit(100_000, 500_000, d.now)
+
+
+class InPieces(ArenaStore):
+    """A store whose free space is in pieces while more than `limit` bytes are used."""
+
+    limit = 300_000
+
+    def keep(self, payload: Payload, size: int) -> Payload | None:
+        return None if self.used_bytes > self.limit else super().keep(payload, size)
+
+    def fits(self, size: int) -> bool:
+        return size < 200_000
+
+
+@pytest.mark.parametrize(
+    ("info", "answer"),
+    [
+        ({}, None),
+        ({"store_pressure_policy": OOM}, StatusCode.STORE_OUT_OF_MEMORY),
+        ({"streaming_type": OFFLINE}, WouldBlock),
+    ],
+)
+def test_free_space_in_pieces(desk: Desks, info: dict[str, Any], answer: object) -> None:
+    """Room is made as the policies say; when that fails, the charge is given back."""
+    d = desk(make_store=lambda size: InPieces(SIZE), **info)
+    d.put(0, data=bytes(100_000))
+    d.put(1, data=bytes(100_000))
+    used = d.client.store.used_bytes
+    if answer is None:
+        d.put(5, data=bytes(190_000))
+        assert d.stream.account().dropped > 0
+        return
+    with pytest.raises((KvsError, WouldBlock)) as caught:
+        d.put(5, data=bytes(190_000))
+    assert answer in (type(caught.value), getattr(caught.value, "status", None))
+    assert d.client.store.used_bytes == used
+
+
+def test_what_no_region_can_hold_is_refused(desk: Desks) -> None:
+    """However much is free, and whatever would be dropped."""
+    d = desk(make_store=lambda size: InPieces(SIZE))
+    d.put(0, data=bytes(100_000))
+    d.client.store.limit = 0
+    assert refused(lambda: d.put(5, data=bytes(250_000))) is StatusCode.STORE_OUT_OF_MEMORY
+    assert d.stream.account() == (1, 0, 0, 0, 1)
+
+
+def test_what_was_queued_and_does_not_fit_is_told() -> None:
+    """Offline, frames that waited for the other track were accepted: they cannot wait again."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=SIZE))
+    client = kvs.Client(device, now=0, dice=lambda sides: 0)
+    info = kvs.StreamInfo.audio_video(
+        "h264", "aac", nal_adaptation=0, streaming_type=OFFLINE, name="av"
+    )
+    stream = client.open_stream(info, 0)
+    start = 17 * 10**15
+    for number in range(60):
+        frame = kvs.Frame(bytes(17_400), start + number * 10**5, key_frame=number == 0)
+        stream.put_frame(frame, 0)
+    stream.put_frame(kvs.Frame(b"a", start + 60 * 10**5, track_id=2), 0)
+    account = stream.account()
+    assert 0 < account.dropped < 10
+    assert account.accepted == account.dropped + account.held == 61

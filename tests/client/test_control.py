@@ -281,7 +281,8 @@ def test_a_reset_connection_sends_again_what_was_not_stored(desk: Desks) -> None
     assert d.read()[0].count(b"data") == 1
     d.stream.upload_ended(1, 200, d.now)
     while not isinstance(call := d.client.poll_effect(), kvs.PutStream):
-        d.client.call_result(call, *_answer(d, call))
+        if isinstance(call, kvs.Call):
+            d.client.call_result(call, *_answer(d, call))
     d.stream.reset_connection(d.now)
     d.client.call_result(call, 200, d.now)
     d.settle()
@@ -430,3 +431,55 @@ def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
     d.read(upload=2)
     assert old.count(b"data") == 8
     assert d.stream.account() == (11, 0, 0, 0, 11)
+
+
+def rotating(desk: Desks) -> Any:
+    """A stream whose next upload is being opened while the old one is still good."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND + 5 * 10**6), d.now)
+    while not isinstance(call := d.client.poll_effect(), kvs.PutStream):
+        if isinstance(call, kvs.Call):
+            d.client.call_result(call, *_answer(d, call))
+    d.calls.append(call)
+    return d
+
+
+def test_an_upload_that_ends_while_it_is_opened(desk: Desks) -> None:
+    """The old one goes on; when it is done, another is opened."""
+    d = rotating(desk)
+    d.stream.upload_ended(1, 500, d.now)
+    d.client.call_result(d.calls[-1], 200, d.now)
+    d.settle()
+    assert d.read(upload=0)[0].count(b"data") == 1
+    d.now += 4 * SECOND
+    d.put(10)
+    assert d.read(upload=0)[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    assert d.read(upload=0)[1] is kvs.ReadStatus.END_OF_STREAM
+    assert d.upload == 2
+    assert d.read()[0].count(b"data") == 1
+
+
+def test_the_next_upload_is_refused_while_the_old_one_is_good(desk: Desks) -> None:
+    """Only the new one is given up; it is opened again."""
+    d = rotating(desk)
+    d.client.call_result(d.calls[-1], 500, d.now)
+    d.settle()
+    assert d.upload == 2
+    assert d.read(upload=0)[0].count(b"data") == 1
+
+
+def test_a_stream_that_was_created_meanwhile_is_described_again(desk: Desks) -> None:
+    """The answer to our call was lost, or somebody else has made it."""
+    d = desk()
+    d.answers[kvs.DescribeStream] = [(404, None)]
+    d.answers[kvs.CreateStream] = [(10003, None)]
+    d.settle()
+    assert names(d).count("DescribeStream") == 2
+    assert d.stream.ready

@@ -167,3 +167,11 @@ def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
         (10 * SECOND, kvs.DropReason.INVALID)
     ]
     assert stream.account() == (4, 0, 1, 0, 3)
+
+
+def test_a_fragment_is_ended_where_latency_does_not_matter(desk: Desks) -> None:
+    """Pressure is only looked at where a maximum was given."""
+    d = desk(max_latency=0)
+    d.put(0)
+    put(d, kvs.Frame.end_of_fragment())
+    assert b"END_OF_FRAGMENT" in d.read()[0]

@@ -9,6 +9,7 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client.rollback import anything_to_send, resume_index
+from kvsproducer.view import FRAGMENT_START
 
 SECOND = 10_000_000
 TIMEOUT, ALIVE = 599, 4000
@@ -94,3 +95,14 @@ def test_a_refused_fragment_is_not_sent_again(desk: Desks) -> None:
 def test_without_a_loss_sending_just_goes_on(desk: Desks) -> None:
     """At the next frame to send."""
     assert resume_index(half_sent(desk).stream._core) == 17
+
+
+def test_a_replay_that_reaches_a_fragment_whose_start_is_gone(desk: Desks) -> None:
+    """Sending goes on with what is left of it: the sender sees that it has no cluster."""
+    d = desk(buffer_duration=3 * SECOND, replay_duration=3 * SECOND, view_overflow_policy=0)
+    for index in range(18):
+        d.put(index)
+        d.read()
+    tail = d.stream._core.view.tail
+    assert not d.stream._core.view[tail].flags & FRAGMENT_START
+    assert resumed(d, 500) == tail

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.heap import ArenaStore
+from kvsproducer.heap.store import Payload, StoredPayload
 from kvsproducer.mkv.tags import end_of_fragment_tag
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 SECOND = 10_000_000
 EBML = bytes.fromhex("1a45dfa3")
@@ -144,3 +147,161 @@ def test_a_stopped_stream_without_acks_ends_its_upload_at_once(desk: Desks) -> N
     assert d.read()[1] is More.END_OF_STREAM
     assert d.stream.closed
     assert d.stream.account() == (1, 1, 0, 0, 0)
+
+
+class Damaged(ArenaStore):
+    """A store that cannot give back what begins with `bad`."""
+
+    def keep(self, payload: Payload, size: int) -> Payload | None:
+        kept = super().keep(payload, size)
+        assert isinstance(kept, StoredPayload)
+        return Unreadable(kept) if bytes(payload[0]).startswith(b"bad") else kept
+
+
+class Unreadable(StoredPayload):
+    """A payload that is gone."""
+
+    def __init__(self, kept: StoredPayload) -> None:
+        super().__init__(kept._region, kept._handle)
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise kvs_error(StatusCode.HEAP_CORRUPTED, "test")
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_frame_that_the_store_lost_is_dropped_and_told(desk: Desks, bad: int) -> None:
+    """The first one with its session's header: the session begins with the next fragment."""
+    d = desk(make_store=lambda size: Damaged(1 << 20))
+    for index in range(12):
+        d.put(index, data=b"bad!" if index == bad else b"data")
+    data = d.read()[0]
+    assert data.count(b"bad!") == 0
+    assert data.startswith(EBML)
+    assert next(event.reason for event in d.told(ev.FrameDropped)) is ev.DropReason.UNREADABLE
+    account = d.stream.account()
+    assert account.accepted == account.dropped + account.held
+    assert data.count(b"data") == account.held
+
+
+def test_the_store_does_not_mind_what_it_cannot_forget(desk: Desks) -> None:
+    """That is told; the stream goes on."""
+
+    class Stubborn(ArenaStore):
+        def free(self, payload: Payload) -> None:
+            raise kvs_error(StatusCode.HEAP_CORRUPTED, "test")
+
+    d = desk(make_store=lambda size: Stubborn(1 << 20))
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.ack("PERSISTED", 0)
+    statuses = {event.status for event in d.told(ev.StreamErrorReported)}
+    assert statuses == {StatusCode.HEAP_CORRUPTED}
+    assert d.stream.account().persisted == 5
+
+
+def test_an_aborted_upload_is_over_when_it_was_asked_for(desk: Desks) -> None:
+    """Also while no other one is there yet."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.stream.reset_connection(d.now)
+    assert d.stream.next_buffers(0, 100, d.now) == ([], kvs.ReadStatus.ABORTED)
+    d.settle()
+    assert b"data" in d.read()[0]
+
+
+def test_buffering_of_the_frame_before_is_fresh_however_long_ago(desk: Desks) -> None:
+    """Nothing was sent since that the service could have been slow with."""
+    d = desk(connection_staleness_duration=SECOND)
+    d.put(0)
+    d.read()
+    d.ack("BUFFERING", 0)
+    d.put(20, key=True)
+    d.read()
+    assert d.told(ev.ConnectionStale) == []
+
+
+def test_staleness_is_not_asked_of_what_has_left(desk: Desks) -> None:
+    """The item on the wire was dropped; the rest of it is still handed out."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    d = desk(device, connection_staleness_duration=1, view_overflow_policy=0)
+    d.put(0, data=bytes(300_000))
+    d.read(limit=1000)
+    for index in range(5, 12):
+        d.put(index, data=bytes(150_000))
+    assert d.stream._core.view.tail > 0
+    rest, _ = d.read(limit=100_000)
+    assert len(rest) == 100_000
+    assert d.told(ev.ConnectionStale) == []
+
+
+def test_a_stream_header_needs_no_room(desk: Desks) -> None:
+    """It is sent again though the store is full; the books of the store stay right."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.read()
+    store = d.client.store
+    filler = store.available_bytes
+    assert store.charge(filler)
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    assert d.read()[0].startswith(EBML)
+    store.release(filler)
+    d.stream.reset(d.now)
+    assert store.used_bytes == 0
+
+
+def test_a_session_that_ends_with_an_ended_fragment_needs_no_other_end(desk: Desks) -> None:
+    """There is one tag, not two."""
+    d = desk()
+    d.put(0)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.stream.stop(d.now)
+    data, status = d.read()
+    assert data.count(b"END_OF_FRAGMENT") == 1
+    assert status is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+
+
+def test_a_stream_that_is_stopped_when_all_is_stored_ends_with_the_tag(desk: Desks) -> None:
+    """No ack is waited for."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.ack("PERSISTED", 0)
+    d.stream.stop(d.now)
+    data, status = d.read()
+    assert b"END_OF_FRAGMENT" in data
+    assert status is kvs.ReadStatus.END_OF_STREAM
+
+
+def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None:
+    """So that the service can store that one, though nothing follows it."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.read()
+    d.ack("ERROR", 1, error=4006)
+    data = d.read()[0]
+    assert data.count(b"data") == 5
+    assert data.count(b"END_OF_FRAGMENT") == 1
+
+
+def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) -> None:
+    """That fragment is ended, for its ack makes room; the writer's frame would end it else."""
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    for index in range(15):
+        d.put(index)
+    d.read()
+    d.ack("ERROR", 2, error=4006)
+    data, _ = d.read()
+    assert data.count(b"data") == 10
+    with pytest.raises(kvs.WouldBlock):
+        d.put(15)
+    d.settle()
+    assert b"END_OF_FRAGMENT" in d.read()[0]
+    d.ack("PERSISTED", 1)
+    d.put(15)
+    assert d.stream.account() == (16, 10, 5, 0, 1)

@@ -10,6 +10,8 @@ costs nothing else; only an ERROR among them still ends its upload.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
@@ -162,12 +164,11 @@ class AckHandler:
 
     def _older_done(self, upload: Upload) -> bool:
         """Whether the older uploads wait for nothing but being asked again."""
-        for other in self._core.uploads:
-            if other is upload:
-                return True
-            if other.active and other.used and other.acked_last != other.last_fragment:
-                return False
-        return True
+        older = takewhile(lambda other: other is not upload, self._core.uploads)
+        return not any(
+            other.active and other.used and other.acked_last != other.last_fragment
+            for other in older
+        )
 
     def _error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
         """ERROR: skip the fragment unless trying again helps, and start another session."""

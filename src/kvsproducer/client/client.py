@@ -366,7 +366,7 @@ class Client:
             self._issue(CreateDevice, now, device_name=self.device_name)
         elif state is _C.TAG_CLIENT:
             self._issue(TagClient, now, arn=self._arn, tags=self.device_info.tags)
-        elif state is _C.READY:
+        else:
             if not self._told_ready:
                 self._told_ready = True
                 self._events.push(ClientReady())
