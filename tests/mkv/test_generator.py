@@ -353,3 +353,30 @@ def test_round_trip_through_the_parser(
             )
     assert found == expected
     assert refused <= {TOO_EARLY, TOO_LATE}
+
+
+def test_checking_a_frame_changes_nothing(make_generator: Make) -> None:
+    """`check` raises what `pack` would, and leaves everything as it was, whatever it says."""
+    generator = make_generator()
+    frame = {"track_id": 1, "pts": START, "dts": START, "duration": 0, "size": 4}
+    generator.check(flags=KEY, **frame)  # would begin the stream
+    assert not generator.started
+    put(generator, 0, KEY)
+    before = state(generator)
+    generator.check(flags=KEY, **{**frame, "pts": START + TICKS_PER_SECOND})  # a cluster
+    generator.check(flags=0, **frame)  # a block
+    assert state(generator) == before
+    for wrong, status in (
+        ({"track_id": 7}, StatusCode.MKV_TRACK_INFO_NOT_FOUND),
+        ({"size": 0}, StatusCode.MKV_INVALID_FRAME_DATA),
+        ({"pts": START - TICKS_PER_SECOND}, StatusCode.MKV_INVALID_FRAME_TIMESTAMP),
+    ):
+        with pytest.raises(KvsError) as caught:
+            generator.check(flags=0, **{**frame, **wrong})
+        assert caught.value.status is status
+        assert state(generator) == before
+    generator.end_fragment()
+    generator.check(flags=KEY, **{**frame, "pts": START + TICKS_PER_SECOND})
+    with pytest.raises(KvsError) as caught:  # the fragment is still ended
+        put(generator, 40)
+    assert caught.value.status is StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS

@@ -278,11 +278,13 @@ class MkvGenerator:
         self, track_id: int, flags: int, pts: int, dts: int, duration: int, size: int
     ) -> None:
         """Raise what `pack` would raise for this frame; changes nothing."""
-        before = self._started, self._stream_pts, self._cluster_pts, self._cluster_dts
+        before = self._started, self._stream_pts, self._last_relative
+        cluster = self._cluster_pts, self._cluster_dts
         try:
             self.pack(track_id, flags, pts, dts, duration, size)
         finally:
-            self._started, self._stream_pts, self._cluster_pts, self._cluster_dts = before
+            self._started, self._stream_pts, self._last_relative = before
+            self._cluster_pts, self._cluster_dts = cluster
 
     def _pack_cluster(
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int
