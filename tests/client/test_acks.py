@@ -246,3 +246,24 @@ def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
     assert d.stream._core.view.tail == 8
     d.ack("PERSISTED", 0)
     assert d.stream.account().persisted == 5
+
+
+def test_the_newest_fragment_is_settled_while_an_older_upload_is_still_to_be_asked(
+    desk: Desks,
+) -> None:
+    """Everything of the older one was acknowledged: it only has to be told that it is over."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    d.put(10)
+    d.read(upload=0)
+    d.read(upload=1)
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    d.ack("PERSISTED", 2, upload=1)
+    assert d.stream.account() == (9, 9, 0, 0, 0)

@@ -305,3 +305,29 @@ def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) 
     d.ack("PERSISTED", 1)
     d.put(15)
     assert d.stream.account() == (16, 10, 5, 0, 1)
+
+
+def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
+    """Its cluster was never sent: the session goes on with the next fragment."""
+    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d.put(0)
+    d.read()
+    for index in range(1, 23):
+        d.put(index)
+    assert d.stream._core.view.tail == 8
+    assert d.read()[0].count(b"data") == 13
+    account = d.stream.account()
+    assert (account.dropped, account.held) == (9, 14)
+
+
+def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
+    """The rest of a fragment whose start is gone, and a refused one."""
+    d = desk(buffer_duration=3 * SECOND, replay_duration=3 * SECOND, view_overflow_policy=0)
+    for index in range(18):
+        d.put(index)
+        d.read()
+    d.ack("ERROR", 1, error=4006)
+    data = d.read()[0]
+    assert data.startswith(EBML)
+    assert data.count(b"data") == 8
+    assert d.stream.account().held == 8

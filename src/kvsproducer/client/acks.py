@@ -126,14 +126,13 @@ class AckHandler:
             core.ledger.confirm(view, rest, core.final_flags)
 
     # --- what it means --------------------------------------------------------------------------
-    def _stored(self, upload: Upload, index: int) -> None:
+    def _stored(self, index: int) -> None:
         """The service has the fragment for good: settle it and what was sent before it."""
         core, view = self._core, self._core.view
         self._control.confirmed()
         end = min(view.next_start(index + 1), view.current)
         core.ledger.clear_doubts(view[index].ack_timestamp)
-        if not core.uploads.older_unfinished(upload):
-            core.ledger.confirm(view, end, core.final_flags)
+        core.ledger.confirm(view, end, core.final_flags)
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
@@ -150,7 +149,7 @@ class AckHandler:
             core.wake(upload)
         if core.uploads.older_unfinished(upload) and not self._older_done(upload):
             return
-        self._stored(upload, index)
+        self._stored(index)
         to = view.next_start(index + 1)
         if ack.ack_type is AckType.RECEIVED and not core.waits_for_acks:
             return
