@@ -1,0 +1,270 @@
+"""Sessions from one to the next: what AWS's own tests look at, and ours did not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client import events as ev
+from kvsproducer.limits import MAX_TOKEN_LIFE, TOKEN_GRACE_PERIOD
+from kvsproducer.status import KvsError
+
+SECOND = 10_000_000
+MINUTE = 60 * SECOND
+EBML = bytes.fromhex("1a45dfa3")
+Desks = Callable[..., Any]
+ENDPOINT, TOKEN = ["GetStreamingEndpoint", "GetStreamingToken"], ["GetStreamingToken"]
+DESCRIBE = ["DescribeStream", *ENDPOINT]
+
+
+def streaming(desk: Desks, frames: int = 7, **info: Any) -> Any:
+    d = desk(**info)
+    for index in range(frames):
+        d.put(index)
+    d.read()
+    return d
+
+
+@pytest.mark.parametrize(
+    ("results", "calls"),
+    [
+        ((200, 10001, 10002), ENDPOINT),
+        ((408, 504, 598, 599), []),
+        ((401, 403), TOKEN),
+        ((10003, 404, 10400, 5000, 500, 10006, 406, 10005, 4006), DESCRIBE),
+    ],
+)
+def test_where_a_lost_session_goes_on(
+    desk: Desks, results: tuple[int, ...], calls: list[str]
+) -> None:
+    """By its result; with media to send again, an upload is opened at once."""
+    for result in results:
+        d = streaming(desk)
+        before = len(d.calls)
+        d.stream.upload_ended(0, result, d.now)
+        d.settle()
+        made = [type(call).__name__ for call in d.calls[before:]]
+        assert made == [*calls, "PutStream"], result
+        assert d.read()[0].count(b"data") == 7
+
+
+def test_an_end_that_comes_while_the_stream_is_set_up_changes_nothing(desk: Desks) -> None:
+    """Whatever call is being answered."""
+    d = desk()
+    while not d.stream.ready:
+        call = d.client.poll_effect()
+        d.stream.upload_ended(0, 500, d.now)
+        if isinstance(call, kvs.Call):
+            result, answer = d.answer(call)
+            d.client.call_result(call, result, d.now, answer)
+    assert d.told(ev.StreamErrorReported) == []
+
+
+def test_frames_put_while_the_upload_is_being_opened(desk: Desks) -> None:
+    """They go with it, and its acks find them."""
+    d = desk()
+    d.settle()
+    d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
+    put_stream = d.client.poll_effect()
+    assert isinstance(put_stream, kvs.PutStream)
+    d.calls.append(put_stream)
+    for index in range(1, 7):
+        d.put(index)
+    assert d.stream.state is kvs.StreamState.PUT_STREAM
+    d.client.call_result(put_stream, 200, d.now)
+    d.settle()
+    assert d.read()[0].count(b"data") == 7
+    d.ack("PERSISTED", 0)
+    assert d.stream.account().persisted == 5
+
+
+def test_timecode_zero_is_a_timecode(desk: Desks) -> None:
+    """In relative time the first fragment is at 0."""
+    d = streaming(desk, absolute_fragment_times=False)
+    ack = b'{"EventType":"PERSISTED","FragmentTimecode":0,"FragmentNumber":"1"}'
+    d.stream.receive_ack(0, ack, d.now)
+    assert d.stream.account().persisted == 5
+
+
+@pytest.mark.parametrize("kinds", [("PERSISTED", "RECEIVED"), ("RECEIVED", "BUFFERING")])
+def test_acks_in_the_wrong_order_break_nothing(desk: Desks, kinds: tuple[str, ...]) -> None:
+    """A later kind may come first."""
+    d = streaming(desk, 12)
+    for kind in kinds:
+        d.ack(kind, 1)
+    assert d.stream.account().persisted == (10 if "PERSISTED" in kinds else 0)
+
+
+def rotation(desk: Desks, life: int, roll: float) -> int:
+    """How long after now a token of that life is replaced."""
+    d = desk()
+    d.client.roll = lambda sides: int(roll * (sides - 1))
+    d.token_life = life
+    d.settle()
+    return int(d.stream._control.rotate_at - d.now)
+
+
+def test_tokens_are_replaced_early_by_a_random_part_of_their_life(desk: Desks) -> None:
+    """None of a short one, at most 3 minutes, and never later than after 40 minutes."""
+    grace = TOKEN_GRACE_PERIOD
+    assert rotation(desk, 4 * MINUTE, 1.0) == 4 * MINUTE - grace
+    assert rotation(desk, 10 * MINUTE, 0.0) == 10 * MINUTE - grace
+    assert rotation(desk, 10 * MINUTE, 1.0) == 9 * MINUTE + SECOND - grace
+    assert rotation(desk, 100 * MINUTE, 0.0) == MAX_TOKEN_LIFE - grace
+    assert rotation(desk, 100 * MINUTE, 1.0) == MAX_TOKEN_LIFE - 3 * MINUTE - grace
+
+
+def test_a_stream_that_runs_for_hours_is_never_on_one_connection_for_45_minutes(
+    desk: Desks,
+) -> None:
+    """Rotated at a key frame each time, with no frame lost, doubled or put on a wrong session."""
+    d = desk(buffer_duration=600 * SECOND, replay_duration=0)
+    d.token_life = 100 * MINUTE
+    opened, start, sent = {}, d.now, b""
+    for minute in range(200):
+        for index in range(minute * 5, minute * 5 + 5):
+            d.put(index, data=b"frame %05d" % index)
+        for call in d.calls:
+            if isinstance(call, kvs.PutStream) and call.upload not in opened:
+                opened[call.upload] = d.now
+        for upload in list(opened):
+            try:
+                data, status = d.read(upload=upload)
+            except KvsError:
+                continue
+            sent += data
+            d.ack("PERSISTED", minute, upload=upload)
+            if status is kvs.ReadStatus.END_OF_STREAM:
+                assert d.now - opened.pop(upload) < 45 * MINUTE
+        d.now += MINUTE
+    assert d.now - start == 200 * MINUTE
+    assert sent.count(EBML) == d.upload + 1 == 200 // 40 + 1
+    for index in range(1000):
+        assert sent.count(b"frame %05d" % index) == 1
+    assert d.stream.account().dropped == 0
+
+
+def test_metadata_of_a_fragment_that_is_sent_again_is_sent_again(desk: Desks) -> None:
+    """Events too."""
+    d = desk()
+    d.stream.put_fragment_metadata("door", "open", False, d.now)
+    d.put(0)
+    d.stream.put_event(kvs.EventType.NOTIFICATION, d.now)
+    d.put(5)
+    first = d.read()[0]
+    d.stream.upload_ended(0, 500, d.now)
+    d.settle()
+    again = d.read()[0]
+    for name in (b"door", b"AWS_KINESISVIDEO_NOTIFICATION"):
+        assert first.count(name) == again.count(name) == 1
+
+
+def test_metadata_after_the_last_key_frame_goes_with_the_end(desk: Desks) -> None:
+    """A persistent item does not: the fragments that it belongs to are over."""
+    d = desk()
+    d.stream.put_fragment_metadata("always", "1", True, d.now)
+    d.put(0)
+    d.stream.put_fragment_metadata("late", "1", False, d.now)
+    d.stream.stop(d.now)
+    data = d.read()[0]
+    assert (data.count(b"always"), data.count(b"late")) == (1, 1)
+
+
+def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
+    """However long it is idle, and again after the next frame; others go by their own time."""
+    d = desk(kvs.DeviceInfo())
+    other = d.client.open_stream(d.stream.info.named("other"), d.now)
+    d.put(0)
+    for _ in range(20):
+        d.now += 5 * SECOND
+        other.put_frame(kvs.Frame(b"x", d.now, key_frame=True), d.now)
+        d.client.handle_timer(d.now)
+        d.settle()
+    assert d.read(upload=0)[0].count(b"END_OF_FRAGMENT") == 1
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 0
+    assert other.account().held == 20
+    uploads = [c.upload for c in d.calls if isinstance(c, kvs.PutStream) and c.stream == "other"]
+    data, _ = other.next_buffers(uploads[0], 1 << 20, d.now)
+    assert b"END_OF_FRAGMENT" not in b"".join(data)
+    d.put(600, key=True)
+    d.now += 25 * SECOND
+    d.client.handle_timer(d.now)
+    d.settle()
+    assert d.stream._core.view.newest.flags & 16
+
+
+def stopped_while_rotating(desk: Desks) -> Any:
+    """Stopped with two uploads: the old one is given its rest, the new one has begun."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    for index in range(10, 13):
+        d.put(index)
+    d.stream.stop(d.now)
+    d.read(upload=0)
+    d.read(upload=1)
+    return d
+
+
+def test_a_stopped_stream_with_two_uploads_closes_after_both(desk: Desks) -> None:
+    """Each waits for its own last ack."""
+    d = stopped_while_rotating(desk)
+    for second, upload in ((0, 0), (1, 0), (2, 1)):
+        assert not d.stream.closed
+        d.ack("PERSISTED", second, upload=upload)
+    for upload in (0, 1):
+        assert d.read(upload=upload)[1] is kvs.ReadStatus.END_OF_STREAM
+    assert d.stream.closed
+    assert d.stream.account() == (11, 11, 0, 0, 0)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_one_of_two_uploads_of_a_stopped_stream_is_lost(desk: Desks, lost: int) -> None:
+    """What was not acknowledged is sent again; the stream closes when it is stored."""
+    d = stopped_while_rotating(desk)
+    d.stream.upload_ended(lost, 500, d.now)
+    d.settle()
+    for upload in [0, 1, 2, 3, 4] * 3:
+        with suppress(KvsError):  # it is over
+            d.read(upload=upload)
+            for second in range(3):
+                d.ack("PERSISTED", second, upload=upload)
+    assert d.stream.closed
+    assert d.stream.account() == (11, 11, 0, 0, 0)
+
+
+def test_an_error_after_the_stop_drops_nothing(desk: Desks) -> None:
+    """When trying again may help, the rest goes out over another upload."""
+    d = streaming(desk, 12)
+    d.stream.stop(d.now)
+    d.ack("ERROR", 1, error=5001)
+    assert d.read()[0].count(b"data") == 12
+    for second in range(3):
+        d.ack("PERSISTED", second)
+    d.read()
+    assert d.stream.closed
+    assert d.stream.account() == (12, 12, 0, 0, 0)
+
+
+def test_a_fragment_that_is_refused_while_it_is_written(desk: Desks) -> None:
+    """The rest of it is not taken: a key frame begins the next one."""
+    d = streaming(desk, 7)
+    d.ack("ERROR", 1, error=4006)
+    d.put(7)
+    d.put(10)
+    assert d.stream.account().skipped == 1
+    data, status = d.read()
+    assert (data.count(b"data"), status) == (5, kvs.ReadStatus.AWAITING_PERSISTED_ACK)
+    assert [event.count for event in d.told(ev.FrameDropped)] == [1, 1]
+    d.ack("PERSISTED", 0)
+    assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
+    assert d.read()[0].count(b"data") == 1
