@@ -76,6 +76,13 @@ class Admission:
         if self._pressure_ticks is not None and not core.offline:
             self.ticks = self._pressure_ticks
 
+    def crowded(self, length: int, charge: int) -> bool:
+        """Whether an item of `length` bytes has room only if something else gives way."""
+        core = self._core
+        reserve = limits.SPACE_RESERVE_BYTES + int(limits.SPACE_RESERVE_FRAME_FACTOR * length)
+        needed = charge + max(reserve, self._reserve)
+        return core.view.full or core.store.used_bytes + needed > core.store.size_bytes
+
     def admit(
         self, length: int, charge: int, now: int, payload: Payload = (), size: int = 0
     ) -> Payload:

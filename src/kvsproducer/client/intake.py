@@ -144,9 +144,7 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
-            # What is refused anyway may cost no frame that is held.
-            self._generator.check(track_id, flags, pts, dts, frame.duration, size)
-            self._check_order(dts)
+            self._refuse_early(frame, pts, dts, size, crowded=quiet.crowded(room, charge))
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
@@ -179,6 +177,12 @@ class Intake:
         if upload is not None and upload.idle:
             core.wake(upload)
         return True
+
+    def _refuse_early(self, frame: Frame, pts: int, dts: int, size: int, *, crowded: bool) -> None:
+        """Before something gives way to a frame: one that is refused may cost none that is held."""
+        if crowded:
+            self._generator.check(frame.track_id, frame.flags, pts, dts, frame.duration, size)
+            self._check_order(dts)
 
     def _prepare_key(
         self, frame: Frame, payload: Sequence[bytes | memoryview], size: int, pts: int, dts: int
