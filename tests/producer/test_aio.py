@@ -149,7 +149,7 @@ def test_cancelled_while_waiting_for_space(endpoint_url: str, offline_info: kvs.
 
         async def write(stream: aio.Stream) -> None:
             nonlocal put
-            for frame in large(1000):
+            for frame in large(1_000_000):
                 await stream.put_frame(frame)
                 put += 1
 
