@@ -8,16 +8,14 @@ iterating `events()`. Not thread-safe, as asyncio is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from kvsproducer import client as core
-from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.dispatcher import EventLog, deliver
 from kvsproducer.producer.engine import Engine, now
-from kvsproducer.producer.facade import StreamFacade, Timeout
+from kvsproducer.producer.facade import OnEvent, ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
     closing_limit_s,
     interrupted_error,
@@ -26,9 +24,6 @@ from kvsproducer.producer.outcome import (
     timeout_seconds,
 )
 from kvsproducer.producer.service import Service
-
-if TYPE_CHECKING:
-    from botocore.session import Session
 
 __all__ = ["Producer", "Stream"]
 
@@ -110,43 +105,23 @@ class Stream(StreamFacade):
                 raise loss
 
 
-class Producer:
-    """A producer client on the running loop; arguments as of `kvsproducer.Producer`.
+class Producer(ProducerFacade[Stream]):
+    """A producer client on the running loop.
 
-    Made inside a coroutine (or anywhere a loop is running); `async with` closes it.
+    Made inside a coroutine (or anywhere a loop is running); `async with` closes it. Events reach
+    `on_event` on the loop.
     """
 
-    def __init__(
-        self,
-        region_name: str | None = None,
-        *,
-        session: Session | None = None,
-        profile_name: str | None = None,
-        endpoint_url: str | None = None,
-        verify: bool | str = True,
-        device_info: core.DeviceInfo | None = None,
-        on_event: Callable[[core.Event], object] | None = None,
-    ) -> None:
-        service = Service(
-            region_name=region_name,
-            session=session,
-            profile_name=profile_name,
-            endpoint_url=endpoint_url,
-            verify=verify,
-        )
-        self._engine = Engine(device_info or core.DeviceInfo(), service, asyncio.get_running_loop())
-        self._streams: dict[str, Stream] = {}
+    _stream_type = Stream
+
+    def _make_engine(self, device_info: core.DeviceInfo, service: Service) -> Engine:
+        return Engine(device_info, service, asyncio.get_running_loop())
+
+    def _listen(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
         self._iterated = False
         self._log = EventLog()
         self._engine.on_pumped = self._take_events
-        self._engine.poke()
-
-    def open_stream(self, name: str, stream_info: core.StreamInfo) -> Stream:
-        """Start producing to a stream; checks the arguments and returns at once."""
-        stream = Stream(self._engine, self._engine.open_stream(name, stream_info))
-        self._streams[name] = stream
-        return stream
 
     async def events(self) -> AsyncIterator[core.Event]:
         """The events of all streams, from now on, until the producer is closed."""
@@ -161,13 +136,6 @@ class Producer:
             else:
                 self._log.settle()
                 await self._engine.changes()
-
-    def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
-        """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
-
-        Raises INVALID_CLIENT_METRICS_VERSION.
-        """
-        return self._engine.core.metrics(now(), version)
 
     async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.

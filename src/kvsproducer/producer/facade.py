@@ -1,21 +1,27 @@
-"""What the blocking and the asyncio stream have in common: everything that does not wait.
+"""What the blocking and the asyncio surface have in common: everything that does not wait.
 
-The methods here may be called from any thread for a blocking stream, and return at once.
+The methods here may be called from any thread for a blocking producer, and return at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer.service import Service
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["StreamFacade", "Timeout"]
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+__all__ = ["OnEvent", "ProducerFacade", "StreamFacade", "Timeout"]
 
 Timeout = float | timedelta | str
+OnEvent = Callable[[core.Event], object]
 
 
 class StreamFacade:
@@ -113,3 +119,78 @@ class StreamFacade:
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} {self.state.value}>"
+
+
+S = TypeVar("S", bound=StreamFacade)
+
+
+class ProducerFacade(Generic[S]):
+    """A producer client: credentials, storage budget and streams that share them."""
+
+    _stream_type: type[S]
+
+    def __init__(
+        self,
+        region_name: str | None = None,
+        *,
+        session: Session | None = None,
+        profile_name: str | None = None,
+        endpoint_url: str | None = None,
+        verify: bool | str = True,
+        device_info: core.DeviceInfo | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        """Make a producer; touches neither the network nor the credentials.
+
+        Args:
+            region_name: AWS region; default from the environment or the profile, as in boto3.
+            session: a botocore or boto3 session to take credentials and configuration from.
+            profile_name: the profile of `~/.aws/config` to use.
+            endpoint_url: another control plane, such as the local endpoint's `http://127.0.0.1:8080`.
+            verify: False to skip TLS verification, or the path of a CA bundle.
+            device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
+            on_event: called with each event, never on the network loop of blocking producers.
+
+        Raises: INVALID_ARG without a region or with an unknown profile; what `DeviceInfo` raises.
+        """
+        service = Service(
+            region_name=region_name,
+            session=session,
+            profile_name=profile_name,
+            endpoint_url=endpoint_url,
+            verify=verify,
+        )
+        self._streams: dict[str, S] = {}
+        self._engine = self._make_engine(device_info or core.DeviceInfo(), service)
+        self._listen(on_event)
+        self._engine.poke()
+
+    def _make_engine(self, device_info: core.DeviceInfo, service: Service) -> Engine:
+        """An engine on the loop that this surface uses."""
+        raise NotImplementedError
+
+    def _listen(self, on_event: OnEvent | None) -> None:
+        """Arrange who takes the engine's events."""
+        raise NotImplementedError
+
+    def open_stream(self, name: str, stream_info: core.StreamInfo) -> S:
+        """Start producing to a stream; checks the arguments and returns at once.
+
+        Frames put before the service has answered are held. Use `Stream.wait_ready` to learn what
+        it said. Raises the statuses of `StreamInfo`, DUPLICATE_STREAM_NAME, MAX_STREAM_COUNT.
+        """
+        stream = self._stream_type(self._engine, self._engine.open_stream(name, stream_info))
+        self._streams[name] = stream
+        return stream
+
+    def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
+        """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
+
+        Raises INVALID_CLIENT_METRICS_VERSION.
+        """
+        with self._engine.lock:
+            return self._engine.core.metrics(now(), version)
+
+    def __repr__(self) -> str:
+        where = self._engine.service.endpoint_url or self._engine.service.region_name
+        return f"<Producer {where} streams={list(self._streams)}>"
