@@ -76,3 +76,23 @@ def test_json_goes_where_media_does_not(capsys: pytest.CaptureFixture[str]) -> N
     shown = capsys.readouterr()
     assert '"a": 1' in shown.out
     assert '"b": 2' in shown.err
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("profile_name='me': not found", "--profile 'me': not found"),
+        ("pass region_name=, set AWS_REGION", "pass --region, set AWS_REGION"),
+        ("check region_name and endpoint_url; then", "check --region and --endpoint-url; then"),
+        ("verify='/ca.pem' is no bundle", "--ca-bundle '/ca.pem' is no bundle"),
+        ("verify it, and the region_names", "verify it, and the region_names"),
+    ],
+)
+def test_arguments_are_shown_as_options(told: str, shown: str) -> None:
+    """What Python's callers know as an argument is an option here; English stays as it is."""
+    assert console.as_options(told) == shown
+
+
+def test_counts() -> None:
+    """One frame, two frames."""
+    assert [console.counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]

@@ -60,7 +60,7 @@ def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
     """What was put before Ctrl-C is stored, and said to be; no traceback."""
     source = "testsrc:duration=0,size=64x64,gop=10"
     process = start_kvs("put", source, "put-ctrl-c", "--mode", "realtime")
-    assert b"frames" in process.stderr.readline()  # the first progress line: it is running
+    assert b" frame" in process.stderr.readline()  # the first progress line: it is running
     process.send_signal(signal.SIGINT)
     time.sleep(0.02)
     process.send_signal(signal.SIGINT)  # an echo, as `timeout` and shells send it
@@ -79,7 +79,7 @@ def test_ctrl_c_while_standard_input_is_silent(start_kvs: Any, clip: Path, tmp_p
     process = start_kvs("put", "-", "put-silent", stdin=subprocess.PIPE)
     process.stdin.write(ts.read_bytes())
     process.stdin.flush()
-    assert b"frames" in process.stderr.readline()
+    assert b" frame" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     process.wait(30)
     told = " ".join(process.stderr.read().decode().split())

@@ -5,13 +5,18 @@ all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C, 143 SIGTERM. 
 aiohttp, botocore) happen inside the commands that need them, so that help and `explain` are quick.
 """
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """The console entry point."""
-    from kvsproducer.cli.app import app
-    from kvsproducer.cli.console import end_on_sigterm
-
+    try:
+        from kvsproducer.cli.app import app
+        from kvsproducer.cli.console import end_on_sigterm
+    except KeyboardInterrupt:  # loading takes a moment, and people have second thoughts
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
     end_on_sigterm()
     app(prog_name="kvs")

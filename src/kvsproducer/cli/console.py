@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -27,6 +28,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_TERMINATED",
     "EXIT_USAGE",
+    "counted",
     "end_on_sigterm",
     "err",
     "out",
@@ -64,6 +66,18 @@ _USAGE: Final = {
     _S.INVALID_STORAGE_SIZE,
 }
 
+# Messages name the arguments of Python; at the command line the same thing is an option.
+_OPTIONS: Final = {
+    "endpoint_url": "--endpoint-url",
+    "frame_rate": "--frame-rate",
+    "kms_key_id": "--kms-key-id",
+    "profile_name": "--profile",
+    "region_name": "--region",
+    "streaming_type": "--mode",
+    "verify": "--ca-bundle",
+}
+_ARGUMENT: Final = re.compile("\\b(" + "|".join(_OPTIONS) + ")\\b(=?)((?<==)['\"\\w])?")
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM (of a service manager, a container): ends a command as Ctrl-C does."""
@@ -78,6 +92,18 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, end)
 
 
+def as_options(text: str) -> str:
+    """`text` with options in place of Python's arguments: `region_name=` is `--region`."""
+    return _ARGUMENT.sub(_option, text)
+
+
+def _option(found: re.Match[str]) -> str:
+    name, equals, value = found.groups()
+    if "_" not in name and not equals:
+        return found[0]  # an English word
+    return _OPTIONS[name] + (f" {value}" if value else "")
+
+
 def print_error(error: KvsError) -> None:
     """One screen about `error`, on standard error."""
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
@@ -90,7 +116,7 @@ def print_error(error: KvsError) -> None:
     for label, line in lines:
         # A path or URL is never broken: people copy them.
         wrapped = textwrap.wrap(
-            line, width - _INDENT, break_on_hyphens=False, break_long_words=False
+            as_options(line), width - _INDENT, break_on_hyphens=False, break_long_words=False
         )
         for number, part in enumerate(wrapped):
             head = f"  {'' if number else label:<{_INDENT - 2}}"
@@ -146,6 +172,11 @@ class writing:  # noqa: N801  reads as `with writing(path):`
 def print_json(value: object, *, to_stderr: bool = False) -> None:
     """`value` as one JSON document, on standard output unless media goes there."""
     print(json.dumps(value, indent=2), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size_text(size_bytes: int) -> str:

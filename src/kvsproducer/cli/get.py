@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from kvsproducer.cli.console import err, print_json, reports, size_text, writing
+from kvsproducer.cli.console import counted, err, print_json, reports, size_text, writing
 from kvsproducer.cli.joined_mkv import JoinedMkv
 from kvsproducer.cli.options import (
     CaBundle,
@@ -177,14 +177,15 @@ def _reached(got: _Got, bounds: _Bounds) -> bool:
 
 
 def _print_result(got: _Got, mkv: JoinedMkv, path: str) -> None:
+    length_s = (got.last - got.first) / TICKS_PER_SECOND
     err.print(
-        f"got: {got.frames} frames, {size_text(got.bytes)},"
-        f" {(got.last - got.first) / TICKS_PER_SECOND:.3f} s in {got.fragments} fragments"
+        f"got: {counted(got.frames, 'frame')}, {size_text(got.bytes)},"
+        f" {length_s:.3f} s in {counted(got.fragments, 'fragment')}"
         f" from {format_instant(got.first)} -> {path}",
         markup=False,
     )
     if mkv.repeated:
-        err.print(f"left out: {mkv.repeated} fragments that were sent twice")
+        err.print(f"left out: {counted(mkv.repeated, 'fragment')} that came twice")
     if mkv.headers > 1:
         err.print(
             f"the tracks changed {mkv.headers - 1} times: the file holds that many more parts"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from kvsproducer.cli.console import size_text
+from kvsproducer.cli.console import counted, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutProgress
 
@@ -25,7 +25,7 @@ def progress_line(progress: PutProgress) -> str:
     """One plain line: `50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms`."""
     latency = "" if progress.latency is None else f", {progress.latency / TICKS_PER_MS:.0f} ms"
     return (
-        f"{progress.frames} frames, {size_text(progress.bytes)},"
+        f"{counted(progress.frames, 'frame')}, {size_text(progress.bytes)},"
         f" {progress.position / TICKS_PER_SECOND:.3f} s: {progress.buffering} BUFFERING,"
         f" {progress.received} RECEIVED, {progress.persisted} PERSISTED{latency}"
     )

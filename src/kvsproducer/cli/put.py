@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import err, out, print_json, reports, size_text
+from kvsproducer.cli.console import counted, err, out, print_json, reports, size_text
 from kvsproducer.cli.options import (
     CaBundle,
     EndpointUrl,
@@ -149,13 +149,13 @@ def _tell_ignored(source: Source, quiet: bool) -> None:
 
 def _print_result(result: PutResult) -> None:
     out.print(
-        f"stored: {result.frames} frames, {size_text(result.bytes)},"
-        f" {result.duration / TICKS_PER_SECOND:.3f} s in {result.fragments} fragments"
+        f"stored: {counted(result.frames, 'frame')}, {size_text(result.bytes)},"
+        f" {result.duration / TICKS_PER_SECOND:.3f} s in {counted(result.fragments, 'fragment')}"
         f" of {result.stream}, within {result.elapsed / TICKS_PER_SECOND:.2f} s",
         markup=False,
     )
     if result.skipped:
-        err.print(f"not put: {result.skipped} pictures before the first key frame")
+        err.print(f"not put: {counted(result.skipped, 'picture')} before the first key frame")
     if result.repairs:
         err.print(f"repaired: {result.repairs} timestamps that were missing or repeated")
 

@@ -9,6 +9,7 @@ from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
+    "INTERRUPT_LIMIT_S",
     "closing_limit_s",
     "interrupted_error",
     "loss_error",

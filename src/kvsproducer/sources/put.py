@@ -25,7 +25,7 @@ from kvsproducer.client import (
 from kvsproducer.client.stream_info import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
-from kvsproducer.producer.outcome import loss_error, timeout_seconds
+from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
 from kvsproducer.status import KvsError
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
-INTERRUPT_LIMIT_S: Final = 10  # how long Ctrl-C waits for the acks of what was put
 _ECHO_S: Final = 1.0
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
@@ -294,7 +293,8 @@ def _put(
     if loss is not None:
         told += f"; {account.dropped} were dropped, {account.held} had no answer yet"
     if failure is not None:
-        failure.add_note(told)
+        if account.accepted:
+            failure.add_note(told)
         raise failure
     if loss is not None:
         raise loss
