@@ -64,6 +64,23 @@ def test_a_change_begins_a_new_session(desk: Desks, given: bytes) -> None:
     assert len([call for call in d.calls if isinstance(call, kvs.PutStream)]) == 2
 
 
+def test_a_change_behind_lengths_begins_a_new_session(desk: Desks) -> None:
+    """avc3: nothing is converted, and the key frames carry their sets behind lengths."""
+
+    def lengths(*units: bytes) -> bytes:
+        return b"".join(len(unit).to_bytes(4) + unit for unit in units)
+
+    idr, record = b"\x65\x88\x84", h264.build_avcc([SMALL, PPS])
+    track = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", codec_private_data=record)
+    d = desk(nal_adaptation=NalAdaptation.NONE, tracks=(track,))
+    put_all(d, [lengths(SMALL, PPS, idr), lengths(idr), lengths(LARGE, PPS, idr), lengths(idr)])
+    assert described(d.read(0)[0]) == [(SMALL, 2)]
+    for second in range(2):
+        d.ack("PERSISTED", second, upload=0)
+    assert d.read(0)[1] is kvs.ReadStatus.END_OF_STREAM
+    assert described(d.read(1)[0]) == [(LARGE, 2)]
+
+
 def test_the_sets_that_are_in_force_change_nothing(desk: Desks) -> None:
     """Repeated, in part, or in another order: one session."""
     d = desk(nal_adaptation=ANNEXB)

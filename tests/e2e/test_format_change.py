@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,11 +12,13 @@ import av
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.codecs import annexb_to_avcc, h264, h265, split_annexb
 from kvsproducer.endpoint import local_endpoint
 
 TICK = 400_000
 START = 17_000_000_000_000_000
 CODECS = [("libx264", "h264", {"g": "5"}), ("libx265", "h265", {"x265-params": "keyint=5"})]
+BUILDERS = {"h264": h264.build_avcc, "h265": h265.build_hvcc}
 
 
 def encoded(encoder: str, size: tuple[int, int], options: dict[str, str]) -> Iterator[Any]:
@@ -33,21 +36,41 @@ def encoded(encoder: str, size: tuple[int, int], options: dict[str, str]) -> Ite
     yield from context.encode(None)
 
 
+def described(codec: str, packets: list[bytes], *, lengths: bool) -> kvs.StreamInfo:
+    """A stream of Annex-B frames, or of frames with lengths and a record of the first sets."""
+    if not lengths:
+        return kvs.StreamInfo.video(codec, retention="PT1H")
+    track = kvs.StreamInfo.video(codec).tracks[0]
+    record = BUILDERS[codec](split_annexb(packets[0]))
+    return kvs.StreamInfo.video(
+        codec,
+        retention="PT1H",
+        tracks=(replace(track, codec_private_data=record),),
+        nal_adaptation=kvs.NalAdaptation.NONE,
+    )
+
+
+@pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize(("encoder", "codec", "options"), CODECS)
 def test_each_fragment_decodes_at_its_own_size(
-    kit: Any, encoder: str, codec: str, options: dict[str, str]
+    kit: Any, encoder: str, codec: str, options: dict[str, str], lengths: bool
 ) -> None:
-    """64x48, then 128x96, then 64x48 again: three sessions of one stream, and no picture lost."""
+    """64x48, then 128x96, then 64x48 again: three sessions of one stream, and no picture lost.
+
+    In Annex-B, and with `lengths` as an encoder gives it that writes avc3 or hev1.
+    """
     sizes = [(64, 48), (128, 96), (64, 48)]
     with local_endpoint() as endpoint:
         with kvs.Producer(region_name="us-west-2", endpoint_url=endpoint.url) as producer:
-            info = kvs.StreamInfo.video(codec, retention="PT1H")
+            packets = [packet for size in sizes for packet in encoded(encoder, size, options)]
+            info = described(codec, [bytes(packets[0])], lengths=lengths)
             with producer.open_stream("cam", info) as stream:
-                packets = [packet for size in sizes for packet in encoded(encoder, size, options)]
                 for number, packet in enumerate(packets):
-                    at = START + number * TICK
+                    at, data = START + number * TICK, bytes(packet)
+                    if lengths:
+                        data = b"".join(annexb_to_avcc(data)[0])
                     stream.put_frame(
-                        kvs.Frame(bytes(packet), at, duration=TICK, key_frame=packet.is_keyframe)
+                        kvs.Frame(data, at, duration=TICK, key_frame=packet.is_keyframe)
                     )
         archive = kit.client("kinesis-video-archived-media", endpoint.url)
         listed = archive.list_fragments(StreamName="cam")["Fragments"]

@@ -14,7 +14,15 @@ from typing import Any, TypeAlias
 
 import cpd
 from common import SUCCESS, Case, Outcome, Verdict, differences, output_form
-from mkv_rules import RULES, Relaxed, conversion_status, data_of, track_of, tracks_of
+from mkv_rules import (
+    ADAPTATIONS,
+    RULES,
+    Relaxed,
+    conversion_status,
+    data_of,
+    track_of,
+    tracks_of,
+)
 
 from kvsproducer.codecs import h264, h265
 from kvsproducer.codecs.nal import VideoCodec
@@ -45,11 +53,6 @@ _TRACKS_ID = id_bytes(TRACKS)
 Problems: TypeAlias = list[str]
 
 _FLAGS = {"K": FrameFlags.KEY, "D": FrameFlags.DISCARDABLE, "I": FrameFlags.INVISIBLE}
-_ADAPTATIONS = {
-    "annexb": NalAdaptation.ANNEXB_NALS,
-    "avcc": NalAdaptation.AVCC_NALS,
-    "cpd_annexb": NalAdaptation.ANNEXB_CPD_NALS,
-}
 _KINDS = {"block": FrameKind.BLOCK, "cluster": FrameKind.CLUSTER, "stream": FrameKind.STREAM}
 
 
@@ -129,7 +132,7 @@ class _Run:
         config = self.config
         adaptation = NalAdaptation.NONE
         for name in config["adapt"]:
-            adaptation |= _ADAPTATIONS[name]
+            adaptation |= ADAPTATIONS[name]
         tracks = [track_of(track) for track in config["tracks"]]
         uuid = config["segment_uuid"]
         try:

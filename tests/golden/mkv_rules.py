@@ -19,6 +19,11 @@ from kvsproducer.mkv.codec_private import video_codec
 from kvsproducer.status import KvsError
 
 _TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
+ADAPTATIONS = {
+    "annexb": NalAdaptation.ANNEXB_NALS,
+    "avcc": NalAdaptation.AVCC_NALS,
+    "cpd_annexb": NalAdaptation.ANNEXB_CPD_NALS,
+}
 _C_TOKENS = frozenset(
     ("video/h264", "video/h265", "video/x-matroska", "audio/aac", "audio/alaw", "audio/mulaw")
 )
@@ -86,11 +91,15 @@ def _extracted_cpd(case: Case, relaxed: Relaxed) -> None:
 
 
 def _changed_sets(case: Case, relaxed: Relaxed) -> None:
-    if "annexb" not in case["config"]["adapt"]:
-        return
+    adaptation = NalAdaptation.NONE
+    for name in case["config"]["adapt"]:
+        adaptation |= ADAPTATIONS[name]
     tracks = [track for track, _, _ in tracks_of(case)]
     content_type = case["config"]["content_type"]
-    adapter = FrameAdapter(tracks, NalAdaptation.ANNEXB_NALS, content_type=content_type)
+    try:
+        adapter = FrameAdapter(tracks, adaptation, content_type=content_type)
+    except KvsError:
+        return
     for step in case["steps"]:
         if step["op"] != "frame" or "K" not in step["flags"]:
             continue

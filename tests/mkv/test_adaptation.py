@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvsproducer.codecs import h264
+from kvsproducer.codecs import h264, h265
 from kvsproducer.mkv import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.status import KvsError, StatusCode
@@ -94,7 +94,7 @@ def test_a_frame_without_parameter_sets_gives_nothing() -> None:
     ],
 )
 def test_key_frames_that_are_not_looked_into(subject: FrameAdapter) -> None:
-    """Not Annex-B, of an unknown codec, or beside private data that cannot be read."""
+    """Of unknown form or codec, or beside private data that cannot be read."""
     assert record(subject, KEY_FRAME) is None
 
 
@@ -114,6 +114,71 @@ def test_a_change_is_told_once() -> None:
     assert record(subject, changed) is None
     assert record(subject, CODE + PPS + CODE + IDR) == h264.build_avcc([sps, PPS])
     assert record(subject, KEY_FRAME) == AVCC
+
+
+def lengths(*units: bytes, size: int = 4) -> bytes:
+    return b"".join(len(unit).to_bytes(size) + unit for unit in units)
+
+
+OTHER_SPS = SPS[:-1] + b"\x6b"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_sets_in_band_behind_lengths(size: int) -> None:
+    """avc3: frames that need no conversion, with lengths as the record that was given says."""
+    given = h264.build_avcc([SPS, PPS], length_size=size)
+    subject = adapter(
+        NalAdaptation.NONE, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
+    )
+    assert record(subject, lengths(SPS, PPS, IDR, size=size)) is None
+    changed = lengths(b"\x06\x05", OTHER_SPS, IDR, size=size)
+    found = record(subject, changed)
+    assert found == h264.build_avcc([OTHER_SPS, PPS], length_size=size)
+    assert h264.parse_avcc(found).length_size == size
+    assert record(subject, changed) is None
+
+
+def test_annexb_private_data_that_is_converted_announces_lengths() -> None:
+    given = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=CODE + SPS + CODE + PPS)
+    subject = adapter(NalAdaptation.ANNEXB_CPD_NALS, given)
+    assert record(subject, lengths(SPS, PPS, IDR)) is None
+    assert record(subject, lengths(OTHER_SPS, IDR)) == h264.build_avcc([OTHER_SPS, PPS])
+
+
+@pytest.mark.parametrize("frame", [KEY_FRAME, IDR, lengths(SPS, IDR)[:-1], b"\0\0\0\0"])
+def test_a_key_frame_without_the_lengths_that_were_announced_says_nothing(frame: bytes) -> None:
+    given = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC)
+    assert record(adapter(NalAdaptation.NONE, given), frame) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "given", "expected"),
+    [
+        (TO_ANNEXB, CODE + SPS + CODE + PPS, CODE + PPS + CODE + OTHER_SPS),
+        (TO_ANNEXB, AVCC, h264.build_avcc([OTHER_SPS, PPS])),
+        (
+            TO_ANNEXB | NalAdaptation.ANNEXB_CPD_NALS,
+            CODE + SPS + CODE + PPS,
+            h264.build_avcc([OTHER_SPS, PPS]),
+        ),
+    ],
+)
+def test_new_private_data_has_the_form_of_the_old(
+    flags: NalAdaptation, given: bytes, expected: bytes
+) -> None:
+    """Frames that become Annex-B: beside Annex-B private data, new sets are Annex-B too."""
+    track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
+    subject = adapter(flags, track)
+    assert record(subject, lengths(SPS, PPS, IDR)) is None
+    assert record(subject, lengths(OTHER_SPS, IDR)) == expected
+
+
+def test_frames_of_unknown_form_are_not_looked_into() -> None:
+    """Not converted, and no record that announces lengths: Annex-B, or anything else."""
+    for given in (b"", CODE + SPS + CODE + PPS):
+        track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
+        for frame in (lengths(OTHER_SPS, PPS, IDR), CODE + OTHER_SPS + CODE + PPS + CODE + IDR):
+            assert record(adapter(NalAdaptation.NONE, track), frame) is None
 
 
 def test_sets_that_make_no_record_are_left_in_the_frame() -> None:
@@ -138,3 +203,7 @@ def test_h265() -> None:
     assert all(unit in found for unit in sets)
     given = TrackInfo(1, TrackType.VIDEO, "V_MPEGH/ISO/HEVC", codec_private_data=found)
     assert record(FrameAdapter([given], ANNEXB, content_type="video/h265"), frame) is None
+    unconverted = FrameAdapter([given], NalAdaptation.NONE, content_type="video/h265")
+    assert record(unconverted, lengths(*sets, b"\x26\x01\xaf")) is None
+    other = sets[2] + b"\x80"
+    assert record(unconverted, lengths(other, b"\x26\x01")) == h265.build_hvcc([*sets[:2], other])

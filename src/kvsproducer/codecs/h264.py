@@ -175,10 +175,10 @@ def cpd_to_avcc(cpd: bytes) -> bytes:
     return build_avcc(cpd_units(cpd))
 
 
-def build_avcc(units: Sequence[Buffer]) -> bytes:
+def build_avcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
     """Make the avcC record for the parameter sets among `units` (of a CPD or of a key frame).
 
-    Raises MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and
+    `length_size` is the bytes of a NAL length in the frames: 1, 2 or 4. Raises MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and
     MKV_INVALID_ANNEXB_NALU_IN_CPD when a set is over 65535 bytes or there are too many.
     """
     kinds: dict[int, list[Buffer]] = {_SPS: [], _PPS: [], _SPS_EXTENSION: []}
@@ -191,7 +191,7 @@ def build_avcc(units: Sequence[Buffer]) -> bytes:
         raise kvs_error(_S.MKV_MISSING_PPS_FROM_H264_CPD, "no H.264 PPS in the codec private data")
     # profile, constraint flags and level; a set too short to have them reads as zeros
     head = sps[0][1:4].ljust(3, b"\0")
-    record = b"\x01" + head + b"\xff"
+    record = b"\x01" + head + bytes((0xFC | length_size - 1,))
     record += _pack_sets(0xE0, sps, _MAX_SPS_COUNT) + _pack_sets(0, pps, _MAX_PPS_COUNT)
     if head[0] not in _CHROMA_PROFILES:
         return record

@@ -184,12 +184,13 @@ def cpd_to_hvcc(cpd: bytes) -> bytes:
     return build_hvcc(units)
 
 
-def build_hvcc(units: Sequence[Buffer]) -> bytes:
+def build_hvcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
     """Make the hvcC record for the parameter sets among `units` (of a CPD or of a key frame).
 
     All different VPS, SPS and PPS go into an array each, in this order whatever theirs was; units
     of other types are left out, and so is the array of a type that does not occur (it may come in
-    band: the arrays are not marked complete). Raises MKV_ANNEXB_CPD_MISSING_NALUS without SPS,
+    band: the arrays are not marked complete). `length_size` is the bytes of a NAL length in the
+    frames: 1, 2 or 4. Raises MKV_ANNEXB_CPD_MISSING_NALUS without SPS,
     MKV_INVALID_ANNEXB_NALU_IN_CPD when a set is over 65535 bytes, and what `parse_sps` raises.
     """
     arrays: dict[int, list[Buffer]] = {_VPS: [], _SPS: [], _PPS: []}
@@ -209,8 +210,8 @@ def build_hvcc(units: Sequence[Buffer]) -> bytes:
     record.append(0xF8 | sps.bit_depth_luma - 8 & 7)
     record.append(0xF8 | sps.bit_depth_chroma - 8 & 7)
     record += b"\0\0"  # avgFrameRate: unspecified
-    # constantFrameRate 0, numTemporalLayers, temporalIdNested, lengthSizeMinusOne 3
-    record.append(sps.sub_layers << 3 | sps.temporal_id_nesting << 2 | 3)
+    # constantFrameRate 0, numTemporalLayers, temporalIdNested, lengthSizeMinusOne
+    record.append(sps.sub_layers << 3 | sps.temporal_id_nesting << 2 | length_size - 1)
     record.append(len(sets))
     for kind, found in sets:
         record += _pack_array(kind, found)
