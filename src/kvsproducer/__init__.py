@@ -73,7 +73,7 @@ from kvsproducer.version import VERSION
 from kvsproducer.wire import AckType
 
 if TYPE_CHECKING:
-    from kvsproducer.producer import Producer, Stream, now
+    from kvsproducer.producer import Caching, IpFamily, Producer, ServiceConfig, Stream, now
     from kvsproducer.reader import (
         FragmentSummary,
         ReadFragment,
@@ -105,6 +105,10 @@ __all__ = [
     "StorageInfo",
     "StorageType",
     "ClientInfo",
+    # reach the service
+    "ServiceConfig",
+    "Caching",
+    "IpFamily",
     # learn what became of it
     "FrameAccount",
     "StreamState",
@@ -162,7 +166,10 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # What needs an event loop, a network or a file comes with its first use: name -> module.
 _LATER = {
+    "Caching": "kvsproducer.producer",
+    "IpFamily": "kvsproducer.producer",
     "Producer": "kvsproducer.producer",
+    "ServiceConfig": "kvsproducer.producer",
     "Stream": "kvsproducer.producer",
     "now": "kvsproducer.producer",
     "FragmentSummary": "kvsproducer.reader",

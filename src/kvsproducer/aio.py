@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kvsproducer import reader
 from kvsproducer.producer.aio import Producer, Stream
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.service_config import ServiceConfig
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -31,6 +32,7 @@ def get_media(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    config: ServiceConfig | None = None,
 ) -> AsyncGenerator[reader.ReadFragment, None]:
     """As `kvsproducer.get_media`, on the running loop: `async for fragment in get_media(...)`."""
     service = Service(
@@ -39,6 +41,7 @@ def get_media(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        config=config,
     )
     return reader.fragments(service, stream_name, reader.start_selector(start))
 

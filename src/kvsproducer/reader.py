@@ -25,6 +25,7 @@ from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -177,6 +178,7 @@ def get_media(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    config: ServiceConfig | None = None,
 ) -> Iterator[ReadFragment]:
     """The fragments of a stream, oldest first, until the service has no more or the caller stops.
 
@@ -194,6 +196,7 @@ def get_media(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        config=config,
     )
     return _blocking(fragments(service, stream_name, selector))
 
@@ -306,6 +309,7 @@ def list_fragments(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    config: ServiceConfig | None = None,
 ) -> list[FragmentSummary]:
     """All stored fragments of a stream, in order of their numbers; arguments as `get_media`.
 
@@ -319,6 +323,7 @@ def list_fragments(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        config=config,
     )
     endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
     archive = service.client("kinesis-video-archived-media", endpoint)

@@ -8,6 +8,7 @@ foreign errors become results.
 
 from kvsproducer.producer.engine import now
 from kvsproducer.producer.producer import Producer
+from kvsproducer.producer.service_config import Caching, IpFamily, ServiceConfig
 from kvsproducer.producer.stream import Stream
 
-__all__ = ["Producer", "Stream", "now"]
+__all__ = ["Caching", "IpFamily", "Producer", "ServiceConfig", "Stream", "now"]

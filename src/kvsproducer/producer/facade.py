@@ -13,6 +13,7 @@ from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.producer.engine import Engine, now
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class ProducerFacade(Generic[S]):
         profile_name: str | None = None,
         endpoint_url: str | None = None,
         verify: bool | str = True,
+        config: ServiceConfig | None = None,
         device_info: core.DeviceInfo | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -148,6 +150,7 @@ class ProducerFacade(Generic[S]):
             profile_name: the profile of `~/.aws/config` to use.
             endpoint_url: another control plane, such as the local endpoint's `http://127.0.0.1:8080`.
             verify: False to skip TLS verification, or the path of a CA bundle.
+            config: proxies, endpoint forms, caching, user agent; see `ServiceConfig`.
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
             on_event: called with each event, never on the network loop of blocking producers.
 
@@ -159,6 +162,7 @@ class ProducerFacade(Generic[S]):
             profile_name=profile_name,
             endpoint_url=endpoint_url,
             verify=verify,
+            config=config,
         )
         self._streams: dict[str, S] = {}
         self._engine = self._make_engine(device_info or core.DeviceInfo(), service)

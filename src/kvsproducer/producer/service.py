@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -61,7 +62,9 @@ class Service:
         profile_name: str | None = None,
         endpoint_url: str | None = None,
         verify: bool | str = True,
+        config: ServiceConfig | None = None,
     ) -> None:
+        self.config = config or ServiceConfig()
         self._session = _botocore_session(session, profile_name)
         if endpoint_url is not None:
             _check_url(endpoint_url)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from kvsproducer.client import DeviceInfo
+    from kvsproducer.producer.service_config import ServiceConfig
 
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
@@ -51,6 +52,7 @@ class ProducerOptions(TypedDict, total=False):
     profile_name: str | None
     endpoint_url: str | None
     verify: bool | str
+    config: ServiceConfig | None
     device_info: DeviceInfo | None
 
 
