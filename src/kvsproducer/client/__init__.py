@@ -13,6 +13,7 @@ from kvsproducer.client.effects import (
     AuthInfo,
     AuthType,
     Call,
+    ConnectionTroubled,
     CreateDevice,
     CreateStream,
     DataAvailable,
@@ -58,6 +59,7 @@ from kvsproducer.client.events import (
 from kvsproducer.client.frame import Frame, FrameFlags
 from kvsproducer.client.metadata import EventType
 from kvsproducer.client.metrics import ClientMetrics, StreamCounters, StreamMetrics
+from kvsproducer.client.retry import RetryPolicy
 from kvsproducer.client.sender import ReadStatus
 from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
@@ -87,6 +89,7 @@ __all__ = [
     "FrameFlags",
     "ReadStatus",
     "WouldBlock",
+    "RetryPolicy",
     "ServiceCalls",
     "EventType",
     # what is described
@@ -118,6 +121,7 @@ __all__ = [
     "DataAvailable",
     "SpaceAvailable",
     "UploadAborted",
+    "ConnectionTroubled",
     "AuthInfo",
     "AuthType",
     "StreamDescription",

@@ -253,4 +253,4 @@ class Admission:
         waiting = core.view.unsent_duration
         if waiting > maximum:
             core.counters.latency_pressures += 1
-            core.emit(StreamLatencyPressure(core.name, waiting))
+            core.trouble(StreamLatencyPressure(core.name, waiting))

@@ -35,6 +35,7 @@ from kvsproducer.client.effects import (
 )
 from kvsproducer.client.events import ClientErrorReported, ClientReady, Event, EventQueue
 from kvsproducer.client.metrics import ClientMetrics, check_metrics_version
+from kvsproducer.client.retry import GiveUp, RetryPolicy
 from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
     CLIENT_STATES,
@@ -61,7 +62,8 @@ class Client:
 
         `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
     store (by default the one by reference, for `StorageType.IN_MEM`; see `heap.store_for`);
-    `service_calls` are those that the shell makes (by default all). Raises what
+    `service_calls` are those that the shell makes (by default all); `retry_policy` decides whether
+    running out of attempts is a failure (by default it is). Raises what
     `DeviceInfo.validate` and `ServiceCalls.validate` raise, and INVALID_ARG when a store of another
     type is missing (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for
     IN_MEM_CONTENT_STORE_ALLOC).
@@ -75,10 +77,13 @@ class Client:
         dice: Callable[[int], int],
         store: ContentStore | None = None,
         service_calls: ServiceCalls | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         device_info.validate()
         self._service_calls = service_calls or ServiceCalls()
         self._service_calls.validate()
+        self.retry_policy = retry_policy or GiveUp()
+        self._anew = 0  # how often it has begun anew without credentials and a device
         self.device_info = device_info
         self.client_info = device_info.client_info.resolved()
         self.device_name = device_info.name or self._random_name(dice)
@@ -319,7 +324,24 @@ class Client:
             else:
                 self._enter(_C.READY, now)
         except KvsError as error:
-            self._fail(kvs_error(error.status, "; ".join(filter(None, (error.detail, detail)))))
+            told = "; ".join(filter(None, (error.detail, detail)))
+            self._exhausted(kvs_error(error.status, told), status, now)
+
+    def _exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
+        """It does not work: fail, or begin anew with the credentials."""
+        told: KvsError | None = error
+        if not self._told_ready:
+            told = self.retry_policy.begin_anew(error, cause, offline=False, times=self._anew)
+        if told is None:
+            self._fail(error)
+            return
+        self._anew += 1
+        self._events.push(ClientErrorReported(None, told.status, told.detail, fatal=False))
+        for control in list(self._controls.values()):
+            control.client_failed(error, cause)
+        self._machine.restart(_C.AUTH)
+        self._wait = self._wait or self._backoff.next_wait(now)
+        self._issue(GetSecurityToken, now)
 
     def _auth_result(self, call: Call, status: StatusCode, answer: object, now: int) -> None:
         """Credentials, a certificate, or nothing."""
@@ -367,6 +389,7 @@ class Client:
         elif state is _C.TAG_CLIENT:
             self._issue(TagClient, now, arn=self._arn, tags=self.device_info.tags)
         else:
+            self._anew = 0
             if not self._told_ready:
                 self._told_ready = True
                 self._events.push(ClientReady())

@@ -5,7 +5,8 @@ effect; its result selects the next state. A result that is not the pending call
 ignored. What cannot be cured by trying again ends in FAILED with a fatal `StreamErrorReported`.
 
 Once a stream has been ready, running out of retries is only reported: it goes on trying, with the
-longest waits, for a camera outlives an outage and its frames are held or reported meanwhile.
+longest waits, for a camera outlives an outage and its frames are held or reported meanwhile. Before
+that, the client's `RetryPolicy` decides.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class StreamControl:
         self._backoff = Backoff(client.roll)
         self.tally = Tally(core)
         self._waiting_for_client = False
+        self._cause = _S.SUCCESS  # what the last call met with
+        self._anew = 0  # how often it has begun anew without having been ready
         self._endpoint = ""
         self._arn = ""
         self._token: AuthInfo | None = None
@@ -208,11 +211,11 @@ class StreamControl:
             return
         self._pending = None
         self.tally.call_answered(call, now)
-        status = result_status(result)
+        status = self._cause = result_status(result)
         if isinstance(call, PutStream):
             self.tally.upload_failed(call.upload, result, detail)
         if status not in TOLERATED[self.state]:
-            self._drop_new_upload()
+            self._core.uploads.remove_new()
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         try:
@@ -229,8 +232,10 @@ class StreamControl:
 
     def _refused(self, error: KvsError, now: int) -> None:
         """An answer that cannot be used: fatal, unless the old session still works."""
-        if self.rotating and self._core.uploads.active():
-            self._core.report(error.status, error.detail)
+        working = self.rotating and self._core.uploads.active()
+        told = error if working else self._begin_anew(error, self._cause)
+        if told is not None:
+            self._core.report(told.status, told.detail)
             self._wait = self._backoff.next_wait(now)
             self._enter(self.state, now)
             return
@@ -318,17 +323,12 @@ class StreamControl:
                 delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
                 self._schedule(reset_at=now + delay)
             return _T.STREAMING
-        self._drop_new_upload()
+        core.uploads.remove_new()
         if status is _S.SERVICE_CALL_TIMEOUT_ERROR:
             return _T.GET_ENDPOINT
         if status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             return _T.GET_TOKEN
         return _T.DESCRIBE
-
-    def _drop_new_upload(self) -> None:
-        for upload in list(self._core.uploads):
-            if upload.state is UploadState.NEW:
-                self._core.uploads.remove(upload)
 
     # --- entering states ------------------------------------------------------------------------
     def _change(self, state: StreamState) -> None:
@@ -354,12 +354,27 @@ class StreamControl:
         if error.status is _S.TAG_STREAM_CALL_FAILED:  # the tags are not worth the stream
             self._core.report(error.status, detail)
             self._enter(_T.GET_ENDPOINT, now)
-        elif self.ready:
-            self._core.report(error.status, detail)
+            return
+        failure = kvs_error(error.status, detail)
+        told = failure if self.ready else self._begin_anew(failure, self._cause)
+        if told is None:
+            self.fail(failure)
+        else:
+            self._core.report(told.status, told.detail)
             self._machine.restart(self.state)
             _ACTIONS[self.state](self, now)
-        else:
-            self.fail(kvs_error(error.status, detail))
+
+    def _begin_anew(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
+        """What to report instead of failing, None to fail."""
+        offline, times = self._core.offline, self._anew
+        self._anew += 1
+        policy = self._client.retry_policy
+        return policy.begin_anew(failure, cause, offline=offline, times=times)
+
+    def client_failed(self, failure: KvsError, cause: StatusCode) -> None:
+        """The client is out of attempts and begins anew: fail, unless this stream waits for it."""
+        if not self.ready and self._begin_anew(failure, cause) is None:
+            self.fail(kvs_error(failure.status, failure.detail))
 
     def _may_call(self, now: int) -> bool:
         """Whether the client may make calls; if not, `resume` follows, or there is no hope."""
@@ -416,7 +431,7 @@ class StreamControl:
 
     def _be_ready(self, now: int) -> None:
         core = self._core
-        again, self.ready = self.ready, True
+        again, self.ready, self._anew = self.ready, True, 0
         core.emit(StreamReady(core.name))
         if core.stopped and not anything_to_send(core) and not core.uploads.active():
             self.close(None)

@@ -16,21 +16,25 @@ from kvsproducer.client.account import Ledger
 from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.effects import (
     AuthInfo,
+    ConnectionTroubled,
     DataAvailable,
     Effect,
     SpaceAvailable,
     UploadAborted,
 )
 from kvsproducer.client.events import (
+    ConnectionStale,
     DropReason,
     Event,
     EventQueue,
     FragmentDropped,
     FrameDropped,
     StreamErrorReported,
+    StreamLatencyPressure,
 )
 from kvsproducer.client.metadata import MetadataQueue
 from kvsproducer.client.metrics import Rates, StreamCounters
+from kvsproducer.client.retry import RetryPolicy
 from kvsproducer.client.session import Upload, Uploads
 from kvsproducer.client.states import UploadState
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
@@ -58,6 +62,7 @@ class ClientServices(Protocol):
 
     device_name: str
     client_info: ClientInfo
+    retry_policy: RetryPolicy
     auth: AuthInfo | None
     closed: bool
 
@@ -120,6 +125,7 @@ class StreamCore:
         self.reset_on_key = False  # the next key frame starts a new session
         self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
         self.on_wire: ViewItem | None = None  # handed out in part
+        self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}  # not yet taken
         self.wire_charge = 0  # of an item on the wire that has left the view
         # (first item, stream start in ticks, stream header): what a re-sent item's session had.
         self.sessions: deque[tuple[int, int, bytes]] = deque()
@@ -130,6 +136,13 @@ class StreamCore:
         if not len(self.events):
             self._notify()
         self.events.push(event)
+
+    def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
+        """Tell that the connection does badly, and have the shell look at it."""
+        self.emit(sign)
+        if not self.troubles:
+            self.effects.append(ConnectionTroubled(self.name))
+        self.troubles[type(sign).__name__] = sign
 
     def report(
         self,
@@ -156,10 +169,12 @@ class StreamCore:
         upload = upload or self.uploads.reader
         if upload is not None and upload.idle:
             upload.idle = False
-            effect = upload.available
-            if effect is None:
-                effect = upload.available = DataAvailable(self.name, upload.number)
-            self.effects.append(effect)
+            self.effects.append(upload.available or self.available(upload))
+
+    def available(self, upload: Upload) -> DataAvailable:
+        """The effect that says that there is something for the upload, made once."""
+        effect = upload.available = DataAvailable(self.name, upload.number)
+        return effect
 
     def want_space(self) -> None:
         """An offline writer was told to wait."""

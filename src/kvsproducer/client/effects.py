@@ -247,4 +247,14 @@ class SpaceAvailable:
     stream: str
 
 
-Effect = Call | DataAvailable | UploadAborted | SpaceAvailable
+@dataclass(slots=True)
+class ConnectionTroubled:
+    """A connection of that stream does badly: `Stream.take_troubles` tells how.
+
+    The shell may answer with `Stream.reset_connection`.
+    """
+
+    stream: str
+
+
+Effect = Call | DataAvailable | UploadAborted | SpaceAvailable | ConnectionTroubled

@@ -74,6 +74,7 @@ class Sender:
         "_cluster",
         "_control",
         "_core",
+        "_plain",
         "_rest",
         "_settles",
         "_staleness",
@@ -85,6 +86,7 @@ class Sender:
         self._control = control
         self._rest: Buffers = []  # of the item that is being handed out, last buffer first
         self._wire_item: ViewItem | None = None  # the last item handed out
+        self._plain = False  # whole blocks may follow what was handed out: see `_look`
         self._cluster = -1  # the fragment whose cluster this session has been given
         info = core.info
         self._staleness = info.connection_staleness_duration if info.fragment_acks else 0
@@ -101,20 +103,18 @@ class Sender:
         if upload is None or limit <= 0:
             raise self._bad_read(number, limit)
         out: Buffers = []
-        if upload.state is _STREAMING and not self._rest:
+        if self._plain and upload.state is _STREAMING:
             # Mostly there is a block or two, and then nothing: that way is short.
-            if (
-                self._plain_items(out, limit)
-                and core.view.current == core.view.head
-                and (not core.stopped)
-            ):
+            size = self._plain_items(out, limit)
+            if size and core.view.current == core.view.head and not core.stopped:
                 upload.idle = True
-                self._count(out, now)
+                self._count(size, now)
                 return out, _NO_MORE_DATA
-            limit -= sum(map(len, out))
+            limit -= size
         status = self._step(upload, out, limit)
+        self._look()
         if out:
-            self._count(out, now)
+            self._count(sum(map(len, out)), now)
         upload.idle = status is _NO_MORE_DATA or status is _AWAITING
         if status is ReadStatus.END_OF_STREAM or status is ReadStatus.ABORTED:
             self._finish(upload, status, now)
@@ -130,10 +130,23 @@ class Sender:
             upload=number,
         )
 
-    def _count(self, out: Buffers, now: int) -> None:
-        """Note what was handed out."""
+    def _look(self) -> None:
+        """See whether plain items may follow at once what was handed out."""
+        wire = self._wire_item
+        self._plain = (
+            wire is not None
+            and not wire.flags & STREAM_START
+            and not self._rest
+            and self._core.holding is None
+        )
+
+    def _count(self, size: int, now: int) -> None:
+        """Note that `size` bytes were handed out."""
         core = self._core
-        core.rates.sample_read(sum(map(len, out)), now)
+        rates = core.rates
+        rates.transferred += size
+        if now >= rates.next_read:
+            rates.sample_read(now)
         item = self._wire_item
         if (
             self._staleness
@@ -223,7 +236,9 @@ class Sender:
                 if not room:
                     return 0
             self._strip_sent()
-            room -= self._plain_items(out, room)
+            self._look()
+            if self._plain:
+                room -= self._plain_items(out, room)
             item = self._next_item(upload)
             if item is None:
                 return room
@@ -282,30 +297,27 @@ class Sender:
     def _plain_items(self, out: Buffers, room: int) -> int:
         """Hand out whole blocks of the open cluster, which is what most items are; their bytes.
 
-        They take less than `room`.
+        They take less than `room`. Only while `_plain`.
         """
-        wire = self._wire_item
-        if wire is None or wire.flags & STREAM_START or self._core.holding is not None:
-            return 0
         view = self._core.view
-        items, index, cluster = view.items, view.current, self._cluster
-        first, size = index, 0
-        item = items.get(index)
-        while item is not None and item.fragment == cluster and not item.flags & _NOT_PLAIN:
-            length = item.length
-            if size + length >= room:
+        items, index, head, cluster = view.items, view.current, view.head, self._cluster
+        size = 0
+        while index < head:
+            item = items[index]
+            if item.fragment != cluster or size + item.length >= room:
                 break
-            size += length
-            item.flags &= _NOT_ACKED
+            if item.flags:
+                if item.flags & _NOT_PLAIN:
+                    break
+                item.flags &= _NOT_ACKED
+            size += item.length
             out.append(item.header)
             out += item.payload
-            wire = item
+            self._wire_item = item
             index += 1
-            item = items.get(index)
-        if index > first:
+        if size:
             view.current = index
             view.unsent_bytes -= size
-            self._wire_item = wire
         return size
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
@@ -425,6 +437,7 @@ class Sender:
         """A new session begins: what was left of an item belonged to a connection that is gone."""
         self._rest = []
         self._wire_item = None
+        self._plain = False
         self._cluster = -1
         self._core.leave_wire()
 
@@ -454,5 +467,5 @@ class Sender:
             distance = newest - item.timestamp
             if distance > limit:
                 core.counters.stale_events += 1
-                core.emit(ConnectionStale(core.name, distance))
+                core.trouble(ConnectionStale(core.name, distance))
                 return

@@ -113,6 +113,12 @@ class Uploads:
         self._uploads.remove(upload)
         self._find_reader()
 
+    def remove_new(self) -> None:
+        """Forget the uploads that did not begin."""
+        for upload in list(self._uploads):
+            if upload.state is UploadState.NEW:
+                self.remove(upload)
+
     def _find_reader(self) -> None:
         self.reader = next((upload for upload in self._uploads if upload.reading), None)
 

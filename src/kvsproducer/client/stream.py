@@ -22,7 +22,13 @@ from kvsproducer.client.admission import WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.device_info import ClientInfo
-from kvsproducer.client.events import DropReason, Event, StreamShutdown
+from kvsproducer.client.events import (
+    ConnectionStale,
+    DropReason,
+    Event,
+    StreamLatencyPressure,
+    StreamShutdown,
+)
 from kvsproducer.client.frame import Frame
 from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
@@ -52,6 +58,7 @@ class Stream:
         self._acks = AckHandler(core, control)
         self._parsers: dict[int, AckParser] = {}
         self._intake = Intake(core, control, info.offline_buffer_availability_timeout)
+        self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
         self._awaits_since: int | None = None  # the last ack, all else being done; ticks
@@ -105,6 +112,10 @@ class Stream:
         """The oldest event of this stream that was not taken yet."""
         return self._core.events.pop()
 
+    def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
+        """The events of these kinds that were not taken yet, out of turn."""
+        return self._core.events.take(kinds)
+
     def metrics(self, now: int, version: int = limits.STREAM_METRICS_VERSION) -> StreamMetrics:
         """A snapshot of the stream's figures; raises INVALID_STREAM_METRICS_VERSION."""
         check_metrics_version(
@@ -139,7 +150,7 @@ class Stream:
         `MkvGenerator.pack` and the order coordinator raise. Next: take the effects.
         """
         try:
-            self._intake.put(frame, now)
+            self._take(frame, now)
         except KvsError:
             self._core.counters.put_frame_errors += 1
             raise
@@ -245,6 +256,12 @@ class Stream:
         self._check_usable()
         self._lose_all(200)
         self._control.lost(200, now)
+
+    def take_troubles(self) -> tuple[ConnectionStale | StreamLatencyPressure, ...]:
+        """How the connection has been doing badly since this was last asked; newest of each."""
+        found = tuple(self._core.troubles.values())
+        self._core.troubles.clear()
+        return found
 
     def _check_usable(self) -> None:
         if self._control.client_closed:
