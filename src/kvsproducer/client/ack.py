@@ -32,7 +32,7 @@ RESULT_OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class FragmentAck:
-    """One ack: `timecode` of the fragment as on the wire (stream timecode units), None if unknown.
+    """One ack: `timecode` of the fragment as on the wire (milliseconds), None if unknown.
 
     `sequence_number` is the fragment number; `result` is 200, or the error id of an ERROR ack (7000
     when it is not a known one).

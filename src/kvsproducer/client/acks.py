@@ -13,6 +13,7 @@ from __future__ import annotations
 from itertools import takewhile
 
 from kvsproducer.client.ack import FragmentAck
+from kvsproducer.client.ack_times import AckTimes
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
@@ -33,11 +34,12 @@ _FLAGS = {AckType.BUFFERING: BUFFERING, AckType.RECEIVED: RECEIVED, AckType.PERS
 class AckHandler:
     """Applies acks to one stream."""
 
-    __slots__ = ("_control", "_core")
+    __slots__ = ("_control", "_core", "_times")
 
     def __init__(self, core: StreamCore, control: StreamControl) -> None:
         self._core = core
         self._control = control
+        self._times = AckTimes(core)
 
     def reject(self, upload: int, error: KvsError, timecode: int | None = None) -> None:
         """Tell about an ack that cannot be used."""
@@ -82,10 +84,6 @@ class AckHandler:
             counters.error_acks += 1
 
     # --- finding the fragment -------------------------------------------------------------------
-    def _timestamp(self, upload: Upload, timecode: int) -> int:
-        ticks = self._core.generator.timecode_to_timestamp(timecode)
-        return ticks if self._core.info.absolute_fragment_times else ticks + upload.session_start
-
     def _find(self, upload: Upload, ack: FragmentAck) -> int | None:
         """The index that the ack names; None if it is not held."""
         view = self._core.view
@@ -93,16 +91,12 @@ class AckHandler:
             if view.head == view.tail:
                 return None
             return min(max(view.current, view.tail), view.head - 1)
-        timestamp = self._timestamp(upload, ack.timecode)
-        index = view.fragment_at(timestamp, lacking=_FLAGS.get(ack.ack_type, 0))
-        if index is None:
-            index = view.item_at(timestamp)
-        return index
+        return self._times.index(upload, ack.timecode, _FLAGS.get(ack.ack_type, 0))
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
         if ack.timecode is not None and self._is_final(ack):
-            self._stored_outside(upload, self._timestamp(upload, ack.timecode))
+            self._stored_outside(upload, *self._times.span(upload, ack.timecode))
         detail = f"{ack.ack_type.name} for a fragment that is not held"
         self.reject(
             upload.number,
@@ -110,18 +104,18 @@ class AckHandler:
             ack.timecode,
         )
 
-    def _stored_outside(self, upload: Upload, timestamp: int) -> None:
-        """The service has a fragment for good whose start has left the view."""
+    def _stored_outside(self, upload: Upload, first: int, last: int) -> None:
+        """The service has a fragment for good whose start, between two times, has left the view."""
         core, view = self._core, self._core.view
-        if upload.last_time is None or timestamp > upload.last_time:
+        if upload.last_time is None or first > upload.last_time:
             return  # it was given no such fragment
-        core.ledger.clear_doubts(timestamp)
-        if timestamp == upload.last_time:
+        core.ledger.clear_doubts(last)
+        if upload.last_time <= last:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
                 core.wake(upload)
         rest = view.next_start(view.tail)
-        held_in_part = timestamp == core.ledger.evicted_fragment and rest <= view.current
+        held_in_part = first <= core.ledger.evicted_fragment <= last and rest <= view.current
         if held_in_part and not core.uploads.older_unfinished(upload):
             core.ledger.confirm(view, rest, core.final_flags)
 
