@@ -320,7 +320,7 @@ def test_an_old_token_is_replaced_when_the_stream_begins_at_last(desk: Desks) ->
 
 
 def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
-    """It is told as fatal; resetting the connection begins another; a stopped stream closes."""
+    """It is told as fatal and raised; resetting the connection begins another."""
     d = desk(recover_on_error=False)
     d.put(0)
     d.read()
@@ -328,9 +328,17 @@ def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
     d.settle()
     assert d.told(ev.StreamErrorReported)[-1].fatal
     assert d.stream.state is StreamState.STOPPED
+    assert d.stream.failure is not None
+    with pytest.raises(KvsError) as raised:
+        d.put(1)
+    assert raised.value.status is StatusCode.SERVICE_CALL_UNKOWN_ERROR
+    assert "gone; recovery is switched off" in str(raised.value)
+    assert d.stream.account().held == 1
     d.stream.reset_connection(d.now)
     d.settle()
-    assert d.read()[0].count(b"data") == 1
+    assert d.stream.failure is None
+    d.put(1)
+    assert d.read()[0].count(b"data") == 2
     d.stream.stop(d.now)
     d.stream.upload_ended(d.upload, 500, d.now)
     assert d.stream.closed

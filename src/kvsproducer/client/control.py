@@ -142,9 +142,8 @@ class StreamControl:
         status = result_status(result)
         if not core.info.recover_on_error and status is not _S.SUCCESS:
             self._enter(_T.STOPPED, now)
-            core.report(status, detail or f"result {result}; recovery is switched off", fatal=True)
-            if core.stopped:
-                self.close(None)
+            why = "; ".join(filter(None, (detail or f"result {result}", "recovery is switched off")))
+            self._give_up(kvs_error(status, why))
             return
         if core.stopped and not anything_to_send(core):
             self.close(None)
@@ -186,13 +185,22 @@ class StreamControl:
         self._change(_T.FAILED)
         self._pending = None
         self.parked = False
+        core.abort_uploads()
+        self._give_up(error)
+
+    def _give_up(self, error: KvsError) -> None:
+        core = self._core
         core.failure = error
         core.attention = True
-        core.abort_uploads()
         core.report(error.status, error.detail, fatal=True)
         core.wake_writers()
         if core.stopped:
             self.close(None)
+
+    def recover(self) -> None:
+        """A connection that was lost without recovery may be followed by another after all."""
+        if self.state is not _T.FAILED:
+            self._core.failure = None
 
     def close(self, upload: int | None) -> None:
         """The stopped stream is done."""

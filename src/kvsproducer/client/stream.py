@@ -251,9 +251,12 @@ class Stream:
     def reset_connection(self, now: int) -> None:
         """Give the connections up and go on with new ones; what was not acknowledged is re-sent.
 
+        It also ends the `failure` of a stream that lost its connection without `recover_on_error`.
+
         Raises as `reset`.
         """
         self._check_usable()
+        self._control.recover()
         self._lose_all(200)
         self._control.lost(200, now)
 
