@@ -24,6 +24,7 @@ from kvsproducer.endpoint import Credentials, EndpointLimits, local_endpoint
 
 S = kvs.StatusCode
 LIMIT_S = 20
+AT_ONCE = kvs.ServiceConfig(continuous_retry=False)  # no network is a failure, told soon
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -160,14 +161,14 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refused_connection(kit: Any, refused: Callable[..., kvs.KvsError]) -> None:
     url = f"http://127.0.0.1:{kit.free_port()}"
-    error = refused(endpoint_url=url)
+    error = refused(endpoint_url=url, config=AT_ONCE)
     assert error.status is S.DESCRIBE_STREAM_CALL_FAILED
     assert url in error.detail
 
 
 def test_name_that_does_not_resolve(refused: Callable[..., kvs.KvsError]) -> None:
     """As with a region that does not exist."""
-    error = refused(endpoint_url="http://kinesisvideo.nowhere.invalid")
+    error = refused(endpoint_url="http://kinesisvideo.nowhere.invalid", config=AT_ONCE)
     assert error.status is S.DESCRIBE_STREAM_CALL_FAILED
     assert "kinesisvideo.nowhere.invalid" in error.detail
 
@@ -180,7 +181,7 @@ def test_endpoint_that_is_no_url(kit: Any) -> None:
 
 
 def test_something_else_answers(stranger: str, refused: Callable[..., kvs.KvsError]) -> None:
-    error = refused(endpoint_url=stranger)
+    error = refused(endpoint_url=stranger, config=AT_ONCE)
     assert error.status is S.DESCRIBE_STREAM_CALL_FAILED
 
 

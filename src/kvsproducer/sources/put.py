@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
@@ -26,6 +26,7 @@ from kvsproducer.client.stream_info import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
 from kvsproducer.status import KvsError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
     from kvsproducer.client import DeviceInfo
-    from kvsproducer.producer.service_config import ServiceConfig
 
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
@@ -224,7 +224,8 @@ def put_media(
     stream that has to be created. `tracks`, `frame_rate` and `start` are those of `open_source`.
     `stream_options` override fields of `StreamInfo`. `progress` is called with a `PutProgress`
     from two threads, 50 times a second at most and at the end. `timeout` bounds the wait for the
-    last acks. `options` go to a `Producer`, unless `producer` is given.
+    last acks. `options` go to a `Producer`, unless `producer` is given; that one has no
+    `continuous_retry`, for a file's user is told that there is no network.
 
     Raises what the source raises, after what it gave before has been stored; what the service said
     (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
@@ -244,7 +245,7 @@ def put_media(
         kind = StreamingType.REALTIME if paced_by_nature else StreamingType.OFFLINE
     info = opened.stream_info(kind, **overrides)
     own = producer is None
-    used = Producer(on_event=watch.on_event, **options) if producer is None else producer
+    used = _producer(watch, options) if producer is None else producer
     began = _monotonic()
     try:
         with opened:
@@ -264,6 +265,12 @@ def put_media(
         elapsed=_monotonic() - began,
         progress=end,
     )
+
+
+def _producer(watch: _Watch, options: ProducerOptions) -> Producer:
+    """A producer that rather fails than waits for a network: somebody looks on."""
+    config = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
+    return Producer(on_event=watch.on_event, **{**options, "config": config})
 
 
 def _put(

@@ -1,0 +1,158 @@
+"""Continuous retry: the tables, and the two machines that watch a connection."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kvsproducer import client as core
+from kvsproducer.client.states import result_status
+from kvsproducer.producer.continuous_retry import (
+    BEGINS_ANEW,
+    WATCHES,
+    ConnectionWatch,
+    ContinuousRetry,
+    Health,
+)
+from kvsproducer.producer.results import failure_of
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+S = StatusCode
+SECOND = 10_000_000
+NOW = 17_000_000_000_000_000
+STALE, LATENCY = core.ConnectionStale, core.StreamLatencyPressure
+
+# What AWS's producer resets a stream for: its own, and those of calls and credentials.
+PRODUCER_RETRIABLE = (0x1500000F, 0x15000026, 0x15000027)
+COMMON_RETRIABLE = (
+    *(0x1500000C, 0x1500000D, 0x1500000E, 0x15000010, 0x15000017, 0x15000018, 0x1500001F),
+    *(0x15000022, 0x15000023, 0x15000024, 0x16000001, 0x16000002, 0x16000003, 0x16000004),
+)
+CLIENT_RETRIABLE = (0x52000011, 0x52000019, 0x5200002A, 0x5200002B, 0x5200002D, 0x52000049)
+
+
+def asked(
+    status: StatusCode, cause: StatusCode, *, offline: bool = False, times: int = 0, on: bool = True
+) -> KvsError | None:
+    failure = kvs_error(status, "what happened")
+    return ContinuousRetry(on).begin_anew(failure, cause, offline=offline, times=times)
+
+
+@pytest.mark.parametrize("value", CLIENT_RETRIABLE)
+def test_what_a_stream_begins_anew_after(value: int) -> None:
+    """When the network or the service is the cause; not offline, not when switched off."""
+    status = S(value)
+    assert status in BEGINS_ANEW
+    told = asked(status, S.SERVICE_CALL_TIMEOUT_ERROR)
+    assert told is not None
+    assert told.status is status
+    assert asked(status, S.SERVICE_CALL_NOT_AUTHORIZED_ERROR) is None
+    assert asked(status, S.SERVICE_CALL_TIMEOUT_ERROR, offline=True) is None
+    assert asked(status, S.SERVICE_CALL_TIMEOUT_ERROR, on=False) is None
+
+
+@pytest.mark.parametrize("value", PRODUCER_RETRIABLE + COMMON_RETRIABLE)
+def test_failures_of_calls_and_credentials_pass(value: int) -> None:
+    """A provider that raises one is asked again, and a stream begins anew after it."""
+    cause = result_status(failure_of(kvs_error(S(value), "the provider's")).result)
+    assert asked(S.CLIENT_AUTH_CALL_FAILED, cause) is not None
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR,
+        S.SERVICE_CALL_INVALID_ARG_ERROR,
+        S.STREAM_IS_BEING_DELETED_ERROR,
+        S.INVALID_DESCRIBE_STREAM_RESPONSE,
+        S.INVALID_AUTH_LEN,
+    ],
+)
+def test_what_is_final(status: StatusCode) -> None:
+    assert asked(status, S.SUCCESS) is None
+
+
+def test_failing_again_has_a_code_of_its_own() -> None:
+    """With what happened, and how often."""
+    told = asked(S.DESCRIBE_STREAM_CALL_FAILED, S.SERVICE_CALL_UNKOWN_ERROR, times=3)
+    assert told is not None
+    assert told.status is S.CONTINUOUS_RETRY_RESET_FAILED
+    assert "3 times" in told.detail
+    assert "DESCRIBE_STREAM_CALL_FAILED" in told.detail
+    assert "what happened" in told.detail
+
+
+# --- the watches --------------------------------------------------------------------------------
+def signs(
+    watch: ConnectionWatch, start: float, seconds: float, *, amount: float = 6, growth: float = 0
+) -> list[float]:
+    """Ten signs a second; when the connection was reset, in seconds."""
+    resets = []
+    for step in range(int(seconds * 10)):
+        at = start + step / 10
+        if watch.sign(int((amount + growth * step / 10) * SECOND), NOW + round(at * SECOND)):
+            resets.append(at)
+    return resets
+
+
+@pytest.mark.parametrize("kind", [STALE, LATENCY])
+def test_a_sign_has_to_last(kind: type[core.Event]) -> None:
+    """Media that was held back comes in a burst; five seconds of signs are no burst."""
+    watch = ConnectionWatch(WATCHES[kind])
+    assert signs(watch, 0, 4) == []
+    assert watch.state is Health.SUSPECT
+    assert signs(watch, 20, 4) == []  # the suspicion had lapsed
+    assert signs(watch, 40, 10) == [45]
+    assert watch.state is Health.QUIET
+
+
+@pytest.mark.parametrize("kind", [STALE, LATENCY])
+def test_resets_become_rarer_and_are_forgotten(kind: type[core.Event]) -> None:
+    """Quiet for 30 s, 60 s, 120 s, 240 s and no longer; a minute of calm after it: 30 s again."""
+    watch = ConnectionWatch(WATCHES[kind])
+    resets = signs(watch, 0, 1000)
+    gaps = [round(b - a) for a, b in zip(resets, resets[1:], strict=False)]
+    assert gaps[:3] == [35, 65, 125]
+    assert set(gaps[3:]) == {245}
+    later = resets[-1] + 240 + 61
+    again = signs(watch, later, 50)
+    assert [round(at - later) for at in again] == [5, 40]
+
+
+def test_a_backlog_that_shrinks_is_left_alone() -> None:
+    """After an outage there is latency by nature; one that does not shrink is cut."""
+    watch = ConnectionWatch(WATCHES[LATENCY])
+    assert signs(watch, 0, 60, amount=120, growth=-2) == []
+    assert signs(watch, 60, 10, amount=5, growth=0.1) != []
+
+
+def test_a_service_that_answers_is_not_stale() -> None:
+    """Any ack ends that suspicion, but not that of latency: a slow line answers too."""
+    for kind, resets in ((STALE, 0), (LATENCY, 1)):
+        watch = ConnectionWatch(WATCHES[kind])
+        cut = []
+        for second in range(20):
+            cut += signs(watch, second, 1)
+            watch.heard()
+        assert len(cut) == resets
+
+
+def test_a_new_connection_is_not_suspected() -> None:
+    watch = ConnectionWatch(WATCHES[LATENCY])
+    signs(watch, 0, 4.5)
+    watch.connected()
+    assert signs(watch, 4.5, 4.5) == []
+
+
+@pytest.mark.parametrize("kind", [STALE, LATENCY])
+def test_no_dead_end(kind: type[core.Event]) -> None:
+    """Whatever came before, five seconds of signs after a calm end in one reset."""
+    dice = random.Random(f"watch {kind.__name__}")
+    for _ in range(20):
+        watch, at = ConnectionWatch(WATCHES[kind]), 0.0
+        for _ in range(dice.randrange(1, 60)):
+            signs(watch, at, dice.uniform(0, 20), amount=dice.uniform(1, 99))
+            at += dice.uniform(20, 60)
+            dice.choice((watch.heard, watch.connected, lambda: None))()
+        assert len(signs(watch, at + 500, 6)) == 1
