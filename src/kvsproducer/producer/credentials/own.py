@@ -1,0 +1,133 @@
+"""A user's own provider: a function, a coroutine function, or an object with such a `fetch`.
+
+A function runs in the producer's executor; what a coroutine function awaits runs on the producer's
+loop, in asyncio the caller's own. It gives `AwsCredentials`, the same as a mapping (such as what
+Security Token Service answers), or a botocore credentials object.
+
+What it raises is told by its kind and place only, for its text may hold a secret; the exception
+itself is the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import CancelledError, Future
+
+from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.producer.credentials.credentials import AwsCredentials
+from kvsproducer.producer.credentials.session import FrozenCredentials, credentials_of_botocore
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["OwnCredentials"]
+
+_TIMEOUT_S = limits.OWN_CREDENTIALS_TIMEOUT / TICKS_PER_SECOND
+
+
+class OwnCredentials:
+    """Makes a provider of a user's function; `loop` is where its coroutines run.
+
+    Without a loop, neither here nor from `run_on`, they run on one of their own.
+    """
+
+    def __init__(
+        self, function: Callable[[], object], *, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self._function = function
+        self._loop = loop
+        self._running: Future[object] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run coroutines on this loop, unless another was given already."""
+        self._loop = self._loop or loop
+
+    def fetch(self) -> AwsCredentials:
+        """Call the function; blocks, never on the loop.
+
+        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (its own `KvsError` as it is),
+        OPERATION_TIMED_OUT when a coroutine takes more than 30 s, NULL_ARG for None, INVALID_ARG
+        for what are no credentials, and as `AwsCredentials.from_dict` does.
+        """
+        try:
+            found = self._function()
+            if inspect.isawaitable(found):
+                found = self._awaited(found)
+        except KvsError:
+            raise
+        except Exception as error:
+            raise kvs_error(
+                StatusCode.CLIENT_AUTH_CALL_FAILED,
+                f"the credentials provider raised {type(error).__name__}{_place(error)}",
+            ) from error
+        return _credentials(found)
+
+    def close(self) -> None:
+        """Cancel a coroutine that still runs; nothing is fetched after this."""
+        with self._lock:
+            self._closed = True
+            if self._running is not None:
+                self._running.cancel()
+
+    def _awaited(self, awaitable: Awaitable[object]) -> object:
+        work = _bounded(awaitable)
+        if self._loop is None:
+            return asyncio.run(work)
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise _ended()
+            self._running = future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(_TIMEOUT_S + 1)  # a loop that stands still cannot keep the time
+        except CancelledError:
+            raise _ended() from None
+
+    def __repr__(self) -> str:
+        return f"OwnCredentials({getattr(self._function, '__qualname__', '...')})"
+
+
+async def _bounded(awaitable: Awaitable[object]) -> object:
+    limit = asyncio.timeout(_TIMEOUT_S)
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError as error:
+        if not limit.expired():  # its own
+            raise
+        raise kvs_error(
+            StatusCode.OPERATION_TIMED_OUT,
+            f"the credentials provider took more than {_TIMEOUT_S:g} s",
+        ) from error
+
+
+def _ended() -> KvsError:
+    return kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the credentials provider was cancelled")
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, as far as that is known: ` at vault.py:31`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__]
+    return f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def _credentials(found: object) -> AwsCredentials:
+    if isinstance(found, AwsCredentials):
+        return found
+    if isinstance(found, Mapping):
+        return AwsCredentials.from_dict(found)
+    if isinstance(found, FrozenCredentials):
+        return credentials_of_botocore(found)
+    if found is None:
+        raise kvs_error(StatusCode.NULL_ARG, "the credentials provider returned None")
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"the credentials provider returned {type(found).__name__}: return AwsCredentials",
+    )

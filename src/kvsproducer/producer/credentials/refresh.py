@@ -1,0 +1,110 @@
+"""Credentials that stay fresh: a provider's, held until they are about to expire.
+
+A provider is asked when less than 38 s of life is left (the C producer's grace: 30 s that an upload
+needs, and some to spare), and after 40 minutes when it names no expiration. If it fails then, what
+is held serves for as long as it lives; the failure is raised once that is over. Whoever comes while
+somebody else is asking waits for that answer, so that a fleet of streams asks once.
+
+The provider may block, so this is for the producer's executor, from any number of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+from kvsproducer import limits
+from kvsproducer.producer.clock import now
+from kvsproducer.producer.credentials.credentials import AwsCredentials
+from kvsproducer.producer.credentials.expiration import check_not_past
+from kvsproducer.producer.credentials.own import OwnCredentials
+from kvsproducer.producer.credentials.provider import CredentialsProvider
+from kvsproducer.status import KvsError, kvs_error
+
+__all__ = ["FreshCredentials"]
+
+log = logging.getLogger("kvsproducer.credentials")
+
+
+class FreshCredentials:
+    """What a provider gives, asked again when due; `clock` gives the time in ticks since 1970.
+
+    With `hold` False the provider is asked each time: it holds its credentials itself.
+    """
+
+    def __init__(
+        self, provider: CredentialsProvider, *, hold: bool = True, clock: Callable[[], int] = now
+    ) -> None:
+        self._provider = provider
+        self._hold = hold
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked = 0  # how often the provider was asked
+        self._held: AwsCredentials | None = None
+        self._due = 0
+        self._failure: KvsError | None = None
+
+    def get(self, *, life: int = 0) -> AwsCredentials:
+        """Credentials with at least `life` ticks left, if they can be had; blocks.
+
+        Raises what the provider raises when there is nothing left to use instead, and
+        IOT_EXPIRATION_OCCURS_IN_PAST when it gives what has expired.
+        """
+        asked = self._asked
+        with self._lock:
+            now = self._clock()
+            if self._held is None or now >= self._due:
+                if asked == self._asked or self._failure is None:
+                    self._ask(now)
+                failure, held = self._failure, self._held
+                if failure is not None and not _lives(held, self._clock() + max(life, 1)):
+                    # Made anew: one exception object raised in many threads would mix tracebacks.
+                    raise kvs_error(failure.status, failure.detail) from failure.__cause__
+            assert self._held is not None
+            return self._held
+
+    def _ask(self, now: int) -> None:
+        self._asked += 1
+        try:
+            found = self._provider.fetch()
+            if found.expiration is not None:
+                check_not_past(found.expiration, self._clock())
+        except KvsError as error:
+            self._failure = error
+            if self._held is not None:
+                log.warning(
+                    "credentials could not be renewed by %s: %s (%s): %s",
+                    self._provider,
+                    error.name,
+                    error.status.hex,
+                    error.detail,
+                )
+            return
+        if self._failure is not None:
+            log.info("credentials are renewed again by %s", self._provider)
+        self._failure = None
+        self._held = found
+        if not self._hold:
+            self._due = 0
+        elif found.expiration is None:
+            self._due = now + limits.MAX_TOKEN_LIFE
+        else:
+            self._due = found.expiration - limits.CREDENTIAL_REFRESH_GRACE
+
+    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where a user's coroutines run."""
+        if isinstance(self._provider, OwnCredentials):
+            self._provider.run_on(loop)
+
+    def close(self) -> None:
+        """Let nobody wait for a provider any more."""
+        if isinstance(self._provider, OwnCredentials):
+            self._provider.close()
+
+
+def _lives(credentials: AwsCredentials | None, until: int) -> bool:
+    if credentials is None:
+        return False
+    return credentials.expiration is None or credentials.expiration >= until
