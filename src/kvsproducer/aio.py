@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvsproducer import reader
 from kvsproducer.producer.aio import Producer, Stream
+from kvsproducer.producer.credentials import CredentialsSource
+from kvsproducer.producer.credentials.source import bound_to
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 
@@ -32,6 +34,7 @@ def get_media(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> AsyncGenerator[reader.ReadFragment, None]:
     """As `kvsproducer.get_media`, on the running loop: `async for fragment in get_media(...)`."""
@@ -41,13 +44,19 @@ def get_media(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        credentials=credentials,
         config=config,
     )
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
 
 async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:
-    """As `kvsproducer.put_media`, in a thread; see there for the options."""
+    """As `kvsproducer.put_media`, in a thread; see there for the options.
+
+    What a coroutine function given as `credentials` awaits runs on the running loop.
+    """
     from kvsproducer.sources import put_media as blocking_put_media
 
+    if options.get("credentials") is not None:
+        options["credentials"] = bound_to(asyncio.get_running_loop(), options["credentials"])
     return await asyncio.to_thread(blocking_put_media, source, stream_name, **options)

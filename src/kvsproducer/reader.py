@@ -22,6 +22,7 @@ from kvsproducer.client.states import result_status
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT
 from kvsproducer.mkv import MkvParser, events
+from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
@@ -178,6 +179,7 @@ def get_media(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> Iterator[ReadFragment]:
     """The fragments of a stream, oldest first, until the service has no more or the caller stops.
@@ -196,6 +198,7 @@ def get_media(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        credentials=credentials,
         config=config,
     )
     return _blocking(fragments(service, stream_name, selector))
@@ -240,6 +243,7 @@ async def fragments(
     import aiohttp
 
     loop = asyncio.get_running_loop()
+    service.run_on(loop)
     body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
@@ -273,7 +277,7 @@ def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict
     endpoint = _data_endpoint(service, stream_name, "GET_MEDIA")
     url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
     headers = {"Content-Type": "application/json"}
-    return url, service.sign(url, headers, service.require_credentials().keys, body)
+    return url, service.sign(url, headers, service.credentials(), body)
 
 
 def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
@@ -309,6 +313,7 @@ def list_fragments(
     profile_name: str | None = None,
     endpoint_url: str | None = None,
     verify: bool | str = True,
+    credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> list[FragmentSummary]:
     """All stored fragments of a stream, in order of their numbers; arguments as `get_media`.
@@ -323,6 +328,7 @@ def list_fragments(
         profile_name=profile_name,
         endpoint_url=endpoint_url,
         verify=verify,
+        credentials=credentials,
         config=config,
     )
     endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")

@@ -159,6 +159,7 @@ def test_which_failures_are_final() -> None:
     assert {state for state in TOLERATED if refused not in TOLERATED[state]} == {
         StreamState.GET_TOKEN,
         ClientState.GET_TOKEN,
+        ClientState.PROVISION,
         ClientState.CREATE,
         ClientState.TAG_CLIENT,
     }

@@ -148,7 +148,7 @@ def test_no_credentials(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     error = refused(endpoint_url=endpoint_url)
-    assert error.status is S.CLIENT_PROVISION_CALL_FAILED
+    assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
     assert "no AWS credentials were found" in error.detail
 
 

@@ -13,6 +13,7 @@ from kvsproducer.producer.results import (
     failure_of,
     failure_of_answer,
 )
+from kvsproducer.status import StatusCode, kvs_error
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,8 @@ def test_client_error_of_botocore() -> None:
 @pytest.mark.parametrize(
     ("error", "result"),
     [
-        (boto.NoCredentialsError(), 401),
+        (kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, "no credentials"), 401),
+        (kvs_error(StatusCode.CURL_PERFORM_FAILED, "no answer"), 10006),
         (boto.ParamValidationError(report="bad name"), 406),
         (MalformedAnswer("no StreamInfo"), 406),
         (boto.SSLError(endpoint_url="https://x", error="certificate verify failed"), 401),

@@ -63,38 +63,35 @@ def test_boto3_session_is_taken() -> None:
     session = boto3.Session(KEY, SECRET, region_name="eu-north-1")
     service = Service(session=session)
     assert service.region_name == "eu-north-1"
-    assert service.require_credentials().keys.access_key == KEY
+    assert service.credentials().access_key_id == KEY
 
 
 def test_no_credentials_say_where_was_looked() -> None:
-    """None, and an error that lists the places when they are required."""
+    """An error that lists the places."""
     service = Service(region_name="us-west-2")
-    assert service.credentials() is None
     with pytest.raises(PermissionError) as caught:
-        service.require_credentials()
+        service.credentials()
     assert "environment" in str(caught.value)
 
 
 def test_static_keys_do_not_expire_and_refreshable_ones_say_when() -> None:
     """The expiration comes from botocore's refreshable credentials, in ticks."""
     assert (
-        Service(region_name="us-west-2", session=session_with_keys())
-        .require_credentials()
-        .expiration
+        Service(region_name="us-west-2", session=session_with_keys()).credentials().expiration
         is None
     )
     expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     session = botocore.session.Session()
     session._credentials = RefreshableCredentials(KEY, SECRET, "token", expiry, dict, "test")
-    found = Service(region_name="us-west-2", session=session).require_credentials()
+    found = Service(region_name="us-west-2", session=session).credentials()
     assert found.expiration == instant_to_ticks(expiry)
-    assert found.keys.token == "token"
+    assert found.session_token == "token"
 
 
 def test_secrets_do_not_show_in_a_repr() -> None:
     """Whoever prints credentials sees none."""
     service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
-    shown = repr(service.require_credentials())
+    shown = repr(service.credentials())
     assert SECRET not in shown
     assert "sessiontoken" not in shown
 
@@ -102,7 +99,7 @@ def test_secrets_do_not_show_in_a_repr() -> None:
 def test_sign_adds_sigv4_and_the_token() -> None:
     """Our headers stay, the date, token and signature come; the x-amzn headers are signed."""
     service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
-    keys = service.require_credentials().keys
+    keys = service.credentials()
     signed = service.sign("http://127.0.0.1:8080/putMedia", {"x-amzn-stream-name": "door"}, keys)
     assert signed["x-amzn-stream-name"] == "door"
     assert signed["X-Amz-Security-Token"] == "sessiontoken"

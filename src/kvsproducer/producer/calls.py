@@ -12,8 +12,12 @@ from typing import Any
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_HOUR, instant_to_ticks
-from kvsproducer.producer.results import MalformedAnswer, NoIdentity
-from kvsproducer.producer.service import NO_CREDENTIALS, Credentials, Service
+from kvsproducer.limits import MIN_TOKEN_LIFE
+from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.credentials.session import NO_CREDENTIALS
+from kvsproducer.producer.results import MalformedAnswer
+from kvsproducer.producer.service import Service
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Answer", "answer"]
 
@@ -31,24 +35,31 @@ def _nothing(service: Service, call: core.Call) -> None:
 
 def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
     """Asked for when there are no credentials: there is nothing else to identify the device by."""
-    raise NoIdentity(NO_CREDENTIALS)
+    raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
 
 
 def _create_device(service: Service, call: core.CreateDevice) -> str:
     return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
 
 
-def _auth(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001  as the table
-    credentials = service.credentials()
-    return None if credentials is None else _auth_info(credentials)
+def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
+    try:
+        return _auth_info(service.credentials(MIN_TOKEN_LIFE))
+    except KvsError as error:
+        if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
+            raise
+        return None  # there are none: the core asks what else there is
 
 
-def _auth_info(credentials: Credentials) -> core.AuthInfo:
-    keys = credentials.keys
-    length = sum(len(part or "") for part in (keys.access_key, keys.secret_key, keys.token))
-    if credentials.expiration is None:
-        return core.AuthInfo(data=keys, length=length)
-    return core.AuthInfo(data=keys, length=length, expiration=credentials.expiration)
+def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
+    return _auth_info(service.credentials(MIN_TOKEN_LIFE))
+
+
+def _auth_info(found: AwsCredentials) -> core.AuthInfo:
+    info = core.AuthInfo(data=found, length=found.length)
+    if found.expiration is not None:
+        info.expiration = found.expiration
+    return info
 
 
 def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
@@ -102,11 +113,11 @@ def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -
 _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
     core.CreateDevice: _create_device,
     core.TagClient: _nothing,
-    core.GetSecurityToken: _auth,
+    core.GetSecurityToken: _security_token,
     core.GetDeviceCertificate: _no_identity,
     core.GetDeviceFingerprint: _no_identity,
     core.DeviceCertToToken: _nothing,
-    core.GetStreamingToken: _auth,
+    core.GetStreamingToken: _streaming_token,
     core.DescribeStream: _describe_stream,
     core.CreateStream: _create_stream,
     core.TagStream: _tag_stream,

@@ -13,13 +13,15 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
+from kvsproducer.client.states import result_status, status_result
+from kvsproducer.status import KvsError
+
 __all__ = [
     "OK",
     "TIMEOUT",
     "UNKNOWN",
     "Failure",
     "MalformedAnswer",
-    "NoIdentity",
     "failure_of",
     "failure_of_answer",
 ]
@@ -57,10 +59,6 @@ class MalformedAnswer(Exception):
     """An answer of the service lacks what it must have."""
 
 
-class NoIdentity(Exception):
-    """There are no credentials to call the service with."""
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed call: the result for the core, and what to tell the user."""
@@ -86,10 +84,10 @@ def failure_of(error: BaseException) -> Failure:
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         told = answer.get("Error", {})
         return failure_of_answer(status, str(told.get("Code", "")), str(told.get("Message", "")))
-    if isinstance(error, NoIdentity):
-        return Failure(NOT_AUTHORIZED, str(error))
-    if isinstance(error, boto.NoCredentialsError | boto.CredentialRetrievalError):
-        return Failure(NOT_AUTHORIZED, f"no usable AWS credentials: {error}")
+    if isinstance(error, KvsError):
+        result = status_result(error.status)
+        said_already = result_status(result) is error.status
+        return Failure(result, error.detail if said_already else f"{error.name}: {error.detail}")
     if isinstance(error, boto.ParamValidationError | MalformedAnswer):
         return Failure(INVALID_ARGUMENT, str(error))
     if isinstance(error, boto.SSLError | ssl.SSLError) or _tls_cause(error) is not None:

@@ -1,7 +1,7 @@
 """Amazon Kinesis Video Streams as the producer sees it: botocore does what it is good at.
 
-Credentials (the default chain, or a session or profile that the caller names), SigV4, the control
-plane's operations, endpoints. botocore's own retries are off: the core's state machines retry, and
+Credentials (those of `credentials/`, by default its chain), SigV4, the control plane's operations,
+endpoints. botocore's own retries are off: the core's state machines retry, and
 two layers of it would hide failures and delay them. Every method here may block (instance
 metadata, single sign-on, the network), so the engine calls them in its executor.
 
@@ -10,39 +10,29 @@ PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import threading
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
+from kvsproducer.producer.credentials.credentials import AwsCredentials
+from kvsproducer.producer.credentials.session import frozen, signing_credentials
+from kvsproducer.producer.credentials.source import CredentialsSource, fresh_credentials
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
-    from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
-__all__ = ["NO_CREDENTIALS", "Credentials", "Service"]
+__all__ = ["Service"]
 
 SIGNING_NAME = "kinesisvideo"
-NO_CREDENTIALS = (
-    "no AWS credentials were found in the environment, the shared credentials and config files, "
-    "single sign-on, or the container's or instance's metadata"
-)
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Credentials frozen at one moment; `expiration` in ticks, None when they do not expire."""
-
-    keys: ReadOnlyCredentials = field(repr=False)
-    expiration: int | None
 
 
 class Service:
@@ -50,8 +40,9 @@ class Service:
 
     `endpoint_url` replaces the control plane's address; data endpoints are then what that control
     plane answers. `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE or the profile's
-    ca_bundle names), False (no check) or a CA bundle's path. Raises INVALID_ARG when no region is
-    configured, the profile does not exist or `endpoint_url` is no URL, INVALID_CA_CERT_PATH.
+    ca_bundle names), False (no check) or a CA bundle's path. `credentials` replace the session's.
+    Raises INVALID_ARG when no region is configured, the profile does not exist, `endpoint_url` is
+    no URL or `credentials` are none; INVALID_CA_CERT_PATH.
     """
 
     def __init__(
@@ -62,10 +53,16 @@ class Service:
         profile_name: str | None = None,
         endpoint_url: str | None = None,
         verify: bool | str = True,
+        credentials: CredentialsSource | None = None,
         config: ServiceConfig | None = None,
     ) -> None:
         self.config = config or ServiceConfig()
-        self._session = _botocore_session(session, profile_name)
+        found = _botocore_session(session, profile_name)
+        self._credentials = fresh_credentials(credentials, found)
+        # A copy, for the caller's own session keeps its own credentials.
+        self._session = copy.copy(found)
+        signing = signing_credentials(self._credentials.get)
+        self._session._credentials = signing  # type: ignore[attr-defined]
         if endpoint_url is not None:
             _check_url(endpoint_url)
         self.region_name = _region(self._session, region_name, endpoint_url)
@@ -106,31 +103,25 @@ class Service:
 
     def close(self) -> None:
         """Close the control plane's connections; calls under way end as they will."""
+        self._credentials.close()
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
 
-    def credentials(self) -> Credentials | None:
-        """The chain's credentials, refreshed when they are due; None when it has none."""
-        found = self._session.get_credentials()
-        if found is None:
-            return None
-        keys = found.get_frozen_credentials()
-        # botocore tells the expiry of refreshable credentials in this attribute only.
-        expiry = getattr(found, "_expiry_time", None)
-        expiration = instant_to_ticks(expiry) if isinstance(expiry, datetime) else None
-        return Credentials(keys, expiration)
+    def credentials(self, life: int = 0) -> AwsCredentials:
+        """Credentials that live for `life` ticks more, if such can be had; may block.
 
-    def require_credentials(self) -> Credentials:
-        """As `credentials`; raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none."""
-        found = self.credentials()
-        if found is None:
-            raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
-        return found
+        Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none, and what the provider raises.
+        """
+        return self._credentials.get(life=life)
+
+    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where the coroutines of a user's credentials provider run."""
+        self._credentials.run_on(loop)
 
     def sign(
-        self, url: str, headers: dict[str, str], keys: ReadOnlyCredentials, body: bytes = b""
+        self, url: str, headers: dict[str, str], keys: AwsCredentials, body: bytes = b""
     ) -> dict[str, str]:
         """The headers of a POST to `url` with SigV4 added.
 
@@ -141,7 +132,7 @@ class Service:
         from botocore.awsrequest import AWSRequest
 
         request = AWSRequest("POST", url, headers=headers, data=body)
-        SigV4Auth(keys, SIGNING_NAME, self.region_name).add_auth(request)
+        SigV4Auth(frozen(keys), SIGNING_NAME, self.region_name).add_auth(request)
         return {name: str(value) for name, value in request.headers.items()}
 
 

@@ -26,6 +26,7 @@ from kvsproducer.client.stream_info import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
+from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
@@ -52,6 +53,7 @@ class ProducerOptions(TypedDict, total=False):
     profile_name: str | None
     endpoint_url: str | None
     verify: bool | str
+    credentials: CredentialsSource | None
     config: ServiceConfig | None
     device_info: DeviceInfo | None
 

@@ -34,7 +34,7 @@ class AwsCredentials:
 
     `expiration` is in ticks since 1970, None when they do not expire; it may be given as an aware
     `datetime` or as `"2026-01-02T03:04:05Z"` too. Raises NULL_ARG for a missing key or secret,
-    INVALID_ARG for an empty part or one with blanks, INVALID_AUTH_LEN for more than 10,000
+    INVALID_ARG for an empty part or one with a line break, INVALID_AUTH_LEN for more than 10,000
     characters together, and for text that is no time TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or
     IOT_EXPIRATION_PARSING_FAILED.
     """
@@ -108,7 +108,8 @@ def _check(name: str, value: object) -> None:
         raise kvs_error(_S.INVALID_ARG, f"{name} is text, not {type(value).__name__}")
     if not value:
         raise kvs_error(_S.INVALID_ARG, f"{name} is empty")
-    if not (value.isascii() and value.isprintable()) or " " in value:
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
         raise kvs_error(
-            _S.INVALID_ARG, f"{name} holds a blank, a line break or what is not ASCII; strip it"
+            _S.INVALID_ARG,
+            f"{name} begins or ends with a blank, or holds a line break or what is not ASCII",
         )

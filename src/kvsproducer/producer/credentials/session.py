@@ -7,6 +7,7 @@ renews them before they expire, so what it gives is never held here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials, ReadOnlyCredentials
     from botocore.session import Session
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "FrozenCredentials",
     "SessionCredentials",
     "credentials_of_botocore",
+    "frozen",
+    "signing_credentials",
 ]
 
 NO_CREDENTIALS = (
@@ -90,6 +94,26 @@ def credentials_of_botocore(found: FrozenCredentials) -> AwsCredentials:
         keys.token or None,
         expiry if isinstance(expiry, datetime) else None,
     )
+
+
+def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
+    """Credentials as botocore's signer takes them."""
+    from botocore.credentials import ReadOnlyCredentials
+
+    return ReadOnlyCredentials(
+        credentials.access_key_id, credentials.secret_access_key, credentials.session_token
+    )
+
+
+def signing_credentials(fetch: Callable[[], AwsCredentials]) -> Credentials:
+    """A botocore credentials object whose clients sign with what `fetch` gives at that moment."""
+    from botocore.credentials import Credentials
+
+    class SigningCredentials(Credentials):
+        def get_frozen_credentials(self) -> ReadOnlyCredentials:
+            return frozen(fetch())
+
+    return SigningCredentials("", "")
 
 
 def _failed(error: Exception) -> KvsError:
