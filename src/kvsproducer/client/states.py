@@ -35,6 +35,7 @@ __all__ = [
     "host_is_alive",
     "is_timeout",
     "result_status",
+    "status_result",
 ]
 
 _S = StatusCode
@@ -212,6 +213,17 @@ def result_status(result: int) -> StatusCode:
     return _RESULT_STATUS.get(result, _S.SERVICE_CALL_UNKOWN_ERROR)
 
 
+_UNKNOWN_RESULT: Final = 10006
+_STATUS_RESULT: Final[Mapping[StatusCode, int]] = {
+    status: result for result, status in reversed(list(_RESULT_STATUS.items()))
+}
+
+
+def status_result(status: StatusCode) -> int:
+    """The result of a service call that failed with a status; UNKNOWN for most."""
+    return _STATUS_RESULT.get(status, _UNKNOWN_RESULT)
+
+
 def is_timeout(result: int) -> bool:
     """Whether the result is one of the time-outs (408, 504, 598, 599)."""
     return result_status(result) is _S.SERVICE_CALL_TIMEOUT_ERROR
@@ -225,7 +237,7 @@ TOLERATED: Final[Mapping[Enum, frozenset[StatusCode]]] = {
     # The statuses that a state handles itself (by a retry or another state); others are final.
     _C.AUTH: _RETRIED_AUTH,
     _C.GET_TOKEN: _RETRIED,
-    _C.PROVISION: _RETRIED_AUTH,
+    _C.PROVISION: _RETRIED,
     _C.CREATE: _RETRIED_MISSING,
     _C.TAG_CLIENT: _RETRIED,
     _T.DESCRIBE: _RETRIED_AUTH | _RETRIED_MISSING,
