@@ -271,8 +271,9 @@ def put_media(
 
 def _producer(watch: _Watch, options: ProducerOptions) -> Producer:
     """A producer that rather fails than waits for a network: somebody looks on."""
-    config = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
-    return Producer(on_event=watch.on_event, **{**options, "config": config})
+    own = ProducerOptions(**options)
+    own["config"] = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
+    return Producer(on_event=watch.on_event, **own)
 
 
 def _put(
