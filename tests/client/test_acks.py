@@ -267,3 +267,25 @@ def test_the_newest_fragment_is_settled_while_an_older_upload_is_still_to_be_ask
     d.ack("PERSISTED", 1, upload=0)
     d.ack("PERSISTED", 2, upload=1)
     assert d.stream.account() == (9, 9, 0, 0, 0)
+
+
+def test_what_has_left_the_view_waits_for_the_acks_of_its_own_upload(desk: Desks) -> None:
+    """An ack of the newer upload, also for what has left, settles nothing of the older one."""
+    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    for index in range(10, 40):
+        d.put(index)
+        d.read(upload=0)
+        d.read(upload=1)
+    assert d.stream.account() == (38, 0, 0, 0, 38)
+    d.ack("PERSISTED", 3, upload=1)
+    assert d.stream.account().persisted == 10, "fragments 2 and 3"
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    assert d.stream.account().persisted == 18

@@ -160,10 +160,19 @@ class Ledger:
         """The ack timestamp of the last fragment start that left the view for want of room."""
         return self._fragment
 
-    def clear_doubts(self, fragment: int) -> None:
-        """Fragments that have left the view up to the one that starts at `fragment` are stored."""
-        while self._doubts and self._doubts[0].fragment <= fragment:
-            self.persisted += self._doubts.popleft().count
+    def clear_doubts(self, fragment: int, since: int = 0) -> None:
+        """Fragments that have left the view up to the one that starts at `fragment` are stored.
+
+        Items before index `since` are not meant: they wait for the acks of another connection.
+        """
+        doubts, others = self._doubts, []
+        while doubts and doubts[0].fragment <= fragment:
+            doubt = doubts.popleft()
+            if doubt.next_index - doubt.count < since:
+                others.append(doubt)
+            else:
+                self.persisted += doubt.count
+        doubts.extendleft(reversed(others))
 
     def lose_doubts(self) -> None:
         """The connection that would have told is lost: what has left the view is dropped."""

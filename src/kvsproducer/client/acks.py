@@ -109,14 +109,15 @@ class AckHandler:
         core, view = self._core, self._core.view
         if upload.last_time is None or first > upload.last_time:
             return  # it was given no such fragment
-        core.ledger.clear_doubts(last)
+        alone = not core.uploads.older_unfinished(upload)
+        core.ledger.clear_doubts(last, since=0 if alone else upload.first_index or 0)
         if upload.last_time <= last:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
                 core.wake(upload)
         rest = view.next_start(view.tail)
         held_in_part = first <= core.ledger.evicted_fragment <= last and rest <= view.current
-        if held_in_part and not core.uploads.older_unfinished(upload):
+        if held_in_part and alone:
             core.ledger.confirm(view, rest, core.final_flags)
 
     # --- what it means --------------------------------------------------------------------------
