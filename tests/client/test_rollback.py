@@ -106,3 +106,38 @@ def test_a_replay_that_reaches_a_fragment_whose_start_is_gone(desk: Desks) -> No
     tail = d.stream._core.view.tail
     assert not d.stream._core.view[tail].flags & FRAGMENT_START
     assert resumed(d, 500) == tail
+
+
+@pytest.mark.parametrize("result", [TIMEOUT, ALIVE, 200])
+def test_without_replay_an_open_fragment_is_sent_again_all_the_same(
+    desk: Desks, result: int
+) -> None:
+    """The service ends a quiet upload in mid-fragment: what it has of that is not stored."""
+    d = half_sent(desk, sent=17, held=17, replay_duration=0)
+    assert resumed(d, result) == 15
+    d.settle()
+    d.read()
+    d.put(17)
+    assert d.read()[0].count(b"data") == 1
+
+
+@pytest.mark.parametrize("end", ["mark", "RECEIVED", "PERSISTED"])
+def test_without_replay_a_whole_fragment_is_not_sent_again(desk: Desks, end: str) -> None:
+    """Its end was sent, or the service has it."""
+    d = half_sent(desk, sent=17, held=17, replay_duration=0)
+    if end == "mark":
+        d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+        d.read()
+    else:
+        d.ack(end, 3)
+    head = d.stream._core.view.head
+    assert resumed(d, ALIVE) == head
+
+
+def test_without_replay_nothing_is_sent_again_when_nothing_is_held(desk: Desks) -> None:
+    """An empty view has no open fragment."""
+    d = half_sent(desk, sent=5, held=5, replay_duration=0)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert resumed(d, ALIVE) == d.stream._core.view.head

@@ -268,3 +268,33 @@ def test_a_fragment_that_is_refused_while_it_is_written(desk: Desks) -> None:
     d.ack("PERSISTED", 0)
     assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
     assert d.read()[0].count(b"data") == 1
+
+
+def test_an_idle_stream_does_not_open_one_connection_after_another(desk: Desks) -> None:
+    """One in advance, as AWS's client has; once that ends unused, only a frame opens another."""
+    d = desk(replay_duration=0)
+    d.put(0)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.read()
+    d.ack("PERSISTED", 0)
+    for upload, opened in ((0, 2), (1, 2)):
+        d.now += 30 * SECOND
+        d.stream.upload_ended(upload, 200, d.now)
+        d.settle()
+        assert len([call for call in d.calls if isinstance(call, kvs.PutStream)]) == opened
+    assert d.stream.state is kvs.StreamState.READY
+    d.put(5)
+    assert d.upload == 2
+    assert d.read()[0].count(b"data") == 1
+
+
+def test_a_token_that_expired_while_there_was_nothing_to_send_is_not_used(desk: Desks) -> None:
+    """The first frame asks for another before the upload is opened."""
+    d = desk()
+    d.settle()
+    d.now += 41 * 60 * SECOND
+    d.put(0)
+    (call,) = (call for call in d.calls if isinstance(call, kvs.PutStream))
+    assert call.auth is not None
+    assert call.auth.expiration > d.now
+    assert d.read()[0].count(b"data") == 1

@@ -69,6 +69,7 @@ def test_what_was_sent_and_will_not_be_sent_again_is_settled_with_its_connection
     """Nothing is replayed: nobody will ever say what became of it."""
     d = desk(replay_duration=0)
     d.put(0)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
     d.read()
     d.stream.upload_ended(d.upload, 599, d.now)
     d.settle()

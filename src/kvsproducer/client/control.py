@@ -19,7 +19,6 @@ from kvsproducer.client.backoff import Backoff
 from kvsproducer.client.core import NEVER, ClientServices, StreamCore
 from kvsproducer.client.effects import (
     AuthInfo,
-    AuthType,
     Call,
     CreateStream,
     DescribeStream,
@@ -42,8 +41,8 @@ from kvsproducer.client.states import (
     is_timeout,
     result_status,
 )
+from kvsproducer.client.streaming_token import rotation_time, usable_token
 from kvsproducer.client.tally import Tally
-from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import CONTENT_TYPE
 
@@ -80,6 +79,7 @@ class StreamControl:
         self._token: AuthInfo | None = None
         self.ready = False  # has been ready once
         self.parked = False  # nothing to upload: READY, or STOPPED by a time-out
+        self.unused = False  # the last upload that ended had been given nothing
         self.rotating = False  # a session is being prepared while the old one is still good
         self.rotate_at = NEVER  # when the token must be replaced, ticks
         self.reset_at = NEVER  # the first key frame from then on starts the new session
@@ -117,8 +117,14 @@ class StreamControl:
 
     def unpark(self, now: int) -> None:
         """There is something to upload now."""
-        if self.parked:
-            self.parked = False
+        if not self.parked:
+            return
+        self.parked = self.unused = False
+        if now >= self.rotate_at:  # the token was good when there was nothing to upload
+            self._schedule(rotate_at=NEVER)
+            self._enter(_T.STOPPED, now)
+            self._enter(_T.GET_ENDPOINT, now)
+        else:
             self._enter(_T.PUT_STREAM if self.state is _T.READY else _T.READY, now)
 
     def rotate(self, now: int) -> None:
@@ -142,8 +148,8 @@ class StreamControl:
         status = result_status(result)
         if not core.info.recover_on_error and status is not _S.SUCCESS:
             self._enter(_T.STOPPED, now)
-            why = "; ".join(filter(None, (detail or f"result {result}", "recovery is switched off")))
-            self._give_up(kvs_error(status, why))
+            why = detail or f"result {result}"
+            self._give_up(kvs_error(status, f"{why}; recovery is switched off"))
             return
         if core.stopped and not anything_to_send(core):
             self.close(None)
@@ -172,7 +178,7 @@ class StreamControl:
         self._pending = None
         self._waiting_for_client = False
         self._wait = 0
-        self.parked = self.rotating = False
+        self.parked = self.unused = self.rotating = False
         self._schedule(rotate_at=NEVER, reset_at=NEVER)
         self._machine.restart(_T.STOPPED if was_ready else _T.NEW)
         self._enter(_T.DESCRIBE, now)
@@ -199,6 +205,7 @@ class StreamControl:
 
     def recover(self) -> None:
         """A connection that was lost without recovery may be followed by another after all."""
+        self.unused = False
         if self.state is not _T.FAILED:
             self._core.failure = None
 
@@ -294,30 +301,9 @@ class StreamControl:
     def _authorized(self, status: StatusCode, answer: object, now: int) -> StreamState:
         if status is not _S.SUCCESS:
             return _T.GET_TOKEN
-        token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
-        if token.length > limits.MAX_AUTH_LEN_BYTES:
-            raise kvs_error(_S.INVALID_AUTH_LEN, f"a token of {token.length} bytes")
-        if token.length and token.type is AuthType.UNDEFINED:
-            raise kvs_error(_S.INVALID_STREAM_READY_STATE, "a token of undefined type")
-        if token.expiration - now < limits.MIN_TOKEN_LIFE:
-            raise kvs_error(
-                _S.INVALID_TOKEN_EXPIRATION,
-                f"the token expires in {(token.expiration - now) / TICKS_PER_SECOND:.0f} s, "
-                "at least 30 s are needed",
-            )
-        self._token = token
-        self._schedule(rotate_at=self._rotation_time(token.expiration, now))
+        token = self._token = usable_token(answer, now)
+        self._schedule(rotate_at=rotation_time(token.expiration, now, self._client.roll))
         return _T.READY
-
-    def _rotation_time(self, expiration: int, now: int) -> int:
-        """When to rotate: a grace period before the end, which is capped and jittered."""
-        expiration = min(expiration, now + limits.MAX_TOKEN_LIFE)
-        left = expiration - now
-        if left >= limits.TOKEN_JITTER_THRESHOLD:
-            seconds = int(left * limits.TOKEN_JITTER_RATIO) // TICKS_PER_SECOND
-            jitter = self._client.roll(seconds) * TICKS_PER_SECOND if seconds else 0
-            expiration -= min(jitter, limits.MAX_TOKEN_JITTER)
-        return expiration - limits.TOKEN_GRACE_PERIOD
 
     def _put(self, status: StatusCode, _answer: object, now: int) -> StreamState:
         core = self._core
@@ -443,7 +429,8 @@ class StreamControl:
         core.emit(StreamReady(core.name))
         if core.stopped and not anything_to_send(core) and not core.uploads.active():
             self.close(None)
-        elif again or anything_to_send(core):
+        elif anything_to_send(core) or self.rotating or (again and not self.unused):
+            # A connection in advance, as AWS's client has one; but not one after another.
             self._enter(_T.PUT_STREAM, now)
         else:
             self.parked = core.attention = True

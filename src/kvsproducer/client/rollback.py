@@ -5,14 +5,15 @@ the replay duration behind, no farther than the last RECEIVED fragment when the 
 alive (that one is then not sent again), to the oldest item when streaming offline.
 
 Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
-that was cut is always sent again from its start: what is not is neither decodable nor stored.
+that was cut is always sent again from its start, also when nothing is to be replayed: what is not
+is neither decodable nor stored. A fragment is cut when its end was not sent.
 """
 
 from __future__ import annotations
 
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.states import host_is_alive
-from kvsproducer.view import FRAGMENT_START, RECEIVED, SKIP
+from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, PERSISTED, RECEIVED, SKIP
 
 __all__ = ["anything_to_send", "resume_index"]
 
@@ -30,9 +31,20 @@ def resume_index(core: StreamCore) -> int:
     if core.offline:
         return skip_refused(core, view.tail)
     index = _replay_start(core, core.loss_result)
+    if index == view.head and _left_open(core):
+        index -= 1
     if index < view.head:
         index = view.start_of(index)
     return skip_refused(core, index)
+
+
+def _left_open(core: StreamCore) -> bool:
+    """Whether everything was sent, the end of the newest fragment not being put yet."""
+    view = core.view
+    if view.head == view.tail:
+        return False
+    whole = view[view.start_of(view.head - 1)].flags & (RECEIVED | PERSISTED)
+    return not (whole or core.stopped or view[view.head - 1].flags & END_OF_FRAGMENT)
 
 
 def skip_refused(core: StreamCore, index: int) -> int:

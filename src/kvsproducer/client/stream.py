@@ -248,6 +248,10 @@ class Stream:
         core.metadata.clear()
         core.loss_result = None
 
+    def report(self, status: StatusCode, detail: str) -> None:
+        """Tell of an error that the shell has met with and that changes nothing here."""
+        self._core.report(status, detail)
+
     def reset_connection(self, now: int) -> None:
         """Give the connections up and go on with new ones; what was not acknowledged is re-sent.
 
@@ -322,6 +326,7 @@ class Stream:
         if not ended.active:
             return
         self._control.tally.upload_failed(upload, result, detail)
+        self._control.unused = not ended.used
         if ended.used:
             if core.uploads.active():
                 # Another session has taken over, but only the view knows what this one lost.

@@ -1,0 +1,53 @@
+"""Streaming tokens: which are good enough to open an upload with, and when to replace one.
+
+Facts: AWS's client refuses a token that lives for less than 30 s, counts none for longer than 40
+minutes, takes a random part off a long life, so that a fleet does not rotate at once, and begins the
+next session 3 s before the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvsproducer import limits
+from kvsproducer.client.effects import AuthInfo, AuthType
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["rotation_time", "usable_token"]
+
+_S = StatusCode
+
+
+def usable_token(answer: object, now: int) -> AuthInfo:
+    """The token that a service call was answered with; an empty one when it was none.
+
+    Raises INVALID_AUTH_LEN, INVALID_STREAM_READY_STATE (a token of undefined type),
+    INVALID_TOKEN_EXPIRATION.
+    """
+    token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
+    if token.length > limits.MAX_AUTH_LEN_BYTES:
+        raise kvs_error(_S.INVALID_AUTH_LEN, f"a token of {token.length} bytes")
+    if token.length and token.type is AuthType.UNDEFINED:
+        raise kvs_error(_S.INVALID_STREAM_READY_STATE, "a token of undefined type")
+    left = token.expiration - now
+    if left < limits.MIN_TOKEN_LIFE:
+        raise kvs_error(
+            _S.INVALID_TOKEN_EXPIRATION,
+            f"the token expires in {left / TICKS_PER_SECOND:.0f} s, at least 30 s are needed",
+        )
+    return token
+
+
+def rotation_time(expiration: int, now: int, roll: Callable[[int], int]) -> int:
+    """When to rotate (ticks): a grace period before the end, which is capped and jittered.
+
+    `roll(n)` is a uniform int below n.
+    """
+    expiration = min(expiration, now + limits.MAX_TOKEN_LIFE)
+    left = expiration - now
+    if left >= limits.TOKEN_JITTER_THRESHOLD:
+        seconds = int(left * limits.TOKEN_JITTER_RATIO) // TICKS_PER_SECOND
+        jitter = roll(seconds) * TICKS_PER_SECOND if seconds else 0
+        expiration -= min(jitter, limits.MAX_TOKEN_JITTER)
+    return expiration - limits.TOKEN_GRACE_PERIOD

@@ -1,0 +1,58 @@
+"""Streaming tokens: the bounds of their lives, and when they are replaced."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer.client.effects import AuthInfo, AuthType
+from kvsproducer.client.streaming_token import rotation_time, usable_token
+from kvsproducer.limits import MAX_AUTH_LEN_BYTES
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+MINUTE = 60 * SECOND
+NOW = 17_000_000_000_000_000
+
+
+def test_a_token_of_thirty_seconds_is_good() -> None:
+    """And one a tick shorter is not."""
+    token = AuthInfo(expiration=NOW + 30 * SECOND)
+    assert usable_token(token, NOW) is token
+    with pytest.raises(KvsError) as raised:
+        usable_token(token, NOW + 1)
+    assert raised.value.status is StatusCode.INVALID_TOKEN_EXPIRATION
+
+
+def test_no_token_is_none_needed() -> None:
+    """AWS's client takes an empty token for no authorization."""
+    assert usable_token(None, NOW).length == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [
+        (AuthInfo(length=MAX_AUTH_LEN_BYTES + 1), StatusCode.INVALID_AUTH_LEN),
+        (AuthInfo(length=1, type=AuthType.UNDEFINED), StatusCode.INVALID_STREAM_READY_STATE),
+    ],
+)
+def test_tokens_that_cannot_be_used(token: AuthInfo, status: StatusCode) -> None:
+    """Too long a one, one of no type."""
+    with pytest.raises(KvsError) as raised:
+        usable_token(token, NOW)
+    assert raised.value.status is status
+
+
+@pytest.mark.parametrize(
+    ("life", "roll", "until"),
+    [
+        (30 * SECOND, 0, 27 * SECOND),
+        (5 * MINUTE - 1, 10**6, 5 * MINUTE - 1 - 3 * SECOND),  # short lives have no jitter
+        (5 * MINUTE, 29, 5 * MINUTE - 32 * SECOND),
+        (30 * MINUTE, 179, 30 * MINUTE - 182 * SECOND),
+        (40 * MINUTE, 239, 37 * MINUTE - 3 * SECOND),  # at most 3 minutes
+        (24 * 60 * MINUTE, 0, 40 * MINUTE - 3 * SECOND),  # never longer than 40 minutes
+    ],
+)
+def test_when_a_token_is_replaced(life: int, roll: int, until: int) -> None:
+    """Three seconds before its end, or earlier by a random part of its life."""
+    assert rotation_time(NOW + life, NOW, lambda sides: min(roll, sides - 1)) == NOW + until
