@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Final
 
 from kvsproducer import limits
@@ -92,7 +91,6 @@ class ViewItem:
 
 
 _new_item = object.__new__
-_charge, _flags, _length = attrgetter("charge"), attrgetter("flags"), attrgetter("length")
 
 
 class ContentView:
@@ -111,6 +109,7 @@ class ContentView:
         "end_time",
         "head",
         "items",
+        "marks_end",
         "newest",
         "size_bytes",
         "start_time",
@@ -132,6 +131,7 @@ class ContentView:
         self.tail = self.current = self.head = 0
         self.size_bytes = self.unsent_bytes = 0
         self.start_time = self.end_time = 0  # of the window, by ack timestamps; ticks
+        self.marks_end = 0  # one past the newest end-of-fragment tag; all after it are frames
         self.newest: ViewItem | None = None  # the last item appended, even when it has left
         self.items: dict[int, ViewItem] = {}  # by index; for others to look, not to change
         self._starts: list[int] = []  # indices of fragment starts, ascending
@@ -191,6 +191,8 @@ class ContentView:
             self._times.setdefault(item.ack_timestamp, []).append(index)
         else:
             item.fragment = index if newest is None else newest.fragment
+        if item.flags & END_OF_FRAGMENT:
+            self.marks_end = index + 1
         if index == self.tail:
             self.start_time = item.ack_timestamp
         self.end_time = item.ack_timestamp + item.duration
@@ -263,16 +265,18 @@ class ContentView:
         """Remove the items before `to`, which were all taken; returns the sum of their charges."""
         assert to <= self.current, "only what was sent is trimmed"
         items, tail, starts = self.items, self.tail, self._starts
-        # Each pass is one call into C: a loop takes twice the time, for every frame ever put.
-        gone = list(map(items.pop, range(tail, to)))
+        charge = size = 0
         while starts and starts[0] < to:
-            self._forget_start(gone[starts[0] - tail])
-        self.size_bytes -= sum(map(_length, gone))
+            self._forget_start(items[starts[0]])
+        for item in map(items.pop, range(tail, to)):
+            charge += item.charge
+            size += item.length
+        self.size_bytes -= size
         self.tail = max(to, tail)
         oldest = items.get(self.tail)
         if oldest is not None:
             self.start_time = oldest.ack_timestamp
-        return sum(map(_charge, gone))
+        return charge
 
     def _forget_start(self, item: ViewItem) -> None:
         del self._starts[0]
@@ -283,10 +287,11 @@ class ContentView:
 
     def count_without(self, start: int, end: int, flags: int) -> int:
         """How many items of [start, end) have none of the flags."""
-        items = list(map(self.items.__getitem__, range(start, end)))
-        if not any(kind & flags for kind in set(map(_flags, items))):  # nearly always
-            return len(items)
-        return sum(not item.flags & flags for item in items)
+        items, count = self.items, 0
+        for index in range(start, end):
+            if not items[index].flags & flags:
+                count += 1
+        return count
 
     def rewind(self, index: int) -> None:
         """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond the head."""

@@ -58,6 +58,7 @@ class Ledger:
     __slots__ = (
         "_doubts",
         "_fragment",
+        "_refused_end",
         "_report",
         "accepted",
         "dropped",
@@ -74,6 +75,7 @@ class Ledger:
         self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
         self._doubts: deque[_Doubt] = deque()
         self._fragment = 0
+        self._refused_end = 0  # one past the newest item that was refused
         self._report = report
 
     def account(self) -> FrameAccount:
@@ -97,7 +99,10 @@ class Ledger:
             return
         if start < self.unconfirmed:
             start = self._confirm_old(view, start, min(end, self.unconfirmed), final)
-        self.persisted += view.count_without(start, end, _NO_FRAME)
+        if start >= view.marks_end and start >= self._refused_end:  # nearly always
+            self.persisted += max(end - start, 0)
+        else:
+            self.persisted += view.count_without(start, end, _NO_FRAME)
         self.settled = end
 
     def _confirm_old(self, view: ContentView, start: int, end: int, final: int) -> int:
@@ -154,6 +159,7 @@ class Ledger:
         if not item.flags & _NO_FRAME and item.index >= self.settled:
             self.drop(item.timestamp, item.timestamp, 1, reason)
         item.flags |= SKIP
+        self._refused_end = max(self._refused_end, item.index + 1)
 
     @property
     def evicted_fragment(self) -> int:

@@ -158,13 +158,14 @@ class Rates:
     """Frame and transfer rates, sampled at fragment starts and at reads."""
 
     __slots__ = (
-        "_bytes",
+        "_counted",
         "_frames",
         "_last_pts",
         "_last_put",
         "_last_read",
         "elementary",
         "frame",
+        "next_read",
         "transfer",
         "transferred",
     )
@@ -177,8 +178,9 @@ class Rates:
         self._frames = 0
         self._last_put = 0
         self._last_pts = 0
-        self._bytes = 0
+        self._counted = 0  # of `transferred`, at the last sample
         self._last_read = now
+        self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL  # when `sample_read` is due
 
     def sample_put(self, frames: int, pts: int, now: int) -> None:
         """A fragment starts: `frames` frames have been put in all."""
@@ -194,11 +196,9 @@ class Rates:
                 )
         self._frames, self._last_put, self._last_pts = frames, now, pts
 
-    def sample_read(self, count: int, now: int) -> None:
-        """`count` bytes were handed to an upload."""
-        self.transferred += count
-        self._bytes += count
-        elapsed = now - self._last_read
-        if elapsed >= limits.TRANSFER_RATE_MIN_INTERVAL:
-            self.transfer = moving_average(self.transfer, self._bytes * TICKS_PER_SECOND / elapsed)
-            self._bytes, self._last_read = 0, now
+    def sample_read(self, now: int) -> None:
+        """It is `next_read`, and bytes were handed to an upload: they are in `transferred`."""
+        count, elapsed = self.transferred - self._counted, now - self._last_read
+        self.transfer = moving_average(self.transfer, count * TICKS_PER_SECOND / elapsed)
+        self._counted, self._last_read = self.transferred, now
+        self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL

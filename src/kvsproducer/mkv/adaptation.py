@@ -77,7 +77,7 @@ class FrameAdapter:
         frames = flags & (NalAdaptation.ANNEXB_NALS | NalAdaptation.AVCC_NALS)
         video = [track for track in tracks if track.track_type is TrackType.VIDEO]
         self.converted = frozenset(track.track_id for track in video) if frames else frozenset()
-        self._convert = annexb_to_avcc if flags & NalAdaptation.ANNEXB_NALS else avcc_to_annexb
+        self.convert = annexb_to_avcc if flags & NalAdaptation.ANNEXB_NALS else avcc_to_annexb
         self._looked_into: dict[int, _Track] = {}
         for track in video:
             found = _look_into(track, video_codec(track, content_type), flags)
@@ -93,7 +93,7 @@ class FrameAdapter:
         if not data:
             raise kvs_error(StatusCode.MKV_INVALID_FRAME_DATA, "the frame has no data")
         if track_id in self.converted:
-            return self._convert(data)
+            return self.convert(data)
         return [data], len(data)
 
     def codec_private_data(self, track_id: int, buffers: Sequence[Buffer]) -> bytes | None:

@@ -5,6 +5,11 @@ unknown size { Timestamp, Position 0, SimpleBlock ... }; RFC 9559 sections 5.1.3
 durations, no lacing. Tags (fragment metadata) go between header and Cluster; the caller puts them
 there. `pack` returns only what precedes the payload: payload bytes are never seen nor copied.
 
+A cluster's Timestamp is the pts of its first frame, as AWS has it, unless the caller knows that
+frames which follow are shown before that one (open groups of pictures): then it is theirs.
+Matroska would allow blocks before the Timestamp; the Error Code Reference does not (a frame's times
+are "greater or equal to the timestamp of the beginning of the current fragment").
+
 Invariants: a call that raises leaves the generator as it was; times never go before the cluster's
 start; a block's relative timecode fits 16 bits; no block follows the tag that ended its fragment.
 Not here: the clock (streams without frame
@@ -86,8 +91,8 @@ class Packed(NamedTuple):
 
     `header`: the bytes before the payload. `kind`: what the frame begins. `prefix_length`: how
     many bytes of `header` are the stream's head (EBML header to Tracks), 0 unless `kind` is STREAM;
-    Tags go right after them. `timestamp`: decoding time; `ack_timestamp`: presentation time, which
-    acks name; `duration` of the frame.
+    Tags go right after them. `timestamp`: decoding time; `ack_timestamp`: presentation time, of a
+    frame that begins a fragment the fragment's, which acks name; `duration` of the frame.
     """
 
     header: bytes
@@ -167,6 +172,8 @@ class MkvGenerator:
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
         self._cluster_dts = 0
         self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
+        # `block` is for frames with these pts in ticks; none while no fragment is open.
+        self.block_start = self.block_end = 0
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -182,12 +189,12 @@ class MkvGenerator:
 
     @property
     def stream_start(self) -> int:
-        """The pts of the stream's first frame in ticks, truncated to timecode units; 0 before."""
+        """The time of the stream's first fragment in ticks, truncated to timecode units, or 0."""
         return self._stream_pts * self._scale
 
     @property
     def cluster_start(self) -> tuple[int, int]:
-        """pts and dts of the current cluster's first frame, as `stream_start`."""
+        """The current cluster's time, and the dts of its first frame, as `stream_start`."""
         return self._cluster_pts * self._scale, self._cluster_dts * self._scale
 
     def header(self) -> bytes:
@@ -222,13 +229,22 @@ class MkvGenerator:
         )
 
     def pack(
-        self, track_id: int, flags: int, pts: int, dts: int, duration: int, size: int
+        self,
+        track_id: int,
+        flags: int,
+        pts: int,
+        dts: int,
+        duration: int,
+        size: int,
+        fragment_pts: int | None = None,
     ) -> Packed:
         """The bytes before a frame of `size` bytes, and its times; times in and out are ticks.
 
-        `flags` are `FrameFlags` bits. Raises, with nothing changed: MKV_TRACK_INFO_NOT_FOUND;
-        MKV_INVALID_FRAME_DATA (no payload); MKV_MAX_FRAME_TIMECODE (a time is negative or above
-        `limits.MAX_TIMESTAMP`); MKV_INVALID_FRAME_TIMESTAMP (before the cluster's start);
+        `flags` are `FrameFlags` bits. `fragment_pts` counts for a frame that starts a fragment: the
+        earliest pts in there, when it is not `pts`. Raises, with nothing changed:
+        MKV_TRACK_INFO_NOT_FOUND; MKV_INVALID_FRAME_DATA (no payload); MKV_MAX_FRAME_TIMECODE (a
+        time is negative or above `limits.MAX_TIMESTAMP`); MKV_INVALID_FRAME_TIMESTAMP (before the
+        cluster's start, or a `fragment_pts` that is not between that and `pts`);
         MKV_LARGE_FRAME_TIMECODE (over 32,767 timecode units after it);
         MKV_INVALID_GENERATOR_STATE_TAGS (a block after `end_fragment`);
         MKV_PTS_DTS_ARE_NOT_SAME (`strict` only, at a fragment's start).
@@ -272,24 +288,47 @@ class MkvGenerator:
                     duration - duration % scale,
                 ),
             )
-        return self._pack_cluster(number, flags, pts, dts, duration - duration % scale, size)
+        start = pts if fragment_pts is None else fragment_pts // scale
+        duration -= duration % scale
+        return self._pack_cluster(number, flags, pts, dts, duration, size, start)
+
+    def block(self, track_id: int, pts: int, size: int) -> bytes:
+        """The header that `pack` gives for a frame without flags, for callers in a hurry.
+
+        They have checked what `pack` checks: `block_start <= pts < block_end`, a dts from that of
+        the fragment's start up to pts, and the size. Raises MKV_TRACK_INFO_NOT_FOUND.
+        """
+        number = self._numbers.get(track_id)
+        if number is None:
+            raise track_not_found(track_id)
+        relative = (pts - self.block_start) // self._scale
+        return _pack_block(_BLOCK_ID, _SIZE_BASE + size, number, relative, 0)
 
     def check(
-        self, track_id: int, flags: int, pts: int, dts: int, duration: int, size: int
+        self,
+        track_id: int,
+        flags: int,
+        pts: int,
+        dts: int,
+        duration: int,
+        size: int,
+        fragment_pts: int | None = None,
     ) -> None:
         """Raise what `pack` would raise for this frame; changes nothing."""
         before = self._started, self._stream_pts, self._last_relative
-        cluster = self._cluster_pts, self._cluster_dts
+        cluster = self._cluster_pts, self._cluster_dts, self.block_start, self.block_end
         try:
-            self.pack(track_id, flags, pts, dts, duration, size)
+            self.pack(track_id, flags, pts, dts, duration, size, fragment_pts)
         finally:
             self._started, self._stream_pts, self._last_relative = before
-            self._cluster_pts, self._cluster_dts = cluster
+            self._cluster_pts, self._cluster_dts, self.block_start, self.block_end = cluster
 
     def _pack_cluster(
-        self, number: int, flags: int, pts: int, dts: int, duration: int, size: int
+        self, number: int, flags: int, pts: int, dts: int, duration: int, size: int, start: int
     ) -> Packed:
-        """A frame that starts a cluster, and maybe the stream; pts and dts are timecodes."""
+        """A frame that starts a cluster, and maybe the stream; pts, dts, start are timecodes."""
+        if start != pts:
+            self._check_start(start, pts)
         if self._strict and pts != dts:
             raise kvs_error(
                 StatusCode.MKV_PTS_DTS_ARE_NOT_SAME,
@@ -301,22 +340,24 @@ class MkvGenerator:
             prefix = self.header()
             kind = _STREAM
             self._started = True
-            self._stream_pts = pts
-        self._cluster_pts = pts
+            self._stream_pts = start
+        self._cluster_pts = start
         self._cluster_dts = dts
         self._last_relative = MAX_RELATIVE_TIMECODE
+        scale = self._scale
+        self.block_start = start * scale
+        self.block_end = min((start + MAX_RELATIVE_TIMECODE + 1) * scale, MAX_TIMESTAMP + 1)
         cluster = _pack_cluster(
             _CLUSTER_START,
-            pts if self._absolute else pts - self._stream_pts,
+            start if self._absolute else start - self._stream_pts,
             _POSITION_ZERO,
             _BLOCK_ID,
             _SIZE_BASE + size,
             number,
-            0,
+            pts - start,
             _BLOCK_FLAGS[flags],
         )
-        scale = self._scale
-        return Packed(prefix + cluster, kind, len(prefix), dts * scale, pts * scale, duration)
+        return Packed(prefix + cluster, kind, len(prefix), dts * scale, start * scale, duration)
 
     def end_fragment(self) -> bytes:
         """The Tags element that ends the fragment at once; the next frame must start another one.
@@ -327,12 +368,13 @@ class MkvGenerator:
         if not self._started or self._last_relative == _CLOSED:
             raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
         self._last_relative = _CLOSED
+        self.block_end = 0
         return end_of_fragment_tag()
 
     def reset(self) -> None:
         """Forget the times: the next frame starts a new stream with a header."""
         self._started = False
-        self._stream_pts = self._cluster_pts = self._cluster_dts = 0
+        self._stream_pts = self._cluster_pts = self._cluster_dts = self.block_end = 0
 
     # --- codec private data -------------------------------------------------------------------
 
@@ -361,6 +403,18 @@ class MkvGenerator:
 
     # --- what went wrong ----------------------------------------------------------------------
 
+    def _check_start(self, start: int, pts: int) -> None:
+        """A fragment's start, which is not its first frame's pts, lies before that."""
+        if not self._cluster_pts <= start <= pts:
+            raise kvs_error(
+                StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
+                f"a fragment whose first frame has pts {pts} is said to start at {start}, the one "
+                f"before at {self._cluster_pts} (timecode units)",
+                timecode=self._cluster_pts,
+            )
+        if pts - start > MAX_RELATIVE_TIMECODE:
+            raise self._too_late(pts - start)
+
     def _too_early(self, pts: int, dts: int) -> KvsError:
         return kvs_error(
             StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
@@ -376,6 +430,9 @@ class MkvGenerator:
                 "the fragment was ended by a tag: the next frame must start one",
                 timecode=self._cluster_pts,
             )
+        return self._too_late(relative)
+
+    def _too_late(self, relative: int) -> KvsError:
         return kvs_error(
             StatusCode.MKV_LARGE_FRAME_TIMECODE,
             f"the frame is {relative} timecode units after its fragment's start, at most "
