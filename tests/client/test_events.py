@@ -28,3 +28,15 @@ def test_a_full_queue_merges_drops_and_repeated_pressure() -> None:
     assert events[0] == StreamReady("s")
     assert FrameDropped("s", 0, 99, 100, DropReason.OVERFLOW) in events
     assert StreamLatencyPressure("s", 99) in events
+
+
+def test_some_kinds_are_taken_out_of_turn() -> None:
+    """What is left keeps its order and its bound."""
+    queue = EventQueue(1)
+    for event in (StreamReady("a"), StreamLatencyPressure("s", 1), StreamReady("b")):
+        queue.push(event)
+    assert queue.take((FrameSkipped,)) == []
+    assert queue.take((StreamLatencyPressure,)) == [StreamLatencyPressure("s", 1)]
+    assert queue.take((StreamLatencyPressure,)) == []
+    queue.push(StreamReady("c"))
+    assert [queue.pop(), queue.pop(), queue.pop()] == [StreamReady("b"), StreamReady("c"), None]

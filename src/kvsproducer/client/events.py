@@ -105,7 +105,7 @@ class StreamShutdown(NamedTuple):
 
 
 class FragmentAcked(NamedTuple):
-    """Fired for every ack but IDLE; `ack.timecode` is in stream timecode units."""
+    """Fired for every ack but IDLE; `ack.timecode` is in milliseconds, as the service gives it."""
 
     stream: str
     upload: int
@@ -262,6 +262,14 @@ class EventQueue:
     def pop(self) -> Event | None:
         """The oldest event, or None."""
         return self._events.popleft() if self._events else None
+
+    def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
+        """The events of these kinds, oldest first; the others stay in order."""
+        found = [event for event in self._events if isinstance(event, kinds)]
+        if found:
+            left = [event for event in self._events if not isinstance(event, kinds)]
+            self._events = deque(left, maxlen=self._events.maxlen)
+        return found
 
 
 def merged(old: Event, new: Event) -> Event | None:
