@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv import events as mkv
 from kvsproducer.status import KvsError, StatusCode
 
+NOW = 17_000_000_000_000_000
+MS = 10_000
 SECOND = 10_000_000
 MARK = kvs.Frame.end_of_fragment
 Desks = Callable[..., Any]
@@ -175,3 +179,63 @@ def test_a_fragment_is_ended_where_latency_does_not_matter(desk: Desks) -> None:
     d.put(0)
     put(d, kvs.Frame.end_of_fragment())
     assert b"END_OF_FRAGMENT" in d.read()[0]
+
+
+def test_leading_pictures_are_in_the_fragment_of_their_key_frame(desk: Desks) -> None:
+    """The fragment starts with the first of them, and acks that name that time count for it."""
+    d = desk()
+    for start in (0, 10):
+        d.put(start + 2, key=True, lead=400 * MS)
+        for leading in (start, start + 1):
+            d.put(leading, key=False, dts=NOW + (start + 2) * 200 * MS)
+    parser = MkvParser()
+    parser.receive_data(d.read()[0])
+    times = [
+        event.timecode * MS - NOW
+        if isinstance(event, mkv.ClusterStart)
+        else event.relative_timecode
+        for event in iter(parser.next_event, None)
+        if isinstance(event, mkv.ClusterStart | mkv.Block)
+    ]
+    assert times == [0, 400, 0, 200, 2 * SECOND, 400, 0, 200]
+    d.ack("PERSISTED", 2)
+    assert d.stream.account().persisted == 6
+    assert not d.told(kvs.AckRejected)
+
+
+def test_by_the_clock_nothing_comes_before_its_key_frame(desk: Desks) -> None:
+    """Streams without frame timecodes take no time from a frame."""
+    d = desk(frame_timecodes=False)
+    d.put(0, lead=400 * MS)
+    assert d.stream._core.view[0].ack_timestamp == d.now
+
+
+def test_a_frame_that_is_refused_for_its_lead_costs_nothing(desk: Desks) -> None:
+    """Nothing gives way to it when the buffer is full."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=10 << 20))
+    d = desk(device)
+    for index in range(0, 25, 5):
+        d.put(index, data=bytes(1 << 21))
+    held = d.stream.account()
+    with pytest.raises(KvsError) as caught:
+        d.put(25, data=bytes(1 << 21), lead=40 * SECOND)
+    assert caught.value.status is StatusCode.MKV_INVALID_FRAME_TIMESTAMP
+    assert d.stream.account() == held
+
+
+def test_an_emptied_stream_has_no_fragment_to_end(desk: Desks) -> None:
+    """Neither by the application nor by the clock: a mark alone would fill an offline view."""
+    d = desk(
+        kvs.DeviceInfo(client_info=kvs.ClientInfo(automatic_streaming_flags=0)),
+        streaming_type=kvs.StreamingType.OFFLINE,
+    )
+    d.put(0)
+    d.stream.reset(d.now)
+    with pytest.raises(KvsError) as raised:
+        d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    assert raised.value.status is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
+    d.now += 60 * SECOND
+    d.client.handle_timer(d.now)
+    assert len(d.stream._core.view) == 0
+    d.put(5)
+    assert d.stream.account().held == 1

@@ -192,3 +192,21 @@ def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: De
     sent, _ = d.read()
     assert sent.count(bytes.fromhex("1a45dfa3")) == 1
     assert sent.count(bytes.fromhex("1f43b675")) == 1
+
+
+def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
+    """A few hundred bytes may be what a waiting writer lacks."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    d.put(0)
+    d.put(1)
+    d.put(5)
+    store = d.client.store
+    free = store.size_bytes - store.used_bytes
+    with pytest.raises(kvs.WouldBlock):
+        d.put(6, data=b"x" * (free // 2))
+    d.effects.clear()
+    used = store.used_bytes
+    d.read()
+    assert store.used_bytes < used
+    assert kvs.SpaceAvailable("door") in d.effects

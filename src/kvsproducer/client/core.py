@@ -291,8 +291,8 @@ class StreamCore:
         item.prefix_length = 0
         item.flags &= ~STREAM_START
         item.charge -= prefix
-        self.store.release(prefix)
         self.view.resize(item, item.length - prefix)
+        self.release(prefix)
 
     # --- uploads --------------------------------------------------------------------------------
     def abort_uploads(self) -> None:

@@ -146,6 +146,7 @@ class Intake:
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""
         self._after_eofr = False
+        self.last_put = None
         self._core.refuse_until_key(new_session=True)
 
     def _put_in_order(self, frame: Frame, now: int) -> None:
@@ -364,7 +365,7 @@ class Intake:
             )
         self._control.unpark(now)
         newest = view.newest
-        if newest is None:
+        if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
         charge = len(data) + limits.ITEM_OVERHEAD_BYTES

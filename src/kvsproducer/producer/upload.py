@@ -24,11 +24,11 @@ from kvsproducer import client as core
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
-    DEFAULT_CONNECTION_TIMEOUT,
     LOW_SPEED_TIME,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
+from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.results import (
     OK,
     TIMEOUT,
@@ -37,12 +37,10 @@ from kvsproducer.producer.results import (
     failure_of,
     failure_of_answer,
 )
+from kvsproducer.status import KvsError
 
 if TYPE_CHECKING:
-    import ssl
-
     import aiohttp
-    from botocore.credentials import ReadOnlyCredentials
 
     from kvsproducer.producer.engine import Engine
 
@@ -80,13 +78,23 @@ class Upload:
         engine, effect = self._engine, self._effect
         try:
             await engine.due(effect)
-            engine.upload_started(effect)
-            failure = await self._watched_exchange()
+            failure = await self._permission()
+            engine.upload_started(effect, failure)
+            if failure.result == OK:
+                failure = await self._watched_exchange()
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error)
         if failure.result != OK:
             log.info("stream %s upload %d: %s", effect.stream, effect.upload, failure.detail)
         return failure
+
+    async def _permission(self) -> Failure:
+        """What the callbacks say that are asked before an upload; OK without any."""
+        try:
+            await self._engine.ask(self._effect)
+        except KvsError as error:
+            return failure_of(error)
+        return Failure(OK, "")
 
     async def _watched_exchange(self) -> Failure:
         """The exchange, ended when the peer stalls."""
@@ -116,14 +124,18 @@ class Upload:
 
         headers = await self._engine.in_executor(self._signed_headers)
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
+            total=None, connect=self._effect.connection_timeout / TICKS_PER_SECOND
         )
         sockets: list[socket.socket] = []
-        async with _one_connection(self._engine.tls(), sockets) as session:
+        network, sent = self._engine.service.network, self._engine.now()
+        async with network.session(self._url(), sockets) as session:
             try:
                 async with session.post(
                     self._url(), data=self._body(), headers=headers, timeout=timeout
                 ) as response:
+                    # A body that waits for data does not delay the answer's head.
+                    skew, received = self._engine.service.skew, self._engine.now()
+                    skew.observe(response.headers, sent, received)
                     return await self._take_answer(response)
             finally:
                 await _hang_up(sockets)
@@ -144,7 +156,7 @@ class Upload:
                 self._asked_since = self._engine.loop.time() if owes else None
         finally:
             ended.cancel()
-        if not self._heard and not self._body_ended.is_set():
+        if self._effect.acks and not self._heard and not self._body_ended.is_set():
             return Failure(UNKNOWN, "the service ended the upload without a word")
         return Failure(OK, "")
 
@@ -166,10 +178,12 @@ class Upload:
             # Milliseconds zero-padded: the C producer's unpadded ".5" for 5 ms is read as 500 ms.
             wire.HEADER_PRODUCER_START: f"{milliseconds // 1000}.{milliseconds % 1000:03d}",
             wire.HEADER_ACK_REQUIRED: "1" if effect.acks else "0",
-            "Content-Type": "application/json",
+            "Content-Type": wire.CONTENT_TYPE_JSON,
         }
         assert effect.auth is not None
-        keys: ReadOnlyCredentials = effect.auth.data  # type: ignore[assignment]
+        keys = effect.auth.data
+        assert isinstance(keys, AwsCredentials)
+        self._engine.service.network.prepare(self._url())
         return self._engine.service.sign(self._url(), headers, keys)
 
     async def _body(self) -> AsyncIterator[bytes]:
@@ -191,21 +205,6 @@ class Upload:
                 return
             if status is not core.ReadStatus.MORE:
                 await self._data.wait()
-
-
-def _one_connection(
-    tls: ssl.SSLContext | bool, sockets: list[socket.socket]
-) -> aiohttp.ClientSession:
-    """A session for one request, which adds the sockets that it opens to `sockets`."""
-    import aiohttp
-
-    def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-        made = socket.socket(*address[:3])
-        sockets.append(made)
-        return made
-
-    connector = aiohttp.TCPConnector(ssl=tls, socket_factory=open_socket, force_close=True)
-    return aiohttp.ClientSession(connector=connector, trust_env=True)
 
 
 async def _hang_up(sockets: list[socket.socket]) -> None:

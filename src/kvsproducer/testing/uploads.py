@@ -158,7 +158,7 @@ class SimulatedUpload:
         self._stream.receive_ack(self.number, data, world.clock.wall)
 
     def _response_ended(self, result: int) -> None:
-        silent = not self._heard and not self._body_ended
+        silent = self.call.acks and not self._heard and not self._body_ended
         self._close(_UNKNOWN if result == _OK and silent else result)
 
     def _connection_lost(self) -> None:
