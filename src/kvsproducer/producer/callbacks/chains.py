@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from kvsproducer import client as core
@@ -24,6 +25,7 @@ from kvsproducer.limits import MAX_QUEUED_EVENTS
 from kvsproducer.producer.callbacks.provider import CallbacksProvider
 from kvsproducer.producer.callbacks.structures import (
     ApiCallbacks,
+    AuthCallbacks,
     CallbackSet,
     ClientShutdown,
     PlatformCallbacks,
@@ -31,6 +33,8 @@ from kvsproducer.producer.callbacks.structures import (
     StreamCallbacks,
     StreamDataAvailable,
 )
+from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.logs import attached, log_level
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Chains", "Report"]
@@ -66,6 +70,8 @@ _PRESSURES: Final[tuple[type[core.Event], ...]] = (
 )
 # What an entry is asked: the call's class -> chain, function, and the types of its answer.
 _ASKED: Final[dict[type[core.Call], tuple[_Place, tuple[type, ...]]]] = {
+    core.GetSecurityToken: ((AuthCallbacks, "get_security_token"), (AwsCredentials,)),
+    core.GetStreamingToken: ((AuthCallbacks, "get_streaming_token"), (AwsCredentials,)),
     core.CreateStream: ((ApiCallbacks, "create_stream"), (str,)),
     core.DescribeStream: ((ApiCallbacks, "describe_stream"), (core.StreamDescription,)),
     core.GetStreamingEndpoint: ((ApiCallbacks, "get_streaming_endpoint"), (str,)),
@@ -80,13 +86,18 @@ _READY_FAILURES: Final[dict[type[Report], StatusCode]] = {
 
 
 class Chains:
-    """What one producer does with its provider's chains; raises INVALID_OPERATION when the
+    """What one producer does with its provider's chains.
+
+    `level` is the `ClientInfo.log_level` for `log_print`. Raises INVALID_OPERATION when the
     provider serves another producer.
     """
 
-    def __init__(self, provider: CallbacksProvider) -> None:
+    def __init__(self, provider: CallbacksProvider, level: int) -> None:
         provider.take()
         self._provider = provider
+        self._log = ExitStack()
+        if provider.platform.log_print is not None:
+            self._log.enter_context(attached(_LogPrint(provider.platform.log_print, level)))
         self._reported = EventQueue(MAX_QUEUED_EVENTS)
 
     @property
@@ -145,21 +156,24 @@ class Chains:
     def end(self) -> None:
         """The producer is closed: tell, and free the provider's sets."""
         self.tell(ClientShutdown())
+        self._log.close()
         self._provider.free()
 
     # --- before a call --------------------------------------------------------------------------
     def asks(self, call: core.Call) -> bool:
         """Whether an entry is to be asked about this call."""
-        found = _ASKED.get(type(call))
-        return found is not None and any(self._functions(found[0]))
+        return any(any(self._functions(place)) for place, _ in _questions(call))
 
     def ask(self, call: core.Call) -> object:
         """The first entry's answer to a call, None when it is to be made; may block.
 
         Raises what the chain fails with, INVALID_ARG for an answer of the wrong type.
         """
-        place, answers = _ASKED[type(call)]
-        return self._run(place, call, answers)
+        for place, answers in _questions(call):
+            said = self._run(place, call, answers)
+            if said is not None:
+                return said
+        return None
 
     # --- chains ---------------------------------------------------------------------------------
     def _functions(self, place: _Place) -> Iterator[Callable[[object], object] | None]:
@@ -194,6 +208,28 @@ class Chains:
                 )
             return said
         return None
+
+
+class _LogPrint(logging.Handler):
+    """Gives lines of the log to a platform's `log_print`."""
+
+    def __init__(self, log_print: Callable[[logging.LogRecord], object], level: int) -> None:
+        super().__init__(log_level(level))
+        self._log_print = log_print
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._log_print(record)
+        except Exception:  # noqa: BLE001  as every handler: told on standard error, no further
+            self.handleError(record)
+
+
+def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
+    """The chains to ask, in order: who has no token for an upload may have one for all."""
+    if type(call) in _ASKED:
+        yield _ASKED[type(call)]
+    if isinstance(call, core.GetStreamingToken):
+        yield _ASKED[core.GetSecurityToken]
 
 
 def _called(function: Callable[[object], object], record: Report | core.Call, where: str) -> object:

@@ -59,7 +59,7 @@ class PlatformCallbacks:
     """The producer's clock, dice and log: one set, which replaces what is built in.
 
     `get_current_time()` gives ticks of 100 ns since 1970. It must not block: it is called under the
-    producer's lock. Signatures use the system's clock. `get_random_number(n)` gives an int from 0
+    producer's lock. `get_random_number(n)` gives an int from 0
     to below n. `log_print(record)` takes the log lines of `kvsproducer` at or above
     `ClientInfo.log_level`, beside the handlers of `logging`.
     """
@@ -111,14 +111,18 @@ class StreamCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthCallbacks:
-    """Asked for credentials; the first entry that returns some is believed.
+    """Asked for credentials when they are due; the first entry that returns some is believed.
 
-    `get_security_token` is for the control plane, `get_streaming_token` for one upload. None leaves
-    it to the next entry, and after the last to the producer's own credentials.
+    `get_streaming_token` is for one upload; `get_security_token` for the control plane, and for
+    uploads for which the other has nothing. None leaves it to the next entry, and after the last to
+    the producer's own credentials. A token must live for 30 s more.
     """
 
     get_security_token: (
-        Callable[[core.GetSecurityToken], AwsCredentials | StatusCode | None] | None
+        Callable[
+            [core.GetSecurityToken | core.GetStreamingToken], AwsCredentials | StatusCode | None
+        ]
+        | None
     ) = None
     get_streaming_token: (
         Callable[[core.GetStreamingToken], AwsCredentials | StatusCode | None] | None
