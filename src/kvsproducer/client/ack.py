@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from kvsproducer import limits, wire
 from kvsproducer.duration import INVALID_DURATION_VALUE
@@ -30,8 +29,7 @@ _S = StatusCode
 RESULT_OK: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class FragmentAck:
+class FragmentAck(NamedTuple):
     """One ack: `timecode` of the fragment as on the wire (milliseconds), None if unknown.
 
     `sequence_number` is the fragment number; `result` is 200, or the error id of an ERROR ack (7000
@@ -62,6 +60,7 @@ _WELL_FORMED: Final = re.compile(
     rb'\s*+\{"EventType":"(BUFFERING|RECEIVED|PERSISTED|IDLE)","FragmentTimecode":([0-9]{1,18}),'
     rb'"FragmentNumber":"([0-9]{0,128})"\}\s*+'
 )
+_new_ack: Final = tuple.__new__  # half the time of the class's own
 _TYPES: Final = {kind.name.encode(): kind for kind in AckType if kind is not AckType.UNDEFINED}
 _BLANKS: Final = frozenset(b" \t\n\v\f\r")
 _BARE_START: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-.")
@@ -98,6 +97,9 @@ class _At(Enum):
     NESTED = auto()
 
 
+_OUTSIDE: Final = _At.OUTSIDE  # as a global: CPython 3.11 takes 0.2 us to look members up
+
+
 class AckParser:
     """Turns the bytes of one response into acks and errors, in order."""
 
@@ -116,6 +118,14 @@ class AckParser:
         self._escaped = False
         self._length = 0
 
+    def read_one(self, data: bytes) -> FragmentAck | None:
+        """The ack that `data` is, nothing else and in the usual words: mostly so, and quickest.
+
+        None for anything else: `receive_data` is to take it.
+        """
+        match = _WELL_FORMED.fullmatch(data) if self._at is _OUTSIDE else None
+        return None if match is None else _well_formed(match)
+
     def receive_data(self, data: bytes) -> Iterator[FragmentAck | KvsError]:
         """Yield what `data` completes: acks, and errors for what could not be read.
 
@@ -125,10 +135,9 @@ class AckParser:
         number errors.
         """
         position = 0
-        if self._at is _At.OUTSIDE:
+        if self._at is _OUTSIDE:
             while (match := _WELL_FORMED.match(data, position)) is not None:
-                kind, timecode, number = match.groups()
-                yield FragmentAck(_TYPES[kind], int(timecode), number.decode())
+                yield _well_formed(match)
                 position = match.end()
         for index in range(position, len(data)):
             outcome = self._step(data[index])
@@ -281,6 +290,12 @@ def _number(text: bytes) -> int:
     if value > INVALID_DURATION_VALUE:
         raise kvs_error(_S.INT_OVERFLOW, f"{text[:32]!r}")
     return value
+
+
+def _well_formed(match: re.Match[bytes]) -> FragmentAck:
+    """The ack that `_WELL_FORMED` has found."""
+    kind, timecode, number = match.groups()
+    return _new_ack(FragmentAck, (_TYPES[kind], int(timecode), number.decode(), RESULT_OK))
 
 
 def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:

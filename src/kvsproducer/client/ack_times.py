@@ -47,6 +47,8 @@ class AckTimes:
         view, units = self._view, self._units
         first, last = self._span(upload, timecode, units[0])
         index = view.fragment_within(first, last, lacking)
+        if index is not None and len(units) == 1:
+            return index
         if len(units) > 1:
             first, last = self._span(upload, timecode, units[1])
             other = view.fragment_within(first, last, lacking)

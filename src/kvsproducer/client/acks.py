@@ -28,7 +28,12 @@ from kvsproducer.wire import AckType, ack_error
 __all__ = ["AckHandler"]
 
 _S = StatusCode
-_FLAGS = {AckType.BUFFERING: BUFFERING, AckType.RECEIVED: RECEIVED, AckType.PERSISTED: PERSISTED}
+# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+_UNDEFINED, _BUFFERING, _RECEIVED, _PERSISTED, _ERROR, _IDLE = AckType
+_FLAGS = {_BUFFERING: BUFFERING, _RECEIVED: RECEIVED, _PERSISTED: PERSISTED}
+
+
+_new_event = tuple.__new__  # half the time of the class's own
 
 
 class AckHandler:
@@ -47,51 +52,53 @@ class AckHandler:
 
     def apply(self, number: int, ack: FragmentAck, now: int) -> None:
         """Take an ack of upload `number`."""
-        core = self._core
-        if ack.ack_type is AckType.IDLE:
+        core, kind = self._core, ack.ack_type
+        if kind is _IDLE:
             return
-        core.emit(FragmentAcked(core.name, number, ack))
+        core.emit(_new_event(FragmentAcked, (core.name, number, ack)))
         upload = core.uploads.find(number)
-        if ack.ack_type not in _FLAGS and ack.ack_type is not AckType.ERROR:
+        flag = _FLAGS.get(kind, 0)
+        if not flag and kind is not _ERROR:
             self.reject(number, kvs_error(_S.INVALID_FRAGMENT_ACK_TYPE, ack.ack_type.name))
             return
         if upload is None or not upload.active:
             return
-        index = self._find(upload, ack)
-        if index is not None or ack.ack_type is AckType.ERROR:
-            self._count(ack.ack_type)
-        if ack.ack_type is AckType.ERROR:
+        index = self._find(upload, ack, flag)
+        if index is not None or kind is _ERROR:
+            self._count(kind)
+        if kind is _ERROR:
             self._error(upload, ack, index, now)
         elif index is None:
             self._outside(upload, ack)
         else:
-            item = core.view[index]
-            item.flags |= _FLAGS[ack.ack_type]
-            if ack.ack_type is AckType.BUFFERING and index < core.view.current:
-                core.buffering_time = max(core.buffering_time, item.timestamp)
-            if self._is_final(ack):
+            item = core.view.items[index]
+            item.flags |= flag
+            if kind is _BUFFERING:
+                if index < core.view.current and item.timestamp > core.buffering_time:
+                    core.buffering_time = item.timestamp
+            elif self._is_final(ack):
                 self._finally(upload, ack, index)
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
-        if kind is AckType.BUFFERING:
+        if kind is _BUFFERING:
             counters.buffered_acks += 1
-        elif kind is AckType.RECEIVED:
+        elif kind is _RECEIVED:
             counters.received_acks += 1
-        elif kind is AckType.PERSISTED:
+        elif kind is _PERSISTED:
             counters.persisted_acks += 1
         else:
             counters.error_acks += 1
 
     # --- finding the fragment -------------------------------------------------------------------
-    def _find(self, upload: Upload, ack: FragmentAck) -> int | None:
-        """The index that the ack names; None if it is not held."""
+    def _find(self, upload: Upload, ack: FragmentAck, flag: int) -> int | None:
+        """The index that the ack, which gives `flag`, names; None if it is not held."""
         view = self._core.view
         if ack.timecode is None:
             if view.head == view.tail:
                 return None
             return min(max(view.current, view.tail), view.head - 1)
-        return self._times.index(upload, ack.timecode, _FLAGS.get(ack.ack_type, 0))
+        return self._times.index(upload, ack.timecode, flag)
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
@@ -131,9 +138,9 @@ class AckHandler:
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
-        if ack.ack_type is AckType.RECEIVED:
+        if ack.ack_type is _RECEIVED:
             return not self._core.retains
-        return ack.ack_type is AckType.PERSISTED
+        return ack.ack_type is _PERSISTED
 
     def _finally(self, upload: Upload, ack: FragmentAck, index: int) -> None:
         core, view = self._core, self._core.view
@@ -146,7 +153,7 @@ class AckHandler:
             return
         self._stored(index)
         to = view.next_start(index + 1)
-        if ack.ack_type is AckType.RECEIVED and not core.waits_for_acks:
+        if ack.ack_type is _RECEIVED and not core.waits_for_acks:
             return
         while to < view.head and view[to].flags & done:
             to = view.next_start(to + 1)

@@ -46,6 +46,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -223,7 +224,7 @@ class Client:
         while event is None and self._talkative:
             event = self._talkative[0].next_event()
             if event is None:
-                self._talkative.popleft()
+                self._talkative.popleft().fall_silent()
         return event
 
     def next_timer(self) -> int | None:
@@ -303,6 +304,14 @@ class Client:
             self._pending = None
             self._client_result(call, result, now, answer, detail)
 
+    def report(self, call: Call, status: StatusCode, detail: str) -> None:
+        """Tell what a call met with, when its result says too little; changes nothing."""
+        stream = self._streams.get(call.stream or "")
+        if call.stream is None:
+            self._events.push(ClientErrorReported(None, status, detail, fatal=False))
+        elif stream is not None:
+            stream.report(status, detail)
+
     def _client_result(
         self, call: Call, result: int, now: int, answer: object, detail: str
     ) -> None:
@@ -356,10 +365,20 @@ class Client:
         elif auth is None or auth.type is AuthType.UNDEFINED:
             self._enter(self.state, now)
         elif auth.expiration - now < limits.MIN_TOKEN_LIFE:
-            self._enter(self.state, now)  # it would expire before it could be used
+            self._short_lived(auth, now)
         else:
             self.auth = auth
             self._enter(_C.READY if self._created else _C.CREATE, now)
+
+    def _short_lived(self, auth: AuthInfo, now: int) -> None:
+        """Credentials that would expire before they could be used: ask again."""
+        self._wait = self._backoff.next_wait(now)
+        try:
+            self._enter(self.state, now)
+        except KvsError as error:
+            left_s = (auth.expiration - now) // TICKS_PER_SECOND
+            told = f"the credentials expire in {left_s} s, at least 30 s are needed"
+            raise kvs_error(error.status, f"{error.detail}; {told}") from None
 
     def _provision(self, answer: object, now: int) -> None:
         """There is no service to provision with: it runs out of attempts."""

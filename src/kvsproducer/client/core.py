@@ -105,6 +105,7 @@ class StreamCore:
         self.waiting = waiting  # streams whose offline writers were told to wait, in order
         self.events = EventQueue(limits.MAX_QUEUED_EVENTS)
         self._notify = notify
+        self.talking = False  # the client knows that there may be events
         self.view = ContentView(_view_capacity(info), info.buffer_duration)
         self.uploads = Uploads()
         self.metadata = MetadataQueue()
@@ -133,9 +134,10 @@ class StreamCore:
     # --- telling --------------------------------------------------------------------------------
     def emit(self, event: Event) -> None:
         """Tell an event."""
-        if not len(self.events):
-            self._notify()
         self.events.push(event)
+        if not self.talking:
+            self.talking = True
+            self._notify()
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
         """Tell that the connection does badly, and have the shell look at it."""

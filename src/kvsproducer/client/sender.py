@@ -35,8 +35,8 @@ from kvsproducer.view import (
 
 __all__ = ["ReadStatus", "Sender"]
 
-_U = UploadState
-_STREAMING = UploadState.STREAMING
+# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+_NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
 _NOT_ACKED = ~(BUFFERING | RECEIVED)
 _NOT_PLAIN = SKIP | STREAM_START | FRAGMENT_START
 
@@ -64,7 +64,7 @@ _STATUSES: Final = {
     ReadStatus.ABORTED: StatusCode.END_OF_STREAM,
 }
 Buffers = list[bytes | memoryview]
-_NO_MORE_DATA, _AWAITING = ReadStatus.NO_MORE_DATA, ReadStatus.AWAITING_PERSISTED_ACK
+_MORE, _NO_MORE_DATA, _AWAITING, _END, _ABORTED = ReadStatus
 
 
 class Sender:
@@ -116,7 +116,7 @@ class Sender:
         if out:
             self._count(sum(map(len, out)), now)
         upload.idle = status is _NO_MORE_DATA or status is _AWAITING
-        if status is ReadStatus.END_OF_STREAM or status is ReadStatus.ABORTED:
+        if status is _END or status is _ABORTED:
             self._finish(upload, status, now)
         return out, status
 
@@ -161,21 +161,21 @@ class Sender:
     def _step(self, upload: Upload, out: Buffers, limit: int) -> ReadStatus:
         """Fill `out` according to the upload's state."""
         core = self._core
-        if upload.state is _U.TERMINATED:
-            return ReadStatus.ABORTED
-        if upload.state is _U.AWAITING_ACK:
+        if upload.state is _TERMINATED:
+            return _ABORTED
+        if upload.state is _AWAITING_ACK:
             return self._awaiting(upload)
-        if upload.state is _U.NEW or core.uploads.reader is not upload:
-            return ReadStatus.NO_MORE_DATA
-        if upload.state is _U.READY and not self._begin_session(upload):
+        if upload.state is _NEW or core.uploads.reader is not upload:
+            return _NO_MORE_DATA
+        if upload.state is _READY and not self._begin_session(upload):
             done = core.stopped and not anything_to_send(core)
-            return ReadStatus.END_OF_STREAM if done else ReadStatus.NO_MORE_DATA
+            return _END if done else _NO_MORE_DATA
         if upload.is_streaming():
             room = self._fill(upload, out, limit)
             if not room:
-                return ReadStatus.MORE
+                return _MORE
             if upload.is_streaming() or not upload.used:
-                return ReadStatus.NO_MORE_DATA
+                return _NO_MORE_DATA
             limit = room
         return self._end_session(upload, out, limit)
 
@@ -183,8 +183,8 @@ class Sender:
         if upload.last_fragment is None or (
             upload.acked_last is not None and upload.acked_last >= upload.last_fragment
         ):
-            return ReadStatus.END_OF_STREAM
-        return ReadStatus.AWAITING_PERSISTED_ACK
+            return _END
+        return _AWAITING
 
     def _begin_session(self, upload: Upload) -> bool:
         """Find where the upload is to begin; False when there is nothing yet."""
@@ -201,7 +201,7 @@ class Sender:
         core.add_stream_header(view[index])
         upload.first_index = index
         upload.session_start = core.session_start_of(index)
-        core.uploads.set_state(upload, _U.STREAMING)
+        core.uploads.set_state(upload, _STREAMING)
         core.counters.total_active_sessions += 1
         return True
 
@@ -284,7 +284,7 @@ class Sender:
             core.ledger.refuse(item, DropReason.UNREADABLE)
             if item.index == upload.first_index:
                 upload.first_index = None
-                core.uploads.set_state(upload, _U.READY)
+                core.uploads.set_state(upload, _READY)
                 self._begin_session(upload)
             return None
 
@@ -330,7 +330,7 @@ class Sender:
                 if item.flags & END_OF_FRAGMENT and self._left_open():
                     return item  # it ends the fragment before the refused one as well
             elif item.flags & FRAGMENT_START and self._starts_session(item, upload):
-                core.uploads.set_state(upload, _U.TERMINATING)
+                core.uploads.set_state(upload, _TERMINATING)
                 upload.tail_bytes = self._session_tail(at_end=False)
                 return None
             elif item.fragment != self._cluster and not item.flags & FRAGMENT_START:
@@ -338,7 +338,7 @@ class Sender:
             else:
                 return view.take()
         if core.stopped:
-            core.uploads.set_state(upload, _U.TERMINATING)
+            core.uploads.set_state(upload, _TERMINATING)
             upload.tail_bytes = self._session_tail(at_end=True)
         elif core.name in core.waiting and self._left_open():
             newest = view.newest
@@ -394,12 +394,12 @@ class Sender:
             out.append(tail[:room])
             upload.tail_bytes = tail[room:]
             if len(tail) >= room:
-                return ReadStatus.MORE
+                return _MORE
         if not self._core.waits_for_acks:
-            return ReadStatus.END_OF_STREAM
+            return _END
         status = self._awaiting(upload)
-        if status is ReadStatus.AWAITING_PERSISTED_ACK:
-            self._core.uploads.set_state(upload, _U.AWAITING_ACK)
+        if status is _AWAITING:
+            self._core.uploads.set_state(upload, _AWAITING_ACK)
             self._core.wake()
         return status
 
@@ -413,7 +413,7 @@ class Sender:
             return
         if core.stopped and not anything_to_send(core):
             self._control.close(upload.number)
-        elif status is ReadStatus.END_OF_STREAM:
+        elif status is _END:
             self._control.lost(200, now)  # another session has media to send
 
     # --- bytes ----------------------------------------------------------------------------------

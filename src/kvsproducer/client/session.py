@@ -17,6 +17,9 @@ from kvsproducer.client.states import UploadState
 
 __all__ = ["Upload", "Uploads"]
 
+# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+_NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
+_READING: Final = (_READY, _STREAMING, _TERMINATING)
 _REMEMBERED: Final = 4  # uploads that were given up, until the shell asks for them
 
 
@@ -40,7 +43,7 @@ class Upload:
     def __init__(self, number: int, now: int) -> None:
         self.number = number
         self.opened_at = now  # ticks since 1970
-        self.state = UploadState.NEW
+        self.state = _NEW
         self.idle = False  # the reader asked and there was nothing: it is to be told of more
         self.first_index: int | None = None  # of the first item it was given
         self.last_fragment: int | None = None
@@ -53,16 +56,16 @@ class Upload:
     @property
     def active(self) -> bool:
         """Whether it is not over."""
-        return self.state is not UploadState.TERMINATED
+        return self.state is not _TERMINATED
 
     @property
     def reading(self) -> bool:
         """Whether it is still to be given media or the end-of-stream tag."""
-        return self.state in (UploadState.READY, UploadState.STREAMING, UploadState.TERMINATING)
+        return self.state in _READING
 
     def is_streaming(self) -> bool:
         """Whether it is being given media; handing out buffers may end that."""
-        return self.state is UploadState.STREAMING
+        return self.state is _STREAMING
 
     @property
     def used(self) -> bool:
@@ -116,7 +119,7 @@ class Uploads:
     def remove_new(self) -> None:
         """Forget the uploads that did not begin."""
         for upload in list(self._uploads):
-            if upload.state is UploadState.NEW:
+            if upload.state is _NEW:
                 self.remove(upload)
 
     def _find_reader(self) -> None:

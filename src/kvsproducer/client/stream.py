@@ -112,6 +112,10 @@ class Stream:
         """The oldest event of this stream that was not taken yet."""
         return self._core.events.pop()
 
+    def fall_silent(self) -> None:
+        """The client has found no more events here; the next one has it look again."""
+        self._core.talking = False
+
     def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
         """The events of these kinds that were not taken yet, out of turn."""
         return self._core.events.take(kinds)
@@ -300,6 +304,10 @@ class Stream:
         parser = self._parsers.get(upload)
         if parser is None:
             parser = self._parsers[upload] = AckParser()
+        one = parser.read_one(data)
+        if one is not None:
+            self._acks.apply(upload, one, now)
+            return
         for ack in parser.receive_data(data):
             if isinstance(ack, FragmentAck):
                 self._acks.apply(upload, ack, now)

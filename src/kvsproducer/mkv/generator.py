@@ -205,8 +205,8 @@ class MkvGenerator:
 
     def overhead(self, kind: FrameKind) -> int:
         """How many bytes `pack` puts before the payload of a frame of this kind."""
-        if kind is FrameKind.STREAM:
-            return len(self.header()) + _OVERHEADS[FrameKind.CLUSTER]
+        if kind is _STREAM:
+            return len(self.header()) + _OVERHEADS[_CLUSTER]
         return _OVERHEADS[kind]
 
     def timecode_to_timestamp(self, timecode: int) -> int:
@@ -218,10 +218,10 @@ class MkvGenerator:
     def kind_of(self, flags: int, pts: int) -> FrameKind:
         """What a frame with these flags and pts (ticks) would begin; changes nothing."""
         if not self._started:
-            return FrameKind.STREAM
+            return _STREAM
         if self._starts_cluster(flags, pts // self._scale - self._cluster_pts):
-            return FrameKind.CLUSTER
-        return FrameKind.BLOCK
+            return _CLUSTER
+        return _BLOCK
 
     def _starts_cluster(self, flags: int, relative: int) -> bool:
         return _IS_KEY[flags & _ALL_FLAGS] and (
