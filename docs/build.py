@@ -34,7 +34,9 @@ it takes a value or a name as it was printed anywhere.
 
 **Value** is the value that the SDKs use. {misprints} values are misprinted in the reference; where
 that is so, the misprint stands below the value. **Exception** is the class to catch: the library's
-class, and the built-in exception that the error also is.
+class, and the built-in exception that the error also is. **Test** provokes the status as a user
+would: `pytest "tests/test_status_codes.py::test_provoked[NULL_ARG]"`. Nothing raises the {silent}
+codes without a test; they say why, and {argued} of them are in the reference.
 
 The source of this page is `src/kvsproducer/status/catalogue.tsv`.
 """
@@ -54,6 +56,8 @@ def status_codes() -> str:
             count=len(entries()),
             reference=sum(entry.printed is not None for entry in entries()),
             misprints=sum(entry.misprinted for entry in entries()),
+            silent=sum(not entry.raised for entry in entries()),
+            argued=sum(not e.raised and e.printed is not None for e in entries()),
         ),
     ]
     lines += [f"- [{name} library](#{_anchor(name)}) ({len(by_library[name])})" for name in order]
@@ -62,8 +66,8 @@ def status_codes() -> str:
             "",
             f"## {name} library",
             "",
-            "| Name | Value | Meaning | What raises it here | What to do | Exception |",
-            "|---|---|---|---|---|---|",
+            "| Name | Value | Meaning | What raises it here | What to do | Exception | Test |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [_row(entry) for entry in by_library[name]]
     return "\n".join(lines) + "\n"
@@ -78,7 +82,7 @@ def _anchor(library: str) -> str:
 
 
 def _row(entry: Entry) -> str:
-    name = f"`{entry.name}`"
+    name = f'<a id="{entry.anchor}"></a>`{entry.name}`'
     if entry.header_name != entry.name:
         name += f"<br>in the header `{entry.header_name}`"
     value = f"`{entry.status.hex}`"
@@ -87,7 +91,8 @@ def _row(entry: Entry) -> str:
     exception = "" if entry.status == 0 else f"`{Explanation(entry).exception}`"
     texts = (entry.description, entry.condition, entry.action)
     cells = (name, value, *(_cell(text) for text in texts), exception)
-    return f"| {' | '.join(cells)} |"
+    test = "" if entry.test is None else f"`{entry.test.rpartition('::')[2]}`"
+    return f"| {' | '.join((*cells, test))} |"
 
 
 def _cell(text: str) -> str:

@@ -1,11 +1,17 @@
-"""What every test may use: the local endpoint, and an AWS configuration that is nobody's own."""
+"""What every test may use: the local endpoint, an AWS configuration that is nobody's own, and a
+video memory library compiled as a test needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).resolve().parent
+HEADER = HERE.parent / "docs" / "reference"
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -33,3 +39,30 @@ def endpoint_url() -> Iterator[str]:
 
     with local_endpoint() as endpoint:
         yield endpoint.url
+
+
+@pytest.fixture(scope="session")
+def _libraries() -> dict[tuple[str, ...], Path]:
+    return {}
+
+
+@pytest.fixture
+def video_library(
+    tmp_path_factory: pytest.TempPathFactory, _libraries: dict[tuple[str, ...], Path]
+) -> Callable[..., str]:
+    """`video_library("FAIL_ALLOC", "MAX=9")`: the path of the library, compiled so."""
+
+    def compiled(*defines: str) -> str:
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            pytest.skip("no C compiler (cc or gcc): the video memory library cannot be compiled")
+        if defines not in _libraries:
+            path = tmp_path_factory.mktemp("vram") / "libvram.so"
+            command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", f"-I{HEADER}", "-o"]
+            flags = [f"-D{define}" for define in defines]
+            source = HERE / "heap" / "video_memory.c"
+            subprocess.run([*command, path, *flags, source], check=True)
+            _libraries[defines] = path
+        return str(_libraries[defines])
+
+    return compiled

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from kvsproducer.status.catalogue import Entry, entries
+
 SPELLINGS = ["0x5200000E", "1375731726", "STATUS_INVALID_STREAM_STATE", "invalid_stream_state"]
 
 
@@ -31,3 +33,23 @@ def test_unknown_code(kvs: Any) -> None:
     ran = kvs("explain", "STATUS_INVALID_STREAM_STAT")
     assert ran.exit_code == 2
     assert "INVALID_STREAM_STATE" in ran.told
+
+
+def test_an_unknown_code_as_json(kvs: Any) -> None:
+    """A script gets the suggestions too."""
+    ran = kvs("explain", "--json", "STATUS_INVALID_STREAM_STAT")
+    assert ran.exit_code == 2
+    answer = json.loads(ran.stdout)
+    assert (answer["error"], answer["code"]) == ("STATUS_NOT_FOUND", "STATUS_INVALID_STREAM_STAT")
+    assert answer["near"][0] == "INVALID_STREAM_STATE"
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.status.name)
+def test_each_code_by_each_of_its_spellings(kvs: Any, entry: Entry) -> None:
+    """Value, printed value, name and bare name give the same screen of at most 80 columns."""
+    spellings = {entry.name, entry.status.name, entry.status.hex}
+    if entry.printed is not None:
+        spellings.add(f"0x{entry.printed:08x}")
+    (screen,) = {kvs("explain", spelling).stdout for spelling in spellings}
+    assert max(map(len, screen.splitlines())) <= 80
+    assert f"status-codes.md#{entry.status.hex}" in screen

@@ -1,9 +1,7 @@
-"""Stores of every kind, and a video memory library compiled as a test needs it."""
+"""Stores of every kind."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,37 +15,8 @@ from kvsproducer.heap import (
     ReferenceStore,
 )
 
-HERE = Path(__file__).resolve().parent
-HEADER = HERE.parents[1] / "docs" / "reference"
 MIB = 1 << 20
 KINDS = ("reference", "arena", "files", "video memory")
-
-
-@pytest.fixture(scope="session")
-def _libraries() -> dict[tuple[str, ...], Path]:
-    return {}
-
-
-@pytest.fixture
-def video_library(
-    tmp_path_factory: pytest.TempPathFactory, _libraries: dict[tuple[str, ...], Path]
-) -> Callable[..., str]:
-    """`video_library("FAIL_ALLOC", "MAX=9")`: the path of the library, compiled so."""
-
-    def compiled(*defines: str) -> str:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            pytest.skip("no C compiler (cc or gcc): the video memory library cannot be compiled")
-        if defines not in _libraries:
-            path = tmp_path_factory.mktemp("vram") / "libvram.so"
-            command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", f"-I{HEADER}", "-o"]
-            flags = [f"-D{define}" for define in defines]
-            source = HERE / "video_memory.c"
-            subprocess.run([*command, path, *flags, source], check=True)
-            _libraries[defines] = path
-        return str(_libraries[defines])
-
-    return compiled
 
 
 @pytest.fixture

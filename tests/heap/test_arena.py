@@ -138,13 +138,14 @@ def test_a_block_is_resized_in_place() -> None:
 
 
 def test_a_block_freed_twice_is_corruption() -> None:
-    """As in AWS's heap."""
+    """As in AWS's heap; its handle stands for nothing."""
     arena = Arena(MIB)
     handle = arena.allocate(10)
     assert handle is not None
     arena.free(handle)
     assert status_of(lambda: arena.free(handle)) is StatusCode.HEAP_CORRUPTED
-    assert status_of(lambda: arena.read(handle)) is StatusCode.HEAP_CORRUPTED
+    assert status_of(lambda: arena.read(handle)) is StatusCode.INVALID_HANDLE_ERROR
+    assert status_of(lambda: arena.resize(handle, 9)) is StatusCode.INVALID_HANDLE_ERROR
 
 
 @pytest.mark.parametrize(

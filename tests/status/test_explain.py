@@ -27,10 +27,10 @@ def test_text_has_everything_a_user_needs() -> None:
 
 @pytest.mark.parametrize("status", StatusCode)
 def test_every_explanation_fits_a_terminal(status: StatusCode) -> None:
-    """No line is wider than 88 columns, none has trailing blanks, and it is one screen."""
+    """No line is wider than 80 columns, none has trailing blanks, and it is one screen."""
     lines = str(explain(status)).splitlines()
     assert len(lines) <= 24
-    assert all(len(line) <= 88 and line == line.rstrip() for line in lines)
+    assert all(len(line) <= 80 and line == line.rstrip() for line in lines)
 
 
 @pytest.mark.parametrize("status", StatusCode)

@@ -8,6 +8,7 @@ import typer
 
 from kvsproducer.cli.console import EXIT_USAGE, out, print_error, print_json, reports
 from kvsproducer.status import KvsError
+from kvsproducer.status.catalogue import near
 from kvsproducer.status.explain import explain as explanation_of
 
 __all__ = ["explain"]
@@ -27,14 +28,17 @@ def explain(
     """Explain a status code of AWS's Error Code Reference.
 
     Values that are misprinted there are found too. An unknown code exits 2 and names
-    those that are near.
+    those that are near, with --json as {"error", "code", "near"}.
 
     Example: kvs explain 0x5200000e
     """
     try:
         found = explanation_of(code)
     except KvsError as error:
-        print_error(error)
+        if as_json:
+            print_json({"error": error.name, "code": code, "near": near(code)})
+        else:
+            print_error(error)
         raise typer.Exit(EXIT_USAGE) from error
     if as_json:
         print_json(found.as_dict())

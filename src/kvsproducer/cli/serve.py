@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvsproducer.cli.console import err, reports
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from kvsproducer.endpoint import Credentials
@@ -35,6 +35,12 @@ def serve(
     profile: Annotated[
         str | None, typer.Option("--profile", help="Profile to take those credentials from.")
     ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            "--faults", metavar="FILE", help="Script of what is to go wrong, as JSON; see the docs."
+        ),
+    ] = None,
 ) -> None:
     """Run a local KVS endpoint until Ctrl-C.
 
@@ -45,14 +51,18 @@ def serve(
     Example: kvs serve --port 8080 --data ./kvs-data
     """
     from kvsproducer.endpoint import LocalEndpoint, run_server
+    from kvsproducer.endpoint.faults import faults_from_json
 
     # What goes wrong in the service, a full disk say, is told on standard error as it happens.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
 
     known = _credentials(profile) if verify_signatures else None
-    endpoint = LocalEndpoint(data, host, port, verify_signatures=known)
+    script = () if faults is None else faults_from_json(_text(faults))
+    endpoint = LocalEndpoint(data, host, port, verify_signatures=known, faults=script)
     try:
         run_server(endpoint, _listening)
+    except KvsError:
+        raise
     except OSError as error:
         place = f"the folder {data} or " if data else ""
         raise kvs_error(
@@ -60,6 +70,13 @@ def serve(
             f"cannot use {place}the address {host}:{port}: {error.strerror or error}",
         ) from error
     err.print("stopped")
+
+
+def _text(script: Path) -> str:
+    try:
+        return script.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise kvs_error(StatusCode.INVALID_ARG, f"--faults {script}: {error}") from error
 
 
 def _listening(url: str) -> None:

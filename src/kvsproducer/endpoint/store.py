@@ -12,6 +12,7 @@ The queue has no bound of its own: the caller watches `pending_bytes` and holds 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
 from kvsproducer.endpoint.index import Axis, Index, Location, Span
 from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads, Payloads
 from kvsproducer.endpoint.streams import StreamRecord
+from kvsproducer.utils import check_directory, check_exists, check_path
 
 __all__ = ["Store", "StoreError", "open_store"]
 
@@ -55,11 +57,15 @@ class _Call:
 def open_store(data_dir: Path | str | None) -> Store:
     """The store of a folder (made when missing), or one in memory.
 
-    Raises OSError: the folder is not to be had, in use by another process, or its index is broken.
+    Raises OSError: the folder is not to be had, in use by another process, or its index is broken;
+    as KvsError with INVALID_ARG_LEN or PATH_TOO_LONG, and for a path that is there and no folder to
+    read DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or DIRECTORY_ACCESS_DENIED.
     """
     if data_dir is None:
         return Store(Index(None), MemoryPayloads())
-    folder = Path(data_dir)
+    folder = check_path(data_dir)
+    if os.path.lexists(folder):
+        check_directory(check_exists(folder))
     payloads = FilePayloads(folder)
     try:
         return Store(Index(folder / INDEX_NAME), payloads)

@@ -121,7 +121,11 @@ class Arena:
         return handle
 
     def read(self, handle: int) -> bytes:
-        """A copy of the payload; raises HEAP_CORRUPTED when its guards were overwritten."""
+        """A copy of the payload.
+
+        Raises INVALID_HANDLE_ERROR for a handle that is no block's (any more), HEAP_CORRUPTED when
+        the guards were overwritten.
+        """
         return self.memory[handle : handle + self._checked_size(handle)]
 
     def _checked_size(self, handle: int) -> int:
@@ -129,7 +133,7 @@ class Arena:
         start = handle - _HEADER.size
         length = self._blocks.get(start)
         if length is None:
-            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"no block at {handle}")
+            raise kvs_error(StatusCode.INVALID_HANDLE_ERROR, f"no block at {handle}: freed before?")
         guard, size = _HEADER.unpack_from(self.memory, start)
         if guard != _GUARD or _block_size(size) > length:
             raise kvs_error(StatusCode.HEAP_CORRUPTED, f"the guard before block {handle}")

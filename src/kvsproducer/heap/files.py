@@ -24,7 +24,8 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.heap.arena import memory_part
 from kvsproducer.heap.store import HoldingStore, Payload
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.utils import check_exists
 
 __all__ = ["HybridFileStore", "SpillFiles"]
 
@@ -38,8 +39,9 @@ class SpillFiles:
     """A directory of payloads below `root_directory`; a handle is the number of a file.
 
     Raises INVALID_ARG_LEN for a root of no or more than 4080 characters, NOT_FOUND when it does not
-    exist, DIRECTORY_OPEN_FAILED when it is no directory, DIRECTORY_ACCESS_DENIED when it may not be
-    written, WRITE_TO_FILE_FAILED when it cannot be for another reason.
+    exist, DIRECTORY_ENTRY_STAT_ERROR when it is a link that leads nowhere (a disk that is not
+    mounted), DIRECTORY_OPEN_FAILED when it is no directory, DIRECTORY_ACCESS_DENIED when it may not
+    be written, WRITE_TO_FILE_FAILED when it cannot be for another reason.
     """
 
     __slots__ = ("_lock", "_next", "directory")
@@ -51,6 +53,8 @@ class SpillFiles:
                 f"a root directory of {len(root_directory)} characters, not 1 to "
                 f"{limits.MAX_FILE_HEAP_ROOT_LEN}",
             )
+        if os.path.islink(root_directory):
+            check_exists(root_directory)
         try:
             sweep(root_directory)
             self.directory, self._lock = _own_directory(root_directory)
@@ -112,13 +116,14 @@ class SpillFiles:
         """Nothing: a file is checked when it is read."""
 
     def close(self) -> None:
-        """Remove the files and their directory; raises REMOVE_DIRECTORY_FAILED."""
+        """Remove the files and their directory.
+
+        Raises REMOVE_FILE_FAILED and REMOVE_LINK_FAILED for a payload's file, or the link that
+        somebody put in its place, UNKNOWN_DIR_ENTRY_TYPE when a pipe, socket or device is in the
+        way, REMOVE_DIRECTORY_FAILED when anything else is.
+        """
         try:
             _remove(self.directory)
-        except OSError as error:
-            raise kvs_error(
-                StatusCode.REMOVE_DIRECTORY_FAILED, f"{self.directory}: {error}"
-            ) from error
         finally:
             os.close(self._lock)
 
@@ -175,17 +180,46 @@ def sweep(root: str) -> None:
             lock = _lock(directory)
             if lock is not None:
                 try:
-                    _remove(directory)
+                    with suppress(KvsError):
+                        _remove(directory)
                 finally:
                     os.close(lock)
 
 
 def _remove(directory: str) -> None:
-    """Remove the payload files of a directory and, when nothing else is in it, the directory."""
-    for name in os.listdir(directory):
-        if _NAME.fullmatch(name):
-            os.unlink(os.path.join(directory, name))
-    os.rmdir(directory)
+    """Remove the payload files of a directory and, when nothing else is in it, the directory.
+
+    Raises as `SpillFiles.close`.
+    """
+    failures = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in list(entries):
+                try:
+                    _remove_entry(entry)
+                except KvsError as failure:
+                    failures.append(failure)
+        if not failures:
+            os.rmdir(directory)
+    except OSError as error:
+        raise kvs_error(StatusCode.REMOVE_DIRECTORY_FAILED, f"{directory}: {error}") from error
+    if failures:
+        raise failures[0]
+
+
+def _remove_entry(entry: os.DirEntry[str]) -> None:
+    """Remove a payload's file or what links to one; what is foreign stays."""
+    link, file = entry.is_symlink(), entry.is_file(follow_symlinks=False)
+    if not (link or file or entry.is_dir(follow_symlinks=False)):
+        raise kvs_error(
+            StatusCode.UNKNOWN_DIR_ENTRY_TYPE, f"{entry.path} is no file, directory or link"
+        )
+    if (link or file) and _NAME.fullmatch(entry.name):
+        try:
+            os.unlink(entry.path)
+        except OSError as error:
+            status = StatusCode.REMOVE_LINK_FAILED if link else StatusCode.REMOVE_FILE_FAILED
+            raise kvs_error(status, f"{entry.path}: {error}") from error
 
 
 class HybridFileStore(HoldingStore):

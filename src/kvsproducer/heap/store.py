@@ -133,6 +133,17 @@ class StoredPayload(Sequence[bytes]):
         self._region.free(self._handle)
 
 
+def _check_length(payload: Payload, size: int) -> None:
+    """A region copies into room of `size` bytes, past which it must neither write nor read."""
+    count = sum(map(len, payload))
+    if count > size:
+        raise kvs_error(
+            StatusCode.BUFFER_TOO_SMALL, f"a payload of {count} bytes in room for {size}"
+        )
+    if count < size:
+        raise kvs_error(StatusCode.INVALID_ARG, f"a payload of {count} bytes, said to be {size}")
+
+
 class HoldingStore(ReferenceStore):
     """A budget, and regions that hold the bytes: the first one that has room takes a payload."""
 
@@ -146,9 +157,12 @@ class HoldingStore(ReferenceStore):
     def keep(self, payload: Payload, size: int) -> Payload | None:
         """Take a payload of `size` bytes in; what stands for it, or None when there is no room.
 
-        Raises HEAP_NOT_INITIALIZED after `close`, and what the regions raise; nothing is kept then.
+        Raises HEAP_NOT_INITIALIZED after `close`, BUFFER_TOO_SMALL for a payload of more than
+        `size` bytes, INVALID_ARG for one of fewer, and what the regions raise; nothing is kept
+        then.
         """
         self._check_open()
+        _check_length(payload, size)
         if not size:
             return payload
         for region in self._regions:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
-__all__ = ["SharedLoop"]
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["SharedLoop", "started"]
 
 T = TypeVar("T")
+_ENDING_LIMIT_S = 5
 
 
 class SharedLoop:
@@ -29,14 +33,16 @@ class SharedLoop:
 
     @classmethod
     def acquire(cls) -> asyncio.AbstractEventLoop:
-        """The running loop; started by the first user."""
+        """The running loop; started by the first user. Raises CREATE_THREAD_FAILED."""
         with cls._lock:
             if cls._loop is None:
-                cls._loop = asyncio.new_event_loop()
-                cls._thread = threading.Thread(
-                    target=_serve, args=(cls._loop,), name="kvsproducer-loop", daemon=True
-                )
-                cls._thread.start()
+                loop = asyncio.new_event_loop()
+                try:
+                    cls._thread = started(partial(_serve, loop), "kvsproducer-loop")
+                except KvsError:
+                    loop.close()
+                    raise
+                cls._loop = loop
             cls._users += 1
             return cls._loop
 
@@ -68,6 +74,20 @@ class SharedLoop:
         return asyncio.run_coroutine_threadsafe(work, loop)
 
 
+def started(work: Callable[[], None], name: str) -> threading.Thread:
+    """A daemon thread that runs `work`.
+
+    Raises CREATE_THREAD_FAILED (also a `RuntimeError`) when the system gives no thread: it has as
+    many as it may, or no memory for another one's stack.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise kvs_error(StatusCode.CREATE_THREAD_FAILED, f"{name}: {error}") from error
+    return thread
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=SharedLoop.forget)
 
@@ -76,6 +96,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        for task in (left := asyncio.all_tasks(loop)):
+            task.cancel()
+        if left:  # of a producer whose closing was interrupted
+            loop.run_until_complete(asyncio.wait(left, timeout=_ENDING_LIMIT_S))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

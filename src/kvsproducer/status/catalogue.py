@@ -17,10 +17,13 @@ from typing import Final, NamedTuple
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.errors import kvs_error
 
-__all__ = ["Entry", "entries", "entry", "lookup"]
+__all__ = ["Entry", "entries", "entry", "lookup", "near"]
 
 REFERENCE_CODES: Final = 233
 """How many codes the Error Code Reference has."""
+
+_SILENT: Final = ("Not raised", "Never raised")  # how the cause of such a status begins
+_TESTS: Final = "tests/test_status_codes.py::test_provoked"  # in the project's repository
 
 
 class Entry(NamedTuple):
@@ -39,6 +42,21 @@ class Entry(NamedTuple):
     def message(self) -> str:
         """The reference's Message column, which is the name."""
         return self.name
+
+    @property
+    def anchor(self) -> str:
+        """Where on the page of all status codes it stands."""
+        return self.status.hex
+
+    @property
+    def raised(self) -> bool:
+        """Something in this package raises or reports it; if not, `condition` says why not."""
+        return not self.condition.startswith(_SILENT)
+
+    @property
+    def test(self) -> str | None:
+        """The test that provokes it, as pytest takes it; None when nothing raises it."""
+        return f"{_TESTS}[{self.status.name}]" if self.raised else None
 
     @property
     def misprinted(self) -> bool:
@@ -136,18 +154,29 @@ def _number(code: int | str) -> int | None:
         return None
 
 
-def _suggestions(code: int | str) -> str:
+def near(code: int | str) -> tuple[str, ...]:
+    """What may have been meant by a code that `lookup` does not find, the likeliest first.
+
+    Names without STATUS_ for a text, values in hexadecimal for a number; up to three.
+    """
     import difflib  # only for a mistake
 
     number = _number(code)
     if number is not None:
         values = {int(entry.status) for entry in _by_value().values()}
         library = [value for value in values if value >> 16 == number >> 16]
-        near_values = sorted(sorted(library, key=lambda value: abs(value - number))[:2])
-        shown = " and ".join(f"{value:#010x}" for value in near_values)
-        return f"; the nearest are {shown}" if shown else ""
+        nearest = sorted(sorted(library, key=lambda value: abs(value - number))[:2])
+        return tuple(f"{value:#010x}" for value in nearest)
     assert isinstance(code, str)
     names = [name for name in _by_name() if not name.startswith("STATUS_")]
-    near = difflib.get_close_matches(_normal_name(code), names, n=3, cutoff=0.6)
-    near = near or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    close = difflib.get_close_matches(_normal_name(code), names, n=3, cutoff=0.6)
+    return tuple(close or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3])
+
+
+def _suggestions(code: int | str) -> str:
+    found = near(code)
+    if not found:
+        return ""
+    if _number(code) is not None:
+        return f"; the nearest are {' and '.join(found)}"
+    return f"; did you mean {' or '.join(found)}?"

@@ -215,6 +215,10 @@ _BUILTINS: dict[StatusCode, type[Exception]] = {
     _S.CONTENT_VIEW_INVALID_TIMESTAMP: ValueError,
     _S.CONTENT_VIEW_INVALID_INDEX: IndexError,
     _S.DIRECTORY_ENTRY_STAT_ERROR: OSError,
+    _S.REMOVE_DIRECTORY_FAILED: OSError,
+    _S.REMOVE_FILE_FAILED: OSError,
+    _S.REMOVE_LINK_FAILED: OSError,
+    _S.CREATE_THREAD_FAILED: RuntimeError,
 }
 
 

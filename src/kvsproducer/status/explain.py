@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "explain"]
 
-_WIDTH = 88
+_WIDTH = 80
+_PAGE = "docs/reference/status-codes.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,16 @@ class Explanation:
         library = library_class(self.entry.status).__name__
         builtin = builtin_class(self.entry.status)
         return f"{library} and {builtin.__name__}" if builtin else library
+
+    @property
+    def test(self) -> str | None:
+        """The test that provokes the status, as pytest takes it; None when nothing raises it."""
+        return self.entry.test
+
+    @property
+    def page(self) -> str:
+        """Where the status stands in the project's documentation."""
+        return f"{_PAGE}#{self.entry.anchor}"
 
     def as_dict(self) -> dict[str, str | int | bool | None]:
         """All fields under fixed names; values in hexadecimal are text, `value` is a number."""
@@ -48,6 +59,8 @@ class Explanation:
             "description": item.description,
             "condition": item.condition,
             "action": item.action,
+            "page": self.page,
+            "test": self.test,
         }
 
     def __str__(self) -> str:
@@ -78,6 +91,9 @@ class Explanation:
                 subsequent_indent=" " * 14,
                 break_on_hyphens=False,
             )
+        lines.append(f"  see         {self.page}")
+        if self.test is not None:
+            lines.append(f"  test        {self.test.rpartition('::')[2]}")
         return "\n".join(lines)
 
 

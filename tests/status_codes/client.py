@@ -1,63 +1,49 @@
-"""Every status of the client, provoked as a user of the client would, through its public names.
-
-One table: a status and what provokes it. A provocation raises, or returns the statuses that it was
-told of by events or answers. The catalogue says which codes there are; none may be missing.
-"""
+"""Every status of the client, provoked as a user of the client would, through its public names."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
+from tests.status_codes.place import Place, Provocation, Table
 
 import kvsproducer
+from kvsproducer import StatusCode, aio
 from kvsproducer import client as kvs
-from kvsproducer.heap import ReferenceStore
-from kvsproducer.producer.dispatcher import deliver
-from kvsproducer.status import ClientError, KvsError, StatusCode
-from kvsproducer.status.catalogue import entries
-from kvsproducer.wire import ACK_ERRORS
+from kvsproducer.heap import ArenaStore, ReferenceStore
 
 _S = StatusCode
 SECOND = 10_000_000
 HOUR = 3600 * SECOND
 NOBODY = "http://127.0.0.1:9"  # where nobody listens
-Desks = Callable[..., Any]
-Provocation = Callable[[Desks], Iterable[StatusCode] | None]
 
 
 # --- what users do -------------------------------------------------------------------------------
 def device(**members: Any) -> Provocation:
     """Such a device."""
-    return lambda _desk: kvs.DeviceInfo(**members).validate()
+    return lambda _: kvs.DeviceInfo(**members).validate()
 
 
 def stream(**members: Any) -> Provocation:
     """A stream of such a description."""
-    return lambda desk: desk(**members) and None
+    return lambda place: place.desk(**members) and None
 
 
 def read(kind: Any, **members: Any) -> Provocation:
     """Read a structure from a configuration file."""
-    return lambda _desk: kind.from_dict(json.loads(json.dumps(members))) and None
-
-
-def told(d: Any) -> set[StatusCode]:
-    """The statuses of the events so far."""
-    return {event.status for event in d.events if hasattr(event, "status")}
+    return lambda _: kind.from_dict(json.loads(json.dumps(members))) and None
 
 
 def answered(call: type[kvs.Call], *answers: tuple[int, object], **members: Any) -> Provocation:
     """A service call is answered so, from the beginning."""
 
-    def provoke(desk: Desks) -> set[StatusCode]:
-        d = desk(**members)
+    def provoke(place: Place) -> Sequence[kvs.Event]:
+        d = place.desk(**members)
         d.answers[call] = list(answers)
         d.settle()
-        return told(d)
+        return d.events
 
     return provoke
 
@@ -70,15 +56,15 @@ def failing(call: type[kvs.Call], result: int = 599, **members: Any) -> Provocat
 def streaming(act: Callable[[Any], object], frames: int = 7, **members: Any) -> Provocation:
     """A stream that has sent some frames, to which something happens."""
 
-    def provoke(desk: Desks) -> Iterable[StatusCode]:
-        d = desk(**members)
+    def provoke(place: Place) -> object:
+        d = place.desk(**members)
         for index in range(frames):
             d.put(index)
         if frames:
             d.read()
         outcome = act(d)
         d.settle()
-        return {outcome} if isinstance(outcome, StatusCode) else told(d)
+        return [*d.events, outcome] if isinstance(outcome, kvs.ReadStatus) else d.events
 
     return provoke
 
@@ -123,7 +109,7 @@ def put(*frames: kvs.Frame) -> Callable[[Any], None]:
 
 
 # --- provocations of more than a line ------------------------------------------------------------
-def store_that_books_less(desk: Desks) -> None:
+def store_that_books_less(place: Place) -> None:
     class Stingy(ReferenceStore):
         def charge(self, count: int) -> bool:
             return super().charge(count // 2)
@@ -133,25 +119,15 @@ def store_that_books_less(desk: Desks) -> None:
     d.open_stream(info, 0).put_frame(kvs.Frame(b"data", 0, key_frame=True), 0)
 
 
-def store_that_loses_bytes(desk: Desks) -> set[StatusCode]:
-    from kvsproducer.heap import ArenaStore
-    from kvsproducer.heap.store import StoredPayload
-
+def store_that_loses_bytes(place: Place) -> Sequence[kvs.Event]:
     class Forgetful(ArenaStore):
         def keep(self, payload: Any, size: int) -> Any:
-            kept = super().keep(payload, size)
-            assert isinstance(kept, StoredPayload)
+            return [b"".join(payload)[:-1]]
 
-            class Short(StoredPayload):
-                def __iter__(self) -> Any:
-                    yield bytes(next(super().__iter__())[:-1])
-
-            return Short(kept._region, kept._handle)
-
-    d = desk(make_store=lambda size: Forgetful(1 << 20))
+    d = place.desk(make_store=lambda size: Forgetful(1 << 20))
     d.put(0)
     d.read()
-    return told(d)
+    return d.events
 
 
 def client(**members: Any) -> kvs.Client:
@@ -161,23 +137,23 @@ def client(**members: Any) -> kvs.Client:
 def without_identity(fingerprint: str | None) -> Provocation:
     """Neither token nor certificate, and perhaps a fingerprint."""
 
-    def provoke(desk: Desks) -> set[StatusCode]:
-        d = desk()
+    def provoke(place: Place) -> Sequence[kvs.Event]:
+        d = place.desk()
         d.answers[kvs.GetSecurityToken] = [(200, None)]
         d.answers[kvs.GetDeviceFingerprint] = [(200, fingerprint)] * 6
         d.settle()
-        return told(d)
+        return d.events
 
     return provoke
 
 
-def with_certificate(desk: Desks) -> set[StatusCode]:
-    d = desk()
+def with_certificate(place: Place) -> Sequence[kvs.Event]:
+    d = place.desk()
     d.answers[kvs.GetSecurityToken] = [(200, None)]
     d.answers[kvs.GetDeviceCertificate] = [(200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE))]
     d.answers[kvs.DeviceCertToToken] = [(599, None)] * 6
     d.settle()
-    return told(d)
+    return d.events
 
 
 def six_failed_uploads(d: Any) -> None:
@@ -204,12 +180,13 @@ def last_ack_missing(d: Any) -> None:
         d.client.handle_timer(d.now)
 
 
-def acked_to_the_end(d: Any) -> StatusCode:
+def acked_to_the_end(d: Any) -> kvs.ReadStatus:
     d.stream.stop(d.now)
     d.read()
     d.ack("PERSISTED", 0)
     d.ack("PERSISTED", 1)
-    return d.read()[1].status
+    read: kvs.ReadStatus = d.read()[1]
+    return read
 
 
 def used_after(end: Callable[[Any], object]) -> Provocation:
@@ -220,39 +197,44 @@ def used_after(end: Callable[[Any], object]) -> Provocation:
     return streaming(act)
 
 
-def wait_interrupted(_desk: Desks) -> Iterable[StatusCode]:
-    """An offline writer waits for room in one thread; another stops the stream."""
+def wait_interrupted(_: Place) -> object:
+    """An offline writer waits for room when another task stops the stream."""
     info = kvs.StreamInfo.video(
         "h264", streaming_type="offline", buffer_duration="PT1S", nal_adaptation=0
     )
-    raised: list[StatusCode] = []
-    producer = kvsproducer.Producer("us-west-2", endpoint_url=NOBODY)
-    stream = producer.open_stream("door", info)
 
-    def write() -> None:
-        try:
-            for second in range(3):
-                stream.put_frame(
-                    kvs.Frame(b"data", second * SECOND, duration=SECOND, key_frame=True)
-                )
-        except KvsError as error:
-            raised.append(error.status)
+    async def write(stream: aio.Stream) -> None:
+        for second in range(3):
+            await stream.put_frame(
+                kvs.Frame(b"data", second * SECOND, duration=SECOND, key_frame=True)
+            )
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    writer.join(0.2)
-    stream.stop()
-    writer.join(10)
-    producer.close(0)
-    return raised
+    async def work() -> Sequence[object]:
+        producer = aio.Producer("us-west-2", endpoint_url=NOBODY)
+        stream = producer.open_stream("door", info)
+        writer = asyncio.create_task(write(stream))
+        await asyncio.sleep(0)  # put_frame gives control away only to wait for room
+        stream.stop()
+        results = await asyncio.gather(writer, return_exceptions=True)
+        await producer.close(0)
+        return results
+
+    return asyncio.run(work())
 
 
-def listener_raises(event: kvs.Event, caplog: pytest.LogCaptureFixture) -> set[StatusCode]:
-    def listen(_event: kvs.Event) -> None:
-        raise RuntimeError("a bug of the listener")
+def when_ready(kind: type[kvs.Event]) -> Provocation:
+    """A listener raises when it is told that something is ready."""
 
-    deliver(listen, event)
-    return {status for status in StatusCode if f"({status.name})" in caplog.text}
+    def provoke(place: Place) -> object:
+        def listen(event: kvs.Event) -> None:
+            if isinstance(event, kind):
+                raise RuntimeError("a bug of the listener")
+
+        with kvsproducer.Producer(endpoint_url=place.endpoint_url(), on_event=listen) as producer:
+            producer.open_stream("door", kvs.StreamInfo.video("h264")).wait_ready()
+        return place.logged()
+
+    return provoke
 
 
 def two_tracks(**members: Any) -> kvs.Stream:
@@ -260,13 +242,13 @@ def two_tracks(**members: Any) -> kvs.Stream:
     return client().open_stream(info, 0)
 
 
-def end_of_fragment_in_a_mode_without(_desk: Desks) -> None:
+def end_of_fragment_in_a_mode_without(_: Place) -> None:
     av = two_tracks(frame_order_mode=kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE)
     av.put_frame(kvs.Frame(b"v", 0, key_frame=True), 0)
     av.put_frame(kvs.Frame.end_of_fragment(), 0)
 
 
-def one_track_far_ahead(_desk: Desks) -> None:
+def one_track_far_ahead(_: Place) -> None:
     av = two_tracks()
     for number in range(62):
         av.put_frame(kvs.Frame(b"v", number * SECOND, key_frame=True), 0)
@@ -276,7 +258,7 @@ def opened_twice(d: Any) -> None:
     d.client.open_stream(d.stream.info, d.now)
 
 
-def block_that_lost_frames(_desk: Desks) -> None:
+def block_that_lost_frames(_: Place) -> None:
     info = kvs.StreamInfo.video("h264", nal_adaptation=0)
     with kvsproducer.Producer("us-west-2", endpoint_url=NOBODY) as producer:
         with producer.open_stream("door", info) as stream:
@@ -292,7 +274,42 @@ def track(number: int) -> dict[str, object]:
     return {"track_id": number, "track_type": "video", "codec_id": "V_X"}
 
 
-TABLE: dict[StatusCode, Provocation] = {
+def create_fails(place: Place, answers: list[tuple[int, object]]) -> Sequence[kvs.Event]:
+    d = place.desk()
+    d.answers[kvs.DescribeStream] = [(404, None)]
+    d.answers[kvs.CreateStream] = answers
+    d.settle()
+    return d.events
+
+
+ACK_ERRORS = {  # of the PutMedia documentation
+    4000: _S.ACK_ERR_STREAM_READ_ERROR,
+    4001: _S.ACK_ERR_FRAGMENT_SIZE_REACHED,
+    4002: _S.ACK_ERR_FRAGMENT_DURATION_REACHED,
+    4003: _S.ACK_ERR_CONNECTION_DURATION_REACHED,
+    4004: _S.ACK_ERR_FRAGMENT_TIMECODE_NOT_MONOTONIC,
+    4005: _S.ACK_ERR_MULTI_TRACK_MKV,
+    4006: _S.ACK_ERR_INVALID_MKV_DATA,
+    4007: _S.ACK_ERR_INVALID_PRODUCER_TIMESTAMP,
+    4008: _S.ACK_ERR_STREAM_NOT_ACTIVE,
+    4009: _S.ACK_ERR_FRAGMENT_METADATA_LIMIT_REACHED,
+    4010: _S.ACK_ERR_TRACK_NUMBER_MISMATCH,
+    4011: _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK,
+    4012: _S.ACK_ERR_MORE_THAN_ALLOWED_TRACKS_FOUND,
+    4500: _S.ACK_ERR_KMS_KEY_ACCESS_DENIED,
+    4501: _S.ACK_ERR_KMS_KEY_DISABLED,
+    4502: _S.ACK_ERR_KMS_KEY_VALIDATION_ERROR,
+    4503: _S.ACK_ERR_KMS_KEY_UNAVAILABLE,
+    4504: _S.ACK_ERR_KMS_KEY_INVALID_USAGE,
+    4505: _S.ACK_ERR_KMS_KEY_INVALID_STATE,
+    4506: _S.ACK_ERR_KMS_KEY_NOT_FOUND,
+    4507: _S.ACK_ERR_STREAM_DELETED,
+    5000: _S.ACK_ERR_ACK_INTERNAL_ERROR,
+    5001: _S.ACK_ERR_FRAGMENT_ARCHIVAL_ERROR,
+    7000: _S.ACK_ERR_UNKNOWN_ACK_ERROR,
+}
+
+TABLE: Table = {
     _S.MAX_STREAM_COUNT: device(stream_count=1_000_001),
     _S.MIN_STREAM_COUNT: device(stream_count=0),
     _S.INVALID_DEVICE_NAME_LENGTH: device(name="n" * 129),
@@ -325,7 +342,7 @@ TABLE: dict[StatusCode, Provocation] = {
         kvs.DescribeStream, (404, None), allow_stream_creation=False
     ),
     _S.INVALID_AUTH_LEN: answered(kvs.GetStreamingToken, (200, kvs.AuthInfo(length=10_001))),
-    _S.CREATE_STREAM_CALL_FAILED: lambda desk: _create_fails(desk, [(500, None)] * 6),
+    _S.CREATE_STREAM_CALL_FAILED: lambda place: create_fails(place, [(500, None)] * 6),
     _S.GET_STREAMING_TOKEN_CALL_FAILED: failing(kvs.GetStreamingToken),
     _S.GET_STREAMING_ENDPOINT_CALL_FAILED: failing(kvs.GetStreamingEndpoint),
     _S.INVALID_URI_LEN: answered(kvs.GetStreamingEndpoint, (200, "e" * 10_001)),
@@ -334,7 +351,7 @@ TABLE: dict[StatusCode, Provocation] = {
         frame_larger_than_the_store,
         make_store=lambda size: ReferenceStore(1 << 20),
     ),
-    _S.NO_MORE_DATA_AVAILABLE: streaming(lambda d: d.read()[1].status),
+    _S.NO_MORE_DATA_AVAILABLE: streaming(lambda d: d.read()[1]),
     _S.INVALID_TAG_VERSION: tagged(name="n", value="v", version=1),
     _S.SERVICE_CALL_UNKOWN_ERROR: lost(503),
     _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: answered(kvs.DescribeStream, (10003, None)),
@@ -351,7 +368,7 @@ TABLE: dict[StatusCode, Provocation] = {
     _S.INVALID_CUSTOM_DATA: streaming(
         lambda d: client().call_result(next(iter(d.calls[-1:])), 200, 0)
     ),
-    _S.INVALID_CREATE_STREAM_RESPONSE: lambda desk: _create_fails(desk, [(200, None)]),
+    _S.INVALID_CREATE_STREAM_RESPONSE: lambda place: create_fails(place, [(200, None)]),
     _S.CLIENT_AUTH_CALL_FAILED: failing(kvs.GetSecurityToken),
     _S.GET_CLIENT_TOKEN_CALL_FAILED: with_certificate,
     _S.CLIENT_PROVISION_CALL_FAILED: without_identity(None),
@@ -372,6 +389,8 @@ TABLE: dict[StatusCode, Provocation] = {
     _S.STREAM_HAS_BEEN_STOPPED: streaming(lambda d: d.stream.stop(d.now) or d.put(10)),
     _S.INVALID_STREAM_METRICS_VERSION: streaming(lambda d: d.stream.metrics(d.now, version=4)),
     _S.INVALID_CLIENT_METRICS_VERSION: streaming(lambda d: d.client.metrics(d.now, version=3)),
+    _S.STREAM_READY_CALLBACK_FAILED: when_ready(kvs.StreamReady),
+    _S.CLIENT_READY_CALLBACK_FAILED: when_ready(kvs.ClientReady),
     _S.INVALID_CLIENT_READY_STATE: streaming(credentials_made_undefined),
     _S.STATE_MACHINE_STATE_NOT_FOUND: lambda _: machine().step(kvs.ClientState.READY),
     _S.INVALID_FRAGMENT_ACK_TYPE: streaming(
@@ -385,10 +404,10 @@ TABLE: dict[StatusCode, Provocation] = {
     _S.CLIENT_FREED_BEFORE_STREAM: used_after(lambda d: d.client.close(d.now)),
     _S.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED: store_that_books_less,
     _S.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION: store_that_loses_bytes,
-    **{error.status: refused(error.id) for error in ACK_ERRORS.values()},
+    **{status: refused(error_id) for error_id, status in ACK_ERRORS.items()},
     _S.MISSING_ERR_ACK_ID: acked('{"EventType":"ERROR","FragmentTimecode":1}'),
     _S.INVALID_ACK_SEGMENT_LEN: acked('{"x":"' + "y" * (1 << 16)),
-    _S.AWAITING_PERSISTED_ACK: streaming(lambda d: d.stream.stop(d.now) or d.read()[1].status),
+    _S.AWAITING_PERSISTED_ACK: streaming(lambda d: d.stream.stop(d.now) or d.read()[1]),
     _S.PERSISTED_ACK_TIMEOUT: streaming(last_ack_missing),
     _S.MAX_FRAGMENT_METADATA_COUNT: metadata("name", count=26),
     _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED: wait_interrupted,
@@ -437,57 +456,3 @@ TABLE: dict[StatusCode, Provocation] = {
     _S.INVALID_IMAGE_METADATA_VALUE_LENGTH: event(pairs=[("k", "v" * 257)]),
     _S.STATE_MACHINE_NAME_LEN_INVALID: lambda _: machine("n" * 33) and None,
 }
-LISTENERS = {
-    _S.STREAM_READY_CALLBACK_FAILED: kvs.StreamReady("door"),
-    _S.CLIENT_READY_CALLBACK_FAILED: kvs.ClientReady(),
-}
-
-
-def _create_fails(desk: Desks, answers: list[tuple[int, object]]) -> set[StatusCode]:
-    d = desk()
-    d.answers[kvs.DescribeStream] = [(404, None)]
-    d.answers[kvs.CreateStream] = answers
-    d.settle()
-    return told(d)
-
-
-CODES = [entry for entry in entries() if int(entry.status) >> 24 == 0x52]
-
-
-@pytest.mark.parametrize("status", TABLE, ids=lambda status: status.name)
-def test_each_status_is_provoked(desk: Desks, status: StatusCode) -> None:
-    """It is raised where the call was made, or told by an event or an answer."""
-    try:
-        came = TABLE[status](desk) or ()
-    except ClientError as error:
-        came = {error.status}
-    assert status in came
-
-
-@pytest.mark.parametrize("status", LISTENERS, ids=lambda status: status.name)
-def test_a_listener_that_fails_when_something_is_ready(
-    status: StatusCode, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Is logged under its status, and stops nothing."""
-    assert listener_raises(LISTENERS[status], caplog) == {status}
-
-
-VIEW: dict[StatusCode, Provocation] = {
-    _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10 * SECOND),
-    _S.CONTENT_VIEW_NO_MORE_ITEMS: streaming(put(kvs.Frame.end_of_fragment()), 0),
-    _S.CONTENT_VIEW_INVALID_TIMESTAMP: streaming(lambda d: d.put(0)),
-}
-
-
-@pytest.mark.parametrize("status", VIEW, ids=lambda status: status.name)
-def test_statuses_of_the_view_that_a_stream_meets(desk: Desks, status: StatusCode) -> None:
-    """The others are for users of the view itself: see tests/test_view.py."""
-    with pytest.raises(KvsError) as caught:
-        VIEW[status](desk)
-    assert caught.value.status is status
-
-
-def test_none_is_missing() -> None:
-    """The reference has 111 codes of the client, the headers a few more; the table has all."""
-    assert sum(entry.printed is not None for entry in CODES) == 111
-    assert {*TABLE, *LISTENERS} == {entry.status for entry in CODES}

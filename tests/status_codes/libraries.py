@@ -1,0 +1,48 @@
+"""The statuses of the small libraries: the profiler, the content view, durations."""
+
+from __future__ import annotations
+
+from tests.status_codes.place import Place, Provocation, Table
+
+from kvsproducer import Frame, Producer, StatusCode, StreamInfo
+from kvsproducer.trace import Profiler
+from kvsproducer.view import ContentView, ViewItem
+
+_S = StatusCode
+SECOND = 10_000_000
+NOBODY = "http://127.0.0.1:9"  # where nobody listens
+
+
+def stream(*frames: Frame, **members: float) -> Provocation:
+    """A stream of such a description, and frames put to it."""
+
+    def provoke(_: Place) -> None:
+        producer = Producer("us-west-2", endpoint_url=NOBODY)
+        try:
+            opened = producer.open_stream("door", StreamInfo.video("h264", **members))
+            for frame in frames:
+                opened.put_frame(frame)
+        finally:
+            producer.close(0)
+
+    return provoke
+
+
+def item(length: int) -> ViewItem:
+    return ViewItem(0, 0, 100, 0, b"h", 0, (b"payload",), length, length)
+
+
+TABLE: Table = {
+    _S.MIN_PROFILER_BUFFER: lambda _: Profiler(99, clock=lambda: 0),
+    _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10 * SECOND),
+    _S.CONTENT_VIEW_NO_MORE_ITEMS: stream(Frame.end_of_fragment()),
+    _S.CONTENT_VIEW_INVALID_TIMESTAMP: stream(
+        Frame(b"\0\0\0\1\x65", SECOND, key_frame=True), Frame(b"\0\0\0\1\x65", 0, key_frame=True)
+    ),
+    _S.INVALID_CONTENT_VIEW_DURATION: lambda _: ContentView(11, 0),
+    _S.CONTENT_VIEW_INVALID_INDEX: lambda _: ContentView(11, 1)[0],
+    _S.INVALID_CONTENT_VIEW_LENGTH: lambda _: ContentView(11, 1).append(item(0)),
+    _S.INVALID_DURATION_VALUE: lambda place: place.kvs(
+        "put", "testsrc:duration=1", "door", "--retention", "PT2X"
+    ),
+}

@@ -1,0 +1,156 @@
+"""Every status code: a user meets it, the page says where, and neither can go out of date.
+
+The provocations are in tests/status_codes, a table for each library: status -> what provokes it.
+Here they are run, and what arrived is looked at. A status that nothing in this package raises has
+no provocation, and says so in the catalogue; of the reference's own codes that may be few.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.client.conftest import Desk
+from tests.status_codes import client, common, heap, libraries, mkv, producer, utils
+from tests.status_codes.place import Command, Place, Provocation, arrived
+from typer.testing import CliRunner
+
+import kvsproducer
+from kvsproducer import StatusCode
+from kvsproducer.cli.app import app
+from kvsproducer.status.catalogue import Entry, entries
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "reference" / "status-codes.md"
+MODULES = (common, heap, libraries, producer, mkv, utils, client)
+TABLES: dict[StatusCode, Provocation] = {
+    status: provoke for module in MODULES for status, provoke in module.TABLE.items()
+}
+MAX_ARGUED = 5
+"""How many of the reference's codes may have no condition in Python."""
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    video_library: Callable[..., str],
+    request: pytest.FixtureRequest,
+) -> Place:
+    def kvs(*arguments: str) -> Command:
+        result = CliRunner().invoke(app, [*arguments], prog_name="kvs")
+        return Command(result.exit_code, result.stderr)
+
+    return Place(
+        desk=Desk,
+        folder=tmp_path,
+        patch=monkeypatch,
+        log=caplog,
+        kvs=kvs,
+        video_library=video_library,
+        endpoint_url=lambda: request.getfixturevalue("endpoint_url"),
+    )
+
+
+@pytest.mark.parametrize("status", sorted(TABLES), ids=lambda status: status.name)
+def test_provoked(status: StatusCode, place: Place, request: pytest.FixtureRequest) -> None:
+    """It is raised where the call was made, or told by an event, an answer, the log or `kvs`."""
+    came = arrived(TABLES[status], place)
+    assert status in came, f"what came: {sorted(came)}"
+    assert request.node.nodeid == kvsproducer.explain(status).test
+
+
+def argued() -> list[Entry]:
+    """The statuses that nothing raises, for the reasons that the catalogue gives."""
+    return [entry for entry in entries() if not entry.raised]
+
+
+def test_each_status_is_provoked_or_argued() -> None:
+    """One that is raised has a provocation; one that is not says so."""
+    silent = {entry.status for entry in argued()}
+    unproven = [entry.name for entry in entries() if entry.status not in {*TABLES, *silent}]
+    assert unproven == [], "add provocations to tests/status_codes"
+    assert sorted(silent & set(TABLES)) == [], "the catalogue says that nothing raises them"
+    assert sum(len(module.TABLE) for module in MODULES) == len(TABLES), "a status is in two tables"
+
+
+def test_hardly_any_code_of_the_reference_is_without_a_condition() -> None:
+    """And each that is has a reason of its own to show."""
+    without = [entry.name for entry in argued() if entry.printed is not None]
+    assert len(without) <= MAX_ARGUED, without
+    assert sum(entry.printed is not None for entry in entries()) == 233
+
+
+def public_modules() -> set[str]:
+    """What the package says is public."""
+    assert kvsproducer.__doc__ is not None
+    return set(re.findall(r"`(kvsproducer[\w.]*)`", kvsproducer.__doc__)) | {"kvsproducer"}
+
+
+def names_used(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(module, name) for everything of the package that a module imports or reaches by a module."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {a.asname or a.name: a.name for a in node.names if "kvsproducer" in a.name}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kvsproducer"):
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in public_modules():
+                    modules[alias.asname or alias.name] = whole
+                else:
+                    yield node.module, alias.name
+    for node in ast.walk(tree):
+        reached = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if reached and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
+def test_provocations_use_public_names_only(module: object) -> None:
+    """Those of the modules that the package lists, from their `__all__`; nothing with a `_`."""
+    tree = ast.parse(Path(module.__file__).read_text())  # type: ignore[attr-defined]
+    for where, name in names_used(tree):
+        assert where in public_modules(), where
+        assert name in importlib.import_module(where).__all__, f"{where}.{name}"
+    private = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr[0] == "_"]
+    assert private == []
+
+
+def rows_of_the_page() -> dict[str, str]:
+    """The line of each status, by its name."""
+    named = re.compile(r"^\| <a id=\"0x[0-9a-f]+\"></a>`(\w+)`")
+    return {
+        found[1]: line for line in PAGE.read_text().splitlines() if (found := named.match(line))
+    }
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.status.name)
+def test_the_page_has_it(entry: Entry) -> None:
+    """Value, printed value, text, cause, action, and the test."""
+    row = rows_of_the_page()[entry.name].replace("\\", "")
+    plain = [entry.status.hex, entry.description, entry.condition, entry.action]
+    if entry.misprinted:
+        plain.append(f"0x{entry.printed:08x}")
+    if entry.raised:
+        plain.append(f"`test_provoked[{entry.status.name}]`")
+    assert [text for text in plain if text.replace("\\", "") not in row] == []
+
+
+def test_evidence_is_not_made_up(place: Place) -> None:
+    """A bare status, an error of the provocation's own and a passing command prove nothing."""
+    own = kvsproducer.KvsError(StatusCode.NULL_ARG, "made up")
+
+    def raises(_: Place) -> None:
+        raise own
+
+    for lie in (lambda _: [StatusCode.NULL_ARG], raises, lambda _: Command(0, "NULL_ARG")):
+        with pytest.raises(AssertionError):
+            arrived(lie, place)
+    assert arrived(lambda _: None, place) == set()
