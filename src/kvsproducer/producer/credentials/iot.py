@@ -14,10 +14,11 @@ import asyncio
 import json
 import os
 import secrets
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from kvsproducer import limits
@@ -25,9 +26,13 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.clock import now
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past, parse_expiration
+from kvsproducer.producer.sockets import hang_up
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.version import VERSION
+
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = ["ENVIRONMENT", "IotCredentials", "read_answer"]
 
@@ -167,6 +172,8 @@ class IotCredentials:
         """HTTP status, error type and body (cut behind the limit) of one request."""
         import aiohttp
 
+        from kvsproducer.producer.resolver import Resolver
+
         connect, total = self.connection_timeout, self.completion_timeout
         if connect <= 0 or total < connect:
             connect, total = limits.IOT_CONNECTION_TIMEOUT, limits.IOT_COMPLETION_TIMEOUT
@@ -178,18 +185,26 @@ class IotCredentials:
             "User-Agent": f"kvsproducer/{VERSION}",
             "Accept": "*/*",
         }
-        connector = aiohttp.TCPConnector(ssl=context, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session,
-            session.get(self.url, headers=headers, allow_redirects=False) as response,
-        ):
-            body = b""
-            while len(body) <= limits.MAX_IOT_ANSWER_BYTES:
-                data = await response.content.readany()
-                if not data:
-                    break
-                body += data
-            return response.status, response.headers.get("x-amzn-ErrorType", "")[:80], body
+        sockets: list[socket.socket] = []
+
+        def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+            sockets.append(socket.socket(*address[:3]))
+            return sockets[-1]
+
+        connector = aiohttp.TCPConnector(
+            ssl=context, resolver=Resolver(), socket_factory=open_socket, force_close=True
+        )
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=connector, timeout=timeout, trust_env=True
+                ) as session,
+                session.get(self.url, headers=headers, allow_redirects=False) as response,
+            ):
+                body = await _read(response)
+                return response.status, response.headers.get("x-amzn-ErrorType", "")[:80], body
+        finally:
+            await hang_up(sockets)
 
     def _failure(self, error: BaseException) -> KvsError:
         """What a failed transfer is told as."""
@@ -243,6 +258,17 @@ class IotCredentials:
 
     def __repr__(self) -> str:
         return f"IotCredentials({self.url!r}, thing_name={self.thing_name!r})"
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, as far as it may be looked at."""
+    body = b""
+    while len(body) <= limits.MAX_IOT_ANSWER_BYTES:
+        data = await response.content.readany()
+        if not data:
+            break
+        body += data
+    return body
 
 
 def read_answer(body: bytes, now: int, dice: Callable[[int], int]) -> AwsCredentials:

@@ -1,8 +1,8 @@
 """A user's own provider: a function, a coroutine function, or an object with such a `fetch`.
 
-A function runs in the producer's executor; what a coroutine function awaits runs on the producer's
-loop, in asyncio the caller's own. It gives `AwsCredentials`, the same as a mapping (such as what
-Security Token Service answers), or a botocore credentials object.
+A function runs in a thread of its own; what a coroutine function awaits runs on the producer's
+loop, in asyncio the caller's own. Either has 30 s. It gives `AwsCredentials`, the same as a mapping
+(such as what Security Token Service answers), or a botocore credentials object.
 
 What it raises is told by its kind and place only, for its text may hold a secret; the exception
 itself is the cause.
@@ -11,17 +11,20 @@ itself is the cause.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from functools import partial
 
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import FrozenCredentials, credentials_of_botocore
+from kvsproducer.producer.loop import started
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
@@ -49,16 +52,17 @@ class OwnCredentials:
         self._loop = self._loop or loop
 
     def fetch(self) -> AwsCredentials:
-        """Call the function; blocks, never on the loop.
+        """Call the function; blocks, never on the loop that its coroutines run on.
 
         Raises CLIENT_AUTH_CALL_FAILED for what the function raises (its own `KvsError` as it is),
-        OPERATION_TIMED_OUT when a coroutine takes more than 30 s, NULL_ARG for None, INVALID_ARG
-        for what are no credentials, and as `AwsCredentials.from_dict` does.
+        OPERATION_TIMED_OUT when it takes more than 30 s, NULL_ARG for None, INVALID_ARG for what
+        are no credentials, CLIENT_BEING_SHUTDOWN when the producer was closed meanwhile, and as
+        `AwsCredentials.from_dict` does.
         """
         try:
-            found = self._function()
+            found = self._answer(_in_thread(self._function))
             if inspect.isawaitable(found):
-                found = self._awaited(found)
+                found = self._answer(self._scheduled(found))
         except KvsError:
             raise
         except Exception as error:
@@ -69,46 +73,61 @@ class OwnCredentials:
         return _credentials(found)
 
     def close(self) -> None:
-        """Cancel a coroutine that still runs; nothing is fetched after this."""
+        """Let nobody wait for the function any more; a coroutine of it is cancelled."""
         with self._lock:
             self._closed = True
             if self._running is not None:
                 self._running.cancel()
 
-    def _awaited(self, awaitable: Awaitable[object]) -> object:
-        work = _bounded(awaitable)
+    def _scheduled(self, awaitable: Awaitable[object]) -> Future[object]:
+        async def work() -> object:
+            return await awaitable
+
         if self._loop is None:
-            return asyncio.run(work)
+            return _in_thread(lambda: asyncio.run(work()))
+        return asyncio.run_coroutine_threadsafe(work(), self._loop)
+
+    def _answer(self, future: Future[object]) -> object:
+        """Wait for it, not for ever."""
         with self._lock:
+            self._running = future
             if self._closed:
-                work.close()
-                raise _ended()
-            self._running = future = asyncio.run_coroutine_threadsafe(work, self._loop)
+                future.cancel()
         try:
-            return future.result(_TIMEOUT_S + 1)  # a loop that stands still cannot keep the time
+            return future.result(_TIMEOUT_S)
         except CancelledError:
-            raise _ended() from None
+            raise kvs_error(
+                StatusCode.CLIENT_BEING_SHUTDOWN, "the credentials provider was cut off"
+            ) from None
+        except TimeoutError as error:
+            if future.done():  # its own
+                raise
+            future.cancel()
+            raise kvs_error(
+                StatusCode.OPERATION_TIMED_OUT,
+                f"the credentials provider took more than {_TIMEOUT_S:g} s",
+            ) from error
 
     def __repr__(self) -> str:
         return f"OwnCredentials({getattr(self._function, '__qualname__', '...')})"
 
 
-async def _bounded(awaitable: Awaitable[object]) -> object:
-    limit = asyncio.timeout(_TIMEOUT_S)
-    try:
-        async with limit:
-            return await awaitable
-    except TimeoutError as error:
-        if not limit.expired():  # its own
-            raise
-        raise kvs_error(
-            StatusCode.OPERATION_TIMED_OUT,
-            f"the credentials provider took more than {_TIMEOUT_S:g} s",
-        ) from error
+def _in_thread(function: Callable[[], object]) -> Future[object]:
+    """Call it in a daemon thread of its own: one that hangs holds up nobody, not even the exit."""
+    done: Future[object] = Future()
 
+    def run() -> None:
+        try:
+            apply = partial(done.set_result, function())
+        except Exception as error:  # noqa: BLE001  handed over to whoever waits
+            apply = partial(done.set_exception, error)
+        except BaseException as error:  # noqa: BLE001  sys.exit() in it is no reason to leave
+            apply = partial(done.set_exception, RuntimeError(type(error).__name__))
+        with contextlib.suppress(InvalidStateError):  # nobody waits any more
+            apply()
 
-def _ended() -> KvsError:
-    return kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the credentials provider was cancelled")
+    started(run, "kvsproducer-credentials")
+    return done
 
 
 def _place(error: BaseException) -> str:

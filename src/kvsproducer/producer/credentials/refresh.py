@@ -93,8 +93,9 @@ class FreshCredentials:
         else:
             self._due = found.expiration - limits.CREDENTIAL_REFRESH_GRACE
 
-    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Where a user's coroutines run."""
+    def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int]) -> None:
+        """Where a user's coroutines run, and whose clock counts."""
+        self._clock = clock
         if isinstance(self._provider, OwnCredentials):
             self._provider.run_on(loop)
 

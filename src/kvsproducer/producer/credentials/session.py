@@ -7,7 +7,6 @@ renews them before they expire, so what it gives is never held here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,7 +14,7 @@ from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
-    from botocore.credentials import Credentials, ReadOnlyCredentials
+    from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "SessionCredentials",
     "credentials_of_botocore",
     "frozen",
-    "signing_credentials",
 ]
 
 NO_CREDENTIALS = (
@@ -103,17 +101,6 @@ def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
     return ReadOnlyCredentials(
         credentials.access_key_id, credentials.secret_access_key, credentials.session_token
     )
-
-
-def signing_credentials(fetch: Callable[[], AwsCredentials]) -> Credentials:
-    """A botocore credentials object whose clients sign with what `fetch` gives at that moment."""
-    from botocore.credentials import Credentials
-
-    class SigningCredentials(Credentials):
-        def get_frozen_credentials(self) -> ReadOnlyCredentials:
-            return frozen(fetch())
-
-    return SigningCredentials("", "")
 
 
 def _failed(error: Exception) -> KvsError:

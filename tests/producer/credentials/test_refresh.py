@@ -1,0 +1,164 @@
+"""Credentials stay fresh: when a provider is asked, and what serves while it fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+from tests.producer.credentials.conftest import NOW, SECOND, Clock
+
+from kvsproducer import KvsError, StatusCode
+from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.credentials.refresh import FreshCredentials
+from kvsproducer.status import kvs_error
+
+S = StatusCode
+TOKEN_LIFE = 30 * SECOND
+
+
+class Provider:
+    """Gives credentials that live as long as it is told to, or fails."""
+
+    def __init__(self, clock: Clock, life_s: float | None = 3600) -> None:
+        self.clock = clock
+        self.life_s = life_s
+        self.failure: KvsError | None = None
+        self.asked = 0
+
+    def fetch(self) -> AwsCredentials:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        end = None if self.life_s is None else self.clock() + int(self.life_s * SECOND)
+        return AwsCredentials(f"A{self.asked}", "secretsecret", None, end)
+
+
+def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
+    """Not before; then once."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, clock=clock)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(3600 - 38.001)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get().access_key_id == "A2"
+    assert fresh.get().access_key_id == "A2"
+    assert provider.asked == 2
+
+
+def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> None:
+    """What it gave may have been changed by somebody by then."""
+    provider = Provider(clock, None)
+    fresh = FreshCredentials(provider, clock=clock)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(40 * 60 - 0.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get().access_key_id == "A2"
+
+
+def test_what_holds_its_own_is_asked_each_time(clock: Clock) -> None:
+    """botocore's credentials renew themselves."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, hold=False, clock=clock)
+    assert [fresh.get().access_key_id for _ in range(3)] == ["A1", "A2", "A3"]
+
+
+def test_what_is_held_serves_while_the_provider_fails(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An upload gets it while it has 30 s left, a call until its end; then the cause is raised."""
+    caplog.set_level(logging.INFO)
+    provider = Provider(clock, 60)
+    fresh = FreshCredentials(provider, clock=clock)
+    fresh.get()
+    cause = OSError("no route")
+    provider.failure = kvs_error(S.CURL_PERFORM_FAILED, "no route")
+    provider.failure.__cause__ = cause
+    clock.forward(30)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    assert "CURL_PERFORM_FAILED" in caplog.text
+    clock.forward(1)
+    with pytest.raises(KvsError) as caught:
+        fresh.get(life=TOKEN_LIFE)
+    assert caught.value.status is S.CURL_PERFORM_FAILED
+    assert caught.value.__cause__ is cause
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(29)
+    with pytest.raises(KvsError):
+        fresh.get()
+    provider.failure = None
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A6"
+    assert "renewed again" in caplog.text
+    assert "secretsecret" not in caplog.text
+
+
+def test_expired_credentials_are_a_failure(clock: Clock) -> None:
+    """Whoever gives them."""
+    with pytest.raises(KvsError) as caught:
+        FreshCredentials(Provider(clock, -1), clock=clock).get()
+    assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+
+
+def test_a_short_life_is_handed_on(clock: Clock) -> None:
+    """The core refuses it, and says how long it would have to be."""
+    found = FreshCredentials(Provider(clock, 20), clock=clock).get(life=TOKEN_LIFE)
+    assert found.expiration == NOW + 20 * SECOND
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_many_who_wait_ask_once(clock: Clock, fails: bool) -> None:
+    """A fleet whose credentials end at one moment is one question, also when it fails."""
+    may_answer = threading.Event()
+    asking = threading.Event()
+
+    class Slow(Provider):
+        def fetch(self) -> AwsCredentials:
+            asking.set()
+            may_answer.wait(60)
+            return super().fetch()
+
+    provider = Slow(clock)
+    provider.failure = kvs_error(S.IOT_FAILED, "no") if fails else None
+    fresh = FreshCredentials(provider, clock=clock)
+    results: list[Any] = []
+    waiting = threading.Semaphore(0)
+
+    def get() -> None:
+        waiting.release()
+        try:
+            results.append(fresh.get())
+        except KvsError as error:
+            results.append(error.status)
+
+    threads = [threading.Thread(target=get) for _ in range(5)]
+    threads[0].start()
+    assert asking.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    for _ in threads:
+        assert waiting.acquire(timeout=20)
+    # They look at the count before they wait for the lock; only that little is left to chance.
+    may_answer.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(results) == 5
+    assert all(result is S.IOT_FAILED for result in results) or not fails
+    assert provider.asked == 1 or (fails and provider.asked < 5)
+
+
+def test_the_producer_s_clock_counts(clock: Clock) -> None:
+    """What `run_on` says, whatever the system's clock may be."""
+    import asyncio
+
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider)
+    loop = asyncio.new_event_loop()
+    fresh.run_on(loop, clock)
+    loop.close()
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(3600)
+    assert fresh.get().access_key_id == "A2"
+    fresh.close()
