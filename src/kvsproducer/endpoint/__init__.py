@@ -5,7 +5,16 @@ Floor 4; knows nothing of the client and the producer.
 """
 
 from kvsproducer.endpoint.bounds import EndpointLimits
+from kvsproducer.endpoint.faults import Fault, FaultKind
 from kvsproducer.endpoint.local import LocalEndpoint, local_endpoint, run_server
 from kvsproducer.endpoint.sigv4 import Credentials
 
-__all__ = ["LocalEndpoint", "local_endpoint", "run_server", "Credentials", "EndpointLimits"]
+__all__ = [
+    "LocalEndpoint",
+    "local_endpoint",
+    "run_server",
+    "Credentials",
+    "EndpointLimits",
+    "Fault",
+    "FaultKind",
+]

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from kvsproducer.endpoint.bounds import EndpointLimits
+from kvsproducer.endpoint.faults import Fault, FaultScript
 from kvsproducer.endpoint.server import EndpointApplication, system_now
 from kvsproducer.endpoint.sigv4 import Credentials
 from kvsproducer.endpoint.store import Store, open_store
@@ -37,6 +38,7 @@ class LocalEndpoint:
     survives. Port 0 takes a free one. `verify_signatures` maps the access keys that requests must
     be signed with to their `Credentials`; None accepts everything. `ssl_context` makes it HTTPS.
     `data_endpoint` is what GetDataEndpoint answers; by default, the address that the client used.
+    `faults` is what is to go wrong; see `Fault`.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class LocalEndpoint:
         ssl_context: ssl.SSLContext | None = None,
         limits: EndpointLimits | None = None,
         data_endpoint: str | None = None,
+        faults: Iterable[Fault] = (),
         now: Callable[[], int] = system_now,
         store: Store | None = None,
     ) -> None:
+        self.faults = FaultScript(faults)
         self._data_dir = data_dir
         self._host = host
         self._port = port
@@ -81,6 +85,7 @@ class LocalEndpoint:
             bounds=self._limits,
             now=self._now,
             data_endpoint=self._data_endpoint,
+            faults=self.faults if self.faults else None,
         )
         self._runner = web.AppRunner(
             self._application.app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT_S
@@ -128,6 +133,7 @@ def local_endpoint(
     verify_signatures: Mapping[str, Credentials] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     limits: EndpointLimits | None = None,
+    faults: Iterable[Fault] = (),
     now: Callable[[], int] = system_now,
     store: Store | None = None,
 ) -> Iterator[LocalEndpoint]:
@@ -145,6 +151,7 @@ def local_endpoint(
         verify_signatures=verify_signatures,
         ssl_context=ssl_context,
         limits=limits,
+        faults=faults,
         now=now,
         store=store,
     )

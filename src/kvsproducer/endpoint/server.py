@@ -26,10 +26,12 @@ from kvsproducer.endpoint.archive import FragmentList, list_fragments
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.control import OPERATIONS, ControlPlane
 from kvsproducer.endpoint.errors import ServiceError
+from kvsproducer.endpoint.faults import Fault, FaultScript
 from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
 from kvsproducer.endpoint.layout import error_tags, get_media_segment
 from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.members import JsonObject, Members, parse_json
+from kvsproducer.endpoint.misbehaviour import FaultyUpload, expect, is_gone, misbehave
 from kvsproducer.endpoint.open_fragment import ErrorId
 from kvsproducer.endpoint.put_media import PutMediaSession
 from kvsproducer.endpoint.put_media_request import parse_put_media_headers
@@ -56,7 +58,7 @@ class EndpointApplication:
     """The service behind a socket. `app` is what aiohttp runs.
 
     `known` are the credentials that requests must be signed with, None to check nothing; `now`
-    gives the time in ticks.
+    gives the time in ticks; `faults` is what is to go wrong.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class EndpointApplication:
         bounds: EndpointLimits | None = None,
         now: Callable[[], int] = system_now,
         data_endpoint: str | None = None,
+        faults: FaultScript | None = None,
     ) -> None:
         self._store = store
+        self._faults = faults
         self._known = known
         self._limits = bounds or EndpointLimits()
         self._now = now
@@ -87,7 +91,9 @@ class EndpointApplication:
             wire.PATHS["GetMediaForFragmentList"]: self._get_media_for_fragment_list,
         }
         self.app = web.Application()
-        self.app.router.add_route("*", "/{path:.*}", self._handle)
+        self.app.router.add_route(
+            "*", "/{path:.*}", self._handle, expect_handler=self._expect if faults else None
+        )
         self._expiry = self._loop.create_task(self._expire())
 
     async def stop(self, timeout_s: float) -> None:
@@ -103,8 +109,18 @@ class EndpointApplication:
             await self._stored.wait(0.01)
 
     # --- requests --------------------------------------------------------------------------
+    async def _expect(self, request: web.Request) -> None:
+        assert self._faults is not None
+        await expect(request, self._faults)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
+            if self._faults is not None:
+                met = await misbehave(request, self._faults)
+                if isinstance(met, web.Response):
+                    return met
+                if met is not None:
+                    return await self._put_media(request, met)
             if request.method != "POST":
                 raise _unknown_operation(request)
             if (handler := self._data_plane.get(request.path)) is not None:
@@ -140,7 +156,9 @@ class EndpointApplication:
         return _json(answer)
 
     # --- PutMedia --------------------------------------------------------------------------
-    async def _put_media(self, request: web.Request) -> web.StreamResponse:
+    async def _put_media(
+        self, request: web.Request, fault: Fault | None = None
+    ) -> web.StreamResponse:
         self._verify(request, None)
         stream, parsed = parse_put_media_headers(request.headers)
         record = self._control.of(stream)
@@ -159,8 +177,12 @@ class EndpointApplication:
         )
         if self._live.get(record.arn) is not live:  # deleted while the headers went out
             upload.stream_deleted()
-        await upload.run(request.content, response)
-        return await _finish(response)
+        if fault is None:
+            await upload.run(request.content, response)
+            return await _finish(response)
+        faulty = FaultyUpload(request, response, fault)
+        await upload.run(faulty, faulty)
+        return response if faulty.mute else await _finish(response)
 
     def _retains(self, arn: str) -> bool:
         try:
@@ -212,7 +234,7 @@ class EndpointApplication:
         live: LiveStream,
     ) -> None:
         started = quiet_since = self._now()
-        while not self._stopping and not _is_gone(request):
+        while not self._stopping and not is_gone(request):
             change = live.changed.next()
             try:
                 fragment = await asyncio.to_thread(cursor.next_fragment, self._now())
@@ -293,10 +315,6 @@ async def _finish(response: web.StreamResponse) -> web.StreamResponse:
     except ConnectionError:
         _log.debug("the peer left before the end of the answer")
     return response
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 def _own_address(request: web.Request) -> str:

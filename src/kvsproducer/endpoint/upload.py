@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -24,13 +24,27 @@ from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.put_media import PutMediaSession
 from kvsproducer.endpoint.store import Store
 
-__all__ = ["Upload"]
+__all__ = ["Answer", "Body", "Upload"]
 
 _log = logging.getLogger(__name__)
 
 MAX_PENDING_BYTES: Final = 128 * 1024 * 1024  # of all uploads together
 # What reading the body raises when the peer goes away or breaks the chunked coding.
 _LOST: Final = (ConnectionError, aiohttp.ClientError, HttpProcessingError, web.RequestPayloadError)
+
+
+class Body(Protocol):
+    """What is read from: aiohttp's `StreamReader`, or something faulty."""
+
+    async def readany(self) -> bytes:
+        """Some bytes; b"" at the end."""
+
+
+class Answer(Protocol):
+    """What acks are written to: aiohttp's `StreamResponse`, or something faulty."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a chunk."""
 
 
 class Upload:
@@ -57,7 +71,7 @@ class Upload:
         self._timer: asyncio.TimerHandle | None = None
         self._waits_for_store = False
 
-    async def run(self, content: aiohttp.StreamReader, response: web.StreamResponse) -> None:
+    async def run(self, content: Body, response: Answer) -> None:
         """Until the session is finished or the peer is gone."""
         self._live.uploads.add(self)
         self._set_timer()
@@ -87,7 +101,7 @@ class Upload:
         self._session.stream_deleted()
         self._wake.set()
 
-    async def _read(self, content: aiohttp.StreamReader) -> None:
+    async def _read(self, content: Body) -> None:
         session = self._session
         while session.receiving:
             try:
@@ -123,7 +137,7 @@ class Upload:
         self._hand_over()
         self._set_timer()
 
-    async def _write_acks(self, response: web.StreamResponse, reader: asyncio.Task[None]) -> None:
+    async def _write_acks(self, response: Answer, reader: asyncio.Task[None]) -> None:
         while True:
             self._wake.clear()
             while (ack := self._session.next_ack()) is not None:

@@ -1,0 +1,67 @@
+"""A fault script: who meets what, how often, and what is no script."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kvsproducer.endpoint.faults import Fault, FaultKind, FaultScript, faults_from_json
+from kvsproducer.status import KvsError, StatusCode
+
+
+def test_each_fault_in_its_turn() -> None:
+    """By operation, skipping so many, for so many times; then all is well."""
+    first = Fault(on="PutMedia", do="reset", times=2)
+    second = Fault(on="PutMedia", do="stall", skip=1)
+    other = Fault(on="DescribeStream", do="status")
+    script = FaultScript([first, other, second])
+    met = [script.next("PutMedia") for _ in range(5)]
+    assert met == [first, first, None, second, None]
+    assert script.next("GetDataEndpoint") is None
+    assert script.next("DescribeStream") is other
+    assert script.struck == [first, first, second, other]
+
+
+def test_for_ever_and_for_everything() -> None:
+    script = FaultScript([Fault(on="*", do="delay", times=None)])
+    assert all(script.next(name) for name in ("PutMedia", "TagStream") for _ in range(100))
+
+
+def test_what_is_said_to_a_client_that_asks_first() -> None:
+    """That is another question than what becomes of its request."""
+    script = FaultScript([Fault(on="PutMedia", do="no_continue")])
+    assert script.next("PutMedia") is None
+    assert script.next("PutMedia", expecting=True) is not None
+    assert script.next("PutMedia", expecting=True) is None
+
+
+def test_json() -> None:
+    """The form of `kvs serve --faults`."""
+    rows = [{"on": "PutMedia", "do": "slow_read", "bytes_per_s": 10, "times": None}]
+    (fault,) = faults_from_json(json.dumps(rows))
+    assert fault == Fault(on="PutMedia", do=FaultKind.SLOW_READ, bytes_per_s=10, times=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nonsense", "no JSON"),
+        ('{"on": "PutMedia"}', "list"),
+        ("[1]", "list"),
+        ('[{"on": "PutMedia"}]', "do"),
+        ('[{"on": "PutMedia", "do": "reset", "when": 1}]', "when"),
+        ('[{"on": "PutFrame", "do": "reset"}]', "PutFrame"),
+        ('[{"on": "PutMedia", "do": "explode"}]', "explode"),
+        ('[{"on": "TagStream", "do": "silence"}]', "PutMedia"),
+        ('[{"on": "TagStream", "do": "reset", "after_bytes": 1}]', "PutMedia"),
+        ('[{"on": "PutMedia", "do": "status", "status": 200}]', "400 to 599"),
+        ('[{"on": "PutMedia", "do": "status", "after_bytes": 5}]', "before"),
+        ('[{"on": "PutMedia", "do": "reset", "times": -1}]', "times"),
+        ('[{"on": "PutMedia", "do": "stall", "seconds": "long"}]', "seconds"),
+    ],
+)
+def test_what_is_no_script(text: str, told: str) -> None:
+    with pytest.raises(KvsError, match=told) as caught:
+        faults_from_json(text)
+    assert caught.value.status is StatusCode.INVALID_ARG
