@@ -8,16 +8,23 @@ iterating `events()`. Not thread-safe, as asyncio is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from kvsproducer import client as core
+from kvsproducer import limits
+from kvsproducer.client.events import EventQueue
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.producer.dispatcher import EventLog, deliver
-from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer import lifetime
+from kvsproducer.producer.callbacks.chains import Chains, Report
+from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog, deliver
+from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
     closing_limit_s,
+    explained,
     interrupted_error,
     loss_error,
     no_space_error,
@@ -39,35 +46,40 @@ class Stream(StreamFacade):
 
         Raises as `kvsproducer.Stream.put_frame` does.
         """
-        engine = self._engine
+        engine, chains = self._engine, self._engine.chains
+        reports: Sequence[Report] = ()
         try:
             with engine.lock:
-                self._core.put_frame(frame, now())
+                self._core.put_frame(frame, engine.now())
+                if chains is not None:
+                    reports = chains.reports(self._core, engine.now())
         except core.WouldBlock as full:
             await self._put_when_there_is_space(frame, full.deadline)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
+        if reports and chains is not None:
+            chains.report(reports)
 
     async def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
         engine = self._engine
         while True:
             engine.poke()
-            left = deadline - now()
+            left = deadline - engine.now()
             if left <= 0:
-                raise no_space_error(self.name)
+                raise no_space_error(self.name, self._met_with())
             await engine.changes(left / TICKS_PER_SECOND)
             if self._core.stopped:
                 raise interrupted_error(self.name)
             try:
                 with engine.lock:
-                    return self._core.put_frame(frame, now())
+                    return self._core.put_frame(frame, engine.now())
             except core.WouldBlock:
                 continue
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""
         limit_s = timeout_seconds(timeout)
-        answered = await self._engine.wait(lambda: self._core.ready or self._failed(), limit_s)
+        answered = await self._engine.wait(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
     async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
@@ -86,7 +98,7 @@ class Stream(StreamFacade):
             timeout_seconds(timeout),
         )
         account = self.account()
-        self._engine.free_stream(self._core)
+        self._engine.free_stream(self._core, account)
         return account
 
     async def __aenter__(self) -> Stream:
@@ -98,11 +110,13 @@ class Stream(StreamFacade):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._engine.forked and kind is not None:
+            return
         account = await self.close(closing_limit_s(kind))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
-                raise loss
+                raise explained(loss, self._met_with())
 
 
 class Producer(ProducerFacade[Stream]):
@@ -114,24 +128,53 @@ class Producer(ProducerFacade[Stream]):
 
     _stream_type = Stream
 
-    def _make_engine(self, device_info: core.DeviceInfo, service: Service) -> Engine:
-        return Engine(device_info, service, asyncio.get_running_loop())
+    def _make_engine(
+        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+    ) -> Engine:
+        return Engine(device_info, service, asyncio.get_running_loop(), chains)
 
     def _listen(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
         self._iterated = False
         self._log = EventLog()
+        self._next_event = self._engine.next_event
+        self._dispatcher: Dispatcher | None = None
         self._engine.on_pumped = self._take_events
+        if self._engine.chains is not None:
+            self._run_chains(self._engine.chains)
+
+    def _run_chains(self, chains: Chains) -> None:
+        """Let events pass through a thread that runs their chains, for callbacks may block."""
+        engine = self._engine
+        arrived, lock = EventQueue(limits.MAX_QUEUED_EVENTS), threading.Lock()
+
+        def arrive(event: core.Event) -> None:
+            with lock:
+                arrived.push(event)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+                engine.loop.call_soon_threadsafe(self._arrived)
+
+        def next_event() -> core.Event | None:
+            with lock:
+                return arrived.pop()
+
+        self._next_event = next_event
+        self._dispatcher = Dispatcher(engine.next_event, arrive, chains.end, logs=False)
+        engine.on_pumped = self._dispatcher.wake
+
+    def _arrived(self) -> None:
+        self._take_events()
+        self._engine.settled()
 
     async def events(self) -> AsyncIterator[core.Event]:
         """The events of all streams, from now on, until the producer is closed."""
         self._iterated = True
         while True:
-            event = self._engine.next_event()
+            event = self._next_event()
             if event is not None:
                 self._log.add(event)
                 yield event
-            elif self._engine.closed:
+            elif self._engine.closed and self._dispatcher is None:
                 return
             else:
                 self._log.settle()
@@ -142,19 +185,22 @@ class Producer(ProducerFacade[Stream]):
 
         Cancelled, it ends everything at once. Closing twice is fine.
         """
-        streams = dict(self._streams)
         try:
-            closing = (stream.close(timeout) for stream in streams.values())
-            return dict(zip(streams, await asyncio.gather(*closing), strict=True))
+            await asyncio.gather(*(stream.close(timeout) for stream in self._streams.values()))
+            return self._engine.ended.accounts()
         finally:
+            lifetime.closed(self)
             if not self._engine.closed:
                 await self._engine.shutdown()
-                self._take_events()
+                if self._dispatcher is not None:
+                    await asyncio.to_thread(self._dispatcher.end, LISTENER_LIMIT_S)
+                    self._dispatcher = None
+                self._arrived()
 
     def _take_events(self) -> None:
         if self._iterated and self._on_event is None:
             return  # they wait in the core for `events()`
-        while (event := self._engine.next_event()) is not None:
+        while (event := self._next_event()) is not None:
             self._log.add(event)
             if self._on_event is not None:
                 deliver(self._on_event, event)
@@ -169,9 +215,9 @@ class Producer(ProducerFacade[Stream]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        accounts = await self.close(closing_limit_s(kind))
-        if kind is None:
-            for name, account in accounts.items():
-                loss = loss_error(name, account, self._streams[name].failure)
-                if loss is not None:
-                    raise loss
+        if self._engine.forked and kind is not None:
+            return
+        await self.close(closing_limit_s(kind))
+        loss = self._engine.ended.loss()
+        if kind is None and loss is not None:
+            raise loss

@@ -16,25 +16,27 @@ import asyncio
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
-from kvsproducer.producer.calls import Answer, answer
+from kvsproducer.producer.callbacks.chains import Chains
+from kvsproducer.producer.callbacks.structures import PlatformCallbacks
+from kvsproducer.producer.calls import answer, auth_info
+from kvsproducer.producer.clock import now
+from kvsproducer.producer.continuous_retry import ContinuousRetry
+from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.ended import EndedStreams
+from kvsproducer.producer.lifetime import ForeignLock
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
-from kvsproducer.producer.tls import tls_context
+from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.producer.upload import Upload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = ["Engine", "now"]
 
@@ -45,12 +47,9 @@ _NO_OPEN_FRAGMENT = {
     StatusCode.MULTIPLE_CONSECUTIVE_EOFR,  # the one before is closed already
     StatusCode.CONTENT_VIEW_NO_MORE_ITEMS,  # nothing was put yet
 }
+CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
+_TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status
 CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
-
-
-def now() -> int:
-    """The time, in ticks of 100 ns since 1970: what `Frame.pts` takes for live media."""
-    return time.time_ns() // 100
 
 
 class Engine:
@@ -60,32 +59,44 @@ class Engine:
     that are coroutines run on it, the others in any thread.
     """
 
-    now = staticmethod(now)
-
     def __init__(
-        self, device_info: core.DeviceInfo, service: Service, loop: asyncio.AbstractEventLoop
+        self,
+        device_info: core.DeviceInfo,
+        service: Service,
+        loop: asyncio.AbstractEventLoop,
+        chains: Chains | None = None,
     ) -> None:
         self.service = service
+        self.chains = chains
+        platform = PlatformCallbacks() if chains is None else chains.platform
+        self.now = platform.get_current_time or now
+        dice = platform.get_random_number or secrets.randbelow
         self.loop = loop
+        service.run_on(loop, self.now)
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         device_info.validate()
         store = store_for(device_info.storage_info)
-        self.core = core.Client(device_info, now=now(), dice=secrets.randbelow, store=store)
+        self._retry = ContinuousRetry(service.config.continuous_retry)
+        self.core = core.Client(
+            device_info, now=self.now(), dice=dice, store=store, retry_policy=self._retry
+        )
         self.effects = self.core.effects
         self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
         self._change: asyncio.Future[None] | None = None
         self.poked = False
         self.closed = False
+        self.forked = False  # made by the process that this one is a fork of
         self._timer: asyncio.TimerHandle | None = None
-        self.last_failure = ""  # of a service call: what a time-out is explained by
+        self.ended = EndedStreams()
+        self.on_freed: Callable[[core.Stream], None] = lambda _: None  # under the lock
+        self._failures: dict[str | None, str] = {}  # of the last calls and uploads, by stream
         self._streams: dict[str, core.Stream] = {}
         self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
         self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
-        self._executor = ThreadPoolExecutor(CALL_THREADS, "kvsproducer-call")
-        self._tls: ssl.SSLContext | bool | None = None
+        self._slots = asyncio.Semaphore(CALL_THREADS)
 
     # --- from any thread ---------------------------------------------------------------------
 
@@ -102,16 +113,18 @@ class Engine:
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Call a method of the core under the lock, with the time as `now`."""
         with self.lock:
-            result = action(*arguments, now=now(), **named)
+            result = action(*arguments, now=self.now(), **named)
         self.poke()
         return result
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
         """Add a stream to the core; it starts to talk to the service by itself."""
-        if self.closed:
-            raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed", stream=name)
         with self.lock:
-            stream = self.core.open_stream(replace(stream_info, name=name), now=now())
+            if self.closed:
+                raise kvs_error(
+                    StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed", stream=name
+                )
+            stream = self.core.open_stream(replace(stream_info, name=name), now=self.now())
             self._streams[stream.name] = stream
         self.poke()
         return stream
@@ -120,26 +133,37 @@ class Engine:
         """Close the fragment being written; nothing when none is open."""
         with self.lock:
             try:
-                stream.put_frame(core.Frame.end_of_fragment(), now())
+                stream.put_frame(core.Frame.end_of_fragment(), self.now())
             except KvsError as error:
                 if error.status not in _NO_OPEN_FRAGMENT:
                     raise
         self.poke()
 
-    def free_stream(self, stream: core.Stream) -> None:
-        """Take a stream out of the core; its name may be used again."""
+    def free_stream(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
+        """Take a stream out of the core; its name may be used again.
+
+        `account` is what its owner was told at its end; what it is now, if None.
+        """
         with self.lock:
             if self._streams.get(stream.name) is stream:
                 del self._streams[stream.name]
-            stream.free(now=now())
+                self._retry.forget(stream.name)
+                self._failures.pop(stream.name, None)
+                self.ended.add(stream.name, account or stream.account(), stream.failure)
+                self.on_freed(stream)
+            stream.free(now=self.now())
         self.poke()
         if not self.closed:
-            self.loop.call_soon_threadsafe(self._settled)  # for those who wait for its frames
+            self.loop.call_soon_threadsafe(self.settled)  # for those who wait for its frames
 
     def next_event(self) -> core.Event | None:
-        """The oldest event that nobody has taken yet."""
+        """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
         with self.lock:
-            return self.core.next_event()
+            reported = None if self.chains is None else self.chains.next_reported()
+            event = self.core.next_event() if reported is None else None
+        if event is not None and self.chains is not None:
+            self.chains.tell(event)
+        return event or reported
 
     # --- on the loop -------------------------------------------------------------------------
 
@@ -170,14 +194,27 @@ class Engine:
                 if (effect.stream, effect.upload) in self._uploads:
                     self._uploads[effect.stream, effect.upload].cancel()
             case core.SpaceAvailable():
-                self._settled()
+                self.settled()
+            case core.ConnectionTroubled():
+                self._look_at(effect.stream)
+
+    def _look_at(self, name: str) -> None:
+        """A connection does badly: reset it when it is time to."""
+        with self.lock:
+            stream = self._streams.get(name)
+            why = "" if stream is None else self._retry.troubled(stream, self.now())
+            if stream is not None and why:
+                stream.reset_connection(self.now())
+        if why:
+            log.warning("stream %s: the connection is reset: %s", name, why)
+            self.poke()
 
     def _arm(self, timer: int | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if timer is not None and not self.closed:
-            wait_s = max(0, timer - now()) / TICKS_PER_SECOND
+            wait_s = max(0, timer - self.now()) / TICKS_PER_SECOND
             self._timer = self.loop.call_later(wait_s, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -187,12 +224,13 @@ class Engine:
     def _apply(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Feed the core on the loop: like `do`, and whoever waits for a change looks again."""
         with self.lock:
-            result = action(*arguments, now=now(), **named)
-        self._settled()
+            result = action(*arguments, now=self.now(), **named)
+        self.settled()
         self.poke()
         return result
 
-    def _settled(self) -> None:
+    def settled(self) -> None:
+        """Something has changed: whoever waits for it looks again."""
         with self.lock:
             self.changed.notify_all()
         if self._change is not None:
@@ -207,23 +245,50 @@ class Engine:
 
     async def due(self, call: core.Call) -> None:
         """Wait until a call may be made."""
-        wait_s = (call.not_before - now()) / TICKS_PER_SECOND
+        wait_s = (call.not_before - self.now()) / TICKS_PER_SECOND
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
     async def _perform(self, call: core.Call) -> None:
         await self.due(call)
-        reply: Answer = None
+        reply: object = None
         failure = Failure(OK, "")
         try:
-            reply = await self.in_executor(answer, self.service, call)
+            reply = await self.ask(call)
+            if isinstance(reply, AwsCredentials):
+                if isinstance(call, core.GetSecurityToken):
+                    self.service.use(reply)
+                reply = auth_info(reply)
+            if reply is None:
+                reply = await self.in_executor(answer, self.service, call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
-            failure = failure_of(error)
-            self.last_failure = failure.detail
+            failure = failure_of(error).of_call()
             log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
+            by_provider = isinstance(error, KvsError) and isinstance(call, _TOKEN_CALLS)
+            if by_provider or not failure.said:
+                with self.lock:
+                    self.core.report(call, failure.status, failure.detail)
+        self._note(call.stream, failure)
         self._apply(
             self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
         )
+
+    async def ask(self, call: core.Call) -> object:
+        """What the chains of callbacks answer to a call, None when it is to be made.
+
+        Raises what they fail with, SERVICE_CALL_TIMEOUT_ERROR when they take longer than a call.
+        """
+        if self.chains is None or not self.chains.asks(call):
+            return None
+        limit_s = self.core.client_info.service_call_completion_timeout / TICKS_PER_SECOND
+        try:
+            return await in_daemon_thread(self.chains.ask, call, timeout_s=limit_s)
+        except TimeoutError as error:
+            raise kvs_error(
+                StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+                f"a callback that was asked about {type(call).__name__} took over {limit_s:g} s",
+                stream=call.stream,
+            ) from error
 
     def _start_upload(self, effect: core.PutStream) -> None:
         assert effect.stream is not None
@@ -236,12 +301,15 @@ class Engine:
         self._wakers[key], self._uploads[key] = upload.wake, task
         task.add_done_callback(partial(self._upload_ended, stream, effect.upload))
 
-    def upload_started(self, effect: core.PutStream) -> None:
-        """An upload's request is on its way."""
-        self._apply(self.core.call_result, effect, OK)
+    def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
+        """An upload's request is on its way, or will not be made."""
+        if effect.stream is not None:
+            self._retry.connected(effect.stream)
+        self._apply(self.core.call_result, effect, failure.result, detail=failure.detail)
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> None:
         """Bytes of an upload's response."""
+        self._retry.heard(stream.name)
         self._apply(stream.receive_ack, upload, data)
 
     def holds_frames(self, stream: core.Stream) -> bool:
@@ -253,11 +321,30 @@ class Engine:
         """An upload is over, also one that was cut before it began."""
         del self._uploads[stream.name, upload], self._wakers[stream.name, upload]
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
+        if not task.cancelled():
+            self._note(stream.name, failure)
         self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
+    def _note(self, stream: str | None, failure: Failure) -> None:
+        if failure.result == OK:
+            self._failures.pop(stream, None)
+        elif stream is None or stream in self._streams:
+            self._failures[stream] = failure.detail
+
+    def last_failure(self, stream: str) -> str:
+        """What the stream's last call or upload met with, or the client's: explains a time-out."""
+        return self._failures.get(stream) or self._failures.get(None, "")
+
+    def end_in_child(self) -> None:
+        """This is a fork of the process that made it: nothing here works any more."""
+        self.forked = self.closed = True
+        self.lock = ForeignLock()  # type: ignore[assignment]
+        self.changed = self.lock  # type: ignore[assignment]
+
     async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run a blocking function in the producer's own small pool."""
-        return await self.loop.run_in_executor(self._executor, work, *arguments)
+        """Run a blocking function in a thread of its own, a few of them at a time."""
+        async with self._slots:
+            return await in_daemon_thread(work, *arguments, timeout_s=CALL_LIMIT_S, name="call")
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
@@ -279,12 +366,6 @@ class Engine:
         await asyncio.wait([change], timeout=timeout_s)
         return change.done()
 
-    def tls(self) -> ssl.SSLContext | bool:
-        """What uploads trust, as aiohttp takes it; made once."""
-        if self._tls is None:
-            self._tls = tls_context(self.service.verify)
-        return self._tls
-
     async def shutdown(self) -> None:
         """Cut what is still open and give everything back; the core is not used after this."""
         self.closed = True
@@ -292,10 +373,9 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._executor.shutdown(wait=False, cancel_futures=True)
         self.service.close()
         self._close_store()
-        self._settled()
+        self.settled()
 
     def _close_store(self) -> None:
         with self.lock:

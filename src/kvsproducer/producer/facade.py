@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import limits
-from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer import lifetime
+from kvsproducer.producer.callbacks.chains import Chains
+from kvsproducer.producer.callbacks.provider import CallbacksProvider
+from kvsproducer.producer.credentials import CredentialsSource
+from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.outcome import explained
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -103,7 +108,11 @@ class StreamFacade:
         Raises INVALID_STREAM_METRICS_VERSION.
         """
         with self._lock:
-            return self._core.metrics(now(), version)
+            return self._core.metrics(self._engine.now(), version)
+
+    def carries(self, stream: core.Stream) -> bool:
+        """Whether this is the surface of that stream of the core."""
+        return self._core is stream
 
     def _failed(self) -> bool:
         return self._core.failure is not None
@@ -114,9 +123,25 @@ class StreamFacade:
             raise self._core.failure
         if not answered:
             told = f"the service did not answer within {limit_s:g} s (state {self.state.value})"
-            if self._engine.last_failure:
-                told += f"; the last call: {self._engine.last_failure}"
-            raise kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name)
+            raise explained(
+                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self._met_with()
+            )
+        if not self._core.ready:
+            raise kvs_error(
+                StatusCode.STREAM_BEING_SHUTDOWN, "closed before it was ready", stream=self.name
+            )
+
+    def _answered(self) -> bool:
+        """Whether there is nothing to wait for any more: ready, failed, or closed."""
+        return self._core.ready or self._failed() or self._core.freed
+
+    def _met_with(self) -> str:
+        """What the last call or upload met with, "" if it went well."""
+        return self._engine.last_failure(self.name)
+
+    def end_in_child(self) -> None:
+        """See `kvsproducer.producer.lifetime`."""
+        self._lock = self._engine.lock
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} {self.state.value}>"
@@ -138,9 +163,11 @@ class ProducerFacade(Generic[S]):
         profile_name: str | None = None,
         endpoint_url: str | None = None,
         verify: bool | str = True,
+        credentials: CredentialsSource | None = None,
         config: ServiceConfig | None = None,
         device_info: core.DeviceInfo | None = None,
         on_event: OnEvent | None = None,
+        callbacks: CallbacksProvider | None = None,
     ) -> None:
         """Make a producer; touches neither the network nor the credentials.
 
@@ -150,11 +177,17 @@ class ProducerFacade(Generic[S]):
             profile_name: the profile of `~/.aws/config` to use.
             endpoint_url: another control plane, such as the local endpoint's `http://127.0.0.1:8080`.
             verify: False to skip TLS verification, or the path of a CA bundle.
+            credentials: in place of the session's: `AwsCredentials`, `IotCredentials`,
+                `FileCredentials`, a botocore credentials object, a function or coroutine function
+                that returns credentials, or any `CredentialsProvider`.
             config: proxies, endpoint forms, caching, user agent; see `ServiceConfig`.
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
             on_event: called with each event, never on the network loop of blocking producers.
+            callbacks: C-style chains of callbacks, some of which may fail a `put_frame` or answer a
+                call; see `CallbacksProvider`. The producer frees them when it is closed.
 
-        Raises: INVALID_ARG without a region or with an unknown profile; what `DeviceInfo` raises.
+        Raises: INVALID_ARG without a region, with an unknown profile or with credentials that are
+        none; what `DeviceInfo` raises; INVALID_OPERATION for callbacks that serve another producer.
         """
         service = Service(
             region_name=region_name,
@@ -162,16 +195,46 @@ class ProducerFacade(Generic[S]):
             profile_name=profile_name,
             endpoint_url=endpoint_url,
             verify=verify,
+            credentials=credentials,
             config=config,
         )
         self._streams: dict[str, S] = {}
-        self._engine = self._make_engine(device_info or core.DeviceInfo(), service)
+        device = device_info or core.DeviceInfo()
+        chains = None if callbacks is None else Chains(callbacks, device.client_info.log_level)
+        try:
+            self._engine = self._make_engine(device, service, chains)
+        except BaseException:
+            if chains is not None:
+                chains.end()
+            raise
+        self._engine.on_freed = self._forget
         self._listen(on_event)
+        lifetime.opened(self)
         self._engine.poke()
 
-    def _make_engine(self, device_info: core.DeviceInfo, service: Service) -> Engine:
+    def _make_engine(
+        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+    ) -> Engine:
         """An engine on the loop that this surface uses."""
         raise NotImplementedError
+
+    def _forget(self, stream: core.Stream) -> None:
+        """A stream was closed; called under the lock."""
+        if stream.name in self._streams and self._streams[stream.name].carries(stream):
+            del self._streams[stream.name]
+
+    def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
+        """See `kvsproducer.producer.lifetime`; here the loop is gone, and nothing can be sent."""
+        del limit_s
+        if self._engine.closed:
+            return {}
+        return {name: stream.account() for name, stream in self._streams.items()}
+
+    def end_in_child(self) -> None:
+        """See `kvsproducer.producer.lifetime`."""
+        self._engine.end_in_child()
+        for stream in self._streams.values():
+            stream.end_in_child()
 
     def _listen(self, on_event: OnEvent | None) -> None:
         """Arrange who takes the engine's events."""
@@ -184,7 +247,8 @@ class ProducerFacade(Generic[S]):
         it said. Raises the statuses of `StreamInfo`, DUPLICATE_STREAM_NAME, MAX_STREAM_COUNT.
         """
         stream = self._stream_type(self._engine, self._engine.open_stream(name, stream_info))
-        self._streams[name] = stream
+        with self._engine.lock:
+            self._streams[name] = stream
         return stream
 
     def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
@@ -193,7 +257,7 @@ class ProducerFacade(Generic[S]):
         Raises INVALID_CLIENT_METRICS_VERSION.
         """
         with self._engine.lock:
-            return self._engine.core.metrics(now(), version)
+            return self._engine.core.metrics(self._engine.now(), version)
 
     def __repr__(self) -> str:
         where = self._engine.service.endpoint_url or self._engine.service.region_name

@@ -11,6 +11,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = [
     "INTERRUPT_LIMIT_S",
     "closing_limit_s",
+    "explained",
     "interrupted_error",
     "loss_error",
     "no_space_error",
@@ -28,13 +29,19 @@ def closing_limit_s(kind: type[BaseException] | None) -> float:
     return INTERRUPT_LIMIT_S
 
 
-def no_space_error(stream: str) -> KvsError:
-    """What an offline `put_frame` raises that has waited too long."""
+def explained(error: KvsError, met_with: str) -> KvsError:
+    """The error with what the last call met with, if that failed."""
+    if not met_with:
+        return error
     return kvs_error(
-        StatusCode.OPERATION_TIMED_OUT,
-        "no space in the buffer: the service stored nothing for too long",
-        stream=stream,
+        error.status, f"{error.detail}; the last call: {met_with}", stream=error.stream
     )
+
+
+def no_space_error(stream: str, met_with: str) -> KvsError:
+    """What an offline `put_frame` raises that has waited too long; see `explained`."""
+    told = "no space in the buffer: the service stored nothing for too long"
+    return explained(kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=stream), met_with)
 
 
 def interrupted_error(stream: str) -> KvsError:

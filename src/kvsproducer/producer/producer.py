@@ -6,23 +6,28 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from types import TracebackType
 
 from kvsproducer import client as core
-from kvsproducer.producer.dispatcher import Dispatcher, EventLog
+from kvsproducer.producer import lifetime
+from kvsproducer.producer.callbacks.chains import Chains
+from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
 from kvsproducer.producer.loop import SharedLoop
-from kvsproducer.producer.outcome import closing_limit_s, loss_error, timeout_seconds
+from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.stream import Stream
+from kvsproducer.status import KvsError
 
 __all__ = ["Producer"]
 
+log = logging.getLogger("kvsproducer")
+
 SHUTDOWN_LIMIT_S = 10  # cutting connections that do not end by themselves
-LISTENER_LIMIT_S = 5  # waiting for a listener to take the last events
 
 
 class Producer(ProducerFacade[Stream]):
@@ -36,10 +41,12 @@ class Producer(ProducerFacade[Stream]):
 
     _stream_type = Stream
 
-    def _make_engine(self, device_info: core.DeviceInfo, service: Service) -> Engine:
+    def _make_engine(
+        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+    ) -> Engine:
         loop = SharedLoop.acquire()
         try:
-            return Engine(device_info, service, loop)
+            return Engine(device_info, service, loop, chains)
         except BaseException:
             SharedLoop.release()
             raise
@@ -49,25 +56,34 @@ class Producer(ProducerFacade[Stream]):
         self._closing = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
-        if on_event is None:
+        chains = self._engine.chains
+        if on_event is None and chains is None:
             self._engine.on_pumped = self._log_events
         else:
-            self._dispatcher = Dispatcher(self._engine.next_event, on_event)
+            try:
+                self._dispatcher = Dispatcher(
+                    self._engine.next_event, on_event, None if chains is None else chains.end
+                )
+            except KvsError:
+                self._shut_down()
+                raise
             self._engine.on_pumped = self._dispatcher.wake
 
     def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.
 
-        Returns what became of the frames, by stream name. Closing twice is fine.
+        Returns what became of the frames, by stream name, of streams that were closed before too
+        (of the newest 1,000 names). Closing twice is fine.
         """
         deadline = time.monotonic() + timeout_seconds(timeout)
-        for stream in self._streams.values():
-            stream.stop()
+        with self._engine.lock:
+            streams = list(self._streams.values())
         try:
-            return {
-                name: stream.close(max(0.0, deadline - time.monotonic()))
-                for name, stream in self._streams.items()
-            }
+            for stream in streams:
+                stream.stop()
+            for stream in streams:
+                stream.close(max(0.0, deadline - time.monotonic()))
+            return self._engine.ended.accounts()
         finally:
             self._shut_down()
 
@@ -79,12 +95,19 @@ class Producer(ProducerFacade[Stream]):
             self._closed = True
         try:
             SharedLoop.run(self._engine.loop, self._engine.shutdown()).result(SHUTDOWN_LIMIT_S)
+        except TimeoutError:
+            log.warning("%r: not everything ended within %d s", self, SHUTDOWN_LIMIT_S)
         finally:
+            lifetime.closed(self)
             if self._dispatcher is not None:
                 self._dispatcher.end(LISTENER_LIMIT_S)
             else:
                 self._log_events()
             SharedLoop.release()
+
+    def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
+        """See `kvsproducer.producer.lifetime`: the loop still runs, so it is closed."""
+        return self.close(limit_s)
 
     def _log_events(self) -> None:
         while (event := self._engine.next_event()) is not None:
@@ -100,9 +123,9 @@ class Producer(ProducerFacade[Stream]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        accounts = self.close(closing_limit_s(kind))
-        if kind is None:
-            for name, account in accounts.items():
-                loss = loss_error(name, account, self._streams[name].failure)
-                if loss is not None:
-                    raise loss
+        if self._engine.forked and kind is not None:
+            return
+        self.close(closing_limit_s(kind))
+        loss = self._engine.ended.loss()
+        if kind is None and loss is not None:
+            raise loss

@@ -76,6 +76,10 @@ class ServiceConfig:
     extra_headers: headers that a gateway on the way wants with every request; not signed.
     caching, caching_period: which answers are used again, and how long (ticks, `timedelta` or ISO
         8601; at most 24 hours; 0: 40 minutes).
+    continuous_retry: whether a stream that cannot begin, for want of a network say, keeps trying
+        and holds its frames meanwhile (never when OFFLINE), and a connection that does badly is
+        reset. False: it fails after six attempts of a call. A stream that has been ready once
+        outlives an outage either way.
 
     Raises INVALID_ARG, MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED,
     MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED, MAX_REQUEST_HEADER_COUNT, MAX_REQUEST_HEADER_NAME_LEN,
@@ -91,6 +95,7 @@ class ServiceConfig:
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     caching: Caching | str = Caching.ALL
     caching_period: int | timedelta | str = 0
+    continuous_retry: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "caching", _member(Caching, "caching", self.caching))

@@ -7,14 +7,17 @@ next call raises. See `kvsproducer.client.stream` for what happens inside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer.callbacks.chains import Report
+from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
     closing_limit_s,
+    explained,
     interrupted_error,
     loss_error,
     no_space_error,
@@ -34,6 +37,8 @@ class Stream(StreamFacade):
     def __init__(self, engine: Engine, stream: core.Stream) -> None:
         super().__init__(engine, stream)
         self._put = stream.put_frame
+        self._now = engine.now
+        self._chains = engine.chains
 
     def put_frame(self, frame: core.Frame) -> None:
         """Put one frame; what it accepted is stored, reported as dropped, or still held.
@@ -45,16 +50,22 @@ class Stream(StreamFacade):
         the other MKVGen codes for a frame that KVS could not store; STORE_OUT_OF_MEMORY when it
         does not fit; OPERATION_TIMED_OUT when no space came in time,
         BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED when the stream was stopped meanwhile; the
-        status of the stream's failure when the service refused it for good.
+        status of the stream's failure when the service refused it for good. After the frame was
+        accepted: what a callback fails with (`StreamCallbacks`).
         """
-        engine = self._engine
+        engine, chains = self._engine, self._chains
+        reports: Sequence[Report] = ()
         try:
             with self._lock:
-                self._put(frame, now())
+                self._put(frame, self._now())
+                if chains is not None:
+                    reports = chains.reports(self._core, self._now())
         except core.WouldBlock as full:
             self._put_when_there_is_space(frame, full.deadline)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
+        if reports and chains is not None:
+            chains.report(reports)
 
     def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
         changed = self._engine.changed
@@ -64,23 +75,24 @@ class Stream(StreamFacade):
                 if self._core.stopped:
                     raise interrupted_error(self.name)
                 try:
-                    return self._put(frame, now())
+                    return self._put(frame, self._now())
                 except core.WouldBlock:
-                    left = deadline - now()
+                    left = deadline - self._now()
                 if left <= 0:
-                    raise no_space_error(self.name)
+                    raise no_space_error(self.name, self._met_with())
                 self._engine.poke()
                 changed.wait(left / TICKS_PER_SECOND)
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.
 
-        Raises OPERATION_TIMED_OUT, or the status of the stream's failure.
+        Raises OPERATION_TIMED_OUT, the status of the stream's failure, STREAM_BEING_SHUTDOWN when
+        the stream is closed meanwhile.
         """
         limit_s = timeout_seconds(timeout)
         changed = self._engine.changed
         with changed:
-            answered = changed.wait_for(lambda: self._core.ready or self._failed(), limit_s)
+            answered = changed.wait_for(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
     def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
@@ -110,7 +122,7 @@ class Stream(StreamFacade):
                 timeout_seconds(timeout),
             )
             account = self._core.account()
-        self._engine.free_stream(self._core)
+        self._engine.free_stream(self._core, account)
         return account
 
     def __enter__(self) -> Stream:
@@ -122,8 +134,10 @@ class Stream(StreamFacade):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._engine.forked and kind is not None:
+            return
         account = self.close(closing_limit_s(kind))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
-                raise loss
+                raise explained(loss, self._met_with())

@@ -1,0 +1,35 @@
+"""The accounts of closed streams add up, and do not grow for ever."""
+
+from __future__ import annotations
+
+from kvsproducer.client import FrameAccount
+from kvsproducer.producer.ended import REMEMBERED, EndedStreams
+from kvsproducer.status import StatusCode, kvs_error
+
+
+def test_accounts_of_a_name_add_up() -> None:
+    """A stream may be opened again under its name."""
+    ended = EndedStreams()
+    ended.add("door", FrameAccount(5, 4, 1, 2, 0), None)
+    ended.add("door", FrameAccount(3, 2, 0, 0, 1), None)
+    assert ended.accounts() == {"door": FrameAccount(8, 6, 1, 2, 1)}
+
+
+def test_the_loss_is_told_with_its_cause() -> None:
+    ended = EndedStreams()
+    ended.add("fine", FrameAccount(5, 5, 0, 0, 0), None)
+    assert ended.loss() is None
+    ended.add("door", FrameAccount(5, 0, 5, 0, 0), kvs_error(StatusCode.INVALID_AUTH_LEN, "long"))
+    loss = ended.loss()
+    assert loss is not None
+    assert (loss.status, loss.stream) == (StatusCode.INVALID_AUTH_LEN, "door")
+
+
+def test_the_oldest_name_is_forgotten() -> None:
+    ended = EndedStreams()
+    for number in range(REMEMBERED + 3):
+        ended.add(f"s{number}", FrameAccount(1, 0, 1, 0, 0), kvs_error(StatusCode.INVALID_ARG, ""))
+        ended.add("s3", FrameAccount(1, 1, 0, 0, 0), None)
+    assert len(ended.accounts()) == REMEMBERED
+    assert "s3" in ended.accounts()
+    assert "s0" not in ended.accounts()
