@@ -289,3 +289,37 @@ def test_what_has_left_the_view_waits_for_the_acks_of_its_own_upload(desk: Desks
     d.ack("PERSISTED", 0, upload=0)
     d.ack("PERSISTED", 1, upload=0)
     assert d.stream.account().persisted == 18
+
+
+@pytest.mark.parametrize("timecode", [0, None])
+def test_an_error_on_the_older_of_two_uploads(desk: Desks, timecode: int | None) -> None:
+    """What it was given is sent again: the newer one's acks say nothing about it.
+
+    Without a timecode it is for the last fragment of that upload, not for what another sends now.
+    """
+    d = desk()
+    d.token_life = 60 * SECOND
+    for index in range(7):
+        d.put(index)
+    d.read()
+    d.now += 58 * SECOND
+    d.put(7)
+    d.now += 4 * SECOND
+    for index in range(10, 17):
+        d.put(index)
+    d.read(upload=0)
+    d.read(upload=1)
+    wire = None if timecode is None else (d.now - 62 * SECOND) // MS
+    d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.ERROR, wire, result=4006), d.now)
+    d.settle()
+    refused = d.told(kvs.FrameDropped)
+    assert sum(event.count for event in refused) == (5 if timecode == 0 else 3)
+    d.ack("PERSISTED", 2, upload=1)
+    assert d.stream.account().persisted == 0
+    for upload in (2, 2, 3):
+        assert d.upload == upload
+        d.read()
+        for second in range(4):
+            d.ack("PERSISTED", second)
+    kept = 15 - (5 if timecode == 0 else 3)
+    assert d.stream.account() == (15, kept, 15 - kept, 0, 0)

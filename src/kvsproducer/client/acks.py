@@ -94,9 +94,12 @@ class AckHandler:
     def _find(self, upload: Upload, ack: FragmentAck, flag: int) -> int | None:
         """The index that the ack, which gives `flag`, names; None if it is not held."""
         view = self._core.view
-        if ack.timecode is None:
+        if ack.timecode is None:  # what is being sent is meant, or was sent last
             if view.head == view.tail:
                 return None
+            last = upload.last_fragment
+            if last is not None and upload is not self._core.uploads.reader:
+                return last if last >= view.tail else None
             return min(max(view.current, view.tail), view.head - 1)
         return self._times.index(upload, ack.timecode, flag)
 
@@ -128,13 +131,12 @@ class AckHandler:
             core.ledger.confirm(view, rest, core.final_flags)
 
     # --- what it means --------------------------------------------------------------------------
-    def _stored(self, index: int) -> None:
-        """The service has the fragment for good: settle it and what was sent before it."""
+    def _stored(self, index: int, end: int, done: int) -> None:
+        """The service has the fragment up to `end` for good: settle it and what went before it."""
         core, view = self._core, self._core.view
         self._control.confirmed()
-        end = min(view.next_start(index + 1), view.current)
-        core.ledger.clear_doubts(view[index].ack_timestamp)
-        core.ledger.confirm(view, end, core.final_flags)
+        core.ledger.clear_doubts(view.items[index].ack_timestamp)
+        core.ledger.confirm(view, min(end, view.current), done)
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
@@ -145,20 +147,20 @@ class AckHandler:
     def _finally(self, upload: Upload, ack: FragmentAck, index: int) -> None:
         core, view = self._core, self._core.view
         done = core.final_flags
-        start = view[index].fragment
+        start = view.items[index].fragment
         upload.acked_last = start if upload.acked_last is None else max(upload.acked_last, start)
         if upload.state is UploadState.AWAITING_ACK and upload.acked_last == upload.last_fragment:
             core.wake(upload)
         if core.uploads.older_unfinished(upload) and not self._older_done(upload):
             return
-        self._stored(index)
         to = view.next_start(index + 1)
+        self._stored(index, to, done)
         if ack.ack_type is _RECEIVED and not core.waits_for_acks:
             return
         while to < view.head and view[to].flags & done:
             to = view.next_start(to + 1)
         if to < view.head and to <= view.current:
-            core.ledger.confirm(view, to, core.final_flags)
+            core.ledger.confirm(view, to, done)
             core.trim(to)
         if core.waiting:
             core.trim_settled()
@@ -187,6 +189,8 @@ class AckHandler:
         core.report(error.status, error.name, upload=upload.number, timecode=timecode)
         core.uploads.set_state(upload, UploadState.TERMINATED)
         core.effects.append(UploadAborted(core.name, upload.number))
+        if upload.used:
+            core.abort_uploads()  # only the view knows what this one was given
         core.ledger.lose_doubts()
         if core.loss_result is None:
             core.loss_result = ack.result

@@ -1,8 +1,8 @@
 """Streaming tokens: which are good enough to open an upload with, and when to replace one.
 
 Facts: AWS's client refuses a token that lives for less than 30 s, counts none for longer than 40
-minutes, takes a random part off a long life, so that a fleet does not rotate at once, and begins the
-next session 3 s before the end.
+minutes, takes a random part off a long life, so that a fleet does not rotate at once, and begins
+the next session 3 s before the end.
 """
 
 from __future__ import annotations

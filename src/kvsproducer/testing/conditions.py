@@ -186,8 +186,7 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
         "nal_adaptation": 0,
         "frame_rate": 60,
         "buffer_duration": buffer,
-        # Without replay a fragment is lost when the service ends an upload that is quiet for long.
-        "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)) or (buffer if calm else 0),
+        "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)),
         "retention": 2 * 3600 * _S if offline or dice.random() < 0.7 else 0,
         "fragment_acks": offline or dice.random() < 0.85,
         "absolute_fragment_times": dice.random() < 0.6,

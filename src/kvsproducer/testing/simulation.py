@@ -155,14 +155,17 @@ class World:
                     writer.wake()
 
     def _call(self, call: core.Call) -> None:
-        wait = max(0, call.not_before - self.clock.wall)
+        self.clock.later(max(0, call.not_before - self.clock.wall), lambda: self._make(call))
+
+    def _make(self, call: core.Call) -> None:
+        """The call leaves: its answer is made now, and comes later."""
         delay, result, answer = self.service.answer(call)
 
         def answered() -> None:
             self.trace("result", call=type(call).__name__, stream=call.stream, result=result)
             self.client.call_result(call, result, self.clock.wall, answer, "simulated")
 
-        self.clock.later(wait + delay, answered)
+        self.clock.later(delay, answered)
 
     def _open_upload(self, call: core.PutStream) -> None:
         stream = self.client.streams.get(call.stream or "")
