@@ -18,6 +18,7 @@ from kvsproducer.utils import (
     check_exists,
     check_path,
     format_int,
+    format_timestamp,
     hex_decode,
     hex_encode,
     parse_int,
@@ -211,3 +212,17 @@ def test_check_directory_maps_a_permission_error(
     with pytest.raises(PermissionError) as caught:
         check_directory(tmp_path)
     assert isinstance(caught.value, KvsError)
+
+
+def test_instants_as_strftime_writes_them() -> None:
+    """In UTC; with a status for what cannot be written."""
+    assert format_timestamp(10_000_000, "%Y-%m-%d %H:%M:%S") == "1970-01-01 00:00:01"
+    assert format_timestamp(0, "%Y" * 13) == "1970" * 13
+    for ticks, text, status in (
+        (0, "x" * 27, StatusCode.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED),
+        (0, "", StatusCode.STRFTIME_FALIED),
+        (2**63, "%Y", StatusCode.STRFTIME_FALIED),
+    ):
+        with pytest.raises(KvsError) as caught:
+            format_timestamp(ticks, text)
+        assert caught.value.status is status

@@ -229,6 +229,7 @@ OWN_CREDENTIALS_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # ours; S: OPERATION_TIM
 MAX_REQUEST_HEADER_COUNT: Final = 200  # producer; S: MAX_REQUEST_HEADER_COUNT
 MAX_REQUEST_HEADER_NAME_LEN: Final = 128  # producer; below; S: MAX_REQUEST_HEADER_NAME_LEN
 MAX_REQUEST_HEADER_VALUE_LEN: Final = 2048  # producer; below; S: MAX_REQUEST_HEADER_VALUE_LEN
+MAX_UPDATE_VERSION_LEN: Final = 64  # client; in DescribeStream; S: INVALID_API_CALL_RETURN_JSON
 MAX_ANSWER_BYTES: Final = 4 * MIB  # ours; of the control plane; S: INVALID_API_CALL_RETURN_JSON
 MAX_STATUS_TEXT_LEN: Final = 32  # producer; in DescribeStream; S: INVALID_API_CALL_RETURN_JSON
 CLOCK_SKEW_NOTICED: Final = TICKS_PER_MINUTE  # ours; against the service; smaller is not corrected
@@ -243,6 +244,13 @@ MIN_CONVERSION_BASE: Final = 2  # utils; S: INVALID_BASE
 MAX_CONVERSION_BASE: Final = 36  # utils; S: INVALID_BASE
 MAX_TRACE_NAME_LEN: Final = 32  # utils; a longer name is cut
 MIN_TRACE_RECORDS: Final = 100  # utils; S: MIN_PROFILER_BUFFER
+MIN_LOG_FILE_BYTES: Final = 10 * KIB  # utils; a file of the rolling log; S: INVALID_ARG
+MAX_LOG_FILE_BYTES: Final = 100 * MIB  # utils
+DEFAULT_LOG_FILE_BYTES: Final = 100 * KIB  # utils
+MAX_LOG_FILES: Final = 10_240  # utils; kept of the rolling log, 1 at least; S: INVALID_ARG
+DEFAULT_LOG_FILES: Final = 3  # utils
+MAX_LOG_INDEX_BYTES: Final = 256  # utils; below; S: FILE_LOGGER_INDEX_FILE_TOO_LARGE
+MAX_TIMESTAMP_FORMAT_LEN: Final = 26  # utils; S: MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED
 
 # === the service's own limits (KVS documentation), held by endpoint/ ===========================
 SERVICE_MAX_FRAGMENT_BYTES: Final = 50 * 1000 * 1000  # ack 4001; "50 MB" read as decimal

@@ -10,10 +10,17 @@ from __future__ import annotations
 import base64
 import os
 import string
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from kvsproducer.limits import MAX_CONVERSION_BASE, MAX_PATH_LEN, MIN_CONVERSION_BASE
+from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.limits import (
+    MAX_CONVERSION_BASE,
+    MAX_PATH_LEN,
+    MAX_TIMESTAMP_FORMAT_LEN,
+    MIN_CONVERSION_BASE,
+)
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
@@ -23,11 +30,13 @@ __all__ = [
     "check_exists",
     "check_path",
     "format_int",
+    "format_timestamp",
     "hex_decode",
     "hex_encode",
     "parse_int",
 ]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS: Final = string.digits + string.ascii_lowercase
 _VALUES: Final = {
     char: value for value, digit in enumerate(_DIGITS) for char in {digit, digit.upper()}
@@ -131,6 +140,26 @@ def hex_decode(text: str) -> bytes:
 def _require_content(value: str | bytes) -> None:
     if not value:
         raise kvs_error(StatusCode.INVALID_ARG_LEN, "nothing to convert")
+
+
+def format_timestamp(ticks: int, time_format: str) -> str:
+    """An instant (ticks of 100 ns since 1970) in UTC, as `strftime` writes it.
+
+    Raises MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED for a format of more than 26 characters, and
+    STRFTIME_FALIED when nothing comes of it: an empty format, an instant beyond the year 9999.
+    """
+    if len(time_format) > MAX_TIMESTAMP_FORMAT_LEN:
+        raise kvs_error(
+            StatusCode.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
+            f"{len(time_format)} characters; at most {MAX_TIMESTAMP_FORMAT_LEN}",
+        )
+    try:
+        text = (_EPOCH + timedelta(milliseconds=ticks // TICKS_PER_MS)).strftime(time_format)
+    except (OverflowError, ValueError) as error:
+        raise kvs_error(StatusCode.STRFTIME_FALIED, f"{ticks} ticks: {error}") from error
+    if not text:
+        raise kvs_error(StatusCode.STRFTIME_FALIED, f"{time_format!r} writes nothing")
+    return text
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:

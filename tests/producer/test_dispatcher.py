@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 
 from kvsproducer import client as core
-from kvsproducer.producer.dispatcher import Dispatcher, EventLog
+from kvsproducer.producer.dispatcher import Dispatcher, EventLog, line_of
 from kvsproducer.status import StatusCode
 
 
@@ -92,3 +92,38 @@ def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture)
         told.add(event(1))
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
     assert "count=100" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "line"),
+    [
+        (event(7), "stream door upload 7: UploadStarted"),
+        (core.ClientReady(), "client: ClientReady"),
+        (core.StreamClosed("door", None), "stream door: StreamClosed"),
+        (
+            core.FrameDropped("door", 1, 2, 3, core.DropReason.OVERFLOW),
+            "stream door: FrameDropped first=1 last=2 count=3 reason=overflow",
+        ),
+        (
+            core.StreamErrorReported("door", 7, None, StatusCode.INVALID_ARG, "why", True),
+            "stream door upload 7: StreamErrorReported timecode=None"
+            " status=INVALID_ARG (0x00000002) detail=why fatal=True",
+        ),
+    ],
+)
+def test_lines(one: core.Event, line: str) -> None:
+    """Where first, then what."""
+    assert line_of(one) == line
+
+
+def test_the_last_thing_is_done_on_the_thread() -> None:
+    """After the last event, also without a listener; without a log when others write it."""
+    waiting, done = deque([event(0)]), []
+    dispatcher = Dispatcher(
+        lambda: waiting.popleft() if waiting else None,
+        None,
+        lambda: done.append((threading.current_thread().name, len(waiting))),
+        logs=False,
+    )
+    dispatcher.end(5)
+    assert done == [("kvsproducer-events", 0)]

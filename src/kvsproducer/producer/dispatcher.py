@@ -10,13 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 
 from kvsproducer import client as core
+from kvsproducer.producer.loop import started
 from kvsproducer.status import StatusCode
 
-__all__ = ["Dispatcher", "EventLog", "deliver"]
+__all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]
 
 log = logging.getLogger("kvsproducer")
+
+LISTENER_LIMIT_S = 5  # waiting for a listener to take the last events
 
 _READY_FAILURES: dict[type[core.Event], StatusCode] = {
     core.ClientReady: StatusCode.CLIENT_READY_CALLBACK_FAILED,
@@ -57,34 +61,66 @@ class EventLog:
             return
         self.settle()
         if isinstance(event, _WARNINGS):
-            log.warning("%s", event)
+            log.warning("%s", line_of(event))
         elif isinstance(event, core.FragmentAcked | _PRESSURES):
-            log.debug("%s", event)
+            if log.isEnabledFor(logging.DEBUG):  # an ack comes often, and its line costs
+                log.debug("%s", line_of(event))
         elif isinstance(event, core.StreamStateChanged):
             log.info("stream %s: %s -> %s", event.stream, event.old.value, event.new.value)
         else:
-            log.info("%s", event)
+            log.info("%s", line_of(event))
 
     def settle(self) -> None:
         """Nothing more is due: write what was gathered."""
         if self._loss is not None:
-            log.warning("%s", self._loss)
+            log.warning("%s", line_of(self._loss))
             self._loss = None
 
 
+def line_of(event: core.Event) -> str:
+    """An event as a line of the log: stream and upload, what it is, its figures."""
+    named = _asdict(event)
+    stream, upload = named.pop("stream"), named.pop("upload", None)
+    where = "client" if stream is None else f"stream {stream}"
+    if upload is not None:
+        where += f" upload {upload}"
+    told = "".join(f" {name}={_shown(value)}" for name, value in named.items())
+    return f"{where}: {type(event).__name__}{told}"
+
+
+def _asdict(event: core.Event) -> dict[str, object]:
+    if isinstance(event, tuple):
+        return event._asdict()
+    return {field.name: getattr(event, field.name) for field in fields(event)}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, StatusCode):
+        return f"{value.name} ({value.hex})"
+    return value.value if isinstance(value, core.DropReason) else value
+
+
 class Dispatcher:
-    """Takes events from the core, one at a time, and gives them to a listener on its thread."""
+    """Takes events from the core, one at a time, and gives them to a listener on its thread.
+
+    `last` is called on it after the last of them. With `logs` they are logged too.
+    """
 
     def __init__(
-        self, take: Callable[[], core.Event | None], listener: Callable[[core.Event], object]
+        self,
+        take: Callable[[], core.Event | None],
+        listener: Callable[[core.Event], object] | None,
+        last: Callable[[], None] | None = None,
+        *,
+        logs: bool = True,
     ) -> None:
         self._take = take
         self._listener = listener
+        self._last = last
         self._due = threading.Event()
         self._ended = False
-        self._log = EventLog()
-        self._thread = threading.Thread(target=self._run, name="kvsproducer-events", daemon=True)
-        self._thread.start()
+        self._log = EventLog() if logs else None
+        self._thread = started(self._run, "kvsproducer-events")
 
     def wake(self) -> None:
         """There may be events; costs little when there are none."""
@@ -102,11 +138,16 @@ class Dispatcher:
             self._due.wait()
             self._due.clear()
             while (event := self._take()) is not None:
-                self._log.add(event)
-                deliver(self._listener, event)
-            self._log.settle()
+                if self._log is not None:
+                    self._log.add(event)
+                if self._listener is not None:
+                    deliver(self._listener, event)
+            if self._log is not None:
+                self._log.settle()
             if self._ended:
-                return
+                break
+        if self._last is not None:
+            self._last()
 
 
 def deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["attached", "environment_level", "log_level"]
+from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.producer.rolling_file import RollingFile
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.utils import format_timestamp
+
+__all__ = ["FileLogHandler", "attached", "environment_level", "log_level"]
 
 LEVEL_VARIABLE: Final = "AWS_KVS_LOG_LEVEL"
 SILENT: Final = logging.CRITICAL + 10
@@ -42,6 +49,100 @@ def environment_level() -> int:
     if not text.isascii() or not text.isdigit():
         return logging.WARNING
     return log_level(min(max(int(text), 1), 7))
+
+
+class FileLogHandler(logging.Handler):
+    """Writes log lines to rolling files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
+
+    `directory` is made if there is none. A file has at most `file_bytes`; the newest `max_files`
+    are kept; `kvsFileLogIndex` holds the next number, so that a restarted program goes on with it.
+    Lines are gathered in memory until a file is full, and written at once with a line of level
+    ERROR, by `flush` and by `close`. With `filter_level` the lines of exactly that level go to
+    `kvsFileLogFilter.0` ... instead, and the others only to the main files with `all_levels`. The
+    level is AWS_KVS_LOG_LEVEL's unless `level` is given. `time_format` is `strftime`'s, in UTC.
+
+        logging.getLogger("kvsproducer").addHandler(kvs.FileLogHandler("/var/log/camera"))
+
+    Raises INVALID_ARG for a size or count out of bounds, OPEN_FILE_FAILED, PATH_TOO_LONG,
+    FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED, STRFTIME_FALIED. A disk
+    that is full later costs lines, and is told as `logging` does. Source: the file logger of AWS's
+    C producer.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] = ".",
+        *,
+        file_bytes: int = limits.DEFAULT_LOG_FILE_BYTES,
+        max_files: int = limits.DEFAULT_LOG_FILES,
+        level: int | str | None = None,
+        filter_level: int | None = None,
+        all_levels: bool = True,
+        time_format: str = "%Y-%m-%d %H:%M:%S",
+    ) -> None:
+        super().__init__(environment_level() if level is None else level)
+        self._main = self._filtered = None
+        self.setFormatter(_LineFormatter(time_format))
+        self._filter_level = filter_level
+        try:
+            if filter_level is None or all_levels:
+                self._main = RollingFile(
+                    directory, "kvsFileLog", "kvsFileLogIndex", file_bytes, max_files
+                )
+            if filter_level is not None:
+                self._filtered = RollingFile(
+                    directory, "kvsFileLogFilter", "kvsFileFilterLogIndex", file_bytes, max_files
+                )
+        except KvsError as error:
+            if error.status is not StatusCode.FILE_LOGGER_INDEX_FILE_INVALID_SIZE:
+                raise
+            raise kvs_error(StatusCode.FILE_LOGGER_INDEX_FILE_TOO_LARGE, error.detail) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        file = self._filtered if record.levelno == self._filter_level else self._main
+        if file is None:
+            return
+        try:
+            file.write(self.format(record) + "\n")
+            if record.levelno >= logging.ERROR:
+                file.flush()
+        except Exception:  # noqa: BLE001  as every handler: told on standard error, no further
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what was gathered; a failure is told on standard error."""
+        self.acquire()
+        try:
+            for file in (self._main, self._filtered):
+                if file is not None:
+                    file.flush()
+        except OSError as error:
+            _tell(error)
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Write what was gathered; nothing is to be logged after this."""
+        self.flush()
+        super().close()
+
+
+class _LineFormatter(logging.Formatter):
+    """`2026-01-02 03:04:05.678 WARNING kvsproducer.upload - text`."""
+
+    def __init__(self, time_format: str) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s - %(message)s")
+        self._time_format = time_format
+        format_timestamp(0, time_format)  # says now, not at the first line, that it is none
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return format_timestamp(int(record.created) * TICKS_PER_SECOND, self._time_format)
+
+
+def _tell(error: OSError) -> None:
+    if logging.raiseExceptions and sys.stderr is not None:
+        sys.stderr.write(f"kvsproducer: the log file cannot be written: {error}\n")
 
 
 @contextmanager
