@@ -22,6 +22,7 @@ READ_BYTES = 2 << 20  # nothing is copied, so an upload may take a frame at once
 TARGETS_NS = {200: (6_000, 9_000), 1_000: (6_000, 9_000)}
 ANY_SIZE_NS = 8_000
 ANNEXB_RATIO = 2.5
+MORE = core.ReadStatus.MORE  # a driver looks a member up once, not for every frame
 
 
 ANSWERS: dict[type, object] = {
@@ -52,10 +53,10 @@ class Loop:
         )
         self.stream = self.client.open_stream(info, START)
         self.upload = 0
-        while self.client.effects:
-            self.carry_out(self.client.poll_effect())
+        while (effect := self.client.poll_effect()) is not None:
+            self.carry_out(effect)
 
-    def carry_out(self, effect: core.Effect | None) -> None:
+    def carry_out(self, effect: core.Effect) -> None:
         """Be the service."""
         if isinstance(effect, core.Call):
             self.client.call_result(effect, 200, START, answer=ANSWERS.get(type(effect)))
@@ -69,10 +70,10 @@ class Loop:
         now = START + number * TICK
         key = number % GOP == 0
         self.stream.put_frame(core.Frame(self.data, now, duration=TICK, key_frame=key), now)
-        while self.client.effects:
-            self.carry_out(self.client.poll_effect())
-        status = core.ReadStatus.MORE
-        while status is core.ReadStatus.MORE:
+        while (effect := self.client.poll_effect()) is not None:
+            self.carry_out(effect)
+        status = MORE
+        while status is MORE:
             _, status = self.stream.next_buffers(self.upload, READ_BYTES, now)
         if key and number:
             self.acknowledge(now - GOP * TICK, now)

@@ -46,9 +46,10 @@ class AckTimes:
         """
         view, units = self._view, self._units
         first, last = self._span(upload, timecode, units[0])
+        if first == last and len(units) == 1:  # as at the usual timecode scale
+            index = view.fragment_at(first, lacking)
+            return view.item_at(first) if index is None else index
         index = view.fragment_within(first, last, lacking)
-        if index is not None and len(units) == 1:
-            return index
         if len(units) > 1:
             first, last = self._span(upload, timecode, units[1])
             other = view.fragment_within(first, last, lacking)

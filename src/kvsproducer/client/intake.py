@@ -28,10 +28,10 @@ from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, View
 __all__ = ["Intake"]
 
 _S = StatusCode
-# What a block is charged beyond its payload, and for each of its buffers.
+# What a block of one buffer is charged beyond its payload, and for each buffer more.
 _HEADER_BYTES: Final = limits.MAX_BLOCK_HEADER_BYTES
 _BUFFER_BYTES: Final = limits.BUFFER_OVERHEAD_BYTES
-_BLOCK_CHARGE: Final = _HEADER_BYTES + limits.ITEM_OVERHEAD_BYTES
+_BLOCK_CHARGE: Final = _HEADER_BYTES + limits.ITEM_OVERHEAD_BYTES + _BUFFER_BYTES
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -84,7 +84,8 @@ class Intake:
         """
         core, view, store, room = self._core, self._view, self._store, self._admission
         generator, newest = self._generator, view.newest
-        data, pts, dts = frame.data, frame.pts, frame.dts
+        data, pts, dts, track_id = frame.data, frame.pts, frame.dts, frame.track_id
+        duration = frame.duration or self._durations.get(track_id, 0)
         size, used = len(data), store.used_bytes
         if (
             frame.flags
@@ -93,39 +94,37 @@ class Intake:
             or newest is None
             or not newest.timestamp <= dts <= pts
             or not generator.block_start <= pts < generator.block_end
+            or not 0 <= duration <= pts
             or not 0 < size <= room.bytes - used
             or not 0 < view.head - view.tail < view.capacity
             or view.end_time - view.start_time > room.ticks
         ):
             self.put_any(frame, now)
             return
-        payload: Sequence[bytes | memoryview]
-        if frame.track_id in self._converted:
+        payload: Sequence[bytes | memoryview] = (data,)
+        charge = size + _BLOCK_CHARGE
+        if track_id in self._converted:
             payload, size = self._adapter.convert(data)
-            charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * len(payload)
-        else:
-            payload = (data,)
-            charge = size + _BLOCK_CHARGE + _BUFFER_BYTES
-        duration = frame.duration or self._durations.get(frame.track_id, 0)
-        if (
-            size + _HEADER_BYTES > room.largest
-            or used + charge > room.bytes
-            or not 0 <= duration <= pts
-        ):
+            charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
+        length = size + _HEADER_BYTES
+        used += charge
+        if length > room.largest or used > room.bytes:
             self.put_any(frame, now)
             return
-        header = generator.block(frame.track_id, pts, size)
         scale = self._scale
-        store.used_bytes = used + charge
-        view.append_block(
-            dts - dts % scale,
-            pts - pts % scale,
-            duration - duration % scale,
-            header,
-            payload,
-            len(header) + size,
-            charge,
-        )
+        # Times are mostly whole timecode units, and dts mostly the same object as pts.
+        timestamp, rest = pts, pts % scale
+        if rest:
+            timestamp = pts - rest
+        if dts is not pts:
+            dts -= dts % scale
+        else:
+            dts = timestamp
+        if rest := duration % scale:
+            duration -= rest
+        header = generator.block(track_id, timestamp, size)
+        store.used_bytes = used
+        view.append_block(dts, timestamp, duration, header, payload, length, charge)
         core.ledger.accepted += 1
         self._stored(now)
 

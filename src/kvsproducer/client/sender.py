@@ -38,7 +38,7 @@ __all__ = ["ReadStatus", "Sender"]
 # As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
 _NOT_ACKED = ~(BUFFERING | RECEIVED)
-_NOT_PLAIN = SKIP | STREAM_START | FRAGMENT_START
+_NOT_PLAIN = SKIP | STREAM_START
 
 
 class ReadStatus(Enum):
@@ -105,7 +105,7 @@ class Sender:
         out: Buffers = []
         if self._plain and upload.state is _STREAMING:
             # Mostly there is a block or two, and then nothing: that way is short.
-            size = self._plain_items(out, limit)
+            size = self._plain_items(upload, out, limit)
             if size and core.view.current == core.view.head and not core.stopped:
                 upload.idle = True
                 self._count(size, now)
@@ -238,7 +238,7 @@ class Sender:
             self._strip_sent()
             self._look()
             if self._plain:
-                room -= self._plain_items(out, room)
+                room -= self._plain_items(upload, out, room)
             item = self._next_item(upload)
             if item is None:
                 return room
@@ -294,22 +294,25 @@ class Sender:
         if wire is not None and wire.flags & STREAM_START and wire.index >= self._core.view.tail:
             self._core.strip_stream_header(wire)
 
-    def _plain_items(self, out: Buffers, room: int) -> int:
-        """Hand out whole blocks of the open cluster, which is what most items are; their bytes.
+    def _plain_items(self, upload: Upload, out: Buffers, room: int) -> int:
+        """Hand out whole blocks and clusters, which is what most items are; their bytes.
 
-        They take less than `room`. Only while `_plain`.
+        They take less than `room`, and none begins a session. Only while `_plain`.
         """
         view = self._core.view
         items, index, head, cluster = view.items, view.current, view.head, self._cluster
         size = 0
         while index < head:
             item = items[index]
-            if item.fragment != cluster or size + item.length >= room:
+            if size + item.length >= room:
                 break
             if item.flags:
-                if item.flags & _NOT_PLAIN:
+                if item.flags & _NOT_PLAIN or not self._goes_on(upload, item):
                     break
                 item.flags &= _NOT_ACKED
+                cluster = self._cluster
+            if item.fragment != cluster:
+                break
             size += item.length
             out.append(item.header)
             out += item.payload
@@ -319,6 +322,16 @@ class Sender:
             view.current = index
             view.unsent_bytes -= size
         return size
+
+    def _goes_on(self, upload: Upload, item: ViewItem) -> bool:
+        """Whether an item continues the session; a cluster that does is the open one from now."""
+        if item.flags & FRAGMENT_START:
+            sessions, first = self._core.sessions, upload.first_index
+            if first is None or sessions[-1][0] > first:
+                return False  # `_next_item` looks whose session it is
+            upload.last_fragment = self._cluster = item.index
+            upload.last_time = item.ack_timestamp
+        return True
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
         """The next item of the session, or None: nothing yet, or the state says that it is over."""

@@ -131,6 +131,8 @@ class Uploads:
 
     def older_unfinished(self, upload: Upload) -> bool:
         """Whether an older upload still waits for acks of what came before."""
+        if self._uploads[0] is upload:
+            return False
         return any(
             other.active and other.used for other in self._uploads[: self._uploads.index(upload)]
         )
