@@ -15,7 +15,17 @@ from pathlib import Path
 
 import pytest
 from tests.client.conftest import Desk
-from tests.status_codes import client, common, heap, libraries, mkv, producer, utils
+from tests.status_codes import (
+    callbacks,
+    client,
+    common,
+    credentials,
+    heap,
+    libraries,
+    mkv,
+    producer,
+    utils,
+)
 from tests.status_codes.place import Command, Place, Provocation, arrived
 from typer.testing import CliRunner
 
@@ -26,7 +36,7 @@ from kvsproducer.status.catalogue import Entry, entries
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "reference" / "status-codes.md"
-MODULES = (common, heap, libraries, producer, mkv, utils, client)
+MODULES = (common, heap, libraries, producer, credentials, callbacks, mkv, utils, client)
 TABLES: dict[StatusCode, Provocation] = {
     status: provoke for module in MODULES for status, provoke in module.TABLE.items()
 }
@@ -62,7 +72,8 @@ def test_provoked(status: StatusCode, place: Place, request: pytest.FixtureReque
     """It is raised where the call was made, or told by an event, an answer, the log or `kvs`."""
     came = arrived(TABLES[status], place)
     assert status in came, f"what came: {sorted(came)}"
-    assert request.node.nodeid == kvsproducer.explain(status).test
+    named, mine = kvsproducer.explain(status).test, request.node.nodeid
+    assert named == mine, "the catalogue does not say that it is raised"
 
 
 def argued() -> list[Entry]:

@@ -1,25 +1,184 @@
-"""The statuses of the producer: credentials, service calls, callbacks, logs."""
+"""The statuses of service calls: requests, answers, what goes wrong between them."""
 
 from __future__ import annotations
 
-from tests.status_codes.place import Place, Table
+import asyncio
+import os
+import platform
+import resource
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from kvsproducer import Producer, StatusCode, StreamInfo
+from botocore.loaders import Loader
+from botocore.session import Session
+from tests.status_codes.place import Place, Provocation, Table
+
+from kvsproducer import (
+    CallbacksProvider,
+    Event,
+    PlatformCallbacks,
+    Producer,
+    ServiceConfig,
+    StatusCode,
+    StreamInfo,
+    aio,
+    list_fragments,
+)
 
 _S = StatusCode
 NOBODY = "http://127.0.0.1:9"  # where nobody listens
+HOUR = 36_000_000_000
+INFO = StreamInfo.video("h264")
+LIMIT_S = 60
+
+
+def config(**members: object) -> Provocation:
+    """Such a configuration."""
+    return lambda _: ServiceConfig(**members) and None  # type: ignore[arg-type]
+
+
+@contextmanager
+def service_that_says(body: bytes) -> Iterator[str]:
+    """Something that answers every request with this; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def told(
+    until: StatusCode,
+    place: Place,
+    condition: AbstractContextManager[None] | None = None,
+    **named: object,
+) -> Sequence[object]:
+    """What a producer logs and tells of a stream, under a condition, until this status is named."""
+    events: list[Event] = []
+    place.log.set_level("INFO")
+    producer = Producer("us-west-2", on_event=events.append, **named)  # type: ignore[arg-type]
+    try:
+        with condition or nullcontext():
+            producer.open_stream("door", INFO)
+            end = time.monotonic() + LIMIT_S
+            while time.monotonic() < end and until.name not in f"{place.log.text} {events}":
+                time.sleep(0.01)
+    finally:
+        producer.close(0)
+    return [*events, *place.logged()]
+
+
+def portal(_: Place) -> None:
+    """The network's log-in page answers in place of the service."""
+    with service_that_says(b"<html>Please log in</html>") as url:
+        list_fragments("door", endpoint_url=url)
+
+
+def empty_description(place: Place) -> object:
+    with service_that_says(b"{}") as url:
+        return told(_S.INVALID_DESCRIBE_STREAM_RETURN_JSON, place, endpoint_url=url)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Others have taken all that the process may open."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def no_sockets_left(place: Place) -> object:
+    url = place.endpoint_url()
+    return told(_S.CURL_INIT_FAILED, place, no_more_files(), endpoint_url=url)
+
+
+def botocore_without_its_models(_: Place) -> None:
+    session = Session()
+    empty = Loader(include_default_search_paths=False)
+    session.register_component("data_loader", empty)
+    list_fragments("door", session=session, region_name="us-west-2", endpoint_url=NOBODY)
+
+
+def system_of_a_long_name(place: Place) -> None:
+    place.patch.setattr(platform, "release", lambda: "6.1.0-" + "vendor" * 20)
+    config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
+    Producer("us-west-2", endpoint_url=NOBODY, config=config)
+
+
+def closed_while_somebody_waits(_: Place) -> object:
+    async def work() -> list[object]:
+        async with aio.Producer("us-west-2", endpoint_url=NOBODY) as producer:
+            stream = producer.open_stream("door", INFO)
+            waiting = asyncio.create_task(stream.wait_ready())
+            await asyncio.sleep(0)
+            await stream.close(0)
+            return await asyncio.gather(waiting, return_exceptions=True)
+
+    return asyncio.run(work())
+
+
+def outage_of_minutes(place: Place) -> object:
+    """By a clock that is a thousand times as fast."""
+    begun = time.monotonic_ns()
+    provider = CallbacksProvider()
+    provider.set_platform(
+        PlatformCallbacks(
+            get_current_time=lambda: 17_000_000_000_000_000 + 10 * (time.monotonic_ns() - begun),
+            get_random_number=lambda _: 0,
+        )
+    )
+    return told(_S.CONTINUOUS_RETRY_RESET_FAILED, place, endpoint_url=NOBODY, callbacks=provider)
 
 
 def opened_after_close(_: Place) -> None:
     producer = Producer("us-west-2", endpoint_url=NOBODY)
     producer.close(0)
-    producer.open_stream("door", StreamInfo.video("h264"))
+    producer.open_stream("door", INFO)
 
 
 TABLE: Table = {
+    _S.MAX_REQUEST_HEADER_COUNT: config(extra_headers={f"x-{n}": "v" for n in range(185)}),
+    _S.MAX_REQUEST_HEADER_NAME_LEN: config(extra_headers={"n" * 128: "v"}),
+    _S.MAX_REQUEST_HEADER_VALUE_LEN: config(extra_headers={"x-name": "v" * 2048}),
+    _S.INVALID_API_CALL_RETURN_JSON: portal,
+    _S.CURL_INIT_FAILED: no_sockets_left,
+    _S.CURL_LIBRARY_INIT_FAILED: botocore_without_its_models,
+    _S.INVALID_DESCRIBE_STREAM_RETURN_JSON: empty_description,
+    _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED: config(user_agent_name="n" * 33),
+    _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED: config(user_agent_extra="e" * 129),
+    _S.INVALID_USER_AGENT_LENGTH: system_of_a_long_name,
+    _S.INVALID_ENDPOINT_CACHING_PERIOD: config(caching_period=25 * HOUR),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.INVALID_CA_CERT_PATH: lambda place: (
         Producer("us-west-2", verify=str(place.folder / "ca.pem")) and None
     ),
+    _S.STREAM_BEING_SHUTDOWN: closed_while_somebody_waits,
     _S.CLIENT_BEING_SHUTDOWN: opened_after_close,
+    _S.CONTINUOUS_RETRY_RESET_FAILED: outage_of_minutes,
 }
