@@ -5,10 +5,10 @@
     kvs.put_media("clip.mp4", "front-door")
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
-`kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.heap`, `kvsproducer.duration`,
-`kvsproducer.utils`, `kvsproducer.trace`, `kvsproducer.endpoint` and `kvsproducer.testing`; nothing
-else is. Importing this package loads neither botocore nor aiohttp nor PyAV, and not the parts of
-ours that drive them: they come with their first use.
+`kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.heap`, `kvsproducer.view`,
+`kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace`, `kvsproducer.endpoint` and
+`kvsproducer.testing`; nothing else is. Importing this package loads neither botocore nor aiohttp
+nor PyAV, and not the parts of ours that drive them: they come with their first use.
 """
 
 import importlib
@@ -73,7 +73,29 @@ from kvsproducer.version import VERSION
 from kvsproducer.wire import AckType
 
 if TYPE_CHECKING:
-    from kvsproducer.producer import Caching, IpFamily, Producer, ServiceConfig, Stream, now
+    from kvsproducer.producer import (
+        ApiCallbacks,
+        AuthCallbacks,
+        Caching,
+        CallbacksProvider,
+        ClientShutdown,
+        FileLogHandler,
+        IpFamily,
+        PlatformCallbacks,
+        Producer,
+        ProducerCallbacks,
+        ServiceConfig,
+        Stream,
+        StreamCallbacks,
+        StreamDataAvailable,
+        now,
+    )
+    from kvsproducer.producer.credentials import (
+        AwsCredentials,
+        CredentialsProvider,
+        FileCredentials,
+        IotCredentials,
+    )
     from kvsproducer.reader import (
         FragmentSummary,
         ReadFragment,
@@ -137,6 +159,22 @@ __all__ = [
     "StreamStateChanged",
     "TimestampsNearEpoch",
     "UploadStarted",
+    # logs
+    "FileLogHandler",
+    # C-style callbacks
+    "ApiCallbacks",
+    "AuthCallbacks",
+    "CallbacksProvider",
+    "ClientShutdown",
+    "PlatformCallbacks",
+    "ProducerCallbacks",
+    "StreamCallbacks",
+    "StreamDataAvailable",
+    # credentials
+    "AwsCredentials",
+    "CredentialsProvider",
+    "FileCredentials",
+    "IotCredentials",
     # read back
     "get_media",
     "list_fragments",
@@ -166,6 +204,19 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # What needs an event loop, a network or a file comes with its first use: name -> module.
 _LATER = {
+    "AwsCredentials": "kvsproducer.producer.credentials",
+    "CredentialsProvider": "kvsproducer.producer.credentials",
+    "FileCredentials": "kvsproducer.producer.credentials",
+    "IotCredentials": "kvsproducer.producer.credentials",
+    "FileLogHandler": "kvsproducer.producer",
+    "ApiCallbacks": "kvsproducer.producer",
+    "AuthCallbacks": "kvsproducer.producer",
+    "CallbacksProvider": "kvsproducer.producer",
+    "ClientShutdown": "kvsproducer.producer",
+    "PlatformCallbacks": "kvsproducer.producer",
+    "ProducerCallbacks": "kvsproducer.producer",
+    "StreamCallbacks": "kvsproducer.producer",
+    "StreamDataAvailable": "kvsproducer.producer",
     "Caching": "kvsproducer.producer",
     "IpFamily": "kvsproducer.producer",
     "Producer": "kvsproducer.producer",

@@ -6,9 +6,36 @@ and `Stream` are the blocking surface, `aio` the asyncio twins. `results` is the
 foreign errors become results.
 """
 
+from kvsproducer.producer.callbacks import (
+    ApiCallbacks,
+    AuthCallbacks,
+    CallbacksProvider,
+    ClientShutdown,
+    PlatformCallbacks,
+    ProducerCallbacks,
+    StreamCallbacks,
+    StreamDataAvailable,
+)
 from kvsproducer.producer.engine import now
+from kvsproducer.producer.logs import FileLogHandler
 from kvsproducer.producer.producer import Producer
 from kvsproducer.producer.service_config import Caching, IpFamily, ServiceConfig
 from kvsproducer.producer.stream import Stream
 
-__all__ = ["Caching", "IpFamily", "Producer", "ServiceConfig", "Stream", "now"]
+__all__ = [
+    "ApiCallbacks",
+    "AuthCallbacks",
+    "Caching",
+    "CallbacksProvider",
+    "ClientShutdown",
+    "FileLogHandler",
+    "IpFamily",
+    "PlatformCallbacks",
+    "Producer",
+    "ProducerCallbacks",
+    "ServiceConfig",
+    "Stream",
+    "StreamCallbacks",
+    "StreamDataAvailable",
+    "now",
+]
