@@ -89,6 +89,15 @@ def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: boo
     assert (audio.pts, video.pts) == (5 * MS, 5 * MS)
 
 
+def test_a_key_frame_that_moves_leaves_its_leading_pictures_in_place() -> None:
+    """Where its fragment starts stays as it was."""
+    order = coordinator(FrameOrderMode.PTS_ONE_MS_COMPENSATE, AUDIO, VIDEO)
+    order.put(frame(AUDIO, 50, key=True))
+    order.put(Frame(b"data", 50 * MS, track_id=VIDEO, key_frame=True, lead=20 * MS))
+    _, video = order.ready(flush=True)
+    assert (video.pts, video.lead) == (51 * MS, 21 * MS)
+
+
 @pytest.mark.parametrize("mode", BY_PTS)
 def test_times_within_a_timecode_unit_tie_and_tracks_of_one_type_do_not_move(
     mode: FrameOrderMode,

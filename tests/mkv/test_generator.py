@@ -168,6 +168,47 @@ def test_a_frame_outside_its_cluster_is_refused(
     assert state(generator) == before
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_fragment_starts_with_the_earliest_of_its_frames(
+    absolute: bool, make_generator: Make
+) -> None:
+    """Open groups of pictures: the key frame is shown after pictures that follow it."""
+    generator = make_generator(absolute_timecodes=absolute)
+    media, origin = b"", START // TICKS_PER_MS if absolute else 0
+    for at, flags, earliest in ((80, KEY, 0), (0, 0, 0), (120, 0, 0), (1080, KEY, 1000)):
+        fragment_pts = START + earliest * TICKS_PER_MS
+        packed = put(generator, at, flags, dts=START + at, fragment_pts=fragment_pts)
+        media += packed.header + b"data"
+        if flags:
+            assert packed.ack_timestamp == generator.cluster_start[0] == fragment_pts
+        else:
+            assert packed.ack_timestamp == START + at * TICKS_PER_MS
+    assert generator.stream_start == START
+    found = [event for event in read(media) if isinstance(event, ev.ClusterStart | ev.Block)]
+    assert [
+        event.timecode if isinstance(event, ev.ClusterStart) else event.relative_timecode
+        for event in found
+    ] == [origin, 80, 0, 120, origin + 1000, 80]
+
+
+@pytest.mark.parametrize(
+    ("earliest_ms", "status", "allowed_ms"),
+    [(-1, TOO_EARLY, 7_233), (40_001, TOO_EARLY, 40_000), (7_232, TOO_LATE, 7_233)],
+)
+def test_a_fragment_may_not_start_anywhere(
+    earliest_ms: int, status: StatusCode, allowed_ms: int, make_generator: Make
+) -> None:
+    """Not before the one before it, not after its first frame, not too long before that."""
+    generator = make_generator()
+    put(generator, 0, KEY)
+    before = state(generator)
+    with pytest.raises(KvsError) as caught:
+        put(generator, 40_000, KEY, fragment_pts=START + earliest_ms * TICKS_PER_MS)
+    assert caught.value.status is status
+    assert state(generator) == before
+    put(generator, 40_000, KEY, fragment_pts=START + allowed_ms * TICKS_PER_MS)
+
+
 def test_the_last_timecode_of_a_cluster_fits(make_generator: Make) -> None:
     generator = make_generator()
     put(generator, 0, KEY)

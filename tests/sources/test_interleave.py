@@ -49,11 +49,16 @@ def by_dts(*tracks: list[MediaPacket]) -> list[MediaPacket]:
     return sorted((p for track in tracks for p in track), key=lambda p: p.dts or 0)
 
 
+def start(first: MediaPacket) -> int:
+    """When the fragment starts that begins with this packet."""
+    return (first.pts or 0) - first.lead
+
+
 def fragments(packets: list[MediaPacket]) -> Iterator[list[MediaPacket]]:
     """Fragments as the client cuts them: at a key frame, 1 s or more after the last cut."""
     current: list[MediaPacket] = []
     for packet in packets:
-        due = current and (packet.pts or 0) - (current[0].pts or 0) >= TICKS_PER_SECOND
+        due = current and (packet.pts or 0) - start(current[0]) >= TICKS_PER_SECOND
         if packet.key_frame and due:
             yield current
             current = []
@@ -69,8 +74,8 @@ def check_rules(packets: list[MediaPacket], tracks: int) -> list[list[MediaPacke
     found, latest = list(fragments(packets)), -(10**6)
     for fragment in found:
         times = [(p.pts or 0) // MS for p in fragment]
-        assert min(times) == times[0], "shown before the fragment's first frame"
-        assert times[0] > latest, "earlier than the fragment before"
+        assert min(times) == start(fragment[0]) // MS, "the fragment starts with what is seen first"
+        assert min(times) > latest, "earlier than the fragment before"
         latest = max(times)
         assert len({p.kind for p in fragment}) == tracks
     return found
@@ -141,33 +146,65 @@ def test_a_key_frame_interval_over_20_s(gop: int, fails: bool) -> None:
     check_rules(taken, tracks=1)
 
 
-def open_groups(groups: int) -> list[MediaPacket]:
-    """H.265 as x265 makes it: key frames are followed by pictures that are shown before them."""
+def open_groups(groups: int, *, early: int = 0) -> list[MediaPacket]:
+    """H.265 as x265 makes it: key frames are followed by pictures that are shown before them.
+
+    `early` ms too early: among the pictures of the group before.
+    """
     out = [picture(0, 80, 0, key=True)]
     for group in range(1, groups):
         n = 1000 * group
         out += [
             picture(len(out), n + 80, n - 120, key=True),
-            picture(len(out) + 1, n, n - 80),
+            picture(len(out) + 1, n - early, n - 80),
             picture(len(out) + 2, n + 40, n - 40),
             picture(len(out) + 3, n + 500, n + 400),
         ]
     return out
 
 
-def test_open_groups_go_on_in_the_same_fragment() -> None:
-    """A key frame with leading pictures begins no fragment; nothing is lost while 20 s suffice."""
-    given = open_groups(15)
-    taken = list(Interleaver([REORDERED], fragment_duration=TICKS_PER_SECOND).order(given))
+OPEN = MediaTrack(Kind.VIDEO, "hevc", rate=25.0, reordered=True)
+
+
+@pytest.mark.parametrize("with_sound", [False, True])
+def test_a_fragment_of_an_open_group_starts_with_its_leading_pictures(with_sound: bool) -> None:
+    """40 groups of a second each: every one is a fragment, and sound stays on its side of them."""
+    given, tracks = open_groups(40), [OPEN]
+    if with_sound:
+        given, tracks = by_dts(given, sounds(1990)), [OPEN, AUDIO]
+    taken = list(Interleaver(tracks, fragment_duration=TICKS_PER_SECOND).order(given))
     assert len(taken) == len(given)
-    assert len(check_rules(taken, tracks=1)) == 1
+    found = check_rules(taken, tracks=len(tracks))
+    assert len(found) == 40
+    assert {fragment[0].lead for fragment in found[1:]} == {80 * MS}
 
 
-def test_open_groups_beyond_20_s_are_an_error_with_a_remedy() -> None:
-    """Then the error says open groups, and how to encode closed ones."""
-    order = Interleaver([REORDERED], fragment_duration=TICKS_PER_SECOND)
-    with pytest.raises(KvsError, match=r"open groups.*open-gop=0") as caught:
-        list(order.order(open_groups(40)))
+def test_a_file_that_begins_with_leading_pictures() -> None:
+    """A recording cut at a key frame of open groups: its leading pictures count from the start."""
+    given = open_groups(3)[1:]
+    taken = list(Interleaver([OPEN], fragment_duration=TICKS_PER_SECOND).order(given))
+    assert taken[0].lead == 80 * MS
+    check_rules(taken, tracks=1)
+
+
+def test_groups_that_overlap_go_on_in_the_same_fragment() -> None:
+    """A fragment may not begin before the one before it ends; nothing is lost within 20 s.
+
+    The first group has one picture only, with which nothing overlaps.
+    """
+    given = open_groups(15, early=600)
+    taken = list(Interleaver([OPEN], fragment_duration=TICKS_PER_SECOND).order(given))
+    assert len(taken) == len(given)
+    assert len(check_rules(taken, tracks=1)) == 2
+
+
+@pytest.mark.parametrize(("codec", "encoder"), [("h264", "libx264"), ("hevc", "libx265")])
+def test_groups_that_overlap_for_20_s_are_an_error_with_a_remedy(codec: str, encoder: str) -> None:
+    """The error says why no fragment could begin, and how to encode this codec."""
+    track = MediaTrack(Kind.VIDEO, codec, rate=25.0, reordered=True)
+    order = Interleaver([track], fragment_duration=TICKS_PER_SECOND)
+    with pytest.raises(KvsError, match=rf"shown among those before them.*-c:v {encoder}") as caught:
+        list(order.order(open_groups(40, early=600)))
     assert caught.value.status is StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
+import av
 import pytest
 from botocore.session import Session
 
 import kvsproducer as kvs
+from kvsproducer.cli.joined_mkv import JoinedMkv
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media
@@ -59,6 +62,42 @@ def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ProducerO
     assert [(f.track_number, f.timestamp // TICKS_PER_MS, bytes(f.data)) for f in got] == expected
     assert seen[-1].persisted == 3
     assert seen[-1].latency is not None
+
+
+def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: ProducerOptions) -> None:
+    """x265 as it comes: key frames every 5 s, which pictures lead. 30 s are no single fragment,
+    and what is stored decodes to the same pictures."""
+    clip, copy = tmp_path / "open.mkv", tmp_path / "copy.mkv"
+    with av.open(str(clip), "w") as written:
+        track = written.add_stream("libx265", rate=5)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        track.options = {"preset": "medium", "x265-params": "keyint=25:log-level=none"}
+        for number in range(150):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            for plane in picture.planes:
+                plane.update(bytes((3 * number + at) % 256 for at in range(plane.buffer_size)))
+            picture.pts = number
+            written.mux(track.encode(picture))
+        written.mux(track.encode(None))
+    result = put_media(clip, "open", retention="PT2H", **options)
+    assert (result.frames, result.fragments) == (150, 6)
+    joined = JoinedMkv()
+    with copy.open("wb") as file:
+        fragments = kvs.get_media(
+            "open",
+            region_name=options["region_name"],
+            session=options["session"],
+            endpoint_url=options["endpoint_url"],
+        )
+        for fragment in islice(fragments, 6):
+            file.write(joined.add(fragment))
+    assert shown(copy) == shown(clip)
+
+
+def shown(path: Path) -> list[bytes]:
+    """The brightness of every picture, in the order of display."""
+    with av.open(str(path)) as container:
+        return [bytes(picture.planes[0]) for picture in container.decode(video=0)]
 
 
 def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ProducerOptions) -> None:

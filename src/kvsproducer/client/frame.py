@@ -37,9 +37,13 @@ class Frame:
 
     `dts` is `pts` when it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY.
     A duration of 0 lets the stream take it from its frame rate.
+
+    `lead` (ticks) is for a key frame with leading pictures: those of an open group of pictures,
+    which follow it and are shown before it. It is how long before `pts` the first of them is shown;
+    the fragment then starts there, for KVS takes nothing that is earlier than its fragment.
     """
 
-    __slots__ = ("data", "dts", "duration", "flags", "pts", "track_id")
+    __slots__ = ("data", "dts", "duration", "flags", "lead", "pts", "track_id")
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Frame:
         key_frame: bool = False,
         track_id: int = 1,
         flags: int = 0,
+        lead: int = 0,
     ) -> None:
         self.data = data if type(data) is bytes else bytes(data)
         self.pts = pts
@@ -58,6 +63,7 @@ class Frame:
         self.duration = duration
         self.flags = flags | FLAG_KEY if key_frame else flags
         self.track_id = track_id
+        self.lead = lead
 
     @property
     def key_frame(self) -> bool:

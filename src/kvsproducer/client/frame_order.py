@@ -146,6 +146,7 @@ class FrameOrderCoordinator:
 
 def _changed(frame: Frame, *, pts: int | None = None, flags: int | None = None) -> Frame:
     """A copy of the caller's frame, which stays as it is, with other values."""
+    moved = 0 if pts is None else pts - frame.pts
     return Frame(
         frame.data,
         frame.pts if pts is None else pts,
@@ -153,4 +154,5 @@ def _changed(frame: Frame, *, pts: int | None = None, flags: int | None = None) 
         duration=frame.duration,
         track_id=frame.track_id,
         flags=frame.flags if flags is None else flags,
+        lead=frame.lead and frame.lead + moved,
     )

@@ -52,6 +52,10 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
+        # Tracks whose key frames the frames after them need; sound stands for itself.
+        self._leading = frozenset(
+            track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
+        )
         self._durations = {  # of frames that have none, by track
             track.track_id: info.frame_duration if track.track_type is TrackType.VIDEO else 0
             for track in info.tracks
@@ -64,7 +68,7 @@ class Intake:
         self._looks_for_epoch = info.absolute_fragment_times
         # Looked up with every frame.
         self._view, self._store, self._generator = core.view, core.store, core.generator
-        self._uploads, self._effects = core.uploads, core.effects
+        self._uploads, self._effects, self._ledger = core.uploads, core.effects, core.ledger
         self._scale = info.timecode_scale
 
     def way(self) -> Callable[[Frame, int], None]:
@@ -125,7 +129,7 @@ class Intake:
         header = generator.block(track_id, timestamp, size)
         store.used_bytes = used
         view.append_block(dts, timestamp, duration, header, payload, length, charge)
-        core.ledger.accepted += 1
+        self._ledger.accepted += 1
         self._stored(now)
 
     def put_any(self, frame: Frame, now: int) -> None:
@@ -133,13 +137,19 @@ class Intake:
         try:
             if self._put(frame, now):
                 self._core.ledger.accepted += 1
-        except (KvsError, WouldBlock):
-            self._refused(frame)
+        except (KvsError, WouldBlock) as error:
+            self._refused(frame, error)
             raise
 
-    def _refused(self, frame: Frame) -> None:
-        """A key frame that was to begin a session was refused: the next one begins it."""
-        if frame.flags & FLAG_KEY and not self._generator.started:
+    def _refused(self, frame: Frame, error: Exception) -> None:
+        """A key frame was refused: what follows it needs it, up to the next one.
+
+        That begins the session as well if this one was to. A frame that is to wait comes again.
+        """
+        if not frame.flags & FLAG_KEY:
+            return
+        lost = isinstance(error, KvsError) and frame.track_id in self._leading
+        if lost or not self._generator.started:
             self._core.refuse_until_key()
 
     def begin_anew(self) -> None:
@@ -173,7 +183,7 @@ class Intake:
                 if not self._put(frame, now):
                     self._core.ledger.accepted -= 1
             except KvsError as error:
-                self._refused(frame)
+                self._refused(frame, error)
                 self._core.report(error.status, error.detail)
                 self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
         self._admission.queued = False

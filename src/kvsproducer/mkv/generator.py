@@ -298,11 +298,11 @@ class MkvGenerator:
         They have checked what `pack` checks: `block_start <= pts < block_end`, a dts from that of
         the fragment's start up to pts, and the size. Raises MKV_TRACK_INFO_NOT_FOUND.
         """
-        number = self._numbers.get(track_id)
-        if number is None:
-            raise track_not_found(track_id)
         relative = (pts - self.block_start) // self._scale
-        return _pack_block(_BLOCK_ID, _SIZE_BASE + size, number, relative, 0)
+        try:
+            return _pack_block(_BLOCK_ID, _SIZE_BASE + size, self._numbers[track_id], relative, 0)
+        except KeyError:
+            raise track_not_found(track_id) from None
 
     def check(
         self,

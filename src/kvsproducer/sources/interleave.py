@@ -5,13 +5,15 @@ every track, lasts at most 20 s and 50 MB, and starts after the last timestamp o
 The client's: decode times rise over all tracks, and nothing in a fragment is shown before its
 first frame. So between video frames the sound goes
 
-* before a key frame, if it is heard before that picture is shown, else after it;
+* before a key frame, if it is heard before the fragment that this begins, else after it;
 * otherwise before a frame once it is not later than what was already shown.
 
-Video keeps its own times; sound gets decode times in between. A key frame is put as a plain frame
-(the fragment goes on) where a new fragment would break a rule: pictures that follow it are shown
-before it (open groups), or a track has nothing left, or had nothing in this fragment. What cannot
-be put under these rules is an error before the frame is put, so that nothing is lost.
+Video keeps its own times; sound gets decode times in between. Pictures that follow a key frame and
+are shown before it (open groups, which x265 makes unless told otherwise) belong to its fragment,
+which starts with the first of them (`lead`). A key frame is put as a plain frame (the fragment goes
+on) where a new fragment would break a rule: it would begin among pictures of the one before, or a
+track has nothing left, or had nothing in this fragment. What cannot be put under these rules is an
+error before the frame is put, so that nothing is lost.
 
 `fragment_duration` is the stream's: it starts a fragment at the first key frame after so long.
 """
@@ -31,11 +33,11 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Interleaver"]
 
 _MAX_LEAD: Final = 10 * TICKS_PER_SECOND  # ours: read ahead so far for a track that is silent
-_CLOSED_GROUPS: Final = (
-    "encode with a key frame every 2 s and closed groups of pictures:"
-    " ffmpeg -i IN -c:v libx264 -force_key_frames 'expr:gte(t,n_forced*2)' OUT.mp4"
-    " (x265: -x265-params open-gop=0)"
-)
+# How to encode a file anew, by its codec (FFmpeg's name), with a key frame every 2 s of 25 fps.
+_ENCODERS: Final = {
+    "h264": "-c:v libx264 -force_key_frames 'expr:gte(t,n_forced*2)'",
+    "hevc": "-c:v libx265 -x265-params keyint=50:open-gop=0",
+}
 
 
 def _ms(ticks: int | None) -> int:
@@ -55,7 +57,8 @@ class Interleaver:
         self._at_end = False
         self._shown = -1  # latest presentation time of a picture so far, ms
         self._last_dts: int | None = None
-        self._fragment = _Fragment(set(self._queues))
+        remedy = next((_ENCODERS[t.codec] for t in tracks if t.codec in _ENCODERS), "")
+        self._fragment = _Fragment(set(self._queues), remedy)
         self.skipped = 0
         """Pictures before the first key frame, which nobody could decode."""
 
@@ -99,9 +102,11 @@ class Interleaver:
 
     def _ready(self) -> Iterator[MediaPacket]:
         while any(self._queues.values()) and (self._at_end or self._decidable()):
-            packet = self._queues[self._next_kind()].popleft()
+            queue = self._queues[self._next_kind()]
+            start = _first_shown(queue)
+            packet = queue.popleft()
             self._queued_bytes -= len(packet.data)
-            yield self._placed(packet)
+            yield self._placed(packet, start)
 
     def _decidable(self) -> bool:
         """Whether the next packet is known without reading on."""
@@ -127,16 +132,20 @@ class Interleaver:
             return Kind.VIDEO if video else Kind.AUDIO
         picture = video[0]
         if picture.key_frame:
-            before = _ms(picture.pts)
+            before = _ms(_first_shown(video))
         else:
             before = max(_ms(picture.dts), self._shown + 1)
         return Kind.AUDIO if _ms(audio[0].pts) < before else Kind.VIDEO
 
-    def _placed(self, packet: MediaPacket) -> MediaPacket:
-        """Give a packet its decode time in the sequence and decide whether a fragment begins."""
+    def _placed(self, packet: MediaPacket, start: int) -> MediaPacket:
+        """Give a packet its decode time in the sequence and decide whether a fragment begins.
+
+        A fragment that it begins starts at `start`.
+        """
         assert packet.pts is not None
         assert packet.dts is not None
         video = self._queues.get(Kind.VIDEO)
+        before = self._shown
         if packet.kind is Kind.AUDIO:
             packet.dts = packet.pts
             if video:
@@ -150,17 +159,21 @@ class Interleaver:
         self._last_dts = packet.dts
         fragment = self._fragment
         if packet.key_frame and fragment.may_end(packet.pts, self._fragment_duration):
-            obstacle = self._obstacle(packet)
+            obstacle = self._obstacle(packet, begins_among=_ms(start) <= before)
             if obstacle is None:
-                fragment.start(packet.pts)
+                fragment.start(start)
+                packet.lead = packet.pts - start
             else:
                 fragment.obstacle = obstacle
                 packet.key_frame = False
         fragment.add(packet)
         return packet
 
-    def _obstacle(self, key: MediaPacket) -> str | None:
-        """Why no fragment may begin with `key`, None when one may."""
+    def _obstacle(self, key: MediaPacket, *, begins_among: bool) -> str | None:
+        """Why no fragment may begin with `key`, None when one may.
+
+        `begins_among`: its first picture is shown before one of the fragment before.
+        """
         if not self._fragment.open:
             return None
         silent = self._fragment.missing
@@ -168,19 +181,32 @@ class Interleaver:
             silent = {k for k, queue in self._queues.items() if k is not key.kind and not queue}
         if silent:
             return f"the {next(iter(silent)).value} track has no frame near {seconds(key.pts or 0)}"
-        for later in self._queues[key.kind]:
-            if _ms(later.pts) > _ms(key.pts):
-                break
-            if _ms(later.pts) < _ms(key.pts):
-                return "pictures after its key frames are shown before them (open groups)"
+        if begins_among and key.kind is Kind.VIDEO:
+            return "pictures after its key frames are shown among those before them"
         return None
+
+
+def _first_shown(queue: deque[MediaPacket]) -> int:
+    """When the first picture of a fragment is shown that begins with the first packet: its own
+    time, or that of the earliest of its leading pictures, which come right after it."""
+    first = own = queue[0].pts
+    assert own is not None
+    assert first is not None
+    if queue[0].key_frame:
+        for later in queue:
+            assert later.pts is not None
+            if later.pts > own:
+                break
+            first = min(first, later.pts)
+    return first
 
 
 class _Fragment:
     """The fragment being written, held against the service's limits."""
 
-    def __init__(self, kinds: set[Kind]) -> None:
+    def __init__(self, kinds: set[Kind], remedy: str) -> None:
         self._kinds = kinds
+        self._remedy = remedy
         self.waits_for_key = Kind.VIDEO in kinds
         self.open = False
         self.missing: set[Kind] = set()
@@ -232,5 +258,6 @@ class _Fragment:
         reason = self.obstacle or "no key frame came"
         return kvs_error(
             StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED,
-            f"{where} makes {began}: {reason}. What came before is put; {_CLOSED_GROUPS}",
+            f"{where} makes {began}: {reason}. What came before is put; encode with a key frame"
+            f" every 2 s: ffmpeg -i IN {self._remedy} OUT.mp4",
         )

@@ -45,7 +45,7 @@ class MediaTrack:
 class MediaPacket:
     """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
 
-    `corrupt` marks a packet that the container says is damaged or cut.
+    `corrupt` marks a packet that the container says is damaged or cut. `lead` is that of a `Frame`.
     """
 
     kind: Kind
@@ -56,6 +56,7 @@ class MediaPacket:
     key_frame: bool
     number: int
     corrupt: bool = False
+    lead: int = 0
 
 
 class MediaReader(Protocol):

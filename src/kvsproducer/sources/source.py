@@ -170,7 +170,8 @@ class Source:
                 assert packet.dts is not None
                 if shift is None:
                     start = self._clock() if self._start is None else self._start
-                    shift = (start // TICKS_PER_MS - packet.pts // TICKS_PER_MS) * TICKS_PER_MS
+                    first = packet.pts - packet.lead
+                    shift = (start // TICKS_PER_MS - first // TICKS_PER_MS) * TICKS_PER_MS
                 put = self._put[packet.kind]
                 counts[packet.kind] += 1
                 last = max(last, packet.pts)
@@ -181,6 +182,7 @@ class Source:
                     duration=packet.duration,
                     key_frame=packet.key_frame,
                     track_id=put.info.track_id,
+                    lead=packet.lead,
                 )
         except KvsError as error:
             if self._cut is None:

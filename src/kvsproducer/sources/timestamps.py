@@ -19,6 +19,12 @@ __all__ = ["TrackTimes", "seconds"]
 
 _MAX_WITHOUT_DTS: Final = 32  # ours: packets held until one has a dts; H.265 reorders at most 16
 
+# How to encode video anew, by its codec (FFmpeg's name).
+_REMEDIES: Final = {
+    "h264": "-c:v libx264",
+    "hevc": "-c:v libx265 -x265-params open-gop=0",
+}
+
 
 def seconds(ticks: int) -> str:
     """`ticks` as people read a position in a file: `1.040 s`."""
@@ -30,6 +36,7 @@ class TrackTimes:
 
     def __init__(self, track: MediaTrack) -> None:
         self._reordered = track.reordered
+        self._remedy = _REMEDIES.get(track.codec, _REMEDIES["h264"])
         self._frame = int(TICKS_PER_SECOND / track.rate) if track.rate else 0
         self._held: list[MediaPacket] = []  # the first packets, while no dts is known
         self._last: MediaPacket | None = None
@@ -122,5 +129,5 @@ class TrackTimes:
         return kvs_error(
             StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
             f"{packet.kind.value} frame {packet.number} {what}."
-            " Write the file anew: ffmpeg -fflags +genpts -i IN -c:v libx264 -c:a aac OUT.mp4",
+            f" Write the file anew: ffmpeg -fflags +genpts -i IN {self._remedy} -c:a aac OUT.mp4",
         )
