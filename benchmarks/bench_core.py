@@ -22,7 +22,7 @@ READ_BYTES = 2 << 20  # nothing is copied, so an upload may take a frame at once
 TARGETS_NS = {200: (6_000, 9_000), 1_000: (6_000, 9_000)}
 ANY_SIZE_NS = 8_000
 ANNEXB_RATIO = 2.5
-MORE = core.ReadStatus.MORE  # a driver looks a member up once, not for every frame
+MORE, DATA = core.ReadStatus.MORE, core.DataAvailable  # looked up once, not for every frame
 
 
 ANSWERS: dict[type, object] = {
@@ -71,7 +71,8 @@ class Loop:
         key = number % GOP == 0
         self.stream.put_frame(core.Frame(self.data, now, duration=TICK, key_frame=key), now)
         while (effect := self.client.poll_effect()) is not None:
-            self.carry_out(effect)
+            if type(effect) is not DATA:
+                self.carry_out(effect)
         status = MORE
         while status is MORE:
             _, status = self.stream.next_buffers(self.upload, READ_BYTES, now)

@@ -32,6 +32,13 @@ _S = StatusCode
 _HEADER_BYTES: Final = limits.MAX_BLOCK_HEADER_BYTES
 _BUFFER_BYTES: Final = limits.BUFFER_OVERHEAD_BYTES
 _BLOCK_CHARGE: Final = _HEADER_BYTES + limits.ITEM_OVERHEAD_BYTES + _BUFFER_BYTES
+_MISTIMED: Final = frozenset(
+    {
+        _S.CONTENT_VIEW_INVALID_TIMESTAMP,
+        _S.MKV_INVALID_FRAME_TIMESTAMP,
+        _S.MKV_MAX_FRAME_TIMECODE,
+    }
+)
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -62,6 +69,7 @@ class Intake:
         }
         self._converted = self._adapter.converted
         self._after_eofr = False
+        self._key_refused = False  # the newest key frame of all, for want of room or of sense
         self.last_put: int | None = None  # for the idle check; None: no fragment is open
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
@@ -144,12 +152,14 @@ class Intake:
     def _refused(self, frame: Frame, error: Exception) -> None:
         """A key frame was refused: what follows it needs it, up to the next one.
 
-        That begins the session as well if this one was to. A frame that is to wait comes again.
+        That begins the session as well if this one was to. A frame that is to wait comes again, and
+        one whose time is wrong is none of the frames that follow.
         """
         if not frame.flags & FLAG_KEY:
             return
-        lost = isinstance(error, KvsError) and frame.track_id in self._leading
-        if lost or not self._generator.started:
+        lost = isinstance(error, KvsError) and error.status not in _MISTIMED
+        if (lost and frame.track_id in self._leading) or not self._generator.started:
+            self._key_refused = lost
             self._core.refuse_until_key()
 
     def begin_anew(self) -> None:
@@ -308,6 +318,7 @@ class Intake:
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
         self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
+        self._key_refused = False
         core.metadata.written()
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
         if self._looks_for_epoch:
@@ -355,6 +366,8 @@ class Intake:
                 core.generator.reset()
             return True
         if core.skip_until_key or not core.generator.started:
+            if self._key_refused:
+                self._admission.check_memory(len(frame.data))
             core.ledger.skipped += 1
             core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
             return False

@@ -75,15 +75,19 @@ class Sender:
         "_control",
         "_core",
         "_plain",
+        "_rates",
         "_rest",
         "_settles",
         "_staleness",
+        "_uploads",
+        "_view",
         "_wire_item",
     )
 
     def __init__(self, core: StreamCore, control: StreamControl) -> None:
         self._core = core
         self._control = control
+        self._uploads, self._view, self._rates = core.uploads, core.view, core.rates
         self._rest: Buffers = []  # of the item that is being handed out, last buffer first
         self._wire_item: ViewItem | None = None  # the last item handed out
         self._plain = False  # whole blocks may follow what was handed out: see `_look`
@@ -96,17 +100,16 @@ class Sender:
         self, number: int, limit: int, now: int
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
         """Up to `limit` bytes for an upload; see `Stream.next_buffers`."""
-        core = self._core
-        upload = core.uploads.reader
+        upload = self._uploads.reader
         if upload is None or upload.number != number:
-            upload = core.uploads.find(number)
+            upload = self._uploads.find(number)
         if upload is None or limit <= 0:
             raise self._bad_read(number, limit)
         out: Buffers = []
         if self._plain and upload.state is _STREAMING:
             # Mostly there is a block or two, and then nothing: that way is short.
             size = self._plain_items(upload, out, limit)
-            if size and core.view.current == core.view.head and not core.stopped:
+            if size and self._view.current == self._view.head and not self._core.stopped:
                 upload.idle = True
                 self._count(size, now)
                 return out, _NO_MORE_DATA
@@ -142,17 +145,12 @@ class Sender:
 
     def _count(self, size: int, now: int) -> None:
         """Note that `size` bytes were handed out."""
-        core = self._core
-        rates = core.rates
+        rates = self._rates
         rates.transferred += size
         if now >= rates.next_read:
             rates.sample_read(now)
-        item = self._wire_item
-        if (
-            self._staleness
-            and item is not None
-            and item.timestamp - core.buffering_time > self._staleness
-        ):
+        limit, item = self._staleness, self._wire_item
+        if limit and item is not None and item.timestamp - self._core.buffering_time > limit:
             self._check_staleness()
         if self._settles:
             self._settle_sent()
@@ -299,12 +297,13 @@ class Sender:
 
         They take less than `room`, and none begins a session. Only while `_plain`.
         """
-        view = self._core.view
-        items, index, head, cluster = view.items, view.current, view.head, self._cluster
+        view, cluster = self._view, self._cluster
+        items, index, head = view.items, view.current, view.head
         size = 0
         while index < head:
             item = items[index]
-            if size + item.length >= room:
+            length = size + item.length
+            if length >= room:
                 break
             if item.flags:
                 if item.flags & _NOT_PLAIN or not self._goes_on(upload, item):
@@ -313,7 +312,7 @@ class Sender:
                 cluster = self._cluster
             if item.fragment != cluster:
                 break
-            size += item.length
+            size = length
             out.append(item.header)
             out += item.payload
             self._wire_item = item
