@@ -137,6 +137,36 @@ def test_the_head_leaves_at_once_and_media_in_chunks(
     assert bytes.fromhex("1a45dfa3") in body[:20]
 
 
+def test_the_head_is_what_any_http_peer_understands(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Host has the port and is signed, milliseconds are padded, nothing waits for a 100."""
+    second = kvs.now() // 10_000_000 * 10_000_000
+    monkeypatch.setattr("kvsproducer.producer.engine.now", lambda: second + 370_000)
+    one = peer(HEAD, reads=True)
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    try:
+        stream = producer.open_stream("door", info)
+        for frame in frames(1):
+            stream.put_frame(frame)
+        deadline = time.monotonic() + 10
+        while b"\r\n\r\n" not in one.received:
+            assert time.monotonic() < deadline, one.received
+            time.sleep(0.01)
+    finally:
+        producer.close(timeout=0)
+    lines = one.received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    head = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert f"http://{head['host']}" == one.url
+    assert "host" in head["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    assert head["x-amzn-producer-start-timestamp"] == f"{second // 10_000_000}.037"
+    assert "expect" not in head
+
+
 def test_peer_that_never_answers_is_given_up(
     peer: Callable[..., Peer],
     endpoint_url: str,
