@@ -14,7 +14,6 @@ Wire facts: the PutMedia page of the API reference.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -37,6 +36,7 @@ from kvsproducer.producer.results import (
     failure_of,
     failure_of_answer,
 )
+from kvsproducer.producer.sockets import hang_up
 from kvsproducer.status import KvsError
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ __all__ = ["Upload"]
 log = logging.getLogger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
-_LOOK_AGAIN = 10  # turns of the loop that a transport is given to close
 
 
 class Upload:
@@ -84,7 +83,7 @@ class Upload:
                 failure = await self._watched_exchange()
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error)
-        if failure.result != OK:
+        if failure.detail:
             log.info("stream %s upload %d: %s", effect.stream, effect.upload, failure.detail)
         return failure
 
@@ -138,7 +137,7 @@ class Upload:
                     skew.observe(response.headers, sent, received)
                     return await self._take_answer(response)
             finally:
-                await _hang_up(sockets)
+                await hang_up(sockets)
 
     async def _take_answer(self, response: aiohttp.ClientResponse) -> Failure:
         """Hand acks to the core until the answer ends; returns what its end means."""
@@ -156,9 +155,11 @@ class Upload:
                 self._asked_since = self._engine.loop.time() if owes else None
         finally:
             ended.cancel()
-        if self._effect.acks and not self._heard and not self._body_ended.is_set():
+        if self._body_ended.is_set():
+            return Failure(OK, "")
+        if self._effect.acks and not self._heard:
             return Failure(UNKNOWN, "the service ended the upload without a word")
-        return Failure(OK, "")
+        return Failure(OK, "the service ended the upload")
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
         """Bound the wait for the service's last word after our body's end."""
@@ -205,18 +206,3 @@ class Upload:
                 return
             if status is not core.ReadStatus.MORE:
                 await self._data.wait()
-
-
-async def _hang_up(sockets: list[socket.socket]) -> None:
-    """Let go of a peer, also of one that takes no more bytes.
-
-    Closing a transport waits for what is still to be written; a peer that has stalled would keep
-    the socket open for ever. Shut down, the writing fails and the transport closes.
-    """
-    for one in sockets:
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-    for _ in range(_LOOK_AGAIN):
-        if all(one.fileno() < 0 for one in sockets):
-            return
-        await asyncio.sleep(0)
