@@ -174,6 +174,7 @@ MAX_TRACKS_BYTES: Final = 4 * MIB  # ours: three tracks with the longest codec p
 MAX_TAGS_BYTES: Final = 1 * MIB  # ours
 MAX_TAG_DEPTH: Final = 8  # SimpleTags in SimpleTags
 MAX_CLUSTER_LEAD_BYTES: Final = 64 * KIB  # of a cluster, before its Timestamp
+MAX_MASTER_ELEMENTS: Final = 16 * KIB  # in an element that is read whole, at all depths; ours
 SKIP_PIECE_BYTES: Final = 64 * KIB  # longer elements that are skipped come in such pieces
 
 # === codecs/ ===================================================================================

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvsproducer.limits import SERVICE_MAX_FRAGMENT_BYTES
+from kvsproducer.limits import MAX_MASTER_ELEMENTS, SERVICE_MAX_FRAGMENT_BYTES
 from kvsproducer.mkv import MkvGenerator, MkvParser, end_of_fragment_tag, tags
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.ebml import element, encode_number, id_bytes
 from kvsproducer.mkv.header import EBML_HEADER
+from kvsproducer.mkv.reading import read_header
 from kvsproducer.status import MkvError, StatusCode
 
 Parse = Callable[[list[bytes]], list[ev.Event]]
@@ -343,3 +344,36 @@ def test_damaged_streams_raise_nothing_else(seed: int) -> None:
         else:
             data[place:place] = data[place : place + rng.randrange(1, 9)]
     assert feed(bytes(data)) < 1000
+
+
+@pytest.mark.parametrize("where", ["block group", "tags", "nested tags", "tracks"])
+def test_empty_elements_cost_no_more_than_their_limit(
+    where: str, document: Bytes, cluster: Bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as fit in the bytes that are allowed: each header read is counted, not the time."""
+    read = 0
+
+    def counted(data: bytes | memoryview, offset: int) -> tuple[int, int, int] | None:
+        nonlocal read
+        read += 1
+        return read_header(data, offset)
+
+    many = b"\xec\x80" * 500_000
+    nested = many
+    for _ in range(6):
+        nested = element(el.SIMPLE_TAG, nested)
+    data = {
+        "block group": lambda: cluster(0, element(el.BLOCK_GROUP, many * 20)),
+        "tags": lambda: element(el.TAGS, many),
+        "nested tags": lambda: element(el.TAGS, element(el.TAG, nested)),
+        "tracks": lambda: element(el.TRACKS, many),
+    }[where]()
+    parser = MkvParser()
+    parser.receive_data(document(data))
+    for module in ("reading", "parser"):
+        monkeypatch.setattr(f"kvsproducer.mkv.{module}.read_header", counted)
+    with pytest.raises(MkvError, match="elements in a master") as caught:
+        while parser.next_event() is not None:
+            pass
+    assert caught.value.status is StatusCode.ACK_ERR_INVALID_MKV_DATA
+    assert read < MAX_MASTER_ELEMENTS + 100

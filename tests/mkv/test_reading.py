@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.limits import MAX_MASTER_ELEMENTS
 from kvsproducer.mkv.reading import (
     UNKNOWN,
-    children,
+    Walk,
     read_float,
     read_header,
     read_number,
@@ -51,7 +52,7 @@ def test_numbers_in_blocks() -> None:
 
 
 def test_children_have_offsets() -> None:
-    found = list(children(memoryview(bytes.fromhex("ec820000 bf8101")), 100))
+    found = list(Walk().children(memoryview(bytes.fromhex("ec820000 bf8101")), 100))
     assert [(i, bytes(p), o) for i, p, o in found] == [(0xEC, b"\0\0", 102), (0xBF, b"\1", 106)]
 
 
@@ -59,7 +60,17 @@ def test_children_have_offsets() -> None:
 def test_children_that_do_not_fit(data: str) -> None:
     """A cut header, a payload that is too long, an unknown size."""
     with pytest.raises(MkvError):
-        list(children(memoryview(bytes.fromhex(data)), 0))
+        list(Walk().children(memoryview(bytes.fromhex(data)), 0))
+
+
+def test_a_walk_counts_the_elements_of_all_depths() -> None:
+    """As many as are allowed are fine; the next one is too many, wherever it is."""
+    walk, empty = Walk(), memoryview(bytes.fromhex("ec80"))
+    for _ in range(MAX_MASTER_ELEMENTS):
+        assert len(list(walk.children(empty, 0))) == 1
+    with pytest.raises(MkvError, match="elements in a master") as caught:
+        list(walk.children(empty, 7))
+    assert caught.value.offset == 7
 
 
 def test_payloads() -> None:

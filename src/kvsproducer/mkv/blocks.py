@@ -9,7 +9,7 @@ from typing import Final
 
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.events import Block
-from kvsproducer.mkv.reading import children, invalid_mkv, read_number, read_uint
+from kvsproducer.mkv.reading import Walk, invalid_mkv, read_number, read_uint
 
 __all__ = ["read_block_group", "read_simple_block"]
 
@@ -31,7 +31,7 @@ def read_block_group(raw: bytes, start: int, offset: int) -> Block:
     body: tuple[memoryview, int] | None = None
     duration: int | None = None
     key_frame = True
-    for element_id, payload, at in children(memoryview(raw)[start:], offset + start):
+    for element_id, payload, at in Walk().children(memoryview(raw)[start:], offset + start):
         if element_id == el.BLOCK:
             if body is not None:
                 raise invalid_mkv("a BlockGroup with two Blocks", at)

@@ -15,7 +15,7 @@ from kvsproducer.mkv.elements import ELEMENTS, ElementType
 from kvsproducer.mkv.events import EbmlHeader, SegmentInfo, Tags, TrackEntry, Tracks
 from kvsproducer.mkv.reading import (
     MAX_ID_BYTES,
-    children,
+    Walk,
     invalid_mkv,
     read_float,
     read_text,
@@ -75,7 +75,7 @@ def read_ebml_header(raw: bytes, start: int, offset: int) -> EbmlHeader:
         el.DOC_TYPE_VERSION: 1,
         el.DOC_TYPE_READ_VERSION: 1,
     }
-    for element_id, payload, at in children(memoryview(raw)[start:], offset + start):
+    for element_id, payload, at in Walk().children(memoryview(raw)[start:], offset + start):
         if element_id in fields:
             fields[element_id] = _value(element_id, payload, at)
     for element_id, allowed in (
@@ -98,7 +98,7 @@ def read_ebml_header(raw: bytes, start: int, offset: int) -> EbmlHeader:
 def read_info(raw: bytes, start: int, offset: int) -> SegmentInfo:
     """The Info element. Refuses a timestamp scale of 0."""
     info = SegmentInfo(raw)
-    for element_id, payload, at in children(memoryview(raw)[start:], offset + start):
+    for element_id, payload, at in Walk().children(memoryview(raw)[start:], offset + start):
         name = _INFO_FIELDS.get(element_id)
         if name is not None:
             setattr(info, name, _value(element_id, payload, at))
@@ -109,22 +109,22 @@ def read_info(raw: bytes, start: int, offset: int) -> SegmentInfo:
 
 def read_tracks(raw: bytes, start: int, offset: int) -> Tracks:
     """The Tracks element. Refuses an entry without a track number."""
-    entries = []
-    for element_id, payload, at in children(memoryview(raw)[start:], offset + start):
+    entries, walk = [], Walk()
+    for element_id, payload, at in walk.children(memoryview(raw)[start:], offset + start):
         if element_id == el.TRACK_ENTRY:
             entry = TrackEntry()
-            _fill_track(entry, payload, at)
+            _fill_track(entry, payload, at, walk)
             if not entry.number:
                 raise invalid_mkv("a TrackEntry without TrackNumber", at)
             entries.append(entry)
     return Tracks(raw, entries)
 
 
-def _fill_track(entry: TrackEntry, data: memoryview, offset: int) -> None:
+def _fill_track(entry: TrackEntry, data: memoryview, offset: int, walk: Walk) -> None:
     """Set what a TrackEntry, or the Video or Audio in it, states."""
-    for element_id, payload, at in children(data, offset):
+    for element_id, payload, at in walk.children(data, offset):
         if element_id in (el.VIDEO, el.AUDIO):
-            for inner_id, inner, inner_at in children(payload, at):
+            for inner_id, inner, inner_at in walk.children(payload, at):
                 _set_track_field(entry, inner_id, inner, inner_at)
         else:
             _set_track_field(entry, element_id, payload, at)
@@ -139,24 +139,24 @@ def _set_track_field(entry: TrackEntry, element_id: int, payload: memoryview, of
 def read_tags(raw: bytes, start: int, offset: int) -> Tags:
     """A Tags element. Refuses SimpleTags nested deeper than 8."""
     pairs: list[tuple[str, str]] = []
-    _collect_pairs(pairs, memoryview(raw)[start:], offset + start, depth=0)
+    _collect_pairs(pairs, memoryview(raw)[start:], offset + start, Walk(), depth=0)
     return Tags(raw, pairs)
 
 
 def _collect_pairs(
-    pairs: list[tuple[str, str]], data: memoryview, offset: int, *, depth: int
+    pairs: list[tuple[str, str]], data: memoryview, offset: int, walk: Walk, *, depth: int
 ) -> None:
     """Add the pairs of the SimpleTags in a Tags, Tag or SimpleTag, each before those inside it."""
     if depth > MAX_TAG_DEPTH:
         raise invalid_mkv(f"tags are nested deeper than {MAX_TAG_DEPTH}", offset)
-    for element_id, payload, at in children(data, offset):
+    for element_id, payload, at in walk.children(data, offset):
         if element_id == el.SIMPLE_TAG:
             name = value = ""
-            for inner_id, inner, _ in children(payload, at):
+            for inner_id, inner, _ in walk.children(payload, at):
                 if inner_id == el.TAG_NAME:
                     name = read_text(inner)
                 elif inner_id == el.TAG_STRING:
                     value = read_text(inner)
             pairs.append((name, value))
         if element_id in (el.TAG, el.SIMPLE_TAG):
-            _collect_pairs(pairs, payload, at, depth=depth + 1)
+            _collect_pairs(pairs, payload, at, walk, depth=depth + 1)

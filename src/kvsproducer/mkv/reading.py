@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from kvsproducer.limits import MAX_MASTER_ELEMENTS
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.ebml import NUMBER_WIDTHS, UNKNOWN_SIZES
 from kvsproducer.status import MkvError, StatusCode
@@ -17,7 +18,7 @@ from kvsproducer.status import MkvError, StatusCode
 __all__ = [
     "MAX_HEADER_BYTES",
     "UNKNOWN",
-    "children",
+    "Walk",
     "invalid_mkv",
     "read_float",
     "read_header",
@@ -70,24 +71,39 @@ def read_number(data: memoryview, offset: int) -> tuple[int, int]:
     return int.from_bytes(data[:width], "big") ^ (1 << (7 * width)), width
 
 
-def children(data: memoryview, offset: int) -> Iterator[tuple[int, memoryview, int]]:
-    """(id, payload, payload's offset) of each element in a master's payload."""
-    position = 0
-    while position < len(data):
-        start = offset + position
-        header = read_header(data[position : position + MAX_HEADER_BYTES], start)
-        if header is None:
-            raise invalid_mkv("an element's header is cut by the end of its parent", start)
-        element_id, size, length = header
-        end = position + length + size
-        if size == UNKNOWN or end > len(data):
-            raise invalid_mkv(
-                f"{el.element_name(element_id)} of {'unknown' if size < 0 else size} bytes "
-                "does not fit its parent",
-                start,
-            )
-        yield element_id, data[position + length : end], start + length
-        position = end
+class Walk:
+    """A walk through one master that is read whole, and through the masters in it.
+
+    It ends after `MAX_MASTER_ELEMENTS` elements: a header takes two bytes, so that a limit on bytes
+    alone would let 50 MB of empty elements keep the reader busy for a minute.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_MASTER_ELEMENTS
+
+    def children(self, data: memoryview, offset: int) -> Iterator[tuple[int, memoryview, int]]:
+        """(id, payload, payload's offset) of each element in a master's payload."""
+        position = 0
+        while position < len(data):
+            start = offset + position
+            self._left -= 1
+            if self._left < 0:
+                raise invalid_mkv(f"more than {MAX_MASTER_ELEMENTS} elements in a master", start)
+            header = read_header(data[position : position + MAX_HEADER_BYTES], start)
+            if header is None:
+                raise invalid_mkv("an element's header is cut by the end of its parent", start)
+            element_id, size, length = header
+            end = position + length + size
+            if size == UNKNOWN or end > len(data):
+                raise invalid_mkv(
+                    f"{el.element_name(element_id)} of {'unknown' if size < 0 else size} bytes "
+                    "does not fit its parent",
+                    start,
+                )
+            yield element_id, data[position + length : end], start + length
+            position = end
 
 
 def read_uint(payload: memoryview, offset: int) -> int:
