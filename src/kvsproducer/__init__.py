@@ -15,64 +15,49 @@ import importlib
 import logging
 from typing import TYPE_CHECKING
 
-from kvsproducer.client import (
-    AckRejected,
-    BufferDurationPressure,
-    ClientErrorReported,
-    ClientInfo,
-    ClientMetrics,
-    ClientReady,
-    ConnectionStale,
-    DeviceInfo,
-    DropReason,
-    Event,
-    EventType,
-    FragmentAck,
-    FragmentAcked,
-    FragmentDropped,
-    Frame,
-    FrameAccount,
-    FrameDropped,
-    FrameOrderMode,
-    FrameSkipped,
-    NalAdaptation,
-    StorageInfo,
-    StoragePressure,
-    StorageType,
-    StorePressurePolicy,
-    StreamClosed,
-    StreamErrorReported,
-    StreamInfo,
-    StreamingType,
-    StreamLatencyPressure,
-    StreamMetrics,
-    StreamReady,
-    StreamShutdown,
-    StreamState,
-    StreamStateChanged,
-    TimestampsNearEpoch,
-    UploadStarted,
-    ViewOverflowPolicy,
-)
-from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
-from kvsproducer.status import (
-    ClientError,
-    CommonError,
-    DurationError,
-    HeapError,
-    KvsError,
-    MkvError,
-    ProducerError,
-    StatusCode,
-    TraceError,
-    UtilsError,
-    ViewError,
-)
-from kvsproducer.status.explain import Explanation, explain
 from kvsproducer.version import VERSION
-from kvsproducer.wire import AckType
 
 if TYPE_CHECKING:
+    from kvsproducer.client import (
+        AckRejected,
+        BufferDurationPressure,
+        ClientErrorReported,
+        ClientInfo,
+        ClientMetrics,
+        ClientReady,
+        ConnectionStale,
+        DeviceInfo,
+        DropReason,
+        Event,
+        EventType,
+        FragmentAck,
+        FragmentAcked,
+        FragmentDropped,
+        Frame,
+        FrameAccount,
+        FrameDropped,
+        FrameOrderMode,
+        FrameSkipped,
+        NalAdaptation,
+        StorageInfo,
+        StoragePressure,
+        StorageType,
+        StorePressurePolicy,
+        StreamClosed,
+        StreamErrorReported,
+        StreamInfo,
+        StreamingType,
+        StreamLatencyPressure,
+        StreamMetrics,
+        StreamReady,
+        StreamShutdown,
+        StreamState,
+        StreamStateChanged,
+        TimestampsNearEpoch,
+        UploadStarted,
+        ViewOverflowPolicy,
+    )
+    from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
     from kvsproducer.producer import (
         ApiCallbacks,
         AuthCallbacks,
@@ -96,6 +81,7 @@ if TYPE_CHECKING:
         FileCredentials,
         IotCredentials,
     )
+    from kvsproducer.producer.metrics_server import Health, MetricsServer
     from kvsproducer.reader import (
         FragmentSummary,
         ReadFragment,
@@ -104,6 +90,21 @@ if TYPE_CHECKING:
         list_fragments,
     )
     from kvsproducer.sources import PutResult, put_media
+    from kvsproducer.status import (
+        ClientError,
+        CommonError,
+        DurationError,
+        HeapError,
+        KvsError,
+        MkvError,
+        ProducerError,
+        StatusCode,
+        TraceError,
+        UtilsError,
+        ViewError,
+    )
+    from kvsproducer.status.explain import Explanation, explain
+    from kvsproducer.wire import AckType
 
 __all__ = [
     # put
@@ -159,8 +160,10 @@ __all__ = [
     "StreamStateChanged",
     "TimestampsNearEpoch",
     "UploadStarted",
-    # logs
+    # logs and metrics
     "FileLogHandler",
+    "MetricsServer",
+    "Health",
     # C-style callbacks
     "ApiCallbacks",
     "AuthCallbacks",
@@ -202,8 +205,27 @@ __version__ = VERSION
 # Quiet until the application configures logging: a library does not write to its user's console.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# What needs an event loop, a network or a file comes with its first use: name -> module.
+# Every name comes with its first use, so that importing the package costs next to nothing: a
+# script's `--help` is quick, and who only reads pays for no producer. Name -> module; the rest of
+# `__all__` is the client's.
 _LATER = {
+    "FrameFlags": "kvsproducer.mkv",
+    "TrackInfo": "kvsproducer.mkv",
+    "TrackType": "kvsproducer.mkv",
+    "ClientError": "kvsproducer.status",
+    "CommonError": "kvsproducer.status",
+    "DurationError": "kvsproducer.status",
+    "HeapError": "kvsproducer.status",
+    "KvsError": "kvsproducer.status",
+    "MkvError": "kvsproducer.status",
+    "ProducerError": "kvsproducer.status",
+    "StatusCode": "kvsproducer.status",
+    "TraceError": "kvsproducer.status",
+    "UtilsError": "kvsproducer.status",
+    "ViewError": "kvsproducer.status",
+    "Explanation": "kvsproducer.status.explain",
+    "explain": "kvsproducer.status.explain",
+    "AckType": "kvsproducer.wire",
     "AwsCredentials": "kvsproducer.producer.credentials",
     "CredentialsProvider": "kvsproducer.producer.credentials",
     "FileCredentials": "kvsproducer.producer.credentials",
@@ -218,7 +240,9 @@ _LATER = {
     "StreamCallbacks": "kvsproducer.producer",
     "StreamDataAvailable": "kvsproducer.producer",
     "Caching": "kvsproducer.producer",
+    "Health": "kvsproducer.producer.metrics_server",
     "IpFamily": "kvsproducer.producer",
+    "MetricsServer": "kvsproducer.producer.metrics_server",
     "Producer": "kvsproducer.producer",
     "ServiceConfig": "kvsproducer.producer",
     "Stream": "kvsproducer.producer",
@@ -232,12 +256,19 @@ _LATER = {
     "put_media": "kvsproducer.sources",
 }
 
+# Modules with public names of their own, which need no import of their own.
+_ROOMS = frozenset(
+    ("client", "codecs", "duration", "heap", "limits", "mkv", "status", "utils", "view", "wire")
+)
+
 
 def __getattr__(name: str) -> object:
-    module = _LATER.get(name)
-    if module is None:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
+    module = importlib.import_module(_LATER.get(name, "kvsproducer.client"))
+    value = getattr(module, name)
     globals()[name] = value
     return value
 
