@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,12 @@ from typing import TYPE_CHECKING, Any
 from kvsproducer import wire
 from kvsproducer.client.states import result_status
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
-from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
-from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -245,29 +244,25 @@ async def fragments(
     loop = asyncio.get_running_loop()
     service.run_on(loop)
     body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
-    timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
-    )
+    timeout = aiohttp.ClientTimeout(total=None, connect=service.time_limits.connection_s)
     assembler = Assembler()
     try:
         url, headers = await loop.run_in_executor(None, _prepare, service, stream_name, body)
         async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls_context(service.verify)), trust_env=True
-            ) as session,
+            service.network.session(url, []) as session,
             session.post(url, data=body, headers=headers, timeout=timeout) as response,
         ):
             if response.status != OK:
-                kind = response.headers.get("x-amzn-ErrorType", "")
+                kind = response.headers.get(wire.HEADER_ERROR_TYPE, "")
                 failure = failure_of_answer(response.status, kind, await response.text())
-                raise _error(failure, stream_name)
+                raise _error(failure, service, stream_name)
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
                     yield fragment
     except KvsError:  # some are TimeoutErrors or OSErrors too
         raise
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
-        raise _error(failure_of(error), stream_name) from error
+        raise _error(failure_of(error), service, stream_name) from error
     for fragment in assembler.receive_eof():
         yield fragment
 
@@ -276,22 +271,21 @@ def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict
     """Where to send a GetMedia request, and its signed headers; blocks."""
     endpoint = _data_endpoint(service, stream_name, "GET_MEDIA")
     url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
-    headers = {"Content-Type": "application/json"}
+    service.network.prepare(url)
+    headers = {"Content-Type": wire.CONTENT_TYPE_JSON}
     return url, service.sign(url, headers, service.credentials(), body)
 
 
 def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
-    reply = _called(service, stream_name, StreamName=stream_name, APIName=api_name)
-    return str(reply["DataEndpoint"])
-
-
-def _called(service: Service, stream_name: str, **parameters: object) -> dict[str, Any]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return service.call("get_data_endpoint", **parameters)
-    except (BotoCoreError, ClientError) as error:
-        raise _error(failure_of(error), stream_name) from error
+    with _told(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
+        reply = service.call("get_data_endpoint", StreamName=stream_name, APIName=api_name)
+        found = reply.get("DataEndpoint")
+        if not isinstance(found, str) or not found:
+            raise kvs_error(
+                StatusCode.INVALID_API_CALL_RETURN_JSON,
+                "GetDataEndpoint answered without DataEndpoint",
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +314,6 @@ def list_fragments(
 
     Raises as `get_media` does.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     service = Service(
         region_name=region_name,
         session=session,
@@ -333,11 +325,9 @@ def list_fragments(
     )
     endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
     archive = service.client("kinesis-video-archived-media", endpoint)
-    try:
+    with _told(service, stream_name):
         pages = archive.get_paginator("list_fragments").paginate(StreamName=stream_name)
         found = [_summary(item) for page in pages for item in page["Fragments"]]
-    except (BotoCoreError, ClientError) as error:
-        raise _error(failure_of(error), stream_name) from error
     return sorted(found, key=lambda fragment: int(fragment.number))
 
 
@@ -351,5 +341,33 @@ def _summary(item: dict[str, Any]) -> FragmentSummary:
     )
 
 
-def _error(failure: Failure, stream_name: str) -> Exception:
-    return kvs_error(result_status(failure.result), failure.detail, stream=stream_name)
+@contextmanager
+def _told(
+    service: Service, stream_name: str, unreached: StatusCode | None = None
+) -> Iterator[None]:
+    """What a call raises as the `KvsError` that a producer would have for it.
+
+    `unreached` is the call's own status for what a producer would try again, and give up with it.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise _error(failure_of(error), service, stream_name, unreached) from error
+
+
+def _error(
+    failure: Failure, service: Service, stream_name: str, unreached: StatusCode | None = None
+) -> KvsError:
+    status, detail = failure.status, failure.detail
+    if unreached is not None and status in _TRIED_AGAIN:
+        status = unreached
+    if status is StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
+        where = service.endpoint_url or service.region_name
+        detail += f" (reading creates no stream; asked was {where}, is its name spelt so?)"
+    return kvs_error(status, detail, stream=stream_name)
+
+
+_TRIED_AGAIN = {
+    StatusCode.SERVICE_CALL_UNKOWN_ERROR,
+    StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+}

@@ -9,8 +9,9 @@ from botocore.exceptions import ClientError
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_HOUR
 from kvsproducer.producer.calls import answer
-from kvsproducer.producer.results import MalformedAnswer, failure_of
+from kvsproducer.producer.results import failure_of
 from kvsproducer.producer.service import Service
+from kvsproducer.status import KvsError, StatusCode
 
 BASE = {"call_id": 1, "not_before": 0, "timeout": 0, "connection_timeout": 0, "auth": None}
 
@@ -79,11 +80,28 @@ def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> No
     assert failure_of(caught.value).result == 401
 
 
-@pytest.mark.parametrize("reply", [{}, {"StreamInfo": {"Status": "SLEEPING"}}])
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ({}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON),
+        ({"StreamInfo": None}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON),
+        (
+            {"StreamInfo": {"Status": "SLEEPING"}},
+            StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        ),
+        ({"StreamInfo": {"Status": "S" * 33}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        ({"StreamInfo": {"Version": "1" * 65}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        ({"StreamInfo": {"StreamName": "n" * 257}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+    ],
+)
 def test_answers_that_lack_something(
-    reply: dict[str, object], service: Service, monkeypatch: pytest.MonkeyPatch
+    reply: dict[str, object],
+    status: StatusCode,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An answer that is no description is told as such."""
+    """An answer that is no description, or has members beyond all measure, is told as such."""
     monkeypatch.setattr(service, "call", lambda operation, **parameters: reply)
-    with pytest.raises(MalformedAnswer):
+    with pytest.raises(KvsError) as caught:
         answer(service, core.DescribeStream(**BASE, stream="door"))
+    assert caught.value.status is status

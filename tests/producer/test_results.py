@@ -1,76 +1,398 @@
-"""Foreign failures become the result that the state machines know, with a sentence for the user."""
+"""Failures become the result that the state machines know, with a sentence for the user.
+
+A row of the table for each cause, each met for real: with a server on this machine that misbehaves
+in that way, through `get_media` and the producer.
+"""
 
 from __future__ import annotations
 
 import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from socket import SHUT_RDWR, create_server, socket
 
 import pytest
+import trustme
 from botocore import exceptions as boto
 
-from kvsproducer.producer.results import (
-    UNKNOWN,
-    MalformedAnswer,
-    failure_of,
-    failure_of_answer,
-)
-from kvsproducer.status import StatusCode, kvs_error
+import kvsproducer as kvs
+from kvsproducer.producer.results import LIMITED, UNKNOWN, failure_of, failure_of_answer
+
+Peer = Callable[[socket], object]
+S = kvs.StatusCode
+
+
+class Server:
+    """Accepts connections, reads the head of a request, and lets `peer` do with it what it does."""
+
+    def __init__(self, peer: Peer, tls: ssl.SSLContext | None) -> None:
+        self.ended = threading.Event()
+        self.connections = 0
+        self._peer, self._tls = peer, tls
+        self._server = create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._threads.append(threading.Thread(target=self._talk, args=(connection,)))
+            self._threads[-1].start()
+
+    def _talk(self, connection: socket) -> None:
+        connection.settimeout(5)
+        with suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            connection.recv(65_536)
+            self._peer(connection)
+        connection.close()
+
+    def end(self) -> None:
+        self.ended.set()
+        self._server.shutdown(SHUT_RDWR)
+        self._server.close()
+        for thread in self._threads:
+            thread.join(10)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """serve(peer, tls=None): a server that lets `peer` answer on each connection."""
+    made: list[Server] = []
+
+    def make(peer: Peer, tls: ssl.SSLContext | None = None) -> Server:
+        made.append(Server(peer, tls))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def says(status: str, body: bytes = b"", **headers: str) -> Peer:
+    """A peer that answers properly."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return lambda connection: connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+
+
+def refuses(status: str, name: str, message: str = "why") -> Peer:
+    """The service's own way to say no."""
+    return says(status, b'{"Message":"%s"}' % message.encode(), x_amzn_ErrorType=name)
+
+
+def no(name: str, status: int = 400) -> Peer:
+    """A refusal by the short form of its name."""
+    return refuses(f"{status} No", f"{name}Exception")
+
+
+def read(url: str, verify: bool | str = True) -> kvs.KvsError:
+    """What `get_media` raises."""
+    with pytest.raises(kvs.KvsError) as caught:
+        next(kvs.get_media("door", endpoint_url=url, verify=verify))
+    assert caught.value.stream == "door"
+    return caught.value
+
+
+UNREACHED = S.GET_STREAMING_ENDPOINT_CALL_FAILED
+NO_JSON = S.INVALID_API_CALL_RETURN_JSON
+CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"
+MISSING = S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+LIMIT, DENIED = S.SERVICE_CALL_CLIENT_LIMIT_ERROR, S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
+    ("throttled", no("ClientLimitExceeded"), LIMIT, "ClientLimit"),
+    ("throttled-429", says("429 Slow down"), LIMIT, "HTTP 429"),
+    ("front-end-throttled", no("Throttling"), LIMIT, "Throttling"),
+    ("connections", no("ConnectionLimitExceeded"), LIMIT, "Connection"),
+    ("account-limit", no("AccountStreamLimitExceeded"), S.SERVICE_CALL_STREAM_LIMIT_ERROR, ""),
+    ("device-limit", no("DeviceStreamLimitExceeded"), S.SERVICE_CALL_DEVICE_LIMIT_ERROR, "Device"),
+    ("not-authorized", no("NotAuthorized", 401), DENIED, "NotAuthorized"),
+    ("access-denied", no("AccessDenied", 403), DENIED, "AccessDenied"),
+    ("expired", no("ExpiredToken", 403), DENIED, "ExpiredToken"),
+    ("bare-403", says("403 No"), DENIED, "HTTP 403"),
+    ("not-found", no("ResourceNotFound", 404), MISSING, "reading creates no stream"),
+    ("in-use", no("ResourceInUse"), S.SERVICE_CALL_RESOURCE_IN_USE_ERROR, "InUse"),
+    ("device", no("InvalidDevice"), S.SERVICE_CALL_DEVICE_NOT_FOND_ERROR, "InvalidDevice"),
+    ("argument", no("InvalidArgument"), S.SERVICE_CALL_INVALID_ARG_ERROR, "InvalidArgument"),
+    ("broken-service", says("500 Oops"), UNREACHED, "HTTP 500"),
+    ("overloaded", says("503 Later"), UNREACHED, "HTTP 503"),
+    ("gateway-time-out", says("504 Later"), UNREACHED, "HTTP 504"),
+    ("portal", says("200 OK", b"<html>log in</html>"), NO_JSON, "no JSON object: '<html>log in"),
+    ("list", says("200 OK", b"[]"), NO_JSON, "no JSON object: '[]'"),
+    ("deep", says("200 OK", b"[" * 100_000), NO_JSON, "no JSON object"),
+    ("empty", says("200 OK"), NO_JSON, "without DataEndpoint"),
+    ("nothing-in-it", says("200 OK", b"{}"), NO_JSON, "without DataEndpoint"),
+    ("wrong-type", says("200 OK", b'{"DataEndpoint": 5}'), NO_JSON, "without DataEndpoint"),
+    ("huge", says("200 OK", b'{"DataEndpoint": "%s"}' % bytes(5 << 20)), NO_JSON, "more than"),
+    ("hangs-up", lambda connection: None, UNREACHED, "broke the connection"),
+    ("breaks-off", lambda c: c.sendall(CUT), UNREACHED, "broke off"),
+    ("no-http", lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), UNREACHED, "SSH"),
+    ("redirects", says("301 Moved", Location="http://127.0.0.1:1/"), UNREACHED, "HTTP 301"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("status", "error_type", "result"),
-    [
-        (404, "ResourceNotFoundException:https://kinesisvideo.amazonaws.com/doc/2017-09-30/", 404),
-        (401, "NotAuthorizedException", 401),
-        (403, "InvalidSignatureException", 403),
-        (400, "ClientLimitExceededException", UNKNOWN),
-        (400, "AccountStreamLimitExceededException", 10002),
-        (400, "DeviceStreamLimitExceededException", 10001),
-        (400, "com.amazonaws.kinesisvideo#InvalidArgumentException", 406),
-        (400, "ResourceInUseException", 10003),
-        (400, "", UNKNOWN),
-        (503, "", UNKNOWN),
-        (504, "", 504),
-        (403, "", 403),
-    ],
+    ("peer", "status", "text"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
-def test_answers_of_the_service(status: int, error_type: str, result: int) -> None:
-    """The exception's name decides; without one, the HTTP status as the C producer passes it."""
-    failure = failure_of_answer(status, error_type, "why")
-    assert failure.result == result
-    assert "why" in failure.detail
+def test_what_get_media_raises(
+    serve: Callable[..., Server], peer: Peer, status: kvs.StatusCode, text: str
+) -> None:
+    """Each cause has its status, and the sentence has its trace."""
+    error = read(serve(peer).url)
+    assert (error.status, text in error.detail) == (status, True), error
 
 
-def test_client_error_of_botocore() -> None:
-    """botocore's ClientError carries the service's name, message and status."""
-    error = boto.ClientError(
-        {
-            "Error": {"Code": "ResourceNotFoundException", "Message": "no such stream"},
-            "ResponseMetadata": {"HTTPStatusCode": 404},
-        },
-        "DescribeStream",
+def test_nobody_listens() -> None:
+    """The address, the reason, and where to look; a ConnectionError, as Python has it."""
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    error = read(f"http://127.0.0.1:{port}")
+    assert error.status is UNREACHED
+    assert isinstance(error, ConnectionError)
+    assert f"could not connect to http://127.0.0.1:{port}: Connection refused" in error.detail
+    assert "check endpoint_url" in error.detail
+
+
+def test_a_name_that_is_none() -> None:
+    """The name is told; `.invalid` exists nowhere (RFC 6761)."""
+    error = read("http://kinesisvideo.invalid:8080")
+    assert error.status is UNREACHED
+    assert "http://kinesisvideo.invalid:8080: the name cannot be resolved" in error.detail
+
+
+def service_limits(connection_s: int, completion_s: int) -> kvs.DeviceInfo:
+    ticks = 10_000_000
+    return kvs.DeviceInfo(
+        client_info=kvs.ClientInfo(
+            service_call_connection_timeout=connection_s * ticks,
+            service_call_completion_timeout=completion_s * ticks,
+        )
     )
-    assert failure_of(error).result == 404
-    assert "no such stream" in failure_of(error).detail
+
+
+def drips(server: list[Server]) -> Peer:
+    """A peer that always has another byte to say."""
+
+    def drip(connection: socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not server[0].ended.wait(0.05):
+            connection.sendall(b"{")
+
+    return drip
+
+
+@pytest.mark.parametrize("kind", ["silent", "dripping"])
+def test_completion_has_a_limit(
+    serve: Callable[..., Server], info: kvs.StreamInfo, kind: str
+) -> None:
+    """ClientInfo's, for the whole answer: a byte now and then does not extend it."""
+    servers: list[Server] = []
+    silent: Peer = lambda _: servers[0].ended.wait(30)  # noqa: E731
+    servers.append(serve(silent if kind == "silent" else drips(servers)))
+    producer = kvs.Producer(endpoint_url=servers[0].url, device_info=service_limits(1, 1))
+    try:
+        stream = producer.open_stream("door", info)
+        with pytest.raises(kvs.KvsError, match="did not answer within 1 s"):
+            stream.wait_ready(timeout=2.5)
+    finally:
+        began = time.monotonic()
+        producer.close(timeout=0)
+    assert time.monotonic() - began < 10
+
+
+def first_report(
+    url: str, info: kvs.StreamInfo, verify: bool | str = True
+) -> kvs.StreamErrorReported:
+    """What a producer is told first when it opens a stream there."""
+    seen: list[kvs.StreamErrorReported] = []
+    told = threading.Event()
+
+    def listen(event: kvs.Event) -> None:
+        if isinstance(event, kvs.StreamErrorReported):
+            seen.append(event)
+            told.set()
+
+    producer = kvs.Producer(endpoint_url=url, on_event=listen)
+    try:
+        producer.open_stream("door", info)
+        assert told.wait(20)
+    finally:
+        producer.close(timeout=0)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("peer", "status", "fatal"),
+    [
+        (says("200 OK", b"<html>log in</html>"), NO_JSON, False),
+        (says("200 OK", b"{}"), S.INVALID_DESCRIBE_STREAM_RETURN_JSON, False),
+        (
+            says("200 OK", b'{"StreamInfo": {"Status": "%s"}}' % (b"A" * 33)),
+            NO_JSON,
+            False,
+        ),
+        (
+            refuses("400 Bad", "ClientLimitExceededException"),
+            S.SERVICE_CALL_CLIENT_LIMIT_ERROR,
+            False,
+        ),
+        (no("InvalidArgument"), S.SERVICE_CALL_INVALID_ARG_ERROR, True),
+    ],
+    ids=["portal", "no-description", "huge-field", "throttled", "argument"],
+)
+def test_what_a_producer_is_told(
+    serve: Callable[..., Server],
+    info: kvs.StreamInfo,
+    peer: Peer,
+    status: kvs.StatusCode,
+    fatal: bool,
+) -> None:
+    """With its own status; what may go away by itself is tried again."""
+    report = first_report(serve(peer).url, info)
+    assert (report.status, report.fatal) == (status, fatal), report
+
+
+# --- TLS --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+FOUND_NOTHING = no("ResourceNotFound", 404)
+
+
+def test_tls_with_an_own_authority(
+    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+) -> None:
+    """The bundle that knows it is enough; without it, or with a wrong name, nobody is asked."""
+    good = serve(FOUND_NOTHING, server_context(authority, "127.0.0.1"))
+    assert read(good.url, bundle).status is S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+    unknown = read(good.url)
+    assert unknown.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert f"the certificate of {good.url} is not accepted" in unknown.detail
+    assert "verify=" in unknown.detail
+    assert read(good.url, verify=False).status is S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+
+
+def test_tls_checks_the_host(
+    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+) -> None:
+    """A certificate for somebody else is none."""
+    other = serve(FOUND_NOTHING, server_context(authority, "kinesisvideo.example"))
+    error = read(other.url, bundle)
+    assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert "127.0.0.1" in error.detail
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+def test_tls_1_1_is_refused(
+    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+) -> None:
+    """A server that knows nothing newer is not talked to, whatever is trusted."""
+    old = server_context(authority, "127.0.0.1")
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = ssl.TLSVersion.TLSv1_1
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    server = serve(FOUND_NOTHING, old)
+    for verify in (bundle, False):
+        error = read(server.url, verify)
+        assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+        assert "TLS 1.2 or newer" in error.detail
+
+
+def test_https_to_a_plain_port(serve: Callable[..., Server], bundle: str) -> None:
+    """The other end does not speak TLS at all."""
+    server = serve(lambda c: c.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
+    error = read(server.url.replace("http:", "https:"), bundle)
+    assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert "TLS failure" in error.detail
+
+
+# --- the functions ----------------------------------------------------------------------------
+
+
+def test_names_of_other_namespaces_and_bodies() -> None:
+    """The exception's name may come with a namespace and a URL."""
+    url = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
+    assert failure_of_answer(404, f"ResourceNotFoundException:{url}", "").result == 404
+    assert failure_of_answer(400, "com.amazonaws#ResourceInUseException", "").result == 10003
+    assert failure_of_answer(400, "", "").result == UNKNOWN
+
+
+def test_a_throttled_call_is_tried_again() -> None:
+    """AWS's client would give up on the result of a limit; its producer never makes it."""
+    failure = failure_of_answer(400, "ClientLimitExceededException", "slow down")
+    assert failure.result == LIMITED
+    assert failure.of_call().result == UNKNOWN
+    assert failure.of_call().status is S.SERVICE_CALL_CLIENT_LIMIT_ERROR
 
 
 @pytest.mark.parametrize(
     ("error", "result"),
     [
-        (kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, "no credentials"), 401),
-        (kvs_error(StatusCode.CURL_PERFORM_FAILED, "no answer"), 10006),
         (boto.ParamValidationError(report="bad name"), 406),
-        (MalformedAnswer("no StreamInfo"), 406),
-        (boto.SSLError(endpoint_url="https://x", error="certificate verify failed"), 401),
-        (ssl.SSLCertVerificationError("certificate verify failed"), 401),
-        (boto.ConnectTimeoutError(endpoint_url="https://x"), 599),
-        (boto.ReadTimeoutError(endpoint_url="https://x"), 599),
         (TimeoutError("slow"), 599),
-        (boto.EndpointConnectionError(endpoint_url="https://x"), UNKNOWN),
-        (ConnectionRefusedError(111, "refused"), UNKNOWN),
+        (ConnectionResetError(104, "reset"), UNKNOWN),
+        (RuntimeError("what"), UNKNOWN),
     ],
 )
 def test_failures_without_an_answer(error: Exception, result: int) -> None:
-    """Time-outs, TLS and missing credentials are told apart; the rest is retried as unknown."""
+    """What comes from elsewhere has a result too."""
     failure = failure_of(error)
     assert failure.result == result
     assert failure.detail
+
+
+def test_no_sockets_left(endpoint_url: str) -> None:
+    """A process without file descriptors is told so, not that the service was away."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kvs.list_fragments  # noqa: B018  its modules are loaded while files can be opened
+    with pytest.raises(kvs.KvsError):
+        next(kvs.get_media("door", endpoint_url=endpoint_url))
+    held = [socket() for _ in range(2)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1].fileno() + 1, hard))
+        while True:
+            held.append(socket())
+    except OSError:
+        pass
+    try:
+        error = failure_of_reading(endpoint_url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            one.close()
+    assert error.status is S.CURL_INIT_FAILED, error
+
+
+def failure_of_reading(url: str) -> kvs.KvsError:
+    with pytest.raises(kvs.KvsError) as caught:
+        kvs.list_fragments("door", endpoint_url=url)
+    return caught.value

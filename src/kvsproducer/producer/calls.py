@@ -11,15 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 from kvsproducer import client as core
+from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_HOUR, instant_to_ticks
 from kvsproducer.limits import MIN_TOKEN_LIFE
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import NO_CREDENTIALS
-from kvsproducer.producer.results import MalformedAnswer
 from kvsproducer.producer.service import Service
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "answer", "auth_info"]
+
+# The longest that DescribeStream's members may be; an ARN and a URL are the core's business.
+_LONGEST = {
+    "Status": limits.MAX_STATUS_TEXT_LEN,
+    "StreamName": limits.MAX_STREAM_NAME_LEN,
+    "DeviceName": limits.MAX_DEVICE_NAME_LEN,
+    "MediaType": limits.MAX_CONTENT_TYPE_LEN,
+    "Version": limits.MAX_UPDATE_VERSION_LEN,
+    "KmsKeyId": limits.MAX_ARN_LEN,
+}
 
 Answer = core.StreamDescription | core.AuthInfo | str | None
 
@@ -44,7 +54,7 @@ def _create_device(service: Service, call: core.CreateDevice) -> str:
 
 def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
     try:
-        return _auth_info(service.credentials(MIN_TOKEN_LIFE))
+        return auth_info(service.credentials(MIN_TOKEN_LIFE))
     except KvsError as error:
         if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             raise
@@ -52,10 +62,11 @@ def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None: 
 
 
 def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
-    return _auth_info(service.credentials(MIN_TOKEN_LIFE))
+    return auth_info(service.credentials(MIN_TOKEN_LIFE))
 
 
-def _auth_info(found: AwsCredentials) -> core.AuthInfo:
+def auth_info(found: AwsCredentials) -> core.AuthInfo:
+    """Credentials as the core takes them."""
     info = core.AuthInfo(data=found, length=found.length)
     if found.expiration is not None:
         info.expiration = found.expiration
@@ -63,14 +74,18 @@ def _auth_info(found: AwsCredentials) -> core.AuthInfo:
 
 
 def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
-    info: dict[str, Any] | None = service.call("describe_stream", StreamName=call.stream).get(
-        "StreamInfo"
-    )
-    if info is None:
-        raise MalformedAnswer("DescribeStream answered without StreamInfo")
+    info = service.call("describe_stream", StreamName=call.stream).get("StreamInfo")
+    if not isinstance(info, dict):
+        raise _no_description("there is no StreamInfo in it")
+    for member, limit in _LONGEST.items():
+        if len(info.get(member) or "") > limit:
+            raise kvs_error(
+                StatusCode.INVALID_API_CALL_RETURN_JSON,
+                f"DescribeStream answered with a {member} of {len(info[member])} characters",
+            )
     status = info.get("Status") or "ACTIVE"
     if status not in core.StreamStatus.__members__:
-        raise MalformedAnswer(f"DescribeStream answered the unknown status {status!r}")
+        raise _no_description(f"the stream's status would be {status!r}")
     created, hours = info.get("CreationTime"), info.get("DataRetentionInHours")
     return core.StreamDescription(
         stream_arn=info.get("StreamARN") or "",
@@ -82,6 +97,13 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
         creation_time=0 if created is None else instant_to_ticks(created),
         retention=None if hours is None else int(hours) * TICKS_PER_HOUR,
         kms_key_id=info.get("KmsKeyId") or "",
+    )
+
+
+def _no_description(why: str) -> KvsError:
+    return kvs_error(
+        StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        f"DescribeStream answered with what is no description: {why}",
     )
 
 
@@ -105,9 +127,11 @@ def _tag_stream(service: Service, call: core.TagStream) -> None:
 def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
     reply = service.call("get_data_endpoint", StreamName=call.stream, APIName=call.api_name)
     endpoint = reply.get("DataEndpoint")
-    if not endpoint:
-        raise MalformedAnswer("GetDataEndpoint answered without DataEndpoint")
-    return str(endpoint)
+    if not isinstance(endpoint, str) or not endpoint:
+        raise kvs_error(
+            StatusCode.INVALID_API_CALL_RETURN_JSON, "GetDataEndpoint answered without DataEndpoint"
+        )
+    return endpoint
 
 
 _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {

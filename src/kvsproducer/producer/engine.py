@@ -31,6 +31,7 @@ from kvsproducer.producer.clock import now
 from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
+from kvsproducer.producer.exchange import TimeLimits
 from kvsproducer.producer.lifetime import ForeignLock
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
@@ -80,6 +81,11 @@ class Engine:
         self._retry = ContinuousRetry(service.config.continuous_retry)
         self.core = core.Client(
             device_info, now=self.now(), dice=dice, store=store, retry_policy=self._retry
+        )
+        limits = self.core.client_info
+        service.time_limits = TimeLimits(
+            limits.service_call_connection_timeout / TICKS_PER_SECOND,
+            limits.service_call_completion_timeout / TICKS_PER_SECOND,
         )
         self.effects = self.core.effects
         self.talkative = self.core.talkative

@@ -2,26 +2,31 @@
 
 The core knows results as plain numbers (HTTP statuses and the 10000s of the producer libraries).
 Here botocore's and aiohttp's exceptions, and the service's own exception names, become such a
-number and a sentence that says what happened. Nothing else in the package interprets them.
+number and a sentence that says what happened, with whom, and where to look. Nothing else in the
+package interprets them, so one cause has one number and one sentence in put and get.
 Sources: the API reference of Kinesis Video Streams (errors of each operation); libcurl's failures
 in the C producer give the numbers for time-outs, TLS and unsupported protocols.
 """
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
+import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from kvsproducer.client.states import result_status, status_result
-from kvsproducer.status import KvsError
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
+    "LIMITED",
     "OK",
     "TIMEOUT",
     "UNKNOWN",
     "Failure",
-    "MalformedAnswer",
     "failure_of",
     "failure_of_answer",
 ]
@@ -29,34 +34,48 @@ __all__ = [
 OK = 200
 NOT_AUTHORIZED = 401
 INVALID_ARGUMENT = 406
+MISSING = 404
 TIMEOUT = 599
+LIMITED = 10000
 UNKNOWN = 10006
+DELETED = 10400
 
-# The service's exception names. Those that go away by themselves are UNKNOWN, which is retried
-# with backoff; HTTP statuses that are not in the table below are UNKNOWN too.
-_EXCEPTIONS = {
+# The service's exception names; HTTP statuses that are not in the table below are UNKNOWN.
+_EXCEPTIONS: Final = {
     "AccessDeniedException": 403,
     "AccountStreamLimitExceededException": 10002,
-    "ClientLimitExceededException": UNKNOWN,
-    "ConnectionLimitExceededException": UNKNOWN,
+    "ClientLimitExceededException": LIMITED,
+    "ConnectionLimitExceededException": LIMITED,
     "DeviceStreamLimitExceededException": 10001,
     "ExpiredTokenException": 403,
+    "IncompleteSignatureException": 403,
     "InvalidArgumentException": INVALID_ARGUMENT,
     "InvalidDeviceException": 10005,
     "InvalidEndpointException": UNKNOWN,
     "InvalidResourceFormatException": INVALID_ARGUMENT,
     "InvalidSignatureException": 403,
+    "LimitExceededException": LIMITED,
+    "MissingAuthenticationTokenException": 403,
     "NotAuthorizedException": NOT_AUTHORIZED,
+    "RequestLimitExceeded": LIMITED,
     "ResourceInUseException": 10003,
     "ResourceNotFoundException": 404,
     "TagsPerResourceExceededLimitException": INVALID_ARGUMENT,
+    "ThrottlingException": LIMITED,
+    "TooManyRequestsException": LIMITED,
     "UnrecognizedClientException": 403,
+    "ValidationException": INVALID_ARGUMENT,
 }
-_PASSED_ON = {200, 401, 403, 404, 406, 408, 500, 501, 504, 598, 599}
+_STATUSES: Final = {429: LIMITED}
+_PASSED_ON: Final = {200, 401, 403, 404, 406, 408, 500, 501, 504, 598, 599}
 
-
-class MalformedAnswer(Exception):
-    """An answer of the service lacks what it must have."""
+_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_HINTS: Final[Mapping[int, str]] = {
+    errno.ECONNREFUSED: "nothing is listening there: check endpoint_url, proxies and firewall",
+    errno.ENETUNREACH: "there is no route: check the network and ip_family",
+    errno.EHOSTUNREACH: "there is no route: check the network and firewall",
+    errno.EADDRNOTAVAIL: "there is no route: check the network and ip_family",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +84,144 @@ class Failure:
 
     result: int
     detail: str
+    own: StatusCode | None = None  # when the result has none of its own
+
+    @property
+    def status(self) -> StatusCode:
+        """What is told to the user."""
+        return self.own or result_status(self.result)
+
+    @property
+    def said(self) -> bool:
+        """Whether the result alone says what the status is."""
+        return self.own in (None, result_status(self.result))
+
+    def of_upload(self) -> Failure:
+        """As the end of an upload: what it went to was there when the upload was prepared."""
+        return replace(self, result=DELETED) if self.result == MISSING else self
+
+    def of_call(self) -> Failure:
+        """As a result of a control-plane call: being throttled is no reason to give up."""
+        if self.result != LIMITED:
+            return self
+        return replace(self, result=UNKNOWN, own=self.status)
 
 
 def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
     """A failure that the service answered: HTTP status, `x-amzn-ErrorType` (or ""), message."""
     name = error_type.partition(":")[0].rpartition("#")[2]
-    fallback = status if status in _PASSED_ON else UNKNOWN
+    fallback = status if status in _PASSED_ON else _STATUSES.get(status, UNKNOWN)
     said = f"{name}: {message}" if name and message else name or message or "no message"
     return Failure(_EXCEPTIONS.get(name, fallback), f"HTTP {status} {said}")
 
 
 def failure_of(error: BaseException) -> Failure:
     """A failure that botocore, aiohttp or the system raised instead of an answer."""
+    if isinstance(error, KvsError):
+        result = status_result(error.status)
+        said_already = result_status(result) is error.status
+        detail = error.detail if said_already else f"{error.name}: {error.detail}"
+        return Failure(result, detail, error.status)
+    if _exhausted(error):
+        status = StatusCode.CURL_INIT_FAILED
+        return failure_of(
+            kvs_error(status, f"no connection could be opened, this process has no more: {error}")
+        )
+    for told in (_of_botocore, _of_tls, _of_aiohttp):
+        if (failure := told(error)) is not None:
+            return failure
+    if isinstance(error, TimeoutError):
+        return Failure(TIMEOUT, f"timed out: {error or type(error).__name__}")
+    return Failure(UNKNOWN, f"{type(error).__name__}: {error}")
+
+
+def _of_botocore(error: BaseException) -> Failure | None:
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, boto.ClientError):
         answer = error.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         told = answer.get("Error", {})
         return failure_of_answer(status, str(told.get("Code", "")), str(told.get("Message", "")))
-    if isinstance(error, KvsError):
-        result = status_result(error.status)
-        said_already = result_status(result) is error.status
-        return Failure(result, error.detail if said_already else f"{error.name}: {error.detail}")
-    if isinstance(error, boto.ParamValidationError | MalformedAnswer):
+    if isinstance(error, boto.ParamValidationError):
         return Failure(INVALID_ARGUMENT, str(error))
-    if isinstance(error, boto.SSLError | ssl.SSLError) or _tls_cause(error) is not None:
-        return Failure(NOT_AUTHORIZED, f"TLS failure: {_tls_cause(error) or error}")
-    timeouts = (asyncio.TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError)
-    if isinstance(error, timeouts):
-        return Failure(TIMEOUT, f"timed out: {error or type(error).__name__}")
-    return Failure(UNKNOWN, f"{type(error).__name__}: {error}")
+    if isinstance(error, ResponseParserError):
+        return failure_of(kvs_error(StatusCode.INVALID_API_CALL_RETURN_JSON, str(error)))
+    return None
 
 
-def _tls_cause(error: BaseException) -> ssl.SSLError | None:
-    """The TLS error that an aiohttp connector error carries, if it does."""
-    carried = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
-    return carried if isinstance(carried, ssl.SSLError) else None
+def _of_tls(error: BaseException) -> Failure | None:
+    """TLS failures; aiohttp's connector errors carry theirs."""
+    found = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if not isinstance(found, ssl.SSLError | ssl.CertificateError):
+        return None
+    where = _peer(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return Failure(
+            NOT_AUTHORIZED,
+            f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
+            " (own roots: verify=, --ca-bundle or AWS_CA_BUNDLE)",
+        )
+    return Failure(
+        NOT_AUTHORIZED,
+        f"TLS failure: no agreement with {where}: {found.reason or found}"
+        " (TLS 1.2 or newer is spoken here)",
+    )
+
+
+def _of_aiohttp(error: BaseException) -> Failure | None:
+    import aiohttp
+
+    where = _peer(error)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Failure(TIMEOUT, f"{error}: check network, firewall, proxies and endpoint_url")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"HTTP {error.status} {error.message}"
+        return Failure(UNKNOWN, f"the proxy refused to connect to the service: {said}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return Failure(UNKNOWN, f"could not connect to the proxy: {_reason(error.os_error)}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Failure(
+            UNKNOWN,
+            f"could not connect to {where}: the name cannot be resolved "
+            f"({_reason(error.os_error)}): check region_name, endpoint_url, ip_family and DNS",
+        )
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Failure(UNKNOWN, f"could not connect to {where}: {_reason(error.os_error)}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Failure(INVALID_ARGUMENT, f"the data endpoint {str(error.url)!r} is no URL")
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+        return Failure(UNKNOWN, f"the service broke the connection: {error}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Failure(UNKNOWN, f"the service's answer broke off: {error}")
+    return None
+
+
+def _peer(error: BaseException) -> str:
+    """`https://host:port` of an aiohttp connector error."""
+    key = getattr(error, "_conn_key", None)
+    if key is None:
+        return "the service"
+    return f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
+
+
+def _reason(error: OSError) -> str:
+    """`connection refused (what to look at)`; of several attempts, the last one's."""
+    number = _errno(error)
+    text = os.strerror(number) if number and number > 0 else error.strerror or str(error)
+    hint = _HINTS.get(number or 0)
+    return f"{text} ({hint})" if hint else text
+
+
+def _errno(error: BaseException) -> int | None:
+    """A system error's number; DNS errors have numbers of their own."""
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+        return error.errno
+    return None
+
+
+def _exhausted(error: BaseException) -> bool:
+    """Whether this process or machine has no sockets or memory left."""
+    found = [error, getattr(error, "os_error", None), error.__cause__]
+    return any(isinstance(one, OSError) and _errno(one) in _EXHAUSTED for one in found)

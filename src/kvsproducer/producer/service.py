@@ -1,9 +1,11 @@
 """Amazon Kinesis Video Streams as the producer sees it: botocore does what it is good at.
 
-Credentials (those of `credentials/`, by default its chain), SigV4, the control plane's operations,
-endpoints. botocore's own retries are off: the core's state machines retry, and
-two layers of it would hide failures and delay them. Every method here may block (instance
-metadata, single sign-on, the network), so the engine calls them in its executor.
+Credentials (those of `credentials/`, by default its chain), the control plane's operations with
+their checks, the endpoints of all partitions. botocore's requests are signed (`signing`) and sent
+(`exchange`) here, for every request of a `Service` has the same clock, addresses, proxies, trust
+and time limits. Its own retries are off: the core's state machines retry, and two layers of it
+would hide failures and delay them. Every method here may block (instance metadata, single sign-on,
+the network), so the engine calls them in its executor.
 
 PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia at all.
 """
@@ -11,27 +13,34 @@ PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia
 from __future__ import annotations
 
 import asyncio
-import copy
+import os
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.limits import DEFAULT_CONNECTION_TIMEOUT, DEFAULT_SERVICE_CALL_TIMEOUT
+from kvsproducer import wire
+from kvsproducer.producer.clock import now
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
-from kvsproducer.producer.credentials.session import frozen, signing_credentials
+from kvsproducer.producer.credentials.session import frozen
 from kvsproducer.producer.credentials.source import CredentialsSource, fresh_credentials
+from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post
+from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.network import Network
 from kvsproducer.producer.service_config import ServiceConfig
-from kvsproducer.producer.tls import tls_context
+from kvsproducer.producer.signing import signed_headers
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from botocore.client import BaseClient
     from botocore.session import Session
 
 __all__ = ["Service"]
 
-SIGNING_NAME = "kinesisvideo"
+_REFUSED = (401, 403)
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
 
@@ -39,10 +48,14 @@ class Service:
     """One AWS account and region, reached through one botocore session.
 
     `endpoint_url` replaces the control plane's address; data endpoints are then what that control
-    plane answers. `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE or the profile's
-    ca_bundle names), False (no check) or a CA bundle's path. `credentials` replace the session's.
+    plane answers. Without it AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL or the profile may.
+    `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the
+    profile's ca_bundle names), False (no check) or a CA bundle's path. `credentials` replace the
+    session's. `now` is the clock that requests are signed by.
+
     Raises INVALID_ARG when no region is configured, the profile does not exist, `endpoint_url` is
-    no URL or `credentials` are none; INVALID_CA_CERT_PATH.
+    no URL or goes with an endpoint form, or `credentials` are none; INVALID_CA_CERT_PATH,
+    INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
@@ -57,57 +70,121 @@ class Service:
         config: ServiceConfig | None = None,
     ) -> None:
         self.config = config or ServiceConfig()
-        found = _botocore_session(session, profile_name)
-        self._credentials = fresh_credentials(credentials, found)
-        # A copy, for the caller's own session keeps its own credentials.
-        self._session = copy.copy(found)
-        signing = signing_credentials(self._credentials.get)
-        self._session._credentials = signing  # type: ignore[attr-defined]
-        if endpoint_url is not None:
-            _check_url(endpoint_url)
-        self.region_name = _region(self._session, region_name, endpoint_url)
-        self.endpoint_url = endpoint_url
+        self._session = _botocore_session(session, profile_name)
+        self._credentials = fresh_credentials(credentials, self._session)
+        self.endpoint_url = _endpoint_url(self._session, endpoint_url, self.config)
+        self.region_name = _region(self._session, region_name, self.endpoint_url)
         if verify is True:
-            verify = self._session.get_config_variable("ca_bundle") or True
-        if verify is not True:
-            tls_context(verify)  # says now, not at the first call, that a path is wrong
-        self.verify = verify
+            verify = self._session.get_config_variable("ca_bundle") or _c_ca_bundle() or True
+        self.network = Network(self.config, verify)
+        self.time_limits = TimeLimits()
+        self.now: Callable[[], int] = now
+        self.skew = ClockSkew()
+        self._given: AwsCredentials | None = None
         self._clients: dict[str, BaseClient] = {}
+        self._under_way: set[Future[Reply]] = set()
+        self._closed = False
         self._lock = threading.Lock()
 
     def call(self, operation: str, **parameters: object) -> dict[str, Any]:
-        """Call a control-plane operation (`describe_stream` ...); botocore's exceptions pass."""
-        answer: dict[str, Any] = getattr(self.client(SIGNING_NAME), operation)(**parameters)
+        """Call a control-plane operation (`describe_stream` ...); what it raises passes."""
+        answer: dict[str, Any] = getattr(self.client(wire.SERVICE_NAME), operation)(**parameters)
         return answer
 
     def client(self, name: str, endpoint_url: str | None = None) -> BaseClient:
-        """The botocore client for a service model, made once for each endpoint."""
+        """The botocore client for a service model, made once for each endpoint.
+
+        Raises CURL_LIBRARY_INIT_FAILED when botocore lacks the model, as in a bundled application
+        that left its data out.
+        """
+        from botocore import UNSIGNED
         from botocore.config import Config
+        from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
         url = endpoint_url or self.endpoint_url
         key = f"{name} {url}"
         with self._lock:  # making clients is not thread-safe in botocore, using them is
-            if key not in self._clients:
-                self._clients[key] = self._session.create_client(
+            if key in self._clients:
+                return self._clients[key]
+            try:
+                made = self._session.create_client(
                     name,
                     region_name=self.region_name,
                     endpoint_url=url,
-                    verify=self.verify,
                     config=Config(
+                        signature_version=UNSIGNED,  # it is signed when it is sent
                         retries={"total_max_attempts": 1, "mode": "standard"},
-                        connect_timeout=DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND,
-                        read_timeout=DEFAULT_SERVICE_CALL_TIMEOUT / TICKS_PER_SECOND,
+                        # A given URL has its form already; botocore refuses both together.
+                        use_fips_endpoint=False if url else self.config.use_fips_endpoint,
+                        use_dualstack_endpoint=(
+                            False if url else self.config.use_dualstack_endpoint
+                        ),
                     ),
                 )
-            return self._clients[key]
+            except (DataNotFoundError, UnknownServiceError) as error:
+                raise kvs_error(
+                    StatusCode.CURL_LIBRARY_INIT_FAILED,
+                    f"botocore is installed without its model of {name}: {error}",
+                ) from error
+            made.meta.events.register("before-send", self._send)  # type: ignore[arg-type]  # it may answer
+            self._clients[key] = made
+            return made
+
+    def post(self, url: str, body: bytes) -> Reply:
+        """Sign and POST a JSON body, and wait for the whole answer.
+
+        A refusal that comes with a surprising clock is asked for again with the right time.
+        """
+        self.network.prepare(url)
+        reply, clock_moved = self._exchange(url, body)
+        if clock_moved and reply.status in _REFUSED:
+            reply, _ = self._exchange(url, body)
+        return reply
+
+    def _exchange(self, url: str, body: bytes) -> tuple[Reply, bool]:
+        keys = self._given or self.credentials()
+        headers = self.sign(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, keys, body)
+        sent = self.now()
+        reply = self._awaited(url, headers, body)
+        return reply, self.skew.observe(reply.headers, sent, self.now())
+
+    def _awaited(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+        """The answer to a request, which goes out on the shared loop."""
+        loop = SharedLoop.acquire()
+        try:
+            exchange = post(self.network, url, headers, body, self.time_limits)
+            with self._lock:
+                if self._closed:
+                    exchange.close()
+                    raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
+                future = SharedLoop.run(loop, exchange)
+                self._under_way.add(future)
+            try:
+                return future.result()
+            finally:
+                self._under_way.discard(future)
+        finally:
+            SharedLoop.release()
+
+    def _send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        """botocore's `before-send`: send its request our way, and return what came."""
+        from botocore.awsrequest import AWSResponse, HeadersDict
+
+        url, body = str(request.url), request.body or b""
+        assert isinstance(body, str | bytes | bytearray)  # these operations have small bodies
+        reply = self.post(url, body.encode() if isinstance(body, str) else bytes(body))
+        checked_json(url, reply)
+        headers: Any = HeadersDict(reply.headers)
+        return AWSResponse(url, reply.status, headers, _Body(reply.body))
 
     def close(self) -> None:
-        """Close the control plane's connections; calls under way end as they will."""
+        """End the calls under way; none can be made after this."""
         self._credentials.close()
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+            self._closed = True
+            under_way = list(self._under_way)
+        for future in under_way:
+            future.cancel()
 
     def credentials(self, life: int = 0) -> AwsCredentials:
         """Credentials that live for `life` ticks more, if such can be had; may block.
@@ -116,24 +193,35 @@ class Service:
         """
         return self._credentials.get(life=life)
 
-    def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Where the coroutines of a user's credentials provider run."""
-        self._credentials.run_on(loop)
+    def use(self, credentials: AwsCredentials) -> None:
+        """Sign the control plane's calls with these from now on (`AuthCallbacks`)."""
+        self._given = credentials
+
+    def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] = now) -> None:
+        """Where the coroutines of a user's credentials provider run, and whose clock counts."""
+        self._credentials.run_on(loop, clock)
+        self.now = clock
 
     def sign(
         self, url: str, headers: dict[str, str], keys: AwsCredentials, body: bytes = b""
     ) -> dict[str, str]:
-        """The headers of a POST to `url` with SigV4 added.
+        """The headers of a POST to `url` with SigV4 added, dated by the service's clock.
 
-        PutMedia's body has no end when the request is signed, so there `body` is empty: its
-        payload line is the hash of the empty string, as AWS's own producers have it.
+        For PutMedia `body` is empty. Raises HMAC_GENERATION_ERROR.
         """
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
+        at = self.now() + self.skew.ticks
+        return signed_headers(url, headers, frozen(keys), self.region_name, at, body)
 
-        request = AWSRequest("POST", url, headers=headers, data=body)
-        SigV4Auth(frozen(keys), SIGNING_NAME, self.region_name).add_auth(request)
-        return {name: str(value) for name, value in request.headers.items()}
+
+class _Body:
+    """An answer's body, as botocore takes it from an HTTP library."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        """All of it."""
+        yield self._content
 
 
 def _botocore_session(session: Any, profile_name: str | None) -> Session:
@@ -152,6 +240,34 @@ def _botocore_session(session: Any, profile_name: str | None) -> Session:
             StatusCode.INVALID_ARG, f"profile_name={profile_name!r}: {error}"
         ) from error
     return made
+
+
+def _c_ca_bundle() -> str | None:
+    """What AWS's C producer takes its roots from."""
+    return os.environ.get("AWS_KVS_CACERT_PATH") or None
+
+
+def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) -> str | None:
+    """The control plane's own URL: the caller's, else the environment's or the profile's."""
+    url = given
+    if url is None and not session.get_config_variable("ignore_configured_endpoint_urls"):
+        from botocore.configprovider import ConfiguredEndpointProvider
+
+        url = ConfiguredEndpointProvider(
+            full_config=session.full_config,
+            scoped_config=session.get_scoped_config(),
+            client_name=wire.SERVICE_NAME,
+        ).provide()
+    if url is None:
+        return None
+    _check_url(url)
+    if config.use_fips_endpoint or config.use_dualstack_endpoint:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"use_fips_endpoint and use_dualstack_endpoint choose AWS's own name of the endpoint; "
+            f"endpoint_url={url!r} is one already",
+        )
+    return url
 
 
 def _check_url(endpoint_url: str) -> None:

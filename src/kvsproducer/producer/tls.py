@@ -1,7 +1,7 @@
-"""What `verify` means to aiohttp: TLS 1.2 and up, hosts checked, the caller's roots.
+"""What `verify` means: TLS 1.2 and up, hosts checked, the caller's roots. One for both planes.
 
-Without a bundle of the caller's, the roots are the system's and those that botocore uses for the
-control plane: a machine without a root store of its own (a slim container) can upload too.
+Without a bundle of the caller's, the roots are the system's and those that botocore uses: a machine
+without a root store of its own (a slim container) can upload too.
 """
 
 from __future__ import annotations
@@ -15,27 +15,51 @@ from kvsproducer.status import StatusCode, kvs_error
 __all__ = ["tls_context"]
 
 
-def tls_context(verify: bool | str) -> ssl.SSLContext | bool:
-    """What aiohttp wants for boto3's `verify`: False, or a context.
+def tls_context(verify: bool | str) -> ssl.SSLContext:
+    """The context for boto3's `verify`: True, False (any certificate will do), or a CA bundle.
 
     Raises INVALID_CA_CERT_PATH for a path that is no CA bundle, INVALID_CERT_PATH_LENGTH for one of
-    more than 4096 characters.
+    more than 4096 characters, CURL_LIBRARY_INIT_FAILED when this machine's TLS library cannot be
+    set up.
     """
-    if verify is False:
-        return False
-    if verify is True:
-        from botocore.httpsession import get_cert_path
-
-        context = ssl.create_default_context()
-        context.load_verify_locations(cafile=get_cert_path(True))
-        return context
-    if len(verify) > limits.MAX_PATH_LEN:
-        raise kvs_error(StatusCode.INVALID_CERT_PATH_LENGTH, f"verify= of {len(verify)} characters")
+    if isinstance(verify, str):
+        return _own_roots(verify)
     try:
-        if os.path.isdir(verify):
-            return ssl.create_default_context(capath=verify)
-        return ssl.create_default_context(cafile=verify)
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if verify:
+            from botocore.httpsession import get_cert_path
+
+            context.load_verify_locations(cafile=get_cert_path(True))
+        else:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+    except OSError as error:  # ssl.SSLError is one
+        raise _no_tls(error) from error
+    return context
+
+
+def _own_roots(path: str) -> ssl.SSLContext:
+    if len(path) > limits.MAX_PATH_LEN:
+        raise kvs_error(StatusCode.INVALID_CERT_PATH_LENGTH, f"verify= of {len(path)} characters")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    except ssl.SSLError as error:
+        raise _no_tls(error) from error
+    try:
+        if os.path.isdir(path):
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
     except OSError as error:
         raise kvs_error(
-            StatusCode.INVALID_CA_CERT_PATH, f"verify={verify!r} is no CA bundle: {error}"
+            StatusCode.INVALID_CA_CERT_PATH, f"verify={path!r} is no CA bundle: {error}"
         ) from error
+    return context
+
+
+def _no_tls(error: OSError) -> Exception:
+    return kvs_error(
+        StatusCode.CURL_LIBRARY_INIT_FAILED, f"TLS cannot be set up on this machine: {error}"
+    )

@@ -144,7 +144,7 @@ class Upload:
         if response.status != OK:
             text = (await response.content.read(4096)).decode(errors="replace")
             kind = response.headers.get("x-amzn-ErrorType", "")
-            return failure_of_answer(response.status, kind, text)
+            return failure_of_answer(response.status, kind, text).of_upload()
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
             async for data in response.content.iter_any():

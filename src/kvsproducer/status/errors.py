@@ -219,6 +219,11 @@ _BUILTINS: dict[StatusCode, type[Exception]] = {
     _S.REMOVE_FILE_FAILED: OSError,
     _S.REMOVE_LINK_FAILED: OSError,
     _S.CREATE_THREAD_FAILED: RuntimeError,
+    _S.DESCRIBE_STREAM_CALL_FAILED: ConnectionError,
+    _S.CREATE_STREAM_CALL_FAILED: ConnectionError,
+    _S.GET_STREAMING_ENDPOINT_CALL_FAILED: ConnectionError,
+    _S.PUT_STREAM_CALL_FAILED: ConnectionError,
+    _S.SERVICE_CALL_UNKOWN_ERROR: ConnectionError,
 }
 
 

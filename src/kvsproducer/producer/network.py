@@ -1,0 +1,136 @@
+"""How connections are made: which addresses, which proxy, what is trusted, under which name.
+
+One `Network` for each `Service`; control plane, PutMedia and GetMedia all connect through it, with
+aiohttp. A session is made for one request each: calls are rare (one in 40 minutes), a shared
+connector would block upload 101, and the sockets of a peer that has stalled can be shut down.
+
+Proxies of the environment are what Python's standard library (and so botocore) understands by it:
+HTTPS_PROXY, HTTP_PROXY, NO_PROXY. AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from kvsproducer.producer.service_config import IpFamily, ServiceConfig
+from kvsproducer.producer.tls import tls_context
+from kvsproducer.producer.user_agent import user_agent
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Network"]
+
+_FAMILIES: Final = {
+    None: socket.AF_UNSPEC,
+    IpFamily.IPV4: socket.AF_INET,
+    IpFamily.IPV6: socket.AF_INET6,
+}
+_SWITCHES: Final = {"AWS_KVS_USE_IPV4": IpFamily.IPV4, "AWS_KVS_USE_IPV6": IpFamily.IPV6}
+_OFF: Final = frozenset({"", "0", "false", "off", "no"})
+
+
+class Network:
+    """Makes the sessions that requests go out on; may be used from any thread.
+
+    Raises INVALID_USER_AGENT_LENGTH, and what `tls_context` raises for a path.
+    """
+
+    def __init__(self, config: ServiceConfig, verify: bool | str) -> None:
+        self.headers = {
+            "User-Agent": user_agent(config.user_agent_name, config.user_agent_extra),
+            **config.extra_headers,
+        }
+        self.ip_family = _ip_family(config)
+        self._proxies = config.proxies
+        self._verify = verify
+        self._lock = threading.Lock()
+        # A wrong path is told now; the public roots take a while to read, and plain HTTP has none.
+        self._tls = tls_context(verify) if isinstance(verify, str) else None
+
+    def tls(self) -> ssl.SSLContext:
+        """What is trusted; made once, which reads files."""
+        with self._lock:
+            if self._tls is None:
+                self._tls = tls_context(self._verify)
+            return self._tls
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy that a request to `url` goes through, None for none."""
+        parts = urlsplit(url)
+        if self._proxies is not None:
+            return self._proxies.get(parts.scheme)
+        if proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        found = getproxies().get(parts.scheme)
+        if not found:
+            return None
+        return found if "://" in found else f"http://{found}"
+
+    def prepare(self, url: str) -> None:
+        """Do what takes a while before a session for `url` is made; blocks.
+
+        Raises INVALID_ARG for a host whose address is of the family that is excluded, and what
+        `tls_context` raises.
+        """
+        proxy = self.proxy_for(url)
+        host = urlsplit(proxy or url).hostname or ""
+        if self.ip_family is not None and _family_of(host) not in (None, self.ip_family):
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"{host} is no {self.ip_family} address, and ip_family allows no other",
+            )
+        if "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
+            self.tls()
+
+    def session(self, url: str, sockets: list[socket.socket]) -> aiohttp.ClientSession:
+        """A session for one request to `url`; adds the sockets that it opens to `sockets`."""
+        import aiohttp
+
+        from kvsproducer.producer.resolver import Resolver
+
+        def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+            made = socket.socket(*address[:3])
+            sockets.append(made)
+            return made
+
+        secure = urlsplit(url).scheme == "https"
+        connector = aiohttp.TCPConnector(
+            ssl=self.tls() if secure else True,
+            family=_FAMILIES[self.ip_family],
+            resolver=Resolver(),
+            socket_factory=open_socket,
+            force_close=True,
+        )
+        return aiohttp.ClientSession(
+            connector=connector, headers=self.headers, proxy=self.proxy_for(url)
+        )
+
+
+def _ip_family(config: ServiceConfig) -> IpFamily | None:
+    """What the configuration says, else the environment; both families allowed is none excluded."""
+    if config.ip_family is not None:
+        return IpFamily(config.ip_family)
+    on = [
+        family
+        for name, family in _SWITCHES.items()
+        if os.environ.get(name, "").strip().lower() not in _OFF
+    ]
+    return on[0] if len(on) == 1 else None
+
+
+def _family_of(host: str) -> IpFamily | None:
+    """The family of a literal address, None for a name."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return IpFamily.IPV4 if version == 4 else IpFamily.IPV6
