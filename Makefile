@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench soak fuzz interop docs clean
+.PHONY: demo test check bench bench-streams soak fuzz interop docs clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kvsproducer needs Python 3.11 or newer; run make PYTHON=python3.11")'
@@ -25,6 +25,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-streams: $(STAMP)
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest tests -m soak $(ARGS)
