@@ -205,13 +205,13 @@ def outage() -> Outage:
     return one
 
 
-def test_memory_is_flat(outage: Outage) -> None:
+def test_memory_is_flat(outage: Outage, record_property: Callable[[str, object], None]) -> None:
     """The store is full and never fuller; the process does not grow while frames come and go."""
     full, used = outage.full
     assert used > STORAGE * 0.97
     assert all(STORAGE * 0.97 < bytes_ <= STORAGE for _, bytes_ in outage.samples)
     growth = [(memory - full) / MB for memory, _ in outage.samples]
-    print(f"growth of the process over 48 minutes of full store: {growth} MB")
+    record_property("growth_mb", growth)
     assert max(growth) < 20
 
 
@@ -230,17 +230,14 @@ def test_the_oldest_fragments_were_dropped_and_reported(outage: Outage) -> None:
     assert (gap[-1] + 1) % GOP == 0  # whole fragments
 
 
-def test_it_is_live_again(outage: Outage) -> None:
+def test_it_is_live_again(outage: Outage, record_property: Callable[[str, object], None]) -> None:
     """After the next attempt, whose pause is bounded, within one key frame's time."""
     back = outage.back_at
     connected = outage.upload_times[-1]
     live = outage.live_at
     assert outage.stream.failure is None
     assert live
-    print(
-        f"connected {(connected - back) / SECOND:.1f} s after the network was back, "
-        f"live {(live - back) / SECOND:.1f} s"
-    )
+    record_property("connected_s", (connected - back) / SECOND)
     assert connected - back <= 2 * MAX_BACKOFF + (CONNECT_S + 1) * SECOND
     assert live - max(connected, back) <= (GOP + 1) * SECOND // FPS + SECOND // FPS
     assert outage.stream.account().held <= 2 * GOP
