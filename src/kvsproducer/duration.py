@@ -16,9 +16,11 @@ It reads no clock.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Final
+from operator import index
+from typing import Final, SupportsIndex
 
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -31,6 +33,7 @@ __all__ = [
     "TICKS_PER_MS",
     "TICKS_PER_SECOND",
     "TICKS_PER_US",
+    "durations_to_ticks",
     "format_duration",
     "format_instant",
     "instant_to_ticks",
@@ -101,25 +104,35 @@ def _total(fields: str, units: dict[str, int]) -> Fraction:
     ) or Fraction(0)
 
 
-def to_ticks(value: int | timedelta | str) -> int:
+def to_ticks(value: SupportsIndex | timedelta | str) -> int:
     """A duration at the door: ticks of 100 ns, a `timedelta`, or ISO 8601 text.
 
-    An int may be 2**64 - 1 (for ever). Raises INVALID_DURATION_VALUE for bad text, INVALID_ARG for
-    a negative or oversized value and for any other type (a float would leave the unit open).
+    An int (NumPy's too) may be 2**64 - 1 (for ever). Raises INVALID_DURATION_VALUE for bad text,
+    INVALID_ARG for a negative or oversized value and for any other type (a float would leave the
+    unit open).
     """
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, timedelta):
         return _checked(value // timedelta(microseconds=1) * TICKS_PER_US, "duration", value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _checked(value, "duration", value)
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return _checked(index(value), "duration", value)
     raise kvs_error(
         StatusCode.INVALID_ARG,
         f"a duration is ticks of 100 ns (int), a timedelta or text such as 'PT2M', not {value!r}",
     )
 
 
-def instant_to_ticks(value: int | datetime) -> int:
+def durations_to_ticks(structure: object, names: Iterable[str]) -> None:
+    """At the door of a frozen dataclass (its `__post_init__`): these members become ticks.
+
+    Raises as `to_ticks`.
+    """
+    for name in names:
+        object.__setattr__(structure, name, to_ticks(getattr(structure, name)))
+
+
+def instant_to_ticks(value: SupportsIndex | datetime) -> int:
     """An instant at the door: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`.
 
     Raises INVALID_ARG for a naive `datetime`, an instant before 1970 or any other type.
@@ -133,8 +146,8 @@ def instant_to_ticks(value: int | datetime) -> int:
         return _checked(
             (value - _EPOCH) // timedelta(microseconds=1) * TICKS_PER_US, "instant", value
         )
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _checked(value, "instant", value)
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return _checked(index(value), "instant", value)
     raise kvs_error(
         StatusCode.INVALID_ARG,
         f"an instant is ticks of 100 ns since 1970 (int) or an aware datetime, not {value!r}",

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from kvsproducer import limits
-from kvsproducer.duration import INVALID_DURATION_VALUE, to_ticks
+from kvsproducer.duration import INVALID_DURATION_VALUE, durations_to_ticks
 from kvsproducer.heap import StorageType
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -60,9 +60,22 @@ class StorageInfo:
         return cls(**values)  # type: ignore[arg-type]
 
 
+_TIMES: Final = (
+    "create_client_timeout",
+    "create_stream_timeout",
+    "stop_stream_timeout",
+    "offline_buffer_availability_timeout",
+    "metric_logging_period",
+    "reserved_callback_period",
+    "service_call_completion_timeout",
+    "service_call_connection_timeout",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """Time-outs and switches; a 0 stands for the default. All durations in ticks.
+    """Time-outs and switches; a 0 stands for the default. All durations in ticks, once made: they
+    may be given as a `timedelta` or as text (`"PT5S"`) too; raises as `to_ticks`.
 
     `automatic_streaming_flags`: 0 ends the open fragment of an idle stream by itself (intermittent
     producer), 256 never does.
@@ -79,6 +92,9 @@ class ClientInfo:
     reserved_callback_period: int = 0
     service_call_completion_timeout: int = 0
     service_call_connection_timeout: int = 0
+
+    def __post_init__(self) -> None:
+        durations_to_ticks(self, _TIMES)
 
     def resolved(self) -> ClientInfo:
         """With the defaults in place of zeros and invalid durations."""
@@ -162,13 +178,12 @@ def _or(duration: int, default: int) -> int:
 
 # --- reading versioned structures; stream_info reads its own with these -------------------------
 _Member = TypeVar("_Member", bound=IntEnum)
-_DURATIONS = ("_timeout", "_duration", "_period", "_latency")
 
 
 def versioned(
     cls: type[DataclassInstance], data: Mapping[str, object], newest: int, status: StatusCode
 ) -> dict[str, object]:
-    """The members of a structure, its version checked and taken off; durations become ticks."""
+    """The members of a structure, its version checked and taken off."""
     if not isinstance(data, Mapping):
         raise kvs_error(_S.NULL_ARG, f"{cls.__name__} is missing")
     version = data.get("version", newest)
@@ -181,8 +196,6 @@ def versioned(
             continue
         if name not in known:
             raise kvs_error(_S.INVALID_ARG, f"{cls.__name__} has no member {name!r}")
-        if name.endswith(_DURATIONS) or name == "retention":
-            value = to_ticks(value)  # type: ignore[arg-type]
         values[name] = value
     return values
 

@@ -7,10 +7,11 @@ here at the door, so that a caller may reuse its own. It checks no times: the st
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Final, Protocol
 
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks, to_ticks
 from kvsproducer.mkv.tracks import FrameFlags
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -35,7 +36,8 @@ class MediaPacket(Protocol):
 class Frame:
     """One frame: `data` (bytes), `pts`, `dts` and `duration` (ticks), `flags`, `track_id`.
 
-    `dts` is `pts` when it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY.
+    Times may be given as an aware `datetime`, the duration as a `timedelta` or ISO 8601 text;
+    raises INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY.
     A duration of 0 lets the stream take it from its frame rate.
 
     `lead` (ticks) is for a key frame with leading pictures: those of an open group of pictures,
@@ -48,19 +50,22 @@ class Frame:
     def __init__(
         self,
         data: bytes | bytearray | memoryview,
-        pts: int,
+        pts: int | datetime,
         *,
-        dts: int | None = None,
-        duration: int = 0,
+        dts: int | datetime | None = None,
+        duration: int | timedelta | str = 0,
         key_frame: bool = False,
         track_id: int = 1,
         flags: int = 0,
         lead: int = 0,
     ) -> None:
         self.data = data if type(data) is bytes else bytes(data)
-        self.pts = pts
-        self.dts = pts if dts is None else dts
-        self.duration = duration
+        self.pts = pts if type(pts) is int else instant_to_ticks(pts)
+        if dts is None:
+            self.dts = self.pts
+        else:
+            self.dts = dts if type(dts) is int else instant_to_ticks(dts)
+        self.duration = duration if type(duration) is int else to_ticks(duration)
         self.flags = flags | FLAG_KEY if key_frame else flags
         self.track_id = track_id
         self.lead = lead

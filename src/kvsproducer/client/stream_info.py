@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import IntEnum
+from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.device_info import enum_member, tags_from, validate_tags, versioned
 from kvsproducer.client.presets import audio_track, video_track
-from kvsproducer.duration import TICKS_PER_SECOND, to_ticks
+from kvsproducer.duration import TICKS_PER_SECOND, durations_to_ticks, to_ticks
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.utils import base64_decode, hex_decode
@@ -70,9 +71,21 @@ class ViewOverflowPolicy(IntEnum):
     DROP_UNTIL_FRAGMENT_START = 1
 
 
+_TIMES: Final = (
+    "retention",
+    "max_latency",
+    "fragment_duration",
+    "buffer_duration",
+    "replay_duration",
+    "connection_staleness_duration",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
     """A stream's description; durations in ticks, `frame_rate` in frames/s (it sizes the view).
+
+    Durations may be given as a `timedelta` or as text (`"PT2M"`) too; raises as `to_ticks`.
 
     `frame_rate` is also what a video frame put without a duration lasts, once it is set: the
     default of 120 only leaves room for any source, and such frames then have no duration.
@@ -109,6 +122,9 @@ class StreamInfo:
     store_pressure_policy: StorePressurePolicy = StorePressurePolicy.DROP_TAIL_ITEM
     view_overflow_policy: ViewOverflowPolicy = ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
     allow_stream_creation: bool = True
+
+    def __post_init__(self) -> None:
+        durations_to_ticks(self, _TIMES)
 
     # --- creators -------------------------------------------------------------------------------
     @classmethod

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from kvsproducer import limits
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, durations_to_ticks
 from kvsproducer.producer.clock import now
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past, parse_expiration
@@ -76,8 +76,8 @@ class IotCredentials:
     certificate, private_key: paths of the device's PEM files; read anew with every fetch.
     role_alias, thing_name: up to 128 characters each.
     ca: path of a PEM file or folder of the roots to trust; None: the public ones.
-    connection_timeout, completion_timeout: ticks; when the second is 0 or less than the first,
-        both are the defaults, 3 and 5 seconds.
+    connection_timeout, completion_timeout: ticks, a `timedelta` or text (`"PT3S"`); when the second
+        is 0 or less than the first, both are the defaults, 3 and 5 seconds.
     clock, dice: the time in ticks since 1970; `dice(n)` gives a uniform int below n. The remaining
         life is shortened by 1 to 20 % of it, so that a fleet does not renew all at once.
 
@@ -99,6 +99,7 @@ class IotCredentials:
     dice: Callable[[int], int] = secrets.randbelow
 
     def __post_init__(self) -> None:
+        durations_to_ticks(self, ("connection_timeout", "completion_timeout"))
         for name in ENVIRONMENT.values():
             value = getattr(self, name)
             if value is None:
@@ -126,11 +127,11 @@ class IotCredentials:
     ) -> IotCredentials:
         """As AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY, _ROLE_ALIAS, _THING_NAME say.
 
-        Raises NULL_ARG that names the variables which are not set, and as the class does.
+        Raises INVALID_ARG that names the variables which are not set, and as the class does.
         """
         missing = [name for name in ENVIRONMENT if not environment.get(name)]
         if missing:
-            raise kvs_error(_S.NULL_ARG, f"not set in the environment: {', '.join(missing)}")
+            raise kvs_error(_S.INVALID_ARG, f"not set in the environment: {', '.join(missing)}")
         found = {to: environment[name] for name, to in ENVIRONMENT.items()}
         return cls(
             endpoint=found["endpoint"],
