@@ -12,9 +12,12 @@ import typer
 
 from kvsproducer.cli.console import counted, err, print_json, reports, size_text, writing
 from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
+    CredentialsFile,
     EndpointUrl,
+    Iot,
     NoVerify,
     Profile,
     Region,
@@ -77,11 +80,15 @@ def get(
     max_fragments: Annotated[
         int | None, typer.Option(min=1, help="End after so many fragments.")
     ] = None,
+    log_file: LogFile = None,
+    verbose: Verbose = 0,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
     ca_bundle: CaBundle = None,
     no_verify_ssl: NoVerify = False,
+    credentials_file: CredentialsFile = None,
+    iot: Iot = False,
     as_json: Annotated[bool, typer.Option("--json", help="What was got, as JSON.")] = False,
 ) -> None:
     """Get media out of a stream as one playable MKV.
@@ -91,7 +98,9 @@ def get(
 
     Example: kvs get front-door -o - | ffplay -
     """
-    options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
+    options = connection(
+        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot
+    )
     bounds = _Bounds(
         None if follow else seconds_option(idle),
         None if duration is None else duration_option(duration),
@@ -99,7 +108,8 @@ def get(
     )
     path = output or f"{stream}.mkv"
     mkv = JoinedMkv()
-    got = asyncio.run(_fetch(stream, _start(start), options, bounds, mkv, path))
+    with logged(log_file, verbose):
+        got = asyncio.run(_fetch(stream, _start(start), options, bounds, mkv, path))
     if not got.fragments:
         raise kvs_error(
             StatusCode.NO_MORE_DATA_AVAILABLE,

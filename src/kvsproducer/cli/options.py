@@ -15,12 +15,15 @@ from kvsproducer.duration import (
     instant_to_ticks,
     parse_duration,
 )
+from kvsproducer.producer.credentials import FileCredentials, IotCredentials
 from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
     "CaBundle",
+    "CredentialsFile",
     "EndpointUrl",
+    "Iot",
     "NoVerify",
     "Profile",
     "Region",
@@ -54,6 +57,24 @@ NoVerify = Annotated[
     bool,
     typer.Option("--no-verify-ssl", help="Trust any certificate.", rich_help_panel=_SERVICE),
 ]
+CredentialsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--credentials-file",
+        metavar="FILE",
+        help="Credentials in the C producer's format: CREDENTIALS key secret [token].",
+        rich_help_panel=_SERVICE,
+    ),
+]
+Iot = Annotated[
+    bool,
+    typer.Option(
+        "--iot",
+        help="Credentials from AWS IoT, as AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY,"
+        " _ROLE_ALIAS and _THING_NAME say.",
+        rich_help_panel=_SERVICE,
+    ),
+]
 
 
 def connection(
@@ -62,6 +83,8 @@ def connection(
     endpoint_url: str | None,
     ca_bundle: str | None,
     no_verify: bool,
+    credentials_file: str | None = None,
+    iot: bool = False,
 ) -> ProducerOptions:
     """The options above as the keyword arguments of `Producer`, `put_media` and `get_media`."""
     if ca_bundle is not None and no_verify:
@@ -69,9 +92,16 @@ def connection(
             StatusCode.INVALID_ARG, "--ca-bundle and --no-verify-ssl exclude each other"
         )
     verify: bool | str = ca_bundle if ca_bundle is not None else not no_verify
-    return ProducerOptions(
+    options = ProducerOptions(
         region_name=region, profile_name=profile, endpoint_url=endpoint_url, verify=verify
     )
+    if credentials_file is not None and iot:
+        raise kvs_error(StatusCode.INVALID_ARG, "--credentials-file and --iot exclude each other")
+    if credentials_file is not None:
+        options["credentials"] = FileCredentials(credentials_file)
+    elif iot:
+        options["credentials"] = IotCredentials.from_environment(ca=ca_bundle)
+    return options
 
 
 _UNITS: Final = {

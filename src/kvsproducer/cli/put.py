@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from kvsproducer.cli.console import counted, err, out, print_json, reports, size_text
+from kvsproducer.cli.logs import LogFile, MetricsPort, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
+    CredentialsFile,
     EndpointUrl,
+    Iot,
     NoVerify,
     Profile,
     Region,
@@ -20,7 +23,7 @@ from kvsproducer.cli.options import (
     seconds_option,
 )
 from kvsproducer.cli.progress import PutDisplay
-from kvsproducer.cli.tracing import tracing
+from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutResult, Source, open_source, put_media
@@ -51,18 +54,20 @@ _MODES = {
     Mode.OFFLINE: StreamingType.OFFLINE,
 }
 
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        help="realtime: at the media's pace; offline: as fast as it is stored."
+        " Default: offline for files, realtime otherwise and without retention."
+    ),
+]
+
 
 @reports
 def put(
     source: Annotated[str, typer.Argument(help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw).")],
     stream: Annotated[str, typer.Argument(help="Name of the stream.")],
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            help="realtime: at the media's pace; offline: as fast as it is stored."
-            " Default: offline for files, realtime otherwise and without retention."
-        ),
-    ] = None,
+    mode: ModeOption = None,
     retention: Annotated[
         str,
         typer.Option(
@@ -85,17 +90,17 @@ def put(
     timeout: Annotated[
         str, typer.Option(help="How long to wait for the last acks: seconds, 2m, PT2M.")
     ] = "120",
-    trace: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Write where each frame's time goes, for chrome://tracing."
-        ),
-    ] = None,
+    trace: TraceFile = None,
+    metrics_port: MetricsPort = None,
+    log_file: LogFile = None,
+    verbose: Verbose = 0,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
     ca_bundle: CaBundle = None,
     no_verify_ssl: NoVerify = False,
+    credentials_file: CredentialsFile = None,
+    iot: Iot = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -107,7 +112,9 @@ def put(
 
     Example: kvs put clip.mp4 front-door --retention 24h
     """
-    options = connection(region, profile, endpoint_url, ca_bundle, no_verify_ssl)
+    options = connection(
+        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot
+    )
     start = None if start_time is None else instant_option(start_time)
     kept = duration_option(retention)
     limit_s = seconds_option(timeout)
@@ -115,7 +122,7 @@ def put(
     opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
     _tell_ignored(opened, quiet)
     display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
-    with tracing(trace), display:
+    with logged(log_file, verbose), tracing(trace), display:
         result = put_media(
             opened,
             stream,
@@ -124,6 +131,7 @@ def put(
             stream_options=overrides,
             progress=display.update,
             timeout=limit_s,
+            metrics_port=metrics_port,
             **options,
         )
     if as_json:

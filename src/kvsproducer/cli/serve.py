@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvsproducer.cli.console import err, reports
+from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def serve(
             "--faults", metavar="FILE", help="Script of what is to go wrong, as JSON; see the docs."
         ),
     ] = None,
+    log_file: LogFile = None,
+    verbose: Verbose = 0,
 ) -> None:
     """Run a local KVS endpoint until Ctrl-C.
 
@@ -53,14 +55,13 @@ def serve(
     from kvsproducer.endpoint import LocalEndpoint, run_server
     from kvsproducer.endpoint.faults import faults_from_json
 
-    # What goes wrong in the service, a full disk say, is told on standard error as it happens.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-
     known = _credentials(profile) if verify_signatures else None
     script = () if faults is None else faults_from_json(_text(faults))
     endpoint = LocalEndpoint(data, host, port, verify_signatures=known, faults=script)
     try:
-        run_server(endpoint, _listening)
+        # What goes wrong in the service, a full disk say, is told on standard error as it happens.
+        with logged(log_file, verbose, warnings=True):
+            run_server(endpoint, _listening)
     except KvsError:
         raise
     except OSError as error:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from kvsproducer.producer.tracing import traced
 from kvsproducer.sources import Source
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.trace import Profiler
 
-__all__ = ["tracing"]
+__all__ = ["TraceFile", "tracing"]
+
+TraceFile = Annotated[
+    str | None,
+    typer.Option(
+        "--trace", metavar="FILE", help="Write where each frame's time goes, for chrome://tracing."
+    ),
+]
 
 _RECORDS: Final = 200_000  # the newest spans: some 30,000 frames, 25 MB of JSON
 

@@ -251,6 +251,12 @@ class ProducerFacade(Generic[S]):
             self._streams[name] = stream
         return stream
 
+    @property
+    def streams(self) -> dict[str, S]:
+        """The streams that are open, by name."""
+        with self._engine.lock:
+            return dict(self._streams)
+
     def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
         """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
 

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
@@ -25,8 +26,8 @@ from kvsproducer.client import (
 from kvsproducer.client.stream_info import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, to_ticks
 from kvsproducer.producer import Producer, Stream
-from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
 from kvsproducer.producer.credentials import CredentialsSource
+from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
@@ -217,6 +218,7 @@ def put_media(
     stream_options: Mapping[str, object] | None = None,
     progress: Callable[[PutProgress], object] | None = None,
     timeout: float | timedelta | str = 120,
+    metrics_port: int | None = None,
     **options: Unpack[ProducerOptions],
 ) -> PutResult:
     """Put a file, `testsrc:`, `-` or an open `Source` into a stream; return once all is stored.
@@ -226,8 +228,9 @@ def put_media(
     stream that has to be created. `tracks`, `frame_rate` and `start` are those of `open_source`.
     `stream_options` override fields of `StreamInfo`. `progress` is called with a `PutProgress`
     from two threads, 50 times a second at most and at the end. `timeout` bounds the wait for the
-    last acks. `options` go to a `Producer`, unless `producer` is given; that one has no
-    `continuous_retry`, for a file's user is told that there is no network.
+    last acks. `metrics_port` is served by a `MetricsServer` meanwhile. `options` go to a
+    `Producer`, unless `producer` is given; that one has no `continuous_retry`, for a file's user is
+    told that there is no network.
 
     Raises what the source raises, after what it gave before has been stored; what the service said
     (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
@@ -250,7 +253,7 @@ def put_media(
     used = _producer(watch, options) if producer is None else producer
     began = _monotonic()
     try:
-        with opened:
+        with opened, _metrics(used, metrics_port):
             _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
     finally:
         if own:
@@ -274,6 +277,15 @@ def _producer(watch: _Watch, options: ProducerOptions) -> Producer:
     own = ProducerOptions(**options)
     own["config"] = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
     return Producer(on_event=watch.on_event, **own)
+
+
+def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[object]:
+    """Figures and health of the producer over HTTP, if somebody wants them."""
+    if port is None:
+        return nullcontext()
+    from kvsproducer.producer.metrics_server import MetricsServer
+
+    return MetricsServer(producer, port)
 
 
 def _put(
