@@ -45,3 +45,32 @@ def test_a_changed_expectation_fails(tmp_path: Path) -> None:
     target = tmp_path / "broken.jsonl"
     target.write_text("\n".join(map(json.dumps, broken)))
     assert run(target) == (1, "0 passed, 7 failed, 0 quirks")
+
+
+def test_operations_that_no_case_uses(tmp_path: Path) -> None:
+    """Parts of a tag and packaging overheads, as other cases show them; a wrong one is noticed."""
+    cases = [json.loads(line) for line in CASES.read_text().splitlines()]
+    case = next(c for c in cases if c["id"] == "mkv-0254")
+    tag = next(step for step in case["steps"] if step["op"] == "tag")
+    whole = bytes.fromhex(tag["expect"]["bytes"])
+    parts = {"tags": whole, "tag": whole[12:], "simple_tag": whole[22:]}
+    first = next(step for step in case["steps"] if step["op"] == "frame")
+    stream = len(first["expect"]["bytes"]) // 2 - first["data"]["pattern"]
+    case["steps"] = [
+        *(
+            {**tag, "op": "tag_part", "level": level, "expect": {**tag["expect"], "bytes": b.hex()}}
+            for level, b in parts.items()
+        ),
+        {"op": "overhead", "starts": "stream", "expect": {"status": "0x00000000", "size": stream}},
+        {"op": "overhead", "expect": {"status": "0x00000000", "block": 13, "cluster": 31}},
+    ]
+    wrong = json.loads(json.dumps(case))
+    wrong["steps"][-1]["expect"]["block"] = 14
+    largest = {"id": "largest", "number": str(2**56 - 1)}
+    known = [{**largest, "expect": {"status": "0x00000000", "bytes": "01" + "ff" * 7}}, case]
+    known.append({**largest, "expect": {"status": "0x32000005"}})
+    target = tmp_path / "more.jsonl"
+    target.write_text("\n".join(map(json.dumps, known)))
+    assert run(target) == (0, "2 passed, 0 failed, 1 quirks")
+    target.write_text("\n".join(map(json.dumps, [*known, wrong])))
+    assert run(target) == (1, "2 passed, 1 failed, 1 quirks")
