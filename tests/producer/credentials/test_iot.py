@@ -76,7 +76,7 @@ def test_the_environment_of_aws_s_samples(
     monkeypatch.setenv("AWS_IOT_CORE_THING_NAME", "")
     with pytest.raises(KvsError, match="AWS_IOT_CORE_CERT, AWS_IOT_CORE_THING_NAME") as caught:
         IotCredentials.from_environment()
-    assert caught.value.status is S.NULL_ARG
+    assert caught.value.status is S.INVALID_ARG
 
 
 def test_changed_files_are_used(iot: IotEndpoint) -> None:
