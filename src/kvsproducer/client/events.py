@@ -21,6 +21,7 @@ __all__ = [
     "BufferDurationPressure",
     "ClientErrorReported",
     "ClientReady",
+    "ClockSkewDetected",
     "ConnectionStale",
     "DropReason",
     "Event",
@@ -67,6 +68,17 @@ class ClientErrorReported(NamedTuple):
     status: StatusCode
     detail: str
     fatal: bool
+
+
+class ClockSkewDetected(NamedTuple):
+    """Fired when the service's clock is `skew` ticks ahead of this machine's (behind: negative).
+
+    Requests are signed with the service's time from then on. Frames keep the time that they were
+    put with: who stamps them with this machine's clock should set it.
+    """
+
+    stream: str | None
+    skew: int
 
 
 class StreamReady(NamedTuple):
@@ -210,6 +222,7 @@ class StreamErrorReported(NamedTuple):
 Event = (
     ClientReady
     | ClientErrorReported
+    | ClockSkewDetected
     | StreamReady
     | StreamStateChanged
     | UploadStarted

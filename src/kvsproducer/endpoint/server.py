@@ -16,6 +16,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -91,6 +92,7 @@ class EndpointApplication:
             wire.PATHS["GetMediaForFragmentList"]: self._get_media_for_fragment_list,
         }
         self.app = web.Application()
+        self.app.on_response_prepare.append(self._date)
         self.app.router.add_route(
             "*", "/{path:.*}", self._handle, expect_handler=self._expect if faults else None
         )
@@ -107,6 +109,10 @@ class EndpointApplication:
         deadline = self._loop.time() + timeout_s
         while any(live.uploads for live in self._live.values()) and self._loop.time() < deadline:
             await self._stored.wait(0.01)
+
+    async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """An answer tells the endpoint's own time, not the system's."""
+        response.headers["Date"] = formatdate(self._now() / TICKS_PER_SECOND, usegmt=True)
 
     # --- requests --------------------------------------------------------------------------
     async def _expect(self, request: web.Request) -> None:

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,8 @@ from typing import TypeVar
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
+from kvsproducer.limits import MAX_QUEUED_EVENTS
+from kvsproducer.producer.caching import AnswerCache
 from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.structures import PlatformCallbacks
 from kvsproducer.producer.calls import answer, auth_info
@@ -35,6 +38,7 @@ from kvsproducer.producer.exchange import TimeLimits
 from kvsproducer.producer.lifetime import ForeignLock
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.service_config import Caching
 from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.producer.upload import Upload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -87,6 +91,9 @@ class Engine:
             limits.service_call_connection_timeout / TICKS_PER_SECOND,
             limits.service_call_completion_timeout / TICKS_PER_SECOND,
         )
+        service.skew.on_change = self._tell_skew
+        self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
+        self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
         self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
@@ -154,6 +161,7 @@ class Engine:
             if self._streams.get(stream.name) is stream:
                 del self._streams[stream.name]
                 self._retry.forget(stream.name)
+                self.cache.drop(stream.name)
                 self._failures.pop(stream.name, None)
                 self.ended.add(stream.name, account or stream.account(), stream.failure)
                 self.on_freed(stream)
@@ -166,7 +174,9 @@ class Engine:
         """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
         with self.lock:
             reported = None if self.chains is None else self.chains.next_reported()
-            event = self.core.next_event() if reported is None else None
+            event = self._told.popleft() if self._told and reported is None else None
+            if event is None and reported is None:
+                event = self.core.next_event()
         if event is not None and self.chains is not None:
             self.chains.tell(event)
         return event or reported
@@ -266,7 +276,7 @@ class Engine:
                     self.service.use(reply)
                 reply = auth_info(reply)
             if reply is None:
-                reply = await self.in_executor(answer, self.service, call)
+                reply = await self._answer(call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
             failure = failure_of(error).of_call()
             log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
@@ -278,6 +288,22 @@ class Engine:
         self._apply(
             self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
         )
+
+    async def _answer(self, call: core.Call) -> object:
+        """What the service answers to a call, or has answered before."""
+        began = self.now()
+        cached = self.cache.look_up(call, began)
+        if cached is not None:
+            return cached.answer
+        reply = await self.in_executor(answer, self.service, call)
+        self.cache.keep(call, reply, began)
+        return reply
+
+    def _tell_skew(self, ticks: int) -> None:
+        """The clocks of service and machine turn out to differ; in any thread."""
+        if ticks:
+            self._told.append(core.ClockSkewDetected(None, ticks))
+            self.poke()
 
     async def ask(self, call: core.Call) -> object:
         """What the chains of callbacks answer to a call, None when it is to be made.
@@ -329,6 +355,7 @@ class Engine:
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
         if not task.cancelled():
             self._note(stream.name, failure)
+            self.cache.upload_ended(stream.name, failure)
         self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
     def _note(self, stream: str | None, failure: Failure) -> None:
