@@ -12,6 +12,7 @@ from kvsproducer.client import events as ev
 from kvsproducer.limits import CLIENT_METRICS_VERSION
 from kvsproducer.status import KvsError, StatusCode
 
+NOW = 17_000_000_000_000_000
 SECOND = 10_000_000
 Desks = Callable[..., Any]
 _S = StatusCode
@@ -184,3 +185,26 @@ def test_a_call_of_another_client_is_refused_and_a_late_answer_is_not(desk: Desk
     d.client.call_result(d.calls[2], 404, d.now)
     strange = kvs.DescribeStream(10**6, "door", 0, 0, 0, None)
     assert refused(lambda: d.client.call_result(strange, 200, d.now)) is _S.INVALID_CUSTOM_DATA
+
+
+@pytest.mark.parametrize(("life", "good"), [(30 * SECOND, True), (30 * SECOND - 1, False)])
+def test_credentials_have_to_live_for_thirty_seconds(life: int, good: bool) -> None:
+    """Shorter ones are asked for again, as often as a call is tried; then the client fails."""
+    client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: 0)
+    calls = []
+    while (effect := client.poll_effect()) is not None:
+        calls.append(type(effect))
+        assert isinstance(effect, kvs.Call)
+        answer = (
+            kvs.AuthInfo(expiration=NOW + life)
+            if isinstance(effect, kvs.GetSecurityToken)
+            else "device-arn"
+        )
+        client.call_result(effect, 200, NOW, answer)
+    if good:
+        assert calls == [kvs.GetSecurityToken, kvs.CreateDevice]
+        assert client.state is kvs.ClientState.READY
+    else:
+        assert calls == [kvs.GetSecurityToken] * 6
+        assert client.failure is not None
+        assert client.failure.status is StatusCode.CLIENT_AUTH_CALL_FAILED

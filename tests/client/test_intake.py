@@ -239,3 +239,58 @@ def test_an_emptied_stream_has_no_fragment_to_end(desk: Desks) -> None:
     assert len(d.stream._core.view) == 0
     d.put(5)
     assert d.stream.account().held == 1
+
+
+def full(desk: Desks) -> Any:
+    """A stream that refuses frames when its store is full, with room for small frames left."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    d = desk(device, store_pressure_policy=kvs.StorePressurePolicy.OOM)
+    d.put(0, data=b"x" * 100_000)
+    store = d.client.store
+    while store.size_bytes - store.used_bytes > 280_000:
+        d.put(d.stream.account().accepted, key=False, data=b"x" * 100_000)
+    return d
+
+
+def test_what_follows_a_refused_key_frame_is_skipped(desk: Desks) -> None:
+    """It could not be decoded: up to the next key frame, and each frame is told."""
+    d = full(desk)
+    held = d.stream.account().held
+    assert refused(lambda: d.put(20, data=b"x" * 100_000)) is StatusCode.STORE_OUT_OF_MEMORY
+    d.put(21, data=b"small")
+    d.put(22, data=b"small")
+    assert d.stream.account() == (held, 0, 0, 2, held)
+    assert sum(event.count for event in d.told(kvs.FrameSkipped)) == 2
+    big = b"x" * 100_000
+    assert refused(lambda: d.put(23, data=big)) is StatusCode.STORE_OUT_OF_MEMORY, "told first"
+    d.put(25, data=b"small")
+    d.put(26, data=b"small")
+    assert d.stream.account().accepted == held + 2
+    assert d.read()[0].count(b"small") == 2
+
+
+def test_a_refused_frame_that_is_no_key_frame_costs_only_itself(desk: Desks) -> None:
+    """So does a key frame whose time is wrong: the frames that follow are not its own."""
+    d = full(desk)
+    held = d.stream.account().held
+    assert refused(lambda: d.put(21, data=b"x" * 100_000)) is StatusCode.STORE_OUT_OF_MEMORY
+    assert refused(lambda: d.put(0)) is StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP
+    d.put(22, data=b"small")
+    assert d.stream.account() == (held + 1, 0, 0, 0, held + 1)
+
+
+def test_a_refused_key_frame_of_sound_costs_only_itself(desk: Desks) -> None:
+    """Sound stands for itself."""
+    d = desk(kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20)))
+    sound = d.client.open_stream(
+        kvs.StreamInfo.audio_video(
+            "h264", "aac", name="sound", nal_adaptation=0, frame_order_mode=0
+        ),
+        d.now,
+    )
+    d.settle()
+    sound.put_frame(kvs.Frame(b"picture", d.now, key_frame=True), d.now)
+    empty = kvs.Frame(b"", d.now + SECOND, key_frame=True, track_id=2)
+    assert refused(lambda: sound.put_frame(empty, d.now)) is StatusCode.MKV_INVALID_FRAME_DATA
+    sound.put_frame(kvs.Frame(b"picture", d.now + SECOND), d.now)
+    assert sound.account().accepted == 2

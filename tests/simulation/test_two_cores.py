@@ -68,6 +68,7 @@ def plan(mode: core.StreamingType) -> Plan:
         token_life=36 * SECOND,
         storage_bytes=8 << 20,
         intermittent=False,
+        described=0.1,
         listed_later=True,
         streams=(info,),
         shots=(SHOT,),

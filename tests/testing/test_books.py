@@ -15,7 +15,9 @@ def kept() -> Books:
     """Three frames were put: the first is stored, the last was dropped."""
     books = Books(0, StreamInfo.video("h264", name="s"))
     for number in range(3):
-        books.note_put(number, Frame(b"%d" % number, number * 40 * MS, key_frame=True), 0)
+        books.note_put(
+            number, Frame(b"%d" % number, number * 40 * MS, key_frame=True), 0, b"%d" % number
+        )
     books.note_stored(0, b"0", 1, 0)
     books.note_event(FrameDropped("s", 80 * MS, 80 * MS, 1, DropReason.OVERFLOW))
     return books
@@ -59,3 +61,18 @@ def test_a_changed_frame_is_found(number: int, payload: bytes, track: int, timec
     """Another payload, another time, a frame that nobody put."""
     with pytest.raises(Broken):
         kept().note_stored(number, payload, track, timecode)
+
+
+def test_metadata_has_to_arrive_with_a_fragment() -> None:
+    """What was put before a key frame does; a foreign tag is found at once."""
+    books = Books(0, StreamInfo.video("h264", name="s"))
+    books.note_metadata("place", "1: door", persistent=False)
+    books.check_metadata()
+    books.note_put(0, Frame(b"0", 0, key_frame=True), 0, b"0")
+    with pytest.raises(Broken, match="metadata was lost"):
+        books.check_metadata()
+    books.note_tag("place", "1: door")
+    books.check_metadata()
+    for name, value in (("place", "2: door"), ("room", "1: door")):
+        with pytest.raises(Broken, match="which nobody put"):
+            books.note_tag(name, value)

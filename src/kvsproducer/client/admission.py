@@ -195,6 +195,16 @@ class Admission:
         while store.used_bytes + charge + self._reserve > store.size_bytes and self._evict():
             pass
 
+    def check_memory(self, size: int) -> None:
+        """Raise STORE_OUT_OF_MEMORY for a payload of `size` bytes that `admit` would refuse so."""
+        store = self._core.store
+        charge = size + limits.ITEM_OVERHEAD_BYTES
+        if (
+            not (self._offline or self._drops)
+            and store.used_bytes + charge + self._reserve > store.size_bytes
+        ):
+            raise self._no_memory(charge)
+
     def _worth_waiting(self) -> bool:
         """Whether acks may make room: nothing is said about a fragment before it is whole."""
         view = self._core.view

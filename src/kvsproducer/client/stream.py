@@ -146,9 +146,9 @@ class Stream:
     def put_frame(self, frame: Frame, now: int) -> None:
         """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
 
-        Frames before the first key frame (and after an end-of-fragment frame) are not accepted:
-        `FrameSkipped` tells. Raises, with nothing changed: `WouldBlock` (offline streams: there is
-        no space before an ack), STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
+        Frames before the first key frame (and after an end-of-fragment frame, or a key frame that
+        was refused) are not accepted: `FrameSkipped` tells. Raises, with nothing changed:
+        `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
         MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY, MULTIPLE_CONSECUTIVE_EOFR,
         END_OF_FRAGMENT_FRAME_INVALID_STATE, CONTENT_VIEW_INVALID_TIMESTAMP, what
         `MkvGenerator.pack` and the order coordinator raise. Next: take the effects.

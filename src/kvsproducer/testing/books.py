@@ -69,12 +69,37 @@ class Books:
         self.skipped_at_once = 0  # frames that were never accepted
         self.reasons: Counter[str] = Counter()
         self.emptied = False  # the application has reset the stream
+        self._described: dict[str, str] = {}  # metadata of fragments: value -> name
+        self._fresh: list[str] = []  # values that no fragment has begun with yet
+        self._due: list[str] = []  # that are to be stored with a fragment
+        self._tagged: set[str] = set()  # that are
 
     # --- what happens ---------------------------------------------------------------------------
-    def note_put(self, number: int, frame: Frame, wall: int) -> None:
-        """`put_frame` took a frame without raising."""
+    def note_put(self, number: int, frame: Frame, wall: int, stored: bytes) -> None:
+        """`put_frame` took a frame without raising; `stored` is what its payload is to become."""
         pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (wall, wall)
-        self.put[number] = _Put(frame.data, pts, dts, frame.track_id, frame.key_frame)
+        self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame)
+        if frame.key_frame and self.info.key_frame_fragmentation:
+            self._due += self._fresh
+            self._fresh.clear()
+
+    def note_metadata(self, name: str, value: str, *, persistent: bool) -> None:
+        """`put_fragment_metadata` took a pair; each value occurs once."""
+        self._described[value] = name
+        if not persistent:
+            self._fresh.append(value)
+
+    def note_tag(self, name: str, value: str) -> None:
+        """The service has stored a tag with a fragment."""
+        if self._described.get(value) != name:
+            raise Broken(f"the service stored the tag {name}={value!r}, which nobody put")
+        self._tagged.add(value)
+
+    def check_metadata(self) -> None:
+        """Nothing was dropped: each pair went with a fragment."""
+        missing = [value for value in self._due if value not in self._tagged]
+        if missing:
+            raise Broken(f"metadata was lost: {missing}")
 
     def note_event(self, event: Event) -> None:
         """The stream told something."""

@@ -20,12 +20,15 @@ from kvsproducer.client import (
     ViewOverflowPolicy,
 )
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
-from kvsproducer.limits import KIB, MIB
-from kvsproducer.testing.frames import Shot
+from kvsproducer.limits import KIB, MAX_RELATIVE_TIMECODE, MIB
+from kvsproducer.mkv.tracks import NalAdaptation
+from kvsproducer.testing.frames import AUDIO, Shot
 
-__all__ = ["FATAL_RESULTS", "PASSING_RESULTS", "Conditions", "Plan"]
+__all__ = ["FATAL_RESULTS", "LONG_STORM", "PASSING_RESULTS", "Conditions", "Plan"]
 
 _S, _MS = TICKS_PER_SECOND, TICKS_PER_MS
+LONG_STORM: Final = 3600 * _S  # from then on tokens and connections end by age, in few frames
+_ANNEX_B: Final = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
 PASSING_RESULTS: Final = (401, 403, 408, 500, 503, 504, 598, 599, 10006, 0)
 FATAL_RESULTS: Final = (404, 406, 10000, 10001, 10002, 10003, 10004, 10005)
 
@@ -113,6 +116,7 @@ class Plan:
     token_life: int
     storage_bytes: int
     intermittent: bool
+    described: float  # of the frames: metadata is put before them
     listed_later: bool  # the streams do not exist yet: they are created
     streams: tuple[StreamInfo, ...]
     shots: tuple[Shot, ...]
@@ -121,7 +125,7 @@ class Plan:
     def drawn(cls, dice: random.Random) -> Plan:
         """The plan of one world."""
         calm = dice.random() < 0.12
-        storm = dice.choice((10, 20, 40, 80)) * _S
+        storm = 3 * 3600 * _S if dice.random() < 0.04 else dice.choice((10, 20, 40, 80)) * _S
         count = dice.choice((1, 1, 1, 2, 3))
         shots = tuple(_shot(dice, storm, count) for _ in range(count))
         streams = tuple(
@@ -132,9 +136,10 @@ class Plan:
             calm=calm,
             storm=storm,
             conditions=Conditions() if calm else Conditions.drawn(dice),
-            token_life=dice.choice((36, 45, 90, 3600)) * _S,
+            token_life=dice.choice((36, 45, 90, 3600) if storm < LONG_STORM else (900, 3600)) * _S,
             storage_bytes=_storage(dice, streams, shots, calm=calm),
             intermittent=dice.random() < 0.5,
+            described=dice.choice((0.0, 0.0, 0.1)),
             listed_later=dice.random() < 0.5,
             streams=streams,
             shots=shots,
@@ -159,6 +164,8 @@ def _storage(
 
 def _shot(dice: random.Random, storm: int, streams: int) -> Shot:
     """Few enough pictures that a world takes milliseconds."""
+    if storm >= LONG_STORM:  # each picture is a fragment, and no upload is quiet for 30 s
+        return Shot(interval=15 * _S, gop=1, b_frames=0, bytes=900, audio_interval=0)
     fastest = max(storm * streams // 700, 30 * _MS)
     interval = dice.choice((1, 2, 4)) * fastest // _MS * _MS
     gop = dice.choice((2, 8, 25, 60))
@@ -171,7 +178,17 @@ def _shot(dice: random.Random, storm: int, streams: int) -> Shot:
         b_frames=0 if audio_interval else dice.choice((0, 0, 1, 2)),
         bytes=dice.choice((60, 900, 3000, 8000)),
         audio_interval=audio_interval,
+        sounds=dice.choice((1, 1, 2)),
+        annex_b=dice.random() < 0.3,
     )
+
+
+def _scale(dice: random.Random, shot: Shot) -> int:
+    """A timecode scale (ticks) in which pictures have times of their own and a group has room."""
+    scale = dice.choice((_MS, _MS, _MS, _MS // 10, 10 * _MS))
+    fits = 2 * shot.longest_gop < MAX_RELATIVE_TIMECODE * scale
+    distinct = min(shot.interval, shot.audio_interval // 3 or shot.interval) >= 3 * scale
+    return scale if fits and distinct else _MS
 
 
 def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> StreamInfo:
@@ -180,10 +197,13 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
     buffer = 120 * _S if calm else dice.choice((4, 10, 30, 120)) * _S
     if offline:  # one that cannot hold a whole fragment waits for ever
         buffer = max(buffer, 2 * shot.longest_gop + 4 * _S)
+    if shot.interval > 10 * _S:
+        buffer = 600 * _S
     options: dict[str, object] = {
         "name": name,
         "streaming_type": mode,
-        "nal_adaptation": 0,
+        "nal_adaptation": _ANNEX_B if shot.annex_b else NalAdaptation.NONE,
+        "timecode_scale": _scale(dice, shot),
         "frame_rate": 60,
         "buffer_duration": buffer,
         "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)),
@@ -209,4 +229,6 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
             FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR,
         )
     )
-    return StreamInfo.audio_video("h264", "aac", **options)
+    info = StreamInfo.audio_video("h264", "aac", **options)
+    more = tuple(replace(info.tracks[1], track_id=AUDIO + n) for n in range(1, shot.sounds))
+    return replace(info, tracks=info.tracks + more)

@@ -67,6 +67,7 @@ class Writer:
         self._waits = 0  # counts, so that an old deadline knows that it is past
         self._woken = True
         self._metadata = 0
+        self._descriptions = 0
         self._paused = False
         self._schedule()
 
@@ -95,7 +96,9 @@ class Writer:
             wait = world.dice.randrange(20) * TICKS_PER_MS
         else:
             # Frames with the time of their put must not be put in one timecode unit.
-            least = 0 if self.info.frame_timecodes else 2 * TICKS_PER_MS
+            least = (
+                0 if self.info.frame_timecodes else 2 * max(self.info.timecode_scale, TICKS_PER_MS)
+            )
             wait = max(self.camera.due - world.clock.wall, least)
         if wait > 60 * TICKS_PER_SECOND:  # the clock was set back
             wait = self._shot.interval
@@ -103,9 +106,12 @@ class Writer:
 
     def _tick(self, stream: core.Stream) -> None:
         """Take a frame and put it."""
+        world = self.world
         if stream is not self.stream or stream.stopped or self._paused or not self._left:
             return
         if self.pending is None:
+            if world.dice.random() < world.plan.described:
+                self._describe_fragment()
             self.pending = self.camera.next_frame()
             self._left -= 1
         if self._put_pending():
@@ -147,7 +153,7 @@ class Writer:
         ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
         accepted = ordered or after.accepted > before.accepted
         if accepted:
-            self.books.note_put(self.camera.count - 1, frame, wall)
+            self.books.note_put(self.camera.count - 1, frame, wall, self.camera.stored)
         else:
             self.books.skipped_at_once += 1
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
@@ -242,9 +248,16 @@ class Writer:
             return
         self._metadata += 1
         dice, wall = self.world.dice, self.world.clock.wall
-        name, value = f"key{dice.randrange(3)}", "x" * dice.randrange(100)
+        self._descriptions += 1
+        name = f"key{dice.randrange(3)}"
+        value = f"{self._descriptions}: {'x' * dice.randrange(100)}"
         persistent = dice.random() < 0.3
-        self._quietly(lambda: self.stream.put_fragment_metadata(name, value, persistent, wall))
+
+        def describe() -> None:
+            self.stream.put_fragment_metadata(name, value, persistent, wall)
+            self.books.note_metadata(name, value, persistent=persistent)
+
+        self._quietly(describe)
 
     def _ask_for_images(self) -> None:
         if self._metadata >= _MAX_METADATA:
@@ -280,7 +293,7 @@ class Writer:
     def _pause(self) -> None:
         """The camera is off for a while, and ends its group of pictures."""
         self._paused = True
-        stream, ticks = self.stream, self.world.dice.randrange(25 * TICKS_PER_SECOND)
+        stream, ticks = self.stream, self.world.dice.randrange(60 * TICKS_PER_SECOND)
 
         def go_on() -> None:
             if stream is self.stream:
