@@ -10,7 +10,10 @@ import pytest
 from tests.cli.conftest import AUDIO, VIDEO, mkv
 
 from kvsproducer.cli.inspect import inspect_file
-from kvsproducer.mkv import TrackInfo, TrackType, tags
+from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType, tags
+from kvsproducer.mkv import elements as el
+from kvsproducer.mkv.ebml import element, id_bytes
+from kvsproducer.mkv.header import EBML_HEADER
 from kvsproducer.status import StatusCode
 
 GOOD = [(1, n % 25 == 0, 1_700_000_000_000 + 40 * n) for n in range(75)]
@@ -82,3 +85,65 @@ def test_no_such_file(kvs: Any) -> None:
     ran = kvs("inspect", "/nowhere/x.mkv")
     assert ran.exit_code == 1
     assert "STATUS_OPEN_FILE_FAILED" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"hello world, it is text\n" * 9, "outside a Segment"),
+        (b"\0\0\0\x20ftypisom", "byte 0x00 starts no element id"),
+        (EBML_HEADER.replace(b"matroska", b"unknown!"), "DocType is 'unknown!'"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_is_no_matroska_takes_one_line(
+    kvs: Any, tmp_path: Path, data: bytes, why: str
+) -> None:
+    """No tables of nothing, one reason, exit 1; the same as JSON."""
+    path = tmp_path / "other.mkv"
+    path.write_bytes(data)
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 1
+    (line,) = ran.stdout.splitlines()
+    assert "no Matroska: STATUS_ACK_ERR_INVALID_MKV_DATA 0x52000062" in line
+    assert why in line
+    ran = kvs("inspect", str(path), "--json")
+    assert ran.exit_code == 1
+    (problem,) = json.loads(ran.stdout)["problems"]
+    assert why in problem["what"]
+
+
+def test_a_head_without_fragments(kvs: Any, tmp_path: Path) -> None:
+    """Nothing in it would be refused, and nothing stored."""
+    path = tmp_path / "head.mkv"
+    path.write_bytes(MkvGenerator([VIDEO], content_type="video/h264").header())
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 0
+    assert "KVS would store nothing" in ran.stdout
+    assert "fragments:" not in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (element(el.TRACKS, b""), "no track"),
+        (b"", "a Cluster before Tracks"),
+        (element(el.INFO, element(el.TIMECODE_SCALE, b"\x01")), "timecode scale 1"),
+    ],
+)
+def test_what_is_wrong_with_the_head_is_noted_for_every_fragment(
+    tmp_path: Path, head: bytes, words: str
+) -> None:
+    path = tmp_path / "head.mkv"
+    block = element(el.SIMPLE_BLOCK, b"\x81\0\0\x80data")
+    clusters = [
+        element(el.CLUSTER, element(el.TIMECODE, bytes((second,))) + block) for second in range(3)
+    ]
+    segment = id_bytes(el.SEGMENT) + b"\xff"
+    path.write_bytes(EBML_HEADER + segment + head + b"".join(clusters))
+    found = inspect_file(str(path))
+    assert len(found.fragments) == 3
+    for fragment in found.fragments:
+        (problem,) = fragment.problems
+        assert problem[0] is StatusCode.ACK_ERR_INVALID_MKV_DATA
+        assert words in problem[1]

@@ -18,7 +18,16 @@ from kvsproducer import limits, wire
 from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv import MkvParser
-from kvsproducer.mkv.events import Block, ClusterStart, Event, SegmentInfo, Tags, TrackEntry, Tracks
+from kvsproducer.mkv.events import (
+    Block,
+    ClusterStart,
+    EbmlHeader,
+    Event,
+    SegmentInfo,
+    Tags,
+    TrackEntry,
+    Tracks,
+)
 from kvsproducer.status import MkvError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -49,11 +58,13 @@ class _Fragment:
 class Inspection:
     """What a file holds: `problems` are (status, text) pairs, in the order of the file.
 
-    Those of a fragment are also its own; then come those of the tracks.
+    Those of a fragment are also its own; then come those of the tracks. `is_mkv` is False when
+    there is not even an EBML header: then one problem says why, and there is nothing else.
     """
 
     path: str
     bytes: int = 0
+    is_mkv: bool = False
     timecode_scale_ns: int = 1_000_000
     writer: str = ""
     tracks: list[TrackEntry] = field(default_factory=list)
@@ -79,6 +90,8 @@ class _Reader:
             self._pending = []
         elif isinstance(event, Tags):
             self._tags(event)
+        elif isinstance(event, EbmlHeader):
+            found.is_mkv = True
         elif isinstance(event, Tracks):
             found.tracks = event.entries
         elif isinstance(event, SegmentInfo):
@@ -127,24 +140,34 @@ def inspect_file(path: str) -> Inspection:
         raise kvs_error(
             StatusCode.OPEN_FILE_FAILED, f"{path}: {error.strerror or error}"
         ) from error
-    found.problems += [(problem.status, problem.text) for problem in track_problems(found.tracks)]
+    if found.is_mkv:
+        problems = track_problems(found.tracks)
+        found.problems += [(problem.status, problem.text) for problem in problems]
+    elif not found.problems:
+        found.problems.append((StatusCode.ACK_ERR_INVALID_MKV_DATA, "the file is empty"))
     return found
 
 
 def _drain(parser: MkvParser, reader: _Reader, rules: Rules) -> None:
     while (event := parser.next_event()) is not None:
         reader.take(event)
-        _note(reader.found, rules.take(event))
+        _note(reader.found, rules.take(event), begins=isinstance(event, ClusterStart))
 
 
-def _note(found: Inspection, problems: Sequence[Problem]) -> None:
-    """Add problems to the file and to the fragment that each is about, one of a kind to each."""
+def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = False) -> None:
+    """Add problems to the file and to the fragment that each is about, one of a kind to each.
+
+    `begins`: a fragment has just begun, so that what is wrong with its document's head is noted for
+    it, as it is for every other fragment behind that head.
+    """
     for status, text, timecode_ms in problems:
         named = [
             index
             for index, fragment in enumerate(found.fragments[-2:], max(0, len(found.fragments) - 2))
             if timecode_ms in (None, fragment.start // TICKS_PER_MS)
         ]
+        if not named and begins:
+            named = [len(found.fragments) - 1]
         if not named:
             found.problems.append((status, text))
             continue
@@ -169,14 +192,32 @@ def inspect(
     found = inspect_file(file)
     if as_json:
         print_json(_as_dict(found))
-    else:
+    elif found.is_mkv:
         _print_report(found)
+    else:
+        status, text = found.problems[0]
+        out.print(f"{file}: no Matroska: STATUS_{status.name} {status.hex}: {text}", markup=False)
     if found.problems:
         raise typer.Exit(EXIT_FAILURE)
 
 
 def _print_report(found: Inspection) -> None:
     out.print(f"{found.path}: {size_text(found.bytes)}, written by {found.writer or '?'}")
+    if found.tracks:
+        out.print(_track_table(found))
+    if found.fragments:
+        out.print(_fragment_table(found))
+    if not found.problems:
+        out.print(
+            "KVS would take it: no limit is broken."
+            if found.fragments
+            else "KVS would store nothing: there is no fragment."
+        )
+    for status, text in found.problems:
+        out.print(f"refused: STATUS_{status.name} {status.hex}: {text}", markup=False)
+
+
+def _track_table(found: Inspection) -> Table:
     tracks = Table("track", "codec", "picture / sound", "codec private", title="tracks")
     for track in found.tracks:
         kind = f"{track.width}x{track.height}" if track.width else ""
@@ -184,7 +225,10 @@ def _print_report(found: Inspection) -> None:
             kind = f"{track.sampling_frequency:.0f} Hz, {track.channels} channel(s)"
         private = f"{len(track.codec_private)} bytes"
         tracks.add_row(str(track.number), track.codec_id, kind, private)
-    out.print(tracks)
+    return tracks
+
+
+def _fragment_table(found: Inspection) -> Table:
     fragments = Table(title=f"fragments: {len(found.fragments)}")
     fragments.add_column("time", no_wrap=True)
     for name in ("length", "bytes", "frames", "key", "tags", "KVS"):
@@ -200,11 +244,7 @@ def _print_report(found: Inspection) -> None:
             ", ".join(f"{name}={value}" for name, value in fragment.tags),
             ", ".join(status.hex for status, _ in fragment.problems) or "ok",
         )
-    out.print(fragments)
-    if not found.problems:
-        out.print("KVS would take it: no limit is broken.")
-    for status, text in found.problems:
-        out.print(f"refused: STATUS_{status.name} {status.hex}: {text}", markup=False)
+    return fragments
 
 
 def _instant(ticks: int) -> str:
