@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -20,7 +21,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {
     "put_file.py": ["clip.mp4", "front-door"],
     "live_encoder.py": ["front-door", "2"],
+    "events.py": ["front-door", "1"],
     "many_cameras.py": ["3", "2"],
+    "metrics.py": ["front-door", "1"],
     "read_back.py": ["front-door", "fragments"],
 }
 SLICE = b"\x00\x00\x00\x01\x65" + b"\xab" * 500
@@ -55,7 +58,20 @@ def _front_door(endpoint_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     kvs.put_media("clip.mp4", "front-door", retention="PT1H")
 
 
-@pytest.mark.usefixtures("_front_door")
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """What a page configures ends with it."""
+    loggers = [logging.getLogger(), logging.getLogger("kvsproducer")]
+    before = [(one, one.level, list(one.handlers)) for one in loggers]
+    yield
+    for one, level, handlers in before:
+        for handler in set(one.handlers) - set(handlers):
+            one.removeHandler(handler)
+            handler.close()
+        one.setLevel(level)
+
+
+@pytest.mark.usefixtures("_front_door", "_logging_as_before")
 @pytest.mark.parametrize("code", BLOCKS.values(), ids=BLOCKS)
 def test_documentation(code: str) -> None:
     """A block runs as it stands, with a camera and a clip at hand."""

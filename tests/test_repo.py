@@ -100,13 +100,14 @@ def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
             yield node.module, node in tree.body
 
 
-def test_one_module_imports_av() -> None:
-    """PyAV is a border: one module knows it."""
+@pytest.mark.parametrize("package", ["av", "prometheus_client"])
+def test_one_module_knows_a_package_of_an_extra(package: str) -> None:
+    """Each is a border: one module knows it."""
     users = {
         relative(path)
         for path in SOURCES
         for module, _ in imported_modules(path)
-        if module.split(".")[0] == "av"
+        if module.split(".")[0] == package
     }
     assert len(users) == 1, users
 
@@ -157,8 +158,8 @@ def test_no_machine_path_and_no_large_file() -> None:
 
 
 def test_import_is_light() -> None:
-    """Importing the package loads neither botocore nor aiohttp nor PyAV."""
-    heavy = ["botocore", "aiohttp", "av"]
+    """Importing the package loads none of botocore, aiohttp, PyAV and Prometheus's client."""
+    heavy = ["botocore", "aiohttp", "av", "prometheus_client"]
     probe = f"import sys, kvsproducer; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,43 @@
+"""A producer that Prometheus and a supervisor can ask how it is.
+
+    python examples/metrics.py front-door 2
+
+Puts stand-ins of frames for so many seconds while `/metrics` and `/health` are served on a free
+port of this machine, and asks them itself. Needs `pip install 'kvsproducer[metrics]'`.
+"""
+
+import random
+import sys
+import time
+import urllib.request
+
+import kvsproducer as kvs
+
+FRAME_RATE = 15
+
+
+def main(name: str, seconds: float) -> None:
+    info = kvs.StreamInfo.video(
+        "h264", retention="PT1H", frame_rate=FRAME_RATE, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+    with kvs.Producer() as producer, kvs.MetricsServer(producer, 0, max_silence="PT30S") as server:
+        print("listening on", server.url)
+        with producer.open_stream(name, info) as stream:
+            for number in range(int(seconds * FRAME_RATE)):
+                stream.put_frame(
+                    kvs.Frame(
+                        random.randbytes(5000), pts=kvs.now(), key_frame=number % FRAME_RATE == 0
+                    )
+                )
+                time.sleep(1 / FRAME_RATE)
+            stream.flush()
+            with urllib.request.urlopen(server.url + "/health") as answer:
+                print("health:", answer.status, answer.read().decode().strip())
+            with urllib.request.urlopen(server.url + "/metrics") as answer:
+                for line in answer.read().decode().splitlines():
+                    if line.startswith("kvs_stream_frames_total"):
+                        print(line)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
