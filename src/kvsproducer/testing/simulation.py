@@ -27,16 +27,13 @@ from kvsproducer.client.events import Event
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.heap import ContentStore, ReferenceStore
-from kvsproducer.mkv import MkvParser
-from kvsproducer.mkv.events import Block, ClusterStart, Tags, Tracks
+from kvsproducer.testing.audit import Audit
 from kvsproducer.testing.books import Books, Broken, Outcome
 from kvsproducer.testing.clock import SimulatedClock
 from kvsproducer.testing.conditions import LONG_STORM, Conditions, Plan
-from kvsproducer.testing.frames import frame_name, parameter_set
 from kvsproducer.testing.service import Connection, Service
 from kvsproducer.testing.uploads import SimulatedUpload
 from kvsproducer.testing.writers import Writer
-from kvsproducer.wire import TAG_RESERVED_PREFIX
 
 __all__ = ["Outcome", "World", "main", "run"]
 
@@ -57,6 +54,7 @@ class World:
         self._print_line = print_line
         self.clock = SimulatedClock(_START)
         self.books: list[Books] = []
+        self._audit = Audit(self.books)
         self.uploads: dict[int, SimulatedUpload] = {}
         self.upload_count = 0
         self.deaf = False
@@ -195,59 +193,7 @@ class World:
     def _record(self, name: str, connection: Connection, fragment: Fragment) -> None:
         """The service has stored a fragment: compare it with what was put."""
         self.trace("stored", stream=name, upload=connection.upload, number=fragment.info.number)
-        parser = MkvParser()
-        parser.receive_data(b"".join(fragment.parts))
-        parser.receive_eof()
-        timecode, first, private = 0, True, b""
-        tags: list[tuple[str, str]] = []
-        while (event := parser.next_event()) is not None:
-            if isinstance(event, Tracks):
-                private = event.entries[0].codec_private
-            elif isinstance(event, Tags):
-                tags += event.pairs
-            elif isinstance(event, ClusterStart):
-                timecode = event.timecode
-            elif isinstance(event, Block):
-                payload = bytes(event.frames[0])
-                if parameter_set(payload) not in private:
-                    raise Broken(f"the header has other parameter sets than {payload[:40]!r}")
-                self._record_block(name, connection, event, payload, timecode, first=first)
-                if first:
-                    self._record_tags(payload, tags)
-                first = False
-
-    def _record_tags(self, payload: bytes, tags: list[tuple[str, str]]) -> None:
-        """The metadata of the fragment that begins with that frame."""
-        for name, value in tags:
-            if not name.startswith(TAG_RESERVED_PREFIX):
-                self.books[frame_name(payload)[0]].note_tag(name, value)
-
-    def _record_block(
-        self,
-        name: str,
-        connection: Connection,
-        block: Block,
-        payload: bytes,
-        cluster: int,
-        *,
-        first: bool,
-    ) -> None:
-        camera, number = frame_name(payload)
-        if camera >= len(self.books) or self.books[camera].info.name != name:
-            raise Broken(f"the service stored {payload[:16]!r}, which nobody put into {name}")
-        books, track = self.books[camera], block.track_number
-        time = cluster + block.relative_timecode
-        books.note_stored(number, payload, track, time if connection.absolute else None)
-        if first and not books.starts_well(number):
-            raise Broken(f"a fragment begins with frame {number}, which is no key frame")
-        if number <= connection.order.get(track, -1):
-            raise Broken(f"frame {number} after {connection.order[track]} in one session")
-        connection.order[track] = number
-        offset = books.pts(number) - time
-        if connection.offset is None:
-            connection.offset = offset
-        if abs(connection.offset - offset) > books.tie:
-            raise Broken(f"the times of frame {number} do not fit the session's others")
+        self._audit.record(name, connection, fragment)
 
     def _check_refusal(self, connection: Connection) -> None:
         refusal = connection.session.refusal

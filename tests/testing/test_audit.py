@@ -1,0 +1,90 @@
+"""The audit of what a service has stored finds each kind of damage."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kvsproducer.client import Frame, StreamInfo
+from kvsproducer.endpoint.fragment import Fragment
+from kvsproducer.mkv import MkvGenerator
+from kvsproducer.mkv.tags import tags
+from kvsproducer.testing.audit import Audit
+from kvsproducer.testing.books import Books, Broken
+from kvsproducer.testing.frames import Camera, Shot
+from kvsproducer.testing.service import Connection
+
+SECOND = 10_000_000
+
+
+class Scene:
+    """Three frames that were put, and the fragment that a service stores of them."""
+
+    def __init__(self) -> None:
+        self.info = StreamInfo.video("h264", name="s", nal_adaptation=0)
+        self.books = Books(0, self.info)
+        camera = Camera(0, Shot(SECOND // 5, 3, 0, 40, 0), 0, random.Random(4))
+        self.frames = [camera.next_frame() for _ in range(3)]
+        for number, frame in enumerate(self.frames):
+            self.books.note_put(number, frame, 0, frame.data)
+        self.books.note_metadata("place", "door", persistent=False)
+        self.tags = tags([("place", "door")])
+
+    def store(self, frames: list[Frame]) -> None:
+        generator = MkvGenerator(self.info.tracks, content_type=self.info.content_type)
+        data = b""
+        for index, frame in enumerate(frames):
+            packed = generator.pack(1, frame.flags, frame.pts, frame.dts, 0, len(frame.data))
+            header = packed.header
+            if not index:
+                header = header[: packed.prefix_length] + self.tags + header[packed.prefix_length :]
+            data += header + frame.data
+        connection = SimpleNamespace(upload=0, absolute=True, order={}, offset=None)
+        fragment = SimpleNamespace(parts=(data,))
+        audit = Audit([self.books])
+        audit.record("s", cast(Connection, connection), cast(Fragment, fragment))
+
+
+def test_what_was_put_passes() -> None:
+    """All three frames are stored, and the tag."""
+    scene = Scene()
+    scene.store(scene.frames)
+    assert scene.books.stored == 3
+    scene.books.check_metadata()
+
+
+def changed(frame: Frame, **members: Any) -> Frame:
+    values = {"data": frame.data, "pts": frame.pts, "dts": frame.dts, "flags": frame.flags}
+    values |= members
+    return Frame(values.pop("data"), values.pop("pts"), **values)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda frames: [frames[0], changed(frames[1], data=frames[1].data + b"x")],
+        lambda frames: [changed(frames[0], pts=frames[0].pts + SECOND)],
+        lambda frames: [changed(frames[1], flags=1)],
+        lambda frames: [frames[0], frames[1], frames[1]],
+        lambda frames: [changed(frames[0], data=b"\x80" * 8 + b"nobody's")],
+        lambda frames: [changed(frames[0], data=b"\x81" * 8 + b"nobody's")],
+    ],
+    ids=["payload", "time", "no key frame", "order", "frame", "camera"],
+)
+def test_damage_is_found(damage: Callable[[list[Frame]], list[Frame]]) -> None:
+    """Another payload, another time, a fragment without key frame, frames that nobody put."""
+    scene = Scene()
+    with pytest.raises(Broken):
+        scene.store(damage(scene.frames))
+
+
+def test_a_foreign_tag_is_found() -> None:
+    """Nobody put that value."""
+    scene = Scene()
+    scene.tags = tags([("place", "window")])
+    with pytest.raises(Broken, match="which nobody put"):
+        scene.store(scene.frames)
