@@ -30,7 +30,7 @@ bench-streams: $(STAMP)
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 soak: $(STAMP)
-	$(BIN)/python -m pytest tests -m soak $(ARGS)
+	$(BIN)/python -m pytest tests -m soak -rs $(ARGS)
 
 # Each target runs for SECONDS; it prints how many executions that were.
 SECONDS := 20
