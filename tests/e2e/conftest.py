@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,9 +278,18 @@ def stream_info(**overrides: object) -> kvs.StreamInfo:
     return kvs.StreamInfo.video("h264", **values)
 
 
+@contextmanager
+def bounded(limit_s: float) -> Iterator[None]:
+    """What is done takes no longer; the limit is generous, so that only a hang exceeds it."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < limit_s
+
+
 KIT = SimpleNamespace(
     Media=Media,
     assert_stored=assert_stored,
+    bounded=bounded,
     client=client,
     free_port=free_port,
     info=stream_info,
