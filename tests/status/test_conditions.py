@@ -29,7 +29,7 @@ def modules() -> list[Path]:
 def test_what_is_raised_is_not_said_to_be_never_raised() -> None:
     """A module that begins to raise a status gets its cause written into catalogue.tsv."""
     raised = named_in(*(path for path in modules() if path != STATE_TABLES))
-    raised.discard(StatusCode.SUCCESS)
+    raised -= {StatusCode.SUCCESS, StatusCode.STOP_CALLBACK_CHAIN}  # values, not failures
     assert [e.name for e in entries() if e.status in raised and NOT_RAISED.match(e.condition)] == []
 
 

@@ -117,6 +117,8 @@ def _statuses(evidence: object) -> Iterator[StatusCode]:
     if isinstance(evidence, KvsError):
         assert _raised_at(evidence.__traceback__).startswith(SRC), "not raised by the package"
         yield evidence.status
+        if isinstance(evidence.__cause__, KvsError):
+            yield from _statuses(evidence.__cause__)
     elif isinstance(evidence, logging.LogRecord):
         yield from _named(evidence.getMessage())
     elif isinstance(evidence, Command):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import platform
 import resource
@@ -19,6 +20,7 @@ from tests.status_codes.place import Place, Provocation, Table
 from kvsproducer import (
     CallbacksProvider,
     Event,
+    FileLogHandler,
     PlatformCallbacks,
     Producer,
     ServiceConfig,
@@ -125,6 +127,12 @@ def botocore_without_its_models(_: Place) -> None:
     list_fragments("door", session=session, region_name="us-west-2", endpoint_url=NOBODY)
 
 
+def cryptography_without_sha_256(place: Place) -> None:
+    """As with an OpenSSL that allows validated algorithms only, and has none."""
+    place.patch.setattr("botocore.auth.sha256", lambda *_: hashlib.new("no-such-algorithm"))
+    list_fragments("door", endpoint_url=NOBODY)
+
+
 def system_of_a_long_name(place: Place) -> None:
     place.patch.setattr(platform, "release", lambda: "6.1.0-" + "vendor" * 20)
     config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
@@ -156,6 +164,11 @@ def outage_of_minutes(place: Place) -> object:
     return told(_S.CONTINUOUS_RETRY_RESET_FAILED, place, endpoint_url=NOBODY, callbacks=provider)
 
 
+def index_of_another_program(place: Place) -> None:
+    (place.folder / "kvsFileLogIndex").write_text("7" * 256)
+    FileLogHandler(place.folder)
+
+
 def opened_after_close(_: Place) -> None:
     producer = Producer("us-west-2", endpoint_url=NOBODY)
     producer.close(0)
@@ -170,6 +183,7 @@ TABLE: Table = {
     _S.CURL_INIT_FAILED: no_sockets_left,
     _S.CURL_LIBRARY_INIT_FAILED: botocore_without_its_models,
     _S.INVALID_DESCRIBE_STREAM_RETURN_JSON: empty_description,
+    _S.HMAC_GENERATION_ERROR: cryptography_without_sha_256,
     _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED: config(user_agent_name="n" * 33),
     _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED: config(user_agent_extra="e" * 129),
     _S.INVALID_USER_AGENT_LENGTH: system_of_a_long_name,
@@ -178,6 +192,8 @@ TABLE: Table = {
     _S.INVALID_CA_CERT_PATH: lambda place: (
         Producer("us-west-2", verify=str(place.folder / "ca.pem")) and None
     ),
+    _S.FILE_LOGGER_INDEX_FILE_TOO_LARGE: index_of_another_program,
+    _S.FILE_LOGGER_INDEX_FILE_INVALID_SIZE: index_of_another_program,
     _S.STREAM_BEING_SHUTDOWN: closed_while_somebody_waits,
     _S.CLIENT_BEING_SHUTDOWN: opened_after_close,
     _S.CONTINUOUS_RETRY_RESET_FAILED: outage_of_minutes,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.status_codes.place import Place, Provocation, Table
 
-from kvsproducer import DeviceInfo, Producer, StatusCode, StorageInfo, StreamInfo
+from kvsproducer import DeviceInfo, FileLogHandler, Producer, StatusCode, StorageInfo, StreamInfo
 from kvsproducer.codecs import h264
 from kvsproducer.endpoint import local_endpoint
 from kvsproducer.heap import HybridFileStore
@@ -118,6 +118,10 @@ TABLE: Table = {
     _S.DIRECTORY_MISSING_PATH: lambda place: check_directory(place.folder / "nothing"),
     _S.DIRECTORY_ENTRY_STAT_ERROR: root_on_a_disk_that_is_not_mounted,
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
+    _S.STRFTIME_FALIED: lambda place: FileLogHandler(place.folder, time_format="") and None,
+    _S.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED: lambda place: (
+        FileLogHandler(place.folder, time_format="%Y-%m-%d %H:%M:%S" * 2) and None
+    ),
     _S.BIT_READER_OUT_OF_RANGE: lambda _: h264.parse_sps(b"\x67\x42"),
     _S.BIT_READER_INVALID_SIZE: lambda _: h264.parse_sps(b"\x67\x42\x00\x1e" + bytes(12)),
 }
