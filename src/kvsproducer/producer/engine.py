@@ -271,10 +271,11 @@ class Engine:
         failure = Failure(OK, "")
         try:
             reply = await self.ask(call)
-            if isinstance(reply, AwsCredentials):
-                if isinstance(call, core.GetSecurityToken):
-                    self.service.use(reply)
-                reply = auth_info(reply)
+            own = reply if isinstance(reply, AwsCredentials) else None
+            if isinstance(call, core.GetSecurityToken):
+                self.service.use(own)
+            if own is not None:
+                reply = auth_info(own)
             if reply is None:
                 reply = await self._answer(call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -111,6 +112,7 @@ class Service:
                     name,
                     region_name=self.region_name,
                     endpoint_url=url,
+                    verify=True,  # it connects to nothing
                     config=Config(
                         signature_version=UNSIGNED,  # it is signed when it is sent
                         retries={"total_max_attempts": 1, "mode": "standard"},
@@ -121,10 +123,11 @@ class Service:
                         ),
                     ),
                 )
-            except (DataNotFoundError, UnknownServiceError) as error:
+            except (DataNotFoundError, UnknownServiceError, ssl.SSLError) as error:
+                lack = "TLS" if isinstance(error, ssl.SSLError) else f"its model of {name}"
                 raise kvs_error(
                     StatusCode.CURL_LIBRARY_INIT_FAILED,
-                    f"botocore is installed without its model of {name}: {error}",
+                    f"botocore has to do without {lack} on this machine: {error}",
                 ) from error
             made.meta.events.register("before-send", self._send)  # type: ignore[arg-type]  # it may answer
             self._clients[key] = made
@@ -193,8 +196,8 @@ class Service:
         """
         return self._credentials.get(life=life)
 
-    def use(self, credentials: AwsCredentials) -> None:
-        """Sign the control plane's calls with these from now on (`AuthCallbacks`)."""
+    def use(self, credentials: AwsCredentials | None) -> None:
+        """Sign the control plane's calls with these from now on; None: with `credentials()`."""
         self._given = credentials
 
     def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] = now) -> None:
@@ -284,8 +287,17 @@ def _check_url(endpoint_url: str) -> None:
 
 
 def _region(session: Session, region_name: str | None, endpoint_url: str | None) -> str:
+    from botocore.exceptions import InvalidRegionError
+    from botocore.utils import validate_region_name
+
     configured = region_name or session.get_config_variable("region")
     if configured:
+        try:
+            validate_region_name(configured)
+        except InvalidRegionError as error:
+            raise kvs_error(
+                StatusCode.INVALID_ARG, f"{configured!r} is no region, such as us-west-2"
+            ) from error
         return str(configured)
     if endpoint_url:
         return DEFAULT_LOCAL_REGION

@@ -471,6 +471,28 @@ def test_entries_supply_credentials(
     assert asked == ["GetSecurityToken", "GetStreamingToken", "GetStreamingToken"]
 
 
+def test_an_entry_that_has_no_more(guarded: str, info: kvs.StreamInfo) -> None:
+    """Credentials that end are asked for anew; then the producer's own are used."""
+    asked: list[int] = []
+    offset = 0
+
+    def give(call: core.Call) -> AwsCredentials | None:
+        asked.append(offset)
+        if len(asked) > 1:
+            return None
+        return AwsCredentials("AKIDEXAMPLE", "wrong", expiration=kvs.now() + 120 * SECOND)
+
+    platform = kvs.PlatformCallbacks(get_current_time=lambda: kvs.now() + offset)
+    provider = provider_of(kvs.AuthCallbacks(get_security_token=give), platform=platform)
+    producer = kvs.Producer(endpoint_url=guarded, callbacks=provider)
+    with pytest.raises(kvs.KvsError):
+        producer.open_stream("refused", info).wait_ready(1)
+    offset = 130 * SECOND
+    producer.open_stream("door", info).wait_ready(PATIENT)
+    assert asked[:2] == [0, offset]
+    producer.close(0)
+
+
 def test_credentials_for_uploads_only(guarded: str, info: kvs.StreamInfo, frames: Frames) -> None:
     """The control plane keeps the producer's own; a wrong token is the upload's failure."""
     wrong = AwsCredentials("AKIDEXAMPLE", "wrong")

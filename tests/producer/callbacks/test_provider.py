@@ -147,6 +147,19 @@ def test_a_producer_frees_in_order_and_once(caplog: pytest.LogCaptureFixture) ->
     assert len(freed) == 6
 
 
+def test_a_producer_that_cannot_be_made_frees_too() -> None:
+    """Nothing stays behind."""
+    freed: list[str] = []
+    provider = kvs.CallbacksProvider()
+    provider.add(kvs.StreamCallbacks(free=Owner("stream", freed).free))
+    nothing = kvs.DeviceInfo(stream_count=0)
+    refused(
+        S.MIN_STREAM_COUNT,
+        lambda: kvs.Producer(endpoint_url=NOBODY, device_info=nothing, callbacks=provider),
+    )
+    assert freed == ["stream"]
+
+
 def test_a_provider_serves_one_producer() -> None:
     """Afterwards too; its platform is fixed while it is used, its chains end with it."""
     provider = kvs.CallbacksProvider()
