@@ -24,6 +24,7 @@ from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_tick
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.network import load_library
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
@@ -239,6 +240,7 @@ async def fragments(
     service: Service, stream_name: str, selector: dict[str, Any]
 ) -> AsyncGenerator[ReadFragment, None]:
     """The fragments that GetMedia answers for a StartSelector, on the running loop."""
+    load_library()
     import aiohttp
 
     loop = asyncio.get_running_loop()

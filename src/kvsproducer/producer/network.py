@@ -27,7 +27,7 @@ from kvsproducer.status import StatusCode, kvs_error
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Network"]
+__all__ = ["Network", "load_library"]
 
 _FAMILIES: Final = {
     None: socket.AF_UNSPEC,
@@ -78,9 +78,10 @@ class Network:
     def prepare(self, url: str) -> None:
         """Do what takes a while before a session for `url` is made; blocks.
 
-        Raises INVALID_ARG for a host whose address is of the family that is excluded, and what
-        `tls_context` raises.
+        Raises INVALID_ARG for a host whose address is of the family that is excluded,
+        CURL_LIBRARY_INIT_FAILED when aiohttp cannot be loaded, and what `tls_context` raises.
         """
+        load_library()
         proxy = self.proxy_for(url)
         host = urlsplit(proxy or url).hostname or ""
         if self.ip_family is not None and _family_of(host) not in (None, self.ip_family):
@@ -113,6 +114,16 @@ class Network:
         return aiohttp.ClientSession(
             connector=connector, headers=self.headers, proxy=self.proxy_for(url)
         )
+
+
+def load_library() -> None:
+    """Load aiohttp, which sets up TLS as it is loaded; raises CURL_LIBRARY_INIT_FAILED."""
+    try:
+        import aiohttp  # noqa: F401
+    except (ImportError, OSError) as error:  # ssl.SSLError is an OSError
+        raise kvs_error(
+            StatusCode.CURL_LIBRARY_INIT_FAILED, f"aiohttp cannot be loaded: {error}"
+        ) from error
 
 
 def _ip_family(config: ServiceConfig) -> IpFamily | None:
