@@ -76,8 +76,9 @@ class IotEndpoint:
         }
 
     def environment(self) -> dict[str, str]:
-        """The same as environment variables; the CA aside."""
+        """The same as environment variables."""
         return {
+            "AWS_KVS_CACERT_PATH": str(self.ca),
             "AWS_IOT_CORE_CREDENTIAL_ENDPOINT": self.host,
             "AWS_IOT_CORE_CERT": str(self.certificate),
             "AWS_IOT_CORE_PRIVATE_KEY": str(self.private_key),

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from tests.iot import IotEndpoint
 
 from kvsproducer.sources.pyav import write_clip
 from kvsproducer.sources.spec import PatternSpec
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {
+    "iot.py": ["front-door", "1"],
+    "own_credentials.py": ["clip.mp4", "front-door"],
     "put_file.py": ["clip.mp4", "front-door"],
     "live_encoder.py": ["front-door", "2"],
     "events.py": ["front-door", "1"],
@@ -47,9 +50,20 @@ def camera() -> Iterator[tuple[bytes, bool]]:
     yield SLICE.replace(b"\x65", b"\x41"), False
 
 
+@pytest.fixture(scope="session")
+def iot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IotEndpoint]:
+    """AWS IoT's credential endpoint, for all pages and examples."""
+    with IotEndpoint(tmp_path_factory.mktemp("iot")) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture
-def _front_door(endpoint_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder with a clip, an endpoint in the environment, and something stored in front-door."""
+def _front_door(
+    endpoint_url: str, iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder with a clip, endpoints in the environment, and something stored in front-door."""
+    for name, value in iot.environment().items():
+        monkeypatch.setenv(name, value)
     import kvsproducer as kvs
 
     monkeypatch.chdir(tmp_path)

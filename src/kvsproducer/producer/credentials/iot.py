@@ -127,6 +127,7 @@ class IotCredentials:
     ) -> IotCredentials:
         """As AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY, _ROLE_ALIAS, _THING_NAME say.
 
+        Without `ca`, AWS_KVS_CACERT_PATH may name the roots to trust.
         Raises INVALID_ARG that names the variables which are not set, and as the class does.
         """
         missing = [name for name in ENVIRONMENT if not environment.get(name)]
@@ -139,7 +140,7 @@ class IotCredentials:
             private_key=found["private_key"],
             role_alias=found["role_alias"],
             thing_name=found["thing_name"],
-            ca=ca,
+            ca=ca or environment.get("AWS_KVS_CACERT_PATH") or None,
         )
 
     @property
