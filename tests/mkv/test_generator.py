@@ -396,6 +396,34 @@ def test_round_trip_through_the_parser(
     assert refused <= {TOO_EARLY, TOO_LATE}
 
 
+@pytest.mark.parametrize("scale", [1, 7, 10_000])
+def test_a_block_in_a_hurry_is_what_pack_gives(scale: int, make_generator: Make) -> None:
+    """From the fragment's start to the last time that fits, whatever the timecode scale."""
+    generator = make_generator(timecode_scale=scale)
+    assert generator.block_end == 0
+    put(generator, 0, KEY, pts=START + 80 * scale, fragment_pts=START)
+    assert generator.block_start == START - START % scale
+    assert generator.block_end == generator.block_start + 32_768 * scale
+    for pts in (generator.block_start, START + 3 * scale + 1, generator.block_end - 1):
+        frame = {"pts": pts, "dts": START, "size": 300}
+        assert generator.block(1, pts, 300) == put(generator, 0, **frame).header
+    with pytest.raises(KvsError) as caught:
+        generator.block(9, START, 300)
+    assert caught.value.status is StatusCode.MKV_TRACK_INFO_NOT_FOUND
+    generator.end_fragment()
+    assert generator.block_end == 0
+
+
+def test_a_strict_fragment_begins_with_pts_and_dts_alike(make_generator: Make) -> None:
+    """In timecode units: what the file does not tell apart is the same."""
+    generator = make_generator(strict=True)
+    with pytest.raises(KvsError) as caught:
+        put(generator, 1, KEY, dts=START)
+    assert caught.value.status is StatusCode.MKV_PTS_DTS_ARE_NOT_SAME
+    assert put(generator, 1, KEY, dts=START + TICKS_PER_MS + 9_999).kind is FrameKind.STREAM
+    assert put(generator, 9, dts=START + 5 * TICKS_PER_MS).kind is FrameKind.BLOCK
+
+
 def test_checking_a_frame_changes_nothing(make_generator: Make) -> None:
     """`check` raises what `pack` would, and leaves everything as it was, whatever it says."""
     generator = make_generator()
