@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import threading
 from collections.abc import Callable
@@ -147,3 +149,44 @@ def test_threads_share_a_profiler(clock: Callable[[], int]) -> None:
         thread.join()
     names = [record.thread_name for record in profiler.records() if record.duration is not None]
     assert sorted(names) == sorted(thread.name for thread in threads for _ in range(100))
+
+
+def test_a_decorated_function_is_traced(clock: Callable[[], int]) -> None:
+    """Under its own name or another, with its result, also a coroutine function; not when off."""
+    profiler = Profiler(100, clock=clock)
+
+    @profiler.traced()
+    def double(number: int) -> int:
+        return 2 * number
+
+    @profiler.traced("waits")
+    async def wait(number: int) -> int:
+        await asyncio.sleep(0)
+        return double(number)
+
+    assert (double(2), double.__name__) == (4, "double")
+    assert inspect.iscoroutinefunction(wait)
+    assert asyncio.run(wait(3)) == 6
+    assert [record.name for record in profiler.records()] == ["double", "waits", "double"]
+    assert profiler.records()[1].duration == 3 * TICKS_PER_MS
+    profiler.level = TraceLevel.DISABLED
+    assert double(4) == 8
+    assert len(profiler.records()) == 3
+
+
+def test_the_report_adds_up_by_name(clock: Callable[[], int]) -> None:
+    """The longest first; what still runs is left out."""
+    profiler = Profiler(100, clock=clock)
+    for _ in range(3):
+        with profiler.span("short"):
+            pass
+    with profiler.span("long"):
+        for _ in range(5):
+            clock()
+    profiler.start("running")
+    head, *rows = (line.split() for line in profiler.report().splitlines())
+    assert head == ["name", "count", "total", "mean", "max"]
+    assert rows == [
+        ["long", "1", "6.000", "6.0000", "6.0000"],
+        ["short", "3", "3.000", "1.0000", "1.0000"],
+    ]

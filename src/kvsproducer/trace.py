@@ -1,20 +1,25 @@
 """The profiler: how long named pieces of work took, in a ring of records that never grows.
 
 What AWS's Trace library does: levels, a ring that overwrites its oldest records, and output as
-comma-separated text; besides, the trace event format that chrome://tracing and Perfetto read. The
-clock is an argument, in ticks of 100 ns, and should be monotonic.
+comma-separated text; besides, a table for people, and the trace event format that chrome://tracing
+and Perfetto read. The clock is an argument, in ticks of 100 ns, and should be monotonic.
 
     profiler = Profiler(clock=lambda: time.monotonic_ns() // 100)
     with profiler.span("pack"):
         ...
-    print(profiler.to_csv())
+    @profiler.traced("send")
+    def send(packet): ...
+    print(profiler.report())
 
-It is safe to use from several threads. While it is off, a span costs one comparison.
+It is safe to use from several threads. While it is off, a span costs one comparison: see
+docs/how-to/trace.md for figures.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
+import inspect
 import io
 import itertools
 import json
@@ -23,13 +28,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_US
 from kvsproducer.limits import MAX_TRACE_NAME_LEN, MIN_TRACE_RECORDS
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["NO_TRACE", "Profiler", "TraceLevel", "TraceRecord"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 NO_TRACE: Final = -1
 """The handle of a trace that is not recorded."""
@@ -115,6 +123,34 @@ class Profiler:
         """A context manager that starts a trace on entry and ends it on exit."""
         return _NO_SPAN if level < self.level else _Span(self, name, level)
 
+    def traced(
+        self, name: str = "", level: TraceLevel = TraceLevel.INFO
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """A decorator: each call is a trace, by default under the function's name.
+
+        Of a coroutine function it lasts until the coroutine ends, with what it waits for.
+        """
+
+        def decorate(function: Callable[P, T]) -> Callable[P, T]:
+            title = name or getattr(function, "__name__", "call")
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def work(*arguments: P.args, **named: P.kwargs) -> object:
+                    with self.span(title, level):
+                        return await function(*arguments, **named)
+
+                return cast("Callable[P, T]", work)
+
+            @functools.wraps(function)
+            def call(*arguments: P.args, **named: P.kwargs) -> T:
+                with self.span(title, level):
+                    return function(*arguments, **named)
+
+            return call
+
+        return decorate
+
     def records(self) -> list[TraceRecord]:
         """What the ring holds, oldest first, running traces included."""
         return sorted(record for record in self._ring if record is not None)
@@ -122,6 +158,25 @@ class Profiler:
     def clear(self) -> None:
         """Forget all records; running traces are not recorded any more."""
         self._ring[:] = [None] * len(self._ring)
+
+    def report(self) -> str:
+        """A table of the ended traces by name, the longest in all first: count and milliseconds."""
+        durations: dict[str, list[int]] = {}
+        for record in self.records():
+            if record.duration is not None:
+                durations.setdefault(record.name, []).append(record.duration)
+        lines = [
+            f"{'name':<{MAX_TRACE_NAME_LEN}} {'count':>8} {'total':>10} {'mean':>9} {'max':>9}"
+        ]
+        for name, found in sorted(durations.items(), key=lambda item: -sum(item[1])):
+            total, mean, most = (
+                ticks / TICKS_PER_MS for ticks in (sum(found), sum(found) / len(found), max(found))
+            )
+            lines.append(
+                f"{name:<{MAX_TRACE_NAME_LEN}} {len(found):>8} {total:>10.3f} {mean:>9.4f}"
+                f" {most:>9.4f}"
+            )
+        return "\n".join(lines)
 
     def to_csv(self) -> str:
         """A line `trace,name,thread name,thread id,start ms,duration ms` per ended trace."""
