@@ -12,6 +12,7 @@ import pytest
 from kvsproducer import client as kvs
 from kvsproducer.heap import ArenaStore, ContentStore, HoldingStore, ReferenceStore
 from kvsproducer.heap.files import SpillFiles
+from kvsproducer.heap.video_memory import VideoMemory
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -115,11 +116,17 @@ def store_kind() -> str:
 
 
 @pytest.fixture
-def desk(store_kind: str, tmp_path: Path) -> Callable[..., Desk]:
+def desk(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Desk]:
     """Make a desk; keyword arguments go to `StreamInfo.video`."""
+
+    def video_memory(size: int) -> HoldingStore:
+        library = request.getfixturevalue("video_library")()
+        return HoldingStore(size, [VideoMemory(library)])
+
     stores: dict[str, Callable[[int], ContentStore]] = {
         "reference": ReferenceStore,
         "arena": lambda size: ArenaStore(min(size, 16 << 20)),
         "files": lambda size: HoldingStore(size, [SpillFiles(str(tmp_path))]),
+        "video memory": video_memory,
     }
     return partial(Desk, make_store=stores[store_kind])

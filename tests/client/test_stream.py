@@ -18,7 +18,7 @@ CLUSTER = bytes.fromhex("1f43b675")
 Desks = Callable[..., Any]
 
 
-@pytest.fixture(params=["reference", "arena", "files"])
+@pytest.fixture(params=["reference", "arena", "files", "video memory"])
 def store_kind(request: pytest.FixtureRequest) -> str:
     """Every test of a stream runs with every kind of store."""
     return str(request.param)
