@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from fractions import Fraction
 
 import pytest
@@ -47,3 +48,10 @@ def test_a_frame_shows_its_times_and_not_its_bytes() -> None:
     """A log line stays short."""
     shown = repr(Frame(b"secret", 5, duration=3, key_frame=True))
     assert shown == "Frame(6 bytes, pts=5, dts=5, duration=3, flags=1, track_id=1)"
+
+
+def test_a_lead_is_a_duration_in_any_form() -> None:
+    """Ticks, a timedelta, ISO 8601 text; none by default."""
+    forms = (800_000, timedelta(milliseconds=80), "PT0.08S")
+    assert [Frame(b"", 5, lead=lead).lead for lead in forms] == [800_000] * 3
+    assert Frame(b"", 5).lead == 0

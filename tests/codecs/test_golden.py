@@ -47,6 +47,40 @@ def test_every_golden_case_gives_the_same_or_the_right_thing(name: str) -> None:
     assert quirks < passed
 
 
+SPS, PPS = "6742c00ada189a1000000300100000030328f1226a", "68ce039c80"
+BOTH = f"00000001{SPS}00000001{PPS}"
+FIRST_ONLY = f"0142c00affe10015{SPS}010005{PPS}"
+
+
+def oversized() -> dict[str, Any]:
+    """A case of H.265 pictures that are too large, without what the bit writer was told."""
+    case = next(c for c in cases("cpd.jsonl.gz") if c["group"] == "h265_limits" and "quirk" in c)
+    return {key: value for key, value in case.items() if key not in ("truth", "quirk")}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {
+            "op": "h264_cpd_to_avcc",
+            "input": f"{BOTH}00000001{PPS[:-2]}c0",
+            "expect": {"status": "0x00000000", "output": FIRST_ONLY},
+        },
+        {
+            "codec": "h264",
+            "cpd": f"0000{BOTH}",
+            "expect": {"status": "0x3200000d"},
+        },
+        oversized(),
+    ],
+)
+def test_rules_that_only_other_cases_need(case: dict[str, Any], tmp_path: Path) -> None:
+    """A second PPS, zeros before a start code, a picture of over 16 bits: no truth tells."""
+    path = tmp_path / "case.jsonl"
+    path.write_text(json.dumps(case))
+    assert golden(path) == (0, ["0 passed, 0 failed, 1 quirks"])
+
+
 def tampered(case: dict[str, Any]) -> dict[str, Any]:
     """The case with another expectation, and a truth that is not."""
     wrong: dict[str, Any] = {"status": "0x0badc0de"}

@@ -36,13 +36,14 @@ class MediaPacket(Protocol):
 class Frame:
     """One frame: `data` (bytes), `pts`, `dts` and `duration` (ticks), `flags`, `track_id`.
 
-    Times may be given as an aware `datetime`, the duration as a `timedelta` or ISO 8601 text;
-    raises INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY.
-    A duration of 0 lets the stream take it from its frame rate.
+    Times may be given as an aware `datetime`, durations as a `timedelta` or ISO 8601 text; raises
+    INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when it is not
+    given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY. A duration of 0 lets the stream
+    take it from its frame rate.
 
-    `lead` (ticks) is for a key frame with leading pictures: those of an open group of pictures,
-    which follow it and are shown before it. It is how long before `pts` the first of them is shown;
-    the fragment then starts there, for KVS takes nothing that is earlier than its fragment.
+    `lead`, a duration, is for a key frame with leading pictures: those of an open group, which
+    follow it and are shown before it. It is how long before `pts` the first of them is shown; the
+    fragment then starts there, for KVS takes nothing that is earlier than its fragment.
     """
 
     __slots__ = ("data", "dts", "duration", "flags", "lead", "pts", "track_id")
@@ -57,7 +58,7 @@ class Frame:
         key_frame: bool = False,
         track_id: int = 1,
         flags: int = 0,
-        lead: int = 0,
+        lead: int | timedelta | str = 0,
     ) -> None:
         self.data = data if type(data) is bytes else bytes(data)
         self.pts = pts if type(pts) is int else instant_to_ticks(pts)
@@ -68,7 +69,7 @@ class Frame:
         self.duration = duration if type(duration) is int else to_ticks(duration)
         self.flags = flags | FLAG_KEY if key_frame else flags
         self.track_id = track_id
-        self.lead = lead
+        self.lead = lead if type(lead) is int else to_ticks(lead)
 
     @property
     def key_frame(self) -> bool:
