@@ -323,3 +323,29 @@ def test_an_error_on_the_older_of_two_uploads(desk: Desks, timecode: int | None)
             d.ack("PERSISTED", second)
     kept = 15 - (5 if timecode == 0 else 3)
     assert d.stream.account() == (15, kept, 15 - kept, 0, 0)
+
+
+@pytest.mark.parametrize("error", [5000, 4006])
+def test_an_error_for_what_was_not_sent_yet_moves_nothing_ahead(desk: Desks, error: int) -> None:
+    """Sending goes on behind it: what lies between is not passed over."""
+    d = desk()
+    for index in range(7):
+        d.put(index)
+    d.read()
+    for index in range(7, 18):
+        d.put(index)
+    d.ack("ERROR", 3, error=error)
+    refused = 3 if error == 4006 else 0
+    assert d.read()[0].count(b"data") == 18 - refused
+    for second in range(4):
+        d.ack("PERSISTED", second)
+    assert d.stream.account() == (18, 18 - refused, refused, 0, 0)
+
+
+def test_a_frame_that_is_half_sent_cannot_be_stored(desk: Desks) -> None:
+    """Whatever the service says."""
+    d = desk()
+    d.put(0)
+    d.read(limit=20)
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (1, 0, 0, 0, 1)

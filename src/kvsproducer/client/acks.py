@@ -136,7 +136,9 @@ class AckHandler:
         core, view = self._core, self._core.view
         self._control.confirmed()
         core.ledger.clear_doubts(view.items[index].ack_timestamp)
-        core.ledger.confirm(view, min(end, view.current), done)
+        wire = core.on_wire  # handed out in part: the service cannot have it
+        cut = wire is not None and wire.index == view.current - 1
+        core.ledger.confirm(view, min(end, view.current - cut), done)
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
@@ -184,7 +186,7 @@ class AckHandler:
         if index is not None:
             if not error.retriable and not outside:
                 self._skip(index)
-            view.rewind(skip_refused(core, index))
+            view.rewind(min(skip_refused(core, index), view.current))
             timecode = view[index].timestamp // core.info.timecode_scale
         core.report(error.status, error.name, upload=upload.number, timecode=timecode)
         core.uploads.set_state(upload, UploadState.TERMINATED)
