@@ -21,6 +21,7 @@ from typing import Any
 
 from common import SUCCESS, Case, Outcome, Verdict, output_form
 from stream_causes import causes
+from stream_promise import Promise
 from stream_rules import PASSING, Context, excuse
 from stream_world import Record, World
 
@@ -85,15 +86,6 @@ def _items(buffer: Record) -> str:
     )
 
 
-def _books(world: World) -> str | None:
-    """Whether the promise is kept, whatever C's client did."""
-    if world.stream is None:
-        return None
-    account = world.stream.account()
-    balanced = account.accepted == account.persisted + account.dropped + account.held
-    return None if balanced and min(account) >= 0 else f"the books: {account}"
-
-
 def check(case: Case, rules: frozenset[str]) -> Verdict:
     return _Run(case, rules).verdict()
 
@@ -105,6 +97,7 @@ class _Run:
         self._case = case
         self._rules = rules
         self._world = World(case["config"])
+        self._promise = Promise(self._world)
         self._causes: set[str] = set()
         self._quirk = ""
         self._apart = False  # C's client is in another state: there is nothing to compare
@@ -134,7 +127,7 @@ class _Run:
         self._causes |= causes(world, step)
         context = Context(self._case, step, world, self._causes)
         context.got = world.step(step)
-        problem = _books(world)
+        problem = self._promise.check(step, context.got)
         if problem is not None:
             return problem
         problem = _problem(step, context.got, counts=self._counts)

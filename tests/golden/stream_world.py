@@ -107,7 +107,8 @@ class World:
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
         self.upload = NEVER  # the newest upload; none yet
-        self.dropped = 0
+        self.dropped = 0  # as C's client counts
+        self.told_dropped = 0
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
         self.events: list[Record] = []
@@ -201,6 +202,8 @@ class World:
         """Events in the golden data's form; errors count as the step's status."""
         assert self.client is not None
         while (event := self.client.next_event()) is not None:
+            if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
+                self.told_dropped += event.count
             if self._only_ours(event):
                 continue
             if (
