@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from tests.iot import IotEndpoint
 
 from kvsproducer.cli.options import (
     connection,
@@ -11,6 +14,7 @@ from kvsproducer.cli.options import (
     seconds_option,
 )
 from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.producer.credentials import FileCredentials, IotCredentials
 from kvsproducer.status import KvsError, StatusCode
 
 HOUR = 3600 * TICKS_PER_SECOND
@@ -61,6 +65,29 @@ def test_connection_options() -> None:
     assert connection(None, None, None, "ca.pem", False)["verify"] == "ca.pem"
     with pytest.raises(KvsError):
         connection(None, None, None, "ca.pem", True)
+
+
+def test_credentials_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, or AWS IoT as the environment says, not both; without them the chain's."""
+    file = tmp_path / "keys"
+    file.write_text("CREDENTIALS key secret")
+    place = (None, None, None, None, False)
+    assert "credentials" not in connection(*place)
+    chosen = connection(*place, str(file))["credentials"]
+    assert isinstance(chosen, FileCredentials)
+    assert chosen.fetch().access_key_id == "key"
+    with pytest.raises(KvsError, match="--iot"):
+        connection(*place, str(file), True)
+    monkeypatch.delenv("AWS_IOT_CORE_CERT", raising=False)
+    with pytest.raises(KvsError, match="AWS_IOT_CORE_CERT"):
+        connection(*place, None, True)
+    with IotEndpoint(tmp_path) as iot:
+        for name, value in iot.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_KVS_CACERT_PATH")
+        trusting = connection(None, None, None, str(iot.ca), False, None, True)["credentials"]
+        assert isinstance(trusting, IotCredentials)
+        assert trusting.fetch().session_token
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,33 @@ def test_credentials_have_to_live_for_thirty_seconds(life: int, good: bool) -> N
         assert calls == [kvs.GetSecurityToken] * 6
         assert client.failure is not None
         assert client.failure.status is StatusCode.CLIENT_AUTH_CALL_FAILED
+        assert client.failure.detail.endswith("expire in 29 s, at least 30 s are needed")
+
+
+def test_credentials_that_live_too_short_are_asked_for_with_growing_pauses() -> None:
+    """Whoever gives them is not asked in a hurry."""
+    client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: 0)
+    waits = []
+    while (effect := client.poll_effect()) is not None:
+        assert isinstance(effect, kvs.GetSecurityToken)
+        waits.append(effect.not_before - NOW)
+        client.call_result(effect, 200, NOW, kvs.AuthInfo(expiration=NOW + SECOND))
+    assert waits == [0, *(SECOND // 10 * 2**n for n in range(5))]
+
+
+def test_what_a_call_met_with_is_told_and_changes_nothing(desk: Desks) -> None:
+    """By the stream that it was made for, else by the client; not for a stream that is gone."""
+    d = desk()
+    d.settle()
+    state = d.stream.state
+    for stream in ("door", None, "gone"):
+        call = kvs.GetStreamingToken(1, stream, 0, 0, 0, None)
+        d.client.report(call, _S.CURL_PERFORM_FAILED, "no answer")
+    d.settle()
+    assert d.told(ev.StreamErrorReported) == [
+        ev.StreamErrorReported("door", None, None, _S.CURL_PERFORM_FAILED, "no answer", False)
+    ]
+    assert d.told(ev.ClientErrorReported) == [
+        ev.ClientErrorReported(None, _S.CURL_PERFORM_FAILED, "no answer", False)
+    ]
+    assert d.stream.state is state
