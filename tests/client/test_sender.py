@@ -331,3 +331,21 @@ def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
     assert data.startswith(EBML)
     assert data.count(b"data") == 8
     assert d.stream.account().held == 8
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_long_fragment_is_no_trouble(desk: Desks, heard: bool) -> None:
+    """The service says BUFFERING once a fragment; only when it did not is the shell to look."""
+    d = desk(connection_staleness_duration=SECOND)
+    d.put(0)
+    d.read()
+    if heard:
+        d.ack("BUFFERING", 0)
+    for index in range(1, 12):
+        d.put(index, key=False)
+    d.read()
+    assert d.told(ev.ConnectionStale)
+    troubled = [e for e in d.effects if isinstance(e, kvs.ConnectionTroubled)]
+    assert bool(troubled) is not heard
+    assert [type(sign) for sign in d.stream.take_troubles()] == [ev.ConnectionStale] * (not heard)
+    assert d.stream.take_troubles() == ()

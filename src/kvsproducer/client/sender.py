@@ -479,5 +479,20 @@ class Sender:
             distance = newest - item.timestamp
             if distance > limit:
                 core.counters.stale_events += 1
-                core.trouble(ConnectionStale(core.name, distance))
+                sign = ConnectionStale(core.name, distance)
+                tell = core.trouble if self._unheard(last, newest - limit) else core.emit
+                tell(sign)
                 return
+
+    def _unheard(self, index: int, before: int) -> bool:
+        """Whether the service has not said BUFFERING for a fragment that began before a time.
+
+        It says so once a fragment: in a long one it owes nothing more, whatever AWS's event says.
+        """
+        view = self._core.view
+        while index >= view.tail:
+            start = view[view.start_of(index)]
+            if start.flags & BUFFERING or start.timestamp < before:
+                return not start.flags & BUFFERING
+            index = start.index - 1
+        return False
