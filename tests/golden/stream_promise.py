@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import input_bytes
-from stream_world import EBML_ID, Record, World
+from stream_rules import EBML_ID
+from stream_world import Record, World
 
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
@@ -137,7 +138,9 @@ class Promise:
         if len(numbers) > 1 or not self._timed:
             return None
         if session.offset is None:
-            session.offset = 0 if self._world.config.get("absolute_fragment_times", 1) else offsets[0]
+            session.offset = (
+                0 if self._world.config.get("absolute_fragment_times", 1) else offsets[0]
+            )
         if abs(offsets[0] - session.offset) > self._tie:
             return f"{payload[:8].hex()} is {offsets[0] - session.offset} timecode units off"
         if numbers[0] <= session.newest.get(block.track_number, -1):

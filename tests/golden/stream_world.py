@@ -28,7 +28,6 @@ READ_ALL_BYTES = 65536
 MS = 10_000
 SECOND = 10_000_000
 NEVER = 2**64 - 1
-EBML_ID = bytes.fromhex("1a45dfa3")
 
 Record: TypeAlias = dict[str, Any]
 
@@ -107,8 +106,7 @@ class World:
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
         self.upload = NEVER  # the newest upload; none yet
-        self.dropped = 0  # as C's client counts
-        self.told_dropped = 0
+        self.dropped = self.told_dropped = 0  # as C counts, and all
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
         self.events: list[Record] = []

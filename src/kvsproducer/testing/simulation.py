@@ -323,7 +323,9 @@ class World:
             writer.reopen()
 
     def _await(self, what: str, done: Callable[[], bool]) -> None:
-        if not self._let_happen(_PATIENCE, done):
+        # What is left to film of hours takes its time.
+        patience = _PATIENCE if self.plan.storm < LONG_STORM else self.plan.storm
+        if not self._let_happen(patience, done):
             raise Broken(f"stuck, waiting {what}: {self._states()}")
 
     def _states(self) -> str:
