@@ -13,7 +13,9 @@ import trustme
 from botocore.credentials import RefreshableCredentials
 
 from kvsproducer.duration import instant_to_ticks
+from kvsproducer.producer.exchange import Reply
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.status import KvsError, StatusCode
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -134,3 +136,106 @@ def test_bad_bundle_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(KvsError) as caught:
         Service(region_name="us-west-2", verify=str(tmp_path / "nothing.pem"))
     assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
+
+
+# --- endpoint forms ---------------------------------------------------------------------------
+FORMS = [
+    # region, plain, FIPS, dual stack: the C producer's table of suffixes
+    ("us-west-2", "amazonaws.com", "api.aws"),
+    ("cn-north-1", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("us-gov-west-1", "amazonaws.com", "api.aws"),
+    ("us-iso-east-1", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-east-1", "sc2s.sgov.gov", "api.aws.scloud"),
+]
+
+
+def control_plane(region: str, config: ServiceConfig | None = None) -> str:
+    """Where a request would be sent to."""
+    asked: list[str] = []
+
+    def answer(url: str, body: bytes) -> Reply:
+        asked.append(url.removesuffix("/listStreams"))
+        return Reply(200, {}, b"{}")
+
+    service = Service(region_name=region, config=config)
+    service.post = answer  # type: ignore[method-assign]
+    service.call("list_streams")
+    return asked[0]
+
+
+@pytest.mark.parametrize(("region", "suffix", "dualstack"), FORMS)
+def test_forms_of_the_endpoint(
+    region: str, suffix: str, dualstack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By configuration and by environment, in each partition."""
+    both = ServiceConfig(use_fips_endpoint=True, use_dualstack_endpoint=True)
+    expected = {
+        f"https://kinesisvideo.{region}.{suffix}": ServiceConfig(),
+        f"https://kinesisvideo-fips.{region}.{suffix}": ServiceConfig(use_fips_endpoint=True),
+        f"https://kinesisvideo.{region}.{dualstack}": ServiceConfig(use_dualstack_endpoint=True),
+        f"https://kinesisvideo-fips.{region}.{dualstack}": both,
+    }
+    assert {control_plane(region, config) for config in expected.values()} == set(expected)
+    for url, config in expected.items():
+        assert control_plane(region, config) == url
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    assert control_plane(region) == f"https://kinesisvideo.{region}.{dualstack}"
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "TRUE")
+    assert control_plane(region) == f"https://kinesisvideo-fips.{region}.{dualstack}"
+    plain = ServiceConfig(use_fips_endpoint=False, use_dualstack_endpoint=False)
+    assert control_plane(region, plain) == f"https://kinesisvideo.{region}.{suffix}"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS_VIDEO"])
+def test_endpoint_of_the_environment(
+    name: str, endpoint_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore's names; an explicit one wins, a region is not needed, and forms do not matter."""
+    monkeypatch.setenv(name, endpoint_url)
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    service = Service()
+    assert service.endpoint_url == endpoint_url
+    assert service.call("list_streams")["StreamInfoList"] == []
+    assert Service(endpoint_url="http://127.0.0.1:1").endpoint_url == "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    assert Service(region_name="us-west-2").endpoint_url is None
+
+
+@pytest.mark.parametrize("form", ["use_fips_endpoint", "use_dualstack_endpoint"])
+def test_a_form_and_an_own_url_exclude_each_other(form: str) -> None:
+    """Both were said by the caller: one of them is a mistake."""
+    with pytest.raises(KvsError, match="is one already") as caught:
+        Service(endpoint_url="http://127.0.0.1:1", config=ServiceConfig(**{form: True}))  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_form_that_a_partition_does_not_have() -> None:
+    """Told as the argument that it is."""
+    with pytest.raises(KvsError, match="us-isof-south-1 has no such form") as caught:
+        control_plane("us-isof-south-1", ServiceConfig(use_dualstack_endpoint=True))
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_region_that_is_none() -> None:
+    """botocore's check, told as ours."""
+    with pytest.raises(KvsError, match="is no region") as caught:
+        Service(region_name="us west")
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_ca_bundle_of_the_c_producer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """AWS_KVS_CACERT_PATH counts too."""
+    bundle = str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("AWS_KVS_CACERT_PATH", bundle)
+    assert len(Service(region_name="us-west-2").network.tls().get_ca_certs()) == 1
+
+
+def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A bundled application that left the models out: the library cannot be set up."""
+    session = session_with_keys()
+    session.get_component("data_loader").search_paths[:] = [str(tmp_path)]
+    with pytest.raises(KvsError) as caught:
+        Service(region_name="us-west-2", session=session).client("kinesisvideo")
+    assert caught.value.status is StatusCode.CURL_LIBRARY_INIT_FAILED

@@ -137,3 +137,19 @@ def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -
             time.sleep(0.005)
     finally:
         producer.close(timeout=0)
+
+
+def test_a_name_that_is_being_closed(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """Its frames may still be on their way; after close() the name is free."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            stream.put_frame(frame)
+        stream.stop()
+        with pytest.raises(kvs.KvsError, match="wait until its close") as caught:
+            producer.open_stream("door", info)
+        assert caught.value.status is kvs.StatusCode.STREAM_BEING_SHUTDOWN
+        stream.close()
+        producer.open_stream("door", info).close()

@@ -16,15 +16,20 @@ from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
     CredentialsFile,
+    Dualstack,
     EndpointUrl,
+    Fips,
     Iot,
+    IpVersion,
     NoVerify,
     Profile,
+    Proxy,
     Region,
     connection,
     duration_option,
     instant_option,
     seconds_option,
+    service_config,
 )
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.reader import ReadFragment
@@ -89,6 +94,10 @@ def get(
     no_verify_ssl: NoVerify = False,
     credentials_file: CredentialsFile = None,
     iot: Iot = False,
+    fips: Fips = False,
+    dualstack: Dualstack = False,
+    ip: IpVersion = None,
+    proxy: Proxy = None,
     as_json: Annotated[bool, typer.Option("--json", help="What was got, as JSON.")] = False,
 ) -> None:
     """Get media out of a stream as one playable MKV.
@@ -98,8 +107,9 @@ def get(
 
     Example: kvs get front-door -o - | ffplay -
     """
+    config = service_config(fips, dualstack, ip, proxy)
     options = connection(
-        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot
+        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     bounds = _Bounds(
         None if follow else seconds_option(idle),

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from kvsproducer.cli.console import err
 from kvsproducer.duration import (
     TICKS_PER_DAY,
     TICKS_PER_HOUR,
@@ -16,23 +17,30 @@ from kvsproducer.duration import (
     parse_duration,
 )
 from kvsproducer.producer.credentials import FileCredentials, IotCredentials
+from kvsproducer.producer.service_config import IpFamily, ServiceConfig
 from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
     "CaBundle",
     "CredentialsFile",
+    "Dualstack",
     "EndpointUrl",
+    "Fips",
     "Iot",
+    "IpVersion",
     "NoVerify",
     "Profile",
+    "Proxy",
     "Region",
     "connection",
     "duration_option",
     "instant_option",
+    "service_config",
 ]
 
 _SERVICE = "Service"
+_NETWORK = "Network"
 Region = Annotated[
     str | None,
     typer.Option("--region", help="AWS region (default: as in boto3).", rich_help_panel=_SERVICE),
@@ -76,6 +84,42 @@ Iot = Annotated[
     ),
 ]
 
+Fips = Annotated[
+    bool,
+    typer.Option("--fips", help="The FIPS 140 form of AWS's endpoint.", rich_help_panel=_NETWORK),
+]
+Dualstack = Annotated[
+    bool,
+    typer.Option(
+        "--dualstack", help="The IPv4-and-IPv6 form of AWS's endpoint.", rich_help_panel=_NETWORK
+    ),
+]
+IpVersion = Annotated[
+    IpFamily | None,
+    typer.Option("--ip", help="Connect over this only.", rich_help_panel=_NETWORK),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy",
+        metavar="URL",
+        help="HTTP proxy for everything (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY).",
+        rich_help_panel=_NETWORK,
+    ),
+]
+
+
+def service_config(
+    fips: bool, dualstack: bool, ip: IpFamily | None, proxy: str | None
+) -> ServiceConfig:
+    """The options above; what is not given stays as the environment and the profile say."""
+    return ServiceConfig(
+        use_fips_endpoint=fips or None,
+        use_dualstack_endpoint=dualstack or None,
+        ip_family=ip,
+        proxies=None if proxy is None else {"http": proxy, "https": proxy},
+    )
+
 
 def connection(
     region: str | None,
@@ -85,6 +129,7 @@ def connection(
     no_verify: bool,
     credentials_file: str | None = None,
     iot: bool = False,
+    config: ServiceConfig | None = None,
 ) -> ProducerOptions:
     """The options above as the keyword arguments of `Producer`, `put_media` and `get_media`."""
     if ca_bundle is not None and no_verify:
@@ -93,8 +138,14 @@ def connection(
         )
     verify: bool | str = ca_bundle if ca_bundle is not None else not no_verify
     options = ProducerOptions(
-        region_name=region, profile_name=profile, endpoint_url=endpoint_url, verify=verify
+        region_name=region,
+        profile_name=profile,
+        endpoint_url=endpoint_url,
+        verify=verify,
+        config=config,
     )
+    if no_verify:
+        err.print("warning: --no-verify-ssl: whoever answers is taken for the service")
     if credentials_file is not None and iot:
         raise kvs_error(StatusCode.INVALID_ARG, "--credentials-file and --iot exclude each other")
     if credentials_file is not None:

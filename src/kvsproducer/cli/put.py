@@ -12,15 +12,20 @@ from kvsproducer.cli.logs import LogFile, MetricsPort, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
     CredentialsFile,
+    Dualstack,
     EndpointUrl,
+    Fips,
     Iot,
+    IpVersion,
     NoVerify,
     Profile,
+    Proxy,
     Region,
     connection,
     duration_option,
     instant_option,
     seconds_option,
+    service_config,
 )
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
@@ -101,6 +106,10 @@ def put(
     no_verify_ssl: NoVerify = False,
     credentials_file: CredentialsFile = None,
     iot: Iot = False,
+    fips: Fips = False,
+    dualstack: Dualstack = False,
+    ip: IpVersion = None,
+    proxy: Proxy = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -112,8 +121,9 @@ def put(
 
     Example: kvs put clip.mp4 front-door --retention 24h
     """
+    config = service_config(fips, dualstack, ip, proxy)
     options = connection(
-        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot
+        region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     start = None if start_time is None else instant_option(start_time)
     kept = duration_option(retention)
@@ -134,6 +144,10 @@ def put(
             metrics_port=metrics_port,
             **options,
         )
+    _tell(result, as_json)
+
+
+def _tell(result: PutResult, as_json: bool) -> None:
     if as_json:
         print_json(_as_dict(result))
     else:

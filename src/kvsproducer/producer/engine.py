@@ -137,6 +137,12 @@ class Engine:
                 raise kvs_error(
                     StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed", stream=name
                 )
+            if name in self._streams and self._streams[name].stopped:
+                raise kvs_error(
+                    StatusCode.STREAM_BEING_SHUTDOWN,
+                    "the stream of this name is being closed: wait until its close() has returned",
+                    stream=name,
+                )
             stream = self.core.open_stream(replace(stream_info, name=name), now=self.now())
             self._streams[stream.name] = stream
         self.poke()
@@ -219,11 +225,19 @@ class Engine:
         with self.lock:
             stream = self._streams.get(name)
             why = "" if stream is None else self._retry.troubled(stream, self.now())
-            if stream is not None and why:
-                stream.reset_connection(self.now())
-        if why:
-            log.warning("stream %s: the connection is reset: %s", name, why)
-            self.poke()
+        if stream is not None and why:
+            self._reset_connection(stream, why)
+
+    def peer_blocks(self, stream: core.Stream, blocked_s: float) -> None:
+        """The peer of a stream's upload has taken no data for so long."""
+        blocked = int(blocked_s * TICKS_PER_SECOND)
+        if why := self._retry.blocked(stream, blocked, self.now()):
+            self._reset_connection(stream, why)
+
+    def _reset_connection(self, stream: core.Stream, why: str) -> None:
+        if not stream.freed:
+            log.warning("stream %s: the connection is reset: %s", stream.name, why)
+            self._apply(stream.reset_connection)
 
     def _arm(self, timer: int | None) -> None:
         if self._timer is not None:

@@ -100,7 +100,11 @@ class Service:
         """
         from botocore import UNSIGNED
         from botocore.config import Config
-        from botocore.exceptions import DataNotFoundError, UnknownServiceError
+        from botocore.exceptions import (
+            DataNotFoundError,
+            EndpointVariantError,
+            UnknownServiceError,
+        )
 
         url = endpoint_url or self.endpoint_url
         key = f"{name} {url}"
@@ -123,6 +127,12 @@ class Service:
                         ),
                     ),
                 )
+            except EndpointVariantError as error:
+                raise kvs_error(
+                    StatusCode.INVALID_ARG,
+                    f"{self.region_name} has no such form of endpoint (use_fips_endpoint, "
+                    f"use_dualstack_endpoint): {error}",
+                ) from error
             except (DataNotFoundError, UnknownServiceError, ssl.SSLError) as error:
                 lack = "TLS" if isinstance(error, ssl.SSLError) else f"its model of {name}"
                 raise kvs_error(
