@@ -298,6 +298,19 @@ def test_data_available_is_told_with_each_frame(
     assert told[-1].duration == 4 * 400_000
 
 
+def test_an_entry_that_is_added_while_frames_are_put(info: kvs.StreamInfo, frames: Frames) -> None:
+    """It is called from the next frame on."""
+    provider, told = kvs.CallbacksProvider(), []
+    producer = kvs.Producer(endpoint_url=NOBODY, callbacks=provider)
+    stream = producer.open_stream("door", info)
+    for number, frame in enumerate(frames(4)):
+        if number == 2:
+            provider.add(kvs.StreamCallbacks(stream_data_available=told.append))
+        stream.put_frame(frame)
+    producer.close(0)
+    assert len(told) == 2
+
+
 # --- asked -----------------------------------------------------------------------------------
 def test_api_calls_are_observed(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
     """Each call is shown before it is made, in a thread of its own; the service answers it."""

@@ -22,7 +22,7 @@ from typing import Final
 from kvsproducer import client as core
 from kvsproducer.client.events import EventQueue
 from kvsproducer.limits import MAX_QUEUED_EVENTS
-from kvsproducer.producer.callbacks.provider import CallbacksProvider
+from kvsproducer.producer.callbacks.provider import CallbacksProvider, Numbered
 from kvsproducer.producer.callbacks.structures import (
     ApiCallbacks,
     AuthCallbacks,
@@ -95,6 +95,7 @@ class Chains:
     def __init__(self, provider: CallbacksProvider, level: int) -> None:
         provider.take()
         self._provider = provider
+        self._look_at_put_frame()
         self._log = ExitStack()
         if provider.platform.log_print is not None:
             self._log.enter_context(attached(_LogPrint(provider.platform.log_print, level)))
@@ -111,18 +112,25 @@ class Chains:
 
         The events among them go on to listeners, by `next_reported`.
         """
-        kinds = tuple(kind for kind in _PRESSURES if any(self._functions(_TOLD[kind])))
+        if self._known != self._provider.additions:
+            self._look_at_put_frame()
         found: list[Report] = []
-        if kinds:
-            for event in stream.take_events(kinds):
+        if self._pressures:
+            for event in stream.take_events(self._pressures):
                 self._reported.push(event)
                 found.append(event)
-        if any(self._functions(_TOLD[StreamDataAvailable])):
+        if self._data_available:
             waiting = stream.metrics(now)
             duration, size = waiting.current_view_duration, waiting.current_view_size
             if size:
                 found.append(StreamDataAvailable(stream.name, duration, size))
         return found
+
+    def _look_at_put_frame(self) -> None:
+        """Which entries a `put_frame` is for; they are few, and frames are many."""
+        self._known = self._provider.additions
+        self._pressures = tuple(kind for kind in _PRESSURES if self._functions(_TOLD[kind]))
+        self._data_available = bool(self._functions(_TOLD[StreamDataAvailable]))
 
     def next_reported(self) -> core.Event | None:
         """The next event whose chain `report` runs; call it under the lock."""
@@ -162,7 +170,7 @@ class Chains:
     # --- before a call --------------------------------------------------------------------------
     def asks(self, call: core.Call) -> bool:
         """Whether an entry is to be asked about this call."""
-        return any(any(self._functions(place)) for place, _ in _questions(call))
+        return any(self._functions(place) for place, _ in _questions(call))
 
     def ask(self, call: core.Call) -> object:
         """The first entry's answer to a call, None when it is to be made; may block.
@@ -176,17 +184,14 @@ class Chains:
         return None
 
     # --- chains ---------------------------------------------------------------------------------
-    def _functions(self, place: _Place) -> Iterator[Callable[[object], object] | None]:
-        kind, member = place
-        return (getattr(entry, member) for entry in self._provider.chain(kind))
+    def _functions(self, place: _Place) -> tuple[Numbered, ...]:
+        return self._provider.functions(*place)
 
     def _run(
         self, place: _Place, record: Report | core.Call, answers: tuple[type, ...] | None = None
     ) -> object:
         """Call the entries in order; returns the first answer when there may be one."""
-        for number, function in enumerate(self._functions(place), start=1):
-            if function is None:
-                continue
+        for number, function in self._functions(place):
             where = f"{place[0].__name__}.{place[1]} of entry {number}"
             said = _called(function, record, where)
             if said is _S.STOP_CALLBACK_CHAIN:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from kvsproducer import limits
 from kvsproducer.producer.callbacks.structures import (
@@ -25,9 +25,10 @@ from kvsproducer.producer.callbacks.structures import (
 )
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["CallbacksProvider"]
+__all__ = ["CallbacksProvider", "Numbered"]
 
 _S = StatusCode
+Numbered = tuple[int, Callable[[Any], object]]
 log = logging.getLogger("kvsproducer.callbacks")
 
 # The chains in the order in which they are freed: what a version above the newest known raises,
@@ -57,9 +58,11 @@ class CallbacksProvider:
                 f"chain_length={chain_length}: from 1 to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
             )
         self.chain_length = chain_length
+        self.additions = 0  # how often `add` was called
         self._lock = threading.Lock()
         self._platform = PlatformCallbacks()
         self._chains: dict[type[CallbackSet], tuple[CallbackSet, ...]] = dict.fromkeys(_CHAINS, ())
+        self._functions: dict[tuple[type[CallbackSet], str], tuple[Numbered, ...]] = {}
         self._taken = self._freed = False
 
     @property
@@ -109,6 +112,8 @@ class CallbacksProvider:
             if callbacks.free is not None and any(one.free == callbacks.free for one in chain):
                 raise kvs_error(duplicate, f"{kind.__name__} with free={callbacks.free!r}")
             self._chains[kind] = (*chain, callbacks)
+            self._functions = {}  # whoever is filling the old one fills it in vain
+            self.additions += 1
 
     @staticmethod
     def _check_version(callbacks: PlatformCallbacks | CallbackSet, status: StatusCode) -> None:
@@ -121,6 +126,14 @@ class CallbacksProvider:
     def chain(self, kind: type[CallbackSet]) -> tuple[CallbackSet, ...]:
         """The sets of a kind, in the order in which they were added."""
         return self._chains[kind]
+
+    def functions(self, kind: type[CallbackSet], member: str) -> tuple[Numbered, ...]:
+        """The functions of that name in a chain, with the numbers (from 1) of their entries."""
+        known, place = self._functions, (kind, member)
+        if place not in known:
+            numbered = enumerate((getattr(one, member) for one in self._chains[kind]), start=1)
+            known[place] = tuple((n, function) for n, function in numbered if function is not None)
+        return known[place]
 
     def take(self) -> None:
         """A producer takes the provider over; raises INVALID_OPERATION when one has already."""
