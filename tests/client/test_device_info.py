@@ -88,3 +88,17 @@ def test_tags_are_pairs_a_mapping_or_structures() -> None:
         info = DeviceInfo.from_dict({"tags": tags, "storage_info": {"storage_size": 1 << 20}})
         assert info.tags == (("a", "b"),)
         assert info.storage_info.storage_type is StorageType.IN_MEM
+
+
+@pytest.mark.parametrize(
+    ("period", "fine"), [(0, True), (1, False), (9_999, False), (10_000, True)]
+)
+def test_a_timer_rests_for_a_millisecond_at_least(period: int, fine: bool) -> None:
+    """0 stands for the default; AWS's timer queue has the same bound."""
+    device = DeviceInfo(client_info=ClientInfo(reserved_callback_period=period))
+    if fine:
+        device.validate()
+        return
+    with pytest.raises(KvsError) as caught:
+        device.validate()
+    assert caught.value.status is StatusCode.INVALID_TIMER_PERIOD_VALUE

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from tests.status_codes.place import Place, Provocation, Table
 
-from kvsproducer import DeviceInfo, FileLogHandler, Producer, StatusCode, StorageInfo, StreamInfo
+from kvsproducer import (
+    ClientInfo,
+    DeviceInfo,
+    FileLogHandler,
+    Producer,
+    StatusCode,
+    StorageInfo,
+    StreamInfo,
+)
 from kvsproducer.codecs import h264
 from kvsproducer.endpoint import local_endpoint
 from kvsproducer.heap import HybridFileStore
@@ -122,6 +130,9 @@ TABLE: Table = {
     _S.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED: lambda place: (
         FileLogHandler(place.folder, time_format="%Y-%m-%d %H:%M:%S" * 2) and None
     ),
+    _S.INVALID_TIMER_PERIOD_VALUE: lambda _: DeviceInfo(
+        client_info=ClientInfo(reserved_callback_period=9_999)
+    ).validate(),
     _S.BIT_READER_OUT_OF_RANGE: lambda _: h264.parse_sps(b"\x67\x42"),
     _S.BIT_READER_INVALID_SIZE: lambda _: h264.parse_sps(b"\x67\x42\x00\x1e" + bytes(12)),
 }

@@ -96,6 +96,14 @@ class ClientInfo:
     def __post_init__(self) -> None:
         durations_to_ticks(self, _TIMES)
 
+    def validate(self) -> None:
+        """Raise INVALID_TIMER_PERIOD_VALUE for a period that would have the timer never rest."""
+        period = self.reserved_callback_period
+        if 0 < period < limits.MIN_TIMER_PERIOD:
+            raise kvs_error(
+                _S.INVALID_TIMER_PERIOD_VALUE, f"reserved_callback_period of {period} ticks"
+            )
+
     def resolved(self) -> ClientInfo:
         """With the defaults in place of zeros and invalid durations."""
         completion = _or(self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT)
@@ -153,6 +161,7 @@ class DeviceInfo:
         validate_tags(self.tags)
         if len(self.client_id) > limits.MAX_CLIENT_ID_LEN:
             raise kvs_error(_S.INVALID_CLIENT_ID_STRING_LENGTH, f"{len(self.client_id)} characters")
+        self.client_info.validate()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> DeviceInfo:
