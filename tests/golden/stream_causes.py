@@ -95,12 +95,18 @@ def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterat
             yield "ack_ahead"
 
 
+def _unrecovered(world: World, result: int) -> Iterator[str]:
+    assert world.stream is not None, "causes() looked"
+    lost = result_status(result) is not StatusCode.SUCCESS
+    if lost and not world.stream.info.recover_on_error:
+        yield "no_recovery"
+
+
 def _loss(world: World, result: int) -> Iterator[str]:
     """A session is lost: where C's client goes on."""
     assert world.stream is not None, "causes() looked"
     view, core = _view(world), world.stream._core
-    if not core.info.recover_on_error and result_status(result) is not StatusCode.SUCCESS:
-        yield "no_recovery"
+    yield from _unrecovered(world, result)
     if is_timeout(result) and view.current == view.head:
         yield "timeout"
     if core.on_wire is not None:
@@ -113,8 +119,10 @@ def _connection_ended(world: World, step: Mapping[str, Any]) -> Iterator[str]:
     upload = _upload(world, step)
     if upload is None or not upload.active:
         yield "ended_upload"
-    elif upload.used:
+        return
+    if upload.used:
         yield from _loss(world, step["result"])
+    yield from _unrecovered(world, step["result"])
 
 
 def _reset_connection(world: World, _step: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,10 @@ from kvsproducer.view import END_OF_FRAGMENT
 
 EBML_ID = bytes.fromhex("1a45dfa3")
 _DROPS = ("droppedFrame", "droppedFragment")
+_DOING = ("put_", "connection_", "reset_", "stop", "free")
+_TIMED = {"putStream", *_DROPS}
+_BAD_FRAME = "0x3200000d"
+_NO_COMPARISON, _LAST_MODE = 1, 5
 
 
 class Context:
@@ -34,7 +38,10 @@ class Context:
         self.causes = causes
         self.sent: set[int] = set()  # dts of the frames that were handed out
         self.marks: set[int] = set()  # dts of the end-of-fragment marks
+        self.failure: str | None = None  # for which the stream refuses frames
         if world.stream is not None:
+            if world.stream.failure is not None:
+                self.failure = f"0x{world.stream.failure.status:08x}"
             view = world.stream._core.view
             for index in range(view.tail, view.head):
                 item = view[index]
@@ -91,10 +98,13 @@ def _missing_header(ctx: Context) -> bool:
 
 
 def _near_realtime(ctx: Context) -> bool:
+    """C's client refuses a buffer that ours takes, or drops what ours still has room for."""
     if ctx.config.get("streaming_type") != "near_realtime":
         return False
-    told = [*ctx.missing(), *ctx.extra()]
-    return ctx.step["op"] == "create" or any(event["event"] in _DROPS for event in told)
+    if ctx.step["op"] == "create":
+        return ctx.got["status"] == SUCCESS and ctx.status == "0x30000001"
+    told = [event["event"] for event in (*ctx.missing(), *ctx.extra())]
+    return ctx.only_told() and any(event in _DROPS for event in told)
 
 
 def _hung_stop(ctx: Context) -> bool:
@@ -110,8 +120,64 @@ def _created(ctx: Context) -> bool:
     return (shutdown and not ctx.extra()) or ctx.status == "0x52000032"
 
 
+def _short_token(ctx: Context) -> bool:
+    """The token is told to be too short, and asked for again; the frame is kept."""
+    asked = [event["api"] for event in ctx.extra() if event["event"] == "call"]
+    told = ctx.got["status"] in (SUCCESS, ctx.status)
+    return ctx.status == "0x52000049" and told and set(asked) == {"getStreamingToken"}
+
+
+def _annexb_frames(ctx: Context) -> bool:
+    """One of the two says that a frame put is no Annex-B."""
+    statuses = {ctx.status, ctx.got["status"]}
+    return bool(ctx.config.get("adapt_flags")) and "data" in ctx.step and _BAD_FRAME in statuses
+
+
+def _clock_reads(ctx: Context) -> bool:
+    """The same things happen, at other times of a clock that goes on with every look at it."""
+    told = {event["event"] for event in (*ctx.missing(), *ctx.extra())}
+    return bool(ctx.config["clock"]["step"]) and ctx.got["status"] == ctx.status and told <= _TIMED
+
+
+def _order_mode(ctx: Context) -> bool:
+    """An unknown mode is refused when the stream is made; the known one reads in another order."""
+    mode = ctx.config.get("frame_order_mode", 0)
+    if mode == _NO_COMPARISON:
+        return ctx.got["status"] == ctx.status
+    return mode > _LAST_MODE and ctx.step["op"] == "create" and ctx.got["status"] != SUCCESS
+
+
+def _timeout(ctx: Context) -> bool:
+    """Ours begins another session at once, and does nothing else."""
+    if ctx.step["op"] != "connection_ended":
+        return _caused("timeout")(ctx)
+    begun = "putStream" in [event["event"] for event in ctx.extra()]
+    return "timeout" in ctx.causes and begun and not ctx.missing()
+
+
+def _no_recovery(ctx: Context) -> bool:
+    """What is lost stays lost: it is told once and raised from then on, until a reset."""
+    if "no_recovery" not in ctx.causes:
+        return False
+    if ctx.step["op"].startswith("put"):
+        return ctx.failure in (None, ctx.got["status"])
+    if ctx.step["op"].startswith("reset"):
+        return bool(ctx.got["status"] == SUCCESS)
+    return True
+
+
+def _restarted_read(ctx: Context) -> bool:
+    return "restarted_read" in ctx.causes and ctx.step["op"].startswith("read")
+
+
 def _caused(name: str) -> Callable[[Context], bool]:
-    return lambda ctx: name in ctx.causes
+    """What happened before may show; what the application does is not refused for it."""
+
+    def rule(ctx: Context) -> bool:
+        done = ctx.got["status"] in (SUCCESS, ctx.status)
+        return name in ctx.causes and (done or not ctx.step["op"].startswith(_DOING))
+
+    return rule
 
 
 PASSING: dict[str, Callable[[Context], bool]] = {
@@ -124,26 +190,26 @@ RULES: dict[str, Callable[[Context], bool]] = {
     # what the step itself shows
     "created": _created,
     "near_realtime": _near_realtime,
-    "short_token": lambda ctx: ctx.status == "0x52000049",
-    "annexb_frames": lambda ctx: bool(ctx.config.get("adapt_flags")) and "data" in ctx.step,
-    "clock_reads": lambda ctx: bool(ctx.config["clock"]["step"]),
-    "order_mode": lambda ctx: ctx.config.get("frame_order_mode", 0) not in (0, 2, 3, 4, 5),
+    "short_token": _short_token,
+    "annexb_frames": _annexb_frames,
+    "clock_reads": _clock_reads,
+    "order_mode": _order_mode,
     "crash": lambda ctx: "crash" in ctx.expect or "no_answer" in ctx.expect,
     "live_change": lambda ctx: ctx.step["op"] in ("format_changed", "set_adapt_flags"),
     # what happened before
+    "put_failed": lambda ctx: "put_failed" in ctx.causes,
+    "no_recovery": _no_recovery,
+    "timeout": _timeout,
+    "restarted_read": _restarted_read,
     **{
         name: _caused(name)
         for name in (
-            "put_failed",
             "touching_frames",
             "ended_upload",
-            "no_recovery",
-            "timeout",
             "second_upload",
             "ack_ahead",
             "ack_within",
             "error_outside",
-            "restarted_read",
             "eofr_resent",
             "kept_item",
         )
