@@ -6,11 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.producer.continuous_retry import WATCHES
 
 PUT_MEDIA = "/putMedia"
 CALLS = ("/describeStream", "/createStream", "/getDataEndpoint")
@@ -202,3 +204,29 @@ def test_answer_to_create_stream_is_lost(
             for frame in media.frames(10):
                 stream.put_frame(frame)
     assert stream.account().persisted == 10
+
+
+def test_a_dead_connection_is_noticed_and_replaced(
+    endpoint_url: str,
+    proxy: Callable[[str], Any],
+    kit: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing moves and nothing is closed: a new connection long before the upload's own limit."""
+    rule = replace(WATCHES[kvs.ConnectionStale], patience=5_000_000)
+    monkeypatch.setitem(WATCHES, kvs.ConnectionStale, rule)
+    link, media = proxy(endpoint_url), kit.Media(size=20_000)
+    with kvs.Producer(endpoint_url=link.url) as producer:
+        with producer.open_stream("door", kit.info(connection_staleness_duration="PT1S")) as stream:
+            for frame in media.frames(20):
+                stream.put_frame(frame)
+            kit.until(lambda: stream.account().persisted)
+            link.stall()
+            while not caplog.messages or "is reset" not in caplog.messages[-1]:
+                stream.put_frame(media.frame())
+                time.sleep(0.01)
+            link.cut()
+            link.flow()
+    assert stream.account() == kvs.FrameAccount(len(media.put), len(media.put), 0, 0, 0)
+    kit.assert_stored(endpoint_url, "door", media.put)

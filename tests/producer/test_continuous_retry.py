@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -112,7 +113,7 @@ def test_resets_become_rarer_and_are_forgotten(kind: type[core.Event]) -> None:
     """Quiet for 30 s, 60 s, 120 s, 240 s and no longer; a minute of calm after it: 30 s again."""
     watch = ConnectionWatch(WATCHES[kind])
     resets = signs(watch, 0, 1000)
-    gaps = [round(b - a) for a, b in zip(resets, resets[1:], strict=False)]
+    gaps = [round(b - a) for a, b in itertools.pairwise(resets)]
     assert gaps[:3] == [35, 65, 125]
     assert set(gaps[3:]) == {245}
     later = resets[-1] + 240 + 61
@@ -156,3 +157,47 @@ def test_no_dead_end(kind: type[core.Event]) -> None:
             at += dice.uniform(20, 60)
             dice.choice((watch.heard, watch.connected, lambda: None))()
         assert len(signs(watch, at + 500, 6)) == 1
+
+
+def stream_that_streams(**info: object) -> core.Stream:
+    """A stream of a core whose calls were all answered."""
+    client = core.Client(core.DeviceInfo(), now=NOW, dice=lambda sides: 0)
+    stream = client.open_stream(
+        core.StreamInfo.video("h264", name="door", nal_adaptation=0, **info), NOW
+    )
+    stream.put_frame(core.Frame(b"x", NOW, key_frame=True), NOW)
+    answers = {
+        core.GetStreamingToken: core.AuthInfo(),
+        core.CreateDevice: "device",
+        core.DescribeStream: core.StreamDescription("arn"),
+        core.GetStreamingEndpoint: "https://data",
+    }
+    while (effect := client.poll_effect()) is not None:
+        if isinstance(effect, core.Call):
+            answer = answers.get(type(effect), core.AuthInfo())
+            client.call_result(effect, 200, NOW, answer)
+    assert stream.state is core.StreamState.STREAMING
+    return stream
+
+
+def test_a_peer_that_takes_nothing() -> None:
+    """From the stream's own limit on, and for the patience; not when that is switched off."""
+    for enabled, limit, resets in ((True, 5, 1), (True, 0, 0), (False, 5, 0)):
+        retry = ContinuousRetry(enabled)
+        stream = stream_that_streams(connection_staleness_duration=limit * SECOND)
+        told = [
+            retry.blocked(stream, half * SECOND // 2, NOW + half * SECOND // 2)
+            for half in range(2, 30)
+        ]
+        assert len([why for why in told if why]) == resets
+        if resets:
+            assert told.index("no data were taken for 10.0 s") == 18
+
+
+def test_a_stream_without_a_connection_is_left_alone() -> None:
+    """There is nothing to reset while another one is on its way."""
+    retry = ContinuousRetry()
+    stream = stream_that_streams(connection_staleness_duration=SECOND)
+    stream.reset_connection(NOW)
+    assert stream.state is not core.StreamState.STREAMING
+    assert not any(retry.blocked(stream, n * SECOND, NOW + n * SECOND) for n in range(60))

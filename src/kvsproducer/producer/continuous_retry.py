@@ -67,6 +67,9 @@ _PASSES: Final = frozenset(
 )
 
 
+_STALE: Final = core.ConnectionStale
+
+
 class Health(Enum):
     """What is thought of a connection."""
 
@@ -183,15 +186,29 @@ class ContinuousRetry:
         """Look at a stream whose connection does badly; "" or why it is to be reset."""
         why = ""
         for sign in stream.take_troubles():
-            if not self.enabled or stream.state is not core.StreamState.STREAMING:
-                continue
-            watches = self._watches.setdefault(stream.name, {})
-            kind = type(sign)
-            if kind not in watches:
-                watches[kind] = ConnectionWatch(WATCHES[kind])
-            if watches[kind].sign(sign.duration, now):
-                why = _WHY[kind].format(sign.duration / TICKS_PER_SECOND)
+            if self._sign(stream, type(sign), sign.duration, now):
+                why = _WHY[type(sign)].format(sign.duration / TICKS_PER_SECOND)
         return why
+
+    def blocked(self, stream: core.Stream, duration: int, now: int) -> str:
+        """The peer has taken no data for so long; "" or why the connection is to be reset.
+
+        Nothing is read meanwhile, so the core sees no sign of staleness. A stream that has no
+        `connection_staleness_duration`, such as an offline one, does not care.
+        """
+        limit = stream.info.connection_staleness_duration
+        if not limit or duration < limit or not self._sign(stream, _STALE, duration, now):
+            return ""
+        return f"no data were taken for {duration / TICKS_PER_SECOND:.1f} s"
+
+    def _sign(self, stream: core.Stream, kind: type[core.Event], amount: int, now: int) -> bool:
+        """Take a sign; whether to reset the connection."""
+        if not self.enabled or stream.state is not core.StreamState.STREAMING:
+            return False
+        watches = self._watches.setdefault(stream.name, {})
+        if kind not in watches:
+            watches[kind] = ConnectionWatch(WATCHES[kind])
+        return watches[kind].sign(amount, now)
 
     def heard(self, stream: str) -> None:
         """The service has sent an ack."""

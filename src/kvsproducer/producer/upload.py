@@ -63,6 +63,8 @@ class Upload:
         self._effect = effect
         self._data = asyncio.Event()
         self._body_ended = asyncio.Event()
+        stale_s = stream.info.connection_staleness_duration / TICKS_PER_SECOND
+        self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
         self._heard = False
         # What the peer owes since when, in the loop's time; None while it owes nothing.
         self._writing_since: float | None = None
@@ -101,8 +103,11 @@ class Upload:
         exchange = asyncio.ensure_future(self._exchange())
         try:
             while not exchange.done() and not stalled:
-                await asyncio.wait([exchange], timeout=STALL_S / 2)
+                await asyncio.wait([exchange], timeout=self._look_s)
                 stalled = self._stall()
+                if self._writing_since is not None:
+                    blocked_s = self._engine.loop.time() - self._writing_since
+                    self._engine.peer_blocks(self._stream, blocked_s)
         finally:
             if not exchange.done():
                 exchange.cancel()
