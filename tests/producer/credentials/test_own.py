@@ -91,7 +91,10 @@ def test_what_it_raises_is_the_cause() -> None:
 
 
 def test_its_own_status_and_its_exit_are_heard() -> None:
-    """A KvsError passes as it is; sys.exit() in it is a failure, not the end of the program."""
+    """A status of credentials passes; the service's words are not the function's to say.
+
+    sys.exit() in it is a failure, not the end of the program.
+    """
     from kvsproducer.status import kvs_error
 
     def status() -> AwsCredentials:
@@ -100,7 +103,13 @@ def test_its_own_status_and_its_exit_are_heard() -> None:
     def leave() -> AwsCredentials:
         raise SystemExit(3)
 
+    def forbid() -> AwsCredentials:
+        raise KvsError(S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, "the vault says no")
+
     assert refused(status).status is S.IOT_FAILED
+    forbidden = refused(forbid)
+    assert forbidden.status is S.CLIENT_AUTH_CALL_FAILED
+    assert "NOT_AUTHORIZED_ERROR: the vault says no" in forbidden.detail
     error = refused(leave)
     assert error.status is S.CLIENT_AUTH_CALL_FAILED
     assert "SystemExit" in "".join(traceback.format_exception(error))

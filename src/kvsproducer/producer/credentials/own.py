@@ -25,10 +25,11 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import FrozenCredentials, credentials_of_botocore
 from kvsproducer.producer.loop import started
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, ProducerError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
 
+_OURS = {StatusCode.OPERATION_TIMED_OUT, StatusCode.CLIENT_BEING_SHUTDOWN}
 _TIMEOUT_S = limits.OWN_CREDENTIALS_TIMEOUT / TICKS_PER_SECOND
 
 
@@ -54,17 +55,23 @@ class OwnCredentials:
     def fetch(self) -> AwsCredentials:
         """Call the function; blocks, never on the loop that its coroutines run on.
 
-        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (its own `KvsError` as it is),
-        OPERATION_TIMED_OUT when it takes more than 30 s, NULL_ARG for None, INVALID_ARG for what
-        are no credentials, CLIENT_BEING_SHUTDOWN when the producer was closed meanwhile, and as
-        `AwsCredentials.from_dict` does.
+        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (`ProducerError` as it is: those
+        are the statuses of credentials), OPERATION_TIMED_OUT when it takes more than 30 s,
+        NULL_ARG for None, INVALID_ARG for what are no credentials, CLIENT_BEING_SHUTDOWN when the
+        producer was closed meanwhile, and as `AwsCredentials.from_dict` does.
         """
         try:
             found = self._answer(_in_thread(self._function))
             if inspect.isawaitable(found):
                 found = self._answer(self._scheduled(found))
-        except KvsError:
-            raise
+        except KvsError as error:
+            if isinstance(error, ProducerError) or error.status in _OURS:
+                raise
+            # Taken for the service's word, another status could end the stream for good.
+            raise kvs_error(
+                StatusCode.CLIENT_AUTH_CALL_FAILED,
+                f"the credentials provider raised {error.name}: {error.detail}",
+            ) from error
         except Exception as error:
             raise kvs_error(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
