@@ -34,6 +34,7 @@ class Run:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     grown_mb: float = 0.0
+    held_bytes: int = 0  # of the store, at the end of the filming
     late_s: float = 0.0  # the most that the putting thread was behind
     puts_us: list[float] = field(default_factory=list)
     accounts: dict[str, kvs.FrameAccount] = field(default_factory=dict)
@@ -50,10 +51,12 @@ class Run:
         missing = sum(a.accepted - a.persisted for a in self.accounts.values())
         cpu = self.cpu_s / self.elapsed_s * 100
         memory = self.grown_mb * 1000 / self.streams
+        held = self.held_bytes / 1000 / self.streams
         return [
             Figure(group, "CPU, share of one core", cpu, "%", "< 50"),
             Figure(group, "CPU per frame", self.cpu_s / len(self.puts_us) * 1e6, "us"),
             Figure(group, "memory per stream", memory, "KB"),
+            Figure(group, "of it media that waits for an ack", held, "KB"),
             Figure(group, "put_frame, median", self.put_us(0.5), "us"),
             Figure(group, "put_frame, p99", self.put_us(0.99), "us"),
             Figure(group, "put_frame, longest", self.put_us(1.0), "us"),
@@ -109,6 +112,7 @@ def measure(url: str, streams: int, seconds: float) -> Run:
         wall, cpu = time.perf_counter(), time.process_time()
         film(opened, seconds, run)
         run.elapsed_s, run.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+        run.held_bytes = producer.metrics().content_store_allocated_size
         # The list of durations is the benchmark's own.
         run.grown_mb = resident_mb() - before - sys.getsizeof(run.puts_us) * 4 / 1e6
         accounts = producer.close()
