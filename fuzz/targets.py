@@ -30,14 +30,30 @@ from kvsproducer.codecs import (
     unescape,
 )
 from kvsproducer.limits import MIB
-from kvsproducer.mkv import MkvGenerator, MkvParser, TrackInfo, TrackType, end_of_fragment_tag, tags
+from kvsproducer.mkv import (
+    MkvGenerator,
+    MkvParser,
+    NalAdaptation,
+    TrackInfo,
+    TrackType,
+    end_of_fragment_tag,
+    tags,
+)
 from kvsproducer.mkv import events as ev
+from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.status import MkvError, UtilsError
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "data" / "golden"
 REFUSALS = (MkvError, UtilsError)  # UtilsError: the bit reader, where a parameter set is cut
 _PIECE_BYTES = (1, 2, 3, 7, 64, 1000)
 _MAX_BLOCK_BYTES = MIB
+_ADAPTATIONS = (
+    NalAdaptation.NONE,
+    NalAdaptation.ANNEXB_NALS,
+    NalAdaptation.AVCC_NALS,
+    NalAdaptation.ANNEXB_CPD_NALS,
+    NalAdaptation.AVCC_NALS | NalAdaptation.ANNEXB_CPD_NALS,
+)
 
 
 def parser(data: bytes) -> None:
@@ -142,6 +158,26 @@ def nal(data: bytes) -> None:
     assert len(unescape(data)) <= len(data), "longer without emulation prevention"
 
 
+def adaptation(data: bytes) -> None:
+    """A key frame beside private data, in each form: what it changes is told once."""
+    if len(data) < 2:
+        return
+    codec = "h265" if data[0] & 1 else "h264"
+    flags = _ADAPTATIONS[(data[0] >> 1) % len(_ADAPTATIONS)]
+    private, frame = data[2 : 2 + data[1]], data[2 + data[1] :]
+    track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=private)
+    adapter = FrameAdapter([track], flags, content_type=f"video/{codec}")
+    try:
+        buffers, size = adapter.adapt(1, frame)
+    except MkvError:
+        return
+    assert size == sum(map(len, buffers)), "another total"
+    record = adapter.codec_private_data(1, buffers)
+    if record is not None:
+        assert record, "private data that is empty"
+        assert adapter.codec_private_data(1, buffers) is None, "a change is told twice"
+
+
 def audio(data: bytes) -> None:
     """AudioSpecificConfig, ADTS, WAVEFORMATEX, BITMAPINFOHEADER."""
     for read in (parse_aac_config, parse_adts, parse_pcm_config, parse_bitmap_info):
@@ -152,7 +188,8 @@ def audio(data: bytes) -> None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (parser, h264_sps, h265_sps, records, nal, audio)
+    target.__name__: target
+    for target in (parser, h264_sps, h265_sps, records, nal, adaptation, audio)
 }
 
 
@@ -185,6 +222,13 @@ def seeds(target: str) -> list[bytes]:
         return list(_streams())
     if target == "nal":
         return list(_golden("nal", "input"))
+    if target == "adaptation":
+        return [
+            bytes((number, len(cpd))) + cpd + frame
+            for number, cpd in enumerate(list(_golden("cpd", "cpd", codec="h264"))[::9])
+            for frame in list(_golden("nal", "input"))[::9]
+            if len(cpd) < 256
+        ]
     if target == "audio":
         return [d for c in ("aac", "pcm", "bih") for d in _golden("cpd", "cpd", codec=c)]
     codecs = {"h264_sps": ("h264",), "h265_sps": ("h265",), "records": ("h264", "h265")}[target]
