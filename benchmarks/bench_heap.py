@@ -83,7 +83,7 @@ def put_path(store: ContentStore, data: bytes) -> float:
     loop = Loop(data, core.NalAdaptation.NONE, store)
     for _ in range(GOP + 1):
         loop.step()
-    best = ns_per_call(loop.step, 500)
+    best = ns_per_call(loop.step, 2 * GOP)
     assert loop.stream.account().dropped == 0, loop.stream.account()
     loop.stream.free(0)
     return best
@@ -96,7 +96,7 @@ def run() -> list[Figure]:
         for name, store in made.items():
             for size in SIZES:
                 data = payload(size)
-                value = ns_per_call(keep_and_free(store, data), 500)
+                value = ns_per_call(keep_and_free(store, data))
                 rows.append(Figure("heap", f"{name}: take in + free, {size:,} B", value, "ns"))
         for name, store in made.items():
             for size in SIZES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -10,9 +11,10 @@ import sys
 from benchmarks.report import Figure
 
 FRAME_BYTES = (200, 20_000)
+STORES = ("in_mem", "arena")
 
 
-def measure(frame_bytes: int) -> None:
+def measure(frame_bytes: int, store: str) -> None:
     """Fill a 128 MiB store twice over while no service answers; print the growth in MB."""
     import kvsproducer as kvs
     from benchmarks.media import payload
@@ -25,12 +27,16 @@ def measure(frame_bytes: int) -> None:
         frame_rate=1000,
     )
     silent = socket.create_server(("127.0.0.1", 0))  # takes connections, never answers
-    producer = kvs.Producer(endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+    url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    kvs.Producer(endpoint_url=url)  # loads the libraries, which are no growth
+    before = resident_mb()  # an arena takes its memory as soon as it is made
+    storage = kvs.DeviceInfo().storage_info.storage_size
+    chosen = kvs.StorageInfo(kvs.StorageType[store.upper()], storage)
+    device = kvs.DeviceInfo(storage_info=chosen)
+    producer = kvs.Producer(endpoint_url=url, device_info=device)
     stream = producer.open_stream("bench", info)
     data = payload(frame_bytes)
-    before = resident_mb()
     start = kvs.now()
-    storage = kvs.DeviceInfo().storage_info.storage_size
     for number in range(2 * storage // frame_bytes):
         copy = data[:-8] + number.to_bytes(8, "big")  # each frame holds bytes of its own
         frame = kvs.Frame(copy, start + number * 10_000, key_frame=number % 50 == 0)
@@ -46,11 +52,11 @@ def resident_mb() -> float:
 
 
 def run() -> list[Figure]:
-    """One row per frame size."""
+    """One row per store and frame size."""
     figures = []
-    for size in FRAME_BYTES:
-        command = f"from benchmarks.bench_memory import measure; measure({size})"
+    for store, size in itertools.product(STORES, FRAME_BYTES):
+        command = f"from benchmarks.bench_memory import measure; measure({size}, {store!r})"
         done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
-        what = f"128 MiB store full of {size} B frames: growth"
+        what = f"128 MiB ({store}) full of {size} B frames: growth"
         figures.append(Figure("memory", what, float(done.stdout), "MB", "< 194 (storage + 60)"))
     return figures

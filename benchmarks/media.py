@@ -8,7 +8,8 @@ from time import perf_counter_ns
 
 SIZES = (200, 1_000, 10_000, 100_000, 1_000_000)
 START_CODE = b"\x00\x00\x01"
-PASSES = 5
+TRIAL_NS = 500_000_000  # of all passes
+PASS_NS = 500_000  # at least; short passes find a quiet moment on a busy machine
 
 
 def payload(size: int, seed: int = 1) -> bytes:
@@ -33,12 +34,17 @@ def calibration(frame: bytes) -> int:
     return units
 
 
-def ns_per_call(work: Callable[[], object], calls: int) -> float:
-    """The fastest of some passes: the machine's noise only ever adds."""
+def ns_per_call(work: Callable[[], object], calls: int = 50) -> float:
+    """The fastest of many short passes of `calls` calls or a multiple: noise only ever adds."""
     best = float("inf")
-    for _ in range(PASSES):
+    end = perf_counter_ns() + TRIAL_NS
+    now = 0
+    while now < end:
         start = perf_counter_ns()
         for _ in range(calls):
             work()
-        best = min(best, (perf_counter_ns() - start) / calls)
+        now = perf_counter_ns()
+        best = min(best, (now - start) / calls)
+        if now - start < PASS_NS:
+            calls *= 2
     return best

@@ -198,7 +198,7 @@ class Admission:
     def check_memory(self, size: int) -> None:
         """Raise STORE_OUT_OF_MEMORY for a payload of `size` bytes that `admit` would refuse so."""
         store = self._core.store
-        charge = size + limits.ITEM_OVERHEAD_BYTES
+        charge = size + self._core.item_overhead
         if (
             not (self._offline or self._drops)
             and store.used_bytes + charge + self._reserve > store.size_bytes

@@ -101,6 +101,9 @@ class StreamCore:
         self.generator = generator
         self.store = store
         self.holding = store if isinstance(store, HoldingStore) else None  # it keeps the payloads
+        self.item_overhead = limits.ITEM_OVERHEAD_BYTES  # charged for remembering an item
+        if self.holding is not None:
+            self.item_overhead = limits.HELD_ITEM_OVERHEAD_BYTES
         self.effects = effects
         self.waiting = waiting  # streams whose offline writers were told to wait, in order
         self.events = EventQueue(limits.MAX_QUEUED_EVENTS)

@@ -217,7 +217,7 @@ class Intake:
             room, metadata = self._prepare_key(frame, payload, size, pts, dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
-        charge = room + limits.ITEM_OVERHEAD_BYTES + limits.BUFFER_OVERHEAD_BYTES * len(payload)
+        charge = room + core.item_overhead + _BUFFER_BYTES * len(payload)
         store, view, quiet = self._store, self._view, self._admission
         if (
             room > quiet.largest
@@ -390,7 +390,7 @@ class Intake:
         if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
-        charge = len(data) + limits.ITEM_OVERHEAD_BYTES
+        charge = len(data) + core.item_overhead
         self._admission.admit(len(data), charge, now)
         view.append(
             ViewItem(
