@@ -92,3 +92,12 @@ def test_a_taken_port(kvs: Any) -> None:
     assert ran.exit_code == 1
     assert "STATUS_INVALID_OPERATION" in ran.stderr
     assert "in use" in ran.told
+
+
+def test_a_folder_that_is_a_file(kvs: Any, tmp_path: Path) -> None:
+    """Its own status, exit 1."""
+    file = tmp_path / "file"
+    file.touch()
+    ran = kvs("serve", "--port", "0", "--data", str(file))
+    assert ran.exit_code == 1
+    assert "STATUS_DIRECTORY_OPEN_FAILED" in ran.stderr

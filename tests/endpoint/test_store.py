@@ -16,6 +16,7 @@ from kvsproducer.endpoint.index import Axis, Index, Location, Span
 from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads
 from kvsproducer.endpoint.store import INDEX_NAME, Store, StoreError, open_store
 from kvsproducer.endpoint.streams import StreamRecord
+from kvsproducer.status import KvsError, StatusCode
 
 SECOND = 10_000_000
 ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
@@ -247,3 +248,19 @@ def test_readers_and_the_writer_do_not_disturb_each_other(
         fill(store, fragment, 20)
         for done in looking:
             done.result(30)
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    """A file, a link that leads nowhere and a name that is too long each have a status."""
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.touch()
+    link.symlink_to(tmp_path / "disk")
+    for folder, status in (
+        (file, StatusCode.DIRECTORY_OPEN_FAILED),
+        (link, StatusCode.DIRECTORY_ENTRY_STAT_ERROR),
+        (tmp_path / ("x" * 4096), StatusCode.PATH_TOO_LONG),
+        ("", StatusCode.INVALID_ARG_LEN),
+    ):
+        with pytest.raises(KvsError) as caught:
+            open_store(folder)
+        assert caught.value.status is status

@@ -273,3 +273,27 @@ def test_nothing_to_keep_is_not_written(tmp_path: Path) -> None:
     assert payload == (b"",)
     store.free(payload)
     store.close()
+
+
+def test_what_is_in_the_way_of_closing_is_told(store: HybridFileStore, tmp_path: Path) -> None:
+    """A pipe is, by its name; the store's own files go all the same, and a link in place of one."""
+    for _ in range(3):
+        store.keep([b"x" * 1000], 1000)
+    first, second, third = files_of(store)
+    second.symlink_to(second.rename(tmp_path / "moved"))
+    pipe = third.parent / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(KvsError, match="pipe is no file") as caught:
+        store.close()
+    assert caught.value.status is StatusCode.UNKNOWN_DIR_ENTRY_TYPE
+    assert [path.name for path in first.parent.iterdir()] == ["pipe"]
+    assert (tmp_path / "moved").stat().st_size > 1000
+
+
+def test_a_root_on_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    """A link that leads nowhere is not the same as nothing; one that leads somewhere is fine."""
+    link = tmp_path / "spill"
+    link.symlink_to(tmp_path / "disk")
+    assert status_of(lambda: SpillFiles(str(link))) is StatusCode.DIRECTORY_ENTRY_STAT_ERROR
+    (tmp_path / "disk").mkdir()
+    SpillFiles(str(link)).close()

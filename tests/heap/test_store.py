@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from kvsproducer.heap import ReferenceStore
+from kvsproducer.heap import ContentStore, HoldingStore, ReferenceStore
 from kvsproducer.status import KvsError, StatusCode
 
 MIB = 1024 * 1024
@@ -28,3 +30,24 @@ def test_sizes_are_limited(size: int) -> None:
     with pytest.raises(KvsError) as caught:
         ReferenceStore(size)
     assert caught.value.status is StatusCode.INVALID_ARG
+
+
+@pytest.mark.parametrize("kind", ["arena", "files", "video memory"])
+def test_a_payload_has_the_size_that_it_is_said_to_have(
+    make_store: Callable[[str, int], ContentStore], kind: str
+) -> None:
+    """More would be written past its room, less read from beyond it; nothing is kept."""
+    store = make_store(kind, 4 * MIB)
+    assert isinstance(store, HoldingStore)
+    for payload, status in (
+        ([b"12", b"345"], StatusCode.BUFFER_TOO_SMALL),
+        ([b"12", b"3"], StatusCode.INVALID_ARG),
+    ):
+        with pytest.raises(KvsError) as caught:
+            store.keep(payload, 4)
+        assert caught.value.status is status
+    kept = store.keep([b"12", b"34"], 4)
+    assert kept is not None
+    assert b"".join(kept) == b"1234"
+    store.debug_check()
+    store.close()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.status import KvsError, StatusCode
 
 
 async def thread_name() -> str:
@@ -32,5 +35,22 @@ def test_a_new_user_after_the_last_gets_a_new_loop() -> None:
     try:
         assert new is not old
         assert SharedLoop.run(new, asyncio.sleep(0, "alive")).result(10) == "alive"
+    finally:
+        SharedLoop.release()
+
+
+def test_no_thread_leaves_nothing_behind() -> None:
+    """CREATE_THREAD_FAILED, also a RuntimeError; with memory again, the next producer works."""
+    usual = threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(RuntimeError, match="kvsproducer-loop") as caught:
+            SharedLoop.acquire()
+    finally:
+        threading.stack_size(usual)
+    assert isinstance(caught.value, KvsError)
+    assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
+    loop = SharedLoop.acquire()
+    try:
+        assert SharedLoop.run(loop, asyncio.sleep(0, "alive")).result(10) == "alive"
     finally:
         SharedLoop.release()

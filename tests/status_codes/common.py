@@ -16,7 +16,7 @@ _S = StatusCode
 MIB = 1 << 20
 NOBODY = "http://127.0.0.1:9"  # where nobody listens
 MP4_WITHOUT_INDEX = b"\0\0\0\x14ftypisom\0\0\0\0isom" + b"\0\0\x10\0mdat" + bytes(500)
-MORE_THAN_THERE_IS = 1 << 46  # bytes of a stack
+MORE_THAN_THERE_IS = 1 << 47  # bytes of a stack: all addresses of a process
 
 
 def store(storage_type: int, size: int, root: str = "") -> Provocation:
