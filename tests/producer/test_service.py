@@ -194,7 +194,7 @@ def test_endpoint_of_the_environment(
     monkeypatch.setenv(name, endpoint_url)
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-    service = Service()
+    service = Service(session=session_with_keys())
     assert service.endpoint_url == endpoint_url
     assert service.call("list_streams")["StreamInfoList"] == []
     assert Service(endpoint_url="http://127.0.0.1:1").endpoint_url == "http://127.0.0.1:1"
