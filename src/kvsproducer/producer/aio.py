@@ -54,14 +54,14 @@ class Stream(StreamFacade):
                 if chains is not None:
                     reports = chains.reports(self._core, engine.now())
         except core.WouldBlock as full:
-            await self._put_when_there_is_space(frame, full.deadline)
+            reports = await self._put_when_there_is_space(frame, full.deadline)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
         if reports and chains is not None:
             chains.report(reports)
 
-    async def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
-        engine = self._engine
+    async def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> Sequence[Report]:
+        engine, chains = self._engine, self._engine.chains
         while True:
             engine.poke()
             left = deadline - engine.now()
@@ -72,7 +72,8 @@ class Stream(StreamFacade):
                 raise interrupted_error(self.name)
             try:
                 with engine.lock:
-                    return self._core.put_frame(frame, engine.now())
+                    self._core.put_frame(frame, engine.now())
+                    return () if chains is None else chains.reports(self._core, engine.now())
             except core.WouldBlock:
                 continue
 

@@ -61,21 +61,22 @@ class Stream(StreamFacade):
                 if chains is not None:
                     reports = chains.reports(self._core, self._now())
         except core.WouldBlock as full:
-            self._put_when_there_is_space(frame, full.deadline)
+            reports = self._put_when_there_is_space(frame, full.deadline)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
         if reports and chains is not None:
             chains.report(reports)
 
-    def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> None:
-        changed = self._engine.changed
+    def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> Sequence[Report]:
+        changed, chains = self._engine.changed, self._chains
         with changed:
             while True:
                 # Stopping answers before the core does: the wait was interrupted.
                 if self._core.stopped:
                     raise interrupted_error(self.name)
                 try:
-                    return self._put(frame, self._now())
+                    self._put(frame, self._now())
+                    return () if chains is None else chains.reports(self._core, self._now())
                 except core.WouldBlock:
                     left = deadline - self._now()
                 if left <= 0:

@@ -311,6 +311,60 @@ def test_data_available_is_told_with_each_frame(
     assert told[-1].duration == 4 * 400_000
 
 
+def big_key_frames(count: int) -> Iterator[kvs.Frame]:
+    start = kvs.now()
+    for number in range(count):
+        yield kvs.Frame(bytes(100_000), start + number * SECOND, duration=SECOND, key_frame=True)
+
+
+def test_a_frame_that_waited_for_space_is_told_too(
+    outage: Callable[..., kvs.Producer], offline_info: kvs.StreamInfo
+) -> None:
+    """Offline, once for each frame; resets make the space here."""
+    told: list[kvs.StreamDataAvailable] = []
+    producer = outage(kvs.StreamCallbacks(stream_data_available=told.append))
+    stream = producer.open_stream("door", offline_info)
+
+    def write() -> None:
+        for frame in big_key_frames(30):
+            stream.put_frame(frame)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while writer.is_alive():
+        stream.reset()
+        writer.join(0.02)
+    assert len(told) == stream.account().accepted == 30
+
+
+def test_asyncio_tells_a_frame_that_waited_too(offline_info: kvs.StreamInfo) -> None:
+    """As above."""
+    told: list[kvs.StreamDataAvailable] = []
+
+    async def main() -> int:
+        producer = aio.Producer(
+            endpoint_url=NOBODY,
+            device_info=kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20)),
+            callbacks=provider_of(kvs.StreamCallbacks(stream_data_available=told.append)),
+        )
+        stream = producer.open_stream("door", offline_info)
+
+        async def write() -> None:
+            for frame in big_key_frames(30):
+                await stream.put_frame(frame)
+
+        writing = asyncio.ensure_future(write())
+        while not writing.done():
+            stream.reset()
+            await asyncio.wait([writing], timeout=0.02)
+        await writing
+        accepted = stream.account().accepted
+        await producer.close(0)
+        return accepted
+
+    assert asyncio.run(main()) == len(told) == 30
+
+
 def test_an_entry_that_is_added_while_frames_are_put(info: kvs.StreamInfo, frames: Frames) -> None:
     """It is called from the next frame on."""
     provider, told = kvs.CallbacksProvider(), []
