@@ -141,3 +141,20 @@ def test_without_replay_nothing_is_sent_again_when_nothing_is_held(desk: Desks) 
     d.read()
     d.ack("PERSISTED", 0)
     assert resumed(d, ALIVE) == d.stream._core.view.head
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_what_is_received_is_sent_again_when_the_host_may_be_gone(
+    desk: Callable[..., Any], alive: bool
+) -> None:
+    """No PERSISTED ack will come over a connection that is given up as dead."""
+    d = desk()
+    for index in range(11):
+        d.put(index, data=b"frame %02d" % index)
+    d.read()
+    d.ack("RECEIVED", 0)
+    d.stream.reset_connection(d.now, alive=alive)
+    d.settle()
+    sent, _ = d.read()
+    assert (b"frame 00" in sent) is not alive
+    assert b"frame 05" in sent

@@ -41,6 +41,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Stream"]
 
 _S = StatusCode
+_TIMED_OUT = 599  # the result of a connection of which nothing is known
 
 
 class Stream:
@@ -142,6 +143,12 @@ class Stream:
             version=version,
         )
 
+    @property
+    def charged_bytes(self) -> int:
+        """What the store is charged for what this stream holds."""
+        core = self._core
+        return sum(item.charge for item in core.view.items.values()) + core.wire_charge
+
     # --- frames in ------------------------------------------------------------------------------
     def put_frame(self, frame: Frame, now: int) -> None:
         """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
@@ -157,6 +164,11 @@ class Stream:
             self._take(frame, now)
         except KvsError:
             self._core.counters.put_frame_errors += 1
+            raise
+        except WouldBlock:
+            raise
+        except BaseException:  # Ctrl-C, mostly: it may come between any two lines
+            self._intake.repair(now)
             raise
 
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
@@ -256,16 +268,16 @@ class Stream:
         """Tell of an error that the shell has met with and that changes nothing here."""
         self._core.report(status, detail)
 
-    def reset_connection(self, now: int) -> None:
+    def reset_connection(self, now: int, *, alive: bool = True) -> None:
         """Give the connections up and go on with new ones; what was not acknowledged is re-sent.
 
         It also ends the `failure` of a stream that lost its connection without `recover_on_error`.
-
-        Raises as `reset`.
+        A host that is `alive` goes on to store what it said RECEIVED for; from one that may not be,
+        no more acks are expected, and that is sent again too. Raises as `reset`.
         """
         self._check_usable()
         self._control.recover()
-        self._lose_all(200)
+        self._lose_all(200 if alive else _TIMED_OUT)
         self._control.lost(200, now)
 
     def take_troubles(self) -> tuple[ConnectionStale | StreamLatencyPressure, ...]:

@@ -237,7 +237,7 @@ class Engine:
     def _reset_connection(self, stream: core.Stream, why: str) -> None:
         if not stream.freed:
             log.warning("stream %s: the connection is reset: %s", stream.name, why)
-            self._apply(stream.reset_connection)
+            self._apply(stream.reset_connection, alive=False)
 
     def _arm(self, timer: int | None) -> None:
         if self._timer is not None:
