@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
+from botocore.exceptions import ClientError
 
+from kvsproducer.endpoint import local_endpoint
 from kvsproducer.endpoint.errors import ServiceError
 from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
 
@@ -181,3 +184,98 @@ def test_what_is_no_signature(authorization: str | None, name: str) -> None:
 
 def test_a_secret_is_never_shown() -> None:
     assert SECRET_KEY not in repr(KNOWN)
+
+
+# --- AWS's published examples -------------------------------------------------------------------
+VECTOR_DATE = "20150830T123600Z"
+VECTORS = {
+    # name: method, query, headers in the order of signing, body, service, signature. The first
+    # four are of AWS's Signature Version 4 test suite, the last is worked out in the General
+    # Reference ("Create a signed AWS API request").
+    "get-vanilla": (
+        "GET", "", [], b"", "service",
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    ),
+    "get-vanilla-query-order-key-case": (
+        "GET", "Param2=value2&Param1=value1", [], b"", "service",
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+    ),
+    "post-vanilla": (
+        "POST", "", [], b"", "service",
+        "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+    ),
+    "post-header-key-sort": (
+        "POST", "", [("My-Header1", "value1")], b"", "service",
+        "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+    ),
+    "iam-list-users": (
+        "GET", "Action=ListUsers&Version=2010-05-08",
+        [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")], b"", "iam",
+        "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7",
+    ),
+}  # fmt: skip
+
+
+def vector(name: str) -> tuple[SignedRequest, str]:
+    """A published request, and the service that it is for."""
+    method, query, more, body, service, signature = VECTORS[name]
+    host = "iam.amazonaws.com" if service == "iam" else "example.amazonaws.com"
+    headers = [*more, ("Host", host), ("X-Amz-Date", VECTOR_DATE)]
+    signed = ";".join(sorted(key.lower() for key, _ in headers))
+    scope = f"20150830/us-east-1/{service}/aws4_request"
+    authorization = (
+        f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={signed},"
+        f" Signature={signature}"
+    )
+    return SignedRequest(method, "/", query, [*headers, ("Authorization", authorization)], body), (
+        service
+    )
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_published_examples(name: str) -> None:
+    """Accepted as they are; with a wrong key, region, date or header, refused with 403."""
+    request, service = vector(name)
+    now = ticks(VECTOR_DATE)
+    verify(request, KNOWN, now, region="us-east-1", service=service)
+
+    def refused(request: SignedRequest, known: Any = KNOWN, now: int = now, **options: Any) -> None:
+        with pytest.raises(ServiceError) as caught:
+            verify(request, known, now, service=service, **options)
+        assert caught.value.http_status == 403
+
+    refused(request, {ACCESS_KEY: Credentials("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEz")})
+    refused(request, region="eu-west-1")
+    refused(request, now=now + 301 * SECOND)
+    altered = [(k, "altered.example" if k == "Host" else v) for k, v in request.headers]
+    refused(SignedRequest(request.method, "/", request.query, altered, request.body))
+    elsewhere = [(k, v.replace("/us-east-1/", "/us-west-2/")) for k, v in request.headers]
+    refused(SignedRequest(request.method, "/", request.query, elsewhere, request.body))
+
+
+def test_a_scope_of_another_region() -> None:
+    """An endpoint of one region takes none for another; one of no region takes any."""
+    request, now = signed()
+    verify(request, KNOWN, now, region="eu-west-1")
+    with pytest.raises(ServiceError, match="valid region, here 'us-west-2'"):
+        verify(request, KNOWN, now, region="us-west-2")
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_over_http_by_boto3(token: str | None) -> None:
+    """What the endpoint answers boto3: a stream list, or 403 for each way of being wrong."""
+    known = {ACCESS_KEY: Credentials(SECRET_KEY, token)}
+    with local_endpoint(verify_signatures=known, region="eu-west-1") as endpoint:
+
+        def listed(secret: str = SECRET_KEY, region: str = "eu-west-1", **more: Any) -> object:
+            more.setdefault("aws_session_token", token)
+            client = boto3.Session(
+                aws_access_key_id=ACCESS_KEY, aws_secret_access_key=secret, **more
+            ).client("kinesisvideo", region_name=region, endpoint_url=endpoint.url)
+            return client.list_streams()["StreamInfoList"]
+
+        assert listed() == []
+        for wrong in ({"secret": "other"}, {"region": "us-west-2"}, {"aws_session_token": "x"}):
+            with pytest.raises(ClientError) as caught:
+                listed(**wrong)  # type: ignore[arg-type]
+            assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403

@@ -38,7 +38,8 @@ class LocalEndpoint:
     survives. Port 0 takes a free one. `verify_signatures` maps the access keys that requests must
     be signed with to their `Credentials`; None accepts everything. `ssl_context` makes it HTTPS.
     `data_endpoint` is what GetDataEndpoint answers; by default, the address that the client used.
-    `faults` is what is to go wrong; see `Fault`.
+    `faults` is what is to go wrong; see `Fault`. `region` is the streams', and the only one that
+    signatures may be for; None: us-west-2 for the streams, any for signatures.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class LocalEndpoint:
         limits: EndpointLimits | None = None,
         data_endpoint: str | None = None,
         faults: Iterable[Fault] = (),
+        region: str | None = None,
         now: Callable[[], int] = system_now,
         store: Store | None = None,
     ) -> None:
@@ -63,6 +65,7 @@ class LocalEndpoint:
         self._ssl_context = ssl_context
         self._limits = limits
         self._data_endpoint = data_endpoint
+        self._region = region
         self._now = now
         self._store = store
         self._application: EndpointApplication | None = None
@@ -86,6 +89,7 @@ class LocalEndpoint:
             now=self._now,
             data_endpoint=self._data_endpoint,
             faults=self.faults if self.faults else None,
+            region=self._region,
         )
         self._runner = web.AppRunner(
             self._application.app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT_S
@@ -134,6 +138,7 @@ def local_endpoint(
     ssl_context: ssl.SSLContext | None = None,
     limits: EndpointLimits | None = None,
     faults: Iterable[Fault] = (),
+    region: str | None = None,
     now: Callable[[], int] = system_now,
     store: Store | None = None,
 ) -> Iterator[LocalEndpoint]:
@@ -152,6 +157,7 @@ def local_endpoint(
         ssl_context=ssl_context,
         limits=limits,
         faults=faults,
+        region=region,
         now=now,
         store=store,
     )

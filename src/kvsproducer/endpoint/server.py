@@ -25,7 +25,7 @@ from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.endpoint.archive import FragmentList, list_fragments
 from kvsproducer.endpoint.bounds import EndpointLimits
-from kvsproducer.endpoint.control import OPERATIONS, ControlPlane
+from kvsproducer.endpoint.control import DEFAULT_REGION, OPERATIONS, ControlPlane
 from kvsproducer.endpoint.errors import ServiceError
 from kvsproducer.endpoint.faults import Fault, FaultScript
 from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
@@ -59,7 +59,8 @@ class EndpointApplication:
     """The service behind a socket. `app` is what aiohttp runs.
 
     `known` are the credentials that requests must be signed with, None to check nothing; `now`
-    gives the time in ticks; `faults` is what is to go wrong.
+    gives the time in ticks; `faults` is what is to go wrong. `region` is the streams', and the only
+    one that requests may be signed for; None: any, and streams say us-west-2.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class EndpointApplication:
         now: Callable[[], int] = system_now,
         data_endpoint: str | None = None,
         faults: FaultScript | None = None,
+        region: str | None = None,
     ) -> None:
         self._store = store
+        self._region = region
         self._faults = faults
         self._known = known
         self._limits = bounds or EndpointLimits()
@@ -83,7 +86,11 @@ class EndpointApplication:
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._control = ControlPlane(
-            store, now=now, dice=secrets.randbelow, on_deleted=self._on_deleted
+            store,
+            now=now,
+            dice=secrets.randbelow,
+            on_deleted=self._on_deleted,
+            region=region or DEFAULT_REGION,
         )
         self._data_plane: dict[str, _Handler] = {
             wire.PATHS["PutMedia"]: self._put_media,
@@ -149,7 +156,8 @@ class EndpointApplication:
             return
         path, _, query = request.raw_path.partition("?")
         headers = list(request.headers.items())
-        verify(SignedRequest(request.method, path, query, headers, body), self._known, self._now())
+        signed = SignedRequest(request.method, path, query, headers, body)
+        verify(signed, self._known, self._now(), region=self._region)
 
     async def _call_control(self, request: web.Request) -> web.StreamResponse:
         operation = OPERATIONS.get(request.path)

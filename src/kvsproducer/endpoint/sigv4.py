@@ -58,10 +58,18 @@ class SignedRequest:
     body: bytes | None
 
 
-def verify(request: SignedRequest, known: Mapping[str, Credentials], now: int) -> None:
+def verify(
+    request: SignedRequest,
+    known: Mapping[str, Credentials],
+    now: int,
+    *,
+    region: str | None = None,
+    service: str = wire.SERVICE_NAME,
+) -> None:
     """Accepts a request that is signed with one of the `known` credentials (by access key).
 
-    `now` is in ticks; a signature may be five minutes off. Raises ServiceError (HTTP 403).
+    `now` is in ticks; a signature may be five minutes off. `region` is the only one that it may be
+    for, None for any. Raises ServiceError (HTTP 403).
     """
     headers = _collect(request.headers)
     authorization = headers.get("authorization")
@@ -73,9 +81,11 @@ def verify(request: SignedRequest, known: Mapping[str, Credentials], now: int) -
         raise ServiceError(
             "IncompleteSignatureException", "The Authorization header is not one of SigV4."
         )
-    access_key, day, region, service = scope[:4]
-    if service != wire.SERVICE_NAME:
-        raise _invalid("Credential should be scoped to correct service: 'kinesisvideo'.")
+    access_key, day = scope[:2]
+    if scope[3] != service:
+        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+    if region is not None and scope[2] != region:
+        raise _invalid(f"Credential should be scoped to a valid region, here '{region}'.")
     credentials = known.get(access_key)
     token = headers.get("x-amz-security-token")
     if credentials is None or (credentials.session_token or "") != (token or ""):
@@ -108,7 +118,7 @@ def verify(request: SignedRequest, known: Mapping[str, Credentials], now: int) -
         )
     )
     key = ("AWS4" + credentials.secret_key).encode()
-    for part in (day, region, service, _TERMINATOR, text):
+    for part in (*scope[1:], text):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     if not hmac.compare_digest(key.hex(), match[3]):
         raise _invalid(
