@@ -6,17 +6,12 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
-from hypothesis import settings
 
 from kvsproducer.mkv import MkvGenerator, MkvParser, TrackInfo, TrackType
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.ebml import element, id_bytes
 from kvsproducer.mkv.header import EBML_HEADER
-
-# The same examples in every run: a failure here is a failure everywhere.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.load_profile("repeatable")
 
 
 @pytest.fixture
