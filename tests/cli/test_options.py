@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from tests.iot import IotEndpoint
 
 from kvsproducer.cli.options import (
@@ -12,9 +16,12 @@ from kvsproducer.cli.options import (
     duration_option,
     instant_option,
     seconds_option,
+    service_config,
 )
 from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.endpoint import local_endpoint
 from kvsproducer.producer.credentials import FileCredentials, IotCredentials
+from kvsproducer.producer.service_config import IpFamily, ServiceConfig
 from kvsproducer.status import KvsError, StatusCode
 
 HOUR = 3600 * TICKS_PER_SECOND
@@ -104,3 +111,32 @@ def test_what_is_no_time_is_told(text: str) -> None:
     with pytest.raises(KvsError) as caught:
         seconds_option(text)
     assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+
+
+def test_network_options() -> None:
+    """What is not given stays as the environment says."""
+    assert service_config(False, False, None, None) == ServiceConfig()
+    config = service_config(True, True, IpFamily.IPV6, "http://user:hunter2@proxy:3128")
+    assert config.use_fips_endpoint
+    assert config.use_dualstack_endpoint
+    assert config.ip_family is IpFamily.IPV6
+    assert config.proxies is not None
+    assert set(config.proxies) == {"http", "https"}
+    with pytest.raises(KvsError) as caught:
+        service_config(False, False, None, "proxy:3128")
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_no_verify_ssl_is_one_line(tmp_path: Path) -> None:
+    """Over TLS with a certificate that nobody knows: stored, and warned of once, by us."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with local_endpoint(ssl_context=context) as endpoint:
+        done = subprocess.run(
+            [sys.executable, "-c", "from kvsproducer.cli import main; main()", "put", "testsrc:duration=1,size=64x64",
+             "door", "--endpoint-url", endpoint.url, "--no-verify-ssl", "--mode", "offline"],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("arning") == 1
+    assert "whoever answers is taken for the service" in " ".join(done.stderr.split())

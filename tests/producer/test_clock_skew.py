@@ -119,3 +119,35 @@ def test_a_clock_that_jumps_during_an_upload(info: kvs.StreamInfo, frames: Frame
 
     account = asyncio.run(run())
     assert (account.persisted, account.dropped) == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("token", "region", "stored"),
+    [
+        ("a-token", "us-west-2", True),
+        ("another", "us-west-2", False),
+        ("a-token", "eu-west-1", False),
+    ],
+    ids=["right", "wrong-token", "wrong-region"],
+)
+def test_session_tokens_over_both_planes(
+    token: str, region: str, stored: bool, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """An endpoint that knows one token and one region: stored, or not authorized."""
+    key, known = next(iter(KNOWN.items()))
+    with_token = {key: Credentials(known.secret_key, "a-token")}
+    credentials = kvs.AwsCredentials(key, known.secret_key, token)
+    with local_endpoint(verify_signatures=with_token, region="us-west-2") as endpoint:
+        if not stored:
+            with pytest.raises(PermissionError, match="HTTP 403"):
+                kvs.list_fragments(
+                    "door",
+                    region_name=region,
+                    endpoint_url=endpoint.url,
+                    credentials=credentials,
+                )
+            return
+        with kvs.Producer(region, endpoint_url=endpoint.url, credentials=credentials) as producer:
+            with producer.open_stream("door", info) as stream:
+                for frame in frames(5):
+                    stream.put_frame(frame)
