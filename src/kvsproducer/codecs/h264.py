@@ -178,8 +178,9 @@ def cpd_to_avcc(cpd: bytes) -> bytes:
 def build_avcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
     """Make the avcC record for the parameter sets among `units` (of a CPD or of a key frame).
 
-    `length_size` is the bytes of a NAL length in the frames: 1, 2 or 4. Raises MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and
-    MKV_INVALID_ANNEXB_NALU_IN_CPD when a set is over 65535 bytes or there are too many.
+    `length_size` is the bytes of a NAL length in the frames: 1, 2 or 4. Raises
+    MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and MKV_INVALID_ANNEXB_NALU_IN_CPD
+    when a set is over 65535 bytes or there are too many.
     """
     kinds: dict[int, list[Buffer]] = {_SPS: [], _PPS: [], _SPS_EXTENSION: []}
     for unit in units:
