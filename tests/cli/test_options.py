@@ -134,7 +134,8 @@ def test_no_verify_ssl_is_one_line(tmp_path: Path) -> None:
     with local_endpoint(ssl_context=context) as endpoint:
         done = subprocess.run(
             [sys.executable, "-c", "from kvsproducer.cli import main; main()", "put",
-             "testsrc:duration=1,size=64x64", "door", "--endpoint-url", endpoint.url, "--no-verify-ssl", "--mode", "offline"],
+             "testsrc:duration=1,size=64x64", "door", "--endpoint-url", endpoint.url,
+             "--no-verify-ssl", "--mode", "offline"],
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
