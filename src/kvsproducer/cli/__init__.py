@@ -5,6 +5,7 @@ all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C, 143 SIGTERM. 
 aiohttp, botocore) happen inside the commands that need them, so that help and `explain` are quick.
 """
 
+import signal
 import sys
 
 __all__ = ["main"]
@@ -15,8 +16,12 @@ def main() -> None:
     try:
         from kvsproducer.cli.app import app
         from kvsproducer.cli.console import end_on_sigterm
+
+        end_on_sigterm()
+        try:
+            app(prog_name="kvs")
+        finally:  # `timeout` and shells send a second signal while the first is answered
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:  # loading takes a moment, and people have second thoughts
         sys.stderr.write("interrupted\n")
         sys.exit(130)
-    end_on_sigterm()
-    app(prog_name="kvs")
