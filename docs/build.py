@@ -36,7 +36,7 @@ it takes a value or a name as it was printed anywhere.
 that is so, the misprint stands below the value. **Exception** is the class to catch: the library's
 class, and the built-in exception that the error also is. **Test** provokes the status as a user
 would: `pytest "tests/test_status_codes.py::test_provoked[NULL_ARG]"`. Nothing raises the {silent}
-codes without a test; they say why, and {argued} of them are in the reference.
+codes without a test; they say why. Of the reference's own codes that is {argued}.
 
 The source of this page is `src/kvsproducer/status/catalogue.tsv`.
 """
@@ -57,7 +57,9 @@ def status_codes() -> str:
             reference=sum(entry.printed is not None for entry in entries()),
             misprints=sum(entry.misprinted for entry in entries()),
             silent=sum(not entry.raised for entry in entries()),
-            argued=sum(not e.raised and e.printed is not None for e in entries()),
+            argued=" and ".join(
+                f"`{e.name}`" for e in entries() if not e.raised and e.printed is not None
+            ),
         ),
     ]
     lines += [f"- [{name} library](#{_anchor(name)}) ({len(by_library[name])})" for name in order]
