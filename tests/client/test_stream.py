@@ -44,7 +44,7 @@ def test_the_life_of_a_frame(desk: Desks) -> None:
     d.ack("PERSISTED", 0)
     d.ack("PERSISTED", 1)
     assert d.stream.account() == (11, 10, 0, 0, 1)
-    assert d.client.metrics(d.now).content_store_allocated_size < 2200
+    assert d.client.metrics(d.now).content_store_allocated_size < 3000
     d.stream.stop(d.now)
     assert d.read()[1] is kvs.ReadStatus.AWAITING_PERSISTED_ACK
     d.ack("PERSISTED", 2)
