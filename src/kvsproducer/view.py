@@ -285,6 +285,29 @@ class ContentView:
         if not indices:
             del self._times[item.ack_timestamp]
 
+    def rebuild(self) -> None:
+        """Make everything follow from the items again, after an exception that cut a change short.
+
+        An item is in the window from when it is in `items`, whatever else was still to be done.
+        """
+        items = self.items
+        self.head = max(items, default=self.head - 1) + 1
+        self.tail = min(items, default=self.head)
+        self.current = min(max(self.current, self.tail), self.head)
+        held = [items[index] for index in range(self.tail, self.head)]
+        self.size_bytes = sum(item.length for item in held)
+        self.unsent_bytes = sum(item.length for item in held if item.index >= self.current)
+        self._starts = [item.index for item in held if item.flags & FRAGMENT_START]
+        marks = [item.index + 1 for item in held if item.flags & END_OF_FRAGMENT]
+        self.marks_end = max((self.marks_end, *marks))
+        self._times = {}
+        for index in self._starts:
+            self._times.setdefault(items[index].ack_timestamp, []).append(index)
+        if held:
+            self.newest = held[-1]
+            self.start_time = held[0].ack_timestamp
+            self.end_time = held[-1].ack_timestamp + held[-1].duration
+
     def count_without(self, start: int, end: int, flags: int) -> int:
         """How many items of [start, end) have none of the flags."""
         items, count = self.items, 0

@@ -85,8 +85,17 @@ class Ledger:
 
     def drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
         """Count and report `count` accepted frames with dts from `first` to `last` as dropped."""
-        self.dropped += count
         self._report(first, last, count, reason)
+        self.dropped += count
+
+    def recount(self, view: ContentView, queued: int) -> None:
+        """Make `accepted` what the books add up to, after an exception that cut a change short.
+
+        `queued` frames are not in the view yet.
+        """
+        held = view.count_without(max(self.settled, view.tail), view.head, _NO_FRAME)
+        doubtful = sum(doubt.count for doubt in self._doubts)
+        self.accepted = self.persisted + self.dropped + held + doubtful + queued
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """The service has everything of the session up to item `end`: settle it.
@@ -128,15 +137,14 @@ class Ledger:
             self._fragment = item.ack_timestamp
         if item.index < self.settled:
             return
+        if not item.flags & _NO_FRAME:
+            if not sent:
+                self.drop(item.timestamp, item.timestamp, 1, DropReason.OVERFLOW)
+            elif lost or item.index < self.unconfirmed:
+                self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
+            else:
+                self._doubt(item)
         self.settled = item.index + 1
-        if item.flags & _NO_FRAME:
-            return
-        if not sent:
-            self.drop(item.timestamp, item.timestamp, 1, DropReason.OVERFLOW)
-        elif lost or item.index < self.unconfirmed:
-            self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
-        else:
-            self._doubt(item)
 
     def _doubt(self, item: ViewItem) -> None:
         newest = self._doubts[-1] if self._doubts else None

@@ -270,6 +270,18 @@ class Client:
         self._upload_count += 1
         return self._upload_count - 1
 
+    def repair(self, now: int) -> None:
+        """Make whole what an exception cut short (Ctrl-C): the store's account, a call."""
+        held = sum(stream.charged_bytes for stream in self._streams.values())
+        surplus = self._store.used_bytes - held
+        if surplus > 0:
+            self._store.release(surplus)
+        elif surplus:
+            self._store.charge(-surplus)
+        if self._pending is None and self.state not in (_C.NEW, _C.READY, _C.FAILED):
+            self._machine.restart(_C.AUTH)
+            self._issue(GetSecurityToken, now)
+
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, the streams are resumed later."""
         if self.state is not _C.READY:

@@ -167,6 +167,20 @@ class StreamControl:
             following = _T.DESCRIBE
         self._enter(following, now)
 
+    def repair(self, now: int) -> None:
+        """An exception cut a step short (Ctrl-C): take it again, from the beginning."""
+        self._client.repair(now)
+        core = self._core
+        if self.rotating and self.state is _T.STREAMING:
+            self.rotating = False
+            self._schedule(rotate_at=now)
+        waits = self._pending is not None or self._waiting_for_client or self.parked
+        ended = core.closed or core.failure is not None
+        if not (waits or ended) and self.state not in (_T.NEW, _T.STREAMING):
+            core.uploads.remove_new()
+            self._machine.restart(_T.STOPPED)
+            self._enter(_T.DESCRIBE, now)
+
     def confirmed(self) -> None:
         """The service has stored media: what went wrong before counts no more."""
         self.tally.stored()
@@ -396,11 +410,8 @@ class StreamControl:
             **members,
         )
         self._wait = 0
-        self._pending = call
         self._core.effects.append(call)
-
-    def _describe(self, now: int) -> None:
-        self._issue(DescribeStream, now)
+        self._pending = call
 
     def _create(self, now: int) -> None:
         info = self._core.info
@@ -416,12 +427,6 @@ class StreamControl:
 
     def _tag(self, now: int) -> None:
         self._issue(TagStream, now, arn=self._arn, tags=self._core.info.tags)
-
-    def _locate(self, now: int) -> None:
-        self._issue(GetStreamingEndpoint, now)
-
-    def _authorize(self, now: int) -> None:
-        self._issue(GetStreamingToken, now)
 
     def _be_ready(self, now: int) -> None:
         core = self._core
@@ -465,11 +470,11 @@ class StreamControl:
 
 _ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
     _T.NEW: StreamControl._nothing,
-    _T.DESCRIBE: StreamControl._describe,
+    _T.DESCRIBE: lambda control, now: control._issue(DescribeStream, now),
     _T.CREATE: StreamControl._create,
     _T.TAG_STREAM: StreamControl._tag,
-    _T.GET_ENDPOINT: StreamControl._locate,
-    _T.GET_TOKEN: StreamControl._authorize,
+    _T.GET_ENDPOINT: lambda control, now: control._issue(GetStreamingEndpoint, now),
+    _T.GET_TOKEN: lambda control, now: control._issue(GetStreamingToken, now),
     _T.READY: StreamControl._be_ready,
     _T.PUT_STREAM: StreamControl._open_upload,
     _T.STREAMING: StreamControl._stream,

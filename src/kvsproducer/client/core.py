@@ -79,6 +79,9 @@ class ClientServices(Protocol):
     def roll(self, sides: int) -> int:
         """A uniform int below `sides`."""
 
+    def repair(self, now: int) -> None:
+        """Make whole what an exception cut short (Ctrl-C): the store's account, a call."""
+
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
 
@@ -139,7 +142,12 @@ class StreamCore:
         """Tell an event."""
         self.events.push(event)
         if not self.talking:
+            self._notify()
             self.talking = True
+
+    def tell_again(self) -> None:
+        """Have the events taken that an exception has left untold."""
+        if len(self.events):
             self._notify()
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
@@ -173,8 +181,8 @@ class StreamCore:
         """Tell the shell to read again, if it had gone idle on that upload (or on the reader)."""
         upload = upload or self.uploads.reader
         if upload is not None and upload.idle:
-            upload.idle = False
             self.effects.append(upload.available or self.available(upload))
+            upload.idle = False
 
     def available(self, upload: Upload) -> DataAvailable:
         """The effect that says that there is something for the upload, made once."""
@@ -246,18 +254,21 @@ class StreamCore:
                 self.report(error.status, error.detail)
 
     def evict(self) -> bool:
-        """Drop the oldest item for want of room; False when there is none."""
+        """Drop the oldest item for want of room; False when there is none.
+
+        It is told before it is gone: an exception in between (Ctrl-C) loses no frame silently.
+        """
         view = self.view
         if view.tail >= view.head:
             return False
         sent = view.tail < view.current
+        self.ledger.evict(view[view.tail], sent=sent, lost=self.loss_result is not None)
         item = view.drop_tail()
         self.give_up(item.payload)
         if item is self.on_wire:
             self.wire_charge = item.charge  # its bytes are still in use: see Sender
         else:
             self.release(item.charge)
-        self.ledger.evict(item, sent=sent, lost=self.loss_result is not None)
         if not sent and item.flags & STREAM_START:
             self._move_stream_start()
         return True

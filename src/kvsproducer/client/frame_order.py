@@ -46,6 +46,7 @@ class FrameOrderCoordinator:
         "_scale",
         "_serial",
         "_types",
+        "in_hand",
     )
 
     def __init__(self, tracks: Sequence[TrackInfo], mode: FrameOrderMode, scale: int) -> None:
@@ -57,6 +58,7 @@ class FrameOrderCoordinator:
         self._serial = 0
         self._key_seen = False
         self._force_key = False
+        self.in_hand: Frame | None = None  # given out by `ready`, until the taker says None
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -107,6 +109,10 @@ class FrameOrderCoordinator:
         """An end-of-fragment frame goes out after everything that was queued."""
         self._force_key = self._mode in _KEY_AFTER_EOFR
 
+    def holds(self, frame: Frame) -> bool:
+        """Whether the frame is still queued."""
+        return any(frame is queued for queue in self._queues.values() for _, queued in queue)
+
     def clear(self) -> list[Frame]:
         """Forget the queued frames and return them."""
         frames = [frame for queue in self._queues.values() for _, frame in queue]
@@ -121,6 +127,7 @@ class FrameOrderCoordinator:
             best = queues[0]
             for queue in queues[1:]:
                 best = self._earlier(best, queue)
+        self.in_hand = best[0][1]
         frame = best.popleft()[1]
         if self._force_key:
             self._force_key = False

@@ -13,7 +13,7 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.events import DropReason, FrameSkipped, TimestampsNearEpoch
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
@@ -70,6 +70,8 @@ class Intake:
         self._converted = self._adapter.converted
         self._after_eofr = False
         self._key_refused = False  # the newest key frame of all, for want of room or of sense
+        # For `repair`: the item that is about to be put, and whether it is a key frame.
+        self._first, self._key_in_hand = NEVER, False
         self.last_put: int | None = None  # for the idle check; None: no fragment is open
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
@@ -142,9 +144,11 @@ class Intake:
 
     def put_any(self, frame: Frame, now: int) -> None:
         """Take any frame."""
+        self._first = self._view.head
         try:
             if self._put(frame, now):
                 self._core.ledger.accepted += 1
+            self._first, self._key_in_hand = NEVER, False
         except (KvsError, WouldBlock) as error:
             self._refused(frame, error)
             raise
@@ -155,6 +159,7 @@ class Intake:
         That begins the session as well if this one was to. A frame that is to wait comes again, and
         one whose time is wrong is none of the frames that follow.
         """
+        self._first, self._key_in_hand = NEVER, False
         if not frame.flags & FLAG_KEY:
             return
         lost = isinstance(error, KvsError) and error.status not in _MISTIMED
@@ -177,8 +182,10 @@ class Intake:
         self._admission.check_queued(len(frame.data) + order.size_bytes, now)
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.drain(now, flush=True)
+            self._first = self._view.head
             self._put(frame, now)
             order.end_fragment()
+            self._first = NEVER
             return
         order.put(frame)
         ledger.accepted += 1
@@ -190,18 +197,55 @@ class Intake:
         self._admission.queued = True
         for frame in self.order.ready(flush=flush):
             try:
+                self._first = self._view.head
                 if not self._put(frame, now):
                     self._core.ledger.accepted -= 1
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
                 self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+            self.order.in_hand = None
+            self._first = NEVER
         self._admission.queued = False
+
+    def repair(self, now: int) -> None:
+        """Make everything whole again after an exception that cut a put short anywhere.
+
+        The frame is in the view, and then it is accepted, or it is not. A session is begun anew if
+        the packager may have begun something else. A frame that was queued before and has not
+        arrived is told as dropped.
+        """
+        core, view, order = self._core, self._view, self.order
+        view.rebuild()
+        self._admission.forget()
+        newest = view.newest
+        stored = view.head > self._first
+        if stored and newest is not None:
+            if newest.flags & FRAGMENT_START:
+                self._fragment_started(newest, now)
+            elif newest.flags & END_OF_FRAGMENT:
+                self._fragment_ended()
+        elif self._key_in_hand:
+            core.refuse_until_key(new_session=True)
+        queued = 0
+        if order is not None:
+            queued = len(order)
+            lost, order.in_hand = order.in_hand, None
+            if lost is not None and not (stored or order.holds(lost)):
+                core.ledger.drop(lost.dts, lost.dts, 1, DropReason.INVALID)
+        core.ledger.recount(view, queued)
+        self._control.repair(now)
+        reader = self._uploads.reader
+        if reader is not None:
+            reader.idle = True  # at worst it is asked in vain
+            core.wake()
+        core.tell_again()
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
         flags = frame.flags
         core = self._core
+        self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._control.due or flags & FLAG_END_OF_FRAGMENT) and (
             not self._attend(frame, now)
         ):
@@ -268,8 +312,8 @@ class Intake:
             self._admission.check_latency(self._max_latency)
         upload = self._uploads.reader
         if upload is not None and upload.idle:
-            upload.idle = False
             self._effects.append(upload.available or self._core.available(upload))
+            upload.idle = False
 
     def _refuse_early(self, frame: Frame, pts: int, dts: int, size: int, *, crowded: bool) -> None:
         """Before something gives way to a frame: one that is refused may cost none that is held."""
@@ -319,7 +363,6 @@ class Intake:
         core = self._core
         self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
         self._key_refused = False
-        core.metadata.written()
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
         if self._looks_for_epoch:
             self._looks_for_epoch = False
@@ -327,9 +370,11 @@ class Intake:
                 core.emit(TimestampsNearEpoch(core.name, item.ack_timestamp))
         if item.flags & STREAM_START:
             generator = core.generator
-            core.sessions.append((item.index, generator.stream_start, generator.header()))
+            if not core.sessions or core.sessions[-1][0] != item.index:
+                core.sessions.append((item.index, generator.stream_start, generator.header()))
             while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
                 core.sessions.popleft()
+        core.metadata.written()
 
     def check_open(self) -> None:
         """Raise what a stopped, freed or failed stream answers."""
@@ -405,9 +450,13 @@ class Intake:
                 charge,
             )
         )
-        core.metadata.written()
-        self._after_eofr = core.attention = True
-        self.last_put = None
+        self._fragment_ended()
         if self._max_latency:
             self._admission.check_latency(self._max_latency)
         core.wake()
+
+    def _fragment_ended(self) -> None:
+        core = self._core
+        core.metadata.written()
+        self._after_eofr = core.attention = True
+        self.last_put = None

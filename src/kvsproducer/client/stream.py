@@ -155,10 +155,13 @@ class Stream:
 
         Frames before the first key frame (and after an end-of-fragment frame, or a key frame that
         was refused) are not accepted: `FrameSkipped` tells. Raises, with nothing changed:
-        `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
-        MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY, MULTIPLE_CONSECUTIVE_EOFR,
+        `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED,
+        the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
+        MULTIPLE_CONSECUTIVE_EOFR,
         END_OF_FRAGMENT_FRAME_INVALID_STATE, CONTENT_VIEW_INVALID_TIMESTAMP, what
-        `MkvGenerator.pack` and the order coordinator raise. Next: take the effects.
+        `MkvGenerator.pack` and the order coordinator raise. An exception from outside (Ctrl-C) may
+        come at any point: then the frame is accepted, or it is not, and the stream goes on. Next:
+        take the effects.
         """
         try:
             self._take(frame, now)

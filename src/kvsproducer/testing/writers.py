@@ -157,7 +157,8 @@ class Writer:
         else:
             self.books.skipped_at_once += 1
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
-        self._metadata = 0 if frame.key_frame else self._metadata
+        if frame.key_frame and self.info.key_frame_fragmentation:
+            self._metadata = 0
         return accepted
 
     def _check_refusal(self, error: KvsError) -> None:

@@ -1,0 +1,235 @@
+"""Ctrl-C in the middle of a put, at every line of it: the stream is whole and goes on.
+
+Python raises KeyboardInterrupt between any two lines of the main thread. Here a trace raises it at
+the first line that a put runs, then anew at the second, and so on to the last. Each time the books,
+the view and the store must agree, what was accepted must be stored or told as dropped, and the
+service must be sent Matroska that it can read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv.events import Block, ClusterStart
+from kvsproducer.status import KvsError
+
+SECOND = 10_000_000
+Desks = Callable[..., Any]
+SMALL = bytes.fromhex("6742c00ada11e840000003004000000c83c489a8")
+LARGE = bytes.fromhex("6742c00ada083684000003000400000300c83c489a80")
+PPS = bytes.fromhex("68ce3c80")
+
+
+def interrupted(line: int, action: Callable[[], None]) -> bool:
+    """Do something, interrupted at a line (counted from 0); whether there was such a line."""
+    left = line
+
+    def at_line(_frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return at_line
+
+    def at_call(frame: FrameType, _event: str, _arg: object) -> Any:
+        return at_line if "kvsproducer/" in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def name(number: int) -> bytes:
+    return b"frame-%03d" % number
+
+
+class Scene:
+    """A desk with what was put, and what each upload was given."""
+
+    def __init__(self, desk: Any) -> None:
+        self.d = desk
+        self.number = 0
+        self.parsers: dict[int, MkvParser] = {}
+        self.clusters: dict[int, list[int]] = {}
+        self.sent: set[int] = set()
+        self.start = desk.now
+        self.byte_stream = bool(desk.stream.info.nal_adaptation)
+
+    def frame(self, *, key: bool = False, data: bytes = b"", **more: Any) -> kvs.Frame:
+        self.number += 1
+        number = self.number
+        pts = self.start + number * SECOND // 5
+        more.setdefault("duration", SECOND // 5)
+        if self.byte_stream and not data:
+            sets = b"\0\0\1" + SMALL + b"\0\0\1" + PPS
+            data = (sets if key else b"") + b"\0\0\1" + (b"\x65" if key else b"\x41")
+        return kvs.Frame(data + name(number), pts, key_frame=key, **more)
+
+    def put(self, **more: Any) -> None:
+        self.d.stream.put_frame(self.frame(**more), self.d.now)
+        self.d.settle()
+
+    def read(self) -> None:
+        """Read every upload to its end, as a service that parses and stores everything."""
+        for upload in range(6):
+            with suppress(KvsError):  # it is over, or was never made
+                data, _status = self.d.read(upload=upload)
+                parser = self.parsers.setdefault(upload, MkvParser())
+                parser.receive_data(data)
+                self._parse(parser, self.clusters.setdefault(upload, []))
+                for timecode in self.clusters[upload]:
+                    ack = kvs.FragmentAck(kvs.AckType.PERSISTED, timecode)
+                    self.d.stream.receive_parsed_ack(upload, ack, self.d.now)
+                self.d.read(upload=upload)
+
+    def take(self) -> None:
+        """Read the newest upload, without an ack."""
+        parser = self.parsers.setdefault(self.d.upload, MkvParser())
+        parser.receive_data(self.d.read()[0])
+        self._parse(parser, self.clusters.setdefault(self.d.upload, []))
+
+    def _parse(self, parser: MkvParser, clusters: list[int]) -> None:
+        while (event := parser.next_event()) is not None:
+            if isinstance(event, ClusterStart):
+                clusters.append(event.timecode)
+            elif isinstance(event, Block):
+                text = bytes(event.frames[0])
+                self.sent.add(int(text[text.index(b"frame-") + 6 :][:3]))
+
+
+def whole(d: Any) -> None:
+    """The invariants of the moment."""
+    core = d.stream._core
+    view, account = core.view, d.stream.account()
+    items = [view[index] for index in range(view.tail, view.head)]
+    assert min(account) >= 0
+    assert view.size_bytes == sum(item.length for item in items)
+    assert view.unsent_bytes == sum(i.length for i in items if i.index >= view.current)
+    assert view.tail <= view.current <= view.head
+    assert d.client.store.used_bytes == d.stream.charged_bytes
+    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    assert told >= account.dropped, "a drop is told before it counts"
+
+
+def blocks(d: Any, **_more: Any) -> Scene:
+    """Into an open fragment, with an upload that waits."""
+    scene = Scene(d)
+    scene.put(key=True)
+    scene.put()
+    scene.take()
+    return scene
+
+
+def nothing(d: Any) -> Scene:
+    """The first frame of all: the upload is still to be opened."""
+    d.settle()
+    return Scene(d)
+
+
+def described(d: Any) -> Scene:
+    """A key frame with metadata to write."""
+    scene = blocks(d)
+    d.stream.put_fragment_metadata("place", "door", False, d.now)
+    d.stream.put_fragment_metadata("room", "hall", True, d.now)
+    return scene
+
+
+def crowded(d: Any) -> Scene:
+    """A view that is full of frames that were not sent."""
+    scene = Scene(d)
+    for index in range(30):
+        scene.put(key=index % 5 == 0)
+    return scene
+
+
+def sent_crowd(d: Any) -> Scene:
+    """A view that is full of frames that were sent and not acknowledged."""
+    scene = Scene(d)
+    for index in range(30):
+        scene.put(key=index % 5 == 0)
+        scene.take()
+    return scene
+
+
+def expiring(d: Any) -> Scene:
+    """The token is about to expire."""
+    scene = blocks(d)
+    d.now += 59 * SECOND
+    return scene
+
+
+SCENES: dict[str, tuple[Callable[[Any], Scene], dict[str, Any], dict[str, Any]]] = {
+    "block": (blocks, {}, {}),
+    "key frame": (blocks, {}, {"key": True}),
+    "first": (nothing, {}, {"key": True}),
+    "skipped": (nothing, {}, {}),
+    "metadata": (described, {}, {"key": True}),
+    "full": (crowded, {"buffer_duration": 5 * SECOND, "frame_rate": 60}, {}),
+    "full, key": (crowded, {"buffer_duration": 5 * SECOND, "frame_rate": 60}, {"key": True}),
+    "full of sent": (sent_crowd, {"buffer_duration": 5 * SECOND, "frame_rate": 60}, {}),
+    "rotation": (expiring, {}, {}),
+    "rotation, key": (expiring, {}, {"key": True}),
+    "offline": (blocks, {"streaming_type": kvs.StreamingType.OFFLINE}, {"key": True}),
+    "parameter sets": (
+        blocks,
+        {"nal_adaptation": 8 | 32},
+        {"key": True, "data": b"\0\0\1" + LARGE + b"\0\0\1" + PPS + b"\0\0\1\x65"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SCENES)
+def test_a_put_that_is_interrupted_at_any_line(desk: Desks, what: str) -> None:
+    """Whole at once; then frames are put, sent and stored as ever, and the stream closes."""
+    prepare, info, more = SCENES[what]
+    line = 0
+    while interrupt_at(line, desk(**info), prepare, more, rotating="rotation" in what):
+        line += 1
+    assert line > 15
+
+
+def interrupt_at(
+    line: int, d: Any, prepare: Callable[[Any], Scene], more: dict[str, Any], *, rotating: bool
+) -> bool:
+    """One try; whether the put had so many lines."""
+    d.token_life = 60 * SECOND if rotating else d.token_life
+    scene = prepare(d)
+    before = d.stream.account()
+    frame = scene.frame(**more)
+    struck = interrupted(line, lambda: d.stream.put_frame(frame, d.now))
+    d.settle()
+    whole(d)
+    assert d.stream.account().accepted - before.accepted in (0, 1), line
+    for index in range(12):
+        scene.put(key=index % 5 == 1)
+        whole(d)
+    for _ in range(3):
+        scene.read()
+    d.now += 10 * SECOND
+    scene.put(key=True)
+    d.stream.stop(d.now)
+    d.settle()
+    for _ in range(6):
+        scene.read()
+    account = d.stream.account()
+    assert account.held == 0, (line, account)
+    assert d.stream.closed, (line, d.stream.state)
+    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    skipped = sum(event.count for event in d.told(kvs.FrameSkipped))
+    assert scene.number - len(scene.sent) <= told + skipped + struck, (line, account)
+    return struck
