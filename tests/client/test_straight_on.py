@@ -195,8 +195,10 @@ INFOS = st.fixed_dictionaries(
         "frame_rate": st.just(25),
     }
 ).filter(  # what KVS can do nothing with
-    lambda info: info["streaming_type"] is not kvs.StreamingType.OFFLINE
-    or (info["retention"] != "PT0S" and info["fragment_acks"])
+    lambda info: (
+        info["streaming_type"] is not kvs.StreamingType.OFFLINE
+        or (info["retention"] != "PT0S" and info["fragment_acks"])
+    )
 )
 
 
