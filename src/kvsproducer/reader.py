@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from kvsproducer.producer.network import load_library
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
+from kvsproducer.producer.sockets import hang_up
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -248,10 +250,11 @@ async def fragments(
     body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
     timeout = aiohttp.ClientTimeout(total=None, connect=service.time_limits.connection_s)
     assembler = Assembler()
+    sockets: list[socket.socket] = []
     try:
         url, headers = await loop.run_in_executor(None, _prepare, service, stream_name, body)
         async with (
-            service.network.session(url, []) as session,
+            service.network.session(url, sockets) as session,
             session.post(url, data=body, headers=headers, timeout=timeout) as response,
         ):
             if response.status != OK:
@@ -265,6 +268,8 @@ async def fragments(
         raise
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         raise _error(failure_of(error), service, stream_name) from error
+    finally:  # the loop may end right after this
+        await hang_up(sockets)
     for fragment in assembler.receive_eof():
         yield fragment
 

@@ -17,6 +17,7 @@ from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.network import Network
 from kvsproducer.producer.results import OK
+from kvsproducer.producer.sockets import hang_up
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Reply", "TimeLimits", "checked_json", "post"]
@@ -81,6 +82,8 @@ async def post(
             StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
             f"{_place(url)} did not answer within {completion_s:g} s",
         ) from error
+    finally:  # the loop may end right after this
+        await hang_up(sockets)
 
 
 def checked_json(url: str, reply: Reply) -> None:
