@@ -70,7 +70,7 @@ def test_what_is_held_serves_while_the_provider_fails(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An upload gets it while it has 30 s left, a call until its end; then the cause is raised."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "kvsproducer")
     provider = Provider(clock, 60)
     fresh = FreshCredentials(provider, clock=clock)
     fresh.get()

@@ -84,6 +84,7 @@ class Watch:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, "kvsproducer")
         caplog.set_level(logging.INFO, "botocore")  # its own affair, and a lot of it
         self._caplog = caplog
         self.said: list[str] = []
