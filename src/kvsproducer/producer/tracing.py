@@ -1,8 +1,9 @@
 """Where a frame's time goes: the hops of its life as spans of a profiler, while somebody asks.
 
-The hops are a table of methods. `traced` puts a timed method in the place of each, and the plain
-ones back: while nobody traces, nothing is there that could cost anything. Streams that are opened
-within it are traced; the spans of one frame nest (`put_frame` holds `core`, which holds `package`).
+The hops are a table of methods and functions. `traced` puts a timed one in the place of each, and
+the plain ones back: while nobody traces, nothing is there that could cost anything. Streams that
+are opened within it are traced; the spans of one frame nest (`put_frame` holds `core`, which holds
+`package`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Final
 
 from kvsproducer import client as core
-from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.mkv import adaptation
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.stream import Stream
@@ -23,15 +25,18 @@ from kvsproducer.view import ContentView
 
 __all__ = ["HOPS", "Hop", "traced"]
 
-Hop = tuple[type, str, str]
+Hop = tuple[type | ModuleType, str, str]
 
 HOPS: Final[tuple[Hop, ...]] = (
-    # class, method, name of the span
+    # class or module, method or function, name of the span
     (Stream, "put_frame", "put_frame"),  # with the wait for the lock, and for space
     (core.Stream, "put_frame", "core"),
-    (FrameAdapter, "adapt", "adapt NAL units"),
+    (adaptation, "annexb_to_avcc", "adapt NAL units"),
+    (adaptation, "avcc_to_annexb", "adapt NAL units"),
     (MkvGenerator, "pack", "package"),
+    (MkvGenerator, "block", "package"),  # the short way, for most frames
     (ContentView, "append", "append to view"),
+    (ContentView, "append_block", "append to view"),
     (core.Stream, "next_buffers", "read for upload"),
     (Engine, "receive_ack", "acknowledge"),
 )
@@ -43,7 +48,7 @@ def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
 
     A method that makes an iterator is timed each time it is asked for an item.
     """
-    plain: list[tuple[type, str, Callable[..., object]]] = []
+    plain: list[tuple[type | ModuleType, str, Callable[..., object]]] = []
     try:
         for owner, method, name in (*HOPS, *more):
             function = getattr(owner, method)
