@@ -83,12 +83,15 @@ def test_missing_stream_is_told(endpoint_url: str) -> None:
 
 
 def test_put_media_in_a_thread(endpoint_url: str) -> None:
-    """The one-liner awaits its end; the loop goes on meanwhile."""
+    """The one-liner awaits its end, and so does the list of what it stored."""
 
     async def work() -> None:
         result = await aio.put_media(
             "testsrc:duration=1,size=64x48,rate=25,gop=10", "door", endpoint_url=endpoint_url
         )
         assert result.frames == 25
+        listed = await aio.list_fragments("door", endpoint_url=endpoint_url)
+        assert listed == kvs.list_fragments("door", endpoint_url=endpoint_url)
+        assert len(listed) == result.fragments
 
     asyncio.run(work())

@@ -1,14 +1,14 @@
 """The asyncio surface: the names of `kvsproducer`, with coroutines where those block.
 
 `Producer` and `Stream` run on the caller's loop; `get_media` is an async iterator. `put_media`
-demuxes a file, which blocks, so it works in a thread.
+demuxes a file and `list_fragments` pages through an index, which blocks, so they work in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsproducer import reader
 from kvsproducer.producer.aio import Producer, Stream
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from kvsproducer.sources import PutResult
 
-__all__ = ["Producer", "Stream", "get_media", "put_media"]
+__all__ = ["Producer", "Stream", "get_media", "list_fragments", "put_media"]
+
+T = TypeVar("T")
 
 
 def get_media(
@@ -50,6 +52,14 @@ def get_media(
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
 
+async def list_fragments(stream_name: str, **options: Any) -> list[reader.FragmentSummary]:
+    """As `kvsproducer.list_fragments`, in a thread; see there for the options.
+
+    What a coroutine function given as `credentials` awaits runs on the running loop.
+    """
+    return await _in_thread(reader.list_fragments, stream_name, **options)
+
+
 async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:
     """As `kvsproducer.put_media`, in a thread; see there for the options.
 
@@ -57,6 +67,11 @@ async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:
     """
     from kvsproducer.sources import put_media as blocking_put_media
 
+    return await _in_thread(blocking_put_media, source, stream_name, **options)
+
+
+async def _in_thread(work: Callable[..., T], *arguments: str, **options: Any) -> T:
+    """Call a blocking function with the user's options in a thread."""
     if options.get("credentials") is not None:
         options["credentials"] = bound_to(asyncio.get_running_loop(), options["credentials"])
-    return await asyncio.to_thread(blocking_put_media, source, stream_name, **options)
+    return await asyncio.to_thread(work, *arguments, **options)
