@@ -26,6 +26,13 @@ def test_every_command_has_help_with_an_example(kvs: Any, command: str) -> None:
     assert f"Example: kvs {command}" in shown.stdout
 
 
+def test_help_loses_no_brackets_and_breaks_no_lines(kvs: Any) -> None:
+    """Brackets are markup to rich; docstrings have line breaks of their own."""
+    shown = " ".join(kvs("put", "--help").stdout.replace("│", " ").split())
+    assert "CREDENTIALS key secret [token]" in shown
+    assert "SOURCE is MP4" in shown
+
+
 BAD_USAGE = ["put", "put a", "fly", "put a b --mode fast", "serve --port x", "get s --nope"]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import typer
 
@@ -85,6 +89,8 @@ def test_json_goes_where_media_does_not(capsys: pytest.CaptureFixture[str]) -> N
         ("pass region_name=, set AWS_REGION", "pass --region, set AWS_REGION"),
         ("check region_name and endpoint_url; then", "check --region and --endpoint-url; then"),
         ("verify='/ca.pem' is no bundle", "--ca-bundle '/ca.pem' is no bundle"),
+        ("use_fips_endpoint and proxies['http']", "--fips and --proxy"),
+        ("pass verify= (--ca-bundle).", "pass --ca-bundle."),
         ("verify it, and the region_names", "verify it, and the region_names"),
     ],
 )
@@ -96,3 +102,45 @@ def test_arguments_are_shown_as_options(told: str, shown: str) -> None:
 def test_counts() -> None:
     """One frame, two frames."""
     assert [console.counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+
+
+def test_a_full_disk_behind_standard_output_is_told() -> None:
+    """`kvs explain X > /dev/full`: what happened, no traceback, exit code 1."""
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from kvsproducer.cli import main; main()",
+                "explain",
+                "NULL_ARG",
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ran.returncode == 1
+    assert "standard output: No space left" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_closed_pipe_is_no_failure() -> None:
+    """Of rich's output too, which would end with 1."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from kvsproducer.cli import main; main()",
+                "explain",
+                "NULL_ARG",
+            ],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
+from kvsproducer.cli import progress
 from kvsproducer.cli.progress import PutDisplay, progress_line
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutProgress
@@ -29,15 +31,19 @@ def test_a_terminal_gets_a_table() -> None:
     assert "31 ms" in shown
 
 
-def test_elsewhere_lines_come_now_and_then() -> None:
-    """The first line and a warning at once, more lines later, with quiet none at all."""
+def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning at once, in the words of the options; lines after a while; with quiet nothing."""
     file = io.StringIO()
-    problem = PutProgress(1, 1, 1, problem="SOMETHING (0x1)")
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    problem = PutProgress(1, 1, 1, problem="SOMETHING (0x1):\ncheck endpoint_url")
     with PutDisplay(Console(file=file), "a -> b") as display:
         display.update(problem)
+        assert len(file.getvalue().splitlines()) == 1
+        clock[0] += 2.1
         display.update(problem)
     warning, line = file.getvalue().splitlines()
-    assert warning == "warning: SOMETHING (0x1)"
+    assert warning == "warning: SOMETHING (0x1): check --endpoint-url"
     assert line == progress_line(problem)
     with PutDisplay(Console(file=file), "a -> b", quiet=True) as display:
         display.update(problem)

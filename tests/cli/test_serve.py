@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pytest
 
 from kvsproducer.cli.options import instant_option
 from kvsproducer.codecs.nal import annexb_to_avcc
@@ -101,3 +102,41 @@ def test_a_folder_that_is_a_file(kvs: Any, tmp_path: Path) -> None:
     ran = kvs("serve", "--port", "0", "--data", str(file))
     assert ran.exit_code == 1
     assert "STATUS_DIRECTORY_OPEN_FAILED" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (b"{no", "no JSON"),
+        (b"\xff\xfe", "it is no text"),
+        (b'[{"on": "*", "do": "explode"}]', "'explode'"),
+        (b'[{"on": "*", "do": "reset", "afterbytes": 1}]', "after_bytes, bytes_per_s"),
+        (None, "No such file"),
+    ],
+)
+def test_a_fault_script_that_is_none_is_named(
+    kvs: Any, tmp_path: Path, script: bytes | None, why: str
+) -> None:
+    """The file, and once what is wrong with it; nothing is served."""
+    file = tmp_path / "f.json"
+    if script is not None:
+        file.write_bytes(script)
+    ran = kvs("serve", "--port", "0", "--faults", str(file))
+    assert ran.exit_code == 2
+    told = " ".join(ran.stderr.split())
+    assert why in told
+    assert told.count("f.json") == 1
+    assert "Errno" not in told
+
+
+def test_a_taken_port_is_told_once(kvs: Any) -> None:
+    """With the address once, in the system's words."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = kvs("serve", "--port", port)
+    assert ran.exit_code == 1
+    told = " ".join(ran.stderr.split())
+    assert "Address already in use" in told
+    assert told.count(port) == 1

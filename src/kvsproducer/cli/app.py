@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -45,5 +47,13 @@ def _main(
     """Options of `kvs` itself."""
 
 
+def _help(command: Callable[..., None]) -> str:
+    """The command's docstring, one line a paragraph: the terminal breaks them where it ends."""
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 for _command in (put, get, serve, inspect, explain, demo):
-    app.command(no_args_is_help=_command in (put, get, inspect, explain))(_command)
+    app.command(help=_help(_command), no_args_is_help=_command in (put, get, inspect, explain))(
+        _command
+    )

@@ -6,6 +6,7 @@ status with its code, what happened, where, what it means and what to do; never 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -48,8 +49,16 @@ EXIT_TERMINATED: Final = 143
 _INDENT: Final = 8
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """One that leaves a closed pipe to `reports`; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False, soft_wrap=True)
+err = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 _S = StatusCode
 # Statuses that say the command line is wrong: nothing was tried.
@@ -70,13 +79,22 @@ _USAGE: Final = {
 _OPTIONS: Final = {
     "endpoint_url": "--endpoint-url",
     "frame_rate": "--frame-rate",
+    "ip_family": "--ip",
     "kms_key_id": "--kms-key-id",
     "profile_name": "--profile",
     "region_name": "--region",
     "streaming_type": "--mode",
+    "use_dualstack_endpoint": "--dualstack",
+    "use_fips_endpoint": "--fips",
     "verify": "--ca-bundle",
 }
 _ARGUMENT: Final = re.compile("\\b(" + "|".join(_OPTIONS) + ")\\b(=?)((?<==)['\"\\w])?")
+
+
+_PROXY: Final = re.compile(r"\bproxies\['\w+'\]")
+_TWICE: Final = re.compile(r"(--[a-z-]+) \(\1\)")
+# Standard output goes to a file, and this is why it cannot.
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,7 +112,7 @@ def end_on_sigterm() -> None:
 
 def as_options(text: str) -> str:
     """`text` with options in place of Python's arguments: `region_name=` is `--region`."""
-    return _ARGUMENT.sub(_option, text)
+    return _TWICE.sub(r"\1", _ARGUMENT.sub(_option, _PROXY.sub("--proxy", text)))
 
 
 def _option(found: re.Match[str]) -> str:
@@ -127,7 +145,7 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
     """Let a command end as the shell expects, whatever it raises.
 
     KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130, SIGTERM: 143. A reader that
-    closed its end of a pipe: quietly, 0.
+    closed its end of a pipe: quietly, 0. Standard output that takes no more: as a KvsError.
     """
 
     @wraps(command)
@@ -147,18 +165,29 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
             err.print(word + "".join(f": {note}" for note in notes))
             raise typer.Exit(EXIT_TERMINATED if term else EXIT_INTERRUPTED) from interrupt
         except BrokenPipeError as closed:
-            # Python would complain again when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             raise typer.Exit(0) from closed
+        except OSError as full:
+            if full.errno not in _FULL:
+                raise
+            _discard_output()
+            detail = f"standard output: {full.strerror}"
+            print_error(kvs_error(_S.WRITE_TO_FILE_FAILED, detail))
+            raise typer.Exit(EXIT_FAILURE) from full
 
     return run
 
 
+def _discard_output() -> None:
+    """Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class writing:  # noqa: N801  reads as `with writing(path):`
-    """Turns an OSError of the block into WRITE_TO_FILE_FAILED about `path`."""
+    """Turns an OSError of the block into WRITE_TO_FILE_FAILED about `path`; - is a pipe."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = "standard output" if path == "-" else path
 
     def __enter__(self) -> None:
         return None

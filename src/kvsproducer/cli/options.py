@@ -9,6 +9,7 @@ import typer
 
 from kvsproducer.cli.console import err
 from kvsproducer.duration import (
+    INVALID_DURATION_VALUE,
     TICKS_PER_DAY,
     TICKS_PER_HOUR,
     TICKS_PER_MINUTE,
@@ -19,7 +20,7 @@ from kvsproducer.duration import (
 from kvsproducer.producer.credentials import FileCredentials, IotCredentials
 from kvsproducer.producer.service_config import IpFamily, ServiceConfig
 from kvsproducer.sources import ProducerOptions
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
     "CaBundle",
@@ -70,7 +71,7 @@ CredentialsFile = Annotated[
     typer.Option(
         "--credentials-file",
         metavar="FILE",
-        help="Credentials in the C producer's format: CREDENTIALS key secret [token].",
+        help="Credentials in the C producer's format: CREDENTIALS key secret \\[token].",
         rich_help_panel=_SERVICE,
     ),
 ]
@@ -164,18 +165,22 @@ _UNITS: Final = {
 
 
 def duration_option(text: str) -> int:
-    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_DURATION_VALUE."""
+    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_ARG."""
     number, unit = text[:-1], text[-1:]
     if text == "0":
         return 0
     if unit in _UNITS and number.isascii() and number.isdigit():
-        return int(number) * _UNITS[unit]
-    if text.upper().startswith("P"):
+        ticks = int(number) * _UNITS[unit]
+        if ticks >= INVALID_DURATION_VALUE:
+            raise kvs_error(StatusCode.INVALID_ARG, f"{text} is too long")
+        return ticks
+    try:
         return parse_duration(text.upper())
-    raise kvs_error(
-        StatusCode.INVALID_DURATION_VALUE,
-        f"{text!r} is no duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
-    )
+    except KvsError as error:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"{text!r} is no duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
+        ) from error
 
 
 def seconds_option(text: str) -> float:

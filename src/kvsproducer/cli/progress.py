@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from kvsproducer.cli.console import counted, size_text
+from kvsproducer.cli.console import as_options, counted, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutProgress
 
@@ -40,7 +40,8 @@ class PutDisplay:
         self._quiet = quiet
         self._live: Live | None = None
         self._lock = threading.Lock()
-        self._shown_at = -_LINE_INTERVAL_S  # the first picture is shown at once
+        # A terminal has its first picture at once; elsewhere, a short put needs no line.
+        self._shown_at = 0.0 if console.is_terminal else time.monotonic()
         self._latest: PutProgress | None = None
         self._problem = ""
 
@@ -70,7 +71,8 @@ class PutDisplay:
                 return
             if progress.problem and progress.problem != self._problem:
                 self._problem = progress.problem
-                self._console.print(f"warning: {progress.problem}", markup=False)
+                problem = as_options(" ".join(progress.problem.split()))
+                self._console.print(f"warning: {problem}", markup=False)
             now = time.monotonic()
             live = self._live
             if now - self._shown_at < (_LIVE_INTERVAL_S if live else _LINE_INTERVAL_S):

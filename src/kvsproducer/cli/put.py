@@ -158,8 +158,10 @@ def _tags(items: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
-        if not equals:
+        if not equals or not name:
             raise kvs_error(StatusCode.INVALID_ARG, f"--tag {item}: write NAME=VALUE")
+        if name in pairs:
+            raise kvs_error(StatusCode.INVALID_ARG, f"--tag {item}: {name} was given before")
         pairs[name] = value
     return pairs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
-    from kvsproducer.endpoint import Credentials
+    from kvsproducer.endpoint import Credentials, Fault
 
 __all__ = ["serve"]
 
@@ -53,10 +54,9 @@ def serve(
     Example: kvs serve --port 8080 --data ./kvs-data
     """
     from kvsproducer.endpoint import LocalEndpoint, run_server
-    from kvsproducer.endpoint.faults import faults_from_json
 
     known = _credentials(profile) if verify_signatures else None
-    script = () if faults is None else faults_from_json(_text(faults))
+    script = () if faults is None else _script(faults)
     endpoint = LocalEndpoint(data, host, port, verify_signatures=known, faults=script)
     try:
         # What goes wrong in the service, a full disk say, is told on standard error as it happens.
@@ -68,16 +68,30 @@ def serve(
         place = f"the folder {data} or " if data else ""
         raise kvs_error(
             StatusCode.INVALID_OPERATION,
-            f"cannot use {place}the address {host}:{port}: {error.strerror or error}",
+            f"cannot use {place}the address {host}:{port}: {_reason(error)}",
         ) from error
     err.print("stopped")
 
 
-def _text(script: Path) -> str:
+def _script(file: Path) -> tuple[Fault, ...]:
+    from kvsproducer.endpoint.faults import faults_from_json
+
     try:
-        return script.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise kvs_error(StatusCode.INVALID_ARG, f"--faults {script}: {error}") from error
+        return faults_from_json(file.read_text(encoding="utf-8"))
+    except KvsError as error:
+        detail = error.detail.removeprefix("fault script: ")
+        cause: Exception = error
+    except UnicodeDecodeError as error:
+        detail, cause = "it is no text", error
+    except OSError as error:
+        detail, cause = _reason(error), error
+    raise kvs_error(StatusCode.INVALID_ARG, f"--faults {file}: {detail}") from cause
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words: asyncio's text repeats the address."""
+    number = error.errno
+    return os.strerror(number) if number and number > 0 else error.strerror or str(error)
 
 
 def _listening(url: str) -> None:

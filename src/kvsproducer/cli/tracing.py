@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
+from kvsproducer.cli.console import writing
 from kvsproducer.producer.tracing import traced
 from kvsproducer.sources import Source
-from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.trace import Profiler
 
 __all__ = ["TraceFile", "tracing"]
@@ -46,8 +46,5 @@ def tracing(path: str | None) -> Iterator[None]:
 
 
 def _write(path: str, text: str) -> None:
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise kvs_error(StatusCode.WRITE_TO_FILE_FAILED, f"{path}: {error}") from error
+    with writing(path), open(path, "w", encoding="utf-8") as file:
+        file.write(text)

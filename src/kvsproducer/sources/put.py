@@ -147,7 +147,7 @@ class _Watch:
         with self._lock:
             if isinstance(event, FragmentAcked):
                 self._acked(event, now)
-            elif isinstance(event, StreamErrorReported):
+            elif isinstance(event, StreamErrorReported) and not event.fatal:  # that is raised
                 self._problem = f"{event.status.name} ({event.status.hex}): {event.detail}"
             else:
                 return
