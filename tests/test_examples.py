@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.iot import IotEndpoint
 
+import kvsproducer as kvs
 from kvsproducer.sources.pyav import write_clip
 from kvsproducer.sources.spec import PatternSpec
 
@@ -89,7 +90,13 @@ def _logging_as_before() -> Iterator[None]:
 @pytest.mark.parametrize("code", BLOCKS.values(), ids=BLOCKS)
 def test_documentation(code: str) -> None:
     """A block runs as it stands, with a camera and a clip at hand."""
-    exec(compile(code, "documentation", "exec"), {"camera": camera, "__name__": "__main__"})
+    names: dict[str, object] = {"camera": camera, "__name__": "__main__"}
+    try:
+        exec(compile(code, "documentation", "exec"), names)
+    finally:
+        for value in names.values():  # one that only shows how to open a producer leaves it open
+            if isinstance(value, kvs.Producer):
+                value.close(0)
 
 
 @pytest.mark.usefixtures("_front_door")

@@ -11,7 +11,6 @@ itself is the cause.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import os
 import threading
@@ -87,12 +86,11 @@ class OwnCredentials:
                 self._running.cancel()
 
     def _scheduled(self, awaitable: Awaitable[object]) -> Future[object]:
-        async def work() -> object:
-            return await awaitable
-
+        # A coroutine goes as it is: cancelled before its first step, it is closed.
+        work = awaitable if inspect.iscoroutine(awaitable) else _coroutine(awaitable)
         if self._loop is None:
-            return _in_thread(lambda: asyncio.run(work()))
-        return asyncio.run_coroutine_threadsafe(work(), self._loop)
+            return _in_thread(lambda: asyncio.run(work))
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _answer(self, future: Future[object]) -> object:
         """Wait for it, not for ever."""
@@ -119,19 +117,28 @@ class OwnCredentials:
         return f"OwnCredentials({getattr(self._function, '__qualname__', '...')})"
 
 
+async def _coroutine(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
 def _in_thread(function: Callable[[], object]) -> Future[object]:
     """Call it in a daemon thread of its own: one that hangs holds up nobody, not even the exit."""
     done: Future[object] = Future()
 
     def run() -> None:
+        found: object = None
         try:
-            apply = partial(done.set_result, function())
+            found = function()
+            apply = partial(done.set_result, found)
         except Exception as error:  # noqa: BLE001  handed over to whoever waits
             apply = partial(done.set_exception, error)
         except BaseException as error:  # noqa: BLE001  sys.exit() in it is no reason to leave
             apply = partial(done.set_exception, RuntimeError(type(error).__name__))
-        with contextlib.suppress(InvalidStateError):  # nobody waits any more
+        try:
             apply()
+        except InvalidStateError:  # nobody waits any more
+            if inspect.iscoroutine(found):
+                found.close()
 
     started(run, "kvsproducer-credentials")
     return done
