@@ -349,3 +349,22 @@ def test_a_frame_that_is_half_sent_cannot_be_stored(desk: Desks) -> None:
     d.read(limit=20)
     d.ack("PERSISTED", 0)
     assert d.stream.account() == (1, 0, 0, 0, 1)
+
+
+def test_an_item_that_is_being_handed_out_is_not_stored(desk: Desks) -> None:
+    """An early ack for its fragment, and then one for what is before it: its bytes still go out."""
+    d = desk(replay_duration=0)
+    for index in range(10):
+        d.put(index)
+    d.ack("PERSISTED", 1)  # before a byte of it was sent
+    whole = b""
+    while len(d.stream._core.view) == 10 and d.stream._core.view.current < 10:
+        whole += d.read(limit=20)[0]
+    assert d.stream._core.on_wire is not None
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (10, 5, 0, 0, 5)
+    assert d.stream.charged_bytes == d.client.store.used_bytes > 0
+    whole += d.read()[0]
+    assert whole.count(b"data") == 10
+    d.ack("PERSISTED", 1)
+    assert d.stream.account() == (10, 10, 0, 0, 0)

@@ -62,7 +62,7 @@ class Promise:
         try:
             problem = self._acks(step, got) or self._books()
             if got.get("bytes"):
-                problem = problem or self._read(step, got["bytes"])
+                problem = problem or self._read(got["bytes"])
         except KvsError as error:
             return f"what was sent is no Matroska: {error}"
         return problem or self._account()
@@ -105,8 +105,8 @@ class Promise:
         return None
 
     # --- bytes ----------------------------------------------------------------------------------
-    def _read(self, step: Mapping[str, Any], data: bytes) -> str | None:
-        number = step.get("upload", self._world.upload)
+    def _read(self, data: bytes) -> str | None:
+        number = self._world.read_upload
         session = self._sessions.setdefault(number, _Session())
         if len(session.head) < len(EBML_ID):
             session.head += data[: len(EBML_ID) - len(session.head)]

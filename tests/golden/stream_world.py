@@ -105,7 +105,7 @@ class World:
         self.now = config["clock"]["start"]
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
-        self.upload = NEVER  # the newest upload; none yet
+        self.upload = self.read_upload = NEVER  # the newest, and the one read last; none yet
         self.dropped = self.told_dropped = 0  # as C counts, and all
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
@@ -306,13 +306,14 @@ class World:
         )
 
     def read(self, step: Mapping[str, Any]) -> Record:
-        upload = step.get("upload", self.upload)
+        upload = self.read_upload = step.get("upload", self.upload)
         buffers, status = self._live().next_buffers(upload, step["size"], self.now)
         self.status = status.status
         return {"bytes": b"".join(buffers)}
 
     def read_all(self, step: Mapping[str, Any]) -> Record:
         upload, data = step.get("upload", self.upload), b""
+        self.read_upload = upload
         try:
             while not self.status:
                 buffers, status = self._live().next_buffers(upload, READ_ALL_BYTES, self.now)
@@ -367,9 +368,9 @@ class World:
 
     def _put_waiting(self) -> None:
         """What wakes a waiting writer: space, or the end of the stream."""
-        step, self.waiting = self.waiting, None
-        if step is None:
+        if (step := self.waiting) is None:
             return
+        self.waiting = None
         if self._live().stopped:
             self.background = StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED
             return

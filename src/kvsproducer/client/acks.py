@@ -136,9 +136,12 @@ class AckHandler:
         core, view = self._core, self._core.view
         self._control.confirmed()
         core.ledger.clear_doubts(view.items[index].ack_timestamp)
-        wire = core.on_wire  # handed out in part: the service cannot have it
-        cut = wire is not None and wire.index == view.current - 1
-        core.ledger.confirm(view, min(end, view.current - cut), done)
+        core.ledger.confirm(view, min(end, self._given()), done)
+
+    def _given(self) -> int:
+        """One past what was handed out whole: of an item in parts the service cannot have all."""
+        current, wire = self._core.view.current, self._core.on_wire
+        return current - (wire is not None and wire.index == current - 1)
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""
@@ -161,7 +164,7 @@ class AckHandler:
             return
         while to < view.head and view[to].flags & done:
             to = view.next_start(to + 1)
-        if to < view.head and to <= view.current:
+        if to < view.head and to <= self._given():
             core.ledger.confirm(view, to, done)
             core.trim(to)
         if core.waiting:

@@ -29,7 +29,7 @@ class Audit:
         parser = MkvParser()
         parser.receive_data(b"".join(fragment.parts))
         parser.receive_eof()
-        timecode, first, private = 0, True, b""
+        timecode, first, private, payload = 0, True, b"", b""
         tags: list[tuple[str, str]] = []
         while (event := parser.next_event()) is not None:
             if isinstance(event, Tracks):
@@ -43,12 +43,11 @@ class Audit:
                 if parameter_set(payload) not in private:
                     raise Broken(f"the header has other parameter sets than {payload[:40]!r}")
                 self._record_block(name, connection, event, payload, timecode, first=first)
-                if first:
-                    self._record_tags(payload, tags)
                 first = False
+        self._record_tags(payload, tags)  # also those that came with the end of the fragment
 
     def _record_tags(self, payload: bytes, tags: list[tuple[str, str]]) -> None:
-        """The metadata of the fragment that begins with that frame."""
+        """The metadata of the fragment that has that frame."""
         for name, value in tags:
             if not name.startswith(TAG_RESERVED_PREFIX):
                 self._books[frame_name(payload)[0]].note_tag(name, value)
