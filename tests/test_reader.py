@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ import boto3
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer import aio
 from kvsproducer.endpoint import EndpointLimits, local_endpoint
 from kvsproducer.reader import Assembler, start_selector
 
@@ -128,3 +131,24 @@ def test_stopping_to_read_leaves_no_thread(filled_url: str) -> None:
         break
     names = {thread.name for thread in threading.enumerate()}
     assert "kvsproducer-loop" not in names
+
+
+def test_whoever_stops_waits_for_no_service_that_says_nothing() -> None:
+    """Ctrl-C ends a program at once, although a call has just been made: its thread is left."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    asked: list[socket.socket] = []
+
+    async def read() -> None:
+        source = aio.get_media("door", endpoint_url=url)
+        waiting = asyncio.ensure_future(anext(source))
+        asked.append((await asyncio.to_thread(listener.accept))[0])
+        waiting.cancel()
+
+    asyncio.run(read())
+    left = [thread for thread in threading.enumerate() if thread.name == "kvsproducer-reader"]
+    assert [thread.daemon for thread in left] == [True]
+    listener.close()
+    asked[0].close()
+    left[0].join(30)
+    assert not left[0].is_alive()

@@ -30,6 +30,7 @@ from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_ans
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.sockets import hang_up
+from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ __all__ = [
 
 Start = str | int | datetime
 NS_PER_TICK = 100
+# Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
+_PREPARE_LIMIT_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +255,9 @@ async def fragments(
     assembler = Assembler()
     sockets: list[socket.socket] = []
     try:
-        url, headers = await loop.run_in_executor(None, _prepare, service, stream_name, body)
+        url, headers = await in_daemon_thread(
+            _prepare, service, stream_name, body, timeout_s=_PREPARE_LIMIT_S, name="reader"
+        )
         async with (
             service.network.session(url, sockets) as session,
             session.post(url, data=body, headers=headers, timeout=timeout) as response,
