@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from kvsproducer.client import events
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -54,3 +58,34 @@ def test_the_tests_that_differences_name_exist() -> None:
         name, _, function = row["test"].partition("::")
         text = (DOCS.parent / name).read_text()
         assert f"def {function}(" in text, row["test"]
+
+
+def test_the_index_lists_every_page_and_nothing_else() -> None:
+    """Who starts at docs/README.md can reach all that is there."""
+    links = set(re.findall(r"\]\(([^)#]+)\)", (DOCS / "README.md").read_text()))
+    pages = {
+        path.relative_to(DOCS).as_posix()
+        for kind in ("tutorial", "how-to", "explanation", "reference")
+        for path in (DOCS / kind).iterdir()
+    }
+    assert {link for link in links if not link.startswith("../")} == pages
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Files and headings that pages name are there."""
+    root = DOCS.parent
+    for page in [*root.glob("*.md"), *DOCS.rglob("*.md")]:
+        for link, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text()):
+            target = (page.parent / link) if link else page
+            assert target.exists(), f"{page}: {link}"
+            if heading and target.suffix == ".md" and "<a" not in target.read_text():
+                heads = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+                slugs = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+                assert heading in slugs, f"{page}: {link}#{heading}"
+
+
+def test_every_event_is_on_the_page_of_events() -> None:
+    """A kind of event that users can get is named where events are explained."""
+    text = (DOCS / "how-to" / "events.md").read_text()
+    names = [kind.__name__ for kind in get_args(events.Event)]
+    assert [name for name in names if f"`{name}`" not in text] == []
