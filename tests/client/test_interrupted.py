@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.heap import ReferenceStore
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
 from kvsproducer.status import KvsError
@@ -233,3 +234,43 @@ def interrupt_at(
     skipped = sum(event.count for event in d.told(kvs.FrameSkipped))
     assert scene.number - len(scene.sent) <= told + skipped + struck, (line, account)
     return struck
+
+
+class Interrupting(ReferenceStore):
+    """A store in which Ctrl-C comes when it is charged, once `strikes` says so."""
+
+    strikes = False
+
+    def charge(self, size: int) -> bool:
+        struck, self.strikes = self.strikes, False
+        if struck:
+            super().charge(size)
+            raise KeyboardInterrupt
+        return super().charge(size)
+
+
+@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize(
+    "mode", [kvs.FrameOrderMode.PASS_THROUGH, kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE]
+)
+def test_a_put_that_is_interrupted_as_it_is_charged(
+    desk: Desks, mode: kvs.FrameOrderMode, key: bool
+) -> None:
+    """The frame is not in the view: given back, or told as dropped if it had been queued."""
+    d = desk(make_store=Interrupting, frame_order_mode=mode)
+    for index in range(5):
+        d.put(index)
+    d.client.store.strikes = True
+    with pytest.raises(KeyboardInterrupt):
+        d.put(5, key=key)
+    d.settle()
+    whole(d)
+    queued = mode is not kvs.FrameOrderMode.PASS_THROUGH
+    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    assert d.stream.account() == (5 + queued, 0, told, 0, 5)
+    assert told == queued
+    for index in range(10, 15):
+        d.put(index)
+    assert d.stream.account().held == 10
+    assert d.read()[0].count(b"data") >= 5
+    whole(d)

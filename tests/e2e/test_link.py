@@ -187,7 +187,6 @@ def test_eight_threads_over_a_link_that_is_cut_all_the_time(
         for thread in threads:
             thread.join()
         accounts = producer.close(timeout=60)
-    print(f"{link.cuts} cuts, {sum(len(media.put) for media in medias)} frames put and stored")
     for stream, media in zip(streams, medias, strict=True):
         count = len(media.put)
         assert accounts[stream.name] == kvs.FrameAccount(count, count, 0, 0, 0)

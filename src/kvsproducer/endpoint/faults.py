@@ -145,7 +145,8 @@ def faults_from_json(text: str) -> tuple[Fault, ...]:
     known = {field.name for field in fields(Fault)}
     for row in rows:
         if unknown := row.keys() - known:
-            raise _invalid(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+            named, names = ", ".join(sorted(unknown)), ", ".join(sorted(known))
+            raise _invalid(f"unknown {named}; known are {names}")
         if missing := {"on", "do"} - row.keys():
             raise _invalid(f"{row} lacks {', '.join(sorted(missing))}")
     return tuple(Fault(**row) for row in rows)
