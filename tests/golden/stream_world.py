@@ -247,8 +247,8 @@ class World:
     # --- the steps ------------------------------------------------------------------------------
     def step(self, step: Mapping[str, Any]) -> Record:
         """Do a step and say what came of it, in the form of the expectation."""
-        self.events, self.status, self.op = [], 0, step["op"]
-        result: Record = {}
+        self.events, self.status, self.op, result = [], 0, step["op"], Record()
+        self.read_upload = step.get("upload", self.upload)
         try:
             result = _STEPS[step["op"]](self, step) or {}
         except kvs.WouldBlock:
@@ -306,14 +306,13 @@ class World:
         )
 
     def read(self, step: Mapping[str, Any]) -> Record:
-        upload = self.read_upload = step.get("upload", self.upload)
+        upload = step.get("upload", self.upload)
         buffers, status = self._live().next_buffers(upload, step["size"], self.now)
         self.status = status.status
         return {"bytes": b"".join(buffers)}
 
     def read_all(self, step: Mapping[str, Any]) -> Record:
         upload, data = step.get("upload", self.upload), b""
-        self.read_upload = upload
         try:
             while not self.status:
                 buffers, status = self._live().next_buffers(upload, READ_ALL_BYTES, self.now)
