@@ -40,3 +40,15 @@ def test_some_kinds_are_taken_out_of_turn() -> None:
     assert queue.take((StreamLatencyPressure,)) == []
     queue.push(StreamReady("c"))
     assert [queue.pop(), queue.pop(), queue.pop()] == [StreamReady("b"), StreamReady("c"), None]
+
+
+def test_a_flood_of_other_events_pushes_no_drop_out() -> None:
+    """At twice the bound the oldest event goes, but never one that says what became of frames."""
+    queue = EventQueue(2)
+    queue.push(FrameDropped("s", 1, 1, 1, DropReason.OVERFLOW))
+    for name in "abcdef":
+        queue.push(StreamReady(name))
+    queue.push(FrameDropped("s", 2, 3, 2, DropReason.OVERFLOW))
+    told = [queue.pop() for _ in range(5)]
+    assert told[0] == FrameDropped("s", 1, 3, 3, DropReason.OVERFLOW)
+    assert told[1:] == [StreamReady("d"), StreamReady("e"), StreamReady("f"), None]

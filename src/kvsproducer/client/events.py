@@ -249,7 +249,8 @@ class EventQueue:
     """A bounded queue of events: when it is full, what can merge does.
 
     Drops and skips next to their like become one event; of repeated pressures the newest stays;
-    anything else is still appended, for it is rare, up to twice the bound, then the oldest goes.
+    anything else is still appended, for it is rare, up to twice the bound; then the oldest goes
+    that is no drop or skip, for those are promised.
     """
 
     __slots__ = ("_bound", "_events")
@@ -270,7 +271,15 @@ class EventQueue:
                 if both is not None:
                     events[index] = both
                     return
+        if len(events) == events.maxlen:
+            self._make_room()
         events.append(event)
+
+    def _make_room(self) -> None:
+        for index, old in enumerate(self._events):
+            if not isinstance(old, _MERGED):
+                del self._events[index]
+                return
 
     def pop(self) -> Event | None:
         """The oldest event, or None."""
