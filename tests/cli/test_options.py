@@ -44,7 +44,7 @@ def test_bad_durations(text: str) -> None:
     """A bare number is refused: it leaves the unit open."""
     with pytest.raises(KvsError) as caught:
         duration_option(text)
-    assert caught.value.status is StatusCode.INVALID_ARG
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
     assert "ticks" not in caught.value.detail
 
 
@@ -110,10 +110,10 @@ def test_seconds_are_numbers_or_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "soon", "-1", "1.2.3"])
 def test_what_is_no_time_is_told(text: str) -> None:
-    """As what it is at the command line: a wrong argument."""
+    """With the status of durations, as in Python."""
     with pytest.raises(KvsError) as caught:
         seconds_option(text)
-    assert caught.value.status is StatusCode.INVALID_ARG
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
 
 
 def test_network_options() -> None:

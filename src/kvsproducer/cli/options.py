@@ -165,20 +165,20 @@ _UNITS: Final = {
 
 
 def duration_option(text: str) -> int:
-    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_ARG."""
+    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_DURATION_VALUE."""
     number, unit = text[:-1], text[-1:]
     if text == "0":
         return 0
     if unit in _UNITS and number.isascii() and number.isdigit():
         ticks = int(number) * _UNITS[unit]
         if ticks >= INVALID_DURATION_VALUE:
-            raise kvs_error(StatusCode.INVALID_ARG, f"{text} is too long")
+            raise kvs_error(StatusCode.INVALID_DURATION_VALUE, f"{text} is too long")
         return ticks
     try:
         return parse_duration(text.upper())
     except KvsError as error:
         raise kvs_error(
-            StatusCode.INVALID_ARG,
+            StatusCode.INVALID_DURATION_VALUE,
             f"{text!r} is no duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
         ) from error
 
