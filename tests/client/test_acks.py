@@ -210,13 +210,7 @@ def test_an_error_on_the_newer_of_two_uploads(desk: Desks) -> None:
 def test_acks_of_two_uploads(desk: Desks) -> None:
     """The newer one's settle nothing before the older one's last fragment is stored."""
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     for index in range(10, 17):
         d.put(index)
     d.read(upload=0)
@@ -253,13 +247,7 @@ def test_the_newest_fragment_is_settled_while_an_older_upload_is_still_to_be_ask
 ) -> None:
     """Everything of the older one was acknowledged: it only has to be told that it is over."""
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     d.put(10)
     d.read(upload=0)
     d.read(upload=1)
@@ -272,13 +260,7 @@ def test_the_newest_fragment_is_settled_while_an_older_upload_is_still_to_be_ask
 def test_what_has_left_the_view_waits_for_the_acks_of_its_own_upload(desk: Desks) -> None:
     """An ack of the newer upload, also for what has left, settles nothing of the older one."""
     d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     for index in range(10, 40):
         d.put(index)
         d.read(upload=0)
@@ -298,13 +280,7 @@ def test_an_error_on_the_older_of_two_uploads(desk: Desks, timecode: int | None)
     Without a timecode it is for the last fragment of that upload, not for what another sends now.
     """
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     for index in range(10, 17):
         d.put(index)
     d.read(upload=0)

@@ -421,13 +421,7 @@ def test_the_end_of_uploads_that_are_unknown_or_over_changes_nothing(desk: Desks
 def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
     """Both sessions' media are sent again over a third one."""
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     for index in range(10, 13):
         d.put(index)
     d.read(upload=0)

@@ -200,13 +200,7 @@ def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
 def stopped_while_rotating(desk: Desks) -> Any:
     """Stopped with two uploads: the old one is given its rest, the new one has begun."""
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
-    d.put(7)
-    d.now += 4 * SECOND
+    d.rotate()
     for index in range(10, 13):
         d.put(index)
     d.stream.stop(d.now)

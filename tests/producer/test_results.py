@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from socket import SHUT_RDWR, create_server, socket
+from socket import create_server, socket
 
 import pytest
 import trustme
 from botocore import exceptions as boto
+from tests.peers import Server
 
 import kvsproducer as kvs
 from kvsproducer.producer.results import LIMITED, UNKNOWN, failure_of, failure_of_answer
@@ -25,30 +26,16 @@ Peer = Callable[[socket], object]
 S = kvs.StatusCode
 
 
-class Server:
-    """Accepts connections, reads the head of a request, and lets `peer` do with it what it does."""
+class Misbehaving(Server):
+    """Reads the head of a request, and lets `peer` do with the connection what it does."""
 
     def __init__(self, peer: Peer, tls: ssl.SSLContext | None) -> None:
-        self.ended = threading.Event()
-        self.connections = 0
         self._peer, self._tls = peer, tls
-        self._server = create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        super().__init__()
+        if tls is not None:
+            self.url = self.url.replace("http", "https")
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._threads.append(threading.Thread(target=self._talk, args=(connection,)))
-            self._threads[-1].start()
-
-    def _talk(self, connection: socket) -> None:
+    def talk(self, connection: socket) -> None:
         connection.settimeout(5)
         with suppress(OSError):
             if self._tls is not None:
@@ -57,21 +44,14 @@ class Server:
             self._peer(connection)
         connection.close()
 
-    def end(self) -> None:
-        self.ended.set()
-        self._server.shutdown(SHUT_RDWR)
-        self._server.close()
-        for thread in self._threads:
-            thread.join(10)
-
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
+def serve() -> Iterator[Callable[..., Misbehaving]]:
     """serve(peer, tls=None): a server that lets `peer` answer on each connection."""
-    made: list[Server] = []
+    made: list[Misbehaving] = []
 
-    def make(peer: Peer, tls: ssl.SSLContext | None = None) -> Server:
-        made.append(Server(peer, tls))
+    def make(peer: Peer, tls: ssl.SSLContext | None = None) -> Misbehaving:
+        made.append(Misbehaving(peer, tls))
         return made[-1]
 
     yield make
@@ -145,7 +125,7 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
     ("peer", "status", "text"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_what_get_media_raises(
-    serve: Callable[..., Server], peer: Peer, status: kvs.StatusCode, text: str
+    serve: Callable[..., Misbehaving], peer: Peer, status: kvs.StatusCode, text: str
 ) -> None:
     """Each cause has its status, and the sentence has its trace."""
     error = read(serve(peer).url)
@@ -193,7 +173,7 @@ def drips(server: list[Server]) -> Peer:
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"])
 def test_completion_has_a_limit(
-    serve: Callable[..., Server], info: kvs.StreamInfo, kind: str
+    serve: Callable[..., Misbehaving], info: kvs.StreamInfo, kind: str
 ) -> None:
     """ClientInfo's, for the whole answer: a byte now and then does not extend it."""
     servers: list[Server] = []
@@ -255,7 +235,7 @@ def first_report(
     ids=["portal", "no-description", "huge-field", "throttled", "argument"],
 )
 def test_what_a_producer_is_told(
-    serve: Callable[..., Server],
+    serve: Callable[..., Misbehaving],
     info: kvs.StreamInfo,
     peer: Peer,
     status: kvs.StatusCode,
@@ -291,7 +271,7 @@ FOUND_NOTHING = no("ResourceNotFound", 404)
 
 
 def test_tls_with_an_own_authority(
-    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+    serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
     """The bundle that knows it is enough; without it, or with a wrong name, nobody is asked."""
     good = serve(FOUND_NOTHING, server_context(authority, "127.0.0.1"))
@@ -304,7 +284,7 @@ def test_tls_with_an_own_authority(
 
 
 def test_tls_checks_the_host(
-    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+    serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
     """A certificate for somebody else is none."""
     other = serve(FOUND_NOTHING, server_context(authority, "kinesisvideo.example"))
@@ -315,7 +295,7 @@ def test_tls_checks_the_host(
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
 def test_tls_1_1_is_refused(
-    serve: Callable[..., Server], authority: trustme.CA, bundle: str
+    serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
     """A server that knows nothing newer is not talked to, whatever is trusted."""
     old = server_context(authority, "127.0.0.1")
@@ -329,7 +309,7 @@ def test_tls_1_1_is_refused(
         assert "TLS 1.2 or newer" in error.detail
 
 
-def test_https_to_a_plain_port(serve: Callable[..., Server], bundle: str) -> None:
+def test_https_to_a_plain_port(serve: Callable[..., Misbehaving], bundle: str) -> None:
     """The other end does not speak TLS at all."""
     server = serve(lambda c: c.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
     error = read(server.url.replace("http:", "https:"), bundle)

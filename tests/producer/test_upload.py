@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import gc
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.peers import Server
 
 import kvsproducer as kvs
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
-class Peer:
+class Peer(Server):
     """A data plane on a socket: `says` is sent as soon as the request's head is there."""
 
     def __init__(self, says: bytes, *, reads: bool, then: bytes = b"") -> None:
         self.received = b""
-        self.connections = 0
         self._says, self._reads, self._then = says, reads, then
-        self._ended = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        super().__init__()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._threads.append(threading.Thread(target=self._talk, args=(connection,)))
-            self._threads[-1].start()
-
-    def _talk(self, connection: socket.socket) -> None:
+    def talk(self, connection: socket.socket) -> None:
         with connection:
             connection.settimeout(0.1)
             self.received += connection.recv(4096)
             connection.sendall(self._says)
-            while not self._ended.is_set():
+            while not self.ended.is_set():
                 if not self._reads:
                     time.sleep(0.05)
                     continue
@@ -58,13 +43,6 @@ class Peer:
                 self.received += data
                 connection.sendall(self._then)
                 self._then = b""
-
-    def end(self) -> None:
-        self._ended.set()
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for thread in self._threads:
-            thread.join(5)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
