@@ -125,3 +125,34 @@ def test_texts_are_not_read_when_the_package_is_imported() -> None:
         "assert 'kvsproducer.status.catalogue' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+OUT_OF_DESCRIPTORS = """
+import resource
+from socket import socket
+from kvsproducer.status import StatusCode, kvs_error
+error = kvs_error(StatusCode.STORE_OUT_OF_MEMORY, "no 5 bytes")
+held = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+try:
+    while True:
+        held.append(socket())
+except OSError:
+    pass
+print(error, [error.description, error.condition, error.action])
+print(kvs_error(StatusCode.STORE_OUT_OF_MEMORY))
+held.clear()
+print(bool(error.description and error.action))
+"""
+
+
+def test_an_error_is_told_by_a_process_that_can_open_no_file() -> None:
+    """The catalogue's texts come from disk; the status and what was wrong need none."""
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_DESCRIPTORS], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "STATUS_STORE_OUT_OF_MEMORY (0x5200002e): no 5 bytes ['', '', '']",
+        "STATUS_STORE_OUT_OF_MEMORY (0x5200002e)",
+        "True",
+    ], done.stderr

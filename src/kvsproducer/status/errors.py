@@ -51,7 +51,8 @@ class KvsError(Exception):
     `status` is the `StatusCode`; `detail` says what was wrong this time; `stream` (name), `upload`
     (handle), `timecode` (of the fragment, in stream timecode units) and `offset` (bytes into the
     input) say where, each None when it does not apply. `name`, `description`, `condition` and
-    `action` are the catalogue's texts for the status.
+    `action` are the catalogue's texts for the status; the last three are empty when the catalogue
+    cannot be read, as in a process without a file descriptor left.
     """
 
     def __init__(
@@ -75,22 +76,26 @@ class KvsError(Exception):
     @property
     def name(self) -> str:
         """The name in the Error Code Reference, such as `STATUS_INVALID_STREAM_STATE`."""
-        return self._entry().name
+        entry = self._entry()
+        return entry.name if entry else f"STATUS_{self.status.name}"
 
     @property
     def description(self) -> str:
         """What the status means, from the catalogue."""
-        return self._entry().description
+        entry = self._entry()
+        return entry.description if entry else ""
 
     @property
     def condition(self) -> str:
         """What raises the status in this package, from the catalogue."""
-        return self._entry().condition
+        entry = self._entry()
+        return entry.condition if entry else ""
 
     @property
     def action(self) -> str:
         """What to do about it, from the catalogue; empty when there is nothing to do."""
-        return self._entry().action
+        entry = self._entry()
+        return entry.action if entry else ""
 
     @property
     def context(self) -> str:
@@ -106,7 +111,8 @@ class KvsError(Exception):
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        text = f"{self.name} ({self.status.hex}): {self.detail or self.description}"
+        said = self.detail or self.description
+        text = f"{self.name} ({self.status.hex})" + (f": {said}" if said else "")
         if self.context:
             text += f" [{self.context}]"
         return f"{text} -> {self.action}" if self.action else text
@@ -120,11 +126,15 @@ class KvsError(Exception):
         make = kvs_error if mixed else type(self)
         return make, (self.status, self.detail), self.__dict__
 
-    def _entry(self) -> Entry:
-        # The texts are read from disk only once somebody looks at an error.
-        from kvsproducer.status.catalogue import entry
+    def _entry(self) -> Entry | None:
+        # The texts are read from disk only once somebody looks at an error. A process that has no
+        # file descriptor left, or whose disk is gone, must still be able to say which error.
+        try:
+            from kvsproducer.status.catalogue import entry
 
-        return entry(self.status)
+            return entry(self.status)
+        except OSError:
+            return None
 
 
 class CommonError(KvsError):
