@@ -29,9 +29,12 @@ LARGE = bytes.fromhex("6742c00ada083684000003000400000300c83c489a80")
 PPS = bytes.fromhex("68ce3c80")
 
 
-def interrupted(line: int, action: Callable[[], None]) -> bool:
-    """Do something, interrupted at a line (counted from 0); whether there was such a line."""
+def interrupted(line: int, stream: kvs.Stream, frame: kvs.Frame, now: int) -> bool:
+    """Put a frame, interrupted at a line (counted from 0); whether there was such a line."""
     left = line
+    before = sys.gettrace()
+    intake: Any = stream._intake
+    repair = intake.repair
 
     def at_line(_frame: FrameType, event: str, _arg: object) -> Any:
         nonlocal left
@@ -44,14 +47,23 @@ def interrupted(line: int, action: Callable[[], None]) -> bool:
     def at_call(frame: FrameType, _event: str, _arg: object) -> Any:
         return at_line if "kvsproducer/" in frame.f_code.co_filename else None
 
-    before = sys.gettrace()
+    def seen_repair(now: int) -> None:
+        """A trace ends when it raises: who traced before (coverage) is to see what follows."""
+        sys.settrace(before)
+        try:
+            repair(now)
+        finally:
+            sys.settrace(None)
+
+    intake.repair = seen_repair
     sys.settrace(at_call)
     try:
-        action()
+        stream.put_frame(frame, now)
     except KeyboardInterrupt:
         return True
     finally:
         sys.settrace(before)
+        intake.repair = repair
     return False
 
 
@@ -212,7 +224,7 @@ def interrupt_at(
     scene = prepare(d)
     before = d.stream.account()
     frame = scene.frame(**more)
-    struck = interrupted(line, lambda: d.stream.put_frame(frame, d.now))
+    struck = interrupted(line, d.stream, frame, d.now)
     d.settle()
     whole(d)
     assert d.stream.account().accepted - before.accepted in (0, 1), line
