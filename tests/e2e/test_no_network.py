@@ -6,11 +6,15 @@ And what does not wait: an offline source, a refusal, a producer that is told no
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import kvsproducer as kvs
 from kvsproducer import aio
@@ -80,6 +84,26 @@ def test_names_do_not_resolve_at_first(
         film(stream, media, 10)
         assert stream.close(timeout=30) == kvs.FrameAccount(40, 40, 0, 0, 0)
     kit.assert_stored(endpoint_url, "door", media.put)
+
+
+def test_the_certificate_is_of_another_time_at_first(kit: Any, tmp_path: Path) -> None:
+    """A camera whose clock is in the past: it streams once the certificate's time has come."""
+    authority, told, media = trustme.CA(), [], kit.Media()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    authority.issue_cert("127.0.0.1", not_before=tomorrow).configure_cert(context)
+    options: dict[str, Any] = {"verify": str(tmp_path / "ca.pem"), "on_event": told.append}
+    with local_endpoint(ssl_context=context) as endpoint:
+        with kvs.Producer(endpoint_url=endpoint.url, **options) as producer:
+            stream = producer.open_stream("door", kit.info())
+            film(stream, media, 30)
+            kit.until(lambda: begun_anew(told), 40)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            assert stream.close(timeout=30) == kvs.FrameAccount(30, 30, 0, 0, 0)
+    first = next(event for event in told if isinstance(event, kvs.StreamErrorReported))
+    assert (first.status, first.fatal) == (S.DESCRIBE_STREAM_CALL_FAILED, False)
+    assert "this machine's clock says 2" in first.detail
 
 
 def test_credentials_cannot_be_fetched_at_first(endpoint_url: str, kit: Any) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server, socket
 
@@ -291,6 +292,27 @@ def test_tls_checks_the_host(
     error = read(other.url, bundle)
     assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
     assert "127.0.0.1" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("dates", "text"), [((2, 9), "certificate is not yet valid"), ((-9, -2), "has expired")]
+)
+def test_a_certificate_of_another_time(
+    serve: Callable[..., Misbehaving],
+    authority: trustme.CA,
+    bundle: str,
+    dates: tuple[int, int],
+    text: str,
+) -> None:
+    """The clock may be what is wrong, so its time is told, and it is tried again."""
+    begins, ends = (datetime.now(UTC) + timedelta(days=days) for days in dates)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued = authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends)
+    issued.configure_cert(context)
+    error = read(serve(FOUND_NOTHING, context).url, bundle)
+    assert error.status is UNREACHED, error
+    assert text in error.detail
+    assert "this machine's clock says 2" in error.detail
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")

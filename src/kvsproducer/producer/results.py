@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kvsproducer.client.states import result_status, status_result
+from kvsproducer.producer.tls import at_wrong_time
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
@@ -158,11 +159,10 @@ def _of_tls(error: BaseException) -> Failure | None:
         return None
     where = _peer(error)
     if isinstance(found, ssl.SSLCertVerificationError):
-        return Failure(
-            NOT_AUTHORIZED,
-            f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
-            " (own roots: verify=, --ca-bundle or AWS_CA_BUNDLE)",
-        )
+        told = f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
+        if wrong_time := at_wrong_time(found):
+            return Failure(UNKNOWN, f"{told}{wrong_time}")  # it passes when the clock is set
+        return Failure(NOT_AUTHORIZED, f"{told} (own roots: verify=, --ca-bundle or AWS_CA_BUNDLE)")
     return Failure(
         NOT_AUTHORIZED,
         f"TLS failure: no agreement with {where}: {found.reason or found}"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.duration import format_instant
+from kvsproducer.producer.clock import now
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["tls_context"]
+__all__ = ["at_wrong_time", "tls_context"]
+
+_OUTSIDE_ITS_DATES: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
 
 
 def tls_context(verify: bool | str) -> ssl.SSLContext:
@@ -37,6 +42,17 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise _no_tls(error) from error
     return context
+
+
+def at_wrong_time(error: ssl.SSLCertVerificationError) -> str:
+    """What to add for a certificate that is not valid at this time, "" for any other refusal.
+
+    A machine without a battery-backed clock starts in the past, until the network has told it the
+    time: nothing is wrong with the peer then, and trying again helps.
+    """
+    if error.verify_code not in _OUTSIDE_ITS_DATES:
+        return ""
+    return f"; this machine's clock says {format_instant(now())}: set it if that is wrong"
 
 
 def _own_roots(path: str) -> ssl.SSLContext:
