@@ -35,7 +35,7 @@ def test_sizes_and_durations_follow_the_window() -> None:
     assert view.unsent_bytes == 70
     assert view.drop_tail().index == 5
     assert (view.current, view.unsent_bytes) == (6, 60)
-    view.resize(view[6], 25)
+    view.change_header(view[6], b"h" * 16, 15, 1)
     assert (view.size_bytes, view.unsent_bytes) == (75, 75)
 
 

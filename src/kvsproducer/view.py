@@ -327,10 +327,14 @@ class ContentView:
         items = self.items
         self.unsent_bytes = sum(items[i].length for i in range(index, self.head))
 
-    def resize(self, item: ViewItem, length: int) -> None:
-        """Note that an item of the view now has another length."""
-        change = length - item.length
-        item.length = length
+    def change_header(self, item: ViewItem, header: bytes, prefix: int, flags: int) -> None:
+        """Give an item of the view another header, and the prefix length and flags that go with it.
+
+        All or nothing, if an exception from outside (Ctrl-C) comes: `rebuild` does the rest.
+        """
+        change = len(header) - len(item.header)
+        size = item.length + change
+        item.header, item.prefix_length, item.flags, item.length = header, prefix, flags, size
         self.size_bytes += change
         if item.index >= self.current:
             self.unsent_bytes += change

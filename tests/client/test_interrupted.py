@@ -21,8 +21,10 @@ from kvsproducer.heap import ReferenceStore
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
 from kvsproducer.status import KvsError
+from kvsproducer.view import STREAM_START
 
 SECOND = 10_000_000
+EBML = bytes.fromhex("1a45dfa3")
 Desks = Callable[..., Any]
 SMALL = bytes.fromhex("6742c00ada11e840000003004000000c83c489a8")
 LARGE = bytes.fromhex("6742c00ada083684000003000400000300c83c489a80")
@@ -131,6 +133,9 @@ def whole(d: Any) -> None:
     view, account = core.view, d.stream.account()
     items = [view[index] for index in range(view.tail, view.head)]
     assert min(account) >= 0
+    for item in items:
+        assert item.length == len(item.header) + sum(map(len, item.payload))
+        assert item.header.count(EBML) == bool(item.flags & STREAM_START)
     assert view.size_bytes == sum(item.length for item in items)
     assert view.unsent_bytes == sum(i.length for i in items if i.index >= view.current)
     assert view.tail <= view.current <= view.head

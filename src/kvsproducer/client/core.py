@@ -207,6 +207,11 @@ class StreamCore:
         self.wake_writers()
 
     # --- items ----------------------------------------------------------------------------------
+    @property
+    def cut(self) -> bool:
+        """Whether the newest item that was begun was not handed out whole, and is held."""
+        return self.on_wire is not None and self.on_wire.index == self.view.current - 1
+
     def leave_wire(self) -> None:
         """The item on the wire was handed out whole, or its connection is gone."""
         self.on_wire = None
@@ -293,21 +298,16 @@ class StreamCore:
             return
         assert item.flags & FRAGMENT_START, "a session begins with a fragment"
         header = self._session_of(item.index)[1]
-        item.header = header + item.header
-        item.prefix_length = len(header)
-        item.flags |= STREAM_START
-        if self.store.charge(len(header)):
-            item.charge += len(header)
-        self.view.resize(item, item.length + len(header))
+        size = len(header)
+        if self.store.charge(size):
+            item.charge += size
+        self.view.change_header(item, header + item.header, size, item.flags | STREAM_START)
 
     def strip_stream_header(self, item: ViewItem) -> None:
         """The session that the item began is under way: it is a fragment like others now."""
         prefix = item.prefix_length
-        item.header = item.header[prefix:]
-        item.prefix_length = 0
-        item.flags &= ~STREAM_START
+        self.view.change_header(item, item.header[prefix:], 0, item.flags & ~STREAM_START)
         item.charge -= prefix
-        self.view.resize(item, item.length - prefix)
         self.release(prefix)
 
     # --- uploads --------------------------------------------------------------------------------
