@@ -51,6 +51,30 @@ def test_a_fragment_start_is_never_taken_for_the_end_of_the_one_before() -> None
     assert (view.next_start(1), view.next_start(11), view.start_of(9)) == (5, 12, 5)
 
 
+def test_the_last_item_before_a_time_and_the_last_with_a_flag() -> None:
+    """Of items at the same time the last is meant; what has left is not found."""
+    view = filled(12)
+    view.append(item(1100))
+    assert [view.last_before(dts, 13) for dts in (0, -5)] == [None, None]
+    found = [view.last_before(dts, 13) for dts in (1, 100, 101, 1100, 1101)]
+    assert [one and one.index for one in found] == [0, 0, 1, 10, 12]
+    assert view.last_before(1101, 12) is view[11]
+    view[3].flags |= RECEIVED
+    view[7].flags |= RECEIVED
+    assert [view.last_flagged(RECEIVED, end) for end in (13, 8, 7, 3)] == [
+        view[7],
+        view[7],
+        view[3],
+        None,
+    ]
+    for _ in range(12):
+        view.take()
+    view.trim(5)
+    assert view.last_flagged(RECEIVED, 7) is None
+    assert view.last_before(500, 13) is None
+    assert view.last_before(501, 13) is view[5]
+
+
 def test_fragments_of_the_same_time_are_told_apart_by_their_acks() -> None:
     """The oldest one that lacks the flag is meant."""
     view = ContentView(1000, 10**9)

@@ -382,6 +382,19 @@ class ContentView:
                 best = index
         return best
 
+    def last_before(self, dts: int, end: int) -> ViewItem | None:
+        """The last item below index `end` that is to be decoded before `dts` (ticks), or None."""
+        items, tail = self.items, self.tail
+        later = bisect_left(range(tail, end), dts, key=lambda index: items[index].timestamp)
+        return items[tail + later - 1] if later else None
+
+    def last_flagged(self, flag: int, end: int) -> ViewItem | None:
+        """The last item below index `end` that has the flag, or None."""
+        for index in range(end - 1, self.tail - 1, -1):
+            if self.items[index].flags & flag:
+                return self.items[index]
+        return None
+
     def covers(self, ack_timestamp: int) -> bool:
         """Whether a time lies in the window, both ends included."""
         if self.head == self.tail:

@@ -140,7 +140,13 @@ class Intake:
         store.used_bytes = used
         view.append_block(dts, timestamp, duration, header, payload, length, charge)
         self._ledger.accepted += 1
-        self._stored(now)
+        self.last_put = now
+        if self._max_latency and view.head - view.current > 1:
+            room.check_latency(self._max_latency)
+        upload = self._uploads.reader
+        if upload is not None and upload.idle:
+            self._effects.append(upload.available or core.available(upload))
+            upload.idle = False
 
     def put_any(self, frame: Frame, now: int) -> None:
         """Take any frame."""
@@ -240,6 +246,7 @@ class Intake:
             reader.idle = True  # at worst it is asked in vain
             core.wake()
         core.tell_again()
+        self._first, self._key_in_hand = NEVER, False
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""

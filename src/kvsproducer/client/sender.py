@@ -190,7 +190,8 @@ class Sender:
         index = self._usable_start(resume_index(core))
         if index >= view.head:
             return False
-        core.buffering_time = -1  # what is sent again loses its acks
+        acked = view.last_flagged(BUFFERING, index)  # what is sent again loses its acks
+        core.buffering_time = -1 if acked is None else acked.timestamp
         if core.loss_result is not None:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
@@ -467,32 +468,29 @@ class Sender:
     def _check_staleness(self) -> None:
         """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
         core, view = self._core, self._core.view
-        limit = self._staleness
         last = view.current - 1
         if last < view.tail:
             return
         newest = view[last].timestamp
-        for index in range(last, view.tail - 1, -1):
-            item = view[index]
-            if item.flags & BUFFERING:
-                return
-            distance = newest - item.timestamp
-            if distance > limit:
-                core.counters.stale_events += 1
-                sign = ConnectionStale(core.name, distance)
-                tell = core.trouble if self._unheard(last, newest - limit) else core.emit
-                tell(sign)
-                return
+        before = newest - self._staleness
+        late = view.last_before(before, view.current)
+        # `_count` has seen to it that none after that one is acknowledged.
+        if late is None or late.flags & BUFFERING:
+            return
+        core.counters.stale_events += 1
+        sign = ConnectionStale(core.name, newest - late.timestamp)
+        tell = core.trouble if self._unheard(last, before) else core.emit
+        tell(sign)
 
     def _unheard(self, index: int, before: int) -> bool:
         """Whether the service has not said BUFFERING for a fragment that began before a time.
 
         It says so once a fragment: in a long one it owes nothing more, whatever AWS's event says.
+        There is one from before: the caller has found an item of it.
         """
         view = self._core.view
-        while index >= view.tail:
-            start = view[view.start_of(index)]
-            if start.flags & BUFFERING or start.timestamp < before:
-                return not start.flags & BUFFERING
-            index = start.index - 1
-        return False
+        start = view[view.start_of(index)]
+        while not start.flags & BUFFERING and start.timestamp >= before:
+            assert start.index > view.tail, "an item from before is in the view"
+            start = view[view.start_of(start.index - 1)]
+        return not start.flags & BUFFERING
