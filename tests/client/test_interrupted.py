@@ -85,7 +85,11 @@ class Scene:
         self.start = desk.now
         self.byte_stream = bool(desk.stream.info.nal_adaptation)
 
-    def frame(self, *, key: bool = False, data: bytes = b"", **more: Any) -> kvs.Frame:
+    def frame(
+        self, *, key: bool = False, data: bytes = b"", end: bool = False, **more: Any
+    ) -> kvs.Frame:
+        if end:
+            return kvs.Frame.end_of_fragment()
         self.number += 1
         number = self.number
         pts = self.start + number * SECOND // 5
@@ -191,6 +195,26 @@ def expiring(d: Any) -> Scene:
     return scene
 
 
+def refreshing(d: Any) -> Scene:
+    """The client's own credentials have expired."""
+    d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
+    d.settle()
+    d.now += 61 * SECOND
+    return Scene(d)
+
+
+def queued(d: Any) -> Scene:
+    """Three frames that wait for one of the other track."""
+    info = kvs.StreamInfo.audio_video("h264", "aac", name="both", nal_adaptation=0)
+    d.stream = d.client.open_stream(info, d.now)
+    d.settle()
+    scene = Scene(d)
+    for index in range(3):
+        scene.put(key=index == 0)
+    return scene
+
+
+ORDERED = {"frame_order_mode": kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR}
 SCENES: dict[str, tuple[Callable[[Any], Scene], dict[str, Any], dict[str, Any]]] = {
     "block": (blocks, {}, {}),
     "key frame": (blocks, {}, {"key": True}),
@@ -202,6 +226,12 @@ SCENES: dict[str, tuple[Callable[[Any], Scene], dict[str, Any], dict[str, Any]]]
     "full of sent": (sent_crowd, {"buffer_duration": 5 * SECOND, "frame_rate": 60}, {}),
     "rotation": (expiring, {}, {}),
     "rotation, key": (expiring, {}, {"key": True}),
+    "credentials": (refreshing, {}, {"key": True}),
+    "end": (described, {}, {"end": True}),
+    "ordered": (blocks, ORDERED, {}),
+    "ordered, key": (blocks, ORDERED, {"key": True}),
+    "ordered, end": (described, ORDERED, {"end": True}),
+    "two tracks": (queued, {}, {"track_id": 2}),
     "offline": (blocks, {"streaming_type": kvs.StreamingType.OFFLINE}, {"key": True}),
     "parameter sets": (
         blocks,
@@ -251,6 +281,23 @@ def interrupt_at(
     skipped = sum(event.count for event in d.told(kvs.FrameSkipped))
     assert scene.number - len(scene.sent) <= told + skipped + struck, (line, account)
     return struck
+
+
+def test_two_puts_that_are_interrupted_one_after_the_other(desk: Desks) -> None:
+    """What the first was about is not taken for what the second is about: metadata waits on."""
+    for line in range(1000):
+        d = desk()
+        scene = blocks(d)
+        if not interrupted(line, d.stream, scene.frame(key=True), d.now):
+            assert line > 50
+            break
+        d.settle()
+        d.stream.put_fragment_metadata("place", "door", False, d.now)
+        assert interrupted(5, d.stream, scene.frame(), d.now)
+        d.settle()
+        whole(d)
+        scene.put(key=True)
+        assert b"place" in d.stream._core.view.newest.header, line
 
 
 class Interrupting(ReferenceStore):

@@ -274,10 +274,8 @@ class Client:
         """Make whole what an exception cut short (Ctrl-C): the store's account, a call."""
         held = sum(stream.charged_bytes for stream in self._streams.values())
         surplus = self._store.used_bytes - held
-        if surplus > 0:
-            self._store.release(surplus)
-        elif surplus:
-            self._store.charge(-surplus)
+        assert surplus >= 0, "bytes are charged before they are held, and released after"
+        self._store.release(surplus)
         if self._pending is None and self.state not in (_C.NEW, _C.READY, _C.FAILED):
             self._machine.restart(_C.AUTH)
             self._issue(GetSecurityToken, now)
@@ -442,8 +440,8 @@ class Client:
         )
         self._wait = 0
         if answered:
-            self._pending = call
             self._effects.append(call)
+            self._pending = call
         else:
             self._client_result(call, _RESULT_OK, now, None, "")
 

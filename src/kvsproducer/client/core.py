@@ -212,12 +212,17 @@ class StreamCore:
         """Whether the newest item that was begun was not handed out whole, and is held."""
         return self.on_wire is not None and self.on_wire.index == self.view.current - 1
 
+    @property
+    def evicted_wire(self) -> int | None:
+        """The index of an item that is being handed out and has left the view, if there is one."""
+        return self.on_wire.index if self.on_wire is not None and self.wire_charge else None
+
     def leave_wire(self) -> None:
         """The item on the wire was handed out whole, or its connection is gone."""
         self.on_wire = None
-        if self.wire_charge:
-            self.release(self.wire_charge)
-            self.wire_charge = 0
+        charge, self.wire_charge = self.wire_charge, 0
+        if charge:
+            self.release(charge)
 
     def trim(self, to: int) -> None:
         """Drop the items before `to`, which are settled."""

@@ -276,10 +276,9 @@ class EventQueue:
         events.append(event)
 
     def _make_room(self) -> None:
-        for index, old in enumerate(self._events):
-            if not isinstance(old, _MERGED):
-                del self._events[index]
-                return
+        others = [i for i, old in enumerate(self._events) if not isinstance(old, _MERGED)]
+        assert others, "drops and skips merge to fewer than the bound"
+        del self._events[others[0]]
 
     def pop(self) -> Event | None:
         """The oldest event, or None."""
