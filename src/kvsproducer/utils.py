@@ -22,6 +22,7 @@ from kvsproducer.limits import (
     MIN_CONVERSION_BASE,
 )
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 __all__ = [
     "base64_decode",
@@ -184,7 +185,8 @@ def check_exists(path: str | os.PathLike[str]) -> Path:
         checked.stat()
     except (OSError, ValueError) as error:
         raise kvs_error(
-            StatusCode.DIRECTORY_ENTRY_STAT_ERROR, f"{str(checked)!r} cannot be examined: {error}"
+            StatusCode.DIRECTORY_ENTRY_STAT_ERROR,
+            f"{str(checked)!r} cannot be examined: {in_words(error)}",
         ) from error
     return checked
 
@@ -209,6 +211,7 @@ def check_directory(path: str | os.PathLike[str]) -> Path:
         ) from error
     except (OSError, ValueError) as error:
         raise kvs_error(
-            StatusCode.DIRECTORY_OPEN_FAILED, f"{str(checked)!r} cannot be opened: {error}"
+            StatusCode.DIRECTORY_OPEN_FAILED,
+            f"{str(checked)!r} cannot be opened: {in_words(error)}",
         ) from error
     return checked

@@ -29,6 +29,7 @@ from kvsproducer.mkv.events import (
     Tracks,
 )
 from kvsproducer.status import MkvError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 if TYPE_CHECKING:
     from kvsproducer.cli.fragment_rules import Problem, Rules
@@ -138,7 +139,7 @@ def inspect_file(path: str) -> Inspection:
         _note(found, [rules.broken(error)])
     except OSError as error:
         raise kvs_error(
-            StatusCode.OPEN_FILE_FAILED, f"{path}: {error.strerror or error}"
+            StatusCode.OPEN_FILE_FAILED, f"{path}: {in_words(error)}"
         ) from error
     if found.is_mkv:
         problems = track_problems(found.tracks)

@@ -26,6 +26,7 @@ from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
 from kvsproducer.endpoint.index import Axis, Index, Location, Span
 from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads, Payloads
 from kvsproducer.endpoint.streams import StreamRecord
+from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_directory, check_exists, check_path
 
 __all__ = ["Store", "StoreError", "open_store"]
@@ -71,7 +72,7 @@ def open_store(data_dir: Path | str | None) -> Store:
         return Store(Index(folder / INDEX_NAME), payloads)
     except sqlite3.Error as error:
         payloads.close()
-        raise OSError(f"the index in {folder} cannot be used: {error}") from error
+        raise OSError(f"the index in {folder} cannot be used: {in_words(error)}") from error
 
 
 class Store:
@@ -205,7 +206,7 @@ class Store:
             self._payloads.keep()
         except (OSError, sqlite3.Error) as error:
             _log.error("%d fragments could not be stored: %s", len(group), error)
-            failure = StoreError(str(error))
+            failure = StoreError(in_words(error))
             self._roll_back()
         with self._pending_lock:
             self._pending_bytes -= sum(item.fragment.info.size for item in group)
@@ -232,7 +233,7 @@ class Store:
             call.function()
         except (OSError, sqlite3.Error) as error:
             _log.error("the store could not be changed: %s", error)
-            call.done.set_exception(StoreError(str(error)))
+            call.done.set_exception(StoreError(in_words(error)))
         else:
             call.done.set_result(None)
 

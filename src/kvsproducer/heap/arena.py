@@ -19,6 +19,7 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.heap.store import HoldingStore, Payload, check_size
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 __all__ = ["Arena", "ArenaStore", "memory_part"]
 
@@ -52,7 +53,7 @@ class Arena:
             self.memory = mmap.mmap(-1, self.size_bytes, flags=_FLAGS)
         except OSError as error:
             raise kvs_error(
-                StatusCode.NOT_ENOUGH_MEMORY, f"{size_bytes} bytes in one block: {error}"
+                StatusCode.NOT_ENOUGH_MEMORY, f"{size_bytes} bytes in one block: {in_words(error)}"
             ) from error
         self._blocks: dict[int, int] = {}  # offset -> length, both with guards and padding
         self._starts = [0]  # of the free blocks, ascending

@@ -25,6 +25,7 @@ from kvsproducer import limits
 from kvsproducer.heap.arena import memory_part
 from kvsproducer.heap.store import HoldingStore, Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_exists
 
 __all__ = ["HybridFileStore", "SpillFiles"]
@@ -60,7 +61,9 @@ class SpillFiles:
             self.directory, self._lock = _own_directory(root_directory)
         except OSError as error:
             status = _ROOT_FAILURES.get(error.errno or 0, StatusCode.WRITE_TO_FILE_FAILED)
-            raise kvs_error(status, f"root directory {root_directory!r}: {error}") from error
+            raise kvs_error(
+                status, f"root directory {root_directory!r}: {in_words(error)}"
+            ) from error
         self._next = limits.FILE_HEAP_FIRST_INDEX
 
     def _path(self, handle: int) -> str:
@@ -79,7 +82,7 @@ class SpillFiles:
             with suppress(OSError):
                 os.unlink(path)
             raise kvs_error(
-                StatusCode.WRITE_TO_FILE_FAILED, f"{size} bytes to {path}: {error}"
+                StatusCode.WRITE_TO_FILE_FAILED, f"{size} bytes to {path}: {in_words(error)}"
             ) from error
         self._next = handle + 1
         return handle
@@ -91,7 +94,7 @@ class SpillFiles:
             with open(path, "rb", buffering=0) as file:
                 whole = file.readall()
         except OSError as error:
-            raise kvs_error(StatusCode.READ_FILE_FAILED, f"{path}: {error}") from error
+            raise kvs_error(StatusCode.READ_FILE_FAILED, f"{path}: {in_words(error)}") from error
         data = whole[_HEADER.size :]
         if whole[: _HEADER.size] != _HEADER.pack(_MARK, zlib.crc32(data), len(data)):
             raise kvs_error(StatusCode.HEAP_FILE_HEAP_FILE_CORRUPT, f"{path}, {len(whole)} bytes")
@@ -105,7 +108,7 @@ class SpillFiles:
         except FileNotFoundError:
             pass  # what somebody else has removed is removed
         except OSError as error:
-            raise kvs_error(StatusCode.REMOVE_FILE_FAILED, f"{path}: {error}") from error
+            raise kvs_error(StatusCode.REMOVE_FILE_FAILED, f"{path}: {in_words(error)}") from error
 
     def fits(self, size: int) -> bool:
         """Whatever the budget allows: how large the disk is, writing tells."""
@@ -202,7 +205,9 @@ def _remove(directory: str) -> None:
         if not failures:
             os.rmdir(directory)
     except OSError as error:
-        raise kvs_error(StatusCode.REMOVE_DIRECTORY_FAILED, f"{directory}: {error}") from error
+        raise kvs_error(
+            StatusCode.REMOVE_DIRECTORY_FAILED, f"{directory}: {in_words(error)}"
+        ) from error
     if failures:
         raise failures[0]
 
@@ -219,7 +224,7 @@ def _remove_entry(entry: os.DirEntry[str]) -> None:
             os.unlink(entry.path)
         except OSError as error:
             status = StatusCode.REMOVE_LINK_FAILED if link else StatusCode.REMOVE_FILE_FAILED
-            raise kvs_error(status, f"{entry.path}: {error}") from error
+            raise kvs_error(status, f"{entry.path}: {in_words(error)}") from error
 
 
 class HybridFileStore(HoldingStore):

@@ -19,6 +19,7 @@ from typing import Final, NoReturn, Protocol
 
 from kvsproducer.client import FrameAccount
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
 
 __all__ = ["EXIT_LIMIT_S", "Closable", "ForeignLock", "closed", "opened"]
 
@@ -72,7 +73,7 @@ def _at_exit() -> None:
             accounts = producer.end_at_exit(max(0.0, deadline - time.monotonic()))
         except (KvsError, RuntimeError) as error:
             warnings.warn(
-                f"{producer!r} was not closed, and closing it failed: {error}",
+                f"{producer!r} was not closed, and closing it failed: {without_numbers(error)}",
                 RuntimeWarning,
                 stacklevel=1,
             )

@@ -19,6 +19,7 @@ from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.rolling_file import RollingFile
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 from kvsproducer.utils import format_timestamp
 
 __all__ = ["FileLogHandler", "attached", "environment_level", "log_level"]
@@ -142,7 +143,7 @@ class _LineFormatter(logging.Formatter):
 
 def _tell(error: OSError) -> None:
     if logging.raiseExceptions and sys.stderr is not None:
-        sys.stderr.write(f"kvsproducer: the log file cannot be written: {error}\n")
+        sys.stderr.write(f"kvsproducer: the log file cannot be written: {in_words(error)}\n")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
 
 __all__ = ["SharedLoop", "started"]
 
@@ -84,7 +85,9 @@ def started(work: Callable[[], None], name: str) -> threading.Thread:
     try:
         thread.start()
     except (RuntimeError, MemoryError) as error:
-        raise kvs_error(StatusCode.CREATE_THREAD_FAILED, f"{name}: {error}") from error
+        raise kvs_error(
+            StatusCode.CREATE_THREAD_FAILED, f"{name}: {without_numbers(error)}"
+        ) from error
     return thread
 
 

@@ -28,6 +28,7 @@ from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.loop import started
 from kvsproducer.producer.outcome import timeout_seconds
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest
@@ -171,7 +172,7 @@ class MetricsServer:
             self._server = _Server((host, port), lambda: generate_latest(registry), self.health)
         except (OSError, OverflowError) as error:
             raise kvs_error(
-                StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {error}"
+                StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
             ) from error
         self._thread = started(self._serve, "kvsproducer-metrics")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kvsproducer import limits
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_path
 
 __all__ = ["RollingFile"]
@@ -52,7 +53,7 @@ class RollingFile:
             self.number = self._next_number()
         except OSError as error:
             raise kvs_error(
-                _S.OPEN_FILE_FAILED, f"{self._folder}: {error.strerror or error}"
+                _S.OPEN_FILE_FAILED, f"{self._folder}: {in_words(error)}"
             ) from error
         self._gathered: list[bytes] = []
         self._size = 0  # of the file, with what is gathered for it

@@ -24,6 +24,7 @@ from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack
 from kvsproducer.sources.raw_order import counted, displayed
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 try:
     import av
@@ -101,8 +102,7 @@ class ContainerReader:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{name} is no media that FFmpeg can read"
-                f" ({getattr(error, 'strerror', None) or error})",
+                f"{name} is no media that FFmpeg can read ({in_words(error)})",
             ) from error
         self.format_name = self._container.format.name
         if self.format_name in _NOT_MEDIA:
@@ -179,8 +179,7 @@ class ContainerReader:
         except (av.error.FFmpegError, OSError) as error:
             raise kvs_error(
                 StatusCode.READ_FILE_FAILED,
-                f"{self._name} cannot be read further"
-                f" ({getattr(error, 'strerror', None) or error})",
+                f"{self._name} cannot be read further ({in_words(error)})",
             ) from error
 
     def close(self) -> None:
@@ -423,7 +422,7 @@ def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decod
     except (av.error.FFmpegError, OSError) as error:
         raise kvs_error(
             StatusCode.MKV_INVALID_FRAME_DATA,
-            f"{path}: picture {len(result.pts)} cannot be decoded ({error})",
+            f"{path}: picture {len(result.pts)} cannot be decoded ({in_words(error)})",
         ) from error
     return replace(result, sounds=sounds, thumbnails=_evenly(spread, thumbnails))
 

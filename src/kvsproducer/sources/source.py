@@ -33,6 +33,7 @@ from kvsproducer.sources.timestamps import seconds
 from kvsproducer.sources.tracks import PutTrack, put_track
 from kvsproducer.sources.truncation import Cut, find_cut
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 __all__ = ["Source", "TrackChoice", "now_ticks", "open_source"]
 
@@ -340,7 +341,7 @@ def _checked_file(path: str) -> Cut | None:
             IsADirectoryError: "it is a folder; name a media file in it",
             PermissionError: "this user may not read it",
         }
-        reason = reasons.get(type(error), error.strerror or str(error))
+        reason = reasons.get(type(error), in_words(error))
         raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {reason}") from error
     if not size and os.path.isfile(path):
         raise kvs_error(StatusCode.FORMAT_ERROR, f"{path} is empty")

@@ -30,6 +30,7 @@ from kvsproducer.producer.credentials.expiration import (
     parse_expiration,
 )
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
 __all__ = ["FileCredentials", "parse_credentials_file"]
 
@@ -69,7 +70,7 @@ class FileCredentials:
         except OSError as error:
             raise kvs_error(
                 _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED,
-                f"{self._path}: {error.strerror or error}",
+                f"{self._path}: {in_words(error)}",
             ) from error
         try:
             return parse_credentials_file(content, self._clock())

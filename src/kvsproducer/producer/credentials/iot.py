@@ -29,6 +29,7 @@ from kvsproducer.producer.credentials.expiration import check_not_past, parse_ex
 from kvsproducer.producer.sockets import hang_up
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 from kvsproducer.version import VERSION
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class IotCredentials:
                 os.stat(path)
             except (OSError, ValueError) as error:
                 raise kvs_error(
-                    _S.DIRECTORY_ENTRY_STAT_ERROR, f"{path}: {getattr(error, 'strerror', error)}"
+                    _S.DIRECTORY_ENTRY_STAT_ERROR, f"{path}: {in_words(error)}"
                 ) from error
         context = tls_context(True if self.ca is None else os.fspath(self.ca))
         assert isinstance(context, ssl.SSLContext)

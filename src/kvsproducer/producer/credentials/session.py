@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -106,5 +107,5 @@ def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
 def _failed(error: Exception) -> KvsError:
     return kvs_error(
         StatusCode.CLIENT_AUTH_CALL_FAILED,
-        f"no usable AWS credentials: {type(error).__name__}: {error}",
+        f"no usable AWS credentials: {type(error).__name__}: {without_numbers(error)}",
     )
