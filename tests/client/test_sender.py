@@ -183,6 +183,45 @@ def test_a_frame_that_the_store_lost_is_dropped_and_told(desk: Desks, bad: int) 
     assert data.count(b"data") == account.held
 
 
+def test_a_session_that_the_store_lost_begins_with_the_next_key_frame(desk: Desks) -> None:
+    """When nothing is left of it: the upload waits, and is given nothing before."""
+    d = desk(make_store=lambda size: Damaged(1 << 20))
+    d.put(0, data=b"bad!")
+    assert d.read() == (b"", More.NO_MORE_DATA)
+    assert d.stream.account() == (1, 0, 1, 0, 0)
+    d.put(1)
+    assert d.read() == (b"", More.NO_MORE_DATA)
+    d.put(5)
+    data = d.read()[0]
+    assert data.startswith(EBML)
+    assert data.count(b"data") == 1
+
+
+class Short(ArenaStore):
+    """A store that gives back less of what begins with `bad` than it was given."""
+
+    def keep(self, payload: Payload, size: int) -> Payload | None:
+        kept = super().keep(payload, size)
+        return (b"ba",) if bytes(payload[0]).startswith(b"bad") else kept
+
+    def free(self, payload: Payload) -> None:
+        if isinstance(payload, StoredPayload):
+            super().free(payload)
+
+
+def test_a_frame_that_the_store_shortened_is_dropped_and_told(desk: Desks) -> None:
+    """A block of another size than its header says would be corrupt."""
+    d = desk(make_store=lambda size: Short(1 << 20))
+    for index in range(5):
+        d.put(index, data=b"bad!" if index == 2 else b"data")
+    data = d.read()[0]
+    assert data.count(b"data") == 4
+    assert b"ba" not in data.replace(b"data", b"")
+    statuses = [event.status for event in d.told(ev.StreamErrorReported)]
+    assert statuses == [StatusCode.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION]
+    assert d.stream.account() == (5, 0, 1, 0, 4)
+
+
 def test_the_store_does_not_mind_what_it_cannot_forget(desk: Desks) -> None:
     """That is told; the stream goes on."""
 
@@ -307,6 +346,22 @@ def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) 
     assert d.stream.account() == (16, 10, 5, 0, 1)
 
 
+def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
+    """Its frame will: the acks of the fragments before make room."""
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    for index in range(13):
+        d.put(index)
+    d.read()
+    d.put(13, data=b"last")
+    d.put(14, data=b"last")
+    with pytest.raises(kvs.WouldBlock):
+        d.put(15)
+    data, status = d.read()
+    assert data.count(b"last") == 2
+    assert b"END_OF_FRAGMENT" not in data
+    assert status is More.NO_MORE_DATA
+
+
 def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
     """Its cluster was never sent: the session goes on with the next fragment."""
     d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
@@ -349,3 +404,22 @@ def test_a_long_fragment_is_no_trouble(desk: Desks, heard: bool) -> None:
     assert bool(troubled) is not heard
     assert [type(sign) for sign in d.stream.take_troubles()] == [ev.ConnectionStale] * (not heard)
     assert d.stream.take_troubles() == ()
+
+
+def test_what_was_stored_before_it_was_sent_again_is_not_waited_for(desk: Desks) -> None:
+    """The ack of the first time has come; one that is lost the second time holds no stop up."""
+    d = desk()
+    d.put(0)
+    d.read()
+    for kind in ("BUFFERING", "RECEIVED", "PERSISTED"):
+        d.ack(kind, 0)
+    d.stream.receive_ack(d.upload, b'{"EventType":"ERROR","ErrorId":4003}', d.now)
+    d.settle()
+    assert d.upload == 1
+    d.stream.stop(d.now)
+    data, status = d.read()
+    assert data.count(b"data") == 1
+    assert status is kvs.ReadStatus.END_OF_STREAM
+    d.settle()
+    assert d.told(ev.StreamClosed)
+    assert d.stream.account() == (1, 1, 0, 0, 0)

@@ -80,8 +80,12 @@ class Ledger:
 
     def account(self) -> FrameAccount:
         """The books now."""
-        held = self.accepted - self.persisted - self.dropped
-        return FrameAccount(self.accepted, self.persisted, self.dropped, self.skipped, held)
+        return FrameAccount(self.accepted, self.persisted, self.dropped, self.skipped, self.held)
+
+    @property
+    def held(self) -> int:
+        """How many frames are neither known to be stored nor dropped."""
+        return self.accepted - self.persisted - self.dropped
 
     def drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
         """Count and report `count` accepted frames with dts from `first` to `last` as dropped."""
@@ -174,15 +178,16 @@ class Ledger:
         """The ack timestamp of the last fragment start that left the view for want of room."""
         return self._fragment
 
-    def clear_doubts(self, fragment: int, since: int = 0) -> None:
+    def clear_doubts(self, fragment: int, since: int = 0, wire: int | None = None) -> None:
         """Fragments that have left the view up to the one that starts at `fragment` are stored.
 
-        Items before index `since` are not meant: they wait for the acks of another connection.
+        Items before index `since` are not meant: they wait for the acks of another connection. Nor
+        is what goes with item `wire`, which is still being handed out.
         """
         doubts, others = self._doubts, []
         while doubts and doubts[0].fragment <= fragment:
             doubt = doubts.popleft()
-            if doubt.next_index - doubt.count < since:
+            if doubt.next_index - doubt.count < since or doubt.next_index - 1 == wire:
                 others.append(doubt)
             else:
                 self.persisted += doubt.count

@@ -182,7 +182,8 @@ class Sender:
             upload.acked_last is not None and upload.acked_last >= upload.last_fragment
         ):
             return _END
-        return _AWAITING
+        # What was sent again may have been stored before: then there is nothing to wait for.
+        return _AWAITING if self._core.ledger.held else _END
 
     def _begin_session(self, upload: Upload) -> bool:
         """Find where the upload is to begin; False when there is nothing yet."""
@@ -195,6 +196,7 @@ class Sender:
         if core.loss_result is not None:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
+        core.ended = False
         self._forget_wire_item()
         view.rewind(index)
         core.add_stream_header(view[index])
@@ -408,6 +410,7 @@ class Sender:
             upload.tail_bytes = tail[room:]
             if len(tail) >= room:
                 return _MORE
+        self._core.ended = True
         if not self._core.waits_for_acks:
             return _END
         status = self._awaiting(upload)

@@ -132,7 +132,7 @@ class Writer:
         """Put a frame; whether it was accepted. Raises WouldBlock; refusals change nothing."""
         world, stream, wall = self.world, self.stream, self.world.clock.wall
         before = stream.account()
-        used = world.client.store.used_bytes
+        used, pressures = world.client.store.used_bytes, self._latency()[1]
         try:
             stream.put_frame(frame, wall)
         except (KvsError, core.WouldBlock) as error:
@@ -153,6 +153,7 @@ class Writer:
         ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
         accepted = ordered or after.accepted > before.accepted
         if accepted:
+            self._check_latency(frame, pressures)
             self.books.note_put(self.camera.count - 1, frame, wall, self.camera.stored)
         else:
             self.books.skipped_at_once += 1
@@ -160,6 +161,21 @@ class Writer:
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._metadata = 0
         return accepted
+
+    def _latency(self) -> tuple[int, int]:
+        """Ticks of media that wait to be sent, and how often that was told to be too much."""
+        if not self.stream.info.max_latency:
+            return 0, 0
+        figures = self.stream.metrics(self.world.clock.wall)
+        return figures.current_view_duration, figures.counters.latency_pressures
+
+    def _check_latency(self, frame: core.Frame, before: int) -> None:
+        """What waits for longer than it may is told with each frame, unless that waits alone."""
+        waiting, told = self._latency()
+        ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
+        limit = self.stream.info.max_latency + frame.duration
+        if waiting > limit and told == before and not ordered:
+            raise Broken(f"{waiting} ticks of media wait to be sent, and nobody is told")
 
     def _check_refusal(self, error: KvsError) -> None:
         failure = self.stream.failure
@@ -198,6 +214,8 @@ class Writer:
             return
         assert self.pending is not None, "it waits"
         self._woken = True
+        if stream.stopped or stream.failure is not None:
+            raise Broken("a lost wake-up: the stream takes no more frames, and its writer waits")
         before = stream.account().accepted
         if self._put_pending():
             if stream.account().accepted > before:
@@ -282,6 +300,8 @@ class Writer:
         """Throw the stream away; from then on it holds nothing."""
         self.stream.free(self.world.clock.wall)
         self.world.hear()
+        if self.stream.metrics(self.world.clock.wall).overall_view_size:
+            raise Broken("a freed stream has media in its view, by its own figures")
         self.books.check_account(self.stream.account(), heard=True)
         self.books.check_end(self.stream.account())
 
@@ -306,7 +326,12 @@ class Writer:
         self.world.clock.later(ticks, go_on)
 
     def resume(self) -> None:
-        """Film again, if the camera was off."""
+        """The storm is over: film again, if the camera was off.
+
+        What a stream that has ended was still to film of the storm is past as well.
+        """
+        if self.finished:
+            self._left = 0
         if self._paused:
             self._paused = False
             if self.pending is None:
