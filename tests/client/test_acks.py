@@ -198,6 +198,18 @@ def test_an_error_for_nothing_held_begins_a_session_anew(desk: Desks) -> None:
     assert statuses == [StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW] * 2
 
 
+def test_bytes_that_are_no_ack_are_told_and_the_next_ack_counts(desk: Desks) -> None:
+    """What the service meant is not guessed at."""
+    d = sent(desk)
+    timecode = d.now // MS
+    good = f'{{"EventType":"PERSISTED","FragmentTimecode":{timecode},"FragmentNumber":"1"}}'
+    d.stream.receive_ack(0, b'{"EventType":"PERSISTED","FragmentTimecode":"soon"}', d.now)
+    d.stream.receive_ack(0, good.encode(), d.now)
+    d.settle()
+    assert [(e.upload, e.status) for e in d.told(ev.AckRejected)] == [(0, StatusCode.INVALID_BASE)]
+    assert d.stream.account().persisted == 5
+
+
 def test_an_error_on_the_newer_of_two_uploads(desk: Desks) -> None:
     """What a lost upload left to be sent again is still known."""
     d = sent(desk)
@@ -344,3 +356,23 @@ def test_an_item_that_is_being_handed_out_is_not_stored(desk: Desks) -> None:
     assert whole.count(b"data") == 10
     d.ack("PERSISTED", 1)
     assert d.stream.account() == (10, 10, 0, 0, 0)
+
+
+def test_an_ack_from_the_future_settles_no_item_that_is_being_handed_out(desk: Desks) -> None:
+    """It has left the view for want of room, half of it sent; then its connection is lost."""
+    d = desk(buffer_duration=2 * SECOND, replay_duration=0)
+    for index in range(5):
+        d.put(index)
+    while d.stream._core.view.current < 3:
+        d.read(limit=20)
+    for index in range(5, 15):
+        d.put(index)
+    core = d.stream._core
+    assert core.evicted_wire == 2
+    d.ack("PERSISTED", 2)  # the fragment is held, and none of it was sent
+    assert d.stream.account()[1:] == (0, 2, 0, 13)  # those two were never sent
+    d.stream.upload_ended(d.upload, 500, d.now)
+    d.settle()
+    assert d.read()[0].count(b"data") == 10
+    assert d.stream.account()[1:] == (0, 5, 0, 10)
+    assert core.evicted_wire is None

@@ -158,3 +158,87 @@ def test_what_is_received_is_sent_again_when_the_host_may_be_gone(
     sent, _ = d.read()
     assert (b"frame 00" in sent) is not alive
     assert b"frame 05" in sent
+
+
+@pytest.mark.parametrize("early", ["", "RECEIVED", "PERSISTED"])
+@pytest.mark.parametrize("replay", [0, 60 * SECOND])
+def test_a_fragment_that_was_cut_is_sent_again_whatever_was_said_of_it(
+    desk: Desks, replay: int, early: str
+) -> None:
+    """Its newest frame was handed out in part: nobody can have it, and an ERROR goes past it."""
+    d = desk(replay_duration=replay)
+    for index in range(10):
+        d.put(index, data=b"frame %02d" % index)
+    d.read(limit=300)
+    while d.stream._core.view.current < 5:
+        d.read(limit=3)
+    assert d.stream._core.cut
+    if early:
+        d.ack(early, 0)
+    d.ack("ERROR", 1, error=4005)  # for the fragment after it
+    sent, _ = d.read()
+    assert b"frame 00" in sent
+    assert b"frame 04" in sent
+    assert b"frame 05" not in sent
+    d.ack("PERSISTED", 0)
+    d.put(10)
+    d.ack("PERSISTED", 0)
+    assert d.stream.account()[1:3] == (5, 5)
+
+
+@pytest.mark.parametrize("cut_first", [True, False])
+@pytest.mark.parametrize("result", [200, 500, 599])
+@pytest.mark.parametrize("sent", [3, 5, 7, 10, 11])
+def test_a_stream_that_is_stopped_and_cut_without_replay_says_what_became_of_its_frames(
+    desk: Desks, sent: int, result: int, cut_first: bool
+) -> None:
+    """Stop and a cut at once: it closes, and each frame is stored or told."""
+    d = desk(replay_duration=0)
+    for index in range(10):
+        d.put(index, data=b"frame %02d" % index)
+    while d.stream._core.view.current < min(sent, 10):
+        d.read(limit=30)
+    if sent > 10:
+        d.read()  # all of the last frame, but not what ends its fragment
+    first = d.upload
+    if cut_first:
+        d.stream.upload_ended(first, result, d.now)
+        d.stream.stop(d.now)
+    else:
+        d.stream.stop(d.now)
+        d.stream.upload_ended(first, result, d.now)
+    d.settle()
+    again, status = d.read()
+    assert status is kvs.ReadStatus.AWAITING_PERSISTED_ACK
+    assert again.startswith(bytes.fromhex("1a45dfa3"))
+    assert b"frame 09" in again  # its fragment was not whole: the end was not sent
+    for second in (0, 1):
+        if b"frame %02d" % (second * 5) in again:
+            d.ack("PERSISTED", second)
+    assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
+    d.settle()
+    assert d.stream.closed
+    accepted, persisted, dropped, _, held = d.stream.account()
+    assert (accepted, held) == (10, 0)
+    assert persisted == sum(b"frame %02d" % index in again for index in range(10))
+    assert sum(event.count for event in d.told(kvs.FrameDropped)) == dropped == 10 - persisted
+
+
+@pytest.mark.parametrize("replay", [0, 60 * SECOND])
+def test_an_item_that_left_the_view_half_sent_cannot_be_sent_again(
+    desk: Desks, replay: int
+) -> None:
+    """Sending goes on with the oldest whole fragment; the frames before it are told."""
+    d = desk(buffer_duration=2 * SECOND, replay_duration=replay)
+    for index in range(5):
+        d.put(index, data=b"frame %02d" % index)
+    while d.stream._core.view.current < 3:
+        d.read(limit=20)
+    for index in range(5, 15):
+        d.put(index, data=b"frame %02d" % index)
+    assert d.stream._core.evicted_wire == 2
+    d.stream.upload_ended(d.upload, TIMEOUT, d.now)
+    d.settle()
+    sent, _ = d.read()
+    assert [b"frame %02d" % index in sent for index in range(15)] == [False] * 5 + [True] * 10
+    assert d.stream.account()[1:] == (0, 5, 0, 10)

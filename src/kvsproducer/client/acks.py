@@ -120,7 +120,8 @@ class AckHandler:
         if upload.last_time is None or first > upload.last_time:
             return  # it was given no such fragment
         alone = not core.uploads.older_unfinished(upload)
-        core.ledger.clear_doubts(last, since=0 if alone else upload.first_index or 0)
+        since = 0 if alone else upload.first_index or 0
+        core.ledger.clear_doubts(last, since, core.evicted_wire)
         if upload.last_time <= last:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
@@ -135,13 +136,12 @@ class AckHandler:
         """The service has the fragment up to `end` for good: settle it and what went before it."""
         core, view = self._core, self._core.view
         self._control.confirmed()
-        core.ledger.clear_doubts(view.items[index].ack_timestamp)
+        core.ledger.clear_doubts(view.items[index].ack_timestamp, wire=core.evicted_wire)
         core.ledger.confirm(view, min(end, self._given()), done)
 
     def _given(self) -> int:
         """One past what was handed out whole: of an item in parts the service cannot have all."""
-        current, wire = self._core.view.current, self._core.on_wire
-        return current - (wire is not None and wire.index == current - 1)
+        return self._core.view.current - self._core.cut
 
     def _is_final(self, ack: FragmentAck) -> bool:
         """Whether more is not to come: nothing persists in a stream that keeps nothing."""

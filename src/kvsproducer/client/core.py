@@ -132,6 +132,7 @@ class StreamCore:
         self.reset_on_key = False  # the next key frame starts a new session
         self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
         self.on_wire: ViewItem | None = None  # handed out in part
+        self.ended = False  # what ends the newest session was handed out too
         self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}  # not yet taken
         self.wire_charge = 0  # of an item on the wire that has left the view
         # (first item, stream start in ticks, stream header): what a re-sent item's session had.
@@ -210,7 +211,8 @@ class StreamCore:
     @property
     def cut(self) -> bool:
         """Whether the newest item that was begun was not handed out whole, and is held."""
-        return self.on_wire is not None and self.on_wire.index == self.view.current - 1
+        wire = self.on_wire
+        return wire is not None and not self.wire_charge and wire.index == self.view.current - 1
 
     @property
     def evicted_wire(self) -> int | None:

@@ -39,12 +39,12 @@ def resume_index(core: StreamCore) -> int:
 
 
 def _left_open(core: StreamCore) -> bool:
-    """Whether everything was sent, the end of the newest fragment not being put yet."""
+    """Whether everything was sent but the end of the newest fragment."""
     view = core.view
     if view.head == view.tail:
         return False
     whole = view[view.start_of(view.head - 1)].flags & (RECEIVED | PERSISTED)
-    return not (whole or core.stopped or view[view.head - 1].flags & END_OF_FRAGMENT)
+    return not (whole or core.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
 
 
 def skip_refused(core: StreamCore, index: int) -> int:
@@ -57,7 +57,8 @@ def skip_refused(core: StreamCore, index: int) -> int:
 
 def _replay_start(core: StreamCore, result: int) -> int:
     view, duration = core.view, core.info.replay_duration
-    current = view.current
+    cut = core.cut
+    current = view.current - cut
     if not duration or current == view.tail:
         return current
     restricted = core.info.fragment_acks and host_is_alive(result)
@@ -69,7 +70,7 @@ def _replay_start(core: StreamCore, result: int) -> int:
         item = view[index]
         if not item.flags & FRAGMENT_START:
             return index
-        if restricted and item.flags & RECEIVED:
+        if restricted and item.flags & RECEIVED and not (cut and index == view[current].fragment):
             return view.next_start(index + 1)
         if item.ack_timestamp + duration <= reference:
             return index

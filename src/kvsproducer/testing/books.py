@@ -176,6 +176,12 @@ class Books:
         if self.reasons["overflow"] or (self.reasons["unconfirmed"] and not self.emptied):
             raise Broken(f"an offline stream dropped frames: {self.reasons}")
 
+    def check_all_stored(self) -> None:
+        """There was room and time to send again whatever was lost."""
+        missing = [number for number, put in self.put.items() if not put.stored]
+        if missing:
+            raise Broken(f"room for everything, and yet not stored: {missing[:5]} {self.reasons}")
+
     def _check_told(self) -> None:
         """Assign each missing frame to an event that covers it; times are cut to timecode units."""
         scale = self.info.timecode_scale

@@ -1,7 +1,9 @@
 """What goes wrong in a simulated world, and how often: drawn from a seed.
 
 Every hazard is off in about half of the worlds, so that hazards are met alone and together; in a
-calm world all are off and the promise is stricter (nothing is dropped, no error is told). Rates
+calm world all are off and the promise is stricter (nothing is dropped, no error is told). A roomy
+world has room and replay for everything, and a service that keeps what it was given: whatever
+breaks there, each frame must be stored. Rates
 are per second (of a connection, a stream or the world), the others are probabilities; times in
 ticks. A storm ends: what comes after it is `kind` again.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
+from enum import Enum
 from typing import Any, Final
 
 from kvsproducer.client import (
@@ -24,13 +27,29 @@ from kvsproducer.limits import KIB, MAX_RELATIVE_TIMECODE, MIB
 from kvsproducer.mkv.tracks import NalAdaptation
 from kvsproducer.testing.frames import AUDIO, Shot
 
-__all__ = ["FATAL_RESULTS", "LONG_STORM", "PASSING_RESULTS", "Conditions", "Plan"]
+__all__ = [
+    "FATAL_RESULTS",
+    "LONG_STORM",
+    "PASSING_RESULTS",
+    "Conditions",
+    "Credentials",
+    "Plan",
+]
 
 _S, _MS = TICKS_PER_SECOND, TICKS_PER_MS
+_ROOMY: Final = 0.3  # of the worlds that are not calm, if they can be
 LONG_STORM: Final = 3600 * _S  # from then on tokens and connections end by age, in few frames
 _ANNEX_B: Final = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
 PASSING_RESULTS: Final = (401, 403, 408, 500, 503, 504, 598, 599, 10006, 0)
 FATAL_RESULTS: Final = (404, 406, 10000, 10001, 10002, 10003, 10004, 10005)
+
+
+class Credentials(Enum):
+    """What the simulated device has to show."""
+
+    TOKEN = "token"  # noqa: S105 - a kind, not a secret
+    CERTIFICATE = "certificate"
+    NONE = "none"  # a fingerprint, for which there is no service
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,9 @@ class Plan:
     listed_later: bool  # the streams do not exist yet: they are created
     streams: tuple[StreamInfo, ...]
     shots: tuple[Shot, ...]
+    roomy: bool = False
+    credentials: Credentials = Credentials.TOKEN
+    device_tags: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def drawn(cls, dice: random.Random) -> Plan:
@@ -132,7 +154,7 @@ class Plan:
             _stream_info(dice, f"stream-{number}", shot, calm=calm)
             for number, shot in enumerate(shots)
         )
-        return cls(
+        plan = cls(
             calm=calm,
             storm=storm,
             conditions=Conditions() if calm else Conditions.drawn(dice),
@@ -144,6 +166,43 @@ class Plan:
             streams=streams,
             shots=shots,
         )
+        return plan._roomy() if plan._may_be_roomy and _peek(dice) < _ROOMY else plan
+
+    @property
+    def _may_be_roomy(self) -> bool:
+        """Whether no stream has media that a service may refuse, and hours are not simulated."""
+        refusable = any(
+            len(info.tracks) > 1 or not info.frame_timecodes or not info.fragment_acks
+            for info in self.streams
+        )
+        return not (self.calm or refusable or self.storm >= LONG_STORM)
+
+    def _roomy(self) -> Plan:
+        """The same world with room for everything, without what may cost a frame all the same."""
+        room = self.storm + 600 * _S
+        return replace(
+            self,
+            roomy=True,
+            storage_bytes=64 * MIB,
+            conditions=replace(
+                self.conditions,
+                error_acks=0.0,
+                archive_failures=0.0,
+                restarts=0.0,
+                fatal_calls=0.0,
+                meddling=0.0,
+            ),
+            streams=tuple(
+                replace(info, buffer_duration=room, replay_duration=room) for info in self.streams
+            ),
+        )
+
+
+def _peek(dice: random.Random) -> float:
+    """The next number, which is still to come: the other worlds stay what they are."""
+    copy = random.Random()
+    copy.setstate(dice.getstate())
+    return copy.random()
 
 
 def _storage(

@@ -19,7 +19,12 @@ from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
 from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
 from kvsproducer.testing.clock import SimulatedClock
-from kvsproducer.testing.conditions import FATAL_RESULTS, PASSING_RESULTS, Conditions
+from kvsproducer.testing.conditions import (
+    FATAL_RESULTS,
+    PASSING_RESULTS,
+    Conditions,
+    Credentials,
+)
 from kvsproducer.wire import ACK_ERRORS, ack_error
 
 __all__ = ["Connection", "Service"]
@@ -49,6 +54,7 @@ class Service:
         *,
         token_life: int,
         created: bool,
+        credentials: Credentials,
         retention: Mapping[str, int],
         record: Callable[[str, Connection, Fragment], None],
         refused: Callable[[Connection], None],
@@ -65,6 +71,7 @@ class Service:
         self.epoch = 0  # restarts so far
         self.faults: dict[str, int] = {}
         self._token_life = token_life
+        self._credentials = credentials
         self._created: dict[str, int] = (
             dict.fromkeys(retention, 0) if created else {}
         )  # stream -> when it is active
@@ -94,12 +101,15 @@ class Service:
 
     def _good_answer(self, call: core.Call) -> tuple[int, object]:
         now = self.clock.now
-        if isinstance(call, core.GetSecurityToken | core.GetStreamingToken):
-            life = self._token_life
-            if self.chance(self.conditions.short_tokens, "short token"):
-                life = self.dice.randrange(30) * TICKS_PER_SECOND
-            return _OK, core.AuthInfo(data=now + life, expiration=now + life)
-        if isinstance(call, core.CreateDevice):
+        if isinstance(call, core.GetSecurityToken):
+            given = self._credentials is Credentials.TOKEN
+            return _OK, self._token() if given else None
+        if isinstance(call, core.GetStreamingToken | core.DeviceCertToToken):
+            return _OK, self._token()
+        if isinstance(call, core.GetDeviceCertificate):
+            given = self._credentials is Credentials.CERTIFICATE
+            return _OK, core.AuthInfo(type=core.AuthType.CERTIFICATE) if given else None
+        if isinstance(call, core.GetDeviceFingerprint | core.CreateDevice):
             return _OK, "device"
         if isinstance(call, core.GetStreamingEndpoint):
             return _OK, "https://data"
@@ -109,6 +119,12 @@ class Service:
             self._created.setdefault(call.stream or "", now + 2 * TICKS_PER_SECOND)
             return _OK, f"arn:{call.stream}"
         return _OK, None
+
+    def _token(self) -> core.AuthInfo:
+        now, life = self.clock.now, self._token_life
+        if self.chance(self.conditions.short_tokens, "short token"):
+            life = self.dice.randrange(30) * TICKS_PER_SECOND
+        return core.AuthInfo(data=now + life, expiration=now + life)
 
     def _describe(self, name: str) -> tuple[int, object]:
         active_at = self._created.get(name)

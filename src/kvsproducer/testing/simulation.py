@@ -38,6 +38,7 @@ from kvsproducer.testing.writers import Writer
 __all__ = ["Outcome", "World", "main", "run"]
 
 _START = 17_000_000_000_000_000  # a moment in 2023
+_OVERTIME = 5 * TICKS_PER_SECOND  # of a session whose token has expired
 _PATIENCE = 240 * TICKS_PER_SECOND  # in which a kind world must come to rest
 
 
@@ -67,6 +68,7 @@ class World:
             self.dice,
             token_life=plan.token_life,
             created=not plan.listed_later,
+            credentials=plan.credentials,
             retention={info.name: info.retention for info in plan.streams},
             record=self._record,
             refused=self._check_refusal,
@@ -74,6 +76,7 @@ class World:
         )
         device = core.DeviceInfo(
             name="simulated",
+            tags=plan.device_tags,
             storage_info=core.StorageInfo(storage_size=plan.storage_bytes),
             client_info=core.ClientInfo(automatic_streaming_flags=0 if plan.intermittent else 256),
         )
@@ -193,7 +196,14 @@ class World:
     def _record(self, name: str, connection: Connection, fragment: Fragment) -> None:
         """The service has stored a fragment: compare it with what was put."""
         self.trace("stored", stream=name, upload=connection.upload, number=fragment.info.number)
+        if self.plan.calm and connection.expires + self._overtime(name) < self.clock.now:
+            raise Broken(f"upload {connection.upload} goes on after its token has expired")
         self._audit.record(name, connection, fragment)
+
+    def _overtime(self, name: str) -> int:
+        """How long a session may outlive its token: the next key frame begins another."""
+        shots = zip(self.plan.streams, self.plan.shots, strict=True)
+        return _OVERTIME + sum(shot.longest_gop for info, shot in shots if info.name == name)
 
     def _check_refusal(self, connection: Connection) -> None:
         refusal = connection.session.refusal
@@ -363,6 +373,8 @@ class World:
                 writer.books.check_end(account)
             if writer.stream.info.streaming_type is core.StreamingType.OFFLINE:
                 writer.books.check_offline()
+            if self.plan.roomy and not writer.books.emptied:
+                writer.books.check_all_stored()
             if self.plan.calm and len(writer.info.tracks) == 1:
                 if account.dropped:
                     raise Broken(f"a calm world drops frames: {account} {writer.books.reasons}")
