@@ -16,6 +16,7 @@ from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.credentials.source import bound_to
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
+from kvsproducer.producer.tls import Verify
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -35,7 +36,7 @@ def get_media(
     session: Session | None = None,
     profile_name: str | None = None,
     endpoint_url: str | None = None,
-    verify: bool | str = True,
+    verify: Verify = True,
     credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> AsyncGenerator[reader.ReadFragment, None]:

@@ -236,6 +236,7 @@ MAX_UPDATE_VERSION_LEN: Final = 64  # client; in DescribeStream; S: INVALID_API_
 MAX_ANSWER_BYTES: Final = 4 * MIB  # ours; of the control plane; S: INVALID_API_CALL_RETURN_JSON
 MAX_STATUS_TEXT_LEN: Final = 32  # producer; in DescribeStream; S: INVALID_API_CALL_RETURN_JSON
 CLOCK_SKEW_NOTICED: Final = TICKS_PER_MINUTE  # ours; against the service; smaller is not corrected
+SERVICE_TIMES: Final = (15_067_296_000_000_000, 41_024_448_000_000_000)  # ours; 2017-09-30, 2100
 LOW_SPEED_LIMIT_BYTES_PER_S: Final = 30  # producer; a slower upload is given up (result 599) ...
 LOW_SPEED_TIME: Final = 30 * TICKS_PER_SECOND  # producer; ... when it lasts this long
 STALE_GRACE_PERIOD: Final = 30 * TICKS_PER_SECOND  # producer; quiet time after a reset

@@ -23,6 +23,7 @@ from kvsproducer import wire
 from kvsproducer.client.states import result_status
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
 from kvsproducer.mkv import MkvParser, events
+from kvsproducer.producer.calls import data_endpoint
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.network import load_library
@@ -31,6 +32,7 @@ from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.sockets import hang_up
 from kvsproducer.producer.threads import in_daemon_thread
+from kvsproducer.producer.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ Start = str | int | datetime
 NS_PER_TICK = 100
 # Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
 _PREPARE_LIMIT_S = 90.0
+_REFUSAL_BYTES = 4096  # of an error's body
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def get_media(
     session: Session | None = None,
     profile_name: str | None = None,
     endpoint_url: str | None = None,
-    verify: bool | str = True,
+    verify: Verify = True,
     credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> Iterator[ReadFragment]:
@@ -260,11 +263,14 @@ async def fragments(
         )
         async with (
             service.network.session(url, sockets) as session,
-            session.post(url, data=body, headers=headers, timeout=timeout) as response,
+            service.network.request(
+                session, "POST", url, data=body, headers=headers, timeout=timeout
+            ) as response,
         ):
             if response.status != OK:
                 kind = response.headers.get(wire.HEADER_ERROR_TYPE, "")
-                failure = failure_of_answer(response.status, kind, await response.text())
+                text = (await response.content.read(_REFUSAL_BYTES)).decode(errors="replace")
+                failure = failure_of_answer(response.status, kind, text)
                 raise _error(failure, service, stream_name)
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
@@ -290,14 +296,7 @@ def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict
 
 def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
     with _told(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
-        reply = service.call("get_data_endpoint", StreamName=stream_name, APIName=api_name)
-        found = reply.get("DataEndpoint")
-        if not isinstance(found, str) or not found:
-            raise kvs_error(
-                StatusCode.INVALID_API_CALL_RETURN_JSON,
-                "GetDataEndpoint answered without DataEndpoint",
-            )
-        return found
+        return data_endpoint(service, stream_name, api_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +317,7 @@ def list_fragments(
     session: Session | None = None,
     profile_name: str | None = None,
     endpoint_url: str | None = None,
-    verify: bool | str = True,
+    verify: Verify = True,
     credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
 ) -> list[FragmentSummary]:
@@ -370,7 +369,8 @@ def _told(
 def _error(
     failure: Failure, service: Service, stream_name: str, unreached: StatusCode | None = None
 ) -> KvsError:
-    status, detail = failure.status, failure.detail
+    status = failure.status
+    detail = failure.detail.removeprefix(f"STATUS_{status.name}: ")
     if unreached is not None and status in _TRIED_AGAIN:
         status = unreached
     if status is StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:

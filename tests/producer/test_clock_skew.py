@@ -63,10 +63,13 @@ def test_about_the_limit_it_does_not_waver() -> None:
         {"x-amzn-RequestId": "1"},
         {"x-amzn-RequestId": "1", "Date": "yesterday"},
         {"x-amzn-RequestId": "1", "Date": "Sun, 06 Nov 1994 08:49:37"},
+        {"x-amzn-RequestId": "1", "Date": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"x-amzn-RequestId": "1", "Date": "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {"x-amzn-RequestId": "1", "Date": "Fri, 31 Dec 9999 23:59:59 -2359"},
     ],
 )
 def test_what_does_not_count(headers: dict[str, str]) -> None:
-    """A proxy's own answer, and a Date that is none."""
+    """A proxy's own answer, and a Date that is none, or none that the service could say."""
     assert not ClockSkew().observe(headers, START, START)
 
 

@@ -6,6 +6,7 @@ in that way, through `get_media` and the producer.
 
 from __future__ import annotations
 
+import gzip
 import ssl
 import threading
 import time
@@ -88,6 +89,7 @@ def read(url: str, verify: bool | str = True) -> kvs.KvsError:
 UNREACHED = S.GET_STREAMING_ENDPOINT_CALL_FAILED
 NO_JSON = S.INVALID_API_CALL_RETURN_JSON
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"
+BAD_BYTES = says("400 Bad", b'{"Message": "\xff"}', x_amzn_ErrorType="InvalidArgumentException")
 MISSING = S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
 LIMIT, DENIED = S.SERVICE_CALL_CLIENT_LIMIT_ERROR, S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
 TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
@@ -119,6 +121,19 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
     ("breaks-off", lambda c: c.sendall(CUT), UNREACHED, "broke off"),
     ("no-http", lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), UNREACHED, "SSH"),
     ("redirects", says("301 Moved", Location="http://127.0.0.1:1/"), UNREACHED, "HTTP 301"),
+    ("gateway", says("502 Bad", b"<html>no upstream</html>"), UNREACHED, "HTTP 502 '<html>no up"),
+    ("refusal-list", says("400 Bad", b"[1]"), UNREACHED, "HTTP 400 '[1]'"),
+    ("refusal-deep", says("400 Bad", b"[" * 100_000), UNREACHED, "HTTP 400 '[[["),
+    ("refusal-types", says("400 Bad", b'{"message": 5, "code": [1]}'), UNREACHED, "no message"),
+    ("refusal-bytes", BAD_BYTES, S.SERVICE_CALL_INVALID_ARG_ERROR, "InvalidArgumentException: '{"),
+    ("plain-proxy", says("407 Who"), UNREACHED, "the proxy wants a user and a password"),
+    ("compressed", says("200 OK", gzip.compress(bytes(99)), Content_Encoding="gzip"), NO_JSON, ""),
+    *(
+        (f"endpoint-{n}", says("200 OK", b'{"DataEndpoint": "%s"}' % url), NO_JSON, "is no URL")
+        for n, url in enumerate(
+            (b"file:///etc/passwd", b"//h", b"http://a b", b"http://h:99999", b"http://u:p@h", b" ")
+        )
+    ),
 ]  # fmt: skip
 
 
@@ -131,6 +146,33 @@ def test_what_get_media_raises(
     """Each cause has its status, and the sentence has its trace."""
     error = read(serve(peer).url)
     assert (error.status, text in error.detail) == (status, True), error
+    assert "STATUS_" not in error.detail
+
+
+def test_a_message_without_end(serve: Callable[..., Misbehaving]) -> None:
+    """A log line and an event have to hold it."""
+    error = read(serve(refuses("400 Bad", "InvalidArgumentException", "m" * 100_000)).url)
+    assert 500 < len(error.detail) < 600
+
+
+def test_no_redirect_is_followed(serve: Callable[..., Misbehaving], info: kvs.StreamInfo) -> None:
+    """By neither plane: the session token would go along."""
+    elsewhere = serve(says("200 OK", b"{}"))
+    media = serve(says("307 Moved", Location=f"{elsewhere.url}/there"))
+    known = b'{"StreamInfo": {"StreamARN": "arn"}, "DataEndpoint": "%s"}' % media.url.encode()
+    control = serve(says("200 OK", known))
+    with pytest.raises(kvs.KvsError, match="HTTP 307"):
+        next(kvs.get_media("door", endpoint_url=control.url))
+    producer = kvs.Producer(endpoint_url=control.url)
+    try:
+        producer.open_stream("door", info).put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+        deadline = time.monotonic() + 30
+        while media.connections < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        producer.close(timeout=0)
+    assert elsewhere.connections == 0
 
 
 def test_nobody_listens() -> None:

@@ -131,6 +131,41 @@ def test_ca_bundle_of_the_environment_counts(
     assert lax.verify_mode is ssl.CERT_NONE
 
 
+def test_none_is_no_way_to_trust_anybody(tmp_path: Path) -> None:
+    """As in boto3: `verify=os.environ.get(...)` may be None, and means the default."""
+    assert Service(region_name="us-west-2", verify=None).network.tls().check_hostname
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    assert len(Service(region_name="us-west-2", verify=bundle).network.tls().get_ca_certs()) == 1
+    for wrong in (0, 1, b"ca.pem"):
+        with pytest.raises(KvsError, match="no bool and no path"):
+            Service(region_name="us-west-2", verify=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8080", "http://a b", "http://u:hunter2@h", "http://h?x=1", "http://\u00fc"],
+)
+def test_an_endpoint_url_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at once, without a password; also that of the environment."""
+    with pytest.raises(KvsError, match="is no URL") as caught:
+        Service(endpoint_url=url)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert "hunter2" not in str(caught.value)
+    if url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(KvsError, match="is no URL"):
+            Service()
+
+
+def test_an_environment_s_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at once too."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy:1080")
+    with pytest.raises(KvsError, match="HTTPS_PROXY is no URL"):
+        Service(region_name="us-west-2")
+    Service(endpoint_url="http://127.0.0.1:1")
+
+
 def test_bad_bundle_is_told_at_once(tmp_path: Path) -> None:
     """Not at the first call."""
     with pytest.raises(KvsError) as caught:

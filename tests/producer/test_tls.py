@@ -41,9 +41,28 @@ def test_bundle_makes_a_context(tmp_path: Path) -> None:
     assert len(context.get_ca_certs()) == 1
 
 
-def test_directory_of_roots(tmp_path: Path) -> None:
-    """A directory is taken as OpenSSL's hashed directory."""
-    assert isinstance(tls_context(str(tmp_path)), ssl.SSLContext)
+def test_folder_of_roots(tmp_path: Path) -> None:
+    """Every certificate in it is trusted, whatever the file is called; keys and notes are not."""
+    authorities = [trustme.CA(), trustme.CA()]
+    for name, authority in zip(("site.pem", "Root CA.crt"), authorities, strict=True):
+        authority.cert_pem.write_to_path(str(tmp_path / name))
+    authorities[0].private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    (tmp_path / "README").write_text("certificates")
+    assert len(tls_context(str(tmp_path)).get_ca_certs()) == 2
+
+
+def test_openssl_s_hashed_folder(tmp_path: Path) -> None:
+    """Names made of hashes are OpenSSL's to read, when it needs them."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "9d66eef0.0"))
+    assert tls_context(str(tmp_path)).get_ca_certs() == []
+
+
+def test_a_folder_without_certificates(tmp_path: Path) -> None:
+    """Nobody could be trusted: told at once."""
+    (tmp_path / "key.pem").write_text("no certificate")
+    with pytest.raises(KvsError, match="no certificate") as caught:
+        tls_context(str(tmp_path))
+    assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

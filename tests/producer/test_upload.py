@@ -193,15 +193,15 @@ def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.Strea
     import aiohttp
 
     seen: list[aiohttp.ClientTimeout] = []
-    original = aiohttp.ClientSession.post
+    original = aiohttp.ClientSession.request
 
-    def post(self: aiohttp.ClientSession, url: str, **options: object) -> object:
+    def request(self: aiohttp.ClientSession, method: str, url: str, **options: object) -> object:
         if url.endswith("/putMedia"):
             seen.append(options["timeout"])  # type: ignore[arg-type]
-        return original(self, url, **options)  # type: ignore[arg-type]
+        return original(self, method, url, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aiohttp.ClientSession, "post", post)
+        patch.setattr(aiohttp.ClientSession, "request", request)
         with kvs.Producer(endpoint_url=endpoint_url) as producer:
             with producer.open_stream("door", info) as stream:
                 stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))

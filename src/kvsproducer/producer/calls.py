@@ -17,9 +17,10 @@ from kvsproducer.limits import MIN_TOKEN_LIFE
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import NO_CREDENTIALS
 from kvsproducer.producer.service import Service
+from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Answer", "answer", "auth_info"]
+__all__ = ["Answer", "answer", "auth_info", "data_endpoint"]
 
 # The longest that DescribeStream's members may be; an ARN and a URL are the core's business.
 _LONGEST = {
@@ -125,11 +126,26 @@ def _tag_stream(service: Service, call: core.TagStream) -> None:
 
 
 def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
-    reply = service.call("get_data_endpoint", StreamName=call.stream, APIName=call.api_name)
+    assert call.stream is not None
+    return data_endpoint(service, call.stream, call.api_name)
+
+
+def data_endpoint(service: Service, stream: str, api_name: str) -> str:
+    """Where a stream's media go or come from; blocks.
+
+    Raises INVALID_API_CALL_RETURN_JSON when the answer is nothing to connect to, and what botocore
+    raises.
+    """
+    reply = service.call("get_data_endpoint", StreamName=stream, APIName=api_name)
     endpoint = reply.get("DataEndpoint")
     if not isinstance(endpoint, str) or not endpoint:
         raise kvs_error(
             StatusCode.INVALID_API_CALL_RETURN_JSON, "GetDataEndpoint answered without DataEndpoint"
+        )
+    if fault := url_fault(endpoint):
+        raise kvs_error(
+            StatusCode.INVALID_API_CALL_RETURN_JSON,
+            f"GetDataEndpoint answered with what is no URL ({shown(endpoint)}): {fault}",
         )
     return endpoint
 

@@ -3,7 +3,8 @@
 SigV4 refuses a request whose date is more than 5 minutes off, and a camera without a battery-backed
 clock starts in 1970. Every answer of the service has a `Date`; from one minute on (a Date has whole
 seconds, and a stale one from a proxy must do no harm) the difference counts: it is told, and
-requests are signed with the service's time. AWS's C producer has no such correction.
+requests are signed with the service's time. AWS's C producer has no such correction. A Date that
+is absurd does not count: with one beyond the calendar nothing could be signed any more.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def _date(headers: Mapping[str, str]) -> int | None:
     if wire.HEADER_REQUEST_ID.lower() not in names or "date" not in names:
         return None
     try:
-        return instant_to_ticks(parsedate_to_datetime(names["date"]))
+        told = instant_to_ticks(parsedate_to_datetime(names["date"]))
     except (ValueError, KvsError):  # no date, or one without a zone
         return None
+    earliest, latest = limits.SERVICE_TIMES
+    return told if earliest <= told < latest else None

@@ -20,9 +20,10 @@ from kvsproducer.producer.results import OK
 from kvsproducer.producer.sockets import hang_up
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Reply", "TimeLimits", "checked_json", "post"]
+__all__ = ["Reply", "TimeLimits", "checked_json", "post", "refusal_body"]
 
 _SHOWN = 60  # characters of an answer that is none
+_SAID = frozenset({"message", "Message", "code", "__type"})  # what a refusal may say
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ async def post(
         async with (
             asyncio.timeout(completion_s),
             network.session(url, sockets) as session,
-            session.post(
-                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            network.request(
+                session, "POST", url, data=body, headers=headers, timeout=timeout
             ) as response,
         ):
             content = bytearray()
@@ -103,6 +104,23 @@ def checked_json(url: str, reply: Reply) -> None:
             StatusCode.INVALID_API_CALL_RETURN_JSON,
             f"{_place(url)} answered with something that is no JSON object: {shown!r}",
         )
+
+
+def refusal_body(reply: Reply) -> bytes:
+    """The body of a refusal as the service would have it: a JSON object with texts.
+
+    A proxy or gateway answers with what it likes; its beginning becomes the message then.
+    """
+    try:
+        found = json.loads(reply.body or b"{}")
+        if isinstance(found, dict):
+            said = {name: text for name, text in found.items() if name in _SAID}
+            return json.dumps(
+                {n: text for n, text in said.items() if isinstance(text, str)}
+            ).encode()
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"message": repr(reply.body[:_SHOWN].decode(errors="replace"))}).encode()
 
 
 def _too_large(url: str) -> KvsError:

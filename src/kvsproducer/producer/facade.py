@@ -19,6 +19,7 @@ from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.outcome import explained
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
+from kvsproducer.producer.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class ProducerFacade(Generic[S]):
         session: Session | None = None,
         profile_name: str | None = None,
         endpoint_url: str | None = None,
-        verify: bool | str = True,
+        verify: Verify = True,
         credentials: CredentialsSource | None = None,
         config: ServiceConfig | None = None,
         device_info: core.DeviceInfo | None = None,

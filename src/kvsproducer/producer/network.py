@@ -4,8 +4,9 @@ One `Network` for each `Service`; control plane, PutMedia and GetMedia all conne
 aiohttp. A session is made for one request each: calls are rare (one in 40 minutes), a shared
 connector would block upload 101, and the sockets of a peer that has stalled can be shut down.
 
-Proxies of the environment are what Python's standard library (and so botocore) understands by it:
-HTTPS_PROXY, HTTP_PROXY, NO_PROXY. AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
+No request follows a redirect: it would take the session token to whoever is named there. Nothing
+is asked for compressed, and nothing is decompressed: a small answer could fill the memory.
+AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import os
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from kvsproducer.producer.proxies import Proxies
 from kvsproducer.producer.service_config import IpFamily, ServiceConfig
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.user_agent import user_agent
@@ -47,10 +49,11 @@ class Network:
     def __init__(self, config: ServiceConfig, verify: bool | str) -> None:
         self.headers = {
             "User-Agent": user_agent(config.user_agent_name, config.user_agent_extra),
+            "Accept-Encoding": "identity",
             **config.extra_headers,
         }
         self.ip_family = _ip_family(config)
-        self._proxies = config.proxies
+        self.proxies = Proxies(config.proxies)
         self._verify = verify
         self._lock = threading.Lock()
         # A wrong path is told now; the public roots take a while to read, and plain HTTP has none.
@@ -63,26 +66,16 @@ class Network:
                 self._tls = tls_context(self._verify)
             return self._tls
 
-    def proxy_for(self, url: str) -> str | None:
-        """The proxy that a request to `url` goes through, None for none."""
-        parts = urlsplit(url)
-        if self._proxies is not None:
-            return self._proxies.get(parts.scheme)
-        if proxy_bypass(parts.netloc.rpartition("@")[2]):
-            return None
-        found = getproxies().get(parts.scheme)
-        if not found:
-            return None
-        return found if "://" in found else f"http://{found}"
-
     def prepare(self, url: str) -> None:
         """Do what takes a while before a session for `url` is made; blocks.
 
-        Raises INVALID_ARG for a host whose address is of the family that is excluded,
-        CURL_LIBRARY_INIT_FAILED when aiohttp cannot be loaded, and what `tls_context` raises.
+        Raises INVALID_ARG for a host whose address is of the family that is excluded and for a
+        proxy of the environment that is none, CURL_LIBRARY_INIT_FAILED when aiohttp cannot be
+        loaded, and what `tls_context` raises.
         """
         load_library()
-        proxy = self.proxy_for(url)
+        found = self.proxies.of(url)
+        proxy = None if found is None else found.url
         host = urlsplit(proxy or url).hostname or ""
         if self.ip_family is not None and _family_of(host) not in (None, self.ip_family):
             raise kvs_error(
@@ -112,7 +105,25 @@ class Network:
             force_close=True,
         )
         return aiohttp.ClientSession(
-            connector=connector, headers=self.headers, proxy=self.proxy_for(url)
+            connector=connector, headers=self.headers, auto_decompress=False
+        )
+
+    def request(
+        self, session: aiohttp.ClientSession, method: str, url: str, **options: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A request on a session, through the proxy; `options` are aiohttp's: headers, data ..."""
+        proxy = self.proxies.of(url)
+        if proxy is None:
+            return session.request(method, url, allow_redirects=False, **options)
+        if urlsplit(url).scheme == "http":  # the proxy reads the request itself
+            options["headers"] = {**options.get("headers", {}), **proxy.headers}
+        return session.request(
+            method,
+            url,
+            allow_redirects=False,
+            proxy=proxy.url,
+            proxy_headers=proxy.headers,
+            **options,
         )
 
 

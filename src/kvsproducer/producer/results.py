@@ -16,11 +16,16 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kvsproducer.client.states import result_status, status_result
 from kvsproducer.producer.tls import at_wrong_time
+from kvsproducer.producer.urls import shown
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
+
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = [
     "LIMITED",
@@ -70,6 +75,8 @@ _EXCEPTIONS: Final = {
 _STATUSES: Final = {429: LIMITED}
 _PASSED_ON: Final = {200, 401, 403, 404, 406, 408, 500, 501, 504, 598, 599}
 
+_LONGEST_MESSAGE: Final = 500  # characters; a log line and an event have to hold it
+_PROXY_LOGIN: Final = 407
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HINTS: Final[Mapping[int, str]] = {
     errno.ECONNREFUSED: "nothing is listening there: check endpoint_url, proxies and firewall",
@@ -110,7 +117,13 @@ class Failure:
 
 def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
     """A failure that the service answered: HTTP status, `x-amzn-ErrorType` (or ""), message."""
-    name = error_type.partition(":")[0].rpartition("#")[2]
+    name = error_type.partition(":")[0].rpartition("#")[2][:_LONGEST_MESSAGE]
+    if name == str(status):  # what botocore puts where there is no name
+        name = ""
+    if status == _PROXY_LOGIN:
+        return Failure(UNKNOWN, "the proxy wants a user and a password: HTTP 407")
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}..."
     fallback = status if status in _PASSED_ON else _STATUSES.get(status, UNKNOWN)
     said = f"{name}: {message}" if name and message else name or message or "no message"
     return Failure(_EXCEPTIONS.get(name, fallback), f"HTTP {status} {said}")
@@ -125,15 +138,16 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(result, detail, error.status)
     if _exhausted(error):
         status = StatusCode.CURL_INIT_FAILED
+        said = without_numbers(error)
         return failure_of(
-            kvs_error(status, f"no connection could be opened, this process has no more: {error}")
+            kvs_error(status, f"no connection could be opened, this process has no more: {said}")
         )
     for told in (_of_botocore, _of_tls, _of_aiohttp):
         if (failure := told(error)) is not None:
             return failure
     if isinstance(error, TimeoutError):
         return Failure(TIMEOUT, f"timed out: {error or type(error).__name__}")
-    return Failure(UNKNOWN, f"{type(error).__name__}: {error}")
+    return Failure(UNKNOWN, f"{type(error).__name__}: {without_numbers(error)}")
 
 
 def _of_botocore(error: BaseException) -> Failure | None:
@@ -174,11 +188,10 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
     import aiohttp
 
     where = _peer(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return _of_response(error)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Failure(TIMEOUT, f"{error}: check network, firewall, proxies and endpoint_url")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"HTTP {error.status} {error.message}"
-        return Failure(UNKNOWN, f"the proxy refused to connect to the service: {said}")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return Failure(UNKNOWN, f"could not connect to the proxy: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -190,12 +203,30 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
     if isinstance(error, aiohttp.ClientConnectorError):
         return Failure(UNKNOWN, f"could not connect to {where}: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.InvalidURL):
-        return Failure(INVALID_ARGUMENT, f"the data endpoint {str(error.url)!r} is no URL")
+        return Failure(INVALID_ARGUMENT, f"the data endpoint {shown(str(error.url))} is no URL")
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return Failure(UNKNOWN, f"the service broke the connection: {error}")
+        return Failure(UNKNOWN, f"the service broke the connection: {without_numbers(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure(UNKNOWN, f"the service's answer broke off: {error}")
+        return Failure(UNKNOWN, f"the service's answer broke off: {without_numbers(error)}")
     return None
+
+
+def _of_response(error: aiohttp.ClientResponseError) -> Failure:
+    """What came is no answer, or a proxy's.
+
+    The request's headers (session token, proxy's password) are taken out of the error's repr.
+    """
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    error.request_info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
+    error.args = (error.request_info, error.history)
+    told = " ".join(error.message.split())[:_LONGEST_MESSAGE]
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"HTTP {error.status} {told}"
+        return Failure(UNKNOWN, f"the proxy refused to connect to the service: {said}")
+    peer = error.request_info.url.origin()
+    return Failure(UNKNOWN, f"what {peer} answered is no HTTP: {told}")
 
 
 def _peer(error: BaseException) -> str:
@@ -210,6 +241,7 @@ def _reason(error: OSError) -> str:
     """`connection refused (what to look at)`; of several attempts, the last one's."""
     number = _errno(error)
     text = os.strerror(number) if number and number > 0 else error.strerror or str(error)
+    text = text or type(error).__name__
     hint = _HINTS.get(number or 0)
     return f"{text} ({hint})" if hint else text
 

@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from kvsproducer import wire
 from kvsproducer.producer.clock import now
@@ -27,11 +26,13 @@ from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import frozen
 from kvsproducer.producer.credentials.source import CredentialsSource, fresh_credentials
-from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post
+from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post, refusal_body
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.network import Network
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.signing import signed_headers
+from kvsproducer.producer.tls import Verify
+from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 _REFUSED = (401, 403)
+_REDIRECTED = 300  # from here on an answer is no success
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
 
@@ -51,12 +53,12 @@ class Service:
     `endpoint_url` replaces the control plane's address; data endpoints are then what that control
     plane answers. Without it AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL or the profile may.
     `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the
-    profile's ca_bundle names), False (no check) or a CA bundle's path. `credentials` replace the
-    session's. `now` is the clock that requests are signed by.
+    profile's ca_bundle names; so is None), False (no check) or a CA bundle's path. `credentials`
+    replace the session's. `now` is the clock that requests are signed by.
 
-    Raises INVALID_ARG when no region is configured, the profile does not exist, `endpoint_url` is
-    no URL or goes with an endpoint form, or `credentials` are none; INVALID_CA_CERT_PATH,
-    INVALID_USER_AGENT_LENGTH.
+    Raises INVALID_ARG when no region is configured, the profile does not exist, `endpoint_url` or
+    the environment's proxy is no URL or the first goes with an endpoint form, or `verify` or
+    `credentials` are none; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Service:
         session: Session | None = None,
         profile_name: str | None = None,
         endpoint_url: str | None = None,
-        verify: bool | str = True,
+        verify: Verify = True,
         credentials: CredentialsSource | None = None,
         config: ServiceConfig | None = None,
     ) -> None:
@@ -75,9 +77,8 @@ class Service:
         self._credentials = fresh_credentials(credentials, self._session)
         self.endpoint_url = _endpoint_url(self._session, endpoint_url, self.config)
         self.region_name = _region(self._session, region_name, self.endpoint_url)
-        if verify is True:
-            verify = self._session.get_config_variable("ca_bundle") or _c_ca_bundle() or True
-        self.network = Network(self.config, verify)
+        self.network = Network(self.config, _trusted(self._session, verify))
+        self.network.proxies.of(self.endpoint_url or "https://aws")  # a bad one is told now
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now
         self.skew = ClockSkew()
@@ -188,7 +189,8 @@ class Service:
         reply = self.post(url, body.encode() if isinstance(body, str) else bytes(body))
         checked_json(url, reply)
         headers: Any = HeadersDict(reply.headers)
-        return AWSResponse(url, reply.status, headers, _Body(reply.body))
+        said = reply.body if reply.status < _REDIRECTED else refusal_body(reply)
+        return AWSResponse(url, reply.status, headers, _Body(said))
 
     def close(self) -> None:
         """End the calls under way; none can be made after this."""
@@ -255,9 +257,16 @@ def _botocore_session(session: Any, profile_name: str | None) -> Session:
     return made
 
 
-def _c_ca_bundle() -> str | None:
-    """What AWS's C producer takes its roots from."""
-    return os.environ.get("AWS_KVS_CACERT_PATH") or None
+def _trusted(session: Session, verify: Verify) -> bool | str:
+    """`verify` as `Network` takes it: None is True, as in boto3, and never "no check"."""
+    if verify is None or verify is True:
+        found = session.get_config_variable("ca_bundle") or os.environ.get("AWS_KVS_CACERT_PATH")
+        return found or True
+    if isinstance(verify, os.PathLike):
+        verify = os.fspath(verify)
+    if verify is False or isinstance(verify, str):
+        return verify
+    raise kvs_error(StatusCode.INVALID_ARG, f"verify={verify!r} is no bool and no path")
 
 
 def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) -> str | None:
@@ -273,27 +282,18 @@ def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) ->
         ).provide()
     if url is None:
         return None
-    _check_url(url)
+    if fault := url_fault(url):
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"endpoint_url={shown(url)} is no URL such as http://127.0.0.1:8080: {fault}",
+        )
     if config.use_fips_endpoint or config.use_dualstack_endpoint:
         raise kvs_error(
             StatusCode.INVALID_ARG,
             f"use_fips_endpoint and use_dualstack_endpoint choose AWS's own name of the endpoint; "
-            f"endpoint_url={url!r} is one already",
+            f"endpoint_url={shown(url)} is one already",
         )
     return url
-
-
-def _check_url(endpoint_url: str) -> None:
-    try:
-        parts = urlsplit(endpoint_url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        usable = False
-    if not usable:
-        raise kvs_error(
-            StatusCode.INVALID_ARG,
-            f"endpoint_url={endpoint_url!r} is no URL such as http://127.0.0.1:8080",
-        )
 
 
 def _region(session: Session, region_name: str | None, endpoint_url: str | None) -> str:

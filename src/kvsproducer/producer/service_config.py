@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
-from urllib.parse import urlsplit
 
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_HOUR, to_ticks
+from kvsproducer.producer.urls import url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["Caching", "IpFamily", "ServiceConfig"]
@@ -27,6 +27,7 @@ _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2, beside letters 
 # Headers that make the request what it is; a gateway's own headers have other names.
 _OWN_HEADERS: Final = frozenset(
     {
+        "accept-encoding",
         "authorization",
         "connection",
         "content-length",
@@ -138,14 +139,10 @@ def _check_proxies(proxies: Mapping[str, str]) -> None:
             raise kvs_error(
                 _S.INVALID_ARG, f"proxies has the key {scheme!r}; it takes 'http' and 'https'"
             )
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in _PROXIED_SCHEMES and parts.hostname and parts.port != 0
-        except ValueError:  # a port that is none
-            usable = False
-        if not usable:
+        if fault := url_fault(url, login=True):
             raise kvs_error(
-                _S.INVALID_ARG, f"proxies[{scheme!r}] is no URL such as http://proxy.local:3128"
+                _S.INVALID_ARG,
+                f"proxies[{scheme!r}] is no URL such as http://proxy.local:3128: {fault}",
             )
 
 

@@ -37,14 +37,18 @@ def signed_headers(
 
     date = datetime.fromtimestamp(at // TICKS_PER_SECOND, UTC).strftime(SIGV4_TIMESTAMP)
 
-    class DatedSigV4Auth(SigV4Auth):
-        def _modify_request_before_signing(self, request: Any) -> None:
-            request.context["timestamp"] = date  # botocore took it from this machine's clock
-            super()._modify_request_before_signing(request)  # type: ignore[misc]  # not in stubs
+    class QuietSigV4Auth(SigV4Auth):
+        """With a date of ours instead of this machine's, and a log without the session token."""
+
+        def add_auth(self, request: Any) -> None:
+            request.context["timestamp"] = date
+            self._modify_request_before_signing(request)  # type: ignore[attr-defined]  # not in stubs
+            text = self.string_to_sign(request, self.canonical_request(request))
+            self._inject_signature_to_request(request, self.signature(text, request))  # type: ignore[attr-defined]
 
     request = AWSRequest("POST", url, headers=headers, data=body)
     try:
-        DatedSigV4Auth(keys, wire.SERVICE_NAME, region_name).add_auth(request)
+        QuietSigV4Auth(keys, wire.SERVICE_NAME, region_name).add_auth(request)
     except ValueError as error:  # hashlib's, when OpenSSL is configured without SHA-256
         raise kvs_error(
             StatusCode.HMAC_GENERATION_ERROR, f"the request cannot be signed: {error}"

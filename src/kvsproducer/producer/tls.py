@@ -6,7 +6,9 @@ without a root store of its own (a slim container) can upload too.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import ssl
 from typing import Final
 
@@ -14,9 +16,15 @@ from kvsproducer import limits
 from kvsproducer.duration import format_instant
 from kvsproducer.producer.clock import now
 from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status.system import in_words
 
-__all__ = ["at_wrong_time", "tls_context"]
+__all__ = ["Verify", "at_wrong_time", "tls_context"]
 
+Verify = bool | str | os.PathLike[str] | None
+"""What may be given as `verify=`; None is True, as in boto3."""
+
+_HASHED_NAME: Final = re.compile(r"[0-9a-f]{8}\.\d+")
+_CERTIFICATE_NAMES: Final = (".pem", ".crt", ".cer")
 _OUTSIDE_ITS_DATES: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
 
 
@@ -65,17 +73,38 @@ def _own_roots(path: str) -> ssl.SSLContext:
         raise _no_tls(error) from error
     try:
         if os.path.isdir(path):
-            context.load_verify_locations(capath=path)
+            _load_folder(context, path)
         else:
             context.load_verify_locations(cafile=path)
     except OSError as error:
         raise kvs_error(
-            StatusCode.INVALID_CA_CERT_PATH, f"verify={path!r} is no CA bundle: {error}"
+            StatusCode.INVALID_CA_CERT_PATH, f"verify={path!r} is no CA bundle: {in_words(error)}"
         ) from error
     return context
 
 
+def _load_folder(context: ssl.SSLContext, path: str) -> None:
+    """Trust what is in a folder, whatever the files are called; raises OSError for nothing.
+
+    OpenSSL finds a folder's certificates by names made of hashes only (`c_rehash`), when it needs
+    them; files with other names would be passed over without a word.
+    """
+    context.load_verify_locations(capath=path)
+    hashed = False
+    for entry in os.scandir(path):
+        if not entry.is_file():
+            continue
+        if _HASHED_NAME.fullmatch(entry.name):
+            hashed = True
+        elif entry.name.endswith(_CERTIFICATE_NAMES):
+            with contextlib.suppress(ssl.SSLError):  # a key, say
+                context.load_verify_locations(cafile=entry.path)
+    if not hashed and not context.get_ca_certs():
+        raise OSError("no certificate (*.pem, *.crt, *.cer) in that folder")
+
+
 def _no_tls(error: OSError) -> Exception:
     return kvs_error(
-        StatusCode.CURL_LIBRARY_INIT_FAILED, f"TLS cannot be set up on this machine: {error}"
+        StatusCode.CURL_LIBRARY_INIT_FAILED,
+        f"TLS cannot be set up on this machine: {in_words(error)}",
     )

@@ -134,8 +134,13 @@ class Upload:
         network, sent = self._engine.service.network, self._engine.now()
         async with network.session(self._url(), sockets) as session:
             try:
-                async with session.post(
-                    self._url(), data=self._body(), headers=headers, timeout=timeout
+                async with network.request(
+                    session,
+                    "POST",
+                    self._url(),
+                    data=self._body(),
+                    headers=headers,
+                    timeout=timeout,
                 ) as response:
                     # A body that waits for data does not delay the answer's head.
                     skew, received = self._engine.service.skew, self._engine.now()

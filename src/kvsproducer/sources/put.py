@@ -29,6 +29,7 @@ from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
 from kvsproducer.producer.service_config import ServiceConfig
+from kvsproducer.producer.tls import Verify
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
 from kvsproducer.status import KvsError
@@ -53,7 +54,7 @@ class ProducerOptions(TypedDict, total=False):
     session: Session | None
     profile_name: str | None
     endpoint_url: str | None
-    verify: bool | str
+    verify: Verify
     credentials: CredentialsSource | None
     config: ServiceConfig | None
     device_info: DeviceInfo | None

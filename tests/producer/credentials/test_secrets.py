@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials as BotocoreKeys
 from tests.iot import IotEndpoint, answer
+from tests.peers import Server
 
 import kvsproducer as kvs
 from kvsproducer.endpoint import Credentials, local_endpoint
 
-SECRETS = ("SENTINELSECRET", "SENTINELTOKEN")
-SECRET, TOKEN = SECRETS
+SECRETS = ("SENTINELSECRET", "SENTINELTOKEN", "SENTINELPROXY")
+SECRET, TOKEN, PASSWORD = SECRETS
 KEY = "AKIDEXAMPLE"
 Given = Callable[[Path, IotEndpoint], Any]
 
@@ -84,8 +87,8 @@ class Watch:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
-        caplog.set_level(logging.DEBUG, "kvsproducer")
-        caplog.set_level(logging.INFO, "botocore")  # its own affair, and a lot of it
+        for name in ("kvsproducer", "botocore", "aiohttp"):
+            caplog.set_level(logging.DEBUG, name)
         self._caplog = caplog
         self.said: list[str] = []
 
@@ -94,18 +97,16 @@ class Watch:
 
     def error(self, error: BaseException) -> None:
         """Its texts, and its traceback down to the user's own exception."""
-        self.said += [str(error), repr(error)]
+        self.said += [str(error), repr(error), repr(error.args)]
         self.said += traceback.format_exception(error, chain=False)
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is not None and not isinstance(cause, RuntimeError):
             self.error(cause)
 
     def check(self) -> None:
-        """Nothing of it is a secret; botocore's own records show what it signs with."""
+        """Nothing of it is a secret, nor of what botocore and aiohttp log of our requests."""
         formatter = logging.Formatter()
-        for record in self._caplog.records:
-            if not record.name.startswith("botocore"):
-                self.said.append(formatter.format(record))
+        self.said += map(formatter.format, self._caplog.records)
         assert self.said
         for text in self.said:
             assert not any(secret in text for secret in SECRETS), text
@@ -178,4 +179,50 @@ def test_credentials_that_fail(
     else:
         attempt(urls[0], credentials, watch)
     assert not any("UploadStarted" in text for text in watch.said)
+    watch.check()
+
+
+ANSWERS = {
+    "refused": b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 9_000 + b"\r\n",
+    "hangs up": b"",
+    "hangs up later": b"HTTP/1.1 200 Connected\r\n\r\n",
+}
+
+
+class Answering(Server):
+    """A proxy that always says the same."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        super().__init__()
+
+    def talk(self, connection: socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(20)
+            connection.recv(65_536)
+            connection.sendall(self._answer)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_proxies_that_misbehave(
+    kind: str, scheme: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their password and the request's token are in no text, down to aiohttp's own exception."""
+    proxy = Answering(ANSWERS[kind])
+    place = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}"
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", place)
+    try:
+        with pytest.raises(kvs.KvsError) as caught:
+            kvs.list_fragments(
+                "door",
+                endpoint_url=f"{scheme}://kinesisvideo.invalid",
+                credentials=kvs.AwsCredentials(KEY, SECRET, TOKEN),
+            )
+    finally:
+        proxy.end()
+    assert proxy.connections
+    watch.error(caught.value)
     watch.check()
