@@ -203,3 +203,24 @@ def test_what_was_queued_and_does_not_fit_is_told() -> None:
     account = stream.account()
     assert 0 < account.dropped < 10
     assert account.accepted == account.dropped + account.held == 61
+
+
+class Stingy(ArenaStore):
+    """A store that books one byte less than it is asked for, once it is told to."""
+
+    stingy = False
+
+    def charge(self, count: int) -> bool:
+        return super().charge(count - self.stingy)
+
+
+def test_a_store_that_books_too_little_is_found_out(desk: Desks) -> None:
+    """The frame is refused, and what was booked is given back."""
+    d = desk(make_store=lambda size: Stingy(SIZE))
+    d.put(0)
+    used = d.client.store.used_bytes
+    d.client.store.stingy = True
+    smaller = StatusCode.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED
+    assert refused(lambda: d.put(1)) is smaller
+    assert d.client.store.used_bytes == used
+    assert d.stream.account() == (1, 0, 0, 0, 1)

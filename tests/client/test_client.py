@@ -72,6 +72,39 @@ def test_a_freed_stream_is_not_resumed(desk: Desks) -> None:
     assert not [call for call in d.calls if call.stream is not None]
 
 
+def test_a_closed_client_opens_no_stream(desk: Desks) -> None:
+    """Nor does it revive one that it had."""
+    d = desk()
+    d.client.close(d.now)
+    assert d.stream.freed
+    two = d.stream.info.named("two")
+    assert refused(lambda: d.client.open_stream(two, d.now)) is _S.CLIENT_SHUTTING_DOWN
+    assert refused(lambda: d.stream.reset(d.now)) is _S.CLIENT_FREED_BEFORE_STREAM
+
+
+def test_credentials_that_are_made_undefined_fail_the_client(desk: Desks) -> None:
+    """They are the shell's to change, and found out with the next call."""
+    d = desk()
+    d.settle()
+    d.client.auth.type = kvs.AuthType.UNDEFINED
+    d.put(0)
+    assert d.client.state is kvs.ClientState.FAILED
+    assert d.client.failure.status is _S.INVALID_CLIENT_READY_STATE
+    assert d.stream.failure.status is _S.INVALID_CLIENT_READY_STATE
+    assert d.stream.account().held == 1
+
+
+def test_whether_there_is_something_to_take_may_be_asked_cheaply(desk: Desks) -> None:
+    """Effects and events: some while there are, none once they were taken."""
+    d = desk()
+    assert len(d.client.effects) > 0
+    assert len(d.client.talkative) == 1
+    d.settle()
+    assert len(d.client.effects) == len(d.client.talkative) == 0
+    d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
+    assert len(d.client.effects) == len(d.client.talkative) == 1
+
+
 def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
     """The set-up will not work for them either."""
     d = desk()
@@ -91,6 +124,7 @@ def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
         (kvs.GetSecurityToken, [(200, kvs.AuthInfo(length=10_001))], _S.INVALID_AUTH_LEN),
         (kvs.CreateDevice, [(200, "a" * 2049)], _S.INVALID_CREATE_DEVICE_RESPONSE),
         (kvs.CreateDevice, [(406, None)], _S.SERVICE_CALL_INVALID_ARG_ERROR),
+        (kvs.GetDeviceFingerprint, [(200, "f" * 33)], _S.DEVICE_FINGERPRINT_LENGTH),
     ],
 )
 def test_answers_that_cannot_be_used(
@@ -98,6 +132,8 @@ def test_answers_that_cannot_be_used(
 ) -> None:
     """Fail the client, and its streams with it."""
     d = desk()
+    if call is kvs.GetDeviceFingerprint:  # only asked for without any credentials
+        d.answers[kvs.GetSecurityToken] = [(200, None)]
     d.answers[call] = answers
     d.settle()
     assert d.client.failure.status is status
@@ -135,12 +171,22 @@ def test_tags_need_somebody_to_set_them() -> None:
     assert client.open_stream(kvs.StreamInfo.video("h264"), 0).name
 
 
-def test_the_store_of_another_type_has_to_be_given() -> None:
-    """The core opens no files."""
-    hybrid = kvs.DeviceInfo(
-        storage_info=kvs.StorageInfo(kvs.StorageType.HYBRID_FILE, spill_ratio=50)
-    )
-    assert refused(lambda: kvs.Client(hybrid, now=0, dice=lambda n: 0)) is _S.INVALID_ARG
+@pytest.mark.parametrize(
+    ("storage", "status"),
+    [
+        (kvs.StorageInfo(kvs.StorageType.HYBRID_FILE, spill_ratio=50), _S.INVALID_ARG),
+        (
+            kvs.StorageInfo(kvs.StorageType.IN_MEM_CONTENT_STORE_ALLOC),
+            _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS,
+        ),
+    ],
+)
+def test_the_store_of_another_type_has_to_be_given(
+    storage: kvs.StorageInfo, status: StatusCode
+) -> None:
+    """The core opens no files, and has no memory of its own."""
+    device = kvs.DeviceInfo(storage_info=storage)
+    assert refused(lambda: kvs.Client(device, now=0, dice=lambda n: 0)) is status
 
 
 def test_the_timer(desk: Desks) -> None:

@@ -87,6 +87,8 @@ def test_frames_put_before_the_stream_is_ready_are_held(desk: Desks) -> None:
             [(200, kvs.StreamDescription("a", kvs.StreamStatus.CREATING))] * 6,
             _S.DESCRIBE_STREAM_CALL_FAILED,
         ),
+        (kvs.CreateStream, [(200, None)], _S.INVALID_CREATE_STREAM_RESPONSE),
+        (kvs.CreateStream, [(200, "a" * 2049)], _S.INVALID_CREATE_STREAM_RESPONSE),
         (kvs.GetStreamingEndpoint, [(500, None)] * 6, _S.GET_STREAMING_ENDPOINT_CALL_FAILED),
         (kvs.GetStreamingEndpoint, [(404, None)], _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
         (kvs.GetStreamingEndpoint, [(200, "e" * 10_001)], _S.INVALID_URI_LEN),
@@ -109,6 +111,8 @@ def test_what_trying_again_does_not_cure_is_fatal(
 ) -> None:
     """The stream says so, refuses frames with that status, and stops without hanging."""
     d = desk()
+    if call is kvs.CreateStream:
+        d.answers[kvs.DescribeStream] = [(404, None)]
     d.answers[call] = answers
     d.stream.put_frame(kvs.Frame(b"early", d.now, key_frame=True), d.now)
     d.settle()

@@ -163,3 +163,15 @@ def test_each_item_knows_the_start_of_its_session(desk: Desks) -> None:
         3 * SECOND,
     ]
     assert d.stream.account().skipped == 1
+
+
+def test_events_of_a_kind_are_taken_out_of_turn(desk: Desks) -> None:
+    """The others stay for `next_event`."""
+    d = desk()
+    d.settle()
+    d.stream.put_frame(kvs.Frame(b"data", d.now + SECOND), d.now)
+    d.stream.free(d.now)
+    assert [type(e) for e in d.stream.take_events((kvs.StreamClosed,))] == [kvs.StreamClosed]
+    d.settle()
+    assert d.told(kvs.StreamClosed) == []
+    assert len(d.told(kvs.FrameSkipped)) == 1

@@ -360,6 +360,7 @@ def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
     assert data.count(b"last") == 2
     assert b"END_OF_FRAGMENT" not in data
     assert status is More.NO_MORE_DATA
+    assert d.read() == (b"", More.NO_MORE_DATA)
 
 
 def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:

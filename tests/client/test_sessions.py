@@ -292,3 +292,22 @@ def test_a_token_that_expired_while_there_was_nothing_to_send_is_not_used(desk: 
     assert call.auth is not None
     assert call.auth.expiration > d.now
     assert d.read()[0].count(b"data") == 1
+
+
+def test_a_token_that_runs_out_in_an_outage_is_not_replaced_twice(desk: Desks) -> None:
+    """A session is on its way already: it brings a token along."""
+    d = desk()
+    d.token_life = 60 * SECOND
+    d.put(0)
+    d.read()
+    d.stream.upload_ended(0, 500, d.now)
+    describe = d.client.poll_effect()
+    assert isinstance(describe, kvs.DescribeStream)
+    d.now += 58 * SECOND
+    d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND), d.now)
+    assert d.client.poll_effect() is None
+    result, answer = d.answer(describe)
+    d.client.call_result(describe, result, d.now, answer)
+    d.settle()
+    assert len([call for call in d.calls if isinstance(call, kvs.GetStreamingToken)]) == 2
+    assert d.read()[0].count(b"data") == 2

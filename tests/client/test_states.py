@@ -18,6 +18,7 @@ from kvsproducer.client.states import (
     host_is_alive,
     is_timeout,
     result_status,
+    status_result,
 )
 from kvsproducer.status import KvsError, StatusCode
 
@@ -145,6 +146,38 @@ def test_results_have_statuses(results: tuple[int, ...], status: StatusCode) -> 
     assert {result_status(result) for result in results} == {status}
     timeout = status is StatusCode.SERVICE_CALL_TIMEOUT_ERROR
     assert {is_timeout(result) for result in results} == {timeout}
+
+
+def test_a_status_has_a_result_that_means_it() -> None:
+    """The first of several; what is not the result of any call is UNKNOWN."""
+    assert status_result(StatusCode.SUCCESS) == 200
+    assert status_result(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR) == 401
+    assert status_result(StatusCode.SERVICE_CALL_STREAM_LIMIT_ERROR) == 10002
+    assert status_result(StatusCode.NULL_ARG) == 10006
+    assert result_status(10006) is StatusCode.SERVICE_CALL_UNKNOWN_ERROR
+
+
+@pytest.mark.parametrize("name", ["", "m" * 33])
+def test_a_machine_has_a_name_of_some_length(name: str) -> None:
+    """1 to 32 characters."""
+    with pytest.raises(KvsError) as caught:
+        StateMachine(name, STREAM_STATES, StreamState.NEW)
+    assert caught.value.status is StatusCode.STATE_MACHINE_NAME_LEN_INVALID
+
+
+def test_a_state_that_the_table_lacks_is_not_found() -> None:
+    """Neither to begin with nor to go to; the machine stays where it is."""
+    table = {StreamState.NEW: STREAM_STATES[StreamState.NEW]}
+    machine = StateMachine("m" * 32, table, StreamState.NEW)
+    for action in (
+        lambda: StateMachine("mine", table, StreamState.READY),
+        lambda: machine.step(StreamState.READY),
+        lambda: machine.restart(StreamState.READY),
+    ):
+        with pytest.raises(KvsError) as caught:
+            action()
+        assert caught.value.status is StatusCode.STATE_MACHINE_STATE_NOT_FOUND
+    assert machine.state is StreamState.NEW
 
 
 def test_which_failures_are_final() -> None:

@@ -196,6 +196,14 @@ class Client:
             adaptation=info.nal_adaptation,
         )
 
+    def fail(self, error: KvsError) -> None:
+        """It cannot work, and neither can its streams: `error` is their failure from now on."""
+        self._machine.step(_C.FAILED)
+        self._failure = error
+        self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
+        for control in list(self._controls.values()):
+            control.fail(kvs_error(error.status, error.detail))
+
     def close(self, now: int) -> None:
         """Free every stream; none can be opened or revived after this."""
         self.closed = True
@@ -285,7 +293,7 @@ class Client:
         if self.state is not _C.READY:
             return False
         if self.auth is not None and self.auth.type is AuthType.UNDEFINED:
-            self._fail(
+            self.fail(
                 kvs_error(_S.INVALID_CLIENT_READY_STATE, "the credentials were made undefined")
             )
             return False
@@ -327,7 +335,7 @@ class Client:
     ) -> None:
         status = result_status(result)
         if status not in TOLERATED[self.state]:
-            self._fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
+            self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         if result > _RESULT_OK and not isinstance(call, GetDeviceFingerprint):
             self._wait = self._backoff.next_wait(now)  # nobody is asked for a fingerprint
@@ -352,7 +360,7 @@ class Client:
         if not self._told_ready:
             told = self.retry_policy.begin_anew(error, cause, offline=False, times=self._anew)
         if told is None:
-            self._fail(error)
+            self.fail(error)
             return
         self._anew += 1
         self._events.push(ClientErrorReported(None, told.status, told.detail, fatal=False))
@@ -369,7 +377,7 @@ class Client:
             raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {auth.length} bytes")
         if isinstance(call, GetSecurityToken) and status is _S.SUCCESS and auth is None:
             self._issue(GetDeviceCertificate, now)
-        elif isinstance(call, GetDeviceCertificate):
+        elif isinstance(call, GetDeviceCertificate) and status is _S.SUCCESS:
             self.auth = auth
             self._enter(_C.GET_TOKEN if auth is not None else _C.PROVISION, now)
         elif auth is None or auth.type is AuthType.UNDEFINED:
@@ -444,14 +452,6 @@ class Client:
             self._pending = call
         else:
             self._client_result(call, _RESULT_OK, now, None, "")
-
-    def _fail(self, error: KvsError) -> None:
-        """The client cannot work: neither can its streams."""
-        self._machine.step(_C.FAILED)
-        self._failure = error
-        self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
-        for control in list(self._controls.values()):
-            control.fail(kvs_error(error.status, error.detail))
 
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:
