@@ -126,6 +126,7 @@ BAD_INPUT = [
     ("testsrc:", "--start-time noon", 2, "STATUS_INVALID_ARG", "noon"),
     ("testsrc:", "--tag x", 2, "STATUS_INVALID_ARG", "NAME=VALUE"),
     ("testsrc:", "--retention 0 --mode offline", 2, "OFFLINE_MODE_WITH_ZERO_RETENTION", ""),
+    ("testsrc:", "--frame-rate 30", 2, "STATUS_INVALID_ARG", "--frame-rate 30 is for raw H.264"),
     ("testsrc:", "--profile nobody", 2, "STATUS_INVALID_ARG", "nobody"),
     ("testsrc:duration=25,rate=5,size=64x64,gop=1000", "--mode offline", 1,
      "STATUS_ACK_ERR_FRAGMENT_DURATION_REACHED", "no key frame came"),
@@ -144,6 +145,14 @@ def test_bad_input(
     assert " do " in ran.told
     assert "Traceback" not in ran.stderr
     assert len(ran.stderr.splitlines()) < 24
+
+
+def test_an_empty_name_is_bad_usage(kvs: Any) -> None:
+    """A shell variable that is not set: no stream of another name is made."""
+    for command in (["put", "testsrc:duration=0.1"], ["get"]):
+        ran = kvs(*command, "")
+        assert ran.exit_code == 2
+        assert "STREAM is empty" in ran.told
 
 
 def test_what_came_before_a_too_long_group_is_stored(kvs: Any, tmp_path: Path) -> None:

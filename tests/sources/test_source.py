@@ -92,6 +92,15 @@ def test_standard_input_gives_what_the_file_gives(
     ]
 
 
+@pytest.mark.parametrize("spec", ["mp4", "testsrc:duration=1"])
+def test_a_frame_rate_that_would_change_nothing_is_refused(make_clip: MakeClip, spec: str) -> None:
+    """Only raw video has no times of its own."""
+    with pytest.raises(KvsError, match="times of its own") as caught:
+        open_source(spec if ":" in spec else make_clip(spec), frame_rate=30)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert open_source(make_clip("h264", bframes=0), frame_rate=50).frame_rate == 50
+
+
 def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
     """`tracks="audio"`: track 1, and any frame may begin a fragment."""
     source = open_source(make_clip("mp4", audio="aac"), tracks="audio")

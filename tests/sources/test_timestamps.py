@@ -78,6 +78,6 @@ def test_times_that_cannot_be_put(what: str, track: MediaTrack, given: Times, sa
 
 def test_a_damaged_packet_is_refused() -> None:
     """A packet that the container calls damaged is never put."""
-    with pytest.raises(KvsError, match="frame 1 is damaged") as caught:
+    with pytest.raises(KvsError, match=r"frame 1 at 0\.040 s is damaged") as caught:
         run(PLAIN, [(0, 0), (40, 40)], corrupt=1)
     assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA

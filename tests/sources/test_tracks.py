@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kvsproducer.codecs.audio import parse_aac_config, parse_pcm_config
@@ -37,6 +39,28 @@ def test_annexb_video_is_left_to_the_client(extradata: bytes) -> None:
     expected = start + SPS + start + PPS if extradata else b""
     assert put.info.codec_private_data == expected
     assert put.adaptation == BOTH
+
+
+IDR = b"\x00\x00\x00\x01\x65\x88"
+
+
+def test_video_that_nobody_could_decode_is_refused() -> None:
+    """Annex-B whose first key frame has no parameter sets, nor the container."""
+    track = MediaTrack(Kind.VIDEO, "h264")
+    with pytest.raises(KvsError, match="clip has no parameter sets") as caught:
+        put_track(track, IDR, alone=True, name="clip")
+    assert caught.value.status is StatusCode.FORMAT_ERROR
+    put_track(track, ANNEXB + IDR, alone=True, name="clip")
+    put_track(track, b"\x00\x00\x00\x01\x41\x9a", alone=True, name="clip")  # they may come yet
+
+
+@pytest.mark.parametrize(("alone", "advice"), [(True, "OUT.mp4$"), (False, "--tracks video")])
+def test_advice_about_sound_fits(alone: bool, advice: str) -> None:
+    """Nothing is left of a sound file without its sound."""
+    with pytest.raises(KvsError, match="mp3") as caught:
+        put_track(MediaTrack(Kind.AUDIO, "mp3"), b"", alone=alone, name="clip")
+    assert re.search(advice, caught.value.detail)
+    assert ("--tracks" in caught.value.detail) == (not alone)
 
 
 def test_h265_has_its_own_id() -> None:

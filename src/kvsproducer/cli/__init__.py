@@ -14,6 +14,9 @@ __all__ = ["main"]
 def main() -> None:
     """The console entry point."""
     try:
+        from kvsproducer.cli.streams import prepare_streams
+
+        prepare_streams()
         from kvsproducer.cli.app import app
         from kvsproducer.cli.console import end_on_sigterm
 

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from kvsproducer.cli.streams import refusal
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
@@ -94,7 +95,7 @@ _ARGUMENT: Final = re.compile("\\b(" + "|".join(_OPTIONS) + ")\\b(=?)((?<==)['\"
 _PROXY: Final = re.compile(r"\bproxies\['\w+'\]")
 _TWICE: Final = re.compile(r"(--[a-z-]+) \(\1\)")
 # Standard output goes to a file, and this is why it cannot.
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 class Terminated(KeyboardInterrupt):
@@ -156,6 +157,10 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
             return result
         except KvsError as error:
             print_error(error)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _discard_output()
             usage = error.status in _USAGE
             raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILURE) from error
         except KeyboardInterrupt as interrupt:
@@ -171,8 +176,10 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
             if full.errno not in _FULL:
                 raise
             _discard_output()
-            detail = f"standard output: {full.strerror}"
-            print_error(kvs_error(_S.WRITE_TO_FILE_FAILED, detail))
+            failed = kvs_error(_S.WRITE_TO_FILE_FAILED, f"standard output: {refusal(full)}")
+            for note in getattr(full, "__notes__", []):
+                failed.add_note(note)
+            print_error(failed)
             raise typer.Exit(EXIT_FAILURE) from full
 
     return run
@@ -194,8 +201,8 @@ class writing:  # noqa: N801  reads as `with writing(path):`
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError | KvsError):
-            reason = error.strerror or str(error)
-            raise kvs_error(_S.WRITE_TO_FILE_FAILED, f"{self._path}: {reason}") from error
+            detail = f"{self._path}: {refusal(error)}"
+            raise kvs_error(_S.WRITE_TO_FILE_FAILED, detail) from error
 
 
 def print_json(value: object, *, to_stderr: bool = False) -> None:

@@ -30,6 +30,7 @@ from kvsproducer.cli.options import (
     instant_option,
     seconds_option,
     service_config,
+    stream_option,
 )
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.reader import ReadFragment
@@ -107,6 +108,7 @@ def get(
 
     Example: kvs get front-door -o - | ffplay -
     """
+    stream = stream_option(stream)
     config = service_config(fips, dualstack, ip, proxy)
     options = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config

@@ -138,9 +138,7 @@ def inspect_file(path: str) -> Inspection:
     except MkvError as error:
         _note(found, [rules.broken(error)])
     except OSError as error:
-        raise kvs_error(
-            StatusCode.OPEN_FILE_FAILED, f"{path}: {in_words(error)}"
-        ) from error
+        raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {in_words(error)}") from error
     if found.is_mkv:
         problems = track_problems(found.tracks)
         found.problems += [(problem.status, problem.text) for problem in problems]

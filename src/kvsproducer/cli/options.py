@@ -37,7 +37,9 @@ __all__ = [
     "connection",
     "duration_option",
     "instant_option",
+    "seconds_option",
     "service_config",
+    "stream_option",
 ]
 
 _SERVICE = "Service"
@@ -154,6 +156,13 @@ def connection(
     elif iot:
         options["credentials"] = IotCredentials.from_environment(ca=ca_bundle)
     return options
+
+
+def stream_option(name: str) -> str:
+    """A stream's name; raises INVALID_ARG for none, which the SDK would make one up for."""
+    if not name:
+        raise kvs_error(StatusCode.INVALID_ARG, "STREAM is empty: name a stream")
+    return name
 
 
 _UNITS: Final = {

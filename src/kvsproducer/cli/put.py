@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from kvsproducer.cli.options import (
     instant_option,
     seconds_option,
     service_config,
+    stream_option,
 )
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
@@ -121,6 +123,7 @@ def put(
 
     Example: kvs put clip.mp4 front-door --retention 24h
     """
+    stream = stream_option(stream)
     config = service_config(fips, dualstack, ip, proxy)
     options = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
@@ -148,10 +151,15 @@ def put(
 
 
 def _tell(result: PutResult, as_json: bool) -> None:
-    if as_json:
-        print_json(_as_dict(result))
-    else:
-        _print_result(result)
+    try:
+        if as_json:
+            print_json(_as_dict(result))
+        else:
+            _print_result(result)
+        sys.stdout.flush()
+    except OSError as error:
+        error.add_note(f"all {counted(result.frames, 'frame')} of {result.stream} are stored")
+        raise
 
 
 def _tags(items: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvsproducer.cli.console import err, reports
+from kvsproducer.cli.console import err, reports, writing
 from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -62,7 +62,7 @@ def serve(
         # What goes wrong in the service, a full disk say, is told on standard error as it happens.
         with logged(log_file, verbose, warnings=True):
             run_server(endpoint, _listening)
-    except KvsError:
+    except (KvsError, BrokenPipeError):
         raise
     except OSError as error:
         place = f"the folder {data} or " if data else ""
@@ -95,7 +95,8 @@ def _reason(error: OSError) -> str:
 
 
 def _listening(url: str) -> None:
-    print(f"listening on {url}", flush=True)  # noqa: T201  a plain line, for scripts to read
+    with writing("-"):
+        print(f"listening on {url}", flush=True)  # noqa: T201  a plain line, for scripts to read
 
 
 def _credentials(profile: str | None) -> dict[str, Credentials]:

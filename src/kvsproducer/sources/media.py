@@ -60,11 +60,19 @@ class MediaPacket:
 
 
 class MediaReader(Protocol):
-    """Something that media packets come from: a container, or an encoder."""
+    """Something that media packets come from: a container, or an encoder.
+
+    `raw` says that it is a bare Annex-B stream, without times of its own.
+    """
 
     tracks: list[MediaTrack]
     duration: int | None
     ignored: list[str]
+
+    @property
+    def raw(self) -> bool:
+        """Whether times are made up."""
+        ...
 
     def packets(self) -> Iterator[MediaPacket]:
         """The packets, interleaved roughly by time."""

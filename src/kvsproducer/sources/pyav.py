@@ -211,6 +211,8 @@ def _shower(codec: str) -> Callable[[MediaPacket | None], list[int]]:
 class PatternReader:
     """FFmpeg's moving test picture and a tone, encoded as they are read; see `PatternSpec`."""
 
+    raw = False
+
     def __init__(self, pattern: PatternSpec) -> None:
         _require()
         self._pattern = pattern

@@ -71,7 +71,8 @@ def _timed(packet: MediaPacket, places: dict[int, int], frame: Fraction, delay: 
     if place is None:
         raise kvs_error(
             StatusCode.MKV_INVALID_FRAME_DATA,
-            f"video frame {packet.number} cannot be decoded, so its time is not known",
+            f"video frame {packet.number} cannot be decoded, so its time is not known (is it"
+            " damaged, or are its parameter sets missing?)",
         )
     packet.pts = int(place * frame)
     packet.dts = min(packet.pts, int((packet.number - delay) * frame))

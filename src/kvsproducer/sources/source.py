@@ -11,7 +11,6 @@ the first key frame), or an error says why not, after everything before it has b
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -28,6 +27,7 @@ from kvsproducer.duration import TICKS_PER_MS, instant_to_ticks
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
+from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
 from kvsproducer.sources.timestamps import seconds
 from kvsproducer.sources.tracks import PutTrack, put_track
@@ -66,7 +66,7 @@ class Source:
         start: int | None = None,
         fragment_duration: int = FRAGMENT_DURATION,
         cut: Cut | None = None,
-        pipe: _Pipe | None = None,
+        pipe: Pipe | None = None,
         synthetic: bool = False,
         clock: Callable[[], int] = now_ticks,
     ) -> None:
@@ -74,6 +74,7 @@ class Source:
         self.live = pipe is not None
         self.synthetic = synthetic
         self._reader = reader
+        self._pipe = pipe
         self._start = start
         self._clock = clock
         self._cut = cut
@@ -218,6 +219,8 @@ class Source:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def __enter__(self) -> Source:
         return self
@@ -254,7 +257,8 @@ def open_source(
     the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
 
     Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
-    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), or as `parse_spec`.
+    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), INVALID_ARG (a frame rate
+    for media with times), READ_FILE_FAILED (standard input is closed), or as `parse_spec`.
     """
     what = FileSpec(os.fspath(spec)) if not isinstance(spec, str) else parse_spec(spec)
     from kvsproducer.sources.pyav import ContainerReader, PatternReader
@@ -262,21 +266,21 @@ def open_source(
     raw_rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
     reader: MediaReader
     cut: Cut | None = None
-    pipe: _Pipe | None = None
+    pipe: Pipe | None = None
     if isinstance(what, PatternSpec):
         name, reader = "testsrc:", PatternReader(what)
-    elif isinstance(what, StdinSpec):
-        name = "standard input"
-        pipe = _Pipe(stdin or sys.stdin.buffer)
+    elif (pipe := _pipe_of(what, stdin)) is not None:
+        name = pipe.name
         try:
             reader = ContainerReader(cast(BinaryIO, pipe), name, demuxer=demuxer, raw_rate=raw_rate)
         finally:
             pipe.check()
     else:
-        name = what.path
-        cut = _checked_file(name)
-        reader = ContainerReader(name, name, demuxer=demuxer, raw_rate=raw_rate)
+        path, name = _file_of(what)
+        cut = _checked_file(path, name)
+        reader = ContainerReader(path, name, demuxer=demuxer, raw_rate=raw_rate)
     try:
+        _check_rate(reader, name, frame_rate)
         return Source(
             reader,
             name,
@@ -293,44 +297,38 @@ def open_source(
         raise
 
 
-class _Pipe:
-    """Standard input without `seek`, so that FFmpeg does not try to.
-
-    FFmpeg's reading swallows exceptions. So Ctrl-C ends the input here, and `packets` raises it
-    once FFmpeg is out of the way.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._interrupted = False
-
-    def read(self, size: int) -> bytes:
-        """What is there, up to `size` bytes; b"" at the end."""
-        if self._interrupted:
-            return b""  # FFmpeg asks again after an end
-        read1 = getattr(self._file, "read1", self._file.read)
-        try:
-            return cast(bytes, read1(size))
-        except KeyboardInterrupt:
-            self._interrupted = True
-            return b""
-
-    def check(self) -> None:
-        """Raise the KeyboardInterrupt that came while FFmpeg was reading."""
-        if self._interrupted:
-            raise KeyboardInterrupt
-
-    def checked(self, packets: Iterator[MediaPacket]) -> Iterator[MediaPacket]:
-        """`packets`, until Ctrl-C."""
-        try:
-            for packet in packets:
-                self.check()
-                yield packet
-        finally:
-            self.check()
+def _pipe_of(what: FileSpec | StdinSpec, stdin: BinaryIO | None) -> Pipe | None:
+    """What is to be read front to back, None for a file; raises OPEN_FILE_FAILED."""
+    if isinstance(what, StdinSpec):
+        if stdin is not None:
+            return Pipe(stdin, STDIN)
+        return stdin_pipe() if stdin_path() is None else None
+    if not is_pipe(what.path):
+        return None
+    try:
+        return Pipe(open(what.path, "rb"), what.path, own=True)
+    except OSError as error:
+        detail = f"{what.path}: {in_words(error)}"
+        raise kvs_error(StatusCode.OPEN_FILE_FAILED, detail) from error
 
 
-def _checked_file(path: str) -> Cut | None:
+def _file_of(what: FileSpec | StdinSpec) -> tuple[str, str]:
+    """A file's path, and its name in messages."""
+    return (what.path, what.path) if isinstance(what, FileSpec) else (stdin_path() or "", STDIN)
+
+
+def _check_rate(reader: MediaReader, name: str, frame_rate: float | None) -> None:
+    """A frame rate that would change nothing is a mistake."""
+    if frame_rate is None or reader.raw:
+        return
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"frame_rate={frame_rate:g} is for raw H.264 / H.265 without times; {name} has times of its"
+        " own, which are kept",
+    )
+
+
+def _checked_file(path: str, name: str) -> Cut | None:
     """What can be said about a file without FFmpeg: that it opens, and whether it is whole."""
     try:
         cut = find_cut(path)
@@ -342,13 +340,13 @@ def _checked_file(path: str) -> Cut | None:
             PermissionError: "this user may not read it",
         }
         reason = reasons.get(type(error), in_words(error))
-        raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {reason}") from error
+        raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{name}: {reason}") from error
     if not size and os.path.isfile(path):
-        raise kvs_error(StatusCode.FORMAT_ERROR, f"{path} is empty")
+        raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} is empty")
     if cut is not None and not cut.playable:
         raise kvs_error(
             StatusCode.UNEXPECTED_EOF,
-            f"{path} breaks off at byte {cut.offset:,} ({cut.reason}), and without its index"
+            f"{name} breaks off at byte {cut.offset:,} ({cut.reason}), and without its index"
             " nothing of it can be read",
             offset=cut.offset,
         )

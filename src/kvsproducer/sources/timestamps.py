@@ -31,6 +31,10 @@ def seconds(ticks: int) -> str:
     return f"{ticks / TICKS_PER_SECOND:.3f} s"
 
 
+def _at(packet: MediaPacket) -> str:
+    return "" if packet.pts is None else f" at {seconds(packet.pts)}"
+
+
 class TrackTimes:
     """Repairs one track: `push` packets in decode order, take what comes out, then `flush`."""
 
@@ -51,7 +55,8 @@ class TrackTimes:
         if packet.corrupt:
             raise kvs_error(
                 StatusCode.MKV_INVALID_FRAME_DATA,
-                f"{packet.kind.value} frame {packet.number} is damaged or cut off",
+                f"{packet.kind.value} frame {packet.number}{_at(packet)} is damaged or cut off."
+                f" What can be read of such a file: ffmpeg -i IN {self._remedy} -c:a aac OUT.mp4",
             )
         if packet.duration <= 0:
             packet.duration = self._frame

@@ -14,7 +14,13 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.client.presets import audio_track, video_track
 from kvsproducer.codecs.audio import PcmFormat, aac_config, parse_adts, pcm_config, strip_adts
-from kvsproducer.codecs.nal import VideoCodec, cpd_units, parameter_sets
+from kvsproducer.codecs.nal import (
+    VideoCodec,
+    cpd_units,
+    is_key_frame,
+    parameter_sets,
+    split_annexb,
+)
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
 from kvsproducer.sources.media import Kind, MediaTrack
 from kvsproducer.status import StatusCode, kvs_error
@@ -24,6 +30,9 @@ __all__ = ["PutTrack", "put_track"]
 _VIDEO: Final = {"h264": ("h264", VideoCodec.H264), "hevc": ("h265", VideoCodec.H265)}
 _AUDIO: Final = {"aac": "aac", "pcm_alaw": "alaw", "pcm_mulaw": "mulaw"}
 _PCM: Final = {"alaw": PcmFormat.ALAW, "mulaw": PcmFormat.MULAW}
+_OTHER_AUDIO: Final = (
+    "Convert it (ffmpeg -i IN -c:v copy -c:a aac OUT.mp4) or leave it out (--tracks video)"
+)
 _START_CODE: Final = b"\x00\x00\x00\x01"
 
 
@@ -45,14 +54,15 @@ class PutTrack:
 def put_track(track: MediaTrack, first: bytes, *, alone: bool, name: str) -> PutTrack:
     """How `track` is put; `first` is its first packet, `alone` says that it is the only track.
 
-    Raises FORMAT_ERROR for a codec that KVS does not know, naming it and what would work.
+    Raises FORMAT_ERROR for a codec that KVS does not know, naming it and what would work, and for
+    Annex-B without parameter sets, which would be stored and could not be played.
     """
     if track.kind is Kind.VIDEO:
-        return _video(track, name)
+        return _video(track, first, name)
     return _audio(track, first, alone, name)
 
 
-def _video(track: MediaTrack, name: str) -> PutTrack:
+def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     if track.codec not in _VIDEO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
@@ -66,6 +76,14 @@ def _video(track: MediaTrack, name: str) -> PutTrack:
         adaptation = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
         sets = parameter_sets(cpd_units(cpd), nal_codec)
         cpd = b"".join(_START_CODE + unit for unit in sets)
+        units = split_annexb(first)
+        if not sets and is_key_frame(units, nal_codec) and not parameter_sets(units, nal_codec):
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{name} has no parameter sets (SPS, PPS) before its first key frame, so that"
+                " nobody could decode it. Have the encoder repeat them (x264: repeat-headers=1), or"
+                " put the MP4 or MKV that it was taken from",
+            )
     info = replace(info, codec_private_data=cpd, width=track.width, height=track.height)
     return PutTrack(info, media, adaptation)
 
@@ -74,9 +92,8 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
     if track.codec not in _AUDIO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
-            f"{name}: the audio codec is {track.codec}; KVS takes AAC or G.711."
-            " Convert it (ffmpeg -i IN -c:v copy -c:a aac OUT.mp4)"
-            " or leave it out (--tracks video)",
+            f"{name}: the audio codec is {track.codec}; KVS takes AAC or G.711. "
+            + ("Convert it: ffmpeg -i IN -c:a aac OUT.mp4" if alone else _OTHER_AUDIO),
         )
     codec = _AUDIO[track.codec]
     info, media = audio_track(codec, limits.AUDIO_ONLY_TRACK_ID if alone else limits.AUDIO_TRACK_ID)

@@ -1,0 +1,75 @@
+"""Commands with standard streams that are closed, full or broken off, as real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvsproducer.endpoint import LocalEndpoint
+
+PROGRAM = "from kvsproducer.cli import main; main()"
+
+
+def run(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`kvs ARGUMENTS REDIRECTION` in a shell."""
+    return subprocess.run(
+        ["bash", "-c", f'"$0" "$@" {redirection}', sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"), [(">&-", "it is closed"), ("> /dev/full", "No space left on device")]
+)
+@pytest.mark.parametrize("arguments", [["explain", "1"], ["serve", "--port", "0"]])
+def test_standard_output_that_takes_nothing(
+    redirection: str, reason: str, arguments: list[str]
+) -> None:
+    """Told in words, exit code 1, nothing of the interpreter's."""
+    ended = run(redirection, *arguments)
+    assert ended.returncode == 1
+    assert f"what  standard output: {reason}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "redirection", ["2>&-", "2> /dev/full", "2> >(exec true)", "<&- 2>&-"], ids=str
+)
+def test_standard_error_changes_nothing(
+    redirection: str, environment: dict[str, str], endpoint: LocalEndpoint
+) -> None:
+    """A put whose progress nobody can read stores everything all the same."""
+    ended = run(redirection, "put", "testsrc:duration=3,size=64x64", "unread", "-v")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("stored: 75 frames")
+
+
+def test_what_is_stored_is_said_when_the_result_cannot_be_printed(
+    environment: dict[str, str], endpoint: LocalEndpoint
+) -> None:
+    """The failure is the output's alone."""
+    ended = run("> /dev/full", "put", "testsrc:duration=0.4,size=64x64", "unsaid")
+    assert ended.returncode == 1
+    assert "also  all 10 frames of unsaid are stored" in ended.stderr
+
+
+def test_closed_standard_input_is_told(environment: dict[str, str]) -> None:
+    """`kvs put - STREAM <&-` has nothing to read."""
+    ended = run("<&-", "put", "-", "unfed")
+    assert ended.returncode == 1
+    assert "standard input: it is closed" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_name_that_is_no_text_is_printed(tmp_path: Path) -> None:
+    """A file's name may hold any bytes."""
+    ended = run("", "inspect", str(tmp_path / "bad\udcff.mkv"))
+    assert ended.returncode == 1
+    assert "\\udcff.mkv" in ended.stderr
