@@ -376,3 +376,24 @@ def test_an_ack_from_the_future_settles_no_item_that_is_being_handed_out(desk: D
     assert d.read()[0].count(b"data") == 10
     assert d.stream.account()[1:] == (0, 5, 0, 10)
     assert core.evicted_wire is None
+
+
+def test_a_fragment_whose_last_item_is_being_handed_out_is_not_trimmed(desk: Desks) -> None:
+    """It was said to be stored too early; then what is before it is, and another fragment began."""
+    d = desk(replay_duration=0)
+    for index in range(11):
+        d.put(index)
+    d.ack("PERSISTED", 1)  # before a byte of it was sent
+    whole = b""
+    while d.stream._core.view.current < 10:
+        whole += d.read(limit=20)[0]
+    assert d.stream._core.on_wire is not None
+    d.ack("PERSISTED", 0)
+    assert d.stream.account()[1:] == (5, 0, 0, 6)
+    assert d.stream._core.view.tail == 0
+    assert d.stream.charged_bytes == d.client.store.used_bytes
+    whole += d.read()[0]
+    assert whole.count(b"data") == 11
+    d.ack("PERSISTED", 1)
+    assert d.stream.account()[1:] == (10, 0, 0, 1)
+    assert d.stream.charged_bytes == d.client.store.used_bytes

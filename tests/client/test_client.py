@@ -10,7 +10,7 @@ import pytest
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
 from kvsproducer.limits import CLIENT_METRICS_VERSION
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 NOW = 17_000_000_000_000_000
 SECOND = 10_000_000
@@ -284,3 +284,32 @@ def test_what_a_call_met_with_is_told_and_changes_nothing(desk: Desks) -> None:
         ev.ClientErrorReported(None, _S.CURL_PERFORM_FAILED, "no answer", False)
     ]
     assert d.stream.state is state
+
+
+def test_the_shell_may_give_up(desk: Desks) -> None:
+    """Its streams fail with what it says, and new ones are refused with it."""
+    d = desk()
+    d.client.fail(kvs_error(_S.INVALID_OPERATION, "the loop is gone"))
+    assert d.stream.failure.status is _S.INVALID_OPERATION
+    again = d.stream.info.named("two")
+    assert refused(lambda: d.client.open_stream(again, d.now)) is _S.INVALID_OPERATION
+
+
+def test_a_failed_call_for_the_certificate_is_made_again(desk: Desks) -> None:
+    """It does not mean that there is none: nothing would follow that could work."""
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, None), (200, None)]
+    d.answers[kvs.GetDeviceCertificate] = [
+        (500, None),
+        (200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE)),
+    ]
+    d.answers[kvs.DeviceCertToToken] = [(200, kvs.AuthInfo())]
+    d.settle()
+    assert [type(call).__name__ for call in d.calls][:5] == [
+        "GetSecurityToken",
+        "GetDeviceCertificate",
+        "GetSecurityToken",
+        "GetDeviceCertificate",
+        "DeviceCertToToken",
+    ]
+    assert d.stream.ready

@@ -33,6 +33,7 @@ class Scene:
             self.books.note_put(number, frame, 0, frame.data)
         self.books.note_metadata("place", "door", persistent=False)
         self.tags = tags([("place", "door")])
+        self.end = b""  # what is put behind the frames
 
     def store(self, frames: list[Frame]) -> None:
         generator = MkvGenerator(self.info.tracks, content_type=self.info.content_type)
@@ -43,10 +44,17 @@ class Scene:
             if not index:
                 header = header[: packed.prefix_length] + self.tags + header[packed.prefix_length :]
             data += header + frame.data
+        data += self.end
         connection = SimpleNamespace(upload=0, absolute=True, order={}, offset=None)
         fragment = SimpleNamespace(parts=(data,))
         audit = Audit([self.books])
         audit.record("s", cast(Connection, connection), cast(Fragment, fragment))
+
+    def check_described(self, frames: list[Frame]) -> None:
+        """Store the frames; their fragment has begun, so its metadata has to be stored as well."""
+        self.store(frames)
+        self.books.note_put(9, frames[0], 0, b"another fragment begins")
+        self.books.check_metadata()
 
 
 def test_what_was_put_passes() -> None:
@@ -86,5 +94,18 @@ def test_a_foreign_tag_is_found() -> None:
     """Nobody put that value."""
     scene = Scene()
     scene.tags = tags([("place", "window")])
+    with pytest.raises(Broken, match="which nobody put"):
+        scene.store(scene.frames)
+
+
+def test_metadata_that_ends_a_fragment_was_stored() -> None:
+    """It comes behind the frames, with the mark that ends them; a wrong value is found there too."""
+    scene = Scene()
+    pairs, scene.tags = scene.tags, b""
+    with pytest.raises(Broken, match="metadata was lost"):
+        scene.check_described(scene.frames)
+    scene.end = pairs
+    scene.check_described(scene.frames)
+    scene.end = tags([("place", "window")])
     with pytest.raises(Broken, match="which nobody put"):
         scene.store(scene.frames)

@@ -167,6 +167,9 @@ class Writer:
         if not self.stream.info.max_latency:
             return 0, 0
         figures = self.stream.metrics(self.world.clock.wall)
+        durations = {figures.current_view_duration, figures.overall_view_duration}
+        if figures.current_view_size == figures.overall_view_size and len(durations) > 1:
+            raise Broken(f"nothing was sent yet, and the view has two durations: {durations}")
         return figures.current_view_duration, figures.counters.latency_pressures
 
     def _check_latency(self, frame: core.Frame, before: int) -> None:
@@ -295,6 +298,10 @@ class Writer:
     def stop(self) -> None:
         """Take no more; the world opens the stream anew once it is closed."""
         self.stream.stop(self.world.clock.wall)
+        if not self._woken:
+            self.world.settle()
+            if not self._woken:
+                raise Broken("a lost wake-up: the stream was stopped, and its writer waits")
 
     def free(self) -> None:
         """Throw the stream away; from then on it holds nothing."""
