@@ -99,7 +99,7 @@ def test_a_foreign_tag_is_found() -> None:
 
 
 def test_metadata_that_ends_a_fragment_was_stored() -> None:
-    """It comes behind the frames, with the mark that ends them; a wrong value is found there too."""
+    """It comes behind the frames, with their end mark; a wrong value is found there too."""
     scene = Scene()
     pairs, scene.tags = scene.tags, b""
     with pytest.raises(Broken, match="metadata was lost"):
