@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -197,7 +199,7 @@ def test_cancelled_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
             await asyncio.wait_for(producer.close(), 0.3)
         with pytest.raises(kvs.KvsError):
             producer.open_stream("late", info)
-        assert stream.account().held == 5
+        assert stream.account().dropped == 5
 
     run(work())
 
@@ -217,5 +219,102 @@ def test_leaving_the_block_tells_of_losses(info: kvs.StreamInfo, frames: Frames)
             async with aio.Producer(endpoint_url="http://127.0.0.1:9") as producer:
                 producer.open_stream("door", info)
                 raise ZeroDivisionError
+
+    run(work())
+
+
+def test_a_second_run_is_told(info: kvs.StreamInfo, frames: Frames) -> None:
+    """A producer does not outlive its loop: what is put later is refused, closing is at once."""
+    put = list(frames(5))
+
+    async def first() -> tuple[aio.Producer, aio.Stream]:
+        producer = aio.Producer(endpoint_url="http://127.0.0.1:9")
+        stream = producer.open_stream("door", info)
+        for frame in put[:3]:
+            await stream.put_frame(frame)
+        return producer, stream
+
+    producer, stream = asyncio.run(first())
+
+    async def second() -> None:
+        for use in (stream.put_frame(put[3]), stream.flush(), stream.wait_ready()):
+            with pytest.raises(kvs.KvsError, match="made on is closed") as caught:
+                await use
+            assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
+        assert stream.account().accepted == 3
+        assert (await asyncio.wait_for(producer.close(), 10))["door"].held == 3
+
+    asyncio.run(second())
+
+
+def test_no_stream_while_closing(info: kvs.StreamInfo) -> None:
+    """Nobody would close it."""
+
+    async def work() -> None:
+        producer = aio.Producer(endpoint_url="http://127.0.0.1:9")
+        stream = producer.open_stream("door", info)
+        await stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+        closing = asyncio.create_task(producer.close(0.2))
+        await asyncio.sleep(0)
+        with pytest.raises(kvs.KvsError) as caught:
+            producer.open_stream("late", info)
+        assert caught.value.status is kvs.StatusCode.CLIENT_BEING_SHUTDOWN
+        await closing
+
+    run(work())
+
+
+async def cancelled_at(step: int, work: Coroutine[Any, Any, None]) -> bool:
+    """Run in a task that is cancelled when it waits for the n-th time; whether it ended before."""
+
+    class Steps:
+        def __await__(self) -> Generator[Any, Any, None]:
+            count, send = 0, work.send
+            value: Any = None
+            while True:
+                try:
+                    waits_for = send(value)
+                except StopIteration:
+                    return
+                value, send = None, work.send
+                count += 1
+                if count == step:
+                    task.cancel()
+                try:
+                    value = yield waits_for
+                except BaseException as error:  # noqa: BLE001  into the coroutine
+                    value, send = error, work.throw
+
+    async def whole() -> None:
+        await Steps()
+
+    task = asyncio.create_task(whole())
+    await asyncio.wait([task], timeout=30)
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+def test_cancelled_anywhere(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """At each place where a program waits: no task, thread or callback is left behind."""
+
+    async def program(name: str, freed: threading.Event) -> None:
+        callbacks = kvs.CallbacksProvider()
+        callbacks.add(kvs.StreamCallbacks(free=freed.set))
+        async with aio.Producer(endpoint_url=endpoint_url, callbacks=callbacks) as producer:
+            async with producer.open_stream(name, info) as stream:
+                for frame in frames(10):
+                    await stream.put_frame(frame)
+                await stream.flush(10)
+
+    async def work() -> None:
+        ended, step = False, 0
+        while not ended:
+            step += 1
+            freed = threading.Event()
+            ended = await cancelled_at(step, program(f"door-{step}", freed))
+            assert await asyncio.to_thread(freed.wait, 10), step
+        assert step > 5
 
     run(work())

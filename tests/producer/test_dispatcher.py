@@ -127,3 +127,39 @@ def test_the_last_thing_is_done_on_the_thread() -> None:
     )
     dispatcher.end(5)
     assert done == [("kvsproducer-events", 0)]
+
+
+def test_what_comes_while_it_ends_is_delivered() -> None:
+    """The end comes right after the dispatcher found nothing: what was told before is not lost."""
+    waiting: deque[core.Event] = deque()
+    seen: list[core.Event] = []
+    looks = 0
+
+    def take() -> core.Event | None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:  # nothing yet; then the last event comes, and the end
+            waiting.append(event(0))
+            dispatcher.end(0)
+            return None
+        return waiting.popleft() if waiting else None
+
+    dispatcher = Dispatcher(take, seen.append)
+    dispatcher.wake()
+    dispatcher._thread.join(10)
+    assert seen == [event(0)]
+
+
+def test_listener_that_leaves_gets_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
+    """`sys.exit()` in a listener does not end the thread that tells of drops."""
+    waiting = deque(event(number) for number in range(2))
+    seen: list[core.Event] = []
+
+    def listen(one: core.Event) -> None:
+        seen.append(one)
+        raise SystemExit(3)
+
+    dispatcher = Dispatcher(lambda: waiting.popleft() if waiting else None, listen)
+    dispatcher.end(5)
+    assert len(seen) == 2
+    assert [record.message[:15] for record in caplog.records] == ["on_event raised"] * 2

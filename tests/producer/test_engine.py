@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.engine import Engine, now
 from kvsproducer.producer.service import Service
 
@@ -136,3 +139,110 @@ def test_shutdown_ends_uploads_and_calls(
 def test_now_is_in_ticks() -> None:
     """100 ns since 1970."""
     assert 17_000_000_000_000_000 < now() < 40_000_000_000_000_000
+
+
+def test_what_is_open_at_the_end_is_reported(info: kvs.StreamInfo, frames: Frames) -> None:
+    """Shutting down, also when that is cancelled, drops what is held, and says so."""
+
+    async def work() -> None:
+        one = engine("http://127.0.0.1:9")
+        stream = one.open_stream("door", info)
+        first, *rest = frames(5)
+        for frame in rest:
+            one.do(stream.put_frame, replace_key(frame))
+        ending = asyncio.create_task(one.shutdown())
+        await asyncio.sleep(0)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert stream.account() == kvs.FrameAccount(4, 0, 4, 0, 0)
+        assert one.ended.accounts()["door"].held == 4
+        events = list(iter(one.next_event, None))
+        assert sum(e.count for e in events if isinstance(e, kvs.FrameDropped)) == 4
+        with pytest.raises(kvs.KvsError) as caught:
+            one.do(stream.put_frame, first)
+        assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED
+
+    asyncio.run(work())
+
+
+def replace_key(frame: kvs.Frame) -> kvs.Frame:
+    return kvs.Frame(frame.data, frame.pts, duration=frame.duration, key_frame=True)
+
+
+def test_a_stream_that_is_freed_meanwhile_is_not_reset(info: kvs.StreamInfo) -> None:
+    """It used to raise in the middle of the loop's work, and the effects of others were lost."""
+
+    async def work() -> None:
+        one = engine("http://127.0.0.1:9")
+        stream = one.open_stream("door", info)
+        one.free_stream(stream)
+        one._reset_connection(stream, "a test")
+        await one.shutdown()
+
+    asyncio.run(work())
+
+
+def test_the_store_is_closed_without_the_lock_being_held_for_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler of `logging` may call the producer, in this thread or in others."""
+    owned: list[bool] = []
+
+    class Looking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            owned.extend(one.reentered() for one in made)
+
+    class Store(ReferenceStore):
+        def close(self) -> None:
+            raise kvs.KvsError(kvs.StatusCode.INVALID_OPERATION)
+
+    async def work() -> None:
+        made.append(engine("http://127.0.0.1:9"))
+        store = Store(made[0].core.store.size_bytes)
+        monkeypatch.setattr(made[0].core, "_store", store)
+        await made[0].shutdown()
+
+    made: list[Engine] = []
+    handler = Looking()
+    logger = logging.getLogger("kvsproducer.engine")
+    logger.addHandler(handler)
+    try:
+        asyncio.run(work())
+    finally:
+        logger.removeHandler(handler)
+    assert "closing the content store" in caplog.text
+    assert owned
+    assert not any(owned)
+
+
+def broken(_: object) -> None:
+    """What selecting does once the selector's file was closed under it."""
+    raise OSError(9, "Bad file descriptor")
+
+
+def test_a_broken_loop_fails_every_stream(
+    info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is accepted any more that could not be sent; closing does not wait, and tells."""
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url="http://127.0.0.1:9", on_event=seen.append)
+    stream = producer.open_stream("door", info)
+    put = list(frames(5))
+    for frame in put[:3]:
+        stream.put_frame(frame)
+    loop = producer._engine.loop
+    monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
+    loop.call_soon_threadsafe(int)
+    with pytest.raises(kvs.KvsError, match="broken down") as caught:
+        stream.wait_ready(30)
+    assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
+    with pytest.raises(kvs.KvsError, match="broken down"):
+        stream.put_frame(put[3])
+    began = time.monotonic()
+    assert producer.close()["door"] == kvs.FrameAccount(3, 0, 0, 0, 3)
+    assert time.monotonic() - began < 60
+    assert any(isinstance(e, kvs.StreamErrorReported) and e.fatal for e in seen)
+    assert sum(e.count for e in seen if isinstance(e, kvs.FrameDropped)) == 3
+    with kvs.Producer(endpoint_url="http://127.0.0.1:9") as other:  # a new loop
+        assert other._engine.loop is not loop

@@ -54,3 +54,66 @@ def test_no_thread_leaves_nothing_behind() -> None:
         assert SharedLoop.run(loop, asyncio.sleep(0, "alive")).result(10) == "alive"
     finally:
         SharedLoop.release()
+
+
+@pytest.mark.parametrize("what", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_who_wants_to_end_the_loop_ends_itself(what: BaseException) -> None:
+    """A user's coroutine runs there, and the loop is everybody's."""
+
+    async def leave() -> None:
+        raise what
+
+    loop = SharedLoop.acquire()
+    try:
+        with pytest.raises(type(what)):
+            SharedLoop.run(loop, leave()).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        assert SharedLoop.run(loop, asyncio.sleep(0, "alive")).result(10) == "alive"
+    finally:
+        SharedLoop.release()
+    assert loop.is_closed()
+
+
+def broken(_: object) -> None:
+    """What selecting does once the selector's file was closed under it."""
+    raise OSError(9, "Bad file descriptor")
+
+
+def test_a_loop_that_breaks_down_is_told_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that closes all files closes its selector too."""
+    told: list[BaseException] = []
+    heard = threading.Event()
+
+    def listen(why: BaseException) -> None:
+        told.append(why)
+        heard.set()
+
+    loop = SharedLoop.acquire()
+    SharedLoop.tell(listen)
+    monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
+    loop.call_soon_threadsafe(int)
+    assert heard.wait(30)
+    assert isinstance(told[0], Exception)
+    new = SharedLoop.acquire()
+    assert new is not loop
+    assert SharedLoop.run(new, asyncio.sleep(0, "alive")).result(10) == "alive"
+    SharedLoop.release()
+    SharedLoop.release()
+    assert new.is_closed()
+
+
+def test_a_loop_that_is_blocked_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Releasing it is bounded."""
+    monkeypatch.setattr("kvsproducer.producer.loop._JOIN_LIMIT_S", 0.05)
+    go_on = threading.Event()
+    loop = SharedLoop.acquire()
+    loop.call_soon_threadsafe(go_on.wait, 30)
+    (thread,) = (one for one in threading.enumerate() if one.name == "kvsproducer-loop")
+    SharedLoop.release()
+    assert "left behind" in caplog.text
+    assert not loop.is_closed()
+    go_on.set()
+    thread.join(30)
+    assert loop.is_closed()

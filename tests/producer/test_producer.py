@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -241,3 +242,43 @@ def test_close_is_idempotent_and_leaves_no_thread(endpoint_url: str, info: kvs.S
     producer.close()
     left = {t.name for t in threading.enumerate() if t.name.startswith("kvsproducer-loop")}
     assert left == set()
+
+
+def test_no_stream_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
+    """Nobody would close it; and one that is there all the same is reported when all ends."""
+    producer = kvs.Producer(endpoint_url="http://127.0.0.1:9")
+    stream = producer.open_stream("door", info)
+    for frame in frames(5):
+        stream.put_frame(frame)
+    closing = threading.Thread(target=producer.close, args=(1,))
+    closing.start()
+    while not producer._engine.closing:
+        time.sleep(0.001)
+    with pytest.raises(kvs.KvsError) as caught:
+        producer.open_stream("late", info)
+    assert caught.value.status is kvs.StatusCode.CLIENT_BEING_SHUTDOWN
+    closing.join()
+
+
+def test_closing_that_is_interrupted_drops_and_tells(
+    info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it waits: what is held is reported, and nothing more is accepted."""
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url="http://127.0.0.1:9", on_event=seen.append)
+    stream = producer.open_stream("door", info)
+    put = list(frames(6))
+    for frame in put[:5]:
+        stream.put_frame(frame)
+
+    def interrupt(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(producer._engine, "block", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        producer.close()
+    assert stream.account() == kvs.FrameAccount(5, 0, 5, 0, 0)
+    assert sum(e.count for e in seen if isinstance(e, kvs.FrameDropped)) == 5
+    with pytest.raises(kvs.KvsError) as caught:
+        stream.put_frame(put[5])
+    assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED

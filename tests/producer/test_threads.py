@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+import time
 
 import pytest
 
-from kvsproducer.producer.threads import in_daemon_thread
+from kvsproducer.producer.threads import in_daemon_thread, in_thread
 
 
 def test_result_and_failure_come_back() -> None:
@@ -40,3 +42,39 @@ def test_one_that_hangs_is_left_behind() -> None:
     release.set()
     thread.join(30)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("what", [SystemExit(3), KeyboardInterrupt(), StopIteration()], ids=repr)
+def test_what_would_end_others_is_an_error(what: BaseException) -> None:
+    """`sys.exit()` in a callback ends no event loop; the cause says what it was."""
+
+    def leave() -> None:
+        raise what
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=type(what).__name__) as caught:
+            await in_daemon_thread(leave, timeout_s=30)
+        assert caught.value.__cause__ is what
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_comes_too_late_is_closed() -> None:
+    """Nobody will run it, and nothing complains about that."""
+    release, made = threading.Event(), []
+
+    async def late() -> None:
+        """Never run."""
+
+    def work() -> object:
+        release.wait(30)
+        made.append(late())
+        return made[0]
+
+    future = in_thread(work)
+    assert future.cancel()
+    release.set()
+    deadline = time.monotonic() + 30
+    while not made or inspect.getcoroutinestate(made[0]) != inspect.CORO_CLOSED:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -48,6 +48,9 @@ class Stream(StreamFacade):
         """
         engine, chains = self._engine, self._engine.chains
         reports: Sequence[Report] = ()
+        engine.refuse_reentry()
+        if engine.loop.is_closed():  # told before a frame is taken that nobody will send
+            engine.abandon(None)
         try:
             with engine.lock:
                 self._core.put_frame(frame, engine.now())
@@ -186,16 +189,28 @@ class Producer(ProducerFacade[Stream]):
 
         Cancelled, it ends everything at once. Closing twice is fine.
         """
+        self._engine.refuse_reentry()
+        self._engine.closing = True
         try:
-            await asyncio.gather(*(stream.close(timeout) for stream in self._streams.values()))
-            return self._engine.ended.accounts()
+            streams = list(self._streams.values())
+            await asyncio.gather(*(stream.close(timeout) for stream in streams))
         finally:
             lifetime.closed(self)
             if not self._engine.closed:
-                await self._engine.shutdown()
+                await self._shut_down()
+        return self._engine.ended.accounts()
+
+    async def _shut_down(self) -> None:
+        """End everything, once; also when it is cancelled."""
+        try:
+            await self._engine.shutdown()
+        finally:
+            try:
                 if self._dispatcher is not None:
+                    self._dispatcher.end(0)
                     await asyncio.to_thread(self._dispatcher.end, LISTENER_LIMIT_S)
-                    self._dispatcher = None
+            finally:
+                self._dispatcher = None
                 self._arrived()
 
     def _take_events(self) -> None:

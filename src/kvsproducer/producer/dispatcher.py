@@ -134,20 +134,27 @@ class Dispatcher:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while True:
+        ended = False
+        while not ended:
             self._due.wait()
             self._due.clear()
+            ended = self._ended  # before looking: what came before it is delivered
             while (event := self._take()) is not None:
                 if self._log is not None:
                     self._log.add(event)
                 if self._listener is not None:
-                    deliver(self._listener, event)
+                    self._deliver(self._listener, event)
             if self._log is not None:
                 self._log.settle()
-            if self._ended:
-                break
         if self._last is not None:
             self._last()
+
+    @staticmethod
+    def _deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:
+        try:
+            deliver(listener, event)
+        except BaseException:  # this thread is not the listener's to end: sys.exit() in it
+            log.exception("on_event raised while handling %s", event)
 
 
 def deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -35,13 +34,14 @@ from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.exchange import TimeLimits
-from kvsproducer.producer.lifetime import ForeignLock
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import Caching
 from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.producer.upload import Upload
+from kvsproducer.producer.waiting import Waiting
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
 
 __all__ = ["Engine", "now"]
 
@@ -57,7 +57,7 @@ _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the p
 CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
 
 
-class Engine:
+class Engine(Waiting):
     """Everything between one core client and the outside; see the module's text.
 
     `loop` must be running for anything to leave; all methods whose names begin with `on_` or
@@ -71,15 +71,13 @@ class Engine:
         loop: asyncio.AbstractEventLoop,
         chains: Chains | None = None,
     ) -> None:
+        super().__init__(loop)
         self.service = service
         self.chains = chains
         platform = PlatformCallbacks() if chains is None else chains.platform
         self.now = platform.get_current_time or now
         dice = platform.get_random_number or secrets.randbelow
-        self.loop = loop
         service.run_on(loop, self.now)
-        self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
         device_info.validate()
         store = store_for(device_info.storage_info)
         self._retry = ContinuousRetry(service.config.continuous_retry)
@@ -97,10 +95,11 @@ class Engine:
         self.effects = self.core.effects
         self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
-        self._change: asyncio.Future[None] | None = None
         self.poked = False
+        self.closing = False  # no more streams
         self.closed = False
-        self.forked = False  # made by the process that this one is a fork of
+        self.abandoned = False  # by its loop
+        self._core_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended = EndedStreams()
         self.on_freed: Callable[[core.Stream], None] = lambda _: None  # under the lock
@@ -117,14 +116,33 @@ class Engine:
         """Have the loop look at the core soon; call it after the lock is released."""
         if not self.poked and not self.closed:
             self.poked = True
-            try:
-                self.loop.call_soon_threadsafe(self._pump)
-            except RuntimeError:  # the loop is closed: fine if the producer was, just now
-                if not self.closed:
-                    raise
+            self._soon(self._pump)
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        """Have the loop do something; if it is closed, and the producer is not, tell everybody."""
+        try:
+            self.loop.call_soon_threadsafe(work)
+        except RuntimeError:
+            self.abandon(None)
+
+    def abandon(self, why: BaseException | None) -> None:
+        """The loop is gone, and nothing can be sent any more: all streams fail with that."""
+        told = "the event loop that this producer was made on is closed"
+        if why is not None:
+            told = f"the event loop of the producers has broken down: {without_numbers(why)}"
+        with self.lock:
+            if self.closed or self.abandoned:
+                return
+            self.abandoned = True
+            self.core.fail(
+                kvs_error(StatusCode.INVALID_OPERATION, f"{told}: make another producer")
+            )
+            self.changed.notify_all()
+        self.on_pumped()
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Call a method of the core under the lock, with the time as `now`."""
+        self.refuse_reentry()
         with self.lock:
             result = action(*arguments, now=self.now(), **named)
         self.poke()
@@ -132,8 +150,9 @@ class Engine:
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
         """Add a stream to the core; it starts to talk to the service by itself."""
+        self.refuse_reentry()
         with self.lock:
-            if self.closed:
+            if self.closing or self.closed:
                 raise kvs_error(
                     StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed", stream=name
                 )
@@ -150,6 +169,7 @@ class Engine:
 
     def end_fragment(self, stream: core.Stream) -> None:
         """Close the fragment being written; nothing when none is open."""
+        self.refuse_reentry()
         with self.lock:
             try:
                 stream.put_frame(core.Frame.end_of_fragment(), self.now())
@@ -163,18 +183,22 @@ class Engine:
 
         `account` is what its owner was told at its end; what it is now, if None.
         """
+        self.refuse_reentry()
         with self.lock:
-            if self._streams.get(stream.name) is stream:
-                del self._streams[stream.name]
-                self._retry.forget(stream.name)
-                self.cache.drop(stream.name)
-                self._failures.pop(stream.name, None)
-                self.ended.add(stream.name, account or stream.account(), stream.failure)
-                self.on_freed(stream)
+            self._forget(stream, account)
             stream.free(now=self.now())
         self.poke()
-        if not self.closed:
-            self.loop.call_soon_threadsafe(self.settled)  # for those who wait for its frames
+        self._soon(self.settled)  # for those who wait for its frames
+
+    def _forget(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
+        """Note what became of a stream, once; the lock is held."""
+        if self._streams.get(stream.name) is stream:
+            del self._streams[stream.name]
+            self._retry.forget(stream.name)
+            self.cache.drop(stream.name)
+            self._failures.pop(stream.name, None)
+            self.ended.add(stream.name, account or stream.account(), stream.failure)
+            self.on_freed(stream)
 
     def next_event(self) -> core.Event | None:
         """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
@@ -235,9 +259,13 @@ class Engine:
             self._reset_connection(stream, why)
 
     def _reset_connection(self, stream: core.Stream, why: str) -> None:
-        if not stream.freed:
-            log.warning("stream %s: the connection is reset: %s", stream.name, why)
-            self._apply(stream.reset_connection, alive=False)
+        log.warning("stream %s: the connection is reset: %s", stream.name, why)
+        self._apply(self._reset, stream)
+
+    @staticmethod
+    def _reset(stream: core.Stream, now: int) -> None:
+        if not stream.freed:  # meanwhile, in another thread
+            stream.reset_connection(now, alive=False)
 
     def _arm(self, timer: int | None) -> None:
         if self._timer is not None:
@@ -258,14 +286,6 @@ class Engine:
         self.settled()
         self.poke()
         return result
-
-    def settled(self) -> None:
-        """Something has changed: whoever waits for it looks again."""
-        with self.lock:
-            self.changed.notify_all()
-        if self._change is not None:
-            self._change.set_result(None)
-            self._change = None
 
     def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = self.loop.create_task(work)
@@ -289,7 +309,7 @@ class Engine:
             if isinstance(call, core.GetSecurityToken):
                 self.service.use(own)
             if own is not None:
-                reply = auth_info(own)
+                reply = auth_info(own, self.service.skew.ticks)
             if reply is None:
                 reply = await self._answer(call)
         except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
@@ -330,6 +350,8 @@ class Engine:
         limit_s = self.core.client_info.service_call_completion_timeout / TICKS_PER_SECOND
         try:
             return await in_daemon_thread(self.chains.ask, call, timeout_s=limit_s)
+        except KvsError:  # some are TimeoutErrors too
+            raise
         except TimeoutError as error:
             raise kvs_error(
                 StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
@@ -385,49 +407,47 @@ class Engine:
 
     def end_in_child(self) -> None:
         """This is a fork of the process that made it: nothing here works any more."""
-        self.forked = self.closed = True
-        self.lock = ForeignLock()  # type: ignore[assignment]
-        self.changed = self.lock  # type: ignore[assignment]
+        super().end_in_child()
+        self.closed = True
 
     async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
         """Run a blocking function in a thread of its own, a few of them at a time."""
         async with self._slots:
             return await in_daemon_thread(work, *arguments, timeout_s=CALL_LIMIT_S, name="call")
 
-    async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
-        deadline = self.loop.time() + timeout_s
-        while True:
-            with self.lock:
-                if done():
-                    return True
-            left_s = deadline - self.loop.time()
-            if left_s <= 0:
-                return False
-            await self.changes(left_s)
-
-    async def changes(self, timeout_s: float | None = None) -> bool:
-        """Wait on the loop for the next change in the core; False when the time was over first."""
-        if self._change is None:
-            self._change = self.loop.create_future()
-        change = self._change
-        await asyncio.wait([change], timeout=timeout_s)
-        return change.done()
-
     async def shutdown(self) -> None:
-        """Cut what is still open and give everything back; the core is not used after this."""
-        self.closed = True
-        self._arm(None)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.service.close()
-        self._close_store()
-        self.settled()
+        """Cut what is still open and give everything back; also when it is cancelled.
 
-    def _close_store(self) -> None:
+        Streams that are still open are freed: what they hold is reported as dropped.
+        """
+        self.closed = True
+        try:
+            if not self.abandoned:
+                self._arm(None)
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self.close_core()
+            if not self.abandoned:
+                self.settled()
+
+    def close_core(self) -> None:
+        """The part of `shutdown` that needs no loop."""
+        self.closed = True
+        self.service.close()
+        failure: KvsError | None = None
         with self.lock:
+            if self._core_closed:
+                return
+            self._core_closed = True
+            for stream in list(self._streams.values()):
+                self._forget(stream)
+            self.core.close(self.now())
             try:
                 self.core.store.close()
             except KvsError as error:
-                log.warning("closing the content store: %s", error)
+                failure = error
+            self.changed.notify_all()
+        if failure is not None:
+            log.warning("closing the content store: %s", failure)

@@ -18,7 +18,7 @@ import warnings
 from typing import Final, NoReturn, Protocol
 
 from kvsproducer.client import FrameAccount
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
 __all__ = ["EXIT_LIMIT_S", "Closable", "ForeignLock", "closed", "opened"]
@@ -71,7 +71,7 @@ def _at_exit() -> None:
     for producer in list(_open):
         try:
             accounts = producer.end_at_exit(max(0.0, deadline - time.monotonic()))
-        except (KvsError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001  the others are closed all the same
             warnings.warn(
                 f"{producer!r} was not closed, and closing it failed: {without_numbers(error)}",
                 RuntimeWarning,

@@ -3,17 +3,22 @@
 The thread is a daemon and starts with the first producer; it ends with the last. Coroutines are
 handed over with `run`. The asyncio twins use the caller's own loop and never come here. A producer
 does not survive a fork; the child may make its own.
+
+A user's coroutine runs here too (credentials). One that calls `sys.exit()`, or stops the loop, ends
+nothing but itself. A loop that cannot go on (its files were closed under it) is told to its users.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar, cast
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
@@ -21,53 +26,82 @@ from kvsproducer.status.system import without_numbers
 __all__ = ["SharedLoop", "started"]
 
 T = TypeVar("T")
-_ENDING_LIMIT_S = 5
+log = logging.getLogger("kvsproducer")
+_ENDING_LIMIT_S = 5  # what is left on a loop that ends
+_JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop
 
 
 class SharedLoop:
     """A counted reference to the process-wide loop: `acquire`, use, `release`."""
 
-    _lock = threading.Lock()
+    _lock = threading.RLock()  # a signal's handler may come here while its thread is here
     _users = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
+    _ending = threading.Event()
+    _told: ClassVar[set[Callable[[BaseException], object]]] = set()
 
     @classmethod
     def acquire(cls) -> asyncio.AbstractEventLoop:
         """The running loop; started by the first user. Raises CREATE_THREAD_FAILED."""
         with cls._lock:
             if cls._loop is None:
-                loop = asyncio.new_event_loop()
+                loop, ending = asyncio.new_event_loop(), threading.Event()
                 try:
-                    cls._thread = started(partial(_serve, loop), "kvsproducer-loop")
+                    cls._thread = started(partial(_serve, loop, ending), "kvsproducer-loop")
                 except KvsError:
                     loop.close()
                     raise
-                cls._loop = loop
+                cls._loop, cls._ending = loop, ending
             cls._users += 1
             return cls._loop
+
+    @classmethod
+    def tell(cls, listener: Callable[[BaseException], object]) -> None:
+        """Have `listener` called, on the loop's thread, if the loop should break down."""
+        cls._told.add(listener)
+
+    @classmethod
+    def tell_no_more(cls, listener: Callable[[BaseException], object]) -> None:
+        """The listener does not need the loop any more."""
+        cls._told.discard(listener)
+
+    @classmethod
+    def broken(cls, loop: asyncio.AbstractEventLoop, why: BaseException) -> None:
+        """The loop cannot go on: the next user gets another one."""
+        with cls._lock:
+            if cls._loop is not loop:
+                return
+            cls._loop = cls._thread = None
+            told = list(cls._told)
+            cls._told.clear()
+        for listener in told:
+            listener(why)
 
     @classmethod
     def release(cls) -> None:
         """Give the loop back; the last user ends the thread and waits for it."""
         with cls._lock:
             cls._users -= 1
-            if cls._users:
+            if cls._users or cls._loop is None or cls._thread is None:
                 return
             loop, thread = cls._loop, cls._thread
             cls._loop = cls._thread = None
-        assert loop is not None
-        assert thread is not None
-        loop.call_soon_threadsafe(loop.stop)
+            cls._ending.set()
+        with contextlib.suppress(RuntimeError):  # it has just broken down
+            loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join()
+            thread.join(_JOIN_LIMIT_S)
+            if thread.is_alive():
+                log.warning("something blocks the event loop of the producers: it is left behind")
 
     @classmethod
     def forget(cls) -> None:
         """In a forked child: the thread did not come along, so the child starts its own."""
-        cls._lock = threading.Lock()
+        cls._lock = threading.RLock()
         cls._users = 0
         cls._loop = cls._thread = None
+        cls._told.clear()
 
     @staticmethod
     def run(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
@@ -95,14 +129,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=SharedLoop.forget)
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, ending: threading.Event) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
-        for task in (left := asyncio.all_tasks(loop)):
-            task.cancel()
-        if left:  # of a producer whose closing was interrupted
-            loop.run_until_complete(asyncio.wait(left, timeout=_ENDING_LIMIT_S))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        while not ending.is_set():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                log.exception("raised on the event loop of the producers, which goes on")
+        loop.run_until_complete(_end_tasks())
+    except Exception as error:
+        log.exception("the event loop of the producers has broken down")
+        SharedLoop.broken(loop, error)
+        _leave_tasks(loop)
     finally:
         loop.close()
+
+
+def _leave_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """End what cannot be run any more; the loop's end was told, so these need not complain."""
+    loop.set_exception_handler(lambda *_: None)
+    for task in asyncio.all_tasks(loop):
+        with contextlib.suppress(RuntimeError):  # it wants to wait for something
+            cast(Coroutine[None, None, None], task.get_coro()).close()
+
+
+async def _end_tasks() -> None:
+    """Cancel what is left, such as of a producer whose closing was interrupted."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_ENDING_LIMIT_S)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), _ENDING_LIMIT_S)

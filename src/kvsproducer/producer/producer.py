@@ -46,14 +46,15 @@ class Producer(ProducerFacade[Stream]):
     ) -> Engine:
         loop = SharedLoop.acquire()
         try:
-            return Engine(device_info, service, loop, chains)
+            engine = Engine(device_info, service, loop, chains)
         except BaseException:
             SharedLoop.release()
             raise
+        SharedLoop.tell(engine.abandon)
+        return engine
 
     def _listen(self, on_event: OnEvent | None) -> None:
-        self._closed = False
-        self._closing = threading.Lock()
+        self._once = threading.Lock()  # is never released
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
         chains = self._engine.chains
@@ -76,28 +77,33 @@ class Producer(ProducerFacade[Stream]):
         (of the newest 1,000 names). Closing twice is fine.
         """
         deadline = time.monotonic() + timeout_seconds(timeout)
+        self._engine.refuse_reentry()
+        self._engine.refuse_loop()
         with self._engine.lock:
+            self._engine.closing = True
             streams = list(self._streams.values())
         try:
             for stream in streams:
                 stream.stop()
             for stream in streams:
                 stream.close(max(0.0, deadline - time.monotonic()))
-            return self._engine.ended.accounts()
         finally:
             self._shut_down()
+        return self._engine.ended.accounts()
 
     def _shut_down(self) -> None:
         """End everything, once."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
+        if not self._once.acquire(blocking=False):
+            return
+        engine = self._engine
+        SharedLoop.tell_no_more(engine.abandon)
         try:
-            SharedLoop.run(self._engine.loop, self._engine.shutdown()).result(SHUTDOWN_LIMIT_S)
+            if not engine.abandoned:
+                SharedLoop.run(engine.loop, engine.shutdown()).result(SHUTDOWN_LIMIT_S)
         except TimeoutError:
             log.warning("%r: not everything ended within %d s", self, SHUTDOWN_LIMIT_S)
         finally:
+            engine.close_core()
             lifetime.closed(self)
             if self._dispatcher is not None:
                 self._dispatcher.end(LISTENER_LIMIT_S)

@@ -38,7 +38,13 @@ class Stream(StreamFacade):
         super().__init__(engine, stream)
         self._put = stream.put_frame
         self._now = engine.now
+        self._reentered = engine.reentered
         self._chains = engine.chains
+
+    def end_in_child(self) -> None:
+        """See `kvsproducer.producer.lifetime`."""
+        super().end_in_child()
+        self._reentered = self._engine.reentered
 
     def put_frame(self, frame: core.Frame) -> None:
         """Put one frame; what it accepted is stored, reported as dropped, or still held.
@@ -55,6 +61,8 @@ class Stream(StreamFacade):
         """
         engine, chains = self._engine, self._chains
         reports: Sequence[Report] = ()
+        if self._reentered():
+            engine.refuse_reentry()
         try:
             with self._lock:
                 self._put(frame, self._now())
@@ -69,6 +77,7 @@ class Stream(StreamFacade):
 
     def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> Sequence[Report]:
         changed, chains = self._engine.changed, self._chains
+        self._engine.refuse_loop()
         with changed:
             while True:
                 # Stopping answers before the core does: the wait was interrupted.
@@ -91,9 +100,7 @@ class Stream(StreamFacade):
         the stream is closed meanwhile.
         """
         limit_s = timeout_seconds(timeout)
-        changed = self._engine.changed
-        with changed:
-            answered = changed.wait_for(self._answered, limit_s)
+        answered = self._engine.block(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
     def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
@@ -101,13 +108,12 @@ class Stream(StreamFacade):
 
         Returns what became of them; `held` is not 0 when the time was too short.
         """
+        self._engine.refuse_loop()
         self._engine.end_fragment(self._core)
-        changed = self._engine.changed
-        with changed:
-            changed.wait_for(
-                lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
-            )
-            return self._core.account()
+        self._engine.block(
+            lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
+        )
+        return self.account()
 
     def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; then give the stream back.
@@ -115,14 +121,13 @@ class Stream(StreamFacade):
         Returns what became of the frames. What is not stored when the time is over counts as
         held. Closing twice is fine.
         """
+        self._engine.refuse_loop()
         self.stop()
-        changed = self._engine.changed
-        with changed:
-            changed.wait_for(
-                lambda: self._core.closed or self._failed() or self._engine.closed,
-                timeout_seconds(timeout),
-            )
-            account = self._core.account()
+        self._engine.block(
+            lambda: self._core.closed or self._failed() or self._engine.closed,
+            timeout_seconds(timeout),
+        )
+        account = self.account()
         self._engine.free_stream(self._core, account)
         return account
 

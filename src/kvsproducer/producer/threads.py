@@ -1,22 +1,53 @@
 """Blocking functions, of the user's and others, in threads that nobody has to wait for.
 
 A pool's threads are joined when the interpreter exits, and a pool that is full keeps others
-waiting; a function that hangs may do neither. So each runs in a daemon thread of its own.
+waiting; a function that hangs may do neither. So each runs in a daemon thread of its own. One that
+calls `sys.exit()` ends neither its thread's waiter nor an event loop: that is a RuntimeError.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from typing import TypeVar
 
 from kvsproducer.producer.loop import started
 
-__all__ = ["in_daemon_thread"]
+__all__ = ["in_daemon_thread", "in_thread"]
 
 T = TypeVar("T")
+
+
+def in_thread(work: Callable[..., T], *arguments: object, name: str = "callback") -> Future[T]:
+    """What `work` returns or raises; cancelled, it is left behind.
+
+    A coroutine that nobody waits for any more is closed. Raises CREATE_THREAD_FAILED.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        found: object = None
+        try:
+            found = returned = work(*arguments)
+            apply = partial(done.set_result, returned)
+        except (StopIteration, StopAsyncIteration) as error:  # ends a coroutine that is told so
+            apply = partial(done.set_exception, _as_error(error))
+        except Exception as error:  # noqa: BLE001  handed over to whoever waits
+            apply = partial(done.set_exception, error)
+        except BaseException as error:  # noqa: BLE001  sys.exit() in it is no reason to leave
+            apply = partial(done.set_exception, _as_error(error))
+        try:
+            apply()
+        except InvalidStateError:  # nobody waits any more
+            if inspect.iscoroutine(found):
+                found.close()
+
+    started(run, f"kvsproducer-{name}")
+    return done
 
 
 async def in_daemon_thread(
@@ -26,21 +57,24 @@ async def in_daemon_thread(
 
     Raises CREATE_THREAD_FAILED.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-    def settle(apply: Callable[[], None]) -> None:
-        if not done.done():
-            apply()
-
-    def run() -> None:
-        try:
-            apply = partial(done.set_result, work(*arguments))
-        except BaseException as error:  # noqa: BLE001  handed over to whoever waits
-            apply = partial(done.set_exception, error)
+    def wake(_: Future[T]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, apply)
+            loop.call_soon_threadsafe(ended.set)
 
-    started(run, f"kvsproducer-{name}")
-    async with asyncio.timeout(timeout_s):
-        return await done
+    future = in_thread(work, *arguments, name=name)
+    future.add_done_callback(wake)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ended.wait()
+    finally:
+        future.cancel()  # if nobody waits any more
+    return future.result()
+
+
+def _as_error(error: BaseException) -> RuntimeError:
+    """What leads others to end as an error that does not."""
+    told = RuntimeError(type(error).__name__)
+    told.__cause__ = error
+    return told

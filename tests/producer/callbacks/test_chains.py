@@ -687,3 +687,45 @@ def test_asyncio_pressure_fails_put_frame(info: kvs.StreamInfo) -> None:
         return None
 
     assert asyncio.run(main()) is S.INVALID_OPERATION
+
+
+def test_a_callback_that_leaves_ends_only_itself(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """`sys.exit()` in any of them: others go on, the next are called, all is freed."""
+    called: list[str] = []
+
+    def leave(record: object) -> None:
+        called.append(type(record).__name__)
+        raise SystemExit(3)
+
+    def free(_: int = 0) -> None:
+        called.append("free")
+        raise SystemExit(3)
+
+    asked = provider_of(
+        kvs.ApiCallbacks(describe_stream=leave, free=free),
+        kvs.StreamCallbacks(stream_closed=leave, stream_shutdown=leave, free=lambda: free(1)),
+    )
+    with kvs.Producer(endpoint_url=endpoint_url) as other:
+        stream = other.open_stream("other", info)
+        producer = kvs.Producer(endpoint_url=endpoint_url, callbacks=asked)
+        door = producer.open_stream("door", info)
+        why_not_ready(door, "SystemExit")
+        producer.close(0)
+        for frame in frames(5):
+            stream.put_frame(frame)
+    assert {"DescribeStream", "StreamShutdown"} <= set(called)
+    assert called.count("free") == 2
+
+
+def test_a_callbacks_own_time_out_is_not_ours(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """It raised one within milliseconds; nothing took as long as a call may."""
+
+    def give_up(call: core.Call) -> None:
+        raise kvs.KvsError(S.OPERATION_TIMED_OUT, "the vault is slow")
+
+    asked = provider_of(kvs.ApiCallbacks(describe_stream=give_up))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=asked) as producer:
+        stream = producer.open_stream("door", info)
+        assert "the vault is slow" in why_not_ready(stream, "the last call")

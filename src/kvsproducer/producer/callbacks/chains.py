@@ -160,6 +160,8 @@ class Chains:
         except KvsError as error:
             status = _READY_FAILURES.get(type(report), error.status)
             log.warning("%s: %s", status.name, error.detail, exc_info=error.__cause__)
+        except SystemExit:  # the thread that tells is not a callback's to end
+            log.exception("a callback raised while it was told %s", report)
 
     def end(self) -> None:
         """The producer is closed: tell, and free the provider's sets."""

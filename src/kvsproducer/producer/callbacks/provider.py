@@ -165,5 +165,5 @@ def _free(function: Free | None) -> None:
         return
     try:
         function()
-    except Exception:
+    except (Exception, SystemExit):
         log.exception("a free function of callbacks raised")

@@ -16,14 +16,13 @@ import os
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from functools import partial
+from concurrent.futures import CancelledError, Future
 
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import FrozenCredentials, credentials_of_botocore
-from kvsproducer.producer.loop import started
+from kvsproducer.producer.threads import in_thread
 from kvsproducer.status import KvsError, ProducerError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
@@ -60,7 +59,7 @@ class OwnCredentials:
         producer was closed meanwhile, and as `AwsCredentials.from_dict` does.
         """
         try:
-            found = self._answer(_in_thread(self._function))
+            found = self._answer(in_thread(self._function, name="credentials"))
             if inspect.isawaitable(found):
                 found = self._answer(self._scheduled(found))
         except KvsError as error:
@@ -71,7 +70,7 @@ class OwnCredentials:
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {error.name}: {error.detail}",
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise kvs_error(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {type(error).__name__}{_place(error)}",
@@ -89,7 +88,7 @@ class OwnCredentials:
         # A coroutine goes as it is: cancelled before its first step, it is closed.
         work = awaitable if inspect.iscoroutine(awaitable) else _coroutine(awaitable)
         if self._loop is None:
-            return _in_thread(lambda: asyncio.run(work))
+            return in_thread(lambda: asyncio.run(work), name="credentials")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _answer(self, future: Future[object]) -> object:
@@ -119,29 +118,6 @@ class OwnCredentials:
 
 async def _coroutine(awaitable: Awaitable[object]) -> object:
     return await awaitable
-
-
-def _in_thread(function: Callable[[], object]) -> Future[object]:
-    """Call it in a daemon thread of its own: one that hangs holds up nobody, not even the exit."""
-    done: Future[object] = Future()
-
-    def run() -> None:
-        found: object = None
-        try:
-            found = function()
-            apply = partial(done.set_result, found)
-        except Exception as error:  # noqa: BLE001  handed over to whoever waits
-            apply = partial(done.set_exception, error)
-        except BaseException as error:  # noqa: BLE001  sys.exit() in it is no reason to leave
-            apply = partial(done.set_exception, RuntimeError(type(error).__name__))
-        try:
-            apply()
-        except InvalidStateError:  # nobody waits any more
-            if inspect.iscoroutine(found):
-                found.close()
-
-    started(run, "kvsproducer-credentials")
-    return done
 
 
 def _place(error: BaseException) -> str:

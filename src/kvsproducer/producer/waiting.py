@@ -1,0 +1,110 @@
+"""The lock of one producer, and waiting for what changes under it: in threads and on the loop.
+
+The lock is an `RLock` only to know its owner: a signal's handler, or a finalizer, that comes into
+the middle of a call of its own thread is refused, where another lock would never be given. Nobody
+takes it twice. What happens under it may not log: a handler of `logging` may call the producer.
+
+Threads wait on `changed`, a condition; coroutines for `changes`, on the producer's own loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+
+from kvsproducer.producer.lifetime import ForeignLock
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["Waiting"]
+
+_REENTERED = (
+    "a signal handler or a finalizer calls this producer in the middle of another call of the same "
+    "thread: have it raise an exception or set a flag, and close the producer outside"
+)
+
+
+class Waiting:
+    """What an engine is for those who wait; `loop` is the producer's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.lock = threading.RLock()
+        self.reentered: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self.changed = threading.Condition(self.lock)
+        self.forked = False  # made by the process that this one is a fork of
+        self._change: asyncio.Future[None] | None = None
+
+    # --- refusals ----------------------------------------------------------------------------
+    def refuse_reentry(self) -> None:
+        """Raise RuntimeError in the middle of another call of this thread.
+
+        It is no `KvsError`, for the core takes that for its own word about the interrupted call.
+        """
+        if self.reentered():
+            raise RuntimeError(_REENTERED)
+
+    def refuse_loop(self) -> None:
+        """Raise INVALID_OPERATION on the loop: a call that blocks it would wait for itself."""
+        running = None
+        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+            running = asyncio.get_running_loop()
+        if running is self.loop:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION,
+                "called on the producer's own event loop, which would wait for itself",
+            )
+
+    def end_in_child(self) -> None:
+        """This is a fork of the process that made it: nothing here works any more."""
+        self.forked = True
+        self.reentered = lambda: False  # the lock says better what is wrong
+        self.lock = ForeignLock()  # type: ignore[assignment]
+        self.changed = self.lock  # type: ignore[assignment]
+
+    # --- waiting -----------------------------------------------------------------------------
+    def block(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait in a thread until `done()` (asked under the lock) or until the time is over.
+
+        Raises INVALID_OPERATION on the loop's own thread.
+        """
+        self.refuse_reentry()
+        self.refuse_loop()
+        with self.changed:
+            return self.changed.wait_for(done, min(timeout_s, threading.TIMEOUT_MAX))
+
+    async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
+        deadline = self.loop.time() + timeout_s
+        while True:
+            with self.lock:
+                if done():
+                    return True
+            left_s = deadline - self.loop.time()
+            if left_s <= 0:
+                return False
+            await self.changes(left_s)
+
+    async def changes(self, timeout_s: float | None = None) -> bool:
+        """Wait on the loop for the next change in the core; False when the time was over first.
+
+        Raises INVALID_OPERATION on another loop.
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION, "this producer belongs to another event loop"
+            )
+        if self._change is None:
+            self._change = self.loop.create_future()
+        change = self._change
+        await asyncio.wait([change], timeout=timeout_s)
+        return change.done()
+
+    def settled(self) -> None:
+        """Something has changed: whoever waits for it looks again. On the loop."""
+        with self.lock:
+            self.changed.notify_all()
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None

@@ -1,0 +1,141 @@
+"""Who may wait and who is refused: signals and finalizers, the loop's own thread, another loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.waiting import Waiting
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+NOBODY = "http://127.0.0.1:9"
+
+
+class Meddling(kvs.Frame):
+    """A frame in whose middle a signal comes: the core asks for its bytes under the lock."""
+
+    __slots__ = ("meddle",)
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "data":
+            object.__getattribute__(self, "meddle")()
+        return object.__getattribute__(self, name)
+
+
+@pytest.fixture
+def interrupted(info: kvs.StreamInfo) -> Iterator[Callable[..., None]]:
+    """interrupted(producer, stream, what): a signal's handler does `what` within a put_frame."""
+    previous = signal.getsignal(signal.SIGUSR1)
+
+    def put(stream: kvs.Stream, what: Callable[[], object]) -> None:
+        frame = Meddling(b"x", kvs.now(), key_frame=True)
+        frame.meddle = lambda: signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda *_: what())
+        stream.put_frame(frame)
+
+    yield put
+    signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.mark.parametrize("what", ["close", "stop", "put", "wait", "open", "free"])
+def test_a_handler_in_the_middle_of_a_put_is_refused(
+    what: str, interrupted: Callable[..., None], info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """It used to wait for ever for the lock that its own thread holds; now the put is cut short."""
+    with kvs.Producer(endpoint_url=NOBODY) as producer:
+        stream = producer.open_stream("door", info)
+        (first, *rest) = frames(5)
+        stream.put_frame(first)
+        uses: dict[str, Callable[[], object]] = {
+            "close": lambda: producer.close(0),
+            "stop": stream.stop,
+            "put": lambda: stream.put_frame(rest[0]),
+            "wait": lambda: stream.wait_ready(1),
+            "open": lambda: producer.open_stream("other", info),
+            "free": lambda: stream.close(0),
+        }
+        with pytest.raises(RuntimeError, match="signal handler") as caught:
+            interrupted(stream, uses[what])
+        assert not isinstance(caught.value, kvs.KvsError)
+        account = stream.account()
+        assert account.accepted == account.held
+        stream.reset()
+        stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))  # all is whole
+        assert stream.account().held == 1
+        producer.close(0)
+        producer._engine.ended._accounts.clear()  # what was given up is not this test's
+
+
+def test_a_handler_may_look(interrupted: Callable[..., None], info: kvs.StreamInfo) -> None:
+    """Figures are no change."""
+    seen: list[object] = []
+    producer = kvs.Producer(endpoint_url=NOBODY)
+    stream = producer.open_stream("door", info)
+    interrupted(stream, lambda: seen.extend([stream.account(), producer.streams]))
+    assert seen
+    assert stream.account().held == 1
+    producer.close(0)
+
+
+def test_what_blocks_is_refused_on_the_loop(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """A user's coroutine (credentials) runs there, and would wait for itself."""
+    refused: list[kvs.StatusCode] = []
+    made = threading.Event()
+
+    async def credentials() -> kvs.AwsCredentials:
+        await asyncio.to_thread(made.wait, 30)
+        for use in (producer.close, stream.close, stream.flush, stream.wait_ready):
+            try:
+                use()
+            except kvs.KvsError as error:
+                refused.append(error.status)
+        return kvs.AwsCredentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+
+    producer = kvs.Producer(endpoint_url=endpoint_url, credentials=credentials)
+    stream = producer.open_stream("door", info)
+    made.set()
+    try:
+        deadline = threading.Event()
+        for _ in range(3000):
+            if len(refused) == 4 or deadline.wait(0.01):
+                break
+        assert refused == [kvs.StatusCode.INVALID_OPERATION] * 4
+    finally:
+        producer.close(0)
+
+
+def test_another_loop_is_refused() -> None:
+    """A future of one loop is not waited for on another."""
+
+    async def make() -> Waiting:
+        return Waiting(asyncio.get_running_loop())
+
+    waiting = asyncio.run(make())
+    with pytest.raises(kvs.KvsError) as caught:
+        asyncio.run(waiting.changes(0.1))
+    assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
+
+
+def test_any_bound_will_do() -> None:
+    """Infinity too, which the system's locks do not take."""
+    loop = SharedLoop.acquire()
+    try:
+        waiting = Waiting(loop)
+        ready = threading.Event()
+
+        def tell() -> None:
+            ready.set()
+            waiting.settled()
+
+        waker = threading.Timer(0.01, lambda: loop.call_soon_threadsafe(tell))
+        waker.start()
+        assert waiting.block(ready.is_set, float("inf"))
+        waker.join()
+    finally:
+        SharedLoop.release()
