@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench bench-streams soak fuzz interop docs clean
+.PHONY: demo test check coverage bench bench-streams soak fuzz interop docs clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kvsproducer needs Python 3.11 or newer; run make PYTHON=python3.11")'
@@ -22,6 +22,13 @@ check: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples fuzz
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Every line and branch of these rooms is run by their own tests (pyproject.toml says which rooms).
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 tests/codecs tests/mkv tests/client tests/test_view.py $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
