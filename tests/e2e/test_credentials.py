@@ -93,10 +93,10 @@ def vault(clock: Clock) -> Vault:
 
 
 @pytest.fixture
-def url(vault: Vault) -> Iterator[str]:
+def url(clock: Clock, vault: Vault) -> Iterator[str]:
     """An endpoint that accepts only what is signed with the vault's keys."""
     limits = EndpointLimits(get_media_idle=2_000_000)
-    with local_endpoint(verify_signatures=vault.known, limits=limits) as endpoint:
+    with local_endpoint(verify_signatures=vault.known, limits=limits, now=clock) as endpoint:
         yield endpoint.url
 
 

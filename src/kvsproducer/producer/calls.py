@@ -55,7 +55,7 @@ def _create_device(service: Service, call: core.CreateDevice) -> str:
 
 def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
     try:
-        return auth_info(service.credentials(MIN_TOKEN_LIFE))
+        return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
     except KvsError as error:
         if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             raise
@@ -63,14 +63,17 @@ def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None: 
 
 
 def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
-    return auth_info(service.credentials(MIN_TOKEN_LIFE))
+    return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
 
 
-def auth_info(found: AwsCredentials) -> core.AuthInfo:
-    """Credentials as the core takes them."""
+def auth_info(found: AwsCredentials, skew: int) -> core.AuthInfo:
+    """Credentials as the core takes them, which goes by this machine's clock.
+
+    `skew`: what the service's clock is ahead of it, in ticks.
+    """
     info = core.AuthInfo(data=found, length=found.length)
     if found.expiration is not None:
-        info.expiration = found.expiration
+        info.expiration = found.expiration - skew
     return info
 
 
@@ -154,7 +157,7 @@ _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
     core.CreateDevice: _create_device,
     core.TagClient: _nothing,
     core.GetSecurityToken: _security_token,
-    core.GetDeviceCertificate: _no_identity,
+    core.GetDeviceCertificate: _nothing,  # it has none
     core.GetDeviceFingerprint: _no_identity,
     core.DeviceCertToToken: _nothing,
     core.GetStreamingToken: _streaming_token,

@@ -35,6 +35,7 @@ class ClockSkew:
 
     def __init__(self) -> None:
         self.ticks = 0
+        self.known = False  # whether the service has ever told its time
         self.on_change: Callable[[int], None] = lambda _ticks: None
         self._lock = threading.Lock()
 
@@ -47,6 +48,7 @@ class ClockSkew:
         told = _date(headers)
         if told is None:
             return False
+        self.known = True
         found = told + _HALF_SECOND - (sent + received) // 2
         with self._lock:
             # What was told once is not taken back because it wavers about the limit.

@@ -66,8 +66,8 @@ class Network:
                 self._tls = tls_context(self._verify)
             return self._tls
 
-    def prepare(self, url: str) -> None:
-        """Do what takes a while before a session for `url` is made; blocks.
+    def prepare(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """Do what takes a while before a session for `url` (and `tls`) is made; blocks.
 
         Raises INVALID_ARG for a host whose address is of the family that is excluded and for a
         proxy of the environment that is none, CURL_LIBRARY_INIT_FAILED when aiohttp cannot be
@@ -82,11 +82,16 @@ class Network:
                 StatusCode.INVALID_ARG,
                 f"{host} is no {self.ip_family} address, and ip_family allows no other",
             )
-        if "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
+        if tls is None and "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
             self.tls()
 
-    def session(self, url: str, sockets: list[socket.socket]) -> aiohttp.ClientSession:
-        """A session for one request to `url`; adds the sockets that it opens to `sockets`."""
+    def session(
+        self, url: str, sockets: list[socket.socket], tls: ssl.SSLContext | None = None
+    ) -> aiohttp.ClientSession:
+        """A session for one request to `url`; adds the sockets that it opens to `sockets`.
+
+        `tls`: what to trust instead of what the service has to show.
+        """
         import aiohttp
 
         from kvsproducer.producer.resolver import Resolver
@@ -98,7 +103,7 @@ class Network:
 
         secure = urlsplit(url).scheme == "https"
         connector = aiohttp.TCPConnector(
-            ssl=self.tls() if secure else True,
+            ssl=(tls or self.tls()) if secure else True,
             family=_FAMILIES[self.ip_family],
             resolver=Resolver(),
             socket_factory=open_socket,

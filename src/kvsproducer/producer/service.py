@@ -13,6 +13,7 @@ PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import threading
@@ -29,6 +30,7 @@ from kvsproducer.producer.credentials.source import CredentialsSource, fresh_cre
 from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post, refusal_body
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.network import Network
+from kvsproducer.producer.results import failure_of
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.signing import signed_headers
 from kvsproducer.producer.tls import Verify
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 __all__ = ["Service"]
+
+log = logging.getLogger("kvsproducer.service")
 
 _REFUSED = (401, 403)
 _REDIRECTED = 300  # from here on an answer is no success
@@ -74,7 +78,6 @@ class Service:
     ) -> None:
         self.config = config or ServiceConfig()
         self._session = _botocore_session(session, profile_name)
-        self._credentials = fresh_credentials(credentials, self._session)
         self.endpoint_url = _endpoint_url(self._session, endpoint_url, self.config)
         self.region_name = _region(self._session, region_name, self.endpoint_url)
         self.network = Network(self.config, _trusted(self._session, verify))
@@ -82,6 +85,9 @@ class Service:
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now
         self.skew = ClockSkew()
+        self._credentials = fresh_credentials(
+            credentials, self._session, self.network, self.skew, self._learn_time
+        )
         self._given: AwsCredentials | None = None
         self._clients: dict[str, BaseClient] = {}
         self._under_way: set[Future[Reply]] = set()
@@ -161,6 +167,24 @@ class Service:
         sent = self.now()
         reply = self._awaited(url, headers, body)
         return reply, self.skew.observe(reply.headers, sent, self.now())
+
+    def _learn_time(self) -> bool:
+        """Ask the service what time it is, unless it has told; whether our clock is off.
+
+        The request has no signature, so it is refused; the refusal has a Date.
+        """
+        if self.skew.known:
+            return False
+        url = str(self.client(wire.SERVICE_NAME).meta.endpoint_url).rstrip("/")
+        url += wire.PATHS["DescribeStream"]
+        try:
+            self.network.prepare(url)
+            sent = self.now()
+            reply = self._awaited(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, b"{}")
+            return self.skew.observe(reply.headers, sent, self.now())
+        except Exception as error:  # noqa: BLE001  then it is not learnt now
+            log.debug("the service's time is not known: %s", failure_of(error).detail)
+            return False
 
     def _awaited(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """The answer to a request, which goes out on the shared loop."""

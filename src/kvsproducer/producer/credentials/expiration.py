@@ -54,5 +54,5 @@ def check_not_past(expiration: int, now: int) -> None:
         ago = (now - expiration) // TICKS_PER_SECOND
         raise kvs_error(
             StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST,
-            f"the credentials expired at {format_instant(expiration)}, {ago} s ago by this clock",
+            f"the credentials expired at {format_instant(expiration)}, {ago} s ago",
         )

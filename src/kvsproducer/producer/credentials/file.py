@@ -23,12 +23,14 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.producer.clock import now
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import (
     check_not_past,
     looks_like_expiration,
     parse_expiration,
 )
+from kvsproducer.producer.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -64,6 +66,13 @@ class FileCredentials:
 
     def fetch(self) -> AwsCredentials:
         """Read the file; raises as the class does."""
+        return self._read(self._clock())
+
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
+        """The same by the service's time."""
+        return self._read(self._clock() + skew.ticks)
+
+    def _read(self, now: int) -> AwsCredentials:
         try:
             with self._path.open("rb") as file:
                 content = file.read(limits.MAX_CREDENTIAL_FILE_BYTES)
@@ -73,7 +82,7 @@ class FileCredentials:
                 f"{self._path}: {in_words(error)}",
             ) from error
         try:
-            return parse_credentials_file(content, self._clock())
+            return parse_credentials_file(content, now)
         except KvsError as error:
             raise kvs_error(error.status, f"{self._path}: {error.detail}") from None
 

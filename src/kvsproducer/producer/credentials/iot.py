@@ -24,13 +24,16 @@ from urllib.parse import quote, urlsplit
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND, durations_to_ticks
 from kvsproducer.producer.clock import now
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past, parse_expiration
+from kvsproducer.producer.network import Network
+from kvsproducer.producer.results import failure_of
+from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.sockets import hang_up
-from kvsproducer.producer.tls import tls_context
+from kvsproducer.producer.tls import at_wrong_time, tls_context
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
-from kvsproducer.version import VERSION
 
 if TYPE_CHECKING:
     import aiohttp
@@ -153,12 +156,21 @@ class IotCredentials:
     def fetch(self) -> AwsCredentials:
         """Ask for credentials; blocks for up to 5 s, and needs a thread without a running loop.
 
-        Raises CURL_PERFORM_FAILED (no connection, no answer in time, HTTP other than 200),
-        IOT_FAILED (the endpoint does not accept the certificate), what `read_answer` raises, and
+        It goes through the environment's proxies. Raises CURL_PERFORM_FAILED (no connection, no
+        answer in time, HTTP other than 200), IOT_FAILED (the endpoint does not accept the certificate), what `read_answer` raises, and
         for files that have changed what the class does.
         """
+        return self.fetch_in(Network(ServiceConfig(), verify=True), ClockSkew())
+
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
+        """The same through a producer's network and by the service's time.
+
+        What is trusted is `ca` alone: `verify=` names who may be the service.
+        """
         try:
-            status, error_type, body = asyncio.run(self._get(self._tls()))
+            context = self._tls()
+            network.prepare(self.url, context)
+            status, error_type, body = asyncio.run(self._get(network, context))
         except KvsError:
             raise
         except Exception as error:
@@ -169,13 +181,11 @@ class IotCredentials:
                 f"{self.url} answered HTTP {status} {error_type}".rstrip()
                 + f" for the thing {self.thing_name!r}",
             )
-        return read_answer(body, self.clock(), self.dice)
+        return read_answer(body, self.clock() + skew.ticks, self.dice)
 
-    async def _get(self, context: ssl.SSLContext) -> tuple[int, str, bytes]:
+    async def _get(self, network: Network, context: ssl.SSLContext) -> tuple[int, str, bytes]:
         """HTTP status, error type and body (cut behind the limit) of one request."""
         import aiohttp
-
-        from kvsproducer.producer.resolver import Resolver
 
         connect, total = self.connection_timeout, self.completion_timeout
         if connect <= 0 or total < connect:
@@ -183,26 +193,14 @@ class IotCredentials:
         timeout = aiohttp.ClientTimeout(
             total=total / TICKS_PER_SECOND, connect=connect / TICKS_PER_SECOND
         )
-        headers = {
-            "x-amzn-iot-thingname": self.thing_name,
-            "User-Agent": f"kvsproducer/{VERSION}",
-            "Accept": "*/*",
-        }
+        headers = {"x-amzn-iot-thingname": self.thing_name, "Accept": "*/*"}
         sockets: list[socket.socket] = []
-
-        def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-            sockets.append(socket.socket(*address[:3]))
-            return sockets[-1]
-
-        connector = aiohttp.TCPConnector(
-            ssl=context, resolver=Resolver(), socket_factory=open_socket, force_close=True
-        )
         try:
             async with (
-                aiohttp.ClientSession(
-                    connector=connector, timeout=timeout, trust_env=True
-                ) as session,
-                session.get(self.url, headers=headers, allow_redirects=False) as response,
+                network.session(self.url, sockets, context) as session,
+                network.request(
+                    session, "GET", self.url, headers=headers, timeout=timeout
+                ) as response,
             ):
                 body = await _read(response)
                 return response.status, response.headers.get("x-amzn-ErrorType", "")[:80], body
@@ -216,8 +214,13 @@ class IotCredentials:
             return kvs_error(
                 _S.IOT_FAILED, f"{self.url} does not accept {self.certificate}: TLS {alert}"
             )
-        told = str(error) or "timed out"
-        return kvs_error(_S.CURL_PERFORM_FAILED, f"{self.url}: {type(error).__name__}: {told}")
+        refusal = getattr(error, "certificate_error", None)
+        if isinstance(refusal, ssl.SSLCertVerificationError):
+            told = f"its certificate is not accepted: {refusal.verify_message}"
+            told += at_wrong_time(refusal) or " (own roots: ca=)"
+        else:
+            told = failure_of(error).detail
+        return kvs_error(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
 
     def _check_host(self) -> None:
         try:

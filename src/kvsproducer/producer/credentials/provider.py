@@ -1,12 +1,14 @@
-"""What a credentials provider is."""
+"""What a credentials provider is, and one of ours that knows its surroundings."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
+from kvsproducer.producer.network import Network
 
-__all__ = ["CredentialsProvider"]
+__all__ = ["CredentialsProvider", "PlacedProvider"]
 
 
 @runtime_checkable
@@ -20,3 +22,11 @@ class CredentialsProvider(Protocol):
 
     def fetch(self) -> AwsCredentials:
         """Fresh credentials."""
+
+
+@runtime_checkable
+class PlacedProvider(Protocol):
+    """A provider of ours that goes by the service's time and its producer's network."""
+
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
+        """Fresh credentials, as `fetch` gives them where there is no producer."""

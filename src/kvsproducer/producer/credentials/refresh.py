@@ -5,7 +5,12 @@ needs, and some to spare), and after 40 minutes when it names no expiration. If 
 is held serves for as long as it lives; the failure is raised once that is over. Whoever comes while
 somebody else is asking waits for that answer, so that a fleet of streams asks once.
 
-The provider may block, so this is for the producer's executor, from any number of threads.
+An expiration is a time of the service's, so all of this goes by the service's time. A machine whose
+clock is ahead would take fresh credentials for expired ones, and so never ask the service, which
+would tell the time: then `learn` asks for it.
+
+The provider may block, so this is for the producer's executor, from any number of threads. One that
+never comes back keeps nobody waiting for ever.
 """
 
 from __future__ import annotations
@@ -13,15 +18,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.clock import now
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past
 from kvsproducer.producer.credentials.own import OwnCredentials
-from kvsproducer.producer.credentials.provider import CredentialsProvider
-from kvsproducer.status import KvsError, kvs_error
+from kvsproducer.producer.credentials.provider import CredentialsProvider, PlacedProvider
+from kvsproducer.producer.network import Network
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["FreshCredentials"]
 
@@ -31,15 +40,27 @@ log = logging.getLogger("kvsproducer.credentials")
 class FreshCredentials:
     """What a provider gives, asked again when due; `clock` gives the time in ticks since 1970.
 
-    With `hold` False the provider is asked each time: it holds its credentials itself.
+    With `hold` False the provider is asked each time: it holds its credentials itself. `skew` is
+    what the service's clock is ahead of `clock`, `network` the producer's; `learn` finds out about
+    the former (blocking), and returns whether it was another than thought.
     """
 
     def __init__(
-        self, provider: CredentialsProvider, *, hold: bool = True, clock: Callable[[], int] = now
+        self,
+        provider: CredentialsProvider,
+        *,
+        hold: bool = True,
+        clock: Callable[[], int] = now,
+        skew: ClockSkew | None = None,
+        network: Network | None = None,
+        learn: Callable[[], bool] = lambda: False,
     ) -> None:
         self._provider = provider
         self._hold = hold
         self._clock = clock
+        self._skew = skew or ClockSkew()
+        self._network = network
+        self._learn = learn
         self._lock = threading.Lock()
         self._asked = 0  # how often the provider was asked
         self._held: AwsCredentials | None = None
@@ -49,28 +70,63 @@ class FreshCredentials:
     def get(self, *, life: int = 0) -> AwsCredentials:
         """Credentials with at least `life` ticks left, if they can be had; blocks.
 
-        Raises what the provider raises when there is nothing left to use instead, and
-        IOT_EXPIRATION_OCCURS_IN_PAST when it gives what has expired.
+        Raises what the provider raises when there is nothing left to use instead,
+        IOT_EXPIRATION_OCCURS_IN_PAST when it gives what has expired, and OPERATION_TIMED_OUT when
+        somebody else has been asking it for a minute.
         """
         asked = self._asked
-        with self._lock:
-            now = self._clock()
+        with self._turn():
+            now = self._now()
             if self._held is None or now >= self._due:
                 if asked == self._asked or self._failure is None:
                     self._ask(now)
                 failure, held = self._failure, self._held
-                if failure is not None and not _lives(held, self._clock() + max(life, 1)):
+                if failure is not None and not _lives(held, self._now() + max(life, 1)):
                     # Made anew: one exception object raised in many threads would mix tracebacks.
                     raise kvs_error(failure.status, failure.detail) from failure.__cause__
             assert self._held is not None
             return self._held
 
+    def _now(self) -> int:
+        return self._clock() + self._skew.ticks
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=limits.CREDENTIALS_TURN_TIMEOUT / TICKS_PER_SECOND):
+            raise kvs_error(
+                StatusCode.OPERATION_TIMED_OUT,
+                f"{self._provider} has been asked for credentials and does not answer",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _fetch(self) -> AwsCredentials:
+        if self._network is not None and isinstance(self._provider, PlacedProvider):
+            found = self._provider.fetch_in(self._network, self._skew)
+        else:
+            found = self._provider.fetch()
+        if found.expiration is not None:
+            if found.expiration - self._now() < limits.CREDENTIAL_REFRESH_GRACE:
+                self._learn()
+            check_not_past(found.expiration, self._now())
+        return found
+
+    def _fetch_in_time(self) -> AwsCredentials:
+        """What the provider gives, unless it has expired by the service's time."""
+        try:
+            return self._fetch()
+        except KvsError as error:
+            past = error.status is StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST
+            if not (past and self._learn()):
+                raise
+        return self._fetch()
+
     def _ask(self, now: int) -> None:
         self._asked += 1
         try:
-            found = self._provider.fetch()
-            if found.expiration is not None:
-                check_not_past(found.expiration, self._clock())
+            found = self._fetch_in_time()
         except KvsError as error:
             self._failure = error
             if self._held is not None:

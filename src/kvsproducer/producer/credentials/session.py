@@ -7,10 +7,14 @@ renews them before they expire, so what it gives is never held here.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
+from kvsproducer.producer.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
@@ -32,6 +36,16 @@ NO_CREDENTIALS = (
     "single sign-on, or the container's or instance's metadata"
 )
 
+# How a machine of EC2 is told from others, without asking anybody: AWS's guide "Detect whether a
+# host is an EC2 instance". Files of Linux, and what they begin with there.
+_EC2_MARKS: Final = (
+    ("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2"),
+    ("/sys/hypervisor/uuid", "ec2"),
+)
+
+
+_EXPIRED: Final = "still expired"  # of botocore's message; the exception has no type of its own
+
 
 @runtime_checkable
 class FrozenCredentials(Protocol):
@@ -51,6 +65,10 @@ class BotocoreCredentials:
         """What it holds, renewed when due; raises CLIENT_AUTH_CALL_FAILED when that fails."""
         return credentials_of_botocore(self._credentials)
 
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
+        """The same by the service's time."""
+        return credentials_of_botocore(self._credentials, skew)
+
     def __repr__(self) -> str:
         return f"BotocoreCredentials({type(self._credentials).__name__})"
 
@@ -67,23 +85,69 @@ class SessionCredentials:
         Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none anywhere, and
         CLIENT_AUTH_CALL_FAILED when a place that should have them fails.
         """
+        return self._found(ClockSkew())
+
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
+        """The same by the service's time."""
+        return self._found(skew)
+
+    def _found(self, skew: ClockSkew) -> AwsCredentials:
         try:
             found = self._session.get_credentials()
         except Exception as error:
             raise _failed(error) from error
         if found is None:
+            if why := _metadata_expected(self._session):
+                raise kvs_error(
+                    StatusCode.CLIENT_AUTH_CALL_FAILED,
+                    f"{NO_CREDENTIALS}; {why}, whose metadata should have them",
+                )
             raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
-        return credentials_of_botocore(found)
+        return credentials_of_botocore(found, skew)
 
     def __repr__(self) -> str:
         return "SessionCredentials()"
 
 
-def credentials_of_botocore(found: FrozenCredentials) -> AwsCredentials:
-    """Ours for a botocore credentials object; raises CLIENT_AUTH_CALL_FAILED."""
+def _metadata_expected(session: Session) -> str:
+    """Why an instance's metadata should have credentials, "" when nothing says so.
+
+    botocore passes a metadata service that does not answer over without a word; at the boot of an
+    instance it may not answer yet, or not know the role yet.
+    """
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return ""
+    if session.get_config_variable("ec2_metadata_service_endpoint"):
+        return "AWS_EC2_METADATA_SERVICE_ENDPOINT or the profile names a metadata service"
+    for path, beginning in _EC2_MARKS:
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                if file.read(len(beginning)) == beginning:
+                    return "this is an EC2 instance"
+        except OSError:
+            continue
+    return ""
+
+
+def credentials_of_botocore(
+    found: FrozenCredentials, skew: ClockSkew | None = None
+) -> AwsCredentials:
+    """Ours for a botocore credentials object, by the service's time if its `skew` is known.
+
+    Raises CLIENT_AUTH_CALL_FAILED, and IOT_EXPIRATION_OCCURS_IN_PAST for fresh ones that look
+    expired.
+    """
+    if skew is not None and skew.ticks and hasattr(found, "_time_fetcher"):
+        # botocore compares with this machine's clock, and has no other way to be told the time.
+        found._time_fetcher = lambda: (
+            datetime.now(UTC) + timedelta(milliseconds=skew.ticks // TICKS_PER_MS)
+        )
     try:
         keys = found.get_frozen_credentials()
     except Exception as error:
+        if isinstance(error, RuntimeError) and _EXPIRED in str(error):
+            told = f"botocore's credentials have expired when they come: {error}"
+            raise kvs_error(StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST, told) from error
         raise _failed(error) from error
     # botocore tells the expiry of refreshable credentials in this attribute only.
     expiry = getattr(found, "_expiry_time", None)

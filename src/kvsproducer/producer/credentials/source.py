@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.file import FileCredentials
 from kvsproducer.producer.credentials.iot import IotCredentials
@@ -18,6 +19,7 @@ from kvsproducer.producer.credentials.session import (
     SessionCredentials,
 )
 from kvsproducer.producer.credentials.static import StaticCredentials
+from kvsproducer.producer.network import Network
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -64,11 +66,20 @@ def provider_of(given: CredentialsSource) -> CredentialsProvider:
     )
 
 
-def fresh_credentials(given: CredentialsSource | None, session: Session) -> FreshCredentials:
-    """What requests are signed with: `given`, or what the session's chain finds."""
+def fresh_credentials(
+    given: CredentialsSource | None,
+    session: Session,
+    network: Network | None = None,
+    skew: ClockSkew | None = None,
+    learn: Callable[[], bool] = lambda: False,
+) -> FreshCredentials:
+    """What requests are signed with: `given`, or what the session's chain finds.
+
+    The rest as for `FreshCredentials`.
+    """
     provider = SessionCredentials(session) if given is None else provider_of(given)
     of_botocore = isinstance(provider, SessionCredentials | BotocoreCredentials)
-    return FreshCredentials(provider, hold=not of_botocore)
+    return FreshCredentials(provider, hold=not of_botocore, network=network, skew=skew, learn=learn)
 
 
 def bound_to(loop: asyncio.AbstractEventLoop, given: CredentialsSource) -> CredentialsProvider:
