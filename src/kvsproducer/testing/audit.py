@@ -21,8 +21,9 @@ __all__ = ["Audit"]
 class Audit:
     """Compares with `books`, to which streams that are opened add theirs. Raises `Broken`."""
 
-    def __init__(self, books: list[Books]) -> None:
+    def __init__(self, books: list[Books], *, complete: bool = False) -> None:
         self._books = books
+        self._complete = complete  # nothing gives way to other frames: no fragment has a hole
 
     def record(self, name: str, connection: Connection, fragment: Fragment) -> None:
         """The service has stored a fragment: compare it with what was put."""
@@ -72,6 +73,9 @@ class Audit:
             raise Broken(f"a fragment begins with frame {number}, which is no key frame")
         if number <= connection.order.get(track, -1):
             raise Broken(f"frame {number} after {connection.order[track]} in one session")
+        whole = self._complete and len(books.info.tracks) == 1
+        if whole and not first and not books.follows(number, connection.order.get(track)):
+            raise Broken(f"a fragment has a hole before frame {number}")
         connection.order[track] = number
         offset = books.pts(number) - time
         if connection.offset is None:

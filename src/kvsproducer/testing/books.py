@@ -52,6 +52,7 @@ class _Put:
     dts: int
     track_id: int
     key_frame: bool
+    place: int  # among the frames that were put
     stored: int = 0  # how often
 
 
@@ -78,7 +79,7 @@ class Books:
     def note_put(self, number: int, frame: Frame, wall: int, stored: bytes) -> None:
         """`put_frame` took a frame without raising; `stored` is what its payload is to become."""
         pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (wall, wall)
-        self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame)
+        self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame, len(self.put))
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._due += self._fresh
             self._fresh.clear()
@@ -143,6 +144,10 @@ class Books:
         forced = self.info.frame_order_mode is FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR
         by_key = self.info.key_frame_fragmentation and not forced
         return self.put[number].key_frame or not by_key
+
+    def follows(self, number: int, before: int | None) -> bool:
+        """Whether no frame was put between these two."""
+        return before is not None and self.put[number].place == self.put[before].place + 1
 
     def pts(self, number: int) -> int:
         """The presentation time of a frame in timecode units."""
