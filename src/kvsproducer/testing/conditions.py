@@ -183,6 +183,8 @@ class Plan:
         return replace(
             self,
             roomy=True,
+            # A stream fails for good when a token comes so slowly that too little of it is left.
+            token_life=max(self.token_life, 45 * _S),
             storage_bytes=64 * MIB,
             conditions=replace(
                 self.conditions,
