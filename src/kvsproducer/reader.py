@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from kvsproducer import wire
@@ -25,7 +27,7 @@ from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_tick
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.calls import data_endpoint
 from kvsproducer.producer.credentials import CredentialsSource
-from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.iterated import iterated
 from kvsproducer.producer.network import load_library
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assembler",
+    "Awaited",
     "FragmentSummary",
     "ReadFragment",
     "ReadFrame",
@@ -47,6 +50,8 @@ __all__ = [
     "get_media",
     "list_fragments",
 ]
+
+log = logging.getLogger("kvsproducer.reader")
 
 Start = str | int | datetime
 NS_PER_TICK = 100
@@ -209,24 +214,7 @@ def get_media(
         credentials=credentials,
         config=config,
     )
-    return _blocking(fragments(service, stream_name, selector))
-
-
-def _blocking(source: AsyncGenerator[ReadFragment, None]) -> Iterator[ReadFragment]:
-    loop = SharedLoop.acquire()
-
-    async def step() -> ReadFragment | None:
-        return await anext(source, None)
-
-    async def end() -> None:
-        await source.aclose()
-
-    try:
-        while (fragment := SharedLoop.run(loop, step()).result()) is not None:
-            yield fragment
-    finally:
-        SharedLoop.run(loop, end()).result()
-        SharedLoop.release()
+    return iterated(fragments(service, stream_name, selector))
 
 
 def start_selector(start: Start) -> dict[str, Any]:
@@ -244,12 +232,31 @@ def start_selector(start: Start) -> dict[str, Any]:
     return {"StartSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": milliseconds / 1000}
 
 
+class Awaited(StrEnum):
+    """What a reader waits for, one after the other; a service may be silent at each."""
+
+    ENDPOINT = "GetDataEndpoint"
+    ANSWER = "GetMedia"
+    MEDIA = "media"
+
+
 async def fragments(
-    service: Service, stream_name: str, selector: dict[str, Any]
+    service: Service,
+    stream_name: str,
+    selector: dict[str, Any],
+    *,
+    waits: Callable[[Awaited, str], object] = lambda _what, _where: None,
 ) -> AsyncGenerator[ReadFragment, None]:
-    """The fragments that GetMedia answers for a StartSelector, on the running loop."""
+    """The fragments that GetMedia answers for a StartSelector, on the running loop.
+
+    `waits` is told what is waited for, and from where (a URL or a region's name).
+    """
     load_library()
     import aiohttp
+
+    def waiting(what: Awaited, where: str) -> None:
+        log.info("stream %s: waiting for %s at %s", stream_name, what, where)
+        waits(what, where)
 
     loop = asyncio.get_running_loop()
     service.run_on(loop)
@@ -258,9 +265,12 @@ async def fragments(
     assembler = Assembler()
     sockets: list[socket.socket] = []
     try:
+        waiting(Awaited.ENDPOINT, service.endpoint_url or service.region_name)
         url, headers = await in_daemon_thread(
             _prepare, service, stream_name, body, timeout_s=_PREPARE_LIMIT_S, name="reader"
         )
+        where = url.removesuffix(wire.PATHS["GetMedia"])
+        waiting(Awaited.ANSWER, where)
         async with (
             service.network.session(url, sockets) as session,
             service.network.request(
@@ -272,9 +282,12 @@ async def fragments(
                 text = (await response.content.read(_REFUSAL_BYTES)).decode(errors="replace")
                 failure = failure_of_answer(response.status, kind, text)
                 raise _error(failure, service, stream_name)
+            waiting(Awaited.MEDIA, where)
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
+                    log.debug("stream %s: fragment %s", stream_name, fragment.number)
                     yield fragment
+            log.info("stream %s: the service ended its answer", stream_name)
     except KvsError:  # some are TimeoutErrors or OSErrors too
         raise
     except (TimeoutError, OSError, aiohttp.ClientError) as error:

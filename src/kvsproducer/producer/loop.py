@@ -131,6 +131,7 @@ if hasattr(os, "register_at_fork"):
 
 def _serve(loop: asyncio.AbstractEventLoop, ending: threading.Event) -> None:
     asyncio.set_event_loop(loop)
+    why: Exception | None = None
     try:
         while not ending.is_set():
             try:
@@ -140,10 +141,13 @@ def _serve(loop: asyncio.AbstractEventLoop, ending: threading.Event) -> None:
         loop.run_until_complete(_end_tasks())
     except Exception as error:
         log.exception("the event loop of the producers has broken down")
-        SharedLoop.broken(loop, error)
+        why = error
         _leave_tasks(loop)
     finally:
-        loop.close()
+        with contextlib.suppress(OSError):  # its files are closed already
+            loop.close()
+    if why is not None:
+        SharedLoop.broken(loop, why)
 
 
 def _leave_tasks(loop: asyncio.AbstractEventLoop) -> None:
