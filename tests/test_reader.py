@@ -152,3 +152,16 @@ def test_whoever_stops_waits_for_no_service_that_says_nothing() -> None:
     asked[0].close()
     left[0].join(30)
     assert not left[0].is_alive()
+
+
+def test_each_wait_is_told(filled_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A log at INFO says what a silent reader waits for."""
+    caplog.set_level("INFO", "kvsproducer.reader")
+    assert len(list(kvs.get_media("door", endpoint_url=filled_url))) == 4
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        f"stream door: waiting for GetDataEndpoint at {filled_url}",
+        f"stream door: waiting for GetMedia at {filled_url}",
+        f"stream door: waiting for media at {filled_url}",
+        "stream door: the service ended its answer",
+    ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+
+from kvsproducer.endpoint import Fault, local_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,50 @@ def test_bad_input(kvs: Any, stream: str, arguments: str, code: int, status: str
     assert ran.exit_code == code, ran.stderr
     assert status in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_service_without_media_there_is_named(kvs: Any, stream: str, tmp_path: Path) -> None:
+    """Who answered, what was asked for, how long was waited, and what to do; no file is made."""
+    out = tmp_path / "x.mkv"
+    ran = kvs("get", stream, "--idle", "1", "--start", "2030-01-02T03:04:05Z", "-o", str(out))
+    assert ran.exit_code == 1
+    assert "STATUS_NO_MORE_DATA_AVAILABLE" in ran.stderr
+    assert "no fragment from 2030-01-02T03:04:05Z on and was silent for --idle 1: see" in ran.told
+    assert "with --start earliest" in ran.told
+    assert not out.exists()
+
+
+def test_a_service_that_says_nothing_is_named(kvs: Any, tmp_path: Path) -> None:
+    """It took the call for the endpoint, and is silent at GetMedia."""
+    with local_endpoint(faults=[Fault(on="GetMedia", do="stall", times=None)]) as endpoint:
+        there = ("--endpoint-url", endpoint.url)
+        put = kvs("put", "testsrc:duration=0.4,size=64x64", "mute", *there)
+        ran = kvs("get", "mute", "--idle", "1", "-o", str(tmp_path / "x.mkv"), *there)
+    assert put.exit_code == 0, put.stderr
+    assert "STATUS_OPERATION_TIMED_OUT" in ran.stderr
+    assert f"{endpoint.url} did not answer GetMedia within --idle 1:" in ran.told
+    assert "Check --endpoint-url" in ran.told
+
+
+def test_verbose_says_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) -> None:
+    """`-v`: each step; `-vv`: each fragment too."""
+    steps = ["GetDataEndpoint", "GetMedia", "media"]
+    for option, fragments in [("-v", 0), ("-vv", 3)]:
+        ran = kvs("get", stream, option, "-o", str(tmp_path / "x.mkv"))
+        assert [f"waiting for {step} at" in ran.told for step in steps] == [True] * 3
+        assert ran.told.count(f"stream {stream}: fragment ") == fragments
+
+
+def test_ctrl_c_says_what_is_there(start_kvs: Any, stream: str, tmp_path: Path) -> None:
+    """`--follow` ends so."""
+    out = tmp_path / "followed.mkv"
+    process = start_kvs("get", stream, "--follow", "-vv", "-o", str(out))
+    seen = 0
+    for line in process.stderr:
+        seen += b": fragment " in line
+        if seen == 3:
+            break
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"interrupted: 217 frames in 3 fragments are in {out}" in told.decode()

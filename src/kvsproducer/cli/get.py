@@ -33,9 +33,9 @@ from kvsproducer.cli.options import (
     stream_option,
 )
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
-from kvsproducer.reader import ReadFragment
+from kvsproducer.reader import Awaited, ReadFragment
 from kvsproducer.sources import ProducerOptions
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["get"]
 
@@ -44,9 +44,8 @@ _FRAGMENT_NUMBER_DIGITS = 20  # more than any time has
 
 @dataclass(slots=True)
 class _Bounds:
-    """When to stop reading; seconds and ticks, None: no bound."""
+    """When to stop reading; ticks and a number, None: no bound."""
 
-    idle_s: float | None
     duration: int | None
     max_fragments: int | None
 
@@ -113,21 +112,25 @@ def get(
     options = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
+    idle_s = None if follow else seconds_option(idle)
     bounds = _Bounds(
-        None if follow else seconds_option(idle),
         None if duration is None else duration_option(duration),
         max_fragments,
     )
+    begin = _start(start)
     path = output or f"{stream}.mkv"
     mkv = JoinedMkv()
-    with logged(log_file, verbose):
-        got = asyncio.run(_fetch(stream, _start(start), options, bounds, mkv, path))
+    got = _Got()
+    reading = _Reading(stream, start, idle, idle_s)
+    try:
+        with logged(log_file, verbose):
+            asyncio.run(_fetch(reading, begin, options, bounds, mkv, path, got))
+    except (KvsError, KeyboardInterrupt) as ended:
+        if got.fragments or isinstance(ended, KeyboardInterrupt):
+            ended.add_note(_so_far(got, path))
+        raise
     if not got.fragments:
-        raise kvs_error(
-            StatusCode.NO_MORE_DATA_AVAILABLE,
-            f"no fragment from {start} on came within --idle {idle}",
-            stream=stream,
-        )
+        raise reading.nothing()
     if as_json:
         print_json(_as_dict(got, mkv, path), to_stderr=path == "-")
     elif path != "-":
@@ -142,23 +145,79 @@ def _start(text: str) -> str | int:
     return instant_option(text)
 
 
+@dataclass(slots=True)
+class _Reading:
+    """What was asked for, in the user's words, and what is waited for."""
+
+    stream: str
+    start: str
+    idle: str
+    idle_s: float | None
+    awaited: Awaited = Awaited.ENDPOINT
+    where: str = ""
+    over: bool = False  # the service ended its answer
+    limit: asyncio.Timeout | None = None
+
+    def waits(self, what: Awaited, where: str) -> None:
+        """Called by the reader. An answer is news; a call to the control plane ends by itself."""
+        self.awaited, self.where = what, where
+        if self.limit is not None and self.idle_s is not None:
+            now = asyncio.get_running_loop().time()
+            self.limit.reschedule(None if what is Awaited.ENDPOINT else now + self.idle_s)
+
+    async def next(self, source: AsyncIterator[ReadFragment]) -> ReadFragment | None:
+        """The next fragment; None when there is none, or none came in time."""
+        try:
+            async with asyncio.timeout(self.idle_s) as self.limit:
+                fragment = await anext(source, None)
+                self.over = fragment is None
+                return fragment
+        except TimeoutError:
+            return None
+
+    def nothing(self) -> KvsError:
+        """Why no fragment has come, and what to do."""
+        if self.awaited is not Awaited.MEDIA:
+            return kvs_error(
+                StatusCode.OPERATION_TIMED_OUT,
+                f"{self.where} did not answer {self.awaited} within --idle {self.idle}: is it a"
+                " Kinesis Video Streams endpoint, and up? Check --endpoint-url, --region and"
+                " --proxy; a longer --idle waits longer",
+                stream=self.stream,
+            )
+        said = "ended its answer" if self.over else f"was silent for --idle {self.idle}"
+        earliest = self.start.lower() == "earliest"
+        advice = (
+            "the stream holds nothing: was something put, is its retention above 0?"
+            if earliest
+            else "see what it holds with --start earliest; wait for a producer with --follow"
+        )
+        return kvs_error(
+            StatusCode.NO_MORE_DATA_AVAILABLE,
+            f"{self.where} answered, sent no fragment from {self.start} on and {said}: {advice}",
+            stream=self.stream,
+        )
+
+
 async def _fetch(
-    stream: str,
+    reading: _Reading,
     start: str | int,
     options: ProducerOptions,
     bounds: _Bounds,
     mkv: JoinedMkv,
     path: str,
-) -> _Got:
-    """Read until a bound is reached; the file is opened with the first fragment."""
-    from kvsproducer.aio import get_media
+    got: _Got,
+) -> None:
+    """Read until a bound is reached, and count in `got`; the first fragment opens the file."""
+    from kvsproducer.producer.service import Service
+    from kvsproducer.reader import fragments, start_selector
 
-    connection_options = {key: value for key, value in options.items() if key != "device_info"}
-    fragments = get_media(stream, start=start, **connection_options)  # type: ignore[arg-type]
-    got = _Got()
+    where = {key: value for key, value in options.items() if key != "device_info"}
+    service = Service(**where)  # type: ignore[arg-type]
+    source = fragments(service, reading.stream, start_selector(start), waits=reading.waits)
     file: BinaryIO | None = None
     try:
-        while (fragment := await _next(fragments, bounds.idle_s)) is not None:
+        while (fragment := await reading.next(source)) is not None:
             with writing(path):
                 if file is None:
                     file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
@@ -170,18 +229,14 @@ async def _fetch(
     finally:
         if file is not None and path != "-":
             file.close()
-        await fragments.aclose()
-    return got
+        await source.aclose()
 
 
-async def _next(
-    fragments: AsyncIterator[ReadFragment], idle_s: float | None
-) -> ReadFragment | None:
-    try:
-        async with asyncio.timeout(idle_s):
-            return await anext(fragments, None)
-    except TimeoutError:
-        return None
+def _so_far(got: _Got, path: str) -> str:
+    if not got.fragments:
+        return "nothing was got"
+    place = "were written" if path == "-" else f"are in {path}"
+    return f"{counted(got.frames, 'frame')} in {counted(got.fragments, 'fragment')} {place}"
 
 
 def _count(got: _Got, fragment: ReadFragment) -> None:

@@ -197,7 +197,11 @@ class StreamInfo:
     def validate(self) -> None:
         """Raise the status of the first limit that is not held, in AWS's order."""
         if len(self.name) > limits.MAX_STREAM_NAME_LEN:
-            raise kvs_error(_S.INVALID_STREAM_NAME_LENGTH, f"{len(self.name)} characters")
+            raise kvs_error(
+                _S.INVALID_STREAM_NAME_LENGTH,
+                f"the stream's name has {len(self.name)} characters,"
+                f" at most {limits.MAX_STREAM_NAME_LEN} are allowed",
+            )
         validate_tags(self.tags)
         if len(self.kms_key_id) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_ARG_LEN, f"KMS key id of {len(self.kms_key_id)} characters")

@@ -81,7 +81,8 @@ async def post(
     except TimeoutError as error:
         raise kvs_error(
             StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
-            f"{_place(url)} did not answer within {completion_s:g} s",
+            f"{_place(url)} did not answer within {completion_s:g} s: is it up, and a Kinesis "
+            "Video Streams endpoint? check network, proxies and endpoint_url",
         ) from error
     finally:  # the loop may end right after this
         await hang_up(sockets)

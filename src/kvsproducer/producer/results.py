@@ -79,7 +79,7 @@ _LONGEST_MESSAGE: Final = 500  # characters; a log line and an event have to hol
 _PROXY_LOGIN: Final = 407
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HINTS: Final[Mapping[int, str]] = {
-    errno.ECONNREFUSED: "nothing is listening there: check endpoint_url, proxies and firewall",
+    errno.ECONNREFUSED: "nothing is listening there: start it, or check endpoint_url and firewall",
     errno.ENETUNREACH: "there is no route: check the network and ip_family",
     errno.EHOSTUNREACH: "there is no route: check the network and firewall",
     errno.EADDRNOTAVAIL: "there is no route: check the network and ip_family",
@@ -193,7 +193,8 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Failure(TIMEOUT, f"{error}: check network, firewall, proxies and endpoint_url")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Failure(UNKNOWN, f"could not connect to the proxy: {_reason(error.os_error)}")
+        reason = _reason(error.os_error)
+        return Failure(UNKNOWN, f"could not connect to the proxy: {reason} (proxies, HTTPS_PROXY)")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Failure(
             UNKNOWN,

@@ -176,7 +176,7 @@ def near(code: int | str) -> tuple[str, ...]:
 def _suggestions(code: int | str) -> str:
     found = near(code)
     if not found:
-        return ""
+        return ": write 0x5200000e, 1375731726 or INVALID_STREAM_STATE, say"
     if _number(code) is not None:
         return f"; the nearest are {' and '.join(found)}"
     return f"; did you mean {' or '.join(found)}?"
