@@ -9,10 +9,10 @@ from socket import SHUT_RDWR, create_server, socket
 class Server:
     """Accepts connections, counts them and hands each to `talk`; runs until `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.ended = threading.Event()
         self.connections = 0
-        self._server = create_server(("127.0.0.1", 0))
+        self._server = create_server(("127.0.0.1", port))
         self.port = self._server.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._threads = [threading.Thread(target=self._accept)]

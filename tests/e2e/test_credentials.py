@@ -9,11 +9,13 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.iot import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, IotEndpoint
+from tests.iot import answer as iot_answer
 from typer.testing import CliRunner
 
 import kvsproducer as kvs
@@ -329,6 +331,33 @@ def test_iot_on_every_surface(kit: Any, iot: IotEndpoint, iot_url: str) -> None:
 
     assert asyncio.run(main()) == got
     assert {headers["x-amzn-iot-thingname"] for _, headers in iot.requests} == {"front-door-camera"}
+
+
+@pytest.mark.parametrize("off", [-7200, 7200], ids=["clock ahead", "clock behind"])
+def test_iot_on_a_machine_whose_clock_is_off(kit: Any, iot: IotEndpoint, off: int) -> None:
+    """By it the credentials have expired, or live too long; by the service's time they are good."""
+    iot.reply = lambda: (200, iot_answer(timedelta(seconds=off + 3600)))
+    known = {ACCESS_KEY: Credentials(SECRET_KEY, SESSION_TOKEN)}
+    limits = EndpointLimits(get_media_idle=2_000_000)
+
+    def service_time() -> int:
+        return kvs.now() + off * SECOND
+
+    with local_endpoint(verify_signatures=known, limits=limits, now=service_time) as endpoint:
+        media, events = kit.Media(), Events()
+        options: dict[str, Any] = {
+            "endpoint_url": endpoint.url,
+            "credentials": kvs.IotCredentials(**iot.options()),
+        }
+        with kvs.Producer("us-west-2", on_event=events.all.append, **options) as producer:
+            with producer.open_stream("door", kit.info()) as stream:
+                for frame in media.frames(11):
+                    stream.put_frame(frame)
+        assert stream.account().persisted == 11
+        assert not events.of(FAILURES)
+        [told] = events.of(kvs.ClockSkewDetected)
+        assert abs(told.skew - off * SECOND) < 60 * SECOND
+        assert sum(len(one.frames) for one in kvs.get_media("door", **options)) == 11
 
 
 def test_a_coroutine_s_credentials_on_every_surface(url: str, clock: Clock, vault: Vault) -> None:

@@ -61,6 +61,24 @@ def test_unknown_profile_is_explained() -> None:
     assert "nobody" in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"[default\nregion", b"\x00\xff\xfe"])
+def test_a_configuration_file_that_is_none(content: bytes, tmp_path: Path) -> None:
+    """Told with its path, also for a session that was given."""
+    (tmp_path / "config").write_bytes(content)
+    for session in (None, botocore.session.Session()):
+        with pytest.raises(KvsError, match="config") as caught:
+            Service(region_name="us-west-2", session=session)
+        assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_unknown_profile_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No argument is blamed for it."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(KvsError, match="nobody") as caught:
+        Service(region_name="us-west-2")
+    assert "profile_name" not in caught.value.detail
+
+
 def test_boto3_session_is_taken() -> None:
     """A boto3 session's credentials and region are used."""
     session = boto3.Session(KEY, SECRET, region_name="eu-north-1")

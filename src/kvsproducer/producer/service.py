@@ -60,9 +60,9 @@ class Service:
     profile's ca_bundle names; so is None), False (no check) or a CA bundle's path. `credentials`
     replace the session's. `now` is the clock that requests are signed by.
 
-    Raises INVALID_ARG when no region is configured, the profile does not exist, `endpoint_url` or
-    the environment's proxy is no URL or the first goes with an endpoint form, or `verify` or
-    `credentials` are none; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
+    Raises INVALID_ARG when no region is configured, the profile does not exist or its file is none,
+    `endpoint_url` or the environment's proxy is no URL or the first goes with an endpoint form, or
+    `verify` or `credentials` are none; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
@@ -265,19 +265,19 @@ class _Body:
 
 def _botocore_session(session: Any, profile_name: str | None) -> Session:
     """The caller's session (botocore's or boto3's), or a new one for a profile."""
-    if session is not None:
-        found: Session = getattr(session, "_session", session)  # boto3 keeps botocore's there
-        return found
     import botocore.session
-    from botocore.exceptions import ProfileNotFound
+    from botocore.exceptions import ConfigParseError, ProfileNotFound
 
-    made = botocore.session.Session(profile=profile_name)
+    made: Session = (
+        botocore.session.Session(profile=profile_name)
+        if session is None
+        else getattr(session, "_session", session)  # boto3 keeps botocore's there
+    )
     try:
         made.get_scoped_config()
-    except ProfileNotFound as error:
-        raise kvs_error(
-            StatusCode.INVALID_ARG, f"profile_name={profile_name!r}: {error}"
-        ) from error
+    except (ConfigParseError, ProfileNotFound) as error:
+        given = "" if profile_name is None else f"profile_name={profile_name!r}: "
+        raise kvs_error(StatusCode.INVALID_ARG, f"{given}{error}") from error
     return made
 
 

@@ -9,9 +9,12 @@ import pytest
 
 from kvsproducer import KvsError, StatusCode
 from kvsproducer.duration import TICKS_PER_MINUTE
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials import AwsCredentials, FileCredentials
 from kvsproducer.producer.credentials.expiration import parse_expiration
 from kvsproducer.producer.credentials.file import parse_credentials_file
+from kvsproducer.producer.network import Network
+from kvsproducer.producer.service_config import ServiceConfig
 
 S = StatusCode
 SOON = "2023-11-14T22:30:00Z"  # 16 min 40 s after the clock's time
@@ -92,3 +95,19 @@ def test_it_is_read_anew(tmp_path: Path, clock: Callable[[], int]) -> None:
     with pytest.raises(KvsError):
         provider.fetch()
     assert repr(provider) == f"FileCredentials({str(path)!r})"
+
+
+def test_the_service_s_time_counts_with_a_producer(
+    tmp_path: Path, clock: Callable[[], int]
+) -> None:
+    """An expiration is the service's; this machine's clock may be off."""
+    path = tmp_path / "keys"
+    path.write_text(f"CREDENTIALS key {SOON} secret token")
+    provider = FileCredentials(path, clock=clock)
+    network, skew = Network(ServiceConfig(), True), ClockSkew()
+    skew.ticks = -30 * TICKS_PER_MINUTE
+    assert provider.fetch_in(network, skew).expiration == LATEST - 30 * TICKS_PER_MINUTE
+    skew.ticks = 30 * TICKS_PER_MINUTE
+    with pytest.raises(KvsError) as caught:
+        provider.fetch_in(network, skew)
+    assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST

@@ -8,18 +8,23 @@ import os
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.iot import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, IotEndpoint, answer
+from tests.peers import Server
 
 from kvsproducer import KvsError, StatusCode
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials import AwsCredentials, IotCredentials
 from kvsproducer.producer.credentials.expiration import parse_expiration
 from kvsproducer.producer.credentials.iot import read_answer
+from kvsproducer.producer.network import Network
+from kvsproducer.producer.service_config import ServiceConfig
 
 S = StatusCode
 END = "2023-11-14T23:13:20Z"  # an hour after NOW
@@ -242,6 +247,67 @@ def test_a_key_of_another_certificate_and_one_with_a_password(
     error = refused(iot.options(private_key=str(locked)), "make")
     assert error.status is S.IOT_CREATE_LWS_CONTEXT_FAILED
     assert "password" in error.detail
+
+
+# --- with a producer -----------------------------------------------------------------------------
+def test_the_service_s_time_counts_with_a_producer(iot: IotEndpoint) -> None:
+    """A clock that is two hours ahead takes nothing for expired once the service's is known."""
+    iot.reply = lambda: (200, answer(expiration=END))
+    ahead = NOW + 7200 * TICKS_PER_SECOND
+    provider = IotCredentials(**iot.options(clock=lambda: ahead, dice=lambda sides: 0))
+    network, skew = Network(ServiceConfig(), True), ClockSkew()
+    with pytest.raises(KvsError) as caught:
+        provider.fetch_in(network, skew)
+    assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+    skew.ticks = -7200 * TICKS_PER_SECOND
+    end = parse_expiration(END) - 36 * TICKS_PER_SECOND
+    assert provider.fetch_in(network, skew).expiration == end
+
+
+def test_the_producer_s_network(iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its proxy, address family and user agent; a bare `fetch` goes by the environment."""
+    proxy, asked = PlainProxy(), IotCredentials(**iot.options())
+    try:
+        place = {"https": f"http://user:pass@127.0.0.1:{proxy.port}"}
+        config = ServiceConfig(proxies=place, user_agent_name="gate-camera")
+        asked.fetch_in(Network(config, True), ClockSkew())
+        assert proxy.connections == 1
+        assert iot.requests[-1][1]["user-agent"].startswith("gate-camera/")
+        assert "proxy-authorization" not in iot.requests[-1][1]
+        monkeypatch.setenv("HTTPS_PROXY", place["https"])
+        asked.fetch()
+        assert proxy.connections == 2
+        asked.fetch_in(Network(ServiceConfig(proxies={}), True), ClockSkew())
+        assert proxy.connections == 2
+    finally:
+        proxy.end()
+    with pytest.raises(KvsError, match="is no ipv6 address"):
+        asked.fetch_in(Network(ServiceConfig(ip_family="ipv6", proxies={}), True), ClockSkew())
+
+
+class PlainProxy(Server):
+    """Connects to whom it is told, and hands on what they say."""
+
+    def talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(20)
+            host, port = connection.recv(65_536).split()[1].decode().split(":")
+            with socket.create_connection((host, int(port)), 20) as upstream:
+                connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                back = threading.Thread(target=hand_on, args=(upstream, connection))
+                back.start()
+                hand_on(connection, upstream)
+                back.join()
+
+
+def hand_on(source: socket.socket, sink: socket.socket) -> None:
+    """All of it, and then the end of both."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    for one in (source, sink):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 # --- the shortened life --------------------------------------------------------------------------

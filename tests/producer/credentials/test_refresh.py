@@ -10,6 +10,7 @@ import pytest
 from tests.producer.credentials.conftest import NOW, SECOND, Clock
 
 from kvsproducer import KvsError, StatusCode
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.credentials.refresh import FreshCredentials
 from kvsproducer.status import kvs_error
@@ -162,3 +163,105 @@ def test_the_producer_s_clock_counts(clock: Clock) -> None:
     clock.forward(3600)
     assert fresh.get().access_key_id == "A2"
     fresh.close()
+
+
+# --- the service's time --------------------------------------------------------------------------
+HOUR = 3600 * SECOND
+
+
+class Service:
+    """A service's clock, and what is learnt of it."""
+
+    def __init__(self, clock: Clock, ahead: int) -> None:
+        self.clock, self.ahead = clock, ahead
+        self.skew = ClockSkew()
+        self.asked = 0
+
+    def time(self) -> int:
+        return self.clock() + self.ahead
+
+    def learn(self) -> bool:
+        """As an answer's Date would tell it; once."""
+        if self.skew.known:
+            return False
+        self.asked += 1
+        self.skew.ticks, self.skew.known = self.ahead, True
+        return True
+
+    def fresh(self, provider: Provider) -> FreshCredentials:
+        return FreshCredentials(provider, clock=self.clock, skew=self.skew, learn=self.learn)
+
+
+class InServiceTime(Provider):
+    """Its credentials end by the service's clock, as all do."""
+
+    def __init__(self, service: Service, life_s: float = 3600) -> None:
+        super().__init__(service.time, life_s)  # type: ignore[arg-type]
+
+
+def test_a_clock_that_is_ahead_takes_nothing_for_expired(clock: Clock) -> None:
+    """An hour's life is over at once by it; then the service is asked for its time."""
+    service = Service(clock, -2 * HOUR)
+    provider = InServiceTime(service)
+    fresh = service.fresh(provider)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    assert service.asked == 1
+    clock.forward(3600 - 38.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A2"
+    assert service.asked == 1
+
+
+def test_a_life_that_looks_too_short(clock: Clock) -> None:
+    """Ten seconds by this clock would never do, and nothing else would tell the time."""
+    service = Service(clock, -HOUR + 10 * SECOND)
+    found = service.fresh(InServiceTime(service)).get(life=TOKEN_LIFE)
+    assert (found.access_key_id, service.asked) == ("A1", 1)
+
+
+def test_a_clock_that_is_behind_keeps_nothing_for_too_long(clock: Clock) -> None:
+    """What it took for two hours is one, as the first answer shows."""
+    service = Service(clock, HOUR)
+    provider = InServiceTime(service)
+    fresh = service.fresh(provider)
+    assert fresh.get().access_key_id == "A1"
+    assert service.asked == 0
+    service.learn()
+    clock.forward(3600 - 38)
+    assert fresh.get().access_key_id == "A2"
+
+
+def test_what_has_really_expired_is_told(clock: Clock) -> None:
+    """The service's time, asked for once, says the same."""
+    service = Service(clock, 0)
+    fresh = service.fresh(InServiceTime(service, -10))
+    for _ in range(2):
+        with pytest.raises(KvsError, match="expired") as caught:
+            fresh.get()
+        assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+    assert service.asked == 1
+
+
+def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential process that never ends holds one thread, not another with every attempt."""
+    monkeypatch.setattr("kvsproducer.limits.CREDENTIALS_TURN_TIMEOUT", 1_000)
+    asking, may_answer = threading.Event(), threading.Event()
+
+    class Hanging(Provider):
+        def fetch(self) -> AwsCredentials:
+            asking.set()
+            may_answer.wait(60)
+            return super().fetch()
+
+    fresh = FreshCredentials(Hanging(clock), clock=clock)
+    thread = threading.Thread(target=fresh.get)
+    thread.start()
+    assert asking.wait(20)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        fresh.get()
+    may_answer.set()
+    thread.join(20)
+    assert fresh.get().access_key_id == "A1"

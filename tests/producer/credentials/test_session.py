@@ -10,7 +10,8 @@ import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
 from kvsproducer import KvsError, StatusCode
-from kvsproducer.duration import instant_to_ticks
+from kvsproducer.duration import TICKS_PER_MINUTE, instant_to_ticks
+from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import (
     BotocoreCredentials,
@@ -18,6 +19,8 @@ from kvsproducer.producer.credentials.session import (
     credentials_of_botocore,
     frozen,
 )
+from kvsproducer.producer.network import Network
+from kvsproducer.producer.service_config import ServiceConfig
 
 S = StatusCode
 
@@ -78,6 +81,75 @@ def test_a_place_that_should_have_them_and_fails(
     with pytest.raises(KvsError, match="nonexistent") as caught:
         SessionCredentials(session).fetch()
     assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+
+
+# --- an instance's metadata -----------------------------------------------------------------------
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("environment", "vendor", "expected"),
+    [
+        ({}, "LENOVO", ""),
+        ({}, None, ""),
+        ({}, "Amazon EC2\n", "this is an EC2 instance"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": NOBODY}, "LENOVO", "names a metadata service"),
+        ({"AWS_EC2_METADATA_DISABLED": "TRUE"}, "Amazon EC2\n", ""),
+    ],
+)
+def test_metadata_that_should_be_there(
+    session: botocore.session.Session,
+    environment: dict[str, str],
+    vendor: str | None,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Where something says that there are some they are waited for, elsewhere there are none."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if vendor is not None:
+        (tmp_path / "vendor").write_text(vendor)
+    marks = ((str(tmp_path / "vendor"), "Amazon EC2"),)
+    monkeypatch.setattr("kvsproducer.producer.credentials.session._EC2_MARKS", marks)
+    monkeypatch.setattr(session, "get_credentials", lambda: None)  # it would ask the network
+    with pytest.raises(KvsError, match="no AWS credentials were found") as caught:
+        SessionCredentials(session).fetch()
+    waited = caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+    assert waited is bool(expected)
+    assert waited or caught.value.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert expected in caught.value.detail
+
+
+# --- the service's time ---------------------------------------------------------------------------
+def renewed(life: timedelta) -> RefreshableCredentials:
+    """Credentials whose renewal lives that long by this machine's clock."""
+
+    def renew() -> dict[str, str]:
+        end = datetime.now(UTC) + life
+        return {
+            "access_key": "A", "secret_key": "S", "token": "T", "expiry_time": end.isoformat()
+        }  # fmt: skip
+
+    return RefreshableCredentials("A", "S", "T", datetime.now(UTC), renew, "test")
+
+
+def test_fresh_ones_that_look_expired(session: botocore.session.Session) -> None:
+    """They have a status of their own: the clock may be ahead. By the service's time they serve."""
+    network, skew = Network(ServiceConfig(), True), ClockSkew()
+    for provider in (
+        BotocoreCredentials(renewed(timedelta(minutes=-10))),
+        SessionCredentials(session),
+    ):
+        if isinstance(provider, SessionCredentials):
+            session._credentials = renewed(timedelta(minutes=-10))
+        skew.ticks = 0
+        with pytest.raises(KvsError) as caught:
+            provider.fetch_in(network, skew)
+        assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+        skew.ticks = -70 * TICKS_PER_MINUTE
+        assert provider.fetch_in(network, skew).access_key_id == "A"
 
 
 def test_frozen_is_what_botocore_signs_with() -> None:

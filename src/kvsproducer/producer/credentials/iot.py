@@ -157,8 +157,9 @@ class IotCredentials:
         """Ask for credentials; blocks for up to 5 s, and needs a thread without a running loop.
 
         It goes through the environment's proxies. Raises CURL_PERFORM_FAILED (no connection, no
-        answer in time, HTTP other than 200), IOT_FAILED (the endpoint does not accept the certificate), what `read_answer` raises, and
-        for files that have changed what the class does.
+        answer in time, HTTP other than 200), IOT_FAILED (the endpoint does not accept the
+        certificate), what `read_answer` raises, and for files that have changed what the class
+        does.
         """
         return self.fetch_in(Network(ServiceConfig(), verify=True), ClockSkew())
 
