@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         IotCredentials,
     )
     from kvsproducer.producer.metrics_server import Health, MetricsServer
+    from kvsproducer.producer.tracing import traced
     from kvsproducer.reader import (
         FragmentSummary,
         ReadFragment,
@@ -166,6 +167,7 @@ __all__ = [
     "FileLogHandler",
     "MetricsServer",
     "Health",
+    "traced",
     # C-style callbacks
     "ApiCallbacks",
     "AuthCallbacks",
@@ -249,6 +251,7 @@ _LATER = {
     "ServiceConfig": "kvsproducer.producer",
     "Stream": "kvsproducer.producer",
     "now": "kvsproducer.producer",
+    "traced": "kvsproducer.producer.tracing",
     "FragmentSummary": "kvsproducer.reader",
     "ReadFragment": "kvsproducer.reader",
     "ReadFrame": "kvsproducer.reader",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kvsproducer.producer.tracing import HOPS, traced
+from kvsproducer import traced
+from kvsproducer.producer.tracing import HOPS
 from kvsproducer.trace import Profiler
 
 

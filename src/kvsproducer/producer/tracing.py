@@ -46,6 +46,7 @@ HOPS: Final[tuple[Hop, ...]] = (
 def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
     """Record every pass of a frame through the hops (and `more` of them) until the block ends.
 
+    `profiler` is a `kvsproducer.trace.Profiler`; `more` are (class or module, method, span's name).
     A method that makes an iterator is timed each time it is asked for an item.
     """
     plain: list[tuple[type | ModuleType, str, Callable[..., object]]] = []
