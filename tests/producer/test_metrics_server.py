@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
+import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -222,3 +229,93 @@ def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> Non
                     return await asyncio.to_thread(figures, server)
 
     assert asyncio.run(main())["kvs_stream_frames_total", "persisted"] == 5
+
+
+@pytest.fixture
+def server() -> Iterator[kvs.MetricsServer]:
+    """Of a producer without streams."""
+    producer = kvs.Producer(endpoint_url=NOBODY)
+    with kvs.MetricsServer(producer, 0) as made:
+        yield made
+    producer.close(0)
+
+
+def connected(server: kvs.MetricsServer) -> socket.socket:
+    port = int(server.url.rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENT_S)
+
+
+def test_clients_that_go_away_are_nobodys_business(
+    server: kvs.MetricsServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A reset in the middle of an answer used to put a traceback on standard error."""
+    for _ in range(3):
+        with connected(server) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with connected(server) as client:
+        client.sendall(b"\xff\xfe nonsense\r\n\r\n")
+        assert b"400" in client.recv(1000)
+    assert get(server.url + "/health")[0] == 200
+    server.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_of_too_many_connections_the_oldest_goes(server: kvs.MetricsServer) -> None:
+    """Who connects and asks nothing keeps neither threads nor others out."""
+    idle = [connected(server) for _ in range(100)]
+    assert get(server.url + "/health")[0] == 200
+    assert idle[0].recv(1) == b""
+    threads = [t for t in threading.enumerate() if "process_request" in t.name]
+    assert len(threads) < 50
+    server.close()
+    assert [client.recv(1) for client in idle[-3:]] == [b""] * 3
+    for client in idle:
+        client.close()
+    deadline = time.monotonic() + PATIENT_S
+    while any("process_request" in t.name for t in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_request_that_trickles_is_cut(
+    server: kvs.MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a byte of it comes."""
+    monkeypatch.setattr("kvsproducer.producer.metrics_server._ASKED_TOO_LONG_S", 0.2)
+    deadline = time.monotonic() + PATIENT_S
+    with connected(server) as client, contextlib.suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            client.sendall(b"G")
+            time.sleep(0.01)
+    assert time.monotonic() < deadline
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_may_close_it(server: kvs.MetricsServer) -> None:
+    """It used to wait there for a thread that only the parent has; the parent's goes on."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        code = 99
+        try:
+            server.close()
+            code = 7
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert get(server.url + "/health")[0] == 200
+
+
+def test_no_thread_leaves_no_port() -> None:
+    """The port is free again."""
+    producer = kvs.Producer(endpoint_url=NOBODY)
+    usual = threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(kvs.KvsError) as caught:
+            kvs.MetricsServer(producer, 0)
+    finally:
+        threading.stack_size(usual)
+    assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
+    gc.collect()  # an open socket would be told here
+    producer.close(0)

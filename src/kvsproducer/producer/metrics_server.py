@@ -5,19 +5,23 @@ in base units (seconds, bytes), as text for Prometheus. `/health` answers 200, o
 service has acknowledged nothing for too long while a stream holds frames, or a stream has failed;
 its JSON says why. The server looks at the streams twice a second, asked or not, so that it knows
 since when. Needs the extra `metrics`. It listens on this machine only unless `host` says otherwise,
-and asks nobody who they are.
+and asks nobody who they are: so a connection carries one request and lives for 10 s at most, and of
+too many the oldest goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from itertools import islice
 from socketserver import TCPServer, ThreadingMixIn
 from types import TracebackType
 from typing import Any, Final
@@ -27,7 +31,7 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.loop import started
 from kvsproducer.producer.outcome import timeout_seconds
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 try:
@@ -43,9 +47,13 @@ else:
 
 __all__ = ["Health", "MetricsServer"]
 
+log = logging.getLogger("kvsproducer.metrics")
+
 DEFAULT_MAX_SILENCE_S: Final = 60.0  # three of the longest fragments
 LOOK_PERIOD_S: Final = 0.5
 _ASKED_TOO_LONG_S: Final = 10  # a client that does not finish its request is left
+_MAX_CONNECTIONS: Final = 32  # ours; each has a thread
+_CLOSING_LIMIT_S: Final = 5  # for answers under way to be cut
 
 _Producer = ProducerFacade[Any]
 _S = 1 / TICKS_PER_SECOND
@@ -174,7 +182,11 @@ class MetricsServer:
             raise kvs_error(
                 StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
             ) from error
-        self._thread = started(self._serve, "kvsproducer-metrics")
+        try:
+            self._thread = started(self._serve, "kvsproducer-metrics")
+        except KvsError:
+            self._server.server_close()
+            raise
 
     def _serve(self) -> None:
         self._server.serve_forever(LOOK_PERIOD_S)
@@ -190,9 +202,11 @@ class MetricsServer:
         return self._silence.look(self._producer.streams, time.monotonic())
 
     def close(self) -> None:
-        """Stop serving. Closing twice is fine."""
-        self._server.shutdown()
+        """Stop serving, and cut what is being served. Closing twice is fine."""
+        if self._thread.is_alive():  # not in a forked child, where it would be waited for for ever
+            self._server.shutdown()
         self._server.server_close()
+        self._server.cut(_CLOSING_LIMIT_S)
         self._thread.join()
 
     def __enter__(self) -> MetricsServer:
@@ -269,6 +283,7 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 2 * _MAX_CONNECTIONS
 
     def __init__(
         self,
@@ -277,6 +292,8 @@ class _Server(ThreadingMixIn, TCPServer):
         health: Callable[[], Health],
     ) -> None:
         self.figures, self.health = figures, health
+        self._open: dict[socket.socket, float] = {}  # since when, oldest first
+        self._changed = threading.Condition()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
@@ -284,6 +301,39 @@ class _Server(ThreadingMixIn, TCPServer):
     def service_actions(self) -> None:
         """Called twice a second, and after each request."""
         self.health()
+        late = time.monotonic() - _ASKED_TOO_LONG_S
+        with self._changed:
+            self._hang_up(one for one, since in self._open.items() if since < late)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread; of too many the oldest is cut."""
+        with self._changed:
+            self._open[request] = time.monotonic()
+            self._hang_up(islice(self._open, max(0, len(self._open) - _MAX_CONNECTIONS)))
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection is over."""
+        with self._changed:
+            self._open.pop(request, None)
+            self._changed.notify_all()
+        super().shutdown_request(request)
+
+    def cut(self, limit_s: float) -> None:
+        """End all connections, and wait until their threads have let go of them."""
+        with self._changed:
+            self._hang_up(self._open)
+            self._changed.wait_for(lambda: not self._open, limit_s)
+
+    @staticmethod
+    def _hang_up(connections: Iterable[socket.socket]) -> None:
+        for one in connections:
+            with contextlib.suppress(OSError):  # it is over already
+                one.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that went away in the middle is nobody's business."""
+        log.debug("a request for metrics from %s", client_address, exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -312,6 +362,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
