@@ -11,13 +11,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from kvsproducer import client as kvs
-from kvsproducer.heap import ReferenceStore
+from kvsproducer.heap import ArenaStore, HoldingStore, ReferenceStore
+from kvsproducer.heap.files import SpillFiles
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
 from kvsproducer.status import KvsError
@@ -100,7 +102,12 @@ class Scene:
         return kvs.Frame(data + name(number), pts, key_frame=key, **more)
 
     def put(self, **more: Any) -> None:
-        self.d.stream.put_frame(self.frame(**more), self.d.now)
+        frame = self.frame(**more)
+        try:
+            self.d.stream.put_frame(frame, self.d.now)
+        except kvs.WouldBlock:
+            self.read()
+            self.d.stream.put_frame(frame, self.d.now)
         self.d.settle()
 
     def read(self) -> None:
@@ -188,6 +195,20 @@ def sent_crowd(d: Any) -> Scene:
     return scene
 
 
+def offline_crowd(d: Any) -> Scene:
+    """A full view, the oldest fragment of which is stored: it makes room for the next frame."""
+    scene = Scene(d)
+    for index in range(15):
+        scene.put(key=index % 5 == 0)
+        if index == 4:
+            scene.take()
+            (timecode,) = scene.clusters[d.upload]
+            ack = kvs.FragmentAck(kvs.AckType.PERSISTED, timecode)
+            d.stream.receive_parsed_ack(d.upload, ack, d.now)
+    assert d.stream._core.view.full
+    return scene
+
+
 def expiring(d: Any) -> Scene:
     """The token is about to expire."""
     scene = blocks(d)
@@ -233,6 +254,11 @@ SCENES: dict[str, tuple[Callable[[Any], Scene], dict[str, Any], dict[str, Any]]]
     "ordered, end": (described, ORDERED, {"end": True}),
     "two tracks": (queued, {}, {"track_id": 2}),
     "offline": (blocks, {"streaming_type": kvs.StreamingType.OFFLINE}, {"key": True}),
+    "offline, full": (
+        offline_crowd,
+        {"streaming_type": kvs.StreamingType.OFFLINE, "buffer_duration": 3 * SECOND},
+        {"key": True},
+    ),
     "parameter sets": (
         blocks,
         {"nal_adaptation": 8 | 32},
@@ -298,6 +324,53 @@ def test_two_puts_that_are_interrupted_one_after_the_other(desk: Desks) -> None:
         whole(d)
         scene.put(key=True)
         assert b"place" in d.stream._core.view.newest.header, line
+
+
+STORES: dict[str, Callable[[int, str], HoldingStore]] = {
+    "arena": lambda _size, _folder: ArenaStore(1 << 20),
+    "files": lambda size, folder: HoldingStore(size, [SpillFiles(folder)]),
+}
+
+
+def kept(store: HoldingStore) -> int:
+    """How many payloads a store holds."""
+    store.debug_check()
+    if isinstance(store, ArenaStore):
+        return len(store.arena._blocks)
+    return len(list(Path(store._regions[0].directory).iterdir()))
+
+
+# A file may be opened without there being anybody yet to close it.
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize(
+    ("what", "store", "stride"),
+    [
+        ("block", "arena", 1),
+        ("block", "files", 1),
+        ("full", "arena", 3),  # the same lines for each of five frames that give way
+        ("offline, full", "arena", 1),
+    ],
+)
+def test_an_interrupted_put_and_a_store_that_holds_the_payloads(
+    desk: Desks, tmp_path: Path, what: str, store: str, stride: int
+) -> None:
+    """It holds what the view does, no more and no less, and takes the frames that follow."""
+    prepare, info, more = SCENES[what]
+    line, struck = 0, True
+    while struck:
+        d = desk(make_store=lambda size: STORES[store](size, str(tmp_path)), **info)
+        scene = prepare(d)
+        struck = interrupted(line, d.stream, scene.frame(**more), d.now)
+        d.settle()
+        assert kept(d.client.store) == len(d.stream._core.view), line
+        whole(d)
+        for index in range(12):
+            scene.put(key=index % 5 == 1)
+        assert kept(d.client.store) == len(d.stream._core.view), line
+        d.client.store.close()
+        line += stride
 
 
 class Interrupting(ReferenceStore):

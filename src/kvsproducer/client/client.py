@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sized
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -47,7 +48,7 @@ from kvsproducer.client.states import (
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
+from kvsproducer.heap import ContentStore, HoldingStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -279,8 +280,11 @@ class Client:
         return self._upload_count - 1
 
     def repair(self, now: int) -> None:
-        """Make whole what an exception cut short (Ctrl-C): the store's account, a call."""
-        held = sum(stream.charged_bytes for stream in self._streams.values())
+        """Make whole what an exception cut short (Ctrl-C): the store and its account, a call."""
+        streams = self._streams.values()
+        if isinstance(self._store, HoldingStore):
+            self._store.keep_only(chain.from_iterable(stream.payloads() for stream in streams))
+        held = sum(stream.charged_bytes for stream in streams)
         surplus = self._store.used_bytes - held
         assert surplus >= 0, "bytes are charged before they are held, and released after"
         self._store.release(surplus)

@@ -228,10 +228,12 @@ class StreamCore:
 
     def trim(self, to: int) -> None:
         """Drop the items before `to`, which are settled."""
-        if self.holding is not None:
-            for index in range(self.view.tail, to):
-                self.give_up(self.view[index].payload)
-        total = self.view.trim(to)
+        view, payloads = self.view, []
+        if self.holding is not None:  # out of the view first: what is in it can be read
+            payloads = [view[index].payload for index in range(view.tail, to)]
+        total = view.trim(to)
+        for payload in payloads:
+            self.give_up(payload)
         if total:
             self.release(total)
 

@@ -10,7 +10,7 @@ Not thread-safe: the shell holds its lock around every call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -36,6 +36,7 @@ from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
+from kvsproducer.heap import Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Stream"]
@@ -148,6 +149,10 @@ class Stream:
         """What the store is charged for what this stream holds."""
         core = self._core
         return sum(item.charge for item in core.view.items.values()) + core.wire_charge
+
+    def payloads(self) -> Iterator[Payload]:
+        """What stands for the payloads that this stream holds."""
+        return (item.payload for item in self._core.view.items.values())
 
     # --- frames in ------------------------------------------------------------------------------
     def put_frame(self, frame: Frame, now: int) -> None:

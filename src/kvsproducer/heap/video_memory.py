@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from contextlib import suppress
 from typing import Final
 
 from kvsproducer.heap.arena import memory_part
@@ -113,8 +114,7 @@ class VideoMemory:
         handle = self._alloc(size)
         if not handle:
             raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes")
-        self._sizes[handle] = size
-        self.used_bytes += size
+        self._sizes[handle], self.used_bytes = size, self.used_bytes + size
         try:
             ctypes.memmove(self._map(handle), b"".join(payload), size)
             self._unmap(handle)
@@ -147,6 +147,12 @@ class VideoMemory:
         if result := self._free(handle):
             raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library said {result}")
         self.used_bytes -= size
+
+    def keep_only(self, handles: Set[int]) -> None:
+        """Give every other payload back."""
+        for handle in self._sizes.keys() - handles:
+            with suppress(KvsError):
+                self.free(handle)
 
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes would have room if there were no other."""
