@@ -33,6 +33,15 @@ def test_help_loses_no_brackets_and_breaks_no_lines(kvs: Any) -> None:
     assert "SOURCE is MP4" in shown
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_narrow_terminal(kvs: Any, command: str, monkeypatch: Any) -> None:
+    """No word is cut off, and what an option takes is said in a word."""
+    monkeypatch.setenv("COLUMNS", "72")
+    shown = kvs(command, "--help").stdout
+    assert "…" not in shown
+    assert "<str>" not in shown.partition("Options")[2]
+
+
 BAD_USAGE = ["put", "put a", "fly", "put a b --mode fast", "serve --port x", "get s --nope"]
 
 

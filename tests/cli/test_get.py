@@ -138,3 +138,11 @@ def test_ctrl_c_says_what_is_there(start_kvs: Any, stream: str, tmp_path: Path) 
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"interrupted: 217 frames in 3 fragments are in {out}" in told.decode()
+
+
+def test_a_terminal_gets_no_media(kvs: Any, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-o -` without a pipe would fill the screen with bytes."""
+    monkeypatch.setattr("kvsproducer.cli.get.writes_to_terminal", lambda: True)
+    ran = kvs("get", stream, "-o", "-")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "pipe it" in ran.told

@@ -31,6 +31,16 @@ def test_a_terminal_gets_a_table() -> None:
     assert "31 ms" in shown
 
 
+def test_a_narrow_terminal_gets_whole_words() -> None:
+    """The table would break its headings."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=40, soft_wrap=True, highlight=False)
+    with PutDisplay(console, "a -> b") as display:
+        display.update(PROGRESS)
+    shown = file.getvalue()
+    assert all(word in shown for word in ("BUFFERING", "RECEIVED", "PERSISTED", "31 ms"))
+
+
 def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning at once, in the words of the options; lines after a while; with quiet nothing."""
     file = io.StringIO()

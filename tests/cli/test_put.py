@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from fractions import Fraction
@@ -49,9 +50,8 @@ def test_standard_input(start_kvs: Any, clip: Path, tmp_path: Path) -> None:
             if packet.size:
                 packet.stream = streams[packet.stream.index]
                 written.mux(packet)
-    with ts.open("rb") as pipe:
-        process = start_kvs("put", "-", "put-pipe", "--json", stdin=pipe)
-        stdout, stderr = process.communicate(timeout=60)
+    process = start_kvs("put", "-", "put-pipe", "--json", stdin=subprocess.PIPE)
+    stdout, stderr = process.communicate(ts.read_bytes(), timeout=60)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["frames"] == 217
 
@@ -145,6 +145,20 @@ def test_bad_input(
     assert " do " in ran.told
     assert "Traceback" not in ran.stderr
     assert len(ran.stderr.splitlines()) < 24
+
+
+def test_ctrl_c_before_the_first_frame_says_so(start_kvs: Any) -> None:
+    """At a service that does not answer: what became of the frames."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.settimeout(60)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        process = start_kvs("put", "testsrc:", "early", "--endpoint-url", url)
+        connection, _ = deaf.accept()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        connection.close()
+    assert process.returncode == 130
+    assert told.decode().splitlines()[-1] == "interrupted: nothing was put"
 
 
 def test_an_empty_name_is_bad_usage(kvs: Any) -> None:

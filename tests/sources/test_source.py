@@ -101,6 +101,14 @@ def test_a_frame_rate_that_would_change_nothing_is_refused(make_clip: MakeClip, 
     assert open_source(make_clip("h264", bframes=0), frame_rate=50).frame_rate == 50
 
 
+@pytest.mark.parametrize("rate", [0, -1, 1001, float("nan"), float("inf")])
+def test_a_frame_rate_is_one(make_clip: MakeClip, rate: float) -> None:
+    """Nothing that no camera has, and no division by zero."""
+    with pytest.raises(KvsError, match=r"is not in 0\.01\.\.1000") as caught:
+        open_source(make_clip("h264", bframes=0), frame_rate=rate)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
 def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
     """`tracks="audio"`: track 1, and any frame may begin a fragment."""
     source = open_source(make_clip("mp4", audio="aac"), tracks="audio")

@@ -23,7 +23,7 @@ def explain(
             help="Hexadecimal or decimal value, or a name with or without STATUS_.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="As JSON.")] = False,
 ) -> None:
     """Explain a status code of AWS's Error Code Reference.
 

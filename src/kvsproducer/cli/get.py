@@ -32,6 +32,7 @@ from kvsproducer.cli.options import (
     service_config,
     stream_option,
 )
+from kvsproducer.cli.streams import writes_to_terminal
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.reader import Awaited, ReadFragment
 from kvsproducer.sources import ProducerOptions
@@ -63,27 +64,34 @@ class _Got:
 
 @reports
 def get(
-    stream: Annotated[str, typer.Argument(help="Name of the stream.")],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="- is a pipe. Default: STREAM.mkv."),
     ] = None,
     start: Annotated[
         str,
-        typer.Option(help="earliest, now, 2026-01-02T03:04:05Z, seconds, or a fragment number."),
+        typer.Option(
+            metavar="TIME",
+            help="earliest, now, 2026-01-02T03:04:05Z, seconds, or a fragment number.",
+        ),
     ] = "earliest",
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on for as long as the stream lives.")
+        bool,
+        typer.Option("--follow", "-f", metavar="", help="Go on for as long as the stream lives."),
     ] = False,
     idle: Annotated[
         str,
-        typer.Option(help="End when nothing new has come for so long: seconds, 1m, PT10S."),
+        typer.Option(
+            metavar="DURATION",
+            help="End when nothing new has come for so long: seconds, 1m, PT10S.",
+        ),
     ] = "5",
     duration: Annotated[
-        str | None, typer.Option(help="End after so much media: 30s, 5m, PT1H.")
+        str | None, typer.Option(metavar="DURATION", help="End after so much media: 30s, 5m, PT1H.")
     ] = None,
     max_fragments: Annotated[
-        int | None, typer.Option(min=1, help="End after so many fragments.")
+        int | None, typer.Option(min=1, metavar="NUMBER", help="End after so many fragments.")
     ] = None,
     log_file: LogFile = None,
     verbose: Verbose = 0,
@@ -98,7 +106,9 @@ def get(
     dualstack: Dualstack = False,
     ip: IpVersion = None,
     proxy: Proxy = None,
-    as_json: Annotated[bool, typer.Option("--json", help="What was got, as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="What was got, as JSON.")
+    ] = False,
 ) -> None:
     """Get media out of a stream as one playable MKV.
 
@@ -119,6 +129,12 @@ def get(
     )
     begin = _start(start)
     path = output or f"{stream}.mkv"
+    if path == "-" and writes_to_terminal():
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            "media is nothing for a terminal: pipe it (kvs get STREAM -o - | ffplay -) or name a"
+            " file after -o",
+        )
     mkv = JoinedMkv()
     got = _Got()
     reading = _Reading(stream, start, idle, idle_s)

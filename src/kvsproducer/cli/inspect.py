@@ -179,8 +179,10 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
 
 @reports
 def inspect(
-    file: Annotated[str, typer.Argument(help="An MKV file, or what GetMedia answered.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="An MKV file, or what GetMedia answered.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="As JSON.")] = False,
 ) -> None:
     """Show tracks, fragments and tags of an MKV file, and what KVS would refuse.
 

@@ -41,6 +41,8 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         count=True,
+        metavar="",
+        show_default=False,
         help="Log to standard error: state changes; twice: everything.",
         rich_help_panel=_PANEL,
     ),
@@ -50,6 +52,7 @@ MetricsPort = Annotated[
     typer.Option(
         min=0,
         max=65535,
+        metavar="PORT",
         help="Serve Prometheus /metrics and /health on this port of 127.0.0.1 meanwhile.",
         rich_help_panel=_PANEL,
     ),

@@ -46,27 +46,39 @@ _SERVICE = "Service"
 _NETWORK = "Network"
 Region = Annotated[
     str | None,
-    typer.Option("--region", help="AWS region (default: as in boto3).", rich_help_panel=_SERVICE),
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="AWS region (default: as in boto3).",
+        rich_help_panel=_SERVICE,
+    ),
 ]
 Profile = Annotated[
     str | None,
-    typer.Option("--profile", help="Profile of ~/.aws/config.", rich_help_panel=_SERVICE),
+    typer.Option(
+        "--profile", metavar="NAME", help="Profile of ~/.aws/config.", rich_help_panel=_SERVICE
+    ),
 ]
 EndpointUrl = Annotated[
     str | None,
     typer.Option(
         "--endpoint-url",
+        metavar="URL",
         help="Another service than AWS's, such as `kvs serve`'s http://127.0.0.1:8080.",
         rich_help_panel=_SERVICE,
     ),
 ]
 CaBundle = Annotated[
     str | None,
-    typer.Option("--ca-bundle", help="PEM file of CAs to trust.", rich_help_panel=_SERVICE),
+    typer.Option(
+        "--ca-bundle", metavar="FILE", help="PEM file of CAs to trust.", rich_help_panel=_SERVICE
+    ),
 ]
 NoVerify = Annotated[
     bool,
-    typer.Option("--no-verify-ssl", help="Trust any certificate.", rich_help_panel=_SERVICE),
+    typer.Option(
+        "--no-verify-ssl", metavar="", help="Trust any certificate.", rich_help_panel=_SERVICE
+    ),
 ]
 CredentialsFile = Annotated[
     str | None,
@@ -81,25 +93,35 @@ Iot = Annotated[
     bool,
     typer.Option(
         "--iot",
-        help="Credentials from AWS IoT, as AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY,"
-        " _ROLE_ALIAS and _THING_NAME say.",
+        metavar="",
+        help="Credentials from AWS IoT, as the variables AWS_IOT_CORE_... say.",
         rich_help_panel=_SERVICE,
     ),
 ]
 
 Fips = Annotated[
     bool,
-    typer.Option("--fips", help="The FIPS 140 form of AWS's endpoint.", rich_help_panel=_NETWORK),
+    typer.Option(
+        "--fips", metavar="", help="The FIPS 140 form of AWS's endpoint.", rich_help_panel=_NETWORK
+    ),
 ]
 Dualstack = Annotated[
     bool,
     typer.Option(
-        "--dualstack", help="The IPv4-and-IPv6 form of AWS's endpoint.", rich_help_panel=_NETWORK
+        "--dualstack",
+        metavar="",
+        help="The IPv4-and-IPv6 form of AWS's endpoint.",
+        rich_help_panel=_NETWORK,
     ),
 ]
 IpVersion = Annotated[
     IpFamily | None,
-    typer.Option("--ip", help="Connect over this only.", rich_help_panel=_NETWORK),
+    typer.Option(
+        "--ip",
+        metavar="VERSION",
+        help="Connect over this only: ipv4, ipv6.",
+        rich_help_panel=_NETWORK,
+    ),
 ]
 Proxy = Annotated[
     str | None,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from types import TracebackType
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from kvsproducer.cli.console import as_options, counted, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
@@ -19,6 +21,7 @@ __all__ = ["PutDisplay", "progress_line"]
 
 _LINE_INTERVAL_S: Final = 2.0
 _LIVE_INTERVAL_S: Final = 0.1
+_TABLE_WIDTH: Final = 76  # a narrower terminal gets lines, for their words can be broken
 
 
 def progress_line(progress: PutProgress) -> str:
@@ -60,7 +63,7 @@ class PutDisplay:
         live, self._live = self._live, None
         if live is not None:
             if self._latest is not None:
-                live.update(self._table(self._latest), refresh=True)
+                live.update(self._picture(self._latest), refresh=True)
             live.stop()
 
     def update(self, progress: PutProgress) -> None:
@@ -79,9 +82,15 @@ class PutDisplay:
                 return
             self._shown_at = now
             if live is not None:
-                live.update(self._table(progress), refresh=True)
+                live.update(self._picture(progress), refresh=True)
             elif not self._console.is_terminal:
                 self._console.print(progress_line(progress))
+
+    def _picture(self, progress: PutProgress) -> RenderableType:
+        if self._console.width < _TABLE_WIDTH:
+            lines = textwrap.wrap(progress_line(progress), self._console.width)
+            return Text("\n".join([self._title, *lines]))
+        return self._table(progress)
 
     def _table(self, progress: PutProgress) -> Table:
         table = Table(title=self._title, title_justify="left", title_style="bold")

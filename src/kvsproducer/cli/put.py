@@ -64,38 +64,53 @@ _MODES = {
 ModeOption = Annotated[
     Mode | None,
     typer.Option(
-        help="realtime: at the media's pace; offline: as fast as it is stored."
-        " Default: offline for files, realtime otherwise and without retention."
+        metavar="MODE",
+        help="realtime and near-realtime: at the media's pace; offline: as fast as it is stored."
+        " Default: offline for files, realtime otherwise and without retention.",
     ),
 ]
 
 
 @reports
 def put(
-    source: Annotated[str, typer.Argument(help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw).")],
-    stream: Annotated[str, typer.Argument(help="Name of the stream.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw)."),
+    ],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
     mode: ModeOption = None,
     retention: Annotated[
         str,
         typer.Option(
-            help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0."
+            metavar="DURATION",
+            help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0.",
         ),
     ] = "24h",
-    tracks: Annotated[Tracks, typer.Option(help="Put one kind of track only.")] = Tracks.ALL,
+    tracks: Annotated[
+        Tracks, typer.Option(metavar="KIND", help="all, or one kind of track only: video, audio.")
+    ] = Tracks.ALL,
     start_time: Annotated[
         str | None,
-        typer.Option(help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."),
+        typer.Option(
+            metavar="TIME", help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."
+        ),
     ] = None,
     frame_rate: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1000, help="Of raw H.264 / H.265 (default: their hint or 25)."),
+        typer.Option(
+            metavar="RATE",
+            help="Of raw H.264 / H.265 (default: their hint or 25).",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
     ] = None,
-    kms_key_id: Annotated[str, typer.Option(help="KMS key of a new stream.")] = "",
+    kms_key_id: Annotated[str, typer.Option(metavar="KEY", help="KMS key of a new stream.")] = "",
     timeout: Annotated[
-        str, typer.Option(help="How long to wait for the last acks: seconds, 2m, PT2M.")
+        str,
+        typer.Option(
+            metavar="DURATION", help="How long to wait for the last acks: seconds, 2m, PT2M."
+        ),
     ] = "120",
     trace: TraceFile = None,
     metrics_port: MetricsPort = None,
@@ -112,8 +127,10 @@ def put(
     dualstack: Dualstack = False,
     ip: IpVersion = None,
     proxy: Proxy = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="The result as JSON.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress.")] = False,
 ) -> None:
     """Put media into a stream; the stream is created if there is none.
 
@@ -132,21 +149,26 @@ def put(
     kept = duration_option(retention)
     limit_s = seconds_option(timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
-    opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
-    _tell_ignored(opened, quiet)
-    display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
-    with logged(log_file, verbose), tracing(trace), display:
-        result = put_media(
-            opened,
-            stream,
-            streaming_type=None if mode is None else _MODES[mode],
-            retention=kept,
-            stream_options=overrides,
-            progress=display.update,
-            timeout=limit_s,
-            metrics_port=metrics_port,
-            **options,
-        )
+    try:
+        opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
+        _tell_ignored(opened, quiet)
+        display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
+        with logged(log_file, verbose), tracing(trace), display:
+            result = put_media(
+                opened,
+                stream,
+                streaming_type=None if mode is None else _MODES[mode],
+                retention=kept,
+                stream_options=overrides,
+                progress=display.update,
+                timeout=limit_s,
+                metrics_port=metrics_port,
+                **options,
+            )
+    except KeyboardInterrupt as interrupt:
+        if not getattr(interrupt, "__notes__", None):
+            interrupt.add_note("nothing was put")
+        raise
     _tell(result, as_json)
 
 

@@ -20,8 +20,12 @@ __all__ = ["serve"]
 
 @reports
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")
+    ] = 8080,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Folder for the streams (default: in memory)."),
@@ -30,11 +34,13 @@ def serve(
         bool,
         typer.Option(
             "--verify-signatures",
+            metavar="",
             help="Accept only requests signed with this shell's AWS credentials.",
         ),
     ] = False,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="Profile to take those credentials from.")
+        str | None,
+        typer.Option("--profile", metavar="NAME", help="Profile to take those credentials from."),
     ] = None,
     faults: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from kvsproducer.status.system import in_words
 
-__all__ = ["prepare_streams", "refusal"]
+__all__ = ["prepare_streams", "refusal", "writes_to_terminal"]
 
 CLOSED = "it is closed"
 
@@ -54,6 +54,11 @@ def prepare_streams() -> None:
         line_buffering=True,
         write_through=True,
     )
+
+
+def writes_to_terminal() -> bool:
+    """Whether somebody would see what is printed on standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def refusal(error: OSError) -> str:

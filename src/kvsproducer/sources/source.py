@@ -39,6 +39,8 @@ __all__ = ["Source", "TrackChoice", "now_ticks", "open_source"]
 
 TrackChoice = Literal["all", "video", "audio"]
 FRAGMENT_DURATION: Final = limits.MIN_CLUSTER_DURATION
+_LOWEST_RATE: Final = 0.01  # ours, as is the highest: frames a second
+_HIGHEST_RATE: Final = 1000.0
 _MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
 
@@ -257,13 +259,14 @@ def open_source(
     the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
 
     Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
-    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), INVALID_ARG (a frame rate
-    for media with times), READ_FILE_FAILED (standard input is closed), or as `parse_spec`.
+    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), READ_FILE_FAILED (standard
+    input is closed), INVALID_ARG (a frame rate for media with times, or out of 0.01 to 1000), or as
+    `parse_spec`.
     """
     what = FileSpec(os.fspath(spec)) if not isinstance(spec, str) else parse_spec(spec)
     from kvsproducer.sources.pyav import ContainerReader, PatternReader
 
-    raw_rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
+    raw_rate = None if frame_rate is None else _raw_rate(frame_rate)
     reader: MediaReader
     cut: Cut | None = None
     pipe: Pipe | None = None
@@ -315,6 +318,15 @@ def _pipe_of(what: FileSpec | StdinSpec, stdin: BinaryIO | None) -> Pipe | None:
 def _file_of(what: FileSpec | StdinSpec) -> tuple[str, str]:
     """A file's path, and its name in messages."""
     return (what.path, what.path) if isinstance(what, FileSpec) else (stdin_path() or "", STDIN)
+
+
+def _raw_rate(frame_rate: float) -> Fraction:
+    if not _LOWEST_RATE <= frame_rate <= _HIGHEST_RATE:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"frame_rate={frame_rate:g} is not in {_LOWEST_RATE:g}..{_HIGHEST_RATE:g}",
+        )
+    return Fraction(frame_rate).limit_denominator(100_000)
 
 
 def _check_rate(reader: MediaReader, name: str, frame_rate: float | None) -> None:

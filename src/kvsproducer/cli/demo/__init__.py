@@ -34,15 +34,18 @@ REGION: Final = "us-west-2"
 @reports
 def demo(
     source: Annotated[
-        Path | None, typer.Option(help="A media file of your own instead of the made clip.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A media file of your own instead of the made clip."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")
     ] = Path("demo-out"),
     fast: Annotated[
-        bool, typer.Option("--fast", help="Put the made clip as fast as it goes, too.")
+        bool, typer.Option("--fast", metavar="", help="Put the made clip as fast as it goes, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="The verdict as JSON.")
+    ] = False,
 ) -> None:
     """Show the main job: file -> stream -> file, against a local endpoint, and check every byte.
 
