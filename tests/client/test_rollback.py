@@ -242,3 +242,18 @@ def test_an_item_that_left_the_view_half_sent_cannot_be_sent_again(
     sent, _ = d.read()
     assert [b"frame %02d" % index in sent for index in range(15)] == [False] * 5 + [True] * 10
     assert d.stream.account()[1:] == (0, 5, 0, 10)
+
+
+def test_a_fragment_that_is_received_but_was_not_sent_whole_is_sent_again(desk: Desks) -> None:
+    """The service stored what it had of it when the connection ended; the rest came since."""
+    d = desk(replay_duration=2 * SECOND)
+    for index in range(3):
+        d.put(index, data=b"frame %02d" % index)
+    d.read()
+    d.ack("RECEIVED", 0)
+    for index in range(3, 7):
+        d.put(index, data=b"frame %02d" % index)
+    d.stream.upload_ended(d.upload, 200, d.now)
+    d.settle()
+    sent, _ = d.read()
+    assert [b"frame %02d" % index in sent for index in range(7)] == [True] * 7

@@ -66,6 +66,7 @@ def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
     if upload is None or not upload.active:
         return
     for kind, timecode in _named(step):
+        yield "refused" if kind == "ERROR" else "acked"
         if isinstance(timecode, int):
             yield from _timed_ack(world, upload, kind, timecode)
         elif kind in _ENDING:

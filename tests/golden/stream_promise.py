@@ -106,7 +106,7 @@ class Promise:
 
     # --- bytes ----------------------------------------------------------------------------------
     def _read(self, data: bytes) -> str | None:
-        number = self._world.read_upload
+        number = self._world.named_upload
         session = self._sessions.setdefault(number, _Session())
         if len(session.head) < len(EBML_ID):
             session.head += data[: len(EBML_ID) - len(session.head)]

@@ -31,7 +31,7 @@ class Context:
 
     def __init__(self, case: Case, step: Mapping[str, Any], world: World, causes: set[str]) -> None:
         self.config: Mapping[str, Any] = case["config"]
-        self.marked = "quirk" in case
+        self.mark: str = case.get("quirk", "")
         self.step = step
         self.expect: Mapping[str, Any] = step.get("expect") or {}
         self.got: Record = {}
@@ -170,6 +170,25 @@ def _restarted_read(ctx: Context) -> bool:
     return "restarted_read" in ctx.causes and ctx.step["op"].startswith("read")
 
 
+def _marked(ctx: Context) -> bool:
+    """What the case's mark says happens; anything, if it says something unknown."""
+    known = [rule for words, rule in _MARKS.items() if words in ctx.mark]
+    return any(rule(ctx) for rule in known) if known else bool(ctx.mark)
+
+
+def _told_of_drops(ctx: Context) -> bool:
+    """Nothing but what is told of dropped frames differs, or how many there were."""
+    told = [event["event"] for event in (*ctx.missing(), *ctx.extra())]
+    return "buffer" in ctx.expect or (ctx.only_told() and set(told) <= set(_DROPS))
+
+
+_MARKS: dict[str, Callable[[Context], bool]] = {
+    "an ack for a fragment was attributed": lambda ctx: bool({"acked", "refused"} & ctx.causes),
+    "an error ack marked only": lambda ctx: "refused" in ctx.causes,
+    "are reported as dropped although": _told_of_drops,
+}
+
+
 def _caused(name: str) -> Callable[[Context], bool]:
     """What happened before may show; what the application does is not refused for it."""
 
@@ -215,7 +234,7 @@ RULES: dict[str, Callable[[Context], bool]] = {
         )
     },
     "missing_header": _missing_header,
-    "marked": lambda ctx: ctx.marked,
+    "marked": _marked,
 }
 
 

@@ -25,8 +25,7 @@ from kvsproducer.view import (
 AWS_APPLICATION = "Kinesis Video SDK 1.1.0"
 AWS_TITLE = "Kinesis Video SDK"
 READ_ALL_BYTES = 65536
-MS = 10_000
-SECOND = 10_000_000
+MS, SECOND = 10_000, 10_000_000
 NEVER = 2**64 - 1
 
 Record: TypeAlias = dict[str, Any]
@@ -105,7 +104,7 @@ class World:
         self.now = config["clock"]["start"]
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
-        self.upload = self.read_upload = NEVER  # the newest, and the one read last; none yet
+        self.upload = self.named_upload = NEVER  # the newest, and the one a step names
         self.dropped = self.told_dropped = 0  # as C counts, and all
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
@@ -248,7 +247,7 @@ class World:
     def step(self, step: Mapping[str, Any]) -> Record:
         """Do a step and say what came of it, in the form of the expectation."""
         self.events, self.status, self.op, result = [], 0, step["op"], Record()
-        self.read_upload = step.get("upload", self.upload)
+        self.named_upload = step.get("upload", self.upload)
         try:
             result = _STEPS[step["op"]](self, step) or {}
         except kvs.WouldBlock:
@@ -269,9 +268,12 @@ class World:
         if not self.status:
             self.create_again(_step)
 
-    def create_again(self, _step: Mapping[str, Any]) -> None:
-        assert self.client is not None
-        self.stream = self.client.open_stream(stream_info(self.config), self.now)
+    def create_again(self, step: Mapping[str, Any]) -> None:
+        if self.client is None:
+            self.create(step)
+        else:
+            info = stream_info(self.config)
+            self.stream, self.told_dropped = self.client.open_stream(info, self.now), 0
 
     def put_frame(self, step: Mapping[str, Any]) -> None:
         flags = 0
@@ -306,13 +308,12 @@ class World:
         )
 
     def read(self, step: Mapping[str, Any]) -> Record:
-        upload = step.get("upload", self.upload)
-        buffers, status = self._live().next_buffers(upload, step["size"], self.now)
+        buffers, status = self._live().next_buffers(self.named_upload, step["size"], self.now)
         self.status = status.status
         return {"bytes": b"".join(buffers)}
 
-    def read_all(self, step: Mapping[str, Any]) -> Record:
-        upload, data = step.get("upload", self.upload), b""
+    def read_all(self, _step: Mapping[str, Any]) -> Record:
+        upload, data = self.named_upload, b""
         try:
             while not self.status:
                 buffers, status = self._live().next_buffers(upload, READ_ALL_BYTES, self.now)
@@ -323,8 +324,7 @@ class World:
         return {"bytes": data}
 
     def ack(self, step: Mapping[str, Any]) -> None:
-        upload = step.get("upload", self.upload)
-        self._live().receive_ack(upload, step["json"].encode(), self.now)
+        self._live().receive_ack(self.named_upload, step["json"].encode(), self.now)
 
     def ack_struct(self, step: Mapping[str, Any]) -> None:
         ack = kvs.FragmentAck.from_dict(
@@ -339,16 +339,17 @@ class World:
         self._live().receive_parsed_ack(self.upload, ack, self.now)
 
     def connection_ended(self, step: Mapping[str, Any]) -> None:
-        self._live().upload_ended(step.get("upload", self.upload), step["result"], self.now)
+        self._live().upload_ended(self.named_upload, step["result"], self.now)
 
     def answer(self, step: Mapping[str, Any]) -> None:
         self.answers[step["api"]] = [step["result"], step["times"]]
 
     def put_answer(self, step: Mapping[str, Any]) -> Record:
-        assert self.client is not None
-        assert isinstance(self.deferred, kvs.PutStream)
-        self.upload = self.deferred.upload
-        self.client.call_result(self.deferred, step["result"], self.now)
+        call, self.deferred = self.deferred, None
+        if self.client is None or not isinstance(call, kvs.PutStream):
+            return {}
+        self.upload = call.upload
+        self.client.call_result(call, step["result"], self.now)
         return {"upload": self.upload}
 
     def advance_clock(self, step: Mapping[str, Any]) -> None:
@@ -420,8 +421,7 @@ class World:
 
     def probe(self, _step: Mapping[str, Any]) -> Record:
         stream = self._live()
-        view = stream._core.view
-        metrics = stream.metrics(self.now)
+        view, metrics = stream._core.view, stream.metrics(self.now)
         counters = metrics.counters
         near = stream.info.streaming_type is kvs.StreamingType.NEAR_REALTIME
         items = [

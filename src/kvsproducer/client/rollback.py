@@ -2,7 +2,8 @@
 
 Facts: AWS's rollback: walk back from the next item to send, to the first fragment start that is
 the replay duration behind, no farther than the last RECEIVED fragment when the host is known to be
-alive (that one is then not sent again), to the oldest item when streaming offline.
+alive (that one, if it was sent whole, is then not sent again), to the oldest item when streaming
+offline.
 
 Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
 that was cut is always sent again from its start, also when nothing is to be replayed: what is not
@@ -57,8 +58,7 @@ def skip_refused(core: StreamCore, index: int) -> int:
 
 def _replay_start(core: StreamCore, result: int) -> int:
     view, duration = core.view, core.info.replay_duration
-    cut = core.cut
-    current = view.current - cut
+    current = view.current - core.cut
     if not duration or current == view.tail:
         return current
     restricted = core.info.fragment_acks and host_is_alive(result)
@@ -70,8 +70,9 @@ def _replay_start(core: StreamCore, result: int) -> int:
         item = view[index]
         if not item.flags & FRAGMENT_START:
             return index
-        if restricted and item.flags & RECEIVED and not (cut and index == view[current].fragment):
-            return view.next_start(index + 1)
+        following = view.next_start(index + 1)
+        if restricted and item.flags & RECEIVED and following <= current:
+            return following
         if item.ack_timestamp + duration <= reference:
             return index
     return index
