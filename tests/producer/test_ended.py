@@ -33,3 +33,14 @@ def test_the_oldest_name_is_forgotten() -> None:
     assert len(ended.accounts()) == REMEMBERED
     assert "s3" in ended.accounts()
     assert "s0" not in ended.accounts()
+
+
+def test_the_loss_says_what_was_met_with() -> None:
+    """Nothing was wrong but that the service said nothing."""
+    ended = EndedStreams()
+    ended.add("door", FrameAccount(5, 0, 0, 0, 5), None, "the service has not answered")
+    loss = ended.loss()
+    assert loss is not None
+    assert "still held; the last call: the service has not answered" in loss.detail
+    assert ended.met_with("door") == "the service has not answered"
+    assert ended.met_with("other") == ""

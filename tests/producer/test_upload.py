@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import time
@@ -206,3 +207,72 @@ def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.Strea
             with producer.open_stream("door", info) as stream:
                 stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
     assert [(one.total, one.sock_read) for one in seen] == [(None, None)]
+
+
+def test_what_the_peer_owes_is_told(
+    peer: Callable[..., Peer], endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """A time-out that comes before the peer is given up says what was waited for."""
+    peer(b"", reads=True)
+    with pytest.raises(kvs.KvsError) as caught:
+        with kvs.Producer(endpoint_url=endpoint_url) as producer:
+            stream = producer.open_stream("door", info)
+            for frame in frames(5):
+                stream.put_frame(frame)
+            deadline = time.monotonic() + 30
+            while "has not answered the upload" not in stream.met_with:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert stream.close(timeout=0).held == 5
+            assert "has not answered the upload" in stream.met_with
+    assert "5 still held; the last call: the service has not answered" in caught.value.detail
+
+
+def test_a_refusal_without_its_text_is_one(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The status has come; the text that was promised never does."""
+    monkeypatch.setattr("kvsproducer.producer.upload._REFUSAL_LIMIT_S", 0.1)
+    peer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n", reads=True)
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            stream.put_frame(frame)
+        deadline = time.monotonic() + 20
+        while "HTTP 404" not in stream.met_with:
+            assert time.monotonic() < deadline, stream.met_with
+            time.sleep(0.01)
+        producer.close(timeout=0)
+        producer._engine.ended._accounts.clear()  # what was given up is not this test's
+
+
+class Trickling(Peer):
+    """Says a blank, again and again, and never an ack."""
+
+    def talk(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(0.02)
+            connection.recv(4096)
+            connection.sendall(HEAD)
+            while not self.ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if not connection.recv(65_536):
+                        return
+                connection.sendall(b"1\r\n \r\n")
+
+
+def test_peer_that_trickles_is_given_up(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than an ack is no word."""
+    monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
+    one = Trickling(b"", reads=True)
+    monkeypatch.setattr("kvsproducer.producer.upload.Upload._url", lambda _: one.url + "/putMedia")
+    try:
+        assert_given_up(endpoint_url, info, frames(10))
+    finally:
+        one.end()

@@ -69,7 +69,7 @@ class Stream(StreamFacade):
             engine.poke()
             left = deadline - engine.now()
             if left <= 0:
-                raise no_space_error(self.name, self._met_with())
+                raise no_space_error(self.name, self.met_with)
             await engine.changes(left / TICKS_PER_SECOND)
             if self._core.stopped:
                 raise interrupted_error(self.name)
@@ -120,7 +120,7 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
-                raise explained(loss, self._met_with())
+                raise explained(loss, self.met_with)
 
 
 class Producer(ProducerFacade[Stream]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kvsproducer.client import FrameAccount
-from kvsproducer.producer.outcome import loss_error
+from kvsproducer.producer.outcome import explained, loss_error
 from kvsproducer.status import KvsError
 
 __all__ = ["REMEMBERED", "EndedStreams"]
@@ -23,26 +23,38 @@ class EndedStreams:
     def __init__(self) -> None:
         self._accounts: dict[str, FrameAccount] = {}
         self._failures: dict[str, KvsError] = {}
+        self._met_with: dict[str, str] = {}
 
-    def add(self, name: str, account: FrameAccount, failure: KvsError | None) -> None:
-        """A stream was closed; one of the same name may have been before."""
+    def add(
+        self, name: str, account: FrameAccount, failure: KvsError | None, met_with: str = ""
+    ) -> None:
+        """A stream was closed; one of the same name may have been before.
+
+        `met_with` is what its last call or upload met with.
+        """
         before = self._accounts.pop(name, FrameAccount(0, 0, 0, 0, 0))
         self._accounts[name] = FrameAccount(*map(sum, zip(before, account, strict=True)))
         if failure is not None:
             self._failures[name] = failure
+        self._met_with[name] = met_with
         if len(self._accounts) > REMEMBERED:
             oldest = next(iter(self._accounts))
             del self._accounts[oldest]
             self._failures.pop(oldest, None)
+            del self._met_with[oldest]
 
     def accounts(self) -> dict[str, FrameAccount]:
         """What became of the frames, by stream name."""
         return dict(self._accounts)
+
+    def met_with(self, name: str) -> str:
+        """What the last call or upload of a closed stream met with, "" if it went well."""
+        return self._met_with.get(name, "")
 
     def loss(self) -> KvsError | None:
         """The error to raise when frames were accepted and not stored, None otherwise."""
         for name, account in self._accounts.items():
             error = loss_error(name, account, self._failures.get(name))
             if error is not None:
-                return error
+                return explained(error, self._met_with[name])
         return None

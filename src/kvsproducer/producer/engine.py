@@ -35,6 +35,7 @@ from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.exchange import TimeLimits
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
+from kvsproducer.producer.routes import pause
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import Caching
 from kvsproducer.producer.threads import in_daemon_thread
@@ -106,7 +107,7 @@ class Engine(Waiting):
         self._failures: dict[str | None, str] = {}  # of the last calls and uploads, by stream
         self._streams: dict[str, core.Stream] = {}
         self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
-        self._wakers: dict[tuple[str, int], Callable[[], None]] = {}
+        self._running: dict[tuple[str, int], Upload] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._slots = asyncio.Semaphore(CALL_THREADS)
 
@@ -196,8 +197,9 @@ class Engine(Waiting):
             del self._streams[stream.name]
             self._retry.forget(stream.name)
             self.cache.drop(stream.name)
+            met_with = self.last_failure(stream.name)
+            self.ended.add(stream.name, account or stream.account(), stream.failure, met_with)
             self._failures.pop(stream.name, None)
-            self.ended.add(stream.name, account or stream.account(), stream.failure)
             self.on_freed(stream)
 
     def next_event(self) -> core.Event | None:
@@ -230,8 +232,8 @@ class Engine(Waiting):
     def _carry_out(self, effect: core.Effect) -> None:
         match effect:
             case core.DataAvailable():
-                if (effect.stream, effect.upload) in self._wakers:
-                    self._wakers[effect.stream, effect.upload]()
+                if (effect.stream, effect.upload) in self._running:
+                    self._running[effect.stream, effect.upload].wake()
             case core.PutStream():
                 self._start_upload(effect)
             case core.Call():
@@ -294,10 +296,10 @@ class Engine(Waiting):
         return task
 
     async def due(self, call: core.Call) -> None:
-        """Wait until a call may be made."""
+        """Wait until a call may be made, or the network is back."""
         wait_s = (call.not_before - self.now()) / TICKS_PER_SECOND
         if wait_s > 0:
-            await asyncio.sleep(wait_s)
+            await pause(wait_s)
 
     async def _perform(self, call: core.Call) -> None:
         await self.due(call)
@@ -367,7 +369,7 @@ class Engine(Waiting):
         key = effect.stream, effect.upload
         upload = Upload(self, stream, effect)
         task = self._spawn(upload.run())
-        self._wakers[key], self._uploads[key] = upload.wake, task
+        self._running[key], self._uploads[key] = upload, task
         task.add_done_callback(partial(self._upload_ended, stream, effect.upload))
 
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
@@ -388,7 +390,7 @@ class Engine(Waiting):
 
     def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:
         """An upload is over, also one that was cut before it began."""
-        del self._uploads[stream.name, upload], self._wakers[stream.name, upload]
+        del self._uploads[stream.name, upload], self._running[stream.name, upload]
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
         if not task.cancelled():
             self._note(stream.name, failure)
@@ -402,8 +404,15 @@ class Engine(Waiting):
             self._failures[stream] = failure.detail
 
     def last_failure(self, stream: str) -> str:
-        """What the stream's last call or upload met with, or the client's: explains a time-out."""
-        return self._failures.get(stream) or self._failures.get(None, "")
+        """What the stream's last call or upload met with, or the client's: explains a time-out.
+
+        Of an upload that goes on it is what the service owes.
+        """
+        for (name, _), upload in list(self._running.items()):
+            if name == stream and (owed := upload.owed()):
+                return owed
+        told = self._failures.get(stream) or self._failures.get(None, "")
+        return told or self.ended.met_with(stream)
 
     def end_in_child(self) -> None:
         """This is a fork of the process that made it: nothing here works any more."""

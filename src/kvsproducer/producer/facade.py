@@ -125,7 +125,7 @@ class StreamFacade:
         if not answered:
             told = f"the service did not answer within {limit_s:g} s (state {self.state.value})"
             raise explained(
-                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self._met_with()
+                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self.met_with
             )
         if not self._core.ready:
             raise kvs_error(
@@ -136,8 +136,9 @@ class StreamFacade:
         """Whether there is nothing to wait for any more: ready, failed, or closed."""
         return self._core.ready or self._failed() or self._core.freed
 
-    def _met_with(self) -> str:
-        """What the last call or upload met with, "" if it went well."""
+    @property
+    def met_with(self) -> str:
+        """What the last call or upload met with, "" if it went well; also after `close`."""
         return self._engine.last_failure(self.name)
 
     def end_in_child(self) -> None:

@@ -30,8 +30,8 @@ def closing_limit_s(kind: type[BaseException] | None) -> float:
 
 
 def explained(error: KvsError, met_with: str) -> KvsError:
-    """The error with what the last call met with, if that failed."""
-    if not met_with:
+    """The error with what the last call met with, if that failed and is not told already."""
+    if not met_with or met_with in error.detail:
         return error
     return kvs_error(
         error.status, f"{error.detail}; the last call: {met_with}", stream=error.stream

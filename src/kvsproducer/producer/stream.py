@@ -89,7 +89,7 @@ class Stream(StreamFacade):
                 except core.WouldBlock:
                     left = deadline - self._now()
                 if left <= 0:
-                    raise no_space_error(self.name, self._met_with())
+                    raise no_space_error(self.name, self.met_with)
                 self._engine.poke()
                 changed.wait(left / TICKS_PER_SECOND)
 
@@ -146,4 +146,4 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
-                raise explained(loss, self._met_with())
+                raise explained(loss, self.met_with)

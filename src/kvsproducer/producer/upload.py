@@ -14,6 +14,7 @@ Wire facts: the PutMedia page of the API reference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -49,6 +50,8 @@ __all__ = ["Upload"]
 log = logging.getLogger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
+_REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already
+_ACK_END = b"}"  # less than an ack is no word: so slow a peer is as good as silent
 
 
 class Upload:
@@ -123,6 +126,15 @@ class Upload:
             return f"the service did not answer for {STALL_S:g} s"
         return ""
 
+    def owed(self) -> str:
+        """What the peer fails to do so far, "" when that is nothing; in any thread."""
+        writing, asked, now = self._writing_since, self._asked_since, self._engine.loop.time()
+        if writing is not None and now - writing > 1:
+            return f"the service has taken no data for {now - writing:.0f} s"
+        if asked is not None and now - asked > 1:
+            return f"the service has not answered the upload for {now - asked:.0f} s"
+        return ""
+
     async def _exchange(self) -> Failure:
         import aiohttp
 
@@ -152,14 +164,20 @@ class Upload:
     async def _take_answer(self, response: aiohttp.ClientResponse) -> Failure:
         """Hand acks to the core until the answer ends; returns what its end means."""
         if response.status != OK:
-            text = (await response.content.read(4096)).decode(errors="replace")
+            text = b""
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REFUSAL_LIMIT_S):
+                    text = await response.content.read(4096)
             kind = response.headers.get("x-amzn-ErrorType", "")
-            return failure_of_answer(response.status, kind, text).of_upload()
+            told = text.decode(errors="replace")
+            return failure_of_answer(response.status, kind, told).of_upload()
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
             async for data in response.content.iter_any():
                 self._heard = True
                 self._engine.receive_ack(self._stream, self._effect.upload, data)
+                if _ACK_END not in data:
+                    continue
                 # The peer has spoken; while frames are held it owes another word.
                 owes = self._effect.acks and self._engine.holds_frames(self._stream)
                 self._asked_since = self._engine.loop.time() if owes else None

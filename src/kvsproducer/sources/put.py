@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from kvsproducer.client import (
@@ -24,10 +24,10 @@ from kvsproducer.client import (
     StreamErrorReported,
 )
 from kvsproducer.client.stream_info import StreamingType
-from kvsproducer.duration import TICKS_PER_MS, to_ticks
+from kvsproducer.duration import TICKS_PER_MS, Duration, Instant, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.credentials import CredentialsSource
-from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, timeout_seconds
+from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error, timeout_seconds
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import Verify
 from kvsproducer.sources.pacing import paced
@@ -212,10 +212,10 @@ def put_media(
     *,
     producer: Producer | None = None,
     streaming_type: StreamingType | None = None,
-    retention: int | timedelta | str | None = None,
+    retention: Duration | None = None,
     tracks: TrackChoice = "all",
     frame_rate: float | None = None,
-    start: int | datetime | None = None,
+    start: Instant | None = None,
     stream_options: Mapping[str, object] | None = None,
     progress: Callable[[PutProgress], object] | None = None,
     timeout: float | timedelta | str = 120,
@@ -322,4 +322,4 @@ def _put(
             failure.add_note(told)
         raise failure
     if loss is not None:
-        raise loss
+        raise explained(loss, stream.met_with)
