@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -283,3 +284,23 @@ def test_a_disk_that_refuses_real_writes(
     assert "could not be stored" in log
     with local_endpoint(tmp_path, limits=QUICK) as endpoint:
         assert len(archived(aws, endpoint)) == stored
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_what_was_just_accepted_is_closed(turns: int) -> None:
+    """At whatever step of its accepting: a connection that was forgotten would be told here."""
+
+    async def run() -> list[socket.socket]:
+        endpoint = LocalEndpoint()
+        await endpoint.start()
+        address = ("127.0.0.1", int(endpoint.url.rpartition(":")[2]))
+        clients = [socket.create_connection(address) for _ in range(8)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await endpoint.stop()
+        return clients
+
+    clients = asyncio.run(run())
+    gc.collect()
+    for client in clients:
+        client.close()

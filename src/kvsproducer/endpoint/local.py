@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final
@@ -26,6 +26,8 @@ __all__ = ["LocalEndpoint", "local_endpoint", "run_server"]
 DEFAULT_HOST: Final = "127.0.0.1"
 _STOP_TIMEOUT_S: Final = 5.0  # for open uploads to get their last acks
 _CLOSE_TIMEOUT_S: Final = 1.0  # for connections to close after that
+_BACKLOG: Final = 128  # connections that wait to be accepted
+_ACCEPTING_TURNS: Final = 5  # of the loop, from a connection's accepting to its protocol
 
 
 class LocalEndpoint:
@@ -70,6 +72,7 @@ class LocalEndpoint:
         self._store = store
         self._application: EndpointApplication | None = None
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._url = ""
 
     @property
@@ -96,24 +99,32 @@ class LocalEndpoint:
         )
         try:
             await self._runner.setup()
-            site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._ssl_context)
-            await site.start()
+            assert self._runner.server is not None, "it is set up"
+            self._server = await asyncio.get_running_loop().create_server(
+                self._runner.server,
+                self._host,
+                self._port,
+                ssl=self._ssl_context,
+                backlog=_BACKLOG,
+            )
         except BaseException:
             await self.stop()
             raise
-        port = self._runner.addresses[0][1]
+        port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
 
     async def stop(self) -> None:
         """Ends open requests, stores what was received, closes; within some seconds."""
+        if self._server is not None:
+            await _stop_accepting(self._server)
         if self._application is not None:
             await self._application.stop(_STOP_TIMEOUT_S)
         if self._runner is not None:
             await self._runner.cleanup()
         if self._store is not None:
             await asyncio.to_thread(self._store.close)
-        self._application = self._runner = self._store = None
+        self._application = self._runner = self._server = self._store = None
 
     async def __aenter__(self) -> LocalEndpoint:
         await self.start()
@@ -128,7 +139,22 @@ class LocalEndpoint:
         await self.stop()
 
 
-@contextmanager
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Close the port.
+
+    What was accepted just now first becomes a connection that the runner knows, and will close: a
+    server that is closed in between forgets it.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        with contextlib.suppress(NotImplementedError):  # Windows: its loop has no such moment
+            loop.remove_reader(listening.fileno())
+    for _ in range(_ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+    server.close()
+
+
+@contextlib.contextmanager
 def local_endpoint(
     data_dir: Path | str | None = None,
     host: str = DEFAULT_HOST,
