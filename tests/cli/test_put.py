@@ -14,6 +14,7 @@ from typing import Any
 import av
 import pytest
 
+from kvsproducer.endpoint import Fault, local_endpoint
 from kvsproducer.sources.pyav import write_clip
 from kvsproducer.sources.spec import PatternSpec
 
@@ -196,3 +197,19 @@ def test_refused_connection(kvs: Any) -> None:
     assert ran.exit_code == 1
     assert "STATUS_" in ran.stderr
     assert url in ran.told
+
+
+def test_a_role_that_may_not_describe_streams(kvs: Any) -> None:
+    """`--caching endpoint-only` leaves out what it may not call; the stream is there."""
+    refused = Fault(
+        on="DescribeStream", do="status", status=403, error="AccessDeniedException",
+        skip=1, times=None,
+    )  # fmt: skip
+    with local_endpoint(faults=[refused]) as endpoint:
+        words = ("put", "testsrc:duration=1,size=64x48", "door", "-q")
+        words += ("--endpoint-url", endpoint.url, "--retention", "1h")
+        assert kvs(*words).exit_code == 0
+        ran = kvs(*words, "--caching", "endpoint-only")
+        assert ran.exit_code == 0, ran.stderr
+        assert "AccessDenied" in kvs(*words).stderr
+        assert kvs(*words, "--caching", "some").exit_code == 2

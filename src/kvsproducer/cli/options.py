@@ -18,12 +18,13 @@ from kvsproducer.duration import (
     parse_duration,
 )
 from kvsproducer.producer.credentials import FileCredentials, IotCredentials
-from kvsproducer.producer.service_config import IpFamily, ServiceConfig
+from kvsproducer.producer.service_config import Caching, IpFamily, ServiceConfig
 from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
     "CaBundle",
+    "CachingMode",
     "CredentialsFile",
     "Dualstack",
     "EndpointUrl",
@@ -133,9 +134,24 @@ Proxy = Annotated[
     ),
 ]
 
+CachingMode = Annotated[
+    Caching,
+    typer.Option(
+        "--caching",
+        metavar="MODE",
+        help="Calls made only once: none, all, or endpoint-only, which leaves out DescribeStream and"
+        " CreateStream, for who may not call them.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+
 
 def service_config(
-    fips: bool, dualstack: bool, ip: IpFamily | None, proxy: str | None
+    fips: bool,
+    dualstack: bool,
+    ip: IpFamily | None,
+    proxy: str | None,
+    caching: Caching = Caching.ALL,
 ) -> ServiceConfig:
     """The options above; what is not given stays as the environment and the profile say."""
     return ServiceConfig(
@@ -143,6 +159,7 @@ def service_config(
         use_dualstack_endpoint=dualstack or None,
         ip_family=ip,
         proxies=None if proxy is None else {"http": proxy, "https": proxy},
+        caching=caching,
     )
 
 

@@ -12,6 +12,7 @@ from kvsproducer.cli.console import counted, err, out, print_json, reports, size
 from kvsproducer.cli.logs import LogFile, MetricsPort, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
+    CachingMode,
     CredentialsFile,
     Dualstack,
     EndpointUrl,
@@ -33,6 +34,7 @@ from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.producer.service_config import Caching
 from kvsproducer.sources import PutResult, Source, open_source, put_media
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -127,6 +129,7 @@ def put(
     dualstack: Dualstack = False,
     ip: IpVersion = None,
     proxy: Proxy = None,
+    caching: CachingMode = Caching.ALL,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="The result as JSON.")
     ] = False,
@@ -141,7 +144,7 @@ def put(
     Example: kvs put clip.mp4 front-door --retention 24h
     """
     stream = stream_option(stream)
-    config = service_config(fips, dualstack, ip, proxy)
+    config = service_config(fips, dualstack, ip, proxy, caching)
     options = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
