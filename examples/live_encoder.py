@@ -6,11 +6,15 @@ Streams a moving bar for the given number of seconds, in real time, and prints e
 the service has stored.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
+import av.stream
 
 import kvsproducer as kvs
 
@@ -30,11 +34,11 @@ def pictures(count: int) -> Iterator[av.VideoFrame]:
         yield picture.reformat(format="yuv420p")
 
 
-def encoded(seconds: float) -> Iterator[av.Packet]:
+def encoded(seconds: float) -> Iterator[av.Packet[av.stream.Stream]]:
     """H.264 access units in Annex-B, a key frame every two seconds."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    encoder.framerate = FRAME_RATE
+    encoder.framerate = Fraction(FRAME_RATE)
     encoder.gop_size = 2 * FRAME_RATE
     encoder.options = {"tune": "zerolatency", "preset": "ultrafast"}
     for picture in pictures(int(seconds * FRAME_RATE)):

@@ -33,7 +33,9 @@ async def camera(producer: aio.Producer, name: str, seconds: float) -> None:
 
 async def main() -> None:
     cameras, seconds = int(sys.argv[1]), float(sys.argv[2])
-    async with aio.Producer() as producer:
+    # A stream that is closed waits this long for its last acks.
+    times = kvs.ClientInfo(stop_stream_timeout="PT30S")
+    async with aio.Producer(device_info=kvs.DeviceInfo(client_info=times)) as producer:
         await asyncio.gather(
             *(camera(producer, f"camera-{number}", seconds) for number in range(cameras))
         )

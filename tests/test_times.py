@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_what_is_no_duration(make: Callable[..., Any], name: str) -> None:
         with pytest.raises(kvs.KvsError) as caught:
             make(**{name: value})
         assert caught.value.status is status
+
+
+@pytest.mark.parametrize(
+    "structure", [kvs.StreamInfo, kvs.ClientInfo, kvs.ServiceConfig, EndpointLimits]
+)
+def test_type_checkers_are_told_of_every_form(structure: type) -> None:
+    """A member that takes text may not be annotated as an int; `make check` reads examples/ so."""
+    told = {field.name for field in fields(structure) if field.type == "DurationField"}
+    assert told >= {field.name for field in fields(structure) if TIME.search(field.name)}
+    assert told == {name for kind, names in KINDS if kind is structure for name in names}
 
 
 @pytest.mark.parametrize("value", INSTANTS, ids=str)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ClientInfo,
         ClientMetrics,
         ClientReady,
-    ClockSkewDetected,
+        ClockSkewDetected,
         ConnectionStale,
         DeviceInfo,
         DropReason,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         UploadStarted,
         ViewOverflowPolicy,
     )
+    from kvsproducer.duration import Duration, Instant
     from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
     from kvsproducer.producer import (
         ApiCallbacks,
@@ -114,6 +115,8 @@ __all__ = [
     "Stream",
     "Frame",
     "FrameFlags",
+    "Duration",
+    "Instant",
     "now",
     "put_media",
     "PutResult",
@@ -213,6 +216,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 # script's `--help` is quick, and who only reads pays for no producer. Name -> module; the rest of
 # `__all__` is the client's.
 _LATER = {
+    "Duration": "kvsproducer.duration",
+    "Instant": "kvsproducer.duration",
     "FrameFlags": "kvsproducer.mkv",
     "TrackInfo": "kvsproducer.mkv",
     "TrackType": "kvsproducer.mkv",

@@ -20,12 +20,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from operator import index
-from typing import Final, SupportsIndex
+from typing import TYPE_CHECKING, Final, SupportsIndex, cast
 
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
     "INVALID_DURATION_VALUE",
+    "Duration",
+    "DurationField",
+    "Instant",
     "MAX_TICKS",
     "TICKS_PER_DAY",
     "TICKS_PER_HOUR",
@@ -33,6 +36,7 @@ __all__ = [
     "TICKS_PER_MS",
     "TICKS_PER_SECOND",
     "TICKS_PER_US",
+    "default_ticks",
     "durations_to_ticks",
     "format_duration",
     "format_instant",
@@ -53,6 +57,26 @@ INVALID_DURATION_VALUE: Final = 2**64 - 1
 
 MAX_TICKS: Final = INVALID_DURATION_VALUE - 1
 """The longest duration and the latest instant (year 60425)."""
+
+Duration = SupportsIndex | timedelta | str
+"""A duration at the door: ticks of 100 ns, a `timedelta`, or ISO 8601 text (`"PT2M"`)."""
+
+Instant = SupportsIndex | datetime
+"""An instant at the door: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`."""
+
+if TYPE_CHECKING:
+
+    class DurationField:
+        """A member of a frozen dataclass that is given as a `Duration` and read as ticks.
+
+        So type checkers see it; it is an int, which `durations_to_ticks` makes of what was given.
+        """
+
+        def __get__(self, instance: object, owner: type) -> int: ...
+
+        def __set__(self, instance: object, value: Duration) -> None: ...
+else:
+    DurationField = int
 
 _MAX_TEXT_LEN: Final = 256  # ours: the text comes from files and command lines
 
@@ -104,7 +128,7 @@ def _total(fields: str, units: dict[str, int]) -> Fraction:
     ) or Fraction(0)
 
 
-def to_ticks(value: SupportsIndex | timedelta | str) -> int:
+def to_ticks(value: Duration) -> int:
     """A duration at the door: ticks of 100 ns, a `timedelta`, or ISO 8601 text.
 
     An int (NumPy's too) may be 2**64 - 1 (for ever). Raises INVALID_DURATION_VALUE for bad text,
@@ -123,6 +147,11 @@ def to_ticks(value: SupportsIndex | timedelta | str) -> int:
     )
 
 
+def default_ticks(ticks: int) -> DurationField:
+    """The default of a `DurationField`."""
+    return cast("DurationField", ticks)
+
+
 def durations_to_ticks(structure: object, names: Iterable[str]) -> None:
     """At the door of a frozen dataclass (its `__post_init__`): these members become ticks.
 
@@ -132,7 +161,7 @@ def durations_to_ticks(structure: object, names: Iterable[str]) -> None:
         object.__setattr__(structure, name, to_ticks(getattr(structure, name)))
 
 
-def instant_to_ticks(value: SupportsIndex | datetime) -> int:
+def instant_to_ticks(value: Instant) -> int:
     """An instant at the door: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`.
 
     Raises INVALID_ARG for a naive `datetime`, an instant before 1970 or any other type.

@@ -17,13 +17,12 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from kvsproducer import wire
 from kvsproducer.client.states import result_status
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, instant_to_ticks
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.calls import data_endpoint
 from kvsproducer.producer.credentials import CredentialsSource
@@ -53,7 +52,7 @@ __all__ = [
 
 log = logging.getLogger("kvsproducer.reader")
 
-Start = str | int | datetime
+Start = str | Instant
 NS_PER_TICK = 100
 # Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
 _PREPARE_LIMIT_S = 90.0

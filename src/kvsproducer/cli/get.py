@@ -123,34 +123,26 @@ def get(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     idle_s = None if follow else seconds_option(idle)
-    bounds = _Bounds(
-        None if duration is None else duration_option(duration),
-        max_fragments,
-    )
+    bounds = _Bounds(None if duration is None else duration_option(duration), max_fragments)
     begin = _start(start)
-    path = output or f"{stream}.mkv"
-    if path == "-" and writes_to_terminal():
+    path = _path(output, stream)
+    mkv = JoinedMkv()
+    with logged(log_file, verbose):
+        got = _read(_Reading(stream, start, idle, idle_s), begin, options, bounds, mkv, path)
+    if as_json:
+        print_json(_as_dict(got, mkv, path), to_stderr=path == "-")
+    elif path != "-":
+        _print_result(got, mkv, path)
+
+
+def _path(output: str | None, stream: str) -> str:
+    if output == "-" and writes_to_terminal():
         raise kvs_error(
             StatusCode.INVALID_ARG,
             "media is nothing for a terminal: pipe it (kvs get STREAM -o - | ffplay -) or name a"
             " file after -o",
         )
-    mkv = JoinedMkv()
-    got = _Got()
-    reading = _Reading(stream, start, idle, idle_s)
-    try:
-        with logged(log_file, verbose):
-            asyncio.run(_fetch(reading, begin, options, bounds, mkv, path, got))
-    except (KvsError, KeyboardInterrupt) as ended:
-        if got.fragments or isinstance(ended, KeyboardInterrupt):
-            ended.add_note(_so_far(got, path))
-        raise
-    if not got.fragments:
-        raise reading.nothing()
-    if as_json:
-        print_json(_as_dict(got, mkv, path), to_stderr=path == "-")
-    elif path != "-":
-        _print_result(got, mkv, path)
+    return output or f"{stream}.mkv"
 
 
 def _start(text: str) -> str | int:
@@ -213,6 +205,27 @@ class _Reading:
             f"{self.where} answered, sent no fragment from {self.start} on and {said}: {advice}",
             stream=self.stream,
         )
+
+
+def _read(
+    reading: _Reading,
+    start: str | int,
+    options: ProducerOptions,
+    bounds: _Bounds,
+    mkv: JoinedMkv,
+    path: str,
+) -> _Got:
+    """What was got, one fragment at least; errors and Ctrl-C carry a note that says so far what."""
+    got = _Got()
+    try:
+        asyncio.run(_fetch(reading, start, options, bounds, mkv, path, got))
+    except (KvsError, KeyboardInterrupt) as ended:
+        if got.fragments or isinstance(ended, KeyboardInterrupt):
+            ended.add_note(_so_far(got, path))
+        raise
+    if not got.fragments:
+        raise reading.nothing()
+    return got
 
 
 async def _fetch(

@@ -71,49 +71,49 @@ ModeOption = Annotated[
         " Default: offline for files, realtime otherwise and without retention.",
     ),
 ]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw).")
+]
+Retention = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION",
+        help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0.",
+    ),
+]
+TracksOption = Annotated[
+    Tracks, typer.Option(metavar="KIND", help="all, or one kind of track only: video, audio.")
+]
+StartTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."
+    ),
+]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(metavar="RATE", help="Of raw H.264 / H.265 (default: their hint or 25)."),
+]
+Timeout = Annotated[
+    str,
+    typer.Option(metavar="DURATION", help="How long to wait for the last acks: seconds, 2m, PT2M."),
+]
 
 
 @reports
 def put(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw)."),
-    ],
+    source: SourceArgument,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
     mode: ModeOption = None,
-    retention: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION",
-            help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0.",
-        ),
-    ] = "24h",
-    tracks: Annotated[
-        Tracks, typer.Option(metavar="KIND", help="all, or one kind of track only: video, audio.")
-    ] = Tracks.ALL,
-    start_time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."
-        ),
-    ] = None,
-    frame_rate: Annotated[
-        float | None,
-        typer.Option(
-            metavar="RATE",
-            help="Of raw H.264 / H.265 (default: their hint or 25).",
-        ),
-    ] = None,
+    retention: Retention = "24h",
+    tracks: TracksOption = Tracks.ALL,
+    start_time: StartTime = None,
+    frame_rate: FrameRate = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
     ] = None,
     kms_key_id: Annotated[str, typer.Option(metavar="KEY", help="KMS key of a new stream.")] = "",
-    timeout: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", help="How long to wait for the last acks: seconds, 2m, PT2M."
-        ),
-    ] = "120",
+    timeout: Timeout = "120",
     trace: TraceFile = None,
     metrics_port: MetricsPort = None,
     log_file: LogFile = None,

@@ -13,7 +13,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kvsproducer import limits
-from kvsproducer.duration import INVALID_DURATION_VALUE, durations_to_ticks
+from kvsproducer.duration import (
+    INVALID_DURATION_VALUE,
+    DurationField,
+    default_ticks,
+    durations_to_ticks,
+)
 from kvsproducer.heap import StorageType
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -81,17 +86,17 @@ class ClientInfo:
     producer), 256 never does.
     """
 
-    create_client_timeout: int = 0
-    create_stream_timeout: int = 0
-    stop_stream_timeout: int = 0
-    offline_buffer_availability_timeout: int = 0
+    create_client_timeout: DurationField = default_ticks(0)
+    create_stream_timeout: DurationField = default_ticks(0)
+    stop_stream_timeout: DurationField = default_ticks(0)
+    offline_buffer_availability_timeout: DurationField = default_ticks(0)
     log_level: int = 4
     log_metric: bool = True
-    metric_logging_period: int = 0
+    metric_logging_period: DurationField = default_ticks(0)
     automatic_streaming_flags: int = 0
-    reserved_callback_period: int = 0
-    service_call_completion_timeout: int = 0
-    service_call_connection_timeout: int = 0
+    reserved_callback_period: DurationField = default_ticks(0)
+    service_call_completion_timeout: DurationField = default_ticks(0)
+    service_call_connection_timeout: DurationField = default_ticks(0)
 
     def __post_init__(self) -> None:
         durations_to_ticks(self, _TIMES)

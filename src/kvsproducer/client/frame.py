@@ -7,11 +7,10 @@ here at the door, so that a caller may reuse its own. It checks no times: the st
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Final, Protocol
 
-from kvsproducer.duration import TICKS_PER_SECOND, instant_to_ticks, to_ticks
+from kvsproducer.duration import TICKS_PER_SECOND, Duration, Instant, instant_to_ticks, to_ticks
 from kvsproducer.mkv.tracks import FrameFlags
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -51,14 +50,14 @@ class Frame:
     def __init__(
         self,
         data: bytes | bytearray | memoryview,
-        pts: int | datetime,
+        pts: Instant,
         *,
-        dts: int | datetime | None = None,
-        duration: int | timedelta | str = 0,
+        dts: Instant | None = None,
+        duration: Duration = 0,
         key_frame: bool = False,
         track_id: int = 1,
         flags: int = 0,
-        lead: int | timedelta | str = 0,
+        lead: Duration = 0,
     ) -> None:
         self.data = data if type(data) is bytes else bytes(data)
         self.pts = pts if type(pts) is int else instant_to_ticks(pts)

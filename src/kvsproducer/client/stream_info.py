@@ -17,7 +17,13 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.client.device_info import enum_member, tags_from, validate_tags, versioned
 from kvsproducer.client.presets import audio_track, video_track
-from kvsproducer.duration import TICKS_PER_SECOND, durations_to_ticks, to_ticks
+from kvsproducer.duration import (
+    TICKS_PER_SECOND,
+    DurationField,
+    default_ticks,
+    durations_to_ticks,
+    to_ticks,
+)
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.utils import base64_decode, hex_decode
@@ -97,13 +103,13 @@ class StreamInfo:
     name: str = ""
     content_type: str = "video/h264"
     tracks: tuple[TrackInfo, ...] = ()
-    retention: int = limits.STREAM_INFO_RETENTION
+    retention: DurationField = default_ticks(limits.STREAM_INFO_RETENTION)
     tags: tuple[tuple[str, str], ...] = ()
     kms_key_id: str = ""
     streaming_type: StreamingType = StreamingType.REALTIME
     adaptive: bool = False
-    max_latency: int = 0
-    fragment_duration: int = limits.STREAM_INFO_FRAGMENT_DURATION
+    max_latency: DurationField = default_ticks(0)
+    fragment_duration: DurationField = default_ticks(limits.STREAM_INFO_FRAGMENT_DURATION)
     key_frame_fragmentation: bool = True
     frame_timecodes: bool = True
     absolute_fragment_times: bool = True
@@ -112,9 +118,9 @@ class StreamInfo:
     nal_adaptation: NalAdaptation = NalAdaptation.NONE
     avg_bandwidth_bps: int = limits.STREAM_INFO_BANDWIDTH_BPS
     frame_rate: int = limits.STREAM_INFO_FRAME_RATE
-    buffer_duration: int = limits.STREAM_INFO_BUFFER_DURATION
-    replay_duration: int = limits.STREAM_INFO_BUFFER_DURATION // 2
-    connection_staleness_duration: int = 0
+    buffer_duration: DurationField = default_ticks(limits.STREAM_INFO_BUFFER_DURATION)
+    replay_duration: DurationField = default_ticks(limits.STREAM_INFO_BUFFER_DURATION // 2)
+    connection_staleness_duration: DurationField = default_ticks(0)
     timecode_scale: int = limits.STREAM_INFO_TIMECODE_SCALE
     recalculate_metrics: bool = True
     segment_uuid: bytes | None = None

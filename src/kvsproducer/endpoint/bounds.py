@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from kvsproducer import limits
-from kvsproducer.duration import durations_to_ticks
+from kvsproducer.duration import DurationField, default_ticks, durations_to_ticks
 
 __all__ = ["EndpointLimits"]
 
@@ -18,11 +18,14 @@ class EndpointLimits:
     """
 
     fragment_bytes: int = limits.SERVICE_MAX_FRAGMENT_BYTES
-    fragment_duration: int = limits.SERVICE_MAX_FRAGMENT_DURATION
-    connection_duration: int = limits.SERVICE_MAX_CONNECTION_DURATION
-    idle_timeout: int = limits.SERVICE_IDLE_TIMEOUT  # then a PutMedia request is ended
-    idle_ack_interval: int = limits.SERVICE_IDLE_TIMEOUT // 6  # ours; the service's is not known
-    get_media_idle: int = limits.SERVICE_GET_MEDIA_IDLE  # then GetMedia ends, if nobody uploads
+    fragment_duration: DurationField = default_ticks(limits.SERVICE_MAX_FRAGMENT_DURATION)
+    connection_duration: DurationField = default_ticks(limits.SERVICE_MAX_CONNECTION_DURATION)
+    # Then a PutMedia request is ended.
+    idle_timeout: DurationField = default_ticks(limits.SERVICE_IDLE_TIMEOUT)
+    # Ours; the service's is not known.
+    idle_ack_interval: DurationField = default_ticks(limits.SERVICE_IDLE_TIMEOUT // 6)
+    # Then GetMedia ends, if nobody uploads.
+    get_media_idle: DurationField = default_ticks(limits.SERVICE_GET_MEDIA_IDLE)
 
     def __post_init__(self) -> None:
         durations_to_ticks(self, (f.name for f in fields(self) if f.name != "fragment_bytes"))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.duration import TICKS_PER_HOUR, to_ticks
+from kvsproducer.duration import TICKS_PER_HOUR, Duration, DurationField, default_ticks, to_ticks
 from kvsproducer.producer.urls import url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -95,7 +94,7 @@ class ServiceConfig:
     user_agent_extra: str = ""
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     caching: Caching | str = Caching.ALL
-    caching_period: int | timedelta | str = 0
+    caching_period: DurationField = default_ticks(0)
     continuous_retry: bool = True
 
     def __post_init__(self) -> None:
@@ -110,7 +109,6 @@ class ServiceConfig:
     @property
     def caching_ticks(self) -> int:
         """How long a cached answer is used, in ticks."""
-        assert isinstance(self.caching_period, int)
         return self.caching_period or limits.DEFAULT_ENDPOINT_CACHE_PERIOD
 
 
@@ -122,7 +120,7 @@ def _member(kind: type[StrEnum], name: str, value: str) -> StrEnum:
         raise kvs_error(_S.INVALID_ARG, f"{name}={value!r} is none of {known}") from error
 
 
-def _period(value: int | timedelta | str) -> int:
+def _period(value: Duration) -> int:
     period = to_ticks(value)
     if not 0 <= period <= limits.MAX_ENDPOINT_CACHE_PERIOD:
         hours = period / TICKS_PER_HOUR

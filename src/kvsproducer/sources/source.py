@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -23,7 +22,7 @@ from typing import BinaryIO, Final, Literal, cast
 from kvsproducer import limits
 from kvsproducer.client.frame import Frame
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_MS, instant_to_ticks
+from kvsproducer.duration import TICKS_PER_MS, Instant, instant_to_ticks
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
@@ -246,7 +245,7 @@ def open_source(
     *,
     tracks: TrackChoice = "all",
     frame_rate: float | None = None,
-    start: int | datetime | None = None,
+    start: Instant | None = None,
     fragment_duration: int = FRAGMENT_DURATION,
     demuxer: str | None = None,
     stdin: BinaryIO | None = None,

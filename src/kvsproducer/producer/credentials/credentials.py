@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.duration import format_instant, instant_to_ticks
+from kvsproducer.duration import Instant, format_instant, instant_to_ticks
 from kvsproducer.producer.credentials.expiration import parse_expiration
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -49,7 +48,7 @@ class AwsCredentials:
         access_key_id: str,
         secret_access_key: str,
         session_token: str | None = None,
-        expiration: int | datetime | str | None = None,
+        expiration: Instant | str | None = None,
     ) -> None:
         _check("access_key_id", access_key_id)
         _check("secret_access_key", secret_access_key)

@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from kvsproducer import limits
-from kvsproducer.duration import TICKS_PER_SECOND, durations_to_ticks
+from kvsproducer.duration import (
+    TICKS_PER_SECOND,
+    DurationField,
+    default_ticks,
+    durations_to_ticks,
+)
 from kvsproducer.producer.clock import now
 from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
@@ -97,8 +102,8 @@ class IotCredentials:
     role_alias: str
     thing_name: str
     ca: str | os.PathLike[str] | None = None
-    connection_timeout: int = limits.IOT_CONNECTION_TIMEOUT
-    completion_timeout: int = limits.IOT_COMPLETION_TIMEOUT
+    connection_timeout: DurationField = default_ticks(limits.IOT_CONNECTION_TIMEOUT)
+    completion_timeout: DurationField = default_ticks(limits.IOT_COMPLETION_TIMEOUT)
     clock: Callable[[], int] = now
     dice: Callable[[int], int] = secrets.randbelow
 
