@@ -149,3 +149,23 @@ def test_a_stream_writes_a_line_for_each_state(
     assert "INFO    kvsproducer - stream door: StreamReady" in text
     package.warning("after it")
     assert (tmp_path / "kvsFileLog.0").read_text() == text
+
+
+def test_handlers_that_go_in_another_order_than_they_came() -> None:
+    """The second keeps its lines when the first goes; in the end the level is as before."""
+    lines: list[str] = []
+
+    class Second(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    package = logging.getLogger("kvsproducer")
+    before = package.level
+    first, second = attached(logging.NullHandler(5)), attached(Second(logging.DEBUG))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    package.debug("still told")
+    second.__exit__(None, None, None)
+    assert lines == ["still told"]
+    assert package.level == before

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -27,6 +26,7 @@ from kvsproducer.heap import store_for
 from kvsproducer.limits import MAX_QUEUED_EVENTS
 from kvsproducer.producer.caching import AnswerCache
 from kvsproducer.producer.callbacks.chains import Chains
+from kvsproducer.producer.callbacks.platform import clock_of, dice_of
 from kvsproducer.producer.callbacks.structures import PlatformCallbacks
 from kvsproducer.producer.calls import answer, auth_info
 from kvsproducer.producer.clock import now
@@ -76,8 +76,13 @@ class Engine(Waiting):
         self.service = service
         self.chains = chains
         platform = PlatformCallbacks() if chains is None else chains.platform
-        self.now = platform.get_current_time or now
-        dice = platform.get_random_number or secrets.randbelow
+        self.poked = False
+        self.closing = False  # no more streams
+        self.closed = False
+        self.abandoned = False  # by its loop
+        self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
+        self.now = clock_of(platform, self._tell_fault)
+        dice = dice_of(platform, self._tell_fault)
         service.run_on(loop, self.now)
         device_info.validate()
         store = store_for(device_info.storage_info)
@@ -91,15 +96,10 @@ class Engine(Waiting):
             limits.service_call_completion_timeout / TICKS_PER_SECOND,
         )
         service.skew.on_change = self._tell_skew
-        self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
         self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
         self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
-        self.poked = False
-        self.closing = False  # no more streams
-        self.closed = False
-        self.abandoned = False  # by its loop
         self._core_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended = EndedStreams()
@@ -341,6 +341,12 @@ class Engine(Waiting):
         if ticks:
             self._told.append(core.ClockSkewDetected(None, ticks))
             self.poke()
+
+    def _tell_fault(self, detail: str) -> None:
+        """A callback of the platform fails; in any thread, perhaps under the lock."""
+        status = StatusCode.INTERNAL_ERROR
+        self._told.append(core.ClientErrorReported(None, status, detail, fatal=False))
+        self.poke()
 
     async def ask(self, call: core.Call) -> object:
         """What the chains of callbacks answer to a call, None when it is to be made.

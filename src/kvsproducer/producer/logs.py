@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -37,6 +38,11 @@ _LEVELS: Final = {
     7: SILENT,
     8: 5,  # profile: everything
 }
+
+
+_attaching = threading.Lock()
+_attached: list[logging.Handler] = []
+_level_before = [logging.NOTSET]  # as the first of them found it
 
 
 def log_level(number: int) -> int:
@@ -154,13 +160,19 @@ def attached(handler: logging.Handler) -> Iterator[None]:
     level see those lines too.
     """
     logger = logging.getLogger("kvsproducer")
-    before = logger.level
-    if logger.getEffectiveLevel() > handler.level:
-        logger.setLevel(handler.level)
+    with _attaching:
+        if not _attached:
+            _level_before[0] = logger.level
+        _attached.append(handler)
+        if logger.getEffectiveLevel() > handler.level:
+            logger.setLevel(handler.level)
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        with _attaching:
+            _attached.remove(handler)
+            if not _attached:  # they may go in another order than they came
+                logger.setLevel(_level_before[0])
         handler.close()

@@ -22,6 +22,7 @@ from typing import Final
 from kvsproducer import client as core
 from kvsproducer.client.events import EventQueue
 from kvsproducer.limits import MAX_QUEUED_EVENTS
+from kvsproducer.producer.callbacks.platform import LogPrint
 from kvsproducer.producer.callbacks.provider import CallbacksProvider, Numbered
 from kvsproducer.producer.callbacks.structures import (
     ApiCallbacks,
@@ -98,7 +99,8 @@ class Chains:
         self._look_at_put_frame()
         self._log = ExitStack()
         if provider.platform.log_print is not None:
-            self._log.enter_context(attached(_LogPrint(provider.platform.log_print, level)))
+            print_lines = LogPrint(provider.platform.log_print, log_level(level))
+            self._log.enter_context(attached(print_lines))
         self._reported = EventQueue(MAX_QUEUED_EVENTS)
 
     @property
@@ -215,20 +217,6 @@ class Chains:
                 )
             return said
         return None
-
-
-class _LogPrint(logging.Handler):
-    """Gives lines of the log to a platform's `log_print`."""
-
-    def __init__(self, log_print: Callable[[logging.LogRecord], object], level: int) -> None:
-        super().__init__(log_level(level))
-        self._log_print = log_print
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._log_print(record)
-        except Exception:  # noqa: BLE001  as every handler: told on standard error, no further
-            self.handleError(record)
 
 
 def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:

@@ -1,0 +1,108 @@
+"""A program's own clock, dice and log that fail, hang, or call back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer.producer.callbacks.platform import LogPrint, clock_of, dice_of
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+PATIENT = 30
+
+
+def fails(*_: object) -> int:
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_clock_that_fails_is_replaced_and_told_once() -> None:
+    """The system's answers; one that gives a float is as good as one that gives ticks."""
+    faults: list[str] = []
+    clock = clock_of(kvs.PlatformCallbacks(get_current_time=fails), faults.append)
+    assert abs(clock() - kvs.now()) < PATIENT * 10_000_000
+    clock()
+    assert faults == ["PlatformCallbacks.get_current_time failed: ZeroDivisionError: a bug"]
+    exact = clock_of(kvs.PlatformCallbacks(get_current_time=lambda: 17e15), faults.append)  # type: ignore[arg-type, return-value]
+    assert (exact(), type(exact())) == (17_000_000_000_000_000, int)
+
+
+@pytest.mark.parametrize("roll", [fails, lambda n: n, lambda _: -1])
+def test_dice_that_fail_are_replaced_and_told_once(roll: Callable[[int], int]) -> None:
+    """Also by a number that is none of theirs."""
+    faults: list[str] = []
+    dice = dice_of(kvs.PlatformCallbacks(get_random_number=roll), faults.append)
+    assert all(0 <= dice(6) < 6 for _ in range(20))
+    assert len(faults) == 1
+    assert "get_random_number" in faults[0]
+
+
+def test_a_producer_goes_on_with_the_systems_clock(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """It used to lose a service call, or all its timers, wherever the clock failed."""
+    provider, seen = kvs.CallbacksProvider(), []
+    provider.set_platform(kvs.PlatformCallbacks(get_current_time=fails, get_random_number=fails))
+    with kvs.Producer(
+        endpoint_url=endpoint_url, callbacks=provider, on_event=seen.append
+    ) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in frames(10):
+                stream.put_frame(frame)
+    told = [e.detail for e in seen if isinstance(e, kvs.ClientErrorReported)]
+    assert sorted(text.split()[0] for text in told) == [
+        "PlatformCallbacks.get_current_time",
+        "PlatformCallbacks.get_random_number",
+    ]
+
+
+def test_a_log_that_hangs_holds_up_nobody(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """Its first line never ends, and every frame is stored."""
+    release, entered = threading.Event(), threading.Event()
+
+    def hang(_: logging.LogRecord) -> None:
+        entered.set()
+        release.wait(PATIENT)
+
+    provider = kvs.CallbacksProvider()
+    provider.set_platform(kvs.PlatformCallbacks(log_print=hang))
+    loud = kvs.DeviceInfo(client_info=kvs.ClientInfo(log_level=1))
+    try:
+        with kvs.Producer(
+            endpoint_url=endpoint_url, callbacks=provider, device_info=loud
+        ) as producer:
+            with producer.open_stream("door", info) as stream:
+                for frame in frames(10):
+                    stream.put_frame(frame)
+            assert entered.is_set()
+    finally:
+        release.set()
+
+
+def test_a_log_may_call_the_producer_and_log() -> None:
+    """What it logs does not come back to it; what it raises ends it not."""
+    lines: list[str] = []
+    logger = logging.getLogger("kvsproducer")
+
+    def print_line(record: logging.LogRecord) -> None:
+        lines.append(record.getMessage())
+        logger.warning("from within")
+        raise SystemExit(3)
+
+    raising = logging.raiseExceptions
+    logging.raiseExceptions = False
+    handler = LogPrint(print_line, logging.INFO)
+    logger.addHandler(handler)
+    try:
+        logger.warning("one")
+        logger.warning("two")
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logging.raiseExceptions = raising
+    assert lines == ["one", "two"]
