@@ -139,8 +139,8 @@ CachingMode = Annotated[
     typer.Option(
         "--caching",
         metavar="MODE",
-        help="Calls made only once: none, all, or endpoint-only, which leaves out DescribeStream and"
-        " CreateStream, for who may not call them.",
+        help="Calls made only once: none, all, or endpoint-only, which leaves out DescribeStream"
+        " and CreateStream, for who may not call them.",
         rich_help_panel=_NETWORK,
     ),
 ]
