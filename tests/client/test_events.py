@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kvsproducer.client.events import (
     DropReason,
     EventQueue,
@@ -52,3 +54,24 @@ def test_a_flood_of_other_events_pushes_no_drop_out() -> None:
     told = [queue.pop() for _ in range(5)]
     assert told[0] == FrameDropped("s", 1, 3, 3, DropReason.OVERFLOW)
     assert told[1:] == [StreamReady("d"), StreamReady("e"), StreamReady("f"), None]
+
+
+def test_a_flood_costs_no_more_than_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that finds the queue full looks for one to go, not at all that are queued."""
+    looked = 0
+
+    class Looking(type):
+        def __instancecheck__(cls, _: object) -> bool:
+            nonlocal looked
+            looked += 1
+            return False
+
+    class Merged(metaclass=Looking):
+        """Nothing is one."""
+
+    monkeypatch.setattr("kvsproducer.client.events._MERGED", (Merged,))
+    queue = EventQueue(100)
+    for _ in range(1_200):
+        queue.push(StreamReady("door"))
+    assert len(queue) == 200
+    assert looked < 3 * 1_200
