@@ -138,7 +138,19 @@ class SimulatedUpload:
             up.end(self.connection.receive_eof)
             wait = PUT_MEDIA_ACK_WAIT_S * TICKS_PER_SECOND
             world.clock.later(wait, lambda: self._close(_OK))
-        self._data |= status is core.ReadStatus.MORE
+        if status is core.ReadStatus.MORE:
+            self._data = True
+            self._check_others()
+
+    def _check_others(self) -> None:
+        """There is more for this upload: one that began later is not given any of it."""
+        world = self._world
+        for other in world.uploads.values():
+            if other.name != self.name or other.number <= self.number or other.link is None:
+                continue
+            given, _ = self._stream.next_buffers(other.number, self._limit, world.clock.wall)
+            if given:
+                raise Broken(f"upload {other.number} is given media that is {self.number}'s")
 
     def turn_kind(self) -> None:
         """The link, if it works at all, is a good one from now on."""
