@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.peers import Server
 
 import kvsproducer as kvs
 from kvsproducer import aio
@@ -165,3 +166,30 @@ def test_each_wait_is_told(filled_url: str, caplog: pytest.LogCaptureFixture) ->
         f"stream door: waiting for media at {filled_url}",
         "stream door: the service ended its answer",
     ]
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n"])
+def test_a_peer_that_never_answers_is_given_up(
+    says: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the request and says nothing, or promises a refusal's text that never comes."""
+    monkeypatch.setattr("kvsproducer.reader._ANSWER_LIMIT_S", 0.3)
+
+    class Silent(Server):
+        def talk(self, connection: socket.socket) -> None:
+            with connection:
+                connection.recv(4096)
+                connection.sendall(says)
+                self.ended.wait(30)
+
+    peer = Silent()
+    try:
+        with local_endpoint() as endpoint:
+            endpoint._application._data_endpoint = peer.url  # type: ignore[union-attr]
+            client = boto3.client("kinesisvideo", endpoint_url=endpoint.url)
+            client.create_stream(StreamName="door", DataRetentionInHours=1)
+            with pytest.raises(kvs.KvsError, match="did not answer GetMedia") as caught:
+                next(iter(kvs.get_media("door", endpoint_url=endpoint.url)))
+    finally:
+        peer.end()
+    assert caught.value.status is kvs.StatusCode.SERVICE_CALL_TIMEOUT_ERROR

@@ -15,7 +15,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ Start = str | Instant
 NS_PER_TICK = 100
 # Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
 _PREPARE_LIMIT_S = 90.0
+_ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
 _REFUSAL_BYTES = 4096  # of an error's body
 
 
@@ -271,6 +272,7 @@ async def fragments(
         where = url.removesuffix(wire.PATHS["GetMedia"])
         waiting(Awaited.ANSWER, where)
         async with (
+            _told_late(where) as limit,
             service.network.session(url, sockets) as session,
             service.network.request(
                 session, "POST", url, data=body, headers=headers, timeout=timeout
@@ -281,6 +283,7 @@ async def fragments(
                 text = (await response.content.read(_REFUSAL_BYTES)).decode(errors="replace")
                 failure = failure_of_answer(response.status, kind, text)
                 raise _error(failure, service, stream_name)
+            limit.reschedule(None)  # media come when there are some
             waiting(Awaited.MEDIA, where)
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
@@ -295,6 +298,22 @@ async def fragments(
         await hang_up(sockets)
     for fragment in assembler.receive_eof():
         yield fragment
+
+
+@asynccontextmanager
+async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
+    """A bound on the wait for an answer to begin, which says so; the connecting has its own."""
+    limit = asyncio.timeout(_ANSWER_LIMIT_S)
+    try:
+        async with limit:
+            yield limit
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise kvs_error(
+            StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+            f"{where} did not answer GetMedia within {_ANSWER_LIMIT_S:g} s",
+        ) from error
 
 
 def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:

@@ -146,7 +146,7 @@ def failure_of(error: BaseException) -> Failure:
         if (failure := told(error)) is not None:
             return failure
     if isinstance(error, TimeoutError):
-        return Failure(TIMEOUT, f"timed out: {error or type(error).__name__}")
+        return Failure(TIMEOUT, f"timed out: {str(error) or type(error).__name__}")
     return Failure(UNKNOWN, f"{type(error).__name__}: {without_numbers(error)}")
 
 
