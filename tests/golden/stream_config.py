@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common import input_bytes
+from mkv_rules import data_of
 
 from kvsproducer import client as kvs
 from kvsproducer.mkv import TrackInfo, TrackType
@@ -23,7 +23,7 @@ def stream_info(config: Mapping[str, Any]) -> kvs.StreamInfo:
             _TYPES[track["type"]],
             track["codec_id"],
             track["name"],
-            input_bytes(track["cpd"]),
+            data_of(track["cpd"]),
         )
         for track in config["tracks"]
     ]
