@@ -276,11 +276,10 @@ class EventQueue:
         events.append(event)
 
     def _make_room(self) -> None:
-        for index, old in enumerate(self._events):  # a flood of others finds one at once
-            if not isinstance(old, _MERGED):
-                del self._events[index]
-                return
-        raise AssertionError("drops and skips merge to fewer than the bound")
+        others = (i for i, old in enumerate(self._events) if not isinstance(old, _MERGED))
+        oldest = next(others, None)  # a flood of others finds one at once
+        assert oldest is not None, "drops and skips merge to fewer than the bound"
+        del self._events[oldest]
 
     def pop(self) -> Event | None:
         """The oldest event, or None."""
