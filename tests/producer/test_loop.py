@@ -90,10 +90,15 @@ def test_a_loop_that_breaks_down_is_told_and_replaced(monkeypatch: pytest.Monkey
 
     loop = SharedLoop.acquire()
     SharedLoop.tell(listen)
+    waiting = SharedLoop.run(loop, asyncio.sleep(3600))
     monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
     loop.call_soon_threadsafe(int)
     assert heard.wait(30)
     assert isinstance(told[0], Exception)
+    for ask in (waiting.result, lambda: SharedLoop.run(loop, asyncio.sleep(0))):
+        with pytest.raises(KvsError, match="broken down") as caught:
+            ask()
+        assert caught.value.status is StatusCode.INVALID_OPERATION
     new = SharedLoop.acquire()
     assert new is not loop
     assert SharedLoop.run(new, asyncio.sleep(0, "alive")).result(10) == "alive"

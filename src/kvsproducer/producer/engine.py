@@ -34,6 +34,7 @@ from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.exchange import TimeLimits
+from kvsproducer.producer.loop import loss_of
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.routes import pause
 from kvsproducer.producer.service import Service
@@ -42,7 +43,6 @@ from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.status.system import without_numbers
 
 __all__ = ["Engine", "now"]
 
@@ -128,16 +128,15 @@ class Engine(Waiting):
 
     def abandon(self, why: BaseException | None) -> None:
         """The loop is gone, and nothing can be sent any more: all streams fail with that."""
-        told = "the event loop that this producer was made on is closed"
-        if why is not None:
-            told = f"the event loop of the producers has broken down: {without_numbers(why)}"
+        error = kvs_error(
+            StatusCode.INVALID_OPERATION,
+            "the event loop that this producer was made on is closed: make another producer",
+        )
         with self.lock:
             if self.closed or self.abandoned:
                 return
             self.abandoned = True
-            self.core.fail(
-                kvs_error(StatusCode.INVALID_OPERATION, f"{told}: make another producer")
-            )
+            self.core.fail(error if why is None else loss_of(why))
             self.changed.notify_all()
         self.on_pumped()
 

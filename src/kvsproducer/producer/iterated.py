@@ -12,15 +12,14 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError
 from typing import Final, Generic, TypeVar
 
 from kvsproducer.client import FrameAccount
 from kvsproducer.producer import lifetime
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.status.system import without_numbers
 
 __all__ = ["iterated"]
 
@@ -49,13 +48,10 @@ class _Steps(Generic[T]):
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
         self._source = source
         self._loop = SharedLoop.acquire()
-        self._waiting: Future[tuple[T] | None] | None = None
         self._task: asyncio.Task[object] | None = None
         self._once = threading.Lock()  # is never released
         self._forked = False
-        self._why: BaseException | None = None  # the loop has broken down
         lifetime.opened(self)
-        SharedLoop.tell(self._lost)
 
     def next(self) -> tuple[T] | None:
         """The next one; None when there are no more, or it was ended meanwhile."""
@@ -64,9 +60,8 @@ class _Steps(Generic[T]):
                 StatusCode.INVALID_OPERATION,
                 f"this iterator belongs to process {os.getppid()}, of which this one is a fork",
             )
-        self._waiting = self._run(self._step())
         try:
-            return self._waiting.result()
+            return SharedLoop.run(self._loop, self._step()).result()
         except CancelledError:  # ended by another thread, or by the program's exit
             return None
 
@@ -75,12 +70,10 @@ class _Steps(Generic[T]):
         if self._forked or not self._once.acquire(blocking=False):
             return
         lifetime.closed(self)
-        SharedLoop.tell_no_more(self._lost)
         try:
-            if self._why is None:
-                ending = self._run(self._end())
-                if not self._on_loop():  # where a finalizer may have come, which cannot wait
-                    ending.result(_END_LIMIT_S)
+            ending = SharedLoop.run(self._loop, self._end())
+            if not self._on_loop():  # where a finalizer may have come, which cannot wait
+                ending.result(_END_LIMIT_S)
         except (TimeoutError, CancelledError, KvsError):
             log.debug("what was iterated is left behind", exc_info=True)
         finally:
@@ -95,13 +88,6 @@ class _Steps(Generic[T]):
     def end_in_child(self) -> None:
         """See `kvsproducer.producer.lifetime`."""
         self._forked = True
-
-    def _run(self, work: Coroutine[None, None, tuple[T] | None]) -> Future[tuple[T] | None]:
-        try:
-            return SharedLoop.run(self._loop, work)
-        except RuntimeError as error:  # it is closed
-            work.close()
-            raise _loss(self._why or error) from error
 
     async def _step(self) -> tuple[T] | None:
         self._task = asyncio.current_task()
@@ -120,14 +106,3 @@ class _Steps(Generic[T]):
         with contextlib.suppress(RuntimeError):  # no loop runs in this thread
             return asyncio.get_running_loop() is self._loop
         return False
-
-    def _lost(self, why: BaseException) -> None:
-        self._why = why
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(_loss(why))
-
-
-def _loss(why: BaseException) -> KvsError:
-    return kvs_error(
-        StatusCode.INVALID_OPERATION, f"the event loop has broken down: {without_numbers(why)}"
-    )

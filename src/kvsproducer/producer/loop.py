@@ -16,14 +16,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from functools import partial
-from typing import ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
+from weakref import WeakSet
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
-__all__ = ["SharedLoop", "started"]
+__all__ = ["SharedLoop", "loss_of", "started"]
 
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer")
@@ -39,6 +40,7 @@ class SharedLoop:
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
     _ending = threading.Event()
+    _awaited: ClassVar[WeakSet[Future[Any]]] = WeakSet()
     _told: ClassVar[set[Callable[[BaseException], object]]] = set()
 
     @classmethod
@@ -73,8 +75,11 @@ class SharedLoop:
             if cls._loop is not loop:
                 return
             cls._loop = cls._thread = None
-            told = list(cls._told)
+            told, awaited = list(cls._told), list(cls._awaited)
             cls._told.clear()
+        for future in awaited:
+            with contextlib.suppress(InvalidStateError):  # it has ended
+                future.set_exception(loss_of(why))
         for listener in told:
             listener(why)
 
@@ -102,11 +107,30 @@ class SharedLoop:
         cls._users = 0
         cls._loop = cls._thread = None
         cls._told.clear()
+        cls._awaited.clear()
 
-    @staticmethod
-    def run(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
-        """Start a coroutine on the loop from another thread."""
-        return asyncio.run_coroutine_threadsafe(work, loop)
+    @classmethod
+    def run(cls, loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
+        """Start a coroutine on the loop from another thread.
+
+        The future raises INVALID_OPERATION when the loop breaks down; so does this when it has.
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError as error:  # it is closed
+            work.close()
+            raise loss_of(error) from error
+        cls._awaited.add(future)
+        return future
+
+
+def loss_of(why: BaseException) -> KvsError:
+    """What is raised by what needed a loop that has broken down."""
+    return kvs_error(
+        StatusCode.INVALID_OPERATION,
+        f"the event loop of the producers has broken down: {without_numbers(why)}: "
+        "make another producer",
+    )
 
 
 def started(work: Callable[[], None], name: str) -> threading.Thread:

@@ -102,6 +102,8 @@ class Producer(ProducerFacade[Stream]):
                 SharedLoop.run(engine.loop, engine.shutdown()).result(SHUTDOWN_LIMIT_S)
         except TimeoutError:
             log.warning("%r: not everything ended within %d s", self, SHUTDOWN_LIMIT_S)
+        except KvsError as error:  # the loop breaks down just now
+            log.warning("%r: not everything ended: %s", self, error.detail)
         finally:
             engine.close_core()
             lifetime.closed(self)
