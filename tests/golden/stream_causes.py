@@ -78,7 +78,7 @@ def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
 def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterator[str]:
     assert world.stream is not None, "causes() looked"
     view, info = _view(world), world.stream.info
-    time = timecode * world.config["timecode_scale"]
+    time = timecode * info.timecode_scale
     if not info.absolute_fragment_times:
         time += upload.session_start
     items = [view[index] for index in range(view.tail, view.head)]

@@ -17,6 +17,7 @@ from common import input_bytes
 from stream_rules import EBML_ID
 from stream_world import Record, World
 
+from kvsproducer.limits import DEFAULT_TIMECODE_SCALE
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart
 from kvsproducer.status import KvsError
@@ -42,7 +43,7 @@ class Promise:
     def __init__(self, world: World) -> None:
         config = world.config
         self._world = world
-        self._scale = config["timecode_scale"]
+        self._scale = config["timecode_scale"] or DEFAULT_TIMECODE_SCALE
         self._plain = not config.get("adapt_flags")
         self._timed = bool(config.get("frame_timecodes", 1))
         self._tie = _TIE if config.get("frame_order_mode") else 0

@@ -231,7 +231,7 @@ class World:
         if isinstance(event, ev.StreamErrorReported):
             timecode = None
             if event.timecode is not None:
-                timecode = event.timecode * self.config["timecode_scale"]
+                timecode = event.timecode * self._live().info.timecode_scale
             return [
                 {
                     "event": "streamError",
