@@ -59,6 +59,12 @@ def test_json() -> None:
         ('[{"on": "PutMedia", "do": "status", "after_bytes": 5}]', "before"),
         ('[{"on": "PutMedia", "do": "reset", "times": -1}]', "times"),
         ('[{"on": "PutMedia", "do": "stall", "seconds": "long"}]', "seconds"),
+        ('[{"on": "PutMedia", "do": "stall", "seconds": 1e400}]', "seconds"),
+        ('[{"on": "PutMedia", "do": "reset", "times": 1.5}]', "times"),
+        ('[{"on": "PutMedia", "do": "reset", "skip": true}]', "skip"),
+        ('[{"on": "PutMedia", "do": "status", "status": "503"}]', "status"),
+        ('[{"on": "PutMedia", "do": "garbage", "text": 5}]', "text"),
+        ('[{"on": ["PutMedia"], "do": "reset"}]', "on="),
     ],
 )
 def test_what_is_no_script(text: str, told: str) -> None:

@@ -160,6 +160,11 @@ def test_who_is_not_known() -> None:
         ("", "IncompleteSignatureException"),
         ("Basic dXNlcjpwYXNz", "IncompleteSignatureException"),
         (
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/\udcff/kinesisvideo/aws4_request,"
+            " SignedHeaders=host, Signature=00",  # a byte that is no text, as aiohttp gives it
+            "IncompleteSignatureException",
+        ),
+        (
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/1/2, SignedHeaders=host, Signature=00",
             "IncompleteSignatureException",
         ),
@@ -180,6 +185,19 @@ def test_what_is_no_signature(authorization: str | None, name: str) -> None:
         [] if authorization is None else [("Authorization", authorization)]
     )
     assert refusal(SignedRequest("POST", "/", "", headers, b""), KNOWN, 0) == name
+
+
+def test_the_day_of_the_scope_is_whole() -> None:
+    """A client that cuts it would be refused by the service."""
+    date = "20231114T221320Z"
+    cut = (
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/2023/eu-west-1/kinesisvideo/aws4_request,"
+        " SignedHeaders=host;x-amz-date, Signature=00"
+    )
+    headers = [("Host", "x"), ("X-Amz-Date", date), ("Authorization", cut)]
+    request = SignedRequest("POST", "/", "", headers, b"")
+    with pytest.raises(ServiceError, match="not that of X-Amz-Date"):
+        verify(request, KNOWN, 17_000_000_000_000_000)
 
 
 def test_a_secret_is_never_shown() -> None:

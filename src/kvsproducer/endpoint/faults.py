@@ -74,6 +74,7 @@ class Fault:
     text: str = _GARBAGE
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.on != "*" and self.on not in wire.PATHS:
             raise _invalid(f"on={self.on!r} is no operation; there are {', '.join(wire.PATHS)}, *")
         try:
@@ -84,14 +85,23 @@ class Fault:
             raise _invalid(f"{self.do} and after_bytes are for PutMedia, not for {self.on}")
         if self.do is FaultKind.STATUS and (self.after_bytes or not 400 <= self.status < 600):
             raise _invalid("a status is 400 to 599, and said before anything is read")
-        for name in ("times", "skip", "after_bytes", "seconds", "bytes_per_s"):
+
+    def _check_types(self) -> None:
+        for name in ("on", "do", "error", "text"):
+            if not isinstance(value := getattr(self, name), str):
+                raise _invalid(f"{name}={value!r} is no text")
+        for name in ("times", "skip", "after_bytes", "status", "bytes_per_s"):
             value = getattr(self, name)
-            if not (name == "times" and value is None) and not _is_number(value):
-                raise _invalid(f"{name}={value!r} is no number from 0 on")
+            if not (name == "times" and value is None) and not _is_count(value):
+                raise _invalid(f"{name}={value!r} is no whole number from 0 on")
+        if not _is_count(self.seconds) and not (
+            isinstance(self.seconds, float) and 0 <= self.seconds < _FOR_EVER
+        ):
+            raise _invalid(f"seconds={self.seconds!r} is no number from 0 on")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _FOR_EVER
 
 
 def _invalid(detail: str) -> Exception:

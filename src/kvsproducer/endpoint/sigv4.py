@@ -75,7 +75,7 @@ def verify(
     authorization = headers.get("authorization")
     if authorization is None:
         raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
-    match = _AUTHORIZATION.fullmatch(authorization)
+    match = _AUTHORIZATION.fullmatch(authorization) if authorization.isascii() else None
     scope = match[1].split("/") if match else []
     if match is None or len(scope) != 5 or scope[4] != _TERMINATOR:
         raise ServiceError(
@@ -142,7 +142,7 @@ def _check_date(date: str, day: str, now: int) -> None:
         raise ServiceError(
             "IncompleteSignatureException", "The request has no valid X-Amz-Date."
         ) from None
-    if not date.startswith(day):
+    if date[:8] != day:
         raise _invalid("The date of the credential scope is not that of X-Amz-Date.")
     current = datetime.fromtimestamp(now // TICKS_PER_SECOND, UTC)
     skew_s = limits.SERVICE_CLOCK_SKEW // TICKS_PER_SECOND

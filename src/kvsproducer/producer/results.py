@@ -205,7 +205,7 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
         return Failure(UNKNOWN, f"could not connect to {where}: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.InvalidURL):
         return Failure(INVALID_ARGUMENT, f"the data endpoint {shown(str(error.url))} is no URL")
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
         return Failure(UNKNOWN, f"the service broke the connection: {without_numbers(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return Failure(UNKNOWN, f"the service's answer broke off: {without_numbers(error)}")
