@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from kvsproducer.producer.threads import in_daemon_thread, in_thread
+from kvsproducer.producer.threads import _at_work, in_daemon_thread, in_thread
+from kvsproducer.status import KvsError, StatusCode
 
 
 def test_result_and_failure_come_back() -> None:
@@ -78,3 +79,32 @@ def test_a_coroutine_that_comes_too_late_is_closed() -> None:
     while not made or inspect.getcoroutinestate(made[0]) != inspect.CORO_CLOSED:
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_those_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that hangs is tried again, for months; when it returns there is room again."""
+    monkeypatch.setattr("kvsproducer.producer.threads.MAX_AT_WORK", 3)
+    release = threading.Event()
+    hanging = [in_thread(release.wait, 30, name="test") for _ in range(3)]
+    with pytest.raises(KvsError, match="3 threads of that name") as caught:
+        in_thread(release.wait, 30, name="test")
+    assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
+    assert in_thread(int, name="other").result(30) == 0
+    release.set()
+    assert [future.result(30) for future in hanging] == [True] * 3
+    deadline = time.monotonic() + 30
+    while any(thread.name == "kvsproducer-test" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert in_thread(int, name="test").result(30) == 0
+
+
+def test_no_thread_leaves_no_count() -> None:
+    """One that could not be begun is none that hangs."""
+    usual = threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(KvsError):
+            in_thread(int, name="unborn")
+    finally:
+        threading.stack_size(usual)
+    assert _at_work["unborn"] == 0
