@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.testing import simulation
 from kvsproducer.testing.simulation import main
 
 
@@ -17,3 +18,13 @@ def test_bad_usage_is_refused() -> None:
     """Neither seed nor seeds."""
     with pytest.raises(SystemExit):
         main([])
+
+
+def test_a_long_run_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error, and once in a while only."""
+    monkeypatch.setattr(simulation, "_MILESTONE", 2)
+    assert main(["--seeds", "0:5"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["2 of 5 worlds, 0 broken", "4 of 5 worlds, 0 broken"]

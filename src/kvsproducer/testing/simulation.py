@@ -39,6 +39,7 @@ __all__ = ["Outcome", "World", "main", "run"]
 
 _START = 17_000_000_000_000_000  # a moment in 2023
 _OVERTIME = 5 * TICKS_PER_SECOND  # of a session whose token has expired
+_MILESTONE = 1000  # worlds between two lines that say how far a long run is
 _PATIENCE = 240 * TICKS_PER_SECOND  # in which a kind world must come to rest
 
 
@@ -465,6 +466,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         total.dropped += outcome.dropped
         total.dropped_but_stored += outcome.dropped_but_stored
         total.faults += outcome.faults
+        if worlds % _MILESTONE == 0:
+            print(f"{worlds} of {len(seeds)} worlds, {broken} broken", file=sys.stderr, flush=True)
         if outcome.broken:
             broken += 1
             print(f"seed {outcome.seed}: {outcome.broken}", flush=True)
