@@ -444,3 +444,21 @@ def failure_of_reading(url: str) -> kvs.KvsError:
     with pytest.raises(kvs.KvsError) as caught:
         kvs.list_fragments("door", endpoint_url=url)
     return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"Message": "no"}', "no"),
+        ('{"message": "no", "Message": "yes"}', "no"),
+        ('{"Message": 3}', '{"Message": 3}'),
+        ('["no"]', '["no"]'),
+        ("[" * 100_000, "[" * 500 + "..."),
+        ("<html>", "<html>"),
+    ],
+)
+def test_a_refusal_is_its_sentence(body: str, told: str) -> None:
+    """PutMedia's and GetMedia's refusals come as JSON; people read the sentence."""
+    assert failure_of_answer(403, "AccessDeniedException", body).detail == (
+        f"HTTP 403 AccessDeniedException: {told}"
+    )

@@ -11,6 +11,7 @@ in the C producer give the numbers for time-outs, TLS and unsupported protocols.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import ssl
@@ -122,11 +123,22 @@ def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
         name = ""
     if status == _PROXY_LOGIN:
         return Failure(UNKNOWN, "the proxy wants a user and a password: HTTP 407")
+    message = _sentence(message)
     if len(message) > _LONGEST_MESSAGE:
         message = f"{message[:_LONGEST_MESSAGE]}..."
     fallback = status if status in _PASSED_ON else _STATUSES.get(status, UNKNOWN)
     said = f"{name}: {message}" if name and message else name or message or "no message"
     return Failure(_EXCEPTIONS.get(name, fallback), f"HTTP {status} {said}")
+
+
+def _sentence(body: str) -> str:
+    """What a refusal says: the service puts its sentence into a JSON object."""
+    try:
+        told = json.loads(body)
+        said = told.get("message") or told.get("Message")
+    except (AttributeError, RecursionError, ValueError):
+        return body
+    return said if isinstance(said, str) and said else body
 
 
 def failure_of(error: BaseException) -> Failure:
