@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 from common import input_bytes
@@ -157,16 +158,14 @@ class World:
         return None
 
     def settle(self) -> None:
-        """Answer all calls until there are none; then take the events."""
+        """Answer all calls until there are none, and take the events."""
         assert self.client is not None
-        for _ in range(1000):
-            effect = self.client.poll_effect()
-            if effect is None:
-                break
+        for effect in islice(iter(self.client.poll_effect, None), 1000):
             if isinstance(effect, kvs.Call):
                 self._serve(effect)
             elif isinstance(effect, kvs.SpaceAvailable):
                 self._put_waiting()
+            self.take_events()
         self.take_events()
 
     def _serve(self, call: kvs.Call) -> None:
