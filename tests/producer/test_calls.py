@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import boto3
 import pytest
 from botocore.exceptions import ClientError
@@ -93,6 +95,15 @@ def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> No
         ({"StreamInfo": {"Status": "S" * 33}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
         ({"StreamInfo": {"Version": "1" * 65}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
         ({"StreamInfo": {"StreamName": "n" * 257}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        *(
+            ({"StreamInfo": {member: value}}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON)
+            for member in ("Status", "StreamARN", "StreamName", "Version", "DataRetentionInHours")
+            for value in (1.5, ["x"], {"a": 1})
+        ),
+        (
+            {"StreamInfo": {"CreationTime": datetime(1900, 1, 1, tzinfo=UTC)}},
+            StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        ),
     ],
 )
 def test_answers_that_lack_something(

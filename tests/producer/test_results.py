@@ -264,6 +264,13 @@ def first_report(
         (says("200 OK", b"<html>log in</html>"), NO_JSON, False),
         (says("200 OK", b"{}"), S.INVALID_DESCRIBE_STREAM_RETURN_JSON, False),
         (
+            says("200 OK", b'{"StreamInfo": {"Status": "ACTIVE", "StreamARN": 5}}'),
+            S.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+            False,
+        ),
+        (says("200 OK", b'{"StreamInfo": [1]}'), NO_JSON, False),
+        (says("200 OK", b'{"StreamInfo": {"CreationTime": "soon"}}'), NO_JSON, False),
+        (
             says("200 OK", b'{"StreamInfo": {"Status": "%s"}}' % (b"A" * 33)),
             NO_JSON,
             False,
@@ -275,7 +282,7 @@ def first_report(
         ),
         (no("InvalidArgument"), S.SERVICE_CALL_INVALID_ARG_ERROR, True),
     ],
-    ids=["portal", "no-description", "huge-field", "throttled", "argument"],
+    ids=["portal", "no-description", "arn", "list", "time", "huge-field", "throttled", "argument"],
 )
 def test_what_a_producer_is_told(
     serve: Callable[..., Misbehaving],

@@ -53,7 +53,11 @@ class AnswerCache:
         if self._mode is Caching.NONE or call.stream is None:
             return None
         entry = self._entries.get(call.stream)
-        fresh = entry is not None and bool(entry.endpoint) and now - entry.asked < self._period
+        fresh = (
+            entry is not None
+            and bool(entry.endpoint)
+            and 0 <= now - entry.asked < self._period  # a clock may be set back
+        )
         if isinstance(call, core.GetStreamingEndpoint):
             return Cached(entry.endpoint) if entry is not None and fresh else None
         if not fresh and self._mode is not Caching.ENDPOINT_ONLY:

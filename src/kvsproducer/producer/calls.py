@@ -8,6 +8,7 @@ it. Sources: the API reference of Kinesis Video Streams, operation by operation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from kvsproducer import client as core
@@ -22,9 +23,10 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Answer", "answer", "auth_info", "data_endpoint"]
 
-# The longest that DescribeStream's members may be; an ARN and a URL are the core's business.
+# The longest that DescribeStream's members may be.
 _LONGEST = {
     "Status": limits.MAX_STATUS_TEXT_LEN,
+    "StreamARN": limits.MAX_URI_LEN,  # what is longer than an ARN is the core's business
     "StreamName": limits.MAX_STREAM_NAME_LEN,
     "DeviceName": limits.MAX_DEVICE_NAME_LEN,
     "MediaType": limits.MAX_CONTENT_TYPE_LEN,
@@ -82,15 +84,20 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
     if not isinstance(info, dict):
         raise _no_description("there is no StreamInfo in it")
     for member, limit in _LONGEST.items():
-        if len(info.get(member) or "") > limit:
+        value = info.get(member) or ""
+        if not isinstance(value, str):
+            raise _no_description(f"its {member} is no text")
+        if len(value) > limit:
             raise kvs_error(
                 StatusCode.INVALID_API_CALL_RETURN_JSON,
-                f"DescribeStream answered with a {member} of {len(info[member])} characters",
+                f"DescribeStream answered with a {member} of {len(value)} characters",
             )
     status = info.get("Status") or "ACTIVE"
     if status not in core.StreamStatus.__members__:
         raise _no_description(f"the stream's status would be {status!r}")
-    created, hours = info.get("CreationTime"), info.get("DataRetentionInHours")
+    hours = info.get("DataRetentionInHours")
+    if hours is not None and not isinstance(hours, int):
+        raise _no_description(f"its DataRetentionInHours is {type(hours).__name__}")
     return core.StreamDescription(
         stream_arn=info.get("StreamARN") or "",
         status=core.StreamStatus[status],
@@ -98,10 +105,17 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
         device_name=info.get("DeviceName") or "",
         content_type=info.get("MediaType") or "",
         update_version=info.get("Version") or "",
-        creation_time=0 if created is None else instant_to_ticks(created),
-        retention=None if hours is None else int(hours) * TICKS_PER_HOUR,
+        creation_time=_creation_time(info.get("CreationTime")),
+        retention=None if hours is None else hours * TICKS_PER_HOUR,
         kms_key_id=info.get("KmsKeyId") or "",
     )
+
+
+def _creation_time(told: datetime | None) -> int:
+    try:
+        return 0 if told is None else instant_to_ticks(told)
+    except KvsError as error:
+        raise _no_description(f"its CreationTime: {error.detail}") from error
 
 
 def _no_description(why: str) -> KvsError:

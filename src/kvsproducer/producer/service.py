@@ -35,7 +35,7 @@ from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.signing import signed_headers
 from kvsproducer.producer.tls import Verify
 from kvsproducer.producer.urls import shown, url_fault
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -47,6 +47,7 @@ __all__ = ["Service"]
 log = logging.getLogger("kvsproducer.service")
 
 _REFUSED = (401, 403)
+_SHOWN = 200  # characters of what botocore's parser says
 _REDIRECTED = 300  # from here on an answer is no success
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
@@ -95,8 +96,20 @@ class Service:
         self._lock = threading.Lock()
 
     def call(self, operation: str, **parameters: object) -> dict[str, Any]:
-        """Call a control-plane operation (`describe_stream` ...); what it raises passes."""
-        answer: dict[str, Any] = getattr(self.client(wire.SERVICE_NAME), operation)(**parameters)
+        """Call a control-plane operation (`describe_stream` ...); what it raises passes.
+
+        Raises INVALID_API_CALL_RETURN_JSON for an answer whose members have types of their own.
+        """
+        call = getattr(self.client(wire.SERVICE_NAME), operation)
+        try:
+            answer: dict[str, Any] = call(**parameters)
+        except (KvsError, OSError):  # some are ValueErrors too, as a refused certificate is
+            raise
+        except (AttributeError, TypeError, ValueError) as error:  # of botocore's parser
+            raise kvs_error(
+                StatusCode.INVALID_API_CALL_RETURN_JSON,
+                f"{operation} was answered with what cannot be read: {str(error)[:_SHOWN]}",
+            ) from error
         return answer
 
     def client(self, name: str, endpoint_url: str | None = None) -> BaseClient:
