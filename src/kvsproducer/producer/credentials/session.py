@@ -33,7 +33,9 @@ __all__ = [
 
 NO_CREDENTIALS = (
     "no AWS credentials were found in the environment, the shared credentials and config files, "
-    "single sign-on, or the container's or instance's metadata"
+    "single sign-on, or the container's or instance's metadata: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY (kvs serve takes any), run aws configure, or give profile_name= or "
+    "credentials="
 )
 
 # How a machine of EC2 is told from others, without asking anybody: AWS's guide "Detect whether a
