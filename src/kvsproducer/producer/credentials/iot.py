@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from kvsproducer import limits
 from kvsproducer.duration import (
@@ -37,6 +37,7 @@ from kvsproducer.producer.results import failure_of
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.sockets import hang_up
 from kvsproducer.producer.tls import at_wrong_time, tls_context
+from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -229,16 +230,12 @@ class IotCredentials:
         return kvs_error(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
 
     def _check_host(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            usable = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
-        except ValueError:  # a port that is none
-            usable = False
-        if not usable or "://" in self.endpoint.removeprefix("https://"):
+        fault = url_fault(self.url)
+        if fault or "://" in self.endpoint.removeprefix("https://"):
             raise kvs_error(
                 _S.INVALID_ARG,
-                f"endpoint={self.endpoint[:200]!r} is no host name such as"
-                " abc123.credentials.iot.us-west-2.amazonaws.com",
+                f"endpoint={shown(self.endpoint)} is no host name such as"
+                f" abc123.credentials.iot.us-west-2.amazonaws.com{fault and ': '}{fault}",
             )
 
     def _tls(self) -> ssl.SSLContext:
