@@ -80,6 +80,8 @@ def with_callbacks(name: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     stream_name, duration = sys.argv[1], float(sys.argv[2])
     with_a_listener(stream_name, duration)
     asyncio.run(in_asyncio(stream_name, duration))

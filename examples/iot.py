@@ -30,6 +30,8 @@ credentials = kvs.IotCredentials.from_environment()
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     stream_name, seconds = sys.argv[1], float(sys.argv[2])
     info = kvs.StreamInfo.video(
         "h264", retention="PT24H", frame_rate=FRAME_RATE, nal_adaptation=kvs.NalAdaptation.NONE

@@ -52,6 +52,8 @@ def show(event: kvs.Event) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     stream_name, seconds = sys.argv[1], float(sys.argv[2])
     info = kvs.StreamInfo.video("h264", retention="PT24H", frame_rate=FRAME_RATE)
     with kvs.Producer(on_event=show) as producer:

@@ -32,6 +32,8 @@ async def camera(producer: aio.Producer, name: str, seconds: float) -> None:
 
 
 async def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     cameras, seconds = int(sys.argv[1]), float(sys.argv[2])
     # A stream that is closed waits this long for its last acks.
     times = kvs.ClientInfo(stop_stream_timeout="PT30S")

@@ -40,4 +40,6 @@ def main(name: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main(sys.argv[1], float(sys.argv[2]))

@@ -50,6 +50,8 @@ async def read_back(stream_name: str) -> int:
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     source, stream_name = sys.argv[1:]
     print(kvs.put_media(source, stream_name, retention="PT24H", credentials=Broker()))
     print("read back:", asyncio.run(read_back(stream_name)), "frames")

@@ -11,6 +11,8 @@ import kvsproducer as kvs
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     source, stream_name = sys.argv[1:3]
     print(kvs.put_media(source, stream_name, retention="PT24H"))
 

@@ -10,6 +10,8 @@ import kvsproducer as kvs
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     stream_name, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for fragment in kvs.get_media(stream_name, start="earliest"):

@@ -108,3 +108,19 @@ def test_example(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "example", sorted(set(EXAMPLES) - {"iot.py"})
+)  # it asks for its keys first
+def test_an_example_without_arguments_says_what_it_takes(example: str) -> None:
+    """Its docstring, which has the line to type; no traceback."""
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert f"python examples/{example} " in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server, socket
 
+import aiohttp
 import pytest
 import trustme
 from botocore import exceptions as boto
@@ -469,3 +470,15 @@ def test_a_refusal_is_its_sentence(body: str, told: str) -> None:
     assert failure_of_answer(403, "AccessDeniedException", body).detail == (
         f"HTTP 403 AccessDeniedException: {told}"
     )
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [(ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer")]
+    + [(cause, "its end is missing") for cause in (None, ValueError("chunk"))],
+)
+def test_an_answer_that_breaks_off_is_told_in_words(cause: Exception | None, reason: str) -> None:
+    """Not in those of an HTTP parser."""
+    error = aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError>")
+    error.__cause__ = cause
+    assert failure_of(error).detail == f"the service's answer broke off: {reason}"

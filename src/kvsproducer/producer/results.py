@@ -23,7 +23,7 @@ from kvsproducer.client.states import result_status, status_result
 from kvsproducer.producer.tls import at_wrong_time
 from kvsproducer.producer.urls import shown
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.status.system import without_numbers
+from kvsproducer.status.system import in_words, without_numbers
 
 if TYPE_CHECKING:
     import aiohttp
@@ -220,7 +220,9 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
         return Failure(UNKNOWN, f"the service broke the connection: {without_numbers(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure(UNKNOWN, f"the service's answer broke off: {without_numbers(error)}")
+        cause = error.__cause__
+        reason = in_words(cause) if isinstance(cause, OSError) else "its end is missing"
+        return Failure(UNKNOWN, f"the service's answer broke off: {reason}")
     return None
 
 
