@@ -12,7 +12,7 @@ import pytest
 
 import kvsproducer as kvs
 from kvsproducer.heap import ReferenceStore
-from kvsproducer.producer.engine import Engine, now
+from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.service import Service
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
@@ -134,11 +134,6 @@ def test_shutdown_ends_uploads_and_calls(
         assert caught.value.status is kvs.StatusCode.CLIENT_BEING_SHUTDOWN
 
     asyncio.run(work())
-
-
-def test_now_is_in_ticks() -> None:
-    """100 ns since 1970."""
-    assert 17_000_000_000_000_000 < now() < 40_000_000_000_000_000
 
 
 def test_what_is_open_at_the_end_is_reported(info: kvs.StreamInfo, frames: Frames) -> None:

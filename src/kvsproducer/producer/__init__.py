@@ -16,7 +16,7 @@ from kvsproducer.producer.callbacks import (
     StreamCallbacks,
     StreamDataAvailable,
 )
-from kvsproducer.producer.engine import now
+from kvsproducer.producer.clock import now
 from kvsproducer.producer.logs import FileLogHandler
 from kvsproducer.producer.producer import Producer
 from kvsproducer.producer.service_config import Caching, IpFamily, ServiceConfig

@@ -29,7 +29,6 @@ from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.platform import clock_of, dice_of
 from kvsproducer.producer.callbacks.structures import PlatformCallbacks
 from kvsproducer.producer.calls import answer, auth_info
-from kvsproducer.producer.clock import now
 from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
@@ -44,7 +43,7 @@ from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Engine", "now"]
+__all__ = ["Engine"]
 
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer.engine")
