@@ -12,6 +12,7 @@ import pytest
 
 import kvsproducer as kvs
 from kvsproducer.heap import ReferenceStore
+from kvsproducer.producer.clock import now
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.service import Service
 
