@@ -266,8 +266,10 @@ def test_of_too_many_connections_the_oldest_goes(server: kvs.MetricsServer) -> N
     idle = [connected(server) for _ in range(100)]
     assert get(server.url + "/health")[0] == 200
     assert idle[0].recv(1) == b""
-    threads = [t for t in threading.enumerate() if "process_request" in t.name]
-    assert len(threads) < 50
+    few = time.monotonic() + PATIENT_S
+    while sum("process_request" in t.name for t in threading.enumerate()) > 40:
+        assert time.monotonic() < few
+        time.sleep(0.01)
     server.close()
     assert [client.recv(1) for client in idle[-3:]] == [b""] * 3
     for client in idle:
