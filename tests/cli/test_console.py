@@ -99,6 +99,12 @@ def test_arguments_are_shown_as_options(told: str, shown: str) -> None:
     assert console.as_options(told) == shown
 
 
+def test_an_error_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A detail may quote what a peer said."""
+    ended(kvs_error(StatusCode.READ_FILE_FAILED, "it said\n\x1b[2J [/b] :fire:"))
+    assert "it said \\x1b[2J [/b] :fire:" in capsys.readouterr().err
+
+
 def test_counts() -> None:
     """One frame, two frames."""
     assert [console.counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]

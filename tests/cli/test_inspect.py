@@ -37,6 +37,15 @@ def test_a_good_file(kvs: Any, tmp_path: Path) -> None:
     assert "2023-11-14T22:13:20.000Z" in shown.stdout
 
 
+def test_tags_are_shown_as_they_are(kvs: Any, tmp_path: Path) -> None:
+    """Brackets are no markup (a stranger's tag ended the program), escapes steer no terminal."""
+    path = tmp_path / "tagged.mkv"
+    path.write_bytes(mkv(GOOD, metadata=tags([("[/b]", "\x1b")])))
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 0
+    assert "[/b]=\\x1b" in ran.stdout
+
+
 BAD = [
     # what, bytes, status, words
     ("sound is missing", mkv([(1, True, 0), (2, False, 10), (1, True, 1000), (1, True, 2000),

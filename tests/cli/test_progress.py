@@ -31,6 +31,14 @@ def test_a_terminal_gets_a_table() -> None:
     assert "31 ms" in shown
 
 
+def test_what_was_put_so_far() -> None:
+    """Nothing is only said when it was nothing."""
+    display = PutDisplay(Console(file=io.StringIO()), "a -> b", quiet=True)
+    assert display.so_far == "nothing was put"
+    display.update(PROGRESS)
+    assert display.so_far == f"so far {progress_line(PROGRESS)}"
+
+
 def test_a_narrow_terminal_gets_whole_words() -> None:
     """The table would break its headings."""
     file = io.StringIO()
@@ -58,3 +66,11 @@ def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
     with PutDisplay(Console(file=file), "a -> b", quiet=True) as display:
         display.update(problem)
     assert len(file.getvalue().splitlines()) == 2
+
+
+def test_a_file_may_have_any_name() -> None:
+    """Brackets are no markup, and a control character steers no terminal."""
+    file = io.StringIO()
+    with PutDisplay(Console(file=file, force_terminal=True, width=100), "a[/b]\x1b[2J -> c") as it:
+        it.update(PROGRESS)
+    assert "a[/b]\\x1b[2J -> c" in file.getvalue()

@@ -36,6 +36,7 @@ __all__ = [
     "out",
     "print_json",
     "reports",
+    "shown",
     "size_text",
     "writing",
 ]
@@ -58,8 +59,9 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-out = _Console(highlight=False, soft_wrap=True)
-err = _Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup: brackets and colons are those of somebody's file names and tags.
+out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 _S = StatusCode
 # Statuses that say the command line is wrong: nothing was tried.
@@ -123,6 +125,13 @@ def _option(found: re.Match[str]) -> str:
     return _OPTIONS[name] + (f" {value}" if value else "")
 
 
+def shown(text: str) -> str:
+    """`text` from a file, a name or a peer, without characters that would steer the terminal."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def print_error(error: KvsError) -> None:
     """One screen about `error`, on standard error."""
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
@@ -135,7 +144,10 @@ def print_error(error: KvsError) -> None:
     for label, line in lines:
         # A path or URL is never broken: people copy them.
         wrapped = textwrap.wrap(
-            as_options(line), width - _INDENT, break_on_hyphens=False, break_long_words=False
+            shown(as_options(" ".join(line.split()))),
+            width - _INDENT,
+            break_on_hyphens=False,
+            break_long_words=False,
         )
         for number, part in enumerate(wrapped):
             head = f"  {'' if number else label:<{_INDENT - 2}}"

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from kvsproducer import limits, wire
-from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, size_text
+from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, shown, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import (
@@ -203,7 +203,8 @@ def inspect(
 
 
 def _print_report(found: Inspection) -> None:
-    out.print(f"{found.path}: {size_text(found.bytes)}, written by {found.writer or '?'}")
+    writer = shown(found.writer) or "?"
+    out.print(f"{shown(found.path)}: {size_text(found.bytes)}, written by {writer}")
     if found.tracks:
         out.print(_track_table(found))
     if found.fragments:
@@ -225,7 +226,7 @@ def _track_table(found: Inspection) -> Table:
         if track.sampling_frequency:
             kind = f"{track.sampling_frequency:.0f} Hz, {track.channels} channel(s)"
         private = f"{len(track.codec_private)} bytes"
-        tracks.add_row(str(track.number), track.codec_id, kind, private)
+        tracks.add_row(str(track.number), shown(track.codec_id), kind, private)
     return tracks
 
 
@@ -242,7 +243,7 @@ def _fragment_table(found: Inspection) -> Table:
             f"{fragment.bytes:,}",
             frames,
             "yes" if fragment.key_frame else "no",
-            ", ".join(f"{name}={value}" for name, value in fragment.tags),
+            ", ".join(shown(f"{name}={value}") for name, value in fragment.tags),
             ", ".join(status.hex for status, _ in fragment.problems) or "ok",
         )
     return fragments

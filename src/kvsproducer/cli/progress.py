@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kvsproducer.cli.console import as_options, counted, size_text
+from kvsproducer.cli.console import as_options, counted, shown, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutProgress
 
@@ -39,7 +39,7 @@ class PutDisplay:
 
     def __init__(self, console: Console, title: str, *, quiet: bool = False) -> None:
         self._console = console
-        self._title = title
+        self._title = shown(title)
         self._quiet = quiet
         self._live: Live | None = None
         self._lock = threading.Lock()
@@ -65,6 +65,13 @@ class PutDisplay:
             if self._latest is not None:
                 live.update(self._picture(self._latest), refresh=True)
             live.stop()
+
+    @property
+    def so_far(self) -> str:
+        """What was put, for whoever is interrupted before the account is drawn up."""
+        if self._latest is None or not self._latest.frames:
+            return "nothing was put"
+        return f"so far {progress_line(self._latest)}"
 
     def update(self, progress: PutProgress) -> None:
         """Show `progress`, unless something was shown a moment ago."""
@@ -93,7 +100,7 @@ class PutDisplay:
         return self._table(progress)
 
     def _table(self, progress: PutProgress) -> Table:
-        table = Table(title=self._title, title_justify="left", title_style="bold")
+        table = Table(title=Text(self._title), title_justify="left", title_style="bold")
         for name in ("frames", "bytes", "media", "BUFFERING", "RECEIVED", "PERSISTED", "latency"):
             table.add_column(name, justify="right")
         latency = progress.latency

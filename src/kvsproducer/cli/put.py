@@ -152,6 +152,7 @@ def put(
     kept = duration_option(retention)
     limit_s = seconds_option(timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
+    display: PutDisplay | None = None
     try:
         opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
         _tell_ignored(opened, quiet)
@@ -170,7 +171,7 @@ def put(
             )
     except KeyboardInterrupt as interrupt:
         if not getattr(interrupt, "__notes__", None):
-            interrupt.add_note("nothing was put")
+            interrupt.add_note("nothing was put" if display is None else display.so_far)
         raise
     _tell(result, as_json)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from kvsproducer.cli.console import EXIT_FAILURE, err, out, print_json, reports, writing
 from kvsproducer.cli.demo.clip import demo_clip
@@ -124,7 +125,7 @@ def _options(url: str) -> ProducerOptions:
 def _print_verdict(checks: list[Check], files: list[Path], elapsed_s: float) -> None:
     table = Table("", "what", "put", "came back", title=f"verdict, after {elapsed_s:.1f} s")
     for check in checks:
-        mark = "[green]ok[/green]" if check.passed else "[bold red]DIFFERS[/bold red]"
+        mark = Text("ok", "green") if check.passed else Text("DIFFERS", "bold red")
         table.add_row(mark, check.what, check.put, check.got)
     out.print(table)
     for file in files:
