@@ -15,6 +15,7 @@ from kvsproducer.cli.joined_mkv import JoinedMkv
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media
+from kvsproducer.sources import put as put_module
 
 MakeClip = Callable[..., Path]
 START = 1_700_000_000 * TICKS_PER_SECOND
@@ -31,6 +32,31 @@ def options(endpoint: LocalEndpoint) -> ProducerOptions:
     session = Session()
     session.set_credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
     return ProducerOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
+
+
+def test_an_echo_of_ctrl_c_costs_no_frame(
+    options: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes just before the stream is closed: what was put is stored all the same, and told."""
+    began: list[object] = []
+
+    def closed(stream: kvs.Stream, limit_s: float) -> object:
+        began.append(stream)
+        if len(began) == 1:
+            raise KeyboardInterrupt
+        return real(stream, limit_s)
+
+    def interrupt(progress: PutProgress) -> None:
+        if progress.frames and not began:
+            raise KeyboardInterrupt
+
+    real = put_module._closed
+    monkeypatch.setattr(put_module, "_closed", closed)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        put_media("testsrc:size=64x64", "echo", progress=interrupt, retention="PT1H", **options)
+    (note,) = caught.value.__notes__
+    assert note.endswith("frames that were put are stored")
+    assert note.split()[0] == note.split()[2] != "0"
 
 
 def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFrame]:

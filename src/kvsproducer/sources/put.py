@@ -303,15 +303,19 @@ def _put(
     limit_s = timeout_seconds(timeout)
     failure: BaseException | None = None
     try:
-        stream.wait_ready(min(limit_s, 30))
-        for frame in frames:
-            stream.put_frame(frame)
-            watch.put(frame)
-    except (KvsError, KeyboardInterrupt) as error:
-        failure = error
-        if isinstance(error, KeyboardInterrupt):
-            limit_s = min(limit_s, INTERRUPT_LIMIT_S)
-    account, interrupt = _closed(stream, limit_s)
+        try:
+            stream.wait_ready(min(limit_s, 30))
+            for frame in frames:
+                stream.put_frame(frame)
+                watch.put(frame)
+        except (KvsError, KeyboardInterrupt) as error:
+            failure = error
+            if isinstance(error, KeyboardInterrupt):
+                limit_s = min(limit_s, INTERRUPT_LIMIT_S)
+        account, interrupt = _closed(stream, limit_s)
+    except KeyboardInterrupt as echo:  # just before the waiting that answers it
+        account, interrupt = _closed(stream, min(limit_s, INTERRUPT_LIMIT_S))
+        failure = failure or echo
     failure = failure or interrupt
     loss = loss_error(stream.name, account, stream.failure)
     told = f"{account.persisted} of {account.accepted} frames that were put are stored"
