@@ -52,9 +52,7 @@ class RollingFile:
             self._folder.mkdir(parents=True, exist_ok=True)
             self.number = self._next_number()
         except OSError as error:
-            raise kvs_error(
-                _S.OPEN_FILE_FAILED, f"{self._folder}: {in_words(error)}"
-            ) from error
+            raise kvs_error(_S.OPEN_FILE_FAILED, f"{self._folder}: {in_words(error)}") from error
         self._gathered: list[bytes] = []
         self._size = 0  # of the file, with what is gathered for it
         self._begun = False  # the file exists
