@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -17,6 +18,15 @@ import kvsproducer as kvs
 from kvsproducer.producer import lifetime
 from kvsproducer.producer.iterated import iterated
 from kvsproducer.producer.loop import SharedLoop
+
+
+@pytest.fixture(autouse=True)
+def _no_users_from_before() -> None:
+    """A call that was cut off by a test before may still be letting go of the loop."""
+    deadline = time.monotonic() + 30
+    while SharedLoop._loop is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Source:

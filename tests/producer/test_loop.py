@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.status import KvsError, StatusCode
+
+
+@pytest.fixture(autouse=True)
+def _no_users_from_before() -> None:
+    """A call that was cut off by a test before may still be letting go of the loop."""
+    deadline = time.monotonic() + 30
+    while SharedLoop._loop is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 async def thread_name() -> str:
