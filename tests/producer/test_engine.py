@@ -242,3 +242,31 @@ def test_a_broken_loop_fails_every_stream(
     assert sum(e.count for e in seen if isinstance(e, kvs.FrameDropped)) == 3
     with kvs.Producer(endpoint_url="http://127.0.0.1:9") as other:  # a new loop
         assert other._engine.loop is not loop
+
+
+def test_an_error_of_our_own_leaves_nobody_waiting(
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A call that ends by a bug fails every stream with it, and says so in the log."""
+
+    def bug(*_: object, **__: object) -> None:
+        raise AssertionError("this cannot be")
+
+    async def work() -> None:
+        one = engine(endpoint_url)
+        stream = one.open_stream("door", info)
+        monkeypatch.setattr(one.core, "call_result", bug)
+        assert await one.wait(lambda: stream.failure is not None, 10)
+        assert stream.failure is not None
+        assert stream.failure.status is kvs.StatusCode.INTERNAL_ERROR
+        assert "this cannot be" in stream.failure.detail
+        with pytest.raises(kvs.KvsError, match="INTERNAL_ERROR"):
+            one.do(stream.put_frame, next(frames(1)))
+        await one.shutdown()
+
+    asyncio.run(work())
+    assert "please report it" in caplog.text

@@ -290,8 +290,20 @@ class Engine(Waiting):
     def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = self.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
         return task
+
+    def _over(self, task: asyncio.Task[T]) -> None:
+        """A task is over. If an error of our own has ended it, nobody waits for what cannot come:
+        all streams fail with that."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("an error in kvsproducer itself, please report it", exc_info=error)
+            detail = f"in kvsproducer itself, please report it: {type(error).__name__}: {error}"
+            with self.lock:
+                self.core.fail(kvs_error(StatusCode.INTERNAL_ERROR, detail))
+            self.poke()
 
     async def due(self, call: core.Call) -> None:
         """Wait until a call may be made, or the network is back."""
