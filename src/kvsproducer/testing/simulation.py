@@ -377,7 +377,8 @@ class World:
                 writer.books.check_end(account)
             if writer.stream.info.streaming_type is core.StreamingType.OFFLINE:
                 writer.books.check_offline()
-            if self.plan.roomy and not writer.books.emptied:
+            failed = writer.stream.failure is not None  # such as by a 401 for its token
+            if self.plan.roomy and not (writer.books.emptied or failed):
                 writer.books.check_all_stored()
             if self.plan.calm and len(writer.info.tracks) == 1:
                 if account.dropped:
