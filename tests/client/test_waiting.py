@@ -210,3 +210,21 @@ def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
     d.read()
     assert store.used_bytes < used
     assert kvs.SpaceAvailable("door") in d.effects
+
+
+def test_the_room_of_a_refused_fragment_is_told_once_it_is_left_behind(desk: Desks) -> None:
+    """Refused while it was being sent, it stays until the next session begins after it."""
+    d = desk(**offline(buffer_duration=4 * SECOND))
+    for index in range(20):
+        d.put(index, data=b"x" * 1000)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(20)
+    d.read(limit=2500)  # its third frame
+    d.ack("ERROR", 0, error=4506)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(20)
+    d.effects.clear()
+    d.read(limit=100)
+    assert kvs.SpaceAvailable("door") in d.effects
+    d.put(20)
+    assert d.stream.account() == (21, 0, 5, 0, 16)

@@ -197,13 +197,15 @@ class Sender:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
         core.ended = False
-        self._forget_wire_item()
+        self.forget_wire_item()
         view.rewind(index)
         core.add_stream_header(view[index])
         upload.first_index = index
         upload.session_start = core.session_start_of(index)
         core.uploads.set_state(upload, _STREAMING)
         core.counters.total_active_sessions += 1
+        if core.waiting:
+            core.trim_settled()  # what was refused may make room, now that it is left behind
         return True
 
     def _usable_start(self, index: int) -> int:
@@ -449,17 +451,13 @@ class Sender:
             self._core.leave_wire()
         return room
 
-    def _forget_wire_item(self) -> None:
-        """A new session begins: what was left of an item belonged to a connection that is gone."""
+    def forget_wire_item(self) -> None:
+        """What is left of an item is for nobody: a new session begins, or the view is emptied."""
         self._rest = []
         self._wire_item = None
         self._plain = False
         self._cluster = -1
         self._core.leave_wire()
-
-    def abandon(self) -> None:
-        """The view is about to be emptied."""
-        self._forget_wire_item()
 
     def _settle_sent(self) -> None:
         """Without acks, what was handed out counts as stored."""

@@ -261,7 +261,7 @@ class Stream:
         for upload in list(core.uploads):
             core.uploads.remove(upload)
         self._parsers.clear()
-        self._sender.abandon()
+        self._sender.forget_wire_item()
         if self._intake.order is not None:
             for frame in self._intake.order.clear():
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)
