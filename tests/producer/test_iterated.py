@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -21,12 +20,11 @@ from kvsproducer.producer.loop import SharedLoop
 
 
 @pytest.fixture(autouse=True)
-def _no_users_from_before() -> None:
-    """A call that was cut off by a test before may still be letting go of the loop."""
-    deadline = time.monotonic() + 30
-    while SharedLoop._loop is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+def _no_users_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: what a test before has left behind may still use the loop."""
+    for name, fresh in (("_users", 0), ("_loop", None), ("_thread", None)):
+        monkeypatch.setattr(SharedLoop, name, fresh)
+    monkeypatch.setattr(lifetime, "_open", type(lifetime._open)())
 
 
 class Source:

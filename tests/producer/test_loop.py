@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -13,12 +12,10 @@ from kvsproducer.status import KvsError, StatusCode
 
 
 @pytest.fixture(autouse=True)
-def _no_users_from_before() -> None:
-    """A call that was cut off by a test before may still be letting go of the loop."""
-    deadline = time.monotonic() + 30
-    while SharedLoop._loop is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+def _no_users_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: what a test before has left behind may still use the loop."""
+    for name, fresh in (("_users", 0), ("_loop", None), ("_thread", None)):
+        monkeypatch.setattr(SharedLoop, name, fresh)
 
 
 async def thread_name() -> str:
@@ -27,6 +24,7 @@ async def thread_name() -> str:
 
 def test_users_share_one_loop_and_the_last_ends_it() -> None:
     """Two users get the same loop in a thread of its own; after both the thread is gone."""
+    before = set(threading.enumerate())
     first, second = SharedLoop.acquire(), SharedLoop.acquire()
     assert first is second
     assert SharedLoop.run(first, thread_name()).result(10) == "kvsproducer-loop"
@@ -34,7 +32,7 @@ def test_users_share_one_loop_and_the_last_ends_it() -> None:
     assert SharedLoop.run(first, thread_name()).result(10) == "kvsproducer-loop"
     SharedLoop.release()
     assert first.is_closed()
-    assert "kvsproducer-loop" not in {thread.name for thread in threading.enumerate()}
+    assert "kvsproducer-loop" not in {t.name for t in set(threading.enumerate()) - before}
 
 
 def test_a_new_user_after_the_last_gets_a_new_loop() -> None:
@@ -125,7 +123,8 @@ def test_a_loop_that_is_blocked_is_left_behind(
     go_on = threading.Event()
     loop = SharedLoop.acquire()
     loop.call_soon_threadsafe(go_on.wait, 30)
-    (thread,) = (one for one in threading.enumerate() if one.name == "kvsproducer-loop")
+    thread = SharedLoop._thread
+    assert thread is not None
     SharedLoop.release()
     assert "left behind" in caplog.text
     assert not loop.is_closed()
