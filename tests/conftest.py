@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +45,28 @@ def _aws_environment(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Whatever a test does, in the end no producer is open and nobody uses the shared loop.
+
+    A call that was cut off may take a moment to let go of it. The tests that follow one that fails
+    begin with nothing.
+    """
+    yield
+    loop = sys.modules.get("kvsproducer.producer.loop")
+    if loop is None:  # a test of the core
+        return
+    shared, lifetime = loop.SharedLoop, sys.modules["kvsproducer.producer.lifetime"]
+    deadline = time.monotonic() + 30
+    while (shared._users or lifetime._open) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    users, left = shared._users, list(lifetime._open)
+    if users or left:
+        shared.forget()
+        lifetime._open.clear()
+        pytest.fail(f"{users} users of the shared loop are left, and of producers {left}")
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ from kvsproducer.producer.iterated import iterated
 from kvsproducer.producer.loop import SharedLoop
 
 
-@pytest.fixture(autouse=True)
-def _no_users_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process of its own: what a test before has left behind may still use the loop."""
-    for name, fresh in (("_users", 0), ("_loop", None), ("_thread", None)):
-        monkeypatch.setattr(SharedLoop, name, fresh)
-    monkeypatch.setattr(lifetime, "_open", type(lifetime._open)())
-
-
 class Source:
     """Gives numbers; then waits for ever."""
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
 
 import pytest
 
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.status import KvsError, StatusCode
-
-
-@pytest.fixture(autouse=True)
-def _no_users_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process of its own: what a test before has left behind may still use the loop."""
-    for name, fresh in (("_users", 0), ("_loop", None), ("_thread", None)):
-        monkeypatch.setattr(SharedLoop, name, fresh)
 
 
 async def thread_name() -> str:
@@ -97,7 +92,7 @@ def test_a_loop_that_breaks_down_is_told_and_replaced(monkeypatch: pytest.Monkey
         heard.set()
 
     loop = SharedLoop.acquire()
-    SharedLoop.tell(listen)
+    SharedLoop.tell(loop, listen)
     waiting = SharedLoop.run(loop, asyncio.sleep(3600))
     monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
     loop.call_soon_threadsafe(int)
@@ -113,6 +108,33 @@ def test_a_loop_that_breaks_down_is_told_and_replaced(monkeypatch: pytest.Monkey
     SharedLoop.release()
     SharedLoop.release()
     assert new.is_closed()
+
+
+def test_a_loop_that_breaks_down_while_somebody_begins_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After its work was handed over, before it is known to wait: it would wait for ever."""
+    hand_over = asyncio.run_coroutine_threadsafe
+    loop = SharedLoop.acquire()
+    thread = SharedLoop._thread
+    assert thread is not None
+
+    def slowly(work: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop) -> Future[None]:
+        future = hand_over(work, loop)
+        monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
+        loop.call_soon_threadsafe(int)
+        thread.join(30)
+        return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+        waiting = SharedLoop.run(loop, asyncio.sleep(3600))
+    with pytest.raises(KvsError, match="broken down"):
+        waiting.result(10)
+    with pytest.raises(KvsError, match="broken down"):
+        SharedLoop.tell(loop, print)
+    assert print not in SharedLoop._told
+    SharedLoop.release()
 
 
 def test_a_loop_that_is_blocked_is_left_behind(

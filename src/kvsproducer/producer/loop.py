@@ -29,6 +29,7 @@ __all__ = ["SharedLoop", "loss_of", "started"]
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer")
 _ENDING_LIMIT_S = 5  # what is left on a loop that ends
+_CLOSED = RuntimeError("it is closed")
 _JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop
 
 
@@ -59,9 +60,17 @@ class SharedLoop:
             return cls._loop
 
     @classmethod
-    def tell(cls, listener: Callable[[BaseException], object]) -> None:
-        """Have `listener` called, on the loop's thread, if the loop should break down."""
+    def tell(
+        cls, loop: asyncio.AbstractEventLoop, listener: Callable[[BaseException], object]
+    ) -> None:
+        """Have `listener` called, on the loop's thread, if the loop should break down.
+
+        Raises INVALID_OPERATION when it has.
+        """
         cls._told.add(listener)
+        if loop.is_closed():  # `broken` may have looked before it was there
+            cls._told.discard(listener)
+            raise loss_of(_CLOSED)
 
     @classmethod
     def tell_no_more(cls, listener: Callable[[BaseException], object]) -> None:
@@ -120,7 +129,11 @@ class SharedLoop:
         except RuntimeError as error:  # it is closed
             work.close()
             raise loss_of(error) from error
-        cls._awaited.add(future)
+        with cls._lock:
+            cls._awaited.add(future)
+        if loop.is_closed():  # `broken` may have looked before it was there
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(loss_of(_CLOSED))
         return future
 
 

@@ -47,10 +47,10 @@ class Producer(ProducerFacade[Stream]):
         loop = SharedLoop.acquire()
         try:
             engine = Engine(device_info, service, loop, chains)
+            SharedLoop.tell(loop, engine.abandon)
         except BaseException:
             SharedLoop.release()
             raise
-        SharedLoop.tell(engine.abandon)
         return engine
 
     def _listen(self, on_event: OnEvent | None) -> None:
@@ -105,13 +105,19 @@ class Producer(ProducerFacade[Stream]):
         except KvsError as error:  # the loop breaks down just now
             log.warning("%r: not everything ended: %s", self, error.detail)
         finally:
-            engine.close_core()
-            lifetime.closed(self)
-            if self._dispatcher is not None:
-                self._dispatcher.end(LISTENER_LIMIT_S)
-            else:
-                self._log_events()
-            SharedLoop.release()
+            try:
+                self._end_core()
+            finally:
+                SharedLoop.release()
+
+    def _end_core(self) -> None:
+        """Close the core, and tell all that there was to be told."""
+        self._engine.close_core()
+        lifetime.closed(self)
+        if self._dispatcher is not None:
+            self._dispatcher.end(LISTENER_LIMIT_S)
+        else:
+            self._log_events()
 
     def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
         """See `kvsproducer.producer.lifetime`: the loop still runs, so it is closed."""
