@@ -93,6 +93,7 @@ class SimulatedUpload:
     def wake(self) -> None:
         """The core has data."""
         self._data = True
+        self._check_others()
         self._pump()
 
     def _pump(self) -> None:
@@ -143,7 +144,7 @@ class SimulatedUpload:
             self._check_others()
 
     def _check_others(self) -> None:
-        """There is more for this upload: one that began later is not given any of it."""
+        """There is more for this upload: one that began later, and asks, is not given any of it."""
         world = self._world
         for other in world.uploads.values():
             if other.name != self.name or other.number <= self.number or other.link is None:
