@@ -1,18 +1,52 @@
-"""A program's own clock, dice and log that fail, hang, or call back."""
+"""A program's own clock, dice and log: at work, and where they fail, hang, or call back."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from tests.producer.callbacks.conftest import NOBODY, PATIENT, SECOND, Frames, provider_of
 
 import kvsproducer as kvs
 from kvsproducer.producer.callbacks.platform import LogPrint, clock_of, dice_of
 
-Frames = Callable[[int], Iterator[kvs.Frame]]
-PATIENT = 30
+
+def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """Time in metrics is the given clock's; names and identifiers come from the given dice."""
+    offset = 3600 * SECOND
+    rolled: list[int] = []
+
+    def roll(below: int) -> int:
+        rolled.append(below)
+        return below - 1
+
+    platform = kvs.PlatformCallbacks(
+        get_current_time=lambda: kvs.now() + offset, get_random_number=roll
+    )
+    with kvs.Producer(endpoint_url=NOBODY, callbacks=provider_of(platform=platform)) as producer:
+        stream = producer.open_stream("", info)
+        assert stream.name == "Z" * 16
+        offset += 60 * SECOND
+        assert stream.metrics().uptime >= 60 * SECOND
+    assert 36 in rolled
+
+
+def test_log_print(info: kvs.StreamInfo, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines at or above the client's log level, while the producer lives."""
+    lines: list[logging.LogRecord] = []
+    platform = kvs.PlatformCallbacks(log_print=lines.append)
+    loud = kvs.DeviceInfo(client_info=kvs.ClientInfo(log_level=3))
+    with kvs.Producer(
+        endpoint_url=NOBODY, device_info=loud, callbacks=provider_of(platform=platform)
+    ) as producer:
+        producer.open_stream("door", info).close(0)
+    assert any("StreamShutdown" in line.getMessage() for line in lines)
+    assert min(line.levelno for line in lines) == logging.INFO
+    count = len(lines)
+    logging.getLogger("kvsproducer").warning("after it")
+    assert len(lines) == count
 
 
 def fails(*_: object) -> int:
@@ -23,7 +57,7 @@ def test_a_clock_that_fails_is_replaced_and_told_once() -> None:
     """The system's answers; one that gives a float is as good as one that gives ticks."""
     faults: list[str] = []
     clock = clock_of(kvs.PlatformCallbacks(get_current_time=fails), faults.append)
-    assert abs(clock() - kvs.now()) < PATIENT * 10_000_000
+    assert abs(clock() - kvs.now()) < PATIENT * SECOND
     clock()
     assert faults == ["PlatformCallbacks.get_current_time failed: ZeroDivisionError: a bug"]
     exact = clock_of(kvs.PlatformCallbacks(get_current_time=lambda: 17e15), faults.append)  # type: ignore[arg-type, return-value]
@@ -44,8 +78,8 @@ def test_a_producer_goes_on_with_the_systems_clock(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
     """It used to lose a service call, or all its timers, wherever the clock failed."""
-    provider, seen = kvs.CallbacksProvider(), []
-    provider.set_platform(kvs.PlatformCallbacks(get_current_time=fails, get_random_number=fails))
+    platform = kvs.PlatformCallbacks(get_current_time=fails, get_random_number=fails)
+    provider, seen = provider_of(platform=platform), []
     with kvs.Producer(
         endpoint_url=endpoint_url, callbacks=provider, on_event=seen.append
     ) as producer:
@@ -69,8 +103,7 @@ def test_a_log_that_hangs_holds_up_nobody(
         entered.set()
         release.wait(PATIENT)
 
-    provider = kvs.CallbacksProvider()
-    provider.set_platform(kvs.PlatformCallbacks(log_print=hang))
+    provider = provider_of(platform=kvs.PlatformCallbacks(log_print=hang))
     loud = kvs.DeviceInfo(client_info=kvs.ClientInfo(log_level=1))
     try:
         with kvs.Producer(

@@ -1,0 +1,45 @@
+"""A provider's chains against a real endpoint: how they are made, and what a stream then tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import kvsproducer as kvs
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+NOBODY = "http://127.0.0.1:9"
+SECOND = 10_000_000
+PATIENT = 30
+
+
+def provider_of(*sets: Any, platform: kvs.PlatformCallbacks | None = None) -> kvs.CallbacksProvider:
+    provider = kvs.CallbacksProvider()
+    for one in sets:
+        provider.add(one)
+    if platform is not None:
+        provider.set_platform(platform)
+    return provider
+
+
+def why_not_ready(stream: kvs.Stream, reason: str) -> str:
+    """What waiting for the stream raises, once it tells that reason."""
+    deadline = time.monotonic() + PATIENT
+    while True:
+        with pytest.raises(kvs.KvsError) as caught:
+            stream.wait_ready(0.1)
+        told = str(caught.value)
+        if reason in told:
+            return told
+        assert time.monotonic() < deadline, told
+
+
+def put_all(url: str, info: kvs.StreamInfo, frames: Iterator[kvs.Frame], *sets: Any) -> None:
+    """Put the frames with these callbacks; leaving the blocks raises unless all are stored."""
+    with kvs.Producer(endpoint_url=url, callbacks=provider_of(*sets)) as producer:
+        with producer.open_stream("door", info) as stream:
+            for frame in frames:
+                stream.put_frame(frame)
