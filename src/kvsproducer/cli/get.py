@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, BinaryIO
 
 import typer
@@ -49,17 +49,6 @@ class _Bounds:
 
     duration: int | None
     max_fragments: int | None
-
-
-@dataclass(slots=True)
-class _Got:
-    """What was written."""
-
-    fragments: int = 0
-    frames: int = 0
-    bytes: int = 0
-    first: int = 0
-    last: int = 0
 
 
 @reports
@@ -124,15 +113,14 @@ def get(
     )
     idle_s = None if follow else seconds_option(idle)
     bounds = _Bounds(None if duration is None else duration_option(duration), max_fragments)
-    begin = _start(start)
-    path = _path(output, stream)
-    mkv = JoinedMkv()
+    reading = _Reading(stream, start, _start(start), idle, idle_s)
+    written = _Written(_path(output, stream))
     with logged(log_file, verbose):
-        got = _read(_Reading(stream, start, idle, idle_s), begin, options, bounds, mkv, path)
+        _read(reading, options, bounds, written)
     if as_json:
-        print_json(_as_dict(got, mkv, path), to_stderr=path == "-")
-    elif path != "-":
-        _print_result(got, mkv, path)
+        print_json(written.as_dict(), to_stderr=written.piped)
+    elif not written.piped:
+        written.show()
 
 
 def _path(output: str | None, stream: str) -> str:
@@ -155,10 +143,11 @@ def _start(text: str) -> str | int:
 
 @dataclass(slots=True)
 class _Reading:
-    """What was asked for, in the user's words, and what is waited for."""
+    """What was asked for, in the user's words (`begin` as it is sent), and what is waited for."""
 
     stream: str
     start: str
+    begin: str | int
     idle: str
     idle_s: float | None
     awaited: Awaited = Awaited.ENDPOINT
@@ -207,105 +196,105 @@ class _Reading:
         )
 
 
-def _read(
-    reading: _Reading,
-    start: str | int,
-    options: ProducerOptions,
-    bounds: _Bounds,
-    mkv: JoinedMkv,
-    path: str,
-) -> _Got:
-    """What was got, one fragment at least; errors and Ctrl-C carry a note that says so far what."""
-    got = _Got()
+@dataclass(slots=True)
+class _Written:
+    """The MKV, in a file that its first fragment opens or down a pipe, and what is in it so far."""
+
+    path: str
+    mkv: JoinedMkv = field(default_factory=JoinedMkv)
+    file: BinaryIO | None = None
+    fragments: int = 0
+    frames: int = 0
+    bytes: int = 0
+    first: int = 0
+    last: int = 0
+
+    @property
+    def piped(self) -> bool:
+        return self.path == "-"
+
+    def add(self, fragment: ReadFragment) -> None:
+        """Write a fragment and count it."""
+        with writing(self.path):
+            if self.file is None:
+                self.file = sys.stdout.buffer if self.piped else open(self.path, "wb")  # noqa: SIM115
+            self.file.write(self.mkv.add(fragment))
+            self.file.flush()
+        times = [frame.timestamp for frame in fragment.frames]
+        self.first = min(times) if not self.fragments else min(self.first, *times)
+        self.last = max(self.last, *times)
+        self.fragments += 1
+        self.frames += len(times)
+        self.bytes += sum(len(frame.data) for frame in fragment.frames)
+
+    def reached(self, bounds: _Bounds) -> bool:
+        enough = bounds.max_fragments is not None and self.fragments >= bounds.max_fragments
+        return enough or (bounds.duration is not None and self.last - self.first >= bounds.duration)
+
+    def close(self) -> None:
+        if self.file is not None and not self.piped:
+            self.file.close()
+
+    def so_far(self) -> str:
+        if not self.fragments:
+            return "nothing was got"
+        place = "were written" if self.piped else f"are in {self.path}"
+        return f"{counted(self.frames, 'frame')} in {counted(self.fragments, 'fragment')} {place}"
+
+    def show(self) -> None:
+        length_s = (self.last - self.first) / TICKS_PER_SECOND
+        err.print(
+            f"got: {counted(self.frames, 'frame')}, {size_text(self.bytes)},"
+            f" {length_s:.3f} s in {counted(self.fragments, 'fragment')}"
+            f" from {format_instant(self.first)} -> {self.path}",
+            markup=False,
+        )
+        if self.mkv.repeated:
+            err.print(f"left out: {counted(self.mkv.repeated, 'fragment')} that came twice")
+        if self.mkv.headers > 1:
+            changes = self.mkv.headers - 1
+            err.print(f"the tracks changed {changes} times: the file holds that many more parts")
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "file": self.path,
+            "fragments": self.fragments,
+            "repeated": self.mkv.repeated,
+            "headers": self.mkv.headers,
+            "frames": self.frames,
+            "bytes": self.bytes,
+            "start": format_instant(self.first),
+            "duration_s": (self.last - self.first) / TICKS_PER_SECOND,
+        }
+
+
+def _read(reading: _Reading, options: ProducerOptions, bounds: _Bounds, written: _Written) -> None:
+    """Get one fragment at least; errors and Ctrl-C carry a note that says so far what."""
     try:
-        asyncio.run(_fetch(reading, start, options, bounds, mkv, path, got))
+        asyncio.run(_fetch(reading, options, bounds, written))
     except (KvsError, KeyboardInterrupt) as ended:
-        if got.fragments or isinstance(ended, KeyboardInterrupt):
-            ended.add_note(_so_far(got, path))
+        if written.fragments or isinstance(ended, KeyboardInterrupt):
+            ended.add_note(written.so_far())
         raise
-    if not got.fragments:
+    if not written.fragments:
         raise reading.nothing()
-    return got
 
 
 async def _fetch(
-    reading: _Reading,
-    start: str | int,
-    options: ProducerOptions,
-    bounds: _Bounds,
-    mkv: JoinedMkv,
-    path: str,
-    got: _Got,
+    reading: _Reading, options: ProducerOptions, bounds: _Bounds, written: _Written
 ) -> None:
-    """Read until a bound is reached, and count in `got`; the first fragment opens the file."""
+    """Read and write until a bound is reached."""
     from kvsproducer.producer.service import Service
     from kvsproducer.reader import fragments, start_selector
 
     where = {key: value for key, value in options.items() if key != "device_info"}
     service = Service(**where)  # type: ignore[arg-type]
-    source = fragments(service, reading.stream, start_selector(start), waits=reading.waits)
-    file: BinaryIO | None = None
+    source = fragments(service, reading.stream, start_selector(reading.begin), waits=reading.waits)
     try:
         while (fragment := await reading.next(source)) is not None:
-            with writing(path):
-                if file is None:
-                    file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
-                file.write(mkv.add(fragment))
-                file.flush()
-            _count(got, fragment)
-            if _reached(got, bounds):
+            written.add(fragment)
+            if written.reached(bounds):
                 break
     finally:
-        if file is not None and path != "-":
-            file.close()
+        written.close()
         await source.aclose()
-
-
-def _so_far(got: _Got, path: str) -> str:
-    if not got.fragments:
-        return "nothing was got"
-    place = "were written" if path == "-" else f"are in {path}"
-    return f"{counted(got.frames, 'frame')} in {counted(got.fragments, 'fragment')} {place}"
-
-
-def _count(got: _Got, fragment: ReadFragment) -> None:
-    times = [frame.timestamp for frame in fragment.frames]
-    got.first = min(times) if not got.fragments else min(got.first, *times)
-    got.last = max(got.last, *times)
-    got.fragments += 1
-    got.frames += len(times)
-    got.bytes += sum(len(frame.data) for frame in fragment.frames)
-
-
-def _reached(got: _Got, bounds: _Bounds) -> bool:
-    enough = bounds.max_fragments is not None and got.fragments >= bounds.max_fragments
-    return enough or (bounds.duration is not None and got.last - got.first >= bounds.duration)
-
-
-def _print_result(got: _Got, mkv: JoinedMkv, path: str) -> None:
-    length_s = (got.last - got.first) / TICKS_PER_SECOND
-    err.print(
-        f"got: {counted(got.frames, 'frame')}, {size_text(got.bytes)},"
-        f" {length_s:.3f} s in {counted(got.fragments, 'fragment')}"
-        f" from {format_instant(got.first)} -> {path}",
-        markup=False,
-    )
-    if mkv.repeated:
-        err.print(f"left out: {counted(mkv.repeated, 'fragment')} that came twice")
-    if mkv.headers > 1:
-        err.print(
-            f"the tracks changed {mkv.headers - 1} times: the file holds that many more parts"
-        )
-
-
-def _as_dict(got: _Got, mkv: JoinedMkv, path: str) -> dict[str, object]:
-    return {
-        "file": path,
-        "fragments": got.fragments,
-        "repeated": mkv.repeated,
-        "headers": mkv.headers,
-        "frames": got.frames,
-        "bytes": got.bytes,
-        "start": format_instant(got.first),
-        "duration_s": (got.last - got.first) / TICKS_PER_SECOND,
-    }
