@@ -1,9 +1,9 @@
-"""Ctrl-C in the middle of a put, at every line of it: the stream is whole and goes on.
+"""Ctrl-C in the middle of a put or an end, at every line of it: the stream is whole and goes on.
 
 Python raises KeyboardInterrupt between any two lines of the main thread. Here a trace raises it at
-the first line that a put runs, then anew at the second, and so on to the last. Each time the books,
-the view and the store must agree, what was accepted must be stored or told as dropped, and the
-service must be sent Matroska that it can read.
+the first line that a call runs, then anew at the second, and so on to the last. Each time the
+books, the view and the store must agree, what was accepted must be stored or told as dropped, and
+the service must be sent Matroska that it can read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,6 +36,11 @@ PPS = bytes.fromhex("68ce3c80")
 
 def interrupted(line: int, stream: kvs.Stream, frame: kvs.Frame, now: int) -> bool:
     """Put a frame, interrupted at a line (counted from 0); whether there was such a line."""
+    return struck(line, stream, lambda: stream.put_frame(frame, now))
+
+
+def struck(line: int, stream: kvs.Stream, call: Callable[[], None]) -> bool:
+    """Make a call, interrupted at a line (counted from 0); whether there was such a line."""
     left = line
     before = sys.gettrace()
     intake: Any = stream._intake
@@ -62,7 +68,7 @@ def interrupted(line: int, stream: kvs.Stream, frame: kvs.Frame, now: int) -> bo
     intake.repair = seen_repair
     sys.settrace(at_call)
     try:
-        stream.put_frame(frame, now)
+        call()
     except KeyboardInterrupt:
         return True
     finally:
@@ -285,7 +291,7 @@ def interrupt_at(
     scene = prepare(d)
     before = d.stream.account()
     frame = scene.frame(**more)
-    struck = interrupted(line, d.stream, frame, d.now)
+    hit = interrupted(line, d.stream, frame, d.now)
     d.settle()
     whole(d)
     assert d.stream.account().accepted - before.accepted in (0, 1), line
@@ -305,8 +311,8 @@ def interrupt_at(
     assert d.stream.closed, (line, d.stream.state)
     told = sum(event.count for event in d.told(kvs.FrameDropped))
     skipped = sum(event.count for event in d.told(kvs.FrameSkipped))
-    assert scene.number - len(scene.sent) <= told + skipped + struck, (line, account)
-    return struck
+    assert scene.number - len(scene.sent) <= told + skipped + hit, (line, account)
+    return hit
 
 
 def test_two_puts_that_are_interrupted_one_after_the_other(desk: Desks) -> None:
@@ -324,6 +330,84 @@ def test_two_puts_that_are_interrupted_one_after_the_other(desk: Desks) -> None:
         whole(d)
         scene.put(key=True)
         assert b"place" in d.stream._core.view.newest.header, line
+
+
+def half_read(d: Any) -> Scene:
+    """A backlog; of one frame the upload was given a part."""
+    scene = Scene(d)
+    for index in range(7):
+        scene.put(key=index % 3 == 0)
+    buffers, _status = d.stream.next_buffers(d.upload, 700, d.now)
+    scene.parsers.setdefault(d.upload, MkvParser()).receive_data(b"".join(buffers))
+    return scene
+
+
+def unsent(d: Any) -> Scene:
+    """Everything is sent, stored and read; the next fragment is not."""
+    scene = blocks(d)
+    scene.read()
+    scene.put(key=True)
+    return scene
+
+
+def parked(d: Any) -> Scene:
+    """A stream that never had a frame."""
+    return nothing(d)
+
+
+ENDS: dict[str, tuple[Callable[[Any], Scene], dict[str, Any]]] = {
+    "half read": (half_read, {}),
+    "unsent": (unsent, {}),
+    "parked": (parked, {}),
+    "new": (Scene, {}),
+    "ordered": (half_read, ORDERED),
+    "two tracks": (queued, {}),
+    "full of sent": (sent_crowd, {"buffer_duration": 5 * SECOND, "frame_rate": 60}),
+    "offline": (
+        offline_crowd,
+        {"streaming_type": kvs.StreamingType.OFFLINE, "buffer_duration": 3 * SECOND},
+    ),
+}
+
+
+def closes(d: Any, scene: Scene) -> None:
+    """A stream that was stopped ends, and every frame is in the books."""
+    for _ in range(6):
+        scene.read()
+    assert d.stream.closed
+    assert d.told(kvs.StreamClosed)
+    account = d.stream.account()
+    assert account.held == 0, account
+    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    skipped = sum(event.count for event in d.told(kvs.FrameSkipped))
+    assert scene.number - len(scene.sent) <= told + skipped, account
+
+
+@pytest.mark.parametrize("what", ENDS)
+@pytest.mark.parametrize("end", ["stop", "reset", "free"])
+def test_an_end_that_is_interrupted_at_any_line(desk: Desks, what: str, end: str) -> None:
+    """It may be called again, and is then as if it had not been interrupted."""
+    prepare, info = ENDS[what]
+    line, hit = 0, True
+    while hit:
+        d = desk(**info)
+        scene = prepare(d)
+        call = getattr(d.stream, end)
+        hit = struck(line, d.stream, partial(call, d.now))
+        d.settle()
+        whole(d)
+        call(d.now)
+        d.settle()
+        whole(d)
+        if end == "reset":
+            assert d.stream.account().held == 0, line
+            for index in range(4):
+                scene.put(key=index == 0)
+            d.stream.stop(d.now)
+            d.settle()
+        closes(d, scene)
+        line += 1
+    assert line > 5
 
 
 STORES: dict[str, Callable[[int, str], HoldingStore]] = {
@@ -358,11 +442,11 @@ def test_an_interrupted_put_and_a_store_that_holds_the_payloads(
 ) -> None:
     """It holds what the view does, no more and no less, and takes the frames that follow."""
     prepare, info, more = SCENES[what]
-    line, struck = 0, True
-    while struck:
+    line, hit = 0, True
+    while hit:
         d = desk(make_store=lambda size: STORES[store](size, str(tmp_path)), **info)
         scene = prepare(d)
-        struck = interrupted(line, d.stream, scene.frame(**more), d.now)
+        hit = interrupted(line, d.stream, scene.frame(**more), d.now)
         d.settle()
         assert kept(d.client.store) == len(d.stream._core.view), line
         whole(d)
@@ -379,8 +463,8 @@ class Interrupting(ReferenceStore):
     strikes = False
 
     def charge(self, size: int) -> bool:
-        struck, self.strikes = self.strikes, False
-        if struck:
+        strikes, self.strikes = self.strikes, False
+        if strikes:
             super().charge(size)
             raise KeyboardInterrupt
         return super().charge(size)

@@ -196,8 +196,9 @@ class Ledger:
     def lose_doubts(self) -> None:
         """The connection that would have told is lost: what has left the view is dropped."""
         while self._doubts:
-            doubt = self._doubts.popleft()
+            doubt = self._doubts[0]
             self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)
+            del self._doubts[0]
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
         """Settle everything in the view as dropped: it is about to be emptied.
@@ -212,4 +213,4 @@ class Ledger:
                 self.drop(
                     item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED if sent else reason
                 )
-        self.settled = view.head
+            self.settled = index + 1

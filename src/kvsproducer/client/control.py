@@ -229,9 +229,9 @@ class StreamControl:
         if not core.closed:
             if core.failure is None and not anything_to_send(core):
                 core.give_up_sent()
+            core.emit(StreamClosed(core.name, upload))
             core.closed = True
             core.wake_writers()
-            core.emit(StreamClosed(core.name, upload))
 
     # --- results --------------------------------------------------------------------------------
     def call_result(self, call: Call, result: int, now: int, answer: object, detail: str) -> None:

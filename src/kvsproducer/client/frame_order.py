@@ -113,13 +113,6 @@ class FrameOrderCoordinator:
         """Whether the frame is still queued."""
         return any(frame is queued for queue in self._queues.values() for _, queued in queue)
 
-    def clear(self) -> list[Frame]:
-        """Forget the queued frames and return them."""
-        frames = [frame for queue in self._queues.values() for _, frame in queue]
-        for queue in self._queues.values():
-            queue.clear()
-        return frames
-
     def _next(self, queues: list[deque[tuple[int, Frame]]]) -> Frame:
         if self._key is None:
             best = min(queues, key=lambda queue: queue[0][0])

@@ -11,7 +11,7 @@ Not thread-safe: the shell holds its lock around every call.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from kvsproducer import limits
@@ -63,6 +63,7 @@ class Stream:
         self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
+        self._stop_done = False
         self._awaits_since: int | None = None  # the last ack, all else being done; ticks
 
     # --- what it is -----------------------------------------------------------------------------
@@ -210,24 +211,30 @@ class Stream:
 
     # --- the end and the beginning --------------------------------------------------------------
     def stop(self, now: int) -> None:
-        """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent."""
+        """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent.
+
+        As with `reset` and `free`, an exception from outside (Ctrl-C) may come at any point: then
+        call it again.
+        """
         core = self._core
-        if core.stopped or core.closed:
+        if self._stop_done or core.closed:
             return
-        if self._intake.order is not None:
-            self._intake.drain(now, flush=True)
-        core.stopped = core.attention = True
-        core.wake_writers()
-        if (
-            core.failure is not None
-            or self._control.state is StreamState.STOPPED
-            or not (anything_to_send(core) or core.uploads.active())
-        ):
-            self._control.close(None)
-        elif core.uploads.active():
-            core.wake()
-        else:
-            self._control.unpark(now)
+        with self._made_whole(now):
+            if self._intake.order is not None:
+                self._intake.drain(now, flush=True)
+            core.stopped = core.attention = True
+            core.wake_writers()
+            if (
+                core.failure is not None
+                or self._control.state is StreamState.STOPPED
+                or not (anything_to_send(core) or core.uploads.active())
+            ):
+                self._control.close(None)
+            elif core.uploads.active():
+                core.wake()
+            else:
+                self._control.unpark(now)
+            self._stop_done = True
 
     def reset(self, now: int) -> None:
         """Throw away everything held (reported as dropped) and begin anew; revives a failed one.
@@ -237,23 +244,35 @@ class Stream:
         """
         core = self._core
         self._check_usable()
-        core.emit(StreamShutdown(core.name, reset=True))
-        self._empty(DropReason.RESET)
-        core.failure = None
-        self._intake.begin_anew()
-        self._control.reset(now)
-        core.wake_writers()
+        with self._made_whole(now):
+            core.emit(StreamShutdown(core.name, reset=True))
+            self._empty(DropReason.RESET)
+            core.failure = None
+            self._intake.begin_anew()
+            self._control.reset(now)
+            core.wake_writers()
 
     def free(self, now: int) -> None:
         """Throw the stream away: uploads are aborted, what is held counts as dropped."""
-        del now
         core = self._core
-        if core.freed:
+        if core.freed and core.closed:
             return
-        core.emit(StreamShutdown(core.name, reset=False))
-        self._empty(DropReason.FREED)
-        core.freed = core.stopped = core.attention = True
-        self._control.close(None)
+        with self._made_whole(now):
+            core.emit(StreamShutdown(core.name, reset=False))
+            self._empty(DropReason.FREED)
+            core.freed = core.stopped = core.attention = True
+            self._control.close(None)
+
+    @contextmanager
+    def _made_whole(self, now: int) -> Iterator[None]:
+        """After an exception from outside the stream is repaired."""
+        try:
+            yield
+        except KvsError:
+            raise
+        except BaseException:
+            self._intake.repair(now)
+            raise
 
     def _empty(self, reason: DropReason) -> None:
         core = self._core
@@ -262,9 +281,11 @@ class Stream:
             core.uploads.remove(upload)
         self._parsers.clear()
         self._sender.forget_wire_item()
-        if self._intake.order is not None:
-            for frame in self._intake.order.clear():
+        order = self._intake.order
+        if order is not None:
+            for frame in order.ready(flush=True):
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)
+                order.in_hand = None
         core.ledger.abandon(core.view, reason)
         core.view.current = core.view.head
         core.view.unsent_bytes = 0

@@ -142,10 +142,11 @@ class Engine(Waiting):
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Call a method of the core under the lock, with the time as `now`."""
         self.refuse_reentry()
-        with self.lock:
-            result = action(*arguments, now=self.now(), **named)
-        self.poke()
-        return result
+        try:
+            with self.lock:
+                return action(*arguments, now=self.now(), **named)
+        finally:  # one that Ctrl-C cut short leaves something to be done too
+            self.poke()
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
         """Add a stream to the core; it starts to talk to the service by itself."""
