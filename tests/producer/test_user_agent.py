@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
+from pathlib import Path
 
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.producer.service import Service
 from kvsproducer.producer.user_agent import user_agent
 from kvsproducer.version import VERSION
 
@@ -35,10 +37,27 @@ def test_a_system_may_call_itself_anything(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\n" not in user_agent()
 
 
-def test_a_long_system_leaves_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told when the producer is made, with how much is too much."""
-    monkeypatch.setattr(platform, "release", lambda: "6.1.0-" + "x" * 58)
+def test_the_application_names_itself_as_in_other_sdks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AWS_SDK_UA_APP_ID before the profile's sdk_ua_app_id; what no word may hold is replaced."""
+    (tmp_path / "config").write_text("[default]\nsdk_ua_app_id = gate\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    config = kvs.ServiceConfig(user_agent_extra="site/7")
+    headers = Service(region_name="us-west-2", config=config).network.headers
+    assert headers["User-Agent"].endswith(f" {platform.machine()} app/gate site/7")
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "front door (\udcff)/2")
+    headers = Service(region_name="us-west-2").network.headers
+    assert headers["User-Agent"].endswith(" app/front-door-----2")
+
+
+def test_what_does_not_fit_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the producer is made, with how much is too much."""
     config = kvs.ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
-    with pytest.raises(kvs.KvsError, match=r"shorten user_agent_name .* by \d+") as caught:
+    room = 256 - len(user_agent("n" * 32, "e" * 128)) - len(" app/")
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * room)
+    assert len(Service(region_name="us-west-2", config=config).network.headers["User-Agent"]) == 256
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * (room + 7))
+    with pytest.raises(kvs.KvsError, match=r"AWS_SDK_UA_APP_ID, \d+ characters\) by 7") as caught:
         kvs.Producer("us-west-2", config=config)
     assert caught.value.status is kvs.StatusCode.INVALID_USER_AGENT_LENGTH

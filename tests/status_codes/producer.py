@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import platform
 import resource
 import threading
 import time
@@ -127,14 +125,17 @@ def botocore_without_its_models(_: Place) -> None:
     list_fragments("door", session=session, region_name="us-west-2", endpoint_url=NOBODY)
 
 
-def cryptography_without_sha_256(place: Place) -> None:
-    """As with an OpenSSL that allows validated algorithms only, and has none."""
-    place.patch.setattr("botocore.auth.sha256", lambda *_: hashlib.new("no-such-algorithm"))
-    list_fragments("door", endpoint_url=NOBODY)
+def secret_of_bytes_that_are_no_text(place: Place) -> object:
+    """Such as a secret that was pasted in UTF-16, or cut out of a binary file."""
+    place.patch.setenv("AWS_SECRET_ACCESS_KEY", os.fsdecode(b"\xff\xfewJalrXUtnFEMI"))
+    seen = told(_S.HMAC_GENERATION_ERROR, place, endpoint_url=NOBODY)
+    assert "wJalrXUtnFEMI" not in f"{seen} {place.log.text}"
+    return seen
 
 
-def system_of_a_long_name(place: Place) -> None:
-    place.patch.setattr(platform, "release", lambda: "6.1.0-" + "vendor" * 20)
+def application_of_a_long_name(place: Place) -> None:
+    """Each part is as long as it may be, and together they are too long."""
+    place.patch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
     config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
     Producer("us-west-2", endpoint_url=NOBODY, config=config)
 
@@ -183,10 +184,10 @@ TABLE: Table = {
     _S.CURL_INIT_FAILED: no_sockets_left,
     _S.CURL_LIBRARY_INIT_FAILED: botocore_without_its_models,
     _S.INVALID_DESCRIBE_STREAM_RETURN_JSON: empty_description,
-    _S.HMAC_GENERATION_ERROR: cryptography_without_sha_256,
+    _S.HMAC_GENERATION_ERROR: secret_of_bytes_that_are_no_text,
     _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED: config(user_agent_name="n" * 33),
     _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED: config(user_agent_extra="e" * 129),
-    _S.INVALID_USER_AGENT_LENGTH: system_of_a_long_name,
+    _S.INVALID_USER_AGENT_LENGTH: application_of_a_long_name,
     _S.INVALID_ENDPOINT_CACHING_PERIOD: config(caching_period=25 * HOUR),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.INVALID_CA_CERT_PATH: lambda place: (

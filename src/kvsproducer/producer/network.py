@@ -43,12 +43,13 @@ _OFF: Final = frozenset({"", "0", "false", "off", "no"})
 class Network:
     """Makes the sessions that requests go out on; may be used from any thread.
 
-    Raises INVALID_USER_AGENT_LENGTH, and what `tls_context` raises for a path.
+    `app_id` is the application's, for User-Agent. Raises INVALID_USER_AGENT_LENGTH, and
+    what `tls_context` raises for a path.
     """
 
-    def __init__(self, config: ServiceConfig, verify: bool | str) -> None:
+    def __init__(self, config: ServiceConfig, verify: bool | str, app_id: str = "") -> None:
         self.headers = {
-            "User-Agent": user_agent(config.user_agent_name, config.user_agent_extra),
+            "User-Agent": user_agent(config.user_agent_name, config.user_agent_extra, app_id),
             "Accept-Encoding": "identity",
             **config.extra_headers,
         }

@@ -81,7 +81,8 @@ class Service:
         self._session = _botocore_session(session, profile_name)
         self.endpoint_url = _endpoint_url(self._session, endpoint_url, self.config)
         self.region_name = _region(self._session, region_name, self.endpoint_url)
-        self.network = Network(self.config, _trusted(self._session, verify))
+        app_id = self._session.get_config_variable("user_agent_appid") or ""
+        self.network = Network(self.config, _trusted(self._session, verify), app_id)
         self.network.proxies.of(self.endpoint_url or "https://aws")  # a bad one is told now
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now

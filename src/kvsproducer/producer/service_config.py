@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from string import ascii_letters, digits
 from typing import Final
 
 from kvsproducer import limits
@@ -18,11 +19,12 @@ from kvsproducer.duration import TICKS_PER_HOUR, Duration, DurationField, defaul
 from kvsproducer.producer.urls import url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["Caching", "IpFamily", "ServiceConfig"]
+__all__ = ["TOKEN_CHARACTERS", "Caching", "IpFamily", "ServiceConfig"]
 
 _S = StatusCode
 _PROXIED_SCHEMES: Final = frozenset({"http", "https"})
-_TOKEN: Final = frozenset("!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2, beside letters and digits
+# RFC 9110, 5.6.2: what a word of a header and a header's name may hold.
+TOKEN_CHARACTERS: Final = frozenset(ascii_letters + digits + "!#$%&'*+-.^_`|~")
 # Headers that make the request what it is; a gateway's own headers have other names.
 _OWN_HEADERS: Final = frozenset(
     {
@@ -72,7 +74,8 @@ class ServiceConfig:
         say, else whichever connects.
     proxies: {"https": "http://user:password@proxy:3128"}, by the scheme of what is asked for; {}:
         none; None: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
-    user_agent_name, user_agent_extra: what User-Agent begins and ends with (32, 128 characters).
+    user_agent_name, user_agent_extra: what User-Agent begins and ends with (32, 128 characters);
+        between, AWS_SDK_UA_APP_ID or the profile's sdk_ua_app_id name the application, as in boto3.
     extra_headers: headers that a gateway on the way wants with every request; not signed.
     caching, caching_period: which answers are used again, and how long (ticks, `timedelta` or ISO
         8601; at most 24 hours; 0: 40 minutes).
@@ -182,7 +185,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
                 _S.MAX_REQUEST_HEADER_VALUE_LEN,
                 f"extra_headers[{name!r}] has {len(value)} characters",
             )
-        if not name or any(not (c.isascii() and c.isalnum()) and c not in _TOKEN for c in name):
+        if not name or not TOKEN_CHARACTERS.issuperset(name):
             raise kvs_error(_S.INVALID_ARG, f"extra_headers: {name!r} is no header's name")
         if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIX):
             raise kvs_error(

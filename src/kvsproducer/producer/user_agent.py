@@ -1,7 +1,9 @@
 """Who asks: the User-Agent header.
 
-`<name>/<version> <Python>/<its version> <system>/<its release> <machine>[ <extra>]`, as the C
-producer has it, 256 characters at most. Control plane, PutMedia and GetMedia send the same.
+`<name>/<version> <Python>/<its version> <system>/<its release> <machine>[ app/<id>][ <extra>]`, as
+the C producer has it, 256 characters at most. Control plane, PutMedia and GetMedia send the same.
+The application's id is the setting of all AWS SDKs: `sdk_ua_app_id` of a profile,
+AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID").
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import platform
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.producer.service_config import TOKEN_CHARACTERS
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.version import VERSION
 
@@ -18,24 +21,27 @@ __all__ = ["user_agent"]
 _DEFAULT_NAME: Final = "kvsproducer"
 
 
-def user_agent(name: str = "", extra: str = "") -> str:
+def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
     """The header's value; `name` and `extra` are those of `ServiceConfig`.
 
-    Raises INVALID_USER_AGENT_LENGTH when the system's own names leave no room for them.
+    Raises INVALID_USER_AGENT_LENGTH when they, the application's id and the system's own names do
+    not fit together.
     """
     parts = [
         f"{name or _DEFAULT_NAME}/{VERSION}",
         f"{platform.python_implementation()}/{platform.python_version()}",
         f"{platform.system()}/{platform.release()}",
         platform.machine(),
+        f"app/{_token(app_id)}" if app_id else "",
         extra,
     ]
     text = " ".join(_printable(part) for part in parts if part)
     if len(text) > limits.MAX_USER_AGENT_LEN:
         raise kvs_error(
             StatusCode.INVALID_USER_AGENT_LENGTH,
-            f"User-Agent would have {len(text)} characters: shorten user_agent_name or "
-            f"user_agent_extra by {len(text) - limits.MAX_USER_AGENT_LEN}",
+            f"User-Agent would have {len(text)} characters: shorten user_agent_name, "
+            f"user_agent_extra or the application's id (AWS_SDK_UA_APP_ID, {len(app_id)} "
+            f"characters) by {len(text) - limits.MAX_USER_AGENT_LEN} together",
         )
     return text
 
@@ -43,3 +49,8 @@ def user_agent(name: str = "", extra: str = "") -> str:
 def _printable(text: str) -> str:
     """What a header may hold; a system may call itself anything."""
     return "".join(c if c.isascii() and c.isprintable() else "_" for c in text)
+
+
+def _token(text: str) -> str:
+    """As the other SDKs write an id that has other characters."""
+    return "".join(c if c in TOKEN_CHARACTERS else "-" for c in text)

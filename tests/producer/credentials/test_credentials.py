@@ -70,6 +70,13 @@ def test_key_and_secret_are_enough() -> None:
         ({"access_key_id": "A", "secret_access_key": 5}, S.INVALID_ARG),
         ({"access_key_id": "A", "secret_access_key": "S", "session_token": ""}, S.INVALID_ARG),
         ({"access_key_id": "A", "secret_access_key": "S", "session_token": "é"}, S.INVALID_ARG),
+        ({"access_key_id": "A", "secret_access_key": "é"}, S.INVALID_ARG),
+        ({"access_key_id": "\udcff", "secret_access_key": "S"}, S.INVALID_ARG),
+        ({"access_key_id": "A", "secret_access_key": "\udcff"}, S.HMAC_GENERATION_ERROR),
+        (
+            {"access_key_id": "A", "secret_access_key": "S", "session_token": "\ud800"},
+            S.INVALID_ARG,
+        ),
         ({"access_key_id": "A", "secret_access_key": "S", "expiration": 1.5}, S.INVALID_ARG),
         ({"access_key_id": "A", "secret_access_key": "S", "account": "1"}, S.INVALID_ARG),
         (
@@ -88,6 +95,7 @@ def test_what_is_refused(data: dict[str, object], status: StatusCode | str) -> N
     with pytest.raises(KvsError) as caught:
         AwsCredentials.from_dict(data)
     assert caught.value.status is wanted
+    assert not isinstance(caught.value.__context__, UnicodeError)  # it would have the text on it
 
 
 def test_10_000_characters_are_the_most() -> None:

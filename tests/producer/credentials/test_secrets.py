@@ -59,6 +59,8 @@ KNOWN: dict[str, Given] = {
 FAILING: dict[str, Given] = {
     "static, too long": lambda folder, iot: kvs.AwsCredentials(KEY, SECRET * 1_000, TOKEN),
     "static, line break": lambda folder, iot: kvs.AwsCredentials(KEY, f"{SECRET}\n", TOKEN),
+    "static, no text": lambda folder, iot: kvs.AwsCredentials(KEY, f"\udcff{SECRET}", TOKEN),
+    "token, no text": lambda folder, iot: kvs.AwsCredentials(KEY, SECRET, f"\udcff{TOKEN}"),
     "static, expired": lambda folder, iot: kvs.AwsCredentials(KEY, SECRET, TOKEN, 1),
     "file, no keyword": file(f"{SECRET} {TOKEN}"),
     "file, too many words": file(f"CREDENTIALS {KEY} {SECRET} {TOKEN} {TOKEN} {SECRET}"),
@@ -67,6 +69,9 @@ FAILING: dict[str, Given] = {
     "file, too long": file(f"CREDENTIALS {KEY} {SECRET} {TOKEN * 1_000}"),
     "iot, no JSON": iot_answering(200, f"{SECRET} {TOKEN}".encode()),
     "iot, bad bytes": iot_answering(200, f"{SECRET} {TOKEN}".encode() + b"\xff"),
+    "iot, no text": iot_answering(
+        200, answer(secretAccessKey=f"\udcff{SECRET}", sessionToken=f"\udcff{TOKEN}")
+    ),
     "iot, refused": iot_answering(403, f"{SECRET} {TOKEN}".encode()),
     "iot, no key": iot_answering(
         200, answer(accessKeyId=None, secretAccessKey=SECRET, sessionToken=TOKEN)
@@ -74,6 +79,9 @@ FAILING: dict[str, Given] = {
     "iot, over-long": iot_answering(200, answer(secretAccessKey=SECRET * 20, sessionToken=TOKEN)),
     "iot, secret for expiration": iot_answering(200, answer(expiration=SECRET)),
     "raises": lambda folder, iot: leaks,
+    "returns no text": returning({"AccessKeyId": KEY, "SecretAccessKey": f"{SECRET}\ud800"}),
+    "botocore, no text": lambda folder, iot: BotocoreKeys(KEY, f"{SECRET}\udcff", TOKEN),
+    "botocore, key no text": lambda folder, iot: BotocoreKeys("\udcff", SECRET, TOKEN),
     "wrong version": returning({"version": 1, "secret_access_key": SECRET}),
     "wrong member": returning({"access_key_id": KEY, "secret_access_key": [SECRET]}),
     "wrong kind": returning((KEY, SECRET, TOKEN)),

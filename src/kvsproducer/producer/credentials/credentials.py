@@ -33,9 +33,10 @@ class AwsCredentials:
 
     `expiration` is in ticks since 1970, None when they do not expire; it may be given as an aware
     `datetime` or as `"2026-01-02T03:04:05Z"` too. Raises NULL_ARG for a missing key or secret,
-    INVALID_ARG for an empty part or one with a line break, INVALID_AUTH_LEN for more than 10,000
-    characters together, and for text that is no time TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or
-    IOT_EXPIRATION_PARSING_FAILED.
+    INVALID_ARG for an empty part or one with a line break, HMAC_GENERATION_ERROR for a secret that
+    no signature can be made with, as it has no UTF-8 form (what the environment has of bytes in
+    another encoding), INVALID_AUTH_LEN for more than 10,000 characters together, and for text that
+    is no time TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or IOT_EXPIRATION_PARSING_FAILED.
     """
 
     access_key_id: str = field(repr=False)
@@ -51,6 +52,11 @@ class AwsCredentials:
         expiration: Instant | str | None = None,
     ) -> None:
         _check("access_key_id", access_key_id)
+        if isinstance(secret_access_key, str) and not _has_utf8_form(secret_access_key):
+            raise kvs_error(
+                _S.HMAC_GENERATION_ERROR,
+                "no request can be signed with secret_access_key: it holds bytes that are no text",
+            )
         _check("secret_access_key", secret_access_key)
         if session_token is not None:
             _check("session_token", session_token)
@@ -112,3 +118,15 @@ def _check(name: str, value: object) -> None:
             _S.INVALID_ARG,
             f"{name} begins or ends with a blank, or holds a line break or what is not ASCII",
         )
+
+
+def _has_utf8_form(text: str) -> bool:
+    """False for lone surrogates, as `os.environ` gives for bytes that are not UTF-8.
+
+    Asked before anything is raised: the codec's own exception has the text on it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
