@@ -51,6 +51,7 @@ def test_what_can_be_connected_to(url: str) -> None:
         ("http://300.1.1.1", "its host"),
         (f"http://{'a' * 64}.example", "its host"),
         (f"http://{'abc.' * 64}example", "its host"),
+        ("http://host/\udcff", "bytes that are no text"),
         (b"http://host", "bytes"),
         (None, "NoneType"),
     ],

@@ -30,6 +30,8 @@ def url_fault(url: object, *, login: bool = False) -> str:
         return f"it is {type(url).__name__}"
     if any(character <= " " or character == "\x7f" for character in url):
         return "it has a blank or a line break"
+    if any("\ud800" <= character <= "\udfff" for character in url):  # as the environment has them
+        return "it holds bytes that are no text"
     try:
         parts = urlsplit(url)
         port = parts.port

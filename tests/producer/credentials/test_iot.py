@@ -209,6 +209,7 @@ def test_answers_that_are_no_credentials(iot: IotEndpoint, body: bytes, status: 
         ({"endpoint": "credentials iot"}, S.INVALID_ARG),
         ({"endpoint": "credentials_iot"}, S.INVALID_ARG),
         ({"thing_name": "a\r\nb: c"}, S.INVALID_ARG),
+        ({"role_alias": "camera-\udcff"}, S.INVALID_ARG),
         ({"role_alias": ""}, S.INVALID_ARG),
         ({"thing_name": None}, S.NULL_ARG),
         ({"certificate": "c" * 4_097}, S.PATH_TOO_LONG),

@@ -124,8 +124,10 @@ class IotCredentials:
             raise kvs_error(
                 _S.MAX_IOT_THING_NAME_LENGTH, f"thing_name= of {len(self.thing_name)} characters"
             )
-        if not (self.thing_name.isascii() and self.thing_name.isprintable()):
-            raise kvs_error(_S.INVALID_ARG, "thing_name= is no name that AWS IoT allows")
+        for name in ("role_alias", "thing_name"):
+            given = getattr(self, name)
+            if not (given.isascii() and given.isprintable()):
+                raise kvs_error(_S.INVALID_ARG, f"{name}= is no name that AWS IoT allows")
         if len(self.url) > limits.MAX_URI_LEN:
             raise kvs_error(_S.IOT_INVALID_URI_LEN, f"a URL of {len(self.url)} characters")
         self._check_host()
