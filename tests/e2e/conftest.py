@@ -24,6 +24,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer.reader import Assembler
@@ -257,14 +258,6 @@ def assert_stored(url: str, stream: str, put: Iterable[kvs.Frame]) -> None:
     missing = [index for index, frame in enumerate(wanted) if frame not in have]
     assert not missing, f"frames {missing[:20]} of {len(wanted)} are not stored"
     assert frames == wanted
-
-
-def until(happened: Callable[[], object], within_s: float = 20) -> None:
-    """Wait until something is the case; fails when it takes too long."""
-    deadline = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.01)
 
 
 def stream_info(**overrides: object) -> kvs.StreamInfo:

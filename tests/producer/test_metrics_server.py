@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer import StatusCode, aio
@@ -261,23 +262,22 @@ def test_clients_that_go_away_are_nobodys_business(
     assert capfd.readouterr().err == ""
 
 
+def busy() -> int:
+    """How many of the server's threads are at a request."""
+    return sum("process_request" in thread.name for thread in threading.enumerate())
+
+
 def test_of_too_many_connections_the_oldest_goes(server: kvs.MetricsServer) -> None:
     """Who connects and asks nothing keeps neither threads nor others out."""
     idle = [connected(server) for _ in range(100)]
     assert get(server.url + "/health")[0] == 200
     assert idle[0].recv(1) == b""
-    few = time.monotonic() + PATIENT_S
-    while sum("process_request" in t.name for t in threading.enumerate()) > 40:
-        assert time.monotonic() < few
-        time.sleep(0.01)
+    until(lambda: busy() <= 40)
     server.close()
     assert [client.recv(1) for client in idle[-3:]] == [b""] * 3
     for client in idle:
         client.close()
-    deadline = time.monotonic() + PATIENT_S
-    while any("process_request" in t.name for t in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not busy())
 
 
 def test_a_request_that_trickles_is_cut(

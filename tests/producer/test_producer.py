@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.waiting import until
 
 import kvsproducer as kvs
 
@@ -252,8 +252,7 @@ def test_no_stream_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
         stream.put_frame(frame)
     closing = threading.Thread(target=producer.close, args=(1,))
     closing.start()
-    while not producer._engine.closing:
-        time.sleep(0.001)
+    until(lambda: producer._engine.closing)
     with pytest.raises(kvs.KvsError) as caught:
         producer.open_stream("late", info)
     assert caught.value.status is kvs.StatusCode.CLIENT_BEING_SHUTDOWN

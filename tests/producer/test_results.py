@@ -21,6 +21,7 @@ import pytest
 import trustme
 from botocore import exceptions as boto
 from tests.peers import Server
+from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer.producer.results import LIMITED, UNKNOWN, failure_of, failure_of_answer
@@ -167,10 +168,7 @@ def test_no_redirect_is_followed(serve: Callable[..., Misbehaving], info: kvs.St
     producer = kvs.Producer(endpoint_url=control.url)
     try:
         producer.open_stream("door", info).put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
-        deadline = time.monotonic() + 30
-        while media.connections < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: media.connections >= 3)
     finally:
         producer.close(timeout=0)
     assert elsewhere.connections == 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.waiting import until
 
 import kvsproducer as kvs
 
@@ -131,10 +132,7 @@ def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -
         time.sleep(0.3)  # the first call has failed and a pause begins
         for number in range(3):
             stream.put_frame(kvs.Frame(b"delta", kvs.now() + number))
-        deadline = time.monotonic() + 2
-        while not any(isinstance(event, kvs.FrameSkipped) for event in seen):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: any(isinstance(event, kvs.FrameSkipped) for event in seen), 2)
     finally:
         producer.close(timeout=0)
 

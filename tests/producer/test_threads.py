@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 
 import pytest
+from tests.waiting import until
 
 from kvsproducer.producer.threads import _at_work, in_daemon_thread, in_thread
 from kvsproducer.status import KvsError, StatusCode
@@ -75,10 +75,7 @@ def test_a_coroutine_that_comes_too_late_is_closed() -> None:
     future = in_thread(work)
     assert future.cancel()
     release.set()
-    deadline = time.monotonic() + 30
-    while not made or inspect.getcoroutinestate(made[0]) != inspect.CORO_CLOSED:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: made and inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED)
 
 
 def test_those_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +89,7 @@ def test_those_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_thread(int, name="other").result(30) == 0
     release.set()
     assert [future.result(30) for future in hanging] == [True] * 3
-    deadline = time.monotonic() + 30
-    while any(thread.name == "kvsproducer-test" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: all(thread.name != "kvsproducer-test" for thread in threading.enumerate()))
     assert in_thread(int, name="test").result(30) == 0
 
 

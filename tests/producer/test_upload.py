@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.peers import Server
+from tests.waiting import until
 
 import kvsproducer as kvs
 
@@ -74,10 +75,9 @@ def assert_given_up(endpoint_url: str, info: kvs.StreamInfo, frames: Iterator[kv
         stream = producer.open_stream("door", info)
         for frame in frames:
             stream.put_frame(frame)
-        deadline = time.monotonic() + 10
-        while sum(isinstance(event, kvs.UploadStarted) for event in seen) < 2:
-            assert time.monotonic() < deadline, seen
-            time.sleep(0.01)
+        until(
+            lambda: sum(isinstance(one, kvs.UploadStarted) for one in seen) >= 2, seen=lambda: seen
+        )
         count = stream.account().accepted
         assert stream.account() == kvs.FrameAccount(count, 0, 0, 0, count)
     finally:
@@ -96,10 +96,7 @@ def test_the_head_leaves_at_once_and_media_in_chunks(
         put = list(frames(5))
         for frame in put:
             stream.put_frame(frame)
-        deadline = time.monotonic() + 10
-        while put[-1].data not in one.received:
-            assert time.monotonic() < deadline, one.received
-            time.sleep(0.01)
+        until(lambda: put[-1].data in one.received, seen=lambda: one.received)
     finally:
         producer.close(timeout=0)
     head, _, body = one.received.partition(b"\r\n\r\n")
@@ -132,10 +129,7 @@ def test_the_head_is_what_any_http_peer_understands(
         stream = producer.open_stream("door", info)
         for frame in frames(1):
             stream.put_frame(frame)
-        deadline = time.monotonic() + 10
-        while b"\r\n\r\n" not in one.received:
-            assert time.monotonic() < deadline, one.received
-            time.sleep(0.01)
+        until(lambda: b"\r\n\r\n" in one.received, seen=lambda: one.received)
     finally:
         producer.close(timeout=0)
     lines = one.received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
@@ -219,10 +213,7 @@ def test_what_the_peer_owes_is_told(
             stream = producer.open_stream("door", info)
             for frame in frames(5):
                 stream.put_frame(frame)
-            deadline = time.monotonic() + 30
-            while "has not answered the upload" not in stream.met_with:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until(lambda: "has not answered the upload" in stream.met_with)
             assert stream.close(timeout=0).held == 5
             assert "has not answered the upload" in stream.met_with
     assert "5 still held; the last call: the service has not answered" in caught.value.detail
@@ -242,10 +233,7 @@ def test_a_refusal_without_its_text_is_one(
         stream = producer.open_stream("door", info)
         for frame in frames(5):
             stream.put_frame(frame)
-        deadline = time.monotonic() + 20
-        while "HTTP 404" not in stream.met_with:
-            assert time.monotonic() < deadline, stream.met_with
-            time.sleep(0.01)
+        until(lambda: "HTTP 404" in stream.met_with, seen=lambda: stream.met_with)
         producer.close(timeout=0)
         producer._engine.ended._accounts.clear()  # what was given up is not this test's
 
