@@ -49,6 +49,15 @@ def test_the_way_to_an_upload(desk: Desks) -> None:
     assert [state.new for state in d.told(ev.StreamStateChanged)][-1] is StreamState.STREAMING
 
 
+def test_a_stream_that_is_being_made_is_asked_about_with_pauses(desk: Desks) -> None:
+    d, updating = desk(), kvs.StreamDescription("", kvs.StreamStatus.UPDATING)
+    d.answers[kvs.DescribeStream] = [(200, updating)] * 6
+    d.settle()
+    waits = [c.not_before - d.now for c in d.calls if isinstance(c, kvs.DescribeStream)]
+    assert 0 == waits[0] < waits[1] < waits[2]
+    assert "the stream is UPDATING" in d.told(ev.StreamErrorReported)[0].detail
+
+
 def test_a_missing_stream_is_created(desk: Desks) -> None:
     """Without a second describe; with the description's retention."""
     d = desk(retention=3 * 3600 * SECOND)

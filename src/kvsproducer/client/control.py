@@ -253,10 +253,13 @@ class StreamControl:
             self._refused(error, now)
             return
         missing = self.state is _T.DESCRIBE and following is _T.CREATE
-        if result > _RESULT_OK and not missing:  # a missing stream is created at once
+        again = following is self.state  # also after success: a stream that is not ACTIVE yet
+        if (again or result > _RESULT_OK) and not missing:  # a missing stream is created at once
             self._wait = self._backoff.next_wait(now)
-        if following is self.state:
+        if again:
             self._core.counters.api_call_retries += 1
+        if isinstance(answer, StreamDescription):
+            detail = detail or f"the stream is {answer.status.name}"
         self._enter(following, now, why=detail or f"{type(call).__name__}: result {result}")
 
     def _refused(self, error: KvsError, now: int) -> None:
