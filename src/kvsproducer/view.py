@@ -268,7 +268,9 @@ class ContentView:
         charge = size = 0
         while starts and starts[0] < to:
             self._forget_start(items[starts[0]])
-        for item in map(items.pop, range(tail, to)):
+        pop = items.pop
+        for index in range(tail, to):
+            item = pop(index)
             charge += item.charge
             size += item.length
         self.size_bytes -= size

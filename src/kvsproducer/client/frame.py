@@ -59,16 +59,26 @@ class Frame:
         flags: int = 0,
         lead: Duration = 0,
     ) -> None:
-        self.data = data if type(data) is bytes else bytes(data)
-        self.pts = pts if type(pts) is int else instant_to_ticks(pts)
+        # Times are in ticks already, mostly: only then this is quick.
+        if type(data) is not bytes:
+            data = bytes(data)
+        if type(pts) is not int:
+            pts = instant_to_ticks(pts)
         if dts is None:
-            self.dts = self.pts
-        else:
-            self.dts = dts if type(dts) is int else instant_to_ticks(dts)
-        self.duration = duration if type(duration) is int else to_ticks(duration)
+            dts = pts
+        elif type(dts) is not int:
+            dts = instant_to_ticks(dts)
+        if type(duration) is not int:
+            duration = to_ticks(duration)
+        if type(lead) is not int:
+            lead = to_ticks(lead)
+        self.data = data
+        self.pts = pts
+        self.dts = dts
+        self.duration = duration
         self.flags = flags | FLAG_KEY if key_frame else flags
         self.track_id = track_id
-        self.lead = lead if type(lead) is int else to_ticks(lead)
+        self.lead = lead
 
     @property
     def key_frame(self) -> bool:

@@ -96,20 +96,24 @@ class Intake:
         known already, and in doubt `put_any` is left to decide: it gives the same for every frame,
         in twice the time.
         """
-        core, view, store, room = self._core, self._view, self._store, self._admission
-        generator, newest = self._generator, view.newest
-        data, pts, dts, track_id = frame.data, frame.pts, frame.dts, frame.track_id
+        # Line by line: CPython makes a tuple of four values that are assigned at once.
+        core, view = self._core, self._view
+        store, room, generator = self._store, self._admission, self._generator
+        newest = view.newest
+        data, pts = frame.data, frame.pts
+        dts, track_id = frame.dts, frame.track_id
         duration = frame.duration or self._durations.get(track_id, 0)
-        size, used = len(data), store.used_bytes
+        size = len(data)
+        ahead = pts - generator.block_start
         if (
             frame.flags
             or core.attention
             or now >= self._control.due
             or newest is None
             or not newest.timestamp <= dts <= pts
-            or not generator.block_start <= pts < generator.block_end
+            or not 0 <= ahead < generator.block_room
             or not 0 <= duration <= pts
-            or not 0 < size <= room.bytes - used
+            or not size
             or not 0 < view.head - view.tail < view.capacity
             or view.end_time - view.start_time > room.ticks
         ):
@@ -121,22 +125,23 @@ class Intake:
             payload, size = self._adapter.convert(data)
             charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
         length = size + _HEADER_BYTES
-        used += charge
+        used = store.used_bytes + charge
         if length > room.largest or used > room.bytes:
             self.put_any(frame, now)
             return
         scale = self._scale
-        # Times are mostly whole timecode units, and dts mostly the same object as pts.
-        timestamp, rest = pts, pts % scale
-        if rest:
-            timestamp = pts - rest
+        # Times are mostly whole timecode units, and dts mostly the same object as pts. What is
+        # ahead is a smaller number than pts, and so quicker.
+        timestamp = pts
+        if rest := ahead % scale:
+            timestamp -= rest
         if dts is not pts:
             dts -= dts % scale
         else:
             dts = timestamp
         if rest := duration % scale:
             duration -= rest
-        header = generator.block(track_id, timestamp, size)
+        header = generator.block(track_id, ahead // scale, size)
         store.used_bytes = used
         view.append_block(dts, timestamp, duration, header, payload, length, charge)
         self._ledger.accepted += 1

@@ -83,6 +83,7 @@ def _block_flags(flags: int) -> int:
 _BLOCK_FLAGS: Final = tuple(_block_flags(flags) for flags in range(16))
 _IS_KEY: Final = tuple(bool(flags & FrameFlags.KEY) for flags in range(16))
 _ALL_FLAGS: Final = len(_IS_KEY) - 1
+_CLUSTER_UNITS: Final = MAX_RELATIVE_TIMECODE + 1  # that a cluster can span
 _CLOSED: Final = -1
 
 
@@ -172,8 +173,8 @@ class MkvGenerator:
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
         self._cluster_dts = 0
         self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
-        # `block` is for frames with these pts in ticks; none while no fragment is open.
-        self.block_start = self.block_end = 0
+        # `block` is for frames from there on, for so many ticks; 0 while no fragment is open.
+        self.block_start = self.block_room = 0
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -292,13 +293,13 @@ class MkvGenerator:
         duration -= duration % scale
         return self._pack_cluster(number, flags, pts, dts, duration, size, start)
 
-    def block(self, track_id: int, pts: int, size: int) -> bytes:
+    def block(self, track_id: int, relative: int, size: int) -> bytes:
         """The header that `pack` gives for a frame without flags, for callers in a hurry.
 
-        They have checked what `pack` checks: `block_start <= pts < block_end`, a dts from that of
-        the fragment's start up to pts, and the size. Raises MKV_TRACK_INFO_NOT_FOUND.
+        They have checked what `pack` checks: a pts that is less than `block_room` after
+        `block_start`, by `relative` whole timecode units; a dts from that of the fragment's start
+        up to pts; and the size. Raises MKV_TRACK_INFO_NOT_FOUND.
         """
-        relative = (pts - self.block_start) // self._scale
         try:
             return _pack_block(_BLOCK_ID, _SIZE_BASE + size, self._numbers[track_id], relative, 0)
         except KeyError:
@@ -316,12 +317,12 @@ class MkvGenerator:
     ) -> None:
         """Raise what `pack` would raise for this frame; changes nothing."""
         before = self._started, self._stream_pts, self._last_relative
-        cluster = self._cluster_pts, self._cluster_dts, self.block_start, self.block_end
+        cluster = self._cluster_pts, self._cluster_dts, self.block_start, self.block_room
         try:
             self.pack(track_id, flags, pts, dts, duration, size, fragment_pts)
         finally:
             self._started, self._stream_pts, self._last_relative = before
-            self._cluster_pts, self._cluster_dts, self.block_start, self.block_end = cluster
+            self._cluster_pts, self._cluster_dts, self.block_start, self.block_room = cluster
 
     def _pack_cluster(
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int, start: int
@@ -346,7 +347,7 @@ class MkvGenerator:
         self._last_relative = MAX_RELATIVE_TIMECODE
         scale = self._scale
         self.block_start = start * scale
-        self.block_end = min((start + MAX_RELATIVE_TIMECODE + 1) * scale, MAX_TIMESTAMP + 1)
+        self.block_room = min(_CLUSTER_UNITS * scale, MAX_TIMESTAMP + 1 - self.block_start)
         cluster = _pack_cluster(
             _CLUSTER_START,
             start if self._absolute else start - self._stream_pts,
@@ -368,13 +369,13 @@ class MkvGenerator:
         if not self._started or self._last_relative == _CLOSED:
             raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
         self._last_relative = _CLOSED
-        self.block_end = 0
+        self.block_room = 0
         return end_of_fragment_tag()
 
     def reset(self) -> None:
         """Forget the times: the next frame starts a new stream with a header."""
         self._started = False
-        self._stream_pts = self._cluster_pts = self._cluster_dts = self.block_end = 0
+        self._stream_pts = self._cluster_pts = self._cluster_dts = self.block_room = 0
 
     # --- codec private data -------------------------------------------------------------------
 
