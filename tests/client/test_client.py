@@ -289,8 +289,12 @@ def test_what_a_call_met_with_is_told_and_changes_nothing(desk: Desks) -> None:
 def test_the_shell_may_give_up(desk: Desks) -> None:
     """Its streams fail with what it says, and new ones are refused with it."""
     d = desk()
+    under_way = d.client.poll_effect()
+    assert isinstance(under_way, kvs.GetSecurityToken)
     d.client.fail(kvs_error(_S.INVALID_OPERATION, "the loop is gone"))
     assert d.stream.failure.status is _S.INVALID_OPERATION
+    d.client.call_result(under_way, 500, d.now)  # too late to matter
+    assert d.client.failure.status is _S.INVALID_OPERATION
     again = d.stream.info.named("two")
     assert refused(lambda: d.client.open_stream(again, d.now)) is _S.INVALID_OPERATION
 

@@ -201,6 +201,7 @@ class Client:
         """It cannot work, and neither can its streams: `error` is their failure from now on."""
         self._machine.step(_C.FAILED)
         self._failure = error
+        self._pending = None  # whatever is answered to it does not matter any more
         self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
         for control in list(self._controls.values()):
             control.fail(kvs_error(error.status, error.detail))

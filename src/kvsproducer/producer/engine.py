@@ -24,6 +24,7 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
 from kvsproducer.limits import MAX_QUEUED_EVENTS
+from kvsproducer.producer.bugs import guarded, own_bug, told
 from kvsproducer.producer.caching import AnswerCache
 from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.platform import clock_of, dice_of
@@ -75,7 +76,7 @@ class Engine(Waiting):
         self.service = service
         self.chains = chains
         platform = PlatformCallbacks() if chains is None else chains.platform
-        self.poked = False
+        self.poked = True  # nobody is to look before it is whole
         self.closing = False  # no more streams
         self.closed = False
         self.abandoned = False  # by its loop
@@ -109,6 +110,7 @@ class Engine(Waiting):
         self._running: dict[tuple[str, int], Upload] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._slots = asyncio.Semaphore(CALL_THREADS)
+        self.poked = False
 
     # --- from any thread ---------------------------------------------------------------------
 
@@ -214,6 +216,7 @@ class Engine(Waiting):
 
     # --- on the loop -------------------------------------------------------------------------
 
+    @guarded
     def _pump(self) -> None:
         self.poked = False
         if self.closed:
@@ -276,6 +279,7 @@ class Engine(Waiting):
             wait_s = max(0, timer - self.now()) / TICKS_PER_SECOND
             self._timer = self.loop.call_later(wait_s, self._on_timer)
 
+    @guarded
     def _on_timer(self) -> None:
         self._timer = None
         self._apply(self.core.handle_timer)
@@ -295,15 +299,20 @@ class Engine(Waiting):
         return task
 
     def _over(self, task: asyncio.Task[T]) -> None:
-        """A task is over. If an error of our own has ended it, nobody waits for what cannot come:
-        all streams fail with that."""
+        """A task is over; an error is our own, for those of the world are results."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.error("an error in kvsproducer itself, please report it", exc_info=error)
-            detail = f"in kvsproducer itself, please report it: {type(error).__name__}: {error}"
-            with self.lock:
-                self.core.fail(kvs_error(StatusCode.INTERNAL_ERROR, detail))
+            self.fail(error)
+
+    def fail(self, bug: BaseException) -> None:
+        """An error of our own: nobody waits for what cannot come, all streams fail with it."""
+        error = told(bug)
+        with self.lock:
+            again = self.core.failure is not None
+            self.core.fail(error)
+        self.settled()
+        if not again:  # or a look that fails would lead to the next for ever
             self.poke()
 
     async def due(self, call: core.Call) -> None:
@@ -325,7 +334,9 @@ class Engine(Waiting):
                 reply = auth_info(own, self.service.skew.ticks)
             if reply is None:
                 reply = await self._answer(call)
-        except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
+        except Exception as error:  # noqa: BLE001  the border: the world's become results
+            if bug := own_bug(error):
+                raise bug from None
             failure = failure_of(error).of_call()
             log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
             by_provider = isinstance(error, KvsError) and isinstance(call, _TOKEN_CALLS)
@@ -405,9 +416,12 @@ class Engine(Waiting):
         with self.lock:
             return stream.account().held > 0
 
+    @guarded
     def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:
         """An upload is over, also one that was cut before it began."""
         del self._uploads[stream.name, upload], self._running[stream.name, upload]
+        if not task.cancelled() and task.exception() is not None:
+            return  # an error of our own: the stream has failed with it
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
         if not task.cancelled():
             self._note(stream.name, failure)

@@ -28,6 +28,7 @@ from kvsproducer.limits import (
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
+from kvsproducer.producer.bugs import own_bug
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.results import (
     OK,
@@ -78,7 +79,7 @@ class Upload:
         self._data.set()
 
     async def run(self) -> Failure:
-        """Send and receive; returns how it ended."""
+        """Send and receive; returns how it ended, and raises errors of our own only."""
         engine, effect = self._engine, self._effect
         try:
             await engine.due(effect)
@@ -86,7 +87,9 @@ class Upload:
             engine.upload_started(effect, failure)
             if failure.result == OK:
                 failure = await self._watched_exchange()
-        except Exception as error:  # noqa: BLE001  the border: every failure becomes a result
+        except Exception as error:  # noqa: BLE001  the border: the world's become results
+            if bug := own_bug(error):
+                raise bug from None
             failure = failure_of(error)
         if failure.detail:
             log.info("stream %s upload %d: %s", effect.stream, effect.upload, failure.detail)

@@ -1,0 +1,154 @@
+"""Errors of our own: found behind others', told, and the end of the streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import pytest
+from tests.waiting import until
+
+import kvsproducer as kvs
+from kvsproducer.heap import ReferenceStore
+from kvsproducer.producer.bugs import guarded, own_bug
+from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.service import Service
+from kvsproducer.status import StatusCode, kvs_error
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    """As it is caught."""
+    try:
+        raise error from cause
+    except BaseException as caught:  # noqa: BLE001  whatever it is
+        return caught
+
+
+def failed_check() -> BaseException:
+    """Of the package itself."""
+    with pytest.raises(AssertionError) as caught:
+        ReferenceStore(1 << 20).release(1)
+    return caught.value
+
+
+@contextmanager
+def released_twice(producer: kvs.Producer) -> Iterator[None]:
+    """Within the block the next release of bytes finds that there are none."""
+    store, count = producer._engine.core.store, 1_000_000
+    assert isinstance(store, ReferenceStore)
+    with producer._engine.lock:
+        store.used_bytes -= count
+    yield
+    with producer._engine.lock:
+        store.used_bytes += count
+
+
+def engine_of(endpoint_url: str) -> Engine:
+    """On the running loop."""
+    service = Service(endpoint_url=endpoint_url)
+    return Engine(kvs.DeviceInfo(), service, asyncio.get_running_loop())
+
+
+def test_a_failed_check_of_the_package_is_a_bug_of_it() -> None:
+    """Also when a library has wrapped it; what was judged already, and others' are none."""
+    bug = failed_check()
+    assert own_bug(bug) is bug
+    assert own_bug(raised(ConnectionError("the body ended"), raised(OSError(), bug))) is bug
+    assert own_bug(raised(kvs_error(StatusCode.INVALID_ARG, "told already"), bug)) is None
+    assert own_bug(raised(AssertionError("in a callback of the user"))) is None
+    assert own_bug(AssertionError("never raised")) is None
+    assert own_bug(raised(ConnectionError("the network"))) is None
+
+
+@pytest.mark.parametrize("stored", [5, 0], ids=["in an answer", "in a request"])
+def test_a_bug_in_an_upload_is_no_lost_connection(
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    caplog: pytest.LogCaptureFixture,
+    stored: int,
+) -> None:
+    """Whether it is the reading of acks that fails, or what gives the request its first bytes."""
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        more = frames(100_000)
+        for frame in islice(more, stored):
+            stream.put_frame(frame)
+        assert stream.flush(30).persisted == stored
+        with released_twice(producer), pytest.raises(kvs.KvsError, match="more was released"):
+            until(lambda: stream.put_frame(next(more)))
+        assert stream.failure is not None
+        assert stream.failure.status is StatusCode.INTERNAL_ERROR
+    finally:
+        producer.close(0)
+    assert "please report it" in caplog.text
+    assert "in release" in caplog.text  # where it was raised
+    assert sum(isinstance(event, kvs.UploadStarted) for event in seen) == 1
+
+
+def test_a_bug_in_a_timer_leaves_nobody_waiting(
+    endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No task runs a timer, so nobody would see how it ended."""
+
+    async def work() -> None:
+        engine = engine_of(endpoint_url)
+        engine.poke()
+        stream = engine.open_stream("door", info)
+        change = asyncio.ensure_future(engine.changes())
+        await asyncio.sleep(0)
+        monkeypatch.setattr(
+            engine.core, "handle_timer", lambda now: ReferenceStore(1 << 20).release(now)
+        )
+        engine._on_timer()
+        assert stream.failure is not None
+        assert await asyncio.wait_for(change, 60)
+        await engine.shutdown()
+
+    asyncio.run(work())
+
+
+def test_a_look_that_fails_each_time_is_not_repeated_for_ever(
+    endpoint_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is to be told, which takes another look; but that is the last."""
+
+    async def work() -> None:
+        engine = engine_of(endpoint_url)
+        monkeypatch.setattr(engine.core, "poll_effect", lambda: ReferenceStore(1 << 20).release(1))
+        engine.poke()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await engine.shutdown()
+
+    asyncio.run(work())
+    assert caplog.text.count("please report it") == 2
+
+
+def test_what_a_guarded_step_raises_is_handed_over() -> None:
+    """And nothing else."""
+
+    class Thing:
+        failed: BaseException | None = None
+
+        def fail(self, bug: BaseException) -> None:
+            self.failed = bug
+
+        @guarded
+        def step(self, error: BaseException | None) -> None:
+            if error is not None:
+                raise error
+
+    thing, bug = Thing(), KeyError("bug")
+    thing.step(None)
+    assert thing.failed is None
+    thing.step(bug)
+    assert thing.failed is bug
+    with pytest.raises(SystemExit):
+        thing.step(SystemExit())
