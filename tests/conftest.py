@@ -3,6 +3,7 @@ video memory library compiled as a test needs it."""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -76,6 +77,34 @@ def endpoint_url() -> Iterator[str]:
 
     with local_endpoint() as endpoint:
         yield endpoint.url
+
+
+@pytest.fixture
+def quick_url() -> Iterator[str]:
+    """The same, for tests that read to the end: GetMedia waits 0.2 s for more, not three."""
+    from tests.endpoints import QUICK
+
+    from kvsproducer.endpoint import local_endpoint
+
+    with local_endpoint(limits=QUICK) as endpoint:
+        yield endpoint.url
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempts of a call follow each other within 10 ms and more, in this process."""
+    monkeypatch.setattr("kvsproducer.client.backoff.BACKOFF_BASE", 100_000)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _botocore_reads_its_data_once() -> Iterator[None]:
+    """Each of its sessions would read them anew, a tenth of a second for each producer here."""
+    from botocore.loaders import JSONFileLoader
+
+    read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")

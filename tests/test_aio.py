@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 import kvsproducer as kvs
 from kvsproducer import aio
-from kvsproducer.endpoint import EndpointLimits, local_endpoint
+from kvsproducer.endpoint import local_endpoint
 
 INFO = kvs.StreamInfo.video("h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE)
 START = 17_000_000_000_000_000
 
 
 @pytest.fixture
-def endpoint_url() -> Iterator[str]:
-    """An endpoint whose GetMedia ends soon after the last fragment."""
-    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
-        yield endpoint.url
+def endpoint_url(quick_url: str) -> str:
+    """Tests here read to the end."""
+    return quick_url
 
 
 async def put(endpoint_url: str, count: int) -> list[bytes]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.endpoints import QUICK
 from tests.peers import Server
 
 import kvsproducer as kvs
 from kvsproducer import aio
-from kvsproducer.endpoint import EndpointLimits, local_endpoint
+from kvsproducer.endpoint import local_endpoint
 from kvsproducer.reader import Assembler, start_selector
 
 START = 17_000_000_000_000_000
@@ -25,7 +26,7 @@ SECOND = 10_000_000
 @pytest.fixture
 def filled_url() -> Iterator[str]:
     """An endpoint with four fragments of five frames, a second long, in `door`."""
-    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
+    with local_endpoint(limits=QUICK) as endpoint:
         info = kvs.StreamInfo.video("h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE)
         with kvs.Producer(endpoint_url=endpoint.url) as producer:
             with producer.open_stream("door", info) as stream:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.endpoints import QUICK
 from typer.testing import CliRunner
 
 import kvsproducer as kvs
@@ -123,7 +124,7 @@ def test_instants(value: Any) -> None:
 
 def test_calls_that_wait_and_media_in_and_out() -> None:
     """`put_media`, `get_media`, `wait_ready`, `flush` and `close`, in each form."""
-    with local_endpoint() as endpoint:
+    with local_endpoint(limits=QUICK) as endpoint:
         with kvs.Producer(endpoint_url=endpoint.url) as producer:
             stream = producer.open_stream("door", kvs.StreamInfo.video("h264", nal_adaptation=0))
             for timeout in (60, 60.5, timedelta(minutes=1), "PT1M"):

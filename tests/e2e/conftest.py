@@ -328,12 +328,6 @@ def proxy() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attempts of a call follow each other within 10 ms and more, in this process."""
-    monkeypatch.setattr("kvsproducer.client.backoff.BACKOFF_BASE", 100_000)
-
-
-@pytest.fixture
 def our_threads() -> Callable[[], list[str]]:
     """our_threads() names the threads of kvsproducer that were not there before the test."""
     before = set(threading.enumerate())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.endpoints import QUICK
 from tests.iot import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, IotEndpoint
 from tests.iot import answer as iot_answer
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 import kvsproducer as kvs
 from kvsproducer import aio
 from kvsproducer.cli.app import app
-from kvsproducer.endpoint import Credentials, EndpointLimits, local_endpoint
+from kvsproducer.endpoint import Credentials, local_endpoint
 
 S = kvs.StatusCode
 SECOND = 10_000_000
@@ -97,8 +98,7 @@ def vault(clock: Clock) -> Vault:
 @pytest.fixture
 def url(clock: Clock, vault: Vault) -> Iterator[str]:
     """An endpoint that accepts only what is signed with the vault's keys."""
-    limits = EndpointLimits(get_media_idle=2_000_000)
-    with local_endpoint(verify_signatures=vault.known, limits=limits, now=clock) as endpoint:
+    with local_endpoint(verify_signatures=vault.known, limits=QUICK, now=clock) as endpoint:
         yield endpoint.url
 
 
@@ -307,8 +307,7 @@ def iot(tmp_path: Path) -> Iterator[IotEndpoint]:
 def iot_url(iot: IotEndpoint) -> Iterator[str]:
     """An endpoint that accepts only what is signed with the keys from AWS IoT."""
     known = {ACCESS_KEY: Credentials(SECRET_KEY, SESSION_TOKEN)}
-    limits = EndpointLimits(get_media_idle=2_000_000)
-    with local_endpoint(verify_signatures=known, limits=limits) as endpoint:
+    with local_endpoint(verify_signatures=known, limits=QUICK) as endpoint:
         yield endpoint.url
 
 
@@ -338,12 +337,11 @@ def test_iot_on_a_machine_whose_clock_is_off(kit: Any, iot: IotEndpoint, off: in
     """By it the credentials have expired, or live too long; by the service's time they are good."""
     iot.reply = lambda: (200, iot_answer(timedelta(seconds=off + 3600)))
     known = {ACCESS_KEY: Credentials(SECRET_KEY, SESSION_TOKEN)}
-    limits = EndpointLimits(get_media_idle=2_000_000)
 
     def service_time() -> int:
         return kvs.now() + off * SECOND
 
-    with local_endpoint(verify_signatures=known, limits=limits, now=service_time) as endpoint:
+    with local_endpoint(verify_signatures=known, limits=QUICK, now=service_time) as endpoint:
         media, events = kit.Media(), Events()
         options: dict[str, Any] = {
             "endpoint_url": endpoint.url,

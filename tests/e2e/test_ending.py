@@ -35,11 +35,12 @@ def putting(kit: Any, endpoint_url: str) -> Iterator[Callable[[str], subprocess.
             text=True,
         )
         started.append(process)
+        archive = kit.client("kinesis-video-archived-media", endpoint_url)
 
         def stored() -> bool:
             assert process.poll() is None, process.communicate()
             try:
-                return len(kit.stored_fragments(endpoint_url, "door")) >= 2
+                return len(archive.list_fragments(StreamName="door")["Fragments"]) >= 2
             except ClientError:  # there is no such stream yet
                 return False
 

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 
 @pytest.fixture(autouse=True)
 def brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest pause between two attempts is half a second."""
-    monkeypatch.setattr("kvsproducer.client.backoff.MAX_BACKOFF", 2_500_000)
+    """The longest pause between two attempts is a tenth of a second."""
+    monkeypatch.setattr("kvsproducer.client.backoff.MAX_BACKOFF", 500_000)
 
 
 def film(stream: kvs.Stream, media: Any, count: int) -> None:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from tests.endpoints import QUICK
+from tests.peers import Server
 from typer.testing import CliRunner
 
 import kvsproducer as kvs
 from kvsproducer.cli.app import app
-from kvsproducer.endpoint import Credentials, EndpointLimits, local_endpoint
+from kvsproducer.endpoint import Credentials, local_endpoint
 
 S = kvs.StatusCode
 LIMIT_S = 20
@@ -60,26 +62,20 @@ def kvs_put(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
+class Stranger(Server):
+    """Something that answers, but is not KVS."""
+
+    def talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+
 @pytest.fixture
 def stranger() -> Iterator[str]:
-    """The address of something that answers, but is not KVS."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    peer, _ = server.accept()
-                except OSError:
-                    return
-                with peer:
-                    peer.recv(65_536)
-                    peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    server = Stranger()
+    yield server.url
+    server.end()
 
 
 @pytest.fixture
@@ -92,8 +88,7 @@ def https_url(authority: trustme.CA) -> Iterator[str]:
     """A local endpoint over TLS, with a certificate of the test's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    limits = EndpointLimits(get_media_idle=2_000_000)
-    with local_endpoint(ssl_context=context, limits=limits) as endpoint:
+    with local_endpoint(ssl_context=context, limits=QUICK) as endpoint:
         yield endpoint.url
 
 

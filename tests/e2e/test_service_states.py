@@ -201,7 +201,7 @@ def test_upload_that_pauses_is_kept(
                 for frame in media.frames(5):
                     stream.put_frame(frame)
                 stream.end_fragment()
-                time.sleep(1)
+                time.sleep(0.5)
     assert stream.account().persisted == 15
     assert sum(isinstance(event, kvs.UploadStarted) for event in events) == 1
 

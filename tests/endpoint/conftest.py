@@ -12,8 +12,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from tests.endpoints import QUICK
 
-from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint
+from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
 from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType, end_of_fragment_tag, tags
 
@@ -134,7 +135,7 @@ def media() -> type[Media]:
 @pytest.fixture
 def endpoint() -> Iterator[LocalEndpoint]:
     """A running endpoint that keeps everything in memory; GetMedia ends soon."""
-    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as running:
+    with local_endpoint(limits=QUICK) as running:
         yield running
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.endpoints import QUICK
 
-from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint
+from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 
-QUICK = EndpointLimits(get_media_idle=2_000_000)
 Make = Callable[..., Any]
 SERVE = """
 import logging

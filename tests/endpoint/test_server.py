@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.endpoints import QUICK
 
 from kvsproducer.endpoint import Credentials, EndpointLimits, LocalEndpoint, local_endpoint
 from kvsproducer.endpoint.index import Index, Location
@@ -29,7 +30,6 @@ ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 Client = Callable[..., Any]
 SECOND = 10_000_000
-QUICK = EndpointLimits(get_media_idle=SECOND // 5)
 
 
 def read(

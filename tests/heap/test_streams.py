@@ -263,7 +263,7 @@ def test_what_overflows_is_dropped_and_the_rest_is_whole(
 @pytest.mark.parametrize("kind", list(StorageType), ids=lambda kind: kind.name)
 def test_media_reaches_the_service_through_every_store(
     kind: StorageType,
-    endpoint_url: str,
+    quick_url: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -281,13 +281,13 @@ def test_media_reaches_the_service_through_every_store(
     start = kvs.now()
     data = [index.to_bytes(4, "big") * 15_000 for index in range(50)]
     device = kvs.DeviceInfo(storage_info=storage)
-    with kvs.Producer(endpoint_url=endpoint_url, device_info=device) as producer:
+    with kvs.Producer(endpoint_url=quick_url, device_info=device) as producer:
         with producer.open_stream("door", info) as stream:
             for index, content in enumerate(data):
                 stream.put_frame(
                     kvs.Frame(content, start + index * 40 * MS, key_frame=index % 10 == 0)
                 )
-    fragments = kvs.get_media("door", start="earliest", endpoint_url=endpoint_url)
+    fragments = kvs.get_media("door", start="earliest", endpoint_url=quick_url)
     read = [bytes(frame.data) for fragment in fragments for frame in fragment.frames]
     assert read == data
     assert list(tmp_path.glob("kvsproducer-heap-*")) == []

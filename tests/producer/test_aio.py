@@ -11,17 +11,15 @@ import pytest
 
 import kvsproducer as kvs
 from kvsproducer import aio
-from kvsproducer.endpoint import EndpointLimits, local_endpoint
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 SMALL = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
 
 
 @pytest.fixture
-def endpoint_url() -> Iterator[str]:
-    """An endpoint whose GetMedia ends soon after the last fragment."""
-    with local_endpoint(limits=EndpointLimits(get_media_idle=2_000_000)) as endpoint:
-        yield endpoint.url
+def endpoint_url(quick_url: str) -> str:
+    """Tests here read to the end."""
+    return quick_url
 
 
 def run(work: Coroutine[None, None, None], limit_s: float = 30) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 
 import pytest
+from tests.endpoints import QUICK
 
 import kvsproducer as kvs
 from kvsproducer import aio
@@ -92,7 +93,9 @@ def test_media_are_stored_over_twenty_minutes(
         if isinstance(event, kvs.ClockSkewDetected):
             seen.append(event)
 
-    with local_endpoint(verify_signatures=KNOWN, now=lambda: kvs.now() + off) as endpoint:
+    with local_endpoint(
+        limits=QUICK, verify_signatures=KNOWN, now=lambda: kvs.now() + off
+    ) as endpoint:
         with caplog.at_level(logging.WARNING, "kvsproducer.clock"):
             with kvs.Producer(endpoint_url=endpoint.url, on_event=listen) as producer:
                 with producer.open_stream("door", info) as stream:

@@ -65,11 +65,11 @@ def silent_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_script_that_forgets_to_close(endpoint_url: str, tmp_path: Path) -> None:
+def test_a_script_that_forgets_to_close(quick_url: str, tmp_path: Path) -> None:
     """Its frames are stored before the interpreter ends, and nothing is said."""
-    ran = run(tmp_path, endpoint_url, BLOCKING)
+    ran = run(tmp_path, quick_url, BLOCKING)
     assert (ran.returncode, ran.stderr) == (0, "")
-    (fragment,) = list(kvs.get_media("door", endpoint_url=endpoint_url))
+    (fragment,) = list(kvs.get_media("door", endpoint_url=quick_url))
     assert [bytes(frame.data) for frame in fragment.frames] == [b"frame"] * 5
 
 

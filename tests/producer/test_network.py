@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import AF_INET6, SHUT_RDWR, SHUT_WR, create_connection, create_server, has_ipv6, socket
+from socket import AF_INET6, SHUT_RDWR, SHUT_WR, create_connection, has_ipv6, socket
 
 import pytest
 import trustme
+from tests.endpoints import QUICK
+from tests.peers import Server
 
 import kvsproducer as kvs
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
@@ -21,27 +23,16 @@ from kvsproducer.producer.network import Network
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
-class Proxy:
+class Proxy(Server):
     """A forward proxy: CONNECT for https, and whole requests to http hosts. Bytes both ways."""
 
     def __init__(self, reply: bytes = b"HTTP/1.1 200 Connected\r\n\r\n") -> None:
         self.heads: list[str] = []
         self._reply = reply
-        self._server = create_server(("127.0.0.1", 0))
-        self.place = f"127.0.0.1:{self._server.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        super().__init__()
+        self.place = f"127.0.0.1:{self.port}"
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
-            self._threads[-1].start()
-
-    def _serve(self, client: socket) -> None:
+    def talk(self, client: socket) -> None:
         with client:
             head = b""
             while b"\r\n\r\n" not in head:
@@ -65,12 +56,6 @@ class Proxy:
                 back.start()
                 pipe(client, upstream)
                 back.join()
-
-    def end(self) -> None:
-        self._server.shutdown(SHUT_RDWR)
-        self._server.close()
-        for thread in self._threads:
-            thread.join(10)
 
 
 def pipe(source: socket, sink: socket) -> None:
@@ -103,7 +88,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[LocalEndpoint, str]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    with local_endpoint(ssl_context=context) as endpoint:
+    with local_endpoint(ssl_context=context, limits=QUICK) as endpoint:
         yield endpoint, str(tmp_path / "ca.pem")
 
 
@@ -273,10 +258,10 @@ def test_only_one_family_is_used(
     if config is None:
         monkeypatch.setenv(f"AWS_KVS_USE_{family.upper()}", "TRUE")
     other = "::1" if family == "ipv4" else "127.0.0.1"
-    with local_endpoint(host=host) as endpoint:
+    with local_endpoint(host=host, limits=QUICK) as endpoint:
         port = int(endpoint.url.rpartition(":")[2])
         put_and_get(f"http://both.test:{port}", True, info, frames, config)
-    with local_endpoint(host=other) as endpoint:
+    with local_endpoint(host=other, limits=QUICK) as endpoint:
         port = int(endpoint.url.rpartition(":")[2])
         with pytest.raises(ConnectionError):
             kvs.list_fragments("door", endpoint_url=f"http://both.test:{port}", config=config)

@@ -228,7 +228,6 @@ def test_forms_of_the_endpoint(
         f"https://kinesisvideo.{region}.{dualstack}": ServiceConfig(use_dualstack_endpoint=True),
         f"https://kinesisvideo-fips.{region}.{dualstack}": both,
     }
-    assert {control_plane(region, config) for config in expected.values()} == set(expected)
     for url, config in expected.items():
         assert control_plane(region, config) == url
     monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")

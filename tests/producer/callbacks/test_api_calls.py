@@ -56,17 +56,17 @@ def test_api_calls_are_observed(endpoint_url: str, info: kvs.StreamInfo, frames:
 
 
 def test_api_calls_are_answered_in_the_services_place(
-    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+    quick_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
     """The first answer ends the chain; no request is made for the call."""
     asked: list[str] = []
     found = core.StreamDescription("arn:none", retention=36_000_000_000)
-    with kvs.Producer(endpoint_url=endpoint_url) as other:  # the stream exists already
+    with kvs.Producer(endpoint_url=quick_url) as other:  # the stream exists already
         other.open_stream("door", info).wait_ready()
     first = kvs.ApiCallbacks(
         describe_stream=lambda call: found,
         tag_resource=lambda call: S.SUCCESS,
-        get_streaming_endpoint=lambda call: endpoint_url,
+        get_streaming_endpoint=lambda call: quick_url,
     )
     second = kvs.ApiCallbacks(
         describe_stream=lambda call: asked.append("describe"),
@@ -83,7 +83,7 @@ def test_api_calls_are_answered_in_the_services_place(
             for frame in frames(10):
                 stream.put_frame(frame)
     assert asked == []
-    assert len(list(kvs.get_media("door", endpoint_url=endpoint_url))) == 2
+    assert len(list(kvs.get_media("door", endpoint_url=quick_url))) == 2
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,26 @@ def test_api_calls_are_failed(
         stream = producer.open_stream("door", info)
         told = why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1")
         assert status.name in told
+
+
+@pytest.mark.parametrize(
+    ("member", "said", "why"),
+    [
+        ("get_streaming_endpoint", "kvs.local:8080", "'kvs.local:8080'"),
+        ("get_streaming_endpoint", "", "does not begin with http"),
+        ("describe_stream", core.StreamDescription(None), "a stream_arn that is NoneType"),  # type: ignore[arg-type]
+        ("describe_stream", core.StreamDescription("a", "ACTIVE"), "no StreamStatus"),  # type: ignore[arg-type]
+    ],
+)
+def test_answers_that_cannot_be_used(
+    member: str, said: object, why: str, endpoint_url: str, info: kvs.StreamInfo
+) -> None:
+    """They used to be told as failures of the network, or as errors of our own."""
+    provider = provider_of(kvs.ApiCallbacks(**{member: lambda call: said}))  # type: ignore[arg-type]
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
+        told = why_not_ready(producer.open_stream("door", info), why)
+        assert f"ApiCallbacks.{member} of entry 1 returned" in told
+        assert "INVALID_ARG" in told
 
 
 def test_an_upload_that_is_refused_is_tried_again(
