@@ -291,3 +291,16 @@ def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(KvsError) as caught:
         Service(region_name="us-west-2", session=session).client("kinesisvideo")
     assert caught.value.status is StatusCode.CURL_LIBRARY_INIT_FAILED
+
+
+@pytest.mark.parametrize("hours", [b"1e400", b'"many"', b"[]"])
+def test_an_answer_that_botocore_cannot_parse(
+    hours: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises then, what is told is the answer's fault."""
+    body = b'{"StreamInfo": {"Status": "ACTIVE", "DataRetentionInHours": %s}}' % hours
+    service = Service(endpoint_url="http://127.0.0.1:9", session=session_with_keys())
+    monkeypatch.setattr(service, "post", lambda url, sent: Reply(200, {}, body))
+    with pytest.raises(KvsError, match="describe_stream was answered with what cannot") as caught:
+        service.call("describe_stream", StreamName="door")
+    assert caught.value.status is StatusCode.INVALID_API_CALL_RETURN_JSON

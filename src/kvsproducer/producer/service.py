@@ -106,7 +106,7 @@ class Service:
             answer: dict[str, Any] = call(**parameters)
         except (KvsError, OSError):  # some are ValueErrors too, as a refused certificate is
             raise
-        except (AttributeError, TypeError, ValueError) as error:  # of botocore's parser
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # of its parser
             raise kvs_error(
                 StatusCode.INVALID_API_CALL_RETURN_JSON,
                 f"{operation} was answered with what cannot be read: {str(error)[:_SHOWN]}",

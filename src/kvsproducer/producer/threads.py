@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from kvsproducer.producer.loop import started
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["in_daemon_thread", "in_thread"]
+__all__ = ["in_daemon_thread", "in_thread", "raised"]
 
 T = TypeVar("T")
 MAX_AT_WORK: Final = 500  # ours, of one name: many cameras at once, or one that hangs for hours
@@ -116,8 +116,17 @@ async def in_daemon_thread(
     return future.result()
 
 
+class _Stood(RuntimeError):
+    """Stands for what would lead others to end; its cause is that."""
+
+
 def _as_error(error: BaseException) -> RuntimeError:
     """What leads others to end as an error that does not."""
-    told = RuntimeError(type(error).__name__)
+    told = _Stood(type(error).__name__)
     told.__cause__ = error
     return told
+
+
+def raised(error: BaseException) -> BaseException:
+    """What a function in a thread raised, for the error that was handed over."""
+    return (isinstance(error, _Stood) and error.__cause__) or error

@@ -84,8 +84,8 @@ def test_default_length_is_five() -> None:
     refused(S.MAX_CALLBACK_CHAIN, provider.add, kvs.StreamCallbacks())
 
 
-@pytest.mark.parametrize("length", [0, -1, 20, 100])
-def test_lengths_that_are_none(length: int) -> None:
+@pytest.mark.parametrize("length", [0, -1, 20, 100, 5.5, "5", None])
+def test_lengths_that_are_none(length: Any) -> None:
     refused(S.INVALID_ARG, kvs.CallbacksProvider, length)
 
 
@@ -99,6 +99,8 @@ def test_what_is_no_set() -> None:
     refused(S.NULL_ARG, provider.add, None)
     refused(S.INVALID_ARG, provider.add, print)
     refused(S.INVALID_ARG, provider.add, kvs.PlatformCallbacks())
+    refused(S.NULL_ARG, provider.set_platform, None)
+    refused(S.INVALID_ARG, provider.set_platform, kvs.StreamCallbacks())
 
 
 def test_the_platform_is_one_set_that_is_replaced() -> None:

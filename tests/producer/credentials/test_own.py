@@ -113,6 +113,7 @@ def test_its_own_status_and_its_exit_are_heard() -> None:
     error = refused(leave)
     assert error.status is S.CLIENT_AUTH_CALL_FAILED
     assert "SystemExit" in "".join(traceback.format_exception(error))
+    assert "raised SystemExit at test_own.py:" in error.detail
 
 
 def test_coroutines_run_on_the_given_loop(loop: asyncio.AbstractEventLoop) -> None:

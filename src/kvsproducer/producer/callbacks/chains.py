@@ -36,6 +36,7 @@ from kvsproducer.producer.callbacks.structures import (
 )
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.logs import attached, log_level
+from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Chains", "Report"]
@@ -179,7 +180,7 @@ class Chains:
     def ask(self, call: core.Call) -> object:
         """The first entry's answer to a call, None when it is to be made; may block.
 
-        Raises what the chain fails with, INVALID_ARG for an answer of the wrong type.
+        Raises what the chain fails with, INVALID_ARG for an answer that cannot be used.
         """
         for place, answers in _questions(call):
             said = self._run(place, call, answers)
@@ -208,13 +209,8 @@ class Chains:
                 or (said is _S.SUCCESS and StatusCode not in answers)
             ):
                 continue
-            if not isinstance(said, answers):
-                wanted = " or ".join(one.__name__ for one in answers) or "a status"
-                raise kvs_error(
-                    _S.INVALID_ARG,
-                    f"{where} returned {type(said).__name__} in place of {wanted}",
-                    stream=record.stream,
-                )
+            if fault := _fault(said, answers, record):
+                raise kvs_error(_S.INVALID_ARG, f"{where} returned {fault}", stream=record.stream)
             return said
         return None
 
@@ -225,6 +221,24 @@ def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
         yield _ASKED[type(call)]
     if isinstance(call, core.GetStreamingToken):
         yield _ASKED[core.GetSecurityToken]
+
+
+def _fault(said: object, answers: tuple[type, ...], record: Report | core.Call) -> str:
+    """Why an answer cannot be used, "" when it can: the core takes it for the service's own."""
+    if not isinstance(said, answers):
+        wanted = " or ".join(one.__name__ for one in answers) or "a status"
+        return f"{type(said).__name__} in place of {wanted}"
+    if isinstance(record, core.GetStreamingEndpoint):
+        fault = url_fault(said)
+        return f"what is no URL ({shown(said)}): {fault}" if fault else ""
+    if isinstance(said, core.StreamDescription):
+        arn: object = said.stream_arn
+        status: object = said.status
+        if not isinstance(arn, str):
+            return f"a stream_arn that is {type(arn).__name__}"
+        if not isinstance(status, core.StreamStatus):
+            return f"a status that is no StreamStatus: {status!r}"
+    return ""
 
 
 def _called(function: Callable[[object], object], record: Report | core.Call, where: str) -> object:

@@ -47,15 +47,16 @@ _CHAINS: Final[dict[type[CallbackSet], tuple[StatusCode, StatusCode]]] = {
 class CallbacksProvider:
     """Chains of callbacks for one `Producer(callbacks=...)`.
 
-    `chain_length` is how many sets of each kind can be added. Raises INVALID_ARG unless it is from
-    1 to 19.
+    `chain_length` is how many sets of each kind can be added. Raises INVALID_ARG unless it is a
+    whole number from 1 to 19.
     """
 
     def __init__(self, chain_length: int = limits.DEFAULT_CALLBACK_CHAIN_LEN) -> None:
-        if not 0 < chain_length < limits.MAX_CALLBACK_CHAIN_LEN:
+        whole = isinstance(chain_length, int)
+        if not whole or not 0 < chain_length < limits.MAX_CALLBACK_CHAIN_LEN:
             raise kvs_error(
                 _S.INVALID_ARG,
-                f"chain_length={chain_length}: from 1 to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
+                f"chain_length={chain_length!r}: from 1 to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
             )
         self.chain_length = chain_length
         self.additions = 0  # how often `add` was called
@@ -73,9 +74,15 @@ class CallbacksProvider:
     def set_platform(self, platform: PlatformCallbacks) -> None:
         """Replace the platform's functions; the set that was there is freed.
 
-        Raises INVALID_PLATFORM_CALLBACKS_VERSION, and INVALID_OPERATION when a producer uses the
-        provider already.
+        Raises NULL_ARG for None, INVALID_ARG for another kind of set,
+        INVALID_PLATFORM_CALLBACKS_VERSION, and INVALID_OPERATION when a producer uses the provider
+        already.
         """
+        if platform is None:
+            raise kvs_error(_S.NULL_ARG, "platform is None")
+        if type(platform) is not PlatformCallbacks:
+            kind = type(platform).__name__
+            raise kvs_error(_S.INVALID_ARG, f"{kind} is not PlatformCallbacks: it goes to add()")
         self._check_version(platform, _S.INVALID_PLATFORM_CALLBACKS_VERSION)
         with self._lock:
             if self._taken:

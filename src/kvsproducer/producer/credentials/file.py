@@ -76,7 +76,7 @@ class FileCredentials:
         try:
             with self._path.open("rb") as file:
                 content = file.read(limits.MAX_CREDENTIAL_FILE_BYTES)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the path
             raise kvs_error(
                 _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED,
                 f"{self._path}: {in_words(error)}",

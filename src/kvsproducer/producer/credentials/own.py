@@ -22,7 +22,7 @@ from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import FrozenCredentials, credentials_of_botocore
-from kvsproducer.producer.threads import in_thread
+from kvsproducer.producer.threads import in_thread, raised
 from kvsproducer.status import KvsError, ProducerError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
@@ -71,9 +71,10 @@ class OwnCredentials:
                 f"the credentials provider raised {error.name}: {error.detail}",
             ) from error
         except (Exception, SystemExit) as error:
+            its = raised(error)
             raise kvs_error(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
-                f"the credentials provider raised {type(error).__name__}{_place(error)}",
+                f"the credentials provider raised {type(its).__name__}{_place(its)}",
             ) from error
         return _credentials(found)
 
