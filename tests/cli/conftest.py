@@ -1,16 +1,17 @@
-"""The commands run in this process against a real local endpoint; `KVS` runs them in their own."""
+"""The commands, in this process and in processes of their own, against a real local endpoint."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from tests.endpoints import QUICK
+from tests.program import KVS
 from typer.testing import CliRunner
 
 from kvsproducer.cli.app import app
@@ -39,7 +40,8 @@ Kvs = Callable[..., Ran]
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[LocalEndpoint]:
-    with local_endpoint() as running:
+    """One for all, whose GetMedia ends soon."""
+    with local_endpoint(limits=QUICK) as running:
         yield running
 
 
@@ -81,15 +83,12 @@ def start_kvs(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
-        program = "from kvsproducer.cli import main; main()"
         streams = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], **{**streams, **options}
-        )
+        process = subprocess.Popen([*KVS, *arguments], **{**streams, **options})
         started.append(process)
         return process
 

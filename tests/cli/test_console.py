@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pytest
 import typer
+from tests.program import KVS
 
 from kvsproducer.cli import console
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -114,13 +114,7 @@ def test_a_full_disk_behind_standard_output_is_told() -> None:
     """`kvs explain X > /dev/full`: what happened, no traceback, exit code 1."""
     with open("/dev/full", "w") as full:
         ran = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "from kvsproducer.cli import main; main()",
-                "explain",
-                "NULL_ARG",
-            ],
+            [*KVS, "explain", "NULL_ARG"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -137,13 +131,7 @@ def test_a_closed_pipe_is_no_failure() -> None:
     os.close(reading)
     with open(writing, "w") as closed:
         ran = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "from kvsproducer.cli import main; main()",
-                "explain",
-                "NULL_ARG",
-            ],
+            [*KVS, "explain", "NULL_ARG"],
             stdout=closed,
             stderr=subprocess.PIPE,
             text=True,

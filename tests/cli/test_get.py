@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ def stream(kvs: Any, clip: Path) -> str:
         put = kvs("put", str(clip), "get-clip", "--start-time", "2024-01-02T03:04:05Z")
         assert put.exit_code == 0, put.stderr
     return "get-clip"
+
+
+@pytest.fixture
+def patient(kvs: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The same at an endpoint that waits for more, as the service does."""
+    with local_endpoint() as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        assert kvs("put", str(clip), "get-clip").exit_code == 0
+        yield "get-clip"
 
 
 def test_a_file_that_ffmpeg_plays(
@@ -53,9 +63,9 @@ def test_a_pipe(start_kvs: Any, stream: str) -> None:
     assert json.loads(stderr)["fragments"] == 3
 
 
-def test_a_closed_pipe_ends_quietly(start_kvs: Any, stream: str) -> None:
+def test_a_closed_pipe_ends_quietly(start_kvs: Any, patient: str) -> None:
     """`kvs get -o - | head -c 16`: nobody wants more, and nobody complains."""
-    process = start_kvs("get", stream, "-o", "-")
+    process = start_kvs("get", patient, "-o", "-")
     process.stdout.read(16)
     process.stdout.close()
     process.stdout = None
@@ -93,10 +103,10 @@ def test_bad_input(kvs: Any, stream: str, arguments: str, code: int, status: str
     assert "Traceback" not in ran.stderr
 
 
-def test_a_service_without_media_there_is_named(kvs: Any, stream: str, tmp_path: Path) -> None:
+def test_a_service_without_media_there_is_named(kvs: Any, patient: str, tmp_path: Path) -> None:
     """Who answered, what was asked for, how long was waited, and what to do; no file is made."""
     out = tmp_path / "x.mkv"
-    ran = kvs("get", stream, "--idle", "1", "--start", "2030-01-02T03:04:05Z", "-o", str(out))
+    ran = kvs("get", patient, "--idle", "1", "--start", "2030-01-02T03:04:05Z", "-o", str(out))
     assert ran.exit_code == 1
     assert "STATUS_NO_MORE_DATA_AVAILABLE" in ran.stderr
     assert "no fragment from 2030-01-02T03:04:05Z on and was silent for --idle 1: see" in ran.told
@@ -116,6 +126,14 @@ def test_a_service_that_says_nothing_is_named(kvs: Any, tmp_path: Path) -> None:
     assert "Check --endpoint-url" in ran.told
 
 
+def test_the_last_frame_counts(kvs: Any, tmp_path: Path) -> None:
+    """Ten frames of 40 ms are as long when they are got as when they were put."""
+    put = kvs("put", "testsrc:duration=0.4,rate=25,size=64x64", "ten")
+    assert " 0.400 s in 1 fragment " in put.told
+    ran = kvs("get", "ten", "-o", str(tmp_path / "x.mkv"), "--max-fragments", "1")
+    assert " 0.400 s in 1 fragment " in ran.told
+
+
 def test_verbose_says_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) -> None:
     """`-v`: each step; `-vv`: each fragment too."""
     steps = ["GetDataEndpoint", "GetMedia", "media"]
@@ -125,10 +143,10 @@ def test_verbose_says_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) 
         assert ran.told.count(f"stream {stream}: fragment ") == fragments
 
 
-def test_ctrl_c_says_what_is_there(start_kvs: Any, stream: str, tmp_path: Path) -> None:
+def test_ctrl_c_says_what_is_there(start_kvs: Any, patient: str, tmp_path: Path) -> None:
     """`--follow` ends so."""
     out = tmp_path / "followed.mkv"
-    process = start_kvs("get", stream, "--follow", "-vv", "-o", str(out))
+    process = start_kvs("get", patient, "--follow", "-vv", "-o", str(out))
     seen = 0
     for line in process.stderr:
         seen += b": fragment " in line

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import trustme
 from tests.iot import IotEndpoint
+from tests.program import KVS
 
 from kvsproducer.cli.options import (
     connection,
@@ -135,12 +135,9 @@ def test_no_verify_ssl_is_one_line(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with local_endpoint(ssl_context=context) as endpoint:
-        done = subprocess.run(
-            [sys.executable, "-c", "from kvsproducer.cli import main; main()", "put",
-             "testsrc:duration=1,size=64x64", "door", "--endpoint-url", endpoint.url,
-             "--no-verify-ssl", "--mode", "offline"],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        there = ("--endpoint-url", endpoint.url, "--no-verify-ssl")
+        command = [*KVS, "put", "testsrc:duration=1,size=64x64", "door", "--mode", "offline"]
+        done = subprocess.run([*command, *there], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("arning") == 1
     assert "whoever answers is taken for the service" in " ".join(done.stderr.split())

@@ -77,10 +77,14 @@ def test_ctrl_c_while_standard_input_is_silent(start_kvs: Any, clip: Path, tmp_p
     """A pipe that delivers nothing more does not hold up Ctrl-C."""
     ts = tmp_path / "clip.ts"
     write_clip(str(ts), PatternSpec(Fraction(3), width=64, height=64, gop=25))
-    process = start_kvs("put", "-", "put-silent", stdin=subprocess.PIPE)
+    process = start_kvs("put", "-", "put-silent", "-vv", stdin=subprocess.PIPE)
     process.stdin.write(ts.read_bytes())
     process.stdin.flush()
-    assert b" frame" in process.stderr.readline()
+    stored = 0
+    while stored < 2:  # the third fragment is put, and stays open for what does not come
+        line = process.stderr.readline()
+        assert line, "it has ended"
+        stored += b"PERSISTED" in line
     process.send_signal(signal.SIGINT)
     process.wait(30)
     told = " ".join(process.stderr.read().decode().split())
@@ -190,6 +194,7 @@ def test_no_credentials(kvs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_refused_connection(kvs: Any) -> None:
     """Nobody listens: a status, the address and exit 1, within the retries' time."""
     url = "http://127.0.0.1:9"
@@ -199,6 +204,7 @@ def test_refused_connection(kvs: Any) -> None:
     assert url in ran.told
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_a_role_that_may_not_describe_streams(kvs: Any) -> None:
     """`--caching endpoint-only` leaves out what it may not call; the stream is there."""
     refused = Fault(

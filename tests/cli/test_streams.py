@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.program import KVS
 
 from kvsproducer.endpoint import LocalEndpoint
-
-PROGRAM = "from kvsproducer.cli import main; main()"
 
 
 def run(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`kvs ARGUMENTS REDIRECTION` in a shell."""
     return subprocess.run(
-        ["bash", "-c", f'"$0" "$@" {redirection}', sys.executable, "-c", PROGRAM, *arguments],
+        ["bash", "-c", f'"$0" "$@" {redirection}', *KVS, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -45,10 +43,10 @@ def test_standard_output_that_takes_nothing(
 def test_standard_error_changes_nothing(
     redirection: str, environment: dict[str, str], endpoint: LocalEndpoint
 ) -> None:
-    """A put whose progress nobody can read stores everything all the same."""
-    ended = run(redirection, "put", "testsrc:duration=3,size=64x64", "unread", "-v")
+    """A put whose progress, a line after two seconds, nobody can read stores everything."""
+    ended = run(redirection, "put", "testsrc:duration=2.4,size=64x64", "unread", "-v")
     assert ended.returncode == 0
-    assert ended.stdout.startswith("stored: 75 frames")
+    assert ended.stdout.startswith("stored: 60 frames")
 
 
 def test_what_is_stored_is_said_when_the_result_cannot_be_printed(

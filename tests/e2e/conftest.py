@@ -11,7 +11,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from tests.program import KVS
 from tests.waiting import until
 
 import kvsproducer as kvs
@@ -32,7 +32,6 @@ from kvsproducer.reader import Assembler
 TICK = 400_000  # 25 frames a second
 GOP = 5
 START = 17_000_000_000_000_000
-KVS = (sys.executable, "-c", "from kvsproducer.cli import main; main()")
 
 
 def free_port() -> int:

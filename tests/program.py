@@ -1,0 +1,7 @@
+"""`kvs` as a process of its own: the start of a command line."""
+
+from __future__ import annotations
+
+import sys
+
+KVS = (sys.executable, "-c", "from kvsproducer.cli import main; main()")
