@@ -17,6 +17,8 @@ from tests.peers import Server
 import kvsproducer as kvs
 from kvsproducer import aio
 from kvsproducer.endpoint import local_endpoint
+from kvsproducer.mkv import elements as el
+from kvsproducer.mkv.ebml import element
 from kvsproducer.reader import Assembler, start_selector
 
 START = 17_000_000_000_000_000
@@ -77,6 +79,24 @@ def test_any_split_gives_the_same(filled_url: str) -> None:
     found += slow.receive_eof()
     assert payloads(found) == payloads(expected)
     assert b"".join(fragment.raw for fragment in found) == answer
+
+
+def test_a_block_s_own_duration_is_told() -> None:
+    """In ticks; of a SimpleBlock there is none. Other producers may write groups."""
+    grouped = element(el.BLOCK, b"\x81\0\x28\0two") + element(el.BLOCK_DURATION, b"\x21")
+    cluster = element(el.TIMECODE, b"\x05") + element(el.SIMPLE_BLOCK, b"\x81\0\0\x80one")
+    track = element(el.TRACK_NUMBER, b"\1") + element(el.TRACK_TYPE, b"\1")
+    segment = (
+        element(el.INFO, element(el.TIMECODE_SCALE, b"\x0f\x42\x40"))
+        + element(el.TRACKS, element(el.TRACK_ENTRY, track))
+        + element(el.CLUSTER, cluster + element(el.BLOCK_GROUP, grouped))
+    )
+    assembler = Assembler()
+    found = [
+        *assembler.receive_data(element(el.EBML, b"") + element(el.SEGMENT, segment)),
+        *assembler.receive_eof(),
+    ]
+    assert [frame.duration for one in found for frame in one.frames] == [None, 330_000]
 
 
 def test_start_points(filled_url: str) -> None:

@@ -62,12 +62,16 @@ _REFUSAL_BYTES = 4096  # of an error's body
 
 @dataclass(frozen=True, slots=True)
 class ReadFrame:
-    """One frame as stored. `timestamp` is in ticks: the cluster's timecode plus the block's."""
+    """One frame as stored. `timestamp` is in ticks: the cluster's timecode plus the block's.
+
+    `duration` is in ticks too, None when the block has none: most producers write none.
+    """
 
     track_number: int
     timestamp: int
     key_frame: bool
     data: memoryview = field(repr=False)
+    duration: int | None = None
 
 
 @dataclass(slots=True)
@@ -137,8 +141,10 @@ class Assembler:
         if isinstance(event, events.Block):
             scale = fragment.timecode_scale_ns
             timestamp = (fragment.timecode + event.relative_timecode) * scale // NS_PER_TICK
+            lasts = event.duration
+            duration = None if lasts is None else lasts * scale // NS_PER_TICK
             fragment.frames.extend(
-                ReadFrame(event.track_number, timestamp, event.key_frame, frame)
+                ReadFrame(event.track_number, timestamp, event.key_frame, frame, duration)
                 for frame in event.frames
             )
         elif isinstance(event, events.ClusterStart):

@@ -129,7 +129,7 @@ def test_a_service_that_says_nothing_is_named(kvs: Any, tmp_path: Path) -> None:
 def test_the_last_frame_counts(kvs: Any, tmp_path: Path) -> None:
     """Ten frames of 40 ms are as long when they are got as when they were put."""
     put = kvs("put", "testsrc:duration=0.4,rate=25,size=64x64", "ten")
-    assert " 0.400 s in 1 fragment " in put.told
+    assert " 0.400 s in 1 fragment " in put.stdout
     ran = kvs("get", "ten", "-o", str(tmp_path / "x.mkv"), "--max-fragments", "1")
     assert " 0.400 s in 1 fragment " in ran.told
 

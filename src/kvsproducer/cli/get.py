@@ -32,6 +32,7 @@ from kvsproducer.cli.options import (
     service_config,
     stream_option,
 )
+from kvsproducer.cli.span import Span
 from kvsproducer.cli.streams import writes_to_terminal
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.reader import Awaited, ReadFragment
@@ -206,8 +207,7 @@ class _Written:
     fragments: int = 0
     frames: int = 0
     bytes: int = 0
-    first: int = 0
-    last: int = 0
+    span: Span = field(default_factory=Span)
 
     @property
     def piped(self) -> bool:
@@ -220,16 +220,14 @@ class _Written:
                 self.file = sys.stdout.buffer if self.piped else open(self.path, "wb")  # noqa: SIM115
             self.file.write(self.mkv.add(fragment))
             self.file.flush()
-        times = [frame.timestamp for frame in fragment.frames]
-        self.first = min(times) if not self.fragments else min(self.first, *times)
-        self.last = max(self.last, *times)
+        self.span.add(fragment)
         self.fragments += 1
-        self.frames += len(times)
+        self.frames += len(fragment.frames)
         self.bytes += sum(len(frame.data) for frame in fragment.frames)
 
     def reached(self, bounds: _Bounds) -> bool:
         enough = bounds.max_fragments is not None and self.fragments >= bounds.max_fragments
-        return enough or (bounds.duration is not None and self.last - self.first >= bounds.duration)
+        return enough or (bounds.duration is not None and self.span.length >= bounds.duration)
 
     def close(self) -> None:
         if self.file is not None and not self.piped:
@@ -242,11 +240,11 @@ class _Written:
         return f"{counted(self.frames, 'frame')} in {counted(self.fragments, 'fragment')} {place}"
 
     def show(self) -> None:
-        length_s = (self.last - self.first) / TICKS_PER_SECOND
+        length_s = self.span.length / TICKS_PER_SECOND
         err.print(
             f"got: {counted(self.frames, 'frame')}, {size_text(self.bytes)},"
             f" {length_s:.3f} s in {counted(self.fragments, 'fragment')}"
-            f" from {format_instant(self.first)} -> {self.path}",
+            f" from {format_instant(self.span.first or 0)} -> {self.path}",
             markup=False,
         )
         if self.mkv.repeated:
@@ -263,8 +261,8 @@ class _Written:
             "headers": self.mkv.headers,
             "frames": self.frames,
             "bytes": self.bytes,
-            "start": format_instant(self.first),
-            "duration_s": (self.last - self.first) / TICKS_PER_SECOND,
+            "start": format_instant(self.span.first or 0),
+            "duration_s": self.span.length / TICKS_PER_SECOND,
         }
 
 
