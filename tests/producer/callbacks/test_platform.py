@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.producer.callbacks.conftest import NOBODY, PATIENT, SECOND, Frames, provider_of
 
 import kvsproducer as kvs
+from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.platform import LogPrint, clock_of, dice_of
+from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.service import Service
 
 
 def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
@@ -93,10 +98,30 @@ def test_a_producer_goes_on_with_the_systems_clock(
     ]
 
 
+class EagerLoop(asyncio.SelectorEventLoop):
+    """Does at once what another thread asks for, as a loop in a thread of its own may."""
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        callback(*args)
+
+
+def test_a_clock_that_fails_while_a_producer_is_made() -> None:
+    """Its loop could look at an engine that had no core yet."""
+    provider = provider_of(platform=kvs.PlatformCallbacks(get_current_time=fails))
+    loop = EagerLoop()
+    engine = Engine(kvs.DeviceInfo(), Service(endpoint_url=NOBODY), loop, Chains(provider, level=4))
+    told = engine.next_event()
+    assert isinstance(told, kvs.ClientErrorReported)
+    assert "get_current_time" in told.detail
+    assert not engine.poked  # now it may
+    loop.close()
+
+
 def test_a_log_that_hangs_holds_up_nobody(
-    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its first line never ends, and every frame is stored."""
+    monkeypatch.setattr("kvsproducer.producer.callbacks.platform._CLOSING_LIMIT_S", 0.1)
     release, entered = threading.Event(), threading.Event()
 
     def hang(_: logging.LogRecord) -> None:
