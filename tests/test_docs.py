@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,10 +11,18 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
+from kvsproducer.cli.app import app
 from kvsproducer.client import events
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+# `kvs ...` in a shell block or in the text, up to a pipe or a remark.
+COMMANDS = {
+    command.strip()
+    for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    for command in re.findall(r"(?:^|`)kvs ([a-z][^`#|\n]*)", page.read_text(), re.MULTILINE)
+}
 
 
 def build(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,3 +98,10 @@ def test_every_event_is_on_the_page_of_events() -> None:
     text = (DOCS / "how-to" / "events.md").read_text()
     names = [kind.__name__ for kind in get_args(events.Event)]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_commands_have_the_options_that_pages_give_them(command: str) -> None:
+    """Names change; `--help` answers, unless an option or the command itself is unknown."""
+    ran = CliRunner().invoke(app, [*shlex.split(command), "--help"], prog_name="kvs")
+    assert ran.exit_code == 0, ran.stderr
