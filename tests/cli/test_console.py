@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import TextIO
 
 import pytest
 import typer
@@ -110,16 +111,16 @@ def test_counts() -> None:
     assert [console.counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
 
 
+def explained(stdout: TextIO) -> subprocess.CompletedProcess[str]:
+    """`kvs explain NULL_ARG` in a process of its own."""
+    command = [*KVS, "explain", "NULL_ARG"]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
 def test_a_full_disk_behind_standard_output_is_told() -> None:
     """`kvs explain X > /dev/full`: what happened, no traceback, exit code 1."""
     with open("/dev/full", "w") as full:
-        ran = subprocess.run(
-            [*KVS, "explain", "NULL_ARG"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
+        ran = explained(full)
     assert ran.returncode == 1
     assert "standard output: No space left" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -130,11 +131,5 @@ def test_a_closed_pipe_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as closed:
-        ran = subprocess.run(
-            [*KVS, "explain", "NULL_ARG"],
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
+        ran = explained(closed)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -85,14 +85,18 @@ class Desk:
         self.stream.put_frame(frame, self.now)
         self.settle()
 
-    def rotate(self) -> None:
-        """Eight frames over upload 0 (the last one put, not read), and a token so old that the next
-        key frame begins upload 1."""
+    def age_token(self) -> None:
+        """Seven frames over upload 0, read; its token is so old that the next frame replaces it."""
         self.token_life = 60 * SECOND
         for index in range(7):
             self.put(index)
         self.read()
         self.now += 58 * SECOND
+
+    def rotate(self) -> None:
+        """Eight frames over upload 0 (the last one put, not read), and a token so old that the next
+        key frame begins upload 1."""
+        self.age_token()
         self.put(7)
         self.now += 4 * SECOND
 

@@ -16,15 +16,18 @@ MS = 10_000
 Desks = Callable[..., Any]
 
 
+def put(d: Any, index: int, shift: int) -> None:
+    """Five frames a second, the first of them a key frame."""
+    start = d.now + shift + index * SECOND // 5
+    d.stream.put_frame(kvs.Frame(b"data", start, duration=0, key_frame=index % 5 == 0), d.now)
+    d.settle()
+
+
 def sent(desk: Desks, scale: int, *, absolute: bool = True, shift: int = 0) -> Any:
     """Fragments that begin every second and `shift` ticks; everything is sent."""
     d = desk(timecode_scale=scale, absolute_fragment_times=absolute)
     for index in range(15):
-        frame = kvs.Frame(
-            b"data", d.now + shift + index * SECOND // 5, duration=0, key_frame=index % 5 == 0
-        )
-        d.stream.put_frame(frame, d.now)
-        d.settle()
+        put(d, index, shift)
     d.read()
     return d
 
@@ -88,11 +91,7 @@ def test_what_has_left_the_view_is_settled_by_its_millisecond(desk: Desks, kind:
     shift = 7000 if kind == "cut" else 0
     d = desk(timecode_scale=1000, buffer_duration=2 * SECOND, frame_rate=30)
     for index in range(15):
-        frame = kvs.Frame(
-            b"data", d.now + shift + index * SECOND // 5, duration=0, key_frame=index % 5 == 0
-        )
-        d.stream.put_frame(frame, d.now)
-        d.settle()
+        put(d, index, shift)
         d.read()
     before = d.stream.account()
     assert before.persisted == 0

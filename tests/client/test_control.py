@@ -451,11 +451,7 @@ def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
 def rotating(desk: Desks) -> Any:
     """A stream whose next upload is being opened while the old one is still good."""
     d = desk()
-    d.token_life = 60 * SECOND
-    for index in range(7):
-        d.put(index)
-    d.read()
-    d.now += 58 * SECOND
+    d.age_token()
     d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND + 5 * 10**6), d.now)
     while not isinstance(call := d.client.poll_effect(), kvs.PutStream):
         if isinstance(call, kvs.Call):

@@ -127,6 +127,17 @@ class Events:
         )
 
 
+def camera(url: str, clock: Clock, events: Events) -> dict[str, Any]:
+    """The arguments of a producer that goes by the clock, and tells the events."""
+    return {
+        "region_name": "us-west-2",
+        "endpoint_url": url,
+        "callbacks": clock.callbacks(),
+        "device_info": PATIENT,
+        "on_event": events.all.append,
+    }
+
+
 @pytest.fixture
 def stored(kit: Any, url: str, vault: Vault) -> Callable[[Any], None]:
     """stored(media): the endpoint holds exactly that in `door`."""
@@ -145,14 +156,7 @@ def test_tokens_rotate_without_a_gap(
 ) -> None:
     """Before its token ends a new upload takes over, signed with new keys; nothing is lost."""
     media, events = kit.Media(), Events()
-    with kvs.Producer(
-        "us-west-2",
-        endpoint_url=url,
-        credentials=vault,
-        callbacks=clock.callbacks(),
-        device_info=PATIENT,
-        on_event=events.all.append,
-    ) as producer:
+    with kvs.Producer(credentials=vault, **camera(url, clock, events)) as producer:
         with producer.open_stream("door", kit.info()) as stream:
             for upload in range(4):
                 for frame in media.frames(11):
@@ -175,14 +179,7 @@ def test_a_failed_refresh_keeps_the_stream_on_its_token_and_is_told(
 ) -> None:
     """The second fetch fails: told with its cause, media goes on; when it recovers, all rotates."""
     media, events = kit.Media(), Events()
-    with kvs.Producer(
-        "us-west-2",
-        endpoint_url=url,
-        credentials=vault.fetch,
-        callbacks=clock.callbacks(),
-        device_info=PATIENT,
-        on_event=events.all.append,
-    ) as producer:
+    with kvs.Producer(credentials=vault.fetch, **camera(url, clock, events)) as producer:
         with producer.open_stream("door", kit.info()) as stream:
             for frame in media.frames(11):
                 stream.put_frame(frame)
@@ -227,14 +224,8 @@ def test_the_same_in_asyncio(
                 await asyncio.sleep(0.01)
 
     async def main() -> None:
-        async with aio.Producer(
-            "us-west-2",
-            endpoint_url=url,
-            credentials=vault.fetch_later,
-            callbacks=clock.callbacks(),
-            device_info=PATIENT,
-            on_event=events.all.append,
-        ) as producer:
+        options = camera(url, clock, events)
+        async with aio.Producer(credentials=vault.fetch_later, **options) as producer:
             async with producer.open_stream("door", kit.info()) as stream:
                 for frame in media.frames(11):
                     await stream.put_frame(frame)

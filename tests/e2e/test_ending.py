@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.forks import in_child
 
 import kvsproducer as kvs
 
@@ -156,21 +156,13 @@ def test_closing_from_two_threads(endpoint_url: str, kit: Any) -> None:
 
 def test_producer_in_a_forked_child(endpoint_url: str, kit: Any) -> None:
     """A child of a process that has a producer may make its own."""
+
+    def work() -> int:
+        with kvs.Producer(endpoint_url=endpoint_url) as producer:
+            with producer.open_stream("child", kit.info()) as stream:
+                for frame in kit.Media().frames(5):
+                    stream.put_frame(frame)
+        return stream.account().persisted
+
     with kvs.Producer(endpoint_url=endpoint_url):
-        program = os.fork()
-        if program == 0:
-            code = 1
-            try:
-                with kvs.Producer(endpoint_url=endpoint_url) as producer:
-                    with producer.open_stream("child", kit.info()) as stream:
-                        for frame in kit.Media().frames(5):
-                            stream.put_frame(frame)
-                code = 0 if stream.account().persisted == 5 else 2
-            finally:
-                os._exit(code)
-        deadline = time.monotonic() + 20
-        while (ended := os.waitpid(program, os.WNOHANG)) == (0, 0):
-            if time.monotonic() > deadline:
-                os.kill(program, signal.SIGKILL)
-            time.sleep(0.02)
-    assert os.waitstatus_to_exitcode(ended[1]) == 0
+        assert in_child(work) == 5

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 import pytest
+from tests.forks import in_child
 
 import kvsproducer as kvs
 from kvsproducer.producer import lifetime
@@ -156,16 +156,3 @@ def test_a_fork_is_refused(endpoint_url: str) -> None:
     assert next(fragments).number
     fragments.close()  # type: ignore[attr-defined]
     assert gone()
-
-
-def in_child(work: Callable[[], int]) -> int:
-    """The exit code of a forked child that does `work`; one that hangs is killed."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(30)
-        code = 99
-        try:
-            code = work()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

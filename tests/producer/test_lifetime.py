@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.forks import in_child
 
 import kvsproducer as kvs
 from kvsproducer.producer import lifetime
@@ -142,23 +142,6 @@ except KeyboardInterrupt:
         assert process.returncode == 0
     assert "destroyed" not in complaints
     assert "never retrieved" not in complaints
-
-
-def in_child(work: Callable[[], int]) -> int:
-    """The exit code of a forked child that does `work`."""
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = work()
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + 30
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.01)
-    return os.waitstatus_to_exitcode(ended[1])
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
-import signal
 import socket
 import struct
 import subprocess
@@ -22,6 +20,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.forks import in_child
 from tests.waiting import until
 
 import kvsproducer as kvs
@@ -296,16 +295,12 @@ def test_a_request_that_trickles_is_cut(
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_may_close_it(server: kvs.MetricsServer) -> None:
     """It used to wait there for a thread that only the parent has; the parent's goes on."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(30)
-        code = 99
-        try:
-            server.close()
-            code = 7
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+    def work() -> int:
+        server.close()
+        return 7
+
+    assert in_child(work) == 7
     assert get(server.url + "/health")[0] == 200
 
 

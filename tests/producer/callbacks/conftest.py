@@ -1,12 +1,9 @@
-"""A provider's chains against a real endpoint: how they are made, and what a stream then tells."""
+"""Providers, and streams that have them, against a real endpoint."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
-
-import pytest
 
 import kvsproducer as kvs
 
@@ -23,18 +20,6 @@ def provider_of(*sets: Any, platform: kvs.PlatformCallbacks | None = None) -> kv
     if platform is not None:
         provider.set_platform(platform)
     return provider
-
-
-def why_not_ready(stream: kvs.Stream, reason: str) -> str:
-    """What waiting for the stream raises, once it tells that reason."""
-    deadline = time.monotonic() + PATIENT
-    while True:
-        with pytest.raises(kvs.KvsError) as caught:
-            stream.wait_ready(0.1)
-        told = str(caught.value)
-        if reason in told:
-            return told
-        assert time.monotonic() < deadline, told
 
 
 def put_all(url: str, info: kvs.StreamInfo, frames: Iterator[kvs.Frame], *sets: Any) -> None:

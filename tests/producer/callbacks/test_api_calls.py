@@ -15,8 +15,8 @@ from tests.producer.callbacks.conftest import (
     Frames,
     provider_of,
     put_all,
-    why_not_ready,
 )
+from tests.waiting import why_not_ready
 
 import kvsproducer as kvs
 from kvsproducer import StatusCode
@@ -109,7 +109,7 @@ def test_api_calls_are_failed(
     provider = provider_of(kvs.ApiCallbacks(describe_stream=fail))
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
         stream = producer.open_stream("door", info)
-        told = why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1")
+        told = str(why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1"))
         assert status.name in told
 
 
@@ -128,7 +128,7 @@ def test_answers_that_cannot_be_used(
     """They used to be told as failures of the network, or as errors of our own."""
     provider = provider_of(kvs.ApiCallbacks(**{member: lambda call: said}))  # type: ignore[arg-type]
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
-        told = why_not_ready(producer.open_stream("door", info), why)
+        told = str(why_not_ready(producer.open_stream("door", info), why))
         assert f"ApiCallbacks.{member} of entry 1 returned" in told
         assert "INVALID_ARG" in told
 
@@ -188,4 +188,4 @@ def test_a_callbacks_own_time_out_is_not_ours(endpoint_url: str, info: kvs.Strea
     asked = provider_of(kvs.ApiCallbacks(describe_stream=give_up))
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=asked) as producer:
         stream = producer.open_stream("door", info)
-        assert "the vault is slow" in why_not_ready(stream, "the last call")
+        assert "the vault is slow" in str(why_not_ready(stream, "the last call"))

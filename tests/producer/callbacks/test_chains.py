@@ -14,8 +14,8 @@ from tests.producer.callbacks.conftest import (
     Frames,
     provider_of,
     put_all,
-    why_not_ready,
 )
+from tests.waiting import why_not_ready
 
 import kvsproducer as kvs
 from kvsproducer import StatusCode, aio
