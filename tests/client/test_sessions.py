@@ -105,7 +105,7 @@ def rotation(desk: Desks, life: int, roll: float) -> int:
     d.client.roll = lambda sides: int(roll * (sides - 1))
     d.token_life = life
     d.settle()
-    return int(d.stream._control.rotate_at - d.now)
+    return int(d.stream._control.rotation.rotate_at - d.now)
 
 
 def test_tokens_are_replaced_early_by_a_random_part_of_their_life(desk: Desks) -> None:

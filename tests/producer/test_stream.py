@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.waiting import until
+from tests.waiting import until, why_not_ready
 
 import kvsproducer as kvs
 
@@ -49,6 +49,32 @@ def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -
     assert stream.account().held == stream.account().accepted > 5
 
 
+def test_waiting_for_space_does_not_go_by_a_clock_that_is_set(
+    offline_info: kvs.StreamInfo,
+) -> None:
+    """It is set back by an hour while a writer waits, and the wait is as long as without."""
+    back = [0]
+    provider = kvs.CallbacksProvider()
+    provider.set_platform(kvs.PlatformCallbacks(get_current_time=lambda: kvs.now() - back[0]))
+    producer = kvs.Producer(endpoint_url=NOBODY, device_info=SHORT, callbacks=provider)
+    stream = producer.open_stream("door", offline_info)
+
+    def set_back() -> None:
+        until(lambda: stream.account().accepted == 18)  # what there is space for
+        back[0] = 36_000_000_000
+
+    setter = threading.Thread(target=set_back)
+    setter.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            fill(stream)
+        assert 0.4 < time.monotonic() - began < 30
+    finally:
+        setter.join(30)
+        producer.close(timeout=0)
+
+
 def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
     """It waits for space in one thread; another stops the stream."""
     small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
@@ -86,9 +112,8 @@ def test_wait_ready_is_bounded(offline: kvs.Producer, info: kvs.StreamInfo) -> N
 def test_a_time_out_is_explained(offline: kvs.Producer, info: kvs.StreamInfo) -> None:
     """What the last call met with is told."""
     stream = offline.open_stream("door", info)
-    with pytest.raises(kvs.KvsError, match="could not connect to http://") as caught:
-        stream.wait_ready(timeout=2)
-    assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+    error = why_not_ready(stream, "could not connect to http://")
+    assert error.status is kvs.StatusCode.OPERATION_TIMED_OUT
 
 
 def test_flush_and_close_are_bounded(

@@ -110,6 +110,7 @@ class Client:
         self._arn = ""
         self._failure: KvsError | None = None
         self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
+        self._timer_set = now
         self._enter(_C.AUTH, now)
 
     @staticmethod
@@ -242,11 +243,17 @@ class Client:
         return self._timer
 
     def handle_timer(self, now: int) -> None:
-        """Do what is due."""
-        if self._timer is None or now < self._timer:
+        """Do what is due. A clock that was set back delays nothing but by one period."""
+        if self._timer is None:
+            return
+        set_back = self._timer_set - now  # by so much or a little more, if it was
+        if now < self._timer and set_back <= 0:
             return
         self._timer = now + self.client_info.reserved_callback_period
+        self._timer_set = now
         for stream in list(self._streams.values()):
+            if set_back > 0:
+                stream.clock_set_back(set_back)
             stream.handle_timer(now)
 
     def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:

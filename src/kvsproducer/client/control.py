@@ -41,7 +41,7 @@ from kvsproducer.client.states import (
     is_timeout,
     result_status,
 )
-from kvsproducer.client.streaming_token import rotation_time, usable_token
+from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import CONTENT_TYPE
@@ -81,9 +81,7 @@ class StreamControl:
         self.parked = False  # nothing to upload: READY, or STOPPED by a time-out
         self.unused = False  # the last upload that ended had been given nothing
         self.rotating = False  # a session is being prepared while the old one is still good
-        self.rotate_at = NEVER  # when the token must be replaced, ticks
-        self.reset_at = NEVER  # the first key frame from then on starts the new session
-        self.due = NEVER  # the earlier of the two
+        self.rotation = Rotation()
 
     @property
     def client_closed(self) -> bool:
@@ -106,22 +104,17 @@ class StreamControl:
             self._waiting_for_client = False
             _ACTIONS[self.state](self, now)
 
-    def _schedule(self, *, rotate_at: int | None = None, reset_at: int | None = None) -> None:
-        self.rotate_at = self.rotate_at if rotate_at is None else rotate_at
-        self.reset_at = self.reset_at if reset_at is None else reset_at
-        self.due = min(self.rotate_at, self.reset_at)
-
     def session_due(self) -> None:
         """The next key frame starts the new session: that is taken note of."""
-        self._schedule(reset_at=NEVER)
+        self.rotation.schedule(session_at=NEVER)
 
     def unpark(self, now: int) -> None:
         """There is something to upload now."""
         if not self.parked:
             return
         self.parked = self.unused = False
-        if now >= self.rotate_at:  # the token was good when there was nothing to upload
-            self._schedule(rotate_at=NEVER)
+        if now >= self.rotation.rotate_at:  # the token was good when there was nothing to upload
+            self.rotation.schedule(rotate_at=NEVER)
             self._enter(_T.STOPPED, now)
             self._enter(_T.GET_ENDPOINT, now)
         else:
@@ -132,7 +125,7 @@ class StreamControl:
         if self.rotating or self.state is not _T.STREAMING:
             return
         self.rotating = True
-        self._schedule(rotate_at=NEVER)
+        self.rotation.schedule(rotate_at=NEVER)
         self._enter(_T.STOPPED, now)
         self._enter(_T.GET_ENDPOINT, now)
 
@@ -173,7 +166,7 @@ class StreamControl:
         core = self._core
         if self.rotating and self.state is _T.STREAMING:
             self.rotating = False
-            self._schedule(rotate_at=now)
+            self.rotation.schedule(rotate_at=now)
         waits = self._pending is not None or self._waiting_for_client or self.parked
         ended = core.closed or core.failure is not None
         if not (waits or ended) and self.state not in (_T.NEW, _T.STREAMING):
@@ -193,7 +186,7 @@ class StreamControl:
         self._waiting_for_client = False
         self._wait = 0
         self.parked = self.unused = self.rotating = False
-        self._schedule(rotate_at=NEVER, reset_at=NEVER)
+        self.rotation.schedule(rotate_at=NEVER, session_at=NEVER)
         self._machine.restart(_T.STOPPED if was_ready else _T.NEW)
         self._enter(_T.DESCRIBE, now)
 
@@ -319,7 +312,7 @@ class StreamControl:
         if status is not _S.SUCCESS:
             return _T.GET_TOKEN
         token = self._token = usable_token(answer, now)
-        self._schedule(rotate_at=rotation_time(token.expiration, now, self._client.roll))
+        self.rotation.schedule(rotate_at=rotation_time(token.expiration, now, self._client.roll))
         return _T.READY
 
     def _put(self, status: StatusCode, _answer: object, now: int) -> StreamState:
@@ -332,7 +325,7 @@ class StreamControl:
             if self.rotating:
                 self.rotating = False
                 delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
-                self._schedule(reset_at=now + delay)
+                self.rotation.schedule(session_at=now + delay)
             return _T.STREAMING
         core.uploads.remove_new()
         if status is _S.SERVICE_CALL_TIMEOUT_ERROR:

@@ -49,6 +49,7 @@ class Intake:
         info = core.info
         self._core = core
         self._control = control
+        self._rotation = control.rotation
         self._adapter = FrameAdapter(
             info.tracks, info.nal_adaptation, content_type=info.content_type
         )
@@ -108,7 +109,7 @@ class Intake:
         if (
             frame.flags
             or core.attention
-            or now >= self._control.due
+            or now >= self._rotation.due
             or newest is None
             or not newest.timestamp <= dts <= pts
             or not 0 <= ahead < generator.block_room
@@ -258,7 +259,7 @@ class Intake:
         flags = frame.flags
         core = self._core
         self._key_in_hand = bool(flags & FLAG_KEY)
-        if (core.attention or now >= self._control.due or flags & FLAG_END_OF_FRAGMENT) and (
+        if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
             not self._attend(frame, now)
         ):
             return False
@@ -409,9 +410,9 @@ class Intake:
             )
         self.check_open()
         control.unpark(now)
-        if now >= control.rotate_at:
+        if now >= self._rotation.rotate_at:
             control.rotate(now)
-        if now >= control.reset_at:
+        if now >= self._rotation.session_at:
             control.session_due()
             core.reset_on_key = True
         if self._after_eofr:

@@ -196,6 +196,12 @@ class Rates:
                 )
         self._frames, self._last_put, self._last_pts = frames, now, pts
 
+    def clock_set_back(self, ticks: int) -> None:
+        """What is measured from a time is measured from that much before."""
+        self._last_put -= ticks
+        self._last_read -= ticks
+        self.next_read -= ticks
+
     def sample_read(self, now: int) -> None:
         """It is `next_read`, and bytes were handed to an upload: they are in `transferred`."""
         count, elapsed = self.transferred - self._counted, now - self._last_read

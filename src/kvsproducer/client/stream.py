@@ -390,6 +390,15 @@ class Stream:
         self.check_idle(now)
         self._check_last_ack(now)
 
+    def clock_set_back(self, ticks: int) -> None:
+        """The clock that gives `now` went back: what was to come in a while comes as soon."""
+        self._control.rotation.clock_set_back(ticks)
+        self._core.rates.clock_set_back(ticks)
+        if self._intake.last_put is not None:
+            self._intake.last_put -= ticks
+        if self._awaits_since is not None:
+            self._awaits_since -= ticks
+
     def _check_last_ack(self, now: int) -> None:
         """Tell, once, that a stopped stream waits too long for its last PERSISTED ack."""
         core = self._core
@@ -401,7 +410,7 @@ class Stream:
             self._awaits_since = now
         elif now - self._awaits_since >= self._ack_limit:
             core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
-            self._awaits_since = NEVER
+            self._awaits_since = 2 * NEVER  # not even when the clock is set back
 
     def check_idle(self, now: int) -> None:
         """End the open fragment of a stream that got no frame for long (intermittent producer)."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvsproducer import limits
+from kvsproducer.client.core import NEVER
 from kvsproducer.client.effects import AuthInfo, AuthType
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["rotation_time", "usable_token"]
+__all__ = ["Rotation", "rotation_time", "usable_token"]
 
 _S = StatusCode
 
@@ -51,3 +52,27 @@ def rotation_time(expiration: int, now: int, roll: Callable[[int], int]) -> int:
         jitter = roll(seconds) * TICKS_PER_SECOND if seconds else 0
         expiration -= min(jitter, limits.MAX_TOKEN_JITTER)
     return expiration - limits.TOKEN_GRACE_PERIOD
+
+
+class Rotation:
+    """When a stream's token is to be replaced, and its next session to begin; `NEVER`, or ticks."""
+
+    __slots__ = ("due", "rotate_at", "session_at")
+
+    def __init__(self) -> None:
+        self.rotate_at = NEVER  # the token must be replaced
+        self.session_at = NEVER  # the first key frame from then on starts the new session
+        self.due = NEVER  # the earlier of the two: asked for with every frame
+
+    def schedule(self, *, rotate_at: int | None = None, session_at: int | None = None) -> None:
+        """Change one or both."""
+        self.rotate_at = self.rotate_at if rotate_at is None else rotate_at
+        self.session_at = self.session_at if session_at is None else session_at
+        self.due = min(self.rotate_at, self.session_at)
+
+    def clock_set_back(self, ticks: int) -> None:
+        """Both come as soon as before, whatever the clock says then."""
+        self.schedule(
+            rotate_at=self.rotate_at - ticks if self.rotate_at < NEVER else NEVER,
+            session_at=self.session_at - ticks if self.session_at < NEVER else NEVER,
+        )

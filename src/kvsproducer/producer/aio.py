@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
@@ -53,24 +54,26 @@ class Stream(StreamFacade):
             engine.abandon(None)
         try:
             with engine.lock:
-                self._core.put_frame(frame, engine.now())
+                now = engine.now()
+                self._core.put_frame(frame, now)
                 if chains is not None:
-                    reports = chains.reports(self._core, engine.now())
+                    reports = chains.reports(self._core, now)
         except core.WouldBlock as full:
-            reports = await self._put_when_there_is_space(frame, full.deadline)
+            reports = await self._put_when_there_is_space(frame, full.deadline - now)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
         if reports and chains is not None:
             chains.report(reports)
 
-    async def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> Sequence[Report]:
+    async def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
         engine, chains = self._engine, self._engine.chains
+        deadline = time.monotonic() + patience / TICKS_PER_SECOND
         while True:
             engine.poke()
-            left = deadline - engine.now()
-            if left <= 0:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 raise no_space_error(self.name, self.met_with)
-            await engine.changes(left / TICKS_PER_SECOND)
+            await engine.changes(left_s)
             if self._core.stopped:
                 raise interrupted_error(self.name)
             try:

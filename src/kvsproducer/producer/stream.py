@@ -7,6 +7,7 @@ next call raises. See `kvsproducer.client.stream` for what happens inside.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -65,19 +66,21 @@ class Stream(StreamFacade):
             engine.refuse_reentry()
         try:
             with self._lock:
-                self._put(frame, self._now())
+                now = self._now()
+                self._put(frame, now)
                 if chains is not None:
-                    reports = chains.reports(self._core, self._now())
+                    reports = chains.reports(self._core, now)
         except core.WouldBlock as full:
-            reports = self._put_when_there_is_space(frame, full.deadline)
+            reports = self._put_when_there_is_space(frame, full.deadline - now)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
         if reports and chains is not None:
             chains.report(reports)
 
-    def _put_when_there_is_space(self, frame: core.Frame, deadline: int) -> Sequence[Report]:
+    def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
         changed, chains = self._engine.changed, self._chains
         self._engine.refuse_loop()
+        deadline = time.monotonic() + patience / TICKS_PER_SECOND
         with changed:
             while True:
                 # Stopping answers before the core does: the wait was interrupted.
@@ -87,11 +90,11 @@ class Stream(StreamFacade):
                     self._put(frame, self._now())
                     return () if chains is None else chains.reports(self._core, self._now())
                 except core.WouldBlock:
-                    left = deadline - self._now()
-                if left <= 0:
+                    left_s = deadline - time.monotonic()
+                if left_s <= 0:
                     raise no_space_error(self.name, self.met_with)
                 self._engine.poke()
-                changed.wait(left / TICKS_PER_SECOND)
+                changed.wait(left_s)
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.

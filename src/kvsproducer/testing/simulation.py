@@ -300,7 +300,7 @@ class World:
                 connection.finish(403)
 
     def _step_clock(self) -> None:
-        seconds = self.dice.choice((-2, -1, 1, 2, 5, 20, -20, 0))
+        seconds = self.dice.choice((-2, -1, 1, 2, 5, 20, -20, 3600, -3600, 0))
         self.clock.step(seconds * TICKS_PER_SECOND + self.dice.randrange(1000) * TICKS_PER_MS)
 
     def _meddle(self) -> None:

@@ -43,6 +43,7 @@ class SimulatedUpload:
         self.link: Link | None = None
         self.connection: Connection | None = None
         self._body_ended = False
+        self._all_sent = False  # but for the last ack nothing is to come
         self._data = True  # the core may have something
         self._sending = False
         self._heard = False
@@ -93,7 +94,8 @@ class SimulatedUpload:
     def wake(self) -> None:
         """The core has data."""
         self._data = True
-        self._check_others()
+        if not self._all_sent:
+            self._check_others()
         self._pump()
 
     def _pump(self) -> None:
@@ -133,6 +135,7 @@ class SimulatedUpload:
             up.send(data)
         elif status is core.ReadStatus.MORE:
             raise Broken("next_buffers gave nothing and said MORE")
+        self._all_sent = status is core.ReadStatus.AWAITING_PERSISTED_ACK
         if status is core.ReadStatus.END_OF_STREAM:
             self._body_ended = True
             assert self.connection is not None, "it was read from"
