@@ -60,7 +60,7 @@ def iot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IotEndpoint]:
 
 @pytest.fixture
 def _front_door(
-    endpoint_url: str, iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    quick_url: str, iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A folder with a clip, endpoints in the environment, and something stored in front-door."""
     for name, value in iot.environment().items():
@@ -68,7 +68,7 @@ def _front_door(
     import kvsproducer as kvs
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", quick_url)
     write_clip("clip.mp4", PatternSpec(duration_s=Fraction(2), audio="aac"))
     kvs.put_media("clip.mp4", "front-door", retention="PT1H")
 

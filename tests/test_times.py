@@ -73,7 +73,7 @@ ELSEWHERE = {
     "close": {"timeout"},
 }
 NOT_GIVEN = {  # made by the package, for the user to read; ticks
-    "PutResult", "StreamMetrics", "FragmentSummary", "ReadFragment", "StreamCallbacks",
+    "PutResult", "StreamMetrics", "FragmentSummary", "ReadFragment", "ReadFrame", "StreamCallbacks",
 }  # fmt: skip
 TIME = re.compile(
     r"duration|timeout|retention|max_latency|period|expiration|^(start|end|pts|dts|interval|idle)$"
