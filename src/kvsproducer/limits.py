@@ -286,5 +286,6 @@ SERVICE_MAX_LIST_FRAGMENTS: Final = 1000  # results of a page
 SERVICE_MAX_NEXT_TOKEN_LEN: Final = 4096
 
 # --- our producer shell ------------------------------------------------------------------------
+ACK_SLICE_BYTES: Final = 1024  # ours; of an answer under one lock: 8 acks, under 1 ms
 PUT_MEDIA_CHUNK_BYTES: Final = 256 * 1024  # ours; one write, one TLS record run, of a busy upload
 PUT_MEDIA_ACK_WAIT_S: Final = 10  # ours; from the end of a body to the end of its response
