@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +15,6 @@ from tests.peers import Server
 from tests.waiting import until
 
 import kvsproducer as kvs
-from kvsproducer.producer.engine import Engine
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -154,6 +155,47 @@ def test_peer_that_never_answers_is_given_up(
     assert_given_up(endpoint_url, info, frames(10))
 
 
+class Garbling(Peer):
+    """Says an ack, and once that was heard, what is no chunk of an answer."""
+
+    heard = threading.Event()
+
+    def talk(self, connection: socket.socket) -> None:
+        with connection:
+            connection.recv(4096)
+            connection.sendall(self._says)
+            assert self.heard.wait(30)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"no chunk\r\n")
+                while connection.recv(65_536):
+                    pass
+
+
+def test_an_answer_that_is_no_http_any_more_is_told(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the acks: whoever reads them is not told of the connection's end."""
+    ack = b'{"EventType":"BUFFERING","FragmentTimecode":1,"FragmentNumber":"1"}'
+    garbling = Garbling(HEAD + b"%x\r\n%s\r\n" % (len(ack), ack), reads=True)
+    upload = "kvsproducer.producer.upload.Upload"
+    monkeypatch.setattr(f"{upload}._url", lambda _: garbling.url + "/putMedia")
+    quick = dataclasses.replace(info, connection_staleness_duration="PT0.1S")
+    seen: list[kvs.Event] = []
+    one = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = one.open_stream("door", quick)
+        for frame in frames(5):
+            stream.put_frame(frame)
+        until(lambda: any(isinstance(event, kvs.AckRejected) for event in seen))
+        monkeypatch.undo()  # the next upload goes to the endpoint
+        garbling.heard.set()
+        until(lambda: any("no HTTP any more" in getattr(e, "detail", "") for e in seen))
+        assert stream.close().persisted == 5
+    finally:
+        one.close(0)
+        garbling.end()
+
+
 def test_peer_that_falls_silent_is_given_up(
     peer: Callable[..., Peer],
     endpoint_url: str,
@@ -182,42 +224,6 @@ def test_peer_that_takes_nothing_is_given_up(
         for n in range(20)
     )
     assert_given_up(endpoint_url, info, frames)
-
-
-def test_a_flood_of_acks_lets_others_in(
-    peer: Callable[..., Peer],
-    endpoint_url: str,
-    info: kvs.StreamInfo,
-    frames: Frames,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """All are taken, and between any two looks of the core at them the loop does other things."""
-    put = list(frames(5))
-    one = f'{{"EventType":"BUFFERING","FragmentTimecode":{put[0].pts // 10_000}}}\n' * 700
-    peer(HEAD, reads=True, then=b"%x\r\n%s\r\n" % (len(one), one.encode()))
-    taken: list[int] = []  # bytes at a time
-    turns: list[int] = []  # how many of them, at each turn of the loop
-    receive = Engine.receive_ack
-
-    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> None:
-        receive(engine, stream, upload, data)  # type: ignore[arg-type]
-        taken.append(len(data))
-        engine.loop.call_soon(lambda: turns.append(len(taken)))
-
-    monkeypatch.setattr(Engine, "receive_ack", watched)
-    seen: list[kvs.Event] = []
-    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
-    try:
-        stream = producer.open_stream("door", info)
-        for frame in put:
-            stream.put_frame(frame)
-        until(lambda: sum(isinstance(event, kvs.FragmentAcked) for event in seen) == 700)
-        until(lambda: len(turns) == len(taken))
-    finally:
-        producer.close(timeout=0)
-    assert sum(taken) == len(one)
-    assert max(taken) <= 1024  # some eight acks
-    assert turns == list(range(1, len(taken) + 1))
 
 
 def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.StreamInfo) -> None:

@@ -24,7 +24,6 @@ from kvsproducer import client as core
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
-    ACK_SLICE_BYTES,
     LOW_SPEED_TIME,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
@@ -71,6 +70,7 @@ class Upload:
         stale_s = stream.info.connection_staleness_duration / TICKS_PER_SECOND
         self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
         self._heard = False
+        self._response: aiohttp.ClientResponse | None = None
         # What the peer owes since when, in the loop's time; None while it owes nothing.
         self._writing_since: float | None = None
         self._asked_since: float | None = None
@@ -105,11 +105,11 @@ class Upload:
         return Failure(OK, "")
 
     async def _watched_exchange(self) -> Failure:
-        """The exchange, ended when the peer stalls."""
-        stalled = ""
+        """The exchange, ended when the peer stalls or the connection is gone."""
+        stalled: Failure | None = None
         exchange = asyncio.ensure_future(self._exchange())
         try:
-            while not exchange.done() and not stalled:
+            while not exchange.done() and stalled is None:
                 await asyncio.wait([exchange], timeout=self._look_s)
                 stalled = self._stall()
                 if self._writing_since is not None:
@@ -119,16 +119,18 @@ class Upload:
             if not exchange.done():
                 exchange.cancel()
                 await asyncio.wait([exchange])
-        return Failure(TIMEOUT, stalled) if exchange.cancelled() else exchange.result()
+        return exchange.result() if stalled is None or not exchange.cancelled() else stalled
 
-    def _stall(self) -> str:
-        """What the peer fails to do, "" while it does not."""
+    def _stall(self) -> Failure | None:
+        """What the peer fails to do, None while it does not."""
         overdue = self._engine.loop.time() - STALL_S
+        if self._response is not None and _is_left_behind(self._response):
+            return Failure(UNKNOWN, "the service's answer broke off: it is no HTTP any more")
         if self._writing_since is not None and self._writing_since < overdue:
-            return f"the service took no data for {STALL_S:g} s"
+            return Failure(TIMEOUT, f"the service took no data for {STALL_S:g} s")
         if self._asked_since is not None and self._asked_since < overdue:
-            return f"the service did not answer for {STALL_S:g} s"
-        return ""
+            return Failure(TIMEOUT, f"the service did not answer for {STALL_S:g} s")
+        return None
 
     def owed(self) -> str:
         """What the peer fails to do so far, "" when that is nothing; in any thread."""
@@ -175,11 +177,12 @@ class Upload:
             kind = response.headers.get("x-amzn-ErrorType", "")
             told = text.decode(errors="replace")
             return failure_of_answer(response.status, kind, told).of_upload()
+        self._response = response
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
             async for data in response.content.iter_any():
                 self._heard = True
-                await self._take_acks(data)
+                self._engine.receive_ack(self._stream, self._effect.upload, data)
                 if _ACK_END not in data:
                     continue
                 # The peer has spoken; while frames are held it owes another word.
@@ -192,16 +195,6 @@ class Upload:
         if self._effect.acks and not self._heard:
             return Failure(UNKNOWN, "the service ended the upload without a word")
         return Failure(OK, "the service ended the upload")
-
-    async def _take_acks(self, data: bytes) -> None:
-        """Hand them to the core; between parts of a flood others get the lock and the loop."""
-        at = 0
-        while len(data) - at > ACK_SLICE_BYTES:
-            end = data.rfind(_ACK_END, at, at + ACK_SLICE_BYTES) + 1 or at + ACK_SLICE_BYTES
-            self._engine.receive_ack(self._stream, self._effect.upload, data[at:end])
-            at = end
-            await asyncio.sleep(0)
-        self._engine.receive_ack(self._stream, self._effect.upload, data[at:] if at else data)
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
         """Bound the wait for the service's last word after our body's end."""
@@ -248,3 +241,13 @@ class Upload:
                 return
             if status is not core.ReadStatus.MORE:
                 await self._data.wait()
+
+
+def _is_left_behind(response: aiohttp.ClientResponse) -> bool:
+    """Whether the connection is gone and whoever reads the answer is not told.
+
+    So aiohttp leaves it when a chunk's head in the middle of the answer is none.
+    """
+    connection, content = response.connection, response.content
+    untold = content.exception() is None and not content.is_eof()
+    return untold and connection is not None and connection.transport is None
