@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import av
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from kvsproducer.cli.options import instant_option
 from kvsproducer.codecs.nal import annexb_to_avcc
@@ -84,6 +86,24 @@ def test_signatures(kvs: Any, start_kvs: Any, monkeypatch: Any) -> None:
     bad = kvs("put", "testsrc:duration=1,size=64x64", "s", "--endpoint-url", url)
     assert bad.exit_code == 1
     assert "403" in bad.told or "NOT_AUTHORIZED" in bad.told
+
+
+@pytest.mark.parametrize("given", [(), ("--region", "eu-west-1")])
+def test_signatures_are_for_one_region(
+    start_kvs: Any, given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is given, or the shell's; the streams are there too."""
+    if not given:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    url = listening(start_kvs("serve", "--port", "0", "--verify-signatures", *given))
+    here, there = (
+        boto3.client("kinesisvideo", region_name=name, endpoint_url=url)
+        for name in ("eu-west-1", "us-west-2")
+    )
+    assert ":eu-west-1:" in here.create_stream(StreamName="s", MediaType="video/h264")["StreamARN"]
+    with pytest.raises(ClientError, match="scoped to a valid region, here 'eu-west-1'") as caught:
+        there.describe_stream(StreamName="s")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
 def test_a_taken_port(kvs: Any) -> None:

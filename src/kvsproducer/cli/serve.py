@@ -13,6 +13,8 @@ from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
+    from botocore.session import Session
+
     from kvsproducer.endpoint import Credentials, Fault
 
 __all__ = ["serve"]
@@ -35,12 +37,20 @@ def serve(
         typer.Option(
             "--verify-signatures",
             metavar="",
-            help="Accept only requests signed with this shell's AWS credentials.",
+            help="Accept only requests signed with this shell's AWS credentials, for --region.",
         ),
     ] = False,
     profile: Annotated[
         str | None,
         typer.Option("--profile", metavar="NAME", help="Profile to take those credentials from."),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="REGION",
+            help="Region of the streams (default: us-west-2; of signatures, this shell's first).",
+        ),
     ] = None,
     faults: Annotated[
         Path | None,
@@ -60,10 +70,17 @@ def serve(
     Example: kvs serve --port 8080 --data ./kvs-data
     """
     from kvsproducer.endpoint import LocalEndpoint, run_server
+    from kvsproducer.endpoint.control import DEFAULT_REGION
 
-    known = _credentials(profile) if verify_signatures else None
+    known = None
+    if verify_signatures:
+        session = _session(profile)
+        known = _credentials(session)
+        region = region or session.get_config_variable("region") or DEFAULT_REGION
     script = () if faults is None else _script(faults)
-    endpoint = LocalEndpoint(data, host, port, verify_signatures=known, faults=script)
+    endpoint = LocalEndpoint(
+        data, host, port, verify_signatures=known, faults=script, region=region
+    )
     try:
         # What goes wrong in the service, a full disk say, is told on standard error as it happens.
         with logged(log_file, verbose, warnings=True):
@@ -105,15 +122,27 @@ def _listening(url: str) -> None:
         print(f"listening on {url}", flush=True)  # noqa: T201  a plain line, for scripts to read
 
 
-def _credentials(profile: str | None) -> dict[str, Credentials]:
-    """The keys that requests must be signed with: those that this shell would sign with."""
+def _session(profile: str | None) -> Session:
+    """This shell's, as far as AWS is concerned."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
+
+    session = Session(profile=profile)
+    try:
+        session.get_scoped_config()
+    except BotoCoreError as error:
+        raise kvs_error(StatusCode.INVALID_ARG, str(error)) from error
+    return session
+
+
+def _credentials(session: Session) -> dict[str, Credentials]:
+    """The keys that requests must be signed with: those that this shell would sign with."""
+    from botocore.exceptions import BotoCoreError
 
     from kvsproducer.endpoint import Credentials
 
     try:
-        found = Session(profile=profile).get_credentials()
+        found = session.get_credentials()
     except BotoCoreError as error:
         raise kvs_error(StatusCode.INVALID_ARG, str(error)) from error
     keys = None if found is None else found.get_frozen_credentials()
