@@ -11,12 +11,9 @@ These names are the public surface, with those of `kvsproducer.aio`, `kvsproduce
 nor PyAV, and not the parts of ours that drive them: they come with their first use.
 """
 
-import importlib
-import logging
-from typing import TYPE_CHECKING
-
 from kvsproducer.version import VERSION
 
+TYPE_CHECKING = False  # type checkers know the name; `typing` takes longer to load than all of this
 if TYPE_CHECKING:
     from kvsproducer.client import (
         AckRejected,
@@ -209,9 +206,6 @@ __all__ = [
 
 __version__ = VERSION
 
-# Quiet until the application configures logging: a library does not write to its user's console.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
-
 # Every name comes with its first use, so that importing the package costs next to nothing: a
 # script's `--help` is quick, and who only reads pays for no producer. Name -> module; the rest of
 # `__all__` is the client's.
@@ -273,11 +267,13 @@ _ROOMS = frozenset(
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
+        return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_LATER.get(name, "kvsproducer.client"))
+    module = import_module(_LATER.get(name, "kvsproducer.client"))
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -3,10 +3,8 @@
 `pyproject.toml` states the same number; a test holds the two together.
 """
 
-from typing import Final
-
 __all__ = ["APPLICATION", "VERSION"]
 
-VERSION: Final = "0.1.0"
-APPLICATION: Final = f"kvsproducer {VERSION}"
+VERSION = "0.1.0"
+APPLICATION = f"kvsproducer {VERSION}"
 """What we call ourselves in MKV headers (MuxingApp, WritingApp)."""

@@ -5,15 +5,16 @@ all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C, 143 SIGTERM. 
 aiohttp, botocore) happen inside the commands that need them, so that help and `explain` are quick.
 """
 
-import signal
 import sys
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """The console entry point."""
+    """The console entry point; it loads everything else where Ctrl-C has its answer."""
     try:
+        import signal
+
         from kvsproducer.cli.streams import prepare_streams
 
         prepare_streams()

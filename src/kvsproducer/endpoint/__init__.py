@@ -4,6 +4,7 @@ Control plane, PutMedia, GetMedia and ListFragments, for tests and for work with
 Floor 4; knows nothing of the client and the producer.
 """
 
+import kvsproducer.quiet  # noqa: F401  before anything logs
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.faults import Fault, FaultKind
 from kvsproducer.endpoint.local import LocalEndpoint, local_endpoint, run_server

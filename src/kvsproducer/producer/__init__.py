@@ -6,6 +6,7 @@ and `Stream` are the blocking surface, `aio` the asyncio twins. `results` is the
 foreign errors become results.
 """
 
+import kvsproducer.quiet  # noqa: F401  before anything logs
 from kvsproducer.producer.callbacks import (
     ApiCallbacks,
     AuthCallbacks,
