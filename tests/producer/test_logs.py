@@ -110,6 +110,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     """With AWS's statuses; the producer's own for an index, whose cause is the utilities'."""
     refused(S.INVALID_ARG, tmp_path, file_bytes=1)
     refused(S.INVALID_ARG, tmp_path, max_files=0)
+    refused(S.INVALID_ARG, tmp_path, level="LOUD")
     refused(S.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED, tmp_path, time_format="%Y" * 14)
     refused(S.STRFTIME_FALIED, tmp_path, time_format="")
     (tmp_path / "kvsFileLogIndex").write_text("1" * 300)

@@ -72,6 +72,12 @@ TOO_MANY = {f"x-gateway-{number}": "1" for number in range(200)}
         ({"proxies": {"https": "proxy"}}, kvs.StatusCode.INVALID_ARG),
         ({"proxies": {"https": "http://proxy:99999"}}, kvs.StatusCode.INVALID_ARG),
         ({"proxies": {"https": "socks5://proxy:1"}}, kvs.StatusCode.INVALID_ARG),
+        ({"proxies": "http://proxy:1"}, kvs.StatusCode.INVALID_ARG),
+        ({"user_agent_name": 5}, kvs.StatusCode.INVALID_ARG),
+        ({"user_agent_extra": None}, kvs.StatusCode.INVALID_ARG),
+        ({"extra_headers": [("x-a", "1")]}, kvs.StatusCode.INVALID_ARG),
+        ({"extra_headers": {"x-a": 5}}, kvs.StatusCode.INVALID_ARG),
+        ({"extra_headers": {5: "1"}}, kvs.StatusCode.INVALID_ARG),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(
@@ -86,7 +92,8 @@ def test_what_cannot_be_meant_is_refused_at_once(
 
 
 def test_limits_themselves_are_accepted() -> None:
-    """The longest that is allowed is allowed."""
+    """The longest that is allowed is allowed, and so is nothing."""
+    assert kvs.ServiceConfig(extra_headers=None).extra_headers == {}  # type: ignore[arg-type]
     kvs.ServiceConfig(
         user_agent_name="n" * 32,
         user_agent_extra="e" * 128,

@@ -70,10 +70,10 @@ class FileLogHandler(logging.Handler):
 
         logging.getLogger("kvsproducer").addHandler(kvs.FileLogHandler("/var/log/camera"))
 
-    Raises INVALID_ARG for a size or count out of bounds, OPEN_FILE_FAILED, PATH_TOO_LONG,
-    FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED, STRFTIME_FALIED. A disk
-    that is full later costs lines, and is told as `logging` does. Source: the file logger of AWS's
-    C producer.
+    Raises INVALID_ARG for a size or count out of bounds or a level that is none, OPEN_FILE_FAILED,
+    PATH_TOO_LONG, FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
+    STRFTIME_FALIED. A disk that is full later costs lines, and is told as `logging` does. Source:
+    the file logger of AWS's C producer.
     """
 
     def __init__(
@@ -87,7 +87,11 @@ class FileLogHandler(logging.Handler):
         all_levels: bool = True,
         time_format: str = "%Y-%m-%d %H:%M:%S",
     ) -> None:
-        super().__init__(environment_level() if level is None else level)
+        try:
+            super().__init__(environment_level() if level is None else level)
+        except (TypeError, ValueError) as error:
+            told = f"level={level!r}: one of logging's, as a number or a name"
+            raise kvs_error(StatusCode.INVALID_ARG, told) from error
         self._main = self._filtered = None
         self.setFormatter(_LineFormatter(time_format))
         self._filter_level = filter_level

@@ -105,8 +105,11 @@ class ServiceConfig:
         if self.ip_family is not None:
             object.__setattr__(self, "ip_family", _member(IpFamily, "ip_family", self.ip_family))
         object.__setattr__(self, "caching_period", _period(self.caching_period))
+        for name in ("proxies", "extra_headers"):
+            _check_mapping(name, getattr(self, name) or {})
         _check_proxies(self.proxies or {})
         _check_user_agent(self.user_agent_name, self.user_agent_extra)
+        object.__setattr__(self, "extra_headers", self.extra_headers or {})
         _check_headers(self.extra_headers)
 
     @property
@@ -131,6 +134,16 @@ def _period(value: Duration) -> int:
             _S.INVALID_ENDPOINT_CACHING_PERIOD, f"caching_period={value!r} is {hours:g} hours"
         )
     return period
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise kvs_error(_S.INVALID_ARG, f"{name} is {type(value).__name__}: give a mapping")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise kvs_error(_S.INVALID_ARG, f"{name} is {type(value).__name__}: give text")
 
 
 def _check_proxies(proxies: Mapping[str, str]) -> None:
@@ -162,6 +175,7 @@ def _check_user_agent(name: str, extra: str) -> None:
             _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED,
         ),
     ):
+        _check_text(label, text)
         if len(text) > limit:
             raise kvs_error(status, f"{label} has {len(text)} characters, at most {limit} are sent")
         if not (text.isascii() and text.isprintable()):
@@ -176,6 +190,8 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             f"extra_headers has {len(headers)}, at most {allowed} fit beside the request's own",
         )
     for name, value in headers.items():
+        _check_text("extra_headers: a name", name)
+        _check_text(f"extra_headers[{name!r}]", value)
         if len(name) >= limits.MAX_REQUEST_HEADER_NAME_LEN:
             raise kvs_error(
                 _S.MAX_REQUEST_HEADER_NAME_LEN, f"extra_headers: a name of {len(name)} characters"
