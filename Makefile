@@ -19,7 +19,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks examples fuzz
+	$(BIN)/ruff check src tests benchmarks examples fuzz docs
+	$(BIN)/ruff format --check src tests benchmarks examples fuzz docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
