@@ -15,6 +15,7 @@ from tests.peers import Server
 from tests.waiting import until
 
 import kvsproducer as kvs
+from kvsproducer.producer.engine import Engine
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -224,6 +225,42 @@ def test_peer_that_takes_nothing_is_given_up(
         for n in range(20)
     )
     assert_given_up(endpoint_url, info, frames)
+
+
+def test_a_flood_of_acks_lets_others_in(
+    peer: Callable[..., Peer],
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All are taken, and between any two looks of the core at them the loop does other things."""
+    put = list(frames(5))
+    one = f'{{"EventType":"BUFFERING","FragmentTimecode":{put[0].pts // 10_000}}}\n' * 700
+    peer(HEAD, reads=True, then=b"%x\r\n%s\r\n" % (len(one), one.encode()))
+    taken: list[int] = []  # bytes at a time
+    turns: list[int] = []  # how many of them, at each turn of the loop
+    receive = Engine.receive_ack
+
+    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> None:
+        receive(engine, stream, upload, data)  # type: ignore[arg-type]
+        taken.append(len(data))
+        engine.loop.call_soon(lambda: turns.append(len(taken)))
+
+    monkeypatch.setattr(Engine, "receive_ack", watched)
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        for frame in put:
+            stream.put_frame(frame)
+        until(lambda: sum(isinstance(event, kvs.FragmentAcked) for event in seen) == 700)
+        until(lambda: len(turns) == len(taken))
+    finally:
+        producer.close(timeout=0)
+    assert sum(taken) == len(one)
+    assert max(taken) <= 1024  # some eight acks
+    assert turns == list(range(1, len(taken) + 1))
 
 
 def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.StreamInfo) -> None:

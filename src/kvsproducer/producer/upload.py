@@ -24,6 +24,7 @@ from kvsproducer import client as core
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
+    ACK_SLICE_BYTES,
     LOW_SPEED_TIME,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
@@ -182,7 +183,7 @@ class Upload:
         try:
             async for data in response.content.iter_any():
                 self._heard = True
-                self._engine.receive_ack(self._stream, self._effect.upload, data)
+                await self._take_acks(data)
                 if _ACK_END not in data:
                     continue
                 # The peer has spoken; while frames are held it owes another word.
@@ -195,6 +196,16 @@ class Upload:
         if self._effect.acks and not self._heard:
             return Failure(UNKNOWN, "the service ended the upload without a word")
         return Failure(OK, "the service ended the upload")
+
+    async def _take_acks(self, data: bytes) -> None:
+        """Hand them to the core; between parts of a flood others get the lock and the loop."""
+        at = 0
+        while len(data) - at > ACK_SLICE_BYTES:
+            end = data.rfind(_ACK_END, at, at + ACK_SLICE_BYTES) + 1 or at + ACK_SLICE_BYTES
+            self._engine.receive_ack(self._stream, self._effect.upload, data[at:end])
+            at = end
+            await asyncio.sleep(0)
+        self._engine.receive_ack(self._stream, self._effect.upload, data[at:] if at else data)
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
         """Bound the wait for the service's last word after our body's end."""
