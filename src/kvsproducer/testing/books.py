@@ -207,6 +207,10 @@ class Books:
 
     @property
     def dropped_but_stored(self) -> int:
-        """How many frames were told as dropped, or skipped, although the service has them."""
+        """How many frames were told as dropped, or skipped, although the service has them.
+
+        Of a stream without acks nobody is told what is lost on the way: there it may be more.
+        """
         missing = sum(not put.stored for put in self.put.values())
-        return self.told_dropped + self.told_skipped - self.skipped_at_once - missing
+        told = self.told_dropped + self.told_skipped - self.skipped_at_once
+        return max(told - missing, 0)
