@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,19 @@ def test_reset_drops_what_is_held(info: kvs.StreamInfo, frames: Frames) -> None:
     stream.reset()
     assert stream.account() == kvs.FrameAccount(3, 0, 3, 0, 0)
     assert producer.close(0) == {"door": kvs.FrameAccount(3, 0, 3, 0, 0)}
+
+
+@pytest.mark.parametrize("surface", [kvs.Producer, aio.Producer])
+def test_a_listener_that_would_hear_nothing_is_refused(surface: Any) -> None:
+    """A coroutine function, which nobody would await, and what is no function."""
+
+    async def listen(event: kvs.Event) -> None:
+        """Would never run."""
+
+    async def work() -> None:
+        for listener in (listen, 5):
+            with pytest.raises(kvs.KvsError, match="on_event is") as caught:
+                surface(endpoint_url="http://127.0.0.1:9", on_event=listener)
+            assert caught.value.status is kvs.StatusCode.INVALID_ARG
+
+    asyncio.run(work())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kvsproducer import client as core
@@ -184,13 +185,16 @@ class ProducerFacade(Generic[S]):
                 that returns credentials, or any `CredentialsProvider`.
             config: proxies, endpoint forms, caching, user agent; see `ServiceConfig`.
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
-            on_event: called with each event, never on the network loop of blocking producers.
+            on_event: a function that is called with each event, never on the network loop of
+                blocking producers. For coroutines there is `aio.Producer.events`.
             callbacks: C-style chains of callbacks, some of which may fail a `put_frame` or answer a
                 call; see `CallbacksProvider`. The producer frees them when it is closed.
 
-        Raises: INVALID_ARG without a region, with an unknown profile or with credentials that are
-        none; what `DeviceInfo` raises; INVALID_OPERATION for callbacks that serve another producer.
+        Raises: INVALID_ARG without a region, with an unknown profile, with credentials or an
+        `on_event` that are none; what `DeviceInfo` raises; INVALID_OPERATION for callbacks that
+        serve another producer.
         """
+        _check_listener(on_event)
         service = Service(
             region_name=region_name,
             session=session,
@@ -270,3 +274,17 @@ class ProducerFacade(Generic[S]):
     def __repr__(self) -> str:
         where = self._engine.service.endpoint_url or self._engine.service.region_name
         return f"<Producer {where} streams={list(self._streams)}>"
+
+
+def _check_listener(on_event: OnEvent | None) -> None:
+    """Refuse what could be called, and would hear nothing."""
+    if on_event is None:
+        return
+    if not callable(on_event):
+        raise kvs_error(StatusCode.INVALID_ARG, f"on_event is {type(on_event).__name__}")
+    if iscoroutinefunction(on_event):
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            "on_event is a coroutine function, which nobody would await: give a function (it may"
+            " start tasks), or read `async for event in producer.events()` of kvsproducer.aio",
+        )

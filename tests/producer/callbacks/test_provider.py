@@ -103,6 +103,16 @@ def test_what_is_no_set() -> None:
     refused(S.INVALID_ARG, provider.set_platform, kvs.StreamCallbacks())
 
 
+def test_what_nobody_would_await_is_refused() -> None:
+    async def told(event: kvs.FragmentAcked) -> None:
+        """Would never run."""
+
+    provider = kvs.CallbacksProvider()
+    detail = refused(S.INVALID_ARG, provider.add, kvs.StreamCallbacks(fragment_ack_received=told))
+    assert "StreamCallbacks.fragment_ack_received" in detail
+    assert provider.chain(kvs.StreamCallbacks) == ()
+
+
 def test_the_platform_is_one_set_that_is_replaced() -> None:
     """The one before is freed, unless its successor has its `free` too."""
     freed: list[str] = []

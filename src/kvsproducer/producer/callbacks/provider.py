@@ -8,6 +8,8 @@ producer it does). Source: the callbacks provider of AWS's C producer.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -97,7 +99,8 @@ class CallbacksProvider:
         Raises NULL_ARG for None, MAX_CALLBACK_CHAIN when the chain is full, the
         INVALID_..._CALLBACKS_VERSION of its kind, DUPLICATE_..._CALLBACK_FREE_FUNC when a set with
         the same `free` (of the same object, for a bound method) is in the chain already,
-        INVALID_ARG for anything else than a set, INVALID_OPERATION once the provider is freed.
+        INVALID_ARG for anything else than a set, or one with a coroutine function, which nobody
+        would await, INVALID_OPERATION once the provider is freed.
         """
         if callbacks is None:
             raise kvs_error(_S.NULL_ARG, "callbacks is None")
@@ -106,6 +109,7 @@ class CallbacksProvider:
             raise kvs_error(_S.INVALID_ARG, f"{kind.__name__} is no set that goes into a chain")
         wrong_version, duplicate = _CHAINS[kind]
         self._check_version(callbacks, wrong_version)
+        self._check_functions(callbacks)
         with self._lock:
             chain = self._chains[kind]
             if self._freed:
@@ -121,6 +125,13 @@ class CallbacksProvider:
             self._chains[kind] = (*chain, callbacks)
             self._functions = {}  # whoever is filling the old one fills it in vain
             self.additions += 1
+
+    @staticmethod
+    def _check_functions(callbacks: CallbackSet) -> None:
+        for field in dataclasses.fields(callbacks):
+            if inspect.iscoroutinefunction(getattr(callbacks, field.name)):
+                where = f"{type(callbacks).__name__}.{field.name}"
+                raise kvs_error(_S.INVALID_ARG, f"{where} is a coroutine function: give a function")
 
     @staticmethod
     def _check_version(callbacks: PlatformCallbacks | CallbackSet, status: StatusCode) -> None:
