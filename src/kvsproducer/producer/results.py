@@ -188,7 +188,7 @@ def _of_tls(error: BaseException) -> Failure | None:
         told = f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
         if wrong_time := at_wrong_time(found):
             return Failure(UNKNOWN, f"{told}{wrong_time}")  # it passes when the clock is set
-        return Failure(NOT_AUTHORIZED, f"{told} (own roots: verify=, --ca-bundle or AWS_CA_BUNDLE)")
+        return Failure(NOT_AUTHORIZED, f"{told} (own roots: verify= or AWS_CA_BUNDLE)")
     return Failure(
         NOT_AUTHORIZED,
         f"TLS failure: no agreement with {where}: {found.reason or found}"
