@@ -21,7 +21,7 @@ from kvsproducer.producer.service import Service
 from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Answer", "answer", "auth_info", "data_endpoint"]
+__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "not_yet"]
 
 # The longest that DescribeStream's members may be.
 _LONGEST = {
@@ -109,6 +109,13 @@ def _describe_stream(service: Service, call: core.DescribeStream) -> core.Stream
         retention=None if hours is None else hours * TICKS_PER_HOUR,
         kms_key_id=info.get("KmsKeyId") or "",
     )
+
+
+def not_yet(reply: object) -> str:
+    """What a stream waits for although its call was answered, "" for nothing."""
+    if isinstance(reply, core.StreamDescription) and reply.status is not core.StreamStatus.ACTIVE:
+        return f"the stream is {reply.status.name}"
+    return ""
 
 
 def _creation_time(told: datetime | None) -> int:

@@ -29,7 +29,7 @@ from kvsproducer.producer.caching import AnswerCache
 from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.platform import clock_of, dice_of
 from kvsproducer.producer.callbacks.structures import PlatformCallbacks
-from kvsproducer.producer.calls import answer, auth_info
+from kvsproducer.producer.calls import answer, auth_info, not_yet
 from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
@@ -343,7 +343,7 @@ class Engine(Waiting):
             if by_provider or not failure.said:
                 with self.lock:
                     self.core.report(call, failure.status, failure.detail)
-        self._note(call.stream, failure)
+        self._note(call.stream, failure, not_yet(reply))
         self._apply(
             self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
         )
@@ -428,11 +428,11 @@ class Engine(Waiting):
             self.cache.upload_ended(stream.name, failure)
         self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
-    def _note(self, stream: str | None, failure: Failure) -> None:
-        if failure.result == OK:
+    def _note(self, stream: str | None, failure: Failure, waits: str = "") -> None:
+        if failure.result == OK and not waits:
             self._failures.pop(stream, None)
         elif stream is None or stream in self._streams:
-            self._failures[stream] = failure.detail
+            self._failures[stream] = waits or failure.detail
 
     def last_failure(self, stream: str) -> str:
         """What the stream's last call or upload met with, or the client's: explains a time-out.

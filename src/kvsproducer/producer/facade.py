@@ -124,7 +124,7 @@ class StreamFacade:
         if self._core.failure is not None:
             raise self._core.failure
         if not answered:
-            told = f"the service did not answer within {limit_s:g} s (state {self.state.value})"
+            told = f"the stream is not ready after {limit_s:g} s (state {self.state.value})"
             raise explained(
                 kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self.met_with
             )

@@ -133,6 +133,14 @@ def test_answers_that_cannot_be_used(
         assert "INVALID_ARG" in told
 
 
+def test_a_stream_that_is_not_active_says_so(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """While it is waited for: the calls are answered, and nothing has failed."""
+    updating = core.StreamDescription("arn", core.StreamStatus.UPDATING)
+    provider = provider_of(kvs.ApiCallbacks(describe_stream=lambda call: updating))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
+        why_not_ready(producer.open_stream("door", info), "the stream is UPDATING")
+
+
 def test_an_upload_that_is_refused_is_tried_again(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
