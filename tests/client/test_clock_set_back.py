@@ -29,6 +29,9 @@ def go_on(d: Any, seconds: int) -> None:
 def test_an_idle_fragment_is_ended(desk: Desks) -> None:
     """Within the time that it may be idle and two periods of the timer."""
     d = desk(kvs.DeviceInfo())
+    go_on(d, 4)
+    d.now -= HOUR
+    go_on(d, 4)
     d.put(0)
     go_on(d, 4)
     d.now -= HOUR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import pytest
@@ -55,3 +55,11 @@ def test_a_lead_is_a_duration_in_any_form() -> None:
     forms = (800_000, timedelta(milliseconds=80), "PT0.08S")
     assert [Frame(b"", 5, lead=lead).lead for lead in forms] == [800_000] * 3
     assert Frame(b"", 5).lead == 0
+
+
+def test_times_are_instants_in_any_form() -> None:
+    """Ticks or an aware datetime; the duration as a lead."""
+    shown, decoded = datetime(1970, 1, 1, 0, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
+    frame = Frame(b"", shown, dts=decoded, duration=timedelta(milliseconds=40))
+    assert (frame.pts, frame.dts, frame.duration) == (600_000_000, 0, 400_000)
+    assert Frame(b"", shown).dts == 600_000_000

@@ -458,7 +458,7 @@ def test_an_interrupted_put_and_a_store_that_holds_the_payloads(
 
 
 class Interrupting(ReferenceStore):
-    """A store in which Ctrl-C comes when it is charged, once `strikes` says so."""
+    """A store in which Ctrl-C comes when it is charged or given back, once `strikes` says so."""
 
     strikes = False
 
@@ -468,6 +468,12 @@ class Interrupting(ReferenceStore):
             super().charge(size)
             raise KeyboardInterrupt
         return super().charge(size)
+
+    def release(self, count: int) -> None:
+        strikes, self.strikes = self.strikes, False
+        if strikes:
+            raise KeyboardInterrupt
+        super().release(count)
 
 
 @pytest.mark.parametrize("key", [False, True])
@@ -495,3 +501,21 @@ def test_a_put_that_is_interrupted_as_it_is_charged(
     assert d.stream.account().held == 10
     assert d.read()[0].count(b"data") >= 5
     whole(d)
+
+
+@pytest.mark.parametrize("end", ["reset", "free"])
+def test_an_end_that_is_interrupted_as_its_bytes_are_given_back(desk: Desks, end: str) -> None:
+    """They are given back by the repair; calling it again drops nothing twice."""
+    d = desk(make_store=Interrupting)
+    for index in range(5):
+        d.put(index)
+    d.client.store.strikes = True
+    with pytest.raises(KeyboardInterrupt):
+        getattr(d.stream, end)(d.now)
+    d.settle()
+    whole(d)
+    getattr(d.stream, end)(d.now)
+    d.settle()
+    whole(d)
+    assert d.client.store.used_bytes == 0
+    assert d.stream.account() == (5, 0, 5, 0, 0)

@@ -268,8 +268,6 @@ class Stream:
         """After an exception from outside the stream is repaired."""
         try:
             yield
-        except KvsError:
-            raise
         except BaseException:
             self._intake.repair(now)
             raise
