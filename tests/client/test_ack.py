@@ -86,3 +86,20 @@ def test_what_breaks_an_ack_may_begin_the_next() -> None:
     assert isinstance(first, KvsError)
     assert first.status is StatusCode.INVALID_ACK_INVALID_VALUE_END
     assert second == FragmentAck(AckType.PERSISTED, 1000, "7")
+
+
+def test_after_an_ack_that_was_cut_the_quick_way_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that begins within an ack has only that one taken byte by byte."""
+    one = b'{"EventType":"RECEIVED","FragmentTimecode":5,"FragmentNumber":"1"}\n'
+    steps = []
+    step = AckParser._step
+
+    def counted(parser: AckParser, byte: int) -> FragmentAck | KvsError | None:
+        steps.append(byte)
+        return step(parser, byte)
+
+    monkeypatch.setattr(AckParser, "_step", counted)
+    parser = AckParser()
+    assert list(parser.receive_data(one[:40])) == []
+    assert len(list(parser.receive_data(one[40:] + 100 * one))) == 101
+    assert len(steps) < len(one)

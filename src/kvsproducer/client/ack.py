@@ -134,14 +134,18 @@ class AckParser:
         MISSING_ERR_ACK_ID, INVALID_ACK_SEGMENT_LEN (an ack beyond all reason), and the utilities'
         number errors.
         """
-        position = 0
-        if self._at is _OUTSIDE:
-            while (match := _WELL_FORMED.match(data, position)) is not None:
-                yield _well_formed(match)
-                position = match.end()
-        for index in range(position, len(data)):
-            outcome = self._step(data[index])
+        position, between = 0, self._at is _OUTSIDE
+        while position < len(data):
+            if between:  # where one may begin: at first, and after each that took the slow way
+                between = False
+                while (match := _WELL_FORMED.match(data, position)) is not None:
+                    yield _well_formed(match)
+                    position = match.end()
+                continue
+            outcome = self._step(data[position])
+            position += 1
             if outcome is not None:
+                between = self._at is _OUTSIDE
                 yield outcome
 
     def _step(self, byte: int) -> FragmentAck | KvsError | None:
