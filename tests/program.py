@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import sys
 
-KVS = (sys.executable, "-c", "from kvsproducer.cli import main; main()")
+KVS = (sys.executable, "-m", "kvsproducer")

@@ -143,14 +143,17 @@ def test_nothing_cannot_be_converted() -> None:
 
 
 def test_paths_have_1_to_4096_characters() -> None:
-    """The bounds are inclusive."""
+    """The bounds are inclusive; a path is text or stands for some."""
     assert check_path("x" * 4096) == Path("x" * 4096)
-    for text, status in (
+    for path, status in (
         ("x" * 4097, StatusCode.PATH_TOO_LONG),
         ("", StatusCode.INVALID_ARG_LEN),
+        (None, StatusCode.NULL_ARG),
+        (b"keys", StatusCode.INVALID_ARG),
+        (5, StatusCode.INVALID_ARG),
     ):
         with pytest.raises(KvsError) as caught:
-            check_path(text)
+            check_path(path)  # type: ignore[arg-type]
         assert caught.value.status is status
 
 

@@ -164,8 +164,15 @@ def format_timestamp(ticks: int, time_format: str) -> str:
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if it has 1 to 4096 characters; raises INVALID_ARG_LEN and PATH_TOO_LONG."""
-    text = os.fspath(path)
+    """The path, if it has 1 to 4096 characters; raises INVALID_ARG_LEN and PATH_TOO_LONG.
+
+    For what is no text and no `PathLike` of text, NULL_ARG (None) and INVALID_ARG.
+    """
+    if path is None:
+        raise kvs_error(StatusCode.NULL_ARG, "the path is None")
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise kvs_error(StatusCode.INVALID_ARG, f"a path that is {type(text).__name__}")
     if not text:
         raise kvs_error(StatusCode.INVALID_ARG_LEN, "the path is empty")
     if len(text) > MAX_PATH_LEN:

@@ -190,6 +190,7 @@ def test_what_is_refused(endpoint_url: str) -> None:
             for options, status in (
                 ({"port": taken}, StatusCode.INVALID_OPERATION),
                 ({"port": 70_000}, StatusCode.INVALID_OPERATION),
+                ({"port": "x"}, StatusCode.INVALID_ARG),
                 ({"port": 0, "max_silence": 0}, StatusCode.INVALID_ARG),
                 ({"port": 0, "max_silence": "PT0S"}, StatusCode.INVALID_ARG),
             ):

@@ -152,8 +152,8 @@ class MetricsServer:
 
     `port` 0 takes a free one (see `url`). `max_silence` is how long no ack may come while frames
     are held: seconds, a `timedelta` or ISO 8601 text. Raises NOT_FOUND without the extra
-    `metrics`, INVALID_ARG for a bound that is not above 0, INVALID_OPERATION when the address
-    cannot be used.
+    `metrics`, INVALID_ARG for a bound that is not above 0 and an address of other types,
+    INVALID_OPERATION when the address cannot be used.
     """
 
     def __init__(
@@ -178,6 +178,8 @@ class MetricsServer:
         registry.register(_Figures(producer))
         try:
             self._server = _Server((host, port), lambda: generate_latest(registry), self.health)
+        except TypeError as error:
+            raise kvs_error(StatusCode.INVALID_ARG, f"host={host!r}, port={port!r}") from error
         except (OSError, OverflowError) as error:
             raise kvs_error(
                 StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"

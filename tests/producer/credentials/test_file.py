@@ -82,6 +82,9 @@ def test_a_missing_file_and_an_over_long_path(tmp_path: Path) -> None:
     with pytest.raises(KvsError) as too_long:
         FileCredentials("x" * 4097)
     assert too_long.value.status is S.PATH_TOO_LONG
+    with pytest.raises(KvsError) as nothing:
+        FileCredentials(None)  # type: ignore[arg-type]
+    assert nothing.value.status is S.NULL_ARG
     with pytest.raises(KvsError, match="null byte") as no_path:
         FileCredentials("keys\0")
     assert no_path.value.status is S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from kvsproducer import limits
@@ -33,6 +32,7 @@ from kvsproducer.producer.credentials.expiration import (
 from kvsproducer.producer.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
+from kvsproducer.utils import check_path
 
 __all__ = ["FileCredentials", "parse_credentials_file"]
 
@@ -54,14 +54,12 @@ class FileCredentials:
     Raises FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED, FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH
     (10,000 bytes or more), FILE_CREDENTIAL_PROVIDER_INVALID_FILE_FORMAT, and for the expiration
     TIMESTAMP_STRING_UNRECOGNIZED_FORMAT, IOT_EXPIRATION_PARSING_FAILED,
-    IOT_EXPIRATION_OCCURS_IN_PAST; PATH_TOO_LONG for a path of more than 4096 characters.
+    IOT_EXPIRATION_OCCURS_IN_PAST; for the path what `utils.check_path` does.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], int] = now) -> None:
-        self._path = Path(path)
+        self._path = check_path(path)
         self._clock = clock
-        if len(str(self._path)) > limits.MAX_PATH_LEN:
-            raise kvs_error(_S.PATH_TOO_LONG, f"a path of {len(str(self._path))} characters")
         self.fetch()
 
     def fetch(self) -> AwsCredentials:
