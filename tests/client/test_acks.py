@@ -314,6 +314,25 @@ def test_an_error_on_the_older_of_two_uploads(desk: Desks, timecode: int | None)
 
 
 @pytest.mark.parametrize("error", [5000, 4006])
+@pytest.mark.parametrize("timecode", [0, None])
+def test_an_error_on_an_upload_whose_turn_has_not_come(
+    desk: Desks, timecode: int | None, error: int
+) -> None:
+    """It was given nothing: what the other one carries is neither sent twice nor given up."""
+    d = desk()
+    d.rotate()
+    d.read(upload=0)
+    wire = None if timecode is None else (d.now - 62 * SECOND) // MS
+    d.stream.receive_parsed_ack(1, FragmentAck(kvs.AckType.ERROR, wire, result=error), d.now)
+    d.settle()
+    assert [effect.upload for effect in d.effects if type(effect) is kvs.UploadAborted] == [1]
+    assert d.read(upload=0)[0] == b""
+    d.ack("PERSISTED", 0, upload=0)
+    d.ack("PERSISTED", 1, upload=0)
+    assert d.stream.account() == (8, 8, 0, 0, 0)
+
+
+@pytest.mark.parametrize("error", [5000, 4006])
 def test_an_error_for_what_was_not_sent_yet_moves_nothing_ahead(desk: Desks, error: int) -> None:
     """Sending goes on behind it: what lies between is not passed over."""
     d = desk()

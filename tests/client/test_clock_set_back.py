@@ -80,5 +80,6 @@ def test_the_transfer_rate_goes_on(desk: Desks) -> None:
         d.put(index + 1, data=bytes(100_000), key=True)
         d.read()
     metrics = d.stream.metrics(d.now)
+    assert 20 * SECOND < metrics.uptime < 27 * SECOND
     assert 50_000 < metrics.current_transfer_rate < 200_000
     assert 0.5 < metrics.current_frame_rate < 2

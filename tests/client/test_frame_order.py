@@ -148,5 +148,16 @@ def test_one_track_may_not_run_far_ahead() -> None:
         assert caught.value.status is status
     order.check(frame(AUDIO, 0))
     assert order.size_bytes > 61 * len(b"data")
-    assert len(list(order.ready(flush=True))) == 61
+    assert len(list(order.give_up())) == 61
     assert order.size_bytes == 0
+
+
+def test_a_key_frame_that_is_promised_is_not_spent_on_what_is_given_up() -> None:
+    """After the end of a fragment the next frame that goes out begins one."""
+    order = coordinator(FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR)
+    order.end_fragment()
+    order.put(frame(VIDEO, 0))
+    assert [one.key_frame for one in order.give_up()] == [False]
+    order.put(frame(VIDEO, 10))
+    order.put(frame(VIDEO, 20))
+    assert [one.key_frame for one in order.ready(flush=True)] == [True, False]

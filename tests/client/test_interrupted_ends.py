@@ -82,12 +82,15 @@ def test_an_end_that_is_interrupted_at_any_line(desk: Desks, what: str, end: str
         d = desk(**info)
         scene = prepare(d)
         call = getattr(d.stream, end)
+        active = {upload.number for upload in d.stream._core.uploads.active()}
         hit = struck(line, d.stream, partial(call, d.now))
         d.settle()
         whole(d)
         call(d.now)
         d.settle()
         whole(d)
+        told = {effect.upload for effect in d.effects if type(effect) is kvs.UploadAborted}
+        assert end == "stop" or told >= active, "a connection that nobody closes"
         if end == "reset":
             assert d.stream.account().held == 0, line
             for index in range(4):

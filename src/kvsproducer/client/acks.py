@@ -95,7 +95,7 @@ class AckHandler:
         """The index that the ack, which gives `flag`, names; None if it is not held."""
         view = self._core.view
         if ack.timecode is None:  # what is being sent is meant, or was sent last
-            if view.head == view.tail:
+            if view.head == view.tail or self._looks_on(upload):
                 return None
             last = upload.last_fragment
             if last is not None and upload is not self._core.uploads.reader:
@@ -182,11 +182,11 @@ class AckHandler:
         """ERROR: skip the fragment unless trying again helps, and start another session."""
         core, view = self._core, self._core.view
         error = ack_error(ack.result)
-        outside = index is None
+        outside, concerned = index is None, not self._looks_on(upload)
         timecode = ack.timecode
         if index is None and view.head > view.tail:
             index = view.tail
-        if index is not None:
+        if index is not None and concerned:
             if not error.retriable and not outside:
                 self._skip(index)
             view.rewind(min(skip_refused(core, index), view.current))
@@ -196,16 +196,21 @@ class AckHandler:
         core.effects.append(UploadAborted(core.name, upload.number))
         if upload.used:
             core.abort_uploads()  # only the view knows what this one was given
-        core.ledger.lose_doubts()
-        if core.loss_result is None:
-            core.loss_result = ack.result
+        if concerned:
+            core.ledger.lose_doubts()
+            if core.loss_result is None:
+                core.loss_result = ack.result
         self._control.lost(ack.result, now, error.name)
-        if outside:
+        if outside and concerned:
             self.reject(
                 upload.number,
                 kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, "ERROR for a fragment not held"),
                 ack.timecode,
             )
+
+    def _looks_on(self, upload: Upload) -> bool:
+        """Whether it was given nothing, while another upload carries what was sent."""
+        return not upload.used and any(other.used for other in self._core.uploads.active(upload))
 
     def _skip(self, index: int) -> None:
         """The service refused this fragment for good."""

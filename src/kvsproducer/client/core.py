@@ -321,11 +321,14 @@ class StreamCore:
 
     # --- uploads --------------------------------------------------------------------------------
     def abort_uploads(self) -> None:
-        """Give all uploads up: the shell is to close their connections."""
+        """Give all uploads up: the shell is to close their connections.
+
+        It is told so first: after an exception in between (Ctrl-C) at worst twice.
+        """
         for upload in self.uploads.active():
+            self.effects.append(UploadAborted(self.name, upload.number))
             self.uploads.set_state(upload, UploadState.TERMINATED)
             upload.idle = False
-            self.effects.append(UploadAborted(self.name, upload.number))
 
     def session_start_of(self, index: int) -> int:
         """What the relative timecodes of item `index` count from, in ticks."""

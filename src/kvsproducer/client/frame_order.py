@@ -58,7 +58,7 @@ class FrameOrderCoordinator:
         self._serial = 0
         self._key_seen = False
         self._force_key = False
-        self.in_hand: Frame | None = None  # given out by `ready`, until the taker says None
+        self.in_hand: Frame | None = None  # given out, until the taker says None
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -112,6 +112,14 @@ class FrameOrderCoordinator:
     def holds(self, frame: Frame) -> bool:
         """Whether the frame is still queued."""
         return any(frame is queued for queue in self._queues.values() for _, queued in queue)
+
+    def give_up(self) -> Iterator[Frame]:
+        """Yield the queued frames, which are not to go out, and forget them."""
+        for queue in self._queues.values():
+            while queue:
+                frame = self.in_hand = queue[0][1]
+                queue.popleft()
+                yield frame
 
     def _next(self, queues: list[deque[tuple[int, Frame]]]) -> Frame:
         if self._key is None:

@@ -281,7 +281,7 @@ class Stream:
         self._sender.forget_wire_item()
         order = self._intake.order
         if order is not None:
-            for frame in order.ready(flush=True):
+            for frame in order.give_up():
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)
                 order.in_hand = None
         core.ledger.abandon(core.view, reason)
@@ -390,8 +390,12 @@ class Stream:
 
     def clock_set_back(self, ticks: int) -> None:
         """The clock that gives `now` went back: what was to come in a while comes as soon."""
+        core = self._core
+        core.created_at -= ticks
+        core.rates.clock_set_back(ticks)
+        for upload in core.uploads:
+            upload.opened_at -= ticks
         self._control.rotation.clock_set_back(ticks)
-        self._core.rates.clock_set_back(ticks)
         if self._intake.last_put is not None:
             self._intake.last_put -= ticks
         if self._awaits_since is not None:
