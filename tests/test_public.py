@@ -35,3 +35,10 @@ def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Producr'"):
         _ = kvs.Producr  # type: ignore[attr-defined]
     assert {"Producer", "get_media", "put_media"} <= set(dir(kvs))
+
+
+def test_the_command_does_not_run_when_it_is_imported() -> None:
+    """Tools that import every module of a package do so."""
+    code = "import kvsproducer.__main__; print('still here')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("still here", "", 0)

@@ -2,4 +2,5 @@
 
 from kvsproducer.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

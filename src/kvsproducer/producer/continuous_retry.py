@@ -115,7 +115,8 @@ class ConnectionWatch:
     | QUIET | later | SUSPECT |
     | QUIET | none for the calm time after the quiet time | NORMAL, as if nothing had been |
 
-    A new connection, and for staleness an ack, end a suspicion.
+    A new connection, and for staleness an ack, end a suspicion. A clock that is set back delays
+    nothing by more than the time since the newest sign.
     """
 
     __slots__ = ("_amount", "_resets", "_rule", "_seen", "_since", "_until", "state")
@@ -132,12 +133,14 @@ class ConnectionWatch:
     def sign(self, amount: int, now: int) -> bool:
         """Take a sign, `amount` ticks bad; whether the connection is to be reset."""
         rule = self._rule
+        if now < self._seen:
+            self._set_back(self._seen - now)
         if now - self._until > rule.calm:
             self._resets = 0
-        if self.state is Health.QUIET and now < self._until:
-            return False
         lapsed = self.state is not Health.SUSPECT or now - self._seen > rule.patience
         self._seen = now
+        if self.state is Health.QUIET and now < self._until:
+            return False
         if lapsed:
             self._suspect(amount, now)
         if now - self._since < rule.patience:
@@ -152,6 +155,11 @@ class ConnectionWatch:
 
     def _suspect(self, amount: int, now: int) -> None:
         self.state, self._since, self._amount = Health.SUSPECT, now, amount
+
+    def _set_back(self, by: int) -> None:
+        """The clock was: what was noted is no further away than it was at the newest sign."""
+        self._since -= by
+        self._until -= by
 
     def heard(self) -> None:
         """The service has said something."""
