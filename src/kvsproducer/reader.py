@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,6 +26,7 @@ from kvsproducer.mkv import MkvParser, events
 from kvsproducer.producer.calls import data_endpoint
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.iterated import iterated
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.network import load_library
 from kvsproducer.producer.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.producer.service import Service
@@ -50,7 +50,7 @@ __all__ = [
     "list_fragments",
 ]
 
-log = logging.getLogger("kvsproducer.reader")
+log = logger("kvsproducer.reader")
 
 Start = str | Instant
 NS_PER_TICK = 100

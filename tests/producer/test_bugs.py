@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -129,6 +131,55 @@ def test_a_look_that_fails_each_time_is_not_repeated_for_ever(
 
     asyncio.run(work())
     assert caplog.text.count("please report it") == 2
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["ours", "another's"])
+def test_only_a_failed_check_ends_the_streams_of_who_tells_events(
+    endpoint_url: str, info: kvs.StreamInfo, own: bool
+) -> None:
+    """What else is raised there is the loop's to tell; media go on."""
+
+    def tell() -> None:
+        raise failed_check() if own else ValueError("while telling")
+
+    async def work() -> None:
+        told: list[BaseException | None] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, what: told.append(what.get("exception")))
+        engine = engine_of(endpoint_url)
+        engine.on_pumped = tell
+        stream = engine.open_stream("door", info)
+        assert await engine.wait(lambda: stream.ready or stream.failure is not None, 60)
+        assert (stream.failure is not None) is own
+        assert [type(error) for error in told[:1]] == ([] if own else [ValueError])
+        await engine.shutdown()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("raised_by_log", [ValueError("a handler's"), KeyboardInterrupt()])
+def test_the_streams_fail_before_the_log_is_told(
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    monkeypatch: pytest.MonkeyPatch,
+    raised_by_log: BaseException,
+) -> None:
+    """Whatever the log does: nobody waits for what cannot come any more."""
+
+    def broken(*_: object) -> None:
+        raise raised_by_log
+
+    async def work() -> None:
+        engine = engine_of(endpoint_url)
+        stream = engine.open_stream("door", info)
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(logging.getLogger("kvsproducer.bugs"), "handle", broken)
+            engine.fail(failed_check())
+        assert stream.failure is not None
+        assert stream.failure.status is StatusCode.INTERNAL_ERROR
+        await engine.shutdown()
+
+    asyncio.run(work())
 
 
 def test_what_a_guarded_step_raises_is_handed_over() -> None:

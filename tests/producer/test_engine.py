@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer.duration import TICKS_PER_HOUR
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.clock import now
 from kvsproducer.producer.engine import Engine
@@ -49,6 +50,51 @@ def test_many_pokes_are_one_look(endpoint_url: str) -> None:
         await asyncio.sleep(0)
         assert looks == 1
         await one.shutdown()
+
+    asyncio.run(work())
+
+
+def test_a_poke_that_is_interrupted_is_no_poke(
+    endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks after a Ctrl-C before the loop was told; the next call has it look."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    async def work() -> None:
+        one = engine(endpoint_url)
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(one.loop, "call_soon_threadsafe", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                one.open_stream("door", info)
+        other = one.open_stream("gate", info)
+        assert await one.wait(lambda: other.ready, 30)
+        await one.shutdown()
+
+    asyncio.run(work())
+
+
+def test_a_clock_that_is_set_back_delays_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core sees that it was when its timer is due, which another look does not put off."""
+
+    def wait_s(one: Engine) -> float:
+        assert one._alarm.rings_at is not None
+        return one._alarm.rings_at - one.loop.time()
+
+    async def work() -> None:
+        one = engine("http://127.0.0.1:9")
+        await asyncio.sleep(0)
+        assert wait_s(one) < 60
+        monkeypatch.setattr(one, "now", lambda: now() - TICKS_PER_HOUR)
+        one._pump()
+        assert wait_s(one) < 60
+        one._alarm._rings()
+        one._pump()
+        assert wait_s(one) < 60
+        await one.shutdown()
+        assert one._alarm.rings_at is None
 
     asyncio.run(work())
 

@@ -8,17 +8,17 @@ failures like any other.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
+from kvsproducer.producer.logger import logger
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["guarded", "own_bug", "told"]
+__all__ = ["guarded", "own_bug", "report", "told"]
 
-log = logging.getLogger("kvsproducer.bugs")
+log = logger("kvsproducer.bugs")
 
 _PACKAGE: Final = Path(__file__).parents[1]
 
@@ -56,10 +56,14 @@ def _raised_here(error: BaseException) -> bool:
 
 
 def told(bug: BaseException) -> KvsError:
-    """What users are told of an error of our own; the log has where it was raised."""
-    log.error("an error in kvsproducer itself, please report it", exc_info=bug)
+    """What users are told of an error of our own."""
     detail = f"in kvsproducer itself, please report it: {type(bug).__name__}: {bug}"
     return kvs_error(StatusCode.INTERNAL_ERROR, detail)
+
+
+def report(bug: BaseException) -> None:
+    """Have the log say where an error of our own was raised."""
+    log.error("an error in kvsproducer itself, please report it", exc_info=bug)
 
 
 def guarded(step: Callable[Concatenate[F, P], None]) -> Callable[Concatenate[F, P], None]:

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from kvsproducer import client as core
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import started
 from kvsproducer.status import StatusCode
 
 __all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]
 
-log = logging.getLogger("kvsproducer")
+log = logger("kvsproducer")
 
 LISTENER_LIMIT_S = 5  # waiting for a listener to take the last events
 

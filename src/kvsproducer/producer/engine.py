@@ -13,7 +13,6 @@ and in how they wait (`changed`, a condition, or `change`, a future).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -24,7 +23,8 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
 from kvsproducer.limits import MAX_QUEUED_EVENTS
-from kvsproducer.producer.bugs import guarded, own_bug, told
+from kvsproducer.producer.alarm import Alarm
+from kvsproducer.producer.bugs import guarded, own_bug, report, told
 from kvsproducer.producer.caching import AnswerCache
 from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.platform import clock_of, dice_of
@@ -34,6 +34,7 @@ from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.exchange import TimeLimits
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import loss_of
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.routes import pause
@@ -47,7 +48,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Engine"]
 
 T = TypeVar("T")
-log = logging.getLogger("kvsproducer.engine")
+log = logger("kvsproducer.engine")
 
 _NO_OPEN_FRAGMENT = {
     StatusCode.MULTIPLE_CONSECUTIVE_EOFR,  # the one before is closed already
@@ -101,7 +102,7 @@ class Engine(Waiting):
         self.talkative = self.core.talkative
         self.on_pumped: Callable[[], None] = lambda: None
         self._core_closed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(loop, self._on_timer)
         self.ended = EndedStreams()
         self.on_freed: Callable[[core.Stream], None] = lambda _: None  # under the lock
         self._failures: dict[str | None, str] = {}  # of the last calls and uploads, by stream
@@ -116,9 +117,14 @@ class Engine(Waiting):
 
     def poke(self) -> None:
         """Have the loop look at the core soon; call it after the lock is released."""
-        if not self.poked and not self.closed:
+        if self.poked or self.closed:
+            return
+        try:
             self.poked = True
             self._soon(self._pump)
+        except BaseException:  # Ctrl-C: perhaps nobody comes to look
+            self.poked = False
+            raise
 
     def _soon(self, work: Callable[[], None]) -> None:
         """Have the loop do something; if it is closed, and the producer is not, tell everybody."""
@@ -216,11 +222,20 @@ class Engine(Waiting):
 
     # --- on the loop -------------------------------------------------------------------------
 
-    @guarded
     def _pump(self) -> None:
         self.poked = False
         if self.closed:
             return
+        self._look()
+        try:
+            self.on_pumped()
+        except Exception as error:  # telling is not sending: the streams go on
+            if not (bug := own_bug(error)):
+                raise
+            self.fail(bug)
+
+    @guarded
+    def _look(self) -> None:
         with self.lock:
             effects = []
             while (effect := self.core.poll_effect()) is not None:
@@ -228,8 +243,7 @@ class Engine(Waiting):
             timer = self.core.next_timer()
         for effect in effects:
             self._carry_out(effect)
-        self._arm(timer)
-        self.on_pumped()
+        self._alarm.set(timer, self.now())
 
     def _carry_out(self, effect: core.Effect) -> None:
         match effect:
@@ -271,17 +285,8 @@ class Engine(Waiting):
         if not stream.freed:  # meanwhile, in another thread
             stream.reset_connection(now, alive=False)
 
-    def _arm(self, timer: int | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if timer is not None and not self.closed:
-            wait_s = max(0, timer - self.now()) / TICKS_PER_SECOND
-            self._timer = self.loop.call_later(wait_s, self._on_timer)
-
     @guarded
     def _on_timer(self) -> None:
-        self._timer = None
         self._apply(self.core.handle_timer)
 
     def _apply(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -307,13 +312,13 @@ class Engine(Waiting):
 
     def fail(self, bug: BaseException) -> None:
         """An error of our own: nobody waits for what cannot come, all streams fail with it."""
-        error = told(bug)
         with self.lock:
             again = self.core.failure is not None
-            self.core.fail(error)
+            self.core.fail(told(bug))
         self.settled()
         if not again:  # or a look that fails would lead to the next for ever
             self.poke()
+        report(bug)
 
     async def due(self, call: core.Call) -> None:
         """Wait until a call may be made, or the network is back."""
@@ -463,7 +468,7 @@ class Engine(Waiting):
         self.closed = True
         try:
             if not self.abandoned:
-                self._arm(None)
+                self._alarm.set(None, self.now())
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Iterator
@@ -18,13 +17,14 @@ from typing import Final, Generic, TypeVar
 
 from kvsproducer.client import FrameAccount
 from kvsproducer.producer import lifetime
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["iterated"]
 
 T = TypeVar("T")
-log = logging.getLogger("kvsproducer")
+log = logger("kvsproducer")
 _END_LIMIT_S: Final = 10.0  # ours: closing what the generator has open
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -21,13 +20,14 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakSet
 
+from kvsproducer.producer.logger import logger
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
 __all__ = ["SharedLoop", "loss_of", "started"]
 
 T = TypeVar("T")
-log = logging.getLogger("kvsproducer")
+log = logger("kvsproducer")
 _ENDING_LIMIT_S = 5  # what is left on a loop that ends
 _CLOSED = RuntimeError("it is closed")
 _JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop

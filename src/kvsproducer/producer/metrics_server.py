@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import socket
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any, Final
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import started
 from kvsproducer.producer.outcome import timeout_seconds
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -47,7 +47,7 @@ else:
 
 __all__ = ["Health", "MetricsServer"]
 
-log = logging.getLogger("kvsproducer.metrics")
+log = logger("kvsproducer.metrics")
 
 DEFAULT_MAX_SILENCE_S: Final = 60.0  # three of the longest fragments
 LOOK_PERIOD_S: Final = 0.5

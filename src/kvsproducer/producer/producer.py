@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from types import TracebackType
@@ -17,6 +16,7 @@ from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
 from kvsproducer.producer.service import Service
@@ -25,7 +25,7 @@ from kvsproducer.status import KvsError
 
 __all__ = ["Producer"]
 
-log = logging.getLogger("kvsproducer")
+log = logger("kvsproducer")
 
 SHUTDOWN_LIMIT_S = 10  # cutting connections that do not end by themselves
 

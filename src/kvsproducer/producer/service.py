@@ -13,7 +13,6 @@ PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import threading
@@ -28,6 +27,7 @@ from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.session import frozen
 from kvsproducer.producer.credentials.source import CredentialsSource, fresh_credentials
 from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post, refusal_body
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.network import Network
 from kvsproducer.producer.results import failure_of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Service"]
 
-log = logging.getLogger("kvsproducer.service")
+log = logger("kvsproducer.service")
 
 _REFUSED = (401, 403)
 _SHOWN = 200  # characters of what botocore's parser says

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from kvsproducer.limits import (
 )
 from kvsproducer.producer.bugs import own_bug
 from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.results import (
     OK,
     TIMEOUT,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Upload"]
 
-log = logging.getLogger("kvsproducer.upload")
+log = logger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
 _REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already

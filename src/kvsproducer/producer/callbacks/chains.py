@@ -14,7 +14,6 @@ each overwrites the one before; here an answer ends the chain.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -35,6 +34,7 @@ from kvsproducer.producer.callbacks.structures import (
     StreamDataAvailable,
 )
 from kvsproducer.producer.credentials import AwsCredentials
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.logs import attached, log_level
 from kvsproducer.producer.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -42,7 +42,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Chains", "Report"]
 
 _S = StatusCode
-log = logging.getLogger("kvsproducer.callbacks")
+log = logger("kvsproducer.callbacks")
 
 Report = core.Event | StreamDataAvailable | ClientShutdown
 _Place = tuple[type[CallbackSet], str]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -25,13 +24,14 @@ from kvsproducer.producer.callbacks.structures import (
     ProducerCallbacks,
     StreamCallbacks,
 )
+from kvsproducer.producer.logger import logger
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["CallbacksProvider", "Numbered"]
 
 _S = StatusCode
 Numbered = tuple[int, Callable[[Any], object]]
-log = logging.getLogger("kvsproducer.callbacks")
+log = logger("kvsproducer.callbacks")
 
 # The chains in the order in which they are freed: what a version above the newest known raises,
 # and what a second set with the same `free` raises.

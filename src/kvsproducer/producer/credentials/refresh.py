@@ -16,7 +16,6 @@ never comes back keeps nobody waiting for ever.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,12 +28,13 @@ from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past
 from kvsproducer.producer.credentials.own import OwnCredentials
 from kvsproducer.producer.credentials.provider import CredentialsProvider, PlacedProvider
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["FreshCredentials"]
 
-log = logging.getLogger("kvsproducer.credentials")
+log = logger("kvsproducer.credentials")
 
 
 class FreshCredentials:

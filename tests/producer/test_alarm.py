@@ -1,0 +1,46 @@
+"""The alarm: rings once for each time, and is not put off by a clock that is set back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_SECOND
+from kvsproducer.producer.alarm import Alarm
+
+NOW = 17_000_000_000_000_000
+
+
+def test_set_again_to_the_same_time_it_is_left_as_it_is() -> None:
+    """By a clock that was set back meanwhile the wait would be an hour longer."""
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        alarm = Alarm(loop, lambda: None)
+        alarm.set(NOW + TICKS_PER_SECOND, NOW)
+        rings_at = alarm.rings_at
+        assert rings_at is not None
+        alarm.set(NOW + TICKS_PER_SECOND, NOW - TICKS_PER_HOUR)
+        assert alarm.rings_at == rings_at
+        alarm.set(NOW + 60 * TICKS_PER_SECOND, NOW)
+        assert alarm.rings_at is not None
+        assert alarm.rings_at > rings_at + 50
+        alarm.set(None, NOW)
+        assert alarm.rings_at is None
+
+    asyncio.run(work())
+
+
+def test_it_rings_once_for_each_time_that_it_is_set() -> None:
+    """What is past is due at once; the same time counts again after it has rung."""
+
+    async def work() -> None:
+        rung = asyncio.Queue[int]()
+        alarm = Alarm(asyncio.get_running_loop(), lambda: rung.put_nowait(1))
+        for _ in range(2):
+            alarm.set(NOW, NOW + TICKS_PER_HOUR)
+            alarm.set(NOW, NOW + TICKS_PER_HOUR)
+            await asyncio.wait_for(rung.get(), 60)
+            assert alarm.rings_at is None
+            assert rung.empty()
+
+    asyncio.run(work())
