@@ -51,13 +51,31 @@ def test_the_application_names_itself_as_in_other_sdks(
     assert headers["User-Agent"].endswith(" app/front-door-----2")
 
 
+def test_an_id_that_is_too_long_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is perhaps another tool's, and no reason not to send; half of it would be nobody's."""
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
+    headers = Service(region_name="us-west-2").network.headers
+    assert headers["User-Agent"].endswith(" app/" + "a" * 50)
+    assert caplog.text == ""
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 220)
+    with kvs.Producer("us-west-2", endpoint_url="http://127.0.0.1:9") as producer:
+        assert producer._engine.service.network.headers["User-Agent"] == user_agent()
+    told = [r.getMessage() for r in caplog.records if r.name == "kvsproducer.service"]
+    assert len(told) == 1
+    assert "AWS_SDK_UA_APP_ID" in told[0]
+    assert "220 characters" in told[0]
+
+
 def test_what_does_not_fit_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the producer is made, with how much is too much."""
     config = kvs.ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
-    room = 256 - len(user_agent("n" * 32, "e" * 128)) - len(" app/")
-    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * room)
+    without = len(user_agent("n" * 32, "e" * 128)) - len(platform.release()) + len(" app/")
+    monkeypatch.setattr(platform, "release", lambda: "r" * (256 - without - 40))
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 40)
     assert len(Service(region_name="us-west-2", config=config).network.headers["User-Agent"]) == 256
-    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * (room + 7))
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 47)
     with pytest.raises(kvs.KvsError, match=r"AWS_SDK_UA_APP_ID, \d+ characters\) by 7") as caught:
         kvs.Producer("us-west-2", config=config)
     assert caught.value.status is kvs.StatusCode.INVALID_USER_AGENT_LENGTH

@@ -36,4 +36,5 @@ def logger(name: str) -> Logger:
 def _tell() -> None:
     if logging.raiseExceptions and sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # it is closed
-            sys.stderr.write(f"kvsproducer: a line of the log is lost\n{traceback.format_exc(chain=False)}")
+            why = traceback.format_exc(chain=False)
+            sys.stderr.write(f"kvsproducer: a line of the log is lost\n{why}")

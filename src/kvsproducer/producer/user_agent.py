@@ -3,7 +3,8 @@
 `<name>/<version> <Python>/<its version> <system>/<its release> <machine>[ app/<id>][ <extra>]`, as
 the C producer has it, 256 characters at most. Control plane, PutMedia and GetMedia send the same.
 The application's id is the setting of all AWS SDKs: `sdk_ua_app_id` of a profile,
-AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID").
+AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID"). It is perhaps meant for
+other tools, so one that is longer than it should be is no reason not to send: it is left out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import platform
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.producer.logger import logger
 from kvsproducer.producer.service_config import TOKEN_CHARACTERS
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.version import VERSION
 
 __all__ = ["user_agent"]
+
+log = logger("kvsproducer.service")
 
 _DEFAULT_NAME: Final = "kvsproducer"
 
@@ -24,9 +28,18 @@ _DEFAULT_NAME: Final = "kvsproducer"
 def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
     """The header's value; `name` and `extra` are those of `ServiceConfig`.
 
+    An id of more than 50 characters is left out, with a warning in the log.
     Raises INVALID_USER_AGENT_LENGTH when they, the application's id and the system's own names do
     not fit together.
     """
+    if len(app_id) > limits.MAX_APP_ID_LEN:
+        log.warning(
+            "the application's id (AWS_SDK_UA_APP_ID, or sdk_ua_app_id of the profile) has %d "
+            "characters, over %d: it is left out of User-Agent",
+            len(app_id),
+            limits.MAX_APP_ID_LEN,
+        )
+        app_id = ""
     parts = [
         f"{name or _DEFAULT_NAME}/{VERSION}",
         f"{platform.python_implementation()}/{platform.python_version()}",
