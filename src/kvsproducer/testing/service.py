@@ -18,6 +18,7 @@ from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
 from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
+from kvsproducer.limits import CLOCK_SKEW_NOTICED
 from kvsproducer.testing.clock import SimulatedClock
 from kvsproducer.testing.conditions import (
     FATAL_RESULTS,
@@ -124,7 +125,9 @@ class Service:
         now, life = self.clock.now, self._token_life
         if self.chance(self.conditions.short_tokens, "short token"):
             life = self.dice.randrange(30) * TICKS_PER_SECOND
-        return core.AuthInfo(data=now + life, expiration=now + life)
+        # The shell notices a clock that is far off, and tells the core the device's time.
+        skew = self.clock.offset if abs(self.clock.offset) >= CLOCK_SKEW_NOTICED else 0
+        return core.AuthInfo(data=now + life, expiration=now + life + skew)
 
     def _describe(self, name: str) -> tuple[int, object]:
         active_at = self._created.get(name)
