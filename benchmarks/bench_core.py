@@ -16,6 +16,7 @@ from kvsproducer.heap import ContentStore
 
 TICK = 400_000
 GOP = 25
+MAX_FRAMES = 50_000  # 33 minutes of media
 START = 17_000_000_000_000_000
 READ_BYTES = 2 << 20  # nothing is copied, so an upload may take a frame at once
 TARGETS_NS = {200: (6_000, 9_000), 1_000: (6_000, 9_000)}
@@ -45,10 +46,15 @@ class Loop:
         self, data: bytes, adaptation: core.NalAdaptation, store: ContentStore | None = None
     ) -> None:
         self.data = data
+        self._adaptation = adaptation
+        self._store = store
+        self._begin()
+
+    def _begin(self) -> None:
         self.number = 0
-        self.client = core.Client(core.DeviceInfo(), now=START, dice=never_waits, store=store)
+        self.client = core.Client(core.DeviceInfo(), now=START, dice=never_waits, store=self._store)
         info = core.StreamInfo.video(
-            "h264", name="bench", nal_adaptation=adaptation, frame_rate=25, retention="PT1H"
+            "h264", name="bench", nal_adaptation=self._adaptation, frame_rate=25, retention="PT1H"
         )
         self.stream = self.client.open_stream(info, START)
         self.upload = 0
@@ -77,6 +83,16 @@ class Loop:
             _, status = self.stream.next_buffers(self.upload, READ_BYTES, now)
         if key and number:
             self.acknowledge(now - GOP * TICK, now)
+            if number >= MAX_FRAMES:
+                self._renew()
+
+    def _renew(self) -> None:
+        """Another stream, before the service of this one has to rotate its token."""
+        account = self.stream.account()
+        assert account.dropped == 0, account
+        assert account.held <= GOP, account
+        self.stream.free(START)
+        self._begin()
 
     def acknowledge(self, timestamp: int, now: int) -> None:
         """The three acks of a fragment, and the events taken."""
