@@ -294,3 +294,24 @@ def test_a_refused_key_frame_of_sound_costs_only_itself(desk: Desks) -> None:
     assert refused(lambda: sound.put_frame(empty, d.now)) is StatusCode.MKV_INVALID_FRAME_DATA
     sound.put_frame(kvs.Frame(b"picture", d.now + SECOND), d.now)
     assert sound.account().accepted == 2
+
+
+def test_nothing_is_converted_twice_when_the_store_is_full(desk: Desks) -> None:
+    """As in an outage, when a frame has to make room for itself."""
+    d = desk(
+        kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20)),
+        nal_adaptation=kvs.NalAdaptation.ANNEXB_NALS,
+    )
+    data = b"\0\0\1\x41" + bytes([1]) * 100_000
+    adapter, converted = d.stream._intake._adapter, []
+    convert = adapter.convert
+
+    def counted(frame: bytes) -> Any:
+        converted.append(frame)
+        return convert(frame)
+
+    adapter.convert = counted
+    for index in range(40):
+        d.put(index, data=data)
+    assert d.stream.account().dropped > 20
+    assert len(converted) == 40

@@ -122,7 +122,7 @@ class Intake:
             return
         payload: Sequence[bytes | memoryview] = (data,)
         charge = size + _BLOCK_CHARGE
-        if track_id in self._converted:
+        if track_id in self._converted and store.used_bytes + charge <= room.bytes:  # not in vain
             payload, size = self._adapter.convert(data)
             charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
         length = size + _HEADER_BYTES
