@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,6 +51,15 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def codec_threads() -> Iterator[Callable[[], int]]:
+    """Counts the threads that Python knows nothing of, FFmpeg's; no garbage collection ends any."""
+    gc.collect()
+    gc.disable()
+    yield lambda: len(os.listdir("/proc/self/task")) - threading.active_count()
+    gc.enable()
 
 
 @pytest.fixture

@@ -9,13 +9,15 @@ from pathlib import Path
 import av
 import pytest
 from botocore.session import Session
+from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer.cli.joined_mkv import JoinedMkv
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
-from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media
+from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media, pyav
 from kvsproducer.sources import put as put_module
+from kvsproducer.sources.spec import PatternSpec
 
 MakeClip = Callable[..., Path]
 START = 1_700_000_000 * TICKS_PER_SECOND
@@ -57,6 +59,31 @@ def test_an_echo_of_ctrl_c_costs_no_frame(
     (note,) = caught.value.__notes__
     assert note.endswith("frames that were put are stored")
     assert note.split()[0] == note.split()[2] != "0"
+
+
+def test_an_interrupted_put_lets_go_of_the_codecs(
+    options: ProducerOptions, codec_threads: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the encoder that was just at work. Their threads are not there in a forked child,
+    where a collection would wait for them."""
+    before = codec_threads()
+    running: list[int] = []
+
+    def pictures(pattern: PatternSpec) -> Iterator[av.VideoFrame]:
+        yield from islice(real(pattern), 10)
+        running.append(codec_threads())
+        raise KeyboardInterrupt
+
+    real = pyav._pictures
+    monkeypatch.setattr(pyav, "_pictures", pictures)
+    note = ""
+    try:
+        put_media("testsrc:size=320x240", "interrupted", retention="PT1H", **options)
+    except KeyboardInterrupt as interrupt:
+        (note,) = interrupt.__notes__
+    assert note.startswith("10 of 10 frames")
+    assert running[0] > before
+    until(lambda: codec_threads() == before, 5)
 
 
 def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFrame]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
+from tests.waiting import until
 
 from kvsproducer.client.frame import Frame
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
@@ -215,3 +217,63 @@ def test_no_track_of_the_wanted_kind(make_clip: MakeClip) -> None:
     with pytest.raises(KvsError, match=r"no audio track; it has video \(h264\)") as caught:
         open_source(make_clip("mp4"), tracks="audio")
     assert caught.value.status is StatusCode.TRACK_INFO_MISSING
+
+
+@pytest.mark.parametrize("spec", ["codec=h264", "codec=h265", "codec=h264,bframes=2,audio=1"])
+def test_closing_ends_what_reads_it(spec: str, codec_threads: Callable[[], int]) -> None:
+    """Its threads go, though somebody still has the iterator; which says that it is closed."""
+    before = codec_threads()
+    source = open_source(f"testsrc:size=320x240,{spec}")
+    frames = source.frames()
+    next(frames)
+    assert codec_threads() > before
+    source.close()
+    source.close()
+    until(lambda: codec_threads() == before, 5)
+    for closed in (frames, source.frames()):
+        with pytest.raises(KvsError, match="testsrc: is closed") as caught:
+            list(closed)
+        assert caught.value.status is StatusCode.INVALID_OPERATION
+
+
+def test_closing_a_raw_file_ends_its_decoder(
+    make_clip: MakeClip, codec_threads: Callable[[], int]
+) -> None:
+    """The order of raw pictures comes from a decoder, which has threads too."""
+    before = codec_threads()
+    with open_source(make_clip("h264", bframes=2)) as source:
+        frames = source.frames()
+        next(frames)
+        assert codec_threads() > before
+    until(lambda: codec_threads() == before, 5)
+    with pytest.raises(KvsError, match="is closed"):
+        list(frames)
+
+
+def test_closing_while_another_thread_reads(make_clip: MakeClip) -> None:
+    """FFmpeg is in the middle of the file, and keeps it: the reader ends, and is told why."""
+    reading, going_on = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            if self.tell() > len(self.getbuffer()) // 2:
+                reading.set()
+                going_on.wait(20)
+            return super().read1(min(size or 0, 4096))
+
+    source = open_source("-", stdin=Slow(make_clip("ts").read_bytes()))
+    told: list[KvsError] = []
+
+    def read() -> None:
+        try:
+            list(source.frames())
+        except KvsError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert reading.wait(20)
+    source.close()
+    going_on.set()
+    thread.join(20)
+    assert [error.status for error in told] == [StatusCode.INVALID_OPERATION]

@@ -6,12 +6,12 @@ packet, in decode order per track. Nothing here knows PyAV.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-__all__ = ["Kind", "MediaPacket", "MediaReader", "MediaTrack"]
+__all__ = ["Kind", "MediaPacket", "MediaReader", "MediaTrack", "Packets"]
 
 
 class Kind(Enum):
@@ -59,6 +59,9 @@ class MediaPacket:
     lead: int = 0
 
 
+Packets: TypeAlias = Generator[MediaPacket, None, None]  # closed, it lets go of the codecs
+
+
 class MediaReader(Protocol):
     """Something that media packets come from: a container, or an encoder.
 
@@ -74,7 +77,7 @@ class MediaReader(Protocol):
         """Whether times are made up."""
         ...
 
-    def packets(self) -> Iterator[MediaPacket]:
+    def packets(self) -> Packets:
         """The packets, interleaved roughly by time."""
         ...
 

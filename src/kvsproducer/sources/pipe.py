@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from kvsproducer.sources.media import MediaPacket
+from kvsproducer.sources.media import Packets
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -62,7 +61,7 @@ class Pipe:
         if not self._head:
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{self.name} is empty: nothing has come")
 
-    def checked(self, packets: Iterator[MediaPacket]) -> Iterator[MediaPacket]:
+    def checked(self, packets: Packets) -> Packets:
         """`packets`, until Ctrl-C; raises as `check`, and says it of an MP4 with a late index."""
         try:
             for packet in packets:

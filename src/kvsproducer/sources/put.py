@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
-_ECHO_S: Final = 1.0
+_ECHO_S: Final = 0.5
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
 _ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
@@ -103,7 +103,7 @@ class PutResult:
 def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
     """Close `stream`; Ctrl-C (again) ends the waiting, and comes back beside the account.
 
-    Within a second it is taken for an echo of the first: `timeout` and shells send two.
+    Within half a second it is taken for an echo of the first: `timeout` and shells send two.
     """
     began = time.monotonic()
     while True:
@@ -321,9 +321,12 @@ def _put(
     told = f"{account.persisted} of {account.accepted} frames that were put are stored"
     if loss is not None:
         told += f"; {account.dropped} were dropped, {account.held} had no answer yet"
-    if failure is not None:
-        if account.accepted:
-            failure.add_note(told)
-        raise failure
-    if loss is not None:
-        raise explained(loss, stream.met_with)
+    try:
+        if failure is not None:
+            if account.accepted:
+                failure.add_note(told)
+            raise failure
+        if loss is not None:
+            raise explained(loss, stream.met_with)
+    finally:  # an error and the frame that it came through would keep each other, and the codecs
+        del failure, interrupt

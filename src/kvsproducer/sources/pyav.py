@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack
+from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
 from kvsproducer.sources.raw_order import counted, displayed
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.status import StatusCode, kvs_error
@@ -154,7 +154,7 @@ class ContainerReader:
         assert isinstance(context, av.AudioCodecContext)
         return replace(track, sample_rate=context.sample_rate, channels=context.channels)
 
-    def packets(self) -> Iterator[MediaPacket]:
+    def packets(self) -> Packets:
         """Demux; raises READ_FILE_FAILED, with what was read before delivered, where it breaks."""
         packets = self._demux()
         if not self.raw:
@@ -216,12 +216,13 @@ class PatternReader:
     def __init__(self, pattern: PatternSpec) -> None:
         _require()
         self._pattern = pattern
-        self._video = av.CodecContext.create(_video_encoder(pattern), "w")
-        _configure_video(self._video, pattern)
-        self._video.open()
+        encoder = av.CodecContext.create(_video_encoder(pattern), "w")
+        _configure_video(encoder, pattern)
+        encoder.open()
+        self._video: CodecContext | None = encoder
         self.ignored: list[str] = []
         self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None
-        video = MediaTrack(Kind.VIDEO, pattern.codec, bytes(self._video.extradata or b""))
+        video = MediaTrack(Kind.VIDEO, pattern.codec, bytes(encoder.extradata or b""))
         video = replace(video, width=pattern.width, height=pattern.height)
         self.tracks = [replace(video, rate=float(pattern.rate), reordered=pattern.bframes > 0)]
         self._audio: CodecContext | None = None
@@ -233,15 +234,17 @@ class PatternReader:
             rate = _AUDIO_RATE[pattern.audio]
             self.tracks.append(replace(audio, sample_rate=rate, channels=1))
 
-    def packets(self) -> Iterator[MediaPacket]:
+    def packets(self) -> Packets:
         """Encode picture by picture, and the sound up to each picture's time."""
+        assert self._video is not None, "it is closed"
         numbers = dict.fromkeys(Kind, 0)
         for kind, packet in _encode(self._pattern, self._video, self._audio):
             yield _plain(kind, packet, numbers[kind])
             numbers[kind] += 1
 
     def close(self) -> None:
-        """Nothing is held open: encoders are freed with the object."""
+        """Free the encoders now, with their threads; end `packets` first, which uses them."""
+        self._video = self._audio = None
 
 
 def write_clip(path: str, pattern: PatternSpec) -> None:

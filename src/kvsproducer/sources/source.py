@@ -91,7 +91,9 @@ class Source:
         self.duration = reader.duration
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
         self._expected = {t.kind: t.frames for t in chosen}
-        self._packets = reader.packets() if pipe is None else pipe.checked(reader.packets())
+        self._closed = False
+        self._reading = reader.packets() if pipe is None else pipe.checked(reader.packets())
+        self._packets: Iterator[MediaPacket] = self._reading
         first = self._peek({t.kind for t in chosen})
         self._put: dict[Kind, PutTrack] = {
             t.kind: put_track(t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name)
@@ -115,16 +117,16 @@ class Source:
         """The first packet of each track, read ahead of `frames`."""
         read: list[MediaPacket] = []
         first: dict[Kind, bytes] = {}
-        failure: KvsError | None = None
         try:
-            for packet in self._packets:
+            for packet in self._reading:
                 read.append(packet)
                 first.setdefault(packet.kind, packet.data)
                 if kinds <= first.keys() or len(read) == _MAX_PEEK:
                     break
         except KvsError as error:
-            failure = error
-        self._packets = chain(read, self._packets) if failure is None else _then(read, failure)
+            self._packets = _then(read, error)
+        else:
+            self._packets = chain(read, self._reading)
         return first
 
     def stream_info(
@@ -161,8 +163,10 @@ class Source:
         """All frames, in decode order, times in ticks since 1970 with the first one at `start`.
 
         Raises what `timestamps.py` and `interleave.py` raise, READ_FILE_FAILED when reading breaks
-        off and UNEXPECTED_EOF at the end of a file that was cut off.
+        off, UNEXPECTED_EOF at the end of a file that was cut off and INVALID_OPERATION when the
+        source is closed.
         """
+        self._check_open()
         shift: int | None = None
         counts = dict.fromkeys(self._put, 0)
         last = 0
@@ -191,9 +195,14 @@ class Source:
             if self._cut is None:
                 raise
             raise self._broken_off(last) from error
+        self._check_open()
         if self._cut is not None:
             raise self._broken_off(last)
         self._check_counts(counts, last)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise kvs_error(StatusCode.INVALID_OPERATION, f"{self.name} is closed: open it again")
 
     def _broken_off(self, last: int) -> KvsError:
         cut = self._cut
@@ -218,7 +227,17 @@ class Source:
                 )
 
     def close(self) -> None:
-        """Close the file."""
+        """End reading and close the file; `frames` gives no more.
+
+        FFmpeg's threads end here, not when a garbage collection finds them: that may come in a
+        forked child, where they are not, and waiting for them hangs or crashes.
+        """
+        self._closed = True
+        self._packets = iter(())
+        try:
+            self._reading.close()
+        except ValueError:  # another thread is just reading: the file stays until it has ended
+            return
         self._reader.close()
         if self._pipe is not None:
             self._pipe.close()
