@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -9,7 +10,12 @@ from collections.abc import Callable
 
 
 def in_child(work: Callable[[], int], within_s: float = 30) -> int:
-    """The exit code of a forked child that does `work`; one that hangs is killed."""
+    """The exit code of a forked child that does `work`; one that hangs is killed.
+
+    What the tests before have left is collected in the parent: a codec among it has threads, which
+    a collection in the child would wait for.
+    """
+    gc.collect()
     child = os.fork()
     if child == 0:
         code = 99
