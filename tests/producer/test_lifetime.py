@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.forks import in_child
 
 import kvsproducer as kvs
 from kvsproducer.producer import lifetime
+from kvsproducer.producer.loop import SharedLoop
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -112,6 +114,40 @@ producer.close(timeout=0)
     ran = run(tmp_path, "http://kinesisvideo.local", text)
     assert time.monotonic() - began < 30
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_call_that_is_cut_off_does_not_keep_the_loop(
+    silent_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread notices when it gets to it; the loop has ended by the time `close` returns."""
+    asked, noticing = threading.Event(), threading.Event()
+
+    def run(loop: Any, work: Any) -> Any:
+        future = real(loop, work)
+        if work.__name__ == "post":
+            result = future.result
+
+            def late(timeout: float | None = None) -> Any:
+                try:
+                    return result(timeout)
+                finally:
+                    noticing.wait(20)
+
+            future.result = late
+            asked.set()
+        return future
+
+    real = SharedLoop.run
+    monkeypatch.setattr(SharedLoop, "run", run)
+    info = kvs.StreamInfo.video("h264", retention="PT1H", frame_rate=25)
+    producer = kvs.Producer(endpoint_url=silent_url)
+    try:
+        producer.open_stream("door", info)
+        assert asked.wait(20)
+        producer.close(0)
+        assert "kvsproducer-loop" not in [thread.name for thread in threading.enumerate()]
+    finally:
+        noticing.set()
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -202,21 +202,29 @@ class Service:
 
     def _awaited(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """The answer to a request, which goes out on the shared loop."""
-        loop = SharedLoop.acquire()
-        try:
-            exchange = post(self.network, url, headers, body, self.time_limits)
-            with self._lock:
-                if self._closed:
-                    exchange.close()
-                    raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
-                future = SharedLoop.run(loop, exchange)
-                self._under_way.add(future)
+        with self._lock:
+            if self._closed:
+                raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
+            loop = SharedLoop.acquire()
             try:
-                return future.result()
-            finally:
-                self._under_way.discard(future)
+                exchange = post(self.network, url, headers, body, self.time_limits)
+                future = SharedLoop.run(loop, exchange)
+            except BaseException:
+                SharedLoop.release()
+                raise
+            self._under_way.add(future)
+        try:
+            return future.result()
         finally:
-            SharedLoop.release()
+            self._let_go(future)
+
+    def _let_go(self, future: Future[Reply]) -> None:
+        """The call needs the loop no more; `close` says so too, and comes first or after."""
+        with self._lock:
+            if future not in self._under_way:
+                return
+            self._under_way.remove(future)
+        SharedLoop.release()
 
     def _send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         """botocore's `before-send`: send its request our way, and return what came."""
@@ -231,13 +239,17 @@ class Service:
         return AWSResponse(url, reply.status, headers, _Body(said))
 
     def close(self) -> None:
-        """End the calls under way; none can be made after this."""
+        """End the calls under way; none can be made after this.
+
+        Their threads may take a moment to notice: the loop does not wait for that.
+        """
         self._credentials.close()
         with self._lock:
             self._closed = True
             under_way = list(self._under_way)
         for future in under_way:
             future.cancel()
+            self._let_go(future)
 
     def credentials(self, life: int = 0) -> AwsCredentials:
         """Credentials that live for `life` ticks more, if such can be had; may block.
