@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check coverage bench bench-streams soak fuzz interop docs clean
+.PHONY: demo test check oldest coverage bench bench-streams soak fuzz interop docs clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kvsproducer needs Python 3.11 or newer; run make PYTHON=python3.11")'
@@ -23,6 +23,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks examples fuzz docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# All tests with the oldest versions that pyproject.toml admits, in a folder of their own.
+oldest:
+	$(PYTHON) -m venv --clear $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --editable '.[dev]' $$($(PYTHON) .ci/oldest)
+	$(VENV)-oldest/bin/python -m pytest -n 2 $(ARGS)
 
 # Every line and branch of these rooms is run by their own tests (pyproject.toml says which rooms).
 coverage: $(STAMP)
@@ -53,4 +59,4 @@ docs: $(STAMP)
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-oldest build dist src/*.egg-info

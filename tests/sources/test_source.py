@@ -15,6 +15,7 @@ from tests.waiting import until
 from kvsproducer.client.frame import Frame
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.mkv.tracks import NalAdaptation, TrackType
+from kvsproducer.sources.pyav import write_png
 from kvsproducer.sources.source import Source, open_source
 from kvsproducer.status import KvsError, StatusCode
 
@@ -117,6 +118,26 @@ def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
     assert [(t.track_id, t.track_type) for t in source.tracks] == [(1, TrackType.AUDIO)]
     assert source.content_type == "audio/aac"
     assert all(frame.key_frame for frame in take(source))
+
+
+def test_a_cover_picture_is_no_video(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Music files carry one, which FFmpeg takes for a video track of a single frame."""
+    cover, song = tmp_path / "cover.png", tmp_path / "song.mkv"
+    write_png(str(cover), bytes(3 * 16 * 16), 16, 16)
+    with (
+        av.open(str(make_clip("mkv", audio="aac"))) as read,
+        av.open(str(song), "w") as written,
+    ):
+        sound = written.add_stream_from_template(read.streams.audio[0])
+        written.add_attachment("cover.png", "image/png", cover.read_bytes())
+        for packet in read.demux(audio=0):
+            if packet.size:
+                packet.stream = sound
+                written.mux(packet)
+    source = open_source(song)
+    assert [track.track_type for track in source.tracks] == [TrackType.AUDIO]
+    assert source.ignored == ["stream 1 (video)"]
+    assert len(take(source)) > 100
 
 
 def test_wav_with_g711(tmp_path: Path) -> None:

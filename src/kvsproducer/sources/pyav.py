@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
@@ -61,7 +61,16 @@ def _require() -> None:
         ) from _MISSING
 
 
-def _ticks(value: int | None, base: Fraction) -> int | None:
+class _Ratio(Protocol):
+    """A time base: a Fraction, or from PyAV 19 on its own type."""
+
+    @property
+    def numerator(self) -> int: ...
+    @property
+    def denominator(self) -> int: ...
+
+
+def _ticks(value: int | None, base: _Ratio) -> int | None:
     return None if value is None else value * base.numerator * TICKS_PER_SECOND // base.denominator
 
 
@@ -125,7 +134,7 @@ class ContainerReader:
         chosen: dict[Kind, MediaTrack] = {}
         for stream in self._container.streams:
             kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
-            picture = bool(int(stream.disposition) & int(av.stream.Disposition.attached_pic))
+            picture = bool(stream.disposition & av.stream.Disposition.attached_pic)
             if kind is None or kind in chosen or picture:
                 self.ignored.append(f"stream {stream.index} ({stream.type})")
                 continue
@@ -368,8 +377,13 @@ def _until(pattern: PatternSpec) -> str:
 
 
 def _graph(*filters: tuple[str, str]) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """What comes out of a chain of FFmpeg filters that begins with a source."""
+    """What comes out of a chain of FFmpeg filters that begins with a source.
+
+    It has no threads: a graph may live until a garbage collection (from PyAV 19 on it is a cycle),
+    and one in a forked child would wait for threads that are not there.
+    """
     graph = av.filter.Graph()
+    graph.threads = 1
     nodes = [graph.add(name, options or None) for name, options in filters]
     for first, second in pairwise(nodes):
         first.link_to(second)
