@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 
 
@@ -16,7 +17,9 @@ def in_child(work: Callable[[], int], within_s: float = 30) -> int:
     a collection in the child would wait for.
     """
     gc.collect()
-    child = os.fork()
+    with warnings.catch_warnings():  # Python 3.12 and newer warn of what is tested here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         code = 99
         try:
