@@ -11,13 +11,19 @@ cuts them off.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from kvsproducer.endpoint.index import Location
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 __all__ = ["FilePayloads", "MemoryPayloads", "Payloads"]
 
@@ -96,10 +102,14 @@ class FilePayloads:
     """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is made when missing.
 
     Only one process may use a folder: a second one would cut off what the first is writing. The
-    lock goes with the process, however it ends. Raises OSError when another has it.
+    lock goes with the process, however it ends. Raises OSError when another has it, and on a
+    system that has no POSIX file locks.
     """
 
     def __init__(self, folder: Path, file_size: int = FILE_SIZE) -> None:
+        if not _CAN_LOCK:
+            lack = "a data folder needs POSIX file locks, which this system lacks"
+            raise OSError(errno.ENOTSUP, lack, str(folder))
         self._folder = folder / "fragments"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._folder / "lock")

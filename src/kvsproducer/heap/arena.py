@@ -28,8 +28,13 @@ _GUARD: Final = 0x5AFEB10C5AFEB10C
 _HEADER: Final = struct.Struct("<QQ")  # guard, size of the payload
 _FOOTER: Final = struct.Struct("<Q")  # guard, right behind the payload
 _ALIGNMENT: Final = 16  # of blocks, bytes
-# The pages are taken at once: a device that lacks them says so now and not in an outage.
-_FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+# The pages are taken at once: a device that lacks them says so now and not in an outage. Windows
+# has no flags, and promises all of them.
+_OPTIONS: Final = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)}
+    if hasattr(mmap, "MAP_PRIVATE")
+    else {}
+)
 
 
 def _block_size(size: int) -> int:
@@ -51,7 +56,7 @@ class Arena:
         check_size(size_bytes)
         self.size_bytes = size_bytes - size_bytes % _ALIGNMENT
         try:
-            self.memory = mmap.mmap(-1, self.size_bytes, flags=_FLAGS)
+            self.memory = mmap.mmap(-1, self.size_bytes, **_OPTIONS)
         except OSError as error:
             raise kvs_error(
                 StatusCode.NOT_ENOUGH_MEMORY, f"{size_bytes} bytes in one block: {in_words(error)}"

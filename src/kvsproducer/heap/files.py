@@ -12,7 +12,6 @@ Nothing is synchronised to the disk: after a crash the files are of no use to an
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import struct
@@ -29,6 +28,13 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_exists
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
+
 __all__ = ["HybridFileStore", "SpillFiles"]
 
 PREFIX: Final = "kvsproducer-heap-"
@@ -43,12 +49,19 @@ class SpillFiles:
     Raises INVALID_ARG_LEN for a root of no or more than 4080 characters, NOT_FOUND when it does not
     exist, DIRECTORY_ENTRY_STAT_ERROR when it is a link that leads nowhere (a disk that is not
     mounted), DIRECTORY_OPEN_FAILED when it is no directory, DIRECTORY_ACCESS_DENIED when it may not
-    be written, WRITE_TO_FILE_FAILED when it cannot be for another reason.
+    be written, WRITE_TO_FILE_FAILED when it cannot be for another reason, NOT_IMPLEMENTED on a
+    system that has no POSIX file locks.
     """
 
     __slots__ = ("_lock", "_next", "directory")
 
     def __init__(self, root_directory: str) -> None:
+        if not _CAN_LOCK:
+            raise kvs_error(
+                StatusCode.NOT_IMPLEMENTED,
+                "payloads in files need POSIX file locks, which this system lacks; "
+                "keep them in memory",
+            )
         if not 0 < len(root_directory) <= limits.MAX_FILE_HEAP_ROOT_LEN:
             raise kvs_error(
                 StatusCode.INVALID_ARG_LEN,
