@@ -257,3 +257,44 @@ def test_a_fragment_that_is_received_but_was_not_sent_whole_is_sent_again(desk: 
     d.settle()
     sent, _ = d.read()
     assert [b"frame %02d" % index in sent for index in range(7)] == [True] * 7
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        ([2], 0),  # nothing is known of the older upload
+        ([0, 2], 5),
+        ([0, 1, 2], 13),  # the frame at 3 s, the second fragment of the newer upload
+        ([0, 1], 8),
+    ],
+)
+def test_received_says_nothing_of_what_another_upload_carries(
+    desk: Desks, ended: int, received: list[int], expected: int
+) -> None:
+    """Both are lost with one of them, at a host that is alive."""
+    d = desk(replay_duration=60 * SECOND)
+    d.rotate()
+    for index in range(10, 17):
+        d.put(index)
+    d.read(upload=0)
+    d.read(upload=1)
+    for second in received:
+        d.ack("RECEIVED", second, upload=second // 2)
+    d.stream.upload_ended(ended, 200, d.now)
+    assert resume_index(d.stream._core) == expected
+
+
+def test_what_a_loss_before_had_left_to_its_acks_is_not_sent_again(desk: Desks) -> None:
+    """The last fragment of the older session was RECEIVED."""
+    d = desk(replay_duration=60 * SECOND)
+    d.rotate()
+    d.read(upload=0)
+    d.ack("RECEIVED", 1, upload=0)
+    d.stream.upload_ended(0, 200, d.now)
+    d.settle()
+    for index in range(10, 17):
+        d.put(index)
+    d.read()
+    d.ack("RECEIVED", 2)
+    assert resumed(d, 200) == 13

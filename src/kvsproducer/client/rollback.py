@@ -5,6 +5,9 @@ the replay duration behind, no farther than the last RECEIVED fragment when the 
 alive (that one, if it was sent whole, is then not sent again), to the oldest item when streaming
 offline.
 
+Unlike in AWS's client, RECEIVED tells nothing of an older session: while uploads overlap, another
+one carries that, and may have been lost with it. Its fragments count as received by their own acks.
+
 Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
 that was cut is always sent again from its start, also when nothing is to be replayed: what is not
 is neither decodable nor stored. A fragment is cut when its end was not sent.
@@ -12,7 +15,7 @@ is neither decodable nor stored. A fragment is cut when its end was not sent.
 
 from __future__ import annotations
 
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.states import host_is_alive
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, PERSISTED, RECEIVED, SKIP
 
@@ -64,15 +67,16 @@ def _replay_start(core: StreamCore, result: int) -> int:
     restricted = core.info.fragment_acks and host_is_alive(result)
     # Counted from the item to send next; once everything was sent, all that is held is replayed.
     reference = view[current].ack_timestamp if current < view.head else -1
-    index = current
+    start = index = current
+    received = NEVER  # a session of which the service has everything up to here
     while index > view.tail:
         index = view.start_of(index - 1)
-        item = view[index]
-        if not item.flags & FRAGMENT_START:
-            return index
-        following = view.next_start(index + 1)
-        if restricted and item.flags & RECEIVED and following <= current:
-            return following
+        item, session = view[index], core.session_number(index)
+        whole = item.flags & FRAGMENT_START and view.next_start(index + 1) <= current
+        if restricted and whole and item.flags & (RECEIVED | PERSISTED):
+            received = session
+        if session != received:
+            start = index
         if item.ack_timestamp + duration <= reference:
-            return index
-    return index
+            break
+    return start

@@ -293,6 +293,7 @@ class Writer:
 
     def _reset(self) -> None:
         if not self.stream.stopped:
+            self.books.emptied = True  # an application that is deaf may miss the event of it
             self._quietly(lambda: self.stream.reset(self.world.clock.wall))
 
     def stop(self) -> None:
