@@ -56,6 +56,8 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
 @pytest.fixture
 def codec_threads() -> Iterator[Callable[[], int]]:
     """Counts the threads that Python knows nothing of, FFmpeg's; no garbage collection ends any."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("FFmpeg and x264 start no threads where they see one CPU only")
     gc.collect()
     gc.disable()
     yield lambda: len(os.listdir("/proc/self/task")) - threading.active_count()

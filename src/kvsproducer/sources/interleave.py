@@ -74,17 +74,20 @@ class Interleaver:
         """
         failure: KvsError | None = None
         try:
-            for packet in packets:
-                self._queue(packet.kind, self._times[packet.kind].push(packet))
-                yield from self._ready()
-        except KvsError as error:
-            failure = error
-        self._at_end = True
-        for kind, times in self._times.items():
-            self._queue(kind, times.flush())
-        yield from self._ready()
-        if failure is not None:
-            raise failure
+            try:
+                for packet in packets:
+                    self._queue(packet.kind, self._times[packet.kind].push(packet))
+                    yield from self._ready()
+            except KvsError as error:
+                failure = error
+            self._at_end = True
+            for kind, times in self._times.items():
+                self._queue(kind, times.flush())
+            yield from self._ready()
+            if failure is not None:
+                raise failure
+        finally:  # an error and the frame it came through would keep each other, and the codecs
+            del failure
 
     def _queue(self, kind: Kind, packets: list[MediaPacket]) -> None:
         for packet in packets:

@@ -23,7 +23,7 @@ from kvsproducer.client import (
     FrameAccount,
     StreamErrorReported,
 )
-from kvsproducer.client.stream_info import StreamingType
+from kvsproducer.client.stream_info import StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, Duration, Instant, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.credentials import CredentialsSource
@@ -242,16 +242,14 @@ def put_media(
     if not isinstance(opened, Source):
         opened = open_source(opened, tracks=tracks, frame_rate=frame_rate, start=start)
     watch = _Watch(progress)
-    overrides = dict(stream_options or {})
-    if retention is not None:
-        overrides["retention"] = to_ticks(retention)
-    kind = streaming_type
-    if kind is None:
-        paced_by_nature = opened.live or opened.synthetic or overrides.get("retention") == 0
-        kind = StreamingType.REALTIME if paced_by_nature else StreamingType.OFFLINE
-    info = opened.stream_info(kind, **overrides)
     own = producer is None
-    used = _producer(watch, options) if producer is None else producer
+    try:
+        kind, info = _stream_info(opened, streaming_type, retention, stream_options)
+        used = _producer(watch, options) if producer is None else producer
+    except BaseException:
+        if opened is not source:  # the caller's own can be put again
+            opened.close()
+        raise
     began = _monotonic()
     try:
         with opened, _metrics(used, metrics_port):
@@ -271,6 +269,22 @@ def put_media(
         elapsed=_monotonic() - began,
         progress=end,
     )
+
+
+def _stream_info(
+    source: Source,
+    kind: StreamingType | None,
+    retention: Duration | None,
+    options: Mapping[str, object] | None,
+) -> tuple[StreamingType, StreamInfo]:
+    """How to put it, and what to open the stream with; `kind` None is what fits the source."""
+    overrides = dict(options or {})
+    if retention is not None:
+        overrides["retention"] = to_ticks(retention)
+    if kind is None:
+        paced_by_nature = source.live or source.synthetic or overrides.get("retention") == 0
+        kind = StreamingType.REALTIME if paced_by_nature else StreamingType.OFFLINE
+    return kind, source.stream_info(kind, **overrides)
 
 
 def _producer(watch: _Watch, options: ProducerOptions) -> Producer:

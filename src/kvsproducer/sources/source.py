@@ -11,6 +11,7 @@ the first key frame), or an error says why not, after everything before it has b
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -92,6 +93,7 @@ class Source:
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
         self._expected = {t.kind: t.frames for t in chosen}
         self._closed = False
+        self._once = threading.Lock()  # is never released
         self._reading = reader.packets() if pipe is None else pipe.checked(reader.packets())
         self._packets: Iterator[MediaPacket] = self._reading
         first = self._peek({t.kind for t in chosen})
@@ -170,9 +172,10 @@ class Source:
         shift: int | None = None
         counts = dict.fromkeys(self._put, 0)
         last = 0
-        chosen = (packet for packet in self._packets if packet.kind in self._put)
         try:
-            for packet in self._interleaver.order(chosen):
+            for packet in self._interleaver.order(self._chosen()):
+                if self._closed:
+                    break
                 assert packet.pts is not None
                 assert packet.dts is not None
                 if shift is None:
@@ -192,6 +195,7 @@ class Source:
                     lead=packet.lead,
                 )
         except KvsError as error:
+            self._check_open()  # what was cut short has errors of its own
             if self._cut is None:
                 raise
             raise self._broken_off(last) from error
@@ -199,6 +203,18 @@ class Source:
         if self._cut is not None:
             raise self._broken_off(last)
         self._check_counts(counts, last)
+
+    def _chosen(self) -> Iterator[MediaPacket]:
+        """The packets of the chosen tracks, until the source is closed."""
+        try:
+            for packet in self._packets:
+                if self._closed:
+                    break
+                if packet.kind in self._put:
+                    yield packet
+        finally:
+            if self._closed:
+                self.close()  # what `close` had to leave while this was reading
 
     def _check_open(self) -> None:
         if self._closed:
@@ -229,18 +245,34 @@ class Source:
     def close(self) -> None:
         """End reading and close the file; `frames` gives no more.
 
+        While another thread reads, or the one that a signal's handler closes this from, the file
+        stays open until that thread has got its packet.
+
         FFmpeg's threads end here, not when a garbage collection finds them: that may come in a
         forked child, where they are not, and waiting for them hangs or crashes.
         """
         self._closed = True
         self._packets = iter(())
+        reading = False
         try:
             self._reading.close()
-        except ValueError:  # another thread is just reading: the file stays until it has ended
+        except ValueError as error:
+            reading = not isinstance(error, KvsError)  # "generator already executing"
+            if not reading:
+                raise
+        finally:
+            if not reading:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the file and the codecs, whatever happens meanwhile; once, for FFmpeg's sake."""
+        if not self._once.acquire(blocking=False):
             return
-        self._reader.close()
-        if self._pipe is not None:
-            self._pipe.close()
+        try:
+            self._reader.close()
+        finally:
+            if self._pipe is not None:
+                self._pipe.close()
 
     def __enter__(self) -> Source:
         return self
@@ -256,7 +288,10 @@ class Source:
 
 def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
     yield from read
-    raise failure
+    try:
+        raise failure
+    finally:  # see `Interleaver.order`
+        del failure
 
 
 def open_source(
