@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,13 @@ import kvsproducer as kvs
 
 TICK = 400_000  # 25 frames a second
 GOP = 5
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A peer that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture

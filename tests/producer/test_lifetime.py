@@ -62,15 +62,6 @@ def run(tmp_path: Path, url: str, text: str, *options: str) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@pytest.fixture
-def silent_url() -> Iterator[str]:
-    """A peer that takes connections and never answers."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
 def test_a_script_that_forgets_to_close(quick_url: str, tmp_path: Path) -> None:
     """Its frames are stored before the interpreter ends, and nothing is said."""
     ran = run(tmp_path, quick_url, BLOCKING)

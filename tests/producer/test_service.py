@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import botocore.session
 import pytest
 import trustme
 from botocore.credentials import RefreshableCredentials
+from tests.waiting import until
 
 from kvsproducer.duration import instant_to_ticks
 from kvsproducer.producer.exchange import Reply
+from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.status import KvsError, StatusCode
@@ -35,6 +41,14 @@ def session_with_keys(token: str | None = None) -> botocore.session.Session:
     session = botocore.session.Session()
     session.set_credentials(KEY, SECRET, token)
     return session
+
+
+@pytest.fixture
+def silent(silent_url: str) -> Iterator[Service]:
+    """Its calls are never answered."""
+    service = Service(endpoint_url=silent_url, session=session_with_keys())
+    yield service
+    service.close()
 
 
 def test_no_region_is_explained() -> None:
@@ -304,3 +318,57 @@ def test_an_answer_that_botocore_cannot_parse(
     with pytest.raises(KvsError, match="describe_stream was answered with what cannot") as caught:
         service.call("describe_stream", StreamName="door")
     assert caught.value.status is StatusCode.INVALID_API_CALL_RETURN_JSON
+
+
+def test_closing_does_not_wait_for_the_loop(silent: Service) -> None:
+    """An asyncio producer is closed on its user's loop, which the shared one is not to hold up."""
+    told: list[KvsError | CancelledError] = []
+
+    def ask() -> None:
+        try:
+            silent.call("describe_stream", StreamName="door")
+        except (KvsError, CancelledError) as error:
+            told.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: silent._under_way)
+    loop = SharedLoop._loop
+    assert loop is not None
+    busy, closed = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def block() -> None:
+        busy.set()
+        waited.append(closed.wait(10))
+
+    loop.call_soon_threadsafe(block)
+    assert busy.wait(10)
+    silent.close()
+    closed.set()
+    asking.join(20)
+    until(lambda: waited)
+    assert waited == [True]
+    assert len(told) == 1
+
+
+def test_an_interrupted_call_gives_the_loop_back(
+    silent: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes when the request has just gone out; before or after it is written down."""
+
+    class Interrupted(set[Any]):
+        def __init__(self, *, late: bool) -> None:
+            self._late = late
+
+        def add(self, future: Any) -> None:
+            if self._late:
+                super().add(future)
+            raise KeyboardInterrupt
+
+    before = SharedLoop._users
+    for late in (False, True):
+        monkeypatch.setattr(silent, "_under_way", Interrupted(late=late))
+        with pytest.raises(KeyboardInterrupt):
+            silent.call("describe_stream", StreamName="door")
+        assert SharedLoop._users == before

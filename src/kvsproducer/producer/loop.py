@@ -93,8 +93,8 @@ class SharedLoop:
             listener(why)
 
     @classmethod
-    def release(cls) -> None:
-        """Give the loop back; the last user ends the thread and waits for it."""
+    def release(cls, *, wait: bool = True) -> None:
+        """Give the loop back; the last user ends the thread, and waits for it if `wait`."""
         with cls._lock:
             cls._users -= 1
             if cls._users or cls._loop is None or cls._thread is None:
@@ -104,7 +104,7 @@ class SharedLoop:
             cls._ending.set()
         with contextlib.suppress(RuntimeError):  # it has just broken down
             loop.call_soon_threadsafe(loop.stop)
-        if thread is not threading.current_thread():
+        if wait and thread is not threading.current_thread():
             thread.join(_JOIN_LIMIT_S)
             if thread.is_alive():
                 log.warning("something blocks the event loop of the producers: it is left behind")

@@ -202,29 +202,31 @@ class Service:
 
     def _awaited(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """The answer to a request, which goes out on the shared loop."""
-        with self._lock:
-            if self._closed:
-                raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
-            loop = SharedLoop.acquire()
-            try:
-                exchange = post(self.network, url, headers, body, self.time_limits)
-                future = SharedLoop.run(loop, exchange)
-            except BaseException:
-                SharedLoop.release()
-                raise
-            self._under_way.add(future)
+        future: Future[Reply] | None = None
         try:
+            with self._lock:
+                if self._closed:
+                    raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
+                loop = SharedLoop.acquire()
+                try:
+                    exchange = post(self.network, url, headers, body, self.time_limits)
+                    future = SharedLoop.run(loop, exchange)
+                    self._under_way.add(future)
+                finally:
+                    if future not in self._under_way:
+                        SharedLoop.release()
             return future.result()
-        finally:
-            self._let_go(future)
+        finally:  # Ctrl-C may come anywhere
+            if future is not None:
+                self._let_go(future)
 
-    def _let_go(self, future: Future[Reply]) -> None:
+    def _let_go(self, future: Future[Reply], *, wait: bool = True) -> None:
         """The call needs the loop no more; `close` says so too, and comes first or after."""
         with self._lock:
             if future not in self._under_way:
                 return
             self._under_way.remove(future)
-        SharedLoop.release()
+        SharedLoop.release(wait=wait)
 
     def _send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         """botocore's `before-send`: send its request our way, and return what came."""
@@ -241,7 +243,8 @@ class Service:
     def close(self) -> None:
         """End the calls under way; none can be made after this.
 
-        Their threads may take a moment to notice: the loop does not wait for that.
+        Their threads may take a moment to notice: the loop does not wait for that. Nor does this
+        wait for the loop, for it may be called on another one, a user's.
         """
         self._credentials.close()
         with self._lock:
@@ -249,7 +252,7 @@ class Service:
             under_way = list(self._under_way)
         for future in under_way:
             future.cancel()
-            self._let_go(future)
+            self._let_go(future, wait=False)
 
     def credentials(self, life: int = 0) -> AwsCredentials:
         """Credentials that live for `life` ticks more, if such can be had; may block.
