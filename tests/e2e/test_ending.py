@@ -77,21 +77,20 @@ def test_interrupt_with_nobody_at_the_other_end(
 ) -> None:
     """The wait for acks is bounded; it says how many frames had no answer. Twice is at once.
 
-    A machine with much to do may take the second for an echo of the first; people press again.
+    The second comes late enough to be no echo of the first, also where there is much to do. There
+    is no third: it could come while the program ends, and cut short what that says.
     """
     link = proxy(endpoint_url)
     process = putting(link.url)
     link.refuse()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None  # it waits
+    time.sleep(3)
+    assert process.poll() is None  # it waits, for up to 10 s
+    process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    while process.poll() is None and time.monotonic() - began < 5:
-        process.send_signal(signal.SIGINT)
-        time.sleep(1)
     _, told = process.communicate(timeout=20)
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 5
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert "stored" in told
