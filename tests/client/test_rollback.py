@@ -285,6 +285,20 @@ def test_received_says_nothing_of_what_another_upload_carries(
     assert resume_index(d.stream._core) == expected
 
 
+def test_persisted_counts_as_received(desk: Desks) -> None:
+    """Its RECEIVED may have been lost; it stays in the view while an older upload is unfinished."""
+    d = desk(replay_duration=60 * SECOND)
+    d.rotate()
+    for index in range(10, 17):
+        d.put(index)
+    d.read(upload=0)
+    d.read(upload=1)
+    d.ack("RECEIVED", 1, upload=0)
+    d.ack("PERSISTED", 2, upload=1)
+    d.stream.upload_ended(1, 200, d.now)
+    assert resume_index(d.stream._core) == 13
+
+
 def test_what_a_loss_before_had_left_to_its_acks_is_not_sent_again(desk: Desks) -> None:
     """The last fragment of the older session was RECEIVED."""
     d = desk(replay_duration=60 * SECOND)
