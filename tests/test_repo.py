@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src" / "kvsproducer"
 SOURCES = sorted(SRC.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MAX_FILE_LINES = 500
+MAX_FILE_LINES = 800
 MAX_FUNCTION_LINES = 70
 # Rooms that never touch the outside: `open`, clocks and sleeps are banned there, imports or not.
 SANS_IO = [SRC / "status", SRC / "codecs", SRC / "mkv", SRC / "client"]
@@ -61,7 +61,7 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=relative)
 def test_files_and_functions_fit(path: Path) -> None:
-    """No file over 500 lines, no function over 70; the tests are read as the sources are."""
+    """No file over 800 lines, no function over 70; the tests are read as the sources are."""
     assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
     long = [f"{f.name}: {code_lines(f)}" for f in functions(path)]
     assert [name for name in long if int(name.split(": ")[1]) > MAX_FUNCTION_LINES] == []
