@@ -66,21 +66,26 @@ def codec_threads() -> Iterator[Callable[[], int]]:
 
 @pytest.fixture
 def remux(tmp_path: Path) -> Callable[..., Path]:
-    """Copy a clip packet by packet into another file, with FFmpeg options and a change to each."""
+    """Copy a clip packet by packet into another file, with FFmpeg options and a change to each.
+
+    `only` names the one kind of track that is copied.
+    """
 
     def copy(
         source: Path,
         name: str,
         change: Callable[[av.Packet, int], bool] = lambda packet, number: True,
+        only: str = "",
         **options: str,
     ) -> Path:
         target = tmp_path / name
         with av.open(str(source)) as read, av.open(str(target), "w", options=options) as written:
-            streams = {s.index: written.add_stream_from_template(s) for s in read.streams}
+            copied = [s for s in read.streams if only in ("", s.type)]
+            streams = {s.index: written.add_stream_from_template(s) for s in copied}
             numbers = dict.fromkeys(streams, 0)
             for packet in read.demux():
                 index = packet.stream.index
-                if not packet.size or not change(packet, numbers[index]):
+                if index not in streams or not packet.size or not change(packet, numbers[index]):
                     continue
                 numbers[index] += 1
                 packet.stream = streams[index]

@@ -11,7 +11,7 @@ def test_kinds_are_named_as_on_the_command_line() -> None:
 
 
 def test_defaults_say_unknown() -> None:
-    """A track of which nothing is known promises nothing."""
+    """A track of which nothing is known has no rate, no extradata and no B-frames."""
     track = MediaTrack(Kind.AUDIO, "aac")
-    assert (track.frames, track.rate, track.extradata, track.reordered) == (0, 0.0, b"", False)
+    assert (track.rate, track.extradata, track.reordered) == (0.0, b"", False)
     assert not MediaPacket(Kind.AUDIO, b"", 0, 0, 0, True, 0).corrupt

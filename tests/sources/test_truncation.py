@@ -19,7 +19,10 @@ def cut_to(path: Path, folder: Path, part: float) -> Path:
     return shorter
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "ts", "h264"])
+ENDINGS = ["mp4", "mov", "mkv", "ts", "m2ts", "avi", "flv", "h264"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_whole_files_are_whole(make_clip: MakeClip, ending: str) -> None:
     """No cut is seen in a whole file of any container."""
     assert find_cut(str(make_clip(ending))) is None
@@ -58,6 +61,101 @@ def test_an_mp4_with_its_index_in_front_is_playable(
     assert cut is not None
     assert cut.playable
     assert cut.offset + cut.missing == front.stat().st_size
+
+
+def test_m2ts_and_avi_say_where_they_break_off(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Packets of 192 bytes, and the chunk that holds the media of an AVI."""
+    cut = find_cut(str(cut_to(make_clip("m2ts"), tmp_path, 0.503)))
+    assert cut is not None
+    assert (cut.playable, cut.reason) == (True, "the last TS packet is incomplete")
+    whole = make_clip("avi")
+    cut = find_cut(str(cut_to(whole, tmp_path, 0.5)))
+    assert cut is not None
+    assert cut.reason == "the 'movi' chunk is incomplete"
+    movi = whole.read_bytes().index(b"movi")
+    length = int.from_bytes(whole.read_bytes()[movi - 4 : movi], "little")
+    assert cut.offset + cut.missing == movi + length
+
+
+@pytest.mark.parametrize("size", ["true", 0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_wav_of_unknown_size_is_whole(tmp_path: Path, size: int | str) -> None:
+    """Streamed WAV has no size, or one that is too large for any file; only a true one counts."""
+    body = bytes(1600)
+    length = len(body) if isinstance(size, str) else size
+    head = b"RIFF\xff\xff\xff\xffWAVEfmt " + (18).to_bytes(4, "little") + bytes(18)
+    path = tmp_path / "sound.wav"
+    path.write_bytes(head + b"data" + length.to_bytes(4, "little") + body)
+    assert find_cut(str(path)) is None
+    path.write_bytes(path.read_bytes()[:-100])
+    cut = find_cut(str(path))
+    assert (cut is not None) == isinstance(size, str)
+    assert cut is None or cut.missing == 100
+
+
+@pytest.mark.parametrize("part", [0.3, 0.503, 0.7, 0.95])
+def test_a_live_matroska_is_walked_through(
+    make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path, part: float
+) -> None:
+    """Its Segment has no size, and its Clusters or their blocks have."""
+    live = remux(make_clip("mkv"), "live.mkv", live="1", cluster_time_limit="500")
+    assert find_cut(str(live)) is None
+    data = live.read_bytes()
+    open_ended = data.replace(b"\x1f\x43\xb6\x75\x40", b"\x1f\x43\xb6\x75\x7f")
+    assert open_ended.count(b"\x1f\x43\xb6\x75") > 4
+    live.write_bytes(data + bytes(50))
+    assert find_cut(str(live)) is None, "padding"
+    live.write_bytes(data)
+    cut = find_cut(str(cut_to(live, tmp_path, part)))
+    assert cut is not None
+    assert cut.playable
+
+
+def test_a_cluster_of_unknown_size_is_walked_into(tmp_path: Path) -> None:
+    """GetMedia's own answers have such; the block that is cut off says so."""
+    block = b"\xa3\x84\x81\0\0\x80"
+    data = UNKNOWN_SIZE + b"\x1f\x43\xb6\x75\xff\xe7\x81\0" + block * 3
+    path = tmp_path / "live.mkv"
+    path.write_bytes(data)
+    assert find_cut(str(path)) is None
+    path.write_bytes(data[:-1])
+    cut = find_cut(str(path))
+    assert cut is not None
+    assert (cut.offset, cut.missing) == (len(data) - 1, 1)
+    path.write_bytes(data[:-5])
+    assert find_cut(str(path)) is not None
+
+
+def test_a_fragment_without_its_media(
+    make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A fragmented MP4 that breaks off right behind a 'moof' box."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = remux(make_clip("mp4"), "fragments.mp4", **options)
+    assert find_cut(str(path)) is None
+    data = path.read_bytes()
+    last = data.rindex(b"mdat") - 4
+    path.write_bytes(data[:last])
+    cut = find_cut(str(path))
+    assert cut is not None
+    assert cut.playable
+    assert "mdat" in cut.reason
+
+
+@pytest.mark.parametrize(("ending", "junk"), [("mp4", bytes(4)), ("ts", bytes(100))])
+def test_what_was_appended_is_no_cut(
+    make_clip: MakeClip, tmp_path: Path, ending: str, junk: bytes
+) -> None:
+    """Padding behind the last box or packet takes nothing away."""
+    path = tmp_path / "padded"
+    path.write_bytes(make_clip(ending).read_bytes() + junk)
+    assert find_cut(str(path)) is None
+
+
+def test_a_still_picture_is_not_cut(tmp_path: Path) -> None:
+    """HEIF and AVIF files have no 'moov' box."""
+    path = tmp_path / "still.avif"
+    path.write_bytes(b"\0\0\0\x0cftypavif\0\0\0\x08meta")
+    assert find_cut(str(path)) is None
 
 
 EBML = b"\x1a\x45\xdf\xa3"

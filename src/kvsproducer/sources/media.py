@@ -25,8 +25,7 @@ class Kind(Enum):
 class MediaTrack:
     """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
 
-    `frames` is the number that the container promises (0: it does not say), `reordered` tells that
-    decode and display order differ (B-frames).
+    `reordered` tells that decode and display order differ (B-frames).
     """
 
     kind: Kind
@@ -37,7 +36,6 @@ class MediaTrack:
     rate: float = 0.0
     sample_rate: int = 0
     channels: int = 0
-    frames: int = 0
     reordered: bool = False
 
 
@@ -65,12 +63,14 @@ Packets: TypeAlias = Generator[MediaPacket, None, None]  # closed, it lets go of
 class MediaReader(Protocol):
     """Something that media packets come from: a container, or an encoder.
 
-    `raw` says that it is a bare Annex-B stream, without times of its own.
+    `raw` says that it is a bare Annex-B stream, without times of its own; `reach` is how many bytes
+    of the file its index needs, 0 without an index.
     """
 
     tracks: list[MediaTrack]
     duration: int | None
     ignored: list[str]
+    reach: int
 
     @property
     def raw(self) -> bool:

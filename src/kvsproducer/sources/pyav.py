@@ -124,6 +124,8 @@ class ContainerReader:
         self._choose_tracks()
         length = self._container.duration  # in AV_TIME_BASE, microseconds
         self.duration = None if length is None else length * 10
+        last = (s.index_entries[-1] for s in self._container.streams if len(s.index_entries))
+        self.reach = max((entry.pos + entry.size for entry in last), default=0)
 
     @property
     def raw(self) -> bool:
@@ -146,9 +148,7 @@ class ContainerReader:
         context: CodecContext | None = stream.codec_context
         if context is None:  # FFmpeg has no decoder for it
             return MediaTrack(kind, "unknown")
-        # Of PCM a container counts samples, not packets.
-        frames = 0 if context.name.startswith("pcm") else stream.frames
-        track = MediaTrack(kind, context.name, bytes(context.extradata or b""), frames=frames)
+        track = MediaTrack(kind, context.name, bytes(context.extradata or b""))
         if isinstance(context, av.VideoCodecContext):
             rate = stream.average_rate or Fraction(0)
             if self.raw:
@@ -221,6 +221,7 @@ class PatternReader:
     """FFmpeg's moving test picture and a tone, encoded as they are read; see `PatternSpec`."""
 
     raw = False
+    reach = 0
 
     def __init__(self, pattern: PatternSpec) -> None:
         _require()

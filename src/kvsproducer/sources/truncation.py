@@ -1,11 +1,13 @@
-"""Was a file cut off? MP4 / MOV, Matroska and MPEG-TS say it in their own bytes.
+"""Was a file cut off? MP4 / MOV, Matroska, MPEG-TS, AVI and WAV say it in their own bytes.
 
 Implements as much as that takes of ISO/IEC 14496-12 section 4.2 (boxes), RFC 8794 / RFC 9559 (EBML
-element, Segment size) and ISO/IEC 13818-1 section 2.4.3.2 (188-byte packets). FFmpeg plays what
-is left of such a file and ends as if all were well; a producer must not.
+elements), ISO/IEC 13818-1 section 2.4.3.2 (188-byte packets; 192 with a time code in front, as
+cameras write them, 204 with a checksum) and RIFF chunks. FFmpeg plays what is left of such a file
+and ends without an error, so a producer has to look itself.
 
-It reads headers only, and judges nothing else about a file. Raw H.264 / H.265 has no length
-anywhere: a cut there cannot be told from an end.
+Only missing bytes mean that a file was cut off. The numbers of frames in headers are no promise:
+edit lists, skipped AVI chunks and rounding make them differ in intact files. Raw H.264 / H.265 has
+no length anywhere: a cut there cannot be told from an end.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ __all__ = ["Cut", "find_cut"]
 
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
-_TS_PACKET: Final = 188
-_MAX_BOXES: Final = 100_000  # ours: top-level boxes of a fragmented MP4
+_CLUSTER: Final = b"\x1f\x43\xb6\x75"
+_TS_SYNC: Final = 0x47
+_TS_PACKETS: Final = ((188, 0), (192, 4), (204, 0))  # bytes a packet, and before its sync byte
+_RIFF_UNKNOWN: Final = 0x7FFF_F000  # sizes from here on stand for "not known yet" in streamed WAV
+_MAX_PARTS: Final = 100_000  # ours: boxes or elements looked at; a long fragmented MP4 has as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,70 +39,146 @@ class Cut:
 
 
 def find_cut(path: str) -> Cut | None:
-    """How the file at `path` is cut off, None if it is whole or of a kind that cannot tell.
+    """Return how the file at `path` is cut off, None if it is whole or of a kind that cannot tell.
 
     Raises OSError when it cannot be read.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(4 * _TS_PACKET + 1)
+        head = file.read(4 * 204 + 5)
         if head[4:8] in (b"ftyp", b"wide", b"moov", b"mdat", b"free", b"skip"):
             return _mp4_cut(file, size)
         if head[:4] == _EBML:
-            return _matroska_cut(head, size)
-        if len(head) > _TS_PACKET and all(head[i] == 0x47 for i in range(0, len(head), _TS_PACKET)):
-            rest = size % _TS_PACKET
-            if rest:
-                return Cut(size, _TS_PACKET - rest, True, "the last TS packet is incomplete")
+            return _matroska_cut(file, head, size)
+        if head[:4] in (b"RIFF", b"RF64"):
+            return _riff_cut(file, size)
+        return _ts_cut(file, head, size)
+
+
+def _ts_cut(file: BinaryIO, head: bytes, size: int) -> Cut | None:
+    for length, sync in _TS_PACKETS:
+        marks = head[sync::length]
+        if len(marks) < 2 or any(mark != _TS_SYNC for mark in marks):
+            continue
+        rest = size % length
+        file.seek(size - rest + sync)
+        if rest > sync and file.read(1)[0] == _TS_SYNC:  # else something else was appended
+            return Cut(size, length - rest, True, "the last TS packet is incomplete")
+        break
     return None
 
 
 def _mp4_cut(file: BinaryIO, size: int) -> Cut | None:
-    offset, seen = 0, set()
-    for _ in range(_MAX_BOXES):
-        if offset >= size:
-            break
+    offset, kind = 0, b""
+    seen: set[bytes] = set()
+    for _ in range(_MAX_PARTS):
         file.seek(offset)
         header = file.read(16)
+        if not any(header[:8]):
+            break  # the end, or padding
         if len(header) < 8:
             return Cut(size, 8 - len(header), b"moov" in seen, "a box header is incomplete")
-        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        elif length == 0:
-            length = size - offset
+        length, kind = _box(header, size - offset)
         if length < 8:
             break  # not a box: FFmpeg will say what it thinks of it
-        if offset + length > size:
-            playable = b"moov" in seen
+        missing = offset + length - size
+        if missing > 0:
             name = kind.decode("latin-1")
-            return Cut(size, offset + length - size, playable, f"the {name!r} box is incomplete")
+            return Cut(size, missing, b"moov" in seen, f"the {name!r} box is incomplete")
         seen.add(kind)
         offset += length
     if b"moov" not in seen:
-        return Cut(size, 0, False, "the index ('moov' box) is missing")
+        # A still picture (HEIF, AVIF) has 'meta' in place of 'moov'.
+        return None if b"meta" in seen else Cut(size, 0, False, "the index ('moov' box) is missing")
+    if kind == b"moof":
+        return Cut(size, 0, True, "the 'mdat' box of the last fragment is missing")
     return None
 
 
-def _matroska_cut(head: bytes, size: int) -> Cut | None:
-    """The EBML header is followed by the Segment; a known size says where it should end."""
+def _box(header: bytes, left: int) -> tuple[int, bytes]:
+    """The length and the kind of a box with `left` bytes from its start to the end of the file."""
+    length = int.from_bytes(header[:4], "big")
+    if length == 1:
+        length = int.from_bytes(header[8:16], "big")
+    return length or left, header[4:8]
+
+
+def _matroska_cut(file: BinaryIO, head: bytes, size: int) -> Cut | None:
+    """The EBML header is followed by the Segment; sizes say where it and its parts should end.
+
+    A Segment of unknown size, as live writers make it, is walked through: its parts have sizes.
+    """
     header_length, header_at = _vint(head, 4)
     if header_length is None:
         return None
     at = header_at + header_length
     if head[at : at + 4] != _SEGMENT:
         return None
-    length, payload_at = _vint(head, at + 4)
-    if length is None or payload_at + length <= size:
-        return None
-    return Cut(size, payload_at + length - size, True, "the Segment is incomplete")
+    length, at = _vint(head, at + 4)
+    if length is not None:
+        missing = at + length - size
+        return Cut(size, missing, True, "the Segment is incomplete") if missing > 0 else None
+    return _elements_cut(file, at, size)
+
+
+def _elements_cut(file: BinaryIO, at: int, size: int) -> Cut | None:
+    for _ in range(_MAX_PARTS):
+        file.seek(at)
+        header = file.read(12)
+        width = 9 - header[0].bit_length() if header else 9
+        if width > 4:
+            break  # no element: the end, padding, or something that was appended
+        length, body = _vint(header, width)
+        if body == width:
+            return Cut(size, 0, True, "the header of the last element is incomplete")
+        if length is None:
+            if header[:4] != _CLUSTER:
+                break  # its end cannot be known
+            length = 0  # a Cluster of unknown size is walked into
+        missing = at + body + length - size
+        if missing > 0:
+            return Cut(size, missing, True, "the last element is incomplete")
+        at += body + length
+    return None
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """An EBML size at `at`: (value, where its payload starts); None if unknown or cut."""
+    """An EBML size at `at`: (value, where its payload starts); None if unknown or cut.
+
+    Where it is cut, the payload starts at `at`.
+    """
     first = data[at] if at < len(data) else 0
     width = 9 - first.bit_length()
     if not first or at + width > len(data):
         return None, at
     value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
     return (None if value == (1 << 7 * width) - 1 else value), at + width
+
+
+def _riff_cut(file: BinaryIO, size: int) -> Cut | None:
+    """AVI and WAV: the chunks inside a RIFF have to end inside the file.
+
+    The size of the RIFF itself is not looked at: writers count it differently.
+    """
+    offset = 0
+    for _ in range(_MAX_PARTS):
+        file.seek(offset)
+        header = file.read(12)
+        if len(header) < 8:
+            break
+        kind, length = header[:4], int.from_bytes(header[4:8], "little")
+        if kind in (b"RIFF", b"RF64"):  # long AVI files have several
+            offset += 12
+            continue
+        if not kind.isascii() or length >= _RIFF_UNKNOWN:
+            break
+        if kind == b"LIST" and header[8:12] == b"movi" and not length:
+            break  # a recorder that did not get to write it
+        missing = offset + 8 + length - size
+        if missing > 0:
+            if kind not in (b"LIST", b"data", b"idx1"):
+                break  # tags and padding hold no media, and their sizes are often wrong
+            name = header[8:12] if kind == b"LIST" else kind
+            return Cut(size, missing, True, f"the {name.decode()!r} chunk is incomplete")
+        offset += 8 + length + length % 2
+    return None
