@@ -224,8 +224,11 @@ def test_other_instants_are_refused(value: object) -> None:
 
 
 def test_format_instant() -> None:
-    """ISO 8601 in UTC with milliseconds; what no calendar has is shown as ticks."""
+    """ISO 8601 in UTC with milliseconds; years beyond 9999 have a sign."""
     assert format_instant(0) == "1970-01-01T00:00:00.000Z"
     instant = instant_to_ticks(datetime(2026, 1, 2, 3, 4, 5, 678999, tzinfo=UTC))
     assert format_instant(instant) == "2026-01-02T03:04:05.678Z"
-    assert format_instant(INVALID_DURATION_VALUE) == "18446744073709551615 ticks"
+    assert format_instant(INVALID_DURATION_VALUE) == "+60425-05-28T05:36:10.955Z"
+    assert format_instant(253_402_300_799_999 * TICKS_PER_MS) == "9999-12-31T23:59:59.999Z"
+    assert format_instant(253_402_300_800_000 * TICKS_PER_MS) == "+10000-01-01T00:00:00.000Z"
+    assert format_instant(-TICKS_PER_MS) == "1969-12-31T23:59:59.999Z"

@@ -15,10 +15,11 @@ from tests.endpoints import QUICK
 from tests.peers import Server
 
 import kvsproducer as kvs
-from kvsproducer import aio
+from kvsproducer import aio, wire
 from kvsproducer.endpoint import local_endpoint
 from kvsproducer.mkv import elements as el
-from kvsproducer.mkv.ebml import element
+from kvsproducer.mkv.ebml import element, id_bytes
+from kvsproducer.mkv.header import EBML_HEADER
 from kvsproducer.reader import Assembler, start_selector
 
 START = 17_000_000_000_000_000
@@ -214,3 +215,53 @@ def test_a_peer_that_never_answers_is_given_up(
     finally:
         peer.end()
     assert caught.value.status is kvs.StatusCode.SERVICE_CALL_TIMEOUT_ERROR
+
+
+def document(name: str, value: str, cluster: bytes = b"") -> bytes:
+    """A fragment as GetMedia answers it, with one tag of the service's."""
+    block = element(el.SIMPLE_BLOCK, b"\x81\0\0\x80data")
+    pair = element(el.TAG_NAME, name.encode()) + element(el.TAG_STRING, value.encode())
+    tags = element(el.TAGS, element(el.TAG, element(el.SIMPLE_TAG, pair)))
+    head = EBML_HEADER + id_bytes(el.SEGMENT) + b"\xff" + tags
+    return head + (cluster or element(el.CLUSTER, element(el.TIMECODE, b"\x07") + block))
+
+
+ODD_NUMBERS = ["\u00b2", "9" * 5000, "-1", "1_0", "1e9", "", " 1", "\u0661"]
+
+
+@pytest.mark.parametrize("value", ODD_NUMBERS)
+def test_odd_numbers_in_tags_count_as_missing(value: str) -> None:
+    """What the service would not write is no number: nothing but KvsError is raised."""
+    for name in (wire.TAG_MILLIS_BEHIND_NOW, wire.TAG_PRODUCER_TIMESTAMP):
+        assembler = Assembler()
+        (fragment,) = [
+            *assembler.receive_data(document(name, value)),
+            *assembler.receive_eof(),
+        ]
+        assert (fragment.millis_behind_now, fragment.producer_timestamp) == (None, 0)
+    assembler = Assembler()
+    junk = document(wire.TAG_FRAGMENT_NUMBER, "\x1b[2J")
+    (fragment,) = [*assembler.receive_data(junk), *assembler.receive_eof()]
+    assert fragment.number == ""
+    with pytest.raises(kvs.KvsError, match="the service ended GetMedia with error") as ended:
+        list(Assembler().receive_data(document(wire.TAG_ERROR_ID, value)))
+    assert len(str(ended.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        element(el.SIMPLE_BLOCK, b"\x81\0\0\x80" + bytes(1 << 20)),
+        element(el.SIMPLE_BLOCK, b"\x81\0\0\x80") * 4000,
+        element(el.TAGS, b"") * 10_000,
+    ],
+)
+def test_fragment_without_end_is_bounded(piece: bytes) -> None:
+    """Large blocks, empty ones and other elements: 64 MiB of memory, then an error."""
+    assembler = Assembler()
+    endless = id_bytes(el.CLUSTER) + b"\xff" + element(el.TIMECODE, b"\x07")
+    list(assembler.receive_data(document("a", "b", endless)))
+    with pytest.raises(kvs.KvsError, match="over 64 MiB") as refused:
+        for _ in range(1000):
+            list(assembler.receive_data(piece))
+    assert refused.value.status is kvs.StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED

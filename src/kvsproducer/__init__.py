@@ -11,9 +11,10 @@ These names are the public surface, with those of `kvsproducer.aio`, `kvsproduce
 nor PyAV, and not the parts of ours that drive them: they come with their first use.
 """
 
+from typing import TYPE_CHECKING
+
 from kvsproducer.version import VERSION
 
-TYPE_CHECKING = False  # type checkers know the name; `typing` takes longer to load than all of this
 if TYPE_CHECKING:
     from kvsproducer.client import (
         AckRejected,

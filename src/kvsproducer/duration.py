@@ -81,6 +81,7 @@ else:
 _MAX_TEXT_LEN: Final = 256  # ours: the text comes from files and command lines
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CALENDAR_CYCLE: Final = 146_097 * TICKS_PER_DAY  # 400 years
 
 _DATE_UNITS: Final = {  # in the order in which they must appear
     "Y": 365 * TICKS_PER_DAY,
@@ -211,11 +212,12 @@ def format_duration(ticks: int) -> str:
 def format_instant(ticks: int) -> str:
     """An instant as ISO 8601 in UTC, cut to milliseconds: `2026-01-02T03:04:05.678Z`.
 
-    It never fails, since it is used in logs and messages: what no calendar date can show (after
-    the year 9999) is given as a number of ticks.
+    It never fails, since it is used in logs and messages. A year beyond 9999 has a sign in front,
+    as in ISO 8601: `+60425-05-22T...`.
     """
-    try:
-        instant = _EPOCH + timedelta(milliseconds=ticks // TICKS_PER_MS)
-    except OverflowError:
-        return f"{ticks} ticks"
-    return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    # The calendar repeats every 400 years; `datetime` knows the years 1 to 9999.
+    cycles, rest = divmod(ticks, _CALENDAR_CYCLE)
+    instant = _EPOCH + timedelta(milliseconds=rest // TICKS_PER_MS)
+    year, text = instant.year + 400 * cycles, instant.strftime("-%m-%dT%H:%M:%S")
+    sign = "" if 0 <= year <= 9999 else "+" if year > 0 else "-"
+    return f"{sign}{abs(year):04}{text}.{instant.microsecond // 1000:03}Z"

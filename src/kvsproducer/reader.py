@@ -58,6 +58,9 @@ NS_PER_TICK = 100
 _PREPARE_LIMIT_S = 90.0
 _ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
 _REFUSAL_BYTES = 4096  # of an error's body
+_MAX_DIGITS = 18  # of a number in the service's tags; more do not fit 64 bits
+_MAX_FRAGMENT_BYTES = 64 << 20  # ours; the service's limit is 50 MB
+_EVENT_OVERHEAD, _FRAME_OVERHEAD = 100, 300  # bytes of memory beside the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class ReadFragment:
 class Assembler:
     """Bytes of a GetMedia answer in, whole fragments out; any split of the input will do.
 
-    Raises only KvsError: MkvError for bytes that are no Matroska, and the status of the error that
+    Raises only KvsError: MkvError for bytes that are not Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED
+    for a fragment of over 64 MiB (the service stores up to 50 MB), and the status of the error that
     the service put into its tags.
     """
 
@@ -107,6 +111,7 @@ class Assembler:
         self._parser = MkvParser()
         self._fragment: ReadFragment | None = None
         self._raw: list[bytes] = []
+        self._kept_bytes = 0  # by the open fragment, with what its frames cost beside their data
 
     def receive_data(self, data: bytes) -> Iterator[ReadFragment]:
         """Take the next bytes; yields the fragments that they complete."""
@@ -125,14 +130,27 @@ class Assembler:
                 yield from self._finish()
                 self._fragment = ReadFragment()
             if self._fragment is not None:
-                self._raw.append(event.raw)
+                self._keep(event)
                 self._take(self._fragment, event)
                 if isinstance(event, events.Tags) and _ends_fragment(event):
                     yield from self._finish()
 
+    def _keep(self, event: events.Event) -> None:
+        """Hold the bytes of the open fragment, within a bound: its end may never come."""
+        frames = len(event.frames) if isinstance(event, events.Block) else 0
+        self._kept_bytes += len(event.raw) + _EVENT_OVERHEAD + frames * _FRAME_OVERHEAD
+        if self._kept_bytes > _MAX_FRAGMENT_BYTES:
+            raise kvs_error(
+                StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,
+                f"a fragment of GetMedia's answer takes over {_MAX_FRAGMENT_BYTES >> 20} MiB;"
+                " what answers is not Kinesis Video Streams, or the data are damaged",
+            )
+        self._raw.append(event.raw)
+
     def _finish(self) -> Iterator[ReadFragment]:
         fragment, self._fragment = self._fragment, None
         raw, self._raw = b"".join(self._raw), []
+        self._kept_bytes = 0
         if fragment is not None and fragment.frames:
             fragment.raw = raw
             yield fragment
@@ -159,16 +177,16 @@ class Assembler:
 
     def _take_tag(self, fragment: ReadFragment, name: str, value: str) -> None:
         if name == wire.TAG_FRAGMENT_NUMBER:
-            fragment.number = value
+            fragment.number = value if value.isascii() and value.isdigit() else ""
         elif name == wire.TAG_PRODUCER_TIMESTAMP:
             fragment.producer_timestamp = _ticks(value)
         elif name == wire.TAG_SERVER_TIMESTAMP:
             fragment.server_timestamp = _ticks(value)
         elif name == wire.TAG_MILLIS_BEHIND_NOW:
-            fragment.millis_behind_now = int(value) if value.isdigit() else None
+            fragment.millis_behind_now = _number(value)
         elif name == wire.TAG_ERROR_ID:
-            status = result_status(int(value) if value.isdigit() else 0)
-            raise kvs_error(status, f"the service ended GetMedia with error {value}")
+            status = result_status(_number(value) or 0)
+            raise kvs_error(status, f"the service ended GetMedia with error {value[:_MAX_DIGITS]}")
         elif name not in _SERVICE_TAGS:
             fragment.tags.append((name, value))
 
@@ -184,9 +202,14 @@ _SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_
 def _ticks(seconds: str) -> int:
     """Seconds with decimals, as in the service's tags, without a float's rounding."""
     whole, _, decimals = seconds.partition(".")
-    if not (whole.isdigit() and (decimals or "0").isdigit()):
-        return 0
-    return int(whole) * TICKS_PER_SECOND + int(decimals[:7].ljust(7, "0"))
+    found, fraction = _number(whole), _number(decimals[:7].ljust(7, "0"))
+    return 0 if found is None or fraction is None else found * TICKS_PER_SECOND + fraction
+
+
+def _number(digits: str) -> int | None:
+    """The number in a tag of the service; None for anything that it would not write."""
+    written = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
+    return int(digits) if written else None
 
 
 def get_media(

@@ -2,20 +2,14 @@
 
 Kinesis Video Streams API 2017-09-30 and its PutMedia and GetMedia operations, which no botocore
 model describes. Constants only: neither end's behaviour is here.
-
-The sources disagree about two error ids, and both readings are in `ACK_ERRORS`: `name` is that of
-the current documentation, `aliases` those that older documentation and AWS's clients use.
-  4005  too many tracks today; "more than one track" once. AWS's C client: multi-track MKV.
-  4012  a bad metadata name today; too many tracks in older documentation and in AWS's C client.
-A client goes by the id, and by the text only to tell these apart.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
-from kvsproducer.status import StatusCode
+from kvsproducer.status.service_errors import ACK_ERRORS, AckError, ack_error
 
 __all__ = [
     "ACK_ERRORS",
@@ -113,7 +107,7 @@ class AckType(IntEnum):
     BUFFERING = 1  # the service has begun to receive the fragment
     RECEIVED = 2  # it has the whole fragment in memory
     PERSISTED = 3  # the fragment is stored; only with a retention above 0
-    ERROR = 4  # see ACK_ERRORS
+    ERROR = 4  # the error is one of ACK_ERRORS
     IDLE = 5  # nothing received for a while
 
 
@@ -122,79 +116,3 @@ ACK_FRAGMENT_TIMECODE: Final = "FragmentTimecode"  # ms as sent; -1 when unknown
 ACK_FRAGMENT_NUMBER: Final = "FragmentNumber"  # up to 128 digits in a string; "" when unknown
 ACK_ERROR_ID: Final = "ErrorId"
 ACK_ERROR_CODE: Final = "ErrorCode"
-
-
-class AckError(NamedTuple):
-    """An error that an ack reports."""
-
-    id: int
-    name: str  # ErrorCode
-    status: StatusCode
-    retriable: bool  # sent again; if not, it is skipped, for it would fail again
-    aliases: tuple[str, ...] = ()  # what other sources call it
-
-
-_S = StatusCode
-UNKNOWN_ACK_ERROR_ID: Final = 7000
-
-ACK_ERRORS: Final[dict[int, AckError]] = {
-    error.id: error
-    for error in (
-        AckError(4000, "STREAM_READ_ERROR", _S.ACK_ERR_STREAM_READ_ERROR, True),
-        AckError(4001, "MAX_FRAGMENT_SIZE_REACHED", _S.ACK_ERR_FRAGMENT_SIZE_REACHED, False),
-        AckError(
-            4002, "MAX_FRAGMENT_DURATION_REACHED", _S.ACK_ERR_FRAGMENT_DURATION_REACHED, False
-        ),
-        AckError(
-            4003, "MAX_CONNECTION_DURATION_REACHED", _S.ACK_ERR_CONNECTION_DURATION_REACHED, True
-        ),
-        AckError(
-            4004,
-            "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS",
-            _S.ACK_ERR_FRAGMENT_TIMECODE_NOT_MONOTONIC,
-            False,
-        ),
-        AckError(
-            4005,
-            "MORE_THAN_ALLOWED_TRACKS_FOUND",
-            _S.ACK_ERR_MULTI_TRACK_MKV,
-            False,
-            ("MORE_THAN_ONE_TRACK_FOUND",),
-        ),
-        AckError(4006, "INVALID_MKV_DATA", _S.ACK_ERR_INVALID_MKV_DATA, False),
-        AckError(4007, "INVALID_PRODUCER_TIMESTAMP", _S.ACK_ERR_INVALID_PRODUCER_TIMESTAMP, False),
-        AckError(4008, "STREAM_NOT_ACTIVE", _S.ACK_ERR_STREAM_NOT_ACTIVE, False),
-        AckError(
-            4009,
-            "FRAGMENT_METADATA_LIMIT_REACHED",
-            _S.ACK_ERR_FRAGMENT_METADATA_LIMIT_REACHED,
-            False,
-        ),
-        AckError(4010, "TRACK_NUMBER_MISMATCH", _S.ACK_ERR_TRACK_NUMBER_MISMATCH, False),
-        AckError(4011, "FRAMES_MISSING_FOR_TRACK", _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK, False),
-        AckError(
-            4012,
-            "INVALID_FRAGMENT_METADATA",
-            _S.ACK_ERR_MORE_THAN_ALLOWED_TRACKS_FOUND,
-            False,
-            ("MORE_THAN_ALLOWED_TRACKS_FOUND",),
-        ),
-        AckError(4500, "KMS_KEY_ACCESS_DENIED", _S.ACK_ERR_KMS_KEY_ACCESS_DENIED, False),
-        AckError(4501, "KMS_KEY_DISABLED", _S.ACK_ERR_KMS_KEY_DISABLED, False),
-        AckError(4502, "KMS_KEY_VALIDATION_ERROR", _S.ACK_ERR_KMS_KEY_VALIDATION_ERROR, False),
-        AckError(4503, "KMS_KEY_UNAVAILABLE", _S.ACK_ERR_KMS_KEY_UNAVAILABLE, False),
-        AckError(4504, "KMS_KEY_INVALID_USAGE", _S.ACK_ERR_KMS_KEY_INVALID_USAGE, False),
-        AckError(4505, "KMS_KEY_INVALID_STATE", _S.ACK_ERR_KMS_KEY_INVALID_STATE, False),
-        AckError(4506, "KMS_KEY_NOT_FOUND", _S.ACK_ERR_KMS_KEY_NOT_FOUND, False),
-        AckError(4507, "STREAM_DELETED", _S.ACK_ERR_STREAM_DELETED, False),
-        AckError(5000, "INTERNAL_ERROR", _S.ACK_ERR_ACK_INTERNAL_ERROR, True),
-        AckError(5001, "ARCHIVAL_ERROR", _S.ACK_ERR_FRAGMENT_ARCHIVAL_ERROR, True),
-        AckError(UNKNOWN_ACK_ERROR_ID, "UNKNOWN_ACK_ERROR", _S.ACK_ERR_UNKNOWN_ACK_ERROR, True),
-    )
-}
-"""ErrorId -> error."""
-
-
-def ack_error(error_id: int) -> AckError:
-    """The error of an ERROR ack; an id that is not known counts as 7000, which is retriable."""
-    return ACK_ERRORS.get(error_id) or ACK_ERRORS[UNKNOWN_ACK_ERROR_ID]

@@ -65,7 +65,10 @@ def test_time_that_goes_back(tmp_path: Path) -> None:
 
 
 def test_what_the_sdk_itself_would_refuse(tmp_path: Path) -> None:
-    """Frames before their key frame, frames without data, odd tags, unreadable private data."""
+    """Frames before their key frame or without data and unreadable private data are warnings.
+
+    The service stores them.
+    """
     path = tmp_path / "sdk.mkv"
     track = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", codec_private_data=b"?" * 20)
     block = bytes.fromhex("a3 01000000000000")
@@ -73,6 +76,9 @@ def test_what_the_sdk_itself_would_refuse(tmp_path: Path) -> None:
     empty = block + bytes.fromhex("04 81 0001 00")
     early = block + bytes.fromhex("05 81 ffff 00 61")
     path.write_bytes(body + empty + early + tags([("n" * 128, "v" * 256)]))
-    assert broken_by(path) == [[], ["MKV_INVALID_FRAME_DATA", "MKV_INVALID_FRAME_TIMESTAMP"]]
-    names = [status.name for status, _ in inspect_file(str(path)).problems]
+    found = inspect_file(str(path))
+    assert broken_by(path) == [[], []]
+    warned = [[status.name for status, _ in fragment.warnings] for fragment in found.fragments]
+    assert warned == [[], ["MKV_INVALID_FRAME_DATA", "MKV_INVALID_FRAME_TIMESTAMP"]]
+    names = [status.name for status, _ in found.warnings]
     assert names[-1] == "MKV_INVALID_H264_H265_SPS_NALU"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from tests.cli.conftest import mkv
 
-from kvsproducer.endpoint import Fault, local_endpoint
+from kvsproducer.endpoint import Fault, LocalEndpoint, local_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +80,12 @@ def test_a_closed_pipe_ends_quietly(start_kvs: Any, patient: str) -> None:
 
 def test_bounds(kvs: Any, stream: str, tmp_path: Path) -> None:
     """--max-fragments and --duration end early, --start begins later."""
-    path = str(tmp_path / "x.mkv")
-    one = kvs("get", stream, "-o", path, "--max-fragments", "1", "--json")
+    output = ("-o", str(tmp_path / "x.mkv"), "--force")
+    one = kvs("get", stream, *output, "--max-fragments", "1", "--json")
     assert json.loads(one.stdout)["fragments"] == 1
-    two = kvs("get", stream, "-o", path, "--duration", "1s", "--json")
+    two = kvs("get", stream, *output, "--duration", "1s", "--json")
     assert json.loads(two.stdout)["fragments"] in (1, 2)
-    late = kvs("get", stream, "-o", path, "--start", "2024-01-02T03:04:07Z", "--json")
+    late = kvs("get", stream, *output, "--start", "2024-01-02T03:04:07Z", "--json")
     assert json.loads(late.stdout)["fragments"] < 3
 
 
@@ -138,7 +142,7 @@ def test_verbose_says_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) 
     """`-v`: each step; `-vv`: each fragment too."""
     steps = ["GetDataEndpoint", "GetMedia", "media"]
     for option, fragments in [("-v", 0), ("-vv", 3)]:
-        ran = kvs("get", stream, option, "-o", str(tmp_path / "x.mkv"))
+        ran = kvs("get", stream, option, "-o", str(tmp_path / "x.mkv"), "--force")
         assert [f"waiting for {step} at" in ran.told for step in steps] == [True] * 3
         assert ran.told.count(f"stream {stream}: fragment ") == fragments
 
@@ -164,3 +168,61 @@ def test_a_terminal_gets_no_media(kvs: Any, stream: str, monkeypatch: pytest.Mon
     ran = kvs("get", stream, "-o", "-")
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert "pipe it" in ran.told
+
+
+def test_files_are_overwritten_only_by_force(kvs: Any, stream: str, tmp_path: Path) -> None:
+    """A recording that took hours is not lost to a second call."""
+    path = tmp_path / "x.mkv"
+    path.write_text("mine")
+    ran = kvs("get", stream, "-o", str(path))
+    assert (ran.exit_code, path.read_text()) == (2, "mine")
+    assert f"{path} exists already: --force overwrites it" in ran.told
+    assert kvs("get", stream, "-o", str(path), "--force").exit_code == 0
+
+
+def test_a_change_of_tracks(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
+    """A file for each, named in the result; a pipe is warned before the second begins."""
+    for size in ("64x64", "96x64"):
+        put = kvs("put", f"testsrc:duration=1,size={size}", "change")
+        assert put.exit_code == 0, put.stderr
+    ran = kvs("get", "change", "-o", str(tmp_path / "x.mkv"))
+    assert f"-> {tmp_path / 'x.mkv'}, {tmp_path / 'x-2.mkv'}" in ran.told
+    for name, width in (("x.mkv", 64), ("x-2.mkv", 96)):
+        with av.open(str(tmp_path / name)) as container:
+            assert {picture.width for picture in container.decode(video=0)} == {width}
+    process = start_kvs("get", "change", "-o", "-")
+    _, stderr = process.communicate(timeout=30)
+    assert b"warning: the tracks change here" in stderr
+
+
+@pytest.fixture
+def relative(endpoint: LocalEndpoint) -> str:
+    """A stream whose times count from 2024-01-02T03:04:05Z, without codec private data."""
+    headers = {
+        "x-amzn-stream-name": "relative",
+        "x-amzn-producer-start-timestamp": "1704164645.000",
+        "x-amzn-fragment-timecode-type": "RELATIVE",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240102/us-west-2/kinesisvideo/"
+        "aws4_request, SignedHeaders=host, Signature=00",
+    }
+    stream = json.dumps({"StreamName": "relative", "DataRetentionInHours": 2}).encode()
+    create = urllib.request.Request(f"{endpoint.url}/createStream", stream, headers)
+    with contextlib.suppress(urllib.error.HTTPError):  # it exists
+        urllib.request.urlopen(create, timeout=10).close()
+    body = mkv([(1, True, 0), (1, False, 40)])
+    put = urllib.request.Request(f"{endpoint.url}/putMedia", body, headers)
+    with urllib.request.urlopen(put, timeout=10) as acks:
+        assert b"PERSISTED" in acks.read()
+    return "relative"
+
+
+def test_times_of_a_relative_stream(kvs: Any, relative: str, tmp_path: Path) -> None:
+    """Its blocks count from the start of the upload; what is said is the producer's time."""
+    ran = kvs("get", relative, "-o", str(tmp_path / "x.mkv"))
+    assert "from 2024-01-02T03:04:05.000Z" in ran.told
+
+
+def test_missing_codec_private_data_is_mentioned(kvs: Any, relative: str, tmp_path: Path) -> None:
+    """Most players show nothing, and people would look for the fault elsewhere."""
+    ran = kvs("get", relative, "-o", str(tmp_path / "x.mkv"))
+    assert "warning: track 1: V_MPEG4/ISO/AVC without codec private data" in ran.told

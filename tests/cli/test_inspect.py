@@ -156,3 +156,57 @@ def test_what_is_wrong_with_the_head_is_noted_for_every_fragment(
         (problem,) = fragment.problems
         assert problem[0] is StatusCode.ACK_ERR_INVALID_MKV_DATA
         assert words in problem[1]
+
+
+def test_what_get_media_answered(kvs: Any, tmp_path: Path) -> None:
+    """A document for each fragment, the service's tags around it: all of it was stored once."""
+    path = tmp_path / "answer.mkv"
+    service = "AWS_KINESISVIDEO_"
+    small, large = VIDEO, TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", width=96, height=64)
+    answer = b""
+    for second, track in ((0, small), (1, small), (2, large)):
+        before = tags([(service + "FRAGMENT_NUMBER", "91"), ("door", "open" * 50)])
+        after = tags([(service + "CONTINUATION_TOKEN", "91")])
+        answer += mkv([(1, True, second * 1000)], (track,), before) + after
+    path.write_bytes(answer)
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 0, ran.stdout
+    assert "This is what GetMedia answered: 3 MKV documents." in ran.stdout
+    assert "tracks from document 3 on" in ran.stdout
+    assert f"door={'open' * 50}" in ran.stdout
+    found = json.loads(kvs("inspect", str(path), "--json").stdout)
+    assert (found["documents"], found["get_media_answer"]) == (3, True)
+    assert [(t["document"], t["width"]) for t in found["tracks"]] == [(1, 64), (3, 96)]
+    assert [f["problems"] for f in found["fragments"]] == [[]] * 3
+    assert found["fragments"][2]["tags"][service + "CONTINUATION_TOKEN"] == "91"
+
+
+def test_reserved_tags_of_others_are_refused(kvs: Any, tmp_path: Path) -> None:
+    """Only the tags that GetMedia itself adds are left out of account."""
+    path = tmp_path / "answer.mkv"
+    before = tags([("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "91"), ("AWS_MINE", "1")])
+    path.write_bytes(mkv([(1, True, 0)], metadata=before))
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 1
+    assert "the tag name 'AWS_MINE' is reserved" in ran.stdout
+
+
+def test_documents_of_a_file_are_all_shown(kvs: Any, tmp_path: Path) -> None:
+    """PutMedia takes one for each connection; the tracks of both are listed."""
+    path = tmp_path / "two.mkv"
+    path.write_bytes(mkv(GOOD) + mkv(GOOD, (VIDEO, AUDIO)))
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 1
+    assert "The file holds 2 MKV documents" in ran.stdout
+    assert "tracks from document 2 on" in ran.stdout
+    assert len(json.loads(kvs("inspect", str(path), "--json").stdout)["fragments"]) == 6
+
+
+def test_warnings_refuse_nothing(kvs: Any, tmp_path: Path) -> None:
+    """What the service stores and no player shows: exit 0, with a warning."""
+    path = tmp_path / "bare.mkv"
+    path.write_bytes(mkv(GOOD))
+    ran = kvs("inspect", str(path))
+    assert ran.exit_code == 0
+    assert "warning: STATUS_MKV_CODEC_PRIVATE_NULL 0x32000009: track 1:" in ran.stdout
+    assert "KVS would take it" in ran.stdout

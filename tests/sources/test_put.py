@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from botocore.session import Session
 from tests.waiting import until
 
 import kvsproducer as kvs
-from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.cli.recording import Recording
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media, pyav
@@ -156,8 +157,7 @@ def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: Produce
         written.mux(track.encode(None))
     result = put_media(clip, "open", retention="PT2H", **options)
     assert (result.frames, result.fragments) == (150, 6)
-    joined = JoinedMkv()
-    with copy.open("wb") as file:
+    with closing(Recording(str(copy))) as recording:
         fragments = kvs.get_media(
             "open",
             region_name=options["region_name"],
@@ -165,7 +165,7 @@ def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: Produce
             endpoint_url=options["endpoint_url"],
         )
         for fragment in islice(fragments, 6):
-            file.write(joined.add(fragment))
+            recording.add(fragment)
     assert shown(copy) == shown(clip)
 
 

@@ -1,31 +1,77 @@
-"""The Typer application: which commands there are."""
+"""The Typer application: which commands there are.
+
+A command's module is imported when the command is named: `kvs --version` and `kvs explain` need
+none of what `kvs put` loads. `kvs --help` shows one line of each and so imports them all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from inspect import cleandoc
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from kvsproducer.cli.demo import demo
-from kvsproducer.cli.explain import explain
-from kvsproducer.cli.get import get
-from kvsproducer.cli.inspect import inspect
-from kvsproducer.cli.put import put
-from kvsproducer.cli.serve import serve
 from kvsproducer.version import VERSION
 
 __all__ = ["app"]
 
+# Each is a function in the module of its name; in the order in which --help lists them.
+_COMMANDS: Final = ("put", "get", "serve", "inspect", "explain", "demo")
+_NEED_ARGUMENTS: Final = frozenset(("put", "get", "inspect", "explain"))
+_SETTINGS: Final[dict[str, Any]] = {
+    "add_completion": False,
+    "rich_markup_mode": "rich",
+    "pretty_exceptions_enable": False,
+}
+
+
+class _Command(TyperCommand):
+    """A command whose --help is listed like its other switches, without a type."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
+
+
+class _Commands(TyperGroup):
+    """Builds a command when it is asked for."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  typer passes it
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  typer passes it
+        if cmd_name in _COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _command(cmd_name)
+        return self.commands.get(cmd_name)
+
+
+def _without_type(option: Any) -> Any:
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
+def _command(name: str) -> Any:
+    function = getattr(import_module(f"kvsproducer.cli.{name}"), name)
+    # The terminal breaks lines where it ends, so a paragraph of the docstring becomes one line.
+    paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    alone = typer.Typer(**_SETTINGS)
+    alone.command(name, cls=_Command, help=text, no_args_is_help=name in _NEED_ARGUMENTS)(function)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="kvs",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Put media into Amazon Kinesis Video Streams, and get it back. Nothing is silently lost.",
+    **_SETTINGS,
 )
 
 
@@ -49,15 +95,3 @@ def _main(
     ] = False,
 ) -> None:
     """Options of `kvs` itself."""
-
-
-def _help(command: Callable[..., None]) -> str:
-    """The command's docstring, one line a paragraph: the terminal breaks them where it ends."""
-    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-for _command in (put, get, serve, inspect, explain, demo):
-    app.command(help=_help(_command), no_args_is_help=_command in (put, get, inspect, explain))(
-        _command
-    )

@@ -20,15 +20,16 @@ def explain(
         str,
         typer.Argument(
             metavar="CODE|NAME",
-            help="Hexadecimal or decimal value, or a name with or without STATUS_.",
+            help="A value (0x5200000e), a name, an ack's ErrorId (4009), or a service exception.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="As JSON.")] = False,
 ) -> None:
     """Explain a status code of AWS's Error Code Reference.
 
-    Values that are misprinted there are found too. An unknown code exits 2 and names
-    those that are near, with --json as {"error", "code", "near"}.
+    Takes what the service says, too: the ErrorId of an ERROR ack or the name of an exception.
+    Values that are misprinted in the reference are found. An unknown code exits 2 and names
+    similar ones, with --json as {"error", "code", "near"}.
 
     Example: kvs explain 0x5200000e
     """

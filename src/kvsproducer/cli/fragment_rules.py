@@ -2,20 +2,25 @@
 
 The bytes go through the endpoint's PutMedia session, the same code that answers uploads. What it
 refuses is noted for the fragment at hand; then a new session begins, as a producer would begin a
-new upload, with the newest header, at the next fragment. Beside the service's rules stand those of
-the producer SDK, which raises a status before anything is sent.
+new upload, with the newest header, at the next fragment. What the service stores, and players or
+the producer SDK object to, is a warning.
+
+An answer of GetMedia has one document for each fragment, with tags of the service's own around the
+cluster. Each document is judged as an upload of its own, without those tags.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
 
 from kvsproducer import limits, wire
-from kvsproducer.codecs import h264, h265, is_annexb, parse_aac_config
+from kvsproducer.cli.track_rules import Problem, warning
 from kvsproducer.endpoint.fragment import FragmentNumbers
 from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
+from kvsproducer.mkv import tags
 from kvsproducer.mkv.events import (
     Block,
     ClusterStart,
@@ -24,31 +29,29 @@ from kvsproducer.mkv.events import (
     SegmentInfo,
     SegmentStart,
     Tags,
-    TrackEntry,
     Tracks,
 )
-from kvsproducer.status import KvsError, MkvError, StatusCode
+from kvsproducer.status import MkvError, StatusCode
 
-__all__ = ["Problem", "Rules", "track_problems"]
-
-
-class Problem(NamedTuple):
-    """A rule that is broken; `timecode_ms` names another fragment than the one at hand."""
-
-    status: StatusCode
-    text: str
-    timecode_ms: int | None = None
+__all__ = ["Rules"]
 
 
 _S = StatusCode
 _NS_PER_MS: Final = 1_000_000
+# Tags that GetMedia puts around a fragment. PutMedia refuses them as it does all reserved names.
+_GET_MEDIA_TAGS: Final = frozenset(
+    (
+        wire.TAG_FRAGMENT_NUMBER,
+        wire.TAG_SERVER_TIMESTAMP,
+        wire.TAG_PRODUCER_TIMESTAMP,
+        wire.TAG_MILLIS_BEHIND_NOW,
+        wire.TAG_CONTINUATION_TOKEN,
+        wire.TAG_ERROR_ID,
+        wire.TAG_ERROR_CODE,
+    )
+)
 _HEADER: Final = (EbmlHeader, SegmentStart, SegmentInfo, Tracks)
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("18538067ff")
-_READERS: Final[Mapping[str, Callable[[bytes], object]]] = {
-    "V_MPEG4/ISO/AVC": h264.parse_cpd,
-    "V_MPEGH/ISO/HEVC": h265.parse_cpd,
-    "A_AAC": parse_aac_config,
-}
 
 
 class Rules:
@@ -61,6 +64,7 @@ class Rules:
         self._scale_ns = _NS_PER_MS
         self._waiting = False  # refused: for the next fragment or document
         self._between: list[bytes] = []  # what came before that fragment
+        self.is_answer = False  # GetMedia's tags have been seen
 
     def _new_session(self) -> PutMediaSession:
         # ABSOLUTE with a start of 0 judges a file whose times are relative just as well.
@@ -68,30 +72,55 @@ class Rules:
 
     def take(self, event: Event) -> list[Problem]:
         """What this event brings to light."""
-        raw = event.raw
+        raw, problems = event.raw, list(_warnings(event))
+        if isinstance(event, Tags):
+            raw = self._own_tags(event)
+        elif isinstance(event, EbmlHeader):
+            if self.is_answer:
+                problems += self._begin_document()
+            self._header.clear()
         if isinstance(event, _HEADER):
-            if isinstance(event, EbmlHeader):
-                self._header.clear()
             known = isinstance(event, SegmentStart) and event.size is not None
             self._header[type(event)] = _UNKNOWN_SIZE_SEGMENT if known else raw
         if isinstance(event, SegmentInfo):
             self._scale_ns = event.timecode_scale_ns
-        problems = list(_sdk_problems(event))
         if not self._waiting:
             self._session.receive_data(raw, 0)
             problems += self._refusals()
         elif isinstance(event, Tags):
             self._between.append(raw)
-        if not isinstance(event, ClusterStart) or not self._waiting:
-            return problems
-        own = event.timecode * self._scale_ns // _NS_PER_MS
-        if any(problem.timecode_ms == own for problem in problems):
-            return problems  # refused itself, not what was before it
+        if self._waiting and isinstance(event, ClusterStart):
+            problems += self._go_on(event, problems)
+        return problems
+
+    def _own_tags(self, event: Tags) -> bytes:
+        """The Tags element as the producer wrote it, without what GetMedia adds."""
+        own = [pair for pair in event.pairs if pair[0] not in _GET_MEDIA_TAGS]
+        if len(own) == len(event.pairs):
+            return event.raw
+        self.is_answer = True
+        with suppress(MkvError):  # a name or value of a wrong length, which is a warning
+            return tags(own) if own else b""
+        return b""
+
+    def _begin_document(self) -> list[Problem]:
+        """End the upload of the document before; what its last fragment shows as a whole."""
+        problems = self.end()
         self._session = self._new_session()
         self._waiting = False
-        self._session.receive_data(b"".join([*self._header.values(), *self._between, raw]), 0)
+        return problems
+
+    def _go_on(self, event: ClusterStart, problems: list[Problem]) -> list[Problem]:
+        """After a refusal: begin a new upload with this fragment, unless it is the refused one."""
+        own = event.timecode * self._scale_ns // _NS_PER_MS
+        if any(problem.timecode_ms == own for problem in problems):
+            return []
+        self._session = self._new_session()
+        self._waiting = False
+        head = [*self._header.values(), *self._between, event.raw]
+        self._session.receive_data(b"".join(head), 0)
         self._between.clear()
-        return problems + self._refusals()
+        return self._refusals()
 
     def end(self) -> list[Problem]:
         """The input is over; what its last fragment shows as a whole."""
@@ -126,39 +155,18 @@ def _refused(error_id: int, reason: str, timecode_ms: int | None = None) -> Prob
     return Problem(ack.status, f"ERROR ack {error_id} {ack.name}: {reason}", timecode_ms)
 
 
-def _sdk_problems(event: Event) -> Iterator[Problem]:
+def _warnings(event: Event) -> Iterator[Problem]:
     """What the producer SDK would raise about the frames and tags of a fragment."""
     if isinstance(event, Block):
         if event.relative_timecode < 0:
             text = f"a frame {-event.relative_timecode} timecode units before its fragment's start"
-            yield Problem(_S.MKV_INVALID_FRAME_TIMESTAMP, text)
+            yield warning(_S.MKV_INVALID_FRAME_TIMESTAMP, text)
         if not all(map(len, event.frames)):
-            yield Problem(_S.MKV_INVALID_FRAME_DATA, "a frame without data")
+            yield warning(_S.MKV_INVALID_FRAME_DATA, "a frame without data")
     elif isinstance(event, Tags):
         for name, value in event.pairs:
             sizes = len(name.encode()), len(value.encode())
             if not limits.MIN_MKV_TAG_NAME_LEN <= sizes[0] <= limits.MAX_MKV_TAG_NAME_LEN:
-                yield Problem(_S.MKV_INVALID_TAG_NAME_LENGTH, f"a tag name of {sizes[0]} bytes")
+                yield warning(_S.MKV_INVALID_TAG_NAME_LENGTH, f"a tag name of {sizes[0]} bytes")
             if sizes[1] > limits.MAX_MKV_TAG_VALUE_LEN:
-                yield Problem(_S.MKV_INVALID_TAG_VALUE_LENGTH, f"tag {name!r} has {sizes[1]} bytes")
-
-
-def track_problems(tracks: list[TrackEntry]) -> Iterator[Problem]:
-    """What is wrong with the description of the tracks."""
-    if not tracks:
-        yield Problem(_S.TRACK_INFO_MISSING, "no Tracks element")
-    for track in tracks:
-        where, private = f"track {track.number}", track.codec_private
-        if len(private) > limits.MAX_CODEC_PRIVATE_BYTES:
-            text = f"{where}: {len(private)} bytes of codec private data"
-            yield Problem(_S.MKV_INVALID_CODEC_PRIVATE_LENGTH, text)
-        if len(track.codec_id) > limits.MAX_CODEC_ID_LEN:
-            yield Problem(_S.MKV_INVALID_CODEC_ID_LENGTH, f"{where}: codec id {track.codec_id!r}")
-        if is_annexb(private):
-            text = f"{where}: codec private data is Annex-B; players want avcC / hvcC"
-            yield Problem(_S.MKV_INVALID_H264_H265_CPD, text)
-        elif private and track.codec_id in _READERS:
-            try:
-                _READERS[track.codec_id](private)
-            except KvsError as error:
-                yield Problem(error.status, f"{where}: {error.detail}")
+                yield warning(_S.MKV_INVALID_TAG_VALUE_LENGTH, f"tag {name!r} has {sizes[1]} bytes")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import counted, err, print_json, reports, size_text, writing
-from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.cli.console import counted, err, print_json, reports, shown, size_text
 from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
@@ -32,9 +30,11 @@ from kvsproducer.cli.options import (
     service_config,
     stream_option,
 )
+from kvsproducer.cli.recording import Recording
 from kvsproducer.cli.span import Span
 from kvsproducer.cli.streams import writes_to_terminal
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
+from kvsproducer.mkv.events import TrackEntry
 from kvsproducer.reader import Awaited, ReadFragment
 from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -59,6 +59,9 @@ def get(
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="- is a pipe. Default: STREAM.mkv."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Overwrite files that exist.")
+    ] = False,
     start: Annotated[
         str,
         typer.Option(
@@ -100,10 +103,11 @@ def get(
         bool, typer.Option("--json", metavar="", help="What was got, as JSON.")
     ] = False,
 ) -> None:
-    """Get media out of a stream as one playable MKV.
+    """Get media out of a stream as a playable MKV.
 
     Ends when nothing new has come for --idle, unless --follow. Timecodes stay as stored:
-    milliseconds since 1970. Without any fragment it exits 1.
+    milliseconds since 1970. Where the tracks change a file of its own begins: OUT.mkv, OUT-2.mkv
+    and so on. Without any fragment it exits 1.
 
     Example: kvs get front-door -o - | ffplay -
     """
@@ -115,12 +119,12 @@ def get(
     idle_s = None if follow else seconds_option(idle)
     bounds = _Bounds(None if duration is None else duration_option(duration), max_fragments)
     reading = _Reading(stream, start, _start(start), idle, idle_s)
-    written = _Written(_path(output, stream))
+    written = _Written(Recording(_path(output, stream), force))
     with logged(log_file, verbose):
         _read(reading, options, bounds, written)
     if as_json:
-        print_json(written.as_dict(), to_stderr=written.piped)
-    elif not written.piped:
+        print_json(written.as_dict(), to_stderr=written.recording.piped)
+    elif not written.recording.piped:
         written.show()
 
 
@@ -199,69 +203,81 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Written:
-    """The MKV, in a file that its first fragment opens or down a pipe, and what is in it so far."""
+    """The recording, and what is said about it."""
 
-    path: str
-    mkv: JoinedMkv = field(default_factory=JoinedMkv)
-    file: BinaryIO | None = None
-    fragments: int = 0
-    frames: int = 0
-    bytes: int = 0
+    recording: Recording
     span: Span = field(default_factory=Span)
+    start: int | None = None  # ticks since 1970; the producer's time of the first fragment
 
-    @property
-    def piped(self) -> bool:
-        return self.path == "-"
+    def __post_init__(self) -> None:
+        self.recording.on_layout = self._describe
 
     def add(self, fragment: ReadFragment) -> None:
         """Write a fragment and count it."""
-        with writing(self.path):
-            if self.file is None:
-                self.file = sys.stdout.buffer if self.piped else open(self.path, "wb")  # noqa: SIM115
-            self.file.write(self.mkv.add(fragment))
-            self.file.flush()
+        self.recording.add(fragment)
         self.span.add(fragment)
-        self.fragments += 1
-        self.frames += len(fragment.frames)
-        self.bytes += sum(len(frame.data) for frame in fragment.frames)
+        if self.start is None:
+            # Blocks of a stream with relative times count from the start of their upload.
+            self.start = fragment.producer_timestamp or self.span.first
+
+    def _describe(self, tracks: list[TrackEntry], document: int) -> None:
+        """Warn of tracks that players cannot decode, and of a second document on a pipe."""
+        from kvsproducer.cli.track_rules import track_problems
+
+        if document > 1 and self.recording.piped:
+            err.print(
+                "warning: the tracks change here, so that a new MKV document begins: many players"
+                " stop at it; -o FILE writes a file for each"
+            )
+        for problem in track_problems(tracks):
+            err.print(f"warning: {shown(problem.text)}", markup=False)
 
     def reached(self, bounds: _Bounds) -> bool:
-        enough = bounds.max_fragments is not None and self.fragments >= bounds.max_fragments
+        fragments = self.recording.fragments
+        enough = bounds.max_fragments is not None and fragments >= bounds.max_fragments
         return enough or (bounds.duration is not None and self.span.length >= bounds.duration)
 
-    def close(self) -> None:
-        if self.file is not None and not self.piped:
-            self.file.close()
-
     def so_far(self) -> str:
-        if not self.fragments:
+        """What Ctrl-C or an error leaves behind."""
+        recording = self.recording
+        if not recording.fragments:
             return "nothing was got"
-        place = "were written" if self.piped else f"are in {self.path}"
-        return f"{counted(self.frames, 'frame')} in {counted(self.fragments, 'fragment')} {place}"
+        place = "were written" if recording.piped else f"are in {self._files()}"
+        frames, fragments = recording.frames, recording.fragments
+        return f"{counted(frames, 'frame')} in {counted(fragments, 'fragment')} {place}"
+
+    def _files(self) -> str:
+        return ", ".join(self.recording.files)
 
     def show(self) -> None:
-        length_s = self.span.length / TICKS_PER_SECOND
+        """Print the result for a person."""
+        recording = self.recording
         err.print(
-            f"got: {counted(self.frames, 'frame')}, {size_text(self.bytes)},"
-            f" {length_s:.3f} s in {counted(self.fragments, 'fragment')}"
-            f" from {format_instant(self.span.first or 0)} -> {self.path}",
+            f"got: {counted(recording.frames, 'frame')}, {size_text(recording.payload_bytes)},"
+            f" {self.span.length / TICKS_PER_SECOND:.3f} s"
+            f" in {counted(recording.fragments, 'fragment')}"
+            f" from {format_instant(self.start or 0)} -> {self._files()}",
             markup=False,
         )
-        if self.mkv.repeated:
-            err.print(f"left out: {counted(self.mkv.repeated, 'fragment')} that came twice")
-        if self.mkv.headers > 1:
-            changes = self.mkv.headers - 1
-            err.print(f"the tracks changed {changes} times: the file holds that many more parts")
+        if recording.repeated:
+            err.print(f"left out: {counted(recording.repeated, 'fragment')} that came twice")
+        if len(recording.files) > 1:
+            err.print(f"the tracks changed: there are {len(recording.files)} files")
+        elif recording.documents > 1:
+            err.print(f"the tracks changed: the output holds {recording.documents} MKV documents")
 
     def as_dict(self) -> dict[str, object]:
+        """The result as --json prints it."""
+        recording = self.recording
         return {
-            "file": self.path,
-            "fragments": self.fragments,
-            "repeated": self.mkv.repeated,
-            "headers": self.mkv.headers,
-            "frames": self.frames,
-            "bytes": self.bytes,
-            "start": format_instant(self.span.first or 0),
+            "file": recording.path,
+            "files": recording.files,
+            "fragments": recording.fragments,
+            "repeated": recording.repeated,
+            "headers": recording.documents,
+            "frames": recording.frames,
+            "bytes": recording.payload_bytes,
+            "start": format_instant(self.start or 0),
             "duration_s": self.span.length / TICKS_PER_SECOND,
         }
 
@@ -271,10 +287,10 @@ def _read(reading: _Reading, options: ProducerOptions, bounds: _Bounds, written:
     try:
         asyncio.run(_fetch(reading, options, bounds, written))
     except (KvsError, KeyboardInterrupt) as ended:
-        if written.fragments or isinstance(ended, KeyboardInterrupt):
+        if written.recording.fragments or isinstance(ended, KeyboardInterrupt):
             ended.add_note(written.so_far())
         raise
-    if not written.fragments:
+    if not written.recording.fragments:
         raise reading.nothing()
 
 
@@ -294,5 +310,5 @@ async def _fetch(
             if written.reached(bounds):
                 break
     finally:
-        written.close()
+        written.recording.close()
         await source.aclose()

@@ -15,7 +15,15 @@ import typer
 from rich.table import Table
 
 from kvsproducer import limits, wire
-from kvsproducer.cli.console import EXIT_FAILURE, out, print_json, reports, shown, size_text
+from kvsproducer.cli.console import (
+    EXIT_FAILURE,
+    counted,
+    out,
+    print_json,
+    reports,
+    shown,
+    size_text,
+)
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import (
@@ -32,12 +40,15 @@ from kvsproducer.status import MkvError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 if TYPE_CHECKING:
-    from kvsproducer.cli.fragment_rules import Problem, Rules
+    from kvsproducer.cli.fragment_rules import Rules
+    from kvsproducer.cli.track_rules import Problem
 
 __all__ = ["Inspection", "inspect", "inspect_file"]
 
 _CHUNK: Final = 64 * limits.KIB
 _NS_PER_TICK: Final = 100
+# Tags elements with one of these stand behind the fragment that they belong to.
+_BEHIND_FRAGMENT: Final = frozenset((wire.TAG_END_OF_FRAGMENT, wire.TAG_CONTINUATION_TOKEN))
 _YEAR_2000: Final = 946_684_800 * TICKS_PER_SECOND  # earlier cluster times are not wall clock
 
 
@@ -53,14 +64,19 @@ class _Fragment:
     frames: dict[int, int] = field(default_factory=dict)
     tags: list[tuple[str, str]] = field(default_factory=list)
     problems: list[tuple[StatusCode, str]] = field(default_factory=list)
+    warnings: list[tuple[StatusCode, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Inspection:
     """What a file holds: `problems` are (status, text) pairs, in the order of the file.
 
-    Those of a fragment are also its own; then come those of the tracks. `is_mkv` is False when
-    there is not even an EBML header: then one problem says why, and there is nothing else.
+    Those of a fragment are also its own; then come those of the tracks. `warnings` are what the
+    service stores and players or the producer SDK object to. `is_mkv` is False when there is not
+    even an EBML header: then one problem says why, and there is nothing else.
+
+    `layouts` are the tracks of each document that has others than the one before it, with the
+    document's number from 1; `is_answer` says that GetMedia's own tags are in it.
     """
 
     path: str
@@ -68,9 +84,12 @@ class Inspection:
     is_mkv: bool = False
     timecode_scale_ns: int = 1_000_000
     writer: str = ""
-    tracks: list[TrackEntry] = field(default_factory=list)
+    documents: int = 0
+    is_answer: bool = False
+    layouts: list[tuple[int, list[TrackEntry]]] = field(default_factory=list)
     fragments: list[_Fragment] = field(default_factory=list)
     problems: list[tuple[StatusCode, str]] = field(default_factory=list)
+    warnings: list[tuple[StatusCode, str]] = field(default_factory=list)
 
 
 class _Reader:
@@ -93,8 +112,10 @@ class _Reader:
             self._tags(event)
         elif isinstance(event, EbmlHeader):
             found.is_mkv = True
+            found.documents += 1
         elif isinstance(event, Tracks):
-            found.tracks = event.entries
+            if not found.layouts or found.layouts[-1][1] != event.entries:
+                found.layouts.append((found.documents, event.entries))
         elif isinstance(event, SegmentInfo):
             found.timecode_scale_ns = event.timecode_scale_ns
             found.writer = event.writing_app or event.muxing_app
@@ -112,7 +133,7 @@ class _Reader:
 
     def _tags(self, event: Tags) -> None:
         names = {name for name, _ in event.pairs}
-        if wire.TAG_END_OF_FRAGMENT in names and self.found.fragments:
+        if names & _BEHIND_FRAGMENT and self.found.fragments:
             own = [pair for pair in event.pairs if pair[0] != wire.TAG_END_OF_FRAGMENT]
             self.found.fragments[-1].tags += self._pending + own
             self._pending = []
@@ -122,7 +143,8 @@ class _Reader:
 
 def inspect_file(path: str) -> Inspection:
     """Read `path` whole; raises OPEN_FILE_FAILED or READ_FILE_FAILED, never for its contents."""
-    from kvsproducer.cli.fragment_rules import Rules, track_problems
+    from kvsproducer.cli.fragment_rules import Rules
+    from kvsproducer.cli.track_rules import track_problems
 
     found = Inspection(path)
     reader, parser, rules = _Reader(found), MkvParser(), Rules()
@@ -139,9 +161,12 @@ def inspect_file(path: str) -> Inspection:
         _note(found, [rules.broken(error)])
     except OSError as error:
         raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {in_words(error)}") from error
+    found.is_answer = rules.is_answer
     if found.is_mkv:
-        problems = track_problems(found.tracks)
-        found.problems += [(problem.status, problem.text) for problem in problems]
+        for _, tracks in found.layouts or [(1, [])]:
+            for problem in track_problems(tracks):
+                kind = found.problems if problem.refused else found.warnings
+                kind.append((problem.status, problem.text))
     elif not found.problems:
         found.problems.append((StatusCode.ACK_ERR_INVALID_MKV_DATA, "the file is empty"))
     return found
@@ -159,7 +184,8 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
     `begins`: a fragment has just begun, so that what is wrong with its document's head is noted for
     it, as it is for every other fragment behind that head.
     """
-    for status, text, timecode_ms in problems:
+    for status, text, timecode_ms, refused in problems:
+        of_file = found.problems if refused else found.warnings
         named = [
             index
             for index, fragment in enumerate(found.fragments[-2:], max(0, len(found.fragments) - 2))
@@ -168,13 +194,14 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
         if not named and begins:
             named = [len(found.fragments) - 1]
         if not named:
-            found.problems.append((status, text))
+            of_file.append((status, text))
             continue
         fragment = found.fragments[named[-1]]
-        if status not in dict(fragment.problems):
-            fragment.problems.append((status, text))
+        own = fragment.problems if refused else fragment.warnings
+        if status not in dict(own):
+            own.append((status, text))
             where = f"fragment {named[-1] + 1} at {_instant(fragment.start)}"
-            found.problems.append((status, f"{where}: {text}"))
+            of_file.append((status, f"{where}: {text}"))
 
 
 @reports
@@ -186,7 +213,9 @@ def inspect(
 ) -> None:
     """Show tracks, fragments and tags of an MKV file, and what KVS would refuse.
 
-    Exits 1 when something would be refused, with the status or ack error that KVS gives.
+    Exits 1 when something would be refused, with the ack error that KVS gives. What KVS stores
+    and players or the producer SDK object to is a warning. What GetMedia answered is judged
+    without the tags that the service added.
 
     Example: kvs inspect out.mkv
     """
@@ -205,10 +234,21 @@ def inspect(
 def _print_report(found: Inspection) -> None:
     writer = shown(found.writer) or "?"
     out.print(f"{shown(found.path)}: {size_text(found.bytes)}, written by {writer}")
-    if found.tracks:
-        out.print(_track_table(found))
+    if found.is_answer:
+        out.print(f"This is what GetMedia answered: {counted(found.documents, 'MKV document')}.")
+    elif found.documents > 1:
+        out.print(
+            f"The file holds {found.documents} MKV documents: PutMedia takes one for each"
+            " connection, and many players show the first only."
+        )
+    for document, tracks in found.layouts:
+        out.print(_track_table(tracks, document if len(found.layouts) > 1 else None))
     if found.fragments:
         out.print(_fragment_table(found))
+    for number, fragment in enumerate(found.fragments, 1):
+        if fragment.tags:
+            tags = ", ".join(shown(f"{name}={value}") for name, value in fragment.tags)
+            out.print(f"tags of fragment {number}: {tags}", markup=False)
     if not found.problems:
         out.print(
             "KVS would take it: no limit is broken."
@@ -217,11 +257,14 @@ def _print_report(found: Inspection) -> None:
         )
     for status, text in found.problems:
         out.print(f"refused: STATUS_{status.name} {status.hex}: {text}", markup=False)
+    for status, text in found.warnings:
+        out.print(f"warning: STATUS_{status.name} {status.hex}: {text}", markup=False)
 
 
-def _track_table(found: Inspection) -> Table:
-    tracks = Table("track", "codec", "picture / sound", "codec private", title="tracks")
-    for track in found.tracks:
+def _track_table(entries: list[TrackEntry], document: int | None) -> Table:
+    title = "tracks" if document is None else f"tracks from document {document} on"
+    tracks = Table("track", "codec", "picture / sound", "codec private", title=title)
+    for track in entries:
         kind = f"{track.width}x{track.height}" if track.width else ""
         if track.sampling_frequency:
             kind = f"{track.sampling_frequency:.0f} Hz, {track.channels} channel(s)"
@@ -243,7 +286,7 @@ def _fragment_table(found: Inspection) -> Table:
             f"{fragment.bytes:,}",
             frames,
             "yes" if fragment.key_frame else "no",
-            ", ".join(shown(f"{name}={value}") for name, value in fragment.tags),
+            str(len(fragment.tags)),
             ", ".join(status.hex for status, _ in fragment.problems) or "ok",
         )
     return fragments
@@ -259,8 +302,11 @@ def _as_dict(found: Inspection) -> dict[str, object]:
         "bytes": found.bytes,
         "timecode_scale_ns": found.timecode_scale_ns,
         "writer": found.writer,
+        "documents": found.documents,
+        "get_media_answer": found.is_answer,
         "tracks": [
             {
+                "document": document,
                 "number": track.number,
                 "codec_id": track.codec_id,
                 "codec_private_bytes": len(track.codec_private),
@@ -269,7 +315,8 @@ def _as_dict(found: Inspection) -> dict[str, object]:
                 "sampling_frequency": track.sampling_frequency,
                 "channels": track.channels,
             }
-            for track in found.tracks
+            for document, tracks in found.layouts
+            for track in tracks
         ],
         "fragments": [
             {
@@ -281,10 +328,12 @@ def _as_dict(found: Inspection) -> dict[str, object]:
                 "key_frame": fragment.key_frame,
                 "tags": dict(fragment.tags),
                 "problems": _problems(fragment.problems),
+                "warnings": _problems(fragment.warnings),
             }
             for fragment in found.fragments
         ],
         "problems": _problems(found.problems),
+        "warnings": _problems(found.warnings),
     }
 
 

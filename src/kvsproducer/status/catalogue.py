@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.errors import kvs_error
+from kvsproducer.status.service_errors import ACK_ERRORS, EXCEPTIONS
 
 __all__ = ["Entry", "entries", "entry", "lookup", "near"]
 
@@ -88,15 +89,18 @@ def _table() -> dict[StatusCode, Entry]:
 
 @cache
 def _by_value() -> dict[int, Entry]:
-    """Correct values, and the misprinted ones where they are no other code's value."""
+    """Correct values, ids of ERROR acks, and misprinted values that are no other code's value."""
     table = {e.printed: e for e in entries() if e.printed is not None}
+    table |= {error_id: entry(error.status) for error_id, error in ACK_ERRORS.items()}
     return table | {int(e.status): e for e in entries()}
 
 
 @cache
 def _by_name() -> dict[str, Entry]:
-    """Every spelling in capitals, with and without STATUS_."""
-    table = {}
+    """Every spelling in capitals, with and without STATUS_, and what the service calls it."""
+    table = {name.upper(): entry(status) for name, status in EXCEPTIONS.items()}
+    for error in ACK_ERRORS.values():
+        table[error.name] = entry(error.status)
     for item in entries():
         for name in (item.name, item.header_name):
             table[name] = table[name.removeprefix("STATUS_")] = item
@@ -116,10 +120,11 @@ def entry(status: StatusCode) -> Entry:
 def lookup(code: int | str) -> Entry:
     """The status that is meant by a number or a text, as printed anywhere.
 
-    A number is the correct value or the one that the reference prints. A text is such a number in
-    decimal or in hexadecimal (with or without 0x), or a name in any case, with or without STATUS_,
-    spelt as in the reference or as in AWS's header. Raises NOT_FOUND (also a `LookupError`) with
-    suggestions for anything else.
+    A number is the correct value, the one that the reference prints, or the ErrorId of an ERROR
+    ack. A text is such a number in decimal or in hexadecimal (with or without 0x), or a name in any
+    case, with or without STATUS_, spelt as in the reference or as in AWS's header, or the
+    service's: an ack's ErrorCode or an exception such as ResourceNotFoundException. Raises
+    NOT_FOUND (also a `LookupError`) with suggestions for anything else.
     """
     found = _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
     if found is None:
@@ -170,7 +175,9 @@ def near(code: int | str) -> tuple[str, ...]:
     assert isinstance(code, str)
     names = [name for name in _by_name() if not name.startswith("STATUS_")]
     close = difflib.get_close_matches(_normal_name(code), names, n=3, cutoff=0.6)
-    return tuple(close or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3])
+    found = close or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3]
+    exceptions = {name.upper(): name for name in EXCEPTIONS}
+    return tuple(exceptions.get(name, name) for name in found)
 
 
 def _suggestions(code: int | str) -> str:

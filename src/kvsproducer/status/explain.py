@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.errors import builtin_class, library_class
+from kvsproducer.status.service_errors import wire_names
 
 if TYPE_CHECKING:
     from kvsproducer.status.catalogue import Entry
@@ -43,8 +44,11 @@ class Explanation:
         """Where the status stands in the project's documentation."""
         return f"{_PAGE}#{self.entry.anchor}"
 
-    def as_dict(self) -> dict[str, str | int | bool | None]:
-        """All fields under fixed names; values in hexadecimal are text, `value` is a number."""
+    def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
+        """All fields under fixed names; values in hexadecimal are text, `value` is a number.
+
+        `wire` lists what the service calls it: the error of an ack, or names of exceptions.
+        """
         item = self.entry
         return {
             "name": item.name,
@@ -59,6 +63,7 @@ class Explanation:
             "description": item.description,
             "condition": item.condition,
             "action": item.action,
+            "wire": list(wire_names(item.status)),
             "page": self.page,
             "test": self.test,
         }
@@ -80,6 +85,7 @@ class Explanation:
         if item.status is not StatusCode.SUCCESS:
             lines.append(f"  exception   {self.exception}")
         for title, text in (
+            ("the service", ", ".join(wire_names(item.status))),
             ("meaning", item.description),
             ("cause here", item.condition),
             ("what to do", item.action),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvsproducer.cli.console import writing
 from kvsproducer.cli.inspect import inspect_file
-from kvsproducer.cli.joined_mkv import JoinedMkv
+from kvsproducer.cli.recording import Recording
 from kvsproducer.codecs.nal import annexb_to_avcc
 from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.mkv.tracks import NalAdaptation, TrackType
@@ -80,16 +80,16 @@ def expected_frames(clip: Path, start: int) -> Frames:
 
 def read_back(stream: str, options: ProducerOptions, count: int, mkv: Path) -> Frames:
     """Read `count` frames (or what there is) through GetMedia into `mkv` and a `Frames`."""
-    returned, joined = Frames(), JoinedMkv()
+    returned, recording = Frames(), Recording(str(mkv), force=True)
     fragments = get_media(
         stream,
         region_name=options["region_name"],
         session=options["session"],
         endpoint_url=options["endpoint_url"],
     )
-    with writing(str(mkv)), mkv.open("wb") as file:
+    with closing(recording):
         for fragment in fragments:
-            file.write(joined.add(fragment))
+            recording.add(fragment)
             returned.fragments += 1
             for frame in fragment.frames:
                 returned.add(frame.track_number, frame.timestamp, frame.data)
