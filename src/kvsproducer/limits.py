@@ -268,6 +268,7 @@ SERVICE_MAX_METADATA_NAME_BYTES: Final = 128  # ack 4009
 SERVICE_MAX_METADATA_VALUE_BYTES: Final = 256  # ack 4009
 SERVICE_IDLE_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # without data, then the request is ended
 SERVICE_MAX_FRAGMENTS_PER_S: Final = 5  # of a stream
+MIN_FRAGMENT_INTERVAL: Final = TICKS_PER_SECOND // SERVICE_MAX_FRAGMENTS_PER_S  # ours; see client
 SERVICE_MAX_PUT_MEDIA_PER_S: Final = 5  # calls per stream
 SERVICE_MAX_BANDWIDTH_BYTES_PER_S: Final = 12_500_000  # of a stream
 SERVICE_GET_MEDIA_IDLE: Final = 3 * TICKS_PER_SECOND  # GetMedia ends when no fragment exists

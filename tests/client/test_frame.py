@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -63,3 +66,50 @@ def test_times_are_instants_in_any_form() -> None:
     frame = Frame(b"", shown, dts=decoded, duration=timedelta(milliseconds=40))
     assert (frame.pts, frame.dts, frame.duration) == (600_000_000, 0, 400_000)
     assert Frame(b"", shown).dts == 600_000_000
+
+
+def test_a_packet_of_sound_gets_no_key_flag() -> None:
+    """Demuxers flag every one; with pictures each would begin a fragment."""
+    for kind, flagged in (("audio", False), ("video", True), ("data", True)):
+        packet: Any = Packet(0, 0)
+        packet.stream = SimpleNamespace(type=kind)
+        assert Frame.from_packet(packet).key_frame is flagged
+
+
+class Failing:
+    """An object whose bytes cannot be had."""
+
+    def __bytes__(self) -> bytes:
+        raise RuntimeError("no")
+
+
+PIXELS = memoryview(bytes(4 * 6 * 3)).cast("B", (4, 6, 3))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (10**9, "of type int"),
+        (True, "of type bool"),
+        ("text", "of type str"),
+        (None, "of type NoneType"),
+        ([1, 2], "of type list"),
+        (object(), "of type object"),
+        (PIXELS, "4x6x3 items of 1 bytes"),
+        (array.array("H", [1, 2, 3]), "3 items of 2 bytes"),
+        (Failing(), "RuntimeError"),
+    ],
+)
+def test_data_that_is_not_bytes_is_refused(data: Any, said: str) -> None:
+    """`bytes` would make a gigabyte of a number, and media of an array of pixels."""
+    with pytest.raises(KvsError, match=said) as caught:
+        Frame(data, 5)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_data_may_be_any_buffer_of_bytes() -> None:
+    """Slices with a step too, and objects that give their bytes, as `av.Packet` does."""
+    for data in (bytearray(b"ace"), memoryview(b"abcdef")[::2], array.array("B", b"ace")):
+        assert Frame(data, 5).data == b"ace"
+    packet: Any = Packet(0, 0)
+    assert Frame(packet, 5).data == b"coded"

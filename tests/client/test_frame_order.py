@@ -89,13 +89,52 @@ def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: boo
     assert (audio.pts, video.pts) == (5 * MS, 5 * MS)
 
 
-def test_a_key_frame_that_moves_leaves_its_leading_pictures_in_place() -> None:
-    """Where its fragment starts stays as it was."""
-    order = coordinator(FrameOrderMode.PTS_ONE_MS_COMPENSATE, AUDIO, VIDEO)
-    order.put(frame(AUDIO, 50, key=True))
-    order.put(Frame(b"data", 50 * MS, track_id=VIDEO, key_frame=True, lead=20 * MS))
-    _, video = order.ready(flush=True)
-    assert (video.pts, video.lead) == (51 * MS, 21 * MS)
+@pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
+@pytest.mark.parametrize(
+    ("sound", "expected"),
+    [
+        (79, [(AUDIO, 79), (VIDEO, 100)]),  # heard before the fragment starts: in the one before
+        (80, [(VIDEO, 100), (AUDIO, 81)]),  # a tie with that start moves the sound
+        (90, [(VIDEO, 100), (AUDIO, 90)]),
+    ],
+)
+def test_sound_is_compared_with_the_start_of_the_fragment_that_a_key_frame_begins(
+    mode: FrameOrderMode, sound: int, expected: list[tuple[int, int]]
+) -> None:
+    """Decoded at 60, shown at 100 after leading pictures from 80 on; flags of sound don't count."""
+    for key in (False, True):
+        order = coordinator(mode, AUDIO, VIDEO)
+        order.put(frame(AUDIO, sound, key=key))
+        picture = Frame(
+            b"data", 100 * MS, dts=60 * MS, track_id=VIDEO, key_frame=True, lead=20 * MS
+        )
+        order.put(picture)
+        assert told(order.ready(flush=True)) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_decode_times_rise_whatever_the_order_of_the_pictures(mode: FrameOrderMode) -> None:
+    """Groups of I P B B with their sound: each frame comes out, decode times never go back."""
+    order, out = coordinator(mode), []
+    shown = [(0, 2, True), (1, 5, False), (2, 3, False), (3, 4, False), (4, 6, True), (5, 9, False)]
+    shown += [(6, 7, False), (7, 8, False)]
+    sent = 0
+    for dts, pts, key in shown:
+        order.put(frame(VIDEO, 40 * pts, 40 * dts, key=key))
+        while sent <= 40 * dts + 20:
+            order.put(frame(AUDIO, sent, key=True))
+            sent += 20
+        out += order.ready()
+    out += order.ready(flush=True)
+    assert len(out) == len(shown) + sent // 20
+    times = [each.dts for each in out]
+    assert times == sorted(times)
+    assert [each.pts for each in out if each.track_id == VIDEO] == [
+        40 * MS * p for _, p, _ in shown
+    ]
+    if mode is not NO_COMPARISON:
+        second = next(i for i, each in enumerate(out) if each.key_frame and each.pts == 240 * MS)
+        assert all(each.pts >= 240 * MS for each in out[second:]), "none is before its fragment"
 
 
 @pytest.mark.parametrize("mode", BY_PTS)

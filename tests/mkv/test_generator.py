@@ -72,6 +72,21 @@ def test_key_frames_start_clusters(make_generator: Make) -> None:
     assert (packed.kind, packed.prefix_length) == (FrameKind.CLUSTER, 0)
 
 
+def test_key_frames_start_no_cluster_too_soon(make_generator: Make) -> None:
+    """They are blocks with their flag, unless the fragment was ended; `check` changes nothing."""
+    generator = make_generator(min_fragment_duration=200 * TICKS_PER_MS)
+    put(generator, 0, KEY)
+    soon = put(generator, 199, KEY)
+    assert (soon.kind, soon.header[-1]) == (FrameKind.BLOCK, 0x80)
+    assert put(generator, 200, KEY).kind is FrameKind.CLUSTER
+    generator.close_fragment()
+    generator.check(1, KEY, START + 210 * TICKS_PER_MS, START + 210 * TICKS_PER_MS, 0, 4)
+    assert put(generator, 210, KEY).kind is FrameKind.CLUSTER
+    assert put(generator, 220, KEY).kind is FrameKind.BLOCK
+    generator.end_fragment()
+    assert put(generator, 230, KEY).kind is FrameKind.CLUSTER
+
+
 def test_durations_start_clusters_at_the_next_key_frame(make_generator: Make) -> None:
     """Never a frame without key flag, never before the duration has passed."""
     generator = make_generator(key_frame_fragmentation=False, fragment_duration=2 * 10**7)

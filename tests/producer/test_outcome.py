@@ -35,6 +35,16 @@ def test_loss_says_how_many(account: FrameAccount, status: StatusCode) -> None:
     assert "door" in str(error)
 
 
+def test_a_stream_whose_frames_were_all_skipped_is_a_loss() -> None:
+    """Nothing was stored: the error says why, and what to do."""
+    error = loss_error("door", FrameAccount(0, 0, 0, 50, 0), None)
+    assert error is not None
+    assert error.status is StatusCode.STREAM_NOT_STARTED
+    assert "all 50 frames were skipped" in str(error)
+    assert "key_frame=True" in str(error)
+    assert loss_error("door", FrameAccount(0, 0, 0, 0, 0), None) is None
+
+
 def test_failure_gives_the_status() -> None:
     """What stopped the stream is told with what it cost."""
     failure = kvs_error(StatusCode.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")

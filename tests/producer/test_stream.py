@@ -147,6 +147,25 @@ def test_leaving_the_block_raises_what_was_not_stored(
         producer.close()
 
 
+def test_leaving_the_block_raises_when_every_frame_was_skipped(
+    endpoint_url: str, info: kvs.StreamInfo
+) -> None:
+    """No key frame ever came. Sound alone needs none."""
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    try:
+        with pytest.raises(kvs.KvsError, match="all 3 frames were skipped") as caught:
+            with producer.open_stream("never", info) as stream:
+                for number in range(3):
+                    stream.put_frame(kvs.Frame(b"delta", kvs.now() + number))
+        assert caught.value.status is kvs.StatusCode.STREAM_NOT_STARTED
+        with producer.open_stream("sound", kvs.StreamInfo.audio("alaw")) as stream:
+            for number in range(3):
+                stream.put_frame(kvs.Frame(bytes(160), kvs.now() + number * 200_000))
+        assert stream.account() == (3, 3, 0, 0, 0)
+    finally:
+        producer.close()
+
+
 def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -> None:
     """Events that a put causes reach the listener though nothing is to be sent."""
     seen: list[kvs.Event] = []

@@ -192,6 +192,7 @@ class Client:
             timecode_scale=info.timecode_scale,
             key_frame_fragmentation=info.key_frame_fragmentation,
             fragment_duration=info.fragment_duration,
+            min_fragment_duration=limits.MIN_FRAGMENT_INTERVAL,
             absolute_timecodes=info.absolute_fragment_times,
             segment_uuid=uuid,
             client_id=self.device_info.client_id,

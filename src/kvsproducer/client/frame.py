@@ -2,13 +2,13 @@
 
 Facts: AWS's Frame structure (version 0). A frame is made 30 times a second per camera, so it is a
 plain class with slots. Invariant: `data` is immutable `bytes`; any other buffer is copied once,
-here at the door, so that a caller may reuse its own. It checks no times: the stream does.
+when the frame is made, so that a caller may reuse its own. It checks no times: the stream does.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from kvsproducer.duration import TICKS_PER_SECOND, Duration, Instant, instant_to_ticks, to_ticks
 from kvsproducer.mkv.tracks import FrameFlags
@@ -35,10 +35,12 @@ class MediaPacket(Protocol):
 class Frame:
     """One frame: `data` (bytes), `pts`, `dts` and `duration` (ticks), `flags`, `track_id`.
 
-    Times may be given as an aware `datetime`, durations as a `timedelta` or ISO 8601 text; raises
-    INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when it is not
-    given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY. A duration of 0 lets the stream
-    take it from its frame rate.
+    `data` is one whole encoded picture (access unit) or one audio packet: bytes, or any object with
+    a one-dimensional buffer of bytes; raises INVALID_ARG for anything else (text, numbers, arrays
+    of pixels). Times may be given as an aware `datetime`, durations as a `timedelta` or ISO 8601
+    text; raises INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when
+    it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY. A duration of 0 lets
+    the stream take it from its frame rate.
 
     `lead`, a duration, is for a key frame with leading pictures: those of an open group, which
     follow it and are shown before it. It is how long before `pts` the first of them is shown; the
@@ -61,7 +63,7 @@ class Frame:
     ) -> None:
         # Times are in ticks already, mostly: only then this is quick.
         if type(data) is not bytes:
-            data = bytes(data)
+            data = _to_bytes(data)
         if type(pts) is not int:
             pts = instant_to_ticks(pts)
         if dts is None:
@@ -94,8 +96,9 @@ class Frame:
     def from_packet(cls, packet: MediaPacket, *, track_id: int = 1, offset: int = 0) -> Frame:
         """The frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
 
-        A missing pts is the dts and the other way round; raises INVALID_ARG when both are missing
-        or the packet has no time base.
+        Audio packets get no key flag: FFmpeg marks each of them, and fragments begin with pictures
+        (in a stream of sound alone, with any packet). A missing pts is the dts and the other way
+        round; raises INVALID_ARG when both are missing or the packet has no time base.
         """
         pts = packet.dts if packet.pts is None else packet.pts
         dts = pts if packet.dts is None else packet.dts
@@ -108,7 +111,7 @@ class Frame:
             int(pts * scale) + offset,
             dts=int(dts * scale) + offset,
             duration=int((packet.duration or 0) * scale),
-            key_frame=packet.is_keyframe,
+            key_frame=packet.is_keyframe and not _is_audio(packet),
             track_id=track_id,
         )
 
@@ -117,3 +120,42 @@ class Frame:
             f"Frame({len(self.data)} bytes, pts={self.pts}, dts={self.dts}, "
             f"duration={self.duration}, flags={self.flags}, track_id={self.track_id})"
         )
+
+
+def _is_audio(packet: MediaPacket) -> bool:
+    """Whether a packet says that it comes from an audio stream (`av.Packet.stream.type`)."""
+    return getattr(getattr(packet, "stream", None), "type", None) == "audio"
+
+
+def _to_bytes(data: object) -> bytes:
+    """Copy what a caller gave as a frame's data; raises INVALID_ARG when it is not bytes.
+
+    `bytes(data)` alone would take more: it makes a gigabyte of zeros of the number 10**9, and a
+    picture's pixels of an array.
+    """
+    if isinstance(data, bytes):
+        return bytes(data)
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        if isinstance(data, int | str | list | tuple) or not hasattr(data, "__bytes__"):
+            _refuse_data(f"is of type {type(data).__name__}")
+        try:
+            return bytes(data)
+        except Exception as error:
+            raise kvs_error(
+                StatusCode.INVALID_ARG, f"bytes() of the frame's data failed: {error!r}"
+            ) from error
+    if view.ndim != 1 or view.itemsize != 1:
+        shape = "x".join(map(str, view.shape or ()))
+        _refuse_data(f"is an array of {shape} items of {view.itemsize} bytes, not encoded media")
+    return view.tobytes()
+
+
+def _refuse_data(what: str) -> NoReturn:
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"the frame's data {what}; give the bytes of one encoded picture or audio packet. Pixels"
+        " have to be encoded first, for example with PyAV:"
+        " av.CodecContext.create('libx264', 'w')",
+    )

@@ -4,6 +4,15 @@ Facts: AWS's frame order coordinator. One queue per track; a frame is emitted on
 has one: the smallest dts or pts, in timecode units, goes first; on equal times of tracks of
 different type the later one is moved by a timecode unit. Without comparison the frames go in the
 order in which they were put (AWS's client always takes the last track there). It copies no data.
+
+Pictures that are shown in another order than they are decoded (B-frames) need two rules more, which
+AWS's coordinator lacks; it loses the frames:
+
+* Decode times must rise over all tracks (the view), but sound that is heard before a picture may be
+  decoded after it. No frame keeps a decode time that is later than what waits in another queue: it
+  gets that one's. Decode times stay in the client; only presentation times are sent.
+* Nothing in a fragment may be shown before the fragment starts. A key frame of pictures is compared
+  by that start, and so sound that is heard before it goes into the fragment before.
 """
 
 from __future__ import annotations
@@ -16,7 +25,7 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.client.frame import Frame, FrameFlags
 from kvsproducer.client.stream_info import FrameOrderMode
-from kvsproducer.mkv.tracks import TrackInfo
+from kvsproducer.mkv.tracks import TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["FrameOrderCoordinator"]
@@ -38,6 +47,7 @@ class FrameOrderCoordinator:
     """The queues of one stream. Call `put`, then take frames with `ready` until it is exhausted."""
 
     __slots__ = (
+        "_beginning",
         "_force_key",
         "_key",
         "_key_seen",
@@ -55,6 +65,9 @@ class FrameOrderCoordinator:
         self._scale = scale
         self._queues: dict[int, deque[tuple[int, Frame]]] = {t.track_id: deque() for t in tracks}
         self._types = {track.track_id: track.track_type for track in tracks}
+        types = frozenset(self._types.values())
+        # What fragments begin with: pictures, if there are any.
+        self._beginning = types & {TrackType.VIDEO} or types
         self._serial = 0
         self._key_seen = False
         self._force_key = False
@@ -130,7 +143,10 @@ class FrameOrderCoordinator:
                 best = self._earlier(best, queue)
         self.in_hand = best[0][1]
         frame = best.popleft()[1]
-        if self._force_key:
+        limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)
+        if frame.dts > limit:
+            frame = _changed(frame, dts=limit)
+        if self._force_key and self._types[frame.track_id] in self._beginning:
             self._force_key = False
             frame = _changed(frame, flags=frame.flags | FrameFlags.KEY)
         return frame
@@ -141,26 +157,39 @@ class FrameOrderCoordinator:
         """The queue whose frame goes first; a tie moves the other's frame by a timecode unit."""
         assert self._key is not None, "only called with a time to compare"
         left, right = first[0][1], second[0][1]
-        left_time, right_time = self._key(left) // self._scale, self._key(right) // self._scale
+        left_time, right_time = self._time(left) // self._scale, self._time(right) // self._scale
         if left_time != right_time:
             return first if left_time < right_time else second
         if self._types[left.track_id] is not self._types[right.track_id]:
-            if right.key_frame and not left.key_frame:
+            if self._begins(right) and not self._begins(left):
                 first, second = second, first
             serial, delayed = second[0]
             second[0] = (serial, _changed(delayed, pts=delayed.pts + self._scale))
         return first
 
+    def _begins(self, frame: Frame) -> bool:
+        """Whether a fragment may begin with the frame: a picture that needs no other."""
+        return frame.key_frame and self._types[frame.track_id] is TrackType.VIDEO
 
-def _changed(frame: Frame, *, pts: int | None = None, flags: int | None = None) -> Frame:
-    """A copy of the caller's frame, which stays as it is, with other values."""
-    moved = 0 if pts is None else pts - frame.pts
+    def _time(self, frame: Frame) -> int:
+        """The time in ticks by which a frame is compared with those of other tracks."""
+        assert self._key is not None, "only called with a time to compare"
+        if self._begins(frame):
+            return frame.pts - frame.lead
+        time: int = self._key(frame)
+        return time
+
+
+def _changed(
+    frame: Frame, *, pts: int | None = None, dts: int | None = None, flags: int | None = None
+) -> Frame:
+    """Return a copy with other values; the caller's frame stays as it is."""
     return Frame(
         frame.data,
         frame.pts if pts is None else pts,
-        dts=frame.dts,
+        dts=frame.dts if dts is None else dts,
         duration=frame.duration,
         track_id=frame.track_id,
         flags=frame.flags if flags is None else flags,
-        lead=frame.lead and frame.lead + moved,
+        lead=frame.lead,
     )

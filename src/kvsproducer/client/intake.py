@@ -60,6 +60,12 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
+        video = {t.track_id for t in info.tracks if t.track_type is TrackType.VIDEO}
+        # Fragments begin with key frames of these tracks: a picture has to be decodable at once.
+        self._beginning = frozenset(video or self._track_ids)
+        # In a stream of sound alone any packet may begin one: they are cut by time.
+        self._sound_only = all(t.track_type is TrackType.AUDIO for t in info.tracks)
+        self._sound_duration = max(info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         # Tracks whose key frames the frames after them need; sound stands for itself.
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
@@ -254,13 +260,36 @@ class Intake:
         core.tell_again()
         self._first, self._key_in_hand = NEVER, False
 
+    def _flags(self, frame: Frame, now: int) -> int:
+        """Return the frame's flags, KEY set only if the frame is to begin a fragment.
+
+        Encoders and demuxers flag every packet of sound as a key frame, or none. With pictures the
+        flag of sound counts for nothing; without, fragments are cut by `fragment_duration`.
+        """
+        flags = frame.flags
+        if not self._sound_only:
+            return flags if frame.track_id in self._beginning else flags & ~FLAG_KEY
+        core, generator = self._core, self._generator
+        if flags & FLAG_END_OF_FRAGMENT:
+            return flags
+        pts = now if self._own_times else frame.pts
+        if (
+            core.skip_until_key
+            or core.reset_on_key
+            or self._after_eofr
+            or not generator.started
+            or pts - generator.cluster_start[0] >= self._sound_duration
+        ):
+            return flags | FLAG_KEY
+        return flags & ~FLAG_KEY
+
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
-        flags = frame.flags
+        flags = self._flags(frame, now)
         core = self._core
         self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
-            not self._attend(frame, now)
+            not self._attend(frame, flags, now)
         ):
             return False
         track_id = frame.track_id
@@ -271,7 +300,7 @@ class Intake:
             payload, size = self._adapter.adapt(track_id, data)
         pts, dts = (now, now) if self._own_times else (frame.pts, frame.dts)
         if flags & FLAG_KEY:
-            room, metadata = self._prepare_key(frame, payload, size, pts, dts)
+            room, metadata = self._prepare_key(frame, flags, payload, size, pts, dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
         charge = room + core.item_overhead + _BUFFER_BYTES * len(payload)
@@ -283,7 +312,8 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
-            self._refuse_early(frame, pts, dts, size, crowded=quiet.crowded(room, charge))
+            if quiet.crowded(room, charge):
+                self._refuse_early(frame, flags, pts, dts, size)
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
@@ -328,27 +358,30 @@ class Intake:
             self._effects.append(upload.available or self._core.available(upload))
             upload.idle = False
 
-    def _refuse_early(self, frame: Frame, pts: int, dts: int, size: int, *, crowded: bool) -> None:
-        """Before something gives way to a frame: one that is refused may cost none that is held."""
-        if crowded:
-            start = self._fragment_pts(frame, pts)
-            self._generator.check(
-                frame.track_id, frame.flags, pts, dts, frame.duration, size, start
-            )
-            self._check_order(dts)
+    def _refuse_early(self, frame: Frame, flags: int, pts: int, dts: int, size: int) -> None:
+        """Raise what `pack` would, before held frames are dropped to make room for this one."""
+        start = self._fragment_pts(frame, pts)
+        self._generator.check(frame.track_id, flags, pts, dts, frame.duration, size, start)
+        self._check_order(dts)
 
     def _fragment_pts(self, frame: Frame, pts: int) -> int:
         """Where a fragment starts that this frame begins; by the clock nothing comes before it."""
         return pts if self._own_times else pts - frame.lead
 
     def _prepare_key(
-        self, frame: Frame, payload: Sequence[bytes | memoryview], size: int, pts: int, dts: int
+        self,
+        frame: Frame,
+        flags: int,
+        payload: Sequence[bytes | memoryview],
+        size: int,
+        pts: int,
+        dts: int,
     ) -> tuple[int, bytes]:
         """The most that a key frame's item may take, and the metadata that goes with it."""
         core = self._core
         self._check_order(dts)
         self._take_parameter_sets(frame.track_id, payload)
-        kind = core.generator.kind_of(frame.flags, pts)
+        kind = core.generator.kind_of(flags, pts)
         metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
 
@@ -374,6 +407,9 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
+        if self._sound_only:  # `put` leaves the packet that is to begin the next one to `put_any`
+            generator = self._generator
+            generator.block_room = min(generator.block_room, self._sound_duration)
         self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
         self._key_refused = False
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
@@ -398,10 +434,10 @@ class Intake:
             failure = core.failure
             raise kvs_error(failure.status, failure.detail, stream=core.name)
 
-    def _attend(self, frame: Frame, now: int) -> bool:
-        """What is not the rule: closed streams, skipping, sessions that are to begin."""
+    def _attend(self, frame: Frame, flags: int, now: int) -> bool:
+        """Handle closed streams, skipping, and sessions that are due; False: the frame is done."""
         core, control = self._core, self._control
-        if frame.flags & FLAG_END_OF_FRAGMENT:
+        if flags & FLAG_END_OF_FRAGMENT:
             self._put_end_of_fragment(now)
             return False
         if frame.track_id not in self._track_ids:
@@ -417,11 +453,10 @@ class Intake:
             core.reset_on_key = True
         if self._after_eofr:
             core.skip_until_key = True
-        if frame.flags & FLAG_KEY:
+        if flags & FLAG_KEY:
             # It may still be refused: what it is to begin is noted once it has (_fragment_started).
             core.attention = core.reset_on_key or core.skip_until_key
-            if core.reset_on_key or (core.skip_until_key and not core.info.key_frame_fragmentation):
-                core.generator.reset()
+            self._prepare_generator()
             return True
         if core.skip_until_key or not core.generator.started:
             if self._key_refused:
@@ -431,6 +466,14 @@ class Intake:
             return False
         core.attention = core.reset_on_key
         return True
+
+    def _prepare_generator(self) -> None:
+        """Have a key frame begin a session if one is due, or a fragment if none is open."""
+        core = self._core
+        if core.reset_on_key or (core.skip_until_key and not core.info.key_frame_fragmentation):
+            core.generator.reset()
+        elif core.skip_until_key:
+            core.generator.close_fragment()
 
     def _put_end_of_fragment(self, now: int) -> None:
         """Close the fragment being written with a tag of its own."""

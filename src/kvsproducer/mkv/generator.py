@@ -111,9 +111,10 @@ class MkvGenerator:
     """Packages the frames of one stream.
 
     `content_type` (such as "video/h264,audio/aac") and `adaptation` decide how codec private data
-    is read and converted. Scale and `fragment_duration` are in ticks. A key frame starts a cluster
-    always with `key_frame_fragmentation`, else once `fragment_duration` has passed. Cluster
-    timecodes count from 1970, or from the stream's first pts without `absolute_timecodes`.
+    is read and converted. Scale and durations are in ticks. A key frame starts a cluster once
+    `min_fragment_duration` has passed with `key_frame_fragmentation`, else once `fragment_duration`
+    has; the first one after `end_fragment` or `close_fragment` in any case. Cluster timecodes count
+    from 1970, or from the stream's first pts without `absolute_timecodes`.
     `segment_uuid` is 16 bytes; `client_id` is appended to `application` in the header. With
     `strict`, codec private data that can't be read is an error, and so is a fragment whose first
     frame has a pts other than its dts; without (as AWS), the track just has no Video or Audio
@@ -133,6 +134,7 @@ class MkvGenerator:
         timecode_scale: int = DEFAULT_TIMECODE_SCALE,
         key_frame_fragmentation: bool = True,
         fragment_duration: int = STREAM_INFO_FRAGMENT_DURATION,
+        min_fragment_duration: int = 0,
         absolute_timecodes: bool = True,
         segment_uuid: bytes | None = None,
         client_id: str = "",
@@ -153,8 +155,9 @@ class MkvGenerator:
         self._adaptation = adaptation
         self._strict = strict
         self._scale = timecode_scale
-        self._key_frame_fragmentation = key_frame_fragmentation
-        self._fragment_timecodes = fragment_duration // timecode_scale
+        self._by_key_frames = key_frame_fragmentation
+        least = min_fragment_duration if key_frame_fragmentation else fragment_duration
+        self._least_timecodes = self._due = least // timecode_scale
         self._absolute = absolute_timecodes
         self._tracks = [self._complete(track) for track in tracks]
         # With a repeated id (which a StreamInfo refuses) the first track gets the frames.
@@ -173,6 +176,7 @@ class MkvGenerator:
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
         self._cluster_dts = 0
         self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
+        # `_due`: timecodes after its start from which a key frame ends the open fragment
         # `block` is for frames from there on, for so many ticks; 0 while no fragment is open.
         self.block_start = self.block_room = 0
 
@@ -225,9 +229,7 @@ class MkvGenerator:
         return _BLOCK
 
     def _starts_cluster(self, flags: int, relative: int) -> bool:
-        return _IS_KEY[flags & _ALL_FLAGS] and (
-            self._key_frame_fragmentation or relative >= self._fragment_timecodes
-        )
+        return _IS_KEY[flags & _ALL_FLAGS] and relative >= self._due
 
     def pack(
         self,
@@ -270,10 +272,7 @@ class MkvGenerator:
         relative = pts - self._cluster_pts
         if relative < 0 or dts < self._cluster_dts:
             raise self._too_early(pts, dts)
-        if self._started and not (
-            _IS_KEY[flags]
-            and (self._key_frame_fragmentation or relative >= self._fragment_timecodes)
-        ):
+        if self._started and not (_IS_KEY[flags] and relative >= self._due):
             if relative > self._last_relative:
                 raise self._no_block(relative)
             return _new_packed(
@@ -316,12 +315,12 @@ class MkvGenerator:
         fragment_pts: int | None = None,
     ) -> None:
         """Raise what `pack` would raise for this frame; changes nothing."""
-        before = self._started, self._stream_pts, self._last_relative
+        before = self._started, self._stream_pts, self._last_relative, self._due
         cluster = self._cluster_pts, self._cluster_dts, self.block_start, self.block_room
         try:
             self.pack(track_id, flags, pts, dts, duration, size, fragment_pts)
         finally:
-            self._started, self._stream_pts, self._last_relative = before
+            self._started, self._stream_pts, self._last_relative, self._due = before
             self._cluster_pts, self._cluster_dts, self.block_start, self.block_room = cluster
 
     def _pack_cluster(
@@ -345,6 +344,7 @@ class MkvGenerator:
         self._cluster_pts = start
         self._cluster_dts = dts
         self._last_relative = MAX_RELATIVE_TIMECODE
+        self._due = self._least_timecodes
         scale = self._scale
         self.block_start = start * scale
         self.block_room = min(_CLUSTER_UNITS * scale, MAX_TIMESTAMP + 1 - self.block_start)
@@ -370,7 +370,13 @@ class MkvGenerator:
             raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
         self._last_relative = _CLOSED
         self.block_room = 0
+        self.close_fragment()
         return end_of_fragment_tag()
+
+    def close_fragment(self) -> None:
+        """Have the next key frame start a cluster, however soon it comes (key-frame fragments)."""
+        if self._by_key_frames:
+            self._due = 0
 
     def reset(self) -> None:
         """Forget the times: the next frame starts a new stream with a header."""

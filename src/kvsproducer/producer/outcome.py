@@ -56,13 +56,14 @@ def interrupted_error(stream: str) -> KvsError:
 def loss_error(
     stream: str, account: core.FrameAccount, failure: KvsError | None
 ) -> KvsError | None:
-    """The error to raise on leaving a `with` block, None when every accepted frame was stored.
+    """Return the error to raise on leaving a `with` block, None when everything was stored.
 
     The stream's own fatal failure if it had one; else OPERATION_TIMED_OUT while frames are still
-    held, or PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were given up.
+    held, PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were dropped, or STREAM_NOT_STARTED
+    when frames were put and every one of them was skipped.
     """
     if account.held == 0 and account.dropped == 0:
-        return None
+        return _all_skipped(stream, account)
     told = (
         f"{account.persisted} of {account.accepted} accepted frames were stored, "
         f"{account.dropped} dropped, {account.held} still held"
@@ -75,6 +76,18 @@ def loss_error(
         else StatusCode.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED
     )
     return kvs_error(status, told, stream=stream)
+
+
+def _all_skipped(stream: str, account: core.FrameAccount) -> KvsError | None:
+    """The error for a stream that stored nothing since no fragment ever began, or None."""
+    if account.accepted or not account.skipped:
+        return None
+    return kvs_error(
+        StatusCode.STREAM_NOT_STARTED,
+        f"nothing was stored: all {account.skipped} frames were skipped, since a fragment begins"
+        " with a key frame and none was accepted. Put key frames with Frame(..., key_frame=True)",
+        stream=stream,
+    )
 
 
 def timeout_seconds(timeout: float | timedelta | str) -> float:
