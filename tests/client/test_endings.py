@@ -9,9 +9,11 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
+from kvsproducer.limits import MAX_USELESS_ACK_BYTES
 from kvsproducer.status import KvsError, StatusCode
 
 SECOND = 10_000_000
+MS = 10_000
 Desks = Callable[..., Any]
 
 
@@ -78,3 +80,57 @@ def test_a_reset_connection_does_not_revive_a_stream_that_failed(desk: Desks) ->
     assert d.stream.failure is failure
     assert d.stream.state is kvs.StreamState.FAILED
     assert len([call for call in d.calls if isinstance(call, kvs.DescribeStream)]) == 1
+
+
+def test_uploads_that_end_at_once_with_success_are_backed_off_from(desk: Desks) -> None:
+    """As behind a captive portal: each is reported, and the pauses before the next ones grow."""
+    d = desk()
+    d.put(0)
+    waits = []
+    for _ in range(8):
+        upload = d.upload
+        d.read()
+        d.stream.receive_ack(upload, b"<html>log in</html>", d.now)
+        assert d.stream.upload_ended(upload, 200, d.now, detail="ended") == 10006
+        d.settle()
+        waits.append(max(call.not_before for call in d.calls[-3:]) - d.now)
+        d.now += waits[-1]
+    assert 100 * MS <= waits[0] <= 200 * MS
+    assert waits[-1] >= 10 * SECOND
+    failures = d.told(ev.StreamErrorReported)
+    assert [event.upload for event in failures[:6]] == [0, 1, 2, 3, 4, 5]
+    assert failures[0].detail == "ended; it acknowledged nothing"
+    assert d.stream.account().held == 1
+
+
+def test_an_upload_that_was_cut_after_media_were_stored_is_followed_at_once(desk: Desks) -> None:
+    """Short or long: what was stored is progress."""
+    d = desk()
+    for index in range(6):
+        d.put(index)
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert d.stream.upload_ended(d.upload, 200, d.now) == 200
+    d.settle()
+    assert d.upload == 1
+    assert {call.not_before for call in d.calls[-3:]} == {d.now}
+    assert not d.told(ev.StreamErrorReported)
+
+
+def test_an_answer_without_a_useful_ack_is_bounded(desk: Desks) -> None:
+    """Acks that change nothing, or are none; one that changes something begins anew."""
+    d = desk()
+    d.put(0)
+    d.read()
+    junk = b'{"EventType":"BUFFERING","FragmentTimecode":1}' * 100
+    for _ in range(MAX_USELESS_ACK_BYTES // len(junk)):
+        d.stream.receive_ack(0, junk, d.now)
+    assert not d.stream.acks_are_useless(0)
+    d.ack("BUFFERING", 0)
+    d.stream.receive_ack(0, junk, d.now)
+    assert not d.stream.acks_are_useless(0)
+    for _ in range(MAX_USELESS_ACK_BYTES // len(junk)):
+        d.ack("BUFFERING", 0)  # again: that is not news
+        d.stream.receive_ack(0, junk, d.now)
+    assert d.stream.acks_are_useless(0)
+    assert not d.stream.acks_are_useless(77)

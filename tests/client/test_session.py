@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kvsproducer.client.session import Upload, Uploads
 from kvsproducer.client.states import UploadState
+from kvsproducer.limits import MIN_UPLOAD_LIFE
+from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
 
 READY, STREAMING = UploadState.READY, UploadState.STREAMING
 AWAITING_ACK, TERMINATED = UploadState.AWAITING_ACK, UploadState.TERMINATED
@@ -72,3 +76,30 @@ def test_uploads_that_were_given_up_are_forgotten_in_the_end() -> None:
     assert uploads.find(3) is None
     assert uploads.find(4) is others[3]
     assert uploads.find(0) is working
+
+
+@pytest.mark.parametrize(
+    ("life", "acks", "used", "waits_for_acks", "failed"),
+    [
+        (0, 0, False, True, True),
+        (MIN_UPLOAD_LIFE - 1, 0, True, True, True),
+        (MIN_UPLOAD_LIFE - 1, BUFFERING, True, True, True),
+        (MIN_UPLOAD_LIFE - 1, 0, True, False, True),
+        (0, RECEIVED, True, True, False),
+        (0, PERSISTED, True, True, False),
+        (MIN_UPLOAD_LIFE, 0, True, True, True),
+        (MIN_UPLOAD_LIFE, BUFFERING, True, True, False),
+        (MIN_UPLOAD_LIFE, 0, False, True, False),
+        (MIN_UPLOAD_LIFE, 0, True, False, False),
+    ],
+)
+def test_success_without_acks_is_a_failure(
+    life: int, acks: int, used: bool, waits_for_acks: bool, failed: bool
+) -> None:
+    """A short upload must have had media stored, a long one that was used some ack."""
+    _, (upload,) = opened(1)
+    upload.first_index = 0 if used else None
+    if acks:
+        upload.acknowledge(acks)
+    now = upload.opened_at + life
+    assert upload.failed_quietly(now, waits_for_acks=waits_for_acks) is failed

@@ -75,7 +75,7 @@ CASES = (
     Case(
         "the answer ends before a word",
         (Fault(on=PUT, do="end_answer"),),
-        ("without a word",),
+        ("its answer was empty",),
     ),
     Case(
         "stalled",

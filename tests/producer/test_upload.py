@@ -243,10 +243,11 @@ def test_a_flood_of_acks_lets_others_in(
     turns: list[int] = []  # how many of them, at each turn of the loop
     receive = Engine.receive_ack
 
-    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> None:
-        receive(engine, stream, upload, data)  # type: ignore[arg-type]
+    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> bool:
+        useful = receive(engine, stream, upload, data)  # type: ignore[arg-type]
         taken.append(len(data))
         engine.loop.call_soon(lambda: turns.append(len(taken)))
+        return useful
 
     monkeypatch.setattr(Engine, "receive_ack", watched)
     seen: list[kvs.Event] = []
@@ -321,6 +322,128 @@ def test_a_refusal_without_its_text_is_one(
         until(lambda: "HTTP 404" in stream.met_with, seen=lambda: stream.met_with)
         producer.close(timeout=0)
         producer._engine.ended._accounts.clear()  # what was given up is not this test's
+
+
+class Portal(Server):
+    """Answers a request's head, takes what comes for a moment, and ends the connection."""
+
+    def __init__(self, says: bytes) -> None:
+        self._says = says
+        super().__init__()
+
+    def talk(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(0.02)
+            connection.recv(4096)
+            connection.sendall(self._says)
+            with contextlib.suppress(TimeoutError):
+                connection.recv(65_536)
+
+
+def whole(body: bytes, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (whole(b""), "its answer was empty; it acknowledged nothing"),
+        (whole(b"{}"), "its answer begins '{}', which is no ack: a captive portal"),
+        (whole(b"<html>Please log in"), "its answer begins '<html>Please log in', which is no ack"),
+        (whole(b'{"EventType":"IDLE"}'), "IDLE\"}'; it acknowledged nothing"),
+        (
+            whole(b'{"EventType":"BUFFERING","FragmentTimecode":1,"FragmentNumber":"1"}'),
+            "it acknowledged nothing",
+        ),
+        (whole(b"", "204 No Content"), "HTTP 204"),
+        (whole(b"log in", "302 Found"), "HTTP 302 log in"),
+        (whole(b"log in", "511 Network Authentication Required"), "HTTP 511 log in"),
+        (b"", "the service broke the connection"),
+    ],
+)
+def test_a_captive_portal_is_backed_off_from(
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+    says: bytes,
+    reason: str,
+) -> None:
+    """Whatever it answers: each upload is reported as failed, and the next one waits."""
+    monkeypatch.setattr(
+        "kvsproducer.producer.upload.Upload._url", lambda _: portal.url + "/putMedia"
+    )
+    portal, seen = Portal(says), list[kvs.Event]()
+    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            stream.put_frame(frame)
+
+        def failures() -> list[kvs.StreamErrorReported]:
+            return [one for one in seen if isinstance(one, kvs.StreamErrorReported)]
+
+        began = time.monotonic()
+        until(lambda: len(failures()) >= 3, seen=lambda: seen)
+        assert time.monotonic() - began > 0.1 + 0.2
+        assert reason in failures()[0].detail
+        assert stream.account().held == 5
+    finally:
+        producer.close(timeout=0)
+        portal.end()
+
+
+@pytest.mark.parametrize(
+    ("head", "part", "reason"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500, "more than 32 interim answers"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 99, "interim answers"),
+        (HEAD, b"1000\r\n" + b"?" * 4096 + b"\r\n", "that acknowledge nothing"),
+        (
+            HEAD,
+            b"1000\r\n"
+            + b'{"EventType":"BUFFERING","FragmentTimecode":1}'.ljust(64) * 64
+            + b"\r\n",
+            "that acknowledge nothing",
+        ),
+    ],
+    ids=["100", "103", "junk", "acks"],
+)
+def test_a_peer_that_never_stops_talking_is_given_up(
+    endpoint_url: str,
+    info: kvs.StreamInfo,
+    frames: Frames,
+    monkeypatch: pytest.MonkeyPatch,
+    head: bytes,
+    part: bytes,
+    reason: str,
+) -> None:
+    """Its upload ends with an error that is reported, and the next one waits."""
+
+    class Talking(Server):
+        def talk(self, connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(head)
+                while not self.ended.is_set():
+                    connection.sendall(part)
+
+    monkeypatch.setattr("kvsproducer.producer.upload.Upload._url", lambda _: peer.url + "/putMedia")
+    peer, seen = Talking(), list[kvs.Event]()
+    producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
+    try:
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            stream.put_frame(frame)
+        until(
+            lambda: any(
+                isinstance(one, kvs.StreamErrorReported) and reason in one.detail for one in seen
+            ),
+            seen=lambda: seen,
+        )
+    finally:
+        producer.close(timeout=0)
+        peer.end()
 
 
 class Trickling(Peer):

@@ -72,6 +72,7 @@ class AckHandler:
             self._outside(upload, ack)
         else:
             item = core.view.items[index]
+            upload.acknowledge(flag & ~item.flags)
             item.flags |= flag
             if kind is _BUFFERING:
                 if index < core.view.current and item.timestamp > core.buffering_time:
@@ -119,6 +120,7 @@ class AckHandler:
         core, view = self._core, self._core.view
         if upload.last_time is None or first > upload.last_time:
             return  # it was given no such fragment
+        upload.acknowledge(core.final_flags)
         alone = not core.uploads.older_unfinished(upload)
         since = 0 if alone else upload.first_index or 0
         core.ledger.clear_doubts(last, since, core.evicted_wire)

@@ -129,8 +129,11 @@ class StreamControl:
         self._enter(_T.STOPPED, now)
         self._enter(_T.GET_ENDPOINT, now)
 
-    def lost(self, result: int, now: int, detail: str = "") -> None:
-        """An upload is gone: start another session unless one is on its way or at work."""
+    def lost(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
+        """An upload is gone: start another session unless one is on its way or at work.
+
+        With `pause`, or when `result` is a failure, the next call waits for its backoff.
+        """
         core = self._core
         if self.state is _T.FAILED or core.closed or self.parked:
             return
@@ -150,7 +153,7 @@ class StreamControl:
         self._enter(_T.STOPPED, now)
         self._pending = None
         self.rotating = False
-        if result > _RESULT_OK:
+        if pause or result > _RESULT_OK:
             self._wait = self._backoff.next_wait(now)
         following = AFTER_LOSS.get(status, _T.NEW) if core.info.recover_on_error else _T.NEW
         if is_timeout(result) and not anything_to_send(core):
@@ -321,6 +324,7 @@ class StreamControl:
             upload = core.uploads.find(core.uploads.newest_number or 0)
             if upload is not None and upload.state is UploadState.NEW:
                 core.uploads.set_state(upload, UploadState.READY)
+                upload.opened_at = now  # before that, the call may have waited for its time
                 upload.idle = True
             if self.rotating:
                 self.rotating = False

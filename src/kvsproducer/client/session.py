@@ -14,6 +14,8 @@ from typing import Final
 
 from kvsproducer.client.effects import DataAvailable
 from kvsproducer.client.states import UploadState
+from kvsproducer.limits import MIN_UPLOAD_LIFE
+from kvsproducer.view import PERSISTED, RECEIVED
 
 __all__ = ["Upload", "Uploads"]
 
@@ -28,6 +30,7 @@ class Upload:
 
     __slots__ = (
         "acked_last",
+        "acks",
         "available",
         "first_index",
         "idle",
@@ -38,6 +41,7 @@ class Upload:
         "session_start",
         "state",
         "tail_bytes",
+        "useless_bytes",
     )
 
     def __init__(self, number: int, now: int) -> None:
@@ -49,6 +53,8 @@ class Upload:
         self.last_fragment: int | None = None
         self.last_time: int | None = None  # the ack timestamp of that fragment's start
         self.acked_last: int | None = None  # the newest fragment that it saw PERSISTED
+        self.acks = 0  # flags of the acks that changed something
+        self.useless_bytes = 0  # of its answer since the last such ack
         self.session_start = 0  # ticks; what relative timecodes of its acks count from
         self.available: DataAvailable | None = None  # the effect that says so, made once
         self.tail_bytes: bytes | None = None  # what ends its session and is still to be given
@@ -71,6 +77,25 @@ class Upload:
     def used(self) -> bool:
         """Whether it was given any media."""
         return self.first_index is not None
+
+    def acknowledge(self, flag: int) -> None:
+        """Note what an ack changed: flags of a view item, 0 for an ack that changed nothing."""
+        if flag:
+            self.acks |= flag
+            self.useless_bytes = 0
+
+    def failed_quietly(self, now: int, *, waits_for_acks: bool) -> bool:
+        """Return whether an exchange that ended with success was a failure all the same.
+
+        A captive portal or a broken proxy answers each PutMedia with HTTP 200 and ends it at once.
+        An upload that ended soon must have had media stored; one that lived longer and carried
+        media, an ack of any kind.
+        """
+        if self.acks & (RECEIVED | PERSISTED):
+            return False
+        if now - self.opened_at < MIN_UPLOAD_LIFE:
+            return True
+        return waits_for_acks and self.used and not self.acks
 
 
 class Uploads:

@@ -42,6 +42,8 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Stream"]
 
 _S = StatusCode
+_OK = 200
+_UNKNOWN = 10006  # the result of an upload that failed in no way that the core knows
 _TIMED_OUT = 599  # the result of a connection of which nothing is known
 
 
@@ -339,7 +341,13 @@ class Stream:
         return self._sender.next_buffers(upload, limit, now)
 
     def receive_ack(self, upload: int, data: bytes, now: int) -> None:
-        """Take bytes of an upload's response. Acks act as they complete; bad ones are events."""
+        """Take bytes of an upload's response. Acks act as they complete; bad ones are events.
+
+        Ask `acks_are_useless` afterwards.
+        """
+        carrier = self._core.uploads.find(upload)
+        if carrier is not None:
+            carrier.useless_bytes += len(data)
         parser = self._parsers.get(upload)
         if parser is None:
             parser = self._parsers[upload] = AckParser()
@@ -353,26 +361,39 @@ class Stream:
             else:
                 self._acks.reject(upload, ack)
 
+    def acks_are_useless(self, upload: int) -> bool:
+        """Return whether an upload's response goes on and on without an ack that changes anything.
+
+        The upload is to be given up then: reading such a response takes time from other streams.
+        """
+        carrier = self._core.uploads.find(upload)
+        return carrier is not None and carrier.useless_bytes > limits.MAX_USELESS_ACK_BYTES
+
     def receive_parsed_ack(self, upload: int, ack: FragmentAck, now: int) -> None:
         """Take an ack that somebody else has parsed."""
         self._acks.apply(upload, ack, now)
 
-    def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> None:
+    def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:
         """The connection of an upload is gone; `result` says why (200: complete exchange).
 
         What it carried and was not acknowledged is sent again by another upload. Harmless for
-        uploads that are over.
+        uploads that are over. Returns the result that counts: a complete exchange in which the
+        service acknowledged nothing has failed.
         """
         core = self._core
         self._parsers.pop(upload, None)
         ended = core.uploads.find(upload)
         if ended is None:
-            return
+            return result
         core.uploads.remove(ended)
         self._control.tally.upload_over(ended, now)
         if not ended.active:
-            return
-        self._control.tally.upload_failed(upload, result, detail)
+            return result
+        counted = result
+        if result == _OK and ended.failed_quietly(now, waits_for_acks=core.waits_for_acks):
+            counted = _UNKNOWN
+            detail = f"{detail or 'the service ended the upload'}; it acknowledged nothing"
+        self._control.tally.upload_failed(upload, counted, detail)
         self._control.unused = not ended.used
         if ended.used:
             if core.uploads.active():
@@ -380,7 +401,8 @@ class Stream:
                 self._lose_all(result)
             core.loss_result = result
             core.ledger.lose_doubts()
-        self._control.lost(result, now, detail)
+        self._control.lost(result, now, detail, pause=counted != _OK)
+        return counted
 
     # --- time -----------------------------------------------------------------------------------
     def handle_timer(self, now: int) -> None:

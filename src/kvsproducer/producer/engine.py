@@ -411,10 +411,11 @@ class Engine(Waiting):
             self._retry.connected(effect.stream)
         self._apply(self.core.call_result, effect, failure.result, detail=failure.detail)
 
-    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> None:
-        """Bytes of an upload's response."""
+    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> bool:
+        """Hand bytes of an upload's response to the core; False when it is to be given up."""
         self._retry.heard(stream.name)
         self._apply(stream.receive_ack, upload, data)
+        return not stream.acks_are_useless(upload)
 
     def holds_frames(self, stream: core.Stream) -> bool:
         """Whether a stream waits for the service to store something."""
@@ -428,10 +429,11 @@ class Engine(Waiting):
         if not task.cancelled() and task.exception() is not None:
             return  # an error of our own: the stream has failed with it
         failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
+        result = self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
         if not task.cancelled():
+            failure = replace(failure, result=result)
             self._note(stream.name, failure)
             self.cache.upload_ended(stream.name, failure)
-        self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
 
     def _note(self, stream: str | None, failure: Failure, waits: str = "") -> None:
         if failure.result == OK and not waits:

@@ -59,7 +59,9 @@ async def post(
     try:
         async with (
             asyncio.timeout(completion_s),
-            network.session(url, sockets) as session,
+            network.session(
+                url, sockets, receive_buffer=limits.ANSWER_RECEIVE_BUFFER_BYTES
+            ) as session,
             network.request(
                 session, "POST", url, data=body, headers=headers, timeout=timeout
             ) as response,

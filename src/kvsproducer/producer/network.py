@@ -87,19 +87,28 @@ class Network:
             self.tls()
 
     def session(
-        self, url: str, sockets: list[socket.socket], tls: ssl.SSLContext | None = None
+        self,
+        url: str,
+        sockets: list[socket.socket],
+        tls: ssl.SSLContext | None = None,
+        *,
+        receive_buffer: int | None = None,
     ) -> aiohttp.ClientSession:
-        """A session for one request to `url`; adds the sockets that it opens to `sockets`.
+        """Return a session for one request to `url`; the sockets it opens are added to `sockets`.
 
-        `tls`: what to trust instead of what the service has to show.
+        `tls` replaces what is trusted. `receive_buffer`, in bytes, bounds how much of an answer one
+        turn of the event loop has to parse; None leaves the size to the system.
         """
         import aiohttp
 
         from kvsproducer.producer.resolver import Resolver
+        from kvsproducer.producer.response import BoundedResponse
 
         def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
             made = socket.socket(*address[:3])
             sockets.append(made)
+            if receive_buffer is not None:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             return made
 
         secure = urlsplit(url).scheme == "https"
@@ -111,7 +120,10 @@ class Network:
             force_close=True,
         )
         return aiohttp.ClientSession(
-            connector=connector, headers=self.headers, auto_decompress=False
+            connector=connector,
+            headers=self.headers,
+            auto_decompress=False,
+            response_class=BoundedResponse,
         )
 
     def request(

@@ -24,7 +24,9 @@ from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.limits import (
     ACK_SLICE_BYTES,
+    ANSWER_RECEIVE_BUFFER_BYTES,
     LOW_SPEED_TIME,
+    MAX_USELESS_ACK_BYTES,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
@@ -53,6 +55,7 @@ log = logger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
 _REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already
+_SHOWN = 60  # bytes of an answer in an error message
 _ACK_END = b"}"  # less than an ack is no word: so slow a peer is as good as silent
 
 
@@ -70,7 +73,7 @@ class Upload:
         self._body_ended = asyncio.Event()
         stale_s = stream.info.connection_staleness_duration / TICKS_PER_SECOND
         self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
-        self._heard = False
+        self._answer = b""  # its first bytes
         self._response: aiohttp.ClientResponse | None = None
         # What the peer owes since when, in the loop's time; None while it owes nothing.
         self._writing_since: float | None = None
@@ -151,7 +154,9 @@ class Upload:
         )
         sockets: list[socket.socket] = []
         network, sent = self._engine.service.network, self._engine.now()
-        async with network.session(self._url(), sockets) as session:
+        async with network.session(
+            self._url(), sockets, receive_buffer=ANSWER_RECEIVE_BUFFER_BYTES
+        ) as session:
             try:
                 async with network.request(
                     session,
@@ -182,8 +187,14 @@ class Upload:
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
             async for data in response.content.iter_any():
-                self._heard = True
-                await self._take_acks(data)
+                if len(self._answer) < _SHOWN:
+                    self._answer += data[:_SHOWN]
+                if not await self._take_acks(data):
+                    return Failure(
+                        UNKNOWN,
+                        f"the service sent more than {MAX_USELESS_ACK_BYTES} bytes of answer that "
+                        f"acknowledge nothing; {self._answer_text()}",
+                    )
                 if _ACK_END not in data:
                     continue
                 # The peer has spoken; while frames are held it owes another word.
@@ -193,19 +204,37 @@ class Upload:
             ended.cancel()
         if self._body_ended.is_set():
             return Failure(OK, "")
-        if self._effect.acks and not self._heard:
-            return Failure(UNKNOWN, "the service ended the upload without a word")
-        return Failure(OK, "the service ended the upload")
+        # Whether that was a failure is the core's to say: it knows what was acknowledged.
+        return Failure(OK, f"the service ended the upload; {self._answer_text()}")
 
-    async def _take_acks(self, data: bytes) -> None:
-        """Hand them to the core; between parts of a flood others get the lock and the loop."""
+    def _answer_text(self) -> str:
+        """Describe the answer for an error message."""
+        if not self._answer:
+            return "its answer was empty"
+        begins = self._answer[:_SHOWN].decode(errors="replace")
+        if '"EventType"' in begins:
+            return f"its answer begins {begins!r}"
+        return (
+            f"its answer begins {begins!r}, which is no ack: a captive portal or a proxy may have "
+            "answered in its place; check network, proxies and endpoint_url"
+        )
+
+    async def _take_acks(self, data: bytes) -> bool:
+        """Hand acks to the core; False when the upload is to be given up.
+
+        Long data are handed over in parts, so that other uploads get the lock and the loop between.
+        """
         at = 0
         while len(data) - at > ACK_SLICE_BYTES:
             end = data.rfind(_ACK_END, at, at + ACK_SLICE_BYTES) + 1 or at + ACK_SLICE_BYTES
-            self._engine.receive_ack(self._stream, self._effect.upload, data[at:end])
+            if not self._engine.receive_ack(self._stream, self._effect.upload, data[at:end]):
+                return False
             at = end
             await asyncio.sleep(0)
-        self._engine.receive_ack(self._stream, self._effect.upload, data[at:] if at else data)
+        useful = self._engine.receive_ack(self._stream, self._effect.upload, data[at:])
+        if at:  # more may have come meanwhile
+            await asyncio.sleep(0)
+        return useful
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
         """Bound the wait for the service's last word after our body's end."""
