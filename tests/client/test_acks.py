@@ -220,7 +220,7 @@ def test_an_error_on_the_newer_of_two_uploads(desk: Desks) -> None:
 
 
 def test_acks_of_two_uploads(desk: Desks) -> None:
-    """The newer one's settle nothing before the older one's last fragment is stored."""
+    """An ack of the newer one settles its own fragment, and none that the older one carries."""
     d = desk()
     d.rotate()
     for index in range(10, 17):
@@ -228,11 +228,12 @@ def test_acks_of_two_uploads(desk: Desks) -> None:
     d.read(upload=0)
     d.read(upload=1)
     d.ack("PERSISTED", 2, upload=1)
-    assert d.stream.account().persisted == 0
+    assert d.stream.account().persisted == 5
     d.ack("PERSISTED", 0, upload=0)
+    assert d.stream.account().persisted == 10
     d.ack("PERSISTED", 1, upload=0)
-    d.ack("PERSISTED", 2, upload=1)
     assert d.stream.account().persisted == 13
+    assert len(d.stream._core.view) == 2, "the open fragment"
 
 
 def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
@@ -240,7 +241,7 @@ def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
     d = sent(desk, fragment_acks=False, retention=0)
     d.ack("RECEIVED", 0)
     assert d.stream.account().held == 0
-    assert d.stream._core.view.tail == 0
+    assert d.stream._core.view.tail == 5
 
 
 def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
@@ -409,10 +410,22 @@ def test_a_fragment_whose_last_item_is_being_handed_out_is_not_trimmed(desk: Des
     assert d.stream._core.on_wire is not None
     d.ack("PERSISTED", 0)
     assert d.stream.account()[1:] == (5, 0, 0, 6)
-    assert d.stream._core.view.tail == 0
+    assert d.stream._core.view.tail == 5
     assert d.stream.charged_bytes == d.client.store.used_bytes
     whole += d.read()[0]
     assert whole.count(b"data") == 11
     d.ack("PERSISTED", 1)
     assert d.stream.account()[1:] == (10, 0, 0, 1)
     assert d.stream.charged_bytes == d.client.store.used_bytes
+
+
+def test_the_rest_of_a_fragment_whose_start_has_left_the_view_leaves_too(desk: Desks) -> None:
+    """It is closed, and its ack has come: nothing of it is sent again."""
+    d = evicted(desk)
+    d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
+    d.settle()
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (20, 20, 0, 0, 0)
+    assert len(d.stream._core.view) == 0
+    assert d.client.store.used_bytes == 0

@@ -30,6 +30,7 @@ def test_space_that_one_stream_frees_wakes_the_writers_of_another(desk: Desks) -
     d.settle()
     d.put(0, data=b"x" * 300_000)
     d.put(1, data=b"x" * 100_000)
+    d.put(5)
     d.read()
     with pytest.raises(kvs.WouldBlock):
         other.put_frame(kvs.Frame(b"y" * 700_000, d.now, key_frame=True), d.now)

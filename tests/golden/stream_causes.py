@@ -69,7 +69,7 @@ def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
         yield "refused" if kind == "ERROR" else "acked"
         if isinstance(timecode, int):
             yield from _timed_ack(world, upload, kind, timecode)
-        elif kind in _ENDING:
+        elif kind != "BUFFERING":
             yield "ack_ahead"  # of whatever is being sent
         if kind == "ERROR":
             yield from _loss(world, 4000)
@@ -94,6 +94,10 @@ def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterat
             yield "ack_within"
         if not upload.used or view.next_start(index + 1) > view.current:
             yield "ack_ahead"
+    if index is not None and kind in ("PERSISTED", "RECEIVED"):
+        final = kind == "PERSISTED" or not info.retention
+        if final and (view.next_start(index + 1) == view.head or not info.fragment_acks):
+            yield "stored_is_done"
 
 
 def _unrecovered(world: World, result: int) -> Iterator[str]:

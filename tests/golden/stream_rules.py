@@ -231,6 +231,7 @@ RULES: dict[str, Callable[[Context], bool]] = {
             "error_outside",
             "eofr_resent",
             "kept_item",
+            "stored_is_done",
         )
     },
     "missing_header": _missing_header,

@@ -58,8 +58,8 @@ class Ledger:
     __slots__ = (
         "_doubts",
         "_fragment",
-        "_refused_end",
         "_report",
+        "_skipped_end",
         "accepted",
         "dropped",
         "persisted",
@@ -75,7 +75,7 @@ class Ledger:
         self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
         self._doubts: deque[_Doubt] = deque()
         self._fragment = 0
-        self._refused_end = 0  # one past the newest item that was refused
+        self._skipped_end = 0  # one past the newest item that is marked SKIP
         self._report = report
 
     def account(self) -> FrameAccount:
@@ -112,7 +112,7 @@ class Ledger:
             return
         if start < self.unconfirmed:
             start = self._confirm_old(view, start, min(end, self.unconfirmed), final)
-        if start >= view.marks_end and start >= self._refused_end:  # nearly always
+        if start >= view.marks_end and start >= self._skipped_end:  # nearly always
             self.persisted += max(end - start, 0)
         else:
             self.persisted += view.count_without(start, end, _NO_FRAME)
@@ -171,7 +171,19 @@ class Ledger:
         if not item.flags & _NO_FRAME and item.index >= self.settled:
             self.drop(item.timestamp, item.timestamp, 1, reason)
         item.flags |= SKIP
-        self._refused_end = max(self._refused_end, item.index + 1)
+        self._skipped_end = max(self._skipped_end, item.index + 1)
+
+    def store(self, view: ContentView, start: int, end: int) -> None:
+        """Items of [start, end) are stored, before others that were sent earlier.
+
+        They count as persisted and are marked SKIP, so that they are not sent again.
+        """
+        for index in range(max(start, self.settled, view.tail), end):
+            item = view[index]
+            if not item.flags & _NO_FRAME:
+                self.persisted += 1
+            item.flags |= SKIP
+        self._skipped_end = max(self._skipped_end, end)
 
     @property
     def evicted_fragment(self) -> int:

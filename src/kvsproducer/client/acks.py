@@ -4,8 +4,18 @@ Facts: AWS's ack processing. An ack names a fragment by its timecode; the view's
 finds it exactly. Acks of one connection come in the order of its fragments, so PERSISTED for one
 covers those before it in the same session; it never covers what another connection sent.
 
-An ack that names nothing that is held (late, duplicate, foreign) is told as `AckRejected` and
-costs nothing else; only an ERROR among them still ends its upload.
+Stored is done: a fragment that was sent whole leaves the view with its PERSISTED ack (RECEIVED in a
+stream without retention), whether or not anything follows it. If an older upload still waits for
+the acks of fragments before it, it stays in the view and is marked SKIP, so that no later
+connection sends it again. A fragment is whole when its end was sent: the next fragment, an
+end-of-fragment tag, or the end of the session.
+
+The service may also store what it has of a fragment that is still open, when its connection was
+idle for too long. Such an ack settles what was sent so far. The fragment stays in the view, and is
+sent again from its start if more frames follow and the connection is lost.
+
+An ack that names nothing that is held (late, duplicate, foreign) is reported as `AckRejected` and
+changes nothing else; only an ERROR among them still ends its upload.
 """
 
 from __future__ import annotations
@@ -22,7 +32,7 @@ from kvsproducer.client.rollback import skip_refused
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
+from kvsproducer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED, RECEIVED, SKIP
 from kvsproducer.wire import AckType, ack_error
 
 __all__ = ["AckHandler"]
@@ -74,11 +84,10 @@ class AckHandler:
             item = core.view.items[index]
             upload.acknowledge(flag & ~item.flags)
             item.flags |= flag
-            if kind is _BUFFERING:
-                if index < core.view.current and item.timestamp > core.buffering_time:
-                    core.buffering_time = item.timestamp
-            elif self._is_final(ack):
-                self._finally(upload, ack, index)
+            if kind is not _BUFFERING:
+                self._arrived(upload, index, kind)
+            elif index < core.view.current and item.timestamp > core.buffering_time:
+                core.buffering_time = item.timestamp
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
@@ -95,18 +104,48 @@ class AckHandler:
     def _find(self, upload: Upload, ack: FragmentAck, flag: int) -> int | None:
         """The index that the ack, which gives `flag`, names; None if it is not held."""
         view = self._core.view
-        if ack.timecode is None:  # what is being sent is meant, or was sent last
-            if view.head == view.tail or self._looks_on(upload):
-                return None
-            last = upload.last_fragment
-            if last is not None and upload is not self._core.uploads.reader:
-                return last if last >= view.tail else None
-            return min(max(view.current, view.tail), view.head - 1)
-        return self._times.index(upload, ack.timecode, flag)
+        if ack.timecode is not None:
+            return self._times.index(upload, ack.timecode, flag)
+        if view.head == view.tail or self._looks_on(upload):
+            return None
+        if flag & (RECEIVED | PERSISTED):
+            return self._oldest_without(upload, flag)
+        # What is being sent is meant, or what was sent last.
+        last = upload.last_fragment
+        if last is not None and upload is not self._core.uploads.reader:
+            return last if last >= view.tail else None
+        return min(max(view.current, view.tail), view.head - 1)
+
+    def _oldest_without(self, upload: Upload, flag: int) -> int | None:
+        """The oldest fragment that an upload has sent whole and that lacks the flag, or None.
+
+        It is what RECEIVED or PERSISTED without a timecode means: acks come in order, and a later
+        fragment may still be lost.
+        """
+        view, last = self._core.view, upload.last_fragment
+        if upload.first_index is None or last is None:
+            return None
+        start = view.next_start(max(upload.first_index, view.tail))
+        while start <= last and view[start].flags & (flag | SKIP):
+            start = view.next_start(start + 1)
+        if start > last or not self._sent_whole(upload, view.next_start(start + 1)):
+            return None
+        return start
+
+    def _sent_whole(self, upload: Upload, end: int) -> bool:
+        """Whether the end of the fragment before item `end` was sent, not only its frames."""
+        view, sent = self._core.view, self._sent()
+        if end > sent:
+            return False
+        if view[end - 1].flags & END_OF_FRAGMENT or upload.tail_bytes == b"":
+            return True
+        while end < sent and view[end].flags & SKIP:
+            end += 1  # passed over, not sent
+        return end < sent
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
-        if ack.timecode is not None and self._is_final(ack):
+        if ack.timecode is not None and self._is_final(ack.ack_type):
             self._stored_outside(upload, *self._times.span(upload, ack.timecode))
         detail = f"{ack.ack_type.name} for a fragment that is not held"
         self.reject(
@@ -132,45 +171,50 @@ class AckHandler:
         held_in_part = first <= core.ledger.evicted_fragment <= last and rest <= view.current
         if held_in_part and alone:
             core.ledger.confirm(view, rest, core.final_flags)
+            core.trim_settled(rest)
 
     # --- what it means --------------------------------------------------------------------------
-    def _stored(self, index: int, end: int, done: int) -> None:
-        """The service has the fragment up to `end` for good: settle it and what went before it."""
-        core, view = self._core, self._core.view
-        self._control.confirmed()
-        core.ledger.clear_doubts(view.items[index].ack_timestamp, wire=core.evicted_wire)
-        core.ledger.confirm(view, min(end, self._given()), done)
-
-    def _given(self) -> int:
-        """One past what was handed out whole: of an item in parts the service cannot have all."""
+    def _sent(self) -> int:
+        """One past the last item that was handed out to its last byte."""
         return self._core.view.current - self._core.cut
 
-    def _is_final(self, ack: FragmentAck) -> bool:
-        """Whether more is not to come: nothing persists in a stream that keeps nothing."""
-        if ack.ack_type is _RECEIVED:
-            return not self._core.retains
-        return ack.ack_type is _PERSISTED
+    def _is_final(self, kind: AckType) -> bool:
+        """Whether it is the last ack of a fragment: RECEIVED without retention, else PERSISTED."""
+        return kind is _PERSISTED or (kind is _RECEIVED and not self._core.retains)
 
-    def _finally(self, upload: Upload, ack: FragmentAck, index: int) -> None:
+    def _arrived(self, upload: Upload, index: int, kind: AckType) -> None:
+        """The service has the fragment of item `index`, or what was sent of it so far."""
         core, view = self._core, self._core.view
-        done = core.final_flags
-        start = view.items[index].fragment
-        upload.acked_last = start if upload.acked_last is None else max(upload.acked_last, start)
-        if upload.state is UploadState.AWAITING_ACK and upload.acked_last == upload.last_fragment:
-            core.wake(upload)
+        end = view.next_start(index + 1)
+        core.received_end = max(core.received_end, min(end, self._sent()))
+        if self._is_final(kind):
+            self._stored(upload, index, end)
+
+    def _stored(self, upload: Upload, index: int, end: int) -> None:
+        """The service has stored the fragment of item `index`, which ends before item `end`."""
+        core, view = self._core, self._core.view
+        whole = self._sent_whole(upload, end)
+        if whole:
+            start = view.items[index].fragment
+            upload.acked_last = max(start, upload.acked_last or start)
+            if (
+                upload.state is UploadState.AWAITING_ACK
+                and upload.acked_last == upload.last_fragment
+            ):
+                core.wake(upload)
         if core.uploads.older_unfinished(upload) and not self._older_done(upload):
+            if whole and upload.first_index is not None:
+                core.ledger.store(view, upload.first_index, end)
             return
-        to = view.next_start(index + 1)
-        self._stored(index, to, done)
-        if ack.ack_type is _RECEIVED and not core.waits_for_acks:
-            return
-        while to < view.head and view[to].flags & done:
-            to = view.next_start(to + 1)
-        if to < view.head and to <= self._given():
-            core.ledger.confirm(view, to, done)
-            core.trim(to)
-        if core.waiting:
-            core.trim_settled()
+        done, sent = core.final_flags, self._sent()
+        self._control.confirmed()
+        core.ledger.clear_doubts(view.items[index].ack_timestamp, wire=core.evicted_wire)
+        core.ledger.confirm(view, min(end, sent), done)
+        while end < sent and view[end].flags & (done | SKIP):  # stored out of order, or refused
+            end = view.next_start(end + 1)
+        if end <= sent:
+            core.ledger.confirm(view, end, done)
+        core.trim_settled(end)
 
     def _older_done(self, upload: Upload) -> bool:
         """Whether the older uploads wait for nothing but being asked again."""

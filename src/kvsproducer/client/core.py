@@ -43,6 +43,7 @@ from kvsproducer.heap import ContentStore, HoldingStore, Payload
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.view import (
+    END_OF_FRAGMENT,
     FRAGMENT_START,
     PERSISTED,
     RECEIVED,
@@ -131,6 +132,8 @@ class StreamCore:
         self.skip_until_key = True  # frames are refused until a key frame comes
         self.reset_on_key = False  # the next key frame starts a new session
         self.loss_result: int | None = None  # of a lost connection whose media is to be sent again
+        # One past the last item of this session that a RECEIVED or PERSISTED ack covers.
+        self.received_end = 0
         self.on_wire: ViewItem | None = None  # handed out in part
         self.ended = False  # what ends the newest session was handed out too
         self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}  # not yet taken
@@ -237,16 +240,27 @@ class StreamCore:
         if total:
             self.release(total)
 
-    def trim_settled(self) -> None:
-        """Drop the oldest fragments of which nothing is held any more: stored, or given up."""
-        view, index = self.view, self.view.tail
-        settled = self.ledger.settled
-        while index < view.current and (index < settled or view[index].flags & SKIP):
+    def trim_settled(self, end: int = NEVER) -> None:
+        """Drop the oldest fragments before item `end` of which no frame is held any more.
+
+        Their frames were stored, or given up. A fragment that is still open stays, since the frames
+        that follow need its cluster.
+        """
+        view = self.view
+        sent = min(view.current - self.cut, end)
+        index = min(max(self.ledger.settled, view.tail), sent)
+        while index < sent and view[index].flags & SKIP:
             index += 1
-        if index < view.head:
+        if index < view.head or not self.closed_newest:
             index = view.start_of(index)
         if index > view.tail:
             self.trim(index)
+
+    @property
+    def closed_newest(self) -> bool:
+        """Whether the newest fragment that is held takes no more frames on its connection."""
+        newest = self.view.newest
+        return newest is None or bool(newest.flags & (END_OF_FRAGMENT | SKIP)) or self.ended
 
     def give_up_sent(self) -> None:
         """Everything was sent, and no connection is left that could tell what became of it."""

@@ -28,27 +28,29 @@ def anything_to_send(core: StreamCore) -> bool:
 
 
 def resume_index(core: StreamCore) -> int:
-    """The index of the item from which the next upload goes on; `head` for none."""
+    """The index of the item from which the next upload goes on; `head` for none.
+
+    It is never within fragments of which everything is settled: what was stored is not sent again.
+    """
     view = core.view
     if core.loss_result is None:
         return skip_refused(core, view.current)
-    if core.offline:
-        return skip_refused(core, view.tail)
-    index = _replay_start(core, core.loss_result)
+    index = view.tail if core.offline else _replay_start(core, core.loss_result)
     if index == view.head and _left_open(core):
         index -= 1
+    if core.waits_for_acks:
+        index = max(index, min(core.ledger.settled, view.head))
     if index < view.head:
         index = view.start_of(index)
     return skip_refused(core, index)
 
 
 def _left_open(core: StreamCore) -> bool:
-    """Whether everything was sent but the end of the newest fragment."""
+    """Whether everything was sent but the end of the newest fragment, and the service lacks it."""
     view = core.view
-    if view.head == view.tail:
+    if view.head == view.tail or core.received_end >= view.head:
         return False
-    whole = view[view.start_of(view.head - 1)].flags & (RECEIVED | PERSISTED)
-    return not (whole or core.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
+    return not (core.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
 
 
 def skip_refused(core: StreamCore, index: int) -> int:
@@ -72,7 +74,8 @@ def _replay_start(core: StreamCore, result: int) -> int:
     while index > view.tail:
         index = view.start_of(index - 1)
         item, session = view[index], core.session_number(index)
-        whole = item.flags & FRAGMENT_START and view.next_start(index + 1) <= current
+        end = min(current, core.received_end)
+        whole = item.flags & FRAGMENT_START and view.next_start(index + 1) <= end
         if restricted and whole and item.flags & (RECEIVED | PERSISTED):
             received = session
         if session != received:

@@ -27,6 +27,7 @@ from kvsproducer.view import (
     BUFFERING,
     END_OF_FRAGMENT,
     FRAGMENT_START,
+    PERSISTED,
     RECEIVED,
     SKIP,
     STREAM_START,
@@ -37,7 +38,7 @@ __all__ = ["ReadStatus", "Sender"]
 
 # As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
-_NOT_ACKED = ~(BUFFERING | RECEIVED)
+_NOT_ACKED = ~(BUFFERING | RECEIVED | PERSISTED)
 _NOT_PLAIN = SKIP | STREAM_START
 
 
@@ -197,6 +198,7 @@ class Sender:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
         core.ended = False
+        core.received_end = min(core.received_end, index)
         self.forget_wire_item()
         view.rewind(index)
         core.add_stream_header(view[index])
