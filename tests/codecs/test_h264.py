@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.h264_fields import Bits, coded, sps_unit
 
-from kvsproducer.codecs import h264
-from kvsproducer.status import MkvError, StatusCode, UtilsError
+from kvsproducer.codecs import h264, split_annexb
+from kvsproducer.status import KvsError, MkvError, StatusCode, UtilsError
 
 S = StatusCode
 PPS = bytes.fromhex("68ce0fc8")
@@ -209,3 +212,65 @@ def test_an_sps_with_any_bit_flipped_ends_in_a_result_or_a_status(index: int) ->
     unit[index // 8] ^= 1 << index % 8
     with suppress(MkvError, UtilsError):
         assert h264.parse_sps(bytes(unit)).width >= 0
+
+
+def _restricted(depth: int) -> Callable[[Bits], object]:
+    """A VUI that has everything, and bounds the reordering by `depth`."""
+
+    def vui(bits: Bits) -> None:
+        bits.u(1, 1).u(8, 255).u(32, 0x40003)  # sample aspect ratio, written out
+        bits.u(1, 1).u(1, 0)  # overscan
+        bits.u(1, 1).u(4, 0).u(1, 1).u(24, 0x10101)  # video signal type
+        bits.u(1, 1).ue(0, 0)  # chroma location
+        bits.u(1, 1).u(32, 1).u(32, 50).u(1, 1)  # timing
+        for _ in range(2):  # HRD parameters of the NAL units and of the slices
+            bits.u(1, 1).ue(1).u(8, 0).ue(5, 6).u(1, 0).ue(7, 8).u(1, 0).u(20, 0)
+        bits.u(2, 0).u(1, 1).u(1, 1).ue(0, 0, 16, 16, depth, 4)
+
+    return vui
+
+
+REORDERING = [
+    (sps_unit(), True),
+    (sps_unit(profile=66), False),
+    (sps_unit(poc_type=2), False),
+    (sps_unit(_restricted(0)), False),
+    (sps_unit(_restricted(2)), True),
+    (sps_unit(lambda bits: bits.u(1, 1).u(8, 1).u(2, 0).u(5, 0).u(1, 0)), True),
+    (sps_unit(lambda bits: bits.u(2, 0).u(1, 1).u(4, 0).u(1, 0).u(6, 0)), True),
+    (sps_unit(_restricted(0))[:-9], True),
+]
+
+
+@pytest.mark.parametrize(("unit", "reorders"), REORDERING)
+def test_may_reorder(unit: bytes, reorders: bool) -> None:
+    """Baseline, a POC of type 2 and a bound of 0 rule B-frames out; a VUI that is cut does not."""
+    assert h264.may_reorder(unit[4:]) == reorders
+
+
+def test_slices_tell_fields_apart() -> None:
+    """Two fields of a picture have the same frame_num and opposite parity."""
+    sps = h264.parse_sps(sps_unit()[4:])
+    assert (sps.interlaced, sps.frame_num_bits, sps.poc_type, sps.sps_id) == (True, 4, 0, 0)
+    found = []
+    for access_unit in coded("IPP"):
+        for unit in split_annexb(access_unit.data):
+            if unit[0] & 31 == 8:
+                assert h264.parse_pps_ids(unit) == (0, 0)
+            found.append(h264.parse_slice(unit, {0: sps}))
+            assert h264.parse_slice(unit, {1: sps}) is None
+    slices = [found for found in found if found is not None]
+    assert [(s.frame_num, s.bottom) for s in slices] == [
+        (n, bottom) for n in range(3) for bottom in (False, True)
+    ]
+    assert [s.idr for s in slices] == [True] + [False] * 5
+    assert all(s.field for s in slices)
+
+
+def test_a_slice_of_separate_planes_has_their_id() -> None:
+    """colour_plane_id comes before frame_num; a slice of a progressive stream is no field."""
+    sps = replace(h264.parse_sps(sps_unit()[4:]), separate_planes=True, interlaced=False)
+    unit = Bits().ue(0, 5, 0).u(2, 2).u(4, 9).unit(0x41)[4:]
+    assert h264.parse_slice(unit, {0: sps}) == h264.Slice(False, 9, False, False)
+    with pytest.raises(KvsError):
+        h264.parse_slice(b"\x41\x80", {0: sps})

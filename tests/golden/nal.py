@@ -97,6 +97,11 @@ def _no_start_code(op: str, data: bytes, expected: Result) -> bool:
     return from_annexb and expected["status"] == SUCCESS and not oracle.begins_with_start_code(data)
 
 
+def _empty_units(op: str, data: bytes, expected: Result) -> bool:
+    empty = re.search(rb"\0\0\x01(?:\0*\Z|\0*\0\0\x01)", data)
+    return op.startswith("annexb") and expected["status"] == SUCCESS and empty is not None
+
+
 def _emulation_lengths(op: str, data: bytes, expected: Result) -> bool:
     return op == "annexb_to_avcc_remove_epb"
 
@@ -124,6 +129,7 @@ RULES: Mapping[str, Callable[[str, bytes, Result], bool]] = {
     "zeros_before_start_code": _zeros_before_start_code,
     "trailing_zeros": _trailing_zeros,
     "no_start_code": _no_start_code,
+    "empty_units": _empty_units,
     "emulation_lengths": _emulation_lengths,
     "avcc_trailer": _avcc_trailer,
     "first_sets_only": _first_sets_only,

@@ -23,7 +23,10 @@ class Refused(Exception):
 
 
 def annexb_units(data: bytes) -> list[bytes]:
-    """The units of a byte stream (14496-10 Annex B): zeros around start codes belong to none."""
+    """The units of a byte stream (14496-10 Annex B): zeros around start codes belong to none.
+
+    Units have at least a header byte: a start code with nothing behind it makes none.
+    """
     units: list[bytearray] = []
     zeros = 0
     for byte in data:
@@ -39,7 +42,7 @@ def annexb_units(data: bytes) -> list[bytes]:
             zeros = 0
     if data and not units:
         raise Refused(BAD_START_CODE)
-    return [bytes(unit) for unit in units]
+    return [bytes(unit) for unit in units if unit]
 
 
 def begins_with_start_code(data: bytes) -> bool:

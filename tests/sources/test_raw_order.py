@@ -54,8 +54,27 @@ def test_b_frames_get_their_place_in_display_order(groups: int) -> None:
     assert decode_times == sorted(decode_times)
 
 
-def test_a_packet_that_is_never_shown_is_named() -> None:
+def test_a_packet_that_cannot_be_decoded_is_named() -> None:
     """What does not decode has no place in time, and the error says which frame it is."""
+    decoder = Decoder([0, 1, 3, 4])
+
+    def show(packet: MediaPacket | None) -> list[int] | None:
+        return None if packet is not None and packet.number == 2 else decoder(packet)
+
     with pytest.raises(KvsError, match="frame 2") as caught:
-        list(displayed(packets(5), Decoder([0, 1, 3, 4]), FRAME))
+        list(displayed(packets(5), show, FRAME))
     assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA
+
+
+@pytest.mark.parametrize("groups", [1, 40])
+def test_a_picture_that_is_not_shown_is_hidden(groups: int) -> None:
+    """It takes no time of its own: all others are shown as if it were not there."""
+    order = [5 * g + n for g in range(groups) for n in (0, 2, 3, 1)]
+    timed = list(displayed(packets(5 * groups), Decoder(list(order)), FRAME))
+    assert [p.number for p in timed if p.hidden] == [5 * g + 4 for g in range(groups)]
+    shown = sorted((p for p in timed if not p.hidden), key=lambda p: p.pts or 0)
+    assert [p.number for p in shown] == order
+    assert [p.pts for p in shown] == [n * 400_000 for n in range(4 * groups)]
+    decode_times = [p.dts or 0 for p in timed]
+    assert decode_times == sorted(decode_times)
+    assert all((p.dts or 0) <= (p.pts or 0) for p in timed)

@@ -92,7 +92,9 @@ StartTime = Annotated[
 ]
 FrameRate = Annotated[
     float | None,
-    typer.Option(metavar="RATE", help="Of raw H.264 / H.265 (default: their hint or 25)."),
+    typer.Option(
+        metavar="RATE", help="Of raw H.264 / H.265 (default: what it says itself, else 25)."
+    ),
 ]
 Timeout = Annotated[
     str,
@@ -156,6 +158,7 @@ def put(
     try:
         opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
         _tell_ignored(opened, quiet)
+        _print_warnings(opened, quiet)
         display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
         with logged(log_file, verbose), tracing(trace), display:
             result = put_media(
@@ -205,6 +208,11 @@ def _tell_ignored(source: Source, quiet: bool) -> None:
         err.print(f"left out: {', '.join(source.ignored)}", markup=False)
 
 
+def _print_warnings(source: Source, quiet: bool) -> None:
+    for warning in () if quiet else source.warnings:
+        err.print(f"warning: {warning}", markup=False)
+
+
 def _print_result(result: PutResult) -> None:
     out.print(
         f"stored: {counted(result.frames, 'frame')}, {size_text(result.bytes)},"
@@ -214,6 +222,8 @@ def _print_result(result: PutResult) -> None:
     )
     if result.skipped:
         err.print(f"not put: {counted(result.skipped, 'picture')} before the first key frame")
+    if result.hidden:
+        err.print(f"stored as invisible: {counted(result.hidden, 'picture')} not shown by the file")
     if result.repairs:
         err.print(f"repaired: {result.repairs} timestamps that were missing or repeated")
 
@@ -227,6 +237,8 @@ def _as_dict(result: PutResult) -> dict[str, object]:
         "fragments": result.fragments,
         "skipped": result.skipped,
         "repairs": result.repairs,
+        "hidden": result.hidden,
+        "warnings": list(result.warnings),
         "duration_s": result.duration / TICKS_PER_SECOND,
         "elapsed_s": result.elapsed / TICKS_PER_SECOND,
         "latency_ms": None if latency is None else latency / TICKS_PER_MS,

@@ -1,16 +1,17 @@
 """H.264: sequence parameter sets and the avcC configuration record.
 
 Standards: ISO/IEC 14496-10 section 7.3.2.1.1 (SPS), table 6-1 (chroma), equations 7-19 to 7-22
-(cropping); ISO/IEC 14496-15 section 5.3.3.1 (AVCDecoderConfigurationRecord).
+(cropping), annex E.1.1 (VUI), 7.3.3 (slice header); ISO/IEC 14496-15 section 5.3.3.1
+(AVCDecoderConfigurationRecord).
 
 Codec private data (CPD) comes in three forms, which `parse_cpd` tells apart as AWS's producer
 does: Annex-B, avcC, or one bare SPS. Bounds are those of the data given: no length field is
-believed. It does not read VUI, picture parameter sets or slices.
+believed. Of the VUI it reads what tells the order of display, of slices what tells fields apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kvsproducer.codecs.bits import BitReader, unescape
@@ -24,14 +25,33 @@ from kvsproducer.codecs.nal import (
     split_annexb,
 )
 from kvsproducer.limits import MIN_H264_ANNEXB_CPD_BYTES, MIN_H264_H265_CPD_BYTES
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import StatusCode, UtilsError, kvs_error
 
-__all__ = ["AvcConfig", "Sps", "build_avcc", "cpd_to_avcc", "parse_avcc", "parse_cpd", "parse_sps"]
+__all__ = [
+    "AvcConfig",
+    "Slice",
+    "Sps",
+    "build_avcc",
+    "cpd_to_avcc",
+    "may_reorder",
+    "parse_avcc",
+    "parse_cpd",
+    "parse_pps_ids",
+    "parse_slice",
+    "parse_sps",
+]
 
 _S = StatusCode
 _CODEC = VideoCodec.H264
 
 _SPS, _PPS, _SPS_EXTENSION = 7, 8, 13
+_IDR = 5
+_SLICES = frozenset((1, 2, _IDR))  # 2: the first partition of a slice, with its header
+_SLICE_HEAD = 32  # bytes looked at; the fields read here take at most 20, with emulation prevention
+_BASELINE = 66
+_POC_IN_DECODE_ORDER = 2
+_EXTENDED_SAR = 255
+_MAX_CPB_COUNT = 32
 _MAX_SPS_SIZE = 8192  # bytes looked at; scaling lists and a POC cycle at their longest take 4 KB
 _MAX_PIXELS = 0xFFFF  # the width and height elements have two bytes
 _MAX_SET_SIZE = 0xFFFF  # bytes; a record's set lengths have 16 bits
@@ -60,6 +80,20 @@ class Sps:
     bit_depth_luma: int
     bit_depth_chroma: int
     interlaced: bool
+    sps_id: int = 0
+    frame_num_bits: int = 4
+    poc_type: int = 0
+    separate_planes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What the header of a slice says about its picture; `bottom` is False for a whole frame."""
+
+    idr: bool
+    frame_num: int
+    field: bool
+    bottom: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +144,22 @@ def parse_sps(unit: bytes) -> Sps:
     if not _is_sps(unit):
         head = f"header 0x{unit[0]:02x}" if unit else "no bytes"
         raise kvs_error(_S.MKV_INVALID_H264_H265_SPS_NALU, f"not an H.264 SPS: {head}")
-    bits = BitReader(unescape(unit[:_MAX_SPS_SIZE]))
+    return _read_sps(BitReader(unescape(unit[:_MAX_SPS_SIZE])))
+
+
+def _read_sps(bits: BitReader) -> Sps:
+    """Read an SPS up to and with vui_parameters_present_flag; raises as `parse_sps`."""
     bits.skip(8)
     profile, constraints, level = bits.read(8), bits.read(8), bits.read(8)
-    bits.ue()  # seq_parameter_set_id
+    sps_id = bits.ue()
     chroma, depth_luma, depth_chroma, separate_planes = 1, 8, 8, False
     if profile in _CHROMA_PROFILES:
         chroma, separate_planes, depth_luma, depth_chroma = _read_chroma(bits)
         bits.skip(1)  # qpprime_y_zero_transform_bypass_flag
         if bits.flag():
             _skip_scaling_lists(bits, 12 if chroma == 3 else 8)
-    _skip_picture_order(bits)
+    frame_num_bits = bits.ue() + 4
+    poc_type = _read_picture_order(bits)
     bits.ue()  # max_num_ref_frames
     bits.skip(1)  # gaps_in_frame_num_value_allowed_flag
     width, height = 16 * (bits.ue() + 1), 16 * (bits.ue() + 1)
@@ -147,7 +186,97 @@ def parse_sps(unit: bytes) -> Sps:
         depth_luma,
         depth_chroma,
         not frames_only,
+        sps_id,
+        frame_num_bits,
+        poc_type,
+        separate_planes,
     )
+
+
+def may_reorder(unit: bytes) -> bool:
+    """Whether pictures under this SPS may be shown in another order than they come in.
+
+    They may unless the profile is Baseline, the order of display is that of decoding
+    (pic_order_cnt_type 2), or the VUI bounds the reordering by 0. Raises as `parse_sps`; a VUI that
+    is cut bounds nothing.
+    """
+    bits = BitReader(unescape(unit[:_MAX_SPS_SIZE]))
+    sps = _read_sps(bits)
+    if sps.profile_idc == _BASELINE or sps.poc_type == _POC_IN_DECODE_ORDER:
+        return False
+    bits.position -= 1
+    try:
+        return not bits.flag() or _read_max_reordering(bits) != 0
+    except UtilsError:
+        return True
+
+
+def _read_max_reordering(bits: BitReader) -> int | None:
+    """Read the VUI; returns max_num_reorder_frames, None without bitstream restrictions."""
+    if bits.flag() and bits.read(8) == _EXTENDED_SAR:
+        bits.skip(32)
+    if bits.flag():  # overscan_info
+        bits.skip(1)
+    if bits.flag():  # video_signal_type
+        bits.skip(4)
+        bits.skip(24 if bits.flag() else 0)
+    if bits.flag():  # chroma_loc_info
+        bits.ue()
+        bits.ue()
+    if bits.flag():  # timing_info
+        bits.skip(65)
+    has_hrd = False
+    for _ in range(2):  # of the NAL units, of the slices alone
+        if bits.flag():
+            has_hrd = True
+            _skip_hrd(bits)
+    bits.skip(2 if has_hrd else 1)  # low_delay_hrd_flag, pic_struct_present_flag
+    if not bits.flag():
+        return None
+    bits.skip(1)
+    for _ in range(4):
+        bits.ue()
+    return bits.ue()
+
+
+def _skip_hrd(bits: BitReader) -> None:
+    count = bits.ue() + 1
+    bits.skip(8)
+    for _ in range(min(count, _MAX_CPB_COUNT)):
+        bits.ue()
+        bits.ue()
+        bits.skip(1)
+    bits.skip(20)
+
+
+def parse_pps_ids(unit: Buffer) -> tuple[int, int]:
+    """The ids of a PPS and of the SPS that it refers to; raises as `BitReader` when it is cut."""
+    bits = BitReader(unescape(bytes(unit[:_SLICE_HEAD])))
+    bits.skip(8)
+    return bits.ue(), bits.ue()
+
+
+def parse_slice(unit: Buffer, sets: Mapping[int, Sps]) -> Slice | None:
+    """The header of a slice unit; `sets` holds the SPS of each PPS id.
+
+    Returns None for a unit that is no slice or whose PPS is not among `sets`; raises as `BitReader`
+    when it is cut.
+    """
+    kind = nal_type(unit, _CODEC)
+    if kind not in _SLICES:
+        return None
+    bits = BitReader(unescape(bytes(unit[:_SLICE_HEAD])))
+    bits.skip(8)
+    bits.ue()  # first_mb_in_slice
+    bits.ue()  # slice_type
+    sps = sets.get(bits.ue())
+    if sps is None:
+        return None
+    if sps.separate_planes:
+        bits.skip(2)
+    frame_num = bits.read(sps.frame_num_bits)
+    field = sps.interlaced and bits.flag()
+    return Slice(kind == _IDR, frame_num, field, field and bits.flag())
 
 
 def parse_avcc(record: bytes) -> AvcConfig:
@@ -260,9 +389,8 @@ def _skip_scaling_lists(bits: BitReader, count: int) -> None:
                 last = following or last
 
 
-def _skip_picture_order(bits: BitReader) -> None:
-    """Pass over log2_max_frame_num_minus4 and the picture order count's fields."""
-    bits.ue()
+def _read_picture_order(bits: BitReader) -> int:
+    """Read the fields of the picture order count; returns pic_order_cnt_type."""
     kind = bits.ue()
     if kind == 0:
         bits.ue()
@@ -272,6 +400,7 @@ def _skip_picture_order(bits: BitReader) -> None:
         bits.se()
         for _ in range(bits.ue()):
             bits.se()
+    return kind
 
 
 def _checked(value: int, status: StatusCode, what: str) -> int:

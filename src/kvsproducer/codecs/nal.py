@@ -10,7 +10,9 @@ Invariants:
   of a loop over `bytes.find`), and in linear time for any input;
 - every zero byte before a start code, and at the end, is trailing_zero_8bits and belongs to no
   unit, as Annex B says (the C producer keeps those at the end inside the last unit, and refuses
-  more than three before a start code). A unit may be empty.
+  more than three before a start code);
+- a start code with nothing behind it makes no unit: a length of 0 would end a decoder's reading
+  of the frame, and the picture would be lost.
 
 It does not look into units beyond their header byte, and does not remove emulation prevention:
 `bits.unescape` does.
@@ -74,9 +76,10 @@ _KEY_PICTURES = {VideoCodec.H264: frozenset((5,)), VideoCodec.H265: frozenset(ra
 def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
     """Give each unit of an Annex-B frame a 4-byte length instead of its start code.
 
-    Returns the buffers (length, unit, length, unit ...) and their total number of bytes. No data
-    gives no buffers. Raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA when `data` does not begin with
-    a start code (zeros may come before it) or has more than three zeros inside a unit.
+    Returns the buffers (length, unit, length, unit ...) and their total number of bytes. Empty
+    units are left out, and no data gives no buffers. Raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA
+    when `data` does not begin with a start code (zeros may come before it) or has more than three
+    zeros inside a unit.
     """
     if not data:
         return [], 0
@@ -87,7 +90,7 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
     mark = _next_mark(data, begin, end)
     if mark is None:  # nearly every frame that is not a key frame
         size = end - begin
-        return [_pack_length(size), view[begin:end]], size + 4
+        return ([_pack_length(size), view[begin:end]], size + 4) if size > 0 else ([], 0)
     buffers: list[Buffer] = []
     total = 0
     while mark is not None:
@@ -95,15 +98,18 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
         if data[following - 1] != 1:
             raise _too_many_zeros(stop)
         size = stop - begin
-        buffers.append(_pack_length(size))
-        buffers.append(view[begin:stop])
-        total += size + 4
+        if size > 0:
+            buffers.append(_pack_length(size))
+            buffers.append(view[begin:stop])
+            total += size + 4
         begin = following
         mark = _next_mark(data, begin, end)
     size = end - begin
-    buffers.append(_pack_length(size))
-    buffers.append(view[begin:end])
-    return buffers, total + size + 4
+    if size > 0:
+        buffers.append(_pack_length(size))
+        buffers.append(view[begin:end])
+        total += size + 4
+    return buffers, total
 
 
 def split_annexb(data: bytes) -> list[memoryview]:

@@ -87,13 +87,16 @@ class FrameAdapter:
     def adapt(self, track_id: int, data: bytes) -> tuple[list[Buffer], int]:
         """The buffers that carry the frame, and their total number of bytes.
 
-        Raises MKV_INVALID_FRAME_DATA (no data), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA,
-        MKV_INVALID_AVCC_NALU_IN_FRAME_DATA.
+        Raises MKV_INVALID_FRAME_DATA (no data, or nothing but start codes),
+        MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, MKV_INVALID_AVCC_NALU_IN_FRAME_DATA.
         """
         if not data:
             raise kvs_error(StatusCode.MKV_INVALID_FRAME_DATA, "the frame has no data")
         if track_id in self.converted:
-            return self.convert(data)
+            buffers, size = self.convert(data)
+            if not size:
+                raise kvs_error(StatusCode.MKV_INVALID_FRAME_DATA, "the frame has no NAL unit")
+            return buffers, size
         return [data], len(data)
 
     def codec_private_data(self, track_id: int, buffers: Sequence[Buffer]) -> bytes | None:

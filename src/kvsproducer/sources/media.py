@@ -43,7 +43,8 @@ class MediaTrack:
 class MediaPacket:
     """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
 
-    `corrupt` marks a packet that the container says is damaged or cut. `lead` is that of a `Frame`.
+    `corrupt` marks a packet that the container says is damaged or cut, `hidden` a picture that
+    others need and that is not shown. `lead` is that of a `Frame`.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class MediaPacket:
     key_frame: bool
     number: int
     corrupt: bool = False
+    hidden: bool = False
     lead: int = 0
 
 
@@ -64,12 +66,13 @@ class MediaReader(Protocol):
     """Something that media packets come from: a container, or an encoder.
 
     `raw` says that it is a bare Annex-B stream, without times of its own; `reach` is how many bytes
-    of the file its index needs, 0 without an index.
+    of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
     """
 
     tracks: list[MediaTrack]
     duration: int | None
     ignored: list[str]
+    warnings: list[str]
     reach: int
 
     @property

@@ -86,7 +86,9 @@ class PutResult:
 
     `fragments` counts those that were acknowledged PERSISTED (RECEIVED without retention), 0 when
     the producer was the caller's own; `skipped` pictures came before the first key frame and were
-    not put; `repairs` timestamps were derived. `duration` (of the media) and `elapsed` in ticks.
+    not put; `repairs` timestamps were derived; `hidden` pictures are stored as invisible, since
+    the media does not show them and others need them. `warnings` is what the media asks for and the
+    stream does not have, as text. `duration` (of the media) and `elapsed` in ticks.
     """
 
     stream: str
@@ -98,6 +100,8 @@ class PutResult:
     duration: int
     elapsed: int
     progress: PutProgress = field(repr=False)
+    hidden: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
@@ -268,6 +272,8 @@ def put_media(
         duration=end.position,
         elapsed=_monotonic() - began,
         progress=end,
+        hidden=opened.hidden,
+        warnings=tuple(opened.warnings),
     )
 
 

@@ -7,23 +7,26 @@ PyAV is loaded on first use and its absence is an error that says what to instal
 Invariants: what leaves is plain data of `media.py`; FFmpeg's errors leave as `KvsError` with the
 original as cause. It repairs no timestamps (`timeline.py` does), with one exception: raw H.264 and
 H.265 have none at all, so `raw_order.py` derives them, for which a decoder here tells the order in
-which pictures are shown.
+which pictures are shown. The two fields of a picture are joined (`fields.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
+from kvsproducer.codecs import h264
+from kvsproducer.codecs.nal import Buffer, VideoCodec, cpd_units, nal_type, parameter_sets
 from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.sources.fields import FieldReader, join_fields
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
 from kvsproducer.sources.raw_order import counted, displayed
 from kvsproducer.sources.spec import PatternSpec
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 try:
@@ -47,6 +50,8 @@ __all__ = ["ContainerReader", "Decoded", "PatternReader", "decode_file", "write_
 _RAW: Final = {"h264", "hevc"}  # demuxers of bare Annex-B files
 _NOT_MEDIA: Final = {"tty", "image2", "srt", "webvtt", "ass", "subviewer", "ffmetadata", "concat"}
 _RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
+_LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
+_HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
 _ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
 _GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
 _AUDIO_RATE: Final = {"aac": 48_000, "pcm_alaw": 8_000, "pcm_mulaw": 8_000}
@@ -119,6 +124,7 @@ class ContainerReader:
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
         self._raw_rate = raw_rate
         self.ignored: list[str] = []
+        self.warnings: list[str] = []
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._choose_tracks()
@@ -150,22 +156,38 @@ class ContainerReader:
             return MediaTrack(kind, "unknown")
         track = MediaTrack(kind, context.name, bytes(context.extradata or b""))
         if isinstance(context, av.VideoCodecContext):
-            rate = stream.average_rate or Fraction(0)
-            if self.raw:
-                rate = self._raw_rate or rate or _RAW_RATE
+            rate = self._rate(context) if self.raw else stream.average_rate
             return replace(
                 track,
                 width=context.width,
                 height=context.height,
-                rate=float(rate),
-                reordered=bool(context.has_b_frames),
+                rate=float(rate or 0),
+                reordered=bool(context.has_b_frames) or _may_reorder(track),
             )
         assert isinstance(context, av.AudioCodecContext)
         return replace(track, sample_rate=context.sample_rate, channels=context.channels)
 
+    def _rate(self, context: av.VideoCodecContext) -> Fraction:
+        """The frame rate of raw video: the caller's, else what its parameter sets say, else 25."""
+        if self._raw_rate is not None:
+            return self._raw_rate
+        own = context.framerate  # None: the parameter sets have no timing
+        if own and _LOWEST_HINT <= own <= _HIGHEST_HINT:
+            return Fraction(own)
+        said = f"says {float(own):g} frames a second" if own else "does not say its frame rate"
+        self.warnings.append(
+            f"{self._name} {said}, so {_RAW_RATE} frames a second are assumed;"
+            " give the right one with --frame-rate (frame_rate=)"
+        )
+        return _RAW_RATE
+
     def packets(self) -> Packets:
         """Demux; raises READ_FILE_FAILED, with what was read before delivered, where it breaks."""
-        packets = self._demux()
+        packets: Iterator[MediaPacket] = self._demux()
+        video = next((t for t in self.tracks if t.codec == "h264"), None)
+        fields = FieldReader(video.extradata) if video else None
+        if fields is not None and fields.interlaced:
+            packets = join_fields(packets, fields)
         if not self.raw:
             yield from packets
             return
@@ -196,12 +218,32 @@ class ContainerReader:
         self._container.close()
 
 
-def _shower(codec: str) -> Callable[[MediaPacket | None], list[int]]:
-    """A decoder as `raw_order` needs it: packet in, numbers of the pictures that are shown out."""
+def _may_reorder(track: MediaTrack) -> bool:
+    """Whether the H.264 parameter sets leave open that there are B-frames, maybe later on."""
+    if track.codec != "h264":
+        return False  # an H.265 SPS always says it, and FFmpeg has read it
+    try:
+        if track.extradata[:1] == b"\x01":
+            units: Sequence[Buffer] = h264.parse_avcc(track.extradata).sps
+        else:
+            units = parameter_sets(cpd_units(track.extradata), VideoCodec.H264)
+        return any(h264.may_reorder(bytes(u)) for u in units if nal_type(u, VideoCodec.H264) == 7)
+    except KvsError:
+        return False
+
+
+def _shower(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
+    """A decoder as `raw_order` needs it: packet in, numbers of the pictures that are shown out.
+
+    It returns None for a packet that cannot be decoded.
+    """
     decoder = av.CodecContext.create(codec, "r")
     assert isinstance(decoder, av.VideoCodecContext)
+    # Without it FFmpeg guesses how far pictures are reordered where the parameter sets do not say,
+    # and drops those that come too late for its guess.
+    decoder.options = {"strict": "1"}
 
-    def show(packet: MediaPacket | None) -> list[int]:
+    def show(packet: MediaPacket | None) -> list[int] | None:
         unit = None
         if packet is not None:
             unit = av.Packet(packet.data)
@@ -210,7 +252,7 @@ def _shower(codec: str) -> Callable[[MediaPacket | None], list[int]]:
         try:
             pictures = decoder.decode(unit)
         except av.error.FFmpegError:
-            return []  # its place stays unknown, and `raw_order` tells which packet it was
+            return None
         return [picture.pts for picture in pictures if picture.pts is not None]
 
     return show
@@ -231,6 +273,7 @@ class PatternReader:
         encoder.open()
         self._video: CodecContext | None = encoder
         self.ignored: list[str] = []
+        self.warnings: list[str] = []
         self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None
         video = MediaTrack(Kind.VIDEO, pattern.codec, bytes(encoder.extradata or b""))
         video = replace(video, width=pattern.width, height=pattern.height)

@@ -4,6 +4,9 @@ Packets come in decode order. Without B-frames that is the order of display too 
 picture is shown after n frame durations (`counted`). With B-frames a decoder tells the order
 (`displayed`): each packet is shown to it under its number, and numbers come out as pictures do.
 
+A packet that the decoder takes and never shows (a picture that the stream itself hides, or that
+needs one before the stream's beginning) is marked hidden.
+
 Invariant: dts rises by one frame duration a packet and is at most pts.
 """
 
@@ -20,7 +23,7 @@ from kvsproducer.status import StatusCode, kvs_error
 __all__ = ["counted", "displayed"]
 
 _MAX_WAITING: Final = 64  # ours: packets that wait for their place; H.265 reorders at most 16
-Show = Callable[[MediaPacket | None], list[int]]
+Show = Callable[[MediaPacket | None], list[int] | None]
 
 
 def counted(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPacket]:
@@ -34,47 +37,73 @@ def counted(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPa
 def displayed(packets: Iterable[MediaPacket], show: Show, frame: Fraction) -> Iterator[MediaPacket]:
     """Times by the order in which `show` (a decoder; None flushes it) gives numbers back.
 
-    Raises MKV_INVALID_FRAME_DATA for a packet that never comes out of the decoder.
+    `show` returns None for a packet that it cannot decode; raises MKV_INVALID_FRAME_DATA for it.
     """
-    places: dict[int, int] = {}
-    shown = 0
+    order = _Order(frame)
     waiting: deque[MediaPacket] = deque()
-    delay: int | None = None  # how far dts runs behind: the deepest reordering of the first packets
-
-    def place(numbers: list[int]) -> None:
-        nonlocal shown
-        for number in numbers:
-            places[number] = shown
-            shown += 1
-
-    def ready(keep: int, behind: int) -> Iterator[MediaPacket]:
-        while waiting and (waiting[0].number in places or len(waiting) > keep):
-            yield _timed(waiting.popleft(), places, frame, behind)
-
     for packet in packets:
-        place(show(packet))
+        order.place(packet.number, show(packet))
         waiting.append(packet)
-        if delay is None and len(waiting) == _MAX_WAITING:
-            delay = _reordering(waiting, places)
-        if delay is not None:
-            yield from ready(_MAX_WAITING, delay)
-    place(show(None))
-    yield from ready(0, _reordering(waiting, places) if delay is None else delay)
+        if order.delay is None and len(waiting) == _MAX_WAITING:
+            order.measure(waiting)
+        if order.delay is not None:
+            while waiting and (order.is_placed(waiting[0]) or len(waiting) > _MAX_WAITING):
+                yield order.timed(waiting.popleft())
+    order.place(-1, show(None))
+    if order.delay is None:
+        order.measure(waiting)
+    for packet in waiting:
+        yield order.timed(packet)
 
 
-def _reordering(waiting: deque[MediaPacket], places: dict[int, int]) -> int:
-    return max((p.number - places[p.number] for p in waiting if p.number in places), default=0)
+class _Order:
+    """The places of pictures in the order of display, and the times that follow from them."""
 
+    def __init__(self, frame: Fraction) -> None:
+        self._frame = frame
+        self._places: dict[int, int] = {}  # number of a packet -> its place
+        self._damaged: set[int] = set()
+        self._shown = 0
+        self._decoded = 0  # pictures with a place that have been given out
+        self._last_pts = self._last_dts = 0
+        self.delay: int | None = None
+        """How many pictures dts runs behind: the deepest reordering of the first packets."""
 
-def _timed(packet: MediaPacket, places: dict[int, int], frame: Fraction, delay: int) -> MediaPacket:
-    place = places.pop(packet.number, None)
-    if place is None:
-        raise kvs_error(
-            StatusCode.MKV_INVALID_FRAME_DATA,
-            f"video frame {packet.number} cannot be decoded, so its time is not known (is it"
-            " damaged, or are its parameter sets missing?)",
-        )
-    packet.pts = int(place * frame)
-    packet.dts = min(packet.pts, int((packet.number - delay) * frame))
-    packet.duration = int(frame)
-    return packet
+    def place(self, number: int, shown: list[int] | None) -> None:
+        """Note what packet `number` made the decoder show, None when it was damaged."""
+        if shown is None:
+            self._damaged.add(number)
+            return
+        for picture in shown:
+            self._places[picture] = self._shown
+            self._shown += 1
+
+    def is_placed(self, packet: MediaPacket) -> bool:
+        """Whether its place is known."""
+        return packet.number in self._places
+
+    def measure(self, waiting: Iterable[MediaPacket]) -> None:
+        """Set `delay` from the first packets."""
+        places = [self._places[p.number] for p in waiting if self.is_placed(p)]
+        self.delay = max((n - place for n, place in enumerate(places)), default=0)
+
+    def timed(self, packet: MediaPacket) -> MediaPacket:
+        """Give `packet` its times."""
+        assert self.delay is not None
+        packet.duration = int(self._frame)
+        place = self._places.pop(packet.number, None)
+        if place is None:
+            if packet.number in self._damaged:
+                raise kvs_error(
+                    StatusCode.MKV_INVALID_FRAME_DATA,
+                    f"video frame {packet.number} cannot be decoded, so its time is not known (is"
+                    " it damaged, or are its parameter sets missing?)",
+                )
+            packet.hidden = True
+            packet.pts, packet.dts = self._last_pts, self._last_dts
+            return packet
+        packet.pts = int(place * self._frame)
+        packet.dts = min(packet.pts, int((self._decoded - self.delay) * self._frame))
+        self._decoded += 1
+        self._last_pts, self._last_dts = packet.pts, packet.dts
+        return packet

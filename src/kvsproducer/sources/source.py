@@ -24,7 +24,7 @@ from kvsproducer import limits
 from kvsproducer.client.frame import Frame
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, Instant, instant_to_ticks
-from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
+from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
 from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
@@ -39,6 +39,7 @@ __all__ = ["Source", "TrackChoice", "now_ticks", "open_source"]
 
 TrackChoice = Literal["all", "video", "audio"]
 FRAGMENT_DURATION: Final = limits.MIN_CLUSTER_DURATION
+_INVISIBLE: Final = int(FrameFlags.INVISIBLE)
 _LOWEST_RATE: Final = 0.01  # ours, as is the highest: frames a second
 _HIGHEST_RATE: Final = 1000.0
 _MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
@@ -55,8 +56,9 @@ class Source:
 
     `tracks` (KVS track descriptions with codec private data), `content_type`, `frame_rate` (frames
     a second, 0 without video), `duration` (ticks, None if unknown), `ignored` (streams of the file
-    that are left out, as text), `live` (frames come at their own pace), `synthetic`
-    (made here). Frames can be taken once.
+    that are left out, as text), `warnings` (what a user should know of the file, as text), `live`
+    (frames come at their own pace), `synthetic` (made here), `hidden` (pictures so far that others
+    need and that are not shown: their frames are INVISIBLE). Frames can be taken once.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Source:
                 StatusCode.TRACK_INFO_MISSING, f"{name} has no {wanted} track; it has {found}"
             )
         self.ignored = list(reader.ignored)
+        self.warnings = list(reader.warnings)
+        self.hidden = 0
         self.duration = reader.duration
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
         self._closed = False
@@ -181,6 +185,7 @@ class Source:
                     first = packet.pts - packet.lead
                     shift = (start // TICKS_PER_MS - first // TICKS_PER_MS) * TICKS_PER_MS
                 put = self._put[packet.kind]
+                self.hidden += packet.hidden
                 last = max(last, packet.pts)
                 yield Frame(
                     put.payload(packet.data),
@@ -189,6 +194,7 @@ class Source:
                     duration=packet.duration,
                     key_frame=packet.key_frame,
                     track_id=put.info.track_id,
+                    flags=_INVISIBLE if packet.hidden else 0,
                     lead=packet.lead,
                 )
         except KvsError as error:
@@ -292,7 +298,8 @@ def open_source(
 ) -> Source:
     """Open a file, `testsrc:` or `-` (standard input, or `stdin`).
 
-    `frame_rate` is for raw H.264 / H.265, which carry none (default: their own hint, else 25);
+    `frame_rate` is for raw H.264 / H.265, which carry none (default: what their
+    parameter sets say, else 25 with a warning);
     `start` (ticks or an aware datetime; default: `clock()` when the first frame is read) is where
     the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
 
