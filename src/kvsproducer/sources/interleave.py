@@ -5,7 +5,9 @@ every track, lasts at most 20 s and 50 MB, and starts after the last timestamp o
 The client's: decode times rise over all tracks, and nothing in a fragment is shown before its
 first frame. So between video frames the sound goes
 
-* before a key frame, if it is heard before the fragment that this begins, else after it;
+* before a key frame, if it is heard before the fragment that this begins, else after it (after the
+  first one always: the core begins fragments with pictures, so that the first fragment starts with
+  the sound that comes before it);
 * otherwise before a frame once it is not later than what was already shown.
 
 Video keeps its own times; sound gets decode times in between. Pictures that follow a key frame and
@@ -106,7 +108,7 @@ class Interleaver:
     def _ready(self) -> Iterator[MediaPacket]:
         while any(self._queues.values()) and (self._at_end or self._decidable()):
             queue = self._queues[self._next_kind()]
-            start = _first_shown(queue)
+            start = self._start_of(queue)
             packet = queue.popleft()
             self._queued_bytes -= len(packet.data)
             yield self._placed(packet, start)
@@ -134,11 +136,25 @@ class Interleaver:
         if not video or not audio:
             return Kind.VIDEO if video else Kind.AUDIO
         picture = video[0]
+        if not self._fragment.open:
+            return Kind.VIDEO  # a fragment begins with a picture, also where sound is earlier
         if picture.key_frame:
             before = _ms(_first_shown(video))
         else:
             before = max(_ms(picture.dts), self._shown + 1)
         return Kind.AUDIO if _ms(audio[0].pts) < before else Kind.VIDEO
+
+    def _start_of(self, queue: deque[MediaPacket]) -> int:
+        """When the fragment starts that begins with the first packet of `queue`.
+
+        The first one starts with the sound that comes before the first picture.
+        """
+        start = _first_shown(queue)
+        audio = self._queues.get(Kind.AUDIO)
+        if audio and not self._fragment.open:
+            assert audio[0].pts is not None
+            start = min(start, audio[0].pts)
+        return start
 
     def _placed(self, packet: MediaPacket, start: int) -> MediaPacket:
         """Give a packet its decode time in the sequence and decide whether a fragment begins.
