@@ -63,3 +63,20 @@ def test_help_and_explain_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_command_is_loaded_when_it_is_named() -> None:
+    """`kvs --version` and `kvs explain` start without the producer and its libraries."""
+    program = (
+        "import sys\n"
+        "from kvsproducer.cli.app import app\n"
+        "app({arguments}, standalone_mode=False)\n"
+        "print([m for m in sys.modules if m.startswith('kvsproducer.') and m.count('.') == 1])"
+    )
+    for arguments in (["--version"], ["explain", "4009"]):
+        command = [sys.executable, "-c", program.replace("{arguments}", str(arguments))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        loaded = done.stdout.splitlines()[-1]
+        assert "kvsproducer.cli" in loaded, done.stderr
+        for heavy in ("producer", "client", "sources", "endpoint", "mkv"):
+            assert f"'kvsproducer.{heavy}'" not in loaded

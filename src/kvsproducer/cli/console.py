@@ -78,6 +78,14 @@ _USAGE: Final = {
     _S.INVALID_STORAGE_SIZE,
 }
 
+# Meaning and remedy for the user of a shell, where the catalogue's speak of Python and C.
+_SHELL_TEXTS: Final = {
+    _S.INVALID_DURATION_VALUE: (
+        "The text is not a length of time.",
+        "Write a number with its unit (90s, 15m, 24h, 7d) or ISO 8601 (PT24H).",
+    )
+}
+
 # Messages name the arguments of Python; at the command line the same thing is an option.
 _OPTIONS: Final = {
     "endpoint_url": "--endpoint-url",
@@ -137,9 +145,10 @@ def print_error(error: KvsError) -> None:
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
     lines = [("what", error.detail or error.description), ("where", error.context)]
     lines += [("also", note) for note in getattr(error, "__notes__", [])]
+    meaning, remedy = _SHELL_TEXTS.get(error.status, (error.description, error.action))
     if error.detail:
-        lines.append(("means", error.description))
-    lines.append(("do", error.action))
+        lines.append(("means", meaning))
+    lines.append(("do", remedy))
     width = max(_MIN_WIDTH, min(err.width, _MAX_WIDTH))
     for label, line in lines:
         # A path or URL is never broken: people copy them.

@@ -140,7 +140,7 @@ CachingMode = Annotated[
         "--caching",
         metavar="MODE",
         help="Calls made only once: none, all, or endpoint-only, which leaves out DescribeStream"
-        " and CreateStream, for who may not call them.",
+        " and CreateStream, for roles without permission to call them.",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -187,7 +187,7 @@ def connection(
         config=config,
     )
     if no_verify:
-        err.print("warning: --no-verify-ssl: whoever answers is taken for the service")
+        err.print("warning: --no-verify-ssl: TLS certificates are not verified")
     if credentials_file is not None and iot:
         raise kvs_error(StatusCode.INVALID_ARG, "--credentials-file and --iot exclude each other")
     if credentials_file is not None:
@@ -217,6 +217,11 @@ def duration_option(text: str) -> int:
     number, unit = text[:-1], text[-1:]
     if text == "0":
         return 0
+    if text.isascii() and text.isdigit():
+        raise kvs_error(
+            StatusCode.INVALID_DURATION_VALUE,
+            f"{text!r} has no unit: write {text}h for hours, {text}s for seconds",
+        )
     if unit in _UNITS and number.isascii() and number.isdigit():
         ticks = int(number) * _UNITS[unit]
         if ticks >= INVALID_DURATION_VALUE:
@@ -227,7 +232,7 @@ def duration_option(text: str) -> int:
     except KvsError as error:
         raise kvs_error(
             StatusCode.INVALID_DURATION_VALUE,
-            f"{text!r} is no duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
+            f"{text!r} is not a duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
         ) from error
 
 
@@ -253,6 +258,9 @@ def instant_option(text: str) -> int:
     except ValueError as error:
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"{text!r} is no time: write 2026-01-02T03:04:05Z, seconds since 1970, or now",
+            f"{text!r} is not a time: write 2026-01-02T03:04:05Z, seconds since 1970, or now",
         ) from error
-    return instant_to_ticks(instant.astimezone() if instant.utcoffset() is None else instant)
+    if instant.utcoffset() is None:
+        instant = instant.astimezone()
+        err.print(f"note: {text} has no time zone: {instant.isoformat()} is meant (local time)")
+    return instant_to_ticks(instant)

@@ -22,6 +22,7 @@ from kvsproducer.duration import (
     DurationField,
     default_ticks,
     durations_to_ticks,
+    format_duration,
     to_ticks,
 )
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
@@ -212,7 +213,10 @@ class StreamInfo:
         if len(self.kms_key_id) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_ARG_LEN, f"KMS key id of {len(self.kms_key_id)} characters")
         if self.retention and self.retention < limits.MIN_RETENTION_PERIOD:
-            raise kvs_error(_S.INVALID_RETENTION_PERIOD, f"{self.retention} ticks: below 1 hour")
+            raise kvs_error(
+                _S.INVALID_RETENTION_PERIOD,
+                f"retention is {format_duration(self.retention)}, below 1 hour (PT1H)",
+            )
         self._validate_tracks()
         offline = self.streaming_type is StreamingType.OFFLINE
         if offline and not (self.retention and self.fragment_acks):
@@ -271,7 +275,7 @@ _ENUMS: dict[str, type[IntEnum]] = {
 def _duration(value: object) -> int:
     if isinstance(value, int | str | timedelta):
         return to_ticks(value)
-    raise kvs_error(_S.INVALID_ARG, f"{value!r} is no duration")
+    raise kvs_error(_S.INVALID_ARG, f"{value!r} is not a duration")
 
 
 def _nal_flags(value: object) -> NalAdaptation:

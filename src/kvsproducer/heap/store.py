@@ -78,7 +78,12 @@ class ReferenceStore:
 def check_size(size_bytes: int) -> None:
     """Raise INVALID_ARG for a store, or the memory part of one, that is too small or too large."""
     if not limits.MIN_HEAP_SIZE_BYTES <= size_bytes <= limits.MAX_HEAP_SIZE_BYTES:
-        raise kvs_error(StatusCode.INVALID_ARG, f"a store of {size_bytes} bytes in memory")
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"StorageInfo gives the memory {size_bytes:,} bytes (storage_size, times spill_ratio"
+            f" in a hybrid store); {limits.MIN_HEAP_SIZE_BYTES:,} to {limits.MAX_HEAP_SIZE_BYTES:,}"
+            " are allowed",
+        )
 
 
 class Region(Protocol):

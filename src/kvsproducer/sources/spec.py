@@ -74,17 +74,18 @@ def parse_spec(text: str) -> FileSpec | StdinSpec | PatternSpec:
     if match := _URL.match(text):
         if match[1].lower() == "file":
             return FileSpec(text[match.end() :])
+        tcp = "-rtsp_transport tcp " if match[1].lower() == "rtsp" else ""
         raise kvs_error(
             StatusCode.NOT_IMPLEMENTED,
             f"{match[1].lower()}:// sources come later; today SOURCE is a file, testsrc: or -."
-            " Until then pipe it: ffmpeg -i URL -c copy -f mpegts - | kvs put - STREAM",
+            f" Until then pipe it: ffmpeg {tcp}-i URL -c copy -f matroska - | kvs put - STREAM",
         )
     if _DEVICE.match(text):
         raise kvs_error(
             StatusCode.NOT_IMPLEMENTED,
             f"{text}: cameras and devices come later; today SOURCE is a file, testsrc: or -."
-            " Until then pipe it: ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -f mpegts -"
-            " | kvs put - STREAM",
+            " Until then pipe it: ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -tune zerolatency"
+            " -g 50 -f matroska - | kvs put - STREAM",
         )
     if not text:
         raise kvs_error(StatusCode.INVALID_ARG, "SOURCE is empty: name a file, testsrc: or -")
