@@ -6,11 +6,12 @@ import pytest
 
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.status.catalogue import entries
-from kvsproducer.view import FRAGMENT_START, RECEIVED, ContentView, ViewItem
+from kvsproducer.view import FRAGMENT_START, RECEIVED, STREAM_START, ContentView, ViewItem
 
 
-def item(time: int, *, start: bool = False, length: int = 10) -> ViewItem:
-    flags = FRAGMENT_START if start else 0
+def item(time: int, *, start: bool = False, session: bool = False, length: int = 10) -> ViewItem:
+    flags = FRAGMENT_START if start or session else 0
+    flags |= STREAM_START if session else 0
     return ViewItem(time, time, 100, flags, b"h", 0, (b"payload",), length, length + 5)
 
 
@@ -148,11 +149,65 @@ def test_fragments_of_the_same_time_leave_one_by_one() -> None:
     assert view.fragment_at(700, lacking=RECEIVED) == 2
 
 
-def test_an_empty_view_covers_nothing() -> None:
-    """And no item plays at any time."""
+def test_an_empty_view_has_no_item_at_any_time() -> None:
+    """And no duration."""
     view = filled(1)
     view.take()
     view.trim(1)
-    assert not view.covers(0)
     assert view.item_at(0) is None
     assert view.window_duration == 0
+
+
+HOUR = 36_000_000_000
+
+
+def test_a_jump_forward_is_no_media() -> None:
+    """Durations count what there is to see; so does the search for an item by its media time."""
+    view = filled(10)
+    view.append(item(1000 + 2 * HOUR, start=True))
+    view.append(item(1100 + 2 * HOUR))
+    assert view.window_duration == 1200
+    assert [view[index].skipped for index in (9, 10, 11)] == [0, 2 * HOUR, 2 * HOUR]
+    assert view.media_between(8, 11) == 300
+    for _ in range(9):
+        view.take()
+    assert view.unsent_duration == 300
+    found = view.last_before(1050, view.head)
+    assert found is view[10]
+    view.trim(9)
+    assert view.window_duration == 300
+    view.rebuild()
+    assert (view.window_duration, view.unsent_duration) == (300, 300)
+
+
+def test_a_short_jump_counts_as_one_when_the_caller_says_so() -> None:
+    """A second may be a pause, or the clock that was set."""
+    view = filled(2)
+    view.append(item(10_000_000))
+    assert view.window_duration == 10_000_100
+    view.append(item(20_000_000), jump=True)
+    assert view.window_duration == 10_000_200
+
+
+def test_a_session_may_begin_at_an_earlier_time() -> None:
+    """The service compares times within one connection; nothing else may go back."""
+    view = filled(10)
+    with pytest.raises(KvsError) as caught:
+        view.append(item(300, start=True))
+    assert caught.value.status is StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP
+    assert len(view) == 10
+    view.append(item(300, session=True))
+    view.append(item(400))
+    view.append(item(500, start=True))
+    assert view.window_duration == 1300
+    assert [view[index].media_time for index in (9, 10, 11, 12)] == [900, 1000, 1100, 1200]
+    assert view.fragment_at(500) == 5, "the oldest one"
+    assert view.fragment_at(500, 0, 10, 12) == 12, "the one that the upload was given"
+    assert view.fragment_within(450, 550, 0, 10, 12) == 12
+    assert view.item_at(450, 0, 5) == 4
+    assert view.item_at(450, 10, 12) == 11
+    assert view.item_at(250, 10, 12) is None
+    assert view.item_at(450, 20, 30) is None
+    for _ in range(10):
+        view.drop_tail()
+    assert view.window_duration == 300

@@ -5,9 +5,16 @@ past the newest); `current` is the next item to send. Appending, taking the next
 the oldest are O(1); fragments are found by their exact start time in a table, never by a search
 that could credit a neighbour.
 
-Invariants: decoding timestamps never decrease; `size_bytes` and `unsent_bytes` are the sums over
-[tail, head) and [current, head). The view drops nothing by itself: when it is `full`, its owner
-decides, for only the owner knows what was sent and acknowledged. It knows no bytes' meaning.
+Durations count media. Where the timestamps jump there is no media between two items: the clock of
+the source was set, or the source paused for longer than a fragment may last. Each item knows the
+ticks without media before it (`skipped`, negative after a jump back), and `timestamp - skipped` is
+its media time, which never decreases. Without this, a clock that is set two hours forward would
+make the window two hours long, and full.
+
+Invariants: decoding timestamps do not decrease, except where a session starts (the service compares
+times within one connection only); `size_bytes` and `unsent_bytes` are the sums over [tail, head)
+and [current, head). The view itself drops no items: when it is `full`, its owner decides, for only
+the owner knows what was sent and acknowledged. It does not interpret the bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +53,8 @@ class ViewItem:
 
     `timestamp` (dts), `ack_timestamp` (pts, which acks name) and `duration` are in ticks.
     `prefix_length` bytes of the header are a stream header. `fragment` is the index of the item
-    that starts its fragment; `charge` is what the store was charged for it.
+    that starts its fragment; `charge` is what the store was charged for it; `skipped` is how many
+    ticks before it, since the first item of all, had no media.
     """
 
     __slots__ = (
@@ -60,11 +68,13 @@ class ViewItem:
         "length",
         "payload",
         "prefix_length",
+        "skipped",
         "timestamp",
     )
 
     index: int
     fragment: int
+    skipped: int
 
     def __init__(
         self,
@@ -87,7 +97,12 @@ class ViewItem:
         self.payload = payload
         self.length = length
         self.charge = charge
-        # `index` and `fragment` are set by `ContentView.append`.
+        # `index`, `fragment` and `skipped` are set by `ContentView.append`.
+
+    @property
+    def media_time(self) -> int:
+        """The decoding time on a time line without jumps, in ticks."""
+        return self.timestamp - self.skipped
 
 
 _new_item = object.__new__
@@ -130,7 +145,8 @@ class ContentView:
         self.duration = duration
         self.tail = self.current = self.head = 0
         self.size_bytes = self.unsent_bytes = 0
-        self.start_time = self.end_time = 0  # of the window, by ack timestamps; ticks
+        # Of the window, by ack timestamps without what is skipped; ticks.
+        self.start_time = self.end_time = 0
         self.marks_end = 0  # one past the newest end-of-fragment tag; all after it are frames
         self.newest: ViewItem | None = None  # the last item appended, even when it has left
         self.items: dict[int, ViewItem] = {}  # by index; for others to look, not to change
@@ -153,14 +169,19 @@ class ContentView:
     # --- durations ------------------------------------------------------------------------------
     @property
     def window_duration(self) -> int:
-        """Ticks from the oldest item to the end of the newest."""
+        """Ticks of media from the oldest item to the end of the newest."""
         return self.end_time - self.start_time if self.head > self.tail else 0
 
     @property
     def unsent_duration(self) -> int:
-        """Ticks from the next item to send to the end of the newest."""
+        """Ticks of media from the next item to send to the end of the newest."""
         item = self.items.get(self.current)
-        return 0 if item is None else self.end_time - item.ack_timestamp
+        return 0 if item is None else self.end_time - item.ack_timestamp + item.skipped
+
+    def media_between(self, first: int, last: int) -> int:
+        """Ticks of media from the item with index `first` to the one with index `last`."""
+        early, late = self.items[first], self.items[last]
+        return late.ack_timestamp - late.skipped - early.ack_timestamp + early.skipped
 
     @property
     def full(self) -> bool:
@@ -168,21 +189,28 @@ class ContentView:
         return self.head - self.tail >= self.capacity or self.window_duration >= self.duration
 
     # --- the window moves -----------------------------------------------------------------------
-    def append(self, item: ViewItem) -> None:
-        """Add the newest item.
+    def append(self, item: ViewItem, *, jump: bool = False) -> None:
+        """Add the newest item; `jump` says that there is no media between it and the one before.
 
-        Raises INVALID_CONTENT_VIEW_LENGTH for an empty one, INVALID_TIMESTAMP for one whose dts is
-        before that of the newest; nothing is changed then.
+        Raises INVALID_CONTENT_VIEW_LENGTH for an empty one, and CONTENT_VIEW_INVALID_TIMESTAMP for
+        one that starts no session and whose dts is before that of the newest. Nothing is changed
+        then.
         """
         newest = self.newest
         length = item.length
         if length <= 0:
             raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_LENGTH, f"{length} bytes")
-        if newest is not None and item.timestamp < newest.timestamp:
-            raise kvs_error(
-                StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
-                f"dts {item.timestamp} is before {newest.timestamp} of the frame put before",
-            )
+        item.skipped = 0
+        if newest is not None:
+            step = item.timestamp - newest.timestamp
+            if step < 0 and not item.flags & STREAM_START:
+                raise kvs_error(
+                    StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
+                    f"dts {item.timestamp} is before {newest.timestamp} of the frame put before",
+                )
+            item.skipped = newest.skipped
+            if jump or step < 0 or step > limits.SERVICE_MAX_FRAGMENT_DURATION:
+                item.skipped += step - newest.duration
         index = self.head
         item.index = index
         if item.flags & FRAGMENT_START:
@@ -194,8 +222,8 @@ class ContentView:
         if item.flags & END_OF_FRAGMENT:
             self.marks_end = index + 1
         if index == self.tail:
-            self.start_time = item.ack_timestamp
-        self.end_time = item.ack_timestamp + item.duration
+            self.start_time = item.ack_timestamp - item.skipped
+        self.end_time = item.ack_timestamp + item.duration - item.skipped
         self.items[index] = item
         self.newest = item
         self.head = index + 1
@@ -229,10 +257,11 @@ class ContentView:
         item.length = length
         item.charge = charge
         item.fragment = newest.fragment
+        item.skipped = skipped = newest.skipped
         item.index = index = self.head
         self.items[index] = self.newest = item
         self.head = index + 1
-        self.end_time = ack_timestamp + duration
+        self.end_time = ack_timestamp + duration - skipped
         self.size_bytes += length
         self.unsent_bytes += length
 
@@ -256,7 +285,7 @@ class ContentView:
         self.size_bytes -= item.length
         oldest = self.items.get(self.tail)
         if oldest is not None:
-            self.start_time = oldest.ack_timestamp
+            self.start_time = oldest.ack_timestamp - oldest.skipped
         if item.flags & FRAGMENT_START:
             self._forget_start(item)
         return item
@@ -277,7 +306,7 @@ class ContentView:
         self.tail = max(to, tail)
         oldest = items.get(self.tail)
         if oldest is not None:
-            self.start_time = oldest.ack_timestamp
+            self.start_time = oldest.ack_timestamp - oldest.skipped
         return charge
 
     def _forget_start(self, item: ViewItem) -> None:
@@ -307,8 +336,8 @@ class ContentView:
             self._times.setdefault(items[index].ack_timestamp, []).append(index)
         if held:
             self.newest = held[-1]
-            self.start_time = held[0].ack_timestamp
-            self.end_time = held[-1].ack_timestamp + held[-1].duration
+            self.start_time = held[0].ack_timestamp - held[0].skipped
+            self.end_time = held[-1].ack_timestamp + held[-1].duration - held[-1].skipped
 
     def count_without(self, start: int, end: int, flags: int) -> int:
         """How many items of [start, end) have none of the flags."""
@@ -342,52 +371,81 @@ class ContentView:
             self.unsent_bytes += change
 
     # --- fragments ------------------------------------------------------------------------------
-    def fragment_at(self, ack_timestamp: int, lacking: int = 0) -> int | None:
+    def fragment_at(
+        self, ack_timestamp: int, lacking: int = 0, first: int = 0, last: int | None = None
+    ) -> int | None:
         """The index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
 
-        When several do, the oldest without any of the flags `lacking` is meant.
+        When several do, the oldest one without any of the flags `lacking` is meant, and rather one
+        of [first, last], which an upload was given: after a jump back times come again.
         """
         indices = self._times.get(ack_timestamp)
         if indices is None:
             return None
+        if len(indices) > 1 and last is not None:
+            given = [index for index in indices if first <= index <= last]
+            indices = given or indices
         for index in indices:
             if not self.items[index].flags & lacking:
                 return index
         return indices[-1]
 
-    def fragment_within(self, first: int, last: int, lacking: int = 0) -> int | None:
-        """As `fragment_at`, for a fragment that starts at any time from `first` to `last`."""
-        if first == last:
-            return self.fragment_at(first, lacking)
+    def fragment_within(
+        self,
+        start: int,
+        end: int,
+        lacking: int = 0,
+        first: int = 0,
+        last: int | None = None,
+    ) -> int | None:
+        """As `fragment_at`, for a fragment that starts at any time from `start` to `end`."""
+        if start == end:
+            return self.fragment_at(start, lacking, first, last)
         for time in self._times:
-            if first <= time <= last:
-                return self.fragment_at(time, lacking)
+            if start <= time <= end:
+                return self.fragment_at(time, lacking, first, last)
         return None
 
-    def item_at(self, ack_timestamp: int) -> int | None:
+    def item_at(self, ack_timestamp: int, first: int = 0, last: int | None = None) -> int | None:
         """The index of the item that plays at `ack_timestamp`, or the last before it; None outside.
 
         Only for times that are no fragment start; the item is one of the fragment that the time
-        falls into.
+        falls into. `first` and `last` are the fragment starts that are looked at, which have to be
+        of one session: their times increase.
         """
-        if not self.covers(ack_timestamp):
+        starts, items = self._starts, self.items
+        low = bisect_left(starts, first)
+        high = len(starts) if last is None else bisect_right(starts, last)
+        if low == 0 and first <= self.tail:
+            begin = self.tail  # which may be within a fragment whose start has left
+        elif low < high:
+            begin = starts[low]
+        else:
+            return None
+        end = starts[high] if high < len(starts) else self.head
+        if begin >= end:
+            return None
+        newest = items[end - 1]
+        if (
+            not items[begin].ack_timestamp
+            <= ack_timestamp
+            <= newest.ack_timestamp + newest.duration
+        ):
             return None
         position = bisect_right(
-            self._starts, ack_timestamp, key=lambda index: self.items[index].ack_timestamp
+            starts, ack_timestamp, low, high, key=lambda index: items[index].ack_timestamp
         )
-        first = self._starts[position - 1] if position else self.tail
-        last = self._starts[position] if position < len(self._starts) else self.head
-        best = first
-        for index in range(first, last):
+        best = starts[position - 1] if position > low else begin
+        for index in range(best, starts[position] if position < high else end):
             # Not sorted: with B-frames presentation times go back and forth within a fragment.
-            if self.items[best].ack_timestamp <= self.items[index].ack_timestamp <= ack_timestamp:
+            if items[best].ack_timestamp <= items[index].ack_timestamp <= ack_timestamp:
                 best = index
         return best
 
-    def last_before(self, dts: int, end: int) -> ViewItem | None:
-        """The last item below index `end` that is to be decoded before `dts` (ticks), or None."""
+    def last_before(self, media_time: int, end: int) -> ViewItem | None:
+        """The last item below index `end` whose media time is before `media_time`, or None."""
         items, tail = self.items, self.tail
-        later = bisect_left(range(tail, end), dts, key=lambda index: items[index].timestamp)
+        later = bisect_left(range(tail, end), media_time, key=lambda index: items[index].media_time)
         return items[tail + later - 1] if later else None
 
     def last_flagged(self, flag: int, end: int) -> ViewItem | None:
@@ -396,12 +454,6 @@ class ContentView:
             if self.items[index].flags & flag:
                 return self.items[index]
         return None
-
-    def covers(self, ack_timestamp: int) -> bool:
-        """Whether a time lies in the window, both ends included."""
-        if self.head == self.tail:
-            return False
-        return self.start_time <= ack_timestamp <= self.end_time
 
     def next_start(self, index: int) -> int:
         """The first fragment start at or after `index`, or `head`."""

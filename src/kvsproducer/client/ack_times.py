@@ -45,18 +45,20 @@ class AckTimes:
         several fragments that start then, the oldest without one of the flags `lacking` is meant.
         """
         view, units = self._view, self._units
-        first, last = self._span(upload, timecode, units[0])
-        if first == last and len(units) == 1:  # as at the usual timecode scale
-            index = view.fragment_at(first, lacking)
-            return view.item_at(first) if index is None else index
-        index = view.fragment_within(first, last, lacking)
+        # Those that the upload was given; after a jump back others may start at the same time.
+        given = (upload.first_index or 0, upload.last_fragment)
+        start, end = self._span(upload, timecode, units[0])
+        if start == end and len(units) == 1:  # as at the usual timecode scale
+            index = view.fragment_at(start, lacking, *given)
+            return view.item_at(start, *given) if index is None else index
+        index = view.fragment_within(start, end, lacking, *given)
         if len(units) > 1:
-            first, last = self._span(upload, timecode, units[1])
-            other = view.fragment_within(first, last, lacking)
+            start, end = self._span(upload, timecode, units[1])
+            other = view.fragment_within(start, end, lacking, *given)
             if (index is None) is not (other is None):
                 self._units = units[:1] if other is None else units[1:]
             index = other if index is None else index
         for unit in self._units:
             if index is None:
-                index = view.item_at(self._span(upload, timecode, unit)[0])
+                index = view.item_at(self._span(upload, timecode, unit)[0], *given)
         return index

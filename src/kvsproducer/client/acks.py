@@ -86,8 +86,8 @@ class AckHandler:
             item.flags |= flag
             if kind is not _BUFFERING:
                 self._arrived(upload, index, kind)
-            elif index < core.view.current and item.timestamp > core.buffering_time:
-                core.buffering_time = item.timestamp
+            elif index < core.view.current and item.media_time > core.buffering_time:
+                core.buffering_time = item.media_time
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters

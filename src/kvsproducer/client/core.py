@@ -120,7 +120,8 @@ class StreamCore:
         self.rates = Rates(now)
         self.ledger = Ledger(self._report_drop)
         self.created_at = now
-        self.buffering_time = -1  # dts of the newest item that was acknowledged as BUFFERING
+        # Media time of the newest item that was acknowledged as BUFFERING.
+        self.buffering_time = -1
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = info.fragment_acks
         self.retains = bool(info.retention)  # until the service tells what it does

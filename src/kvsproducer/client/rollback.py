@@ -67,8 +67,6 @@ def _replay_start(core: StreamCore, result: int) -> int:
     if not duration or current == view.tail:
         return current
     restricted = core.info.fragment_acks and host_is_alive(result)
-    # Counted from the item to send next; once everything was sent, all that is held is replayed.
-    reference = view[current].ack_timestamp if current < view.head else -1
     start = index = current
     received = NEVER  # a session of which the service has everything up to here
     while index > view.tail:
@@ -80,6 +78,7 @@ def _replay_start(core: StreamCore, result: int) -> int:
             received = session
         if session != received:
             start = index
-        if item.ack_timestamp + duration <= reference:
+        # Counted from the item to send next; once everything was sent, all that is held is sent.
+        if current < view.head and view.media_between(index, current) >= duration:
             break
     return start

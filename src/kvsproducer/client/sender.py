@@ -151,7 +151,7 @@ class Sender:
         if now >= rates.next_read:
             rates.sample_read(now)
         limit, item = self._staleness, self._wire_item
-        if limit and item is not None and item.timestamp - self._core.buffering_time > limit:
+        if limit and item is not None and item.media_time - self._core.buffering_time > limit:
             self._check_staleness()
         if self._settles:
             self._settle_sent()
@@ -193,7 +193,7 @@ class Sender:
         if index >= view.head:
             return False
         acked = view.last_flagged(BUFFERING, index)  # what is sent again loses its acks
-        core.buffering_time = -1 if acked is None else acked.timestamp
+        core.buffering_time = -1 if acked is None else acked.media_time
         if core.loss_result is not None:
             core.loss_result = None
             core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
@@ -380,6 +380,7 @@ class Sender:
         times = refused.timestamp, refused.ack_timestamp, 0
         mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0)
         mark.index = mark.fragment = refused.index
+        mark.skipped = refused.skipped
         return mark
 
     def _starts_session(self, item: ViewItem, upload: Upload) -> bool:
@@ -474,14 +475,14 @@ class Sender:
         last = view.current - 1
         if last < view.tail:
             return
-        newest = view[last].timestamp
+        newest = view[last].media_time
         before = newest - self._staleness
         late = view.last_before(before, view.current)
         # `_count` has seen to it that none after that one is acknowledged.
         if late is None or late.flags & BUFFERING:
             return
         core.counters.stale_events += 1
-        sign = ConnectionStale(core.name, newest - late.timestamp)
+        sign = ConnectionStale(core.name, newest - late.media_time)
         tell = core.trouble if self._unheard(last, before) else core.emit
         tell(sign)
 
@@ -493,7 +494,7 @@ class Sender:
         """
         view = self._core.view
         start = view[view.start_of(index)]
-        while not start.flags & BUFFERING and start.timestamp >= before:
+        while not start.flags & BUFFERING and start.media_time >= before:
             assert start.index > view.tail, "an item from before is in the view"
             start = view[view.start_of(start.index - 1)]
         return not start.flags & BUFFERING
