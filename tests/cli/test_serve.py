@@ -126,6 +126,23 @@ def test_a_folder_that_is_a_file(kvs: Any, tmp_path: Path) -> None:
     assert "STATUS_DIRECTORY_OPEN_FAILED" in ran.stderr
 
 
+def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
+    """The file that is missing, and what to do; never an empty endpoint, never a traceback."""
+    data = tmp_path / "data"
+    first = start_kvs("serve", "--port", "0", "--data", str(data))
+    put = kvs("put", "testsrc:duration=1,size=64x64", "kept", "--endpoint-url", listening(first))
+    assert put.exit_code == 0, put.stderr
+    first.terminate()
+    assert first.wait(20) == 0
+    (data / "fragments").rename(tmp_path / "aside")
+    ran = kvs("serve", "--port", "0", "--data", str(data))
+    assert ran.exit_code == 1
+    said = "".join(ran.stderr.split())
+    assert "00000001.mkvs:thefileismissing,andtheindexlists1fragments" in said
+    assert "deleteindex.sqlite3" in said
+    assert "Traceback" not in ran.stderr
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [

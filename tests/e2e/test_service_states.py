@@ -26,10 +26,10 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """full_disk(True): the endpoint's disk takes nothing more, until full_disk(False)."""
     append, full = FilePayloads.append, [False]
 
-    def maybe(self: FilePayloads, parts: Any) -> Any:
+    def maybe(self: FilePayloads, arn: str, fragment: Any) -> Any:
         if full[0]:
             raise OSError(28, "No space left on device")
-        return append(self, parts)
+        return append(self, arn, fragment)
 
     monkeypatch.setattr(FilePayloads, "append", maybe)
     return lambda now: full.__setitem__(0, now)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsproducer.endpoint.fragment import Fragment
-from kvsproducer.endpoint.index import Axis, Index, Location, Span
+from kvsproducer.endpoint.index import Axis, DamagedIndex, Index, Location, Span
 from kvsproducer.endpoint.streams import StreamRecord
 
 ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
@@ -29,7 +29,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
 
 def add(index: Index, make: Make, *numbers: int, arn: str = ARN, file: int = 1) -> None:
     index.add_fragments(
-        (arn, make(n).info, Location(file, 100 * n, (10, 20, 30, 40))) for n in numbers
+        (arn, make(n).info, Location(file, 100 * n, 100, (10, 20, 30, 40))) for n in numbers
     )
 
 
@@ -64,9 +64,25 @@ def test_files_and_where_they_end(index: Index, fragment: Make) -> None:
     add(index, fragment, 1, 2, file=7)
     add(index, fragment, 3, arn=OTHER, file=8)
     assert index.files() == {7, 8}
-    assert index.file_ends() == {7: 300, 8: 400}
+    assert (index.fragments_in_file(7), index.fragments_in_file(9)) == (2, 0)
     assert index.drop_file_tail(7, 299) == 1
     assert numbers(index) == [1]
+    index.forget_files([7])
+    assert numbers(index) == []
+    assert index.files() == {8}
+
+
+def test_the_index_knows_how_much_it_has_of_each_file(index: Index, fragment: Make) -> None:
+    index.add_fragments([(ARN, fragment(1).info, Location(3, 10, 90, (1, 2, 3, 4)))], (3, 100))
+    index.save_stream(StreamRecord(name="x", arn=ARN, version="v2", created=1), (3, 150))
+    assert index.file_sizes() == {3: 150}
+    index.save_file(4, 7, damaged=True)
+    index.save_file(4, 9, damaged=False)
+    assert index.file_sizes() == {3: 150, 4: 9}
+    assert index.files() == {3, 4}, "a damaged file stays"
+    assert index.count_in_file(3, ARN, fragment(1).info.server_timestamp) == 1
+    assert index.count_in_file(3, ARN, fragment(1).info.server_timestamp + 1) == 0
+    assert index.count_in_file(3, OTHER, 0) == 0
 
 
 def test_a_fragment_is_found_with_its_place(index: Index, fragment: Make) -> None:
@@ -74,6 +90,74 @@ def test_a_fragment_is_found_with_its_place(index: Index, fragment: Make) -> Non
     found = index.find(ARN, 0, fragment(4).info.number)
     assert found is not None
     info, location = found
-    assert location == Location(1, 400, (10, 20, 30, 40))
+    assert location == Location(1, 400, 100, (10, 20, 30, 40))
     assert (info.number, info.size) == (fragment(4).info.number, 100)
     assert index.find(ARN, info.server_timestamp + 1, info.number) is None
+
+
+def test_streams_are_replaced_as_a_whole(index: Index, fragment: Make) -> None:
+    add(index, fragment, 1)
+    add(index, fragment, 2, arn=OTHER)
+    record = StreamRecord(name="x", arn=ARN, version="v9", created=1).to_json()
+    index.replace_streams({ARN: (record, f"{7:047d}")})
+    assert (numbers(index), numbers(index, OTHER)) == ([1], [])
+    assert index.streams_with_numbers() == [(ARN, record, f"{7:047d}")]
+
+
+DAMAGE = [
+    "UPDATE streams SET record = 'nonsense'",
+    "UPDATE streams SET arn = 'other'",
+    "UPDATE streams SET record = json_set(record, '$.created', 'x')",
+    "UPDATE fragments SET offset = -5",
+    "UPDATE fragments SET cluster = 1000000000000000",
+    "UPDATE fragments SET offset = 'abc'",
+    "UPDATE fragments SET duration = 0.5",
+    "DELETE FROM files",
+    "DROP TABLE fragments",
+    "DROP TABLE files",
+]
+
+
+@pytest.mark.parametrize("statement", DAMAGE)
+def test_an_index_that_contradicts_itself_is_damaged(
+    tmp_path: Path, fragment: Make, statement: str
+) -> None:
+    path = tmp_path / "index.sqlite3"
+    index = Index(path)
+    index.save_stream(StreamRecord(name="x", arn=ARN, version="v", created=1))
+    place = Location(1, 100, 100, (10, 20, 30, 40))
+    index.add_fragments([(ARN, fragment(1).info, place)], (1, 200))
+    index.close()
+    Index(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+    with pytest.raises(DamagedIndex):
+        Index(path)
+
+
+def test_the_index_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite3"
+    Index(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 7")
+    database.close()
+    with pytest.raises(OSError, match="format 7 of another version"):
+        Index(path)
+
+
+def test_a_file_that_is_no_database_is_a_damaged_index(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite3"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(DamagedIndex):
+        Index(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match="unable to open"):
+        Index(path)
+
+
+def test_a_read_that_fails_is_an_os_error(index: Index) -> None:
+    index.close()
+    with pytest.raises(OSError, match="the index cannot be read"):
+        index.streams()

@@ -145,10 +145,12 @@ def test_a_restart_on_the_same_port(put_media: Make, media: Any, aws: Make, tmp_
             upload.head()
 
 
+@pytest.mark.parametrize("lost", ["", "index*", "index*-*"])
 def test_what_was_persisted_survives_kill_9(
-    tmp_path: Path, put_media: Make, media: Any, aws: Make
+    tmp_path: Path, put_media: Make, media: Any, aws: Make, lost: str
 ) -> None:
-    """The process dies in the middle of an upload; every PERSISTED fragment is there, whole."""
+    """The process dies in the middle of an upload; every PERSISTED fragment is there, whole: also
+    if the index, or what SQLite keeps beside it, is deleted after that."""
     served = Served(tmp_path)
     aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     upload = put_media(served, "door")
@@ -163,6 +165,8 @@ def test_what_was_persisted_survives_kill_9(
                 persisted.append(ack["FragmentTimecode"])
     upload.send(media.cluster(50_000, [media.block(0, b"cut" + bytes(20_000))])[:9000])
     assert served.end(signal.SIGKILL) == -signal.SIGKILL
+    for path in tmp_path.glob(lost) if lost else ():
+        path.unlink()
     with local_endpoint(tmp_path, limits=QUICK) as endpoint:
         stored = archived(aws, endpoint)
         assert len(persisted) == 38

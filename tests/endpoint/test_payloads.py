@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from kvsproducer.endpoint import journal
+from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.endpoint.index import Location
-from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads, Payloads
+from kvsproducer.endpoint.payloads import DamagedFragment, FilePayloads, MemoryPayloads, Payloads
 
-PARTS = (b"header", b"", b"cluster", b"trailing")
+ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
+Make = Callable[[int], Fragment]
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -17,48 +23,113 @@ def payloads(request: pytest.FixtureRequest, tmp_path: Path) -> Payloads:
     return MemoryPayloads() if request.param == "memory" else FilePayloads(tmp_path)
 
 
-def test_parts_come_back(payloads: Payloads) -> None:
-    location = payloads.append(PARTS)
+def first_file(folder: Path) -> Path:
+    return folder / "fragments" / "00000001.mkvs"
+
+
+def test_fragments_come_back(payloads: Payloads, fragment: Make) -> None:
+    payloads.append_change({"stream": "{}"})
+    location = payloads.append(ARN, fragment(1))
     payloads.sync()
     payloads.keep()
-    assert payloads.read(location) == list(PARTS)
+    assert payloads.read(location) == fragment(1)
 
 
-def test_a_rollback_takes_back_what_was_not_kept(payloads: Payloads) -> None:
-    kept = payloads.append(PARTS)
+def test_a_rollback_takes_back_what_was_not_kept(payloads: Payloads, fragment: Make) -> None:
+    kept = payloads.append(ARN, fragment(1))
     payloads.keep()
-    payloads.append((b"1", b"2", b"3", b"4"))
+    payloads.append(ARN, fragment(2))
     payloads.rollback()
-    again = payloads.append((b"5", b"6", b"7", b"8"))
-    assert payloads.read(kept) == list(PARTS)
-    assert payloads.read(again) == [b"5", b"6", b"7", b"8"]
+    again = payloads.append(ARN, fragment(3))
+    assert payloads.read(kept) == fragment(1)
+    assert payloads.read(again) == fragment(3)
 
 
-def test_after_a_rollback_the_file_has_no_gap(tmp_path: Path) -> None:
+def test_after_a_rollback_the_file_has_no_gap(tmp_path: Path, fragment: Make) -> None:
     payloads = FilePayloads(tmp_path)
-    first = payloads.append(PARTS)
+    first = payloads.append(ARN, fragment(1))
     payloads.keep()
-    payloads.append(PARTS)
+    payloads.append(ARN, fragment(2))
     payloads.rollback()
-    assert payloads.append(PARTS).offset == first.end
+    assert payloads.append(ARN, fragment(2)).offset == first.end
     payloads.close()
 
 
-def test_a_deleted_or_short_file_gives_nothing(tmp_path: Path) -> None:
+def test_a_rollback_of_the_first_write_leaves_the_head_of_the_file(
+    tmp_path: Path, fragment: Make
+) -> None:
     payloads = FilePayloads(tmp_path)
-    location = payloads.append(PARTS)
-    past_the_end = Location(location.file, location.offset + 1, location.sizes)
-    assert payloads.read(past_the_end) is None
-    assert payloads.read(Location(99, 0, (1, 1, 1, 1))) is None
+    payloads.append(ARN, fragment(1))
+    payloads.rollback()
+    location = payloads.append(ARN, fragment(2))
+    assert payloads.read(location) == fragment(2)
+    file, mark = payloads.open_file(1)
+    with file:
+        found = list(journal.scan(file, mark, journal.FILE_HEAD_BYTES))
+    assert [type(item) for item in found] == [journal.Record, journal.Record]
     payloads.close()
 
 
-def test_recovery_cuts_tails_and_names_short_files(tmp_path: Path) -> None:
+def test_half_a_file_head_is_taken_back(
+    tmp_path: Path, fragment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     payloads = FilePayloads(tmp_path)
-    location = payloads.append(PARTS)
-    payloads.append(PARTS)
+
+    def full_disk(descriptor: int, _buffers: object, _offset: int) -> int:
+        os.write(descriptor, b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            payloads.append(ARN, fragment(1))
+    payloads.rollback()
+    assert first_file(tmp_path).stat().st_size == 0
+    assert payloads.read(payloads.append(ARN, fragment(1))) == fragment(1)
     payloads.close()
-    again = FilePayloads(tmp_path)
-    assert again.recover({location.file: location.end}) == {}
-    assert (tmp_path / "fragments" / "00000001.mkvs").stat().st_size == location.end
-    assert again.recover({1: location.end + 5, 7: 3}) == {1: location.end, 7: 0}
+
+
+def test_what_is_gone_gives_nothing_and_what_is_damaged_an_error(
+    tmp_path: Path, fragment: Make
+) -> None:
+    payloads = FilePayloads(tmp_path)
+    location = payloads.append(ARN, fragment(1))
+    assert payloads.read(Location(99, 0, 1, (1, 0, 0, 0))) is None
+    data = first_file(tmp_path).read_bytes()
+    for place in (location.offset + 20, location.offset + 50, location.end - 1):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        first_file(tmp_path).write_bytes(changed)
+        with pytest.raises(DamagedFragment, match="damaged"):
+            payloads.read(location)
+    first_file(tmp_path).write_bytes(data[:-1])
+    with pytest.raises(DamagedFragment, match="damaged"):
+        payloads.read(location)
+    payloads.close()
+
+
+def test_files_of_an_older_version_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "fragments").mkdir()
+    first_file(tmp_path).write_bytes(bytes.fromhex("1a45dfa3") + b"media")
+    with pytest.raises(OSError, match="written by an older version"):
+        FilePayloads(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_media_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "fragments").mkdir()
+    if kind == "folder":
+        first_file(tmp_path).mkdir()
+    else:
+        first_file(tmp_path).symlink_to("/nonexistent/x")
+    with pytest.raises(OSError, match="not a readable file"):
+        FilePayloads(tmp_path)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    payloads = FilePayloads(tmp_path)
+    for name in ("x.txt", "\u0661.mkvs", "0000001.mkvs", "00000001.mkvs.bak"):
+        (payloads.folder / name).write_bytes(b"q")
+    assert payloads.sizes() == {}
+    assert payloads.keep_only(()) == []
+    payloads.close()

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from tests.endpoints import QUICK
 
 from kvsproducer.endpoint import Credentials, EndpointLimits, LocalEndpoint, local_endpoint
+from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.endpoint.index import Index, Location
 from kvsproducer.endpoint.payloads import FilePayloads
 from kvsproducer.endpoint.store import Store
@@ -375,10 +376,10 @@ class FullDisk(FilePayloads):
 
     full = True
 
-    def append(self, parts: Sequence[bytes]) -> Location:
+    def append(self, arn: str, fragment: Fragment) -> Location:
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return super().append(parts)
+        return super().append(arn, fragment)
 
 
 def test_a_full_disk_is_an_error_ack_and_the_server_lives_on(

@@ -37,7 +37,9 @@ def test_a_slow_disk_slows_the_producer_down(
     store = Store(Index(None), disk)
     bounds = EndpointLimits(idle_timeout=SECOND, idle_ack_interval=SECOND // 4)
     with local_endpoint(store=store, limits=bounds) as endpoint:
+        disk.go.set()
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        disk.go.clear()
         connection = put_media(endpoint, "door")
         sent = threading.Event()
 

@@ -88,6 +88,11 @@ def serve(
     except (KvsError, BrokenPipeError):
         raise
     except OSError as error:
+        if data is not None and error.filename is not None:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION,
+                f"cannot use the data folder {data}: {error.filename}: {error.strerror}",
+            ) from error
         place = f"the folder {data} or " if data else ""
         raise kvs_error(
             StatusCode.INVALID_OPERATION,

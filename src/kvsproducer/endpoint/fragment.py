@@ -52,6 +52,11 @@ class Fragment:
         """The bytes in stored order."""
         return self.header, self.leading, self.cluster, self.trailing
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """The lengths of the parts in bytes."""
+        return len(self.header), len(self.leading), len(self.cluster), len(self.trailing)
+
 
 class FragmentNumbers:
     """Gives the fragments of one stream their numbers: 47 digits, always growing.

@@ -2,11 +2,13 @@
 
 Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. The bytes of a fragment in
 the answer are `layout`'s; waiting for new fragments is the server's. Only fragments that are stored
-are given, in number order, each once.
+are given, in number order, each once; one that is damaged on the disk is left out, with an error in
+the log.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,10 +18,13 @@ from kvsproducer.endpoint.errors import invalid_argument
 from kvsproducer.endpoint.fragment import FRAGMENT_NUMBER_DIGITS, Fragment, FragmentInfo
 from kvsproducer.endpoint.index import Axis
 from kvsproducer.endpoint.members import Members
+from kvsproducer.endpoint.payloads import DamagedFragment
 from kvsproducer.endpoint.store import Store
 from kvsproducer.endpoint.streams import StreamRecord
 
 __all__ = ["GetMediaCursor", "StartSelector", "parse_start_selector"]
+
+_log = logging.getLogger(__name__)
 
 _AXES: Final = {"SERVER_TIMESTAMP": Axis.SERVER, "PRODUCER_TIMESTAMP": Axis.PRODUCER}
 
@@ -76,8 +81,12 @@ class GetMediaCursor:
         oldest = now - record.kept_for
         while (info := self._next_info(record.arn, oldest)) is not None:
             self._last = info.number
-            # None: it expired between the two look-ups.
-            if (fragment := self._store.read(record.arn, oldest, info.number)) is not None:
+            try:
+                fragment = self._store.read(record.arn, oldest, info.number)
+            except DamagedFragment as error:
+                _log.error("GetMedia leaves out fragment %s: %s", info.number, error)
+                continue
+            if fragment is not None:  # None: it expired between the two look-ups
                 return fragment
         return None
 

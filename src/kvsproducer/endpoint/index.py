@@ -2,30 +2,38 @@
 
 One writing connection, used by the store's writer thread alone, and one for readers under a lock;
 with write-ahead logging readers do not wait for a commit. Without a path both are the same
-database in memory. A commit is durable when it returns (synchronous = FULL).
+database in memory.
 
-Fragment numbers are kept as their 47 digits: text order is number order. The bytes themselves are
-elsewhere (`payloads`); a row says where.
+The index of a data folder can be rebuilt from the media files (`journal`), which are durable before
+a commit: so a commit need not reach the disk at once (synchronous = NORMAL). After a power cut the
+index may lack its last commits, and the next start adds them again (`recovery`). `files` says how
+much of each media file the index has.
+
+Fragment numbers are kept as their 47 digits: text order is number order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from kvsproducer.endpoint.fragment import FragmentInfo
 from kvsproducer.endpoint.streams import StreamRecord
 
-__all__ = ["Axis", "Index", "Location", "Span"]
+__all__ = ["Axis", "DamagedIndex", "Index", "Location", "Row", "Span"]
 
 _BUSY_TIMEOUT_S: Final = 30.0
+Written: TypeAlias = "tuple[int, int]"  # a media file, and how much of it is written
+_NOWHERE: Final[Written] = (0, 0)
 
+_VERSION: Final = 2  # 1 had no `files`, and media files that did not describe themselves
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS streams (
   id INTEGER PRIMARY KEY AUTOINCREMENT, arn TEXT UNIQUE NOT NULL, record TEXT NOT NULL,
@@ -34,20 +42,48 @@ CREATE TABLE IF NOT EXISTS streams (
 CREATE TABLE IF NOT EXISTS fragments (
   stream INTEGER NOT NULL, number TEXT NOT NULL,
   producer_timestamp INTEGER NOT NULL, server_timestamp INTEGER NOT NULL,
-  duration INTEGER NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL,
+  duration INTEGER NOT NULL,
+  file INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
   header INTEGER NOT NULL, leading INTEGER NOT NULL,
   cluster INTEGER NOT NULL, trailing INTEGER NOT NULL,
   PRIMARY KEY (stream, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+  file INTEGER PRIMARY KEY, size INTEGER NOT NULL, damaged INTEGER NOT NULL DEFAULT 0
+);
 CREATE INDEX IF NOT EXISTS by_producer ON fragments (stream, producer_timestamp);
 CREATE INDEX IF NOT EXISTS by_server ON fragments (stream, server_timestamp);
 CREATE INDEX IF NOT EXISTS by_file ON fragments (file);
 """
+_NOT_DAMAGED: Final = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 # The texts joined into queries are these and column names: nothing that a request says (S608).
-_INFO: Final = (
-    "number, producer_timestamp, server_timestamp, duration, header + leading + cluster + trailing"
+_SIZE: Final = "header + leading + cluster + trailing"
+_INFO: Final = f"number, producer_timestamp, server_timestamp, duration, {_SIZE}"
+_NUMBERS: Final = (
+    "producer_timestamp, server_timestamp, duration, file, offset, length,"
+    " header, leading, cluster, trailing"
 )
+_TYPES: Final = ", ".join(f"typeof({name})" for name in _NUMBERS.split(", "))
+_CONTRADICTIONS: Final = f"""
+SELECT count(*) FROM fragments LEFT JOIN files USING (file)
+WHERE min({_TYPES}) != 'integer' OR max({_TYPES}) != 'integer'
+   OR min(offset, header, leading, cluster, trailing) < 0 OR {_SIZE} > length
+   OR offset + length > ifnull(files.size, 0)
+"""  # noqa: S608
 _OF_STREAM: Final = "stream = (SELECT id FROM streams WHERE arn = ?)"
+
+
+class DamagedIndex(Exception):
+    """The index is damaged, or another version's; the text says which."""
 
 
 class Axis(StrEnum):
@@ -68,29 +104,51 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the four parts of a fragment stand, one after the other."""
+    """Where a fragment is stored: `length` bytes of a file from `offset` on, with what describes
+    it. `sizes` are those of its four parts."""
 
     file: int
     offset: int
+    length: int
     sizes: tuple[int, int, int, int]
 
     @property
     def end(self) -> int:
         """The offset after the last byte."""
-        return self.offset + sum(self.sizes)
+        return self.offset + self.length
+
+
+Row: TypeAlias = "tuple[str, FragmentInfo, Location]"  # ARN, information, place
 
 
 class Index:
-    """Streams and fragments. Methods that write are for the store's writer thread only."""
+    """Streams and fragments. Methods that write are for the store's writer thread only.
+
+    Raises OSError when the index is another version's, and DamagedIndex when it cannot be read or
+    contradicts itself.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        self._write = _connect(path)
-        self._read = self._write if path is None else _connect(path)
+        try:
+            self._write = _connect(path)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise _unusable(error) from error
+        try:
+            if path is not None:
+                _check(self._write)
+            with self._write:
+                self._write.executescript(_SCHEMA)
+                self._write.execute(f"PRAGMA user_version = {_VERSION}")
+            self._read = self._write if path is None else _connect(path)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            self._write.close()
+            raise _unusable(error) from error
+        except BaseException:
+            self._write.close()
+            raise
         # In memory the two are one connection, which SQLite lets only one thread use at a time.
         self._lock = threading.RLock()
         self._shared = path is None
-        with self._write:
-            self._write.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Closes both connections."""
@@ -99,7 +157,7 @@ class Index:
             self._write.close()
 
     # --- writing ---------------------------------------------------------------------------
-    @contextmanager
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, durable at the end. Raises sqlite3.Error when the disk refuses."""
         if self._shared:
@@ -109,27 +167,24 @@ class Index:
             with self._write:
                 yield self._write
 
-    def save_stream(self, record: StreamRecord) -> None:
-        """Adds or replaces a stream."""
+    def save_stream(self, record: StreamRecord, written: Written = _NOWHERE) -> None:
+        """Add or replace a stream. `written` is the media file that has it too, and its size."""
         with self.transaction() as db:
-            db.execute(
-                "INSERT INTO streams (arn, record) VALUES (?, ?)"
-                " ON CONFLICT (arn) DO UPDATE SET record = excluded.record",
-                (record.arn, record.to_json()),
-            )
+            _save_stream(db, record.arn, record.to_json())
+            _save_size(db, written)
 
-    def delete_stream(self, arn: str) -> None:
-        """Forgets a stream and its fragments."""
+    def delete_stream(self, arn: str, written: Written = _NOWHERE) -> None:
+        """Remove a stream and its fragments."""
         with self.transaction() as db:
-            db.execute(f"DELETE FROM fragments WHERE {_OF_STREAM}", (arn,))  # noqa: S608
-            db.execute("DELETE FROM streams WHERE arn = ?", (arn,))
+            _delete_stream(db, arn)
+            _save_size(db, written)
 
-    def add_fragments(self, rows: Iterable[tuple[str, FragmentInfo, Location]]) -> None:
-        """Adds fragments (ARN, information, place); those of a deleted stream are left out."""
+    def add_fragments(self, rows: Iterable[Row], written: Written = _NOWHERE) -> None:
+        """Add fragments; those of a deleted stream are left out."""
         with self.transaction() as db:
             for arn, info, location in rows:
                 db.execute(
-                    "INSERT INTO fragments SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+                    "INSERT INTO fragments SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
                     " FROM streams WHERE arn = ?",
                     (
                         info.number,
@@ -138,17 +193,16 @@ class Index:
                         info.duration,
                         location.file,
                         location.offset,
+                        location.length,
                         *location.sizes,
                         arn,
                     ),
                 )
-                db.execute(
-                    "UPDATE streams SET last_number = max(last_number, ?) WHERE arn = ?",
-                    (info.number, arn),
-                )
+                _raise_last_number(db, arn, info.number)
+            _save_size(db, written)
 
     def expire(self, ends: Iterable[tuple[str, int]]) -> int:
-        """Forgets the fragments of each stream (ARN) that came before an instant; how many."""
+        """Remove the fragments of each stream (ARN) that came before an instant; how many."""
         with self.transaction() as db:
             return db.executemany(
                 f"DELETE FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
@@ -156,13 +210,38 @@ class Index:
                 ends,
             ).rowcount
 
+    # --- writing, for `recovery` -----------------------------------------------------------
+    def replace_streams(self, streams: Mapping[str, tuple[str, str]]) -> None:
+        """Make these (ARN: record, last number) the only streams; fragments of others go."""
+        with self.transaction() as db:
+            for (arn,) in db.execute("SELECT arn FROM streams").fetchall():
+                if arn not in streams:
+                    _delete_stream(db, arn)
+            for arn, (record, last_number) in streams.items():
+                _save_stream(db, arn, record)
+                _raise_last_number(db, arn, last_number)
+
+    def save_file(self, file: int, size: int, *, damaged: bool) -> None:
+        """Note how much of a media file the index has; one that is `damaged` is never deleted."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO files (file, size, damaged) VALUES (?, ?, ?) ON CONFLICT (file)"
+                " DO UPDATE SET size = excluded.size, damaged = max(damaged, excluded.damaged)",
+                (file, size, damaged),
+            )
+
+    def forget_files(self, files: Iterable[int]) -> None:
+        """Remove media files, and the fragments in them."""
+        with self.transaction() as db:
+            for file in files:
+                db.execute("DELETE FROM fragments WHERE file = ?", (file,))
+                db.execute("DELETE FROM files WHERE file = ?", (file,))
+
     def drop_file_tail(self, file: int, size: int) -> int:
-        """Forgets the fragments that reach past `size` bytes of a file; how many."""
+        """Remove the fragments that reach past `size` bytes of a file; how many."""
         with self.transaction() as db:
             return db.execute(
-                "DELETE FROM fragments WHERE file = ?"
-                " AND offset + header + leading + cluster + trailing > ?",
-                (file, size),
+                "DELETE FROM fragments WHERE file = ? AND offset + length > ?", (file, size)
             ).rowcount
 
     # --- reading ---------------------------------------------------------------------------
@@ -176,18 +255,30 @@ class Index:
         rows = self._rows("SELECT last_number FROM streams WHERE arn = ?", arn)
         return str(rows[0][0]) if rows else ""
 
-    def file_ends(self) -> dict[int, int]:
-        """File -> the end of its last fragment."""
-        return dict(
-            self._rows(
-                "SELECT file, max(offset + header + leading + cluster + trailing)"
-                " FROM fragments GROUP BY file"
-            )
-        )
+    def streams_with_numbers(self) -> list[tuple[str, str, str]]:
+        """(ARN, record, last number) of every stream, oldest first."""
+        return self._rows("SELECT arn, record, last_number FROM streams ORDER BY id")
+
+    def file_sizes(self) -> dict[int, int]:
+        """How much the index has of each media file."""
+        return dict(self._rows("SELECT file, size FROM files"))
 
     def files(self) -> set[int]:
-        """The files in which there is a fragment."""
-        return {row[0] for row in self._rows("SELECT DISTINCT file FROM fragments")}
+        """The media files that have to stay: with fragments, or damaged."""
+        rows = self._rows(
+            "SELECT DISTINCT file FROM fragments UNION SELECT file FROM files WHERE damaged"
+        )
+        return {row[0] for row in rows}
+
+    def fragments_in_file(self, file: int) -> int:
+        """How many fragments a media file has."""
+        return int(self._rows("SELECT count(*) FROM fragments WHERE file = ?", file)[0][0])
+
+    def count_in_file(self, file: int, arn: str, oldest: int) -> int:
+        """How many fragments of a stream a file has that came at `oldest` (ticks) or later."""
+        query = f"SELECT count(*) FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
+        rows = self._rows(f"{query} AND file = ? AND server_timestamp >= ?", arn, file, oldest)
+        return int(rows[0][0])
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
         """Up to `limit` fragments that begin in `span`, came at `oldest` or later and have a
@@ -222,7 +313,7 @@ class Index:
     def find(self, arn: str, oldest: int, number: str) -> tuple[FragmentInfo, Location] | None:
         """A fragment by its number, and where its bytes are."""
         rows = self._rows(
-            f"SELECT {_INFO}, file, offset, header, leading, cluster, trailing"  # noqa: S608
+            f"SELECT {_INFO}, file, offset, length, header, leading, cluster, trailing"  # noqa: S608
             " FROM fragments"
             f" WHERE {_OF_STREAM} AND server_timestamp >= ? AND number = ?",
             arn,
@@ -232,7 +323,7 @@ class Index:
         if not rows:
             return None
         row = rows[0]
-        return FragmentInfo(*row[:5]), Location(row[5], row[6], tuple(row[7:11]))
+        return FragmentInfo(*row[:5]), Location(row[5], row[6], row[7], tuple(row[8:]))
 
     def _infos(self, condition: str, values: tuple[str | int, ...]) -> list[FragmentInfo]:
         rows = self._rows(
@@ -242,9 +333,38 @@ class Index:
         )
         return [FragmentInfo(*row) for row in rows]
 
-    def _rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
-        with self._lock:
-            return self._read.execute(query, values).fetchall()
+    def _rows(self, query: str, *values: str | int) -> list[Any]:
+        try:
+            with self._lock:
+                return self._read.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the index cannot be read: {error}") from error
+
+
+def _save_stream(db: sqlite3.Connection, arn: str, record: str) -> None:
+    db.execute(
+        "INSERT INTO streams (arn, record) VALUES (?, ?)"
+        " ON CONFLICT (arn) DO UPDATE SET record = excluded.record",
+        (arn, record),
+    )
+
+
+def _delete_stream(db: sqlite3.Connection, arn: str) -> None:
+    db.execute(f"DELETE FROM fragments WHERE {_OF_STREAM}", (arn,))  # noqa: S608
+    db.execute("DELETE FROM streams WHERE arn = ?", (arn,))
+
+
+def _raise_last_number(db: sqlite3.Connection, arn: str, number: str) -> None:
+    db.execute("UPDATE streams SET last_number = max(last_number, ?) WHERE arn = ?", (number, arn))
+
+
+def _save_size(db: sqlite3.Connection, written: Written) -> None:
+    if written != _NOWHERE:
+        db.execute(
+            "INSERT INTO files (file, size) VALUES (?, ?)"
+            " ON CONFLICT (file) DO UPDATE SET size = excluded.size",
+            written,
+        )
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
@@ -254,8 +374,50 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     try:
         if path is not None:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error:
+            connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raises OSError (another version's index), sqlite3.DatabaseError or DamagedIndex."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    schema = _schema_of(connection)
+    if not schema:
+        return
+    if version != _VERSION:
+        raise OSError(
+            errno.EINVAL,
+            f"the index has the format {version} of another version, this one has {_VERSION};"
+            " use that version, or another folder",
+        )
+    with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(_SCHEMA)
+        if schema != _schema_of(fresh):
+            raise DamagedIndex("its tables are not those that this version makes")
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise DamagedIndex(verdict)
+    (wrong,) = connection.execute(_CONTRADICTIONS).fetchone()
+    if wrong:
+        raise DamagedIndex(f"it has {wrong} fragments where none can be")
+    for arn, text in connection.execute("SELECT arn, record FROM streams"):
+        try:
+            if StreamRecord.from_json(text).arn != arn:
+                raise ValueError("it is another stream's")
+        except ValueError as error:
+            raise DamagedIndex(f"the record of stream {arn!r}: {error}") from error
+
+
+def _schema_of(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+def _unusable(error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
+    """DamagedIndex, or OSError when the file cannot be had: locked, say, or without permission."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _NOT_DAMAGED:
+        return OSError(errno.EIO, f"the index cannot be used: {error}")
+    return DamagedIndex(str(error))

@@ -84,7 +84,7 @@ class LocalEndpoint:
     async def start(self) -> None:
         """Opens the store and the port. Raises OSError when either is not to be had."""
         if self._store is None:
-            self._store = await asyncio.to_thread(open_store, self._data_dir)
+            self._store = await asyncio.to_thread(open_store, self._data_dir, self._now())
         self._application = EndpointApplication(
             self._store,
             known=self._known,

@@ -1,22 +1,27 @@
-"""The bytes of stored fragments: in memory, or in append-only files of a data folder.
+"""Where stored fragments are: in memory, or in the media files of a data folder.
 
-One file is written at a time, for all streams; at `FILE_SIZE` the next one begins, and a file none
-of whose fragments is left is deleted. Everything that writes is called by the store's writer
-thread; `read` may be called by any.
+The files are journals (`journal`). One is written at a time, for all streams; at `FILE_SIZE` the
+next one begins. Everything that writes is called by the store's writer thread; `read` may be called
+by any.
 
-A file may end in bytes that no fragment of the index owns (a crash between the two): `recover`
-cuts them off.
+Bytes that an earlier process wrote are never cut off or overwritten: after a damaged or unfinished
+record the next file begins (`recovery`).
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
+from kvsproducer.endpoint import journal
+from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.endpoint.index import Location
+from kvsproducer.endpoint.members import JsonObject, JsonValue
 
 try:
     import fcntl
@@ -25,53 +30,67 @@ except ImportError:  # Windows
 else:
     _CAN_LOCK = True
 
-__all__ = ["FilePayloads", "MemoryPayloads", "Payloads"]
+__all__ = ["DamagedFragment", "FilePayloads", "MemoryPayloads", "Payloads"]
+
+_log = logging.getLogger(__name__)
 
 FILE_SIZE: Final = 256 * 1024 * 1024  # a file is closed to new fragments beyond it
+_NAME: Final = re.compile(r"([0-9]{8,12})\.mkvs")
+
+_OLD_START: Final = bytes.fromhex("1a45dfa3")  # Matroska: files of format 1 had nothing else
+
+
+class DamagedFragment(OSError):
+    """A stored fragment is not as it was written."""
 
 
 class Payloads(Protocol):
-    """Where the bytes of fragments are."""
+    """Where fragments are stored."""
 
-    def append(self, parts: Sequence[bytes]) -> Location:
-        """Writes the four parts of a fragment; durable after `sync`. Raises OSError."""
+    def append(self, arn: str, fragment: Fragment) -> Location:
+        """Write a fragment; it is durable after `sync`. Raises OSError."""
+
+    def append_change(self, head: JsonObject) -> None:
+        """Write a record about a stream; it is durable after `sync`. Raises OSError."""
 
     def sync(self) -> None:
-        """Makes all appended bytes durable. Raises OSError."""
+        """Make all appended bytes durable. Raises OSError."""
 
     def keep(self) -> None:
-        """The index has what was appended: it is never rolled back any more."""
+        """Confirm what was appended: the index has it, so that it is not rolled back any more."""
 
     def rollback(self) -> None:
-        """Forgets what was appended since the last `keep`. Raises OSError."""
+        """Take back what was appended since the last `keep`. Raises OSError."""
 
-    def read(self, location: Location) -> list[bytes] | None:
-        """The four parts, None when they are gone."""
+    @property
+    def written(self) -> tuple[int, int]:
+        """The file that is being written, and its size with everything that was appended."""
 
-    def recover(self, ends: dict[int, int]) -> dict[int, int]:
-        """At the start: cuts every file at its end in the index (file -> size). Returns the real
-        sizes of the files that are shorter than that."""
+    def read(self, location: Location) -> Fragment | None:
+        """The fragment, or None if it is gone. Raises OSError, DamagedFragment."""
 
-    def keep_only(self, files: set[int]) -> None:
-        """Deletes every other file, save the one being written."""
+    def keep_only(self, files: Collection[int]) -> list[int]:
+        """Delete every other file, save the newest; the numbers of those deleted."""
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Close what is open."""
 
 
 class MemoryPayloads:
     """Fragments in memory: every fragment is a "file" of its own."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, list[bytes]] = {}
+        self._fragments: dict[int, Fragment] = {}
         self._last = 0
         self._kept = 0
 
-    def append(self, parts: Sequence[bytes]) -> Location:
+    def append(self, _arn: str, fragment: Fragment) -> Location:
         self._last += 1
-        self._parts[self._last] = list(parts)
-        header, leading, cluster, trailing = map(len, parts)
-        return Location(self._last, 0, (header, leading, cluster, trailing))
+        self._fragments[self._last] = fragment
+        return Location(self._last, 0, fragment.info.size, fragment.sizes)
+
+    def append_change(self, head: JsonObject) -> None:
+        pass  # the index, in memory too, has all there is to know
 
     def sync(self) -> None:
         pass  # memory is as durable as it gets
@@ -81,52 +100,61 @@ class MemoryPayloads:
 
     def rollback(self) -> None:
         for number in range(self._kept + 1, self._last + 1):
-            self._parts.pop(number, None)
+            self._fragments.pop(number, None)
         self._last = self._kept
 
-    def read(self, location: Location) -> list[bytes] | None:
-        return self._parts.get(location.file)
+    @property
+    def written(self) -> tuple[int, int]:
+        return 0, 0
 
-    def recover(self, ends: dict[int, int]) -> dict[int, int]:
-        return dict.fromkeys(ends, 0)
+    def read(self, location: Location) -> Fragment | None:
+        return self._fragments.get(location.file)
 
-    def keep_only(self, files: set[int]) -> None:
-        for number in set(self._parts) - files:
-            del self._parts[number]
+    def keep_only(self, files: Collection[int]) -> list[int]:
+        gone = list(set(self._fragments) - set(files))
+        for number in gone:
+            del self._fragments[number]
+        return gone
 
     def close(self) -> None:
-        self._parts.clear()
+        self._fragments.clear()
 
 
 class FilePayloads:
     """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is made when missing.
 
-    Only one process may use a folder: a second one would cut off what the first is writing. The
-    lock goes with the process, however it ends. Raises OSError when another has it, and on a
-    system that has no POSIX file locks.
+    Only one process may use a folder; the lock goes with the process, however it ends.
+    `list_streams` gives the [record, last number] of every stream, for the head of a new file.
+    Raises OSError when another process has the lock, when the folder has another version's files,
+    and on a system that has no POSIX file locks.
     """
 
     def __init__(self, folder: Path, file_size: int = FILE_SIZE) -> None:
         if not _CAN_LOCK:
             lack = "a data folder needs POSIX file locks, which this system lacks"
             raise OSError(errno.ENOTSUP, lack, str(folder))
-        self._folder = folder / "fragments"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._folder / "lock")
+        self.folder = folder / "fragments"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.list_streams: Callable[[], list[JsonValue]] = list
+        self._refuse_old_files()
+        self._lock = _lock(self.folder / "lock")
         self._file_size = file_size
-        self._number = max(self._numbers(), default=1)
+        self._number = 1  # of the file being written
         self._descriptor = -1
+        self._mark = b""
         self._size = 0  # of the file being written
         self._kept = 0  # of it, what the index has
 
-    def append(self, parts: Sequence[bytes]) -> Location:
-        if self._descriptor < 0:
-            self._open()
-        header, leading, cluster, trailing = map(len, parts)
-        location = Location(self._number, self._size, (header, leading, cluster, trailing))
-        _write_all(self._descriptor, parts, self._size)
-        self._size = location.end
-        return location
+    # --- writing ---------------------------------------------------------------------------
+    def append(self, arn: str, fragment: Fragment) -> Location:
+        self._open()
+        offset = self._size
+        self._write(journal.encode_fragment(self._mark, arn, fragment))
+        return Location(self._number, offset, self._size - offset, fragment.sizes)
+
+    def append_change(self, head: JsonObject) -> None:
+        self._open()
+        self._write(journal.encode(self._mark, head))
 
     def sync(self) -> None:
         if self._descriptor >= 0:
@@ -143,55 +171,133 @@ class FilePayloads:
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, self._kept)
 
-    def read(self, location: Location) -> list[bytes] | None:
+    @property
+    def written(self) -> tuple[int, int]:
+        return self._number, self._size
+
+    def read(self, location: Location) -> Fragment | None:
         try:
-            with self._path(location.file).open("rb") as file:
+            with self.path(location.file).open("rb") as file:
                 file.seek(location.offset)
-                parts = [file.read(size) for size in location.sizes]
+                data = file.read(location.length)
         except FileNotFoundError:
             return None
-        return parts if all(map(_whole, parts, location.sizes)) else None
+        try:
+            return journal.decode_fragment(data)
+        except journal.RecordError as error:
+            place = f"{self.path(location.file)} at byte {location.offset}"
+            raise DamagedFragment(
+                errno.EIO, f"a stored fragment is damaged ({error})", place
+            ) from error
 
-    def recover(self, ends: dict[int, int]) -> dict[int, int]:
-        short = {}
-        for number in {*self._numbers(), *ends}:
-            path = self._path(number)
-            size = path.stat().st_size if path.exists() else 0
-            end = ends.get(number, 0)
-            if size < end:
-                short[number] = size
-            elif size > end:
-                os.truncate(path, end)
-        return short
-
-    def keep_only(self, files: set[int]) -> None:
-        for number in set(self._numbers()) - files - {self._number}:
-            self._path(number).unlink(missing_ok=True)
+    def keep_only(self, files: Collection[int]) -> list[int]:
+        found = self.sizes()
+        # The newest one tells which streams there are, also when it has no fragment any more.
+        gone = sorted(set(found) - set(files) - {max(found, default=0)})
+        for number in gone:
+            self.path(number).unlink(missing_ok=True)
+        return gone
 
     def close(self) -> None:
         self._close_file()
         os.close(self._lock)
+
+    # --- for `recovery` --------------------------------------------------------------------
+    def sizes(self) -> dict[int, int]:
+        """Number and size of every media file. Raises OSError: one cannot be read."""
+        found = {}
+        for path in self.folder.iterdir():
+            match = _NAME.fullmatch(path.name)
+            if match is None:
+                continue
+            if not path.is_file():
+                raise OSError(errno.EINVAL, "it is not a readable file", str(path))
+            found[int(match[1])] = path.stat().st_size
+        return found
+
+    def path(self, number: int) -> Path:
+        """Where a media file is."""
+        return self.folder / f"{number:08d}.mkvs"
+
+    def open_file(self, number: int) -> tuple[BinaryIO, bytes]:
+        """A file to `journal.scan`, and its mark. Raises OSError: it is damaged at its start."""
+        file = self.path(number).open("rb")
+        try:
+            return file, journal.read_file_head(file.read(journal.FILE_HEAD_BYTES))
+        except journal.RecordError as error:
+            file.close()
+            raise OSError(
+                errno.EIO,
+                f"{error}; put a whole copy back, or move it elsewhere to start without its media",
+                str(self.path(number)),
+            ) from error
+
+    def continue_at(self, number: int) -> None:
+        """Write on in this file, or begin it when it does not exist yet."""
+        self._number = number
+
+    def begin(self, number: int) -> None:
+        """Begin a file now. Raises OSError."""
+        self._number = number
+        self._open()
+        self.sync()
+        self.keep()
+
+    # --- files -----------------------------------------------------------------------------
+    def _write(self, buffers: Sequence[bytes]) -> None:
+        _write_all(self._descriptor, buffers, self._size)
+        self._size += sum(map(len, buffers))
+
+    def _open(self) -> None:
+        """Open the file that is written; begin it if it is empty. Raises OSError."""
+        if self._descriptor >= 0:
+            return
+        path = self.path(self._number)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
+            if self._size:
+                start = os.pread(self._descriptor, journal.FILE_HEAD_BYTES, 0)
+                self._mark = journal.read_file_head(start)
+            else:
+                self._begin_file()
+        except BaseException as error:
+            self._close_file()
+            if isinstance(error, journal.RecordError):
+                raise OSError(errno.EIO, str(error), str(path)) from error
+            raise
+        # What a failed write leaves behind is cut off to here; the head stays.
+        self._kept = self._size
+
+    def _begin_file(self) -> None:
+        head, self._mark = journal.new_file_head()
+        streams = journal.encode(self._mark, {"streams": self.list_streams()})
+        try:
+            self._write([head, *streams])
+        except OSError:
+            os.ftruncate(self._descriptor, 0)  # half a head would make the file unreadable
+            raise
+        folder = os.open(self.folder, os.O_RDONLY)  # makes the new name durable
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _close_file(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _open(self) -> None:
-        path = self._path(self._number)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._size = self._kept = os.lseek(self._descriptor, 0, os.SEEK_END)
-        folder = os.open(self._folder, os.O_RDONLY)  # makes the new name durable
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:08d}.mkvs"
-
-    def _numbers(self) -> list[int]:
-        return [int(path.stem) for path in self._folder.glob("*.mkvs") if path.stem.isdigit()]
+    def _refuse_old_files(self) -> None:
+        for number in self.sizes():
+            with self.path(number).open("rb") as file:
+                if file.read(len(_OLD_START)) == _OLD_START:
+                    raise OSError(
+                        errno.EINVAL,
+                        "the media was written by an older version, which this one cannot read;"
+                        " use that version, or another folder",
+                        str(self.path(number)),
+                    )
 
 
 def _lock(path: Path) -> int:
@@ -205,10 +311,6 @@ def _lock(path: Path) -> int:
             errno.EBUSY, "the data folder is in use by another endpoint", str(path.parent)
         ) from None
     return descriptor
-
-
-def _whole(part: bytes, size: int) -> bool:
-    return len(part) == size
 
 
 def _write_all(descriptor: int, parts: Sequence[bytes], offset: int) -> None:

@@ -2,8 +2,12 @@
 
 One thread writes. It takes all fragments that wait, writes their bytes, makes them durable with
 one fsync, commits their rows (group commit), and only then reports each as stored: a fragment that
-was reported survives `kill -9` and a power cut. When the disk refuses (full, broken), the whole
-group fails with `StoreError`, the files go back to where they were, and the store lives on.
+was reported survives `kill -9` and a power cut. When a group cannot be stored, for whatever reason
+(the disk is full, a bug), the whole group fails with `StoreError`, the files go back to where they
+were, and the writer goes on.
+
+A change of a stream is written to the media files as well, so that they can be read without the
+index (`journal`, `recovery`).
 
 Methods that write return a `Future` at once; those that read block for the time of a query.
 The queue has no bound of its own: the caller watches `pending_bytes` and holds back its input.
@@ -11,11 +15,13 @@ The queue has no bound of its own: the caller watches `pending_bytes` and holds 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,8 +29,9 @@ from pathlib import Path
 from typing import Final
 
 from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
-from kvsproducer.endpoint.index import Axis, Index, Location, Span
-from kvsproducer.endpoint.payloads import FilePayloads, MemoryPayloads, Payloads
+from kvsproducer.endpoint.index import Axis, Index, Row, Span
+from kvsproducer.endpoint.payloads import FILE_SIZE, FilePayloads, MemoryPayloads, Payloads
+from kvsproducer.endpoint.recovery import open_index, recover
 from kvsproducer.endpoint.streams import StreamRecord
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_directory, check_exists, check_path
@@ -55,24 +62,40 @@ class _Call:
     done: Future[None]
 
 
-def open_store(data_dir: Path | str | None) -> Store:
+def open_store(
+    data_dir: Path | str | None, now: int | None = None, *, file_size: int = FILE_SIZE
+) -> Store:
     """The store of a folder (made when missing), or one in memory.
 
-    Raises OSError: the folder is not to be had, in use by another process, or its index is broken;
-    as KvsError with INVALID_ARG_LEN or PATH_TOO_LONG, and for a path that is there and no folder to
-    read DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or DIRECTORY_ACCESS_DENIED.
+    `now` (ticks; by default the system's clock) decides which fragments have expired. An index that
+    is damaged, missing or older than the media is rebuilt from the media files.
+
+    Raises OSError: the folder cannot be used, another process or another version uses it, or media
+    that the index lists is missing; as KvsError with INVALID_ARG_LEN or PATH_TOO_LONG, and for a
+    path that is not a readable folder DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or
+    DIRECTORY_ACCESS_DENIED.
     """
     if data_dir is None:
         return Store(Index(None), MemoryPayloads())
     folder = check_path(data_dir)
     if os.path.lexists(folder):
         check_directory(check_exists(folder))
-    payloads = FilePayloads(folder)
+    payloads = FilePayloads(folder, file_size)
     try:
-        return Store(Index(folder / INDEX_NAME), payloads)
-    except sqlite3.Error as error:
+        index = open_index(folder / INDEX_NAME)
+        try:
+            recover(index, payloads, time.time_ns() // 100 if now is None else now)
+            return Store(index, payloads)
+        except BaseException:
+            index.close()
+            raise
+    except BaseException as error:
         payloads.close()
-        raise OSError(f"the index in {folder} cannot be used: {in_words(error)}") from error
+        if isinstance(error, sqlite3.Error):
+            raise OSError(
+                errno.EIO, f"the index cannot be used: {in_words(error)}", str(folder / INDEX_NAME)
+            ) from error
+        raise
 
 
 class Store:
@@ -84,7 +107,6 @@ class Store:
         self._queue: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()
         self._pending_lock = threading.Lock()
         self._pending_bytes = 0
-        self._recover()
         self._thread = threading.Thread(target=self._run, name="kvs-store", daemon=True)
         self._thread.start()
 
@@ -99,13 +121,23 @@ class Store:
 
     def save_stream(self, record: StreamRecord) -> Future[None]:
         """Adds or replaces a stream."""
-        return self._call(lambda: self._index.save_stream(record))
+
+        def save() -> None:
+            self._payloads.append_change({"stream": record.to_json()})
+            self._payloads.sync()
+            self._index.save_stream(record, self._payloads.written)
+            self._payloads.keep()
+
+        return self._call(save)
 
     def delete_stream(self, arn: str) -> Future[None]:
         """Forgets a stream and its fragments."""
 
         def delete() -> None:
-            self._index.delete_stream(arn)
+            self._payloads.append_change({"deleted": arn})
+            self._payloads.sync()
+            self._index.delete_stream(arn, self._payloads.written)
+            self._payloads.keep()
             self._drop_unused()
 
         return self._call(delete)
@@ -166,10 +198,9 @@ class Store:
         return self._index.find(arn, oldest, number) is not None
 
     def read(self, arn: str, oldest: int, number: str) -> Fragment | None:
-        """A fragment with its bytes, None when there is none (any more)."""
+        """A fragment with its bytes, None if there is none (any more). Raises OSError."""
         found = self._index.find(arn, oldest, number)
-        parts = self._payloads.read(found[1]) if found else None
-        return None if found is None or parts is None else Fragment(found[0], *parts)
+        return self._payloads.read(found[1]) if found else None
 
     # --- the writer thread -----------------------------------------------------------------
     def _run(self) -> None:
@@ -197,17 +228,15 @@ class Store:
     def _write_group(self, group: list[_Append]) -> None:
         failure: StoreError | None = None
         try:
-            rows: list[tuple[str, FragmentInfo, Location]] = [
-                (item.arn, item.fragment.info, self._payloads.append(item.fragment.parts))
+            rows: list[Row] = [
+                (item.arn, item.fragment.info, self._payloads.append(item.arn, item.fragment))
                 for item in group
             ]
             self._payloads.sync()
-            self._index.add_fragments(rows)
+            self._index.add_fragments(rows, self._payloads.written)
             self._payloads.keep()
-        except (OSError, sqlite3.Error) as error:
-            _log.error("%d fragments could not be stored: %s", len(group), error)
-            failure = StoreError(in_words(error))
-            self._roll_back()
+        except Exception as error:  # noqa: BLE001  nothing may end the writer: all streams wait for it
+            failure = self._failure(f"{len(group)} fragments could not be stored", error)
         with self._pending_lock:
             self._pending_bytes -= sum(item.fragment.info.size for item in group)
         for item in group:
@@ -215,13 +244,6 @@ class Store:
                 item.done.set_result(None)
             else:
                 item.done.set_exception(failure)
-
-    def _roll_back(self) -> None:
-        try:
-            self._payloads.rollback()
-        except OSError as error:
-            # The bytes stay behind as a tail that the next start cuts off.
-            _log.error("the unfinished fragments could not be cut off: %s", error)
 
     def _call(self, function: Callable[[], None]) -> Future[None]:
         done: Future[None] = Future()
@@ -231,17 +253,24 @@ class Store:
     def _run_call(self, call: _Call) -> None:
         try:
             call.function()
-        except (OSError, sqlite3.Error) as error:
-            _log.error("the store could not be changed: %s", error)
-            call.done.set_exception(StoreError(in_words(error)))
+        except Exception as error:  # noqa: BLE001  as in _write_group
+            call.done.set_exception(self._failure("the store could not be changed", error))
         else:
             call.done.set_result(None)
 
-    def _drop_unused(self) -> None:
-        self._payloads.keep_only(self._index.files())
+    def _failure(self, what: str, error: Exception) -> StoreError:
+        """Log what went wrong, and take back what was written of it."""
+        expected = isinstance(error, OSError | sqlite3.Error)
+        _log.error("%s: %s", what, error, exc_info=None if expected else error)
+        try:
+            self._payloads.rollback()
+        except OSError as second:
+            # The bytes stay behind; the next write goes over them.
+            _log.error("the unfinished write could not be taken back: %s", second)
+        return StoreError(in_words(error))
 
-    def _recover(self) -> None:
-        for file, size in self._payloads.recover(self._index.file_ends()).items():
-            lost = self._index.drop_file_tail(file, size)
-            _log.warning("file %d of the store is short: %d fragments are lost", file, lost)
-        self._drop_unused()
+    def _drop_unused(self) -> None:
+        try:
+            self._index.forget_files(self._payloads.keep_only(self._index.files()))
+        except OSError as error:
+            _log.warning("a media file that is no longer used could not be deleted: %s", error)

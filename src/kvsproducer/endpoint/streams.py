@@ -67,9 +67,38 @@ class StreamRecord:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> StreamRecord:
-        """Back from `to_json`."""
-        return cls(**json.loads(text))
+    def from_json(cls, text: object) -> StreamRecord:
+        """Read what `to_json` wrote. Members of a newer version are ignored.
+
+        Raises ValueError when it is anything else.
+        """
+        members = json.loads(text) if isinstance(text, str) else None
+        if not isinstance(members, dict):
+            raise ValueError("it is not a JSON object")
+        known = {name: members[name] for name in _MEMBER_TYPES if name in members}
+        for name, value in known.items():
+            if not isinstance(value, _MEMBER_TYPES[name]) or isinstance(value, bool):
+                raise ValueError(f"its {name} is {value!r}")
+        missing = sorted(_REQUIRED - set(known))
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
+        return cls(**known)
+
+
+_TEXT_OR_NONE: Final = (str, type(None))
+_MEMBER_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
+    "name": str,
+    "arn": str,
+    "version": str,
+    "created": int,
+    "retention_hours": int,
+    "device_name": _TEXT_OR_NONE,
+    "media_type": _TEXT_OR_NONE,
+    "kms_key_id": _TEXT_OR_NONE,
+    "storage_tier": str,
+    "tags": dict,
+}
+_REQUIRED: Final = {"name", "arn", "version", "created"}
 
 
 def stream_arn(region: str, account: str, name: str, created: int) -> str:

@@ -1,0 +1,221 @@
+"""What a data folder's store does at its start: bring the index level with the media files.
+
+The media files are the truth, the index follows them (`journal`, `index`). After a clean end both
+agree, and nothing is read. Otherwise
+  * what a file has beyond the size that the index knows is read, and its fragments are added: after
+    a crash, or when the index is older, or new because the old one was lost or damaged;
+  * streams are those that the newest file's first record lists, with the changes behind it;
+  * bytes that are no whole record stay where they are, and the next file begins. If media follows
+    them, something was damaged, and the file is never deleted; if not, a write was unfinished;
+  * a file that has become shorter is read anew; what stood at its end is lost, with a warning;
+  * a file that is missing although fragments in it have not expired refuses the start: the folder
+    may not be mounted.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from kvsproducer.endpoint import journal
+from kvsproducer.endpoint.index import DamagedIndex, Index, Location, Row
+from kvsproducer.endpoint.journal import Damage, Record
+from kvsproducer.endpoint.members import JsonObject
+from kvsproducer.endpoint.payloads import FilePayloads
+from kvsproducer.endpoint.streams import StreamRecord
+
+__all__ = ["open_index", "recover"]
+
+_log = logging.getLogger(__name__)
+
+_BATCH: Final = 1000  # fragments that are added to the index in one transaction
+
+
+def open_index(path: Path) -> Index:
+    """The index of a data folder. One that is damaged is set aside, and a new one begun.
+
+    Raises OSError: it cannot be had, or was written by another version.
+    """
+    try:
+        return Index(path)
+    except DamagedIndex as error:
+        aside = _set_aside(path)
+        _log.warning(
+            "the index %s is damaged (%s): it was renamed to %s, and is rebuilt from the media",
+            path,
+            error,
+            aside.name,
+        )
+    try:
+        return Index(path)
+    except DamagedIndex as error:
+        raise OSError(errno.EIO, f"the index cannot be begun anew: {error}", str(path)) from error
+
+
+def recover(index: Index, payloads: FilePayloads, now: int) -> None:
+    """Bring the index level with the files; `now` in ticks. Raises OSError: see the module."""
+    sizes = payloads.sizes()
+    known = index.file_sizes()
+    begun = {number: size for number, size in sizes.items() if not _is_blank(payloads, number)}
+    indexed = dict(known)  # the index knows the streams up to here, whatever files have lost
+    for number in [n for n, size in begun.items() if size < known.get(n, 0)]:
+        _give_up_end(index, payloads, number, known.pop(number) - begun[number])
+    ahead = [number for number in sorted(begun) if begun[number] > known.get(number, 0)]
+    if ahead:
+        _recover_streams(index, payloads, begun, indexed)
+    closed = {
+        number for number in ahead if _add_tail(index, payloads, number, known.get(number, 0))
+    }
+    _check_missing(index, payloads, set(known) - set(begun), now)
+    payloads.list_streams = lambda: [
+        [record, last_number] for _, record, last_number in index.streams_with_numbers()
+    ]
+    newest = max((*sizes, *known), default=1)
+    if not (sizes or known) or (newest in begun and newest not in closed):
+        payloads.continue_at(newest)
+    else:
+        payloads.begin(newest + 1)
+
+
+def _is_blank(payloads: FilePayloads, number: int) -> bool:
+    """Whether a file was begun, but nothing of it reached the disk before a crash."""
+    with payloads.path(number).open("rb") as file:
+        head = file.read(journal.FILE_HEAD_BYTES)
+    return len(head) < journal.FILE_HEAD_BYTES or not any(head)
+
+
+def _give_up_end(index: Index, payloads: FilePayloads, number: int, missing: int) -> None:
+    """Prepare for reading a file anew that has become shorter."""
+    _log.warning(
+        "%s is %d bytes shorter than it was: of its %d fragments, those at the end are lost",
+        payloads.path(number),
+        missing,
+        index.fragments_in_file(number),
+    )
+    index.forget_files([number])
+
+
+def _recover_streams(
+    index: Index, payloads: FilePayloads, sizes: dict[int, int], known: dict[int, int]
+) -> None:
+    """Take the streams from the newest file, or from the index if it knows that file."""
+    streams = {arn: (text, last) for arn, text, last in index.streams_with_numbers()}
+    listing = max(known, default=0)
+    for number in sorted((n for n in sizes if n > listing), reverse=True):
+        found = next(_records(payloads, number, 0), None)
+        if isinstance(found, Record) and "streams" in found.head:
+            listing = number
+            break
+    if not listing:
+        raise OSError(
+            errno.EIO,
+            "no file tells which streams there are; put a whole file or the index back, or move"
+            " the damaged files away to start without them",
+            str(payloads.folder),
+        )
+    for number in sorted(n for n in sizes if n >= listing):
+        try:
+            for found in _records(payloads, number, known.get(number, 0)):
+                if isinstance(found, Record):
+                    _apply(streams, found.head)
+        except ValueError as error:
+            raise OSError(
+                errno.EINVAL,
+                f"the record of a stream cannot be read: {error}; it may be a newer version's",
+                str(payloads.path(number)),
+            ) from error
+    index.replace_streams(streams)
+
+
+def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
+    """Change the streams (ARN: record, last number) as a record of a file says."""
+    listed, changed, deleted = head.get("streams"), head.get("stream"), head.get("deleted")
+    if isinstance(listed, list):
+        streams.clear()
+        for item in listed:
+            assert isinstance(item, list), "its checksum is right"
+            text, last_number = map(str, item)
+            streams[StreamRecord.from_json(text).arn] = text, last_number
+    elif isinstance(changed, str):
+        arn = StreamRecord.from_json(changed).arn
+        streams[arn] = changed, streams.get(arn, ("", ""))[1]
+    elif isinstance(deleted, str):
+        streams.pop(deleted, None)
+
+
+def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> bool:
+    """Add what a file has from `start` on to the index; whether nothing may be written after it."""
+    path = payloads.path(number)
+    index.drop_file_tail(number, start)
+    rows: list[Row] = []
+    count = 0
+    closed = False
+    end = path.stat().st_size
+    for found in _records(payloads, number, start):
+        if isinstance(found, Damage):
+            closed = True
+            if found.torn:
+                end = found.offset  # so that a file that is put back whole is read from here on
+            _log.warning(
+                "%s: bytes %d to %d hold no whole fragment (%s)",
+                path,
+                found.offset,
+                found.end,
+                "an unfinished write" if found.torn else "damaged; the file will not be deleted",
+            )
+            if not found.torn:
+                index.save_file(number, found.offset, damaged=True)
+            continue
+        row = journal.fragment_row(found.head)
+        if row is None:
+            continue
+        arn, info, sizes = row
+        rows.append((arn, info, Location(number, found.offset, found.length, sizes)))
+        count += 1
+        if len(rows) == _BATCH:
+            index.add_fragments(rows, (number, found.offset + found.length))
+            rows.clear()
+    index.add_fragments(rows, (number, end))
+    if count:
+        _log.warning("%s: %d fragments were missing in the index, and were added", path, count)
+    return closed
+
+
+def _records(payloads: FilePayloads, number: int, start: int) -> Iterator[Record | Damage]:
+    file, mark = payloads.open_file(number)
+    with file:
+        yield from journal.scan(file, mark, max(start, journal.FILE_HEAD_BYTES))
+
+
+def _check_missing(index: Index, payloads: FilePayloads, missing: set[int], now: int) -> None:
+    """Forget files that are gone; raises OSError when there should be media in one."""
+    records = index.streams()
+    for number in sorted(missing):
+        count = sum(
+            index.count_in_file(number, record.arn, now - record.kept_for) for record in records
+        )
+        if count:
+            raise OSError(
+                errno.ENOENT,
+                f"the file is missing, and the index lists {count} fragments in it; mount or"
+                f" restore the folder {payloads.folder}, or delete index.sqlite3 beside it to start"
+                " with the media that is there (the index is then rebuilt)",
+                str(payloads.path(number)),
+            )
+    index.forget_files(missing)
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the index, with the files that SQLite keeps beside it; to what."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    return aside
