@@ -178,9 +178,10 @@ def test_what_came_before_a_too_long_group_is_stored(kvs: Any, tmp_path: Path) -
     """The frames before the 20 s limit are in the stream."""
     source = "testsrc:duration=25,rate=5,size=64x64,gop=1000"
     ran = kvs("put", source, "put-long", "--mode", "offline")
-    assert "100 of 100 frames that were put are stored" in ran.told
+    assert "101 of 101 frames that were put are stored" in ran.told
+    assert "24 of 125 frames cannot be put: 24 pictures from 20.200 s on" in ran.told
     got = kvs("get", "put-long", "-o", str(tmp_path / "x.mkv"), "--json", "--max-fragments", "1")
-    assert json.loads(got.stdout)["frames"] == 100
+    assert json.loads(got.stdout)["frames"] == 101
 
 
 def test_no_credentials(kvs: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
-from kvsproducer.sources.interleave import Interleaver
+from kvsproducer.sources.interleave import MAX_QUEUED_BYTES, Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack
+from kvsproducer.sources.skipped import Reason
+from kvsproducer.sources.timestamps import Timeline
 from kvsproducer.status import KvsError, StatusCode
 
 VIDEO = MediaTrack(Kind.VIDEO, "h264", rate=25.0)
@@ -115,35 +117,32 @@ def test_sound_that_begins_late_is_waited_for() -> None:
     assert len(found[0]) > 75
 
 
-def test_a_track_that_stays_silent_is_an_error_before_the_limit() -> None:
-    """After 20 s without sound KVS would refuse the fragment; the frame that breaks it is named."""
+def test_a_track_that_ends_is_an_error_and_what_fits_is_put() -> None:
+    """20 s after the last fragment with sound began, KVS would refuse more pictures."""
     given = by_dts(pictures(2000, 25), sounds(5))
     order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND)
-    taken: list[MediaPacket] = []
-    with pytest.raises(KvsError, match=r"--tracks video") as caught:
-        taken.extend(order.order(given))
-    assert caught.value.status is StatusCode.ACK_ERR_FRAMES_MISSING_FOR_TRACK
+    taken = list(order.order(given))
+    assert len(taken) + order.left_out.frames[Reason.SILENT_TRACK] == 2005
+    assert (taken[-1].pts or 0) == 20 * TICKS_PER_SECOND
+    error = order.left_out.error("clip", len(taken), "")
+    assert error is not None
+    assert error.status is StatusCode.ACK_ERR_FRAMES_MISSING_FOR_TRACK
+    assert "--tracks video" in error.detail
 
 
-@pytest.mark.parametrize(("gop", "fails"), [(500, False), (501, True)])
-def test_a_key_frame_interval_over_20_s(gop: int, fails: bool) -> None:
-    """20 s are taken; the frame that would make more is refused before it is put."""
+@pytest.mark.parametrize(("gop", "lost"), [(500, 0), (501, 0), (502, 2), (600, 99)])
+def test_a_key_frame_interval_over_20_s(gop: int, lost: int) -> None:
+    """Frames over 20 s after their key frame are left out; the next group is put again."""
     order = Interleaver([VIDEO], fragment_duration=TICKS_PER_SECOND)
-    taken: list[MediaPacket] = []
-
-    def take() -> None:
-        for packet in order.order(pictures(1100, gop)):
-            taken.append(packet)  # noqa: PERF402  what came before the error counts
-
-    if fails:
-        with pytest.raises(KvsError, match="no key frame came") as caught:
-            take()
-        assert caught.value.status is StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED
-        assert len(taken) == 500
-    else:
-        take()
-        assert len(taken) == 1100
+    taken = list(order.order(pictures(1100, gop)))
+    assert len(taken) == 1100 - lost
     check_rules(taken, tracks=1)
+    if lost:
+        assert order.left_out.skips[0].first == 501
+        error = order.left_out.error("clip", len(taken), "-c:v libx264")
+        assert error is not None
+        assert error.status is StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED
+        assert "-c:v libx264" in error.detail
 
 
 def open_groups(groups: int, *, early: int = 0) -> list[MediaPacket]:
@@ -198,14 +197,18 @@ def test_groups_that_overlap_go_on_in_the_same_fragment() -> None:
     assert len(check_rules(taken, tracks=1)) == 2
 
 
-@pytest.mark.parametrize(("codec", "encoder"), [("h264", "libx264"), ("hevc", "libx265")])
-def test_groups_that_overlap_for_20_s_are_an_error_with_a_remedy(codec: str, encoder: str) -> None:
-    """The error says why no fragment could begin, and how to encode this codec."""
-    track = MediaTrack(Kind.VIDEO, codec, rate=25.0, reordered=True)
+def test_groups_that_overlap_for_20_s_are_an_error_that_says_why() -> None:
+    """Only the pictures up to the next group are left out, and the error names the overlap."""
+    track = MediaTrack(Kind.VIDEO, "hevc", rate=25.0, reordered=True)
     order = Interleaver([track], fragment_duration=TICKS_PER_SECOND)
-    with pytest.raises(KvsError, match=rf"shown among those before them.*-c:v {encoder}") as caught:
-        list(order.order(open_groups(40, early=600)))
-    assert caught.value.status is StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED
+    taken = list(order.order(open_groups(40, early=600)))
+    error = order.left_out.error("clip", len(taken), "-c:v libx265")
+    assert error is not None
+    assert error.status is StatusCode.ACK_ERR_FRAGMENT_DURATION_REACHED
+    assert "shown among those before them" in error.detail
+    assert order.left_out.lost() + len(taken) == 157
+    assert order.left_out.lost() < 5
+    check_rules(taken, tracks=1)
 
 
 def test_pictures_before_the_first_key_frame_are_counted() -> None:
@@ -213,19 +216,20 @@ def test_pictures_before_the_first_key_frame_are_counted() -> None:
     order = Interleaver([VIDEO], fragment_duration=TICKS_PER_SECOND)
     taken = list(order.order(pictures(100, 25)[10:]))
     assert taken[0].number == 25
-    assert order.skipped == 15
-    assert len(taken) + order.skipped == 90
+    assert order.left_out.frames == {Reason.BEFORE_KEY: 15}
+    assert order.left_out.error("clip", 75, "") is None
 
 
-def test_a_fragment_over_50_mb_is_refused_before_it_is_put() -> None:
-    """The size limit is the service's 4001."""
-    given = pictures(60, 60)
-    for packet in given:
+def test_a_fragment_over_50_mb_ends_before_it_is_refused() -> None:
+    """The size limit is the service's 4001; the next group is put again."""
+    given = pictures(120, 60)
+    for packet in given[:60]:
         packet.data = bytes(1_000_000)
     order = Interleaver([VIDEO], fragment_duration=TICKS_PER_SECOND)
-    with pytest.raises(KvsError, match="50 MB") as caught:
-        list(order.order(given))
-    assert caught.value.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
+    assert len(list(order.order(given))) == 110
+    error = order.left_out.error("clip", 110, "")
+    assert error is not None
+    assert error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
 
 
 def test_what_was_read_before_an_error_comes_out_first() -> None:
@@ -242,3 +246,86 @@ def test_what_was_read_before_an_error_comes_out_first() -> None:
         for packet in order.order(broken()):
             taken.append(packet)  # noqa: PERF402  what came before the error counts
     assert len(taken) == 90
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_damaged_picture_costs_those_that_need_it(live: bool) -> None:
+    """The next key frame goes on; a damaged sound costs itself only."""
+    given = by_dts(pictures(100, 25), sounds(200))
+    for packet in given:
+        packet.corrupt = (packet.kind, packet.number) in ((Kind.VIDEO, 30), (Kind.AUDIO, 7))
+    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND, live=live)
+    taken = list(order.order(given))
+    missing = {(p.kind, p.number) for p in given} - {(p.kind, p.number) for p in taken}
+    assert missing == {(Kind.VIDEO, n) for n in range(30, 50)} | {(Kind.AUDIO, 7)}
+    assert [(s.track, s.first, s.frames) for s in order.left_out.skips] == [
+        (Kind.AUDIO, 7, 1),
+        (Kind.VIDEO, 30, 20),
+    ]
+    assert order.left_out.skips[1].position == 1_200 * MS
+    check_rules(taken, tracks=2)
+
+
+@pytest.mark.parametrize("ahead", [Kind.VIDEO, Kind.AUDIO])
+def test_tracks_far_apart_are_read_on(ahead: Kind) -> None:
+    """One track lies 30 s behind the other one in the file: all of both is put, in order."""
+    tracks = {Kind.VIDEO: pictures(2000, 25), Kind.AUDIO: sounds(4000)}
+    early = tracks[ahead]
+    late = tracks[Kind.AUDIO if ahead is Kind.VIDEO else Kind.VIDEO]
+    shift = 30_000 * MS
+    given = sorted(
+        [*((p.dts or 0, p) for p in early), *(((p.dts or 0) + shift, p) for p in late)],
+        key=lambda pair: pair[0],
+    )
+    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND)
+    taken = list(order.order(p for _, p in given))
+    assert len(taken) == 6000
+    assert order.repairs == 0
+    check_rules(taken, tracks=2)
+
+
+def test_tracks_farther_apart_than_the_bound_are_named() -> None:
+    """At the bound the pictures go on; what fits into no fragment then is counted and named."""
+    video = pictures(500, 25)
+    for packet in video:
+        packet.data = bytes(MAX_QUEUED_BYTES // 100)
+    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND)
+    taken = list(order.order([*video, *sounds(1000)]))
+    assert len(taken) + order.left_out.lost() == 1500
+    error = order.left_out.error("clip", len(taken), "")
+    assert error is not None
+    assert "128 MB further on in the file" in error.detail
+
+
+def test_a_live_track_does_not_wait_for_one_that_stopped() -> None:
+    """Without sound for 3 s the pictures go on, each as it comes."""
+    given = by_dts(pictures(300, 25), sounds(100))
+    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND, live=True)
+    read = 0
+
+    def reading() -> Iterator[MediaPacket]:
+        nonlocal read
+        for packet in given:
+            read += 1
+            yield packet
+
+    waits = [(given[read - 1].dts or 0) - (packet.dts or 0) for packet in order.order(reading())]
+    assert max(waits) <= 3_100 * MS
+    assert set(waits[-50:]) == {0}
+
+
+def test_tracks_stay_together_over_a_join() -> None:
+    """Two recordings in one file: the second follows the first, sound and pictures in step."""
+    part = by_dts(pictures(100, 25), sounds(200))
+    again = by_dts(pictures(100, 25), sounds(200))
+    for packet in again:
+        packet.number += 100 if packet.kind is Kind.VIDEO else 200
+    order = Interleaver(
+        [VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND, timeline=Timeline(gaps=False)
+    )
+    taken = list(order.order([*part, *again]))
+    assert len(taken) == 600
+    assert order.timeline.jumps == 1
+    assert [p.pts for p in taken if p.kind is Kind.VIDEO] == [40 * n * MS for n in range(200)]
+    assert [p.pts for p in taken if p.kind is Kind.AUDIO] == [20 * n * MS for n in range(400)]
+    check_rules(taken, tracks=2)

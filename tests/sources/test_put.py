@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -230,3 +231,38 @@ def test_offline_without_retention_is_refused(
             **options,
         )
     assert caught.value.status is kvs.StatusCode.OFFLINE_MODE_WITH_ZERO_RETENTION
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_setting_the_wall_clock_does_not_change_the_pace(
+    options: ProducerOptions, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    """The pace is kept by the monotonic clock: no frame waits for an hour, none hurries."""
+    real, step = time.time_ns, [0]
+    monkeypatch.setattr(time, "time_ns", lambda: real() + step[0])
+
+    def set_clock(progress: PutProgress) -> None:
+        if progress.frames > 10:
+            step[0] = step_s * 10**9
+
+    name = f"clock{step_s}"
+    source = "testsrc:duration=2,size=64x64,gop=25"
+    result = put_media(source, name, retention="PT2H", progress=set_clock, **options)
+    assert result.frames == 50
+    assert 1.9 <= result.elapsed / TICKS_PER_SECOND <= 8
+
+
+def test_what_damage_took_is_in_the_result(
+    make_clip: MakeClip, tmp_path: Path, options: ProducerOptions
+) -> None:
+    """A damaged file: the rest is stored, then the error; its first key frame may come late."""
+    data = make_clip("ts").read_bytes()
+    middle = len(data) // 2 // 188 * 188
+    path = tmp_path / "damaged.ts"
+    path.write_bytes(data[:middle] + data[middle + 3 * 188 :])
+    with pytest.raises(kvs.KvsError, match="of 75 frames cannot be put") as caught:
+        put_media(path, "damaged", retention="PT2H", **options)
+    (note,) = caught.value.__notes__
+    count = int(note.split()[0])
+    assert 50 <= count < 75
+    assert len(stored("damaged", options, count)) == count

@@ -8,8 +8,7 @@ from fractions import Fraction
 import pytest
 
 from kvsproducer.sources.media import Kind, MediaPacket
-from kvsproducer.sources.raw_order import counted, displayed
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.sources.raw_order import completed, counted, displayed
 
 FRAME = Fraction(400_000)
 
@@ -54,16 +53,17 @@ def test_b_frames_get_their_place_in_display_order(groups: int) -> None:
     assert decode_times == sorted(decode_times)
 
 
-def test_a_packet_that_cannot_be_decoded_is_named() -> None:
-    """What does not decode has no place in time, and the error says which frame it is."""
+def test_a_packet_that_cannot_be_decoded_is_marked() -> None:
+    """What does not decode is left out later; the pictures after it keep their times."""
     decoder = Decoder([0, 1, 3, 4])
 
     def show(packet: MediaPacket | None) -> list[int] | None:
         return None if packet is not None and packet.number == 2 else decoder(packet)
 
-    with pytest.raises(KvsError, match="frame 2") as caught:
-        list(displayed(packets(5), show, FRAME))
-    assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA
+    timed = list(displayed(packets(5), show, FRAME))
+    assert [p.corrupt for p in timed] == [False, False, True, False, False]
+    assert not any(p.hidden for p in timed)
+    assert [p.pts for p in timed if not p.corrupt] == [n * 400_000 for n in (0, 1, 3, 4)]
 
 
 @pytest.mark.parametrize("groups", [1, 40])
@@ -78,3 +78,52 @@ def test_a_picture_that_is_not_shown_is_hidden(groups: int) -> None:
     decode_times = [p.dts or 0 for p in timed]
     assert decode_times == sorted(decode_times)
     assert all((p.dts or 0) <= (p.pts or 0) for p in timed)
+
+
+class Reordering:
+    """A decoder that shows I P B B as I B B P, one packet late."""
+
+    def __init__(self) -> None:
+        self.later: list[int] = []
+
+    def __call__(self, packet: MediaPacket | None) -> list[int]:
+        if packet is None or packet.number % 4 in (0, 1):
+            out, self.later = self.later, []
+            if packet is not None:
+                self.later = [packet.number]
+            return out
+        return [packet.number]
+
+
+@pytest.mark.parametrize("missing", [{1}, {2, 3}, {5, 6, 7}, {0}, {0, 1, 2}, set(range(4, 40))])
+def test_missing_times_follow_from_the_order_of_display(missing: set[int]) -> None:
+    """One time, several in a row, the first ones, or all but the first few."""
+    made: list[MediaPacket] = []
+    right = []
+    for number in range(40):
+        place = 4 * (number // 4) + {0: 0, 1: 3, 2: 1, 3: 2}[number % 4]
+        right.append(place * 400_000)
+        pts = None if number in missing else right[-1]
+        key = number % 8 == 0
+        made.append(MediaPacket(Kind.VIDEO, b"v", pts, None, 0, key, number))
+    decoders: list[Reordering] = []
+    repairs: list[int] = []
+
+    def decoder() -> Reordering:
+        decoders.append(Reordering())
+        return decoders[-1]
+
+    out = list(completed(made, decoder, lambda: repairs.append(1), 400_000))
+    assert [p.number for p in out] == list(range(40))
+    assert [p.pts for p in out] == right
+    assert len(repairs) == len(missing)
+    assert len(decoders) == 1
+
+
+def test_complete_times_cost_no_decoder() -> None:
+    """Sound and pictures with times pass as they come."""
+    made = [*packets(5), MediaPacket(Kind.AUDIO, b"a", None, None, 0, True, 0)]
+    for packet in made[:5]:
+        packet.pts = packet.number * 400_000
+    taken = list(completed(iter(made), lambda: pytest.fail("decodes"), lambda: None, 400_000))
+    assert taken == made

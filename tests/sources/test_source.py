@@ -362,6 +362,106 @@ def cut_file(
     return path
 
 
+TS = 188
+
+
+def lose_ts_packets(data: bytes, at: float) -> bytes:
+    """A loss on the way: some TS packets in the middle are gone."""
+    first = int(len(data) * at) // TS * TS
+    return data[:first] + data[first + 3 * TS :]
+
+
+def overwrite(data: bytes, at: float, length: int = 40) -> bytes:
+    """A damaged disk: some bytes in the middle are zero."""
+    first = int(len(data) * at)
+    return data[:first] + bytes(length) + data[first + length :]
+
+
+DAMAGE: dict[str, tuple[str, dict[str, object], Callable[[bytes, float], bytes]]] = {
+    "a loss in TS": ("ts", {}, lose_ts_packets),
+    "a loss in TS with sound": ("ts", {"audio": "aac", "bframes": 2}, lose_ts_packets),
+    "a loss in TS with H.265": ("ts", {"codec": "hevc"}, lose_ts_packets),
+    "a broken sample in MP4": ("mp4", {}, overwrite),
+    "a broken sample in MP4 with H.265": ("mp4", {"codec": "hevc"}, overwrite),
+    "a broken block in MKV": ("mkv", {}, overwrite),
+    "a broken block in MKV with sound": ("mkv", {"audio": "aac", "bframes": 2}, overwrite),
+}
+
+
+@pytest.mark.parametrize("at", [0.4, 0.55, 0.8])
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_in_the_middle_costs_one_group(
+    make_clip: MakeClip, tmp_path: Path, case: str, at: float
+) -> None:
+    """The rest is put; at the end of a file an error says what was not, of a pipe `skips` does."""
+    ending, options, damage = DAMAGE[case]
+    clip = make_clip(ending, **options)
+    whole = len(take(open_source(clip)))
+    path = tmp_path / f"damaged.{ending}"
+    path.write_bytes(damage(clip.read_bytes(), at))
+    with open_source(path, start=START) as source:
+        frames, error = take_to_error(source)
+    if source.skipped:
+        assert error is not None
+        assert error.status is StatusCode.MKV_INVALID_FRAME_DATA
+        assert f"{source.skipped} of {source.skipped + len(frames)} frames" in error.detail
+    else:
+        assert error is None
+    check_frames_rise(frames)
+    assert whole - 60 <= len(frames) <= whole, "at most a group of pictures and some sound"
+    assert frames[-1].pts >= START + 2 * TICKS_PER_SECOND, "up to the end"
+    if ending == "ts":
+        live = open_source("-", stdin=io.BytesIO(path.read_bytes()), start=START)
+        assert len(list(live.frames())) == len(frames)
+        assert live.skips == source.skips
+
+
+def take_to_error(source: Source) -> tuple[list[Frame], KvsError | None]:
+    frames: list[Frame] = []
+    try:
+        for frame in source.frames():
+            frames.append(frame)  # noqa: PERF402  what came before the error counts
+    except KvsError as error:
+        return frames, error
+    return frames, None
+
+
+def check_frames_rise(frames: list[Frame]) -> None:
+    decode = [frame.dts for frame in frames]
+    assert decode == sorted(decode)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("ts", {}),
+        ("ts", {"audio": "aac", "bframes": 2}),
+        ("mkv", {}),
+        ("mkv", {"audio": "aac"}),
+    ],
+)
+@pytest.mark.parametrize("live", [False, True])
+def test_a_joined_file_goes_on(
+    make_clip: MakeClip, tmp_path: Path, ending: str, options: dict[str, object], live: bool
+) -> None:
+    """`cat a b`: the second recording follows the first, at most its last frame is lost."""
+    clip = make_clip(ending, **options)
+    path = tmp_path / f"joined.{ending}"
+    path.write_bytes(2 * clip.read_bytes())
+    one = len(take(open_source(clip)))
+    stdin = io.BytesIO(path.read_bytes())
+    source = open_source("-", stdin=stdin, start=START) if live else open_source(path, start=START)
+    frames, error = take_to_error(source)
+    assert (error is not None) == (source.skipped > 0 and not live)
+    check_frames_rise(frames)
+    assert len(frames) + source.skipped >= 2 * one - 1
+    assert len(frames) >= 2 * one - 3
+    video = [frame.pts for frame in frames if frame.track_id == 1]
+    assert max(b - a for a, b in pairwise(sorted(video))) <= 200 * TICKS_PER_MS
+    length = max(video) - min(video)
+    assert 5.8 * TICKS_PER_SECOND <= length <= 6.2 * TICKS_PER_SECOND
+
+
 def bad_inputs(folder: Path, make_clip: MakeClip) -> dict[str, tuple[Path, StatusCode]]:
     clip = make_clip("mp4").read_bytes()
     vp9 = folder / "vp9.mkv"
@@ -590,3 +690,23 @@ def test_a_signal_handler_closes(delay_s: float) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
+
+
+def test_mpeg_ps_with_times_for_some_pictures_only(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Small pictures share a PES packet and its one time; the others follow from the decoder."""
+    clip, path = make_clip("ts", bframes=2, width=32, height=32), tmp_path / "clip.mpg"
+    with av.open(str(clip)) as read, av.open(str(path), "w", format="mpeg") as written:
+        stream = written.add_stream_from_template(read.streams[0])
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = stream
+                written.mux(packet)
+    with av.open(str(path)) as container:
+        missing = sum(packet.pts is None for packet in container.demux() if packet.size)
+    assert missing > 10
+    source = open_source(path, start=START)
+    frames = take(source)
+    right = take(open_source(clip, start=START))
+    assert [f.pts // TICKS_PER_MS for f in frames] == [f.pts // TICKS_PER_MS for f in right]
+    assert source.repairs >= missing
+    check_frames_rise(frames)

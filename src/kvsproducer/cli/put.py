@@ -40,6 +40,8 @@ from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["put"]
 
+_MAX_SKIPS = 10  # stretches of media that were not put, said one by one
+
 
 class Mode(StrEnum):
     """How fast, and what to do when the network is slower than the media."""
@@ -220,8 +222,12 @@ def _print_result(result: PutResult) -> None:
         f" of {result.stream}, within {result.elapsed / TICKS_PER_SECOND:.2f} s",
         markup=False,
     )
-    if result.skipped:
-        err.print(f"not put: {counted(result.skipped, 'picture')} before the first key frame")
+    for skip in result.skips[:_MAX_SKIPS]:
+        err.print(f"not put: {skip}", markup=False)
+    if len(result.skips) > _MAX_SKIPS:
+        err.print(f"not put: {counted(result.skipped, 'frame')} in all")
+    if result.jumps:
+        err.print(f"the times of the media jumped {counted(result.jumps, 'time')}; moved to go on")
     if result.hidden:
         err.print(f"stored as invisible: {counted(result.hidden, 'picture')} not shown by the file")
     if result.repairs:
@@ -236,6 +242,8 @@ def _as_dict(result: PutResult) -> dict[str, object]:
         "bytes": result.bytes,
         "fragments": result.fragments,
         "skipped": result.skipped,
+        "skips": [str(skip) for skip in result.skips],
+        "jumps": result.jumps,
         "repairs": result.repairs,
         "hidden": result.hidden,
         "warnings": list(result.warnings),

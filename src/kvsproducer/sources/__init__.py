@@ -2,13 +2,17 @@
 
 `open_source` reads MP4, MOV, MKV, TS, WAV and raw H.264 / H.265 through FFmpeg (PyAV, the `media`
 extra) and `testsrc:`; `put_media` puts one into a stream and returns once everything is stored.
-Cameras, RTSP and arrays come later. Nothing is repaired silently: see `Source.repairs`.
+Cameras, RTSP and arrays come later. What is repaired, moved or left out is counted: see
+`Source.repairs`, `jumps` and `skips`.
 """
 
 from kvsproducer.sources.put import ProducerOptions, PutProgress, PutResult, put_media
+from kvsproducer.sources.skipped import Reason, Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
 
 __all__ = [
+    "Reason",
+    "Skip",
     "Source",
     "TrackChoice",
     "open_source",

@@ -43,8 +43,9 @@ class MediaTrack:
 class MediaPacket:
     """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
 
-    `corrupt` marks a packet that the container says is damaged or cut, `hidden` a picture that
-    others need and that is not shown. `lead` is that of a `Frame`.
+    `corrupt` marks a packet that is damaged or cut, `hidden` a picture that others need and that is
+    not shown. `lead` is that of a `Frame`. `offset` is where in the file the packet begins, in
+    bytes; None if that is not known.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class MediaPacket:
     corrupt: bool = False
     hidden: bool = False
     lead: int = 0
+    offset: int | None = None
 
 
 Packets: TypeAlias = Generator[MediaPacket, None, None]  # closed, it lets go of the codecs
@@ -67,6 +69,8 @@ class MediaReader(Protocol):
 
     `raw` says that it is a bare Annex-B stream, without times of its own; `reach` is how many bytes
     of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
+    `gaps` says that its times never restart, so that a step forward is a pause in the recording
+    (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived.
     """
 
     tracks: list[MediaTrack]
@@ -74,6 +78,8 @@ class MediaReader(Protocol):
     ignored: list[str]
     warnings: list[str]
     reach: int
+    repairs: int
+    gaps: bool
 
     @property
     def raw(self) -> bool:

@@ -1,6 +1,6 @@
 """Realtime pacing: frames of a recording leave as a camera would have sent them.
 
-The clock (ticks) and the sleep (seconds) are passed in. It changes no timestamp.
+The clock (monotonic, in ticks) and the sleep (seconds) are passed in. It changes no timestamp.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ __all__ = ["paced"]
 def paced(
     frames: Iterable[Frame], clock: Callable[[], int], sleep: Callable[[float], object]
 ) -> Iterator[Frame]:
-    """`frames`, each when as much time has passed since the first as lies between their dts.
+    """Yield `frames`, each when as much time has passed since the first as lies between their dts.
 
-    A frame that is late leaves at once, and the ones after it keep to the first frame's start.
+    A frame that is late leaves at once, and the ones after it keep to the first frame's start. The
+    wall clock must not pace: it may be set meanwhile.
     """
     first: int | None = None
     started = 0

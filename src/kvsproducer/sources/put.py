@@ -31,7 +31,8 @@ from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_erro
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import Verify
 from kvsproducer.sources.pacing import paced
-from kvsproducer.sources.source import Source, TrackChoice, now_ticks, open_source
+from kvsproducer.sources.skipped import Skip
+from kvsproducer.sources.source import Source, TrackChoice, open_source
 from kvsproducer.status import KvsError
 
 if TYPE_CHECKING:
@@ -85,10 +86,12 @@ class PutResult:
     """What became of a source. `frames` and `bytes` were put and stored, all of them.
 
     `fragments` counts those that were acknowledged PERSISTED (RECEIVED without retention), 0 when
-    the producer was the caller's own; `skipped` pictures came before the first key frame and were
-    not put; `repairs` timestamps were derived; `hidden` pictures are stored as invisible, since
-    the media does not show them and others need them. `warnings` is what the media asks for and the
-    stream does not have, as text. `duration` (of the media) and `elapsed` in ticks.
+    the producer was the caller's own. `skipped` frames of the source were not put; `skips` says
+    which and why, for the first 100 stretches of them. `repairs` timestamps were derived; the times
+    of the source jumped `jumps` times, and what followed was moved to go on. `hidden` pictures are
+    stored as invisible, since the media does not show them and others need them. `warnings` is what
+    the media asks for and the stream does not have, as text. `duration` (of the media) and
+    `elapsed` in ticks.
     """
 
     stream: str
@@ -102,6 +105,8 @@ class PutResult:
     progress: PutProgress = field(repr=False)
     hidden: int = 0
     warnings: tuple[str, ...] = ()
+    jumps: int = 0
+    skips: tuple[Skip, ...] = ()
 
 
 def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
@@ -237,8 +242,8 @@ def put_media(
     `Producer`, unless `producer` is given; that one has no `continuous_retry`, for a file's user is
     told that there is no network.
 
-    Raises what the source raises, after what it gave before has been stored; what the service said
-    (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
+    Raises what the source raises (see `Source.frames`), after what it gave has been stored; what
+    the service said (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
     PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored. An exception carries a note
     that says what was stored. On Ctrl-C what was put is given 10 s to be stored.
     """
@@ -274,6 +279,8 @@ def put_media(
         progress=end,
         hidden=opened.hidden,
         warnings=tuple(opened.warnings),
+        jumps=opened.jumps,
+        skips=opened.skips,
     )
 
 
@@ -319,7 +326,7 @@ def _put(
     """Put every frame, then close the stream; raises unless all of it is stored."""
     frames = source.frames()
     if kind is not StreamingType.OFFLINE and not source.live:
-        frames = paced(frames, now_ticks, time.sleep)
+        frames = paced(frames, _monotonic, time.sleep)
     limit_s = timeout_seconds(timeout)
     failure: BaseException | None = None
     try:

@@ -24,7 +24,7 @@ from kvsproducer.codecs.nal import Buffer, VideoCodec, cpd_units, nal_type, para
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.sources.fields import FieldReader, join_fields
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
-from kvsproducer.sources.raw_order import counted, displayed
+from kvsproducer.sources.raw_order import completed, counted, displayed
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
@@ -53,6 +53,7 @@ _RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
 _LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
 _HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
 _ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
+_TIMES_RESTART: Final = 0x200  # AVFMT_TS_DISCONT: a demuxer whose times may jump
 _GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
 _AUDIO_RATE: Final = {"aac": 48_000, "pcm_alaw": 8_000, "pcm_mulaw": 8_000}
 _AUDIO_FRAME: Final = {"aac": 1024, "pcm_alaw": 320, "pcm_mulaw": 320}  # samples
@@ -90,6 +91,7 @@ def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
         packet.is_keyframe,
         number,
         packet.is_corrupt,
+        offset=packet.pos,
     )
 
 
@@ -119,12 +121,14 @@ class ContainerReader:
                 f"{name} is no media that FFmpeg can read ({in_words(error)})",
             ) from error
         self.format_name = self._container.format.name
+        self.gaps = not self._container.format.flags & _TIMES_RESTART
         if self.format_name in _NOT_MEDIA:
             self.close()
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
         self._raw_rate = raw_rate
         self.ignored: list[str] = []
         self.warnings: list[str] = []
+        self.repairs = 0
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._choose_tracks()
@@ -188,15 +192,23 @@ class ContainerReader:
         fields = FieldReader(video.extradata) if video else None
         if fields is not None and fields.interlaced:
             packets = join_fields(packets, fields)
+        track = self.tracks[0]
         if not self.raw:
+            if track.reordered:
+                usual = int(TICKS_PER_SECOND / (track.rate or _RAW_RATE))
+                packets = completed(
+                    packets, lambda: _shower(track.codec), self._count_repair, usual
+                )
             yield from packets
             return
-        track = self.tracks[0]
         frame = TICKS_PER_SECOND / Fraction(track.rate).limit_denominator(100_000)
         if track.reordered:
             yield from displayed(packets, _shower(track.codec), frame)
         else:
             yield from counted(packets, frame)
+
+    def _count_repair(self) -> None:
+        self.repairs += 1
 
     def _demux(self) -> Iterator[MediaPacket]:
         numbers = dict.fromkeys(Kind, 0)
@@ -264,6 +276,8 @@ class PatternReader:
 
     raw = False
     reach = 0
+    repairs = 0
+    gaps = True
 
     def __init__(self, pattern: PatternSpec) -> None:
         _require()

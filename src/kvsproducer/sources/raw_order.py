@@ -1,13 +1,15 @@
-"""Times for raw H.264 and H.265, which have none: the frame rate and the order of display.
+"""The order of display where a file does not say it: raw H.264 and H.265, and missing times.
 
-Packets come in decode order. Without B-frames that is the order of display too and the nth
-picture is shown after n frame durations (`counted`). With B-frames a decoder tells the order
-(`displayed`): each packet is shown to it under its number, and numbers come out as pictures do.
+Raw video has no times. Packets come in decode order. Without B-frames that is the order of display
+too and the nth picture is shown after n frame durations (`counted`). With B-frames a decoder shows
+the order (`displayed`): each packet is given to it under its number, and numbers come out as
+pictures do. Invariant: dts rises by one frame duration a packet and is at most pts.
 
 A packet that the decoder takes and never shows (a picture that the stream itself hides, or that
-needs one before the stream's beginning) is marked hidden.
+needs one before the stream's beginning) is marked hidden, one that it cannot decode corrupt.
 
-Invariant: dts rises by one frame duration a packet and is at most pts.
+AVI and MPEG-PS have times for some pictures only. Where one is missing on a track with B-frames,
+`completed` asks a decoder what is shown before it, and counts on from there.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Final
 
-from kvsproducer.sources.media import MediaPacket
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.sources.media import Kind, MediaPacket
 
-__all__ = ["counted", "displayed"]
+__all__ = ["completed", "counted", "displayed"]
 
 _MAX_WAITING: Final = 64  # ours: packets that wait for their place; H.265 reorders at most 16
 Show = Callable[[MediaPacket | None], list[int] | None]
@@ -37,7 +38,7 @@ def counted(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPa
 def displayed(packets: Iterable[MediaPacket], show: Show, frame: Fraction) -> Iterator[MediaPacket]:
     """Times by the order in which `show` (a decoder; None flushes it) gives numbers back.
 
-    `show` returns None for a packet that it cannot decode; raises MKV_INVALID_FRAME_DATA for it.
+    `show` returns None for a packet that it cannot decode, which is marked as corrupt.
     """
     order = _Order(frame)
     waiting: deque[MediaPacket] = deque()
@@ -73,6 +74,7 @@ class _Order:
         """Note what packet `number` made the decoder show, None when it was damaged."""
         if shown is None:
             self._damaged.add(number)
+            self._shown += 1  # it would have been shown
             return
         for picture in shown:
             self._places[picture] = self._shown
@@ -93,13 +95,8 @@ class _Order:
         packet.duration = int(self._frame)
         place = self._places.pop(packet.number, None)
         if place is None:
-            if packet.number in self._damaged:
-                raise kvs_error(
-                    StatusCode.MKV_INVALID_FRAME_DATA,
-                    f"video frame {packet.number} cannot be decoded, so its time is not known (is"
-                    " it damaged, or are its parameter sets missing?)",
-                )
-            packet.hidden = True
+            packet.corrupt = packet.number in self._damaged
+            packet.hidden = not packet.corrupt
             packet.pts, packet.dts = self._last_pts, self._last_dts
             return packet
         packet.pts = int(place * self._frame)
@@ -107,3 +104,88 @@ class _Order:
         self._decoded += 1
         self._last_pts, self._last_dts = packet.pts, packet.dts
         return packet
+
+
+def completed(
+    packets: Iterable[MediaPacket],
+    new_decoder: Callable[[], Show],
+    count: Callable[[], None],
+    frame: int,
+) -> Iterator[MediaPacket]:
+    """Give pictures without a pts the time at which a decoder shows them, and `count` each.
+
+    `frame` is the duration, in ticks, of a picture that has none. It decodes only from a key
+    frame before a picture without time, up to a key frame after it. A picture that no decoder shows
+    keeps its pts of None.
+    """
+    group: list[MediaPacket] = []  # the pictures since the last key frame
+    display: _Display | None = None
+    for packet in packets:
+        if packet.kind is not Kind.VIDEO:
+            yield packet
+            continue
+        if packet.key_frame:
+            group.clear()
+            if display is not None and not display.waiting:
+                display = None
+        if packet.pts is None:
+            count()
+            if display is None:
+                display = _Display(new_decoder(), frame)
+                for known in group:
+                    display.show(known)
+        group.append(packet)
+        if display is None:
+            yield packet
+            continue
+        display.show(packet)
+        display.waiting.append(packet)
+        yield from display.ready(_MAX_WAITING)
+    if display is not None:
+        display.show(None)
+        yield from display.ready(0)
+
+
+class _Display:
+    """Times of pictures by the order in which the decoder `show` gives their numbers back."""
+
+    def __init__(self, show: Show, frame: int) -> None:
+        self._frame = frame
+        self.waiting: deque[MediaPacket] = deque()
+        """Pictures to hand on, in decode order."""
+        self._show = show
+        self._inside: dict[int, MediaPacket] = {}  # by number, until the decoder gives it back
+        self._before: list[MediaPacket] = []  # shown before any time is known
+        self._next: int | None = None  # when the next picture is shown
+
+    def show(self, packet: MediaPacket | None) -> None:
+        """Give a picture to the decoder (None: the end), and times to those that come out."""
+        if packet is not None:
+            self._inside[packet.number] = packet
+        for number in self._show(packet) or ():
+            shown = self._inside.pop(number, None)
+            if shown is not None:
+                self._place(shown)
+
+    def _place(self, packet: MediaPacket) -> None:
+        if packet.pts is None:
+            if self._next is None:
+                self._before.append(packet)
+                return
+            packet.pts = self._next
+        elif self._before:
+            time = packet.pts
+            for earlier in reversed(self._before):
+                time -= earlier.duration or self._frame
+                earlier.pts = time
+            self._before.clear()
+        self._next = packet.pts + (packet.duration or self._frame)
+
+    def ready(self, keep: int) -> Iterator[MediaPacket]:
+        """Hand on what has its time, and what waits behind `keep` others."""
+        waiting = self.waiting
+        while waiting and (waiting[0].pts is not None or len(waiting) > keep):
+            packet = waiting.popleft()
+            if packet.pts is None:
+                self._inside.pop(packet.number, None)
+            yield packet

@@ -4,8 +4,8 @@
 (`tracks.py`) and hands out frames in the order and with the times that KVS takes (`timestamps.py`,
 `interleave.py`), moved so that the first one is at `start`.
 
-Invariant: every frame of the chosen tracks is handed out, or counted in `skipped` (pictures before
-the first key frame), or an error says why not, after everything before it has been handed out.
+Invariant: every frame of the chosen tracks is handed out, or counted in `skipped` with the reason
+in `skips`. When reading breaks off, everything before comes out before the error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -28,9 +29,10 @@ from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
 from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
+from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
-from kvsproducer.sources.timestamps import seconds
-from kvsproducer.sources.tracks import PutTrack, put_track
+from kvsproducer.sources.timestamps import Timeline, seconds
+from kvsproducer.sources.tracks import ENCODERS, PutTrack, put_track
 from kvsproducer.sources.truncation import Cut, find_cut
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
@@ -104,19 +106,38 @@ class Source:
             t.kind: put_track(t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name)
             for t in chosen
         }
-        self._interleaver = Interleaver(chosen, fragment_duration=fragment_duration)
         self.tracks: list[TrackInfo] = [put.info for put in self._put.values()]
+        self._interleaver = Interleaver(
+            [
+                replace(track, extradata=put.info.codec_private_data)
+                for track, put in zip(chosen, self._put.values(), strict=True)
+            ],
+            fragment_duration=fragment_duration,
+            timeline=Timeline(gaps=reader.gaps and not self.live),
+            live=self.live,
+        )
+        self._video_codec = next((t.codec for t in chosen if t.kind is Kind.VIDEO), "")
         self.content_type = ",".join(put.media for put in self._put.values())
 
     @property
     def skipped(self) -> int:
-        """Pictures before the first key frame, which cannot be put."""
-        return self._interleaver.skipped
+        """Frames that are not put; `skips` says which and why."""
+        return self._interleaver.left_out.frames.total()
+
+    @property
+    def skips(self) -> tuple[Skip, ...]:
+        """The stretches of frames that are not put, up to 100: where, how many, and why."""
+        return tuple(self._interleaver.left_out.skips)
 
     @property
     def repairs(self) -> int:
         """Timestamps that were derived from their neighbours."""
-        return self._interleaver.repairs
+        return self._reader.repairs + self._interleaver.repairs
+
+    @property
+    def jumps(self) -> int:
+        """How often the source's own times jumped; what followed was moved to go on."""
+        return self._interleaver.timeline.jumps
 
     def _peek(self, kinds: set[Kind]) -> dict[Kind, bytes]:
         """The first packet of each track, read ahead of `frames`."""
@@ -167,13 +188,18 @@ class Source:
     def frames(self) -> Iterator[Frame]:
         """All frames, in decode order, times in ticks since 1970 with the first one at `start`.
 
-        Raises what `timestamps.py` and `interleave.py` raise, READ_FILE_FAILED when reading breaks
-        off, UNEXPECTED_EOF at the end of a file that was cut off and INVALID_OPERATION when the
-        source is closed.
+        A frame that is damaged or that KVS would refuse is left out, with those that need it, and
+        the rest comes; see `skips`. At the end of a file, not of a live source, an error says so:
+        MKV_INVALID_FRAME_DATA (damaged), MKV_INVALID_FRAME_TIMESTAMP (too far from the other track
+        in the file), ACK_ERR_FRAGMENT_DURATION_REACHED, ACK_ERR_FRAGMENT_SIZE_REACHED,
+        ACK_ERR_FRAMES_MISSING_FOR_TRACK.
+
+        Raises READ_FILE_FAILED when reading breaks off, UNEXPECTED_EOF at the end of a file that
+        was cut off and INVALID_OPERATION when the source is closed.
         """
         self._check_open()
         shift: int | None = None
-        last = 0
+        last = count = 0
         try:
             for packet in self._interleaver.order(self._chosen()):
                 if self._closed:
@@ -187,8 +213,9 @@ class Source:
                 put = self._put[packet.kind]
                 self.hidden += packet.hidden
                 last = max(last, packet.pts)
+                count += 1
                 yield Frame(
-                    put.payload(packet.data),
+                    packet.data,
                     packet.pts + shift,
                     dts=max(0, packet.dts + shift),
                     duration=packet.duration,
@@ -205,15 +232,27 @@ class Source:
         self._check_open()
         if self._cut is not None:
             raise self._broken_off(last)
+        if not self.live:
+            encoder = ENCODERS.get(self._video_codec, "")
+            lost = self._interleaver.left_out.error(self.name, count, encoder)
+            if lost is not None:
+                raise lost
 
     def _chosen(self) -> Iterator[MediaPacket]:
-        """The packets of the chosen tracks, until the source is closed."""
+        """The packets of the chosen tracks as they are put, until the source is closed."""
         try:
             for packet in self._packets:
                 if self._closed:
                     break
-                if packet.kind in self._put:
-                    yield packet
+                put = self._put.get(packet.kind)
+                if put is None:
+                    continue
+                data = put.payload(packet.data)
+                if data is None:
+                    packet.corrupt = True
+                else:
+                    packet.data = data
+                yield packet
         finally:
             if self._closed:
                 self.close()  # what `close` had to leave while this was reading

@@ -23,9 +23,15 @@ from kvsproducer.codecs.nal import (
 )
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
 from kvsproducer.sources.media import Kind, MediaTrack
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["PutTrack", "put_track"]
+__all__ = ["ENCODERS", "PutTrack", "put_track"]
+
+# How to encode a file anew, by its codec (FFmpeg's name), with a key frame every 2 s of 25 fps.
+ENCODERS: Final = {
+    "h264": "-c:v libx264 -force_key_frames 'expr:gte(t,n_forced*2)'",
+    "hevc": "-c:v libx265 -x265-params keyint=50:open-gop=0",
+}
 
 _VIDEO: Final = {"h264": ("h264", VideoCodec.H264), "hevc": ("h265", VideoCodec.H265)}
 _AUDIO: Final = {"aac": "aac", "pcm_alaw": "alaw", "pcm_mulaw": "mulaw"}
@@ -39,16 +45,35 @@ _START_CODE: Final = b"\x00\x00\x00\x01"
 @dataclass(frozen=True, slots=True)
 class PutTrack:
     """A track as it is put: `info` for the stream, `media` its content type, `adaptation` the
-    flags its frames need, `adts` whether each frame has an ADTS header to cut off."""
+    flags its frames need, `adts` whether each frame has an ADTS header to cut off, `length_size`
+    how many bytes the length before each NAL unit has (0: it has none)."""
 
     info: TrackInfo
     media: str
     adaptation: NalAdaptation = NalAdaptation.NONE
     adts: bool = False
+    length_size: int = 0
 
-    def payload(self, data: bytes) -> bytes:
-        """The bytes of a packet that go into a frame; raises MKV_INVALID_AAC_CPD for bad ADTS."""
-        return bytes(strip_adts(data)) if self.adts else data
+    def payload(self, data: bytes) -> bytes | None:
+        """Return the bytes of a packet that go into a frame, or None if the packet is damaged."""
+        if self.adts:
+            try:
+                return bytes(strip_adts(data))
+            except KvsError:
+                return None
+        if self.length_size and not _has_whole_units(data, self.length_size):
+            return None
+        return data
+
+
+def _has_whole_units(data: bytes, size: int) -> bool:
+    """Whether `data` is a sequence of NAL units, each behind its length of `size` bytes."""
+    at, end, longest = 0, len(data), 0
+    while at < end:
+        length = int.from_bytes(data[at : at + size])
+        longest = max(longest, length)
+        at += size + length
+    return at == end and longest > 0
 
 
 def put_track(track: MediaTrack, first: bytes, *, alone: bool, name: str) -> PutTrack:
@@ -72,6 +97,7 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     codec, nal_codec = _VIDEO[track.codec]
     info, media = video_track(codec)
     cpd, adaptation = track.extradata, NalAdaptation.NONE
+    length_size = _length_size(cpd, nal_codec)
     if not cpd or cpd[0] != 1:  # configurationVersion of avcC and hvcC
         adaptation = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
         sets = parameter_sets(cpd_units(cpd), nal_codec)
@@ -85,7 +111,13 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
                 " put the MP4 or MKV that it was taken from",
             )
     info = replace(info, codec_private_data=cpd, width=track.width, height=track.height)
-    return PutTrack(info, media, adaptation)
+    return PutTrack(info, media, adaptation, length_size=length_size)
+
+
+def _length_size(cpd: bytes, codec: VideoCodec) -> int:
+    """Return how many bytes a NAL unit's length has, by an avcC or hvcC record; 0 without one."""
+    at = 4 if codec is VideoCodec.H264 else 21  # lengthSizeMinusOne, in the two lowest bits
+    return (cpd[at] & 3) + 1 if cpd[:1] == b"\x01" and len(cpd) > at else 0
 
 
 def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:

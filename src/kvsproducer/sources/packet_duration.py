@@ -1,0 +1,54 @@
+"""How long a packet lasts when its container does not say.
+
+AAC packs 1,024 samples into a frame, counted at the rate of the AAC core, which an ADTS header
+gives (ISO/IEC 13818-7, 6.2), or else the AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1). HE-AAC
+plays 2,048 samples at twice that rate, which takes as long. G.711 has one byte for each sample and
+channel. A picture lasts as the track's frame rate says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from kvsproducer.codecs.audio import parse_aac_config, parse_adts
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.sources.media import Kind, MediaTrack
+from kvsproducer.status import KvsError
+
+__all__ = ["duration_rule"]
+
+_AAC_SAMPLES: Final = 1024
+
+
+def duration_rule(track: MediaTrack) -> Callable[[bytes], int]:
+    """Return the function from a packet's bytes to its duration in ticks, 0 if unknown."""
+    if track.kind is Kind.VIDEO:
+        return _constant(int(TICKS_PER_SECOND / track.rate) if track.rate else 0)
+    if track.codec.startswith("aac"):
+        return _AacDuration(track).of
+    rate = track.sample_rate * track.channels
+    if track.codec in ("pcm_alaw", "pcm_mulaw") and rate:
+        return lambda data: len(data) * TICKS_PER_SECOND // rate
+    return _constant(0)
+
+
+def _constant(duration: int) -> Callable[[bytes], int]:
+    return lambda _: duration
+
+
+class _AacDuration:
+    def __init__(self, track: MediaTrack) -> None:
+        rate = track.sample_rate
+        with suppress(KvsError):  # no AudioSpecificConfig: MPEG-TS has ADTS headers
+            rate = parse_aac_config(track.extradata).sampling_frequency
+        self._frame = _AAC_SAMPLES * TICKS_PER_SECOND // rate if rate else 0
+
+    def of(self, data: bytes) -> int:
+        """Return the duration of a frame, by its ADTS header if it has one."""
+        if data[:1] == b"\xff":
+            with suppress(KvsError):
+                header = parse_adts(data)
+                return header.samples * TICKS_PER_SECOND // header.sampling_frequency
+        return self._frame
