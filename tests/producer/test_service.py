@@ -252,7 +252,9 @@ def test_forms_of_the_endpoint(
     assert control_plane(region, plain) == f"https://kinesisvideo.{region}.{suffix}"
 
 
-@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS_VIDEO"])
+@pytest.mark.parametrize(
+    "name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS_VIDEO", "CONTROL_PLANE_URI"]
+)
 def test_endpoint_of_the_environment(
     name: str, endpoint_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +268,14 @@ def test_endpoint_of_the_environment(
     assert Service(endpoint_url="http://127.0.0.1:1").endpoint_url == "http://127.0.0.1:1"
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     assert Service(region_name="us-west-2").endpoint_url is None
+
+
+def test_control_plane_uri_of_the_c_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They put https:// before an address without a scheme; botocore's variables come first."""
+    monkeypatch.setenv("CONTROL_PLANE_URI", "kvs.example.com:8443")
+    assert Service().endpoint_url == "https://kvs.example.com:8443"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert Service().endpoint_url == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("form", ["use_fips_endpoint", "use_dualstack_endpoint"])

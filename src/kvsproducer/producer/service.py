@@ -323,16 +323,22 @@ def _trusted(session: Session, verify: Verify) -> bool | str:
 
 
 def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) -> str | None:
-    """The control plane's own URL: the caller's, else the environment's or the profile's."""
+    """The control plane's own URL: the caller's, else the environment's or the profile's.
+
+    `CONTROL_PLANE_URI` comes last: a variable of botocore's says which address is meant for AWS.
+    """
     url = given
     if url is None and not session.get_config_variable("ignore_configured_endpoint_urls"):
         from botocore.configprovider import ConfiguredEndpointProvider
 
-        url = ConfiguredEndpointProvider(
-            full_config=session.full_config,
-            scoped_config=session.get_scoped_config(),
-            client_name=wire.SERVICE_NAME,
-        ).provide()
+        url = (
+            ConfiguredEndpointProvider(
+                full_config=session.full_config,
+                scoped_config=session.get_scoped_config(),
+                client_name=wire.SERVICE_NAME,
+            ).provide()
+            or _control_plane_uri()
+        )
     if url is None:
         return None
     if fault := url_fault(url):
@@ -347,6 +353,12 @@ def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) ->
             f"endpoint_url={shown(url)} is one already",
         )
     return url
+
+
+def _control_plane_uri() -> str | None:
+    """The address that AWS's C samples and kvssink are given; https where it has no scheme."""
+    uri = os.environ.get("CONTROL_PLANE_URI")
+    return f"https://{uri}" if uri and "://" not in uri else uri or None
 
 
 def _region(session: Session, region_name: str | None, endpoint_url: str | None) -> str:

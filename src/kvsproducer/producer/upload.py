@@ -33,6 +33,7 @@ from kvsproducer.limits import (
 from kvsproducer.producer.bugs import own_bug
 from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.logger import logger
+from kvsproducer.producer.media_dump import MediaDump
 from kvsproducer.producer.results import (
     OK,
     TIMEOUT,
@@ -264,6 +265,14 @@ class Upload:
 
     async def _body(self) -> AsyncIterator[bytes]:
         yield b""  # sends the request's head at once, so that a refusal is seen before any data
+        dump = MediaDump(self._stream.name, self._effect.upload)
+        with contextlib.closing(dump):
+            async for data in self._media():
+                dump.write(data)
+                yield data
+
+    async def _media(self) -> AsyncIterator[bytes]:
+        """What the core has to send, one piece for a write, until the end of the stream."""
         core_stream, upload = self._stream, self._effect.upload
         lock, now = self._engine.lock, self._engine.now
         while True:
