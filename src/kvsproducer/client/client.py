@@ -315,6 +315,15 @@ class Client:
             return False
         return True
 
+    def renew_auth(self, now: int) -> None:
+        """Ask for other credentials before the next stream call: the service refuses the current.
+
+        `now` is of the same shape as the other calls.
+        """
+        del now
+        if self.auth is not None:
+            self.auth.expiration = 0
+
     # --- results --------------------------------------------------------------------------------
     def call_result(
         self, call: Call, result: int, now: int, answer: object = None, detail: str = ""

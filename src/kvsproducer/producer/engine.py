@@ -97,6 +97,7 @@ class Engine(Waiting):
             limits.service_call_completion_timeout / TICKS_PER_SECOND,
         )
         service.skew.on_change = self._tell_skew
+        service.on_given_refused = partial(self.do, self.core.renew_auth)
         self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
         self.talkative = self.core.talkative

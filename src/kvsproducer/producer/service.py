@@ -30,7 +30,7 @@ from kvsproducer.producer.exchange import Reply, TimeLimits, checked_json, post,
 from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.network import Network
-from kvsproducer.producer.results import failure_of
+from kvsproducer.producer.results import failure_of, failure_of_answer
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.signing import signed_headers
 from kvsproducer.producer.tls import Verify
@@ -46,7 +46,6 @@ __all__ = ["Service"]
 
 log = logger("kvsproducer.service")
 
-_REFUSED = (401, 403)
 _SHOWN = 200  # characters of what botocore's parser says
 _REDIRECTED = 300  # from here on an answer is no success
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
@@ -91,6 +90,7 @@ class Service:
             credentials, self._session, self.network, self.skew, self._learn_time
         )
         self._given: AwsCredentials | None = None
+        self.on_given_refused: Callable[[], object] = lambda: None  # in any thread
         self._clients: dict[str, BaseClient] = {}
         self._under_way: set[Future[Reply]] = set()
         self._closed = False
@@ -167,16 +167,24 @@ class Service:
     def post(self, url: str, body: bytes) -> Reply:
         """Sign and POST a JSON body, and wait for the whole answer.
 
-        A refusal that comes with a surprising clock is asked for again with the right time.
+        A request that is refused is sent once more when its clock was wrong, and when other
+        credentials are to be had.
         """
         self.network.prepare(url)
-        reply, clock_moved = self._exchange(url, body)
-        if clock_moved and reply.status in _REFUSED:
-            reply, _ = self._exchange(url, body)
+        keys = self._keys()
+        reply, clock_moved = self._exchange(url, body, keys)
+        if clock_moved and _refuses_keys(reply):
+            reply, _ = self._exchange(url, body, keys)
+        if _refuses_keys(reply):
+            self.refuse(keys)
+            if (others := self._keys()) != keys:
+                reply, _ = self._exchange(url, body, others)
         return reply
 
-    def _exchange(self, url: str, body: bytes) -> tuple[Reply, bool]:
-        keys = self._given or self.credentials()
+    def _keys(self) -> AwsCredentials:
+        return self._given or self.credentials()
+
+    def _exchange(self, url: str, body: bytes, keys: AwsCredentials) -> tuple[Reply, bool]:
         headers = self.sign(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, keys, body)
         sent = self.now()
         reply = self._awaited(url, headers, body)
@@ -261,6 +269,12 @@ class Service:
         """
         return self._credentials.get(life=life)
 
+    def refuse(self, credentials: AwsCredentials) -> None:
+        """Note that the service refuses these credentials: the provider is asked for others."""
+        if credentials == self._given:
+            self.on_given_refused()
+        self._credentials.refuse(credentials)
+
     def use(self, credentials: AwsCredentials | None) -> None:
         """Sign the control plane's calls with these from now on; None: with `credentials()`."""
         self._given = credentials
@@ -279,6 +293,16 @@ class Service:
         """
         at = self.now() + self.skew.ticks
         return signed_headers(url, headers, frozen(keys), self.region_name, at, body)
+
+
+def _refuses_keys(reply: Reply) -> bool:
+    """Return whether an answer refuses the credentials, or the signature made with them."""
+    if reply.status < _REDIRECTED:
+        return False
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    kind = headers.get(wire.HEADER_ERROR_TYPE.lower(), "")
+    failure = failure_of_answer(reply.status, kind, reply.body.decode(errors="replace"))
+    return failure.status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR
 
 
 class _Body:

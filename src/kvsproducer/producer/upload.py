@@ -43,7 +43,7 @@ from kvsproducer.producer.results import (
     failure_of_answer,
 )
 from kvsproducer.producer.sockets import hang_up
-from kvsproducer.status import KvsError
+from kvsproducer.status import KvsError, StatusCode
 
 if TYPE_CHECKING:
     import aiohttp
@@ -183,7 +183,10 @@ class Upload:
                     text = await response.content.read(4096)
             kind = response.headers.get("x-amzn-ErrorType", "")
             told = text.decode(errors="replace")
-            return failure_of_answer(response.status, kind, told).of_upload()
+            failure = failure_of_answer(response.status, kind, told).of_upload()
+            if failure.status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
+                self._engine.service.refuse(self._keys())
+            return failure
         self._response = response
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
@@ -257,11 +260,15 @@ class Upload:
             wire.HEADER_ACK_REQUIRED: "1" if effect.acks else "0",
             "Content-Type": wire.CONTENT_TYPE_JSON,
         }
-        assert effect.auth is not None
-        keys = effect.auth.data
-        assert isinstance(keys, AwsCredentials)
         self._engine.service.network.prepare(self._url())
-        return self._engine.service.sign(self._url(), headers, keys)
+        return self._engine.service.sign(self._url(), headers, self._keys())
+
+    def _keys(self) -> AwsCredentials:
+        """Return what the upload is signed with."""
+        assert self._effect.auth is not None
+        keys = self._effect.auth.data
+        assert isinstance(keys, AwsCredentials)
+        return keys
 
     async def _body(self) -> AsyncIterator[bytes]:
         yield b""  # sends the request's head at once, so that a refusal is seen before any data

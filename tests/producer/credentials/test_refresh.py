@@ -265,3 +265,69 @@ def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
     may_answer.set()
     thread.join(20)
     assert fresh.get().access_key_id == "A1"
+
+
+# --- credentials that the service refuses ---------------------------------------------------------
+class Keeping(Provider):
+    """Gives the same credentials until it is made to look again, and there are others."""
+
+    def __init__(self, clock: Clock, holdings: list[str]) -> None:
+        super().__init__(clock)
+        self.holdings = holdings
+        self.found = holdings[0]
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
+        self.found = self.holdings[-1]
+
+    def fetch(self) -> AwsCredentials:
+        super().fetch()
+        return AwsCredentials(self.found, "secretsecret")
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
+    clock: Clock, hold: bool
+) -> None:
+    """Until there are others; refused credentials are handed out meanwhile."""
+    provider = Keeping(clock, ["OLD"])
+    fresh = FreshCredentials(provider, hold=hold, clock=clock)
+    old = fresh.get()
+    for _ in range(3):
+        fresh.refuse(old)
+        assert fresh.get() == old
+    assert provider.renewed == 1
+    clock.forward(9.999)
+    assert fresh.get() == old
+    assert provider.renewed == 1
+    clock.forward(0.001)
+    provider.holdings.append("NEW")
+    assert fresh.get().access_key_id == "NEW"
+    assert provider.renewed == 2
+    fresh.refuse(old)  # by another stream, which signed with them earlier
+    assert fresh.get().access_key_id == "NEW"
+    assert provider.renewed == 2
+
+
+def test_the_pause_is_not_prolonged_by_a_clock_that_is_set_back(clock: Clock) -> None:
+    provider = Keeping(clock, ["OLD"])
+    fresh = FreshCredentials(provider, clock=clock)
+    fresh.refuse(fresh.get())
+    fresh.get()
+    clock.forward(-3600)
+    fresh.get()
+    assert provider.renewed == 2
+
+
+def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> None:
+    """As when the file is being rewritten: the attempt fails, and nothing else does."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, clock=clock)
+    old = fresh.get()
+    fresh.refuse(old)
+    provider.failure = kvs_error(S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED, "gone")
+    assert fresh.get(life=TOKEN_LIFE) == old
+    provider.failure = None
+    clock.forward(10)
+    assert fresh.get() != old

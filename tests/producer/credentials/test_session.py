@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import botocore.session
 import pytest
@@ -157,3 +161,100 @@ def test_frozen_is_what_botocore_signs_with() -> None:
     keys = frozen(AwsCredentials("A", "S", "T"))
     assert (keys.access_key, keys.secret_key, keys.token) == ("A", "S", "T")
     assert frozen(AwsCredentials("A", "S")).token is None
+
+
+# --- credentials that the service refuses ---------------------------------------------------------
+def write_profile(folder: Path, key: str) -> None:
+    (folder / "credentials").write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = S\n"
+    )
+
+
+def write_config(folder: Path, key: str) -> None:
+    (folder / "config").write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = S\n"
+    )
+
+
+def write_process(folder: Path, key: str) -> None:
+    answer = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": "S"}
+    (folder / "answer").write_text(json.dumps(answer))
+    (folder / "config").write_text(f"[default]\ncredential_process = cat {folder / 'answer'}\n")
+
+
+@pytest.mark.parametrize("write", [write_profile, write_config, write_process])
+def test_static_credentials_of_a_profile_are_read_anew(
+    session: botocore.session.Session, tmp_path: Path, write: Callable[[Path, str], None]
+) -> None:
+    """botocore keeps what it found first; `renew` looks again. Then nothing is found: it stays."""
+    write(tmp_path, "OLD")
+    provider = SessionCredentials(session)
+    assert provider.fetch().access_key_id == "OLD"
+    write(tmp_path, "NEW")
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+    for name in ("credentials", "answer"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with contextlib.suppress(KvsError):
+        provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+
+
+def test_credentials_that_were_set_on_a_session_stay(
+    session: botocore.session.Session, tmp_path: Path
+) -> None:
+    """The chain could find those of somebody else."""
+    session.set_credentials("MINE", "S")
+    write_profile(tmp_path, "OTHER")
+    provider = SessionCredentials(session)
+    provider.renew()
+    assert provider.fetch().access_key_id == "MINE"
+
+
+def test_what_a_role_s_provider_remembers_is_forgotten(
+    session: botocore.session.Session,
+) -> None:
+    """Else it would give the refused session of the role until that expires."""
+
+    class Role:
+        METHOD = "assume-role"
+        cache: ClassVar[dict[str, str]] = {"role": "old session"}
+
+        def load(self) -> Credentials:
+            return Credentials("OLD" if self.cache else "NEW", "S", method=self.METHOD)
+
+    session.get_component("credential_provider").providers = [Role()]
+    provider = SessionCredentials(session)
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+
+
+def test_a_refreshable_object_is_refreshed() -> None:
+    """Though it does not look expired; a static one is what it is."""
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+
+    def refresh() -> dict[str, str]:
+        return {
+            "access_key": "NEW", "secret_key": "S", "token": "T", "expiry_time": expiry.isoformat()
+        }  # fmt: skip
+
+    provider = BotocoreCredentials(RefreshableCredentials("OLD", "S", "T", expiry, refresh, "test"))
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+    static = BotocoreCredentials(Credentials("A", "S"))
+    static.renew()
+    assert static.fetch().access_key_id == "A"
+
+
+def test_a_refresh_that_fails_is_explained() -> None:
+    def refresh() -> dict[str, str]:
+        raise OSError("no route")
+
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+    provider = BotocoreCredentials(RefreshableCredentials("A", "S", "T", expiry, refresh, "test"))
+    with pytest.raises(KvsError, match="no route") as caught:
+        provider.renew()
+    assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED

@@ -8,7 +8,7 @@ from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.network import Network
 
-__all__ = ["CredentialsProvider", "PlacedProvider"]
+__all__ = ["CachingProvider", "CredentialsProvider", "PlacedProvider"]
 
 
 @runtime_checkable
@@ -16,8 +16,9 @@ class CredentialsProvider(Protocol):
     """Gives AWS credentials; anything with such a method will do.
 
     It is asked again when what it gave is about to expire (38 s before; after 40 minutes when it
-    does not say). It may block, since it runs in the producer's executor, never on an event loop.
-    It may raise anything: the producer reports it and tries again.
+    does not say), and when the service refuses what it gave. It may block, since it runs in the
+    producer's executor, never on an event loop. It may raise anything: the producer reports it and
+    tries again.
     """
 
     def fetch(self) -> AwsCredentials:
@@ -30,3 +31,11 @@ class PlacedProvider(Protocol):
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
         """Fresh credentials, as `fetch` gives them where there is no producer."""
+
+
+@runtime_checkable
+class CachingProvider(Protocol):
+    """A provider that keeps what it found, and can be made to look again."""
+
+    def renew(self) -> None:
+        """Look for credentials anew: the service refuses those that `fetch` gives."""

@@ -2,8 +2,13 @@
 
 A provider is asked when less than 38 s of life is left (the C producer's grace: 30 s that an upload
 needs, and some to spare), and after 40 minutes when it names no expiration. If it fails then, what
-is held serves for as long as it lives; the failure is raised once that is over. Whoever comes while
-somebody else is asking waits for that answer, so that a fleet of streams asks once.
+is held serves for as long as it lives; the failure is raised once that is over. Callers that come
+while another one is asking wait for that answer, so that a fleet of streams asks once.
+
+Credentials may end early: a role's sessions are revoked, a file is rewritten by a cron job. When
+the service refuses what is held (`refuse`), the provider is asked again at once. While it gives the
+same again, it is asked at most once per `REFUSED_CREDENTIALS_PAUSE`, and the refused credentials
+are handed out, since the service may have been wrong.
 
 An expiration is a time of the service's, so all of this goes by the service's time. A machine whose
 clock is ahead would take fresh credentials for expired ones, and so never ask the service, which
@@ -27,7 +32,11 @@ from kvsproducer.producer.clock_skew import ClockSkew
 from kvsproducer.producer.credentials.credentials import AwsCredentials
 from kvsproducer.producer.credentials.expiration import check_not_past
 from kvsproducer.producer.credentials.own import OwnCredentials
-from kvsproducer.producer.credentials.provider import CredentialsProvider, PlacedProvider
+from kvsproducer.producer.credentials.provider import (
+    CachingProvider,
+    CredentialsProvider,
+    PlacedProvider,
+)
 from kvsproducer.producer.logger import logger
 from kvsproducer.producer.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -35,6 +44,8 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["FreshCredentials"]
 
 log = logger("kvsproducer.credentials")
+
+_PAUSE = limits.REFUSED_CREDENTIALS_PAUSE
 
 
 class FreshCredentials:
@@ -66,6 +77,12 @@ class FreshCredentials:
         self._held: AwsCredentials | None = None
         self._due = 0
         self._failure: KvsError | None = None
+        self._refused: AwsCredentials | None = None
+        self._renew_at = 0  # not before that for refused credentials, ticks
+
+    def refuse(self, credentials: AwsCredentials) -> None:
+        """Note that the service refuses requests signed with these; never blocks."""
+        self._refused = credentials
 
     def get(self, *, life: int = 0) -> AwsCredentials:
         """Credentials with at least `life` ticks left, if they can be had; blocks.
@@ -77,15 +94,20 @@ class FreshCredentials:
         asked = self._asked
         with self._turn():
             now = self._now()
-            if self._held is None or now >= self._due:
-                if asked == self._asked or self._failure is None:
-                    self._ask(now)
+            renew = self._refused is not None and self._is_refused(now)
+            if renew or self._held is None or now >= self._due:
+                if renew or asked == self._asked or self._failure is None:
+                    self._ask(now, renew=renew)
                 failure, held = self._failure, self._held
                 if failure is not None and not _lives(held, self._now() + max(life, 1)):
                     # Made anew: one exception object raised in many threads would mix tracebacks.
                     raise kvs_error(failure.status, failure.detail) from failure.__cause__
             assert self._held is not None
             return self._held
+
+    def _is_refused(self, now: int) -> bool:
+        """Return whether what is held was refused, and the provider may be asked again."""
+        return self._held == self._refused and not now < self._renew_at <= now + _PAUSE
 
     def _now(self) -> int:
         return self._clock() + self._skew.ticks
@@ -102,7 +124,9 @@ class FreshCredentials:
         finally:
             self._lock.release()
 
-    def _fetch(self) -> AwsCredentials:
+    def _fetch(self, *, renew: bool) -> AwsCredentials:
+        if renew and isinstance(self._provider, CachingProvider):
+            self._provider.renew()
         if self._network is not None and isinstance(self._provider, PlacedProvider):
             found = self._provider.fetch_in(self._network, self._skew)
         else:
@@ -113,20 +137,22 @@ class FreshCredentials:
             check_not_past(found.expiration, self._now())
         return found
 
-    def _fetch_in_time(self) -> AwsCredentials:
+    def _fetch_in_time(self, *, renew: bool) -> AwsCredentials:
         """What the provider gives, unless it has expired by the service's time."""
         try:
-            return self._fetch()
+            return self._fetch(renew=renew)
         except KvsError as error:
             past = error.status is StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST
             if not (past and self._learn()):
                 raise
-        return self._fetch()
+        return self._fetch(renew=False)
 
-    def _ask(self, now: int) -> None:
+    def _ask(self, now: int, *, renew: bool) -> None:
         self._asked += 1
+        if renew:
+            self._renew_at = now + _PAUSE
         try:
-            found = self._fetch_in_time()
+            found = self._fetch_in_time(renew=renew)
         except KvsError as error:
             self._failure = error
             if self._held is not None:
@@ -141,6 +167,9 @@ class FreshCredentials:
         if self._failure is not None:
             log.info("credentials are renewed again by %s", self._provider)
         self._failure = None
+        if renew and found != self._refused:
+            self._renew_at = now  # these may be refused at once too
+            log.info("the service refused the credentials; %s has given others", self._provider)
         self._held = found
         if not self._hold:
             self._due = 0

@@ -46,6 +46,7 @@ _EC2_MARKS: Final = (
 )
 
 
+_SET_BY_USER: Final = "explicit"  # botocore's name of that method
 _EXPIRED: Final = "still expired"  # of botocore's message; the exception has no type of its own
 
 
@@ -71,6 +72,20 @@ class BotocoreCredentials:
         """The same by the service's time."""
         return credentials_of_botocore(self._credentials, skew)
 
+    def renew(self) -> None:
+        """Renew refreshable credentials now; others are what they are.
+
+        Raises CLIENT_AUTH_CALL_FAILED.
+        """
+        found: Any = self._credentials
+        if not hasattr(found, "_protected_refresh"):
+            return
+        try:
+            with found._refresh_lock:
+                found._protected_refresh(is_mandatory=True)
+        except Exception as error:
+            raise _failed(error) from error
+
     def __repr__(self) -> str:
         return f"BotocoreCredentials({type(self._credentials).__name__})"
 
@@ -80,6 +95,7 @@ class SessionCredentials:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._renewed: FrozenCredentials | None = None  # in place of the session's
 
     def fetch(self) -> AwsCredentials:
         """The chain's credentials, renewed when due.
@@ -93,9 +109,27 @@ class SessionCredentials:
         """The same by the service's time."""
         return self._found(skew)
 
+    def renew(self) -> None:
+        """Have the chain look again, for a session keeps what it found first.
+
+        Files, processes and metadata services are read anew. Credentials that were set on the
+        session stay. Raises CLIENT_AUTH_CALL_FAILED.
+        """
+        try:
+            known = self._renewed or self._session.get_credentials()
+            if getattr(known, "method", None) == _SET_BY_USER:
+                return
+            chain = self._session.get_component("credential_provider")
+            for provider in getattr(chain, "providers", ()):  # those of assumed roles remember
+                if isinstance(cache := getattr(provider, "cache", None), dict):
+                    cache.clear()
+            self._renewed = chain.load_credentials() or self._renewed
+        except Exception as error:
+            raise _failed(error) from error
+
     def _found(self, skew: ClockSkew) -> AwsCredentials:
         try:
-            found = self._session.get_credentials()
+            found = self._renewed or self._session.get_credentials()
         except Exception as error:
             raise _failed(error) from error
         if found is None:
