@@ -14,6 +14,7 @@ from typing import Final
 
 from kvsproducer.duration import (
     INVALID_DURATION_VALUE,
+    TICKS_PER_DAY,
     TICKS_PER_HOUR,
     TICKS_PER_MINUTE,
     TICKS_PER_MS,
@@ -267,6 +268,7 @@ SERVICE_MAX_TRACKS: Final = 3  # ack 4005 (4012 in older documentation)
 SERVICE_MAX_FRAGMENT_METADATA: Final = 10  # items of a fragment, control tags too; ack 4009
 SERVICE_MAX_METADATA_NAME_BYTES: Final = 128  # ack 4009
 SERVICE_MAX_METADATA_VALUE_BYTES: Final = 256  # ack 4009
+SERVICE_MAX_FUTURE: Final = TICKS_PER_DAY  # ack 4007; the service's own tolerance is not known
 SERVICE_IDLE_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # without data, then the request is ended
 SERVICE_MAX_FRAGMENTS_PER_S: Final = 5  # of a stream
 MIN_FRAGMENT_INTERVAL: Final = TICKS_PER_SECOND // SERVICE_MAX_FRAGMENTS_PER_S  # ours; see client

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kvsproducer.endpoint import LocalEndpoint
+from kvsproducer.endpoint.members import next_token
 
 Make = Callable[..., Any]
 
@@ -73,5 +74,13 @@ def test_a_token_stands_for_the_whole_question(
     found = [*first["Fragments"], *rest["Fragments"]]
     assert [item["ProducerTimestamp"].timestamp() for item in found] == [1, 2]
     assert "NextToken" not in rest
-    with pytest.raises(archive.exceptions.InvalidArgumentException):
-        archive.list_fragments(StreamName="door", NextToken="QUJD")
+    for forged in (
+        "ABC",
+        "producer_timestamp 0 " + "9" * 40 + " x",
+        "producer_timestamp -1 5 x",
+        "producer_timestamp 5 1 x",
+        "number 0 1 x",
+        "producer_timestamp 0 \u00b2 x",
+    ):
+        with pytest.raises(archive.exceptions.InvalidArgumentException):
+            archive.list_fragments(StreamName="door", NextToken=next_token(forged))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from kvsproducer.endpoint.fragment_rate import FragmentRate
 from kvsproducer.endpoint.live import LiveStream, Signal
 
 
@@ -41,7 +42,7 @@ def test_a_signal_that_has_passed_wakes_nobody_later() -> None:
 
 def test_uploads_of_a_stream_share_its_numbers() -> None:
     async def run() -> None:
-        live = LiveStream("arn", f"{9:047d}")
+        live = LiveStream("arn", f"{9:047d}", FragmentRate(5, 0))
         assert live.numbers.next(0) < live.numbers.next(0)
 
     asyncio.run(run())

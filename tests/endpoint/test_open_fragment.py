@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -50,6 +51,28 @@ def test_a_duration_reaches_to_the_end_of_the_last_frame(
     blocks: list[Block], expected_ms: int
 ) -> None:
     assert duration(opened(), *blocks) == expected_ms * MS
+
+
+@pytest.mark.parametrize("stated", [2**63, 2**64 - 1])
+def test_a_stated_duration_is_bounded(stated: int) -> None:
+    """SQLite holds integers up to 2**63 - 1; no fragment is longer than a connection may be."""
+    assert duration(opened(), block(0, duration=stated)) == EndpointLimits().connection_duration
+
+
+def test_tiny_blocks_take_little_memory() -> None:
+    """An object for each would take ten times their bytes."""
+    fragment = opened()
+    tracemalloc.start()
+    for _ in range(20_000):
+        fragment.add_raw(bytes(bytearray(b"tiny..")))
+    fragment.add_raw(b"x" * 5000)
+    fragment.add_raw(b"end")
+    fragment.add_block(block(0), {1}, {})
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 3 * 120_000
+    cluster = fragment.finish(b"", b"", {1}).cluster
+    assert cluster.startswith(b"tiny.." * 20_000 + b"x" * 5000 + b"end")
 
 
 def test_timecodes_are_scaled() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kvsproducer import limits
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
-from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
+from kvsproducer.endpoint.put_media import WORK_PER_CALL, PutMediaRequest, PutMediaSession
 
 SECOND = 10_000_000
 NOW = 17_000_000_000_000_000
@@ -39,6 +39,8 @@ class Driver:
     def feed(self, pieces: Iterable[bytes], *, end: bool = True) -> Driver:
         for piece in pieces:
             self.session.receive_data(piece, NOW)
+            while self.session.has_input:
+                self.session.continue_input(NOW)
             self.pump()
         if end:
             self.session.receive_eof(NOW)
@@ -286,6 +288,14 @@ def far_future(m: Any) -> list[bytes]:
     return [m.header(), m.cluster(2**60)]
 
 
+def two_days_ahead(m: Any) -> list[bytes]:
+    return [m.header(), m.cluster(NOW // 10_000 + 2 * 86_400_000)]
+
+
+def largest_timecode(m: Any) -> list[bytes]:
+    return [m.header(), m.cluster(2**64 - 1)]
+
+
 def eleven_tags(m: Any) -> list[bytes]:
     return [m.header(), m.tags([(f"name {n}", "") for n in range(11)]), m.cluster(1)]
 
@@ -326,6 +336,8 @@ def empty_cluster(m: Any) -> list[bytes]:
         refused(cluster_without_tracks, 4006),
         refused(cut_off, 4006),
         refused(far_future, 4007),
+        refused(two_days_ahead, 4007),
+        refused(largest_timecode, 4007),
         refused(eleven_tags, 4009),
         refused(tags_on_both_sides, 4009),
         refused(reserved_tag, 4012),
@@ -394,6 +406,61 @@ def test_after_a_failed_store_nothing_later_is_acknowledged(media: Any) -> None:
 def test_control_tags_count_but_are_allowed(media: Any) -> None:
     tags = media.tags([("AWS_KINESISVIDEO_IMAGE_GENERATION", ""), ("door", "open")])
     assert Driver().feed([media.header(), tags, media.cluster(1)]).story == story(1)
+
+
+def test_a_producer_s_clock_may_be_ahead_for_a_day(media: Any) -> None:
+    """How much the service takes is not known; an uploader of files may be ahead of the clock."""
+    timecode = NOW // 10_000 + 86_400_000
+    assert Driver().feed([media.header(), media.cluster(timecode)]).story == story(timecode)
+    bounds = EndpointLimits(future=SECOND)
+    ahead = [media.header(), media.cluster(NOW // 10_000 + 1001)]
+    assert Driver(bounds=bounds).feed(ahead).story[-1] == ("ERROR", 4007)
+    relative = PutMediaRequest(absolute=False, start=NOW)
+    assert Driver(relative, bounds).feed([media.header(), media.cluster(1001)]).story[-1] == (
+        "ERROR",
+        4007,
+    )
+
+
+def test_pictures_far_apart_are_a_fragment_each(media: Any) -> None:
+    """A time lapse: a fragment lasts from its first to its last block."""
+    times = [60_000 * n for n in range(1, 5)]
+    clusters = [media.cluster(time, [media.block(0, key=True)]) for time in times]
+    driver = Driver().feed([media.header(), *clusters])
+    assert sorted(driver.story) == sorted(story(*times))
+    assert {fragment.info.duration for fragment in driver.fragments} == {0}
+
+
+def test_one_call_does_a_bounded_amount_of_work(media: Any) -> None:
+    """So that one peer's tiny fragments do not keep the others waiting."""
+    clusters = [media.cluster(n, [media.block(0, b"")]) for n in range(1, 2001)]
+    whole = Driver().feed([media.header(), *clusters])
+    driver = Driver()
+    driver.session.receive_data(media.header() + b"".join(clusters), NOW)
+    calls, before = 1, 0
+    while driver.session.has_input:
+        driver.pump()
+        assert len(driver.fragments) - before <= WORK_PER_CALL
+        before = len(driver.fragments)
+        driver.session.continue_input(NOW)
+        calls += 1
+    assert calls > 2000 * 3 / WORK_PER_CALL
+    driver.session.receive_eof(NOW)
+    while driver.session.has_input:
+        driver.session.continue_input(NOW)
+    driver.pump()
+    assert driver.session.finished
+    assert driver.session.begun == 2000
+    assert [f.cluster for f in driver.fragments] == [f.cluster for f in whole.fragments]
+
+
+def test_long_elements_count_as_the_elements_that_they_may_hold(media: Any) -> None:
+    tags = b"\x12\x54\xc3\x67\x10\x00\x80\x00" + b"\xec\x80" * 16_384  # Void elements
+    session = PutMediaSession(PutMediaRequest(), FragmentNumbers(), NOW)
+    session.receive_data(media.header() + tags * 3, NOW)
+    for _ in range(2):
+        assert session.has_input
+        session.continue_input(NOW)
 
 
 def test_b_frames_and_audio_may_interleave_across_fragments(media: Any) -> None:

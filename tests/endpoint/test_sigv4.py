@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +79,7 @@ def signed(
 
 
 KNOWN = {ACCESS_KEY: Credentials(SECRET_KEY)}
+EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def test_botocore_s_signatures() -> None:
@@ -125,6 +127,40 @@ def test_a_changed_request_is_refused() -> None:
 def test_a_stated_hash_must_be_the_body_s() -> None:
     request, now = signed(headers={"x-amz-content-sha256": "0" * 64})
     assert refusal(request, KNOWN, now) == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("stated", ["0" * 64, EMPTY.upper(), EMPTY[:-1], "anything", ""])
+@pytest.mark.parametrize("body", [b"", None])
+def test_a_payload_hash_that_is_signed_but_wrong(stated: str, body: bytes | None) -> None:
+    """Also for PutMedia, whose body is not signed: the hash of something else is a mistake."""
+    request, now = signed("/putMedia", b"", headers={"x-amz-content-sha256": stated})
+    request = SignedRequest("POST", "/putMedia", "", request.headers, body)
+    assert refusal(request, KNOWN, now) == "InvalidSignatureException"
+
+
+def test_streaming_payloads_are_for_put_media_only() -> None:
+    headers = {"x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}
+    request, now = signed(headers=headers)
+    assert refusal(request, KNOWN, now) == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-amzn-stream-name", "X-Amzn-Stream-ARN", "x-amzn-fragment-timecode-type", "x-amz-target"],
+)
+def test_an_amazon_header_that_is_not_signed_is_refused(name: str) -> None:
+    """Else the stream could be swapped on the way."""
+    request, now = signed("/putMedia", b"")
+    fields = [*request.headers, (name, "other")]
+    added = SignedRequest("POST", "/putMedia", "", fields, None)
+    assert refusal(added, KNOWN, now) == "InvalidSignatureException"
+
+
+def test_the_trace_id_need_not_be_signed() -> None:
+    """botocore adds it, and so do proxies; no SDK signs it."""
+    request, now = signed()
+    fields = [*request.headers, ("X-Amzn-Trace-Id", "Root=1-67891233")]
+    verify(SignedRequest("POST", request.path, "", fields, request.body), KNOWN, now)
 
 
 def test_unsigned_headers_may_change_on_the_way() -> None:

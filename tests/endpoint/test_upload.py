@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,3 +120,70 @@ def test_a_hundred_peers_that_vanish_leave_nothing_behind(
     last.head()
     assert last.acks()[-1]["EventType"] == "PERSISTED"
     assert threading.active_count() <= before + 40  # the pool that serves JSON operations
+
+
+def test_tiny_fragments_of_one_peer_do_not_keep_another_waiting(
+    endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
+) -> None:
+    """It also does not read its acks, and cannot make the endpoint hold all that it sends."""
+    control = aws(endpoint, "kinesisvideo")
+    for name in ("evil", "good"):
+        control.create_stream(StreamName=name, DataRetentionInHours=1)
+    evil = put_media(endpoint, "evil")
+    evil.send(media.header())
+    evil.socket.settimeout(1)
+    count = 0
+    with contextlib.suppress(TimeoutError):
+        while count < 400_000:
+            evil.send(
+                b"".join(
+                    b"\x1f\x43\xb6\x75\x8e\xe7\x86%b\xa3\x84\x81\0\0\x80" % n.to_bytes(6, "big")
+                    for n in range(count, count + 2000)
+                )
+            )
+            count += 2000
+    assert 0 < count < 400_000, "the endpoint took them all, and had to hold their acks"
+    started = time.monotonic()
+    good = put_media(endpoint, "good")
+    good.send(media.header() + media.cluster(1000))
+    good.end()
+    good.head()
+    assert [ack["EventType"] for ack in good.acks()] == ["BUFFERING", "RECEIVED", "PERSISTED"]
+    assert time.monotonic() - started < 3
+
+
+def test_with_the_quota_more_fragments_are_read_more_slowly(
+    put_media: Make, media: Any, aws: Make
+) -> None:
+    """As AWS does; the wait is no idle time, and nothing is refused."""
+    bounds = EndpointLimits(
+        fragments_per_s=20, idle_timeout=SECOND // 2, idle_ack_interval=SECOND // 4
+    )
+    with local_endpoint(limits=bounds) as endpoint:
+        aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        started = time.monotonic()
+        connection = put_media(endpoint, "door")
+        connection.send(media.header())
+        for n in range(1, 61):
+            connection.send(media.cluster(1000 * n))
+        connection.end()
+        connection.head()
+        kinds = [ack["EventType"] for ack in connection.acks()]
+        assert kinds.count("PERSISTED") == 60
+        assert set(kinds) == {"BUFFERING", "RECEIVED", "PERSISTED"}
+        assert time.monotonic() - started > 0.9
+
+
+def test_more_fragments_than_the_quota_are_logged_once(
+    endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make, caplog: Any
+) -> None:
+    aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+    for count in (40, 200):
+        connection = put_media(endpoint, "door")
+        connection.send(media.header())
+        for n in range(1, count + 1):
+            connection.send(media.cluster(1000 * n))
+        connection.end()
+        connection.head()
+        connection.acks()
+        assert caplog.text.count("more than 5 fragments a second") == (count == 200)

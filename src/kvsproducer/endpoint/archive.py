@@ -99,6 +99,9 @@ def _to_token(span: Span, number: str) -> str:
 def _from_token(token: str) -> tuple[Span, str]:
     try:
         axis, start, end, number = token.split(" ")
-        return Span(Axis(axis), int(start), int(end)), number
+        span = Span(Axis(axis), int(start), int(end))
     except ValueError:
-        raise invalid_argument("NextToken is not one that this service gave.") from None
+        span = None
+    if span is None or not 0 <= span.start <= span.end <= _ALL_TIME.end:
+        raise invalid_argument("NextToken is not one that this service gave.")
+    return span, number

@@ -10,6 +10,7 @@ import contextlib
 from typing import Protocol
 
 from kvsproducer.endpoint.fragment import FragmentNumbers
+from kvsproducer.endpoint.fragment_rate import FragmentRate
 
 __all__ = ["LiveStream", "OpenUpload", "Signal"]
 
@@ -47,10 +48,18 @@ class Signal:
 
 
 class LiveStream:
-    """One stream: its uploads share the fragment numbers, its readers wait for `changed`."""
+    """One stream: its uploads share the fragment numbers, its readers wait for `changed`.
 
-    def __init__(self, arn: str, last_number: str) -> None:
+    `rate` is the quota of fragments that its uploads share, `enforced` whether they are slowed
+    down; if not, exceeding it is only logged.
+    """
+
+    def __init__(
+        self, arn: str, last_number: str, rate: FragmentRate, *, enforced: bool = False
+    ) -> None:
         self.arn = arn
         self.numbers = FragmentNumbers(last_number)
         self.uploads: set[OpenUpload] = set()
         self.changed = Signal()
+        self.rate = rate
+        self.enforced = enforced

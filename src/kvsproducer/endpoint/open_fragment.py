@@ -16,6 +16,7 @@ from kvsproducer.mkv.events import Block
 
 __all__ = ["ErrorId", "OpenFragment", "Refusal", "check_metadata"]
 
+_SMALL_BYTES: Final = 512
 _CONTROL_TAGS: Final = {
     wire.TAG_IMAGE_GENERATION,
     wire.TAG_IMAGE_PREFIX,
@@ -95,7 +96,7 @@ class OpenFragment:
         self.metadata_count = metadata_count
         self.latest: dict[int, int] = {}  # track -> the greatest time of its blocks, stream units
         self._limits = bounds
-        self._cluster: list[bytes] = []
+        self._cluster: list[bytes | bytearray] = []
         self._size = len(leading)
         self._earliest: dict[int, int] = {}
         self._counts: dict[int, int] = {}
@@ -108,7 +109,13 @@ class OpenFragment:
 
     def add_raw(self, raw: bytes) -> None:
         """More bytes of the Cluster. Raises Refusal 4001."""
-        self._cluster.append(raw)
+        last = self._cluster[-1] if self._cluster else None
+        if len(raw) >= _SMALL_BYTES:
+            self._cluster.append(raw)
+        elif isinstance(last, bytearray):
+            last += raw  # as objects of their own, tiny blocks would take ten times their size
+        else:
+            self._cluster.append(bytearray(raw))
         self._size += len(raw)
         if self._size > self._limits.fragment_bytes:
             raise Refusal(ErrorId.FRAGMENT_SIZE, f"more than {self._limits.fragment_bytes} bytes")
@@ -161,13 +168,14 @@ class OpenFragment:
 
     def _duration(self) -> int:
         """To the end of the last frame. A SimpleBlock has no duration: the mean distance of the
-        track's blocks stands for it."""
+        track's blocks stands for it. A stated duration may be any number; it is bounded."""
         end = 0
         for track, latest in self.latest.items():
             gaps = self._counts[track] - 1
             mean = (latest - self._earliest[track]) // gaps if gaps else 0
             end = max(end, latest + self._durations.get(track, mean))
-        return (end - min(self._earliest.values())) * self.scale_ns // 100
+        duration = (end - min(self._earliest.values())) * self.scale_ns // 100
+        return min(duration, self._limits.connection_duration)
 
 
 def check_metadata(pairs: Iterable[tuple[str, str]], count: int) -> int:

@@ -2,7 +2,8 @@
 
 Kinesis Video Streams, PutMedia: one session is one request. The caller
   gives      `receive_data`, `receive_eof`, `connection_lost`, `handle_timer` and, once the store
-             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, in ticks
+             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, in ticks.
+             One call does a bounded amount of work: while `has_input`, call `continue_input`
   takes      `next_fragment` (to be stored) and `next_ack` (bytes of one HTTP chunk each) until both
              give None, after every call above; `next_timer` says when to call `handle_timer`
   ends       the response once `finished`.
@@ -52,6 +53,9 @@ __all__ = ["PutMediaRequest", "PutMediaSession"]
 _NO_TIMECODE: Final = -1  # of an ERROR ack that belongs to no fragment
 _SCALE_NS_RANGE: Final = range(100, 1_000_000_001)
 _MAX_INSTANT: Final = 2_932_896 * TICKS_PER_DAY  # the end of the year 9999
+WORK_PER_CALL: Final = 256  # elements that one call reads: some milliseconds
+_SIMPLE_BLOCK: Final = b"\xa3"
+_BYTES_PER_ELEMENT: Final = 128  # longer elements, which may hold others, count accordingly
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("1853806701ffffffffffffff")
 
 
@@ -71,7 +75,7 @@ class PutMediaRequest:
 class PutMediaSession:
     """One PutMedia request. Raises nothing: what is wrong becomes an ERROR ack.
 
-    `refusal` then says for the log what was wrong.
+    `refusal` then says for the log what was wrong. `begun` counts fragments.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class PutMediaSession:
         self._last_data = now
         self._last_idle_ack = now
         self._any_data = False
+        self._has_input = False
         self._receiving = True
         # Matroska so far
         self._header = bytearray()
@@ -108,6 +113,7 @@ class PutMediaSession:
         self._unstored: dict[str, int] = {}  # fragment number -> timecode in ms
         self._error: bytes | None = None
         self.refusal = ""
+        self.begun = 0  # fragments
 
     # --- in --------------------------------------------------------------------------------
     def receive_data(self, data: bytes, now: int) -> None:
@@ -126,7 +132,13 @@ class PutMediaSession:
         if self._any_data:
             self._parser.receive_eof()
             self._parse(now)
-        self._receiving = False
+        else:
+            self._receiving = False
+
+    def continue_input(self, now: int) -> None:
+        """Read on in what was received."""
+        if self._receiving:
+            self._parse(now)
 
     def connection_lost(self) -> None:
         """The peer is gone: an unfinished fragment is dropped, nobody reads acks any more."""
@@ -205,6 +217,21 @@ class PutMediaSession:
         return self._fragments.popleft() if self._fragments else None
 
     @property
+    def has_input(self) -> bool:
+        """Whether `continue_input` has something to do."""
+        return self._has_input and self._receiving
+
+    @property
+    def unstored(self) -> int:
+        """How many fragments are not stored yet."""
+        return len(self._unstored)
+
+    @property
+    def unsent(self) -> int:
+        """How many acks have not been taken."""
+        return len(self._acks)
+
+    @property
     def receiving(self) -> bool:
         """Whether the body is still wanted."""
         return self._receiving
@@ -223,7 +250,15 @@ class PutMediaSession:
     # --- Matroska --------------------------------------------------------------------------
     def _parse(self, now: int) -> None:
         try:
-            while self._receiving and (event := self._parser.next_event()) is not None:
+            work = WORK_PER_CALL
+            while work > 0:
+                event = self._parser.next_event() if self._receiving else None
+                if event is None:
+                    self._has_input = False
+                    return
+                work -= 1
+                if not event.raw.startswith(_SIMPLE_BLOCK):
+                    work -= len(event.raw) // _BYTES_PER_ELEMENT
                 if type(event) is Block:
                     self._block(event)
                 elif isinstance(event, ClusterStart):
@@ -234,6 +269,7 @@ class PutMediaSession:
                     self._end_of_file()
                 else:
                     self._other(event)
+            self._has_input = True
         except MkvError as error:
             too_large = error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
             error_id = ErrorId.FRAGMENT_SIZE if too_large else ErrorId.INVALID_MKV
@@ -269,8 +305,13 @@ class PutMediaSession:
                 ErrorId.TIMECODE_NOT_GREATER,
                 f"Cluster {event.timecode} after {self._previous_timecode}",
             )
-        if not 0 <= producer_timestamp <= _MAX_INSTANT:
-            raise Refusal(ErrorId.PRODUCER_TIMESTAMP, f"producer time {producer_timestamp}")
+        latest = min(now + self._limits.future, _MAX_INSTANT)
+        if not 0 <= producer_timestamp <= latest:
+            raise Refusal(
+                ErrorId.PRODUCER_TIMESTAMP,
+                f"the fragment's time is {producer_timestamp} ticks, allowed are 0 to {latest}",
+            )
+        self.begun += 1
         self._acknowledge("BUFFERING", self._open.timecode_ms, self._open.number)
         self._open.add_raw(event.raw)
 

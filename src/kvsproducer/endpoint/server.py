@@ -28,6 +28,7 @@ from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.control import DEFAULT_REGION, OPERATIONS, ControlPlane
 from kvsproducer.endpoint.errors import ServiceError
 from kvsproducer.endpoint.faults import Fault, FaultScript
+from kvsproducer.endpoint.fragment_rate import FragmentRate
 from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
 from kvsproducer.endpoint.layout import error_tags, get_media_segment
 from kvsproducer.endpoint.live import LiveStream, Signal
@@ -39,6 +40,7 @@ from kvsproducer.endpoint.put_media_request import parse_put_media_headers
 from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
 from kvsproducer.endpoint.store import Store, StoreError
 from kvsproducer.endpoint.upload import Upload
+from kvsproducer.limits import SERVICE_MAX_FRAGMENTS_PER_S
 
 __all__ = ["EndpointApplication", "system_now"]
 
@@ -208,7 +210,9 @@ class EndpointApplication:
         live = self._live.get(arn)
         if live is None:
             last = await asyncio.to_thread(self._store.last_number, arn)
-            live = self._live.setdefault(arn, LiveStream(arn, last))
+            per_s = self._limits.fragments_per_s
+            rate = FragmentRate(per_s or SERVICE_MAX_FRAGMENTS_PER_S, self._now())
+            live = self._live.setdefault(arn, LiveStream(arn, last, rate, enforced=per_s > 0))
         return live
 
     def _on_deleted(self, arn: str) -> None:

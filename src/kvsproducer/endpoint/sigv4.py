@@ -1,11 +1,14 @@
 """Checks the signature of a request: AWS Signature Version 4 in the Authorization header.
 
 AWS General Reference, "Signature Version 4 signing process". What clients of KVS do with it:
-  * The headers are those that SignedHeaders lists, with the values that came. A client may sign
-    its `Host` without the port (AWS's C producer, kvssink) or leave out `x-amz-security-token`.
-  * The payload line is the value of `x-amz-content-sha256` when the request has one (a hash,
-    UNSIGNED-PAYLOAD, STREAMING-...). Otherwise it is the hash of the body, and of the empty string
-    for PutMedia, whose body is never signed.
+  * The headers are those that SignedHeaders lists, with the values that came. Every header that
+    begins with `x-amz` must be among them: an unsigned one could be changed on the way, and with it
+    the stream that a PutMedia is for. Except `x-amz-date` and `x-amz-content-sha256` (which the
+    signature covers anyway), `x-amz-security-token` (which AWS's C producer adds later; it is
+    compared) and the trace id that botocore and proxies add.
+  * The payload line is the value of `x-amz-content-sha256` when the request has one: the hash of
+    the body in lower case, or UNSIGNED-PAYLOAD. Without it, it is the hash of the body. The body of
+    PutMedia is never signed: its hash is that of the empty string, and it may be STREAMING-... too.
 Refusals are the front end's: 403 with a lower-case `message`. Query authentication is not here.
 """
 
@@ -33,7 +36,14 @@ _AUTHORIZATION: Final = re.compile(
     rf"{_ALGORITHM} +Credential=([^,\s]+) *, *SignedHeaders=([^,\s]+) *, *Signature=([0-9a-f]+) *"
 )
 _DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+_STREAMING: Final = "STREAMING-"
+_MAY_BE_UNSIGNED: Final = {
+    "x-amz-date",
+    wire.HEADER_PAYLOAD_HASH,
+    "x-amz-security-token",
+    "x-amzn-trace-id",
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,10 @@ def verify(
     missing = [name for name in signed if name not in headers]
     if missing or "host" not in signed:
         raise _invalid(f"The request lacks the signed header {(missing or ['host'])[0]}.")
+    amazon = {name for name in headers if name.startswith("x-amz")}
+    unsigned = sorted(amazon - _MAY_BE_UNSIGNED - set(signed))
+    if unsigned:
+        raise _invalid(f"The header {unsigned[0]} must be a signed header.")
     canonical = "\n".join(
         (
             request.method,
@@ -160,8 +174,9 @@ def _check_date(date: str, day: str, now: int) -> None:
 def _payload_line(request: SignedRequest, headers: Mapping[str, str]) -> str:
     actual = _EMPTY_HASH if request.body is None else hashlib.sha256(request.body).hexdigest()
     stated = headers.get(wire.HEADER_PAYLOAD_HASH, actual)
-    if request.body is not None and _HASH.fullmatch(stated) and stated != actual:
-        raise _invalid("x-amz-content-sha256 is not the hash of the body.")
+    streaming = request.body is None and stated.startswith(_STREAMING)
+    if stated not in {actual, _UNSIGNED_PAYLOAD} and not streaming:
+        raise _invalid(f"{wire.HEADER_PAYLOAD_HASH} is not the hash of the body.")
     return stated
 
 

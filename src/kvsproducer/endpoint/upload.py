@@ -2,7 +2,10 @@
 
 Two tasks on the event loop: one reads the body, the other writes the acks, each as one HTTP chunk.
 The store's thread reports through the loop. Reading pauses while the store lags behind by more
-than `MAX_PENDING_BYTES`, so that a slow disk slows the producers down and memory stays bounded.
+than `MAX_PENDING_BYTES`, while more than `MAX_UNSTORED` fragments of this request wait for it, and
+while the peer does not take its acks. So a slow disk slows the producers down, memory stays
+bounded, and a peer that sends many tiny fragments delays only itself. Between two pieces of work
+the other requests have their turn.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.put_media import PutMediaSession
 from kvsproducer.endpoint.store import Store
+from kvsproducer.limits import SERVICE_MAX_FRAGMENTS_PER_S
 
 __all__ = ["Answer", "Body", "Upload"]
 
 _log = logging.getLogger(__name__)
 
 MAX_PENDING_BYTES: Final = 128 * 1024 * 1024  # of all uploads together
+MAX_UNSTORED: Final = 256  # fragments of one upload; more arrive within one slice of input
+MAX_UNSENT: Final = 10_000  # acks of one upload that the peer has not taken
+_WARN_BEHIND: Final = 10 * TICKS_PER_SECOND  # of media that is too fast, before it is logged
 # What reading the body raises when the peer goes away or breaks the chunked coding.
 _LOST: Final = (ConnectionError, aiohttp.ClientError, HttpProcessingError, web.RequestPayloadError)
 
@@ -69,7 +76,9 @@ class Upload:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._waits_for_store = False
+        self._waits_for_room = False
+        self._counted = 0  # of the session's fragments, for the quota
+        self._warned = False
 
     async def run(self, content: Body, response: Answer) -> None:
         """Until the session is finished or the peer is gone."""
@@ -104,24 +113,58 @@ class Upload:
     async def _read(self, content: Body) -> None:
         session = self._session
         while session.receiving:
-            try:
-                data = await content.readany()
-            except _LOST:
-                session.connection_lost()
+            if session.has_input:
+                await asyncio.sleep(0)
+                session.continue_input(self._now())
             else:
-                if data:
-                    session.receive_data(data, self._now())
+                try:
+                    data = await content.readany()
+                except _LOST:
+                    session.connection_lost()
                 else:
-                    session.receive_eof(self._now())
+                    if data:
+                        session.receive_data(data, self._now())
+                    else:
+                        session.receive_eof(self._now())
             self._hand_over()
-            if self._store.pending_bytes > MAX_PENDING_BYTES:
-                await self._wait_for_store()
+            await self._keep_to_quota()
+            if self._is_full:
+                await self._wait_for_room()
 
-    async def _wait_for_store(self) -> None:
-        self._waits_for_store = True
-        while self._store.pending_bytes > MAX_PENDING_BYTES:
+    async def _keep_to_quota(self) -> None:
+        """Read nothing for a while after more fragments than the stream's quota allows."""
+        count, self._counted = self._session.begun - self._counted, self._session.begun
+        delay = self._live.rate.wait(count, self._now()) if count else 0
+        if not delay:
+            return
+        if self._live.enforced:
+            self._waits_for_room = True
+            await asyncio.sleep(delay / TICKS_PER_SECOND)
+            self._waits_for_room = False
+            self._session.resume_input(self._now())
+        elif delay > _WARN_BEHIND and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: this upload sends more than %d fragments a second; AWS would slow it down"
+                " (as `kvs serve --quotas` does)",
+                self._live.arn,
+                SERVICE_MAX_FRAGMENTS_PER_S,
+            )
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether nothing more may be read for now."""
+        return (
+            self._store.pending_bytes > MAX_PENDING_BYTES
+            or self._session.unstored > MAX_UNSTORED
+            or self._session.unsent > MAX_UNSENT
+        )
+
+    async def _wait_for_room(self) -> None:
+        self._waits_for_room = True
+        while self._is_full:
             await self._stored.wait(1.0)
-        self._waits_for_store = False
+        self._waits_for_room = False
         self._session.resume_input(self._now())
 
     def _set_timer(self) -> None:
@@ -131,7 +174,7 @@ class Upload:
             self._timer = self._loop.call_later(delay_s, self._on_timer)
 
     def _on_timer(self) -> None:
-        if self._waits_for_store:
+        if self._waits_for_room:
             self._session.resume_input(self._now())
         self._session.handle_timer(self._now())
         self._hand_over()
@@ -142,6 +185,8 @@ class Upload:
             self._wake.clear()
             while (ack := self._session.next_ack()) is not None:
                 await response.write(ack)
+            if self._waits_for_room:
+                self._stored.set()
             if self._session.finished:
                 return
             if reader.done():

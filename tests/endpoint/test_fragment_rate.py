@@ -1,0 +1,25 @@
+"""The quota of fragments a second: a burst is free, then the average counts."""
+
+from __future__ import annotations
+
+from kvsproducer.endpoint.fragment_rate import FragmentRate
+
+SECOND = 10_000_000
+START = 17_000_000_000_000_000
+
+
+def test_a_burst_passes_and_then_the_average_counts() -> None:
+    rate = FragmentRate(5, START - 10 * SECOND)
+    assert rate.wait(10, START) == 0
+    assert rate.wait(1, START) == SECOND // 5
+    assert rate.wait(4, START + SECOND // 5) == 4 * SECOND // 5
+
+
+def test_a_stream_within_the_quota_never_waits() -> None:
+    rate = FragmentRate(5, START)
+    assert [rate.wait(1, START + n * SECOND // 5) for n in range(1, 100)] == [0] * 99
+
+
+def test_quiet_time_does_not_add_up() -> None:
+    rate = FragmentRate(5, START)
+    assert rate.wait(11, START + 3600 * SECOND) == SECOND // 5
