@@ -368,21 +368,38 @@ def test_a_stopped_stream_whose_fragments_are_all_refused_closes(desk: Desks) ->
     assert d.stream.account() == (1, 0, 1, 0, 0)
 
 
-def test_a_stopped_stream_that_fails_or_is_reset_closes(desk: Desks) -> None:
-    """Nobody waits for it."""
+def test_a_stopped_stream_that_fails_closes(desk: Desks) -> None:
+    """No caller waits for it."""
     failed = desk()
     failed.stream.put_frame(kvs.Frame(b"early", failed.now, key_frame=True), failed.now)
     failed.stream.stop(failed.now)
     failed.answers[kvs.DescribeStream] = [(406, None)]
     failed.settle()
     assert failed.stream.closed
-    reset = desk()
-    reset.put(0)
-    reset.stream.stop(reset.now)
-    reset.stream.reset(reset.now)
-    reset.settle()
-    assert reset.stream.closed
-    assert reset.stream.account() == (1, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_stopped_stream_that_is_reset_takes_frames_again(desk: Desks, closed: bool) -> None:
+    """Whether or not it had sent everything before; what it held is dropped."""
+    d = desk()
+    d.put(0)
+    d.stream.stop(d.now)
+    if closed:
+        d.read()
+        d.ack("PERSISTED", 0)
+        d.read()
+    assert d.stream.closed is closed
+    d.stream.reset(d.now)
+    d.settle()
+    assert (d.stream.stopped, d.stream.closed) == (False, False)
+    d.put(5)
+    assert d.read()[0].count(b"data") == 1
+    d.stream.stop(d.now)
+    d.read()
+    d.ack("PERSISTED", 1)
+    d.read()
+    assert d.stream.closed
+    assert d.stream.account() == (2, 1 + closed, 1 - closed, 0, 0)
 
 
 def test_what_the_service_keeps_counts(desk: Desks) -> None:

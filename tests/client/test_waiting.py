@@ -1,8 +1,9 @@
-"""What the simulation found: waits that could never end, and frames that nobody would settle."""
+"""Waits that could never end, frames that nothing would settle, and full buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -229,3 +230,93 @@ def test_the_room_of_a_refused_fragment_is_told_once_it_is_left_behind(desk: Des
     assert kvs.SpaceAvailable("door") in d.effects
     d.put(20)
     assert d.stream.account() == (21, 0, 5, 0, 16)
+
+
+def filled(desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType) -> Any:
+    """A stream whose store is full: the next frame of any size is refused, waits, or drops one."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, store_pressure_policy=policy, streaming_type=mode, frame_rate=100)
+    index = 0
+    with suppress(KvsError, kvs.WouldBlock):
+        while d.stream.account().dropped == 0:
+            d.put(index, data=b"x" * 10_000)
+            index += 1
+    store = d.client.store
+    store.charge(store.size_bytes - store.used_bytes)
+    return d
+
+
+@pytest.mark.parametrize("policy", list(kvs.StorePressurePolicy))
+@pytest.mark.parametrize("mode", list(kvs.StreamingType))
+def test_a_fragment_can_be_ended_without_free_space(
+    desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType
+) -> None:
+    """Else what fills the buffer could not be stored; nothing is dropped for it."""
+    d = filled(desk, policy, mode)
+    before = d.stream.account()
+    for _ in range(3):
+        d.stream.end_fragment(d.now)
+    assert d.stream.account() == before
+    counters = d.stream.metrics(d.now).counters
+    assert b"END_OF_FRAGMENT" in d.read()[0][-200:]
+    for second in range(200):
+        d.ack("PERSISTED", second)
+    assert d.stream.account().held == 0
+    assert d.stream.metrics(d.now).counters.put_frame_errors == counters.put_frame_errors
+
+
+def test_ending_a_fragment_waits_for_frames_that_wait_for_another_track(desk: Desks) -> None:
+    """They were accepted: an offline stream stores them once there is space."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    client = desk(device).client
+    info = kvs.StreamInfo.audio_video(
+        "h264",
+        "aac",
+        name="av",
+        nal_adaptation=0,
+        streaming_type=kvs.StreamingType.OFFLINE,
+    )
+    stream = client.open_stream(info, 0)
+    start = 17_000_000_000_000_000
+    for second in range(3):
+        at = start + second * SECOND
+        stream.put_frame(kvs.Frame(b"v", at, key_frame=True), 0)
+        stream.put_frame(kvs.Frame(b"a", at + 1, track_id=2), 0)
+    assert stream._core.view.head < 6, "a frame waits for the other track"
+    spare = client.store.size_bytes - client.store.used_bytes
+    client.store.charge(spare)
+    with pytest.raises(kvs.WouldBlock):
+        stream.end_fragment(0)
+    client.store.release(spare)
+    stream.end_fragment(0)
+    assert stream._core.view.head == 7
+    assert stream.account() == (6, 0, 0, 0, 6)
+
+
+def test_ending_a_fragment_when_none_is_open_is_no_error(desk: Desks) -> None:
+    """Before the first frame, twice, and after a reset; the counter of errors stays 0."""
+    d = desk()
+    d.stream.end_fragment(d.now)
+    d.put(0)
+    d.stream.end_fragment(d.now)
+    d.stream.end_fragment(d.now)
+    assert d.stream._core.view.head == 2
+    d.stream.reset(d.now)
+    d.stream.end_fragment(d.now)
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 0
+    d.put(5)
+    d.stream.stop(d.now)
+    with pytest.raises(KvsError) as caught:
+        d.stream.end_fragment(d.now)
+    assert caught.value.status is StatusCode.STREAM_HAS_BEEN_STOPPED
+
+
+def test_fragments_that_are_cut_by_time_cannot_be_ended(desk: Desks) -> None:
+    """The state of the stream is as before, and it goes on."""
+    d = desk(key_frame_fragmentation=False)
+    d.put(0)
+    with pytest.raises(KvsError) as caught:
+        d.stream.end_fragment(d.now)
+    assert caught.value.status is StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE
+    d.put(1)
+    assert d.stream.account().accepted == 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +183,45 @@ def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
             await writer
         assert caught.value.status is kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED
         assert accounts["door"].held == accounts["door"].accepted
+
+    run(work())
+
+
+@pytest.mark.parametrize("mode", list(kvs.StreamingType))
+def test_a_full_buffer_can_be_flushed(mode: kvs.StreamingType) -> None:
+    """Neither `end_fragment` nor `flush` raises; an offline one of two tracks says it has no space.
+
+    The error count is that of puts: the one that waited in vain.
+    """
+    short = replace(SMALL, client_info=kvs.ClientInfo(offline_buffer_availability_timeout=1_000))
+    plain = kvs.StreamInfo.video("h264", streaming_type=mode, nal_adaptation=kvs.NalAdaptation.NONE)
+    both = kvs.StreamInfo.audio_video(
+        "h264", "aac", streaming_type=mode, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+
+    async def work() -> None:
+        producer = aio.Producer(endpoint_url="http://127.0.0.1:9", device_info=short)
+        stream, other = producer.open_stream("door", plain), producer.open_stream("av", both)
+        for second in range(3):
+            at = kvs.now() + second * 10_000_000
+            await other.put_frame(kvs.Frame(bytes(50_000), at, key_frame=True))
+            await other.put_frame(kvs.Frame(bytes(50_000), at + 1, track_id=2))
+        offline = mode is kvs.StreamingType.OFFLINE
+        with contextlib.suppress(TimeoutError):
+            for frame in large(100):
+                await stream.put_frame(frame)
+        stream.end_fragment()
+        account = await stream.flush(timeout=0.05)
+        assert account.held == account.accepted - account.dropped > 0
+        assert stream.metrics().counters.put_frame_errors == offline
+        assert (await other.flush(timeout=0.05)).accepted == 6
+        if offline:
+            with pytest.raises(kvs.KvsError) as caught:
+                other.end_fragment()
+            assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+        else:
+            other.end_fragment()
+        await producer.close(timeout=0)
 
     run(work())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,70 @@ def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -
     assert isinstance(caught.value, kvs.KvsError)
     assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
     assert stream.account().held == stream.account().accepted > 5
+    assert stream.metrics().counters.put_frame_errors == 1
+
+
+@pytest.mark.parametrize("policy", list(kvs.StorePressurePolicy))
+@pytest.mark.parametrize("mode", list(kvs.StreamingType))
+def test_a_full_buffer_can_be_flushed(
+    offline: kvs.Producer, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType
+) -> None:
+    """Neither `end_fragment` nor `flush` raises; what is held is told."""
+    info = kvs.StreamInfo.video(
+        "h264",
+        streaming_type=mode,
+        nal_adaptation=kvs.NalAdaptation.NONE,
+        store_pressure_policy=policy,
+    )
+    stream = offline.open_stream("door", info)
+    with contextlib.suppress(kvs.KvsError):
+        fill(stream)
+    errors = stream.metrics().counters.put_frame_errors
+    stream.end_fragment()
+    stream.end_fragment()
+    account = stream.flush(timeout=0.1)
+    assert account.held == account.accepted - account.dropped > 5
+    assert stream.metrics().counters.put_frame_errors == errors
+
+
+def test_flush_waits_for_space_for_frames_that_wait_for_another_track(
+    offline: kvs.Producer, offline_info: kvs.StreamInfo
+) -> None:
+    """`flush` as long as it may, `end_fragment` as long as a put; neither raises `WouldBlock`."""
+    info = kvs.StreamInfo.audio_video(
+        "h264",
+        "aac",
+        nal_adaptation=kvs.NalAdaptation.NONE,
+        streaming_type=kvs.StreamingType.OFFLINE,
+    )
+    stream = offline.open_stream("av", info)
+    for second in range(3):
+        at = kvs.now() + second * 10_000_000
+        stream.put_frame(kvs.Frame(bytes(50_000), at, key_frame=True))
+        stream.put_frame(kvs.Frame(bytes(50_000), at + 1, track_id=2))
+    with pytest.raises(TimeoutError):
+        fill(offline.open_stream("door", offline_info))
+    assert stream.flush(timeout=0.1) == kvs.FrameAccount(6, 0, 0, 0, 6)
+    with pytest.raises(TimeoutError) as caught:
+        stream.end_fragment()
+    assert isinstance(caught.value, kvs.KvsError)
+    assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
+
+
+def test_a_stopped_stream_that_is_reset_takes_frames_again(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """As its docstring says."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        for frame in frames(5):
+            stream.put_frame(frame)
+        stream.flush(timeout=20)
+        stream.stop()
+        stream.reset()
+        for frame in frames(5):
+            stream.put_frame(frame)
+        assert stream.close(timeout=20) == kvs.FrameAccount(10, 10, 0, 0, 0)
 
 
 def test_waiting_for_space_does_not_go_by_a_clock_that_is_set(

@@ -119,8 +119,13 @@ class FrameOrderCoordinator:
             yield self._next([queue for _, queue in heads])
 
     def end_fragment(self) -> None:
-        """An end-of-fragment frame goes out after everything that was queued."""
-        self._force_key = self._mode in _KEY_AFTER_EOFR
+        """Note that the fragment was ended, after everything that was queued.
+
+        In the modes of AWS that compare dts the next frame becomes a key frame, unless the caller
+        flags key frames in a mode that is for those.
+        """
+        keys_by_caller = self._mode in _NO_EOFR and self._key_seen
+        self._force_key = self._mode in _KEY_AFTER_EOFR and not keys_by_caller
 
     def holds(self, frame: Frame) -> bool:
         """Whether the frame is still queued."""

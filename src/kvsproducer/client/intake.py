@@ -475,6 +475,25 @@ class Intake:
         elif core.skip_until_key:
             core.generator.close_fragment()
 
+    def end_fragment(self, now: int) -> None:
+        """End the open fragment, after the frames that wait for their turn; see `Stream`."""
+        self.check_open()
+        order, view = self.order, self._view
+        if order is not None and len(order):
+            self._admission.check_queued(order.size_bytes, now)
+            self.drain(now, flush=True)
+        if self._after_eofr or view.head == view.tail:
+            return
+        self._first = view.head
+        try:
+            self._put_end_of_fragment(now)
+        except KvsError:
+            self._first = NEVER
+            raise
+        if order is not None:
+            order.end_fragment()
+        self._first = NEVER
+
     def _put_end_of_fragment(self, now: int) -> None:
         """Close the fragment being written with a tag of its own."""
         core, view = self._core, self._core.view
@@ -491,8 +510,11 @@ class Intake:
         if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
+        # It needs no free space: without it, what fills the buffer could not be stored. A mark that
+        # does not fit is not charged; there is at most one for each fragment.
         charge = len(data) + core.item_overhead
-        self._admission.admit(len(data), charge, now)
+        if not self._store.charge(charge):
+            charge = 0
         view.append(
             ViewItem(
                 newest.timestamp + newest.duration,

@@ -182,6 +182,21 @@ class Stream:
             self._intake.repair(now)
             raise
 
+    def end_fragment(self, now: int) -> None:
+        """End the open fragment, so that the service can store it; do nothing if none is open.
+
+        The next frame must then be a key frame. It needs no free space, except that an offline
+        stream raises `WouldBlock` while frames that wait for another track have no space.
+        Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
+        END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that are cut by time.
+        """
+        with self._repairing(now):
+            self._intake.end_fragment(now)
+
+    def count_put_error(self) -> None:
+        """Count a frame that the shell refused, such as one that waited for space for too long."""
+        self._core.counters.put_frame_errors += 1
+
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
 
@@ -221,7 +236,7 @@ class Stream:
         core = self._core
         if self._stop_done or core.closed:
             return
-        with self._made_whole(now):
+        with self._repairing(now):
             if self._intake.order is not None:
                 self._intake.drain(now, flush=True)
             core.stopped = core.attention = True
@@ -239,17 +254,21 @@ class Stream:
             self._stop_done = True
 
     def reset(self, now: int) -> None:
-        """Throw away everything held (reported as dropped) and begin anew; revives a failed one.
+        """Throw away everything held (reported as dropped) and begin anew.
+
+        Revives a failed stream, and one that was stopped: it takes frames again.
 
         Raises STREAM_SHUTTING_DOWN for a freed stream, CLIENT_FREED_BEFORE_STREAM for one whose
         client is closed.
         """
         core = self._core
         self._check_usable()
-        with self._made_whole(now):
+        with self._repairing(now):
             core.emit(StreamShutdown(core.name, reset=True))
             self._empty(DropReason.RESET)
             core.failure = None
+            core.stopped = core.closed = self._stop_done = False
+            self._awaits_since = None
             self._intake.begin_anew()
             self._control.reset(now)
             core.wake_writers()
@@ -259,17 +278,19 @@ class Stream:
         core = self._core
         if core.freed and core.closed:
             return
-        with self._made_whole(now):
+        with self._repairing(now):
             core.emit(StreamShutdown(core.name, reset=False))
             self._empty(DropReason.FREED)
             core.freed = core.stopped = core.attention = True
             self._control.close(None)
 
     @contextmanager
-    def _made_whole(self, now: int) -> Iterator[None]:
-        """After an exception from outside the stream is repaired."""
+    def _repairing(self, now: int) -> Iterator[None]:
+        """Repair the stream after an exception from outside (Ctrl-C), which may come anywhere."""
         try:
             yield
+        except (KvsError, WouldBlock):
+            raise
         except BaseException:
             self._intake.repair(now)
             raise
@@ -449,5 +470,5 @@ class Stream:
         ):
             return
         self._intake.last_put = None
-        with suppress(KvsError, WouldBlock):  # nobody waits for it: the fragment stays open
-            self.put_frame(Frame.end_of_fragment(), now)
+        with suppress(KvsError, WouldBlock):  # no caller waits for it: the fragment stays open
+            self.end_fragment(now)

@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import limits
@@ -34,6 +36,8 @@ from kvsproducer.producer.outcome import (
 from kvsproducer.producer.service import Service
 
 __all__ = ["Producer", "Stream"]
+
+T = TypeVar("T")
 
 
 class Stream(StreamFacade):
@@ -66,22 +70,56 @@ class Stream(StreamFacade):
             chains.report(reports)
 
     async def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
+        try:
+            return await self._wait_for_space(
+                partial(self._put_again, frame), patience / TICKS_PER_SECOND
+            )
+        except core.WouldBlock:
+            with self._engine.lock:
+                self._core.count_put_error()
+            raise no_space_error(self.name, self.met_with) from None
+
+    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Report]:
+        """Put a frame that has waited for space."""
         engine, chains = self._engine, self._engine.chains
-        deadline = time.monotonic() + patience / TICKS_PER_SECOND
+        if self._core.stopped:  # the core would only say that it is stopped
+            self._core.count_put_error()
+            raise interrupted_error(self.name)
+        self._core.put_frame(frame, now)
+        return () if chains is None else chains.reports(self._core, engine.now())
+
+    async def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
+        """Repeat an action of the core, which takes `now`, until there is space for it.
+
+        Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
+        """
+        engine = self._engine
+        deadline = time.monotonic() + limit_s
         while True:
-            engine.poke()
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise no_space_error(self.name, self.met_with)
-            await engine.changes(left_s)
-            if self._core.stopped:
-                raise interrupted_error(self.name)
             try:
                 with engine.lock:
-                    self._core.put_frame(frame, engine.now())
-                    return () if chains is None else chains.reports(self._core, engine.now())
+                    return action(engine.now())
             except core.WouldBlock:
-                continue
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise
+            engine.poke()
+            await engine.changes(left_s)
+
+    def end_fragment(self) -> None:
+        """End the fragment being written, so that the service can store it now.
+
+        The next frame must then be a key frame; others are skipped and reported. Does nothing when
+        no fragment is open. Needs no space in the buffer and does not wait; `flush` does.
+
+        Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
+        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when frames
+        of an offline stream that wait for another track have no space now.
+        """
+        try:
+            self._engine.do(self._core.end_fragment)
+        except core.WouldBlock:
+            raise no_space_error(self.name, self.met_with) from None
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""
@@ -90,10 +128,20 @@ class Stream(StreamFacade):
         self._require_ready(answered, limit_s)
 
     async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """End the open fragment and wait until all frames are stored, or the time is over."""
-        self._engine.end_fragment(self._core)
+        """End the open fragment and wait until all frames are stored, or the time is over.
+
+        Returns and raises as `kvsproducer.Stream.flush` does.
+        """
+        limit_s = timeout_seconds(timeout)
+        deadline = time.monotonic() + limit_s
+        try:
+            self._engine.do(self._core.end_fragment)
+        except core.WouldBlock:
+            with contextlib.suppress(core.WouldBlock):
+                await self._wait_for_space(self._core.end_fragment, limit_s)
+            self._engine.poke()
         await self._engine.wait(
-            lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
+            lambda: self._core.account().held == 0 or self._failed(), deadline - time.monotonic()
         )
         return self.account()
 

@@ -50,10 +50,6 @@ __all__ = ["Engine"]
 T = TypeVar("T")
 log = logger("kvsproducer.engine")
 
-_NO_OPEN_FRAGMENT = {
-    StatusCode.MULTIPLE_CONSECUTIVE_EOFR,  # the one before is closed already
-    StatusCode.CONTENT_VIEW_NO_MORE_ITEMS,  # nothing was put yet
-}
 CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status
 CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
@@ -175,17 +171,6 @@ class Engine(Waiting):
             self._streams[stream.name] = stream
         self.poke()
         return stream
-
-    def end_fragment(self, stream: core.Stream) -> None:
-        """Close the fragment being written; nothing when none is open."""
-        self.refuse_reentry()
-        with self.lock:
-            try:
-                stream.put_frame(core.Frame.end_of_fragment(), self.now())
-            except KvsError as error:
-                if error.status not in _NO_OPEN_FRAGMENT:
-                    raise
-        self.poke()
 
     def free_stream(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
         """Take a stream out of the core; its name may be used again.

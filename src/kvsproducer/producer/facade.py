@@ -55,15 +55,6 @@ class StreamFacade:
         """Why the stream will not recover, None while it works."""
         return self._core.failure
 
-    def end_fragment(self) -> None:
-        """Close the fragment being written, so that the service can store it now.
-
-        The next frame must then be a key frame; others are skipped and reported. Does nothing when
-        no fragment is open. Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame
-        fragmentation, STREAM_HAS_BEEN_STOPPED.
-        """
-        self._engine.end_fragment(self._core)
-
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
 
@@ -92,7 +83,11 @@ class StreamFacade:
         self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
 
     def reset(self) -> None:
-        """Throw away what is held (reported as dropped) and begin anew; revives a failed stream."""
+        """Throw away what is held (reported as dropped) and begin anew.
+
+        Revives a failed stream, and one that was stopped: it takes frames again. Raises
+        STREAM_SHUTTING_DOWN for a stream that was closed, CLIENT_FREED_BEFORE_STREAM.
+        """
         self._engine.do(self._core.reset)
 
     def stop(self) -> None:

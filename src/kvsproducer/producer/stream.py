@@ -8,8 +8,11 @@ next call raises. See `kvsproducer.client.stream` for what happens inside.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
@@ -26,6 +29,8 @@ from kvsproducer.producer.outcome import (
 )
 
 __all__ = ["Stream"]
+
+T = TypeVar("T")
 
 
 class Stream(StreamFacade):
@@ -78,23 +83,63 @@ class Stream(StreamFacade):
             chains.report(reports)
 
     def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
-        changed, chains = self._engine.changed, self._chains
+        try:
+            return self._wait_for_space(
+                partial(self._put_again, frame), patience / TICKS_PER_SECOND
+            )
+        except core.WouldBlock:
+            with self._lock:
+                self._core.count_put_error()
+            raise no_space_error(self.name, self.met_with) from None
+
+    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Report]:
+        """Put a frame that has waited for space."""
+        if self._core.stopped:  # the core would only say that it is stopped
+            self._core.count_put_error()
+            raise interrupted_error(self.name)
+        self._put(frame, now)
+        return () if self._chains is None else self._chains.reports(self._core, self._now())
+
+    def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
+        """Repeat an action of the core, which takes `now`, until there is space for it.
+
+        Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
+        """
+        changed = self._engine.changed
         self._engine.refuse_loop()
-        deadline = time.monotonic() + patience / TICKS_PER_SECOND
+        deadline = time.monotonic() + limit_s
         with changed:
             while True:
-                # Stopping answers before the core does: the wait was interrupted.
-                if self._core.stopped:
-                    raise interrupted_error(self.name)
                 try:
-                    self._put(frame, self._now())
-                    return () if chains is None else chains.reports(self._core, self._now())
+                    return action(self._now())
                 except core.WouldBlock:
                     left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise no_space_error(self.name, self.met_with)
+                    if left_s <= 0:
+                        raise
                 self._engine.poke()
                 changed.wait(left_s)
+
+    def end_fragment(self) -> None:
+        """End the fragment being written, so that the service can store it now.
+
+        The next frame must then be a key frame; others are skipped and reported. Does nothing when
+        no fragment is open. Needs no space in the buffer; but an offline stream of several tracks
+        waits, as `put_frame` does, while frames that wait for another track have no space.
+
+        Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
+        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when no
+        space came in time.
+        """
+        try:
+            self._engine.do(self._core.end_fragment)
+            return
+        except core.WouldBlock as full:
+            patience = full.deadline - self._now()
+        try:
+            self._wait_for_space(self._core.end_fragment, patience / TICKS_PER_SECOND)
+        except core.WouldBlock:
+            raise no_space_error(self.name, self.met_with) from None
+        self._engine.poke()
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.
@@ -109,12 +154,21 @@ class Stream(StreamFacade):
     def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
         """End the open fragment and wait until all frames are stored, or the time is over.
 
-        Returns what became of them; `held` is not 0 when the time was too short.
+        Returns what became of them; `held` is not 0 when the time was too short, or the stream has
+        failed. Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
+        STREAM_HAS_BEEN_STOPPED, the stream's failure if it had failed before.
         """
+        limit_s = timeout_seconds(timeout)
+        deadline = time.monotonic() + limit_s
         self._engine.refuse_loop()
-        self._engine.end_fragment(self._core)
+        try:
+            self._engine.do(self._core.end_fragment)
+        except core.WouldBlock:
+            with suppress(core.WouldBlock):
+                self._wait_for_space(self._core.end_fragment, limit_s)
+            self._engine.poke()
         self._engine.block(
-            lambda: self._core.account().held == 0 or self._failed(), timeout_seconds(timeout)
+            lambda: self._core.account().held == 0 or self._failed(), deadline - time.monotonic()
         )
         return self.account()
 

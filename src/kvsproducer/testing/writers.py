@@ -249,14 +249,22 @@ class Writer:
         action()
 
     def flush(self) -> bool:
-        """End the open fragment; whether none is open now."""
+        """End the open fragment; return whether none is open now. It drops nothing that is held."""
+        before = self.stream.account()
         try:
-            self.stream.put_frame(core.Frame.end_of_fragment(), self.world.clock.wall)
+            self.stream.end_fragment(self.world.clock.wall)
         except core.WouldBlock:
+            if self.info.frame_order_mode is core.FrameOrderMode.PASS_THROUGH:
+                raise Broken("ending a fragment waits for space") from None
             return False
         except KvsError as error:
+            if error.status is _S.STORE_OUT_OF_MEMORY:
+                raise Broken(f"ending a fragment needs space: {error}") from error
             self._check_refusal(error)
-            return error.status in (_S.MULTIPLE_CONSECUTIVE_EOFR, _S.CONTENT_VIEW_NO_MORE_ITEMS)
+            return False
+        queued = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
+        if not queued and self.stream.account() != before:
+            raise Broken(f"ending a fragment changed {before} to {self.stream.account()}")
         return True
 
     def _quietly(self, action: Callable[[], object]) -> None:
