@@ -119,7 +119,7 @@ BAD_INPUT = [
     ("text.mp4", "", 1, "STATUS_FORMAT_ERROR", "text.mp4"),
     ("empty.mp4", "", 1, "STATUS_FORMAT_ERROR", "is empty"),
     ("cut.mp4", "", 1, "STATUS_UNEXPECTED_EOF", "breaks off at byte"),
-    ("mpeg4.mkv", "", 1, "STATUS_FORMAT_ERROR", "video codec is mpeg4; KVS takes H.264"),
+    ("mpeg4.mkv", "", 1, "STATUS_FORMAT_ERROR", "video codec is MPEG-4 Part 2; KVS takes H.264"),
     ("testsrc:size=64x64", "--tracks audio", 1, "STATUS_TRACK_INFO_MISSING", "no audio track"),
     ("rtsp://camera/1", "", 2, "STATUS_NOT_IMPLEMENTED", "later"),
     ("/dev/video0", "", 2, "STATUS_NOT_IMPLEMENTED", "later"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from kvsproducer.codecs import (
     pcm_config,
     strip_adts,
 )
-from kvsproducer.codecs.audio import AAC_SAMPLE_RATES
+from kvsproducer.codecs.audio import AAC_SAMPLE_RATES, adts_config
 from kvsproducer.status import KvsError, MkvError, StatusCode
 
 S = StatusCode
@@ -152,3 +154,57 @@ def test_any_bytes_end_in_a_result_or_a_status(data: bytes, head: bytes) -> None
     for parse in (parse_aac_config, parse_adts, strip_adts, parse_pcm_config):
         with suppress(MkvError):
             parse(head + data)
+
+
+def adts_of(payload: bytes) -> bytes:
+    """A frame with an ADTS header: AAC LC, 48 kHz, channel configuration 0."""
+    size = 7 + len(payload)
+    head = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | size << 13 | 0x7FF << 2
+    return head.to_bytes(7) + payload
+
+
+def test_channel_configuration_0_takes_the_program_config_element(tmp_path: Path) -> None:
+    """FFmpeg's own configuration of the same track, without its extension at the end."""
+    path = tmp_path / "sound.aac"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=48000, layout="2.1")
+        for number in range(4):
+            frame = av.AudioFrame("fltp", "2.1", 1024)
+            frame.sample_rate, frame.pts = 48000, 1024 * number
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        wanted = bytes(stream.codec_context.extradata or b"")
+    data = path.read_bytes()
+    config = adts_config(data[: parse_adts(data).frame_size])
+    assert wanted.startswith(config)
+    assert len(config) > 5
+    parsed = parse_aac_config(config)
+    assert (parsed.sampling_frequency, parsed.channel_config, parsed.channels) == (48000, 0, 0)
+
+
+def test_a_program_config_element_with_everything() -> None:
+    """All mixdowns, and each kind of channel."""
+    element = "0000010011000100010001010010001"
+    element += "10011101011110" + "00001" * 3 + "0001" * 2 + "00001"
+    head = "0001000110000000" + element
+    body = "101" + element
+    frame = adts_of(
+        int(body + "0" * (-len(body) % 8) + "0000000110101010", 2).to_bytes(-(-len(body) // 8) + 2)
+    )
+    wanted = head + "0" * (-len(head) % 8) + "0000000110101010"
+    assert adts_config(frame) == int(wanted, 2).to_bytes(len(wanted) // 8)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x20\0\0", b"\xa0", b"\xa0\x11\x11"])
+def test_channel_configuration_0_without_its_element_is_refused(payload: bytes) -> None:
+    with pytest.raises(MkvError) as caught:
+        adts_config(adts_of(payload))
+    assert caught.value.status is StatusCode.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG
+
+
+def test_other_channel_configurations_need_no_element() -> None:
+    data = bytearray(adts_of(b"\0\0"))
+    data[3] |= 0x80  # two channels
+    assert adts_config(bytes(data)) == aac_config(2, 48000, 2)

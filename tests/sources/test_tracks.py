@@ -57,7 +57,7 @@ def test_video_that_nobody_could_decode_is_refused() -> None:
 @pytest.mark.parametrize(("alone", "advice"), [(True, "OUT.mp4$"), (False, "--tracks video")])
 def test_advice_about_sound_fits(alone: bool, advice: str) -> None:
     """Nothing is left of a sound file without its sound."""
-    with pytest.raises(KvsError, match="mp3") as caught:
+    with pytest.raises(KvsError, match="MP3") as caught:
         put_track(MediaTrack(Kind.AUDIO, "mp3"), b"", alone=alone, name="clip")
     assert re.search(advice, caught.value.detail)
     assert ("--tracks" in caught.value.detail) == (not alone)
@@ -102,8 +102,8 @@ def test_g711_gets_a_wave_format(codec: str, form: int) -> None:
 @pytest.mark.parametrize(
     ("track", "said"),
     [
-        (MediaTrack(Kind.VIDEO, "vp9"), r"video codec is vp9; KVS takes H.264 or H.265"),
-        (MediaTrack(Kind.AUDIO, "opus"), r"audio codec is opus; KVS takes AAC or G.711"),
+        (MediaTrack(Kind.VIDEO, "vp9"), r"video codec is VP9; KVS takes H.264 or H.265"),
+        (MediaTrack(Kind.AUDIO, "opus"), r"audio codec is Opus; KVS takes AAC or G.711"),
     ],
 )
 def test_other_codecs_are_refused_by_name(track: MediaTrack, said: str) -> None:
@@ -119,3 +119,27 @@ def test_aac_without_any_configuration_is_refused() -> None:
     with pytest.raises(KvsError) as caught:
         put_track(MediaTrack(Kind.AUDIO, "aac"), b"\xde\x02", alone=True, name="clip")
     assert caught.value.status is StatusCode.MKV_INVALID_AAC_CPD
+
+
+@pytest.mark.parametrize(
+    ("track", "codec_id", "media"),
+    [
+        (MediaTrack(Kind.VIDEO, "av1", b"\x81", width=64, height=48), "V_AV1", "video/av1"),
+        (MediaTrack(Kind.AUDIO, "mp3", sample_rate=44100, channels=2), "A_MPEG/L3", "audio/mpeg"),
+    ],
+)
+def test_any_codec_is_stored_as_it_is(track: MediaTrack, codec_id: str, media: str) -> None:
+    """For those who ask for it; the refusal says how."""
+    put = put_track(track, b"", alone=True, name="clip", any_codec=True)
+    assert (put.info.codec_id, put.media, put.info.track_id) == (codec_id, media, 1)
+    assert put.info.codec_private_data == track.extradata
+    assert (put.info.width, put.info.channels) == (track.width, track.channels)
+    with pytest.raises(KvsError, match="--any-codec stores it as it is"):
+        put_track(track, b"", alone=True, name="clip")
+
+
+def test_any_codec_is_not_every_codec() -> None:
+    """A codec without a place in Matroska is refused all the same."""
+    track = MediaTrack(Kind.VIDEO, "cinepak")
+    with pytest.raises(KvsError, match=r"is CINEPAK; KVS takes H.264 or H.265\. Convert"):
+        put_track(track, b"", alone=True, name="clip", any_codec=True)

@@ -98,6 +98,14 @@ FrameRate = Annotated[
         metavar="RATE", help="Of raw H.264 / H.265 (default: what it says itself, else 25)."
     ),
 ]
+AnyCodec = Annotated[
+    bool,
+    typer.Option(
+        "--any-codec",
+        metavar="",
+        help="Store encrypted media and codecs that KVS does not play: AV1, VP9, MP3, Opus, AC-3.",
+    ),
+]
 Timeout = Annotated[
     str,
     typer.Option(metavar="DURATION", help="How long to wait for the last acks: seconds, 2m, PT2M."),
@@ -113,6 +121,7 @@ def put(
     tracks: TracksOption = Tracks.ALL,
     start_time: StartTime = None,
     frame_rate: FrameRate = None,
+    any_codec: AnyCodec = False,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
     ] = None,
@@ -158,7 +167,9 @@ def put(
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
     display: PutDisplay | None = None
     try:
-        opened = open_source(source, tracks=tracks.value, frame_rate=frame_rate, start=start)
+        opened = open_source(
+            source, tracks=tracks.value, frame_rate=frame_rate, start=start, any_codec=any_codec
+        )
         _tell_ignored(opened, quiet)
         _print_warnings(opened, quiet)
         display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
@@ -207,7 +218,8 @@ def _tags(items: list[str]) -> dict[str, str]:
 
 def _tell_ignored(source: Source, quiet: bool) -> None:
     if source.ignored and not quiet:
-        err.print(f"left out: {', '.join(source.ignored)}", markup=False)
+        taken = f"taken: {', '.join(source.taken)}; " if source.taken else ""
+        err.print(f"{taken}left out: {', '.join(source.ignored)}", markup=False)
 
 
 def _print_warnings(source: Source, quiet: bool) -> None:

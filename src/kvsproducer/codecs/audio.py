@@ -30,6 +30,7 @@ __all__ = [
     "PcmConfig",
     "PcmFormat",
     "aac_config",
+    "adts_config",
     "parse_aac_config",
     "parse_adts",
     "parse_pcm_config",
@@ -53,6 +54,7 @@ _ESCAPE = 31  # audioObjectType 31: 32 plus six more bits
 _SBR, _PS = 5, 29
 _MAX_OBJECT_TYPE = 95
 
+_PROGRAM_CONFIG = 5  # id_syn_ele of a program config element
 _ADTS_SIZE = 7  # bytes, nine with a CRC
 _SAMPLES_PER_BLOCK = 1024
 
@@ -170,6 +172,77 @@ def parse_adts(data: bytes) -> AdtsHeader:
         frame_size,
         _SAMPLES_PER_BLOCK * ((word & 3) + 1),
     )
+
+
+def adts_config(data: bytes) -> bytes:
+    """Make the AudioSpecificConfig for the ADTS frame `data`.
+
+    Channel configuration 0 says that the frame begins with a program config element, which then
+    becomes part of the configuration. Raises as `parse_adts`, and
+    MKV_INVALID_AAC_CPD_CHANNEL_CONFIG when that element is missing or cut.
+    """
+    header = parse_adts(data)
+    if header.channel_config:
+        return aac_config(header.object_type, header.sampling_frequency, header.channel_config)
+    bits, out = BitReader(data[header.size :]), _BitWriter()
+    out.write(5, header.object_type)
+    out.write(4, _RATE_INDEX[header.sampling_frequency])
+    out.write(4 + 3, 0)  # channel configuration; 1024 samples, no core coder, no extension
+    try:
+        if bits.read(3) != _PROGRAM_CONFIG:
+            raise kvs_error(
+                _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG,
+                "channel configuration 0 without a program config element in the first frame",
+            )
+        _copy_program_config(bits, out)
+    except UtilsError as error:
+        raise kvs_error(
+            _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, "the program config element is cut"
+        ) from error
+    return out.bytes()
+
+
+def _copy_program_config(bits: BitReader, out: _BitWriter) -> None:
+    """Copy a program_config_element (14496-3 table 4.2) without its id."""
+    out.write(10, bits.read(10))  # instance tag, object type, sampling frequency index
+    counts = [bits.read(width) for width in (4, 4, 4, 2, 3, 4)]
+    for width, count in zip((4, 4, 4, 2, 3, 4), counts, strict=True):
+        out.write(width, count)
+    for width in (4, 4, 3):  # mono, stereo and matrix mixdown
+        present = bits.read(1)
+        out.write(1, present)
+        if present:
+            out.write(width, bits.read(width))
+    front, side, back, effects, data, coupling = counts
+    for width, count in ((5, front + side + back), (4, effects + data), (5, coupling)):
+        for _ in range(count):
+            out.write(width, bits.read(width))
+    bits.skip(-bits.position % 8)
+    out.align()
+    length = bits.read(8)
+    out.write(8, length)
+    for _ in range(length):  # a comment
+        out.write(8, bits.read(8))
+
+
+class _BitWriter:
+    """Bits that are written one after the other."""
+
+    def __init__(self) -> None:
+        self._value = self._size = 0
+
+    def write(self, count: int, value: int) -> None:
+        """Append the lowest `count` bits of `value`."""
+        self._value = self._value << count | value
+        self._size += count
+
+    def align(self) -> None:
+        """Append zeros up to the next byte."""
+        self.write(-self._size % 8, 0)
+
+    def bytes(self) -> bytes:
+        """Everything so far, which has to end with a byte."""
+        return self._value.to_bytes(self._size // 8)
 
 
 def strip_adts(data: bytes) -> memoryview:

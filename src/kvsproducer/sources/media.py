@@ -43,9 +43,9 @@ class MediaTrack:
 class MediaPacket:
     """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
 
-    `corrupt` marks a packet that is damaged or cut, `hidden` a picture that others need and that is
-    not shown. `lead` is that of a `Frame`. `offset` is where in the file the packet begins, in
-    bytes; None if that is not known.
+    `corrupt` marks a packet that is damaged or cut, `encrypted` one that needs a key, `hidden` a
+    picture that others need and that is not shown. `lead` is that of a `Frame`. `offset` is where
+    in the file the packet begins, in bytes; None if that is not known.
     """
 
     kind: Kind
@@ -56,6 +56,7 @@ class MediaPacket:
     key_frame: bool
     number: int
     corrupt: bool = False
+    encrypted: bool = False
     hidden: bool = False
     lead: int = 0
     offset: int | None = None
@@ -71,10 +72,12 @@ class MediaReader(Protocol):
     of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
     `gaps` says that its times never restart, so that a step forward is a pause in the recording
     (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived.
+    `taken` names the tracks that were chosen among several, `ignored` what was left out.
     """
 
     tracks: list[MediaTrack]
     duration: int | None
+    taken: list[str]
     ignored: list[str]
     warnings: list[str]
     reach: int

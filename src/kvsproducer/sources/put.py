@@ -225,6 +225,7 @@ def put_media(
     tracks: TrackChoice = "all",
     frame_rate: float | None = None,
     start: Instant | None = None,
+    any_codec: bool = False,
     stream_options: Mapping[str, object] | None = None,
     progress: Callable[[PutProgress], object] | None = None,
     timeout: float | timedelta | str = 120,
@@ -235,12 +236,12 @@ def put_media(
 
     `streaming_type` OFFLINE goes as fast as the service stores, the others at the media's own pace
     (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
-    stream that has to be created. `tracks`, `frame_rate` and `start` are those of `open_source`.
-    `stream_options` override fields of `StreamInfo`. `progress` is called with a `PutProgress`
-    from two threads, 50 times a second at most and at the end. `timeout` bounds the wait for the
-    last acks. `metrics_port` is served by a `MetricsServer` meanwhile. `options` go to a
-    `Producer`, unless `producer` is given; that one has no `continuous_retry`, for a file's user is
-    told that there is no network.
+    stream that has to be created. `tracks`, `frame_rate`, `start` and `any_codec` are those of
+    `open_source`. `stream_options` override fields of `StreamInfo`. `progress` is called with a
+    `PutProgress` from two threads, 50 times a second at most and at the end. `timeout` bounds the
+    wait for the last acks. `metrics_port` is served by a `MetricsServer` meanwhile. `options` go to
+    a `Producer`, unless `producer` is given; that one has no `continuous_retry`, so that a missing
+    network is an error.
 
     Raises what the source raises (see `Source.frames`), after what it gave has been stored; what
     the service said (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
@@ -249,7 +250,9 @@ def put_media(
     """
     opened = source
     if not isinstance(opened, Source):
-        opened = open_source(opened, tracks=tracks, frame_rate=frame_rate, start=start)
+        opened = open_source(
+            opened, tracks=tracks, frame_rate=frame_rate, start=start, any_codec=any_codec
+        )
     watch = _Watch(progress)
     own = producer is None
     try:

@@ -23,6 +23,7 @@ from kvsproducer.codecs import h264
 from kvsproducer.codecs.nal import Buffer, VideoCodec, cpd_units, nal_type, parameter_sets
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.sources.fields import FieldReader, join_fields
+from kvsproducer.sources.fitting import MATROSKA, codec_name, fits
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
 from kvsproducer.sources.raw_order import completed, counted, displayed
 from kvsproducer.sources.spec import PatternSpec
@@ -49,6 +50,7 @@ __all__ = ["ContainerReader", "Decoded", "PatternReader", "decode_file", "write_
 
 _RAW: Final = {"h264", "hevc"}  # demuxers of bare Annex-B files
 _NOT_MEDIA: Final = {"tty", "image2", "srt", "webvtt", "ass", "subviewer", "ffmetadata", "concat"}
+_STILL_BRANDS: Final = {"avif", "heic", "heix", "mif1"}  # HEIF; those of sequences have times
 _RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
 _LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
 _HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
@@ -91,16 +93,18 @@ def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
         packet.is_keyframe,
         number,
         packet.is_corrupt,
+        packet.has_sidedata("encryption_info"),
         offset=packet.pos,
     )
 
 
 # --- reading a container ------------------------------------------------------------------------
 class ContainerReader:
-    """The first video and the first audio track of a container, demuxed.
+    """The first video and the first audio track of a container that can be put, demuxed.
 
     `file` is a path or an object with `read`; `raw_rate` the frame rate of raw video (None: what
-    its parameter sets say, else 25). Raises FORMAT_ERROR when FFmpeg sees no media in it.
+    its parameter sets say, else 25); `any_codec` takes tracks that KVS stores and does not play.
+    Raises FORMAT_ERROR when FFmpeg sees no media in it.
     """
 
     def __init__(
@@ -110,9 +114,11 @@ class ContainerReader:
         *,
         demuxer: str | None = None,
         raw_rate: Fraction | None = None,
+        any_codec: bool = False,
     ) -> None:
         _require()
         self._name = name
+        self._any_codec = any_codec
         try:
             self._container = av.open(file, "r", format=demuxer)
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -125,12 +131,22 @@ class ContainerReader:
         if self.format_name in _NOT_MEDIA:
             self.close()
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
+        brand = self._container.metadata.get("major_brand", "")
+        if brand in _STILL_BRANDS and self._container.duration is None:
+            self.close()
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{name} is a still picture ({brand.upper()}), no video. Make a clip of it:"
+                " ffmpeg -loop 1 -i IN -t 10 -c:v libx264 -pix_fmt yuv420p OUT.mp4",
+            )
         self._raw_rate = raw_rate
+        self.taken: list[str] = []
         self.ignored: list[str] = []
         self.warnings: list[str] = []
         self.repairs = 0
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
+        self._encrypted: set[Kind] = set()
         self._choose_tracks()
         length = self._container.duration  # in AV_TIME_BASE, microseconds
         self.duration = None if length is None else length * 10
@@ -143,22 +159,35 @@ class ContainerReader:
         return self.format_name in _RAW
 
     def _choose_tracks(self) -> None:
-        chosen: dict[Kind, MediaTrack] = {}
+        """Take the first video and the first audio track that fit; without one, the first."""
+        found: dict[Kind, list[tuple[av.stream.Stream, MediaTrack]]] = {kind: [] for kind in Kind}
         for stream in self._container.streams:
             kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
             picture = bool(stream.disposition & av.stream.Disposition.attached_pic)
-            if kind is None or kind in chosen or picture:
-                self.ignored.append(f"stream {stream.index} ({stream.type})")
+            if kind is None or picture:
+                self.ignored.append(_stream_name(stream, "picture" if picture else stream.type))
+            else:
+                found[kind].append((stream, self._describe(kind, stream)))
+        for kind, tracks in found.items():
+            if not tracks:
                 continue
-            self._indexes[stream.index] = kind
-            chosen[kind] = self._describe(kind, stream)
-        self.tracks = [chosen[kind] for kind in Kind if kind in chosen]
+            fitting = [t for t in tracks if fits(kind, t[1].codec)]
+            if self._any_codec:
+                fitting += [t for t in tracks if t[1].codec in MATROSKA]
+            chosen, track = (fitting or tracks)[0]
+            self._indexes[chosen.index] = kind
+            if "enc_key_id" in chosen.metadata:  # so FFmpeg says it of Matroska and WebM
+                self._encrypted.add(kind)
+            self.tracks.append(track)
+            if len(tracks) > 1:
+                self.taken.append(_stream_name(chosen, kind.value))
+            self.ignored += [_stream_name(s, kind.value) for s, _ in tracks if s is not chosen]
 
     def _describe(self, kind: Kind, stream: av.stream.Stream) -> MediaTrack:
         context: CodecContext | None = stream.codec_context
         if context is None:  # FFmpeg has no decoder for it
             return MediaTrack(kind, "unknown")
-        track = MediaTrack(kind, context.name, bytes(context.extradata or b""))
+        track = MediaTrack(kind, _codec(stream), bytes(context.extradata or b""))
         if isinstance(context, av.VideoCodecContext):
             rate = self._rate(context) if self.raw else stream.average_rate
             return replace(
@@ -217,7 +246,9 @@ class ContainerReader:
                 kind = self._indexes.get(packet.stream.index)
                 if kind is None or packet.size == 0:
                     continue
-                yield _plain(kind, packet, numbers[kind])
+                plain = _plain(kind, packet, numbers[kind])
+                plain.encrypted |= kind in self._encrypted
+                yield plain
                 numbers[kind] += 1
         except (av.error.FFmpegError, OSError) as error:
             raise kvs_error(
@@ -228,6 +259,19 @@ class ContainerReader:
     def close(self) -> None:
         """Close the container."""
         self._container.close()
+
+
+def _codec(stream: av.stream.Stream) -> str:
+    """FFmpeg's name of a stream's codec; that of a decoder (libdav1d, mp3float) may differ."""
+    context: CodecContext | None = stream.codec_context
+    if context is None:  # FFmpeg has no decoder for it
+        return "unknown"
+    return context.codec.canonical_name
+
+
+def _stream_name(stream: av.stream.Stream, kind: str) -> str:
+    """How messages name a stream: `stream 2 (audio AC-3)`."""
+    return f"stream {stream.index} ({kind} {codec_name(_codec(stream))})"
 
 
 def _may_reorder(track: MediaTrack) -> bool:
@@ -286,6 +330,7 @@ class PatternReader:
         _configure_video(encoder, pattern)
         encoder.open()
         self._video: CodecContext | None = encoder
+        self.taken: list[str] = []
         self.ignored: list[str] = []
         self.warnings: list[str] = []
         self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None

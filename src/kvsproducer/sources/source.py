@@ -26,6 +26,7 @@ from kvsproducer.client.frame import Frame
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, Instant, instant_to_ticks
 from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
+from kvsproducer.sources.fitting import codec_name
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
 from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
@@ -57,10 +58,11 @@ class Source:
     """Frames of one video track, one audio track, or both; made by `open_source`.
 
     `tracks` (KVS track descriptions with codec private data), `content_type`, `frame_rate` (frames
-    a second, 0 without video), `duration` (ticks, None if unknown), `ignored` (streams of the file
-    that are left out, as text), `warnings` (what a user should know of the file, as text), `live`
-    (frames come at their own pace), `synthetic` (made here), `hidden` (pictures so far that others
-    need and that are not shown: their frames are INVISIBLE). Frames can be taken once.
+    a second, 0 without video), `duration` (ticks, None if unknown), `taken` (streams of the file
+    that were chosen among several, as text), `ignored` (those that are left out), `warnings` (what
+    a user should know of the file, as text), `live` (frames come at their own pace), `synthetic`
+    (made here), `hidden` (pictures so far that others need and that are not shown: their frames are
+    INVISIBLE). Frames can be taken once.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Source:
         cut: Cut | None = None,
         pipe: Pipe | None = None,
         synthetic: bool = False,
+        any_codec: bool = False,
         clock: Callable[[], int] = now_ticks,
     ) -> None:
         self.name = name
@@ -83,15 +86,20 @@ class Source:
         self._pipe = pipe
         self._start = start
         self._clock = clock
+        self._any_codec = any_codec
         self._cut = cut
         self._fragment_duration = fragment_duration
         chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
         if not chosen:
-            found = ", ".join(f"{t.kind.value} ({t.codec})" for t in reader.tracks) or "no media"
+            found = (
+                ", ".join(f"{t.kind.value} ({codec_name(t.codec)})" for t in reader.tracks)
+                or "no media"
+            )
             wanted = "video or audio" if choice == "all" else choice
             raise kvs_error(
                 StatusCode.TRACK_INFO_MISSING, f"{name} has no {wanted} track; it has {found}"
             )
+        self.taken = list(reader.taken)
         self.ignored = list(reader.ignored)
         self.warnings = list(reader.warnings)
         self.hidden = 0
@@ -103,7 +111,9 @@ class Source:
         self._packets: Iterator[MediaPacket] = self._reading
         first = self._peek({t.kind for t in chosen})
         self._put: dict[Kind, PutTrack] = {
-            t.kind: put_track(t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name)
+            t.kind: put_track(
+                t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name, any_codec=any_codec
+            )
             for t in chosen
         }
         self.tracks: list[TrackInfo] = [put.info for put in self._put.values()]
@@ -145,11 +155,15 @@ class Source:
         first: dict[Kind, bytes] = {}
         try:
             for packet in self._reading:
+                if packet.kind in kinds:
+                    self._check_encryption(packet)
                 read.append(packet)
                 first.setdefault(packet.kind, packet.data)
                 if kinds <= first.keys() or len(read) == _MAX_PEEK:
                     break
         except KvsError as error:
+            if not read:
+                raise
             self._packets = _then(read, error)
         else:
             self._packets = chain(read, self._reading)
@@ -247,6 +261,7 @@ class Source:
                 put = self._put.get(packet.kind)
                 if put is None:
                     continue
+                self._check_encryption(packet)
                 data = put.payload(packet.data)
                 if data is None:
                     packet.corrupt = True
@@ -260,6 +275,16 @@ class Source:
     def _check_open(self) -> None:
         if self._closed:
             raise kvs_error(StatusCode.INVALID_OPERATION, f"{self.name} is closed: open it again")
+
+    def _check_encryption(self, packet: MediaPacket) -> None:
+        if packet.encrypted and not self._any_codec:
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{self.name} is encrypted: {packet.kind.value} frame {packet.number} at"
+                f" {seconds(packet.pts or 0)} needs a key, which KVS and its players do not have."
+                " Put the decrypted file (ffmpeg -decryption_key KEY -i IN -c copy OUT.mp4), or"
+                " store it as it is (--any-codec, any_codec=True)",
+            )
 
     def _broken_off(self, last: int) -> KvsError:
         cut = self._cut
@@ -332,6 +357,7 @@ def open_source(
     start: Instant | None = None,
     fragment_duration: int = FRAGMENT_DURATION,
     demuxer: str | None = None,
+    any_codec: bool = False,
     stdin: BinaryIO | None = None,
     clock: Callable[[], int] = now_ticks,
 ) -> Source:
@@ -341,6 +367,7 @@ def open_source(
     parameter sets say, else 25 with a warning);
     `start` (ticks or an aware datetime; default: `clock()` when the first frame is read) is where
     the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
+    `any_codec` takes encrypted tracks and codecs that KVS stores and does not play.
 
     Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
     off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), READ_FILE_FAILED (standard
@@ -359,13 +386,17 @@ def open_source(
     elif (pipe := _pipe_of(what, stdin)) is not None:
         name = pipe.name
         try:
-            reader = ContainerReader(cast(BinaryIO, pipe), name, demuxer=demuxer, raw_rate=raw_rate)
+            reader = ContainerReader(
+                cast(BinaryIO, pipe), name, demuxer=demuxer, raw_rate=raw_rate, any_codec=any_codec
+            )
         finally:
             pipe.check()
     else:
         path, name = _file_of(what)
         cut = _checked_file(path, name)
-        reader = ContainerReader(path, name, demuxer=demuxer, raw_rate=raw_rate)
+        reader = ContainerReader(
+            path, name, demuxer=demuxer, raw_rate=raw_rate, any_codec=any_codec
+        )
         if cut is None and os.path.isfile(path):
             cut = _index_cut(reader, os.path.getsize(path))
     try:
@@ -379,6 +410,7 @@ def open_source(
             cut=cut,
             pipe=pipe,
             synthetic=isinstance(what, PatternSpec),
+            any_codec=any_codec,
             clock=clock,
         )
     except BaseException:

@@ -13,7 +13,7 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.presets import audio_track, video_track
-from kvsproducer.codecs.audio import PcmFormat, aac_config, parse_adts, pcm_config, strip_adts
+from kvsproducer.codecs.audio import PcmFormat, adts_config, pcm_config, strip_adts
 from kvsproducer.codecs.nal import (
     VideoCodec,
     cpd_units,
@@ -22,6 +22,7 @@ from kvsproducer.codecs.nal import (
     split_annexb,
 )
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
+from kvsproducer.sources.fitting import MATROSKA, codec_name
 from kvsproducer.sources.media import Kind, MediaTrack
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -76,23 +77,46 @@ def _has_whole_units(data: bytes, size: int) -> bool:
     return at == end and longest > 0
 
 
-def put_track(track: MediaTrack, first: bytes, *, alone: bool, name: str) -> PutTrack:
+def put_track(
+    track: MediaTrack, first: bytes, *, alone: bool, name: str, any_codec: bool = False
+) -> PutTrack:
     """How `track` is put; `first` is its first packet, `alone` says that it is the only track.
 
-    Raises FORMAT_ERROR for a codec that KVS does not know, naming it and what would work, and for
-    Annex-B without parameter sets, which would be stored and could not be played.
+    `any_codec` takes codecs that KVS stores and does not play, as far as Matroska has a name for
+    them. Raises FORMAT_ERROR for any other codec, naming it and what would work, and for Annex-B
+    without parameter sets, which would be stored and could not be played.
     """
+    if any_codec and track.codec in MATROSKA:
+        return _other(track, alone)
     if track.kind is Kind.VIDEO:
         return _video(track, first, name)
     return _audio(track, first, alone, name)
+
+
+def _as_it_is(track: MediaTrack) -> str:
+    """The advice for those who play the media themselves."""
+    return " (--any-codec stores it as it is)" if track.codec in MATROSKA else ""
+
+
+def _other(track: MediaTrack, alone: bool) -> PutTrack:
+    """A track of a codec that KVS does not play."""
+    codec_id, media = MATROSKA[track.codec]
+    if track.kind is Kind.VIDEO:
+        info = replace(video_track("h264")[0], width=track.width, height=track.height)
+    else:
+        number = limits.AUDIO_ONLY_TRACK_ID if alone else limits.AUDIO_TRACK_ID
+        info = audio_track("aac", number)[0]
+        rate = float(track.sample_rate)
+        info = replace(info, sampling_frequency=rate, channels=track.channels)
+    return PutTrack(replace(info, codec_id=codec_id, codec_private_data=track.extradata), media)
 
 
 def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     if track.codec not in _VIDEO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
-            f"{name}: the video codec is {track.codec}; KVS takes H.264 or H.265."
-            " Convert it: ffmpeg -i IN -c:v libx264 -g 50 -c:a aac OUT.mp4",
+            f"{name}: the video codec is {codec_name(track.codec)}; KVS takes H.264 or H.265"
+            f"{_as_it_is(track)}. Convert it: ffmpeg -i IN -c:v libx264 -g 50 -c:a aac OUT.mp4",
         )
     codec, nal_codec = _VIDEO[track.codec]
     info, media = video_track(codec)
@@ -124,7 +148,8 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
     if track.codec not in _AUDIO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
-            f"{name}: the audio codec is {track.codec}; KVS takes AAC or G.711. "
+            f"{name}: the audio codec is {codec_name(track.codec)}; KVS takes AAC or G.711"
+            f"{_as_it_is(track)}. "
             + ("Convert it: ffmpeg -i IN -c:a aac OUT.mp4" if alone else _OTHER_AUDIO),
         )
     codec = _AUDIO[track.codec]
@@ -133,9 +158,7 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
     if codec != "aac":
         cpd = pcm_config(_PCM[codec], track.sample_rate, track.channels)
     elif first[:1] == b"\xff" and first[1] & 0xF6 == 0xF0:  # ADTS: 12 ones, layer 00
-        header = parse_adts(first)
-        adts = True
-        cpd = aac_config(header.object_type, header.sampling_frequency, header.channel_config)
+        adts, cpd = True, adts_config(first)
     elif not cpd:
         raise kvs_error(
             StatusCode.MKV_INVALID_AAC_CPD,
