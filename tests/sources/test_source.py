@@ -13,22 +13,18 @@ from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from fractions import Fraction
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
-from tests.h264_fields import coded, without_vui
 from tests.waiting import until
 
 from kvsproducer.client.frame import Frame
-from kvsproducer.codecs import annexb_to_avcc, split_avcc
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.mkv.tracks import NalAdaptation, TrackType
 from kvsproducer.sources.pipe import Pipe
-from kvsproducer.sources.pyav import write_png
 from kvsproducer.sources.source import Source, open_source
 from kvsproducer.status import KvsError, StatusCode
 
@@ -133,127 +129,6 @@ def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
     assert all(frame.key_frame for frame in take(source))
 
 
-def test_a_cover_picture_is_no_video(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Music files carry one, which FFmpeg takes for a video track of a single frame."""
-    cover, song = tmp_path / "cover.png", tmp_path / "song.mkv"
-    write_png(str(cover), bytes(3 * 16 * 16), 16, 16)
-    with (
-        av.open(str(make_clip("mkv", audio="aac"))) as read,
-        av.open(str(song), "w") as written,
-    ):
-        sound = written.add_stream_from_template(read.streams.audio[0])
-        written.add_attachment("cover.png", "image/png", cover.read_bytes())
-        for packet in read.demux(audio=0):
-            if packet.size:
-                packet.stream = sound
-                written.mux(packet)
-    source = open_source(song)
-    assert [track.track_type for track in source.tracks] == [TrackType.AUDIO]
-    assert source.ignored == ["stream 1 (picture PNG)"]
-    assert len(take(source)) > 100
-
-
-def one_frame(stream: av.VideoStream | av.AudioStream, codec: str) -> list[av.Packet]:
-    """The first frame of a stream, grey or silent."""
-    if isinstance(stream, av.VideoStream):
-        picture = av.VideoFrame(64, 48, stream.pix_fmt or "")
-        picture.pts = 0
-        return [*stream.encode(picture), *stream.encode(None)]
-    sound = av.AudioFrame("s16" if codec == "mp2" else "fltp", "stereo", 1024)
-    sound.sample_rate, sound.pts = 48000, 0
-    for plane in sound.planes:
-        plane.update(bytes(plane.buffer_size))
-    return [*stream.encode(sound), *stream.encode(None)]
-
-
-def several_tracks(path: Path, clip: Path, *codecs: str) -> Path:
-    """The clip's tracks behind others of these codecs, of one frame each."""
-    with av.open(str(clip)) as read, av.open(str(path), "w") as written:
-        added: list[av.VideoStream | av.AudioStream] = []
-        for codec in codecs:
-            if codec in ("mpeg4", "mjpeg"):
-                video = written.add_stream(codec, rate=25)
-                assert isinstance(video, av.VideoStream)
-                video.width, video.height = 64, 48
-                video.pix_fmt = "yuv420p" if codec == "mpeg4" else "yuvj420p"
-                added.append(video)
-            else:
-                sound = written.add_stream(codec, rate=48000, layout="stereo")
-                assert isinstance(sound, av.AudioStream)
-                added.append(sound)
-        copied = {s.index: written.add_stream_from_template(s) for s in read.streams}
-        for stream, codec in zip(added, codecs, strict=True):
-            written.mux(one_frame(stream, codec))
-        for packet in read.demux():
-            if packet.size:
-                packet.stream = copied[packet.stream.index]
-                written.mux(packet)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("codecs", "taken", "ignored"),
-    [
-        (["ac3"], ["stream 2 (audio AAC)"], ["stream 0 (audio AC-3)"]),
-        (["mjpeg"], ["stream 1 (video H.264)"], ["stream 0 (video Motion JPEG)"]),
-        (["aac"], ["stream 0 (audio AAC)"], ["stream 2 (audio AAC)"]),
-        (
-            ["mpeg4", "ac3"],
-            ["stream 2 (video H.264)", "stream 3 (audio AAC)"],
-            ["stream 0 (video MPEG-4 Part 2)", "stream 1 (audio AC-3)"],
-        ),
-        ([], [], []),
-    ],
-)
-def test_the_first_track_that_fits_is_taken(
-    make_clip: MakeClip, tmp_path: Path, codecs: list[str], taken: list[str], ignored: list[str]
-) -> None:
-    """Both it and what is left out are named."""
-    path = several_tracks(tmp_path / "clip.mkv", make_clip("mkv", audio="aac"), *codecs)
-    for any_codec in (False, True):
-        source = open_source(path, any_codec=any_codec)
-        assert (source.taken, source.ignored) == (taken, ignored)
-        assert source.content_type == "video/h264,audio/aac"
-    assert sum(frame.track_id == 1 for frame in take(source)) == 75
-
-
-def test_without_a_track_that_fits_the_first_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Its sound is not dropped silently."""
-    path = several_tracks(tmp_path / "clip.mkv", make_clip("mkv"), "ac3", "mp2")
-    with pytest.raises(KvsError, match=r"the audio codec is AC-3; KVS takes AAC or G\.711"):
-        open_source(path)
-    assert len(take(open_source(path, tracks="video"))) == 75
-    assert open_source(path, any_codec=True).content_type == "video/h264,audio/ac3"
-
-
-def test_encrypted_media_is_refused(
-    make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Without the key it cannot be played; `any_codec` stores it for those who have one."""
-    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "ab" * 16}
-    path = remux(make_clip("mp4", audio="aac"), "secret.mp4", **key, encryption_kid="cd" * 16)
-    with pytest.raises(KvsError, match=r"secret.mp4 is encrypted: \w+ frame 0 at .* needs a key"):
-        open_source(path)
-    with pytest.raises(KvsError, match="is encrypted: audio frame 0"):
-        open_source(path, tracks="audio")
-    frames = take(open_source(path, any_codec=True))
-    assert sum(frame.track_id == 1 for frame in frames) == 75
-
-
-def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
-    """HEIF and AVIF files have the boxes of an MP4."""
-    path = tmp_path / "still.avif"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libsvtav1", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        picture = av.VideoFrame(64, 64, "yuv420p")
-        picture.pts = 0
-        output.mux([*stream.encode(picture), *stream.encode(None)])
-    with pytest.raises(KvsError, match=r"is a still picture \(AVIF\), no video") as caught:
-        open_source(path)
-    assert caught.value.status is StatusCode.FORMAT_ERROR
-
-
 def test_wav_with_g711(tmp_path: Path) -> None:
     """A WAV file of A-law sound is a source."""
     path = tmp_path / "sound.wav"
@@ -278,94 +153,6 @@ def test_synthetic_source(text: str) -> None:
     video = [f for f in frames if f.track_id == 1]
     assert len(video) == 2 * source.frame_rate
     assert ("audio" in text) == (len(video) < len(frames))
-
-
-def test_frame_rate_of_raw_video(make_clip: MakeClip) -> None:
-    """Raw video has no times: `frame_rate` gives them."""
-    frames = take(open_source(make_clip("h264", bframes=2), frame_rate=10, start=START))
-    shown = sorted(frame.pts for frame in frames)
-    assert shown[-1] - shown[0] == 74 * TICKS_PER_SECOND // 10
-
-
-@pytest.mark.parametrize("bframes", [0, 2])
-@pytest.mark.parametrize("ending", ["h264", "h265"])
-@pytest.mark.parametrize("rate", [Fraction(60), Fraction(30000, 1001), Fraction(12, 5)])
-def test_raw_video_has_the_rate_that_it_says(
-    make_clip: MakeClip, ending: str, rate: Fraction, bframes: int
-) -> None:
-    """Its parameter sets do; an own rate goes before theirs."""
-    codec = "hevc" if ending == "h265" else "h264"
-    path = make_clip(ending, codec=codec, rate=rate, bframes=bframes, duration_s=Fraction(2))
-    source = open_source(path, start=START)
-    assert source.frame_rate == pytest.approx(float(rate))
-    assert source.warnings == []
-    shown = sorted(frame.pts for frame in take(source))
-    assert shown[-1] - shown[0] == pytest.approx((len(shown) - 1) * 10**7 / rate, abs=20_000)
-    assert open_source(path, frame_rate=25).frame_rate == 25
-
-
-@pytest.mark.parametrize("rate", [None, 1000, 90_000])
-def test_a_rate_that_is_not_said_is_assumed_and_said(
-    make_clip: MakeClip, tmp_path: Path, rate: int | None
-) -> None:
-    """Many hardware encoders leave the timing out, or write the units of their clock."""
-    path = tmp_path / "clip.h264"
-    if rate is None:
-        path.write_bytes(without_vui(make_clip("h264").read_bytes()))
-    else:
-        path.write_bytes(b"".join(unit.data for unit in coded("IPPP", time_scale=2 * rate)))
-    source = open_source(path)
-    assert source.frame_rate == 25
-    assert "so 25 frames a second are assumed" in source.warnings[0]
-    assert len(take(source)) == (75 if rate is None else 4)
-    assert open_source(path, frame_rate=30).warnings == []
-
-
-def test_b_frames_without_reorder_information(make_clip: MakeClip, tmp_path: Path) -> None:
-    """The SPS does not say how far pictures are reordered; a decoder has to allow for the most."""
-    path = tmp_path / "clip.h264"
-    path.write_bytes(without_vui(make_clip("h264", bframes=3).read_bytes()))
-    frames = take(open_source(path, start=START))
-    assert len(frames) == 75
-    shown = sorted(frame.pts // TICKS_PER_MS for frame in frames)
-    assert {b - a for a, b in pairwise(shown)} == {40}
-    assert [f.pts for f in frames] != sorted(f.pts for f in frames)
-    assert decoded(frames) == shown
-
-
-@pytest.mark.parametrize("plain", [5, 80, 200])
-def test_b_frames_that_come_late(tmp_path: Path, plain: int) -> None:
-    """The first pictures have none, and nothing rules them out."""
-    units = coded("I" + "P" * plain + "IPBPBPB" * 3)
-    path = tmp_path / "clip.h264"
-    path.write_bytes(b"".join(unit.data for unit in units))
-    frames = take(open_source(path, start=START))
-    order = [unit.shown for unit in units[::2]]
-    assert [(frame.pts - frames[0].pts) // 400_000 for frame in frames] == order
-
-
-def decoded(frames: list[Frame]) -> list[int]:
-    """The times of Annex-B H.264 frames, in ms, in the order in which a decoder shows them."""
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.options = {"strict": "1"}
-    pictures: list[av.VideoFrame] = []
-    for frame in frames:
-        packet = av.Packet(frame.data)
-        packet.pts = packet.dts = frame.pts // TICKS_PER_MS
-        pictures += decoder.decode(packet)
-    return [picture.pts or 0 for picture in [*pictures, *decoder.decode(None)]]
-
-
-def test_empty_nal_units_lose_no_picture(make_clip: MakeClip, tmp_path: Path) -> None:
-    """A start code with nothing behind it, at the end of each picture."""
-    data = make_clip("h264", bframes=0).read_bytes()
-    path = tmp_path / "clip.h264"
-    path.write_bytes(data.replace(b"\0\0\0\1\x41", b"\0\0\0\1\0\0\0\1\x41") + b"\0\0\1")
-    frames = take(open_source(path))
-    assert len(frames) == 75
-    for frame in frames:
-        units = split_avcc(b"".join(annexb_to_avcc(frame.data)[0]))
-        assert all(units)
 
 
 def test_stream_info_fits_the_source(make_clip: MakeClip) -> None:
@@ -394,73 +181,6 @@ def test_a_cut_file_gives_what_is_there_then_says_where_it_broke(
     assert 40 < len(frames) < 200
     assert caught.value.status is StatusCode.UNEXPECTED_EOF
     assert caught.value.offset == len(data) // 2
-
-
-def count_more(path: Path, ending: str, more: int) -> bytearray:
-    """Raise the number of frames that the header of an intact AVI promises, or of an MP4 hide some
-    sound behind an edit list that begins later and ends earlier."""
-    data = bytearray(path.read_bytes())
-    if ending == "avi":
-        at = data.index(b"strh") + 8 + 32
-        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + more).to_bytes(
-            4, "little"
-        )
-    else:
-        at = data.rindex(b"elst") + 12
-        data[at : at + 4] = (1000).to_bytes(4, "big")
-        data[at + 4 : at + 8] = (more * 1024).to_bytes(4, "big")
-    return data
-
-
-@pytest.mark.parametrize(("ending", "more"), [("avi", 1), ("avi", 75), ("mp4", 5)])
-def test_counts_are_no_promise(make_clip: MakeClip, tmp_path: Path, ending: str, more: int) -> None:
-    """An intact file ends without an error, however many frames its header counts."""
-    clip = make_clip(ending, bframes=2, audio="aac")
-    path = tmp_path / clip.name
-    path.write_bytes(count_more(clip, ending, more))
-    frames = take(open_source(path))
-    assert sum(frame.track_id == 1 for frame in frames) == 75
-
-
-@pytest.mark.parametrize("part", [0.3, 0.503, 0.8, 0.99])
-@pytest.mark.parametrize(
-    "ending", ["faststart", "open", "fragmented", "mkv", "ts", "avi", "flv", "wav"]
-)
-def test_missing_bytes_are_noticed(
-    make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path, ending: str, part: float
-) -> None:
-    """Whatever the container, and wherever it was cut: an error after what could be read."""
-    path = cut_file(make_clip, remux, tmp_path, ending, part)
-    frames: list[Frame] = []
-    with open_source(path) as source, pytest.raises(KvsError) as caught:
-        for frame in source.frames():
-            frames.append(frame)  # noqa: PERF402  what came before the error counts
-    assert frames
-    expected = {StatusCode.UNEXPECTED_EOF}
-    if ending == "flv":  # says it of its last packet only
-        expected.add(StatusCode.MKV_INVALID_FRAME_DATA)
-    assert caught.value.status in expected
-
-
-def cut_file(
-    make_clip: MakeClip, remux: Callable[..., Path], folder: Path, ending: str, part: float
-) -> Path:
-    """A clip that ends early; `open` is an MP4 whose media box ends with the file."""
-    if ending == "wav":
-        whole = remux(make_clip("mov", audio="pcm_alaw"), "clip.wav", only="audio")
-    elif ending in ("faststart", "open"):
-        whole = remux(make_clip("mp4", bframes=2), "clip.mp4", movflags="faststart")
-    elif ending == "fragmented":
-        whole = remux(make_clip("mp4"), "clip.mp4", movflags="frag_keyframe+empty_moov")
-    else:
-        whole = make_clip(ending)
-    data = bytearray(whole.read_bytes())
-    if ending == "open":
-        at = data.rindex(b"mdat")
-        data[at - 4 : at] = bytes(4)
-    path = folder / f"cut{whole.suffix}"
-    path.write_bytes(data[: int(len(data) * part)])
-    return path
 
 
 TS = 188
