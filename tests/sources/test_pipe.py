@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvsproducer.client.frame import Frame
+from kvsproducer.sources import pipe as pipe_module
 from kvsproducer.sources.pipe import Pipe, is_pipe, stdin_path, stdin_pipe
 from kvsproducer.sources.source import Source, open_source
 from kvsproducer.status import KvsError, StatusCode
@@ -139,3 +140,17 @@ def test_only_its_own_file_is_closed(tmp_path: Path) -> None:
     Pipe(theirs, "standard input").close()
     Pipe(own, "fifo", own=True).close()
     assert (theirs.closed, own.closed) == (False, True)
+
+
+def test_when_a_byte_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece has its time; the oldest are forgotten, and count as the oldest one known."""
+    now = [0]
+    monkeypatch.setattr(pipe_module, "monotonic_ticks", lambda: now[0])
+    pipe = Pipe(io.BytesIO(bytes(100_000)), "test")
+    assert pipe.arrived(0) == 0
+    for piece in range(10_000):
+        now[0] = piece
+        assert pipe.read(10) == bytes(10)
+    assert [pipe.arrived(n) for n in (99_999, 99_990, 99_989, 95_000)] == [9999, 9999, 9998, 9500]
+    assert [pipe.arrived(n) for n in (None, -1, 10**6)] == [9999] * 3
+    assert pipe.arrived(0) > 1000

@@ -531,3 +531,55 @@ def test_mpeg_ps_with_times_for_some_pictures_only(make_clip: MakeClip, tmp_path
     assert [f.pts // TICKS_PER_MS for f in frames] == [f.pts // TICKS_PER_MS for f in right]
     assert source.repairs >= missing
     check_frames_rise(frames)
+
+
+class RealTime(io.BytesIO):
+    """A pipe whose bytes come at the pace of the media: reading moves a clock."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self.now = 1000 * TICKS_PER_SECOND
+        self._per_byte = seconds * TICKS_PER_SECOND / len(data)
+
+    def read1(self, size: int | None = -1) -> bytes:
+        piece = super().read1(min(1316, size or 0))
+        self.now += int(len(piece) * self._per_byte)
+        return piece
+
+    def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * TICKS_PER_SECOND)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("ts", {}),
+        ("ts", {"audio": "aac", "bframes": 2}),
+        ("mkv", {"audio": "aac"}),
+        ("flv", {}),
+        ("h264", {"bframes": 0}),
+        ("h265", {"codec": "hevc", "bframes": 0}),
+    ],
+)
+def test_live_frames_have_the_time_of_their_arrival(
+    make_clip: MakeClip,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    options: dict[str, object],
+) -> None:
+    """The first frame has that of the first byte, however long FFmpeg probes; none is ahead."""
+    stdin = RealTime(make_clip(ending, **options).read_bytes(), 3)
+    monkeypatch.setattr("kvsproducer.sources.pipe.monotonic_ticks", lambda: stdin.now)
+    monkeypatch.setattr("kvsproducer.sources.source.monotonic_ticks", lambda: stdin.now)
+    monkeypatch.setattr("time.sleep", stdin.sleep)
+    offset = START - stdin.now
+    source = open_source("-", stdin=stdin, clock=lambda: stdin.now + offset)
+    assert stdin.now > 1000.1 * TICKS_PER_SECOND, "probing takes its time"
+    frames, ahead = [], []
+    for frame in source.frames():
+        frames.append(frame)
+        ahead.append(frame.dts - (stdin.now + offset))
+    start = min(frame.pts for frame in frames)
+    assert abs(start - START) < TICKS_PER_SECOND // 4
+    assert max(ahead) <= 0
+    assert 2.5 < (max(frame.pts for frame in frames) - start) / TICKS_PER_SECOND < 3.5

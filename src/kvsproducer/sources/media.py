@@ -44,8 +44,8 @@ class MediaPacket:
     """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
 
     `corrupt` marks a packet that is damaged or cut, `encrypted` one that needs a key, `hidden` a
-    picture that others need and that is not shown. `lead` is that of a `Frame`. `offset` is where
-    in the file the packet begins, in bytes; None if that is not known.
+    picture that others need and that is not shown. `lead` is that of a `Frame`. `arrived` is when
+    the first of its bytes came through a pipe, on the monotonic clock; None for a file.
     """
 
     kind: Kind
@@ -59,7 +59,7 @@ class MediaPacket:
     encrypted: bool = False
     hidden: bool = False
     lead: int = 0
-    offset: int | None = None
+    arrived: int | None = None
 
 
 Packets: TypeAlias = Generator[MediaPacket, None, None]  # closed, it lets go of the codecs

@@ -327,7 +327,7 @@ def _put(
     timeout: float | timedelta | str,
 ) -> None:
     """Put every frame, then close the stream; raises unless all of it is stored."""
-    frames = source.frames()
+    frames = source.frames(own_times=kind is StreamingType.OFFLINE)
     if kind is not StreamingType.OFFLINE and not source.live:
         frames = paced(frames, _monotonic, time.sleep)
     limit_s = timeout_seconds(timeout)

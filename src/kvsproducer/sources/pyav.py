@@ -94,7 +94,6 @@ def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
         number,
         packet.is_corrupt,
         packet.has_sidedata("encryption_info"),
-        offset=packet.pos,
     )
 
 
@@ -103,7 +102,8 @@ class ContainerReader:
     """The first video and the first audio track of a container that can be put, demuxed.
 
     `file` is a path or an object with `read`; `raw_rate` the frame rate of raw video (None: what
-    its parameter sets say, else 25); `any_codec` takes tracks that KVS stores and does not play.
+    its parameter sets say, else 25); `any_codec` takes tracks that KVS stores and does not play;
+    `arrived` says when the byte at an offset came through a pipe.
     Raises FORMAT_ERROR when FFmpeg sees no media in it.
     """
 
@@ -115,8 +115,10 @@ class ContainerReader:
         demuxer: str | None = None,
         raw_rate: Fraction | None = None,
         any_codec: bool = False,
+        arrived: Callable[[int | None], int] | None = None,
     ) -> None:
         _require()
+        self._arrived = arrived
         self._name = name
         self._any_codec = any_codec
         try:
@@ -248,6 +250,8 @@ class ContainerReader:
                     continue
                 plain = _plain(kind, packet, numbers[kind])
                 plain.encrypted |= kind in self._encrypted
+                if self._arrived is not None:
+                    plain.arrived = self._arrived(packet.pos)
                 yield plain
                 numbers[kind] += 1
         except (av.error.FFmpegError, OSError) as error:

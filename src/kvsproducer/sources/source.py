@@ -24,12 +24,13 @@ from typing import BinaryIO, Final, Literal, cast
 from kvsproducer import limits
 from kvsproducer.client.frame import Frame
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_MS, Instant, instant_to_ticks
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
 from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
+from kvsproducer.sources.arrival import ArrivalClock, ArrivalRate
 from kvsproducer.sources.fitting import codec_name
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
-from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
+from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, monotonic_ticks, stdin_path, stdin_pipe
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
 from kvsproducer.sources.timestamps import Timeline, seconds
@@ -46,6 +47,7 @@ _INVISIBLE: Final = int(FrameFlags.INVISIBLE)
 _LOWEST_RATE: Final = 0.01  # ours, as is the highest: frames a second
 _HIGHEST_RATE: Final = 1000.0
 _MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
+_LONGEST_SLEEP_S: Final = 0.5  # ours: `close` is noticed within that
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
 
 
@@ -87,6 +89,12 @@ class Source:
         self._start = start
         self._clock = clock
         self._any_codec = any_codec
+        self._monotonic = monotonic_ticks
+        self._sleep = time.sleep
+        self._count = 0  # frames handed out
+        self._last = 0  # latest media time of them
+        self._arrivals: ArrivalClock | None = None  # of a live source
+        self._arrival_rate: ArrivalRate | None = None  # of raw video without B-frames
         self._cut = cut
         self._fragment_duration = fragment_duration
         chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
@@ -146,8 +154,11 @@ class Source:
 
     @property
     def jumps(self) -> int:
-        """How often the source's own times jumped; what followed was moved to go on."""
-        return self._interleaver.timeline.jumps
+        """How often the source's times jumped, or ran away from the clock of a live source; what
+        followed was moved to go on.
+        """
+        anchors = 0 if self._arrivals is None else self._arrivals.anchors
+        return self._interleaver.timeline.jumps + anchors
 
     def _peek(self, kinds: set[Kind]) -> dict[Kind, bytes]:
         """The first packet of each track, read ahead of `frames`."""
@@ -199,8 +210,13 @@ class Source:
         }
         return StreamInfo.from_dict(values)
 
-    def frames(self) -> Iterator[Frame]:
-        """All frames, in decode order, times in ticks since 1970 with the first one at `start`.
+    def frames(self, *, own_times: bool = False) -> Iterator[Frame]:
+        """All frames, in decode order, times in ticks since 1970.
+
+        The first frame is at `start`. Without a `start`, a live source has the times at which its
+        bytes arrive (see `arrival.py`), and its frames come when their time has come. `own_times`
+        takes a live source for a recording: its own times, from `start` or now, as fast as it
+        comes.
 
         A frame that is damaged or that KVS would refuse is left out, with those that need it, and
         the rest comes; see `skips`. At the end of a file, not of a live source, an error says so:
@@ -212,45 +228,76 @@ class Source:
         was cut off and INVALID_OPERATION when the source is closed.
         """
         self._check_open()
-        shift: int | None = None
-        last = count = 0
+        self._last = self._count = 0
+        if self.live and self._start is None and not own_times:
+            moved = self._by_arrival()
+        else:
+            moved = self._by_own_times()
         try:
-            for packet in self._interleaver.order(self._chosen()):
-                if self._closed:
-                    break
-                assert packet.pts is not None
-                assert packet.dts is not None
-                if shift is None:
-                    start = self._clock() if self._start is None else self._start
-                    first = packet.pts - packet.lead
-                    shift = (start // TICKS_PER_MS - first // TICKS_PER_MS) * TICKS_PER_MS
-                put = self._put[packet.kind]
-                self.hidden += packet.hidden
-                last = max(last, packet.pts)
-                count += 1
-                yield Frame(
-                    packet.data,
-                    packet.pts + shift,
-                    dts=max(0, packet.dts + shift),
-                    duration=packet.duration,
-                    key_frame=packet.key_frame,
-                    track_id=put.info.track_id,
-                    flags=_INVISIBLE if packet.hidden else 0,
-                    lead=packet.lead,
-                )
+            for packet, shift in moved:
+                yield self._framed(packet, shift)
         except KvsError as error:
             self._check_open()  # what was cut short has errors of its own
             if self._cut is None:
                 raise
-            raise self._broken_off(last) from error
+            raise self._broken_off(self._last) from error
         self._check_open()
         if self._cut is not None:
-            raise self._broken_off(last)
+            raise self._broken_off(self._last)
         if not self.live:
             encoder = ENCODERS.get(self._video_codec, "")
-            lost = self._interleaver.left_out.error(self.name, count, encoder)
+            lost = self._interleaver.left_out.error(self.name, self._count, encoder)
             if lost is not None:
                 raise lost
+
+    def _framed(self, packet: MediaPacket, shift: int) -> Frame:
+        """The frame of a packet whose times are moved by `shift`."""
+        assert packet.pts is not None
+        assert packet.dts is not None
+        self.hidden += packet.hidden
+        self._count += 1
+        if packet.pts > self._last:
+            self._last = packet.pts
+        return Frame(
+            packet.data,
+            packet.pts + shift,
+            dts=max(0, packet.dts + shift),
+            duration=packet.duration,
+            key_frame=packet.key_frame,
+            track_id=self._put[packet.kind].info.track_id,
+            flags=_INVISIBLE if packet.hidden else 0,
+            lead=packet.lead,
+        )
+
+    def _by_own_times(self) -> Iterator[tuple[MediaPacket, int]]:
+        """Packets, and what moves the first one to the start."""
+        shift: int | None = None
+        for packet in self._interleaver.order(self._chosen()):
+            if self._closed:
+                return
+            if shift is None:
+                assert packet.pts is not None
+                start = self._clock() if self._start is None else self._start
+                first = packet.pts - packet.lead
+                shift = (start // TICKS_PER_MS - first // TICKS_PER_MS) * TICKS_PER_MS
+            yield packet, shift
+
+    def _by_arrival(self) -> Iterator[tuple[MediaPacket, int]]:
+        """Packets when their time has come, and what moves them to when they arrived."""
+        self._arrivals = clock = ArrivalClock(self._clock, self._monotonic)
+        video = self._reader.tracks[0]
+        if self._reader.raw and not video.reordered:
+            self._arrival_rate = ArrivalRate(int(TICKS_PER_SECOND / video.rate))
+        for packet in self._interleaver.order(self._chosen()):
+            shift = clock.shift(packet, self._interleaver.timeline.jumps)
+            assert packet.pts is not None
+            assert packet.dts is not None
+            due = packet.pts - packet.lead if packet.key_frame else packet.dts
+            while not self._closed and (wait := clock.wait(due + shift)) > 0:
+                self._sleep(min(wait / TICKS_PER_SECOND, _LONGEST_SLEEP_S))
+            if self._closed:
+                return
+            yield packet, shift
 
     def _chosen(self) -> Iterator[MediaPacket]:
         """The packets of the chosen tracks as they are put, until the source is closed."""
@@ -262,6 +309,9 @@ class Source:
                 if put is None:
                     continue
                 self._check_encryption(packet)
+                if self._arrival_rate is not None:
+                    assert packet.arrived is not None
+                    self._arrival_rate.set_times(packet, packet.arrived)
                 data = put.payload(packet.data)
                 if data is None:
                     packet.corrupt = True
@@ -363,10 +413,10 @@ def open_source(
 ) -> Source:
     """Open a file, `testsrc:` or `-` (standard input, or `stdin`).
 
-    `frame_rate` is for raw H.264 / H.265, which carry none (default: what their
-    parameter sets say, else 25 with a warning);
-    `start` (ticks or an aware datetime; default: `clock()` when the first frame is read) is where
-    the first frame is put in time; `demuxer` forces FFmpeg's name of a format.
+    `frame_rate` is for raw H.264 / H.265, which carry none (default: that of their own
+    parameter sets, else 25 with a warning); `start` (ticks or an aware datetime) is where the first
+    frame is put in time (default: `clock()` when the first frame is read; for a pipe, the times at
+    which its bytes arrive); `demuxer` forces FFmpeg's name of a format.
     `any_codec` takes encrypted tracks and codecs that KVS stores and does not play.
 
     Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
@@ -387,7 +437,12 @@ def open_source(
         name = pipe.name
         try:
             reader = ContainerReader(
-                cast(BinaryIO, pipe), name, demuxer=demuxer, raw_rate=raw_rate, any_codec=any_codec
+                cast(BinaryIO, pipe),
+                name,
+                demuxer=demuxer,
+                raw_rate=raw_rate,
+                arrived=pipe.arrived,
+                any_codec=any_codec,
             )
         finally:
             pipe.check()

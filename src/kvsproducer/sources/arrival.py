@@ -1,0 +1,166 @@
+"""Times of a live source: by the wall clock when its bytes arrive.
+
+A pipe says when a frame was made only relative to others, on a clock of its own. `ArrivalClock`
+puts the first frame at the time at which its bytes came (not when FFmpeg had probed the stream,
+seconds later) and the others after it by their own times. At the start of each fragment it looks
+how late the frames of the last second or more were, at least:
+
+* Over 2 s: the source stalled, or its clock is slow. The fragment starts at its arrival.
+* Early by 50 ms: its clock is fast. Times are drawn back by 10 ms every 10 s, which is more than a
+  quartz is off. Until then frames wait for their time, so that none is put before it. A pipe that
+  delivers a recording faster than it plays is slowed down by that to its own pace.
+* The wall clock was set: times follow it, backwards too.
+
+Waiting and lateness go by the monotonic clock; the wall clock is read once a fragment.
+
+Raw H.264 and H.265 have no times at all: `ArrivalRate` counts pictures at the rate at which they
+come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.sources.media import MediaPacket
+
+__all__ = ["ArrivalClock", "ArrivalRate"]
+
+_MAX_LATE: Final = 2 * TICKS_PER_SECOND  # ours, as are all of these
+_MAX_EARLY: Final = 50 * TICKS_PER_MS
+_WINDOW: Final = TICKS_PER_SECOND
+_CLOCK_SET: Final = TICKS_PER_SECOND
+_DRAW_BACK: Final = 10 * TICKS_PER_MS
+_DRAW_BACK_EVERY: Final = 10 * TICKS_PER_SECOND
+_FASTEST: Final = 4  # times the stream's own rate; what comes faster is a recording
+_FOREVER: Final = 1 << 62
+
+
+class ArrivalClock:
+    """From media time to wall-clock time; see the module. All times are in ticks.
+
+    `clock` is the wall clock, `monotonic` the clock of `MediaPacket.arrived`.
+    """
+
+    def __init__(self, clock: Callable[[], int], monotonic: Callable[[], int]) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._offset = clock() - monotonic()  # from the monotonic clock to the wall clock
+        self._shift: int | None = None  # from media time to wall-clock time
+        self._last = 0  # the latest wall-clock time given
+        self._least = 0  # how late the packets of the window were, at least
+        self._window = 0  # when the window began
+        self._drawn_back = 0  # when times were drawn back
+        self._jumps = 0
+        self.anchors = 0
+        """How often media time was put anew beside the wall clock, after the first time."""
+
+    def shift(self, packet: MediaPacket, jumps: int) -> int:
+        """Return what to add to the times of `packet`.
+
+        `jumps` counts the jumps of media time so far (`Timeline.jumps`).
+        """
+        assert packet.pts is not None
+        assert packet.dts is not None
+        arrived = self._monotonic() if packet.arrived is None else packet.arrived
+        start = packet.pts - packet.lead
+        if self._shift is None:
+            self._shift = _whole_ms(arrived + self._offset - start)
+            self._begin_window(arrived)
+            self._drawn_back, self._jumps = arrived, jumps
+        elif packet.key_frame:
+            self._review(start, arrived, jumps)
+        late = arrived + self._offset - packet.dts - self._shift
+        self._least = min(self._least, late)
+        self._last = max(self._last, packet.pts + self._shift)
+        return self._shift
+
+    def wait(self, time: int) -> int:
+        """Return how long it is to wall-clock time `time`; 0 or less when it has come."""
+        return time - (self._monotonic() + self._offset)
+
+    def _begin_window(self, arrived: int) -> None:
+        self._window, self._least = arrived, _FOREVER
+
+    def _review(self, start: int, arrived: int, jumps: int) -> None:
+        """Put the fragment that begins at `start` anew beside the wall clock if that is needed."""
+        assert self._shift is not None
+        shift = self._shift
+        offset = self._clock() - self._monotonic()
+        step = offset - self._offset
+        self._offset = offset
+        if abs(step) > _CLOCK_SET:
+            self._last = 0 if step < 0 else self._last
+            self._anchor(shift + step, start, arrived)
+            return
+        late = arrived + offset - start - shift
+        if jumps != self._jumps:
+            self._jumps = jumps
+            if abs(late) > _MAX_LATE:
+                self._anchor(shift + late, start, arrived)
+            return
+        if arrived - self._window < _WINDOW:
+            return
+        if self._least > _MAX_LATE:
+            self._anchor(shift + self._least, start, arrived)
+            return
+        if self._least < -_MAX_EARLY and arrived - self._drawn_back >= _DRAW_BACK_EVERY:
+            self._drawn_back = arrived
+            earliest = self._last + TICKS_PER_MS - start
+            self._shift = min(shift, _whole_ms(max(shift - _DRAW_BACK, earliest)))
+        self._begin_window(arrived)
+
+    def _anchor(self, shift: int, start: int, arrived: int) -> None:
+        """Change the shift, so that the fragment at `start` stays behind the one before it."""
+        self.anchors += 1
+        self._shift = _whole_ms(max(shift, self._last + 2 * TICKS_PER_MS - start))
+        self._begin_window(arrived)
+
+
+def _whole_ms(ticks: int) -> int:
+    return ticks // TICKS_PER_MS * TICKS_PER_MS
+
+
+class ArrivalRate:
+    """Times for pictures without any: counted at the rate of the last second or more.
+
+    `frame` is the duration of a picture by the stream's own frame rate, in ticks. It serves for the
+    first second, and for a pipe that delivers a recording, faster than any camera would.
+    """
+
+    def __init__(self, frame: int) -> None:
+        self._nominal = self._frame = frame
+        self._time: int | None = None
+        self._count = 0  # pictures since the window began
+        self._window = self._previous = 0  # arrivals: of its first picture, and of the last one
+        self._longest = 0  # between two arrivals in the window
+
+    def set_times(self, packet: MediaPacket, arrived: int) -> None:
+        """Give `packet` its times, in ticks of the clock of `arrived`."""
+        if self._time is None:
+            self._time = self._window = self._previous = arrived
+        else:
+            self._time += self._frame
+            self._count += 1
+            self._longest = max(self._longest, arrived - self._previous)
+            self._previous = arrived
+            if self._count * self._nominal >= _WINDOW:
+                self._adjust(self._time, arrived)
+        packet.pts = packet.dts = self._time
+        packet.duration = self._frame
+
+    def _adjust(self, time: int, arrived: int) -> None:
+        """Take the rate of the window, and make up for what its pictures were late or early."""
+        count, span = self._count, arrived - self._window
+        stalled = self._longest > max(_WINDOW, span // 2)
+        if stalled:
+            self._time = max(time, arrived)
+        elif span * _FASTEST >= count * self._nominal:
+            self._frame = span // count
+            if arrived > time:
+                self._time = arrived
+            else:
+                self._frame = max(self._frame * 4 // 5, self._frame - (time - arrived) // count)
+        self._count = self._longest = 0
+        self._window = arrived
