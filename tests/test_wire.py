@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from botocore.session import Session
+
 from kvsproducer import wire
-from kvsproducer.wire import PATHS, AckType
+from kvsproducer.wire import OTHER_PATHS, PATHS, AckType
 
 
 def test_ack_types_have_the_numbers_of_the_c_structure() -> None:
@@ -23,6 +25,24 @@ def test_paths_are_the_operation_names_in_camel_case() -> None:
     """The service's rule, without exception among the operations used here."""
     for operation, path in PATHS.items():
         assert path == "/" + operation[0].lower() + operation[1:]
+
+
+def test_the_service_has_these_operations_and_no_other() -> None:
+    """Those of botocore's models, and PutMedia, which no model has."""
+    session = Session()
+    paths = {"PutMedia": "/putMedia"}
+    for service in (
+        "kinesisvideo",
+        "kinesis-video-media",
+        "kinesis-video-archived-media",
+        "kinesis-video-signaling",
+    ):
+        model = session.get_service_model(service)
+        for name in model.operation_names:
+            paths[name] = model.operation_model(name).http["requestUri"]
+    known = {**PATHS, **OTHER_PATHS}
+    # An older botocore knows fewer operations.
+    assert {name: known.get(name) for name in paths} == paths
 
 
 def test_control_tags_have_the_reserved_prefix() -> None:

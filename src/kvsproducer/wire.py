@@ -33,6 +33,8 @@ PATHS: Final[dict[str, str]] = {
     "TagStream": "/tagStream",
     "UntagStream": "/untagStream",
     "ListTagsForStream": "/listTagsForStream",
+    "DescribeStreamStorageConfiguration": "/describeStreamStorageConfiguration",
+    "UpdateStreamStorageConfiguration": "/updateStreamStorageConfiguration",
     # data plane, on the endpoint that GetDataEndpoint names
     "PutMedia": "/putMedia",
     "GetMedia": "/getMedia",
@@ -40,6 +42,41 @@ PATHS: Final[dict[str, str]] = {
     "GetMediaForFragmentList": "/getMediaForFragmentList",
 }
 """Operation -> path; every one is a POST."""
+
+OTHER_PATHS: Final[dict[str, str]] = {
+    **{
+        name: f"/{name[0].lower()}{name[1:]}"
+        for name in (
+            "CreateSignalingChannel",
+            "DeleteEdgeConfiguration",
+            "DeleteSignalingChannel",
+            "DescribeEdgeConfiguration",
+            "DescribeImageGenerationConfiguration",
+            "DescribeMappedResourceConfiguration",
+            "DescribeMediaStorageConfiguration",
+            "DescribeNotificationConfiguration",
+            "DescribeSignalingChannel",
+            "GetClip",
+            "GetDASHStreamingSessionURL",
+            "GetHLSStreamingSessionURL",
+            "GetImages",
+            "GetSignalingChannelEndpoint",
+            "ListEdgeAgentConfigurations",
+            "ListSignalingChannels",
+            "StartEdgeConfigurationUpdate",
+            "UpdateImageGenerationConfiguration",
+            "UpdateMediaStorageConfiguration",
+            "UpdateNotificationConfiguration",
+            "UpdateSignalingChannel",
+        )
+    },
+    "ListTagsForResource": "/ListTagsForResource",
+    "TagResource": "/TagResource",
+    "UntagResource": "/UntagResource",
+    "GetIceServerConfig": "/v1/get-ice-server-config",
+    "SendAlexaOfferToMaster": "/v1/send-alexa-offer-to-master",
+}
+"""The service's other operations -> path: the local endpoint does not have them."""
 
 API_NAMES: Final = (
     "PUT_MEDIA",

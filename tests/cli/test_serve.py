@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,50 @@ def test_a_folder_that_is_a_file(kvs: Any, tmp_path: Path) -> None:
     ran = kvs("serve", "--port", "0", "--data", str(file))
     assert ran.exit_code == 1
     assert "STATUS_DIRECTORY_OPEN_FAILED" in ran.stderr
+
+
+def test_https_with_a_certificate_of_its_own(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
+    """The second line of standard error can be pasted into a shell; -v logs each request."""
+    folder = tmp_path / "ca"
+    served = start_kvs("serve", "--port", "0", "--tls-self-signed", str(folder), "-v")
+    url = served.stdout.readline().decode().split()[-1]
+    assert url.startswith("https://127.0.0.1:")
+    source = "testsrc:duration=1,size=64x64"
+    put = kvs("put", source, "door", "--endpoint-url", url, "--ca-bundle", str(folder / "ca.pem"))
+    assert put.exit_code == 0, put.stderr
+    distrustful = kvs("put", source, "door", "--endpoint-url", url, "--timeout", "1")
+    assert distrustful.exit_code == 1
+    served.terminate()
+    _, stderr = served.communicate(timeout=20)
+    assert served.returncode == 0
+    lines = stderr.decode().splitlines()
+    assert lines[1] == f"  export AWS_CA_BUNDLE='{folder / 'ca.pem'}'"
+    assert lines[-1] == "stopped"
+    said = stderr.decode()
+    assert re.search(r"INFO .*: POST CreateStream door: 200 in \d\.\d{3} s\n", said)
+    assert re.search(r"INFO .*: POST PutMedia door: 200 in \d\.\d{3} s\n", said)
+
+
+def test_tls_options_that_do_not_fit(kvs: Any, tmp_path: Path) -> None:
+    for options, why in (
+        (("--tls-key", "k.pem"), "needs --tls-cert"),
+        (("--tls-cert", "c.pem", "--tls-self-signed", "d"), "leave it out"),
+        (("--tls-cert", str(tmp_path / "none.pem")), "none.pem (PEM): No such file"),
+    ):
+        ran = kvs("serve", "--port", "0", *options)
+        assert ran.exit_code == 2
+        assert why in " ".join(ran.stderr.split())
+
+
+def test_quotas_are_kept_when_asked_for(kvs: Any, start_kvs: Any) -> None:
+    """20 fragments: ten at once, the rest five a second."""
+    url = listening(start_kvs("serve", "--port", "0", "--quotas"))
+    source = "testsrc:duration=20,size=64x64,rate=5,gop=5"
+    started = time.monotonic()
+    put = kvs("put", source, "door", "--endpoint-url", url, "--json")
+    assert put.exit_code == 0, put.stderr
+    assert json.loads(put.stdout)["fragments"] == 20
+    assert time.monotonic() - started > 1.8
 
 
 def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:

@@ -75,6 +75,35 @@ def test_create_and_describe(call: Caller) -> None:
     }
 
 
+def test_the_storage_tier_is_kept_and_shown(call: Caller) -> None:
+    for name, members, tier in (
+        ("cold", {"StreamStorageConfiguration": {"DefaultStorageTier": "WARM"}}, "WARM"),
+        ("door", {}, "HOT"),
+    ):
+        arn = call("createStream", StreamName=name, **members)["StreamARN"]
+        assert call("describeStreamStorageConfiguration", StreamName=name) == {
+            "StreamName": name,
+            "StreamARN": arn,
+            "StreamStorageConfiguration": {"DefaultStorageTier": tier},
+        }
+    version = call("describeStream", StreamName="door")["StreamInfo"]["Version"]
+    change = {
+        "StreamName": "door",
+        "CurrentVersion": version,
+        "StreamStorageConfiguration": {"DefaultStorageTier": "WARM"},
+    }
+    assert call("updateStreamStorageConfiguration", **change) == {}
+    shown = call("describeStreamStorageConfiguration", StreamName="door")
+    assert shown["StreamStorageConfiguration"] == {"DefaultStorageTier": "WARM"}
+    operation = "updateStreamStorageConfiguration"
+    assert call.refused(operation, **change) == ("VersionMismatchException", 400)
+    now = call("describeStream", StreamName="door")["StreamInfo"]["Version"]
+    change["CurrentVersion"] = now
+    for wrong in ({}, {"DefaultStorageTier": "COLD"}, "WARM", None):
+        change["StreamStorageConfiguration"] = wrong
+        assert call.refused(operation, **change) == ("InvalidArgumentException", 400)
+
+
 def test_a_name_is_taken_once(call: Caller) -> None:
     call("createStream", StreamName="door")
     assert call.refused("createStream", StreamName="door") == ("ResourceInUseException", 400)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
-from kvsproducer.endpoint.layout import error_tags, fragment_list_segment, get_media_segment
+from kvsproducer.endpoint.layout import (
+    error_tags,
+    exception_tags,
+    fragment_list_segment,
+    get_media_segment,
+)
 from kvsproducer.mkv.events import Tags
 from kvsproducer.mkv.parser import MkvParser
 
@@ -55,4 +60,11 @@ def test_an_error_says_its_id_and_code() -> None:
     assert pairs(error_tags(5000, "INTERNAL_ERROR")) == [
         ("AWS_KINESISVIDEO_ERROR_ID", "5000"),
         ("AWS_KINESISVIDEO_ERROR_CODE", "INTERNAL_ERROR"),
+    ]
+
+
+def test_an_error_of_a_fragment_list_has_names_of_its_own() -> None:
+    assert pairs(exception_tags("InternalFailure", "why")) == [
+        ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "InternalFailure"),
+        ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "why"),
     ]

@@ -67,3 +67,23 @@ def test_tokens_come_back_as_what_they_stand_for(position: str) -> None:
 def test_instants_are_exact_to_the_microsecond(seconds: float, ticks: int) -> None:
     body = json.dumps({"At": seconds}).encode()
     assert parse_json(body).instant("At") == ticks
+
+
+ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ({"StreamName": "door"}, "door"),
+        (
+            {"StreamARN": "arn:aws:kinesisvideo:x:1:stream/door/1"},
+            "arn:aws:kinesisvideo:x:1:stream/door/1",
+        ),
+        ({"StreamName": "two\nlines"}, "-"),
+        ({"StreamName": 5}, "-"),
+        ({}, "-"),
+    ],
+)
+def test_a_request_s_stream_for_the_log(values: dict[str, Any], label: str) -> None:
+    assert Members(values).label == label

@@ -175,7 +175,11 @@ def test_bodies_that_are_no_json_objects(endpoint: LocalEndpoint, body: bytes) -
 
 
 def test_an_unknown_operation(endpoint: LocalEndpoint) -> None:
-    assert post(endpoint, "/createSignalingChannel", b"{}")[0] == 404
+    status, headers, body = post(endpoint, "/createSignalingChannel", b"{}")
+    assert (status, headers["x-amzn-ErrorType"].split(":")[0]) == (404, "UnknownOperationException")
+    text = "AWS has this operation, CreateSignalingChannel; kvs serve does not."
+    assert body == {"Message": text}
+    assert "is not an operation of Kinesis" in post(endpoint, "/other", b"{}")[2]["Message"]
     connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
     connection.request("GET", "/describeStream")
     assert connection.getresponse().status == 404
@@ -399,6 +403,43 @@ def test_a_full_disk_is_an_error_ack_and_the_server_lives_on(
         acks = put(put_media, endpoint, "door", *data)
         assert [kind for kind, _ in kinds(acks)].count("PERSISTED") == 2
         assert [segment["timecode"] for segment in read(aws, endpoint, "door")] == [1000, 3000]
+
+
+def test_a_fragment_that_is_damaged_on_the_disk(
+    tmp_path: Path, put_media: Client, media: Any, aws: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """GetMedia leaves it out and says so in the log; who asks for it by number gets an error."""
+    with local_endpoint(tmp_path, limits=QUICK) as endpoint:
+        aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+        put(put_media, endpoint, "door", media.header(), *map(media.cluster, (1000, 2000, 3000)))
+        (path,) = (tmp_path / "fragments").glob("*.mkvs")
+        data = path.read_bytes()
+        assert data.count(b"key 2000") == 1
+        path.write_bytes(data.replace(b"key 2000", b"KEY 2000"))
+        assert [segment["timecode"] for segment in read(aws, endpoint, "door")] == [1000, 3000]
+        assert "GetMedia leaves out fragment" in caplog.text
+        archive = aws(endpoint, "kinesis-video-archived-media")
+        numbers = [
+            f["FragmentNumber"] for f in archive.list_fragments(StreamName="door")["Fragments"]
+        ]
+        got = archive.get_media_for_fragment_list(StreamName="door", Fragments=sorted(numbers))
+        payload = got["Payload"].read()
+        assert b"key 1000" in payload
+        assert b"KEY 2000" not in payload
+        assert b"AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE" in payload
+
+
+def test_an_index_that_cannot_be_read_is_an_internal_failure(
+    endpoint: LocalEndpoint, aws: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the index cannot be read: disk I/O error")
+
+    monkeypatch.setattr(Index, "page", fail)
+    status, headers, _ = post(endpoint, "/listFragments", b'{"StreamName":"door"}')
+    assert (status, headers["x-amzn-ErrorType"].split(":")[0]) == (500, "InternalFailure")
 
 
 # --- GetMedia ----------------------------------------------------------------------------------

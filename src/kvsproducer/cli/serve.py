@@ -13,6 +13,8 @@ from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from botocore.session import Session
 
     from kvsproducer.endpoint import Credentials, Fault
@@ -52,6 +54,34 @@ def serve(
             help="Region of the streams (default: us-west-2; of signatures, this shell's first).",
         ),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate chain (PEM)."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-key", metavar="FILE", help="Its private key (default: in the same file)."
+        ),
+    ] = None,
+    tls_self_signed: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-self-signed",
+            metavar="DIR",
+            help="Serve HTTPS with a certificate for this machine, made in this folder.",
+        ),
+    ] = None,
+    quotas: Annotated[
+        bool,
+        typer.Option(
+            "--quotas",
+            metavar="",
+            help="Take at most 5 fragments a second of each stream, as AWS does.",
+        ),
+    ] = False,
     faults: Annotated[
         Path | None,
         typer.Option(
@@ -64,13 +94,15 @@ def serve(
     """Run a local KVS endpoint until Ctrl-C.
 
     It speaks the service's HTTP API: boto3 and AWS's own producers work with it unchanged. The
-    first line printed is `listening on http://HOST:PORT`. With --data, what was acknowledged as
-    PERSISTED is still there after a restart.
+    first line printed is `listening on http://HOST:PORT` (https with one of the --tls options).
+    With --data, what was acknowledged as PERSISTED is still there after a restart. -v logs each
+    request.
 
     Example: kvs serve --port 8080 --data ./kvs-data
     """
-    from kvsproducer.endpoint import LocalEndpoint, run_server
+    from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, run_server
     from kvsproducer.endpoint.control import DEFAULT_REGION
+    from kvsproducer.limits import SERVICE_MAX_FRAGMENTS_PER_S
 
     known = None
     if verify_signatures:
@@ -78,8 +110,16 @@ def serve(
         known = _credentials(session)
         region = region or session.get_config_variable("region") or DEFAULT_REGION
     script = () if faults is None else _script(faults)
+    limits = EndpointLimits(fragments_per_s=SERVICE_MAX_FRAGMENTS_PER_S if quotas else 0)
     endpoint = LocalEndpoint(
-        data, host, port, verify_signatures=known, faults=script, region=region
+        data,
+        host,
+        port,
+        verify_signatures=known,
+        ssl_context=_tls(host, tls_certificate, tls_key, tls_self_signed),
+        limits=limits,
+        faults=script,
+        region=region,
     )
     try:
         # What goes wrong in the service, a full disk say, is told on standard error as it happens.
@@ -99,6 +139,31 @@ def serve(
             f"cannot use {place}the address {host}:{port}: {_reason(error)}",
         ) from error
     err.print("stopped")
+
+
+def _tls(
+    host: str, certificate: Path | None, key: Path | None, self_signed: Path | None
+) -> SSLContext | None:
+    """What the three options ask for; raises KvsError INVALID_ARG when they exclude each other."""
+    from kvsproducer.endpoint.certificates import make_certificates, server_context
+
+    if self_signed is not None:
+        if certificate is not None or key is not None:
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                "--tls-self-signed makes a certificate; leave it out, or --tls-cert and --tls-key",
+            )
+        authority, certificate = make_certificates(self_signed, host)
+        path = authority.absolute()
+        err.print(f"clients have to trust {path}:", markup=False, soft_wrap=True)
+        # boto3 and this SDK; AWS's C producer and this SDK; kvssink
+        for name in ("AWS_CA_BUNDLE", "AWS_KVS_CACERT_PATH", "KVSSINK_CA_CERT_PATH"):
+            err.print(f"  export {name}='{path}'", markup=False, soft_wrap=True)
+    if certificate is None:
+        if key is not None:
+            raise kvs_error(StatusCode.INVALID_ARG, "--tls-key needs --tls-cert beside it")
+        return None
+    return server_context(certificate, key)
 
 
 def _script(file: Path) -> tuple[Fault, ...]:

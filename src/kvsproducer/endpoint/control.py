@@ -98,7 +98,7 @@ class ControlPlane:
                 device_name=members.text("DeviceName"),
                 media_type=members.text("MediaType"),
                 kms_key_id=members.text("KmsKeyId"),
-                storage_tier=tier.choice("DefaultStorageTier", ("HOT", "WARM")) if tier else "HOT",
+                storage_tier=_tier(tier) if tier else "HOT",
                 tags=tags,
             )
             self._save(record)
@@ -207,6 +207,23 @@ class ControlPlane:
             "NextToken": next_token(page[-1]) if len(keys) > len(page) else None,
         }
 
+    def describe_stream_storage_configuration(self, members: Members) -> JsonObject:
+        """DescribeStreamStorageConfiguration: the storage tier of the stream."""
+        record = self.of(members)
+        return {
+            "StreamName": record.name,
+            "StreamARN": record.arn,
+            "StreamStorageConfiguration": {"DefaultStorageTier": record.storage_tier},
+        }
+
+    def update_stream_storage_configuration(self, members: Members) -> JsonObject:
+        """UpdateStreamStorageConfiguration: the tier is kept and shown; it changes nothing else."""
+        with self._lock:
+            record = self._of_version(members)
+            tier = _tier(members.required_object("StreamStorageConfiguration"))
+            self._save(record.changed(new_version(self._dice), storage_tier=tier))
+        return {}
+
     def get_data_endpoint(self, members: Members) -> JsonObject:
         """GetDataEndpoint: checks the request; the server adds DataEndpoint, its own address."""
         members.choice("APIName", wire.API_NAMES)
@@ -232,6 +249,10 @@ def _check_version(record: StreamRecord, version: str | None) -> None:
         )
 
 
+def _tier(configuration: Members) -> str:
+    return configuration.choice("DefaultStorageTier", ("HOT", "WARM"))
+
+
 def _name_of(arn: str) -> str:
     """The stream's name within an ARN that has passed its pattern; "" when it is no stream's."""
     kind, name, _ = arn.rsplit("/", 2) if arn.count("/") == 2 else ("", "", "")
@@ -248,6 +269,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
     wire.PATHS["TagStream"]: ControlPlane.tag_stream,
     wire.PATHS["UntagStream"]: ControlPlane.untag_stream,
     wire.PATHS["ListTagsForStream"]: ControlPlane.list_tags_for_stream,
+    wire.PATHS["DescribeStreamStorageConfiguration"]: (
+        ControlPlane.describe_stream_storage_configuration
+    ),
+    wire.PATHS["UpdateStreamStorageConfiguration"]: (
+        ControlPlane.update_stream_storage_configuration
+    ),
     wire.PATHS["GetDataEndpoint"]: ControlPlane.get_data_endpoint,
 }
 """Path of a request -> operation."""

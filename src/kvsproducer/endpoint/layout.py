@@ -21,12 +21,21 @@ from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.ebml import element
 
-__all__ = ["error_tags", "fragment_list_segment", "get_media_segment", "tags_element"]
+__all__ = [
+    "error_tags",
+    "exception_tags",
+    "fragment_list_segment",
+    "get_media_segment",
+    "tags_element",
+]
 
 _SIZE_WIDTH: Final = 4
 
 _TAG_LIST_SERVER_TIMESTAMP: Final = "AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP"
 _TAG_LIST_PRODUCER_TIMESTAMP: Final = "AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP"
+
+_TAG_EXCEPTION_CODE: Final = "AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE"
+_TAG_EXCEPTION_MESSAGE: Final = "AWS_KINESISVIDEO_EXCEPTION_MESSAGE"
 
 
 def get_media_segment(fragment: Fragment, now: int) -> list[bytes]:
@@ -75,6 +84,11 @@ def fragment_list_segment(fragment: Fragment) -> list[bytes]:
 def error_tags(error_id: int, code: str) -> bytes:
     """The Tags with which the answer ends when a fragment cannot be given."""
     return tags_element(((wire.TAG_ERROR_ID, str(error_id)), (wire.TAG_ERROR_CODE, code)))
+
+
+def exception_tags(code: str, message: str) -> bytes:
+    """The same for GetMediaForFragmentList."""
+    return tags_element(((_TAG_EXCEPTION_CODE, code), (_TAG_EXCEPTION_MESSAGE, message)))
 
 
 def tags_element(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -72,6 +72,15 @@ class Members:
         self._values = values
         self._where = where
 
+    @property
+    def label(self) -> str:
+        """The name or ARN of the stream that a request is about, for the log; "-" without one."""
+        for name in ("StreamName", "StreamARN"):
+            value = self._values.get(name)
+            if isinstance(value, str) and _PATTERNS[name].fullmatch(value):
+                return value
+        return "-"
+
     def __contains__(self, name: str) -> bool:
         return self._values.get(name) is not None
 

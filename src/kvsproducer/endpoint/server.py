@@ -9,7 +9,6 @@ so). GetMedia goes on while the stream has an upload, and ends 3 s after there i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
@@ -30,7 +29,7 @@ from kvsproducer.endpoint.errors import ServiceError
 from kvsproducer.endpoint.faults import Fault, FaultScript
 from kvsproducer.endpoint.fragment_rate import FragmentRate
 from kvsproducer.endpoint.get_media import GetMediaCursor, parse_start_selector
-from kvsproducer.endpoint.layout import error_tags, get_media_segment
+from kvsproducer.endpoint.layout import error_tags, exception_tags, get_media_segment
 from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.members import JsonObject, Members, parse_json
 from kvsproducer.endpoint.misbehaviour import FaultyUpload, expect, is_gone, misbehave
@@ -49,6 +48,9 @@ _log = logging.getLogger(__name__)
 _POLL_S: Final = 1.0  # how often a waiting GetMedia looks whether its reader is still there
 _EXPIRY_INTERVAL_S: Final = 60.0
 _DOC_URL: Final = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
+_STREAM: Final = "stream"  # key of a request: the stream that it names, for the log
+_OPERATION_OF: Final = {path: name for name, path in wire.PATHS.items()}
+_OTHER_OPERATION_OF: Final = {path: name for name, path in wire.OTHER_PATHS.items()}
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -129,6 +131,23 @@ class EndpointApplication:
         await expect(request, self._faults)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        started = self._loop.time()
+        status = 0  # no answer: the connection was lost, or broken by a fault
+        try:
+            response = await self._answer(request)
+            status = response.status
+            return response
+        finally:
+            _log.info(
+                "%s %s %s: %s in %.3f s",
+                request.method,
+                _OPERATION_OF.get(request.path, request.rel_url.raw_path),
+                request.get(_STREAM, "-"),
+                status or "no answer",
+                self._loop.time() - started,
+            )
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
             if self._faults is not None:
                 met = await misbehave(request, self._faults)
@@ -143,15 +162,18 @@ class EndpointApplication:
             return await self._call_control(request)
         except ServiceError as error:
             return _refusal(error)
-        except StoreError as error:
-            return _refusal(ServiceError("InternalFailure", f"The store failed: {error}"))
         except ConnectionError:
             return web.Response()  # the peer left before the answer began: nobody will read it
+        except (StoreError, OSError) as error:
+            _log.error("%s failed: %s", request.path, error)
+            return _refusal(ServiceError("InternalFailure", f"The store failed: {error}"))
 
     async def _members(self, request: web.Request) -> Members:
         body = await request.read()
         self._verify(request, body)
-        return parse_json(body)
+        members = parse_json(body)
+        request[_STREAM] = members.label
+        return members
 
     def _verify(self, request: web.Request, body: bytes | None) -> None:
         if self._known is None:
@@ -177,6 +199,7 @@ class EndpointApplication:
     ) -> web.StreamResponse:
         self._verify(request, None)
         stream, parsed = parse_put_media_headers(request.headers)
+        request[_STREAM] = stream.label
         record = self._control.of(stream)
         live = await self._live_stream(record.arn)
         if self._stopping:
@@ -285,9 +308,13 @@ class EndpointApplication:
         response = _streaming(wire.CONTENT_TYPE_GET_MEDIA)
         await response.prepare(request)
         segments = found.segments()
-        with contextlib.suppress(ConnectionError):
+        try:
             while (segment := await asyncio.to_thread(next, segments, None)) is not None:
                 await response.write(b"".join(segment))
+        except OSError as error:
+            if not isinstance(error, ConnectionError):
+                _log.error("a fragment could not be read: %s", error)
+                await response.write(exception_tags("InternalFailure", "The store failed."))
         return await _finish(response)
 
     async def _expire(self) -> None:
@@ -315,9 +342,12 @@ def _refusal(error: ServiceError) -> web.Response:
 
 
 def _unknown_operation(request: web.Request) -> ServiceError:
-    return ServiceError(
-        "UnknownOperationException", f"{request.method} {request.path} is no operation here."
-    )
+    name = _OTHER_OPERATION_OF.get(request.path)
+    if name is not None and request.method == "POST":
+        text = f"AWS has this operation, {name}; kvs serve does not."
+    else:
+        text = f"{request.method} {request.path} is not an operation of Kinesis Video Streams."
+    return ServiceError("UnknownOperationException", text)
 
 
 def _streaming(content_type: str) -> web.StreamResponse:
