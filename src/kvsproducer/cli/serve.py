@@ -22,72 +22,81 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
+_Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
+_Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free one.")
+]
+_Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder for the streams (default: in memory)."),
+]
+_VerifySignatures = Annotated[
+    bool,
+    typer.Option(
+        "--verify-signatures",
+        metavar="",
+        help="Accept only requests signed with this shell's AWS credentials, for --region.",
+    ),
+]
+_Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Profile to take those credentials from."),
+]
+_Region = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        help="Region of the streams (default: us-west-2; of signatures, this shell's first).",
+    ),
+]
+_TlsCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate chain (PEM)."
+    ),
+]
+_TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its private key (default: in the same file)."),
+]
+_TlsSelfSigned = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-self-signed",
+        metavar="DIR",
+        help="Serve HTTPS with a certificate for this machine, made in this folder.",
+    ),
+]
+_Quotas = Annotated[
+    bool,
+    typer.Option(
+        "--quotas",
+        metavar="",
+        help="Take at most 5 fragments a second of each stream, as AWS does.",
+    ),
+]
+_Faults = Annotated[
+    Path | None,
+    typer.Option(
+        "--faults", metavar="FILE", help="Script of faults to play, as JSON; see the docs."
+    ),
+]
+
+
 @reports
 def serve(
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")
-    ] = 8080,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="Folder for the streams (default: in memory)."),
-    ] = None,
-    verify_signatures: Annotated[
-        bool,
-        typer.Option(
-            "--verify-signatures",
-            metavar="",
-            help="Accept only requests signed with this shell's AWS credentials, for --region.",
-        ),
-    ] = False,
-    profile: Annotated[
-        str | None,
-        typer.Option("--profile", metavar="NAME", help="Profile to take those credentials from."),
-    ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            "--region",
-            metavar="REGION",
-            help="Region of the streams (default: us-west-2; of signatures, this shell's first).",
-        ),
-    ] = None,
-    tls_certificate: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate chain (PEM)."
-        ),
-    ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-key", metavar="FILE", help="Its private key (default: in the same file)."
-        ),
-    ] = None,
-    tls_self_signed: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-self-signed",
-            metavar="DIR",
-            help="Serve HTTPS with a certificate for this machine, made in this folder.",
-        ),
-    ] = None,
-    quotas: Annotated[
-        bool,
-        typer.Option(
-            "--quotas",
-            metavar="",
-            help="Take at most 5 fragments a second of each stream, as AWS does.",
-        ),
-    ] = False,
-    faults: Annotated[
-        Path | None,
-        typer.Option(
-            "--faults", metavar="FILE", help="Script of what is to go wrong, as JSON; see the docs."
-        ),
-    ] = None,
+    host: _Host = "127.0.0.1",
+    port: _Port = 8080,
+    data: _Data = None,
+    verify_signatures: _VerifySignatures = False,
+    profile: _Profile = None,
+    region: _Region = None,
+    tls_certificate: _TlsCertificate = None,
+    tls_key: _TlsKey = None,
+    tls_self_signed: _TlsSelfSigned = None,
+    quotas: _Quotas = False,
+    faults: _Faults = None,
     log_file: LogFile = None,
     verbose: Verbose = 0,
 ) -> None:
