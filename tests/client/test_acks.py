@@ -51,6 +51,33 @@ def test_an_ack_within_a_fragment_is_for_that_fragment(desk: Desks) -> None:
     assert d.stream.account() == (12, 10, 0, 0, 2)
 
 
+@pytest.mark.parametrize("kind", ["RECEIVED", "PERSISTED"])
+def test_an_ack_on_a_connection_that_did_not_carry_its_fragment_settles_nothing(
+    desk: Desks, kind: str
+) -> None:
+    """Media was sent, its connection is lost, and the next one acks before it was given any."""
+    d = sent(desk)
+    d.stream.upload_ended(d.upload, 500, d.now)
+    d.settle()
+    d.ack(kind, 1)
+    assert flags(d, 5) == 0
+    assert d.stream.account() == (12, 0, 0, 0, 12)
+    assert d.read()[0].count(b"data") == 12
+
+
+def test_an_early_ack_does_not_count_later(desk: Desks) -> None:
+    """The fragment is acknowledged before a byte of it was sent, and again when it was."""
+    d = desk()
+    for index in range(12):
+        d.put(index)
+    d.ack("PERSISTED", 1)
+    d.read()
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == (12, 5, 0, 0, 7)
+    d.ack("PERSISTED", 1)
+    assert d.stream.account() == (12, 10, 0, 0, 2)
+
+
 def test_persisted_covers_what_was_sent_before_it_once(desk: Desks) -> None:
     """A duplicate is told and costs nothing."""
     d = sent(desk)

@@ -357,6 +357,21 @@ def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
     assert d.stream.closed
 
 
+def test_resetting_the_connection_of_a_closed_stream_keeps_its_failure(desk: Desks) -> None:
+    """It is closed and holds a frame: its failure says that the frame was not stored."""
+    d = desk(recover_on_error=False)
+    d.put(0)
+    d.read()
+    d.stream.upload_ended(0, 500, d.now, "gone")
+    d.settle()
+    d.stream.stop(d.now)
+    assert d.stream.closed
+    d.stream.reset_connection(d.now)
+    d.settle()
+    assert d.stream.failure is not None
+    assert d.stream.account().held == 1
+
+
 def test_a_stopped_stream_whose_fragments_are_all_refused_closes(desk: Desks) -> None:
     """Nothing is left to be sent over another connection."""
     d = desk()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvsproducer.mkv import TrackInfo, TrackType
+from kvsproducer.mkv import MkvGenerator, TrackInfo, TrackType
 from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.header import segment_info, stream_header
 
@@ -33,6 +33,16 @@ def test_info_reads_back(parse: Parse) -> None:
     info = next(event for event in events if isinstance(event, ev.SegmentInfo))
     assert (info.timecode_scale_ns, info.segment_uid) == (1_000_000, UUID)
     assert (info.title, info.muxing_app, info.writing_app) == ("Tür", "cam 1", "cam 1")
+
+
+def test_a_client_id_of_the_greatest_length_is_written_whole(parse: Parse) -> None:
+    """All 64 characters; AWS's producer loses the last one."""
+    generator = MkvGenerator(
+        [TrackInfo(1, TrackType.VIDEO, "V_X")], content_type="video/h264", client_id="c" * 64
+    )
+    events = parse([generator.header()])
+    info = next(event for event in events if isinstance(event, ev.SegmentInfo))
+    assert info.writing_app.endswith(" " + "c" * 64)
 
 
 def test_tracks_read_back(parse: Parse) -> None:

@@ -141,6 +141,7 @@ def test_the_head_is_what_any_http_peer_understands(
     assert "host" in head["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
     assert head["x-amzn-producer-start-timestamp"] == f"{second // 10_000_000}.037"
     assert "expect" not in head
+    assert head["connection"] == "close"
 
 
 def test_peer_that_never_answers_is_given_up(

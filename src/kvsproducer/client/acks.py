@@ -82,6 +82,8 @@ class AckHandler:
             self._outside(upload, ack)
         else:
             item = core.view.items[index]
+            if kind is not _BUFFERING and not upload.carries(item.fragment):
+                return  # the service cannot have it from this connection
             upload.acknowledge(flag & ~item.flags)
             item.flags |= flag
             if kind is not _BUFFERING:

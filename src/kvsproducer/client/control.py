@@ -216,7 +216,7 @@ class StreamControl:
     def recover(self) -> None:
         """A connection that was lost without recovery may be followed by another after all."""
         self.unused = False
-        if self.state is not _T.FAILED:
+        if self.state is not _T.FAILED and not self._core.closed:
             self._core.failure = None
 
     def close(self, upload: int | None) -> None:

@@ -97,6 +97,11 @@ class Upload:
             return True
         return waits_for_acks and self.used and not self.acks
 
+    def carries(self, fragment: int) -> bool:
+        """Whether it was given media of the fragment that starts at that index."""
+        first, last = self.first_index, self.last_fragment
+        return first is not None and last is not None and first <= fragment <= last
+
 
 class Uploads:
     """The uploads of one stream, oldest first."""
