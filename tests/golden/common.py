@@ -26,18 +26,26 @@ _PATTERN = bytes(1 + index % 251 for index in range(251))
 
 
 class Outcome(enum.Enum):
-    """QUIRK: the C producer does something else, and ours is right for a reason on the list."""
+    """QUIRK: the C producer does something else, and ours is right for a reason on the list.
+
+    NOT_EXPRESSED: the case asks for something that ours does not have.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     QUIRK = "quirks"
+    NOT_EXPRESSED = "not expressed"
 
 
 class Verdict(NamedTuple):
-    """What became of a case; `detail` is the rule of a quirk or what differs in a failure."""
+    """What became of a case; `detail` is the rule of a quirk, or what differs, or is not expressed.
+
+    `steps` counts its steps by what became of them: "compared", "excused", "not compared".
+    """
 
     outcome: Outcome
     detail: str = ""
+    steps: Mapping[str, int] = {}
 
 
 def differences(schema: str) -> frozenset[str]:

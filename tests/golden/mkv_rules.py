@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import oracle
 from common import Case, input_bytes
 
-from kvsproducer.codecs import h264, h265
 from kvsproducer.codecs.nal import VideoCodec
 from kvsproducer.mkv import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.mkv.adaptation import FrameAdapter
@@ -145,12 +145,17 @@ def _odd_aac(track: TrackInfo) -> bool:
 
 
 def conversion_status(data: bytes, codec: VideoCodec) -> int:
-    """What the codecs, whose own golden cases are in nal.jsonl, answer to this private data."""
+    """The right answer to a request to convert this private data."""
     try:
-        (h264.cpd_to_avcc if codec is VideoCodec.H264 else h265.cpd_to_hvcc)(data)
-    except KvsError as error:
-        return error.status
+        record_of(data, codec)
+    except oracle.Refused as refusal:
+        return int(refusal.args[0])
     return 0
+
+
+def record_of(data: bytes, codec: VideoCodec) -> bytes:
+    """The right avcC or hvcC for private data; raises `oracle.Refused`."""
+    return (oracle.h264_record if codec is VideoCodec.H264 else oracle.h265_record)(data)
 
 
 def _long_header(_: Case, relaxed: Relaxed) -> None:

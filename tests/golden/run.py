@@ -1,8 +1,10 @@
 """Run golden cases: `python tests/golden/run.py FILE...` (`.jsonl` or `.jsonl.gz`).
 
-Each line of a file is a case; its keys tell the schema. Prints a line for every failing case and,
-last, `N passed, M failed, K quirks`; exits 1 when a case failed. A quirk is a case where the C
-producer does something that differences.toml lists as a defect, and ours does the right thing.
+Each line of a file is a case; its keys tell the schema. Prints a line for each case that failed or
+is not expressed (it asks for something that ours does not have), how many steps of the stream and
+ack cases were compared, and last `N passed, M failed, K quirks`; exits 1 when a case failed. A
+quirk is a case where the C producer does something that differences.toml lists as a defect, and
+ours does the right thing.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ sys.path[:0] = [str(_HERE), str(_HERE.parent.parent / "src")]
 
 from common import Case, Outcome, Verdict, differences  # noqa: E402 - found by the line above
 
-_SCHEMAS = [path.stem for path in sorted(_HERE.glob("*.py"))]
+_SCHEMAS = [path.stem for path in sorted(_HERE.glob("*.py")) if path.stem[:5] != "test_"]
 
 
 def modules() -> dict[str, ModuleType]:
@@ -57,15 +59,22 @@ def main(paths: list[str]) -> int:
     schemas = modules()
     rules = {name: differences(name) for name in schemas}
     tally: Counter[Outcome] = Counter()
+    steps: Counter[str] = Counter()
     for path in map(Path, paths):
         for case in cases(path):
             verdict = _verdict(case, schemas, rules)
             tally[verdict.outcome] += 1
-            if verdict.outcome is Outcome.FAILED:
+            steps.update(verdict.steps)
+            if verdict.outcome in (Outcome.FAILED, Outcome.NOT_EXPRESSED):
                 identity = f"{path.name} {case.get('id', '?')} {case.get('group', '')}"
                 sys.stdout.write(f"{identity}: {verdict.detail}\n")
-    totals = ", ".join(f"{tally[outcome]} {outcome.value}" for outcome in Outcome)
-    sys.stdout.write(f"{totals}\n")
+    if tally[Outcome.NOT_EXPRESSED]:
+        sys.stdout.write(f"{tally[Outcome.NOT_EXPRESSED]} not expressed\n")
+    if steps:
+        shares = (f"{count} {name}" for name, count in sorted(steps.items()))
+        sys.stdout.write(f"steps: {', '.join(shares)}\n")
+    totals = (f"{tally[o]} {o.value}" for o in Outcome if o is not Outcome.NOT_EXPRESSED)
+    sys.stdout.write(f"{', '.join(totals)}\n")
     return 1 if tally[Outcome.FAILED] else 0
 
 

@@ -3,13 +3,13 @@
 A case drives the sans-I/O core as AWS's client was driven: every service call is answered at once,
 the clock stands still unless it is advanced. A step is: do it, answer all effects until quiet; its
 status is the first error that the core reports for it; the order of events within a step is free.
-What the core tells and C's client does not (skipped, refused and unconfirmed frames, states) is
-left out, and so are figures of C's allocator.
+What the core reports and AWS's client does not (skipped, refused and unconfirmed frames, states) is
+left out, and so are figures of AWS's allocator.
 
-Where a step differs, the listed rules say for which steps ours differs on purpose (`stream_rules`).
-Some differences are only in what is told; after the others C's client is in another state, so that
-the steps up to a reset of the stream are not compared with it. They are still run: the books must
-balance after every step.
+Two things are asked at each step. Is it right, as `stream_right` derives it from the input? And is
+it what AWS's client did, field by field? A field that differs must be one that a listed rule
+excuses (`stream_rules`). Steps after it are compared on; rules of state end where both clients are
+seen to agree again. After its last step each case goes on until all is quiet (`Right.finish`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,26 @@ from typing import Any
 
 from common import SUCCESS, Case, Outcome, Verdict, output_form
 from stream_causes import causes
-from stream_promise import Promise
-from stream_rules import PASSING, Context, excuse
-from stream_world import Record, World
+from stream_config import not_expressed
+from stream_right import Right
+from stream_rules import LASTING, Context, excuse, is_count
+from stream_world import NEVER, NOT_EXPRESSED_STEPS, Record, World
+
+_EVENT_FIELDS = {
+    "call": "calls",
+    "putStream": "calls",
+    "streamReady": "calls",
+    "ack": "acks",
+    "streamError": "errors",
+    "droppedFrame": "drops",
+    "droppedFragment": "drops",
+    "streamClosed": "closed",
+    "streamShutdown": "shutdown",
+}
+_STATUSES = ("put", "read", "ack")  # the kinds of step whose status has a field of its own
+_ITEM_FIELDS = ("dts", "pts", "duration", "length", "flags")
+# Figures of the buffer; the others count what happened since the stream was made.
+_BUFFER_METRICS = ("view_duration", "view_size", "overall_view_duration", "overall_view_size")
 
 
 def matches(case: Case) -> bool:
@@ -35,59 +52,62 @@ def matches(case: Case) -> bool:
     )
 
 
+def fields(step: Mapping[str, Any], got: Record) -> dict[str, str]:
+    """What differs in a step, by field."""
+    expect = step["expect"]
+    if "buffer" in expect:
+        return _probe_fields(expect, got)
+    found = {}
+    if got["status"] != expect.get("status", SUCCESS):
+        name = next(
+            (f"{kind}.status" for kind in _STATUSES if step["op"].startswith(kind)), "status"
+        )
+        found[name] = f"{got['status']} instead of {expect.get('status', SUCCESS)}"
+    wanted, came = _events(expect.get("events", [])), _events(got["events"])
+    for text in ((wanted - came) + (came - wanted)).elements():
+        kind = json.loads(text)["event"]
+        found[_EVENT_FIELDS.get(kind, kind)] = (
+            f"missing {[*wanted - came]}, extra {[*came - wanted]}"
+        )
+    if "bytes" in expect:
+        form = output_form(got.get("bytes", b""), expect["bytes"])
+        if form != expect["bytes"]:
+            found["bytes"] = f"{str(form)[:60]}..{str(form)[-40:]}, not {str(expect['bytes'])[:60]}"
+    return found
+
+
 def _events(events: list[Record]) -> Counter[str]:
     return Counter(json.dumps(event, sort_keys=True) for event in events)
 
 
-def _problem(step: Mapping[str, Any], got: Record, *, counts: bool = True) -> str | None:
-    """What differs in a step, or None; without `counts`, what was counted so far may."""
-    expect = step.get("expect")
-    if expect is None:
-        return None
-    if "buffer" in expect:
-        return _probe_problem(expect, got, counts=counts)
-    if got["status"] != expect.get("status", SUCCESS):
-        return f"status {got['status']} instead of {expect['status']}"
-    wanted, came = _events(expect.get("events", [])), _events(got["events"])
-    if wanted != came:
-        return f"events: missing {list(wanted - came)}, extra {list(came - wanted)}"
-    if "bytes" in expect:
-        form = output_form(got.get("bytes", b""), expect["bytes"])
-        if form != expect["bytes"]:
-            return (
-                f"bytes {str(form)[:60]}..{str(form)[-40:]}, expected {str(expect['bytes'])[:60]}"
-            )
-    return None
-
-
-def _probe_problem(expect: Mapping[str, Any], got: Record, *, counts: bool) -> str | None:
+def _probe_fields(expect: Mapping[str, Any], got: Record) -> dict[str, str]:
     wanted, came = expect["buffer"] or {"items": []}, got["buffer"]
-    if wanted["items"] != came["items"]:
-        return f"buffer {_items(came)} instead of {_items(wanted)}"
+    theirs = {item["index"]: item for item in wanted["items"]}
+    ours = {item["index"]: item for item in came["items"]}
+    found = {}
+    if set(ours) != set(theirs):
+        found["items"] = f"{sorted(ours)} instead of {sorted(theirs)}"
+    for name in _ITEM_FIELDS:
+        for index in ours.keys() & theirs.keys():
+            if ours[index][name] != theirs[index][name]:
+                differs = f"item {index}: {ours[index][name]} instead of {theirs[index][name]}"
+                found[f"items.{name}"] = differs
     held_back = False
-    if came["items"] and wanted["current"] != came["current"]:
-        # C has taken the item that begins the next session when it ends one; ours only looks.
-        item = next((i for i in came["items"] if i["index"] == came["current"]), {"flags": []})
+    if ours and wanted["current"] != came["current"]:
+        # AWS's client has taken the item that begins the next session when it ends one; ours looks.
+        item = ours.get(came["current"], {"flags": []})
         held_back = "session_start" in item["flags"] and wanted["current"] == came["current"] + 1
         if not held_back:
-            return f"current {came['current']} instead of {wanted['current']}"
+            found["current"] = f"{came['current']} instead of {wanted['current']}"
     for name, value in expect["metrics"].items():
-        of_view = name in ("view_duration", "view_size")
-        if (held_back and of_view) or not (counts or of_view):
-            continue
-        if got["metrics"][name] != value:
-            return f"metric {name} {got['metrics'][name]} instead of {value}"
-    return None
-
-
-def _items(buffer: Record) -> str:
-    return " ".join(
-        f"{item['index']}:{item['length']}{','.join(item['flags'])}" for item in buffer["items"]
-    )
+        if got["metrics"][name] != value and not (held_back and name in _BUFFER_METRICS):
+            found[f"m.{name}"] = f"{got['metrics'][name]} instead of {value}"
+    return found
 
 
 def check(case: Case, rules: frozenset[str]) -> Verdict:
-    return _Run(case, rules).verdict()
+    unread = not_expressed(case["config"])
+    return Verdict(Outcome.NOT_EXPRESSED, unread) if unread else _Run(case, rules).verdict()
 
 
 class _Run:
@@ -97,54 +117,69 @@ class _Run:
         self._case = case
         self._rules = rules
         self._world = World(case["config"])
-        self._promise = Promise(self._world)
+        self._right = Right(self._world)
         self._causes: set[str] = set()
+        self._read_alike = False  # since the last difference
+        self._their_upload = NEVER  # the newest of AWS's client
         self._quirk = ""
-        self._apart = False  # C's client is in another state: there is nothing to compare
-        self._counts = True  # and has counted the same
+        self._steps: Counter[str] = Counter()
 
     def verdict(self) -> Verdict:
         for number, step in enumerate(self._case["steps"]):
-            if self._refused(number, step):
+            if self._world.refused:
+                self._steps["not compared"] += len(self._case["steps"]) - number
                 break
             problem = self._step(step)
             if problem is not None:
-                return Verdict(Outcome.FAILED, f"step {number} {step['op']}: {problem}")
-        return Verdict(Outcome.QUIRK, self._quirk) if self._quirk else Verdict(Outcome.PASSED)
-
-    def _refused(self, number: int, step: Mapping[str, Any]) -> bool:
-        """Whether there is no stream, because it was refused."""
-        before = self._case["steps"][:number]
-        return (
-            self._world.stream is None
-            and "create" not in step["op"]
-            and any(earlier["op"] == "create" for earlier in before)
-        )
+                detail = f"step {number} {step['op']}: {problem}"
+                return Verdict(Outcome.FAILED, detail, self._steps)
+        problem = self._right.finish()
+        if problem is not None:
+            return Verdict(Outcome.FAILED, problem, self._steps)
+        return Verdict(Outcome.QUIRK if self._quirk else Outcome.PASSED, self._quirk, self._steps)
 
     def _step(self, step: Mapping[str, Any]) -> str | None:
         """Do a step; what is wrong with it, or None."""
-        world = self._world
-        self._causes |= causes(world, step)
-        context = Context(self._case, step, world, self._causes)
-        context.got = world.step(step)
-        problem = self._promise.check(step, context.got)
+        noticed = causes(self._world, step)
+        self._causes |= noticed
+        self._read_alike &= not noticed
+        context = Context(self._case, step, self._world, self._causes)
+        context.got = self._world.step(step)
+        problem = self._right.check(step, context.got)
         if problem is not None:
-            return problem
-        problem = _problem(step, context.got, counts=self._counts)
-        if self._apart:
-            # Resetting the stream throws away what was different.
-            self._apart = step["op"] != "reset_stream" or problem is not None
-            if not self._apart:
-                self._causes.clear()
+            return f"not right: {problem}"
+        expect = step.get("expect")
+        if expect is None:
             return None
-        if problem is None:
+        if step["op"] in NOT_EXPRESSED_STEPS or "crash" in expect or "no_answer" in expect:
+            self._steps["not compared"] += 1
             return None
-        rule = excuse(context, self._rules)
+        return self._compare(context, fields(step, context.got))
+
+    def _compare(self, context: Context, found: dict[str, str]) -> str | None:
+        if self._quirk:  # what was counted so far differs from then on; `Right` looks at it
+            found = {name: text for name, text in found.items() if not is_count(name)}
+        for event in context.expect.get("events", []):
+            if event["event"] == "putStream":
+                self._their_upload = event["upload"]
+        if not found:
+            self._steps["compared"] += 1
+            self._agree(context)
+            return None
+        rule = excuse(context, frozenset(found), self._rules)
         if not rule:
-            return problem
-        self._quirk = rule
-        if rule in PASSING:
-            world.dropped += len([e for e in context.missing() if "dropped" in e["event"]])
-        else:
-            self._apart, self._counts = True, False
+            return "; ".join(f"{name}: {text}" for name, text in sorted(found.items()))
+        self._steps["excused"] += 1
+        self._quirk, self._read_alike = rule, False
+        self._world.dropped += len(context.missing("droppedFrame", "droppedFragment"))
         return None
+
+    def _agree(self, context: Context) -> None:
+        """A step was the same. After one read and one look at the buffer both clients agree again,
+        if they are on the same upload: what led one of them astray is over."""
+        if context.step["op"] == "reset_stream":
+            self._causes.clear()
+        self._read_alike |= bool(context.got.get("bytes"))
+        same_session = self._their_upload == self._world.upload
+        if "buffer" in context.expect and same_session and self._read_alike:
+            self._causes &= LASTING

@@ -9,19 +9,19 @@ both clients, and the causes with it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stream_right import named_acks
 from stream_world import World
 
+from kvsproducer.client import StreamingType
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import is_timeout, result_status
 from kvsproducer.status import StatusCode
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
 
-_ENDING = ("PERSISTED", "ERROR")
-_KINDS = {1: "BUFFERING", 2: "RECEIVED", 3: "PERSISTED", 4: "ERROR"}
+_ENDING = ("RECEIVED", "PERSISTED", "ERROR")
 
 
 def causes(world: World, step: Mapping[str, Any]) -> set[str]:
@@ -45,28 +45,11 @@ def _upload(world: World, step: Mapping[str, Any]) -> Upload | None:
     return world.stream._core.uploads.find(step.get("upload", world.upload))
 
 
-def _named(step: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
-    """Kind and timecode of the acks of a step; nothing for what is no JSON."""
-    if step["op"] == "ack_struct":
-        yield _KINDS.get(step["type"], ""), step["timecode"]
-        return
-    decoder, text = json.JSONDecoder(), step["json"].strip()
-    while text:
-        try:
-            ack, end = decoder.raw_decode(text)
-        except ValueError:
-            return
-        if isinstance(ack, dict):
-            yield str(ack.get("EventType")), ack.get("FragmentTimecode")
-        text = text[end:].strip()
-
-
 def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
     upload = _upload(world, step)
     if upload is None or not upload.active:
         return
-    for kind, timecode in _named(step):
-        yield "refused" if kind == "ERROR" else "acked"
+    for kind, timecode, _ in named_acks(step):
         if isinstance(timecode, int):
             yield from _timed_ack(world, upload, kind, timecode)
         elif kind != "BUFFERING":
@@ -92,7 +75,7 @@ def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterat
     elif kind in _ENDING:
         if not view[index].flags & FRAGMENT_START:
             yield "ack_within"
-        if not upload.used or view.next_start(index + 1) > view.current:
+        if not upload.carries(view[index].fragment) or view.next_start(index + 1) > view.current:
             yield "ack_ahead"
     if index is not None and kind in ("PERSISTED", "RECEIVED"):
         final = kind == "PERSISTED" or not info.retention
@@ -127,6 +110,8 @@ def _connection_ended(world: World, step: Mapping[str, Any]) -> Iterator[str]:
         return
     if upload.used:
         yield from _loss(world, step["result"])
+    elif _view(world).current == _view(world).head:
+        yield "empty_stream"
     yield from _unrecovered(world, step["result"])
 
 
@@ -152,9 +137,19 @@ def _answer(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
         yield "put_failed"
 
 
-def _put(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+def _put_event(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
+    if step["types"].bit_count() > 1:
+        yield "event_tags"
+
+
+def _put(world: World, step: Mapping[str, Any]) -> Iterator[str]:
     """A full view drops sent items; C's client keeps the last one of them for ever."""
-    view = _view(world)
+    if not step["duration"]:
+        yield "frame_duration"
+    view, info = _view(world), world.stream.info if world.stream else None
+    near = info is not None and info.streaming_type is StreamingType.NEAR_REALTIME
+    if near and info and len(view) >= info.buffer_duration // info.fragment_duration:
+        yield "near_realtime"
     if view.full and view.tail < view.current <= view.next_start(view.tail + 1):
         yield "kept_item"
 
@@ -169,5 +164,6 @@ _OPS = {
     "read": _read,
     "read_all": _read,
     "answer": _answer,
+    "put_event": _put_event,
     "put_frame": _put,
 }

@@ -16,6 +16,17 @@ SECOND = 10_000_000
 _TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackType.UNKNOWN}
 
 
+def not_expressed(config: Mapping[str, Any]) -> str:
+    """What a case asks for that ours does not have, or that is not read; empty for nothing."""
+    unread = [key for key in config if key not in _READ and not any(x in key for x in _NAMED)]
+    return ", ".join(f"config {key}{_why(key)}" for key in sorted(unread))
+
+
+def _why(key: str) -> str:
+    callbacks = "callback" in key
+    return ": there are no structures of callbacks, and so no versions of them" * callbacks
+
+
 def stream_info(config: Mapping[str, Any]) -> kvs.StreamInfo:
     tracks: Any = [
         TrackInfo(
@@ -71,20 +82,86 @@ def stream_info(config: Mapping[str, Any]) -> kvs.StreamInfo:
 
 
 def device_info(config: Mapping[str, Any]) -> kvs.DeviceInfo:
-    return kvs.DeviceInfo.from_dict(
-        {
-            "version": config.get("device_info_version", 1),
-            "name": "d" * config.get("device_name_length", 6),
-            "stream_count": config.get("device_stream_count", 1),
-            "client_id": config["client_id"],
-            "storage_info": {
-                "version": config.get("storage_info_version", 0),
-                "storage_size": config.get("storage_size", 64 * 1024 * 1024),
-            },
-            "client_info": {
-                "version": config.get("client_info_version", 3),
-                "offline_buffer_availability_timeout": config.get("offline_wait", 0),
-                "automatic_streaming_flags": 256,
-            },
+    version = config.get("device_info_version", 1)
+    storage = {
+        "version": config.get("storage_info_version", 0),
+        "storage_size": config.get("storage_size", 64 * 1024 * 1024),
+    }
+    spill, root = _named(config, "spill_ratio"), _named(config, "root_directory")
+    if spill is not None:
+        storage["spill_ratio"] = spill
+    if root is not None:
+        storage["root_directory"] = root if isinstance(root, str) else "r" * root
+    info = {
+        "version": version,
+        "name": "d" * config.get("device_name_length", 6),
+        "stream_count": config.get("device_stream_count", 1),
+        "storage_info": storage,
+    }
+    if version:  # version 0 of the structure ends before these
+        info["client_id"] = config["client_id"]
+        info["client_info"] = {
+            "version": config.get("client_info_version", 3),
+            "offline_buffer_availability_timeout": config.get("offline_wait", 0),
+            "automatic_streaming_flags": 256,
         }
-    )
+    return kvs.DeviceInfo.from_dict(info)
+
+
+def _named(config: Mapping[str, Any], name: str) -> Any:
+    """The value whose key has `name` in it, whatever the structure that it is prefixed with."""
+    return next((value for key, value in config.items() if name in key), None)
+
+
+_NAMED = ("spill_ratio", "root_directory")
+_READ = {
+    "absolute_fragment_times",
+    "adapt_flags",
+    "allow_stream_creation",
+    "arn_length",
+    "buffer_duration",
+    "client_id",
+    "client_info_version",
+    "clock",
+    "connection_staleness",
+    "content_type",
+    "describe_null",
+    "describe_status",
+    "device_info_version",
+    "device_name_length",
+    "device_stream_count",
+    "endpoint_length",
+    "fragment_acks",
+    "fragment_duration",
+    "frame_order_mode",
+    "frame_rate",
+    "frame_timecodes",
+    "key_frame_fragmentation",
+    "kms_key_length",
+    "max_latency",
+    "offline_wait",
+    "put_answer_deferred",
+    "recover_on_error",
+    "replay_duration",
+    "retention",
+    "security_token_expiration",
+    "security_token_length",
+    "segment_uuid",
+    "storage_info_version",
+    "storage_size",
+    "store_pressure_policy",
+    "stream_info_version",
+    "stream_name_length",
+    "streaming_type",
+    "tag_count",
+    "tag_name_length",
+    "tag_value_length",
+    "tag_version",
+    "tags_null",
+    "timecode_scale",
+    "token_expiration",
+    "token_length",
+    "track_list_null",
+    "tracks",
+    "view_overflow_policy",
+}

@@ -114,6 +114,9 @@ class World:
         self.op = ""  # of the step that is being done
         self.waiting: Mapping[str, Any] | None = None  # a put that waits in a thread of its own
         self.background = 0  # its status
+        self.refused = False  # there is no stream, for it was refused
+        self.raw: list[kvs.Event] = []  # of the step that is being done
+        self.accepted: list[Mapping[str, Any]] = []  # puts that were, for `Right` to take
 
     # --- the service ----------------------------------------------------------------------------
     def _result(self, api: str) -> int:
@@ -139,15 +142,7 @@ class World:
                 length=config.get("token_length", 10),
             )
         if isinstance(call, kvs.DescribeStream):
-            status = kvs.StreamStatus.ACTIVE
-            if "describe_status" in config:
-                override = config["describe_status"]
-                status = kvs.StreamStatus(override[0])
-                if override[1] == 1:
-                    del config["describe_status"]
-                elif override[1]:
-                    config["describe_status"] = [override[0], override[1] - 1]
-            return kvs.StreamDescription("a" * config.get("arn_length", 10), status)
+            return self._description()
         if isinstance(call, kvs.GetStreamingEndpoint):
             return "e" * config.get("endpoint_length", 10)
         if isinstance(call, kvs.CreateDevice):
@@ -156,6 +151,19 @@ class World:
             length = config.get("arn_length", 10)
             return None if length < 0 else "a" * length
         return None
+
+    def _description(self) -> kvs.StreamDescription | None:
+        config, status = self.config, kvs.StreamStatus.ACTIVE
+        if config.get("describe_status", 0) is None or config.get("describe_null"):
+            return None  # an answer without a body
+        if "describe_status" in config:
+            override = config["describe_status"]
+            status = kvs.StreamStatus(override[0])
+            if override[1] == 1:
+                del config["describe_status"]
+            elif override[1]:
+                config["describe_status"] = [override[0], override[1] - 1]
+        return kvs.StreamDescription("a" * config.get("arn_length", 10), status)
 
     def settle(self) -> None:
         """Answer all calls until there are none, and take the events."""
@@ -198,6 +206,7 @@ class World:
         """Events in the golden data's form; errors count as the step's status."""
         assert self.client is not None
         while (event := self.client.next_event()) is not None:
+            self.raw.append(event)
             if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
                 self.told_dropped += event.count
             if self._only_ours(event):
@@ -246,6 +255,7 @@ class World:
     def step(self, step: Mapping[str, Any]) -> Record:
         """Do a step and say what came of it, in the form of the expectation."""
         self.events, self.status, self.op, result = [], 0, step["op"], Record()
+        self.raw = []
         self.named_upload = step.get("upload", self.upload)
         try:
             result = _STEPS[step["op"]](self, step) or {}
@@ -255,6 +265,7 @@ class World:
             self.status = error.status
         if self.client is not None:
             self.settle()
+        self.refused |= step["op"] == "create" and self.stream is None
         return {"status": f"0x{self.status:08x}", "events": self.events, **result}
 
     def _live(self) -> kvs.Stream:
@@ -278,6 +289,7 @@ class World:
         flags = 0
         for letter in step["flags"]:
             flags |= _FLAGS[letter]
+        before = self._live().account().accepted
         self._live().put_frame(
             kvs.Frame(
                 input_bytes(step["data"]),
@@ -289,9 +301,12 @@ class World:
             ),
             self.now,
         )
+        if self._live().account().accepted > before or self._live().info.frame_order_mode:
+            self.accepted.append(step)  # or it is skipped when its turn comes
 
-    def put_end_of_fragment(self, _step: Mapping[str, Any]) -> None:
+    def put_end_of_fragment(self, step: Mapping[str, Any]) -> None:
         self._live().put_frame(kvs.Frame.end_of_fragment(), self.now)
+        self.accepted.append(step)
 
     def put_metadata(self, step: Mapping[str, Any]) -> None:
         self._live().put_fragment_metadata(
@@ -330,7 +345,7 @@ class World:
             {
                 "version": step["version"],
                 "ack_type": step["type"],
-                "timecode": step["timecode"],
+                "timecode": None if step["timecode"] == NEVER else step["timecode"],
                 "sequence_number": str(step["sequence"]),
                 "result": step["result"],
             }
@@ -353,6 +368,12 @@ class World:
 
     def advance_clock(self, step: Mapping[str, Any]) -> None:
         self.now += step["by"]
+
+    def heal(self) -> None:
+        """From now on the service answers everything well."""
+        self.answers.clear()
+        for name in _ODD_ANSWERS:
+            self.config.pop(name, None)
 
     def set(self, step: Mapping[str, Any]) -> None:
         self.config[step["name"]] = step["value"]
@@ -465,6 +486,18 @@ class World:
         }
 
 
+# Results that no call asked for: our core knows its calls, so that nobody can hand one in.
+NOT_EXPRESSED_STEPS = ("token_event", "describe_event")
+_ODD_ANSWERS = (
+    "arn_length",
+    "describe_status",
+    "endpoint_length",
+    "put_answer_deferred",
+    "security_token_expiration",
+    "security_token_length",
+    "token_expiration",
+    "token_length",
+)
 _STEPS: dict[str, Callable[[World, Mapping[str, Any]], Record | None]] = {
     "create": World.create,
     "create_again": World.create_again,

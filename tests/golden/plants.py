@@ -1,0 +1,62 @@
+"""Bugs that are planted in a copy of the source, to see that the golden cases notice them.
+
+`python tests/golden/plants.py [NAME ...]` plants each bug of `plants.toml`, alone, and runs the
+golden cases. It prints the first case that fails for each, and exits 1 when a bug goes unnoticed.
+A text that is no longer in the source is an error, so that the table keeps up with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+DATA = ROOT / "tests" / "data" / "golden"
+
+
+def plants() -> dict[str, dict[str, str]]:
+    """The bugs by name."""
+    table = tomllib.loads((HERE / "plants.toml").read_text())
+    return {plant["name"]: plant for plant in table["plant"]}
+
+
+def first_failure(plant: dict[str, str], folder: Path) -> str:
+    """Plant a bug in a copy in `folder`; return the first case that fails, "" for none."""
+    for part in ("src", "tests/golden"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "src" / "kvsproducer" / plant["path"]
+    text = file.read_text()
+    if text.count(plant["old"]) != 1:
+        raise ValueError(f"{plant['path']}: the text of {plant['name']!r} is not there once")
+    file.write_text(text.replace(plant["old"], plant["new"]))
+    runner = folder / "tests" / "golden" / "run.py"
+    run = subprocess.run(
+        [sys.executable, runner, *sorted(DATA.iterdir())],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return "" if run.returncode == 0 else (run.stdout or run.stderr).splitlines()[0]
+
+
+def main(names: list[str]) -> int:
+    """Plant the bugs of these names, or all."""
+    unnoticed = 0
+    for name, plant in plants().items():
+        if names and name not in names:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            failure = first_failure(plant, Path(folder))
+        unnoticed += not failure
+        sys.stdout.write(f"{name}: {failure[:160] or 'UNNOTICED'}\n")
+        sys.stdout.flush()
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,666 @@
+"""What is right in a stream case, derived from its input, whatever AWS's client did.
+
+`Right` is a model of the promise. It knows the frames that were accepted, what each upload was
+given (read back from its bytes), what the service said about it, and which drops were reported.
+After each step, compared with AWS's client or not, it asks of ours:
+
+- a frame is skipped only before a key frame;
+- an upload begins with a stream header and at the right fragment: after a loss the oldest one that
+  is not known to be stored and is within the replay duration;
+- an upload is given the frames in order, unchanged, at their times, and none is left out;
+- a frame counts as stored when an upload that carried it was acknowledged, and not before;
+- a frame that is dropped was reported, and no more drops were reported than there are frames;
+- while there is something to send there is an upload, or the stream says that it has failed;
+- the figures in the metrics are those that were observed.
+
+`finish` goes on after the last step with a service that does everything right, until all is quiet:
+then each accepted frame is stored, reported as dropped, or held by a stream that has failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import oracle
+from common import input_bytes
+from stream_world import MS, NEVER, SECOND, Record, World
+
+from kvsproducer.client import StreamingType
+from kvsproducer.client import events as ev
+from kvsproducer.client.states import host_is_alive
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv.events import Block, ClusterStart, EbmlHeader, Tags
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.wire import TAG_END_OF_FRAGMENT, ack_error
+
+_TIE = 3  # timecode units by which the order coordinator may move a frame
+_KINDS = {1: "BUFFERING", 2: "RECEIVED", 3: "PERSISTED", 4: "ERROR"}
+_NO_MORE_DATA = f"0x{StatusCode.NO_MORE_DATA_AVAILABLE:08x}"
+_ROUNDS = 200
+_PACKAGING = 0x32  # the statuses of the packager, which mkv.jsonl holds
+Json = Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Item:
+    """A frame that was accepted, or an end-of-fragment mark."""
+
+    payload: bytes
+    pts: int
+    dts: int
+    start: bool = False  # it begins a fragment
+    mark: bool = False
+    dropped: bool = False  # reported as such
+    refused: bool = False  # by the service, or its cluster was dropped: not to be sent (again)
+    received: bool = False  # on the last upload that carried it
+    stored: bool = False  # an upload that carried it was acknowledged
+    maybe: bool = False  # the same, but older uploads are not finished, or the ack is odd
+
+
+@dataclass
+class Fragment:
+    """A cluster on an upload, and its items as far as they were given whole."""
+
+    timecode: int
+    items: list[Item] = field(default_factory=list)
+    closed: bool = False
+    final: bool = False  # the service said that it is stored
+    acked: bool = False  # by `finish`
+
+
+@dataclass
+class Upload:
+    """What was read for one upload."""
+
+    next: int  # the item to come
+    base: int  # what relative times count from
+    parser: MkvParser = field(default_factory=MkvParser)
+    header: bool = False
+    early: bool = False  # the fragment that has begun, in its header as yet, is said to be stored
+    fragments: list[Fragment] = field(default_factory=list)
+
+
+class Right:
+    """Follows one case. `check` says what is wrong after a step, or None."""
+
+    def __init__(self, world: World) -> None:
+        config = world.config
+        self._world = world
+        self._scale = config["timecode_scale"] or MS
+        self._timed = bool(config.get("frame_timecodes", 1))
+        self._absolute = bool(config.get("absolute_fragment_times", 1))
+        self._ordered = bool(config.get("frame_order_mode"))  # frames go out in another order
+        self._by_key = bool(config.get("key_frame_fragmentation", 1))
+        self._acks = bool(config.get("fragment_acks", 1))
+        self._adapt = config.get("adapt_flags", 0)
+        self._stream: object = None
+        self.begin()
+
+    def begin(self) -> None:
+        """A stream was made."""
+        self.items: list[Item] = []
+        self.uploads: dict[int, Upload] = {}
+        self._current = 0  # one past the last item that was given whole
+        self._loss: int | None = None  # result of a lost upload, until the next session begins
+        self._units = list(dict.fromkeys((MS, self._scale)))  # that acks may count in
+        self._awaits_key = True
+        self._ended_session = False  # what ends the newest session was given, too
+        self._active: set[int] = set()  # uploads that were not over before the step
+        self._was_tail = 0  # before the step
+        self._read_bytes = 0
+        self._seen: Counter[str] = Counter()  # events by name
+
+    # --- the input ------------------------------------------------------------------------------
+    def check(self, step: Json, got: Record) -> str | None:
+        """Take note of a step and what came of it; what is wrong, or None."""
+        world = self._world
+        if world.stream is None:
+            return None
+        if world.stream is not self._stream:
+            self._stream = world.stream
+            self.begin()
+        problem = self._puts(step, got) or self._drops()
+        try:
+            if got.get("bytes") and problem is None:
+                problem = self._read(got["bytes"])
+        except KvsError as error:
+            return f"what was sent is no Matroska: {error}"
+        if step["op"].startswith("ack"):
+            for kind, timecode, result in named_acks(step):
+                self._ack(kind, timecode, result)
+        elif step["op"] == "connection_ended":
+            self._ended(step["result"])
+        elif step["op"] == "reset_connection":
+            self._lost_all(200)
+        elif step["op"] in ("reset_stream", "free_stream"):
+            self._emptied()
+        return (
+            problem
+            or self._given(step, got)
+            or self._books()
+            or self._figures(step, got)
+            or self._uploading()
+        )
+
+    def _puts(self, step: Json, got: Record) -> str | None:
+        """The frames that were accepted, and whether one was skipped or refused for no reason."""
+        world, op, refused = self._world, step["op"], int(got["status"], 16)
+        skipped = any(isinstance(event, ev.FrameSkipped) for event in world.raw)
+        problem = None
+        if skipped and not (self._awaits_key or self._ordered):
+            problem = "a frame was skipped, though the fragment is open"
+        elif op == "put_frame" and not (world.accepted or skipped):
+            problem = self._why_refused(step, refused)
+        for put in world.accepted:
+            self._accept(put)
+        world.accepted.clear()
+        if op == "put_end_of_fragment" or (op == "put_frame" and refused and "K" in step["flags"]):
+            self._awaits_key = True
+        return problem
+
+    def _why_refused(self, step: Json, status: int) -> str | None:
+        """What is wrong with refusing a frame with a status, or None."""
+        stream = self._world.stream
+        assert stream is not None, "check() looked"
+        right = {StatusCode.STORE_OUT_OF_MEMORY.value}
+        if stream.stopped or stream.closed:
+            right = {StatusCode.STREAM_HAS_BEEN_STOPPED.value}
+        elif stream.failure is not None:
+            right = {stream.failure.status.value}
+        elif stream.info.streaming_type is StreamingType.OFFLINE:
+            right.add(StatusCode.OPERATION_TIMED_OUT.value)
+        newest = max((item.dts for item in self.items), default=0)
+        if step.get("dts", step["pts"]) < newest + self._scale:
+            right.add(StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP.value)
+        if status in right or status >> 24 == _PACKAGING:
+            return None
+        return f"a frame was refused: {status:#010x}"
+
+    def _accept(self, put: Json) -> None:
+        assert self._world.stream is not None, "check() looked"
+        packed = self._world.stream._core.view.items.get(len(self.items))
+        if put["op"] == "put_end_of_fragment":
+            self.items.append(Item(b"", packed.ack_timestamp if packed else 0, -1, mark=True))
+            return
+        key, pts, dts = "K" in put["flags"], put["pts"], put.get("dts", put["pts"])
+        if packed is not None and not self._timed:  # by the clock
+            pts, dts = packed.ack_timestamp, packed.timestamp
+        item = Item(
+            self._as_sent(input_bytes(put["data"])),
+            pts - pts % self._scale,
+            dts - dts % self._scale,
+        )
+        # Where fragments are cut by time, the packager says where; clusters show if it is so.
+        item.start = key if self._by_key else packed is not None and bool(packed.flags & 2)
+        self.items.append(item)
+        if key:
+            self._awaits_key = False
+
+    def _as_sent(self, data: bytes) -> bytes:
+        if self._adapt & 8:
+            try:
+                return b"".join(len(u).to_bytes(4) + u for u in oracle.annexb_units(data))
+            except oracle.Refused:
+                return data
+        units = oracle.prefixed_units(data) if self._adapt & 16 else None
+        return data if units is None else b"".join(b"\0\0\0\x01" + unit for unit in units)
+
+    # --- where items stand ----------------------------------------------------------------------
+    @property
+    def _tail(self) -> int:
+        assert self._world.stream is not None, "check() looked"
+        return self._world.stream._core.view.tail
+
+    def _next(self, index: int) -> int:
+        """The first item from `index` on that may be sent."""
+        index = max(index, self._tail)
+        while index < len(self.items) and self.items[index].refused:
+            index += 1
+        return index
+
+    def _start_of(self, index: int) -> int:
+        """The start of the fragment of an item, as far as it is held."""
+        while index > self._tail and not self.items[index].start:
+            index -= 1
+        return index
+
+    def _next_start(self, index: int) -> int:
+        while index < len(self.items) and not self.items[index].start:
+            index += 1
+        return index
+
+    def _resume(self) -> int:
+        """The item with which the next upload begins; the number of items for none.
+
+        It is a fragment's start: items without theirs cannot be sent.
+        """
+        index = self._resume_at()
+        start = self._start_of(index) if index < len(self.items) else index
+        while start < len(self.items) and (
+            self.items[start].refused or not self.items[start].start
+        ):
+            start = self._next_start(start + 1)
+        return start
+
+    def _resume_at(self) -> int:
+        world = self._world
+        assert world.stream is not None, "check() looked"
+        if self._loss is None:
+            return self._next(self._current)
+        index = self._tail
+        if world.config.get("streaming_type") != "offline":
+            index = self._replay_from(self._loss, world.config.get("replay_duration", 60 * SECOND))
+        if index == len(self.items) and self._left_open():
+            index -= 1
+        if self._acks:
+            index = max(index, self._settled())
+        return self._next(self._start_of(index) if index < len(self.items) else index)
+
+    def _settled(self) -> int:
+        """One past the items that are all stored, or reported as dropped."""
+        open_items = (i for i, item in enumerate(self.items) if not (item.stored or item.dropped))
+        return next(open_items, len(self.items))
+
+    def _replay_from(self, result: int, duration: int) -> int:
+        """The oldest fragment within the replay duration, and after what is known to be safe."""
+        assert self._world.stream is not None, "check() looked"
+        here, session_of = max(self._current, self._tail), self._world.stream._core.session_number
+        if not duration:
+            return here
+        reference = self.items[here].pts if here < len(self.items) else None
+        start = index = here
+        safe: int | None = None  # a session of which the service has everything up to here
+        while index > self._tail:
+            index = self._start_of(index - 1)
+            item, whole = self.items[index], self._next_start(index + 1) <= here
+            if item.start and whole and self._acks and host_is_alive(result):
+                safe = session_of(index) if item.received or item.stored else safe
+            if safe is None or session_of(index) != safe:
+                start = index
+            if reference is not None and item.pts + duration <= reference:
+                break
+        return start
+
+    def _left_open(self) -> bool:
+        """Whether the end of the newest fragment was not sent, and its start is not safe."""
+        if self._tail == len(self.items):
+            return False
+        start = self.items[self._start_of(len(self.items) - 1)]
+        safe = start.received or (start.stored and self._acks)
+        return not (self._ended_session or safe or self.items[-1].mark)
+
+    # --- what happens ---------------------------------------------------------------------------
+    def _drops(self) -> str | None:
+        """Mark what was reported as dropped."""
+        slack = _TIE * self._scale if self._ordered else 0
+        for event in self._world.raw:
+            if not isinstance(event, ev.FrameDropped | ev.FragmentDropped):
+                continue
+            if event.reason is ev.DropReason.OVERFLOW and not self._was_full():
+                return f"{event}, though there was room"
+            held = [
+                item
+                for item in self.items
+                if event.first - slack <= item.dts <= event.last + slack
+                and not (item.mark or item.dropped or item.stored)
+            ][: event.count]
+            if len(held) < event.count:
+                return f"{event} names {len(held)} frames that are held"
+            for item in held:
+                item.dropped = True
+                item.refused |= event.reason in (ev.DropReason.REFUSED, ev.DropReason.UNREADABLE)
+        return None
+
+    def _was_full(self) -> bool:
+        """Whether there was no room for one more item; how much the store holds is not known."""
+        config, held = self._world.config, self.items[self._was_tail :]
+        if "storage_size" in config or not held or self._ordered:
+            return True
+        seconds = config.get("buffer_duration", 120 * SECOND) / SECOND
+        times = [item.pts for item in held]
+        full = len(held) > (config.get("frame_rate", 25) or 25) * seconds
+        return full or max(times) - min(times) + 2 * SECOND >= seconds * SECOND
+
+    def _used(self, number: int) -> bool:
+        return number in self.uploads
+
+    def _ended(self, result: int) -> None:
+        number = self._world.named_upload
+        if number in self._active and self._used(number):
+            self._loss = result
+
+    def _lost_all(self, result: int) -> None:
+        if any(map(self._used, self._active)):
+            self._loss = result
+
+    def _emptied(self) -> None:
+        self._current, self._loss, self._awaits_key = len(self.items), None, True
+
+    def _ack(self, kind: str, timecode: int | None, result: int) -> None:
+        number = self._world.named_upload
+        if number not in self._active:
+            return
+        if kind == "ERROR":
+            self._error(number, timecode, result)
+            return
+        index = None if timecode is None else self._held_start(number, timecode)
+        final = kind == "PERSISTED" or (
+            kind == "RECEIVED" and not self._world.config.get("retention", 1)
+        )
+        carried = self.uploads[number].fragments if number in self.uploads else []
+        if index is not None and kind in ("RECEIVED", "PERSISTED"):
+            item = self.items[index]
+            item.received |= any(item in fragment.items[:1] for fragment in carried)
+        if final and number in self.uploads:
+            self.uploads[number].early |= index == self.uploads[number].next
+            self._stored(number, timecode)
+
+    def _times(self, number: int, timecode: int) -> Iterator[range]:
+        """When a fragment may start that an ack names, in ticks: the likelier time first.
+
+        The service counts in milliseconds, AWS's client in timecode units.
+        """
+        for unit in self._units:
+            first = self._base(number) + timecode * unit
+            yield range(first, first + max(1, unit if unit > self._scale else 1))
+
+    def _base(self, number: int) -> int:
+        """What the times of an upload count from."""
+        return self.uploads[number].base if number in self.uploads and not self._absolute else 0
+
+    def _held_start(self, number: int, timecode: int) -> int | None:
+        """The fragment that is held and starts at the time of an ack."""
+        found = {}
+        for unit, times in zip(self._units, self._times(number, timecode), strict=True):
+            for index in range(self._was_tail, len(self.items)):
+                if self.items[index].start and self.items[index].pts in times:
+                    found.setdefault(unit, index)
+        if len(found) == 1:  # that tells for the stream what they count in
+            self._units = list(found)
+        return next((found[unit] for unit in self._units if unit in found), None)
+
+    def _stored(self, number: int, timecode: int | None) -> None:
+        """The service has a fragment, and with it all that its upload carried before."""
+        upload, base = self.uploads[number], self._base(number)
+        older = any(other < number and self._used(other) for other in self._active)
+        times = None if timecode is None else list(self._times(number, timecode))
+        carried: list[Item] = []
+        named = None
+        for fragment in upload.fragments:
+            carried += (item for item in fragment.items if not item.refused)
+            starts = base + fragment.timecode * self._scale
+            for item in carried:
+                item.maybe |= times is None or any(starts < time.stop for time in times)
+            if named is None and not fragment.final and any(starts in t for t in times or ()):
+                named, fragment.final = fragment, True
+                for item in () if older else carried:
+                    item.stored = True
+
+    def _error(self, number: int, timecode: int | None, result: int) -> None:
+        """ERROR: its fragment is refused unless trying again helps; the session is lost."""
+        used = self._used(number)
+        concerned = used or not any(map(self._used, self._active - {number}))
+        if used:
+            self._active.clear()
+        self._active.discard(number)
+        if not concerned:
+            return
+        index = self._named(number, timecode)
+        if index is not None and not ack_error(result).retriable:
+            end = self._next_start(index + 1)
+            for item in self.items[self._start_of(index) : end]:
+                item.refused = True
+            if end == len(self.items):
+                self._awaits_key = True
+        here = self._was_tail if index is None else index
+        self._current = min(self._next(here), self._current)
+        self._loss = result if self._loss is None else self._loss
+
+    def _named(self, number: int, timecode: int | None) -> int | None:
+        """The item that an ack names: a fragment's start, or what plays then."""
+        if self._was_tail == len(self.items):
+            return None
+        if timecode is None:
+            return min(max(self._current, self._was_tail), len(self.items) - 1)
+        index = self._held_start(number, timecode)
+        if index is not None:
+            return index
+        view = self._world.stream._core.view if self._world.stream else None
+        for times in self._times(number, timecode):
+            if view is not None and (found := view.item_at(times.start)) is not None:
+                return found
+        return None
+
+    # --- what is given to uploads ---------------------------------------------------------------
+    def _read(self, data: bytes) -> str | None:
+        number = self._world.named_upload
+        self._read_bytes += len(data)
+        if number not in self.uploads:
+            self.uploads[number] = self._begin_upload()
+        upload = self.uploads[number]
+        upload.parser.receive_data(data)
+        while (event := upload.parser.next_event()) is not None:
+            problem = None
+            if isinstance(event, EbmlHeader):
+                upload.header = True
+            elif not upload.header:
+                problem = f"begins with {event.raw[:4].hex()}"
+            elif isinstance(event, ClusterStart):
+                self._close(upload)
+                upload.fragments.append(Fragment(event.timecode, final=upload.early))
+                upload.early = False
+            elif isinstance(event, Block):
+                problem = self._block(number, upload, event)
+            elif isinstance(event, Tags) and any(n == TAG_END_OF_FRAGMENT for n, _ in event.pairs):
+                self._end_of_fragment(upload)
+            if problem is not None:
+                return f"upload {number}: {problem}"
+        return None
+
+    def _begin_upload(self) -> Upload:
+        assert self._world.stream is not None, "check() looked"
+        first = self._resume()
+        self._loss, self._ended_session = None, False
+        return Upload(first, self._world.stream._core.session_start_of(first))
+
+    @staticmethod
+    def _close(upload: Upload) -> None:
+        if upload.fragments:
+            upload.fragments[-1].closed = True
+
+    def _end_of_fragment(self, upload: Upload) -> None:
+        """A mark that was put, or what ends the session."""
+        self._close(upload)
+        index = self._next(upload.next)
+        if index < len(self.items) and self.items[index].mark:
+            upload.next = self._current = index + 1
+        else:
+            self._ended_session = True
+
+    def _block(self, number: int, upload: Upload, block: Block) -> str | None:
+        payload, fragment = bytes(block.frames[0]), upload.fragments[-1]
+        begins = not fragment.items
+        index = upload.next
+        if index >= self._tail or self.items[index].payload != payload:  # else it was on the wire
+            index = self._next(index)
+        if self._ordered:
+            index = self._find(payload)
+        if index >= len(self.items) or self.items[index].payload != payload:
+            right = "nothing" if index >= len(self.items) else self.items[index].payload[:8].hex()
+            return f"is given {payload[:8].hex()} instead of {right}"
+        item = self.items[index]
+        if begins != item.start and not self._ordered:
+            return f"{payload[:8].hex()} begins a fragment: {begins}"
+        fragment.items.append(item)
+        time = self._base(number) + (fragment.timecode + block.relative_timecode) * self._scale
+        if abs(time - item.pts) > (_TIE * self._scale if self._ordered else 0):
+            return f"{payload[:8].hex()} is {item.pts - time} ticks off its time"
+        item.received, item.stored = False, item.stored or not self._acks
+        item.maybe |= fragment.final
+        upload.next = self._current = index + 1
+        return None
+
+    def _find(self, payload: bytes) -> int:
+        """The frame of that payload: of several tracks, frames are not sent in the order of put."""
+        found = (i for i, item in enumerate(self.items) if item.payload == payload)
+        return next(found, len(self.items))
+
+    # --- what must hold -------------------------------------------------------------------------
+    def _given(self, step: Json, got: Record) -> str | None:
+        """An upload that is told that there is nothing more was given everything."""
+        stream, number = self._world.stream, self._world.named_upload
+        assert stream is not None, "check() looked"
+        reader = stream._core.uploads.reader
+        if not step["op"].startswith("read") or got["status"] != _NO_MORE_DATA or self._ordered:
+            return None
+        if reader is None or reader.number != number or not reader.reading:
+            return None
+        upload = self.uploads.get(number)
+        index = self._resume() if upload is None else self._next(upload.next)
+        if index < len(self.items):
+            return f"upload {number} is not given {self.items[index].payload[:8].hex()}"
+        return None
+
+    def _books(self) -> str | None:
+        """Only what was acknowledged counts as stored, and all that was; drops were reported."""
+        assert self._world.stream is not None, "check() looked"
+        account = self._world.stream.account()
+        if self._ordered:  # frames may be skipped when their turn comes
+            return (
+                None
+                if account.accepted == sum(account) - account.skipped - account.accepted
+                else f"{account}"
+            )
+        frames = [item for item in self.items if not item.mark]
+        held = [item for item in frames if not item.dropped]
+        least = sum(item.stored for item in held)
+        most = sum(item.stored or item.maybe for item in held)
+        if (
+            account.accepted != len(frames)
+            or account.dropped != len(frames) - len(held)
+            or not least <= account.persisted <= most
+            or account.held != account.accepted - account.persisted - account.dropped
+        ):
+            dropped = len(frames) - len(held)
+            return f"{account}: put {len(frames)}, dropped {dropped}, stored {least} to {most}"
+        return None
+
+    def _figures(self, step: Json, got: Record) -> str | None:
+        """The figures of a probe are what was observed."""
+        for event in self._world.raw:
+            self._seen[type(event).__name__] += 1
+        if step["op"] != "probe":
+            return None
+        metrics, items = got["metrics"], got["buffer"]["items"]
+        unsent = [item for item in items if item["index"] >= got["buffer"]["current"]]
+        right = {
+            "transferred": self._read_bytes,
+            "sessions": self._seen["UploadStarted"],
+            "latency_pressures": self._seen["StreamLatencyPressure"],
+            "buffer_pressures": self._seen["BufferDurationPressure"],
+            "storage_pressures": self._seen["StoragePressure"],
+            "stale_events": self._seen["ConnectionStale"],
+            "overall_view_size": sum(item["length"] for item in items),
+            "view_size": sum(item["length"] for item in unsent),
+        }
+        wrong = {name: value for name, value in right.items() if metrics[name] != value}
+        return f"figures: {wrong} are right, not {metrics}" if wrong else None
+
+    def _uploading(self) -> str | None:
+        """While there is something to send there is an upload, or a reason why there is none."""
+        world = self._world
+        assert world.stream is not None, "check() looked"
+        stream, core = world.stream, world.stream._core
+        self._active = {upload.number for upload in core.uploads if upload.active}
+        self._was_tail = self._tail
+        excused = stream.failure or stream.closed or not stream.ready or world.answers
+        if self._active or excused or world.deferred is not None or self._ordered:
+            return None
+        index = self._resume()
+        return f"no upload, and item {index} to send" if index < len(self.items) else None
+
+    # --- the end --------------------------------------------------------------------------------
+    def finish(self) -> str | None:
+        """Go on with a service that does everything right; what is wrong in the end, or None."""
+        world = self._world
+        world.heal()
+        if (stream := world.stream) is None:
+            return None
+        steps = iter(self._two_more_fragments())
+        for _ in range(_ROUNDS):
+            before = stream.stopped, stream.account(), self._read_bytes, set(self._active)
+            for step in chain(steps, self._turn()):
+                problem = self.check(step, world.step(step))
+                if problem is not None:
+                    return f"at the end, {step['op']}: {problem}"
+            if stream.closed or stream.failure is not None:
+                break
+            if before == (True, stream.account(), self._read_bytes, self._active):
+                break
+        frames = [
+            item
+            for item in self.items
+            if not (item.mark or item.dropped or item.stored or item.maybe or self._ordered)
+        ]
+        if stream.failure is None and (frames or not stream.closed or stream.account().held):
+            lost = " ".join(item.payload[:8].hex() for item in frames)
+            return f"at the end: {stream.account()}, neither stored nor dropped: {lost}"
+        return None
+
+    def _two_more_fragments(self) -> Iterator[Json]:
+        """A stream that lives takes more frames; the first begins a session that was due."""
+        stream = self._world.stream
+        if stream is None or stream.stopped or stream.failure is not None or stream.closed:
+            return
+        newest = stream._core.view.newest
+        time = self._world.now if newest is None else newest.ack_timestamp + newest.duration
+        yield {"op": "advance_clock", "by": 5 * SECOND}
+        frame = {"op": "put_frame", "flags": "K", "duration": SECOND}
+        yield {**frame, "pts": time + SECOND, "data": "0000000165e0"}
+        yield {**frame, "pts": time + 2 * SECOND, "data": "0000000165e1"}
+
+    def _turn(self) -> Iterator[Json]:
+        """What the service and the network do next, and then the application."""
+        yield {"op": "put_answer", "result": 200}
+        before = self._read_bytes
+        for number in sorted(self._active):
+            yield {"op": "read_all", "upload": number}
+        # The newest first: acks of one connection say nothing about another.
+        for number in sorted(self._active & self.uploads.keys(), reverse=True):
+            for fragment in self.uploads[number].fragments:
+                if fragment.closed and not fragment.acked:
+                    fragment.acked = True
+                    yield from self._acks_of(number, fragment)
+        yield {"op": "advance_clock", "by": SECOND}
+        if before == self._read_bytes:
+            yield {"op": "stop"}
+
+    def _acks_of(self, number: int, fragment: Fragment) -> Iterator[Json]:
+        timecode = fragment.timecode * self._scale // self._units[0]
+        for kind in ("BUFFERING", "RECEIVED", "PERSISTED"):
+            ack = {"EventType": kind, "FragmentTimecode": timecode, "FragmentNumber": "1"}
+            yield {"op": "ack_on", "upload": number, "json": json.dumps(ack)}
+
+
+def named_acks(step: Json) -> Iterator[tuple[str, int | None, int]]:
+    """Kind, timecode and result of the acks of a step; nothing for what is no JSON."""
+    if step["op"] == "ack_struct":
+        timecode = None if step["timecode"] == NEVER else step["timecode"]
+        yield _KINDS.get(step["type"], ""), timecode, step["result"]
+        return
+    decoder, text = json.JSONDecoder(), step["json"].strip()
+    while text:
+        try:
+            ack, end = decoder.raw_decode(text)
+        except ValueError:
+            return
+        if isinstance(ack, dict):
+            timecode, result = ack.get("FragmentTimecode"), ack.get("ErrorId", 200)
+            known = isinstance(timecode, int) and timecode < NEVER
+            yield str(ack.get("EventType")), timecode if known else None, int(result)
+        text = text[end:].strip()
