@@ -23,7 +23,7 @@ from kvsproducer.codecs import (
     split_annexb,
     split_avcc,
 )
-from kvsproducer.codecs.nal import cpd_units
+from kvsproducer.codecs.nal import cpd_units, iterate_annexb, iterate_avcc
 from kvsproducer.status import KvsError, MkvError, StatusCode
 
 H264, H265 = VideoCodec.H264, VideoCodec.H265
@@ -183,3 +183,32 @@ def test_units_of_codec_private_data() -> None:
     with pytest.raises(KvsError) as caught:
         cpd_units(bytes.fromhex("00000000 67"))
     assert caught.value.status is BAD_ANNEXB
+
+
+@pytest.mark.parametrize(("what", "stream", "units"), ANNEXB_CASES)
+def test_units_can_be_read_one_by_one(what: str, stream: str, units: list[str]) -> None:
+    """Each up to the end of the frame: their ends are not looked for before they are needed."""
+    data = bytes.fromhex(stream)
+    found = [bytes(unit) for unit in iterate_annexb(data)]
+    assert len(found) == len(units)
+    for each, unit in zip(found, map(bytes.fromhex, units), strict=True):
+        assert each.startswith(unit)
+        assert data.rstrip(b"\0").endswith(each)
+    prefixed = b"".join(len(u).to_bytes(4) + u for u in [b"", *map(bytes.fromhex, units)])
+    assert list(iterate_avcc(prefixed)) == list(map(bytes.fromhex, units))
+
+
+def test_reading_one_by_one_meets_the_same_errors() -> None:
+    """Where they are, and not before."""
+    units = iterate_annexb(b"\0\0\1\x65\0\0\0\0\2")
+    assert next(units)[0] == 0x65
+    for bad in (units, iterate_annexb(b"\x65"), iterate_annexb(b"\0\0\1\0\0\0\0\2")):
+        with pytest.raises(KvsError) as caught:
+            list(bad)
+        assert caught.value.status is BAD_ANNEXB
+    assert list(iterate_annexb(bytes(3) + b"\1" + bytes(100_000))) == []
+    lengths = iterate_avcc(b"\0\1\x41\0\2\x41", 2)
+    assert bytes(next(lengths)) == b"\x41"
+    with pytest.raises(KvsError) as caught:
+        list(lengths)
+    assert caught.value.status is BAD_AVCC

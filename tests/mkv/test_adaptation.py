@@ -174,11 +174,19 @@ def test_new_private_data_has_the_form_of_the_old(
 
 
 def test_frames_of_unknown_form_are_not_looked_into() -> None:
-    """Not converted, and no record that announces lengths: Annex-B, or anything else."""
-    for given in (b"", CODE + SPS + CODE + PPS):
-        track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
-        for frame in (lengths(OTHER_SPS, PPS, IDR), CODE + OTHER_SPS + CODE + PPS + CODE + IDR):
-            assert record(adapter(NalAdaptation.NONE, track), frame) is None
+    """Not converted, and private data that does not announce lengths: Annex-B, or anything else."""
+    track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=CODE + SPS + CODE + PPS)
+    annexb = CODE + OTHER_SPS + CODE + PPS + CODE + IDR
+    for frame in (lengths(OTHER_SPS, PPS, IDR), annexb):
+        assert record(adapter(NalAdaptation.NONE, track), frame) is None
+    assert record(adapter(NalAdaptation.NONE), annexb) is None
+
+
+def test_frames_with_lengths_and_their_sets_need_no_private_data() -> None:
+    """As MP4 files of the sample entry avc3 have them: the record is made of the sets."""
+    frame = lengths(SPS, PPS, IDR)
+    assert record(adapter(NalAdaptation.NONE), frame) == h264.build_avcc([SPS, PPS])
+    assert record(adapter(NalAdaptation.NONE), b"anything") is None
 
 
 def test_sets_that_make_no_record_are_left_in_the_frame() -> None:

@@ -18,10 +18,12 @@ from kvsproducer.client.events import DropReason, FrameSkipped, TimestampsNearEp
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.stream_info import FrameOrderMode
+from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.mkv.adaptation import FrameAdapter
+from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tags import end_of_fragment_tag
-from kvsproducer.mkv.tracks import TrackType
+from kvsproducer.mkv.tracks import FrameKind, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
 
@@ -39,6 +41,8 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
+# Frames of one track that are closer in time, in ticks, may be slices of one picture.
+_SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -75,6 +79,16 @@ class Intake:
             for track in info.tracks
         }
         self._converted = self._adapter.converted
+        # Decides which frames can be played; what a session needs is learned from its first ones.
+        self._formats: dict[int, Format] = {}
+        for track in info.tracks:
+            found = format_of(track, info.content_type, info.nal_adaptation)
+            if found is not None:
+                self._formats[track.track_id] = found
+        self._plain = {number: each.is_plain for number, each in self._formats.items()}
+        self._queued: dict[int, int] = {}  # the dts of the newest frame that was queued, by track
+        # Tracks whose private data has changed since the header of the session was written.
+        self._outdated: set[int] = set()
         self._after_eofr = False
         self._key_refused = False  # the newest key frame of all, for want of room or of sense
         # For `repair`: the item that is about to be put, and whether it is a key frame.
@@ -112,8 +126,10 @@ class Intake:
         duration = frame.duration or self._durations.get(track_id, 0)
         size = len(data)
         ahead = pts - generator.block_start
+        plain = self._plain.get(track_id)
         if (
             frame.flags
+            or (plain is not None and plain(data) is None)
             or core.attention
             or now >= self._rotation.due
             or newest is None
@@ -164,12 +180,78 @@ class Intake:
         """Take any frame."""
         self._first = self._view.head
         try:
-            if self._put(frame, now):
-                self._core.ledger.accepted += 1
+            looked = self._look(frame)
+            if looked is not None:
+                if self._put(looked, now):
+                    self._core.ledger.accepted += 1
+                self._taken(frame.track_id)
             self._first, self._key_in_hand = NEVER, False
         except (KvsError, WouldBlock) as error:
             self._refused(frame, error)
             raise
+
+    def _look(self, frame: Frame) -> Frame | None:
+        """Return the frame as it is to be stored; None when it is held back for the next one.
+
+        Raises what `Format.look` raises for a frame that nobody could play.
+        """
+        core, track_id = self._core, frame.track_id
+        found = self._formats.get(track_id)
+        if found is None or core.stopped or core.closed or core.failure is not None:
+            return frame
+        key = bool(frame.flags & FLAG_KEY)
+        try:
+            looked = found.look(frame.data, key=key, close=self._is_close(frame))
+        except KvsError:
+            if self.order is None and frame.data and track_id in self._leading:
+                core.refuse_until_key()  # what follows needs this picture
+            raise
+        if looked is None:
+            self._taken(track_id)
+            return None
+        if found.record is not None:
+            self._use_record(track_id, found)
+        if looked.key == key and looked.data is frame.data:
+            return frame
+        return Frame(
+            looked.data,
+            frame.pts,
+            dts=frame.dts,
+            duration=frame.duration,
+            key_frame=looked.key,
+            track_id=track_id,
+            flags=frame.flags & ~FLAG_KEY,
+            lead=frame.lead,
+        )
+
+    def _is_close(self, frame: Frame) -> bool:
+        """Whether the frame before was put for about the same time, as slices of a picture are."""
+        last = self._queued.get(frame.track_id)
+        if self.order is None and self._view.newest is not None:
+            last = self._view.newest.timestamp
+        return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
+
+    def _taken(self, track_id: int) -> None:
+        """A frame that was looked at is stored, or queued."""
+        found = self._formats.get(track_id)
+        if found is not None:
+            found.done()
+            self._plain[track_id] = found.is_plain
+
+    def _use_record(self, track_id: int, found: Format) -> None:
+        """Take codec private data that sound has given; in mid-session a new one has to begin.
+
+        Beside pictures that is at the next key frame: until then the track's frames are skipped.
+        """
+        core, generator, record = self._core, self._generator, found.record
+        assert record is not None, "the caller looked"
+        generator.set_codec_private_data(track_id, record, adapted=True)
+        found.record = None
+        if generator.started and self._sound_only:
+            generator.reset()
+        elif generator.started:
+            self._outdated.add(track_id)
+            core.reset_on_key = core.attention = True
 
     def _refused(self, frame: Frame, error: Exception) -> None:
         """A key frame was refused: what follows it needs it, up to the next one.
@@ -197,7 +279,10 @@ class Intake:
         assert order is not None, "the caller looked"
         order.check(frame)
         self.check_open()
-        self._admission.check_queued(len(frame.data) + order.size_bytes, now)
+        looked = self._look(frame)
+        if looked is None:
+            return
+        self._admission.check_queued(len(looked.data) + order.size_bytes, now)
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.drain(now, flush=True)
             self._first = self._view.head
@@ -205,7 +290,9 @@ class Intake:
             order.end_fragment()
             self._first = NEVER
             return
-        order.put(frame)
+        order.put(looked)
+        self._queued[frame.track_id] = looked.dts
+        self._taken(frame.track_id)
         ledger.accepted += 1
         self.drain(now, flush=False)
 
@@ -382,8 +469,24 @@ class Intake:
         self._check_order(dts)
         self._take_parameter_sets(frame.track_id, payload)
         kind = core.generator.kind_of(flags, pts)
+        if kind is FrameKind.STREAM:
+            self._require_private_data()
         metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
+
+    def _require_private_data(self) -> None:
+        """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""
+        if not any(found.verified for found in self._formats.values()):
+            return  # placeholders, perhaps
+        for track_id, found in self._formats.items():
+            if found.waited_for and not found.ready:
+                raise kvs_error(
+                    _S.MKV_INVALID_AAC_CPD,
+                    f"the AAC track {track_id} has no AudioSpecificConfig, without which no player"
+                    " could decode it; give it as its codec_private_data, or put a frame of it"
+                    " with an ADTS header before the first key frame",
+                    stream=self._core.name,
+                )
 
     def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""
@@ -418,6 +521,7 @@ class Intake:
             if item.ack_timestamp < limits.NEAR_EPOCH:
                 core.emit(TimestampsNearEpoch(core.name, item.ack_timestamp))
         if item.flags & STREAM_START:
+            self._outdated.clear()
             generator = core.generator
             if not core.sessions or core.sessions[-1][0] != item.index:
                 core.sessions.append((item.index, generator.stream_start, generator.header()))
@@ -458,7 +562,7 @@ class Intake:
             core.attention = core.reset_on_key or core.skip_until_key
             self._prepare_generator()
             return True
-        if core.skip_until_key or not core.generator.started:
+        if core.skip_until_key or not core.generator.started or frame.track_id in self._outdated:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
             core.ledger.skipped += 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.codecs.audio import PcmFormat, pcm_config
 from kvsproducer.mkv.tracks import TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
 
-__all__ = ["AUDIO_CODECS", "VIDEO_CODECS", "audio_track", "video_track"]
+__all__ = ["AUDIO_CODECS", "VIDEO_CODECS", "audio_track", "complete_sound", "video_track"]
 
 VIDEO_CODECS: Final = {
     # codec -> (Matroska codec id, content type)
@@ -20,6 +22,7 @@ AUDIO_CODECS: Final = {
     "alaw": ("A_MS/ACM", "audio/alaw"),
     "mulaw": ("A_MS/ACM", "audio/mulaw"),
 }
+_G711_RATE_HZ: Final = 8000  # of a track that gives none: RFC 3551, tables 4 and 5
 _VIDEO_TRACK_NAME: Final = "kvs_video_track"
 _AUDIO_TRACK_NAME: Final = "kvs_audio_track"
 
@@ -42,3 +45,18 @@ def audio_track(codec: str, track_id: int) -> tuple[TrackInfo, str]:
     """The track and content type of an audio codec; raises INVALID_ARG for an unknown one."""
     codec_id, media = _entry(codec, AUDIO_CODECS, "audio")
     return TrackInfo(track_id, TrackType.AUDIO, codec_id, _AUDIO_TRACK_NAME), media
+
+
+def complete_sound(track: TrackInfo, content_type: str) -> TrackInfo:
+    """Give a G.711 track without codec private data its WAVEFORMATEX, which players need.
+
+    Rate and channels are the track's, or else 8000 Hz and 1. Raises INVALID_ARG for a rate or a
+    number of channels that G.711 can't have. Other tracks stay as they are.
+    """
+    laws = {"audio/alaw": PcmFormat.ALAW, "audio/mulaw": PcmFormat.MULAW}
+    tokens = (token.strip().lower() for token in content_type.split(","))
+    law = next((laws[token] for token in tokens if token in laws), None)
+    if track.codec_id != "A_MS/ACM" or track.codec_private_data or law is None:
+        return track
+    rate = int(track.sampling_frequency) or _G711_RATE_HZ
+    return replace(track, codec_private_data=pcm_config(law, rate, track.channels or 1))

@@ -16,7 +16,7 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.device_info import enum_member, tags_from, validate_tags, versioned
-from kvsproducer.client.presets import audio_track, video_track
+from kvsproducer.client.presets import audio_track, complete_sound, video_track
 from kvsproducer.duration import (
     TICKS_PER_SECOND,
     DurationField,
@@ -135,28 +135,55 @@ class StreamInfo:
 
     # --- creators -------------------------------------------------------------------------------
     @classmethod
-    def video(cls, codec: str = "h264", **overrides: object) -> StreamInfo:
+    def video(
+        cls, codec: str = "h264", *, codec_private_data: bytes = b"", **overrides: object
+    ) -> StreamInfo:
         """One video track, `codec` "h264" or "h265", Annex-B or AVCC adapted by `nal_adaptation`.
 
-        Any field may be overridden by name. Raises INVALID_ARG for another codec or field.
+        `codec_private_data` is the avcC or hvcC record of the encoder or file (PyAV: extradata).
+        With it, frames have length prefixes unless `nal_adaptation` says otherwise. Parameter sets
+        behind start codes will do too, for frames with start codes. By default the record is made
+        of the first key frame's parameter sets. Any field may be overridden by name. Raises
+        INVALID_ARG for another codec or field.
         """
-        track, media = video_track(codec)
+        track, media = _with_data(video_track(codec), codec_private_data)
+        _adapt_to_record(codec_private_data, overrides)
         return cls._made((track,), media, overrides)
 
     @classmethod
-    def audio(cls, codec: str = "aac", **overrides: object) -> StreamInfo:
-        """One audio track, `codec` "aac", "alaw" or "mulaw"; otherwise as `video`."""
-        track, media = audio_track(codec, limits.AUDIO_ONLY_TRACK_ID)
+    def audio(
+        cls, codec: str = "aac", *, codec_private_data: bytes = b"", **overrides: object
+    ) -> StreamInfo:
+        """One audio track, `codec` "aac", "alaw" or "mulaw"; otherwise as `video`.
+
+        `codec_private_data` is the AudioSpecificConfig of AAC, which frames with ADTS headers give
+        too, or the WAVEFORMATEX of G.711 (default: 8000 Hz, one channel).
+        """
+        track, media = _with_data(
+            audio_track(codec, limits.AUDIO_ONLY_TRACK_ID), codec_private_data
+        )
         return cls._made((track,), media, overrides)
 
     @classmethod
     def audio_video(
-        cls, video_codec: str = "h264", audio_codec: str = "aac", **overrides: object
+        cls,
+        video_codec: str = "h264",
+        audio_codec: str = "aac",
+        *,
+        video_private_data: bytes = b"",
+        audio_private_data: bytes = b"",
+        **overrides: object,
     ) -> StreamInfo:
-        """A video track (id 1) and an audio track (id 2), ordered by pts; otherwise as `video`."""
-        video, video_media = video_track(video_codec)
-        audio, audio_media = audio_track(audio_codec, limits.AUDIO_TRACK_ID)
+        """A video track (id 1) and an audio track (id 2), ordered by pts; otherwise as `video`.
+
+        `video_private_data` and `audio_private_data` are the `codec_private_data` of each.
+        """
+        video, video_media = _with_data(video_track(video_codec), video_private_data)
+        audio, audio_media = _with_data(
+            audio_track(audio_codec, limits.AUDIO_TRACK_ID), audio_private_data
+        )
         overrides.setdefault("frame_order_mode", FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR)
+        _adapt_to_record(video_private_data, overrides)
         return cls._made((video, audio), f"{video_media},{audio_media}", overrides)
 
     @classmethod
@@ -251,10 +278,11 @@ class StreamInfo:
         return replace(self, name=name)
 
     def resolved(self) -> StreamInfo:
-        """With the defaults in place of zeros, and what the streaming type rules out taken off."""
+        """Return a copy with defaults in place of zeros, and without what its type rules out."""
         offline = self.streaming_type is StreamingType.OFFLINE
         return replace(
             self,
+            tracks=tuple(complete_sound(track, self.content_type) for track in self.tracks),
             timecode_scale=self.timecode_scale or limits.DEFAULT_TIMECODE_SCALE,
             frame_rate=self.frame_rate or limits.DEFAULT_FRAME_RATE,
             replay_duration=min(self.replay_duration, self.buffer_duration),
@@ -262,6 +290,22 @@ class StreamInfo:
             max_latency=0 if offline else self.max_latency,
             connection_staleness_duration=0 if offline else self.connection_staleness_duration,
         )
+
+
+def _with_data(preset: tuple[TrackInfo, str], data: bytes) -> tuple[TrackInfo, str]:
+    """A preset track with the codec private data of a caller; raises INVALID_ARG if not bytes."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise kvs_error(
+            _S.INVALID_ARG, f"codec_private_data is of type {type(data).__name__}; give bytes"
+        )
+    track, media = preset
+    return replace(track, codec_private_data=bytes(data)), media
+
+
+def _adapt_to_record(data: bytes, overrides: dict[str, object]) -> None:
+    """Frames beside an avcC or hvcC record (version 1) have lengths already."""
+    if bytes(data[:1]) == b"\1":
+        overrides.setdefault("nal_adaptation", NalAdaptation.NONE)
 
 
 _ENUMS: dict[str, type[IntEnum]] = {

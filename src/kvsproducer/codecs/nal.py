@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from kvsproducer.status import MkvError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
 
 __all__ = [
     "Buffer",
+    "PARAMETER_SETS",
     "START_CODE",
     "VideoCodec",
     "annexb_to_avcc",
@@ -38,6 +39,8 @@ __all__ = [
     "distinct",
     "is_annexb",
     "is_key_frame",
+    "iterate_annexb",
+    "iterate_avcc",
     "nal_type",
     "nal_types",
     "parameter_sets",
@@ -67,8 +70,11 @@ class VideoCodec(StrEnum):
     H265 = "h265"
 
 
-# Parameter sets in the order in which configuration records list them: SPS, PPS; VPS, SPS, PPS.
-_PARAMETER_SETS = {VideoCodec.H264: frozenset((7, 8)), VideoCodec.H265: frozenset((32, 33, 34))}
+# Parameter sets in the order in which configuration records list them.
+PARAMETER_SETS: Final = {
+    VideoCodec.H264: {7: "SPS", 8: "PPS"},
+    VideoCodec.H265: {32: "VPS", 33: "SPS", 34: "PPS"},
+}
 # Pictures where decoding can start: IDR; IRAP, that is BLA, IDR and CRA.
 _KEY_PICTURES = {VideoCodec.H264: frozenset((5,)), VideoCodec.H265: frozenset(range(16, 22))}
 
@@ -118,6 +124,42 @@ def split_annexb(data: bytes) -> list[memoryview]:
     return [memoryview(unit) for unit in buffers[1::2]]
 
 
+def iterate_annexb(data: bytes) -> Iterator[memoryview]:
+    """Yield what begins with each unit of an Annex-B frame, up to the frame's end.
+
+    A unit's own end is only looked for when the next one is asked for: who stops early has not read
+    the frame. Empty units are left out; errors as `annexb_to_avcc`.
+    """
+    view = memoryview(data)
+    end = len(data) if not data or data[-1] else len(data.rstrip(b"\0"))
+    begin = 4 if data[:4] == START_CODE else _first_unit(data, end)
+    while begin < end:
+        if data[begin] or data.find(b"\0\0", begin, begin + 2) < 0:
+            yield view[begin:end]
+        mark = _next_mark(data, begin, end)
+        if mark is None:
+            return
+        if data[mark.end() - 1] != 1:
+            raise _too_many_zeros(mark.end())
+        begin = mark.end()
+
+
+def iterate_avcc(data: bytes, length_size: int = 4) -> Iterator[memoryview]:
+    """Yield the units of a length-prefixed frame as they are read, empty ones left out.
+
+    Errors as `split_avcc`, when they are met.
+    """
+    view, end, begin = memoryview(data), len(data), 0
+    while begin < end:
+        body = begin + length_size
+        size = int.from_bytes(data[begin:body])
+        if body + size > end:
+            raise _bad_length(begin, body, size, end)
+        if size:
+            yield view[body : body + size]
+        begin = body + size
+
+
 def avcc_to_annexb(data: bytes) -> tuple[list[Buffer], int]:
     """Give each unit of a length-prefixed frame a 4-byte start code instead of its length.
 
@@ -144,14 +186,10 @@ def split_avcc(data: bytes, length_size: int = 4) -> list[memoryview]:
     begin = 0
     while True:
         body = begin + length_size
-        if body > end:
-            left = f"{end - begin} bytes where a {length_size}-byte NAL length should be"
-            raise kvs_error(_S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, left, offset=begin)
         size = int.from_bytes(data[begin:body])
+        if body + size > end:
+            raise _bad_length(begin, body, size, end)
         begin = body + size
-        if begin > end:
-            left = f"NAL length {size} with {end - body} bytes left in the frame"
-            raise kvs_error(_S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, left, offset=body - length_size)
         units.append(view[body:begin])
         if begin == end:
             return units
@@ -206,7 +244,7 @@ def is_key_frame(units: Iterable[Buffer], codec: VideoCodec) -> bool:
 
 def parameter_sets(units: Iterable[Buffer], codec: VideoCodec) -> list[bytes]:
     """The parameter sets (VPS, SPS, PPS) among units, in their order there, each one once."""
-    kinds = _PARAMETER_SETS[codec]
+    kinds = PARAMETER_SETS[codec]
     return distinct(unit for unit in units if nal_type(unit, codec) in kinds)
 
 
@@ -220,6 +258,14 @@ def _first_unit(data: bytes, end: int) -> int:
         detail = f"{mark.start()} bytes before the first start code"
         raise kvs_error(_S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, detail, offset=0)
     return mark.end()
+
+
+def _bad_length(begin: int, body: int, size: int, end: int) -> KvsError:
+    """The error of a unit's length at `begin` that is cut, or points past the end."""
+    left = f"NAL length {size} with {end - body} bytes left in the frame"
+    if body > end:
+        left = f"{end - begin} bytes where a {body - begin}-byte NAL length should be"
+    return kvs_error(_S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, left, offset=begin)
 
 
 def _too_many_zeros(offset: int) -> MkvError:

@@ -136,11 +136,14 @@ def _look_into(track: TrackInfo, codec: VideoCodec | None, flags: NalAdaptation)
     """What to compare a track's key frames with; None when they are not to be looked into.
 
     Data that can't be read is left alone, and so are frames that are not converted unless a record
-    tells that they have lengths, and of how many bytes.
+    tells that they have lengths, and of how many bytes. Without a record, frames that can be read
+    with lengths of 4 bytes are.
     """
     data = track.codec_private_data
-    if codec is None or not (data or flags & NalAdaptation.ANNEXB_NALS):
+    if codec is None or not (data or flags & NalAdaptation.AVCC_NALS == 0):
         return None
+    if not data:
+        return _Track(codec, [])
     annexb = is_annexb(data)
     converted = bool(flags & NalAdaptation.ANNEXB_CPD_NALS)
     try:

@@ -260,7 +260,7 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
         buffer = max(buffer, 2 * shot.longest_gop + 4 * _S)
     if shot.interval > 10 * _S:
         buffer = 600 * _S
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "name": name,
         "streaming_type": mode,
         "nal_adaptation": _ANNEX_B if shot.annex_b else NalAdaptation.NONE,

@@ -1,0 +1,106 @@
+"""What bytes are that should have been encoded video: for refusals that say what to do.
+
+Formats are recognized by what their standards begin with (JPEG: ITU T.81; PNG: ISO/IEC 15948; MP4:
+ISO/IEC 14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3), raw pictures
+by their size alone. Each function looks at a few bytes, whatever the size of the data, and returns
+None when it is not sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from kvsproducer.codecs.audio import parse_adts
+from kvsproducer.codecs.nal import Buffer, VideoCodec, nal_type, split_avcc
+from kvsproducer.status import KvsError
+
+__all__ = ["is_adts", "is_loas", "is_length_prefixed", "other_format", "other_video_codec"]
+
+_MAGIC: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
+    ("a JPEG image", lambda data: data.startswith(b"\xff\xd8\xff")),
+    ("a PNG image", lambda data: data.startswith(b"\x89PNG\r\n\x1a\n")),
+    ("a GIF image", lambda data: data.startswith((b"GIF87a", b"GIF89a"))),
+    ("a WebP image", lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP"),
+    ("a TIFF image", lambda data: data.startswith((b"II*\0", b"MM\0*"))),
+    (
+        "a BMP image",
+        lambda data: data.startswith(b"BM") and int.from_bytes(data[2:6], "little") == len(data),
+    ),
+    ("a WAV file", lambda data: data.startswith(b"RIFF") and data[8:12] == b"WAVE"),
+    ("a piece of an MP4 file", lambda data: data[4:8] in (b"ftyp", b"moov", b"moof", b"mdat")),
+    ("a piece of a Matroska file", lambda data: data.startswith(b"\x1a\x45\xdf\xa3")),
+    ("MPEG-TS", lambda data: len(data) > 188 and data[0] == 0x47 and data[188] == 0x47),
+)
+# What cameras and models deliver, in pixels.
+_RESOLUTIONS: Final = (
+    (160, 120), (224, 224), (320, 240), (352, 288), (416, 416), (640, 360), (640, 480), (640, 640),
+    (704, 576), (720, 480), (720, 576), (800, 600), (848, 480), (960, 540), (1024, 768),
+    (1280, 720), (1280, 960), (1280, 1024), (1600, 1200), (1920, 1080), (1920, 1200), (2048, 1536),
+    (2560, 1440), (2592, 1944), (3840, 2160),
+)  # fmt: skip
+# Bits of a pixel: gray; YUYV; RGBA; I420 and NV12; RGB. Of two that give one size the later counts.
+_PIXEL_BITS: Final = (8, 16, 32, 12, 24)
+_RAW_SIZES: Final = {
+    width * height * bits // 8: f"raw pixels (the size of {width}x{height} with {bits} bits each)"
+    for bits in _PIXEL_BITS
+    for width, height in _RESOLUTIONS
+}
+
+# H.265 parameter sets and IRAP pictures of the base layer, in the lowest temporal layer.
+_H265_SETS: Final = frozenset((b"\x40\x01", b"\x42\x01", b"\x44\x01"))
+_H265_KEYS: Final = frozenset(bytes((kind << 1, 1)) for kind in range(16, 22))
+_H264_SPS: Final = frozenset(b"\x27\x47\x67")
+_H264_PROFILES: Final = frozenset(
+    (44, 66, 77, 83, 86, 88, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244)
+)
+_H264_IDR: Final = frozenset(b"\x25\x45\x65")
+
+
+def other_format(data: bytes) -> str | None:
+    """Return what `data` looks like instead of encoded video: an image, a container, raw pixels."""
+    for name, fits in _MAGIC:
+        if fits(data):
+            return name
+    return _RAW_SIZES.get(len(data))
+
+
+def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec | None:
+    """Return the other codec if NAL units of a key frame are of that and not of `codec`."""
+    if codec is VideoCodec.H264:
+        heads = [bytes(unit[:2]) for unit in units]
+        if not _H265_SETS.isdisjoint(heads) or (heads and heads[0] in _H265_KEYS):
+            return VideoCodec.H265
+        return None
+    for unit in units:
+        # These first bytes would be units of an H.265 layer above 31, which is not used.
+        if len(unit) > 1 and unit[0] in _H264_SPS and unit[1] in _H264_PROFILES:
+            return VideoCodec.H264
+        if len(unit) > 1 and unit[0] in _H264_IDR and unit[1] & 0x80:
+            return VideoCodec.H264
+    return None
+
+
+def is_length_prefixed(data: bytes, codec: VideoCodec) -> bool:
+    """Return whether `data` is NAL units behind 4-byte lengths that add up, with a picture."""
+    try:
+        units = split_avcc(data)
+    except KvsError:
+        return False
+    kinds = {nal_type(unit, codec) for unit in units}
+    pictures = (1, 5) if codec is VideoCodec.H264 else (*range(10), *range(16, 22))
+    return -1 not in kinds and not kinds.isdisjoint(pictures)
+
+
+def is_adts(data: bytes) -> bool:
+    """Return whether `data` begins with an ADTS header that fits in it."""
+    try:
+        return parse_adts(data).frame_size <= len(data)
+    except KvsError:
+        return False
+
+
+def is_loas(data: bytes) -> bool:
+    """Return whether `data` is one LOAS frame (AAC in LATM): 11 bits of sync, 13 of length."""
+    word = int.from_bytes(data[:3])
+    return word >> 13 == 0x2B7 and (word & 0x1FFF) + 3 == len(data)
