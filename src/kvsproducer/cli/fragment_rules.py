@@ -18,6 +18,7 @@ from typing import Final
 
 from kvsproducer import limits, wire
 from kvsproducer.cli.track_rules import Problem, warning
+from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import FragmentNumbers
 from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
 from kvsproducer.mkv import tags
@@ -51,6 +52,8 @@ _GET_MEDIA_TAGS: Final = frozenset(
     )
 )
 _HEADER: Final = (EbmlHeader, SegmentStart, SegmentInfo, Tracks)
+# A file may be looked at at any time: how far its times are ahead of a clock is not judged.
+_BOUNDS: Final = EndpointLimits(future=2**62)
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("18538067ff")
 
 
@@ -68,7 +71,7 @@ class Rules:
 
     def _new_session(self) -> PutMediaSession:
         # ABSOLUTE with a start of 0 judges a file whose times are relative just as well.
-        return PutMediaSession(PutMediaRequest(), self._numbers, 0)
+        return PutMediaSession(PutMediaRequest(), self._numbers, 0, _BOUNDS)
 
     def take(self, event: Event) -> list[Problem]:
         """What this event brings to light."""

@@ -3,7 +3,8 @@
 Kinesis Video Streams, PutMedia: one session is one request. The caller
   gives      `receive_data`, `receive_eof`, `connection_lost`, `handle_timer` and, once the store
              has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, in ticks.
-             One call does a bounded amount of work: while `has_input`, call `continue_input`
+             With `work` one call reads so many elements at most: while `has_input`, call
+             `continue_input`
   takes      `next_fragment` (to be stored) and `next_ack` (bytes of one HTTP chunk each) until both
              give None, after every call above; `next_timer` says when to call `handle_timer`
   ends       the response once `finished`.
@@ -19,6 +20,7 @@ or the end of the body follows: those belong to the fragment before.
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -48,12 +50,12 @@ from kvsproducer.mkv.events import (
 from kvsproducer.mkv.parser import MkvParser
 from kvsproducer.status import MkvError, StatusCode
 
-__all__ = ["PutMediaRequest", "PutMediaSession"]
+__all__ = ["WORK_PER_CALL", "PutMediaRequest", "PutMediaSession"]
 
 _NO_TIMECODE: Final = -1  # of an ERROR ack that belongs to no fragment
 _SCALE_NS_RANGE: Final = range(100, 1_000_000_001)
 _MAX_INSTANT: Final = 2_932_896 * TICKS_PER_DAY  # the end of the year 9999
-WORK_PER_CALL: Final = 256  # elements that one call reads: some milliseconds
+WORK_PER_CALL: Final = 256  # for `work`: elements that take some milliseconds
 _SIMPLE_BLOCK: Final = b"\xa3"
 _BYTES_PER_ELEMENT: Final = 128  # longer elements, which may hold others, count accordingly
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("1853806701ffffffffffffff")
@@ -75,7 +77,8 @@ class PutMediaRequest:
 class PutMediaSession:
     """One PutMedia request. Raises nothing: what is wrong becomes an ERROR ack.
 
-    `refusal` then says for the log what was wrong. `begun` counts fragments.
+    `refusal` then says for the log what was wrong; `begun` counts fragments. `work` bounds what one
+    call does; None: a call reads all that it can.
     """
 
     def __init__(
@@ -84,8 +87,11 @@ class PutMediaSession:
         numbers: FragmentNumbers,
         now: int,
         bounds: EndpointLimits | None = None,
+        *,
+        work: int | None = None,
     ) -> None:
         self._request = request
+        self._work = sys.maxsize if work is None else work
         self._numbers = numbers
         self._limits = bounds or EndpointLimits()
         self._parser = MkvParser(max_block_bytes=self._limits.fragment_bytes)
@@ -250,7 +256,7 @@ class PutMediaSession:
     # --- Matroska --------------------------------------------------------------------------
     def _parse(self, now: int) -> None:
         try:
-            work = WORK_PER_CALL
+            work = self._work
             while work > 0:
                 event = self._parser.next_event() if self._receiving else None
                 if event is None:

@@ -34,7 +34,7 @@ from kvsproducer.endpoint.live import LiveStream, Signal
 from kvsproducer.endpoint.members import JsonObject, Members, parse_json
 from kvsproducer.endpoint.misbehaviour import FaultyUpload, expect, is_gone, misbehave
 from kvsproducer.endpoint.open_fragment import ErrorId
-from kvsproducer.endpoint.put_media import PutMediaSession
+from kvsproducer.endpoint.put_media import WORK_PER_CALL, PutMediaSession
 from kvsproducer.endpoint.put_media_request import parse_put_media_headers
 from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
 from kvsproducer.endpoint.store import Store, StoreError
@@ -207,7 +207,7 @@ class EndpointApplication:
         response = _streaming(wire.CONTENT_TYPE_JSON)
         await response.prepare(request)
         upload = Upload(
-            PutMediaSession(parsed, live.numbers, self._now(), self._limits),
+            PutMediaSession(parsed, live.numbers, self._now(), self._limits, work=WORK_PER_CALL),
             live,
             self._store,
             stored=self._stored,
