@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from kvsproducer.endpoint import LocalEndpoint, local_endpoint
 from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media, pyav
 from kvsproducer.sources import put as put_module
 from kvsproducer.sources.spec import PatternSpec
+from kvsproducer.status import kvs_error
 
 MakeClip = Callable[..., Path]
 START = 1_700_000_000 * TICKS_PER_SECOND
@@ -266,3 +268,34 @@ def test_what_damage_took_is_in_the_result(
     count = int(note.split()[0])
     assert 50 <= count < 75
     assert len(stored("damaged", options, count)) == count
+
+
+def test_a_frame_that_the_producer_refuses_is_counted(
+    make_clip: MakeClip, options: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bad frame does not end a put; when every frame is bad, the first one does."""
+    put_frame, bad = kvs.Stream.put_frame, {30, 31}
+
+    def refuse(stream: kvs.Stream, frame: kvs.Frame) -> None:
+        if (frame.pts - START) // (40 * TICKS_PER_MS) in bad:
+            raise kvs_error(kvs.StatusCode.MKV_INVALID_FRAME_DATA, "bad")
+        put_frame(stream, frame)
+
+    monkeypatch.setattr(kvs.Stream, "put_frame", refuse)
+    clip = make_clip("mp4", bframes=0)
+    with pytest.raises(kvs.KvsError, match="2 of 75 frames cannot be put") as caught:
+        put_media(clip, "refused", start=START, retention="PT2H", **options)
+    assert "73 of 73 frames that were put are stored" in caught.value.__notes__
+    assert any(
+        "first refusal was MKV_INVALID_FRAME_DATA" in note for note in caught.value.__notes__
+    )
+    result = put_media(
+        open_source("-", stdin=io.BytesIO(make_clip("ts").read_bytes()), start=START),
+        "refused-live",
+        retention="PT2H",
+        **options,
+    )
+    assert (result.frames, result.skipped) == (73, 2)
+    bad.update(range(75))
+    with pytest.raises(kvs.KvsError, match="bad"):
+        put_media(clip, "all-refused", start=START, retention="PT2H", **options)

@@ -583,3 +583,17 @@ def test_live_frames_have_the_time_of_their_arrival(
     assert abs(start - START) < TICKS_PER_SECOND // 4
     assert max(ahead) <= 0
     assert 2.5 < (max(frame.pts for frame in frames) - start) / TICKS_PER_SECOND < 3.5
+
+
+def test_damage_that_stops_the_demuxer_is_passed(make_clip: MakeClip, tmp_path: Path) -> None:
+    """FLV whose damage looks like another stream: FFmpeg goes on, and so does the source."""
+    clip = make_clip("flv", audio="aac")
+    data, whole = bytearray(clip.read_bytes()), len(take(open_source(clip)))
+    tag = data.index(b"\x08\x00", len(data) // 2)  # an audio tag becomes one of script data
+    data[tag : tag + 40] = b"\x09\x00\x00\x20" + bytes(range(36))
+    path = tmp_path / "damaged.flv"
+    path.write_bytes(data)
+    with open_source(path) as source:
+        frames, error = take_to_error(source)
+    assert whole - 40 < len(frames) <= whole
+    assert error is None or "the rest is put" in str(error).lower()

@@ -117,12 +117,12 @@ class Interleaver:
                 elif packet.key_frame:
                     self._waits_for_key = None
                 if self._waits_for_key is not None:
-                    self._skip(packet, self._waits_for_key)
+                    self.skip(packet, self._waits_for_key)
                     continue
                 assert self._video is not None
                 queue = self._video
             elif packet.corrupt:
-                self._skip(packet, Reason.DAMAGED)
+                self.skip(packet, Reason.DAMAGED)
                 continue
             else:
                 assert self._audio is not None
@@ -132,7 +132,8 @@ class Interleaver:
             queue.append(packet)
             self._queued_bytes += len(packet.data)
 
-    def _skip(self, packet: MediaPacket, reason: Reason) -> None:
+    def skip(self, packet: MediaPacket, reason: Reason) -> None:
+        """Count `packet` as not put."""
         assert packet.pts is not None
         self.left_out.add(packet, packet.pts - (self._first or 0), reason)
 
@@ -218,7 +219,7 @@ class Interleaver:
                 packet.dts = min(packet.pts, self._video[0].dts)
             packet.key_frame = self._video is None
             if self._video is not None and not fragment.open:
-                self._skip(packet, Reason.BEFORE_KEY)
+                self.skip(packet, Reason.BEFORE_KEY)
                 return False
         if self._last_dts is not None and packet.dts < self._last_dts:
             packet.dts = self._last_dts
@@ -232,7 +233,7 @@ class Interleaver:
                 packet.key_frame = False
         reason = fragment.add(packet)
         if reason is not None:
-            self._skip(packet, reason)
+            self.skip(packet, reason)
             return False
         self._last_dts = packet.dts
         if packet.kind is Kind.VIDEO:

@@ -71,7 +71,8 @@ class MediaReader(Protocol):
     `raw` says that it is a bare Annex-B stream, without times of its own; `reach` is how many bytes
     of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
     `gaps` says that its times never restart, so that a step forward is a pause in the recording
-    (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived.
+    (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived,
+    `breaks` the places where it could not read and went on.
     `taken` names the tracks that were chosen among several, `ignored` what was left out.
     """
 
@@ -82,6 +83,7 @@ class MediaReader(Protocol):
     warnings: list[str]
     reach: int
     repairs: int
+    breaks: int
     gaps: bool
 
     @property

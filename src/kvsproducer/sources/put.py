@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -33,7 +33,7 @@ from kvsproducer.producer.tls import Verify
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
-from kvsproducer.status import KvsError
+from kvsproducer.status import KvsError, MkvError
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -319,6 +319,16 @@ def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[obj
     return MetricsServer(producer, port)
 
 
+def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: _Watch) -> None:
+    for frame in frames:
+        try:
+            stream.put_frame(frame)
+        except MkvError as error:  # this frame is not fit; the next ones may be
+            source.refused(error)
+        else:
+            watch.put(frame)
+
+
 def _put(
     source: Source,
     stream: Stream,
@@ -335,9 +345,7 @@ def _put(
     try:
         try:
             stream.wait_ready(min(limit_s, 30))
-            for frame in frames:
-                stream.put_frame(frame)
-                watch.put(frame)
+            _put_frames(frames, source, stream, watch)
         except (KvsError, KeyboardInterrupt) as error:
             failure = error
             if isinstance(error, KeyboardInterrupt):

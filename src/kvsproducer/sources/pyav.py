@@ -56,6 +56,7 @@ _LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates o
 _HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
 _ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
 _TIMES_RESTART: Final = 0x200  # AVFMT_TS_DISCONT: a demuxer whose times may jump
+_MAX_FAILURES: Final = 100  # ours: reads in a row that fail on damaged data
 _GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
 _AUDIO_RATE: Final = {"aac": 48_000, "pcm_alaw": 8_000, "pcm_mulaw": 8_000}
 _AUDIO_FRAME: Final = {"aac": 1024, "pcm_alaw": 320, "pcm_mulaw": 320}  # samples
@@ -145,7 +146,7 @@ class ContainerReader:
         self.taken: list[str] = []
         self.ignored: list[str] = []
         self.warnings: list[str] = []
-        self.repairs = 0
+        self.repairs = self.breaks = 0
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._encrypted: set[Kind] = set()
@@ -242,23 +243,39 @@ class ContainerReader:
         self.repairs += 1
 
     def _demux(self) -> Iterator[MediaPacket]:
+        """Demux, and go on where FFmpeg can after a place that it cannot read."""
         numbers = dict.fromkeys(Kind, 0)
-        try:
-            for packet in self._container.demux():
-                kind = self._indexes.get(packet.stream.index)
-                if kind is None or packet.size == 0:
-                    continue
-                plain = _plain(kind, packet, numbers[kind])
-                plain.encrypted |= kind in self._encrypted
-                if self._arrived is not None:
-                    plain.arrived = self._arrived(packet.pos)
-                yield plain
-                numbers[kind] += 1
-        except (av.error.FFmpegError, OSError) as error:
-            raise kvs_error(
-                StatusCode.READ_FILE_FAILED,
-                f"{self._name} cannot be read further ({in_words(error)})",
-            ) from error
+        broken: set[Kind] = set()  # tracks that may have lost a packet
+        failures = 0  # in a row
+        while True:
+            try:
+                for packet in self._container.demux():
+                    failures = 0
+                    kind = self._indexes.get(packet.stream.index)
+                    if kind is None or packet.size == 0:
+                        continue
+                    plain = _plain(kind, packet, numbers[kind])
+                    plain.encrypted |= kind in self._encrypted
+                    if self._arrived is not None:
+                        plain.arrived = self._arrived(packet.pos)
+                    if kind in broken:
+                        broken.discard(kind)
+                        plain.corrupt |= not plain.key_frame
+                    yield plain
+                    numbers[kind] += 1
+            except (av.error.FFmpegError, OSError, IndexError) as error:
+                # PyAV raises IndexError for a packet of a stream that it has not seen at the start.
+                failures += 1
+                again = isinstance(error, av.error.InvalidDataError | IndexError)
+                if not again or failures > _MAX_FAILURES:
+                    raise kvs_error(
+                        StatusCode.READ_FILE_FAILED,
+                        f"{self._name} cannot be read further ({in_words(error)})",
+                    ) from error
+            else:
+                return
+            self.breaks += 1
+            broken.update(Kind)
 
     def close(self) -> None:
         """Close the container."""
@@ -324,7 +341,7 @@ class PatternReader:
 
     raw = False
     reach = 0
-    repairs = 0
+    repairs = breaks = 0
     gaps = True
 
     def __init__(self, pattern: PatternSpec) -> None:

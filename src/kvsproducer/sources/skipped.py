@@ -61,6 +61,11 @@ class Reason(Enum):
         StatusCode.ACK_ERR_FRAMES_MISSING_FOR_TRACK,
         "put one track only (--tracks video)",
     )
+    REFUSED = (
+        "refused by the producer as not fit for the stream",
+        StatusCode.MKV_INVALID_FRAME_DATA,
+        "see the first refusal",
+    )
     TOO_LARGE = (
         "over the 50 MB that KVS takes in a fragment",
         StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,

@@ -29,9 +29,9 @@ from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
 from kvsproducer.sources.arrival import ArrivalClock, ArrivalRate
 from kvsproducer.sources.fitting import codec_name
 from kvsproducer.sources.interleave import Interleaver
-from kvsproducer.sources.media import Kind, MediaPacket, MediaReader
+from kvsproducer.sources.media import Kind, MediaPacket, MediaReader, MediaTrack
 from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, monotonic_ticks, stdin_path, stdin_pipe
-from kvsproducer.sources.skipped import Skip
+from kvsproducer.sources.skipped import Reason, Skip
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
 from kvsproducer.sources.timestamps import Timeline, seconds
 from kvsproducer.sources.tracks import ENCODERS, PutTrack, put_track
@@ -93,20 +93,13 @@ class Source:
         self._sleep = time.sleep
         self._count = 0  # frames handed out
         self._last = 0  # latest media time of them
+        self._latest: MediaPacket | None = None  # the packet of the last one
+        self._refusal = ""  # the first error of a frame that the producer refused
         self._arrivals: ArrivalClock | None = None  # of a live source
         self._arrival_rate: ArrivalRate | None = None  # of raw video without B-frames
         self._cut = cut
         self._fragment_duration = fragment_duration
-        chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
-        if not chosen:
-            found = (
-                ", ".join(f"{t.kind.value} ({codec_name(t.codec)})" for t in reader.tracks)
-                or "no media"
-            )
-            wanted = "video or audio" if choice == "all" else choice
-            raise kvs_error(
-                StatusCode.TRACK_INFO_MISSING, f"{name} has no {wanted} track; it has {found}"
-            )
+        chosen = _tracks_of(reader, choice, name)
         self.taken = list(reader.taken)
         self.ignored = list(reader.ignored)
         self.warnings = list(reader.warnings)
@@ -235,6 +228,7 @@ class Source:
             moved = self._by_own_times()
         try:
             for packet, shift in moved:
+                self._latest = packet
                 yield self._framed(packet, shift)
         except KvsError as error:
             self._check_open()  # what was cut short has errors of its own
@@ -248,7 +242,28 @@ class Source:
             encoder = ENCODERS.get(self._video_codec, "")
             lost = self._interleaver.left_out.error(self.name, self._count, encoder)
             if lost is not None:
+                if self._refusal:
+                    lost.add_note(f"the first refusal was {self._refusal}")
                 raise lost
+            if self._reader.breaks:
+                raise kvs_error(
+                    StatusCode.READ_FILE_FAILED,
+                    f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
+                    " the rest is put. Put an intact copy of the file if there is one",
+                )
+
+    def refused(self, error: KvsError) -> None:
+        """Count the last frame that came as not put, since the producer refused it with `error`.
+
+        Raises `error` when every frame so far was refused: then the source does not fit at all.
+        """
+        assert self._latest is not None
+        self._count -= 1
+        if not self._count:
+            raise error
+        self._interleaver.skip(self._latest, Reason.REFUSED)
+        if not self._refusal:
+            self._refusal = f"{error.status.name}: {error.detail}"
 
     def _framed(self, packet: MediaPacket, shift: int) -> Frame:
         """The frame of a packet whose times are moved by `shift`."""
@@ -389,6 +404,19 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[MediaTrack]:
+    """The tracks to put; raises TRACK_INFO_MISSING if there are none of that kind."""
+    chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
+    if chosen:
+        return chosen
+    found = ", ".join(f"{t.kind.value} ({codec_name(t.codec)})" for t in reader.tracks)
+    wanted = "video or audio" if choice == "all" else choice
+    raise kvs_error(
+        StatusCode.TRACK_INFO_MISSING,
+        f"{name} has no {wanted} track; it has {found or 'no media'}",
+    )
 
 
 def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
