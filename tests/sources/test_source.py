@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -597,3 +598,13 @@ def test_damage_that_stops_the_demuxer_is_passed(make_clip: MakeClip, tmp_path: 
         frames, error = take_to_error(source)
     assert whole - 40 < len(frames) <= whole
     assert error is None or "the rest is put" in str(error).lower()
+
+
+@pytest.mark.parametrize("given", [0, None, io.BytesIO(b"media"), 1.5, ["clip.mp4"]])
+def test_what_is_no_source_is_refused_by_name(given: Any) -> None:
+    """A number would be taken for a file descriptor; media in memory for nothing at all."""
+    with pytest.raises(KvsError, match=f"given as {type(given).__name__}") as caught:
+        open_source(given)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    with pytest.raises(KvsError, match="OPEN_FILE_FAILED"):
+        open_source(b"/nowhere/clip.mp4")  # type: ignore[arg-type]

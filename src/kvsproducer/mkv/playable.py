@@ -502,8 +502,8 @@ def _advice(data: bytes, codec: VideoCodec) -> str:
     if any(is_length_prefixed(data, each) for each in VideoCodec):
         return (
             "its NAL units have lengths (AVCC), as in MP4 and Matroska files; open the stream with"
-            " nal_adaptation=NalAdaptation.NONE and codec_private_data= the avcC or hvcC record"
-            " (PyAV: bytes(stream.codec_context.extradata))"
+            f' the avcC or hvcC record: StreamInfo.video("{codec}", codec_private_data=...), or'
+            " audio_video(video_private_data=...) (PyAV: bytes(stream.codec_context.extradata))"
         )
     if is_annexb(data[:64]):
         return (

@@ -427,6 +427,17 @@ def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
         del failure
 
 
+def _path(spec: object) -> str:
+    """The path that was given as a source; raises INVALID_ARG for an object that is none."""
+    if isinstance(spec, bytes | os.PathLike):
+        return os.fsdecode(spec)
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"a source is given as {type(spec).__name__}; give the path of a file, testsrc:, - for"
+        " standard input, or an open Source. Media in memory has to be written to a file first",
+    )
+
+
 def open_source(
     spec: str | os.PathLike[str],
     *,
@@ -452,7 +463,7 @@ def open_source(
     input is closed), INVALID_ARG (a frame rate for media with times, or out of 0.01 to 1000), or as
     `parse_spec`.
     """
-    what = FileSpec(os.fspath(spec)) if not isinstance(spec, str) else parse_spec(spec)
+    what = parse_spec(spec) if isinstance(spec, str) else FileSpec(_path(spec))
     from kvsproducer.sources.pyav import ContainerReader, PatternReader
 
     raw_rate = None if frame_rate is None else _raw_rate(frame_rate)
