@@ -241,7 +241,9 @@ def _print_result(result: PutResult) -> None:
     if result.jumps:
         err.print(f"the times of the media jumped {counted(result.jumps, 'time')}; moved to go on")
     if result.hidden:
-        err.print(f"stored as invisible: {counted(result.hidden, 'picture')} not shown by the file")
+        err.print(f"stored as invisible: {counted(result.hidden, 'picture')} that the file hides")
+    if result.cut_away:
+        err.print(f"left out: {counted(result.cut_away, 'frame')} that the file's edit list hides")
     if result.repairs:
         err.print(f"repaired: {result.repairs} timestamps that were missing or repeated")
 
@@ -258,6 +260,7 @@ def _as_dict(result: PutResult) -> dict[str, object]:
         "jumps": result.jumps,
         "repairs": result.repairs,
         "hidden": result.hidden,
+        "cut_away": result.cut_away,
         "warnings": list(result.warnings),
         "duration_s": result.duration / TICKS_PER_SECOND,
         "elapsed_s": result.elapsed / TICKS_PER_SECOND,

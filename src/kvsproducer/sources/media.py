@@ -73,7 +73,8 @@ class MediaReader(Protocol):
     `gaps` says that its times never restart, so that a step forward is a pause in the recording
     (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived,
     `breaks` the places where it could not read and went on.
-    `taken` names the tracks that were chosen among several, `ignored` what was left out.
+    `taken` names the tracks that were chosen among several, `ignored` those that are not read.
+    `left_out` counts frames that an edit list hides and that no other needs; they are no packets.
     """
 
     tracks: list[MediaTrack]
@@ -81,6 +82,7 @@ class MediaReader(Protocol):
     taken: list[str]
     ignored: list[str]
     warnings: list[str]
+    left_out: dict[Kind, int]
     reach: int
     repairs: int
     breaks: int

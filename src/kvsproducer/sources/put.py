@@ -89,9 +89,10 @@ class PutResult:
     the producer was the caller's own. `skipped` frames of the source were not put; `skips` says
     which and why, for the first 100 stretches of them. `repairs` timestamps were derived; the times
     of the source jumped `jumps` times, and what followed was moved to go on. `hidden` pictures are
-    stored as invisible, since the media does not show them and others need them. `warnings` is what
-    the media asks for and the stream does not have, as text. `duration` (of the media) and
-    `elapsed` in ticks.
+    stored as invisible, since the media does not show them and others need them; `cut_away` frames
+    are hidden by the media's edit list, needed by none and not put. `warnings` is what the media
+    asks for and the stream does not have, as text. `duration` (of the media) and `elapsed` in
+    ticks.
     """
 
     stream: str
@@ -104,6 +105,7 @@ class PutResult:
     elapsed: int
     progress: PutProgress = field(repr=False)
     hidden: int = 0
+    cut_away: int = 0
     warnings: tuple[str, ...] = ()
     jumps: int = 0
     skips: tuple[Skip, ...] = ()
@@ -281,6 +283,7 @@ def put_media(
         elapsed=_monotonic() - began,
         progress=end,
         hidden=opened.hidden,
+        cut_away=opened.cut_away,
         warnings=tuple(opened.warnings),
         jumps=opened.jumps,
         skips=opened.skips,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from kvsproducer.codecs import h264
 from kvsproducer.codecs.nal import Buffer, VideoCodec, cpd_units, nal_type, parameter_sets
 from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.sources.edits import Edits
 from kvsproducer.sources.fields import FieldReader, join_fields
 from kvsproducer.sources.fitting import MATROSKA, codec_name, fits
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
@@ -50,6 +51,7 @@ __all__ = ["ContainerReader", "Decoded", "PatternReader", "decode_file", "write_
 
 _RAW: Final = {"h264", "hevc"}  # demuxers of bare Annex-B files
 _NOT_MEDIA: Final = {"tty", "image2", "srt", "webvtt", "ass", "subviewer", "ffmetadata", "concat"}
+_EDITED: Final = "mp4"  # part of the name of the demuxer of MP4 and MOV, which have edit lists
 _STILL_BRANDS: Final = {"avif", "heic", "heix", "mif1"}  # HEIF; those of sequences have times
 _RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
 _LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
@@ -95,6 +97,7 @@ def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
         number,
         packet.is_corrupt,
         packet.has_sidedata("encryption_info"),
+        packet.is_discard,
     )
 
 
@@ -150,6 +153,8 @@ class ContainerReader:
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._encrypted: set[Kind] = set()
+        self._edits = Edits()
+        self.left_out = self._edits.left_out
         self._choose_tracks()
         length = self._container.duration  # in AV_TIME_BASE, microseconds
         self.duration = None if length is None else length * 10
@@ -220,6 +225,8 @@ class ContainerReader:
     def packets(self) -> Packets:
         """Demux; raises READ_FILE_FAILED, with what was read before delivered, where it breaks."""
         packets: Iterator[MediaPacket] = self._demux()
+        if _EDITED in self.format_name:
+            packets = self._edits.apply(packets)
         video = next((t for t in self.tracks if t.codec == "h264"), None)
         fields = FieldReader(video.extradata) if video else None
         if fields is not None and fields.interlaced:
@@ -353,6 +360,7 @@ class PatternReader:
         self._video: CodecContext | None = encoder
         self.taken: list[str] = []
         self.ignored: list[str] = []
+        self.left_out = dict.fromkeys(Kind, 0)
         self.warnings: list[str] = []
         self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None
         video = MediaTrack(Kind.VIDEO, pattern.codec, bytes(encoder.extradata or b""))

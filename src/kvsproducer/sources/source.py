@@ -110,7 +110,9 @@ class Source:
         self._once = threading.Lock()  # is never released
         self._reading = reader.packets() if pipe is None else pipe.checked(reader.packets())
         self._packets: Iterator[MediaPacket] = self._reading
+        self._ended = False  # the file is so short that peeking has read all of it
         first = self._peek({t.kind for t in chosen})
+        chosen = self._with_frames(chosen, first)
         self._put: dict[Kind, PutTrack] = {
             t.kind: put_track(
                 t, first.get(t.kind, b""), alone=len(chosen) == 1, name=name, any_codec=any_codec
@@ -141,6 +143,11 @@ class Source:
         return tuple(self._interleaver.left_out.skips)
 
     @property
+    def cut_away(self) -> int:
+        """Frames that the file's edit list hides and that no other needs; they are not put."""
+        return sum(self._reader.left_out[kind] for kind in self._put)
+
+    @property
     def repairs(self) -> int:
         """Timestamps that were derived from their neighbours."""
         return self._reader.repairs + self._interleaver.repairs
@@ -159,12 +166,15 @@ class Source:
         first: dict[Kind, bytes] = {}
         try:
             for packet in self._reading:
-                if packet.kind in kinds:
-                    self._check_encryption(packet)
+                if packet.kind not in kinds:
+                    continue
+                self._check_encryption(packet)
                 read.append(packet)
                 first.setdefault(packet.kind, packet.data)
                 if kinds <= first.keys() or len(read) == _MAX_PEEK:
                     break
+            else:
+                self._ended = True
         except KvsError as error:
             if not read:
                 raise
@@ -172,6 +182,27 @@ class Source:
         else:
             self._packets = chain(read, self._reading)
         return first
+
+    def _with_frames(self, chosen: list[MediaTrack], first: dict[Kind, bytes]) -> list[MediaTrack]:
+        """The chosen tracks without those of a short file that have no frames at all.
+
+        Raises FORMAT_ERROR when none has any.
+        """
+        if not self._ended:
+            return chosen
+        found = [track for track in chosen if track.kind in first]
+        if not found:
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{self.name} has no frames, only a description of its tracks (the first part of a"
+                " fragmented MP4 is like that: cat INIT SEGMENTS... > WHOLE.mp4)",
+            )
+        self.warnings += [
+            f"the {track.kind.value} track of {self.name} has no frames, and is left out"
+            for track in chosen
+            if track.kind not in first
+        ]
+        return found
 
     def stream_info(
         self, streaming_type: StreamingType = StreamingType.REALTIME, **overrides: object
@@ -215,7 +246,7 @@ class Source:
         the rest comes; see `skips`. At the end of a file, not of a live source, an error says so:
         MKV_INVALID_FRAME_DATA (damaged), MKV_INVALID_FRAME_TIMESTAMP (too far from the other track
         in the file), ACK_ERR_FRAGMENT_DURATION_REACHED, ACK_ERR_FRAGMENT_SIZE_REACHED,
-        ACK_ERR_FRAMES_MISSING_FOR_TRACK.
+        ACK_ERR_FRAMES_MISSING_FOR_TRACK, FORMAT_ERROR (not one frame can be put).
 
         Raises READ_FILE_FAILED when reading breaks off, UNEXPECTED_EOF at the end of a file that
         was cut off and INVALID_OPERATION when the source is closed.
@@ -239,18 +270,28 @@ class Source:
         if self._cut is not None:
             raise self._broken_off(self._last)
         if not self.live:
-            encoder = ENCODERS.get(self._video_codec, "")
-            lost = self._interleaver.left_out.error(self.name, self._count, encoder)
-            if lost is not None:
-                if self._refusal:
-                    lost.add_note(f"the first refusal was {self._refusal}")
-                raise lost
-            if self._reader.breaks:
-                raise kvs_error(
-                    StatusCode.READ_FILE_FAILED,
-                    f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
-                    " the rest is put. Put an intact copy of the file if there is one",
-                )
+            self._check_end()
+
+    def _check_end(self) -> None:
+        """Raise what was wrong with a file of which everything else has come."""
+        encoder = ENCODERS.get(self._video_codec, "")
+        lost = self._interleaver.left_out.error(self.name, self._count, encoder)
+        if lost is not None:
+            if self._refusal:
+                lost.add_note(f"the first refusal was {self._refusal}")
+            raise lost
+        if self._reader.breaks:
+            raise kvs_error(
+                StatusCode.READ_FILE_FAILED,
+                f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
+                " the rest is put. Put an intact copy of the file if there is one",
+            )
+        if not self._count:
+            raise kvs_error(
+                StatusCode.FORMAT_ERROR,
+                f"{self.name}: none of its {self.skipped + self.cut_away} frames can be put:"
+                " it has no key frame, or its edit list hides all",
+            )
 
     def refused(self, error: KvsError) -> None:
         """Count the last frame that came as not put, since the producer refused it with `error`.
