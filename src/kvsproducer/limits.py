@@ -116,6 +116,7 @@ DEFAULT_CONNECTION_TIMEOUT: Final = 5 * TICKS_PER_SECOND  # client; both reset w
 INFINITE_TIMEOUT: Final = INVALID_DURATION_VALUE  # client; of PutMedia
 BACKOFF_BASE: Final = 100 * TICKS_PER_MS  # state; wait = base * 2**n + random below the same
 MAX_BACKOFF: Final = 10 * TICKS_PER_SECOND  # state; of base * 2**n
+OFFLINE_MAX_BACKOFF: Final = 2 * TICKS_PER_SECOND  # ours; the same of an offline stream
 BACKOFF_RESET_AFTER: Final = 90 * TICKS_PER_SECOND  # state; n = 0 after so long without a retry
 LIBRARY_BACKOFF_BASE: Final = 1000 * TICKS_PER_MS  # utils; default of a strategy made by itself
 LIBRARY_MAX_BACKOFF: Final = 16 * TICKS_PER_SECOND  # utils

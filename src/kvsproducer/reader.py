@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ Start = str | Instant
 NS_PER_TICK = 100
 # Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
 _PREPARE_LIMIT_S = 90.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
 _REFUSAL_BYTES = 4096  # of an error's body
 _MAX_DIGITS = 18  # of a number in the service's tags; more do not fit 64 bits
@@ -380,10 +382,13 @@ def list_fragments(
     verify: Verify = True,
     credentials: CredentialsSource | None = None,
     config: ServiceConfig | None = None,
+    between: tuple[Instant, Instant] | None = None,
 ) -> list[FragmentSummary]:
-    """All stored fragments of a stream, in order of their numbers; arguments as `get_media`.
+    """Return the stored fragments of a stream in order of their numbers.
 
-    Raises as `get_media` does.
+    `between` selects those whose producer timestamp is in the span (aware `datetime`s, or ticks
+    since 1970; both ends included). The other arguments are those of `get_media`, and so are the
+    errors.
     """
     service = Service(
         region_name=region_name,
@@ -397,9 +402,29 @@ def list_fragments(
     endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
     archive = service.client("kinesis-video-archived-media", endpoint)
     with _told(service, stream_name):
-        pages = archive.get_paginator("list_fragments").paginate(StreamName=stream_name)
+        pages = archive.get_paginator("list_fragments").paginate(
+            StreamName=stream_name, **({} if between is None else _selector(*between))
+        )
         found = [_summary(item) for page in pages for item in page["Fragments"]]
+    if between is not None:
+        first, last = map(instant_to_ticks, between)
+        found = [fragment for fragment in found if first <= fragment.producer_timestamp <= last]
     return sorted(found, key=lambda fragment: int(fragment.number))
+
+
+def _selector(first: Instant, last: Instant) -> dict[str, Any]:
+    """Return ListFragments' selector for a span of producer timestamps, and up to 2 s more.
+
+    botocore cuts instants to whole seconds.
+    """
+    start = _EPOCH + timedelta(seconds=instant_to_ticks(first) // TICKS_PER_SECOND)
+    end = _EPOCH + timedelta(seconds=instant_to_ticks(last) // TICKS_PER_SECOND + 2)
+    return {
+        "FragmentSelector": {
+            "FragmentSelectorType": "PRODUCER_TIMESTAMP",
+            "TimestampRange": {"StartTimestamp": start, "EndTimestamp": end},
+        }
+    }
 
 
 def _summary(item: dict[str, Any]) -> FragmentSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -220,3 +221,30 @@ def test_a_role_that_may_not_describe_streams(kvs: Any) -> None:
         assert ran.exit_code == 0, ran.stderr
         assert "AccessDenied" in kvs(*words).stderr
         assert kvs(*words, "--caching", "some").exit_code == 2
+
+
+def test_a_put_that_failed_is_resumed(kvs: Any, clip: Path) -> None:
+    """The error says how; then the rest is stored, and after that there is nothing left."""
+    stall = Fault(on="PutMedia", do="stall", after_bytes=25_000, seconds=60)
+    with local_endpoint(faults=[stall]) as endpoint:
+        put = ("put", str(clip), "resumed", "--endpoint-url", endpoint.url)
+        ran = kvs(*put, "--timeout", "5", "--mode", "offline")
+        assert ran.exit_code == 1
+        assert "of 217 frames of" in ran.told
+        found = re.search(r"the same command with --start-time (\S+) --resume", ran.told)
+        assert found, ran.told
+        again = ("--start-time", found[1], "--resume", "--json")
+        result = json.loads(kvs(*put, *again).stdout)
+        assert result["frames"] + result["resumed"] == 217
+        assert result["resumed"] > 0
+        result = json.loads(kvs(*put, *again).stdout)
+        assert (result["frames"], result["resumed"]) == (0, 217)
+        ran = kvs(*put, *again[:-1])
+        assert ran.exit_code == 0
+        assert "stored before: 217 frames of resumed" in ran.stdout
+
+
+def test_resume_needs_the_start_time(kvs: Any, clip: Path) -> None:
+    ran = kvs("put", str(clip), "never-put", "--resume")
+    assert ran.exit_code == 2
+    assert "--start-time" in ran.told

@@ -320,3 +320,27 @@ def test_fragments_that_are_cut_by_time_cannot_be_ended(desk: Desks) -> None:
     assert caught.value.status is StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE
     d.put(1)
     assert d.stream.account().accepted == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [
+        (kvs.StreamingType.OFFLINE, 2 * SECOND, 4 * SECOND),
+        (kvs.StreamingType.NEAR_REALTIME, 10 * SECOND, 20 * SECOND),
+        (kvs.StreamingType.REALTIME, 10 * SECOND, 20 * SECOND),
+    ],
+)
+def test_an_offline_stream_reconnects_sooner(
+    desk: Desks, kind: kvs.StreamingType, least: int, most: int
+) -> None:
+    """Its writer waits for space, while a camera goes on."""
+    d = desk(streaming_type=kind)
+    d.put(0)
+    waits = []
+    for _ in range(10):
+        d.read()
+        d.stream.upload_ended(d.upload, 10006, d.now)
+        d.settle()
+        waits.append(max(call.not_before for call in d.calls[-4:]) - d.now)
+        d.now += waits[-1]
+    assert least <= waits[-1] == max(waits) <= most

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from tests.waiting import until
 import kvsproducer as kvs
 from kvsproducer.cli.recording import Recording
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
-from kvsproducer.endpoint import LocalEndpoint, local_endpoint
+from kvsproducer.endpoint import Fault, LocalEndpoint, local_endpoint
 from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media, pyav
 from kvsproducer.sources import put as put_module
 from kvsproducer.sources.spec import PatternSpec
@@ -285,7 +286,7 @@ def test_a_frame_that_the_producer_refuses_is_counted(
     clip = make_clip("mp4", bframes=0)
     with pytest.raises(kvs.KvsError, match="2 of 75 frames cannot be put") as caught:
         put_media(clip, "refused", start=START, retention="PT2H", **options)
-    assert "73 of 73 frames that were put are stored" in caught.value.__notes__
+    assert f"73 of 75 frames of {clip} are stored" in caught.value.__notes__
     assert any(
         "first refusal was MKV_INVALID_FRAME_DATA" in note for note in caught.value.__notes__
     )
@@ -299,3 +300,81 @@ def test_a_frame_that_the_producer_refuses_is_counted(
     bad.update(range(75))
     with pytest.raises(kvs.KvsError, match="bad"):
         put_media(clip, "all-refused", start=START, retention="PT2H", **options)
+
+
+# --- outages ------------------------------------------------------------------------------------
+SMALL = {"buffer_duration": 2 * TICKS_PER_SECOND}
+STALL = Fault(on="PutMedia", do="stall", after_bytes=2_000, seconds=4)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer by itself would wait 0.1 s for space, not 15 s."""
+    monkeypatch.setattr("kvsproducer.limits.MAX_BLOCKING_PUT_WAIT", TICKS_PER_SECOND // 10)
+
+
+@pytest.fixture
+def stalling(options: ProducerOptions) -> Iterator[ProducerOptions]:
+    """The first upload takes nothing for 4 s."""
+    with local_endpoint(faults=[STALL]) as endpoint:
+        yield ProducerOptions(**{**options, "endpoint_url": endpoint.url})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_offline_put_waits_as_long_as_an_outage_lasts(
+    make_clip: MakeClip, stalling: ProducerOptions
+) -> None:
+    """Not for as long as a producer by itself."""
+    clip = make_clip("mp4", duration_s=20, bframes=0)
+    result = put_media(clip, "outage", stream_options=SMALL, **stalling)
+    assert (result.frames, result.fragments) == (500, 20)
+    assert result.elapsed > TICKS_PER_SECOND
+
+
+def test_a_time_out_bounds_the_wait_for_space(
+    make_clip: MakeClip, stalling: ProducerOptions
+) -> None:
+    """The error says how much of the file is stored; what is held gets the same time."""
+    clip = make_clip("mp4", duration_s=20, bframes=0)
+    with pytest.raises(TimeoutError, match="no space in the buffer") as caught:
+        put_media(clip, "outage", stream_options=SMALL, timeout=1, **stalling)
+    (note,) = caught.value.__notes__
+    assert re.match(
+        rf"\d+ of 500 frames of {re.escape(str(clip))} are stored; 0 were dropped", note
+    )
+
+
+def test_a_time_out_of_the_last_acks_counts_the_file_s_frames(
+    make_clip: MakeClip, stalling: ProducerOptions
+) -> None:
+    """All were put, so nothing is left to count."""
+    clip = make_clip("mp4", bframes=0)
+    with pytest.raises(kvs.KvsError) as caught:
+        put_media(clip, "outage", timeout=1, **stalling)
+    (note,) = caught.value.__notes__
+    assert " of 75 frames of " in note
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_patience_of_device_info_counts(make_clip: MakeClip, stalling: ProducerOptions) -> None:
+    patience = kvs.ClientInfo(offline_buffer_availability_timeout=TICKS_PER_SECOND // 5)
+    stalling["device_info"] = kvs.DeviceInfo(client_info=patience)
+    with pytest.raises(TimeoutError, match="no space in the buffer"):
+        put_media(
+            make_clip("mp4", duration_s=20, bframes=0),
+            "outage",
+            stream_options=SMALL,
+            timeout=1,
+            **stalling,
+        )
+
+
+def test_the_rest_of_a_file_is_counted_within_a_bound(
+    make_clip: MakeClip, stalling: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long file is not read to its end for a message."""
+    monkeypatch.setattr(put_module, "_COUNT_LIMIT_S", -1.0)
+    clip = make_clip("mp4", duration_s=20, bframes=0)
+    with pytest.raises(TimeoutError) as caught:
+        put_media(clip, "outage", stream_options=SMALL, timeout=1, **stalling)
+    assert " of more than " in caught.value.__notes__[0]

@@ -67,6 +67,11 @@ class PutDisplay:
             live.stop()
 
     @property
+    def put_any(self) -> bool:
+        """Whether any frame was put."""
+        return self._latest is not None and self._latest.frames > 0
+
+    @property
     def so_far(self) -> str:
         """What was put, for whoever is interrupted before the account is drawn up."""
         if self._latest is None or not self._latest.frames:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,10 +34,11 @@ from kvsproducer.cli.options import (
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.producer.service_config import Caching
 from kvsproducer.sources import PutResult, Source, open_source, put_media
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.sources.source import now_ticks
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["put"]
 
@@ -107,8 +109,21 @@ AnyCodec = Annotated[
     ),
 ]
 Timeout = Annotated[
-    str,
-    typer.Option(metavar="DURATION", help="How long to wait for the last acks: seconds, 2m, PT2M."),
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="How long to wait while nothing is stored, and for the last acks: seconds, 2m, PT2M"
+        " [default: offline no limit, else 120 for the last acks].",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Go on after the last stored fragment of an offline put that was interrupted; give"
+        " the same SOURCE and options, and its --start-time.",
+    ),
 ]
 
 
@@ -126,7 +141,8 @@ def put(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
     ] = None,
     kms_key_id: Annotated[str, typer.Option(metavar="KEY", help="KMS key of a new stream.")] = "",
-    timeout: Timeout = "120",
+    timeout: Timeout = None,
+    resume: Resume = False,
     trace: TraceFile = None,
     metrics_port: MetricsPort = None,
     log_file: LogFile = None,
@@ -163,33 +179,58 @@ def put(
     )
     start = None if start_time is None else instant_option(start_time)
     kept = duration_option(retention)
-    limit_s = seconds_option(timeout)
+    limit_s = None if timeout is None else seconds_option(timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
-    display: PutDisplay | None = None
-    try:
-        opened = open_source(
-            source, tracks=tracks.value, frame_rate=frame_rate, start=start, any_codec=any_codec
+    with logged(log_file, verbose), tracing(trace):
+        result = _put(
+            lambda: open_source(
+                source, tracks=tracks.value, frame_rate=frame_rate, start=start, any_codec=any_codec
+            ),
+            stream,
+            quiet=quiet,
+            as_json=as_json,
+            offline=mode is Mode.OFFLINE or (mode is None and kept > 0),
+            streaming_type=None if mode is None else _MODES[mode],
+            retention=kept,
+            stream_options=overrides,
+            timeout=limit_s,
+            resume=resume,
+            metrics_port=metrics_port,
+            **options,
         )
-        _tell_ignored(opened, quiet)
-        _print_warnings(opened, quiet)
-        display = PutDisplay(err, f"{opened.name} -> {stream}", quiet=quiet or as_json)
-        with logged(log_file, verbose), tracing(trace), display:
-            result = put_media(
-                opened,
-                stream,
-                streaming_type=None if mode is None else _MODES[mode],
-                retention=kept,
-                stream_options=overrides,
-                progress=display.update,
-                timeout=limit_s,
-                metrics_port=metrics_port,
-                **options,
-            )
-    except KeyboardInterrupt as interrupt:
-        if not getattr(interrupt, "__notes__", None):
-            interrupt.add_note("nothing was put" if display is None else display.so_far)
-        raise
     _tell(result, as_json)
+
+
+def _put(
+    open_now: Callable[[], Source],
+    stream: str,
+    *,
+    quiet: bool,
+    as_json: bool,
+    offline: bool,
+    **options: Any,
+) -> PutResult:
+    """Put the source and show the progress; errors get notes that say how far it came.
+
+    `options` are those of `put_media`.
+    """
+    display: PutDisplay | None = None
+    source: Source | None = None
+    try:
+        source = open_now()
+        _tell_ignored(source, quiet)
+        _print_warnings(source, quiet)
+        if not options["resume"]:
+            _fix_start(source)
+        display = PutDisplay(err, f"{source.name} -> {stream}", quiet=quiet or as_json)
+        with display:
+            return put_media(source, stream, progress=display.update, **options)
+    except (KvsError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and not getattr(error, "__notes__", None):
+            error.add_note("nothing was put" if display is None else display.so_far)
+        if source is not None and display is not None and display.put_any and offline:
+            _tell_how_to_resume(source, error)
+        raise
 
 
 def _tell(result: PutResult, as_json: bool) -> None:
@@ -202,6 +243,18 @@ def _tell(result: PutResult, as_json: bool) -> None:
     except OSError as error:
         error.add_note(f"all {counted(result.frames, 'frame')} of {result.stream} are stored")
         raise
+
+
+def _fix_start(source: Source) -> None:
+    """Have the media of a file begin now, so that the put can be resumed with that start time."""
+    if source.start is None and not (source.live or source.synthetic):
+        source.start = now_ticks()
+
+
+def _tell_how_to_resume(source: Source, error: BaseException) -> None:
+    if source.start is not None and not (source.live or source.synthetic):
+        when = format_instant(source.start)
+        error.add_note(f"to go on from there: the same command with --start-time {when} --resume")
 
 
 def _tags(items: list[str]) -> dict[str, str]:
@@ -228,6 +281,8 @@ def _print_warnings(source: Source, quiet: bool) -> None:
 
 
 def _print_result(result: PutResult) -> None:
+    if result.resumed:
+        out.print(f"stored before: {counted(result.resumed, 'frame')} of {result.stream}")
     out.print(
         f"stored: {counted(result.frames, 'frame')}, {size_text(result.bytes)},"
         f" {result.duration / TICKS_PER_SECOND:.3f} s in {counted(result.fragments, 'fragment')}"
@@ -253,6 +308,7 @@ def _as_dict(result: PutResult) -> dict[str, object]:
     return {
         "stream": result.stream,
         "frames": result.frames,
+        "resumed": result.resumed,
         "bytes": result.bytes,
         "fragments": result.fragments,
         "skipped": result.skipped,

@@ -26,12 +26,15 @@ class Backoff:
         self._count = 0
         self._last: int | None = None
 
-    def next_wait(self, now: int) -> int:
-        """The wait before the next attempt, ticks from `now`; counts that attempt."""
+    def next_wait(self, now: int, most: int = MAX_BACKOFF) -> int:
+        """The wait before the next attempt, ticks from `now`; counts that attempt.
+
+        `most` caps base * 2**n; with its random part a wait is below twice as much.
+        """
         if self._last is not None and now - self._last > BACKOFF_RESET_AFTER:
             self._count = 0
         # 2**n is capped before it is computed: n grows for as long as an outage lasts.
-        wait = min(BACKOFF_BASE << min(self._count, 16), MAX_BACKOFF)
+        wait = min(BACKOFF_BASE << min(self._count, 16), most)
         wait += self._dice(wait)
         self._count += 1
         self._last = now + wait

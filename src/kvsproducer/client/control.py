@@ -154,7 +154,7 @@ class StreamControl:
         self._pending = None
         self.rotating = False
         if pause or result > _RESULT_OK:
-            self._wait = self._backoff.next_wait(now)
+            self._wait = self._next_wait(now)
         following = AFTER_LOSS.get(status, _T.NEW) if core.info.recover_on_error else _T.NEW
         if is_timeout(result) and not anything_to_send(core):
             self.parked = core.attention = True
@@ -176,6 +176,11 @@ class StreamControl:
             core.uploads.remove_new()
             self._machine.restart(_T.STOPPED)
             self._enter(_T.DESCRIBE, now)
+
+    def _next_wait(self, now: int) -> int:
+        """The wait before the next call; shorter for an offline stream, whose writer waits."""
+        most = limits.OFFLINE_MAX_BACKOFF if self._core.offline else limits.MAX_BACKOFF
+        return self._backoff.next_wait(now, most)
 
     def confirmed(self) -> None:
         """The service has stored media: what went wrong before counts no more."""
@@ -251,7 +256,7 @@ class StreamControl:
         missing = self.state is _T.DESCRIBE and following is _T.CREATE
         again = following is self.state  # also after success: a stream that is not ACTIVE yet
         if (again or result > _RESULT_OK) and not missing:  # a missing stream is created at once
-            self._wait = self._backoff.next_wait(now)
+            self._wait = self._next_wait(now)
         if again:
             self._core.counters.api_call_retries += 1
         if isinstance(answer, StreamDescription):
@@ -264,7 +269,7 @@ class StreamControl:
         told = error if working else self._begin_anew(error, self._cause)
         if told is not None:
             self._core.report(told.status, told.detail)
-            self._wait = self._backoff.next_wait(now)
+            self._wait = self._next_wait(now)
             self._enter(self.state, now)
             return
         self.fail(error)

@@ -6,17 +6,20 @@ closes, and answers with a `PutResult` or raises. It uses only what a user could
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
+from kvsproducer import limits
 from kvsproducer.client import (
     AckType,
+    DeviceInfo,
     Event,
     FragmentAcked,
     Frame,
@@ -24,25 +27,28 @@ from kvsproducer.client import (
     StreamErrorReported,
 )
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_MS, Duration, Instant, to_ticks
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Duration, Instant, to_ticks
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error, timeout_seconds
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import Verify
+from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
 from kvsproducer.sources.pacing import paced
+from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
-from kvsproducer.status import KvsError, MkvError
+from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from kvsproducer.client import DeviceInfo
-
 __all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
 
 _ECHO_S: Final = 0.5
+_LAST_ACKS_S: Final = 120.0  # the default time-out of a put that is not offline
+_NO_LIMIT_S: Final = 10.0 * 365 * 86_400  # in the producer's ticks: as good as none
+_COUNT_LIMIT_S: Final = 5.0  # ours: counting the rest of a file for an error message
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
 _ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
@@ -91,8 +97,8 @@ class PutResult:
     of the source jumped `jumps` times, and what followed was moved to go on. `hidden` pictures are
     stored as invisible, since the media does not show them and others need them; `cut_away` frames
     are hidden by the media's edit list, needed by none and not put. `warnings` is what the media
-    asks for and the stream does not have, as text. `duration` (of the media) and `elapsed` in
-    ticks.
+    asks for and the stream does not have, as text. `resumed` frames before those were stored
+    by an earlier put. `duration` (of the media) and `elapsed` in ticks.
     """
 
     stream: str
@@ -109,6 +115,7 @@ class PutResult:
     warnings: tuple[str, ...] = ()
     jumps: int = 0
     skips: tuple[Skip, ...] = ()
+    resumed: int = 0
 
 
 def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
@@ -230,7 +237,8 @@ def put_media(
     any_codec: bool = False,
     stream_options: Mapping[str, object] | None = None,
     progress: Callable[[PutProgress], object] | None = None,
-    timeout: float | timedelta | str = 120,
+    timeout: float | timedelta | str | None = None,
+    resume: bool = False,
     metrics_port: int | None = None,
     **options: Unpack[ProducerOptions],
 ) -> PutResult:
@@ -240,15 +248,25 @@ def put_media(
     (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
     stream that has to be created. `tracks`, `frame_rate`, `start` and `any_codec` are those of
     `open_source`. `stream_options` override fields of `StreamInfo`. `progress` is called with a
-    `PutProgress` from two threads, 50 times a second at most and at the end. `timeout` bounds the
-    wait for the last acks. `metrics_port` is served by a `MetricsServer` meanwhile. `options` go to
-    a `Producer`, unless `producer` is given; that one has no `continuous_retry`, so that a missing
-    network is an error.
+    `PutProgress` from two threads, 50 times a second at most and at the end. `metrics_port` is
+    served by a `MetricsServer` meanwhile. `options` go to a `Producer`, unless `producer` is given;
+    the one made here has no `continuous_retry`, so that a missing network is an error.
+
+    `timeout` (seconds, a `timedelta` or ISO 8601 text) bounds how long a frame waits for space in
+    the buffer while nothing is stored, and the wait for the last acks. By default an offline put
+    waits for as long as an outage lasts, and others 120 s for the last acks. A `producer` of the
+    caller's has its own `offline_buffer_availability_timeout` for the first.
+
+    `resume` goes on with an offline put that was interrupted: the same source and options, and the
+    same `start`. Everything up to the last fragment that is stored is skipped (`PutResult.resumed`
+    frames); that one is put again if the interruption cut it short. Needs the permissions
+    ListFragments and GetMedia, and nothing else stored in that span of time.
 
     Raises what the source raises (see `Source.frames`), after what it gave has been stored; what
     the service said (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
-    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored. An exception carries a note
-    that says what was stored. On Ctrl-C what was put is given 10 s to be stored.
+    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored; INVALID_ARG when a put
+    cannot be resumed. An exception carries a note that says what was stored. On Ctrl-C what was put
+    is given 10 s to be stored.
     """
     opened = source
     if not isinstance(opened, Source):
@@ -259,7 +277,12 @@ def put_media(
     own = producer is None
     try:
         kind, info = _stream_info(opened, streaming_type, retention, stream_options)
-        used = _producer(watch, options) if producer is None else producer
+        limit_s = _limit_s(timeout, kind)
+        last = None
+        if resume:
+            _check_resumable(opened, kind, own=own)
+            last = _last_stored(stream_name, opened, options)
+        used = _producer(watch, options, limit_s) if producer is None else producer
     except BaseException:
         if opened is not source:  # the caller's own can be put again
             opened.close()
@@ -267,7 +290,9 @@ def put_media(
     began = _monotonic()
     try:
         with opened, _metrics(used, metrics_port):
-            _put(opened, used.open_stream(stream_name, info), kind, watch, timeout)
+            frames = opened.frames(own_times=kind is StreamingType.OFFLINE)
+            reading = _Reading(opened, frames, info, last)
+            _put(opened, reading, used.open_stream(stream_name, info), kind, watch, limit_s)
     finally:
         if own:
             used.close(0)
@@ -287,6 +312,7 @@ def put_media(
         warnings=tuple(opened.warnings),
         jumps=opened.jumps,
         skips=opened.skips,
+        resumed=reading.resumed,
     )
 
 
@@ -306,11 +332,54 @@ def _stream_info(
     return kind, source.stream_info(kind, **overrides)
 
 
-def _producer(watch: _Watch, options: ProducerOptions) -> Producer:
-    """A producer that rather fails than waits for a network: somebody looks on."""
+def _limit_s(timeout: float | timedelta | str | None, kind: StreamingType) -> float:
+    if timeout is None:
+        return math.inf if kind is StreamingType.OFFLINE else _LAST_ACKS_S
+    return timeout_seconds(timeout)
+
+
+def _producer(watch: _Watch, options: ProducerOptions, limit_s: float) -> Producer:
+    """Make a producer that fails instead of waiting for a network at the start."""
     own = ProducerOptions(**options)
     own["config"] = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
+    device = options.get("device_info") or DeviceInfo()
+    if not device.client_info.offline_buffer_availability_timeout:
+        patience = max(1, round(min(limit_s, _NO_LIMIT_S) * TICKS_PER_SECOND))
+        client = replace(device.client_info, offline_buffer_availability_timeout=patience)
+        own["device_info"] = replace(device, client_info=client)
     return Producer(on_event=watch.on_event, **own)
+
+
+def _check_resumable(source: Source, kind: StreamingType, *, own: bool) -> None:
+    """Raise INVALID_ARG when it is not known where the frames of a source were stored."""
+    why = ""
+    if source.live or source.synthetic:
+        why = f"{source.name} cannot be read again from its start"
+    elif source.start is None:
+        why = "give start= (--start-time), the time of the first frame of that put"
+    elif kind is not StreamingType.OFFLINE:
+        why = f"streaming type {kind.name}: only an offline put stores its fragments in order"
+    elif not own:
+        why = "producer= is given: resume with a producer that is made here"
+    if why:
+        raise kvs_error(StatusCode.INVALID_ARG, f"the put cannot be resumed: {why}")
+
+
+def _last_stored(
+    stream_name: str, source: Source, options: ProducerOptions
+) -> StoredFragment | None:
+    """Return the last fragment of the source that is stored, or None."""
+    reading = ProducerOptions(**options)
+    reading.pop("device_info", None)
+    assert source.start is not None
+
+    def between(span: tuple[int, int]) -> list[FragmentSummary]:
+        return list_fragments(stream_name, between=span, **reading)  # type: ignore[misc]
+
+    def since(instant: int) -> Iterator[ReadFragment]:
+        return get_media(stream_name, start=instant, **reading)  # type: ignore[misc]
+
+    return last_stored(between, since, source.start, source.duration)
 
 
 def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[object]:
@@ -332,18 +401,71 @@ def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: 
             watch.put(frame)
 
 
+class _Reading:
+    """The frames of a source that are to be put, and how many it has.
+
+    `last` is the last fragment of it that is stored already, or None.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        frames: Iterator[Frame],
+        info: StreamInfo,
+        last: StoredFragment | None,
+    ) -> None:
+        self._source = source
+        self._frames = frames
+        self.taken = 0  # with those that were stored already
+        self.resumed = 0  # stored already
+        self._left = self._frames
+        if last is not None:
+            least = info.fragment_duration
+            if info.key_frame_fragmentation:
+                least = limits.MIN_FRAGMENT_INTERVAL
+            self._left = frames_left(self._frames, last, least, self._resume)
+
+    def _resume(self, skipped: int) -> None:
+        self.taken = self.resumed = skipped
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._left:
+            self.taken += 1
+            yield frame
+
+    def stored_text(self, account: FrameAccount, *, count: bool) -> str:
+        """Return how much of the source is stored.
+
+        With `count`, the rest of a file is read to say how many frames it has.
+        """
+        stored = account.persisted + self.resumed
+        if not count or self._source.live or self._source.synthetic:
+            return f"{stored} of {account.accepted + self.resumed} frames that were put are stored"
+        total, more = self.taken, ""
+        deadline = time.monotonic() + _COUNT_LIMIT_S
+        try:
+            for _ in self._frames:
+                total += 1
+                if time.monotonic() > deadline:
+                    more = "more than "
+                    break
+        except KvsError:  # the rest cannot be read
+            more = "more than "
+        return f"{stored} of {more}{total} frames of {self._source.name} are stored"
+
+
 def _put(
     source: Source,
+    reading: _Reading,
     stream: Stream,
     kind: StreamingType,
     watch: _Watch,
-    timeout: float | timedelta | str,
+    limit_s: float,
 ) -> None:
     """Put every frame, then close the stream; raises unless all of it is stored."""
-    frames = source.frames(own_times=kind is StreamingType.OFFLINE)
+    frames = iter(reading)
     if kind is not StreamingType.OFFLINE and not source.live:
         frames = paced(frames, _monotonic, time.sleep)
-    limit_s = timeout_seconds(timeout)
     failure: BaseException | None = None
     try:
         try:
@@ -359,15 +481,16 @@ def _put(
         failure = failure or echo
     failure = failure or interrupt
     loss = loss_error(stream.name, account, stream.failure)
-    told = f"{account.persisted} of {account.accepted} frames that were put are stored"
-    if loss is not None:
-        told += f"; {account.dropped} were dropped, {account.held} had no answer yet"
     try:
+        if failure is None and loss is not None:
+            failure = explained(loss, stream.met_with)
         if failure is not None:
-            if account.accepted:
-                failure.add_note(told)
+            if account.accepted or reading.resumed:
+                count = not isinstance(failure, KeyboardInterrupt)
+                note = reading.stored_text(account, count=count)
+                if loss is not None:
+                    note += f"; {account.dropped} were dropped, {account.held} had no answer yet"
+                failure.add_note(note)
             raise failure
-        if loss is not None:
-            raise explained(loss, stream.met_with)
     finally:  # an error and the frame that it came through would keep each other, and the codecs
         del failure, interrupt

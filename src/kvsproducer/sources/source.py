@@ -63,8 +63,9 @@ class Source:
     a second, 0 without video), `duration` (ticks, None if unknown), `taken` (streams of the file
     that were chosen among several, as text), `ignored` (those that are left out), `warnings` (what
     a user should know of the file, as text), `live` (frames come at their own pace), `synthetic`
-    (made here), `hidden` (pictures so far that others need and that are not shown: their frames are
-    INVISIBLE). Frames can be taken once.
+    (made here), `start` (time of the first frame in ticks, None: when it is read), `hidden`
+    (pictures so far that others need and that are not shown: their frames are INVISIBLE). Frames
+    can be taken once.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Source:
         self.synthetic = synthetic
         self._reader = reader
         self._pipe = pipe
-        self._start = start
+        self.start = start
         self._clock = clock
         self._any_codec = any_codec
         self._monotonic = monotonic_ticks
@@ -253,7 +254,7 @@ class Source:
         """
         self._check_open()
         self._last = self._count = 0
-        if self.live and self._start is None and not own_times:
+        if self.live and self.start is None and not own_times:
             moved = self._by_arrival()
         else:
             moved = self._by_own_times()
@@ -333,7 +334,7 @@ class Source:
                 return
             if shift is None:
                 assert packet.pts is not None
-                start = self._clock() if self._start is None else self._start
+                start = self._clock() if self.start is None else self.start
                 first = packet.pts - packet.lead
                 shift = (start // TICKS_PER_MS - first // TICKS_PER_MS) * TICKS_PER_MS
             yield packet, shift
