@@ -377,6 +377,18 @@ def test_placeholders_are_passed_on() -> None:
     assert stream.account().accepted == 9
 
 
+def test_a_frame_of_very_many_units_is_held_as_one_buffer() -> None:
+    """Each buffer costs memory beside its bytes: a frame of tiny units would cost 30 times more."""
+    stream = opened(kvs.StreamInfo.video("h264"))
+    used = []
+    for number in range(3):
+        data = (CODE + b"\x41") * 100_000
+        assert put_all(stream, [Put(data, number, number == 0)]) == []
+        used.append(stream.charged_bytes)
+    assert used[2] < 4 * len(data)
+    assert stored(stream).count(b"\0\0\0\1\x41") == 300_000
+
+
 def test_a_frame_that_has_to_wait_is_joined_once() -> None:
     """An offline put that finds no space is repeated with the same frame."""
     info = kvs.StreamInfo.video("h264", streaming_type=kvs.StreamingType.OFFLINE)

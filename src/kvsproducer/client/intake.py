@@ -41,6 +41,8 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
+# A frame of more buffers is joined to one: each costs memory of its own, and writing it time.
+_MAX_BUFFERS: Final = 1024
 # Frames of one track that are closer in time, in ticks, may be slices of one picture.
 _SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
@@ -149,7 +151,7 @@ class Intake:
             charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
         length = size + _HEADER_BYTES
         used = store.used_bytes + charge
-        if length > room.largest or used > room.bytes:
+        if length > room.largest or used > room.bytes or len(payload) > _MAX_BUFFERS:
             self.put_any(frame, now)
             return
         scale = self._scale
@@ -390,6 +392,8 @@ class Intake:
             room, metadata = self._prepare_key(frame, flags, payload, size, pts, dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
+        if len(payload) > _MAX_BUFFERS:
+            payload = (b"".join(payload),)
         charge = room + core.item_overhead + _BUFFER_BYTES * len(payload)
         store, view, quiet = self._store, self._view, self._admission
         if (
