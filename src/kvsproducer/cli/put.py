@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -219,12 +219,15 @@ def _put(
     try:
         source = open_now()
         _tell_ignored(source, quiet)
-        _print_warnings(source, quiet)
+        said = len(source.warnings)
+        _print_warnings(source.warnings, quiet)
         if not options["resume"]:
             _fix_start(source)
         display = PutDisplay(err, f"{source.name} -> {stream}", quiet=quiet or as_json)
         with display:
-            return put_media(source, stream, progress=display.update, **options)
+            result = put_media(source, stream, progress=display.update, **options)
+        _print_warnings(result.warnings[said:], quiet)  # what reading brought up
+        return result
     except (KvsError, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and not getattr(error, "__notes__", None):
             error.add_note("nothing was put" if display is None else display.so_far)
@@ -275,8 +278,8 @@ def _tell_ignored(source: Source, quiet: bool) -> None:
         err.print(f"{taken}left out: {', '.join(source.ignored)}", markup=False)
 
 
-def _print_warnings(source: Source, quiet: bool) -> None:
-    for warning in () if quiet else source.warnings:
+def _print_warnings(warnings: Sequence[str], quiet: bool) -> None:
+    for warning in () if quiet else warnings:
         err.print(f"warning: {warning}", markup=False)
 
 

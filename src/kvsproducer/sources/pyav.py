@@ -28,6 +28,7 @@ from kvsproducer.sources.fitting import MATROSKA, codec_name, fits
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
 from kvsproducer.sources.raw_order import completed, counted, displayed
 from kvsproducer.sources.spec import PatternSpec
+from kvsproducer.sources.tracks import with_parameter_sets
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -153,6 +154,7 @@ class ContainerReader:
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._encrypted: set[Kind] = set()
+        self._record: bytes | None = None  # the latest description of the video track
         self._edits = Edits()
         self.left_out = self._edits.left_out
         self._choose_tracks()
@@ -265,6 +267,8 @@ class ContainerReader:
                     plain.encrypted |= kind in self._encrypted
                     if self._arrived is not None:
                         plain.arrived = self._arrived(packet.pos)
+                    if kind is Kind.VIDEO and plain.key_frame:
+                        self._look_at(packet, plain)
                     if kind in broken:
                         broken.discard(kind)
                         plain.corrupt |= not plain.key_frame
@@ -284,9 +288,66 @@ class ContainerReader:
             self.breaks += 1
             broken.update(Kind)
 
+    def _look_at(self, packet: Encoded, plain: MediaPacket) -> None:
+        """Take what a key frame of an MP4 or Matroska brings along beside its data."""
+        track = self.tracks[0]
+        if track.codec not in _ENCODERS or self.raw:
+            return
+        if packet.has_sidedata("new_extradata") and track.extradata[:1] == b"\x01":
+            record = bytes(packet.get_sidedata("new_extradata"))
+            if record != self._record:
+                data = with_parameter_sets(plain.data, record, track.extradata, track.codec)
+                plain.corrupt |= data is None
+                plain.data, self._record = data or plain.data, record
+        if not plain.number and not plain.encrypted:
+            stream = packet.stream
+            assert isinstance(stream, av.VideoStream)
+            self.warnings += _presentation(stream, plain.data, self._name)
+
     def close(self) -> None:
         """Close the container."""
         self._container.close()
+
+
+def _presentation(stream: av.VideoStream, data: bytes, name: str) -> list[str]:
+    """What the container asks of players and the video does not: that part is not stored.
+
+    `data` is the stream's first key frame. A decoder that has been given the container's wishes is
+    compared with one that knows the video only.
+    """
+    asked, own = stream.codec_context, av.CodecContext.create(stream.codec_context.name, "r")
+    assert isinstance(own, av.VideoCodecContext)
+    own.extradata = asked.extradata
+    rotation, _ = _shape(asked, data)
+    own_rotation, own_aspect = _shape(own, data)
+    aspect = stream.sample_aspect_ratio or own_aspect
+    warnings = []
+    if rotation != own_rotation:
+        warnings.append(
+            f"{name} asks players to turn its pictures by {rotation} degrees; KVS does not store"
+            " that, so that they are shown unturned. To turn the pictures themselves:"
+            " ffmpeg -i IN -c:a copy OUT.mp4"
+        )
+    if aspect != own_aspect:
+        codec = stream.codec_context.codec.canonical_name
+        ratio = f"{aspect.numerator}/{aspect.denominator}"
+        warnings.append(
+            f"{name} asks players for pixels with an aspect ratio of {ratio}; KVS does not store"
+            " that, so that pictures are shown squeezed. To write it into the video:"
+            f" ffmpeg -i IN -c copy -bsf:v {codec}_metadata=sample_aspect_ratio={ratio} OUT.mp4"
+        )
+    return warnings
+
+
+def _shape(decoder: av.VideoCodecContext, data: bytes) -> tuple[int, Fraction]:
+    """The rotation in degrees and the pixel aspect ratio of a picture; 0 and 1 if unknown."""
+    decoder.thread_count = 1
+    try:
+        pictures = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+    except av.error.FFmpegError:
+        pictures = []
+    rotation = pictures[0].rotation if pictures else 0
+    return rotation, Fraction(decoder.sample_aspect_ratio or 1)
 
 
 def _codec(stream: av.stream.Stream) -> str:
@@ -299,7 +360,9 @@ def _codec(stream: av.stream.Stream) -> str:
 
 def _stream_name(stream: av.stream.Stream, kind: str) -> str:
     """How messages name a stream: `stream 2 (audio AC-3)`."""
-    return f"stream {stream.index} ({kind} {codec_name(_codec(stream))})"
+    codec = _codec(stream)
+    known = f" {codec_name(codec)}" if codec != "unknown" or stream.type != "data" else ""
+    return f"stream {stream.index} ({kind}{known})"
 
 
 def _may_reorder(track: MediaTrack) -> bool:

@@ -34,7 +34,7 @@ from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, monotonic_ticks, stdi
 from kvsproducer.sources.skipped import Reason, Skip
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
 from kvsproducer.sources.timestamps import Timeline, seconds
-from kvsproducer.sources.tracks import ENCODERS, PutTrack, put_track
+from kvsproducer.sources.tracks import ENCODERS, PutTrack, SizeWatch, put_track
 from kvsproducer.sources.truncation import Cut, find_cut
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
@@ -103,7 +103,7 @@ class Source:
         chosen = _tracks_of(reader, choice, name)
         self.taken = list(reader.taken)
         self.ignored = list(reader.ignored)
-        self.warnings = list(reader.warnings)
+        self.warnings = reader.warnings  # reading adds to them
         self.hidden = 0
         self.duration = reader.duration
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
@@ -129,6 +129,9 @@ class Source:
             fragment_duration=fragment_duration,
             timeline=Timeline(gaps=reader.gaps and not self.live),
             live=self.live,
+        )
+        self._size = next(
+            (SizeWatch(t.codec, self._put[t.kind]) for t in chosen if t.codec in ENCODERS), None
         )
         self._video_codec = next((t.codec for t in chosen if t.kind is Kind.VIDEO), "")
         self.content_type = ",".join(put.media for put in self._put.values())
@@ -374,6 +377,8 @@ class Source:
                     packet.corrupt = True
                 else:
                     packet.data = data
+                if packet.key_frame and packet.kind is Kind.VIDEO and self._size is not None:
+                    self._check_size(self._size, packet)
                 yield packet
         finally:
             if self._closed:
@@ -382,6 +387,16 @@ class Source:
     def _check_open(self) -> None:
         if self._closed:
             raise kvs_error(StatusCode.INVALID_OPERATION, f"{self.name} is closed: open it again")
+
+    def _check_size(self, watch: SizeWatch, packet: MediaPacket) -> None:
+        changed = watch.changed(packet.data)
+        if changed is not None:
+            self.warnings.append(
+                f"the picture size of {self.name} changes from {changed} at video frame"
+                f" {packet.number}, {seconds(packet.pts or 0)}: many players, and images and clips"
+                " of KVS, go by the first size. To keep one: ffmpeg -i IN -vf scale=WIDTH:HEIGHT"
+                " OUT.mp4"
+            )
 
     def _check_encryption(self, packet: MediaPacket) -> None:
         if packet.encrypted and not self._any_codec:

@@ -13,20 +13,23 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.presets import audio_track, video_track
+from kvsproducer.codecs import h264, h265
 from kvsproducer.codecs.audio import PcmFormat, adts_config, pcm_config, strip_adts
 from kvsproducer.codecs.nal import (
     VideoCodec,
     cpd_units,
     is_key_frame,
+    nal_type,
     parameter_sets,
     split_annexb,
+    split_avcc,
 )
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo
 from kvsproducer.sources.fitting import MATROSKA, codec_name
 from kvsproducer.sources.media import Kind, MediaTrack
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["ENCODERS", "PutTrack", "put_track"]
+__all__ = ["ENCODERS", "PutTrack", "SizeWatch", "put_track", "with_parameter_sets"]
 
 # How to encode a file anew, by its codec (FFmpeg's name), with a key frame every 2 s of 25 fps.
 ENCODERS: Final = {
@@ -40,6 +43,7 @@ _PCM: Final = {"alaw": PcmFormat.ALAW, "mulaw": PcmFormat.MULAW}
 _OTHER_AUDIO: Final = (
     "Convert it (ffmpeg -i IN -c:v copy -c:a aac OUT.mp4) or leave it out (--tracks video)"
 )
+_KINDS: Final = {VideoCodec.H264: 2, VideoCodec.H265: 3}  # of parameter sets that a decoder needs
 _START_CODE: Final = b"\x00\x00\x00\x01"
 
 
@@ -124,9 +128,12 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     length_size = _length_size(cpd, nal_codec)
     if not cpd or cpd[0] != 1:  # configurationVersion of avcC and hvcC
         adaptation = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
-        sets = parameter_sets(cpd_units(cpd), nal_codec)
-        cpd = b"".join(_START_CODE + unit for unit in sets)
         units = split_annexb(first)
+        # The stream's own sets go first: FFmpeg's may be those of a later picture.
+        sets = parameter_sets(units, nal_codec)
+        if len({nal_type(unit, nal_codec) for unit in sets}) < _KINDS[nal_codec]:
+            sets = parameter_sets(cpd_units(cpd), nal_codec)
+        cpd = b"".join(_START_CODE + unit for unit in sets)
         if not sets and is_key_frame(units, nal_codec) and not parameter_sets(units, nal_codec):
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
@@ -134,8 +141,19 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
                 " nobody could decode it. Have the encoder repeat them (x264: repeat-headers=1), or"
                 " put the MP4 or MKV that it was taken from",
             )
-    info = replace(info, codec_private_data=cpd, width=track.width, height=track.height)
+    width, height = _size(cpd, nal_codec) or (track.width, track.height)
+    info = replace(info, codec_private_data=cpd, width=width, height=height)
     return PutTrack(info, media, adaptation, length_size=length_size)
+
+
+def _size(cpd: bytes, codec: VideoCodec) -> tuple[int, int] | None:
+    """The picture size that codec private data says, None when it cannot be read."""
+    parse = h264.parse_cpd if codec is VideoCodec.H264 else h265.parse_cpd
+    try:
+        found = parse(cpd)
+    except KvsError:
+        return None
+    return found.width, found.height
 
 
 def _length_size(cpd: bytes, codec: VideoCodec) -> int:
@@ -171,3 +189,55 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
         channels=track.channels,
     )
     return PutTrack(info, media, adts=adts)
+
+
+def with_parameter_sets(data: bytes, record: bytes, extradata: bytes, codec: str) -> bytes | None:
+    """Return a key frame with the parameter sets of a new avcC or hvcC record in front.
+
+    An MP4 may have several descriptions of a track, and its frames go with the latest. The core
+    takes the sets from the frame. `extradata` is the track's first record; returns None when the
+    new one has lengths of another size, or cannot be read.
+    """
+    nal_codec = _VIDEO[codec][1]
+    size = _length_size(extradata, nal_codec)
+    try:
+        if nal_codec is VideoCodec.H264:
+            avc = h264.parse_avcc(record)
+            found, new_size = [*avc.sps, *avc.pps], avc.length_size
+        else:
+            hevc = h265.parse_hvcc(record)
+            found, new_size = [unit for _, unit in hevc.units], hevc.length_size
+    except KvsError:
+        return None
+    if size != new_size:
+        return None
+    sets = parameter_sets(found, nal_codec)
+    return b"".join(len(unit).to_bytes(size) + unit for unit in sets) + data
+
+
+class SizeWatch:
+    """Notices that the size of the pictures changes: `changed` with each key frame as it is put."""
+
+    def __init__(self, codec: str, put: PutTrack) -> None:
+        self._codec = _VIDEO[codec][1]
+        self._length_size = put.length_size
+        self._sps = b""
+        self._size = _size(put.info.codec_private_data, self._codec)
+
+    def changed(self, data: bytes) -> str | None:
+        """What the size was and is now, None if it stays or cannot be told."""
+        try:
+            units = split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
+            kind = 7 if self._codec is VideoCodec.H264 else 33
+            sps = next((bytes(u) for u in units if nal_type(u, self._codec) == kind), self._sps)
+            if sps == self._sps:
+                return None
+            self._sps = sps
+            parse = h264.parse_sps if self._codec is VideoCodec.H264 else h265.parse_sps
+            found = parse(sps)
+        except KvsError:
+            return None
+        before, self._size = self._size, (found.width, found.height)
+        if before is None or before == self._size:
+            return None
+        return f"{before[0]}x{before[1]} to {found.width}x{found.height}"
