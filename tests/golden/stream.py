@@ -23,7 +23,7 @@ from common import SUCCESS, Case, Outcome, Verdict, output_form
 from stream_causes import causes
 from stream_config import not_expressed
 from stream_right import Right
-from stream_rules import LASTING, Context, excuse, is_count
+from stream_rules import Context, ends, excuse, is_count
 from stream_world import NEVER, NOT_EXPRESSED_STEPS, Record, World
 
 _EVENT_FIELDS = {
@@ -119,6 +119,8 @@ class _Run:
         self._world = World(case["config"])
         self._right = Right(self._world)
         self._causes: set[str] = set()
+        self._noticed: dict[str, int] = {}  # the newest upload when a cause was noticed last
+        self._crashed = False  # AWS's client did, so that there is nothing to compare with
         self._read_alike = False  # since the last difference
         self._their_upload = NEVER  # the newest of AWS's client
         self._quirk = ""
@@ -140,9 +142,10 @@ class _Run:
 
     def _step(self, step: Mapping[str, Any]) -> str | None:
         """Do a step; what is wrong with it, or None."""
-        noticed = causes(self._world, step)
-        self._causes |= noticed
-        self._read_alike &= not noticed
+        for cause in causes(self._world, step):
+            self._causes.add(cause)
+            self._noticed[cause] = self._world.upload
+            self._read_alike = False
         context = Context(self._case, step, self._world, self._causes)
         context.got = self._world.step(step)
         problem = self._right.check(step, context.got)
@@ -151,7 +154,8 @@ class _Run:
         expect = step.get("expect")
         if expect is None:
             return None
-        if step["op"] in NOT_EXPRESSED_STEPS or "crash" in expect or "no_answer" in expect:
+        self._crashed |= "crash" in expect or "no_answer" in expect
+        if step["op"] in NOT_EXPRESSED_STEPS or self._crashed:
             self._steps["not compared"] += 1
             return None
         return self._compare(context, fields(step, context.got))
@@ -182,4 +186,5 @@ class _Run:
         self._read_alike |= bool(context.got.get("bytes"))
         same_session = self._their_upload == self._world.upload
         if "buffer" in context.expect and same_session and self._read_alike:
-            self._causes &= LASTING
+            upload = self._world.upload
+            self._causes -= {c for c in self._causes if ends(c, upload, self._noticed.get(c))}

@@ -137,6 +137,10 @@ def _answer(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
         yield "put_failed"
 
 
+def _live_change(_world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    yield "live_change"
+
+
 def _put_event(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
     if step["types"].bit_count() > 1:
         yield "event_tags"
@@ -164,6 +168,8 @@ _OPS = {
     "read": _read,
     "read_all": _read,
     "answer": _answer,
+    "format_changed": _live_change,
+    "set_adapt_flags": _live_change,
     "put_event": _put_event,
     "put_frame": _put,
 }

@@ -36,6 +36,7 @@ from kvsproducer.client.states import host_is_alive
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart, EbmlHeader, Tags
 from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.view import FRAGMENT_START
 from kvsproducer.wire import TAG_END_OF_FRAGMENT, ack_error
 
 _TIE = 3  # timecode units by which the order coordinator may move a frame
@@ -53,7 +54,9 @@ class Item:
     payload: bytes
     pts: int
     dts: int
+    end: int  # when it has played
     start: bool = False  # it begins a fragment
+    key: bool = False
     mark: bool = False
     dropped: bool = False  # reported as such
     refused: bool = False  # by the service, or its cluster was dropped: not to be sent (again)
@@ -77,6 +80,8 @@ class Fragment:
 class Upload:
     """What was read for one upload."""
 
+    first: int  # the item with which it begins
+    last: int  # the start of the last fragment that was begun
     next: int  # the item to come
     base: int  # what relative times count from
     parser: MkvParser = field(default_factory=MkvParser)
@@ -106,6 +111,7 @@ class Right:
         self.items: list[Item] = []
         self.uploads: dict[int, Upload] = {}
         self._current = 0  # one past the last item that was given whole
+        self._received = 0  # one past the last item that the service said it has
         self._loss: int | None = None  # result of a lost upload, until the next session begins
         self._units = list(dict.fromkeys((MS, self._scale)))  # that acks may count in
         self._awaits_key = True
@@ -185,18 +191,20 @@ class Right:
         assert self._world.stream is not None, "check() looked"
         packed = self._world.stream._core.view.items.get(len(self.items))
         if put["op"] == "put_end_of_fragment":
-            self.items.append(Item(b"", packed.ack_timestamp if packed else 0, -1, mark=True))
+            time = self.items[-1].end if self.items else 0
+            self.items.append(Item(b"", time, -1, time, mark=True))
             return
         key, pts, dts = "K" in put["flags"], put["pts"], put.get("dts", put["pts"])
         if packed is not None and not self._timed:  # by the clock
             pts, dts = packed.ack_timestamp, packed.timestamp
-        item = Item(
-            self._as_sent(input_bytes(put["data"])),
-            pts - pts % self._scale,
-            dts - dts % self._scale,
-        )
-        # Where fragments are cut by time, the packager says where; clusters show if it is so.
-        item.start = key if self._by_key else packed is not None and bool(packed.flags & 2)
+        pts, dts = pts - pts % self._scale, dts - dts % self._scale
+        rate = self._world.config.get("frame_rate", 25) or 25
+        lasts = put["duration"] or SECOND // rate
+        end = pts + lasts - lasts % self._scale
+        item = Item(self._as_sent(input_bytes(put["data"])), pts, dts, end)
+        # The packager says what begins a fragment; the clusters on the wire show if it is so.
+        item.start = key if packed is None else bool(packed.flags & FRAGMENT_START)
+        item.key = key
         self.items.append(item)
         if key:
             self._awaits_key = False
@@ -277,7 +285,8 @@ class Right:
         safe: int | None = None  # a session of which the service has everything up to here
         while index > self._tail:
             index = self._start_of(index - 1)
-            item, whole = self.items[index], self._next_start(index + 1) <= here
+            item, end = self.items[index], min(here, self._received)
+            whole = self._next_start(index + 1) <= end
             if item.start and whole and self._acks and host_is_alive(result):
                 safe = session_of(index) if item.received or item.stored else safe
             if safe is None or session_of(index) != safe:
@@ -287,12 +296,11 @@ class Right:
         return start
 
     def _left_open(self) -> bool:
-        """Whether the end of the newest fragment was not sent, and its start is not safe."""
+        """Whether the newest fragment's end was not sent, and the service lacks frames of it."""
         if self._tail == len(self.items):
             return False
-        start = self.items[self._start_of(len(self.items) - 1)]
-        safe = start.received or (start.stored and self._acks)
-        return not (self._ended_session or safe or self.items[-1].mark)
+        received = self._received >= len(self.items)
+        return not (self._ended_session or received or self.items[-1].mark)
 
     # --- what happens ---------------------------------------------------------------------------
     def _drops(self) -> str | None:
@@ -348,17 +356,24 @@ class Right:
         if kind == "ERROR":
             self._error(number, timecode, result)
             return
-        index = None if timecode is None else self._held_start(number, timecode)
+        index = None if timecode is None else self._named(number, timecode)
         final = kind == "PERSISTED" or (
             kind == "RECEIVED" and not self._world.config.get("retention", 1)
         )
-        carried = self.uploads[number].fragments if number in self.uploads else []
-        if index is not None and kind in ("RECEIVED", "PERSISTED"):
-            item = self.items[index]
-            item.received |= any(item in fragment.items[:1] for fragment in carried)
+        if index is not None and kind != "BUFFERING" and self._carries(number, index):
+            self.items[index].received = True
+            self._received = max(self._received, min(self._next_start(index + 1), self._current))
         if final and number in self.uploads:
             self.uploads[number].early |= index == self.uploads[number].next
-            self._stored(number, timecode)
+            self._stored(number, timecode, index)
+
+    def _carries(self, number: int, index: int) -> bool:
+        """Whether an upload was given media of the fragment of an item."""
+        upload, start = self.uploads.get(number), self._start_of(index)
+        if upload is None:
+            return False
+        begun = upload.next == start
+        return begun or any(self.items[start] in part.items[:1] for part in upload.fragments)
 
     def _times(self, number: int, timecode: int) -> Iterator[range]:
         """When a fragment may start that an ack names, in ticks: the likelier time first.
@@ -384,22 +399,29 @@ class Right:
             self._units = list(found)
         return next((found[unit] for unit in self._units if unit in found), None)
 
-    def _stored(self, number: int, timecode: int | None) -> None:
+    def _stored(self, number: int, timecode: int | None, index: int | None) -> None:
         """The service has a fragment, and with it all that its upload carried before."""
         upload, base = self.uploads[number], self._base(number)
         older = any(other < number and self._used(other) for other in self._active)
         times = None if timecode is None else list(self._times(number, timecode))
+        starts = [base + part.timecode * self._scale for part in upload.fragments]
+        exact = [
+            part
+            for part, time in zip(upload.fragments, starts, strict=True)
+            if any(time in span for span in times or ())
+        ]
+        within = [] if index is None else [self.items[self._start_of(index)]]
+        named = next((part for part in exact if not part.final), None) or next(
+            (part for part in upload.fragments if not exact and part.items[:1] == within), None
+        )
         carried: list[Item] = []
-        named = None
-        for fragment in upload.fragments:
-            carried += (item for item in fragment.items if not item.refused)
-            starts = base + fragment.timecode * self._scale
+        for part, time in zip(upload.fragments, starts, strict=True):
+            carried += (item for item in part.items if not item.refused)
             for item in carried:
-                item.maybe |= times is None or any(starts < time.stop for time in times)
-            if named is None and not fragment.final and any(starts in t for t in times or ()):
-                named, fragment.final = fragment, True
-                for item in () if older else carried:
-                    item.stored = True
+                item.maybe |= times is None or any(time < span.stop for span in times)
+                item.stored |= part is named and not older
+        if named is not None:
+            named.final = True
 
     def _error(self, number: int, timecode: int | None, result: int) -> None:
         """ERROR: its fragment is refused unless trying again helps; the session is lost."""
@@ -428,13 +450,24 @@ class Right:
         if timecode is None:
             return min(max(self._current, self._was_tail), len(self.items) - 1)
         index = self._held_start(number, timecode)
-        if index is not None:
-            return index
-        view = self._world.stream._core.view if self._world.stream else None
-        for times in self._times(number, timecode):
-            if view is not None and (found := view.item_at(times.start)) is not None:
-                return found
-        return None
+        times = (times.start for times in self._times(number, timecode))
+        playing = (self._playing(self.uploads.get(number), time) for time in times)
+        return next((i for i in playing if i is not None), None) if index is None else index
+
+    def _playing(self, upload: Upload | None, time: int) -> int | None:
+        """The item that plays then, of what an upload was given; None if it does not."""
+        begin = max(upload.first, self._was_tail) if upload else self._was_tail
+        end = min(self._next_start(upload.last + 1) if upload else NEVER, len(self.items))
+        if begin >= end or not self.items[begin].pts <= time <= self.items[end - 1].end:
+            return None
+        best = begin
+        for index in range(begin, end):
+            item = self.items[index]
+            if item.pts <= time and (item.start or self.items[best].pts <= item.pts):
+                best = index
+            elif item.start:
+                break
+        return best
 
     # --- what is given to uploads ---------------------------------------------------------------
     def _read(self, data: bytes) -> str | None:
@@ -466,7 +499,8 @@ class Right:
         assert self._world.stream is not None, "check() looked"
         first = self._resume()
         self._loss, self._ended_session = None, False
-        return Upload(first, self._world.stream._core.session_start_of(first))
+        self._received = min(self._received, first)
+        return Upload(first, first, first, self._world.stream._core.session_start_of(first))
 
     @staticmethod
     def _close(upload: Upload) -> None:
@@ -496,6 +530,9 @@ class Right:
         item = self.items[index]
         if begins != item.start and not self._ordered:
             return f"{payload[:8].hex()} begins a fragment: {begins}"
+        if begins and self._by_key and not (item.key or self._ordered):
+            return f"a fragment begins with {payload[:8].hex()}, which is no key frame"
+        upload.last = index if begins else upload.last
         fragment.items.append(item)
         time = self._base(number) + (fragment.timecode + block.relative_timecode) * self._scale
         if abs(time - item.pts) > (_TIE * self._scale if self._ordered else 0):
@@ -560,7 +597,6 @@ class Right:
         unsent = [item for item in items if item["index"] >= got["buffer"]["current"]]
         right = {
             "transferred": self._read_bytes,
-            "sessions": self._seen["UploadStarted"],
             "latency_pressures": self._seen["StreamLatencyPressure"],
             "buffer_pressures": self._seen["BufferDurationPressure"],
             "storage_pressures": self._seen["StoragePressure"],

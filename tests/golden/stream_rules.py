@@ -22,7 +22,7 @@ import oracle
 from common import SUCCESS, Case, input_bytes
 from stream_world import SECOND, Record, World
 
-from kvsproducer.limits import MAX_CLIENT_ID_LEN
+from kvsproducer.limits import MAX_AUTH_LEN_BYTES, MAX_CLIENT_ID_LEN
 from kvsproducer.view import END_OF_FRAGMENT
 
 EBML_ID = bytes.fromhex("1a45dfa3")
@@ -54,7 +54,9 @@ ITEMS = frozenset(
 )
 SESSIONS = ITEMS | {"calls", "acks"}  # and is in another session or in none; acks name an upload
 _HEADER = frozenset({"counts", "bytes", "read.status", "items.flags", "items.length"} | _SIZES)
-_TIMES = frozenset({"calls", "drops", "bytes", "items.dts", "items.pts"} | _DURATIONS)
+_TIMES = frozenset(
+    {"calls", "counts", "drops", "bytes", "items.dts", "items.pts"} | _DURATIONS | _PRESSURES
+)
 _NOTHING: Fields = frozenset()
 
 
@@ -63,6 +65,7 @@ class Context:
 
     def __init__(self, case: Case, step: Mapping[str, Any], world: World, causes: set[str]) -> None:
         self.config: Mapping[str, Any] = case["config"]
+        self.answers = dict(world.config)  # what `set` steps have changed
         self.step = step
         self.expect: Mapping[str, Any] = step.get("expect") or {}
         self.got: Record = {}
@@ -161,11 +164,12 @@ def _created(ctx: Context) -> Fields:
 
 def _short_token(ctx: Context) -> Fields:
     """The token does not last: that is reported, another is asked for, and the frame is kept."""
-    left = ctx.config.get("token_expiration", 2**64) - ctx.now
+    left = ctx.answers.get("token_expiration", 2**64) - ctx.now
+    good = left > _TOKEN_LIFE and ctx.answers.get("token_length", 0) <= MAX_AUTH_LEN_BYTES
     asked = {event["api"] for event in ctx.extra("call")}
-    if left > _TOKEN_LIFE or asked != {"getStreamingToken"} or ctx.missing("call"):
+    if good or asked != {"getStreamingToken"} or ctx.missing("call"):
         return _NOTHING
-    if ctx.step["op"] == "put_frame" and ctx.status == "0x52000049":
+    if ctx.step["op"] == "put_frame" and ctx.status != SUCCESS:
         ctx.causes.add("short_token")  # AWS's client lacks the frame
     return frozenset({"calls", "put.status"})
 
@@ -192,11 +196,6 @@ def _order_mode(ctx: Context) -> Fields:
         return ITEMS
     refused = mode > _LAST_MODE and ctx.step["op"] == "create" and ctx.got["status"] != SUCCESS
     return frozenset({"status", "calls"}) if refused else _NOTHING
-
-
-def _live_change(ctx: Context) -> Fields:
-    changes = ctx.step["op"] in ("format_changed", "set_adapt_flags")
-    return frozenset({"status"}) if changes and ctx.got["status"] == SUCCESS else _NOTHING
 
 
 def _waits_for_received(ctx: Context) -> Fields:
@@ -233,26 +232,25 @@ _EXACT: dict[str, Callable[[Context], Fields]] = {
     "annexb_frames": _annexb_frames,
     "clock_reads": lambda ctx: _TIMES if ctx.config["clock"]["step"] else _NOTHING,
     "order_mode": _order_mode,
-    "live_change": _live_change,
     "waits_for_received": _waits_for_received,
     "sessions_counted": _sessions_counted,
     "client_id": _client_id,
 }
 _STATE: dict[str, Fields] = {
-    "touching_frames": ITEMS,
-    "ack_ahead": SESSIONS,  # it ends a session whose last fragment is said to be stored
-    "ack_within": ITEMS,
+    "touching_frames": SESSIONS,
+    "ack_ahead": SESSIONS,
+    "ack_within": SESSIONS,
     "missing_header": ITEMS,
     "restarted_read": ITEMS,
-    "eofr_resent": ITEMS,
+    "eofr_resent": SESSIONS,
     "kept_item": ITEMS,
     "stored_is_done": SESSIONS,
-    "second_upload": ITEMS,
+    "second_upload": SESSIONS,
     "short_token": ITEMS,
     "annexb_frames": ITEMS,
     "near_realtime": ITEMS,
-    "live_change": ITEMS,
-    "frame_duration": frozenset({"items.duration"} | _DURATIONS),
+    "live_change": ITEMS | {"put.status", "status"},
+    "frame_duration": frozenset({"items.duration", "counts"} | _DURATIONS | _PRESSURES),
     "event_tags": _HEADER | {"counts"},
     "waits_for_received": SESSIONS,
     "empty_stream": SESSIONS,
@@ -262,7 +260,9 @@ _STATE: dict[str, Fields] = {
     "put_failed": SESSIONS | {"put.status"},
     "no_recovery": SESSIONS | {"put.status", "status"},
 }
-LASTING = {"no_recovery", "stored_is_done"}  # until the stream is reset
+_LASTING = {"no_recovery", "stored_is_done", "live_change"}  # until the stream is reset
+# What AWS's client keeps with an upload, where no probe shows it.
+_OF_UPLOAD = {"ack_ahead", "ack_within", "second_upload", "ended_upload", "error_outside"}
 RULES = frozenset((*_EXACT, *_STATE))
 
 
@@ -279,6 +279,11 @@ def excuse(ctx: Context, differing: Fields, listed: frozenset[str]) -> str:
         if excused:
             left, found = left - excused, name
     return "" if left else found
+
+
+def ends(cause: str, upload: int, noticed: int | None) -> bool:
+    """Whether a cause is over when both clients agree, on an upload; it was noticed on another."""
+    return cause not in _LASTING and (cause not in _OF_UPLOAD or upload != noticed)
 
 
 def is_count(field: str) -> bool:
