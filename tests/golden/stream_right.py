@@ -288,7 +288,7 @@ class Right:
             item, end = self.items[index], min(here, self._received)
             whole = self._next_start(index + 1) <= end
             if item.start and whole and self._acks and host_is_alive(result):
-                safe = session_of(index) if item.received or item.stored else safe
+                safe = session_of(index) if item.received else safe
             if safe is None or session_of(index) != safe:
                 start = index
             if reference is not None and item.pts + duration <= reference:
@@ -317,11 +317,12 @@ class Right:
                 if event.first - slack <= item.dts <= event.last + slack
                 and not (item.mark or item.dropped or item.stored)
             ][: event.count]
-            if len(held) < event.count:
+            if len(held) < event.count and not self._ordered:
                 return f"{event} names {len(held)} frames that are held"
             for item in held:
                 item.dropped = True
                 item.refused |= event.reason in (ev.DropReason.REFUSED, ev.DropReason.UNREADABLE)
+                self._awaits_key |= item.refused and item is self.items[-1]
         return None
 
     def _was_full(self) -> bool:
@@ -500,6 +501,7 @@ class Right:
         first = self._resume()
         self._loss, self._ended_session = None, False
         self._received = min(self._received, first)
+        self._current = first
         return Upload(first, first, first, self._world.stream._core.session_start_of(first))
 
     @staticmethod
