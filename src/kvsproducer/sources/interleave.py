@@ -95,13 +95,15 @@ class Interleaver:
             try:
                 for packet in packets:
                     self._queue(self._times[packet.kind].push(packet))
-                    yield from self._ready()
+                    while ready := self._take():
+                        yield ready
             except KvsError as error:
                 failure = error
             self._at_end = True
             for times in self._times.values():
                 self._queue(times.flush())
-            yield from self._ready()
+            while ready := self._take():
+                yield ready
             if failure is not None:
                 raise failure
         finally:  # an error and the frame it came through would keep each other, and the codecs
@@ -137,13 +139,15 @@ class Interleaver:
         assert packet.pts is not None
         self.left_out.add(packet, packet.pts - (self._first or 0), reason)
 
-    def _ready(self) -> Iterator[MediaPacket]:
+    def _take(self) -> MediaPacket | None:
+        """The next packet to put, None when that takes more reading."""
         while queue := self._next_queue():
             start = self._start_of(queue)
             packet = queue.popleft()
             self._queued_bytes -= len(packet.data)
             if self._placed(packet, start):
-                yield packet
+                return packet
+        return None
 
     def _next_queue(self) -> deque[MediaPacket] | None:
         """The track whose packet comes next, None when that takes more reading, or at the end."""

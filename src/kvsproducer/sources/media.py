@@ -20,6 +20,9 @@ class Kind(Enum):
     VIDEO = "video"
     AUDIO = "audio"
 
+    # A member is its only copy, and looked up several times for each packet.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class MediaTrack:

@@ -86,20 +86,54 @@ def _ticks(value: int | None, base: _Ratio) -> int | None:
     return None if value is None else value * base.numerator * TICKS_PER_SECOND // base.denominator
 
 
-def _plain(kind: Kind, packet: Encoded, number: int) -> MediaPacket:
-    base = packet.time_base or Fraction(1, TICKS_PER_SECOND)
+def _plain(kind: Kind, packet: Encoded, number: int, scale: tuple[int, int]) -> MediaPacket:
+    """`packet` as plain data; a tick of its time base is `scale[0] / scale[1]` of ours."""
+    by, over = scale
+    pts, dts, duration = packet.pts, packet.dts, packet.duration
     return MediaPacket(
         kind,
         bytes(packet),
-        _ticks(packet.pts, base),
-        _ticks(packet.dts, base),
-        _ticks(packet.duration, base) or 0,
+        None if pts is None else pts * by // over,
+        None if dts is None else dts * by // over,
+        duration * by // over if duration else 0,
         packet.is_keyframe,
         number,
         packet.is_corrupt,
-        packet.has_sidedata("encryption_info"),
-        packet.is_discard,
+        hidden=packet.is_discard,
     )
+
+
+def _scale(packet: Encoded) -> tuple[int, int]:
+    base = packet.time_base or Fraction(1, TICKS_PER_SECOND)
+    return base.numerator * TICKS_PER_SECOND, base.denominator
+
+
+class _TrackReading:
+    """What reading one track of a container keeps from packet to packet."""
+
+    def __init__(self, kind: Kind, encrypted: bool, may_have_keys: bool) -> None:
+        self.broken = False
+        """Whether a packet may have been lost since the last one."""
+        self._kind = kind
+        self._encrypted = encrypted
+        self._may_have_keys = may_have_keys
+        self._number = 0
+        self._scale: tuple[int, int] | None = None
+
+    def plain(self, packet: Encoded) -> MediaPacket:
+        """The next packet as plain data."""
+        if self._scale is None:  # making a Fraction for each packet takes longer than the rest
+            self._scale = _scale(packet)
+        plain = _plain(self._kind, packet, self._number, self._scale)
+        self._number += 1
+        if self._encrypted:
+            plain.encrypted = True
+        elif self._may_have_keys and plain.key_frame:
+            plain.encrypted = packet.has_sidedata("encryption_info")
+        if self.broken:
+            self.broken = False
+            plain.corrupt |= not plain.key_frame
+        return plain
 
 
 # --- reading a container ------------------------------------------------------------------------
@@ -253,27 +287,25 @@ class ContainerReader:
 
     def _demux(self) -> Iterator[MediaPacket]:
         """Demux, and go on where FFmpeg can after a place that it cannot read."""
-        numbers = dict.fromkeys(Kind, 0)
-        broken: set[Kind] = set()  # tracks that may have lost a packet
+        may_have_keys = "mp4" in self.format_name
+        readings = {
+            index: _TrackReading(kind, kind in self._encrypted, may_have_keys)
+            for index, kind in self._indexes.items()
+        }
         failures = 0  # in a row
         while True:
             try:
                 for packet in self._container.demux():
                     failures = 0
-                    kind = self._indexes.get(packet.stream.index)
-                    if kind is None or packet.size == 0:
+                    reading = readings.get(packet.stream_index)
+                    if reading is None or packet.size == 0:
                         continue
-                    plain = _plain(kind, packet, numbers[kind])
-                    plain.encrypted |= kind in self._encrypted
+                    plain = reading.plain(packet)
                     if self._arrived is not None:
                         plain.arrived = self._arrived(packet.pos)
-                    if kind is Kind.VIDEO and plain.key_frame:
+                    if plain.kind is Kind.VIDEO and plain.key_frame:
                         self._look_at(packet, plain)
-                    if kind in broken:
-                        broken.discard(kind)
-                        plain.corrupt |= not plain.key_frame
                     yield plain
-                    numbers[kind] += 1
             except (av.error.FFmpegError, OSError, IndexError) as error:
                 # PyAV raises IndexError for a packet of a stream that it has not seen at the start.
                 failures += 1
@@ -286,7 +318,8 @@ class ContainerReader:
             else:
                 return
             self.breaks += 1
-            broken.update(Kind)
+            for reading in readings.values():
+                reading.broken = True
 
     def _look_at(self, packet: Encoded, plain: MediaPacket) -> None:
         """Take what a key frame of an MP4 or Matroska brings along beside its data."""
@@ -443,7 +476,7 @@ class PatternReader:
         assert self._video is not None, "it is closed"
         numbers = dict.fromkeys(Kind, 0)
         for kind, packet in _encode(self._pattern, self._video, self._audio):
-            yield _plain(kind, packet, numbers[kind])
+            yield _plain(kind, packet, numbers[kind], _scale(packet))
             numbers[kind] += 1
 
     def close(self) -> None:
