@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 
 import pytest
@@ -74,3 +76,22 @@ def test_a_file_may_have_any_name() -> None:
     with PutDisplay(Console(file=file, force_terminal=True, width=100), "a[/b]\x1b[2J -> c") as it:
         it.update(PROGRESS)
     assert "a[/b]\\x1b[2J -> c" in file.getvalue()
+
+
+def test_a_terminal_that_is_gone_ends_the_showing_only() -> None:
+    """The put goes on: what is printed goes nowhere."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "gone")
+
+    for terminal in (False, True):
+        console = Console(file=Gone(), force_terminal=terminal, width=100)
+        display = PutDisplay(console, "clip.mp4 -> door")
+        display._shown_at = -10.0
+        with contextlib.suppress(OSError):  # the live table's own beginning
+            display.__enter__()
+        display.update(PutProgress(frames=1))
+        display.update(PutProgress(frames=2))
+        assert display.put_any
+        display.__exit__(None, None, None)

@@ -248,3 +248,39 @@ def test_resume_needs_the_start_time(kvs: Any, clip: Path) -> None:
     ran = kvs("put", str(clip), "never-put", "--resume")
     assert ran.exit_code == 2
     assert "--start-time" in ran.told
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")],
+)
+def test_signals_that_end_a_put_store_what_was_put(
+    start_kvs: Any, number: signal.Signals, code: int, word: str
+) -> None:
+    """As Ctrl-C does, with an exit code of their own."""
+    source = "testsrc:duration=0,size=64x64,gop=10"
+    process = start_kvs("put", source, f"put-{code}", "--mode", "realtime")
+    assert b" frame" in process.stderr.readline()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    told = " ".join(stderr.decode().split())
+    assert re.search(rf"{word}: (\d+) of \1 frames that were put are stored", told), told
+    assert "Traceback" not in told
+
+
+def test_a_put_under_nohup_outlives_its_terminal(start_kvs: Any) -> None:
+    """A SIGHUP that is ignored when the command starts stays ignored."""
+    process = start_kvs(
+        "put",
+        "testsrc:duration=3,size=64x64,gop=10",
+        "put-nohup",
+        "--mode",
+        "realtime",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert b" frame" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert b"stored: 75 frames" in stdout

@@ -64,4 +64,5 @@ def test_timeouts_at_the_door() -> None:
 def test_ending_the_program_waits_less() -> None:
     """Ctrl-C and cancellation are in a hurry, an exception is not."""
     assert closing_limit_s(KeyboardInterrupt) < closing_limit_s(None)
-    assert closing_limit_s(ValueError) == closing_limit_s(None)
+    assert closing_limit_s(ValueError) == closing_limit_s(None) == 30
+    assert closing_limit_s(None, 3) == closing_limit_s(KeyboardInterrupt, 3) == 3

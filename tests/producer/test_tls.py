@@ -75,3 +75,22 @@ def test_bad_bundle_is_explained(tmp_path: Path, content: str | None) -> None:
         tls_context(str(bundle))
     assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
     assert "ca.pem" in str(caught.value)
+
+
+def test_the_system_s_roots_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read by the call that releases the interpreter lock meanwhile, file and folder."""
+    bundle, folder = tmp_path / "system.pem", tmp_path / "certs"
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(bundle))
+    folder.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+
+    def never(*_: object) -> None:
+        raise AssertionError("it holds the lock")
+
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", never)
+    monkeypatch.setattr(ssl, "create_default_context", never)
+    roots = tls_context(True).get_ca_certs(binary_form=True)
+    pem = authority.cert_pem.bytes().decode()
+    assert ssl.PEM_cert_to_DER_cert(pem) in roots

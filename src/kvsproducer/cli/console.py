@@ -6,6 +6,7 @@ status with its code, what happened, where, what it means and what to do; never 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -27,11 +28,12 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
     "EXIT_FAILURE",
+    "EXIT_HUNG_UP",
     "EXIT_INTERRUPTED",
     "EXIT_TERMINATED",
     "EXIT_USAGE",
     "counted",
-    "end_on_sigterm",
+    "end_on_signals",
     "err",
     "out",
     "print_json",
@@ -46,6 +48,7 @@ R = TypeVar("R")
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_HUNG_UP: Final = 129
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
 _INDENT: Final = 8
@@ -112,13 +115,30 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM (of a service manager, a container): ends a command as Ctrl-C does."""
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM unwind the command, so that it can store what it holds. For the main thread."""
+class HungUp(KeyboardInterrupt):
+    """SIGHUP (the terminal or the SSH session is gone): ends a command as Ctrl-C does."""
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+
+_ENDINGS: Final[dict[type[BaseException], tuple[str, int]]] = {
+    Terminated: ("terminated", EXIT_TERMINATED),
+    HungUp: ("hung up", EXIT_HUNG_UP),
+}
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP unwind the command, so that it can store what it holds.
+
+    A SIGHUP that is ignored stays so: `nohup kvs put ...` outlives its terminal. For the main
+    thread.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated if number == signal.SIGTERM else HungUp
 
     signal.signal(signal.SIGTERM, end)
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        signal.signal(hang_up, end)
 
 
 def as_options(text: str) -> str:
@@ -166,8 +186,9 @@ def print_error(error: KvsError) -> None:
 def reports(command: Callable[P, R]) -> Callable[P, R]:
     """Let a command end as the shell expects, whatever it raises.
 
-    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130, SIGTERM: 143. A reader that
-    closed its end of a pipe: quietly, 0. Standard output that takes no more: as a KvsError.
+    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130, SIGTERM: 143, SIGHUP: 129.
+    A reader that closed its end of a pipe: quietly, 0. Standard output that takes no more: as a
+    KvsError.
     """
 
     @wraps(command)
@@ -186,10 +207,10 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILURE) from error
         except KeyboardInterrupt as interrupt:
             notes = getattr(interrupt, "__notes__", [])
-            term = isinstance(interrupt, Terminated)
-            word = "terminated" if term else "interrupted"
-            err.print(word + "".join(f": {note}" for note in notes))
-            raise typer.Exit(EXIT_TERMINATED if term else EXIT_INTERRUPTED) from interrupt
+            word, code = _ENDINGS.get(type(interrupt), ("interrupted", EXIT_INTERRUPTED))
+            with contextlib.suppress(OSError):  # the terminal is gone
+                err.print(word + "".join(f": {note}" for note in notes))
+            raise typer.Exit(code) from interrupt
         except BrokenPipeError as closed:
             _discard_output()
             raise typer.Exit(0) from closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import threading
 import time
@@ -62,9 +63,10 @@ class PutDisplay:
     ) -> None:
         live, self._live = self._live, None
         if live is not None:
-            if self._latest is not None:
-                live.update(self._picture(self._latest), refresh=True)
-            live.stop()
+            with contextlib.suppress(OSError):  # the terminal is gone
+                if self._latest is not None:
+                    live.update(self._picture(self._latest), refresh=True)
+                live.stop()
 
     @property
     def put_any(self) -> bool:
@@ -79,24 +81,33 @@ class PutDisplay:
         return f"so far {progress_line(self._latest)}"
 
     def update(self, progress: PutProgress) -> None:
-        """Show `progress`, unless something was shown a moment ago."""
+        """Show `progress`, unless something was shown a moment ago.
+
+        A terminal that is gone ends the showing, not the put.
+        """
         with self._lock:
             self._latest = progress
             if self._quiet:
                 return
-            if progress.problem and progress.problem != self._problem:
-                self._problem = progress.problem
-                problem = as_options(" ".join(progress.problem.split()))
-                self._console.print(f"warning: {problem}", markup=False)
-            now = time.monotonic()
-            live = self._live
-            if now - self._shown_at < (_LIVE_INTERVAL_S if live else _LINE_INTERVAL_S):
-                return
-            self._shown_at = now
-            if live is not None:
-                live.update(self._picture(progress), refresh=True)
-            elif not self._console.is_terminal:
-                self._console.print(progress_line(progress))
+            try:
+                self._show(progress)
+            except OSError:
+                self._quiet = True
+
+    def _show(self, progress: PutProgress) -> None:
+        if progress.problem and progress.problem != self._problem:
+            self._problem = progress.problem
+            problem = as_options(" ".join(progress.problem.split()))
+            self._console.print(f"warning: {problem}", markup=False)
+        now = time.monotonic()
+        live = self._live
+        if now - self._shown_at < (_LIVE_INTERVAL_S if live else _LINE_INTERVAL_S):
+            return
+        self._shown_at = now
+        if live is not None:
+            live.update(self._picture(progress), refresh=True)
+        elif not self._console.is_terminal:
+            self._console.print(progress_line(progress))
 
     def _picture(self, progress: PutProgress) -> RenderableType:
         if self._console.width < _TABLE_WIDTH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.producer.service_config import Caching
+from kvsproducer.producer.unreachable import UNREACHABLE
 from kvsproducer.sources import PutResult, Source, open_source, put_media
 from kvsproducer.sources.source import now_ticks
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -214,6 +216,8 @@ def _put(
 
     `options` are those of `put_media`.
     """
+    # The progress shows what goes wrong already.
+    warnings.filterwarnings("ignore", f".*{UNREACHABLE}", RuntimeWarning)
     display: PutDisplay | None = None
     source: Source | None = None
     try:

@@ -167,7 +167,7 @@ class Stream(StreamFacade):
     ) -> None:
         if self._engine.forked and kind is not None:
             return
-        account = await self.close(closing_limit_s(kind))
+        account = await self.close(closing_limit_s(kind, self._engine.close_limit_s))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:
@@ -284,7 +284,7 @@ class Producer(ProducerFacade[Stream]):
     ) -> None:
         if self._engine.forked and kind is not None:
             return
-        await self.close(closing_limit_s(kind))
+        await self.close(closing_limit_s(kind, self._engine.close_limit_s))
         loss = self._engine.ended.loss()
         if kind is None and loss is not None:
             raise loss

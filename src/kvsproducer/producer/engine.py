@@ -36,11 +36,13 @@ from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.exchange import TimeLimits
 from kvsproducer.producer.logger import logger
 from kvsproducer.producer.loop import loss_of
+from kvsproducer.producer.outcome import CLOSE_LIMIT_S
 from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.producer.routes import pause
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import Caching
 from kvsproducer.producer.threads import in_daemon_thread
+from kvsproducer.producer.unreachable import ReachWarnings
 from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -74,6 +76,7 @@ class Engine(Waiting):
         self.chains = chains
         platform = PlatformCallbacks() if chains is None else chains.platform
         self.poked = True  # nobody is to look before it is whole
+        self.close_limit_s = CLOSE_LIMIT_S  # of leaving a `with` block
         self.closing = False  # no more streams
         self.closed = False
         self.abandoned = False  # by its loop
@@ -101,6 +104,7 @@ class Engine(Waiting):
         self._core_closed = False
         self._alarm = Alarm(loop, self._on_timer)
         self.ended = EndedStreams()
+        self._reach = ReachWarnings(service.endpoint_url or service.region_name)
         self.on_freed: Callable[[core.Stream], None] = lambda _: None  # under the lock
         self._failures: dict[str | None, str] = {}  # of the last calls and uploads, by stream
         self._streams: dict[str, core.Stream] = {}
@@ -189,6 +193,7 @@ class Engine(Waiting):
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
             self._retry.forget(stream.name)
+            self._reach.forget(stream.name)
             self.cache.drop(stream.name)
             met_with = self.last_failure(stream.name)
             self.ended.add(stream.name, account or stream.account(), stream.failure, met_with)
@@ -202,8 +207,10 @@ class Engine(Waiting):
             event = self._told.popleft() if self._told and reported is None else None
             if event is None and reported is None:
                 event = self.core.next_event()
-        if event is not None and self.chains is not None:
-            self.chains.tell(event)
+        if event is not None:
+            self._reach.look_at(event)
+            if self.chains is not None:
+                self.chains.tell(event)
         return event or reported
 
     # --- on the loop -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.callbacks.provider import CallbacksProvider
 from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.engine import Engine
-from kvsproducer.producer.outcome import explained
+from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained, timeout_seconds
 from kvsproducer.producer.service import Service
 from kvsproducer.producer.service_config import ServiceConfig
 from kvsproducer.producer.tls import Verify
@@ -166,6 +166,7 @@ class ProducerFacade(Generic[S]):
         device_info: core.DeviceInfo | None = None,
         on_event: OnEvent | None = None,
         callbacks: CallbacksProvider | None = None,
+        close_timeout: Timeout = CLOSE_LIMIT_S,
     ) -> None:
         """Make a producer; touches neither the network nor the credentials.
 
@@ -184,6 +185,8 @@ class ProducerFacade(Generic[S]):
                 blocking producers. For coroutines there is `aio.Producer.events`.
             callbacks: C-style chains of callbacks, some of which may fail a `put_frame` or answer a
                 call; see `CallbacksProvider`. The producer frees them when it is closed.
+            close_timeout: how long leaving a `with` block waits for the last acks: seconds, a
+                `timedelta` or ISO 8601 text. Frames without an ack by then are reported as lost.
 
         Raises: INVALID_ARG without a region, with an unknown profile, with credentials or an
         `on_event` that are none; what `DeviceInfo` raises; INVALID_OPERATION for callbacks that
@@ -204,6 +207,7 @@ class ProducerFacade(Generic[S]):
         chains = None if callbacks is None else Chains(callbacks, device.client_info.log_level)
         try:
             self._engine = self._make_engine(device, service, chains)
+            self._engine.close_limit_s = timeout_seconds(close_timeout)
         except BaseException:
             if chains is not None:
                 chains.end()

@@ -11,6 +11,7 @@ AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -24,7 +25,7 @@ from kvsproducer.producer.proxies import Proxies
 from kvsproducer.producer.service_config import IpFamily, ServiceConfig
 from kvsproducer.producer.tls import tls_context
 from kvsproducer.producer.user_agent import user_agent
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     import aiohttp
@@ -57,6 +58,10 @@ class Network:
         self.proxies = Proxies(config.proxies)
         self._verify = verify
         self._lock = threading.Lock()
+        # aiohttp reads the system's roots as it is loaded, and holds the interpreter lock for
+        # 100 ms then. It is loaded here, before there are frames that would wait for the lock.
+        with contextlib.suppress(KvsError):  # `prepare` raises it
+            load_library()
         # A wrong path is told now; the public roots take a while to read, and plain HTTP has none.
         self._tls = tls_context(verify) if isinstance(verify, str) else None
 

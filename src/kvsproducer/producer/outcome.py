@@ -9,6 +9,7 @@ from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
+    "CLOSE_LIMIT_S",
     "INTERRUPT_LIMIT_S",
     "closing_limit_s",
     "explained",
@@ -18,15 +19,18 @@ __all__ = [
     "timeout_seconds",
 ]
 
-CLOSE_LIMIT_S = 120.0  # how long leaving a `with` block waits for the last acks
+CLOSE_LIMIT_S = 30.0  # how long leaving a `with` block waits for the last acks, by default
 INTERRUPT_LIMIT_S = 10.0  # the same when the program is being ended (Ctrl-C, cancellation)
 
 
-def closing_limit_s(kind: type[BaseException] | None) -> float:
-    """How long leaving a `with` block may wait, given the kind of exception that leaves it."""
+def closing_limit_s(kind: type[BaseException] | None, limit_s: float = CLOSE_LIMIT_S) -> float:
+    """How long leaving a `with` block may wait, given the kind of exception that leaves it.
+
+    `limit_s` bounds it, in seconds.
+    """
     if kind is None or issubclass(kind, Exception):
-        return CLOSE_LIMIT_S
-    return INTERRUPT_LIMIT_S
+        return limit_s
+    return min(limit_s, INTERRUPT_LIMIT_S)
 
 
 def explained(error: KvsError, met_with: str) -> KvsError:

@@ -139,7 +139,7 @@ class Producer(ProducerFacade[Stream]):
     ) -> None:
         if self._engine.forked and kind is not None:
             return
-        self.close(closing_limit_s(kind))
+        self.close(closing_limit_s(kind, self._engine.close_limit_s))
         loss = self._engine.ended.loss()
         if kind is None and loss is not None:
             raise loss

@@ -199,7 +199,7 @@ class Stream(StreamFacade):
     ) -> None:
         if self._engine.forked and kind is not None:
             return
-        account = self.close(closing_limit_s(kind))
+        account = self.close(closing_limit_s(kind, self._engine.close_limit_s))
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure)
             if loss is not None:

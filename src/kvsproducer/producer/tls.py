@@ -38,11 +38,12 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
     if isinstance(verify, str):
         return _own_roots(verify)
     try:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if verify:
             from botocore.httpsession import get_cert_path
 
+            _load_roots_of_system(context)
             context.load_verify_locations(cafile=get_cert_path(True))
         else:
             context.check_hostname = False
@@ -50,6 +51,19 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise _no_tls(error) from error
     return context
+
+
+def _load_roots_of_system(context: ssl.SSLContext) -> None:
+    """Trust the system's roots, as `ssl.create_default_context` does.
+
+    That function reads them while it holds the interpreter lock, for 100 ms and more: a
+    `put_frame` of another thread would wait so long. `load_verify_locations` releases the lock.
+    """
+    paths = ssl.get_default_verify_paths()
+    if os.name == "nt":  # they are not in files
+        context.load_default_certs()
+    elif paths.cafile or paths.capath:
+        context.load_verify_locations(cafile=paths.cafile, capath=paths.capath)
 
 
 def at_wrong_time(error: ssl.SSLCertVerificationError) -> str:
