@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv import events as ev
-from kvsproducer.mkv.blocks import read_block_group, read_simple_block
+from kvsproducer.mkv.blocks import (
+    read_block_group,
+    read_simple_block,
+    read_usual_block,
+    simple_block_at,
+)
 from kvsproducer.mkv.ebml import element, encode_number, encode_size
 from kvsproducer.status import MkvError
 
@@ -128,3 +133,35 @@ def test_fixed_lacing(count: int, size: int) -> None:
 def test_bad_lacing(flags: int, payload: str) -> None:
     with pytest.raises(MkvError):
         simple(bytes.fromhex(payload), flags)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("a3 84 81 0000 80", (6, 2)),
+        ("a3 86 81 0000 80 1122 ff", (8, 2)),
+        ("a3 10000004 81 0000 80", (9, 5)),
+        ("a3 0100000000000004 81 0000 80", (13, 9)),
+        ("a3 84 81 0000", (0, 0)),  # not all of it is here
+        ("a3 85 81 0000 80", (0, 0)),
+        ("a3 83 81 0000 80", (0, 0)),  # too short
+        ("a3 84 4001 00 80", (0, 0)),  # a track number of two bytes
+        ("a3 84 81 0000 82", (0, 0)),  # laced
+        ("a3 ff 81 0000 80" + "00" * 200, (0, 0)),  # of unknown size
+        ("a3 7fff 81 0000 80" + "00" * 20_000, (0, 0)),
+        ("a3 00 81 0000 80 00", (0, 0)),  # no size
+        ("a0 84 81 0000 80", (0, 0)),  # a BlockGroup
+        ("", (0, 0)),
+    ],
+)
+def test_only_a_usual_block_takes_the_short_way(data: str, found: tuple[int, int]) -> None:
+    raw = bytes.fromhex(data)
+    assert simple_block_at(raw, 0) == found
+    assert simple_block_at(b"before" + raw, 6) == found
+    length, start = found
+    if length:
+        usual, general = (
+            read_usual_block(raw[:length], start),
+            read_simple_block(raw[:length], start, 0),
+        )
+        assert usual == general

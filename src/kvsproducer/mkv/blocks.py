@@ -5,14 +5,19 @@ The frames of a block are views over its raw bytes. Raises `MkvError` only.
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from kvsproducer.mkv import elements as el
+from kvsproducer.mkv.ebml import NUMBER_WIDTHS, UNKNOWN_SIZES
 from kvsproducer.mkv.events import Block
 from kvsproducer.mkv.reading import Walk, invalid_mkv, read_number, read_uint
 
-__all__ = ["read_block_group", "read_simple_block"]
+__all__ = ["read_block_group", "read_simple_block", "read_usual_block", "simple_block_at"]
 
+_SHORTEST: Final = 6  # of a SimpleBlock: id, size, track, timecode, flags
+_ONE_BYTE_TRACK: Final = 0x80  # the mark of a number of one byte
+_TIMECODE: Final = struct.Struct(">h").unpack_from
 _KEY: Final = 0x80
 _INVISIBLE: Final = 0x08
 _DISCARDABLE: Final = 0x01
@@ -24,6 +29,38 @@ _FIXED: Final = 0x04
 def read_simple_block(raw: bytes, start: int, offset: int) -> Block:
     """A SimpleBlock; `raw` is the element, its payload begins at `start`."""
     return _read_block(raw, memoryview(raw)[start:], offset + start, key_frame=None)
+
+
+def simple_block_at(data: bytes, position: int) -> tuple[int, int]:
+    """(length with header, payload offset in it) of the usual SimpleBlock at a position.
+
+    (0, 0) when it is another element, not all of it is there, or anything about it is unusual:
+    then the general way is to be taken. Most elements of a stream are of this kind.
+    """
+    if len(data) - position < _SHORTEST or data[position] != el.SIMPLE_BLOCK:
+        return 0, 0
+    width = NUMBER_WIDTHS[data[position + 1]]
+    start = position + 1 + width
+    size = int.from_bytes(data[position + 1 : start], "big") ^ (1 << (7 * width))
+    if not 4 <= size <= len(data) - start or size == UNKNOWN_SIZES[width]:
+        return 0, 0
+    if data[start] < _ONE_BYTE_TRACK or data[start + 3] & _LACING:
+        return 0, 0
+    return 1 + width + size, 1 + width
+
+
+def read_usual_block(raw: bytes, start: int) -> Block:
+    """The SimpleBlock that `simple_block_at` found; its payload begins at `start`."""
+    flags = raw[start + 3]
+    return Block(
+        raw,
+        raw[start] ^ _ONE_BYTE_TRACK,
+        _TIMECODE(raw, start + 1)[0],
+        flags & _KEY != 0,
+        flags & _INVISIBLE != 0,
+        flags & _DISCARDABLE != 0,
+        [memoryview(raw)[start + 4 :]],
+    )
 
 
 def read_block_group(raw: bytes, start: int, offset: int) -> Block:

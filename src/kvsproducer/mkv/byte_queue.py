@@ -63,6 +63,11 @@ class ByteQueue:
             return b"".join(parts)
         return found
 
+    @property
+    def head(self) -> tuple[bytes, int]:
+        """The oldest chunk, and where its waiting bytes begin; what follows may be in others."""
+        return self._head, self._position
+
     def take(self, size: int) -> bytes:
         """Remove and return exactly `size` bytes; there must be that many."""
         assert size <= self.available

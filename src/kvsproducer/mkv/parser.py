@@ -32,7 +32,12 @@ from kvsproducer.limits import (
     SKIP_PIECE_BYTES,
 )
 from kvsproducer.mkv import elements as el
-from kvsproducer.mkv.blocks import read_block_group, read_simple_block
+from kvsproducer.mkv.blocks import (
+    read_block_group,
+    read_simple_block,
+    read_usual_block,
+    simple_block_at,
+)
 from kvsproducer.mkv.byte_queue import ByteQueue
 from kvsproducer.mkv.elements import ANYWHERE, ELEMENTS, ROOT, element_name
 from kvsproducer.mkv.events import (
@@ -219,6 +224,19 @@ class MkvParser:
 
     def _in_cluster(self) -> Event | None:
         """Among the blocks of a cluster."""
+        queue = self._queue
+        end = self._cluster_end
+        length, start = simple_block_at(*queue.head)
+        if (
+            length
+            and length - start <= self._max_block_bytes
+            and (end is None or queue.offset + length <= end)
+        ):
+            return read_usual_block(queue.take(length), start)
+        return self._in_cluster_generally()
+
+    def _in_cluster_generally(self) -> Event | None:
+        """As `_in_cluster`, for everything that is not a SimpleBlock as nearly all of them are."""
         if self._queue.offset == self._cluster_end:
             return self._close_cluster()
         if self._cluster_size is None and self._at_eof():
