@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsproducer.endpoint.fragment import Fragment
-from kvsproducer.endpoint.index import Axis, DamagedIndex, Index, Location, Span
+from kvsproducer.endpoint.index import Axis, DamagedIndex, Index, Location, Span, Written
 from kvsproducer.endpoint.streams import StreamRecord
 
 ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
@@ -73,12 +73,16 @@ def test_files_and_where_they_end(index: Index, fragment: Make) -> None:
 
 
 def test_the_index_knows_how_much_it_has_of_each_file(index: Index, fragment: Make) -> None:
-    index.add_fragments([(ARN, fragment(1).info, Location(3, 10, 90, (1, 2, 3, 4)))], (3, 100))
-    index.save_stream(StreamRecord(name="x", arn=ARN, version="v2", created=1), (3, 150))
-    assert index.file_sizes() == {3: 150}
-    index.save_file(4, 7, damaged=True)
-    index.save_file(4, 9, damaged=False)
-    assert index.file_sizes() == {3: 150, 4: 9}
+    index.add_fragments(
+        [(ARN, fragment(1).info, Location(3, 10, 90, (1, 2, 3, 4)))], Written(3, 100)
+    )
+    index.save_stream(
+        StreamRecord(name="x", arn=ARN, version="v2", created=1), Written(3, 150, "m")
+    )
+    assert index.written() == {3: Written(3, 150, "m")}
+    index.save_damaged(Written(4, 7))
+    index.add_fragments((), Written(4, 9))
+    assert index.written() == {3: Written(3, 150, "m"), 4: Written(4, 9)}
     assert index.files() == {3, 4}, "a damaged file stays"
     assert index.count_in_file(3, ARN, fragment(1).info.server_timestamp) == 1
     assert index.count_in_file(3, ARN, fragment(1).info.server_timestamp + 1) == 0
@@ -126,7 +130,7 @@ def test_an_index_that_contradicts_itself_is_damaged(
     index = Index(path)
     index.save_stream(StreamRecord(name="x", arn=ARN, version="v", created=1))
     place = Location(1, 100, 100, (10, 20, 30, 40))
-    index.add_fragments([(ARN, fragment(1).info, place)], (1, 200))
+    index.add_fragments([(ARN, fragment(1).info, place)], Written(1, 200))
     index.close()
     Index(path).close()
     with sqlite3.connect(path) as database:

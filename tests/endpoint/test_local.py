@@ -308,3 +308,17 @@ def test_what_was_just_accepted_is_closed(turns: int) -> None:
     gc.collect()
     for client in clients:
         client.close()
+
+
+def test_a_request_that_is_not_http_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with local_endpoint() as endpoint:
+        host, port = endpoint.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as peer:
+            peer.sendall(b"POST / HTTP/1.1\r\nHost: \0\r\n\r\n")
+            assert peer.recv(1000).startswith(b"HTTP/1.0 400 ")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.exc_info is None
+    assert "a request that is not HTTP was refused" in caplog.text

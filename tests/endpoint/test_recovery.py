@@ -193,6 +193,18 @@ def test_a_lost_file_refuses_the_start_until_the_index_is_deleted(
     assert 0 < len(left) < 5
 
 
+def test_the_index_of_another_folder_is_noticed(
+    tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An index from a backup, of a folder that was begun anew since: the numbers are the same."""
+    for name, numbers in (("a", range(1, 4)), ("b", range(11, 18))):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name, fragment, *numbers)
+    shutil.copy(tmp_path / "a" / INDEX_NAME, tmp_path / "b" / INDEX_NAME)
+    assert after(tmp_path / "b", fragment) == list(range(11, 18))
+    assert "the index is not that of" in caplog.text
+
+
 def test_a_file_whose_fragments_have_expired_may_be_missing(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1)
     first_file(tmp_path).unlink()

@@ -27,11 +27,9 @@ from typing import Any, Final, TypeAlias
 from kvsproducer.endpoint.fragment import FragmentInfo
 from kvsproducer.endpoint.streams import StreamRecord
 
-__all__ = ["Axis", "DamagedIndex", "Index", "Location", "Row", "Span"]
+__all__ = ["Axis", "DamagedIndex", "Index", "Location", "Row", "Span", "Written"]
 
 _BUSY_TIMEOUT_S: Final = 30.0
-Written: TypeAlias = "tuple[int, int]"  # a media file, and how much of it is written
-_NOWHERE: Final[Written] = (0, 0)
 
 _VERSION: Final = 2  # 1 had no `files`, and media files that did not describe themselves
 _SCHEMA: Final = """
@@ -49,7 +47,8 @@ CREATE TABLE IF NOT EXISTS fragments (
   PRIMARY KEY (stream, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
-  file INTEGER PRIMARY KEY, size INTEGER NOT NULL, damaged INTEGER NOT NULL DEFAULT 0
+  file INTEGER PRIMARY KEY, size INTEGER NOT NULL, mark TEXT NOT NULL,
+  damaged INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_producer ON fragments (stream, producer_timestamp);
 CREATE INDEX IF NOT EXISTS by_server ON fragments (stream, server_timestamp);
@@ -118,6 +117,16 @@ class Location:
         return self.offset + self.length
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How much (`size` in bytes) of a media file is written, or indexed. `mark` is the file's own
+    (`journal`): another file of the same number has another."""
+
+    file: int
+    size: int
+    mark: str = ""
+
+
 Row: TypeAlias = "tuple[str, FragmentInfo, Location]"  # ARN, information, place
 
 
@@ -167,19 +176,19 @@ class Index:
             with self._write:
                 yield self._write
 
-    def save_stream(self, record: StreamRecord, written: Written = _NOWHERE) -> None:
+    def save_stream(self, record: StreamRecord, written: Written | None = None) -> None:
         """Add or replace a stream. `written` is the media file that has it too, and its size."""
         with self.transaction() as db:
             _save_stream(db, record.arn, record.to_json())
             _save_size(db, written)
 
-    def delete_stream(self, arn: str, written: Written = _NOWHERE) -> None:
+    def delete_stream(self, arn: str, written: Written | None = None) -> None:
         """Remove a stream and its fragments."""
         with self.transaction() as db:
             _delete_stream(db, arn)
             _save_size(db, written)
 
-    def add_fragments(self, rows: Iterable[Row], written: Written = _NOWHERE) -> None:
+    def add_fragments(self, rows: Iterable[Row], written: Written | None = None) -> None:
         """Add fragments; those of a deleted stream are left out."""
         with self.transaction() as db:
             for arn, info, location in rows:
@@ -221,14 +230,11 @@ class Index:
                 _save_stream(db, arn, record)
                 _raise_last_number(db, arn, last_number)
 
-    def save_file(self, file: int, size: int, *, damaged: bool) -> None:
-        """Note how much of a media file the index has; one that is `damaged` is never deleted."""
+    def save_damaged(self, written: Written) -> None:
+        """As `written` elsewhere, for a media file that is damaged: it is never deleted."""
         with self.transaction() as db:
-            db.execute(
-                "INSERT INTO files (file, size, damaged) VALUES (?, ?, ?) ON CONFLICT (file)"
-                " DO UPDATE SET size = excluded.size, damaged = max(damaged, excluded.damaged)",
-                (file, size, damaged),
-            )
+            _save_size(db, written)
+            db.execute("UPDATE files SET damaged = 1 WHERE file = ?", (written.file,))
 
     def forget_files(self, files: Iterable[int]) -> None:
         """Remove media files, and the fragments in them."""
@@ -259,9 +265,10 @@ class Index:
         """(ARN, record, last number) of every stream, oldest first."""
         return self._rows("SELECT arn, record, last_number FROM streams ORDER BY id")
 
-    def file_sizes(self) -> dict[int, int]:
-        """How much the index has of each media file."""
-        return dict(self._rows("SELECT file, size FROM files"))
+    def written(self) -> dict[int, Written]:
+        """What the index has of each media file, by its number."""
+        rows = self._rows("SELECT file, size, mark FROM files")
+        return {row[0]: Written(*row) for row in rows}
 
     def files(self) -> set[int]:
         """The media files that have to stay: with fragments, or damaged."""
@@ -358,12 +365,12 @@ def _raise_last_number(db: sqlite3.Connection, arn: str, number: str) -> None:
     db.execute("UPDATE streams SET last_number = max(last_number, ?) WHERE arn = ?", (number, arn))
 
 
-def _save_size(db: sqlite3.Connection, written: Written) -> None:
-    if written != _NOWHERE:
+def _save_size(db: sqlite3.Connection, written: Written | None) -> None:
+    if written is not None:
         db.execute(
-            "INSERT INTO files (file, size) VALUES (?, ?)"
-            " ON CONFLICT (file) DO UPDATE SET size = excluded.size",
-            written,
+            "INSERT INTO files (file, size, mark) VALUES (?, ?, ?) ON CONFLICT (file)"
+            " DO UPDATE SET size = excluded.size, mark = excluded.mark",
+            (written.file, written.size, written.mark),
         )
 
 

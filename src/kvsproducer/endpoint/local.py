@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import ssl
 import threading
@@ -14,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.faults import Fault, FaultScript
@@ -28,6 +30,21 @@ _STOP_TIMEOUT_S: Final = 5.0  # for open uploads to get their last acks
 _CLOSE_TIMEOUT_S: Final = 1.0  # for connections to close after that
 _BACKLOG: Final = 128  # connections that wait to be accepted
 _ACCEPTING_TURNS: Final = 5  # of the loop, from a connection's accepting to its protocol
+_http_log = logging.getLogger(__name__ + ".http")
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Log a request that is not HTTP without a traceback: nothing is wrong with the endpoint."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        detail = " ".join(error.message.split())
+        record.msg, record.args = "a request that is not HTTP was refused: %s", (detail,)
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
+_http_log.addFilter(_one_line)
 
 
 class LocalEndpoint:
@@ -95,7 +112,10 @@ class LocalEndpoint:
             region=self._region,
         )
         self._runner = web.AppRunner(
-            self._application.app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT_S
+            self._application.app,
+            access_log=None,
+            logger=_http_log,
+            shutdown_timeout=_CLOSE_TIMEOUT_S,
         )
         try:
             await self._runner.setup()

@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, Protocol
 
 from kvsproducer.endpoint import journal
 from kvsproducer.endpoint.fragment import Fragment
-from kvsproducer.endpoint.index import Location
+from kvsproducer.endpoint.index import Location, Written
 from kvsproducer.endpoint.members import JsonObject, JsonValue
 
 try:
@@ -63,8 +63,8 @@ class Payloads(Protocol):
         """Take back what was appended since the last `keep`. Raises OSError."""
 
     @property
-    def written(self) -> tuple[int, int]:
-        """The file that is being written, and its size with everything that was appended."""
+    def written(self) -> Written | None:
+        """The file that is being written, with everything that was appended; None in memory."""
 
     def read(self, location: Location) -> Fragment | None:
         """The fragment, or None if it is gone. Raises OSError, DamagedFragment."""
@@ -104,8 +104,8 @@ class MemoryPayloads:
         self._last = self._kept
 
     @property
-    def written(self) -> tuple[int, int]:
-        return 0, 0
+    def written(self) -> Written | None:
+        return None
 
     def read(self, location: Location) -> Fragment | None:
         return self._fragments.get(location.file)
@@ -172,8 +172,8 @@ class FilePayloads:
             os.ftruncate(self._descriptor, self._kept)
 
     @property
-    def written(self) -> tuple[int, int]:
-        return self._number, self._size
+    def written(self) -> Written | None:
+        return Written(self._number, self._size, self._mark.hex())
 
     def read(self, location: Location) -> Fragment | None:
         try:
@@ -231,6 +231,15 @@ class FilePayloads:
                 f"{error}; put a whole copy back, or move it elsewhere to start without its media",
                 str(self.path(number)),
             ) from error
+
+    def mark(self, number: int) -> str:
+        """The mark of a file; "" when its head is damaged."""
+        try:
+            file, mark = self.open_file(number)
+        except OSError:
+            return ""
+        file.close()
+        return mark.hex()
 
     def continue_at(self, number: int) -> None:
         """Write on in this file, or begin it when it does not exist yet."""

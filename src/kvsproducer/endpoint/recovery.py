@@ -7,6 +7,7 @@ agree, and nothing is read. Otherwise
   * streams are those that the newest file's first record lists, with the changes behind it;
   * bytes that are no whole record stay where they are, and the next file begins. If media follows
     them, something was damaged, and the file is never deleted; if not, a write was unfinished;
+  * a file of which the index knows another one is read anew;
   * a file that has become shorter is read anew; what stood at its end is lost, with a warning;
   * a file that is missing although fragments in it have not expired refuses the start: the folder
     may not be mounted.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from kvsproducer.endpoint import journal
-from kvsproducer.endpoint.index import DamagedIndex, Index, Location, Row
+from kvsproducer.endpoint.index import DamagedIndex, Index, Location, Row, Written
 from kvsproducer.endpoint.journal import Damage, Record
 from kvsproducer.endpoint.members import JsonObject
 from kvsproducer.endpoint.payloads import FilePayloads
@@ -58,8 +59,13 @@ def open_index(path: Path) -> Index:
 def recover(index: Index, payloads: FilePayloads, now: int) -> None:
     """Bring the index level with the files; `now` in ticks. Raises OSError: see the module."""
     sizes = payloads.sizes()
-    known = index.file_sizes()
     begun = {number: size for number, size in sizes.items() if not _is_blank(payloads, number)}
+    for number, written in index.written().items():
+        mark = payloads.mark(number) if number in begun else ""
+        if mark and written.mark and mark != written.mark:
+            _log.warning("the index is not that of %s", payloads.path(number))
+            index.forget_files([number])
+    known = {number: written.size for number, written in index.written().items()}
     indexed = dict(known)  # the index knows the streams up to here, whatever files have lost
     for number in [n for n, size in begun.items() if size < known.get(n, 0)]:
         _give_up_end(index, payloads, number, known.pop(number) - begun[number])
@@ -148,7 +154,7 @@ def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
 
 def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> bool:
     """Add what a file has from `start` on to the index; whether nothing may be written after it."""
-    path = payloads.path(number)
+    path, mark = payloads.path(number), payloads.mark(number)
     index.drop_file_tail(number, start)
     rows: list[Row] = []
     count = 0
@@ -167,7 +173,7 @@ def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> 
                 "an unfinished write" if found.torn else "damaged; the file will not be deleted",
             )
             if not found.torn:
-                index.save_file(number, found.offset, damaged=True)
+                index.save_damaged(Written(number, found.offset, mark))
             continue
         row = journal.fragment_row(found.head)
         if row is None:
@@ -176,9 +182,9 @@ def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> 
         rows.append((arn, info, Location(number, found.offset, found.length, sizes)))
         count += 1
         if len(rows) == _BATCH:
-            index.add_fragments(rows, (number, found.offset + found.length))
+            index.add_fragments(rows, Written(number, found.offset + found.length, mark))
             rows.clear()
-    index.add_fragments(rows, (number, end))
+    index.add_fragments(rows, Written(number, end, mark))
     if count:
         _log.warning("%s: %d fragments were missing in the index, and were added", path, count)
     return closed
