@@ -15,6 +15,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from email.utils import formatdate
 from typing import Final, TypeAlias
 
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 _POLL_S: Final = 1.0  # how often a waiting GetMedia looks whether its reader is still there
 _EXPIRY_INTERVAL_S: Final = 60.0
 _DOC_URL: Final = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
-_STREAM: Final = "stream"  # key of a request: the stream that it names, for the log
+_stream: Final = ContextVar("stream", default="-")  # that the request names, for the log
 _OPERATION_OF: Final = {path: name for name, path in wire.PATHS.items()}
 _OTHER_OPERATION_OF: Final = {path: name for name, path in wire.OTHER_PATHS.items()}
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -131,6 +132,7 @@ class EndpointApplication:
         await expect(request, self._faults)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        _stream.set("-")  # a connection's requests share a context
         started = self._loop.time()
         status = 0  # no answer: the connection was lost, or broken by a fault
         try:
@@ -142,7 +144,7 @@ class EndpointApplication:
                 "%s %s %s: %s in %.3f s",
                 request.method,
                 _OPERATION_OF.get(request.path, request.rel_url.raw_path),
-                request.get(_STREAM, "-"),
+                _stream.get(),
                 status or "no answer",
                 self._loop.time() - started,
             )
@@ -172,7 +174,7 @@ class EndpointApplication:
         body = await request.read()
         self._verify(request, body)
         members = parse_json(body)
-        request[_STREAM] = members.label
+        _stream.set(members.label)
         return members
 
     def _verify(self, request: web.Request, body: bytes | None) -> None:
@@ -199,7 +201,7 @@ class EndpointApplication:
     ) -> web.StreamResponse:
         self._verify(request, None)
         stream, parsed = parse_put_media_headers(request.headers)
-        request[_STREAM] = stream.label
+        _stream.set(stream.label)
         record = self._control.of(stream)
         live = await self._live_stream(record.arn)
         if self._stopping:
