@@ -526,3 +526,28 @@ def test_a_stream_that_was_created_meanwhile_is_described_again(desk: Desks) -> 
     d.settle()
     assert names(d).count("DescribeStream") == 2
     assert d.stream.ready
+
+
+@pytest.mark.parametrize(
+    ("asked_hours", "kept_hours", "said"),
+    [
+        (24, 24, ""),
+        (24, 0, "keeps no media, not for P1D as asked"),
+        (24, 2, "keeps media for PT2H, not for P1D as asked"),
+        (24, 168, ""),  # more than a default is what most callers are happy with
+        (3, 168, "keeps media for P7D, not for PT3H as asked"),
+        (0, 24, "keeps media for P1D, not for PT0S as asked"),
+    ],
+)
+def test_another_retention_than_asked_is_said_once(
+    desk: Desks, asked_hours: int, kept_hours: int, said: str
+) -> None:
+    """The stream exists, and its retention is not changed by putting into it."""
+    hour = 3600 * SECOND
+    d = desk(retention=asked_hours * hour)
+    found = kvs.StreamDescription("arn", kvs.StreamStatus.ACTIVE, retention=kept_hours * hour)
+    d.answers[kvs.DescribeStream] = [(200, found)]
+    d.settle()
+    ready = d.told(ev.StreamReady)
+    assert [bool(event.warning) for event in ready] == [bool(said)]
+    assert said in ready[0].warning

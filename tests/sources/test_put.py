@@ -378,3 +378,16 @@ def test_the_rest_of_a_file_is_counted_within_a_bound(
     with pytest.raises(TimeoutError) as caught:
         put_media(clip, "outage", stream_options=SMALL, timeout=1, **stalling)
     assert " of more than " in caught.value.__notes__[0]
+
+
+def test_another_retention_than_asked_is_in_the_result(
+    make_clip: MakeClip, options: ProducerOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is put into a stream that keeps nothing is not there to be watched later."""
+    clip = make_clip("mp4")
+    first = put_media("testsrc:size=64x64,duration=1", "brief", retention=0, **options)
+    assert first.warnings == ()
+    second = put_media(clip, "brief", retention="PT48H", **options)
+    (warning,) = second.warnings
+    assert warning.startswith("stream 'brief' exists and keeps no media, not for P2D as asked")
+    assert warning in caplog.text

@@ -43,6 +43,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
+from kvsproducer.duration import TICKS_PER_HOUR, format_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import CONTENT_TYPE
 
@@ -51,6 +52,8 @@ __all__ = ["StreamControl"]
 _S = StatusCode
 _T = StreamState
 _RESULT_OK: Final = 200
+# Defaults of `StreamInfo` and `kvs put`: who asks for one may not have thought of a number.
+_USUAL_RETENTIONS: Final = frozenset((limits.STREAM_INFO_RETENTION, 24 * TICKS_PER_HOUR))
 _CALL = TypeVar("_CALL", bound=Call)
 
 # While in these, a session is on its way already: another loss changes nothing.
@@ -76,6 +79,7 @@ class StreamControl:
         self._anew = 0  # how often it has begun anew without having been ready
         self._endpoint = ""
         self._arn = ""
+        self._warning = ""  # what the next StreamReady says of an existing stream
         self._token: AuthInfo | None = None
         self.ready = False  # has been ready once
         self.parked = False  # nothing to upload: READY, or STOPPED by a time-out
@@ -290,7 +294,22 @@ class StreamControl:
         self._arn = answer.stream_arn
         if answer.retention is not None:
             self._core.retains = bool(answer.retention)
+            self._compare_retention(answer.retention)
         return self._after_arn()
+
+    def _compare_retention(self, found: int) -> None:
+        """Note that an existing stream does not keep media for as long as asked.
+
+        One that keeps it longer than the usual default is what most callers are happy with.
+        """
+        asked = self._core.info.retention
+        if self.ready or found == asked or (found > asked and asked in _USUAL_RETENTIONS):
+            return
+        keeps = f"keeps media for {format_duration(found)}" if found else "keeps no media"
+        self._warning = (
+            f"stream '{self._core.name}' exists and {keeps}, not for {format_duration(asked)} as"
+            " asked. To change it: aws kinesisvideo update-data-retention"
+        )
 
     def _after_arn(self) -> StreamState:
         return _T.TAG_STREAM if self._core.info.tags else _T.GET_ENDPOINT
@@ -436,7 +455,8 @@ class StreamControl:
     def _be_ready(self, now: int) -> None:
         core = self._core
         again, self.ready, self._anew = self.ready, True, 0
-        core.emit(StreamReady(core.name))
+        core.emit(StreamReady(core.name, self._warning))
+        self._warning = ""
         if core.stopped and not anything_to_send(core) and not core.uploads.active():
             self.close(None)
         elif anything_to_send(core) or self.rotating or (again and not self.unused):

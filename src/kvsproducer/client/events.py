@@ -82,9 +82,14 @@ class ClockSkewDetected(NamedTuple):
 
 
 class StreamReady(NamedTuple):
-    """Fired when the stream can upload: at first, and after every recovery."""
+    """Fired when the stream can upload: at first, and after every recovery.
+
+    `warning` says what an existing stream does otherwise than `StreamInfo` asked for (how long it
+    keeps media), once; "" if nothing.
+    """
 
     stream: str
+    warning: str = ""
 
 
 class StreamStateChanged(NamedTuple):

@@ -61,7 +61,7 @@ class EventLog:
             self._loss = merged or event
             return
         self.settle()
-        if isinstance(event, _WARNINGS):
+        if isinstance(event, _WARNINGS) or (isinstance(event, core.StreamReady) and event.warning):
             log.warning("%s", line_of(event))
         elif isinstance(event, core.FragmentAcked | _PRESSURES):
             if log.isEnabledFor(logging.DEBUG):  # an ack comes often, and its line costs
@@ -85,7 +85,7 @@ def line_of(event: core.Event) -> str:
     where = "client" if stream is None else f"stream {stream}"
     if upload is not None:
         where += f" upload {upload}"
-    told = "".join(f" {name}={_shown(value)}" for name, value in named.items())
+    told = "".join(f" {name}={_shown(value)}" for name, value in named.items() if value != "")
     return f"{where}: {type(event).__name__}{told}"
 
 

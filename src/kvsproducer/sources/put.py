@@ -25,6 +25,7 @@ from kvsproducer.client import (
     Frame,
     FrameAccount,
     StreamErrorReported,
+    StreamReady,
 )
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Duration, Instant, to_ticks
@@ -146,6 +147,7 @@ class _Watch:
         self._first = self._end = 0
         self._latency: int | None = None
         self._problem = ""
+        self.warnings: list[str] = []
 
     def put(self, frame: Frame) -> None:
         """A frame was accepted."""
@@ -166,6 +168,8 @@ class _Watch:
         with self._lock:
             if isinstance(event, FragmentAcked):
                 self._acked(event, now)
+            elif isinstance(event, StreamReady) and event.warning:
+                self.warnings.append(event.warning)
             elif isinstance(event, StreamErrorReported) and not event.fatal:  # that is raised
                 self._problem = f"{event.status.name} ({event.status.hex}): {event.detail}"
             else:
@@ -309,7 +313,7 @@ def put_media(
         progress=end,
         hidden=opened.hidden,
         cut_away=opened.cut_away,
-        warnings=tuple(opened.warnings),
+        warnings=(*opened.warnings, *watch.warnings),
         jumps=opened.jumps,
         skips=opened.skips,
         resumed=reading.resumed,
