@@ -1,4 +1,4 @@
-"""Frames at the door."""
+"""How frames are made: their data, times and flags."""
 
 from __future__ import annotations
 

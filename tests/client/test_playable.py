@@ -282,9 +282,7 @@ REFUSED: list[tuple[Callable[[VideoCodec], list[Put]], str]] = [
 @pytest.mark.parametrize("shape", range(len(REFUSED)))
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("ordered", [False, True])
-def test_what_nobody_could_play_is_refused_with_what_to_do(
-    codec: VideoCodec, shape: int, ordered: bool
-) -> None:
+def test_what_no_player_could_play_is_refused(codec: VideoCodec, shape: int, ordered: bool) -> None:
     """Nothing of it is stored: not the key pictures, nor what needs them."""
     make, advice = REFUSED[shape]
     mode = kvs.FrameOrderMode(4 * ordered)

@@ -36,9 +36,9 @@ MORE = bytes(range(1, 200))
     ],
 )
 def test_formats_are_known_by_their_beginning_or_size(data: bytes, found: str) -> None:
-    told = other_format(data)
-    assert told is not None
-    assert found in told
+    name = other_format(data)
+    assert name is not None
+    assert found in name
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The service stores anything (its documentation: codec private data is not looked at), and playback
 then fails much later. So each track of a known codec has a `Format` here, which looks at its frames
-before they are packaged, and refuses, with what to do, those that nobody could play:
+before they are packaged, and refuses, with what to do, those that no player could play:
 
 * video without parameter sets (ISO/IEC 14496-15: a decoder gets them from the track's codec private
   data), AAC without AudioSpecificConfig;
