@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -103,3 +104,39 @@ def test_after_an_ack_that_was_cut_the_quick_way_goes_on(monkeypatch: pytest.Mon
     assert list(parser.receive_data(one[:40])) == []
     assert len(list(parser.receive_data(one[40:] + 100 * one))) == 101
     assert len(steps) < len(one)
+
+
+def numbered(number: int) -> bytes:
+    """An ack as the service writes it; every fourth one is an ERROR."""
+    kind = b"PERSISTED" if number % 4 else b"ERROR"
+    error = b"" if number % 4 else b',"ErrorCode":"INVALID_MKV_DATA","ErrorId":4006'
+    text = b'{"EventType":"%b","FragmentTimecode":%d,"FragmentNumber":"9134%d"%b}\r\n'
+    return text % (kind, 1000 + number, number, error)
+
+
+def damages(text: bytes) -> Iterator[bytes]:
+    """One byte changed, left out or put in at each place, and the rest cut off there."""
+    for at in range(len(text) - 2):
+        yield text[:at]
+        yield text[:at] + text[at + 1 :]
+        for byte in b'"{}[],:0a\\\x00\xa2':
+            yield text[:at] + bytes([byte]) + text[at:]
+            yield text[:at] + bytes([byte]) + text[at + 1 :]
+
+
+@pytest.mark.parametrize("damaged", range(4))
+@pytest.mark.parametrize("whole", [True, False], ids=["a chunk each", "joined"])
+def test_one_damaged_ack_does_not_cost_the_next(damaged: int, whole: bool) -> None:
+    """Whatever is damaged in it."""
+    acks = [numbered(number) for number in range(5)]
+    others = {1000 + number for number in range(5) if number != damaged}
+    for broken in damages(acks[damaged]):
+        chunks = [*acks[:damaged], broken, *acks[damaged + 1 :]]
+        found = read(*(chunks if whole else [b"".join(chunks)]))
+        timecodes = {ack.timecode for ack in found if isinstance(ack, FragmentAck)}
+        assert others <= timecodes, broken
+
+
+def test_a_nested_value_may_look_like_an_ack() -> None:
+    """Where values may be nested, it is skipped as any other."""
+    assert read(b'{"X":' + PERSISTED + b',"EventType":"IDLE"}') == [FragmentAck(AckType.IDLE)]

@@ -9,6 +9,11 @@ unknown members and nested values are skipped.
 Invariants: any split of the input gives the same result; an error costs one ack, never the acks
 after it; memory is bounded. Unlike AWS's parser it understands strings and escapes within nested
 values, across chunks. Whether a fragment is known is not decided here.
+
+A damaged quote makes a string run on into the next ack. So the parser looks for the words with
+which the service begins each ack (`_BEGINNING`). In JSON they cannot stand in a string, whose
+quotes are escaped, nor where a colon or the value of such a member belongs: if they are found
+there, the ack that was being read is given up, and they begin the next one.
 """
 
 from __future__ import annotations
@@ -78,6 +83,7 @@ _KNOWN: Final = {
     )
 }
 _EVENT_TYPE: Final = wire.ACK_EVENT_TYPE.encode()
+_BEGINNING: Final = b'{"' + _EVENT_TYPE + b'":"'
 _TIMECODE: Final = wire.ACK_FRAGMENT_TIMECODE.encode()
 _NUMBER: Final = wire.ACK_FRAGMENT_NUMBER.encode()
 _ERROR_ID: Final = wire.ACK_ERROR_ID.encode()
@@ -97,15 +103,28 @@ class _At(Enum):
     NESTED = auto()
 
 
+_FLAT: Final = _KNOWN | {wire.ACK_ERROR_CODE.encode()}  # members whose values are not nested
+_RUN_ON: Final = frozenset({_At.KEY, _At.COLON, _At.QUOTED})  # where no ack can begin
 _OUTSIDE: Final = _At.OUTSIDE  # as a global: CPython 3.11 takes 0.2 us to look members up
 
 
 class AckParser:
     """Turns the bytes of one response into acks and errors, in order."""
 
-    __slots__ = ("_at", "_depth", "_escaped", "_in_string", "_key", "_length", "_members", "_text")
+    __slots__ = (
+        "_at",
+        "_depth",
+        "_escaped",
+        "_found",
+        "_in_string",
+        "_key",
+        "_length",
+        "_members",
+        "_text",
+    )
 
     def __init__(self) -> None:
+        self._found = 0  # bytes of `_BEGINNING` found where no ack can begin; kept by `_reset`
         self._reset()
 
     def _reset(self) -> None:
@@ -150,6 +169,12 @@ class AckParser:
 
     def _step(self, byte: int) -> FragmentAck | KvsError | None:
         """Take one byte."""
+        if byte == _OPEN:
+            self._found = int(self._runs_on())
+        elif self._found:
+            self._found = self._found + 1 if byte == _BEGINNING[self._found] else 0
+            if self._found == len(_BEGINNING):
+                return self._begin_anew()
         if self._at is _At.OUTSIDE:
             if byte == _OPEN:
                 self._at = _At.FIRST_KEY
@@ -168,6 +193,25 @@ class AckParser:
                 self._at = _At.FIRST_KEY
             return error
         return None
+
+    def _runs_on(self) -> bool:
+        """Whether an ack that begins here begins within a damaged one."""
+        return (
+            self._at in _RUN_ON
+            or (self._at is _At.NESTED and self._in_string)
+            or (self._at is _At.VALUE and self._key in _FLAT)
+        )
+
+    def _begin_anew(self) -> KvsError | None:
+        """`_BEGINNING` was found: give up the ack that was being read, if it has no error yet."""
+        damaged = self._at is not _OUTSIDE
+        self._found = 0
+        self._reset()
+        self._key = _EVENT_TYPE
+        self._at = _At.QUOTED
+        if not damaged:
+            return None
+        return kvs_error(_S.INVALID_ACK_KEY_START, "another ack begins within the ack")
 
     # Each step takes a byte and says whether it ended the object.
     def _key_start(self, byte: int) -> bool:
