@@ -202,6 +202,7 @@ MIN_FREE_ALLOCATION_BYTES: Final = 16  # heap; a smaller rest stays with the blo
 MAX_BLOCK_HEADER_BYTES: Final = 13  # mkv; SimpleBlock id, 8-byte size, track, time, flags
 ITEM_OVERHEAD_BYTES: Final = 300  # ours, measured: bookkeeping of one frame in the view ...
 BUFFER_OVERHEAD_BYTES: Final = 200  # ours, measured: ... and of each buffer of its payload
+MAX_PAYLOAD_BUFFERS: Final = 64  # ours; a payload in more pieces is copied into one
 HELD_ITEM_OVERHEAD_BYTES: Final = 2500  # ours; as ITEM_OVERHEAD_BYTES, where an arena is taken at
 # the start and Python's 700 bytes a frame come beside it: so they are a quarter of it at most.
 MAX_QUEUED_EVENTS: Final = 1000  # ours; of a stream; beyond it drops merge

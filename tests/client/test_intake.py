@@ -315,3 +315,61 @@ def test_nothing_is_converted_twice_when_the_store_is_full(desk: Desks) -> None:
         d.put(index, data=data)
     assert d.stream.account().dropped > 20
     assert len(converted) == 40
+
+
+def kept_alive(item: Any) -> int:
+    """Bytes of the objects that an item's payload keeps alive."""
+    owners = [part.obj if isinstance(part, memoryview) else part for part in item.payload]
+    return sum({id(owner): len(owner) for owner in owners}.values())
+
+
+PICTURES = {  # Annex-B: units of a picture, and zeros behind them
+    "plain": ([1000], 0),
+    "many small units": ([2] * 20_000, 0),
+    "many units": ([900] * 100, 0),
+    "few units": ([5000] * 8, 0),
+    "little padding": ([9000], 900),
+    "padding": ([11], 500_000),
+    "units and padding": ([2000] * 10, 100_000),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("adaptation", [1, 2], ids=["annexb", "avcc"])
+@pytest.mark.parametrize("track", ["key", "block"])
+def test_the_budget_counts_what_a_frame_keeps_alive(
+    desk: Desks, name: str, adaptation: int, track: str
+) -> None:
+    """And little more: pieces and padding are copied into one buffer before they cost much."""
+    units, zeros = PICTURES[name]
+    bodies = [bytes([0x65 if track == "key" else 0x41]) * size for size in units]
+    if adaptation == 1:
+        data = b"".join(b"\0\0\0\1" + body for body in bodies) + bytes(zeros)
+        sent = sum(4 + size for size in units)
+    else:
+        data = b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
+        sent = len(data)
+    flags = kvs.NalAdaptation.ANNEXB_NALS if adaptation == 1 else kvs.NalAdaptation.AVCC_NALS
+    d = desk(nal_adaptation=flags)
+    begin = b"\0\0\0\1\x65first" if adaptation == 1 else b"\0\0\0\x06\x65first"
+    d.put(0, data=begin)
+    used = d.client.store.used_bytes
+    d.put(5 if track == "key" else 1, data=data)
+    charge = d.client.store.used_bytes - used
+    item = d.stream._core.view.newest
+    assert sum(map(len, item.payload)) == sent
+    assert kept_alive(item) <= item.charge == charge
+    assert charge < 1.2 * sent + 15_000
+    assert len(item.payload) <= 64
+
+
+def test_padded_frames_take_no_more_memory_than_the_store_has(desk: Desks) -> None:
+    """400 pictures of 15 bytes, each in a buffer of 500 KB."""
+    store = kvs.StorageInfo(storage_size=1 << 20)
+    d = desk(kvs.DeviceInfo(storage_info=store), nal_adaptation=kvs.NalAdaptation.ANNEXB_NALS)
+    for index in range(400):
+        kind = b"\x65" if index % 5 == 0 else b"\x41"
+        d.put(index, data=b"\0\0\0\1" + kind + b"x" * 10 + bytes(500_000))
+    view = d.stream._core.view
+    assert len(view) == 400
+    assert sum(kept_alive(view[index]) for index in range(400)) < 10_000

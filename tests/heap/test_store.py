@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kvsproducer.heap import ContentStore, HoldingStore, ReferenceStore
+from kvsproducer.heap.store import compact
 from kvsproducer.status import KvsError, StatusCode
 
 MIB = 1024 * 1024
@@ -51,3 +52,22 @@ def test_a_payload_has_the_size_that_it_is_said_to_have(
     assert b"".join(kept) == b"1234"
     store.debug_check()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("zeros", "pieces", "copied"),
+    [(0, 1, False), (1000, 1, False), (1001, 1, True), (0, 64, False), (0, 65, True)],
+)
+def test_a_payload_is_copied_when_it_keeps_too_much_alive(
+    zeros: int, pieces: int, copied: bool
+) -> None:
+    """An eighth of the buffer that is not in the payload, or more than 64 pieces."""
+    data = memoryview(bytes(8000))
+    size = 8000 - zeros
+    step = -(-size // pieces)
+    payload = [data[at : min(at + step, size)] for at in range(0, size, step)]
+    kept, alive = compact(payload, size, 8000)
+    assert b"".join(kept) == bytes(size)
+    assert (kept is not payload) is copied
+    assert alive == (size if copied else 8000)
+    assert len(kept) == 1 or not copied

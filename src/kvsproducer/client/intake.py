@@ -20,6 +20,7 @@ from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.stream_info import FrameOrderMode
 from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.heap import ReferenceStore
+from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tags import end_of_fragment_tag
@@ -33,6 +34,7 @@ _S = StatusCode
 # What a block of one buffer is charged beyond its payload, and for each buffer more.
 _HEADER_BYTES: Final = limits.MAX_BLOCK_HEADER_BYTES
 _BUFFER_BYTES: Final = limits.BUFFER_OVERHEAD_BYTES
+_MAX_BUFFERS: Final = limits.MAX_PAYLOAD_BUFFERS
 _BLOCK_CHARGE: Final = _HEADER_BYTES + limits.ITEM_OVERHEAD_BYTES + _BUFFER_BYTES
 _MISTIMED: Final = frozenset(
     {
@@ -41,8 +43,6 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
-# A frame of more buffers is joined to one: each costs memory of its own, and writing it time.
-_MAX_BUFFERS: Final = 1024
 # Frames of one track that are closer in time, in ticks, may be slices of one picture.
 _SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
@@ -147,11 +147,16 @@ class Intake:
         payload: Sequence[bytes | memoryview] = (data,)
         charge = size + _BLOCK_CHARGE
         if track_id in self._converted and store.used_bytes + charge <= room.bytes:  # not in vain
+            alive = size
             payload, size = self._adapter.convert(data)
-            charge = size + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
+            if size < alive or len(payload) > _MAX_BUFFERS:
+                payload, alive = compact(payload, size, alive)
+            else:
+                alive = size
+            charge = alive + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
         length = size + _HEADER_BYTES
         used = store.used_bytes + charge
-        if length > room.largest or used > room.bytes or len(payload) > _MAX_BUFFERS:
+        if length > room.largest or used > room.bytes:
             self.put_any(frame, now)
             return
         scale = self._scale
@@ -392,9 +397,11 @@ class Intake:
             room, metadata = self._prepare_key(frame, flags, payload, size, pts, dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
-        if len(payload) > _MAX_BUFFERS:
-            payload = (b"".join(payload),)
-        charge = room + core.item_overhead + _BUFFER_BYTES * len(payload)
+        charge = room + core.item_overhead
+        if track_id in self._converted:
+            payload, alive = compact(payload, size, len(data) if core.holding is None else size)
+            charge += alive - size
+        charge += _BUFFER_BYTES * len(payload)
         store, view, quiet = self._store, self._view, self._admission
         if (
             room > quiet.largest

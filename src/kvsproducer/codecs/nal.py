@@ -54,11 +54,11 @@ START_CODE = b"\0\0\0\1"
 
 _pack_length = struct.Struct(">I").pack
 
-# A start code with every zero before it; or a run of more than three zeros that leads to another
-# byte, which no byte stream may contain. Both alternatives consume their run whole, so that zeros
-# are not looked at again for each of them; the two leading zeros are a literal prefix, which the
-# matcher searches for quickly.
-_next_mark = re.compile(rb"\0\0(?:\0*+\x01|\0\0++[^\x01])").search
+# A start code with every zero before it, and those behind it of empty units; or a run of more than
+# three zeros that leads to another byte, which no byte stream may contain. Both alternatives
+# consume their run whole, so that zeros are not looked at again for each of them; the two leading
+# zeros are a literal prefix, which the matcher searches for quickly.
+_next_mark = re.compile(rb"\0\0(?:\0*+\x01(?:\0\0\0*+\x01)*+|\0\0++[^\x01])").search
 _leading_start_code = re.compile(rb"\0\0++\x01").match
 _find_long_run = re.compile(rb"\0\0\0\0++[^\0]").search
 

@@ -19,7 +19,15 @@ from typing import Protocol, TypeAlias, overload
 from kvsproducer import limits
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["ContentStore", "HoldingStore", "Payload", "ReferenceStore", "Region", "StoredPayload"]
+__all__ = [
+    "ContentStore",
+    "HoldingStore",
+    "Payload",
+    "ReferenceStore",
+    "Region",
+    "StoredPayload",
+    "compact",
+]
 
 Payload: TypeAlias = Sequence[bytes | memoryview]
 
@@ -84,6 +92,18 @@ def check_size(size_bytes: int) -> None:
             f" in a hybrid store); {limits.MIN_HEAP_SIZE_BYTES:,} to {limits.MAX_HEAP_SIZE_BYTES:,}"
             " are allowed",
         )
+
+
+def compact(payload: Payload, size: int, alive: int) -> tuple[Payload, int]:
+    """Return the payload to keep, and how many bytes it keeps alive.
+
+    `payload` is `size` bytes in views of one object of `alive` bytes. If an eighth of that object
+    is not in the payload (padding), or the payload is in so many pieces that they would take more
+    memory than the bytes, it is copied into one buffer.
+    """
+    if (alive - size) * 8 <= alive and len(payload) <= limits.MAX_PAYLOAD_BUFFERS:
+        return payload, max(size, alive)
+    return (b"".join(payload),), size
 
 
 class Region(Protocol):
