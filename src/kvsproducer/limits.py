@@ -94,7 +94,6 @@ MAX_ACK_BYTES: Final = 64 * KIB  # ours; of one ack, however split; S: INVALID_A
 MAX_FRAGMENT_NUMBER_LEN: Final = 128  # client (truncates), service
 
 # === client/: metadata and events ==============================================================
-MAX_FRAGMENT_METADATA_COUNT: Final = 25  # client: queued items; S: MAX_FRAGMENT_METADATA_COUNT
 MAX_EVENT_PAIRS: Final = 10  # client; S: INVALID_ARG
 MAX_IMAGE_PREFIX_LEN: Final = 256  # client; S: INVALID_IMAGE_PREFIX_LENGTH
 

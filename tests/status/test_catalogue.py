@@ -125,5 +125,5 @@ def test_lookup_finds_or_raises_not_found(code: int | str) -> None:
 def test_wrong_statements_of_the_reference_are_corrected() -> None:
     """Where AWS's code does otherwise, the texts say what is true."""
     assert "may be empty" in lookup("MKV_INVALID_TAG_VALUE_LENGTH").description
-    assert "25" in lookup("MAX_FRAGMENT_METADATA_COUNT").description
+    assert "10" in lookup("MAX_FRAGMENT_METADATA_COUNT").description
     assert "equal time is accepted" in lookup("CONTENT_VIEW_INVALID_TIMESTAMP").description

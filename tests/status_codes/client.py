@@ -409,7 +409,7 @@ TABLE: Table = {
     _S.INVALID_ACK_SEGMENT_LEN: acked('{"x":"' + "y" * (1 << 16)),
     _S.AWAITING_PERSISTED_ACK: streaming(lambda d: d.stream.stop(d.now) or d.read()[1]),
     _S.PERSISTED_ACK_TIMEOUT: streaming(last_ack_missing),
-    _S.MAX_FRAGMENT_METADATA_COUNT: metadata("name", count=26),
+    _S.MAX_FRAGMENT_METADATA_COUNT: metadata("name", count=11),
     _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED: wait_interrupted,
     _S.INVALID_METADATA_NAME: metadata("AWSname"),
     _S.END_OF_FRAGMENT_FRAME_INVALID_STATE: streaming(

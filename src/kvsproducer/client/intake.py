@@ -482,7 +482,7 @@ class Intake:
         kind = core.generator.kind_of(flags, pts)
         if kind is FrameKind.STREAM:
             self._require_private_data()
-        metadata = core.metadata.pending(only_new=False) if kind and core.metadata else b""
+        metadata = core.metadata.at_start() if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
 
     def _require_private_data(self) -> None:
@@ -538,7 +538,7 @@ class Intake:
                 core.sessions.append((item.index, generator.stream_start, generator.header()))
             while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
                 core.sessions.popleft()
-        core.metadata.written()
+        core.metadata.started()
 
     def check_open(self) -> None:
         """Raise what a stopped, freed or failed stream answers."""
@@ -624,7 +624,7 @@ class Intake:
         newest = view.newest
         if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
-        data = core.metadata.pending(only_new=True) + end_of_fragment_tag()
+        data = core.metadata.at_end() + end_of_fragment_tag()
         # It needs no free space: without it, what fills the buffer could not be stored. A mark that
         # does not fit is not charged; there is at most one for each fragment.
         charge = len(data) + core.item_overhead
@@ -650,6 +650,6 @@ class Intake:
 
     def _fragment_ended(self) -> None:
         core = self._core
-        core.metadata.written()
+        core.metadata.ended()
         self._after_eofr = core.attention = True
         self.last_put = None

@@ -1,7 +1,14 @@
-"""Fragment metadata and events waiting to be written at the next fragment start.
+"""Fragment metadata and events waiting to be written with a fragment.
 
-Facts: AWS's client: at most 25 queued entries; persistent ones repeat in every fragment; names
-must not begin with "AWS". Entries become MKV Tags elements; an event's pairs go into its own Tag.
+Facts: the service takes 10 items a fragment (ack 4009 refuses the whole fragment for the 11th); the
+tags of events and their pairs count, the end-of-fragment tag does not. Persistent items repeat in
+every fragment; names must not begin with "AWS". Entries become MKV Tags elements; an event's pairs
+go into its own Tag. AWS's client queues 25 items, so that fragments are refused.
+
+Which fragment an item goes with: the next one that starts. But if the open fragment is ended
+explicitly (end-of-fragment mark, end of the stream), its mark takes the items that were put since
+it started, as many as it has room for; the others wait for the next fragment. So an item is counted
+twice: in the queue when it is put, and in the open fragment when that is ended.
 """
 
 from __future__ import annotations
@@ -41,7 +48,7 @@ _EVENT_TAGS: Final = {
 
 @dataclass(slots=True)
 class _Entry:
-    """One Tags element to write; `items` is its share of the queue's limit."""
+    """One Tags element to write, which is `items` metadata items for the service."""
 
     name: str
     element: bytes
@@ -53,10 +60,11 @@ class _Entry:
 class MetadataQueue:
     """The queue of one stream."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_taken")
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
+        self._taken = 0  # items that the open fragment has
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -64,18 +72,22 @@ class MetadataQueue:
     def put(self, name: str, value: str, persistent: bool) -> None:
         """Queue a name and value; an empty value clears a persistent one.
 
-        Raises INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH,
-        MAX_FRAGMENT_METADATA_COUNT.
+        Raises INVALID_ARG for what is not text, INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH,
+        MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT; then nothing is changed.
         """
+        _check_text("the name of a metadata item", name)
+        _check_text("the value of a metadata item", value)
         _check_name(name)
-        element = tags([(name, value)])
+        others, known = self._entries, False
         if persistent:
             others = [e for e in self._entries if not (e.persistent and e.name == name)]
             known = len(others) < len(self._entries)
-            self._entries = others
             if known and not value:
+                self._entries = others
                 return
-        self._append(_Entry(name, element, persistent))
+        self._check_count(others, 1, f"metadata item {name[:32]!r}")
+        entry = _Entry(name, tags([(name, value)]), persistent)
+        self._entries = [*others, entry]
 
     def put_event(
         self, types: int, image_prefix: str = "", pairs: Sequence[tuple[str, str]] = ()
@@ -86,10 +98,12 @@ class MetadataQueue:
         INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, DUPLICATE_STREAM_EVENT_TYPE,
         MAX_FRAGMENT_METADATA_COUNT; then nothing is queued.
         """
+        if not isinstance(types, int):
+            raise kvs_error(_S.INVALID_ARG, f"event types {types!r}: give EventType values")
         wanted = [kind for kind in EventType if types & kind]
         if not wanted or types & ~sum(EventType):
             raise kvs_error(_S.INVALID_ARG, f"event types {types:#x}")
-        _check_event(image_prefix, pairs)
+        pairs = _checked_pairs(image_prefix, pairs)
         names = [_EVENT_TAGS[kind] for kind in wanted]
         for name in names:
             if any(entry.name == name for entry in self._entries):
@@ -101,30 +115,83 @@ class MetadataQueue:
                 members.append((TAG_IMAGE_PREFIX, image_prefix))
             members.extend(pairs)
             entries.append(_Entry(name, tags(members), persistent=False, items=len(members)))
-        self._append(*entries)
-
-    def _append(self, *entries: _Entry) -> None:
-        count = sum(entry.items for entry in (*self._entries, *entries))
-        if count > limits.MAX_FRAGMENT_METADATA_COUNT:
-            raise kvs_error(
-                _S.MAX_FRAGMENT_METADATA_COUNT,
-                f"{count} items, at most {limits.MAX_FRAGMENT_METADATA_COUNT}",
-            )
+        added = sum(entry.items for entry in entries)
+        self._check_count(self._entries, added, f"an event of {added} tags")
         self._entries.extend(entries)
 
-    def pending(self, *, only_new: bool) -> bytes:
-        """The Tags elements to write now; `only_new` leaves out what earlier fragments had."""
-        return b"".join(e.element for e in self._entries if not (only_new and e.applied))
+    @staticmethod
+    def _check_count(entries: list[_Entry], added: int, what: str) -> None:
+        waiting = sum(entry.items for entry in entries)
+        if waiting + added <= limits.SERVICE_MAX_FRAGMENT_METADATA:
+            return
+        persistent = sum(entry.items for entry in entries if entry.persistent)
+        raise kvs_error(
+            _S.MAX_FRAGMENT_METADATA_COUNT,
+            f"{what} does not fit into the next fragment: {waiting} items wait for it, {persistent}"
+            f" of them persistent, and KVS takes {limits.SERVICE_MAX_FRAGMENT_METADATA} a fragment",
+        )
 
-    def written(self) -> None:
-        """The pending elements were written: persistent ones stay, the others are done."""
+    def at_start(self) -> bytes:
+        """The Tags elements to write with the fragment that starts now."""
+        return b"".join(entry.element for entry in self._entries)
+
+    def started(self) -> None:
+        """The elements of `at_start` were written: persistent ones stay, the others are done."""
+        self._taken = sum(entry.items for entry in self._entries)
         self._entries = [entry for entry in self._entries if entry.persistent]
         for entry in self._entries:
             entry.applied = True
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
+    def at_end(self) -> bytes:
+        """The Tags elements to write with the mark that ends the open fragment."""
+        return b"".join(entry.element for entry in self._fitting())
+
+    def ended(self) -> None:
+        """The elements of `at_end` were written."""
+        for entry in self._fitting():
+            self._taken += entry.items
+            entry.applied = True
+        self._entries = [e for e in self._entries if e.persistent or not e.applied]
+
+    def _fitting(self) -> list[_Entry]:
+        """The entries that the open fragment lacks and has room for, in order."""
+        taken, fitting = self._taken, []
+        for entry in self._entries:
+            if entry.applied:
+                continue
+            taken += entry.items
+            if taken > limits.SERVICE_MAX_FRAGMENT_METADATA:
+                break
+            fitting.append(entry)
+        return fitting
+
+    def clear(self) -> int:
+        """Forget everything; return how many items were never written."""
+        left = sum(entry.items for entry in self._entries if not entry.applied)
+        self._entries = []
+        self._taken = 0
+        return left
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise kvs_error(_S.INVALID_ARG, f"{what} is of type {type(text).__name__}; give text (str)")
+
+
+def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]:
+    """The pairs of an event; raises what `put_event` does."""
+    _check_text("the image prefix", image_prefix)
+    try:
+        checked = [(name, value) for name, value in pairs]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise kvs_error(
+            _S.INVALID_ARG, f"the pairs of an event are {pairs!r:.100}; give (name, value) tuples"
+        ) from None
+    for name, value in checked:
+        _check_text("the name in a pair of an event", name)
+        _check_text("the value in a pair of an event", value)
+    _check_event(str(image_prefix), checked)
+    return checked
 
 
 def _check_name(name: str) -> None:

@@ -397,15 +397,27 @@ class Sender:
 
     def _session_tail(self, *, at_end: bool) -> bytes:
         """What ends a session: metadata that no fragment took, and the end-of-stream tag."""
-        core = self._core
         last = self._wire_item  # not the newest: that may have been refused, and not sent
-        if at_end and last is not None and last.flags & END_OF_FRAGMENT:
+        closed = last is not None and bool(last.flags & END_OF_FRAGMENT)
+        tail = self._last_metadata(closed=closed) if at_end else b""
+        if at_end and closed:
             return b""
-        tail = b""
-        if at_end:
-            tail = core.metadata.pending(only_new=True)
-            core.metadata.clear()
         return tail + end_of_fragment_tag()
+
+    def _last_metadata(self, *, closed: bool) -> bytes:
+        """The metadata that the last fragment of all still takes; what is left is reported."""
+        core, last, newest = self._core, self._wire_item, self._view.newest
+        tail = b""
+        if not (closed or last is None or newest is None or last.fragment != newest.fragment):
+            tail = core.metadata.at_end()
+            core.metadata.ended()
+        if left := core.metadata.clear():
+            core.report(
+                StatusCode.MAX_FRAGMENT_METADATA_COUNT,
+                f"{left} metadata items were not sent: the stream was stopped before the fragment"
+                " that they were to go with began",
+            )
+        return tail
 
     def _end_session(self, upload: Upload, out: Buffers, room: int) -> ReadStatus:
         """Hand out the tail of a session that is over."""

@@ -200,9 +200,11 @@ class Stream:
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
 
-        An empty value clears a persistent one. Raises STREAM_HAS_BEEN_STOPPED,
-        INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH,
-        MAX_FRAGMENT_METADATA_COUNT.
+        If the open fragment is ended explicitly (`end_fragment`, `stop`), it takes what was put
+        since it started, up to its 10th item. An empty value clears a persistent item. Raises
+        STREAM_HAS_BEEN_STOPPED, INVALID_ARG for what is not text, INVALID_METADATA_NAME,
+        MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, and for the 11th item that waits
+        for one fragment MAX_FRAGMENT_METADATA_COUNT.
         """
         del now  # of the same shape as the other calls
         self._intake.check_open()

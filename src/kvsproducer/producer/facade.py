@@ -58,11 +58,19 @@ class StreamFacade:
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
 
-        Name 1 to 128 characters, not beginning with AWS; value up to 256; an empty value clears a
-        persistent item. Raises INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH,
-        MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT, STREAM_HAS_BEEN_STOPPED.
+        The item goes with the fragment that starts next. If the open fragment is ended explicitly
+        before that (`end_fragment`, `flush`, `close`, an idle stream), the item goes with that one,
+        unless it has its 10 items already. `close` reports items that no fragment took.
+
+        Name 1 to 128 bytes of UTF-8, not beginning with AWS; value up to 256; an empty value clears
+        a persistent item. KVS takes 10 items a fragment: persistent items, the tags of `put_event`
+        and their pairs count. The 11th is refused here with MAX_FRAGMENT_METADATA_COUNT, and the
+        stream goes on. Raises INVALID_ARG for what is not text, INVALID_METADATA_NAME,
+        MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, STREAM_HAS_BEEN_STOPPED.
         """
-        self._engine.do(self._core.put_fragment_metadata, name, value, persistent)
+        self._engine.refuse_reentry()
+        with self._lock:  # nothing to be sent follows from it, so the loop is not woken
+            self._core.put_fragment_metadata(name, value, persistent, self._engine.now())
 
     def put_event(
         self,
@@ -74,11 +82,13 @@ class StreamFacade:
         """Have the service make images (to S3) or send a notification for the next fragment.
 
         `types` is EventType.IMAGE_GENERATION, NOTIFICATION or both. `image_prefix` goes before the
-        images' names; `pairs` are up to 10 names and values that go with them. Raises
-        STREAM_NOT_STARTED before the first frame, DUPLICATE_STREAM_EVENT_TYPE while one of the
-        kind waits, INVALID_IMAGE_PREFIX_LENGTH, INVALID_IMAGE_METADATA_KEY_LENGTH,
-        INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, STREAM_HAS_BEEN_STOPPED.
-        Source: the tags AWS_KINESISVIDEO_IMAGE_GENERATION and _NOTIFICATION.
+        images' names; `pairs` are names and values that go with them. Each event, the prefix and
+        each pair (of each event) are one of the 10 metadata items of the fragment; more are refused
+        with MAX_FRAGMENT_METADATA_COUNT. Raises INVALID_ARG, STREAM_NOT_STARTED before the first
+        frame, DUPLICATE_STREAM_EVENT_TYPE while one of the kind waits, INVALID_IMAGE_PREFIX_LENGTH,
+        INVALID_IMAGE_METADATA_KEY_LENGTH, INVALID_IMAGE_METADATA_VALUE_LENGTH,
+        INVALID_METADATA_NAME, STREAM_HAS_BEEN_STOPPED. Source: the tags
+        AWS_KINESISVIDEO_IMAGE_GENERATION and _NOTIFICATION.
         """
         self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
 
