@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from types import SimpleNamespace
@@ -113,3 +114,41 @@ def test_data_may_be_any_buffer_of_bytes() -> None:
         assert Frame(data, 5).data == b"ace"
     packet: Any = Packet(0, 0)
     assert Frame(packet, 5).data == b"coded"
+
+
+@pytest.mark.parametrize("frame", [None, "x", b"bytes", 5, object()])
+def test_what_is_no_frame_is_refused_by_name(desk: Callable[..., Any], frame: Any) -> None:
+    """With what was passed and what is expected; the stream goes on."""
+    for info in ({}, {"frame_order_mode": 3}, {"frame_timecodes": False}):
+        d = desk(**info)
+        with pytest.raises(KvsError) as caught:
+            d.stream.put_frame(frame, d.now)
+        assert caught.value.status is StatusCode.INVALID_ARG
+        assert type(frame).__name__ in caught.value.detail
+        assert "Frame(data, pts)" in caught.value.detail
+        d.put(0)
+        assert d.stream.account().accepted == 1
+        assert d.stream.metrics(d.now).counters.put_frame_errors == 1
+
+
+@pytest.mark.parametrize("member", ["data", "pts", "dts"])
+def test_a_member_of_another_type_is_refused_by_name(desk: Callable[..., Any], member: str) -> None:
+    """Somebody has assigned it after the frame was made."""
+    d = desk()
+    d.put(0)
+    frame = Frame(b"data", d.now + 10_000_000)
+    setattr(frame, member, None)
+    with pytest.raises(KvsError) as caught:
+        d.stream.put_frame(frame, d.now)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert f"the frame's {member} is of type NoneType" in caught.value.detail
+    d.put(1)
+    assert d.stream.account().accepted == 2
+
+
+@pytest.mark.parametrize("flags", ["x", None, 1.5])
+def test_flags_are_a_number(flags: Any) -> None:
+    """Not a TypeError from within."""
+    with pytest.raises(KvsError) as caught:
+        Frame(b"x", 0, flags=flags, key_frame=True)
+    assert caught.value.status is StatusCode.INVALID_ARG

@@ -180,6 +180,7 @@ def test_bad_roots_are_told(tmp_path: Path) -> None:
         str(file): StatusCode.DIRECTORY_OPEN_FAILED,
         "": StatusCode.INVALID_ARG_LEN,
         "r" * 4081: StatusCode.INVALID_ARG_LEN,
+        "r\0t": StatusCode.INVALID_ARG,
         "r" * 300: StatusCode.WRITE_TO_FILE_FAILED,  # longer than a name may be
     }
     for root, status in roots.items():

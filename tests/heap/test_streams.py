@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ class World:
             self.events.append(event)
 
     def put(self, index: int, data: bytes) -> None:
-        frame = client.Frame(data, NOW + index * 40 * MS, key_frame=index % 5 == 0)
+        frame = client.Frame(data, NOW + index * 60 * MS, key_frame=index % 5 == 0)
         self.stream.put_frame(frame, NOW)
         self.settle()
 
@@ -147,6 +148,43 @@ def test_a_full_disk_refuses_the_frame_and_loses_none(
     assert world.sent() == [payload(0), payload(1), payload(3)]
     assert world.stream.account() == (3, 0, 0, 0, 3)
     assert world.stream.metrics(NOW).counters.put_frame_errors == 1
+
+
+@contextmanager
+def full_disk(store: HybridFileStore, tmp_path: Path) -> Iterator[None]:
+    """No file can be written meanwhile."""
+    directory = Path(store.files.directory)
+    directory.rename(tmp_path / "away")
+    yield
+    (tmp_path / "away").rename(directory)
+
+
+def test_with_a_full_disk_the_memory_is_used(tmp_path: Path) -> None:
+    """The oldest frames give way to new ones; the disk is reported once, until it works again."""
+    store = HybridFileStore(4 * MIB, 25, str(tmp_path))
+    world = World(store)
+    large = [b"%d" % index * 300_000 for index in range(10)]
+    world.put(0, large[0])
+    with full_disk(store, tmp_path):
+        for index in range(1, 8):
+            world.put(index, large[index])
+        with pytest.raises(OSError, match="WRITE_TO_FILE_FAILED"):
+            world.put(8, bytes(MIB))  # only the disk could hold it
+        assert world.stream.account() == (8, 0, 5, 0, 3)
+    statuses = [e.status for e in world.events if isinstance(e, ev.StreamErrorReported)]
+    assert statuses == [kvs.StatusCode.WRITE_TO_FILE_FAILED]
+    world.put(9, large[9])
+    assert world.stream.account() == (9, 0, 5, 0, 4), "there is a disk again"
+
+
+def test_an_offline_stream_waits_while_the_disk_is_full(tmp_path: Path) -> None:
+    """For space in memory, which the acks of what is held make."""
+    store = HybridFileStore(4 * MIB, 25, str(tmp_path))
+    world = World(store, streaming_type=kvs.StreamingType.OFFLINE)
+    with full_disk(store, tmp_path), pytest.raises(client.WouldBlock):
+        for index in range(8):
+            world.put(index, bytes([1]) * 300_000)
+    assert world.stream.account() == (3, 0, 0, 0, 3)
 
 
 def test_a_frame_that_the_packager_refuses_leaves_nothing_in_the_store(
@@ -247,7 +285,7 @@ def test_what_overflows_is_dropped_and_the_rest_is_whole(
     put: dict[bytes, int] = {}
     sent: list[bytes] = []
     for index in range(300):
-        data = index.to_bytes(4, "big") + dice.randbytes(dice.choice((20, 3000, 90_000)))
+        data = b"#%04d" % index + dice.randbytes(dice.choice((20, 3000, 90_000)))
         world.put(index, data)
         put[data] = index
         if dice.random() < 0.05:

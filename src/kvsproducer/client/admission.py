@@ -148,22 +148,40 @@ class Admission:
     ) -> Payload:
         """Have the store hold a payload that was charged; what stands for it.
 
-        What is free may be in pieces: then room is made as the policies say. When that fails, the
-        charge is given back.
+        What is free may be in pieces, or on a disk that is full: then room is made as the policies
+        say. When that fails, the charge is given back.
         """
-        core = self._core
+        core, before = self._core, holding.failure
         try:
-            while (kept := holding.keep(payload, size)) is None:
-                if not holding.fits(size):
-                    raise self._no_memory(charge)
+            while (kept := self._try_keep(holding, payload, size)) is None:
+                failure = holding.failure or self._no_memory(charge)
+                if not (holding.fits(size) and self._helps(holding)):
+                    raise failure
                 if self._offline and len(core.view):
                     self._block(now)
                 if self._offline or not self._drops or not self._evict():
-                    raise self._no_memory(charge)
+                    raise failure
         except (KvsError, WouldBlock):
             core.store.release(charge)
             raise
+        if before is None and holding.failure is not None:  # once, not for each frame
+            core.report(holding.failure.status, holding.failure.detail)
         return kept
+
+    def _helps(self, holding: HoldingStore) -> bool:
+        """Whether giving up what this stream holds makes room where the store still works."""
+        items = self._core.view.items.values()
+        return holding.failure is None or any(holding.helps(item.payload) for item in items)
+
+    @staticmethod
+    def _try_keep(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
+        """Have the store keep a payload; None when it has no room, or its disk is full."""
+        try:
+            return holding.keep(payload, size)
+        except KvsError as error:
+            if error is not holding.failure:
+                raise
+            return None
 
     def check_queued(self, length: int, now: int) -> None:
         """Offline, refuse to queue what could not be stored; the order coordinator comes later."""

@@ -74,6 +74,8 @@ class Frame:
             duration = to_ticks(duration)
         if type(lead) is not int:
             lead = to_ticks(lead)
+        if type(flags) is not int and not isinstance(flags, int):
+            raise kvs_error(StatusCode.INVALID_ARG, f"flags {flags!r}: give FrameFlags values")
         self.data = data
         self.pts = pts
         self.dts = dts
@@ -120,6 +122,20 @@ class Frame:
             f"Frame({len(self.data)} bytes, pts={self.pts}, dts={self.dts}, "
             f"duration={self.duration}, flags={self.flags}, track_id={self.track_id})"
         )
+
+
+def wrong_type(frame: object) -> str:
+    """What is wrong with the type of a frame or of one of its members; empty if nothing is."""
+    if not isinstance(frame, Frame):
+        return f"put_frame takes a Frame, not {type(frame).__name__}; make one: Frame(data, pts)"
+    data: object = frame.data
+    if not isinstance(data, bytes):
+        return f"the frame's data is of type {type(data).__name__}, not bytes"
+    for name in ("pts", "dts", "duration", "lead", "flags", "track_id"):
+        value = getattr(frame, name)
+        if not isinstance(value, int):
+            return f"the frame's {name} is of type {type(value).__name__}, not int"
+    return ""
 
 
 def _is_audio(packet: MediaPacket) -> bool:

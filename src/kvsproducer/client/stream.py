@@ -29,7 +29,7 @@ from kvsproducer.client.events import (
     StreamLatencyPressure,
     StreamShutdown,
 )
-from kvsproducer.client.frame import Frame
+from kvsproducer.client.frame import Frame, wrong_type
 from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
 from kvsproducer.client.rollback import anything_to_send
@@ -165,11 +165,11 @@ class Stream:
         was refused) are not accepted: `FrameSkipped` tells. Raises, with nothing changed:
         `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED,
         the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
-        MULTIPLE_CONSECUTIVE_EOFR,
-        END_OF_FRAGMENT_FRAME_INVALID_STATE, CONTENT_VIEW_INVALID_TIMESTAMP, what
-        `MkvGenerator.pack` and the order coordinator raise. An exception from outside (Ctrl-C) may
-        come at any point: then the frame is accepted, or it is not, and the stream goes on. Next:
-        take the effects.
+        MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE,
+        CONTENT_VIEW_INVALID_TIMESTAMP, what `MkvGenerator.pack` and the order coordinator raise,
+        INVALID_ARG for what is no `Frame` or has members of other types. An exception from outside
+        (Ctrl-C) may come at any point: then the frame is accepted, or it is not, and the stream
+        goes on. Next: take the effects.
         """
         try:
             self._take(frame, now)
@@ -178,8 +178,11 @@ class Stream:
             raise
         except WouldBlock:
             raise
-        except BaseException:  # Ctrl-C, mostly: it may come between any two lines
+        except BaseException as error:  # Ctrl-C, mostly: it may come between any two lines
             self._intake.repair(now)
+            if isinstance(error, Exception) and (why := wrong_type(frame)):
+                self._core.counters.put_frame_errors += 1
+                raise kvs_error(_S.INVALID_ARG, why, stream=self.name) from error
             raise
 
     def end_fragment(self, now: int) -> None:

@@ -46,7 +46,8 @@ _MARK: Final = b"KVSH"
 class SpillFiles:
     """A directory of payloads below `root_directory`; a handle is the number of a file.
 
-    Raises INVALID_ARG_LEN for a root of no or more than 4080 characters, NOT_FOUND when it does not
+    Raises INVALID_ARG_LEN for a root of no or more than 4080 characters, INVALID_ARG for one with a
+    NUL character, NOT_FOUND when it does not
     exist, DIRECTORY_ENTRY_STAT_ERROR when it is a link that leads nowhere (a disk that is not
     mounted), DIRECTORY_OPEN_FAILED when it is no directory, DIRECTORY_ACCESS_DENIED when it may not
     be written, WRITE_TO_FILE_FAILED when it cannot be for another reason, NOT_IMPLEMENTED on a
@@ -67,6 +68,11 @@ class SpillFiles:
                 StatusCode.INVALID_ARG_LEN,
                 f"a root directory of {len(root_directory)} characters, not 1 to "
                 f"{limits.MAX_FILE_HEAP_ROOT_LEN}",
+            )
+        if "\0" in root_directory:
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"the root directory {root_directory!r} has a NUL character; no path may have one",
             )
         if os.path.islink(root_directory):
             check_exists(root_directory)

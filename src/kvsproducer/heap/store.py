@@ -173,35 +173,56 @@ def _check_length(payload: Payload, size: int) -> None:
 
 
 class HoldingStore(ReferenceStore):
-    """A budget, and regions that hold the bytes: the first one that has room takes a payload."""
+    """A budget, and regions that hold the bytes: the first one that has room takes a payload.
 
-    __slots__ = ("_closed", "_regions")
+    A region that fails (a full disk) counts as one without room, so that the others are used;
+    `failure` is the error, until that region has taken a payload again.
+    """
+
+    __slots__ = ("_closed", "_failed", "_regions", "failure")
 
     def __init__(self, size_bytes: int, regions: Sequence[Region]) -> None:
         super().__init__(size_bytes)
         self._regions = tuple(regions)
         self._closed = False
+        self._failed: Region | None = None
+        self.failure: KvsError | None = None
 
     def keep(self, payload: Payload, size: int) -> Payload | None:
         """Take a payload of `size` bytes in; what stands for it, or None when there is no room.
 
         Raises HEAP_NOT_INITIALIZED after `close`, BUFFER_TOO_SMALL for a payload of more than
-        `size` bytes, INVALID_ARG for one of fewer, and what the regions raise; nothing is kept
-        then.
+        `size` bytes, INVALID_ARG for one of fewer, and what a region raises when no other has room;
+        nothing is kept then.
         """
         self._check_open()
         _check_length(payload, size)
         if not size:
             return payload
+        failure: KvsError | None = None
         for region in self._regions:
-            handle = region.store(payload, size)
+            try:
+                handle = region.store(payload, size)
+            except KvsError as error:
+                self._failed, self.failure = region, error
+                failure = failure or error
+                continue
             if handle is not None:
+                if region is self._failed:
+                    self._failed = self.failure = None
                 return StoredPayload(region, handle)
+        if failure is not None:
+            raise failure
         return None
 
     def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes could be kept if nothing else were."""
-        return any(region.fits(size) for region in self._regions)
+        """Whether a payload of `size` bytes could be kept if nothing else were, by what works."""
+        working = (region for region in self._regions if region is not self._failed)
+        return any(region.fits(size) for region in working)
+
+    def helps(self, payload: Payload) -> bool:
+        """Whether giving a payload up makes room: not if the region that has it has failed."""
+        return isinstance(payload, StoredPayload) and payload._region is not self._failed
 
     def free(self, payload: Payload) -> None:
         """Give up what `keep` gave; a payload that is not the store's is left alone."""
