@@ -608,3 +608,18 @@ def test_what_is_no_source_is_refused_by_name(given: Any) -> None:
     assert caught.value.status is StatusCode.INVALID_ARG
     with pytest.raises(KvsError, match="OPEN_FILE_FAILED"):
         open_source(b"/nowhere/clip.mp4")  # type: ignore[arg-type]
+
+
+def test_a_join_with_another_kind_of_picture(make_clip: MakeClip, tmp_path: Path) -> None:
+    """A camera that restarts with another size and with B-frames: their times stay right."""
+    first, second = make_clip("ts"), make_clip("ts", width=320, height=240, bframes=2)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    with open_source(path, start=START) as source:
+        frames, _ = take_to_error(source)
+    assert source.repairs == 0
+    shown = sorted(frame.pts // TICKS_PER_MS for frame in frames)
+    assert len(shown) >= 148
+    assert max(b - a for a, b in pairwise(shown)) <= 200
+    assert min(b - a for a, b in pairwise(shown)) >= 39
+    check_frames_rise(frames)

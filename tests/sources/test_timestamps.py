@@ -187,3 +187,11 @@ def test_a_picture_without_a_place_is_marked() -> None:
     ]
     out = [ready for packet in packets for ready in times.push(packet)]
     assert [p.corrupt for p in out] == [False, True, False]
+
+
+def test_b_frames_that_begin_later_keep_their_times() -> None:
+    """A joined source whose second part has B-frames, or an encoder that turns them on."""
+    given: Times = [(0, 0), (40, 40), (80, 80), (240, 120), (160, 160), (200, 200), (360, 240)]
+    assert run(PLAIN, given) == (given, 0)
+    audio = MediaTrack(Kind.AUDIO, "aac", sample_rate=25_600)
+    assert run(audio, [(0, 0), (80, 40), (60, 50)])[1] == 1

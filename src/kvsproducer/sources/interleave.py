@@ -67,7 +67,6 @@ class Interleaver:
         self._video = self._queues.get(Kind.VIDEO)
         self._audio = self._queues.get(Kind.AUDIO)
         self._alone = len(tracks) == 1
-        self._reordered = any(track.reordered for track in tracks)
         self._max_wait = _LIVE_WAIT if live else None
         self._silent: Reason | None = None  # why the other track is no longer waited for
         self._waited_for: Kind | None = None  # that track, then
@@ -173,7 +172,7 @@ class Interleaver:
 
     def _leading_complete(self, video: deque[MediaPacket]) -> bool:
         """Whether all pictures that are shown before the key frame at the front are known."""
-        if not self._reordered or self._at_end:
+        if not self._times[Kind.VIDEO].reordered or self._at_end:
             return True
         key = _ms(video[0].pts)
         return any(_ms(later.pts) > key for later in video) or self._is_overdue(video)

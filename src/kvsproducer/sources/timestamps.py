@@ -25,7 +25,7 @@ from collections import deque
 from typing import Final
 
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
-from kvsproducer.sources.media import MediaPacket, MediaTrack
+from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack
 from kvsproducer.sources.packet_duration import duration_rule
 
 __all__ = ["Timeline", "TrackTimes", "seconds"]
@@ -90,7 +90,9 @@ class TrackTimes:
     """Completes one track: `push` packets in decode order, take what comes out, then `flush`."""
 
     def __init__(self, track: MediaTrack, timeline: Timeline | None = None) -> None:
-        self._reordered = track.reordered
+        self.reordered = track.reordered
+        """Whether pictures are shown in another order than they are decoded in."""
+        self._is_video = track.kind is Kind.VIDEO
         self._duration = duration_rule(track)
         self._timeline = timeline or Timeline()
         self._timeline.tracks.append(self)
@@ -116,7 +118,7 @@ class TrackTimes:
             return self._decided(packet)
         if packet.pts is None and not self._completed(packet):
             return self._hold(packet, _MAX_WITHOUT_TIME)
-        if packet.dts is None and self._reordered and self.next_time is None:
+        if packet.dts is None and self.reordered and self.next_time is None:
             return self._hold(packet, _MAX_WITHOUT_DTS)
         if self._held:
             assert packet.pts is not None
@@ -148,7 +150,7 @@ class TrackTimes:
             packet.dts = next_dts
             if packet.pts is None:
                 packet.pts = next_dts
-                packet.corrupt |= self._reordered
+                packet.corrupt |= self.reordered
                 self.repairs += 1
         return [ready for packet in held for ready in self._ordered(packet)]
 
@@ -159,7 +161,7 @@ class TrackTimes:
                 return False
             packet.dts = self.next_time - self.offset
         packet.pts = packet.dts
-        packet.corrupt |= self._reordered
+        packet.corrupt |= self.reordered
         self.repairs += 1
         return True
 
@@ -183,7 +185,7 @@ class TrackTimes:
     def _derived_dts(self, pts: int) -> int:
         """The dts of a packet that has a pts only, both in the source's time."""
         assert self.next_time is not None
-        if not self._reordered:
+        if not self.reordered:
             return pts
         next_dts = self.next_time - self.offset
         if pts - next_dts > max(_MAX_STEP, 16 * self._last_duration):
@@ -237,7 +239,9 @@ class TrackTimes:
             repaired = dts < last_dts
             if repaired:
                 dts = last_dts
-            if not self._reordered and pts <= self._last_pts:
+            if pts < self._last_pts and self._is_video and last_dts < dts <= pts:
+                self.reordered = True  # B-frames that the start of the source did not have
+            if not self.reordered and pts <= self._last_pts:
                 pts, repaired = self._last_pts + TICKS_PER_MS, True
             elif pts - dts > _MAX_STEP and pts - dts > 16 * packet.duration:
                 pts, repaired = dts + self._last_pts - last_dts, True
