@@ -134,3 +134,18 @@ def test_an_answer_without_a_useful_ack_is_bounded(desk: Desks) -> None:
         d.stream.receive_ack(0, junk, d.now)
     assert d.stream.acks_are_useless(0)
     assert not d.stream.acks_are_useless(77)
+
+
+def test_drops_are_counted_by_reason(desk: Desks) -> None:
+    """With the name of the service's error; what is freed with the stream was held."""
+    d = desk()
+    for index in range(11):
+        d.put(index)
+    d.read()
+    assert d.stream.drops == {}
+    d.ack("ERROR", 0, error=4005)
+    name = d.told(ev.StreamErrorReported)[-1].status.name
+    assert d.stream.drops == {f"refused by the service: {name}": 5}
+    d.stream.free(d.now)
+    assert d.stream.drops == {f"refused by the service: {name}": 5}
+    assert d.stream.account().dropped == 11

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,3 +155,23 @@ def test_a_loop_that_is_blocked_is_left_behind(
     go_on.set()
     thread.join(30)
     assert loop.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")],
+)
+def test_green_threads_are_refused(
+    module: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do; what is not patched is no hindrance."""
+    patched = {"threading", "socket"}
+    fake = SimpleNamespace(**{function: lambda name: name in patched})
+    monkeypatch.setitem(sys.modules, module, fake)  # type: ignore[arg-type]
+    with pytest.raises(KvsError, match="patched threading, socket") as caught:
+        SharedLoop.acquire()
+    assert caught.value.status is StatusCode.INVALID_OPERATION
+    assert "patch_all(thread=False, socket=False, select=False)" in caught.value.detail
+    patched.clear()
+    SharedLoop.acquire()
+    SharedLoop.release()

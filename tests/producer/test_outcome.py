@@ -35,6 +35,20 @@ def test_loss_says_how_many(account: FrameAccount, status: StatusCode) -> None:
     assert "door" in str(error)
 
 
+def test_loss_names_the_reasons_of_drops() -> None:
+    """What is still held has none."""
+    drops = {"overflow": 2, "refused by the service: ACK_ERR_FRAMES_MISSING_FOR_TRACK": 1}
+    error = loss_error("door", FrameAccount(9, 5, 3, 0, 1), None, drops)
+    assert error is not None
+    assert (
+        "3 dropped (2 overflow, 1 refused by the service: ACK_ERR_FRAMES_MISSING_FOR_TRACK),"
+        " 1 still held" in error.detail
+    )
+    error = loss_error("door", FrameAccount(9, 5, 0, 0, 4), None, {})
+    assert error is not None
+    assert "0 dropped, 4 still held" in error.detail
+
+
 def test_a_stream_whose_frames_were_all_skipped_is_a_loss() -> None:
     """Nothing was stored: the error says why, and what to do."""
     error = loss_error("door", FrameAccount(0, 0, 0, 50, 0), None)

@@ -236,6 +236,7 @@ class AckHandler:
             index = view.tail
         if index is not None and concerned:
             if not error.retriable and not outside:
+                core.refusal = error.status.name
                 self._skip(index)
             view.rewind(min(skip_refused(core, index), view.current))
             timecode = view[index].timestamp // core.info.timecode_scale

@@ -128,6 +128,8 @@ class StreamCore:
         self.stopped = False
         self.closed = False
         self.freed = False
+        self.drops: dict[DropReason, int] = {}  # frames given up so far
+        self.refusal = ""  # the service's name of the last error that cost a fragment
         self.attention = True  # the next frame is not the rule: see Stream._attend
         self.failure: KvsError | None = None
         self.skip_until_key = True  # frames are refused until a key frame comes
@@ -175,6 +177,7 @@ class StreamCore:
         self.emit(StreamErrorReported(self.name, upload, timecode, status, detail, fatal))
 
     def _report_drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
+        self.drops[reason] = self.drops.get(reason, 0) + count
         if self.info.streaming_type is StreamingType.NEAR_REALTIME:
             self.counters.dropped_fragments += count
             self.emit(FragmentDropped(self.name, first, last, count, reason))

@@ -153,6 +153,17 @@ class Stream:
         core = self._core
         return sum(item.charge for item in core.view.items.values()) + core.wire_charge
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """How many accepted frames were given up so far, by reason in words."""
+        core = self._core
+        refused = f"refused by the service: {core.refusal}" if core.refusal else "refused"
+        return {
+            refused if reason is DropReason.REFUSED else reason.value: count
+            for reason, count in core.drops.items()
+            if reason is not DropReason.FREED  # of a stream that is over: they count as held
+        }
+
     def payloads(self) -> Iterator[Payload]:
         """What stands for the payloads that this stream holds."""
         return (item.payload for item in self._core.view.items.values())

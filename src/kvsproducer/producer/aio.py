@@ -169,7 +169,7 @@ class Stream(StreamFacade):
             return
         account = await self.close(closing_limit_s(kind, self._engine.close_limit_s))
         if kind is None:
-            loss = loss_error(self.name, account, self._core.failure)
+            loss = loss_error(self.name, account, self._core.failure, self._core.drops)
             if loss is not None:
                 raise explained(loss, self.met_with)
 

@@ -6,6 +6,9 @@ the accounts of a name add up, and only the newest `REMEMBERED` names are rememb
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from kvsproducer.client import FrameAccount
@@ -24,24 +27,33 @@ class EndedStreams:
         self._accounts: dict[str, FrameAccount] = {}
         self._failures: dict[str, KvsError] = {}
         self._met_with: dict[str, str] = {}
+        self._drops: dict[str, Counter[str]] = {}
 
     def add(
-        self, name: str, account: FrameAccount, failure: KvsError | None, met_with: str = ""
+        self,
+        name: str,
+        account: FrameAccount,
+        failure: KvsError | None,
+        met_with: str = "",
+        drops: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """A stream was closed; one of the same name may have been before.
 
-        `met_with` is what its last call or upload met with.
+        `met_with` is what its last call or upload met with, `drops` how many frames were dropped
+        for which reason.
         """
         before = self._accounts.pop(name, FrameAccount(0, 0, 0, 0, 0))
         self._accounts[name] = FrameAccount(*map(sum, zip(before, account, strict=True)))
         if failure is not None:
             self._failures[name] = failure
         self._met_with[name] = met_with
+        self._drops[name] = Counter(self._drops.pop(name, {})) + Counter(drops)
         if len(self._accounts) > REMEMBERED:
             oldest = next(iter(self._accounts))
             del self._accounts[oldest]
             self._failures.pop(oldest, None)
             del self._met_with[oldest]
+            del self._drops[oldest]
 
     def accounts(self) -> dict[str, FrameAccount]:
         """What became of the frames, by stream name."""
@@ -54,7 +66,7 @@ class EndedStreams:
     def loss(self) -> KvsError | None:
         """The error to raise when frames were accepted and not stored, None otherwise."""
         for name, account in self._accounts.items():
-            error = loss_error(name, account, self._failures.get(name))
+            error = loss_error(name, account, self._failures.get(name), self._drops[name])
             if error is not None:
                 return explained(error, self._met_with[name])
         return None

@@ -196,7 +196,8 @@ class Engine(Waiting):
             self._reach.forget(stream.name)
             self.cache.drop(stream.name)
             met_with = self.last_failure(stream.name)
-            self.ended.add(stream.name, account or stream.account(), stream.failure, met_with)
+            final = account or stream.account()
+            self.ended.add(stream.name, final, stream.failure, met_with, stream.drops)
             self._failures.pop(stream.name, None)
             self.on_freed(stream)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
@@ -46,7 +47,11 @@ class SharedLoop:
 
     @classmethod
     def acquire(cls) -> asyncio.AbstractEventLoop:
-        """The running loop; started by the first user. Raises CREATE_THREAD_FAILED."""
+        """The running loop; started by the first user.
+
+        Raises CREATE_THREAD_FAILED, INVALID_OPERATION where there are no real threads.
+        """
+        _refuse_green_threads()
         with cls._lock:
             if cls._loop is None:
                 loop, ending = asyncio.new_event_loop(), threading.Event()
@@ -135,6 +140,27 @@ class SharedLoop:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(loss_of(_CLOSED))
         return future
+
+
+def _refuse_green_threads() -> None:
+    """Raise INVALID_OPERATION where gevent or eventlet has replaced what the loop's thread needs.
+
+    The "thread" would be a greenlet of the caller's own thread, and each wait for it a deadlock.
+    """
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    patched = [
+        part
+        for part in ("thread", "threading", "select", "selectors", "socket")
+        if (gevent is not None and gevent.is_module_patched(part))
+        or (eventlet is not None and eventlet.is_monkey_patched(part))
+    ]
+    if patched:
+        raise kvs_error(
+            StatusCode.INVALID_OPERATION,
+            f"gevent or eventlet has patched {', '.join(patched)}, and the producer needs real"
+            " threads and sockets: use patch_all(thread=False, socket=False, select=False), or run"
+            " the producer in a process of its own that does not patch",
+        )
 
 
 def loss_of(why: BaseException) -> KvsError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
@@ -58,9 +60,14 @@ def interrupted_error(stream: str) -> KvsError:
 
 
 def loss_error(
-    stream: str, account: core.FrameAccount, failure: KvsError | None
+    stream: str,
+    account: core.FrameAccount,
+    failure: KvsError | None,
+    drops: Mapping[str, int] = MappingProxyType({}),
 ) -> KvsError | None:
     """Return the error to raise on leaving a `with` block, None when everything was stored.
+
+    `drops` says how many frames were dropped for which reason.
 
     The stream's own fatal failure if it had one; else OPERATION_TIMED_OUT while frames are still
     held, PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were dropped, or STREAM_NOT_STARTED
@@ -68,9 +75,10 @@ def loss_error(
     """
     if account.held == 0 and account.dropped == 0:
         return _all_skipped(stream, account)
+    why = ", ".join(f"{count} {reason}" for reason, count in drops.items() if account.dropped)
     told = (
         f"{account.persisted} of {account.accepted} accepted frames were stored, "
-        f"{account.dropped} dropped, {account.held} still held"
+        f"{account.dropped} dropped{why and f' ({why})'}, {account.held} still held"
     )
     if failure is not None:
         return kvs_error(failure.status, f"{failure.detail}; {told}", stream=stream)
