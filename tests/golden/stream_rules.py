@@ -240,7 +240,7 @@ _STATE: dict[str, Fields] = {
     "touching_frames": SESSIONS,
     "ack_ahead": SESSIONS,
     "ack_within": SESSIONS,
-    "missing_header": ITEMS,
+    "missing_header": _HEADER | {"current", "connectionStale"} | _DURATIONS,
     "restarted_read": ITEMS,
     "eofr_resent": SESSIONS,
     "kept_item": ITEMS,
