@@ -329,3 +329,22 @@ def test_tracks_stay_together_over_a_join() -> None:
     assert [p.pts for p in taken if p.kind is Kind.VIDEO] == [40 * n * MS for n in range(200)]
     assert [p.pts for p in taken if p.kind is Kind.AUDIO] == [20 * n * MS for n in range(400)]
     check_rules(taken, tracks=2)
+
+
+def test_leading_pictures_may_follow_a_second_field() -> None:
+    """Both fields of the key picture come before the pictures that are shown before it."""
+    times = [(1.12, 1.00), (1.14, 1.02), (1.04, 1.04), (1.06, 1.06), (1.08, 1.08), (1.10, 1.10)]
+    times += [(1.20, 1.12), (1.22, 1.14), (1.16, 1.16), (1.18, 1.18)]
+    second = 10_000_000
+    track = MediaTrack(Kind.VIDEO, "hevc", rate=50.0, reordered=True)
+    packets = [
+        MediaPacket(
+            Kind.VIDEO, b"x", round(pts * second), round(dts * second), second // 50, n == 0, n
+        )
+        for n, (pts, dts) in enumerate(times)
+    ]
+    interleaver = Interleaver([track], fragment_duration=second)
+    out = list(interleaver.order(packets))
+    assert [packet.number for packet in out] == list(range(10))
+    assert out[0].lead == second * 8 // 100
+    assert interleaver.left_out.frames.total() == 0

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from kvsproducer import limits
@@ -175,7 +176,8 @@ class Interleaver:
         if not self._times[Kind.VIDEO].reordered or self._at_end:
             return True
         key = _ms(video[0].pts)
-        return any(_ms(later.pts) > key for later in video) or self._is_overdue(video)
+        behind = islice(video, 2 if _begins_with_fields(video) else 1, None)
+        return any(_ms(later.pts) > key for later in behind) or self._is_overdue(video)
 
     def _is_overdue(self, queue: deque[MediaPacket]) -> bool:
         """Whether `queue` has waited long enough for more packets, or for the other track."""
@@ -266,17 +268,34 @@ def _ms(ticks: int | None) -> int:
 
 
 def _first_shown(queue: deque[MediaPacket]) -> int:
-    """When the first picture of a fragment is shown that begins with the first packet: its own
-    time, or that of the earliest of its leading pictures, which come right after it."""
+    """When the first picture of a fragment is shown that begins with the first packet.
+
+    It is shown at its own time, or at that of the earliest of its leading pictures, which come
+    right after it, or after its second field.
+    """
     first = own = queue[0].pts
     assert own is not None
     assert first is not None
-    for later in queue:
+    for later in islice(queue, 2 if _begins_with_fields(queue) else 1, None):
         assert later.pts is not None
         if later.pts > own:
             break
         first = min(first, later.pts)
     return first
+
+
+def _begins_with_fields(queue: deque[MediaPacket]) -> bool:
+    """Whether the second packet may be the second field of the first one's picture.
+
+    The fields of H.265 are pictures of their own. The second one is shown right after the first,
+    and may come before the leading pictures of both.
+    """
+    if len(queue) < 2:
+        return False
+    first, second = queue[0], queue[1]
+    assert first.pts is not None
+    assert second.pts is not None
+    return 0 < second.pts - first.pts <= first.duration
 
 
 class _Fragment:
