@@ -52,7 +52,11 @@ if TYPE_CHECKING:
         StreamShutdown,
         StreamState,
         StreamStateChanged,
+        TimeJumped,
+        TimestampCorrected,
         TimestampsNearEpoch,
+        TrackResumed,
+        TrackSilent,
         UploadStarted,
         ViewOverflowPolicy,
     )
@@ -162,7 +166,11 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimeJumped",
+    "TimestampCorrected",
     "TimestampsNearEpoch",
+    "TrackResumed",
+    "TrackSilent",
     "UploadStarted",
     # logs and metrics
     "FileLogHandler",

@@ -67,8 +67,8 @@ MAX_TRACK_COUNT: Final = 3  # client, service; S: MAX_TRACK_COUNT_EXCEEDED
 MIN_TRACK_ID: Final = 1  # client; S: MKV_INVALID_TRACK_UID
 DEFAULT_FRAME_RATE: Final = 24  # client; frames/s, when the stream info has 0
 DEFAULT_BUFFER_DURATION: Final = 20 * TICKS_PER_SECOND  # client; when the stream info has 0
-MAX_TRACK_QUEUE_FRAMES: Final = 60  # client; frame order coordinator: refused once more wait on a
-#                                     track; S: MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
+MAX_TRACK_QUEUE_FRAMES: Final = 2000  # ours (client: 60); of a track, waiting for another one; S:
+#                                       MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
 
 # Defaults of the stream info creators, all producer, save two that its samples choose.
 STREAM_INFO_BUFFER_DURATION: Final = 120 * TICKS_PER_SECOND  # samples
@@ -141,6 +141,10 @@ STORAGE_PRESSURE_PERCENT: Final = 5  # client; of the store left, whole percent,
 BUFFER_PRESSURE_PERCENT: Final = 5  # client; of the view's duration left, at or below
 SPACE_RESERVE_BYTES: Final = 100  # client; reserve of the space check
 SPACE_RESERVE_FRAME_FACTOR: Final = 1.8  # client; reserve: times the largest frame seen
+FAR_TIMESTAMP: Final = TICKS_PER_SECOND // 2  # ours; a frame so far from the others is suspicious
+TRACK_GRACE: Final = 5 * TICKS_PER_SECOND  # ours; of media, until a track that has none is left out
+OFFLINE_TRACK_GRACE: Final = 20 * TICKS_PER_SECOND  # ours; the same for offline streams
+TRACK_QUEUE_SHARE: Final = 4  # ours; of the storage, a part in so many may wait for other tracks
 METRICS_EMA_ALPHA: Final = 0.05  # client; weight of the newest sample
 NEAR_EPOCH: Final = 10 * 365 * 24 * TICKS_PER_HOUR  # ours; a timestamp below was not meant so
 TRANSFER_RATE_MIN_INTERVAL: Final = 200 * TICKS_PER_MS  # client; between two samples

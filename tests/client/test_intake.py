@@ -89,7 +89,7 @@ def test_when_a_fragment_may_be_ended(desk: Desks) -> None:
 def test_a_frame_from_the_past_costs_nothing(
     desk: Desks, index: int, key: bool, status: StatusCode
 ) -> None:
-    """The books and the store are as before, and so is what the next frames become."""
+    """The books and the store are as before; only a key frame is missed by the frames after it."""
     d, plain = desk(), desk()
     for each in (d, plain):
         for number in range(7):
@@ -99,7 +99,8 @@ def test_a_frame_from_the_past_costs_nothing(
     assert d.client.store.used_bytes == used
     assert d.stream.metrics(d.now).counters.put_frame_errors == 1
     for each in (d, plain):
-        each.put(7)
+        if not key:
+            each.put(7)
         each.put(10)
     assert d.stream.account() == plain.stream.account()
     assert d.read() == plain.read()
@@ -161,14 +162,14 @@ def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
     client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
     info = kvs.StreamInfo.audio_video(name="av", nal_adaptation=0)
     stream = client.open_stream(info, 0)
-    for pts, track in ((50, 1), (50, 2), (10, 1), (60, 2)):
+    for pts, track in ((50, 1), (50, 2), (49, 1), (60, 2)):
         key = pts == 50 and track == 1
         frame = kvs.Frame(b"x", pts * SECOND, track_id=track, key_frame=key)
         stream.put_frame(frame, 0)
     events = list(iter(stream.next_event, None))
     dropped = [event for event in events if isinstance(event, kvs.FrameDropped)]
     assert [(event.first, event.reason) for event in dropped] == [
-        (10 * SECOND, kvs.DropReason.INVALID)
+        (49 * SECOND, kvs.DropReason.INVALID)
     ]
     assert stream.account() == (4, 0, 1, 0, 3)
 
@@ -270,13 +271,53 @@ def test_what_follows_a_refused_key_frame_is_skipped(desk: Desks) -> None:
 
 
 def test_a_refused_frame_that_is_no_key_frame_costs_only_itself(desk: Desks) -> None:
-    """So does a key frame whose time is wrong: the frames that follow are not its own."""
+    """Nothing is known to need it."""
     d = full(desk)
     held = d.stream.account().held
     assert refused(lambda: d.put(21, data=b"x" * 100_000)) is StatusCode.STORE_OUT_OF_MEMORY
-    assert refused(lambda: d.put(0)) is StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP
     d.put(22, data=b"small")
     assert d.stream.account() == (held + 1, 0, 0, 0, held + 1)
+
+
+@pytest.mark.parametrize("back", [2, 3])
+def test_pictures_that_need_a_key_frame_with_a_wrong_time_are_skipped(
+    desk: Desks, back: int
+) -> None:
+    """Up to the next key frame, and each is reported; today's decoders would show them broken."""
+    d = desk()
+    for index in range(15):
+        d.put(index)
+    late = kvs.Frame(b"late", NOW + (15 - back) * 200 * MS, key_frame=True)
+    assert refused(lambda: put(d, late)) is StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP
+    for index in range(16, 22):
+        d.put(index)
+    assert d.stream.account() == (17, 0, 0, 4, 17)
+    assert sum(event.count for event in d.told(kvs.FrameSkipped)) == 4
+
+
+def test_sound_goes_on_while_pictures_wait_for_a_key_frame(desk: Desks) -> None:
+    """It needs none: it goes into the fragment that is open."""
+    d = desk()
+    both = kvs.StreamInfo.audio_video(
+        "h264", "aac", name="both", nal_adaptation=0, frame_order_mode=0
+    )
+    stream = d.client.open_stream(both, d.now)
+    d.settle()
+
+    def put_both(index: int, *, key: bool, data: bytes = b"picture") -> None:
+        pts = d.now + index * 40 * MS
+        stream.put_frame(kvs.Frame(data, pts, key_frame=key), d.now)
+        stream.put_frame(kvs.Frame(b"sound", pts + 5 * MS, track_id=2), d.now)
+
+    for index in range(10):
+        put_both(index, key=index == 0)
+    assert refused(lambda: put_both(10, key=True, data=b"")) is StatusCode.MKV_INVALID_FRAME_DATA
+    for index in range(11, 22):
+        put_both(index, key=index == 20)
+    d.settle()
+    assert stream.account() == (20 + 11 + 2, 0, 0, 9, 33)
+    skipped = [event for event in d.told(kvs.FrameSkipped) if event.stream == "both"]
+    assert sum(event.count for event in skipped) == 9
 
 
 def test_a_refused_key_frame_of_sound_costs_only_itself(desk: Desks) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stream_right import named_acks
-from stream_world import World
+from stream_world import MS, World
 
 from kvsproducer.client import StreamingType
 from kvsproducer.client.session import Upload
@@ -151,6 +151,12 @@ def _put(world: World, step: Mapping[str, Any]) -> Iterator[str]:
     if not step["duration"]:
         yield "frame_duration"
     view, info = _view(world), world.stream.info if world.stream else None
+    time = step["pts"] if world.config.get("frame_timecodes", 1) else world.now
+    unit = world.config["timecode_scale"] or MS
+    if "K" in step.get("flags", "") and any(
+        item.ack_timestamp // unit == time // unit for item in view.items.values()
+    ):
+        yield "equal_times"
     near = info is not None and info.streaming_type is StreamingType.NEAR_REALTIME
     if near and info and len(view) >= info.buffer_duration // info.fragment_duration:
         yield "near_realtime"

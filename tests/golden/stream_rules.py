@@ -245,6 +245,7 @@ _STATE: dict[str, Fields] = {
     "eofr_resent": SESSIONS,
     "kept_item": ITEMS,
     "stored_is_done": SESSIONS,
+    "equal_times": ITEMS,
     "second_upload": SESSIONS,
     "short_token": ITEMS,
     "annexb_frames": ITEMS,

@@ -466,3 +466,13 @@ def test_checking_a_frame_changes_nothing(make_generator: Make) -> None:
     with pytest.raises(KvsError) as caught:  # the fragment is still ended
         put(generator, 40)
     assert caught.value.status is StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS
+
+
+def test_a_fragment_that_is_kept_open_takes_a_key_frame(make_generator: Make) -> None:
+    """At that time; a later one starts a cluster again."""
+    generator = make_generator()
+    put(generator, 0, KEY)
+    generator.keep_open(START + 400 * TICKS_PER_MS)
+    kept = put(generator, 400, KEY)
+    assert (kept.kind, kept.header[-1]) == (FrameKind.BLOCK, 0x80)
+    assert put(generator, 401, KEY).kind is FrameKind.CLUSTER

@@ -250,8 +250,8 @@ def end_of_fragment_in_a_mode_without(_: Place) -> None:
 
 def one_track_far_ahead(_: Place) -> None:
     av = two_tracks()
-    for number in range(62):
-        av.put_frame(kvs.Frame(b"v", number * SECOND, key_frame=True), 0)
+    for number in range(2002):
+        av.put_frame(kvs.Frame(b"v", number * SECOND // 1000, key_frame=True), 0)
 
 
 def opened_twice(d: Any) -> None:

@@ -53,7 +53,11 @@ from kvsproducer.client.events import (
     StreamReady,
     StreamShutdown,
     StreamStateChanged,
+    TimeJumped,
+    TimestampCorrected,
     TimestampsNearEpoch,
+    TrackResumed,
+    TrackSilent,
     UploadStarted,
     merged,
 )
@@ -147,7 +151,11 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimeJumped",
+    "TimestampCorrected",
     "TimestampsNearEpoch",
+    "TrackResumed",
+    "TrackSilent",
     "UploadStarted",
     "merged",
     # figures and acks

@@ -222,10 +222,9 @@ class Admission:
         """Raise STORE_OUT_OF_MEMORY for a payload of `size` bytes that `admit` would refuse so."""
         store = self._core.store
         charge = size + self._core.item_overhead
-        if (
-            not (self._offline or self._drops)
-            and store.used_bytes + charge + self._reserve > store.size_bytes
-        ):
+        makes_room = self._offline or self._drops
+        used = 0 if makes_room else store.used_bytes + self._reserve
+        if used + charge > store.size_bytes:
             raise self._no_memory(charge)
 
     def _worth_waiting(self) -> bool:

@@ -37,7 +37,11 @@ __all__ = [
     "StreamReady",
     "StreamShutdown",
     "StreamStateChanged",
+    "TimeJumped",
+    "TimestampCorrected",
     "TimestampsNearEpoch",
+    "TrackResumed",
+    "TrackSilent",
     "UploadStarted",
     "merged",
 ]
@@ -210,6 +214,55 @@ class TimestampsNearEpoch(NamedTuple):
     pts: int
 
 
+class TimeJumped(NamedTuple):
+    """Fired when the frames of a stream go on at another time: its source's clock was set.
+
+    `before` is the dts of the last frame at the old time, `after` that of the first at the new one,
+    both in ticks. After a jump back a new upload begins with the next key frame, since the service
+    compares times within one upload only.
+    """
+
+    stream: str
+    before: int
+    after: int
+
+
+class TimestampCorrected(NamedTuple):
+    """Fired when a single frame was far from its neighbours and was stored between them.
+
+    `given` is the dts that the frame was put with, `used` the one it was stored with; ticks.
+    """
+
+    stream: str
+    track_id: int
+    given: int
+    used: int
+
+
+class TrackSilent(NamedTuple):
+    """Fired when a track has had no frames for 5 s of media (20 s offline) while others had.
+
+    The service refuses fragments that lack a track, so the stream goes on without it, in a new
+    upload from the next key frame on. `last` is the dts of its newest frame in ticks, None if it
+    never had one.
+    """
+
+    stream: str
+    track_id: int
+    last: int | None
+
+
+class TrackResumed(NamedTuple):
+    """Fired when a silent track has frames again: it is back with the next key frame.
+
+    Its frames before that are skipped. `first` is the dts of the first one in ticks.
+    """
+
+    stream: str
+    track_id: int
+    first: int
+
+
 class StreamErrorReported(NamedTuple):
     """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
 
@@ -243,6 +296,10 @@ Event = (
     | StoragePressure
     | ConnectionStale
     | TimestampsNearEpoch
+    | TimeJumped
+    | TimestampCorrected
+    | TrackSilent
+    | TrackResumed
     | StreamErrorReported
 )
 

@@ -5,12 +5,16 @@ has one: the smallest dts or pts, in timecode units, goes first; on equal times 
 different type the later one is moved by a timecode unit. Without comparison the frames go in the
 order in which they were put (AWS's client always takes the last track there). It copies no data.
 
-Pictures that are shown in another order than they are decoded (B-frames) need two rules more, which
-AWS's coordinator lacks; it loses the frames:
+These rules are not AWS's. Its coordinator loses frames of pictures that are shown in another order
+than they are decoded (B-frames), after jumps of time, and when a track ends:
 
 * Decode times must rise over all tracks (the view), but sound that is heard before a picture may be
   decoded after it. No frame keeps a decode time that is later than what waits in another queue: it
   gets that one's. Decode times stay in the client; only presentation times are sent.
+* After a jump back of a track's time its frames are of a later *epoch*. Frames of earlier epochs go
+  first, whatever their times, and are not compared with those of later ones.
+* A track that has no frames must not hold up the others without end. `overdue` finds it, and tracks
+  in `silent` are not waited for.
 * Nothing in a fragment may be shown before the fragment starts. A key frame of pictures is compared
   by that start, and so sound that is heard before it goes into the fragment before.
 """
@@ -18,7 +22,7 @@ AWS's coordinator lacks; it loses the frames:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -48,6 +52,7 @@ class FrameOrderCoordinator:
 
     __slots__ = (
         "_beginning",
+        "_epochs",
         "_force_key",
         "_key",
         "_key_seen",
@@ -56,14 +61,23 @@ class FrameOrderCoordinator:
         "_scale",
         "_serial",
         "_types",
+        "epoch_in_hand",
         "in_hand",
+        "silent",
+        "size_bytes",
     )
 
     def __init__(self, tracks: Sequence[TrackInfo], mode: FrameOrderMode, scale: int) -> None:
         self._mode = mode
         self._key = _KEYS[mode]
         self._scale = scale
-        self._queues: dict[int, deque[tuple[int, Frame]]] = {t.track_id: deque() for t in tracks}
+        # Of each track: (serial number, frame, epoch).
+        self._queues: dict[int, deque[tuple[int, Frame, int]]] = {
+            track.track_id: deque() for track in tracks
+        }
+        self._epochs = dict.fromkeys(self._queues, 0)  # of each track's next frame
+        self.silent: set[int] = set()  # tracks that are not waited for
+        self.size_bytes = 0  # what the queued frames will take in a store, about
         self._types = {track.track_id: track.track_type for track in tracks}
         types = frozenset(self._types.values())
         # What fragments begin with: pictures, if there are any.
@@ -72,15 +86,10 @@ class FrameOrderCoordinator:
         self._key_seen = False
         self._force_key = False
         self.in_hand: Frame | None = None  # given out, until the taker says None
+        self.epoch_in_hand = 0
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
-
-    @property
-    def size_bytes(self) -> int:
-        """What the queued frames will take in a store, about."""
-        queued = (frame for queue in self._queues.values() for _, frame in queue)
-        return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in queued)
 
     def check(self, frame: Frame) -> None:
         """Raise what `put` would, and change nothing.
@@ -108,15 +117,57 @@ class FrameOrderCoordinator:
         """Queue a frame that `check` allowed."""
         self._serial += 1
         self._key_seen |= frame.key_frame
-        self._queues[frame.track_id].append((self._serial, frame))
+        epoch = self._epochs[frame.track_id]
+        self._queues[frame.track_id].append((self._serial, frame, epoch))
+        self.size_bytes += len(frame.data) + limits.ITEM_OVERHEAD_BYTES
+
+    def begin_epoch(self, track_id: int) -> None:
+        """Note that the time of a track has jumped back: its next frames are of a later epoch."""
+        self._epochs[track_id] = max(self._epochs.values()) + 1
+
+    def join_epoch(self, track_id: int) -> None:
+        """Note that a track's time has jumped to where another track's did before."""
+        self._epochs[track_id] = max(self._epochs.values())
+
+    def overdue(self, grace: int, size_bytes: int) -> list[int]:
+        """Return the tracks without frames for which others have waited too long.
+
+        That is more than `grace` ticks of media, or `size_bytes` bytes.
+        """
+        empty = [t for t, queue in self._queues.items() if not queue and t not in self.silent]
+        if not empty:
+            return []
+        if self.size_bytes <= size_bytes and not any(
+            queue and queue[-1][2] == queue[0][2] and queue[-1][1].dts - queue[0][1].dts > grace
+            for queue in self._queues.values()
+        ):
+            return []
+        return empty
+
+    def lacking(self, begins: Container[int], grace: int) -> list[int]:
+        """Return the tracks without frames while others wait that a fragment may begin with.
+
+        That is a key frame of the tracks `begins`, `grace` ticks after the first that waits.
+        """
+        first = min((queue[0][1].dts for queue in self._queues.values() if queue), default=0)
+        if not any(
+            frame.key_frame and frame.dts - first >= grace
+            for track_id, queue in self._queues.items()
+            if track_id in begins
+            for _, frame, _ in queue
+        ):
+            return []
+        return [t for t, queue in self._queues.items() if not queue and t not in self.silent]
 
     def ready(self, *, flush: bool = False) -> Iterator[Frame]:
         """Yield the frames whose turn it is; with `flush`, all of them."""
         while True:
-            heads = [(number, queue) for number, queue in self._queues.items() if queue]
-            if not heads or (len(heads) < len(self._queues) and not flush):
+            heads = [queue for queue in self._queues.values() if queue]
+            waits = any(not q and t not in self.silent for t, q in self._queues.items())
+            if not heads or (waits and not flush):
                 return
-            yield self._next([queue for _, queue in heads])
+            epoch = min(queue[0][2] for queue in heads)
+            yield self._next([queue for queue in heads if queue[0][2] == epoch])
 
     def end_fragment(self) -> None:
         """Note that the fragment was ended, after everything that was queued.
@@ -129,7 +180,7 @@ class FrameOrderCoordinator:
 
     def holds(self, frame: Frame) -> bool:
         """Whether the frame is still queued."""
-        return any(frame is queued for queue in self._queues.values() for _, queued in queue)
+        return any(frame is queued for queue in self._queues.values() for _, queued, _ in queue)
 
     def give_up(self) -> Iterator[Frame]:
         """Yield the queued frames, which are not to go out, and forget them."""
@@ -138,16 +189,18 @@ class FrameOrderCoordinator:
                 frame = self.in_hand = queue[0][1]
                 queue.popleft()
                 yield frame
+        self.size_bytes = 0
 
-    def _next(self, queues: list[deque[tuple[int, Frame]]]) -> Frame:
+    def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
         if self._key is None:
             best = min(queues, key=lambda queue: queue[0][0])
         else:
             best = queues[0]
             for queue in queues[1:]:
                 best = self._earlier(best, queue)
-        self.in_hand = best[0][1]
+        self.in_hand, self.epoch_in_hand = best[0][1:]
         frame = best.popleft()[1]
+        self.size_bytes -= len(frame.data) + limits.ITEM_OVERHEAD_BYTES
         limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)
         if frame.dts > limit:
             frame = _changed(frame, dts=limit)
@@ -157,8 +210,8 @@ class FrameOrderCoordinator:
         return frame
 
     def _earlier(
-        self, first: deque[tuple[int, Frame]], second: deque[tuple[int, Frame]]
-    ) -> deque[tuple[int, Frame]]:
+        self, first: deque[tuple[int, Frame, int]], second: deque[tuple[int, Frame, int]]
+    ) -> deque[tuple[int, Frame, int]]:
         """The queue whose frame goes first; a tie moves the other's frame by a timecode unit."""
         assert self._key is not None, "only called with a time to compare"
         left, right = first[0][1], second[0][1]
@@ -168,8 +221,8 @@ class FrameOrderCoordinator:
         if self._types[left.track_id] is not self._types[right.track_id]:
             if self._begins(right) and not self._begins(left):
                 first, second = second, first
-            serial, delayed = second[0]
-            second[0] = (serial, _changed(delayed, pts=delayed.pts + self._scale))
+            serial, delayed, epoch = second[0]
+            second[0] = (serial, _changed(delayed, pts=delayed.pts + self._scale), epoch)
         return first
 
     def _begins(self, frame: Frame) -> bool:

@@ -1,8 +1,10 @@
 """The put path: what happens to a frame between `Stream.put_frame` and the view.
 
-Facts: AWS's putFrame and its order of checks. Frames of several tracks go through the order
-coordinator first; NAL units are adapted; the generator gives the bytes before the payload; the
-store is charged; the view takes the item. Nothing is changed by a frame that is refused.
+Facts: AWS's putFrame and its order of checks. A frame whose time is far from its neighbours waits
+in the timeline until they decide. Frames of several tracks go through the order coordinator. Then
+the time is fitted to the borders of its fragment, NAL units are adapted, the generator gives the
+bytes before the payload, the store is charged, and the view takes the item. Nothing is changed by
+a frame that is refused.
 """
 
 from __future__ import annotations
@@ -12,17 +14,25 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.client.borders import Borders
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
-from kvsproducer.client.events import DropReason, FrameSkipped, TimestampsNearEpoch
+from kvsproducer.client.events import (
+    DropReason,
+    FrameSkipped,
+    TimeJumped,
+    TimestampCorrected,
+    TimestampsNearEpoch,
+)
+from kvsproducer.client.formats import Formats
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
+from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.stream_info import FrameOrderMode
-from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.client.timeline import Timeline, Verdict, out_of_line, stamped, usual_step
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
-from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.mkv.tracks import FrameKind, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -43,8 +53,6 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
-# Frames of one track that are closer in time, in ticks, may be slices of one picture.
-_SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -66,33 +74,30 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
-        video = {t.track_id for t in info.tracks if t.track_type is TrackType.VIDEO}
-        # Fragments begin with key frames of these tracks: a picture has to be decodable at once.
-        self._beginning = frozenset(video or self._track_ids)
-        # In a stream of sound alone any packet may begin one: they are cut by time.
-        self._sound_only = all(t.track_type is TrackType.AUDIO for t in info.tracks)
         self._sound_duration = max(info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         # Tracks whose key frames the frames after them need; sound stands for itself.
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
         )
+        self._borders = Borders(info, core.view, core.generator)
+        self._epoch = 0  # of the newest frame that came out of the order coordinator
+        self._lost: set[int] = set()  # tracks whose newest key frame was refused
+        self._jumped = False  # the next item is the first one after a jump
+        # dts of the newest frame that was skipped or refused, but not for its time.
+        self._passed: int | None = None
+        # How far after the newest frame `put` takes one; -1 while `put_any` is to take all.
+        self._stride = limits.FAR_TIMESTAMP
         self._durations = {  # of frames that have none, by track
             track.track_id: info.frame_duration if track.track_type is TrackType.VIDEO else 0
             for track in info.tracks
         }
         self._converted = self._adapter.converted
-        # Decides which frames can be played; what a session needs is learned from its first ones.
-        self._formats: dict[int, Format] = {}
-        for track in info.tracks:
-            found = format_of(track, info.content_type, info.nal_adaptation)
-            if found is not None:
-                self._formats[track.track_id] = found
-        self._plain = {number: each.is_plain for number, each in self._formats.items()}
-        self._queued: dict[int, int] = {}  # the dts of the newest frame that was queued, by track
-        # Tracks whose private data has changed since the header of the session was written.
-        self._outdated: set[int] = set()
+        self.timeline = Timeline(frozenset(), info.timecode_scale)
+        self._tracks = PresentTracks(core, self.order, self.timeline)
+        self._formats = Formats(core, self._tracks, ordered=self.order is not None)
+        self._look = self._formats.look
         self._after_eofr = False
-        self._key_refused = False  # the newest key frame of all, for want of room or of sense
+        self._key_refused = False  # the newest key frame, because the store was full or it was bad
         # For `repair`: the item that is about to be put, and whether it is a key frame.
         self._first, self._key_in_hand = NEVER, False
         self.last_put: int | None = None  # for the idle check; None: no fragment is open
@@ -122,21 +127,22 @@ class Intake:
         # Line by line: CPython makes a tuple of four values that are assigned at once.
         core, view = self._core, self._view
         store, room, generator = self._store, self._admission, self._generator
+        borders = self._borders
         newest = view.newest
         data, pts = frame.data, frame.pts
         dts, track_id = frame.dts, frame.track_id
         duration = frame.duration or self._durations.get(track_id, 0)
         size = len(data)
         ahead = pts - generator.block_start
-        plain = self._plain.get(track_id)
+        plain = self._formats.plain.get(track_id)
         if (
             frame.flags
             or (plain is not None and plain(data) is None)
             or core.attention
             or now >= self._rotation.due
             or newest is None
-            or not newest.timestamp <= dts <= pts
-            or not 0 <= ahead < generator.block_room
+            or not newest.timestamp <= dts <= pts <= newest.timestamp + self._stride
+            or not borders.least <= ahead < generator.block_room
             or not 0 <= duration <= pts
             or not size
             or not 0 < view.head - view.tail < view.capacity
@@ -185,105 +191,194 @@ class Intake:
 
     def put_any(self, frame: Frame, now: int) -> None:
         """Take any frame."""
+        if self._own_times:
+            frame = stamped(frame, now)
         self._first = self._view.head
         try:
             looked = self._look(frame)
             if looked is not None:
-                if self._put(looked, now):
+                if self._put_in_time(looked, now):
                     self._core.ledger.accepted += 1
-                self._taken(frame.track_id)
+                else:
+                    self._passed = frame.dts
+                self._formats.taken(frame.track_id)
             self._first, self._key_in_hand = NEVER, False
         except (KvsError, WouldBlock) as error:
             self._refused(frame, error)
             raise
+        finally:
+            self._set_stride()
 
-    def _look(self, frame: Frame) -> Frame | None:
-        """Return the frame as it is to be stored; None when it is held back for the next one.
-
-        Raises what `Format.look` raises for a frame that nobody could play.
-        """
-        core, track_id = self._core, frame.track_id
-        found = self._formats.get(track_id)
-        if found is None or core.stopped or core.closed or core.failure is not None:
-            return frame
-        key = bool(frame.flags & FLAG_KEY)
-        try:
-            looked = found.look(frame.data, key=key, close=self._is_close(frame))
-        except KvsError:
-            if self.order is None and frame.data and track_id in self._leading:
-                core.refuse_until_key()  # what follows needs this picture
-            raise
-        if looked is None:
-            self._taken(track_id)
-            return None
-        if found.record is not None:
-            self._use_record(track_id, found)
-        if looked.key == key and looked.data is frame.data:
-            return frame
-        return Frame(
-            looked.data,
-            frame.pts,
-            dts=frame.dts,
-            duration=frame.duration,
-            key_frame=looked.key,
-            track_id=track_id,
-            flags=frame.flags & ~FLAG_KEY,
-            lead=frame.lead,
-        )
-
-    def _is_close(self, frame: Frame) -> bool:
-        """Whether the frame before was put for about the same time, as slices of a picture are."""
-        last = self._queued.get(frame.track_id)
-        if self.order is None and self._view.newest is not None:
-            last = self._view.newest.timestamp
-        return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
-
-    def _taken(self, track_id: int) -> None:
-        """A frame that was looked at is stored, or queued."""
-        found = self._formats.get(track_id)
-        if found is not None:
-            found.done()
-            self._plain[track_id] = found.is_plain
-
-    def _use_record(self, track_id: int, found: Format) -> None:
-        """Take codec private data that sound has given; in mid-session a new one has to begin.
-
-        Beside pictures that is at the next key frame: until then the track's frames are skipped.
-        """
-        core, generator, record = self._core, self._generator, found.record
-        assert record is not None, "the caller looked"
-        generator.set_codec_private_data(track_id, record, adapted=True)
-        found.record = None
-        if generator.started and self._sound_only:
-            generator.reset()
-        elif generator.started:
-            self._outdated.add(track_id)
-            core.reset_on_key = core.attention = True
+    def _set_stride(self) -> None:
+        """Let `put` take frames only while no frame waits for others to decide on it."""
+        self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
 
     def _refused(self, frame: Frame, error: Exception) -> None:
-        """A key frame was refused: what follows it needs it, up to the next one.
+        """A key frame was refused: the frames of its track are skipped up to the next one.
 
-        That begins the session as well if this one was to. A frame that is to wait comes again, and
-        one whose time is wrong is none of the frames that follow.
+        They need it, whatever the reason was. That one begins the session as well if this one was
+        to. A frame that is to wait comes again.
         """
         self._first, self._key_in_hand = NEVER, False
+        core = self._core
+        if not isinstance(error, KvsError):
+            return
+        if error.status not in _MISTIMED:
+            self._passed = frame.dts
+        if error.status is _S.MKV_LARGE_FRAME_TIMECODE:
+            core.refuse_until_key()  # the fragment takes no more frames of any track
         if not frame.flags & FLAG_KEY:
             return
-        lost = isinstance(error, KvsError) and error.status not in _MISTIMED
-        if (lost and frame.track_id in self._leading) or not self._generator.started:
-            self._key_refused = lost
-            self._core.refuse_until_key()
+        if not self._generator.started:
+            core.refuse_until_key()
+        elif frame.track_id in self._leading:
+            self._lost.add(frame.track_id)
+            core.attention = True
+        else:
+            return
+        self._key_refused = error.status not in _MISTIMED
+
+    # --- frames whose time is far from their neighbours' ----------------------------------------
+    def _put_in_time(self, frame: Frame, now: int) -> bool:
+        """Put a frame after those that wait, or hold it; whether it was accepted."""
+        if frame.flags & FLAG_END_OF_FRAGMENT:
+            self.check_open()
+            self._end_waits()
+        self._put_due(now)
+        if self._waits(frame, now):
+            self.timeline.held.append(frame)
+            return True
+        return self._put(frame, now)
+
+    def _waits(self, frame: Frame, now: int) -> bool:
+        """Whether a frame is to be held; raises for one that is refused for its time alone."""
+        last, timeline = self._last(frame), self.timeline
+        if last is None or not frame.data or frame.track_id not in self._track_ids:
+            return False
+        if timeline.calm and last <= frame.dts <= frame.pts <= last + limits.FAR_TIMESTAMP:
+            return False
+        elapsed = 0 if self.last_put is None else now - self.last_put
+        while True:
+            if self.order is not None:
+                usual = timeline.usual(frame.track_id)
+            else:
+                usual = usual_step(self._view, self._core.rates.elementary)
+            verdict = timeline.judge(frame, last, usual, elapsed)
+            if verdict is Verdict.RETURN:
+                self._correct(frame, last)
+                self._put_due(now)
+                last = self._last(frame) or last
+            elif verdict is Verdict.JUMP:
+                timeline.jump(frame)
+                self._jump(timeline.due[0] if timeline.due else frame, last)
+                self._put_due(now)
+                return False
+            elif verdict is Verdict.REFUSE and (self.order is not None or frame.dts > last):
+                raise out_of_line(self._core.name, frame, last)
+            else:  # one that goes back is refused by the view or the generator
+                return verdict is Verdict.HOLD and self._may_hold(frame, now)
+
+    def _may_hold(self, frame: Frame, now: int) -> bool:
+        """Raise what a frame would be refused for that is to be held; else True."""
+        self.check_open()
+        self._admission.check_memory(len(frame.data))
+        self._admission.check_queued(len(frame.data) + self.timeline.size_bytes, now)
+        return True
+
+    def _correct(self, frame: Frame, last: int) -> None:
+        """Give the held frames of a track times between `last` and that of a frame."""
+        core = self._core
+        for given, used in self.timeline.correct(frame.track_id, last, frame.dts):
+            core.emit(TimestampCorrected(core.name, frame.track_id, given.dts, used.dts))
+
+    def _last(self, frame: Frame) -> int | None:
+        """The dts that a frame is compared with; None when it may have any."""
+        core, newest = self._core, self._view.newest
+        if self.order is not None:
+            return self.timeline.line(frame.track_id).last
+        if newest is None or frame.flags & FLAG_END_OF_FRAGMENT:
+            return None
+        if (core.skip_until_key and core.reset_on_key) or not self._generator.started:
+            return None
+        skips = core.skip_until_key or self._after_eofr
+        if skips and not frame.flags & FLAG_KEY and not self.timeline.held:
+            return None
+        return newest.timestamp if self._passed is None else max(newest.timestamp, self._passed)
+
+    def _end_waits(self) -> None:
+        """No frame follows that could decide on the held ones: they keep their times."""
+        timeline = self.timeline
+        if timeline.held:
+            timeline.end()
+            first = timeline.due[0]
+            self._jump(first, self._last(first) or 0)
+
+    def _jump(self, first: Frame, last: int) -> None:
+        """Time has jumped from `last` to where a frame is."""
+        core = self._core
+        core.emit(TimeJumped(core.name, last, first.dts))
+        if self.order is not None:
+            if first.dts < last:
+                self.order.begin_epoch(first.track_id)
+            self.timeline.went(first.track_id, first.dts, jump=True)
+            return
+        self._passed = None
+        self._jumped = True
+        if first.dts < last or not self._borders.fits(first):
+            core.refuse_until_key(new_session=True)
+
+    def _put_due(self, now: int) -> None:
+        """Put the frames that were held and have been decided on; what fails is reported."""
+        due, ledger = self.timeline.due, self._ledger
+        while due:
+            frame = self.timeline.in_hand = due[0]
+            self._first = self._view.head
+            due.popleft()
+            try:
+                if self.order is not None:
+                    self._tracks.queue(frame)
+                elif not self._put(frame, now):
+                    ledger.accepted -= 1
+            except WouldBlock:
+                due.appendleft(frame)
+                self.timeline.in_hand = None
+                raise
+            except KvsError as error:
+                self._refused(frame, error)
+                self._core.report(error.status, error.detail)
+                ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+            self.timeline.in_hand = None
+            self._first, self._key_in_hand = self._view.head, False
+
+    def end_waiting(self, now: int) -> None:
+        """The stream stops: put what waits, as it is."""
+        self._end_waits()
+        self._admission.queued = True
+        self._put_due(now)
+        self._admission.queued = False
+        if self.order is not None:
+            self._tracks.end()
+            self.drain(now, flush=True)
+        self._first = NEVER
+        self._set_stride()
 
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""
         self._after_eofr = False
         self.last_put = None
+        self._lost.clear()
+        self.timeline.restart()
+        self._tracks.restart()
+        self._passed = None
+        self._set_stride()
         self._core.refuse_until_key(new_session=True)
 
     def _put_in_order(self, frame: Frame, now: int) -> None:
         """Put a frame through the order coordinator; what it held before comes first."""
         order, ledger = self.order, self._core.ledger
         assert order is not None, "the caller looked"
+        if self._own_times:
+            frame = stamped(frame, now)
         order.check(frame)
         self.check_open()
         looked = self._look(frame)
@@ -291,16 +386,22 @@ class Intake:
             return
         self._admission.check_queued(len(looked.data) + order.size_bytes, now)
         if frame.flags & FLAG_END_OF_FRAGMENT:
+            self._end_waits()
+            self._put_due(now)
             self.drain(now, flush=True)
             self._first = self._view.head
             self._put(frame, now)
             order.end_fragment()
             self._first = NEVER
             return
-        order.put(looked)
-        self._queued[frame.track_id] = looked.dts
-        self._taken(frame.track_id)
+        if not self._tracks.joins(looked) and self._waits(looked, now):
+            self.timeline.held.append(looked)
+        else:
+            self._tracks.queue(looked)
+        self._formats.queued[frame.track_id] = looked.dts
+        self._formats.taken(frame.track_id)
         ledger.accepted += 1
+        self._tracks.find_silent()
         self.drain(now, flush=False)
 
     def drain(self, now: int, *, flush: bool) -> None:
@@ -308,6 +409,9 @@ class Intake:
         assert self.order is not None, "the caller looked"
         self._admission.queued = True
         for frame in self.order.ready(flush=flush):
+            if self.order.epoch_in_hand > self._epoch:  # its time is before that of the last one
+                self._epoch = self.order.epoch_in_hand
+                self._core.refuse_until_key(new_session=True)
             try:
                 self._first = self._view.head
                 if not self._put(frame, now):
@@ -339,9 +443,15 @@ class Intake:
                 self._fragment_ended()
         elif self._key_in_hand:
             core.refuse_until_key(new_session=True)
-        queued = 0
+        queued = len(self.timeline)
+        waited, self.timeline.in_hand = self.timeline.in_hand, None
+        if waited is not None and not (
+            stored or waited in self.timeline.due or (order is not None and order.holds(waited))
+        ):
+            core.ledger.drop(waited.dts, waited.dts, 1, DropReason.INVALID)
+        self._set_stride()
         if order is not None:
-            queued = len(order)
+            queued += len(order)
             lost, order.in_hand = order.in_hand, None
             if lost is not None and not (stored or order.holds(lost)):
                 core.ledger.drop(lost.dts, lost.dts, 1, DropReason.INVALID)
@@ -354,19 +464,19 @@ class Intake:
         core.tell_again()
         self._first, self._key_in_hand = NEVER, False
 
-    def _flags(self, frame: Frame, now: int) -> int:
+    def _flags(self, frame: Frame) -> int:
         """Return the frame's flags, KEY set only if the frame is to begin a fragment.
 
         Encoders and demuxers flag every packet of sound as a key frame, or none. With pictures the
         flag of sound counts for nothing; without, fragments are cut by `fragment_duration`.
         """
         flags = frame.flags
-        if not self._sound_only:
-            return flags if frame.track_id in self._beginning else flags & ~FLAG_KEY
+        if not self._tracks.sound_only:
+            return flags if frame.track_id in self._tracks.beginning else flags & ~FLAG_KEY
         core, generator = self._core, self._generator
         if flags & FLAG_END_OF_FRAGMENT:
             return flags
-        pts = now if self._own_times else frame.pts
+        pts = frame.pts
         if (
             core.skip_until_key
             or core.reset_on_key
@@ -379,7 +489,7 @@ class Intake:
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
-        flags = self._flags(frame, now)
+        flags = self._flags(frame)
         core = self._core
         self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
@@ -392,9 +502,9 @@ class Intake:
         size = len(data)
         if track_id in self._converted:
             payload, size = self._adapter.adapt(track_id, data)
-        pts, dts = (now, now) if self._own_times else (frame.pts, frame.dts)
+        pts, start = self._borders.fit(frame, flags, join=not core.skip_until_key)
         if flags & FLAG_KEY:
-            room, metadata = self._prepare_key(frame, flags, payload, size, pts, dts)
+            room, metadata = self._prepare_key(frame, flags, payload, size, pts, frame.dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
         charge = room + core.item_overhead
@@ -410,18 +520,18 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
-            if quiet.crowded(room, charge):
-                self._refuse_early(frame, flags, pts, dts, size)
+            crowded = quiet.crowded(room, charge)
+            self._refuse_early(frame, flags, pts, start, size, crowded=crowded)
             payload = quiet.admit(room, charge, now, payload, size)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
                 track_id,
                 flags,
                 pts,
-                dts,
+                frame.dts,
                 frame.duration or self._durations.get(track_id, 0),
                 size,
-                self._fragment_pts(frame, pts),
+                start,
             )
             if metadata:
                 header = header[:prefix_length] + metadata + header[prefix_length:]
@@ -436,15 +546,27 @@ class Intake:
                 len(header) + size,
                 charge,
             )
-            view.append(item)
+            view.append(item, jump=self._jumped)
         except KvsError:
             store.release(charge)
             core.give_up(payload)
             raise
+        self._jumped = False
+        if flags & FLAG_KEY:
+            self._lost.discard(track_id)
         if kind:
             self._fragment_started(item, now)
         self._stored(now)
         return True
+
+    def _refuse_early(
+        self, frame: Frame, flags: int, pts: int, start: int, size: int, *, crowded: bool
+    ) -> None:
+        """Raise what `pack` would, before held frames are dropped to make room for this one."""
+        if crowded:
+            times = pts, frame.dts, frame.duration
+            self._generator.check(frame.track_id, flags, *times, size, start)
+            self._check_order(frame.dts)
 
     def _stored(self, now: int) -> None:
         """What follows every frame: the upload that waits for one is to be fed."""
@@ -455,16 +577,6 @@ class Intake:
         if upload is not None and upload.idle:
             self._effects.append(upload.available or self._core.available(upload))
             upload.idle = False
-
-    def _refuse_early(self, frame: Frame, flags: int, pts: int, dts: int, size: int) -> None:
-        """Raise what `pack` would, before held frames are dropped to make room for this one."""
-        start = self._fragment_pts(frame, pts)
-        self._generator.check(frame.track_id, flags, pts, dts, frame.duration, size, start)
-        self._check_order(dts)
-
-    def _fragment_pts(self, frame: Frame, pts: int) -> int:
-        """Where a fragment starts that this frame begins; by the clock nothing comes before it."""
-        return pts if self._own_times else pts - frame.lead
 
     def _prepare_key(
         self,
@@ -487,10 +599,11 @@ class Intake:
 
     def _require_private_data(self) -> None:
         """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""
-        if not any(found.verified for found in self._formats.values()):
+        if not any(found.verified for found in self._formats.by_track.values()):
             return  # placeholders, perhaps
-        for track_id, found in self._formats.items():
-            if found.waited_for and not found.ready:
+        for track_id, found in self._formats.by_track.items():
+            absent = track_id not in self._tracks.declared
+            if found.waited_for and not found.ready and not absent:
                 raise kvs_error(
                     _S.MKV_INVALID_AAC_CPD,
                     f"the AAC track {track_id} has no AudioSpecificConfig, without which no player"
@@ -507,11 +620,16 @@ class Intake:
             self._generator.reset()
 
     def _check_order(self, dts: int) -> None:
-        """Refuse a key frame that goes back in time before the generator begins a cluster."""
+        """Refuse a key frame that goes back in time, unless it begins a session.
+
+        Only afterwards does the generator begin a cluster, or a session for new parameter sets.
+        """
         core = self._core
         newest = core.view.newest
-        if newest is not None and dts // core.info.timecode_scale * core.info.timecode_scale < (
-            newest.timestamp
+        if (
+            core.generator.started
+            and newest is not None
+            and dts // core.info.timecode_scale * core.info.timecode_scale < (newest.timestamp)
         ):
             raise kvs_error(
                 _S.CONTENT_VIEW_INVALID_TIMESTAMP,
@@ -521,18 +639,23 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
-        if self._sound_only:  # `put` leaves the packet that is to begin the next one to `put_any`
+        if (
+            self._tracks.sound_only
+        ):  # `put` leaves the packet that is to begin the next one to `put_any`
             generator = self._generator
             generator.block_room = min(generator.block_room, self._sound_duration)
-        self._after_eofr = core.skip_until_key = core.reset_on_key = core.attention = False
+        self._after_eofr = core.skip_until_key = core.reset_on_key = False
+        self._stay_attentive()
         self._key_refused = False
+        self._passed = None
+        self._borders.fragment_started(new_session=bool(item.flags & STREAM_START))
         core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
         if self._looks_for_epoch:
             self._looks_for_epoch = False
             if item.ack_timestamp < limits.NEAR_EPOCH:
                 core.emit(TimestampsNearEpoch(core.name, item.ack_timestamp))
         if item.flags & STREAM_START:
-            self._outdated.clear()
+            self._formats.outdated.clear()
             generator = core.generator
             if not core.sessions or core.sessions[-1][0] != item.index:
                 core.sessions.append((item.index, generator.stream_start, generator.header()))
@@ -570,17 +693,29 @@ class Intake:
             core.skip_until_key = True
         if flags & FLAG_KEY:
             # It may still be refused: what it is to begin is noted once it has (_fragment_started).
-            core.attention = core.reset_on_key or core.skip_until_key
+            self._stay_attentive()
             self._prepare_generator()
             return True
-        if core.skip_until_key or not core.generator.started or frame.track_id in self._outdated:
+        unusable = self._lost | self._formats.outdated
+        lost = frame.track_id in unusable or frame.track_id not in self._tracks.declared
+        if lost or core.skip_until_key or not core.generator.started:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
             core.ledger.skipped += 1
             core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
             return False
-        core.attention = core.reset_on_key
+        self._stay_attentive()
         return True
+
+    def _stay_attentive(self) -> None:
+        """Have `_attend` asked about the next frame only if that may not be the rule."""
+        core = self._core
+        core.attention = (
+            core.reset_on_key
+            or core.skip_until_key
+            or bool(self._lost)
+            or self._tracks.declared != self._track_ids
+        )
 
     def _prepare_generator(self) -> None:
         """Have a key frame begin a session if one is due, or a fragment if none is open."""
@@ -589,6 +724,8 @@ class Intake:
             core.generator.reset()
         elif core.skip_until_key:
             core.generator.close_fragment()
+        if not core.generator.started:
+            self._tracks.declare()
 
     def end_fragment(self, now: int) -> None:
         """End the open fragment, after the frames that wait for their turn; see `Stream`."""

@@ -253,8 +253,7 @@ class Stream:
         if self._stop_done or core.closed:
             return
         with self._repairing(now):
-            if self._intake.order is not None:
-                self._intake.drain(now, flush=True)
+            self._intake.end_waiting(now)
             core.stopped = core.attention = True
             core.wake_writers()
             if (
@@ -318,7 +317,10 @@ class Stream:
             core.uploads.remove(upload)
         self._parsers.clear()
         self._sender.forget_wire_item()
-        order = self._intake.order
+        order, timeline = self._intake.order, self._intake.timeline
+        for frame in timeline.give_up():
+            core.ledger.drop(frame.dts, frame.dts, 1, reason)
+            timeline.in_hand = None
         if order is not None:
             for frame in order.give_up():
                 core.ledger.drop(frame.dts, frame.dts, 1, reason)

@@ -19,7 +19,7 @@ timecodes pass the time of day as pts), NAL conversion (`adaptation`), acks.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -171,6 +171,7 @@ class MkvGenerator:
             application=f"{application} {client_id}" if client_id else application,
         )
         self._header: bytes | None = None
+        self._declared = frozenset(track.track_id for track in tracks)
         self._started = False
         self._stream_pts = 0
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
@@ -205,7 +206,7 @@ class MkvGenerator:
     def header(self) -> bytes:
         """The head of a stream alone, to precede data that is sent again in a new session."""
         if self._header is None:
-            self._header = stream_header(self._info, self._tracks)
+            self._header = stream_header(self._info, self._tracks, self._declared)
         return self._header
 
     def overhead(self, kind: FrameKind) -> int:
@@ -377,6 +378,15 @@ class MkvGenerator:
         """Have the next key frame start a cluster, however soon it comes (key-frame fragments)."""
         if self._by_key_frames:
             self._due = 0
+
+    def keep_open(self, pts: int) -> None:
+        """Have a key frame at `pts` (ticks) continue the open fragment, not start one."""
+        self._due = max(self._due, pts // self._scale - self._cluster_pts + 1)
+
+    def declare(self, track_ids: Collection[int]) -> None:
+        """Have headers from the next one on declare only these tracks; the numbers stay."""
+        self._declared = frozenset(track_ids)
+        self._header = None
 
     def reset(self) -> None:
         """Forget the times: the next frame starts a new stream with a header."""

@@ -8,7 +8,7 @@ values, all others the shortest. No SeekHead, no Cues, no CRC-32.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from kvsproducer.mkv import elements as el
@@ -86,12 +86,21 @@ def _track_entry(number: int, track: TrackInfo) -> bytes:
     return element(el.TRACK_ENTRY, fields, size_width=4)
 
 
-def tracks_element(tracks: Sequence[TrackInfo]) -> bytes:
-    """The Tracks element; a track's number is its position, from 1."""
-    entries = (_track_entry(number, track) for number, track in enumerate(tracks, 1))
+def tracks_element(tracks: Sequence[TrackInfo], declared: Container[int] | None = None) -> bytes:
+    """The Tracks element; a track's number is its position, from 1.
+
+    With `declared`, only tracks with these ids are in it.
+    """
+    entries = (
+        _track_entry(number, track)
+        for number, track in enumerate(tracks, 1)
+        if declared is None or track.track_id in declared
+    )
     return element(el.TRACKS, b"".join(entries), size_width=4)
 
 
-def stream_header(info: bytes, tracks: Sequence[TrackInfo]) -> bytes:
+def stream_header(
+    info: bytes, tracks: Sequence[TrackInfo], declared: Container[int] | None = None
+) -> bytes:
     """All bytes before the first Tags or Cluster: `info` is the Info element."""
-    return EBML_HEADER + _SEGMENT_OF_UNKNOWN_SIZE + info + tracks_element(tracks)
+    return EBML_HEADER + _SEGMENT_OF_UNKNOWN_SIZE + info + tracks_element(tracks, declared)

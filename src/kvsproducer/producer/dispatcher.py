@@ -32,7 +32,11 @@ _WARNINGS = (
     core.StreamErrorReported
     | core.ClientErrorReported
     | core.AckRejected
+    | core.TimeJumped
+    | core.TimestampCorrected
     | core.TimestampsNearEpoch
+    | core.TrackResumed
+    | core.TrackSilent
 )
 _PRESSURES = (
     core.StreamLatencyPressure

@@ -1,0 +1,160 @@
+"""Where one fragment ends and the next begins: times that the service takes.
+
+PutMedia refuses a whole fragment (ack 4004) when its timecode is not greater than that of the
+fragment before, or when one of its blocks is not later than all blocks of the same track in the
+fragment before. It refuses one whose blocks of a track span more than 20 s (ack 4002). Times count
+in timecode units there, so frames whose times differ may have the same.
+
+`fit` gives a frame a time that keeps these rules: one timecode unit later at most. A key frame that
+would have to move farther continues the open fragment instead of starting one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.frame import FLAG_KEY, Frame
+from kvsproducer.client.stream_info import StreamInfo
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.mkv.generator import MkvGenerator
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
+
+__all__ = ["Borders"]
+
+_LOOKED_AT: Final = 128  # newest items of a fragment; later ones of a track are shown later
+
+
+class Borders:
+    """The border between the open fragment of one stream and the one before it."""
+
+    __slots__ = (
+        "_generator",
+        "_latest",
+        "_moved",
+        "_moves",
+        "_next",
+        "_numbers",
+        "_scale",
+        "_view",
+        "least",
+    )
+
+    def __init__(self, info: StreamInfo, view: ContentView, generator: MkvGenerator) -> None:
+        self._view = view
+        self._generator = generator
+        self._scale = info.timecode_scale
+        self._numbers = {track.track_id: n for n, track in enumerate(info.tracks, 1)}
+        # The latest time of each track (by its number) before the open fragment, in ticks.
+        self._latest: dict[int, int] = {}
+        self._next: dict[int, int] = {}  # the same for the fragment that is about to start
+        # Whether the start of the open, and the next, fragment was moved by a timecode unit.
+        self._moved = self._moves = False
+        # Frames that are so many ticks after the start of the open fragment need no fitting.
+        self.least = 0
+
+    def fit(self, frame: Frame, flags: int, *, join: bool) -> tuple[int, int]:
+        """Return the pts to use for a frame, and that of a fragment which it starts; ticks.
+
+        `join`: a key frame may continue the open fragment. Raises MKV_INVALID_FRAME_TIMESTAMP when
+        the frame is too early for its fragment, and MKV_LARGE_FRAME_TIMECODE when it is more than
+        20 s after the fragment's start.
+        """
+        pts, generator, scale = frame.pts, self._generator, self._scale
+        opened = generator.cluster_start[0]
+        if flags & FLAG_KEY and generator.kind_of(flags, max(pts, opened)):
+            return self._fit_start(frame, opened, join=join)
+        ahead = pts - generator.block_start
+        if self.least <= ahead <= limits.SERVICE_MAX_FRAGMENT_DURATION or not generator.block_room:
+            return pts, pts
+        if ahead > limits.SERVICE_MAX_FRAGMENT_DURATION:
+            raise _too_long(ahead)
+        unit, first = pts // scale, opened // scale
+        if unit < first - self._moved:
+            return pts, pts  # the generator refuses it
+        before = self._latest.get(self._numbers.get(frame.track_id, 0), -1) // scale
+        unit = max(unit, first)
+        if unit == before:
+            unit += 1
+        elif unit < before:
+            raise _too_early(unit, before)
+        if unit > pts // scale:
+            pts = unit * scale
+        return pts, pts
+
+    def _fit_start(self, frame: Frame, opened: int, *, join: bool) -> tuple[int, int]:
+        """`fit` for a frame that would start a fragment; the open one was started at `opened`."""
+        pts, generator, scale = frame.pts, self._generator, self._scale
+        start = pts - frame.lead
+        self._moves = False
+        if not generator.started:
+            return pts, start
+        self._next = self._look()
+        latest = self._next.get(self._numbers.get(frame.track_id, 0), -1) // scale
+        latest = max(latest, opened // scale)
+        late = latest + 1 - start // scale
+        if late == 1:
+            self._moves = True
+            start = (latest + 1) * scale
+            pts = max(pts, start)
+        elif late > 1 and start // scale >= opened // scale - self._moved:
+            if not join:
+                raise _too_early(start // scale, latest)
+            pts = start = max(pts, opened)
+            generator.keep_open(pts)
+        return pts, start
+
+    def fits(self, frame: Frame) -> bool:
+        """Whether a frame far ahead may go on: in the open fragment, or by starting one."""
+        if frame.flags & FLAG_KEY:
+            return True
+        generator = self._generator
+        return 0 <= frame.pts - generator.block_start < generator.block_room
+
+    def fragment_started(self, *, new_session: bool) -> None:
+        """Note that the frame which was fitted last has started a fragment."""
+        generator, scale = self._generator, self._scale
+        self._moved = self._moves
+        self._latest = {} if new_session else self._next
+        self.least = 0
+        if self._latest:
+            latest = max(self._latest.values())
+            self.least = max(latest - latest % scale + scale - generator.block_start, 0)
+        longest = limits.SERVICE_MAX_FRAGMENT_DURATION + 1
+        generator.block_room = min(generator.block_room, longest)
+
+    def _look(self) -> dict[int, int]:
+        """The latest time of each track, with those of the fragment that is open."""
+        view = self._view
+        latest, newest = dict(self._latest), view.newest
+        if newest is None:
+            return latest
+        for index in range(max(newest.fragment, view.tail, view.head - _LOOKED_AT), view.head):
+            item = view.items[index]
+            if item.flags & END_OF_FRAGMENT:
+                continue
+            time, header = item.ack_timestamp, item.header  # which ends with that of its block
+            if item.flags & FRAGMENT_START:
+                time += int.from_bytes(header[-3:-1], "big") * self._scale
+            number = header[-4] & 0x7F
+            if time > latest.get(number, -1):
+                latest[number] = time
+        return latest
+
+
+def _too_early(unit: int, latest: int) -> KvsError:
+    return kvs_error(
+        StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
+        f"pts {unit} is not after {latest}, which the track reached in the fragment before"
+        " (timecode units); the service would refuse the whole fragment",
+    )
+
+
+def _too_long(ahead: int) -> KvsError:
+    return kvs_error(
+        StatusCode.MKV_LARGE_FRAME_TIMECODE,
+        f"the frame is {ahead / TICKS_PER_SECOND:.1f} s after its fragment's start, and the service"
+        " takes at most 20 s: key frames must come more often. Frames are skipped up to the next"
+        " key frame",
+    )

@@ -1,0 +1,108 @@
+"""What the frames of a stream look like: if they can be played, and what their sessions need.
+
+`mkv.playable` knows the format of one track. Here frames are looked at before they are stored or
+queued, and codec private data that sound brings along begins a session.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsproducer.client.core import StreamCore
+from kvsproducer.client.frame import FLAG_KEY, Frame
+from kvsproducer.client.present import PresentTracks
+from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.mkv.playable import Format, format_of
+from kvsproducer.mkv.tracks import TrackType
+from kvsproducer.status import KvsError
+
+__all__ = ["Formats"]
+
+# Slices of a picture that are put one by one are not farther apart than this; pictures are.
+_SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
+
+
+class Formats:
+    """The formats of one stream's tracks."""
+
+    def __init__(self, core: StreamCore, tracks: PresentTracks, *, ordered: bool) -> None:
+        info = core.info
+        self._core = core
+        self._tracks = tracks
+        self._ordered = ordered
+        self._leading = frozenset(
+            track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
+        )
+        # Decides which frames can be played; what a session needs is learned from its first ones.
+        self.by_track: dict[int, Format] = {}
+        for track in info.tracks:
+            found = format_of(track, info.content_type, info.nal_adaptation)
+            if found is not None:
+                self.by_track[track.track_id] = found
+        self.plain = {number: each.is_plain for number, each in self.by_track.items()}
+        self.queued: dict[int, int] = {}  # the dts of the newest frame that was queued, by track
+        # Tracks whose private data has changed since the header of the session was written.
+        self.outdated: set[int] = set()
+
+    def look(self, frame: Frame) -> Frame | None:
+        """Return the frame as it is to be stored; None when it is held back for the next one.
+
+        Raises what `Format.look` raises for a frame that nobody could play.
+        """
+        core, track_id = self._core, frame.track_id
+        found = self.by_track.get(track_id)
+        if found is None or core.stopped or core.closed or core.failure is not None:
+            return frame
+        key = bool(frame.flags & FLAG_KEY)
+        try:
+            looked = found.look(frame.data, key=key, close=self._is_close(frame))
+        except KvsError:
+            if not self._ordered and frame.data and track_id in self._leading:
+                core.refuse_until_key()  # what follows needs this picture
+            raise
+        if looked is None:
+            self.taken(track_id)
+            return None
+        if found.record is not None:
+            self._use_record(track_id, found)
+        if looked.key == key and looked.data is frame.data:
+            return frame
+        return Frame(
+            looked.data,
+            frame.pts,
+            dts=frame.dts,
+            duration=frame.duration,
+            key_frame=looked.key,
+            track_id=track_id,
+            flags=frame.flags & ~FLAG_KEY,
+            lead=frame.lead,
+        )
+
+    def _is_close(self, frame: Frame) -> bool:
+        """Whether the frame before was put for about the same time, as slices of a picture are."""
+        last = self.queued.get(frame.track_id)
+        if not self._ordered and self._core.view.newest is not None:
+            last = self._core.view.newest.timestamp
+        return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
+
+    def taken(self, track_id: int) -> None:
+        """A frame that was looked at is stored, or queued."""
+        found = self.by_track.get(track_id)
+        if found is not None:
+            found.done()
+            self.plain[track_id] = found.is_plain
+
+    def _use_record(self, track_id: int, found: Format) -> None:
+        """Take codec private data that sound has given; in mid-session a new one has to begin.
+
+        Beside pictures that is at the next key frame: until then the track's frames are skipped.
+        """
+        core, generator, record = self._core, self._core.generator, found.record
+        assert record is not None, "the caller looked"
+        generator.set_codec_private_data(track_id, record, adapted=True)
+        found.record = None
+        if generator.started and self._tracks.sound_only:
+            generator.reset()
+        elif generator.started:
+            self.outdated.add(track_id)
+            core.reset_on_key = core.attention = True

@@ -1,0 +1,272 @@
+"""Where a track's time is: which frames go on from there, which are far off, when it has jumped.
+
+Sources stamp frames with clocks that are set (NTP at boot: from 1970 to today), that start again
+(a camera reboots), or that are wrong for a single frame (recorders that mix up two channels). A
+single frame cannot tell which of these it is. So a frame far from its neighbours is *held* until
+the frames after it decide:
+
+* The next frame of the track goes on where the others were. The held frame is an outlier: it gets a
+  time between its neighbours, since pictures after it may need it.
+* The next frames go on from the held one. With three frames in a row, time has jumped, and all
+  three are taken as they are.
+
+A frame that is not far ahead but far *behind* cannot be stored at all unless a new session begins
+(the service compares times within one connection only), and a session begins with a key frame. Only
+a key frame is held there; others are refused, and the refused ones count as well.
+
+"Far" is half a second, or eight times the usual distance of two frames if that is longer. Until the
+usual distance is known it is 2 s back, and nothing is far ahead. A step forward that took as long
+on our clock is a pause of the source and not far. In a stream with pictures only the pictures move
+the stream's time; sound that is far from them never does.
+
+`Timeline` decides; it is given all times and does not know the client. Frames that it holds have
+been accepted; `due` are those that have been decided on and go out first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.view import ContentView
+
+__all__ = ["Timeline", "Verdict", "out_of_line", "stamped", "usual_step"]
+
+_IN_A_ROW: Final = 3  # frames at a new time that make it the stream's time
+_USUAL_STEPS: Final = 8
+_UNKNOWN_STEP: Final = TICKS_PER_SECOND // 4
+_FADE: Final = 8  # of the longest step, a part of one in so many is forgotten with each frame
+
+
+class Verdict(Enum):
+    """What is to become of a frame."""
+
+    GO = "go"  # its time is not far off
+    HOLD = "hold"  # wait for the next frames
+    REFUSE = "refuse"  # far behind, or far ahead in a track that does not move the stream's time
+    RETURN = "return"  # the held frames of its track were outliers; then judge the frame again
+    JUMP = "jump"  # the third in a row: the held frames go out as they are, and so does this one
+
+
+class _Line:
+    """The time of one track, ticks."""
+
+    __slots__ = ("at", "back", "count", "last", "longest", "steps")
+
+    def __init__(self) -> None:
+        # Only used in streams whose tracks are put in order; the view knows it for others.
+        self.last: int | None = None  # dts of the newest frame
+        self.longest = 0  # step between two frames, fading
+        self.steps = 0
+        # The frames in a row that are far off: how many, where, and whether behind.
+        self.count = self.at = 0
+        self.back = False
+
+
+class Timeline:
+    """The times of one stream's tracks; those of `leading` tracks move the stream's time."""
+
+    __slots__ = ("_lines", "_scale", "due", "held", "in_hand", "leading")
+
+    def __init__(self, leading: frozenset[int], scale: int) -> None:
+        self.leading = leading
+        self._scale = scale  # ticks; times that were taken are cut to it
+        self._lines: dict[int, _Line] = {}
+        self.held: list[Frame] = []  # accepted, undecided, in the order of the puts
+        self.due: deque[Frame] = deque()  # accepted and decided on
+        self.in_hand: Frame | None = None  # taken out of `due`, until the taker says None
+
+    def __len__(self) -> int:
+        return len(self.held) + len(self.due)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the held frames will take in a store, about."""
+        return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in self.held)
+
+    @property
+    def calm(self) -> bool:
+        """Whether no frame is far off, so that a frame that goes on needs no judgement."""
+        return not (self.held or self.due or any(line.count for line in self._lines.values()))
+
+    def line(self, track_id: int) -> _Line:
+        """The time of a track."""
+        line = self._lines.get(track_id)
+        if line is None:
+            line = self._lines[track_id] = _Line()
+        return line
+
+    # --- tracks that are put in order -----------------------------------------------------------
+    def went(self, track_id: int, dts: int, *, jump: bool = False) -> None:
+        """Note that a frame of a track was taken."""
+        line = self.line(track_id)
+        if line.last is not None and not jump:
+            line.longest = max(dts - line.last, line.longest - line.longest // _FADE)
+            line.steps += 1
+        line.last = dts
+
+    def near_leading(self, frame: Frame) -> bool:
+        """Whether a frame of another track is where the time of a leading track is.
+
+        It may be behind, since what was missing may come late, but hardly ahead.
+        """
+        if frame.track_id in self.leading:
+            return False
+        lines = (self._lines.get(track_id) for track_id in self.leading)
+        return any(
+            line is not None
+            and line.last is not None
+            and not line.count
+            and -limits.TRACK_GRACE <= frame.dts - line.last <= 2 * limits.FAR_TIMESTAMP
+            for line in lines
+        )
+
+    def usual(self, track_id: int) -> int | None:
+        """The usual step of a track in ticks, None before it is known."""
+        line = self.line(track_id)
+        return line.longest if line.steps >= _IN_A_ROW else None
+
+    # --- judging --------------------------------------------------------------------------------
+    def judge(self, frame: Frame, last: int, usual: int | None, elapsed: int) -> Verdict:
+        """Judge a frame of a track whose newest frame has the dts `last`.
+
+        `usual` is the usual step of the track, None if it is not known: then a step forward is
+        never too far. `elapsed` ticks have passed on our clock since the frame before.
+        """
+        line = self.line(frame.track_id)
+        step = _UNKNOWN_STEP if usual is None else usual
+        far = max(limits.FAR_TIMESTAMP, _USUAL_STEPS * step) + self._scale
+        ahead = max(frame.pts, frame.dts) - last
+        behind = last - frame.dts
+        if line.count and line.at <= frame.dts and (not line.back or behind > 0):
+            if line.count + 1 < _IN_A_ROW:
+                return self._wait(line, frame)
+            return Verdict.JUMP if frame.track_id in self.leading else Verdict.REFUSE
+        if line.count:
+            line.count = 0
+            if self.holds(frame.track_id):
+                return Verdict.RETURN
+        if behind > far or (usual is not None and ahead > far + max(elapsed, 0)):
+            line.back = behind > far
+            return self._wait(line, frame)
+        return Verdict.GO
+
+    def _wait(self, line: _Line, frame: Frame) -> Verdict:
+        """Hold a frame that is far off, or only count it if it could not begin anything."""
+        line.count += 1
+        line.at = frame.dts
+        begins = frame.track_id in self.leading and frame.flags & FLAG_KEY
+        if line.back and not begins and not self.holds(frame.track_id):
+            return Verdict.REFUSE
+        return Verdict.HOLD
+
+    def holds(self, track_id: int) -> bool:
+        """Whether a frame of a track is held."""
+        return any(frame.track_id == track_id for frame in self.held)
+
+    # --- what becomes of held frames ------------------------------------------------------------
+    def correct(self, track_id: int, last: int, until: int) -> Iterator[tuple[Frame, Frame]]:
+        """Make the held frames of a track due at times after `last`, not after `until`.
+
+        Yields each with the one that takes its place.
+        """
+        frames = [frame for frame in self.held if frame.track_id == track_id]
+        room = max(until - last, 0)
+        for number, frame in enumerate(frames, 1):
+            dts = last + room * number // (len(frames) + 1)
+            shown = frame.pts - frame.dts
+            moved = Frame(
+                frame.data,
+                dts + (shown if 0 <= shown <= limits.FAR_TIMESTAMP else 0),
+                dts=dts,
+                duration=frame.duration,
+                track_id=track_id,
+                flags=frame.flags,
+                lead=frame.lead,
+            )
+            self.due.append(moved)
+            self.held.remove(frame)
+            yield frame, moved
+
+    def jump(self, frame: Frame) -> None:
+        """Time has jumped to a frame: make the held ones near it due, in the order of their times.
+
+        Those of other tracks stay if they are elsewhere.
+        """
+        line = self.line(frame.track_id)
+        near = [
+            held
+            for held in self.held
+            if held.track_id == frame.track_id or abs(held.dts - frame.dts) <= limits.TRACK_GRACE
+        ]
+        for held in near:
+            self.held.remove(held)
+            self.line(held.track_id).count = 0
+        line.count = 0
+        self.due.extend(sorted(near, key=lambda held: held.dts))
+
+    def end(self) -> None:
+        """No frame follows that could decide: make all held frames due as they are."""
+        self.due.extend(sorted(self.held, key=lambda held: held.dts))
+        self.held.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was far off: a session begins at whatever time comes next."""
+        assert not self.held, "held frames wait for a decision"
+        for line in self._lines.values():
+            line.count = 0
+
+    def restart(self) -> None:
+        """Forget where the tracks were."""
+        self._lines.clear()
+
+    def give_up(self) -> Iterator[Frame]:
+        """Yield all frames that wait, which are not to go out, and forget them."""
+        for line in self._lines.values():
+            line.count = 0
+        while self.due:
+            self.in_hand = self.due[0]
+            yield self.due.popleft()
+        while self.held:
+            self.in_hand = self.held[0]
+            yield self.held.pop(0)
+
+
+def usual_step(view: ContentView, frames_per_s: float) -> int | None:
+    """Return the usual distance of two items of a view in ticks, None if it is not known.
+
+    It is that of the open fragment if that has a few frames, or from the rate so far.
+    """
+    newest = view.newest
+    start = None if newest is None else view.items.get(newest.fragment)
+    if newest is not None and start is not None and newest.index - start.index >= _IN_A_ROW:
+        return (newest.timestamp - start.timestamp) // (newest.index - start.index)
+    return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
+
+
+def stamped(frame: Frame, now: int) -> Frame:
+    """A copy of a frame with the time of its put, which is all that a stream without times has."""
+    if frame.flags & FLAG_END_OF_FRAGMENT:
+        return frame
+    return Frame(
+        frame.data, now, duration=frame.duration, track_id=frame.track_id, flags=frame.flags
+    )
+
+
+def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
+    """Make the error for a frame that is far from the one before, and is refused alone."""
+    distance = (frame.dts - last) / TICKS_PER_SECOND
+    where = f"{distance:.1f} s after" if distance > 0 else f"{-distance:.1f} s before"
+    return kvs_error(
+        StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
+        f"dts {frame.dts} of track {frame.track_id} is {where} {last} of the frame put before; it"
+        " is refused unless the next frames go on from there",
+        stream=stream,
+    )

@@ -1,0 +1,210 @@
+"""A track that has no frames: the stream goes on without it, and with it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv import events as mkv
+from kvsproducer.status import KvsError
+from kvsproducer.view import FRAGMENT_START, STREAM_START
+
+NOW = 17_000_000_000_000_000
+MS = 10_000
+SECOND = 10_000_000
+Desks = Callable[..., Any]
+
+
+class Pair:
+    """25 pictures a second with a key frame every ten, and sound 5 ms after each."""
+
+    def __init__(self, desk: Desks, **more: Any) -> None:
+        self.d = desk()
+        info = kvs.StreamInfo.audio_video("h264", "alaw", name="both", nal_adaptation=0, **more)
+        self.stream = self.d.client.open_stream(info, self.d.now)
+        self.d.settle()
+
+    def put(
+        self, first: int, last: int, *, video: float | None = 0, audio: float | None = 0
+    ) -> int:
+        """Put the frames with these numbers, each track so many seconds off, or None."""
+        refused = 0
+        for index in range(first, last):
+            for track, off in ((1, video), (2, audio)):
+                if off is None:
+                    continue
+                pts = NOW + index * 40 * MS + (track - 1) * 5 * MS + int(off * SECOND)
+                key = index % 10 == 0 and track == 1
+                frame = kvs.Frame(b"%d" % index, pts, key_frame=key, track_id=track)
+                try:
+                    self.stream.put_frame(frame, self.d.now)
+                except KvsError:
+                    refused += 1
+                self.d.settle()
+        return refused
+
+    def sessions(self) -> list[tuple[set[int], set[int], int]]:
+        """Of each session: the tracks that its header declares, those it has, its fragments.
+
+        Each fragment has to have a frame of each declared track.
+        """
+        found: list[tuple[set[int], set[int], int]] = []
+        fragments: list[set[int]] = []
+        for _, item in sorted(self.stream._core.view.items.items()):
+            if item.flags & STREAM_START:
+                found.append((declared(item.header), set(), 0))
+            if item.flags & FRAGMENT_START:
+                fragments.append(set())
+                found[-1] = (*found[-1][:2], found[-1][2] + 1)
+                expected = found[-1][0]
+            track = item.header[-4] & 0x7F
+            fragments[-1].add(track)
+            found[-1][1].add(track)
+            assert track in expected
+        return found
+
+    def told(self) -> list[tuple[str, int]]:
+        return [
+            (type(event).__name__, event.track_id)
+            for event in self.d.events
+            if isinstance(event, kvs.TrackSilent | kvs.TrackResumed)
+        ]
+
+
+def declared(header: bytes) -> set[int]:
+    parser = MkvParser()
+    parser.receive_data(header)
+    while (event := parser.next_event()) is not None:
+        if isinstance(event, mkv.Tracks):
+            return {entry.number for entry in event.entries}
+    return set()
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_the_other_track_goes_on(desk: Desks, silent: int) -> None:
+    """Within 5 s of media, in a session of its own; no frame is refused or lost."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    off = {"video" if silent == 1 else "audio": None}
+    assert pair.put(100, 220, **off) == 0
+    assert pair.told() == []
+    assert pair.put(220, 400, **off) == 0
+    assert pair.told() == [("TrackSilent", silent)]
+    other = 3 - silent
+    sessions = pair.sessions()
+    assert [tracks for tracks, *_ in sessions] == [{1, 2}, {other}]
+    assert sessions[1][1] == {other}
+    assert sessions[1][2] > 4, "fragments of a few seconds at most"
+    assert pair.stream.account().accepted == 500
+    assert pair.stream.account().dropped == 0
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_track_that_comes_back(desk: Desks, silent: int) -> None:
+    """It is in the session that the next key frame begins; until then its frames are skipped."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    off = {"video" if silent == 1 else "audio": None}
+    pair.put(100, 303, **off)
+    assert pair.put(303, 400) == 0
+    assert pair.told() == [("TrackSilent", silent), ("TrackResumed", silent)]
+    assert [tracks for tracks, *_ in pair.sessions()] == [{1, 2}, {3 - silent}, {1, 2}]
+    assert pair.stream.account().skipped == 7
+    assert pair.stream.account().dropped == 0
+
+
+def test_a_track_that_never_begins(desk: Desks) -> None:
+    """The first session begins without it."""
+    pair = Pair(desk)
+    pair.put(0, 200, audio=None)
+    assert pair.told() == [("TrackSilent", 2)]
+    assert pair.d.told(kvs.TrackSilent)[0].last is None
+    assert [tracks for tracks, *_ in pair.sessions()] == [{1}]
+    assert pair.stream.account() == (200, 0, 0, 0, 200)
+
+
+def test_a_short_pause_is_waited_for(desk: Desks) -> None:
+    """Sound that pauses for 4 s goes on where the pictures are."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    pair.put(100, 200, audio=None)
+    assert pair.put(200, 300) == 0
+    assert pair.told() == []
+    assert len(pair.sessions()) == 1
+
+
+def test_what_waits_is_bounded_in_bytes(desk: Desks) -> None:
+    """A quarter of the storage; then the track is left out before its time."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    pair = Pair(lambda: desk(device))
+    stream = pair.stream
+    for index in range(20):
+        frame = kvs.Frame(bytes(30_000), NOW + index * 40 * MS, key_frame=index % 10 == 0)
+        stream.put_frame(frame, pair.d.now)
+    pair.d.settle()
+    assert pair.told() == [("TrackSilent", 2)]
+
+
+def test_offline_a_track_is_waited_for_longer(desk: Desks) -> None:
+    """Files are put fast, and their tracks may be far apart."""
+    pair = Pair(desk, streaming_type=kvs.StreamingType.OFFLINE)
+    pair.put(0, 20)
+    pair.put(20, 400, audio=None)
+    assert pair.told() == []
+    pair.put(400, 550, audio=None)
+    assert pair.told() == [("TrackSilent", 2)]
+
+
+def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(desk: Desks) -> None:
+    """The service would refuse it whole."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    pair.put(100, 180, audio=None)
+    pair.stream.stop(pair.d.now)
+    pair.d.settle()
+    assert pair.told() == [("TrackSilent", 2)]
+    assert pair.stream.account().held == 280
+    assert [tracks for tracks, *_ in pair.sessions()] == [{1, 2}, {1}]
+
+
+def test_a_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
+    """What was silent before says nothing about the new beginning."""
+    pair = Pair(desk)
+    pair.put(0, 300, audio=None)
+    pair.stream.reset(pair.d.now)
+    pair.d.settle()
+    pair.put(300, 340)
+    assert [tracks for tracks, *_ in pair.sessions()] == [{1, 2}]
+
+
+@pytest.mark.parametrize("off", [-30.0, -7200.0, 7200.0])
+@pytest.mark.parametrize("at", [200, 203])
+def test_time_that_jumps_with_two_tracks(desk: Desks, off: float, at: int) -> None:
+    """Sound follows the pictures; a jump back begins a session, in the order of the puts."""
+    pair = Pair(desk)
+    pair.put(0, at)
+    refused = pair.put(at, 400, video=off, audio=off)
+    assert refused <= 4
+    assert pair.told() == []
+    assert len(pair.d.told(kvs.TimeJumped)) == 1
+    account = pair.stream.account()
+    lost = 0 if at % 10 == 0 else 2 * 27  # the rest of the group, and the sound beside it
+    assert account.accepted >= 800 - refused - lost
+    pair.sessions()
+
+
+@pytest.mark.parametrize("off", [37600.0, -37600.0])
+def test_sound_far_off_costs_only_itself(desk: Desks, off: float) -> None:
+    """It neither holds up the pictures nor moves their time."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    for start in range(100, 300, 50):
+        pair.put(start, start + 1, audio=off)
+        pair.put(start + 1, start + 50)
+    assert pair.stream.account().accepted >= 596
+    assert pair.told() == []
+    assert len(pair.sessions()) == 1

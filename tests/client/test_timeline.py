@@ -1,0 +1,252 @@
+"""Timestamps that jump, and single ones that are far off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.client.timeline import Timeline, Verdict
+from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.view import END_OF_FRAGMENT, STREAM_START
+
+NOW = 17_000_000_000_000_000
+MS = 10_000
+SECOND = 10_000_000
+GOP = 10
+REFUSALS = (StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP, StatusCode.MKV_INVALID_FRAME_TIMESTAMP)
+Desks = Callable[..., Any]
+
+
+class Film:
+    """A camera with 25 pictures a second and a key frame every ten; `off` is its clock's error."""
+
+    def __init__(self, d: Any, *, clock: bool = True) -> None:
+        self.d = d
+        self.clock = clock  # time passes between the frames
+        self.refused: list[int] = []
+
+    def put(self, first: int, last: int, off: float = 0.0, *, key: bool | None = None) -> None:
+        d = self.d
+        for index in range(first, last):
+            is_key = index % GOP == 0 if key is None else key
+            pts = NOW + index * 40 * MS + int(off * SECOND)
+            if self.clock:
+                d.now = NOW + index * 40 * MS
+            try:
+                d.stream.put_frame(kvs.Frame(str(index).encode(), pts, key_frame=is_key), d.now)
+            except KvsError as error:
+                if error.status not in REFUSALS:
+                    raise
+                self.refused.append(index)
+            d.settle()
+
+    def held(self) -> list[list[tuple[int, float]]]:
+        """Per session: the number of each picture, and by how many seconds its time is off."""
+        sessions: list[list[tuple[int, float]]] = []
+        for _, item in sorted(self.d.stream._core.view.items.items()):
+            if item.flags & STREAM_START:
+                sessions.append([])
+            if not item.flags & END_OF_FRAGMENT:
+                number = int(b"".join(item.payload))
+                off = (item.ack_timestamp - NOW - number * 40 * MS) / SECOND
+                sessions[-1].append((number, off))
+        return sessions
+
+    @property
+    def pictures(self) -> list[tuple[int, float]]:
+        """As `held`, of all sessions."""
+        return list(chain.from_iterable(self.held()))
+
+
+@pytest.fixture
+def film(desk: Desks) -> Film:
+    return Film(desk(name="door"))
+
+
+def jumps(d: Any) -> list[float]:
+    """By how many seconds the time has jumped, as the events say."""
+    return [
+        round((event.after - event.before) / SECOND, 2)
+        for event in d.events
+        if isinstance(event, kvs.TimeJumped)
+    ]
+
+
+@pytest.mark.parametrize("off", [-30.0, -7200.0, -3.0, 7200.0, 1_600_000_000.0, 5.0])
+def test_a_clock_that_is_set_at_a_key_frame_loses_nothing(film: Film, off: float) -> None:
+    """All pictures are stored at their times, those after a jump back in a new session."""
+    film.put(0, 100)
+    film.put(100, 200, off)
+    assert film.refused == []
+    assert film.d.stream.account() == (200, 0, 0, 0, 200)
+    assert jumps(film.d) == [round(off + 0.04, 2)]
+    assert len(film.held()) == (2 if off < 0 else 1)
+    assert [n for n, _ in film.pictures] == list(range(200))
+    assert {off for n, off in film.pictures if n < 100} == {0}
+    assert {off for n, off in film.pictures if n >= 100} == {off}
+
+
+@pytest.mark.parametrize("off", [-30.0, 7200.0])
+def test_a_clock_that_is_set_within_a_group_costs_the_rest_of_it(film: Film, off: float) -> None:
+    """A session, or a fragment so far away, begins with a key frame."""
+    film.put(0, 103)
+    film.put(103, 200, off)
+    assert film.refused == ([103, 104] if off < 0 else [])
+    account = film.d.stream.account()
+    assert account == (193, 0, 0, 7 - len(film.refused), 193)
+    assert jumps(film.d) == [round(off + (0.12 if off < 0 else 0.04), 2)]
+    assert [n for n, _ in film.pictures] == [*range(103), *range(110, 200)]
+
+
+@pytest.mark.parametrize("index", [40, 45, 39])
+@pytest.mark.parametrize("off", [37600.0, 3.0, -37600.0, -5.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_outliers_are_not_the_reference(film: Film, index: int, off: float, count: int) -> None:
+    """One or two frames far off, key frames among them, cost nothing or only themselves."""
+    film.put(0, index)
+    film.put(index, index + count, off)
+    film.put(index + count, 100)
+    strays = range(index, index + count)
+    # Behind, a frame waits for the next ones only if a session could begin with it.
+    lost = {39: [39], 40: [], 45: list(strays)}[index] if off < 0 else []
+    assert film.refused == lost
+    assert film.d.stream.account().accepted == 100 - len(lost)
+    assert jumps(film.d) == []
+    (pictures,) = film.held()
+    assert [n for n, _ in pictures] == [n for n in range(100) if n not in lost]
+    assert all(abs(off) < 0.1 for _, off in pictures), "they are stored between their neighbours"
+    corrected = [e for e in film.d.events if isinstance(e, kvs.TimestampCorrected)]
+    assert len(corrected) == count - len(lost)
+    assert all(abs(e.given - e.used) > SECOND for e in corrected)
+
+
+def test_an_outlier_that_is_the_first_frame(film: Film) -> None:
+    """The stream's time is where the three frames after it are."""
+    film.put(0, 1, 37600.0)
+    film.put(1, 50)
+    assert film.refused == [1, 2]
+    assert [n for n, _ in film.pictures] == [0, *range(10, 50)]
+
+
+def test_small_steps_back_are_refused_alone(film: Film) -> None:
+    """They are an encoder's or a network's disorder, and no new time."""
+    film.put(0, 45)
+    film.put(40, 44, key=False)
+    film.put(45, 60)
+    assert film.refused == [40, 41, 42, 43]
+    assert jumps(film.d) == []
+    assert len(film.held()) == 1
+
+
+@pytest.mark.parametrize("pause", [0.4, 5.0, 90.0])
+def test_a_pause_of_the_source_is_no_jump(film: Film, pause: float) -> None:
+    """Its clock and ours have gone on alike: each frame is taken at once."""
+    film.put(0, 40)
+    film.d.now += int(pause * SECOND)
+    film.clock = False
+    before = film.d.stream.account().accepted
+    film.put(40, 41, pause)
+    assert len(film.d.stream._intake.timeline) == 0
+    assert film.d.stream.account().accepted == before + 1
+    assert jumps(film.d) == []
+
+
+@pytest.mark.parametrize("end", ["stop", "flush"])
+@pytest.mark.parametrize("off", [60.0, -60.0])
+def test_held_frames_go_out_at_the_end(film: Film, end: str, off: float) -> None:
+    """Nothing will follow that could decide on them: they keep their times."""
+    film.put(0, 40)
+    film.put(40, 42, off)
+    assert len(film.d.stream._intake.timeline) == 2
+    if end == "flush":
+        film.d.stream.put_frame(kvs.Frame.end_of_fragment(), film.d.now)
+        assert len(film.d.stream._intake.timeline) == 0
+    film.d.stream.stop(film.d.now)
+    assert film.pictures == [*((n, 0) for n in range(40)), (40, off), (41, off)]
+
+
+def test_held_frames_of_a_stream_that_is_reset_are_dropped(film: Film) -> None:
+    """They were accepted, and so it is reported."""
+    film.put(0, 40)
+    film.put(40, 42, 60.0)
+    film.d.stream.reset(film.d.now)
+    film.d.settle()
+    assert film.d.stream.account() == (42, 0, 42, 0, 0)
+    film.put(50, 60, -7200.0)
+    assert film.refused == []
+
+
+def test_nothing_held_is_dropped_for_a_jump(desk: Desks) -> None:
+    """The buffer's duration counts media."""
+    film = Film(desk(buffer_duration=10 * SECOND, max_latency=9 * SECOND))
+    film.put(0, 100)
+    film.put(100, 200, 7200.0)
+    film.put(200, 220, -7200.0)
+    assert film.d.stream.account() == (220, 0, 0, 0, 220)
+    assert film.d.stream.metrics(film.d.now).overall_view_duration < 10 * SECOND
+    pressures = (kvs.BufferDurationPressure, kvs.StreamLatencyPressure, kvs.FrameDropped)
+    told = [e for e in film.d.events if isinstance(e, pressures)]
+    assert [type(e) for e in told] == []
+
+
+def test_an_offline_stream_does_not_wait_for_a_jump(desk: Desks) -> None:
+    """There is room for what is there."""
+    film = Film(
+        desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=10 * SECOND), clock=False
+    )
+    film.put(0, 100)
+    film.put(100, 200, 7200.0)
+    assert film.d.stream.account().accepted == 200
+
+
+def test_a_connection_is_not_stale_because_time_jumped(desk: Desks) -> None:
+    """The service has said BUFFERING for what is there."""
+    film = Film(desk(connection_staleness_duration=6 * SECOND))
+    film.put(0, 100)
+    film.d.read()
+    film.d.ack("BUFFERING", 3.6)
+    film.put(100, 120, 7200.0)
+    film.d.read()
+    assert film.d.told(kvs.ConnectionStale) == []
+
+
+def frame(ms: int, *, track: int = 1, key: bool = False) -> kvs.Frame:
+    return kvs.Frame(b"x", ms * MS, key_frame=key, track_id=track)
+
+
+def test_sound_does_not_move_the_time_of_pictures() -> None:
+    """Two frames are held; more are refused until they are where the pictures are."""
+    timeline = Timeline(frozenset({1}), MS)
+    usual, last = 40 * MS, 1000 * MS
+    verdicts = []
+    for ms in (99_000, 99_020, 99_040, 99_060):
+        far = frame(ms, track=2)
+        verdicts.append(timeline.judge(far, last, usual, 0))
+        if verdicts[-1] is Verdict.HOLD:
+            timeline.held.append(far)
+    assert verdicts == [Verdict.HOLD, Verdict.HOLD, Verdict.REFUSE, Verdict.REFUSE]
+    assert timeline.judge(frame(1040), last, usual, 0) is Verdict.GO, "pictures go on"
+    near = frame(1100, track=2)
+    assert timeline.judge(near, last, usual, 0) is Verdict.RETURN
+    used = [moved.dts for _, moved in timeline.correct(2, last, near.dts)]
+    assert last < used[0] < used[1] < near.dts
+    assert timeline.judge(near, last, usual, 0) is Verdict.GO
+    assert not timeline.held
+
+
+def test_held_sound_goes_with_the_pictures_that_jump() -> None:
+    """In the order of the times; what is elsewhere stays."""
+    timeline = Timeline(frozenset({1}), MS)
+    sound, elsewhere = frame(99_010, track=2), frame(500_000, track=3)
+    pictures = [frame(99_000), frame(99_040), frame(99_080)]
+    for far in (sound, elsewhere, *pictures[:2]):
+        assert timeline.judge(far, 1000 * MS, 40 * MS, 0) is Verdict.HOLD
+        timeline.held.append(far)
+    assert timeline.judge(pictures[2], 1000 * MS, 40 * MS, 0) is Verdict.JUMP
+    timeline.jump(pictures[2])
+    assert list(timeline.due) == [pictures[0], sound, pictures[1]]
+    assert timeline.held == [elsewhere]
