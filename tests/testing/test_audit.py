@@ -45,8 +45,10 @@ class Scene:
                 header = header[: packed.prefix_length] + self.tags + header[packed.prefix_length :]
             data += header + frame.data
         data += self.end
-        connection = SimpleNamespace(upload=0, absolute=True, order={}, offset=None)
-        fragment = SimpleNamespace(parts=(data,))
+        connection = SimpleNamespace(
+            upload=0, absolute=True, order={}, offset=None, opened=0, stored={}
+        )
+        fragment = SimpleNamespace(parts=(data,), info=SimpleNamespace(number="1"))
         audit = Audit([self.books], complete=complete)
         audit.record("s", cast(Connection, connection), cast(Fragment, fragment))
 

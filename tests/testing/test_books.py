@@ -18,7 +18,7 @@ def kept() -> Books:
         books.note_put(
             number, Frame(b"%d" % number, number * 40 * MS, key_frame=True), 0, b"%d" % number
         )
-    books.note_stored(0, b"0", 1, 0)
+    books.note_stored(0, b"0", 1, 0, 5)
     books.note_event(FrameDropped("s", 80 * MS, 80 * MS, 1, DropReason.OVERFLOW))
     return books
 
@@ -26,7 +26,7 @@ def kept() -> Books:
 def test_what_is_stored_or_told_is_accounted_for() -> None:
     """Nothing is held, nothing is missing."""
     books = kept()
-    books.note_stored(1, b"1", 1, 40)
+    books.note_stored(1, b"1", 1, 40, 5)
     books.check_account(FrameAccount(3, 2, 1, 0, 0), heard=True)
     books.check_end(FrameAccount(3, 2, 1, 0, 0))
     assert books.dropped_but_stored == 0
@@ -60,7 +60,18 @@ def test_a_frame_that_is_neither_stored_nor_told_is_found() -> None:
 def test_a_changed_frame_is_found(number: int, payload: bytes, track: int, timecode: int) -> None:
     """Another payload, another time, a frame that nobody put."""
     with pytest.raises(Broken):
-        kept().note_stored(number, payload, track, timecode)
+        kept().note_stored(number, payload, track, timecode, 5)
+
+
+def test_a_frame_that_is_stored_again_without_need_is_found() -> None:
+    """Its final ack had been heard when the connection was opened that carried it again."""
+    books = kept()
+    books.note_stored(0, b"0", 1, 0, 9)
+    books.note_settled(0, 10)
+    books.note_settled(0, 20)
+    books.note_stored(0, b"0", 1, 0, 10)
+    with pytest.raises(Broken, match="without need"):
+        books.note_stored(0, b"0", 1, 0, 11)
 
 
 def test_metadata_has_to_arrive_with_a_fragment() -> None:

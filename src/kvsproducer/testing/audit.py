@@ -43,7 +43,8 @@ class Audit:
                 payload = bytes(event.frames[0])
                 if parameter_set(payload) not in private:
                     raise Broken(f"the header has other parameter sets than {payload[:40]!r}")
-                self._record_block(name, connection, event, payload, timecode, first=first)
+                number = fragment.info.number
+                self._record_block(name, connection, event, payload, timecode, number, first=first)
                 first = False
         self._record_tags(payload, tags)  # also those that came with the end of the fragment
 
@@ -60,6 +61,7 @@ class Audit:
         block: Block,
         payload: bytes,
         cluster: int,
+        fragment: str,
         *,
         first: bool,
     ) -> None:
@@ -68,7 +70,9 @@ class Audit:
             raise Broken(f"the service stored {payload[:16]!r}, which nobody put into {name}")
         books, track = self._books[camera], block.track_number
         time = cluster + block.relative_timecode
-        books.note_stored(number, payload, track, time if connection.absolute else None)
+        timecode = time if connection.absolute else None
+        books.note_stored(number, payload, track, timecode, connection.opened)
+        connection.stored.setdefault(fragment, []).append((books, number))
         if first and not books.starts_well(number):
             raise Broken(f"a fragment begins with frame {number}, which is no key frame")
         if number <= connection.order.get(track, -1):

@@ -54,6 +54,7 @@ class _Put:
     key_frame: bool
     place: int  # among the frames that were put
     stored: int = 0  # how often
+    settled_at: int | None = None  # when the core heard the final ack of its fragment, ticks
 
 
 class Books:
@@ -117,11 +118,25 @@ class Books:
             if self.info.frame_order_mode:  # it was queued first, and skipped later
                 self.told.append((event.first, event.last, event.count))
 
-    def note_stored(self, number: int, payload: bytes, track: int, timecode: int | None) -> None:
-        """The service has stored a block; `timecode` in stream units, None when it is relative."""
+    def note_settled(self, number: int, now: int) -> None:
+        """The core has heard that the fragment of a frame is stored."""
+        frame = self.put[number]
+        if frame.settled_at is None:
+            frame.settled_at = now
+
+    def note_stored(
+        self, number: int, payload: bytes, track: int, timecode: int | None, opened: int
+    ) -> None:
+        """The service has stored a block; `timecode` in stream units, None when it is relative.
+
+        It came over a connection that was `opened` then. One that was opened after the final ack of
+        the frame has no need of it: stored is done.
+        """
         frame = self.put.get(number)
         if frame is None:
             raise Broken(f"the service stored frame {number}, which was not accepted")
+        if frame.settled_at is not None and opened > frame.settled_at and self.info.fragment_acks:
+            raise Broken(f"frame {number} was stored again after its final ack, without need")
         if frame.payload != payload:
             raise Broken(f"frame {number} was changed on its way")
         if self.info.tracks[track - 1].track_id != frame.track_id:

@@ -290,6 +290,7 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
             FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR,
         )
     )
+    options["audio_private_data"] = b"\x11\x90"  # AAC-LC, 48 kHz, stereo
     info = StreamInfo.audio_video("h264", "aac", **options)
     more = tuple(replace(info.tracks[1], track_id=AUDIO + n) for n in range(1, shot.sounds))
     return replace(info, tracks=info.tracks + more)

@@ -19,6 +19,7 @@ from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
 from kvsproducer.endpoint.put_media import PutMediaRequest, PutMediaSession
 from kvsproducer.limits import CLOCK_SKEW_NOTICED
+from kvsproducer.testing.books import Books
 from kvsproducer.testing.clock import SimulatedClock
 from kvsproducer.testing.conditions import (
     FATAL_RESULTS,
@@ -197,6 +198,9 @@ class Connection:
         self.say: Callable[[bytes], None] = lambda _data: None
         self.end: Callable[[int], None] = lambda _result: None  # the response ends
         self.hang_up: Callable[[], None] = lambda: None
+        self.opened = service.clock.now
+        # Fragment number -> the books and numbers of the frames that were stored with it.
+        self.stored: dict[str, list[tuple[Books, int]]] = {}
         self.order: dict[int, int] = {}  # track -> the newest frame of the session
         self.offset: int | None = None  # of the session's relative timecodes
         self._epoch = service.epoch
@@ -293,6 +297,12 @@ class Connection:
         self.session.stop()
         self.say(Service.error_ack(error_id, timecode))
         self.settle()
+
+    def heard(self, kind: str, number: str) -> None:
+        """An ack for a fragment has reached the core, whose upload was still at work."""
+        if kind == "PERSISTED" or not self.service.retention[self.name]:
+            for books, frame in self.stored.get(number, ()):
+                books.note_settled(frame, self.service.clock.now)
 
     def finish(self, result: int) -> None:
         """End the response, whatever is under way."""

@@ -40,6 +40,7 @@ __all__ = ["Outcome", "World", "main", "run"]
 _START = 17_000_000_000_000_000  # a moment in 2023
 _OVERTIME = 5 * TICKS_PER_SECOND  # of a session whose token has expired
 _MILESTONE = 1000  # worlds between two lines that say how far a long run is
+_IDLE_CUTS = 6  # of an idle connection, by the network
 _PATIENCE = 240 * TICKS_PER_SECOND  # in which a kind world must come to rest
 
 
@@ -358,9 +359,32 @@ class World:
         for writer in live:
             if self.dice.random() < 0.5 and not writer.stream.stopped and writer.flush():
                 self._await(f"for a flush of {writer.info.name}", lambda w=writer: w.settled)  # type: ignore[misc]
+        if not self.plan.calm and self.dice.random() < 0.5:
+            self._idle()
         for writer in self.writers:
             writer.stop()
         self._await("to close", lambda: all(w.stream.closed for w in self.writers))
+
+    def _idle(self) -> None:
+        """Nothing is put for minutes, behind a NAT that cuts each connection that is silent.
+
+        A stream that holds nothing has no need of another connection each time. (Without acks it
+        cannot know: there a fragment that was not ended is sent again.)
+        """
+        silence = self.dice.choice((2, 20, 60)) * TICKS_PER_SECOND
+        stored = [w for w in self.writers if w.info.fragment_acks and not w.stream.account().held]
+        streams = [writer.info.name for writer in stored]
+        before = self.upload_count
+        for _ in range(_IDLE_CUTS):
+            self._let_happen(silence)
+            for upload in list(self.uploads.values()):
+                if upload.link is not None and upload.name in streams:
+                    self.service.chance(1.0, "idle cut")
+                    upload.link.cut()
+        self._let_happen(silence)
+        opened = self.upload_count - before
+        if len(streams) == len(self.writers) and opened > 3 * len(streams):
+            raise Broken(f"idle streams opened {opened} uploads")
 
     def _all_sent(self, writer: Writer) -> bool:
         stream = writer.stream

@@ -7,6 +7,7 @@ nothing or answers nothing for long, and bounds the wait for the last ack.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from kvsproducer import client as core
@@ -27,6 +28,11 @@ _OK: Final = 200
 _TIMED_OUT: Final = 599
 _UNKNOWN: Final = 10006
 _LIMITS: Final = (700, 4096, 65536, 262144)
+_LONGEST_ACK: Final = 400  # bytes
+_FINAL_ACK: Final = re.compile(
+    rb'\{"EventType":"(?P<kind>RECEIVED|PERSISTED)","FragmentTimecode":\d+,'
+    rb'"FragmentNumber":"(?P<number>\d+)"\}'
+)
 _TINY_LIMITS: Final = (1, 2, 17, 100)
 
 
@@ -47,6 +53,8 @@ class SimulatedUpload:
         self._data = True  # the core may have something
         self._sending = False
         self._heard = False
+        self._given_up = False
+        self._acks = b""  # the last bytes of the response
         self._asked_since: int | None = None
         self._limit = world.dice.choice(_LIMITS)
 
@@ -171,7 +179,13 @@ class SimulatedUpload:
         world = self._world
         self._asked_since = world.clock.now if self._stream.account().held else None
         world.trace("ack", upload=self.number, data=data)
+        at_work = not (self.over or self._given_up)
         self._stream.receive_ack(self.number, data, world.clock.wall)
+        self._acks = (self._acks + data)[-_LONGEST_ACK:]
+        for ack in list(_FINAL_ACK.finditer(self._acks)):
+            if at_work and self.connection is not None:
+                self.connection.heard(ack["kind"].decode(), ack["number"].decode())
+            self._acks = self._acks[ack.end() :] if ack.end() == len(self._acks) else self._acks
 
     def _response_ended(self, result: int) -> None:
         silent = self.call.acks and not self._heard and not self._body_ended
@@ -183,6 +197,7 @@ class SimulatedUpload:
     # --- the end --------------------------------------------------------------------------------
     def abort(self) -> None:
         """The core has given it up."""
+        self._given_up = True
         world = self._world
         world.clock.later(world.dice.randrange(1_000_000), lambda: self._close(_UNKNOWN))
 
