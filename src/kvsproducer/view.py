@@ -230,6 +230,14 @@ class ContentView:
         self.size_bytes += length
         self.unsent_bytes += length
 
+    def append_mark(self, data: bytes, charge: int) -> None:
+        """Add an end-of-fragment mark, which is where the newest item ends."""
+        newest = self.newest
+        assert newest is not None, "the view is not empty"
+        end, shown = newest.timestamp + newest.duration, newest.ack_timestamp + newest.duration
+        size = len(data)
+        self.append(ViewItem(end, shown, 0, END_OF_FRAGMENT, data, 0, (), size, charge))
+
     def append_block(
         self,
         timestamp: int,

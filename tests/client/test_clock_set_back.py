@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
 from kvsproducer.status import StatusCode
+from kvsproducer.view import END_OF_FRAGMENT
 
 SECOND = 10_000_000
 HOUR = 3600 * SECOND
@@ -39,6 +42,33 @@ def test_an_idle_fragment_is_ended(desk: Desks) -> None:
     assert d.read()[0].count(b"END_OF_FRAGMENT") == 0
     go_on(d, 15)
     assert d.read()[0].count(b"END_OF_FRAGMENT") == 1
+
+
+@pytest.mark.parametrize("step", [60 * SECOND, 2 * HOUR, -60 * SECOND, -2 * HOUR])
+def test_a_clock_that_is_set_closes_no_fragment(desk: Desks, step: int) -> None:
+    """Its source goes on meanwhile; the fragment of one that does not is closed in its time."""
+    d = desk(kvs.DeviceInfo())
+
+    def marks() -> int:
+        items = d.stream._core.view.items.values()
+        return sum(bool(item.flags & END_OF_FRAGMENT) for item in items)
+
+    for index in range(50):
+        if index == 23:
+            d.now += step
+            d.client.handle_timer(d.now)
+        d.put(index, key=index == 0)
+        d.now += SECOND // 5
+        if d.now >= (d.client.next_timer() or 0) or index % 25 == 24:
+            d.client.handle_timer(d.now)
+    d.settle()
+    assert d.stream.account() == (50, 0, 0, 0, 50)
+    assert marks() == 0
+    go_on(d, 15)
+    d.now += step
+    assert marks() == 0
+    go_on(d, 20)
+    assert marks() == 1
 
 
 def test_the_token_is_replaced(desk: Desks) -> None:

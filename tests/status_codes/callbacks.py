@@ -49,7 +49,7 @@ def chain_with_a_bug(_: Place) -> None:
     producer = Producer("us-west-2", endpoint_url=NOBODY, callbacks=provider)
     try:
         stream = producer.open_stream("door", StreamInfo.video("h264"))
-        stream.put_frame(Frame(b"\0\0\0\1\x65", 1 << 50, key_frame=True))
+        stream.put_frame(Frame(b"\0\0\0\1\x65", 17 * 10**15, key_frame=True))
     finally:
         producer.close(0)
 

@@ -262,7 +262,7 @@ def block_that_lost_frames(_: Place) -> None:
     info = kvs.StreamInfo.video("h264", nal_adaptation=0)
     with kvsproducer.Producer("us-west-2", endpoint_url=NOBODY) as producer:
         with producer.open_stream("door", info) as stream:
-            stream.put_frame(kvs.Frame(b"data", 0, key_frame=True))
+            stream.put_frame(kvs.Frame(b"data", kvsproducer.now(), key_frame=True))
             stream.reset()
 
 

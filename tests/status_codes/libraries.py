@@ -32,12 +32,15 @@ def item(length: int) -> ViewItem:
     return ViewItem(0, 0, 100, 0, b"h", 0, (b"payload",), length, length)
 
 
+START = 17_000_000_000_000_000  # in 2023
+
 TABLE: Table = {
     _S.MIN_PROFILER_BUFFER: lambda _: Profiler(99, clock=lambda: 0),
     _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10 * SECOND),
     _S.CONTENT_VIEW_NO_MORE_ITEMS: stream(Frame.end_of_fragment()),
     _S.CONTENT_VIEW_INVALID_TIMESTAMP: stream(
-        Frame(b"\0\0\0\1\x65", SECOND, key_frame=True), Frame(b"\0\0\0\1\x65", 0, key_frame=True)
+        Frame(b"\0\0\0\1\x65", START + SECOND, key_frame=True),
+        Frame(b"\0\0\0\1\x65", START, key_frame=True),
     ),
     _S.INVALID_CONTENT_VIEW_DURATION: lambda _: ContentView(11, 0),
     _S.CONTENT_VIEW_INVALID_INDEX: lambda _: ContentView(11, 1)[0],

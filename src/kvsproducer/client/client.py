@@ -244,18 +244,23 @@ class Client:
         return self._timer
 
     def handle_timer(self, now: int) -> None:
-        """Do what is due. A clock that was set back delays nothing but by one period."""
+        """Do what is due. A clock that was set delays nothing but by one period.
+
+        At most one period counts as passed since the last call, so that a clock that was set
+        forward ends nothing early.
+        """
         if self._timer is None:
             return
         set_back = self._timer_set - now  # by so much or a little more, if it was
         if now < self._timer and set_back <= 0:
             return
+        elapsed = min(max(now, self._timer_set), self._timer) - self._timer_set
         self._timer = now + self.client_info.reserved_callback_period
         self._timer_set = now
         for stream in list(self._streams.values()):
             if set_back > 0:
                 stream.clock_set_back(set_back)
-            stream.handle_timer(now)
+            stream.handle_timer(now, elapsed)
 
     def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:
         """A snapshot over all streams; raises INVALID_CLIENT_METRICS_VERSION."""

@@ -29,7 +29,14 @@ from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.stream_info import FrameOrderMode
-from kvsproducer.client.timeline import Timeline, Verdict, out_of_line, stamped, usual_step
+from kvsproducer.client.timeline import (
+    Timeline,
+    Verdict,
+    check_instant,
+    out_of_line,
+    stamped,
+    usual_step,
+)
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
@@ -104,6 +111,7 @@ class Intake:
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
         self._looks_for_epoch = info.absolute_fragment_times
+        self._absolute = info.absolute_fragment_times and not self._own_times
         # Looked up with every frame.
         self._view, self._store, self._generator = core.view, core.store, core.generator
         self._uploads, self._effects, self._ledger = core.uploads, core.effects, core.ledger
@@ -253,17 +261,19 @@ class Intake:
     def _waits(self, frame: Frame, now: int) -> bool:
         """Whether a frame is to be held; raises for one that is refused for its time alone."""
         last, timeline = self._last(frame), self.timeline
-        if last is None or not frame.data or frame.track_id not in self._track_ids:
+        if not frame.data or frame.track_id not in self._track_ids:
+            return False
+        if last is None:
+            if self._absolute and frame.flags & FLAG_KEY:
+                check_instant(self._core.name, frame.pts, now)
             return False
         if timeline.calm and last <= frame.dts <= frame.pts <= last + limits.FAR_TIMESTAMP:
             return False
+        if self._absolute:
+            check_instant(self._core.name, frame.pts, now)
         elapsed = 0 if self.last_put is None else now - self.last_put
         while True:
-            if self.order is not None:
-                usual = timeline.usual(frame.track_id)
-            else:
-                usual = usual_step(self._view, self._core.rates.elementary)
-            verdict = timeline.judge(frame, last, usual, elapsed)
+            verdict = timeline.judge(frame, last, self._usual(frame), elapsed)
             if verdict is Verdict.RETURN:
                 self._correct(frame, last)
                 self._put_due(now)
@@ -277,6 +287,11 @@ class Intake:
                 raise out_of_line(self._core.name, frame, last)
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
+
+    def _usual(self, frame: Frame) -> int | None:
+        if self.order is not None:
+            return self.timeline.usual(frame.track_id)
+        return usual_step(self._view, self._core.rates.elementary)
 
     def _may_hold(self, frame: Frame, now: int) -> bool:
         """Raise what a frame would be refused for that is to be held; else True."""
@@ -767,19 +782,7 @@ class Intake:
         charge = len(data) + core.item_overhead
         if not self._store.charge(charge):
             charge = 0
-        view.append(
-            ViewItem(
-                newest.timestamp + newest.duration,
-                newest.ack_timestamp + newest.duration,
-                0,
-                END_OF_FRAGMENT,
-                data,
-                0,
-                (),
-                len(data),
-                charge,
-            )
-        )
+        view.append_mark(data, charge)
         self._fragment_ended()
         if self._max_latency:
             self._admission.check_latency(self._max_latency)

@@ -20,7 +20,7 @@ from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
 from kvsproducer.client.admission import WouldBlock
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.core import StreamCore
 from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.events import (
     ConnectionStale,
@@ -66,7 +66,9 @@ class Stream:
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
         self._stop_done = False
-        self._awaits_since: int | None = None  # the last ack, all else being done; ticks
+        self._awaited: int | None = None  # how long for the last ack, all else being done; ticks
+        self._seen_head = 0  # of the view, when the timer last asked
+        self._quiet = 0  # ticks since something was put, as far as the timer knows
 
     # --- what it is -----------------------------------------------------------------------------
     @property
@@ -444,10 +446,13 @@ class Stream:
         return counted
 
     # --- time -----------------------------------------------------------------------------------
-    def handle_timer(self, now: int) -> None:
-        """Look at what only time tells; the client's timer asks every few seconds."""
-        self.check_idle(now)
-        self._check_last_ack(now)
+    def handle_timer(self, now: int, elapsed: int) -> None:
+        """Look at what only time tells; the client's timer asks every few seconds.
+
+        `elapsed` ticks have passed since it last asked, whatever the clock that gives `now` did.
+        """
+        self._check_idle(now, elapsed)
+        self._check_last_ack(elapsed)
 
     def clock_set_back(self, ticks: int) -> None:
         """The clock that gives `now` went back: what was to come in a while comes as soon."""
@@ -457,31 +462,30 @@ class Stream:
         for upload in core.uploads:
             upload.opened_at -= ticks
         self._control.rotation.clock_set_back(ticks)
-        if self._intake.last_put is not None:
-            self._intake.last_put -= ticks
-        if self._awaits_since is not None:
-            self._awaits_since -= ticks
 
-    def _check_last_ack(self, now: int) -> None:
-        """Tell, once, that a stopped stream waits too long for its last PERSISTED ack."""
+    def _check_last_ack(self, elapsed: int) -> None:
+        """Report, once, that a stopped stream waits too long for its last PERSISTED ack."""
         core = self._core
         if not core.stopped or not any(
             upload.state is UploadState.AWAITING_ACK for upload in core.uploads
         ):
-            self._awaits_since = None
-        elif self._awaits_since is None:
-            self._awaits_since = now
-        elif now - self._awaits_since >= self._ack_limit:
-            core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
-            self._awaits_since = 2 * NEVER  # not even when the clock is set back
+            self._awaited = None
+        elif self._awaited is None:
+            self._awaited = 0
+        elif self._awaited < self._ack_limit:
+            self._awaited += elapsed
+            if self._awaited >= self._ack_limit:
+                core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
 
-    def check_idle(self, now: int) -> None:
+    def _check_idle(self, now: int, elapsed: int) -> None:
         """End the open fragment of a stream that got no frame for long (intermittent producer)."""
-        last = self._intake.last_put
+        head = self._core.view.head
+        self._quiet = self._quiet + elapsed if head == self._seen_head else 0
+        self._seen_head = head
         if (
             not self._ends_idle_fragments
-            or last is None
-            or now - last < limits.MAX_IDLE_TIME
+            or self._intake.last_put is None
+            or self._quiet < limits.MAX_IDLE_TIME
             or self._core.stopped
             or self._core.failure is not None
             or not self._core.info.key_frame_fragmentation

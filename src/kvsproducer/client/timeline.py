@@ -36,7 +36,7 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import ContentView
 
-__all__ = ["Timeline", "Verdict", "out_of_line", "stamped", "usual_step"]
+__all__ = ["Timeline", "Verdict", "check_instant", "out_of_line", "stamped", "usual_step"]
 
 _IN_A_ROW: Final = 3  # frames at a new time that make it the stream's time
 _USUAL_STEPS: Final = 8
@@ -268,5 +268,35 @@ def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
         StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
         f"dts {frame.dts} of track {frame.track_id} is {where} {last} of the frame put before; it"
         " is refused unless the next frames go on from there",
+        stream=stream,
+    )
+
+
+_UNITS: Final = (("seconds", 10_000_000), ("milliseconds", 10_000), ("microseconds", 10))
+
+
+def check_instant(stream: str, pts: int, now: int) -> None:
+    """Raise MKV_INVALID_FRAME_TIMESTAMP for an absolute time that cannot be meant so.
+
+    That is one before 2000 or more than a day ahead of the clock, which says `now`. A clock that
+    says something before 2000 is not set itself, and nothing can be said.
+    """
+    latest = now + limits.FUTURE_INSTANT
+    if now < limits.EARLIEST_INSTANT or limits.EARLIEST_INSTANT <= pts <= latest:
+        return
+    meant = "it counts from the start of a recording or of the device, perhaps: add kvs.now() at"
+    meant += " the start, or set absolute_fragment_times=False"
+    if limits.EARLIEST_INSTANT <= pts // 100 <= latest:
+        meant = "it is in nanoseconds, perhaps: divide by 100"
+    elif pts > latest:
+        meant = "if it is right, this machine's clock is wrong: set it"
+    for unit, ticks in _UNITS:
+        if limits.EARLIEST_INSTANT <= pts * ticks <= latest:
+            meant = f"it is in {unit}, perhaps: multiply by {ticks}"
+    when = "before 2000-01-01" if pts < latest else "more than a day ahead of this machine's clock"
+    raise kvs_error(
+        StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
+        f"pts {pts} is {when}; times are ticks of 100 ns since 1970, as kvs.now() gives them. Here"
+        f" {meant}",
         stream=stream,
     )
