@@ -175,7 +175,8 @@ def inspect_file(path: str) -> Inspection:
 def _drain(parser: MkvParser, reader: _Reader, rules: Rules) -> None:
     while (event := parser.next_event()) is not None:
         reader.take(event)
-        _note(reader.found, rules.take(event), begins=isinstance(event, ClusterStart))
+        if problems := rules.take(event):
+            _note(reader.found, problems, begins=isinstance(event, ClusterStart))
 
 
 def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = False) -> None:
