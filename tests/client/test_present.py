@@ -208,3 +208,14 @@ def test_sound_far_off_costs_only_itself(desk: Desks, off: float) -> None:
     assert pair.stream.account().accepted >= 596
     assert pair.told() == []
     assert len(pair.sessions()) == 1
+
+
+def test_sound_a_little_behind_is_on_its_way_off(desk: Desks) -> None:
+    """It is near the pictures, but the sound before it was nearer: no picture goes with it."""
+    pair = Pair(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
+    pair.put(0, 104)
+    refused = pair.put(104, 105, audio=-3.4)
+    pair.put(105, 150)
+    assert refused == 1
+    assert pair.told() == []
+    assert pair.d.told(kvs.FrameDropped) == []

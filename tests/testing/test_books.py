@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvsproducer.client import Frame, FrameAccount, FrameDropped, StreamInfo
+from kvsproducer.client import Frame, FrameAccount, FrameDropped, StreamInfo, TimestampCorrected
 from kvsproducer.client.events import DropReason
 from kvsproducer.testing.books import Books, Broken
 
@@ -72,6 +72,25 @@ def test_a_frame_that_is_stored_again_without_need_is_found() -> None:
     books.note_stored(0, b"0", 1, 0, 10)
     with pytest.raises(Broken, match="without need"):
         books.note_stored(0, b"0", 1, 0, 11)
+
+
+def test_a_frame_that_was_far_off_is_stored_between_its_neighbours() -> None:
+    """With its own time only if nothing came after it; drops are told with the new time."""
+    books = Books(0, StreamInfo.video("h264", name="s"))
+    for number, off in enumerate((0, 90_000, 0)):
+        time = (number * 40 + off) * MS
+        books.note_put(number, Frame(b"0", time, key_frame=True), 0, b"0", off * MS)
+    books.note_stored(1, b"0", 1, 90_040, 5)
+    with pytest.raises(Broken, match="far off"):
+        books.note_stored(1, b"0", 1, 81, 5)
+    books.note_outlier(1)
+    books.note_stored(1, b"0", 1, 40, 5)
+    with pytest.raises(Broken, match="far off"):
+        books.note_stored(1, b"0", 1, 90_040, 5)
+    with pytest.raises(Broken, match="not far off"):
+        books.note_event(TimestampCorrected("s", 1, 80 * MS, 50 * MS))
+    books.note_event(TimestampCorrected("s", 1, 90_040 * MS, 40 * MS))
+    assert books.put[1].dts == 40 * MS
 
 
 def test_metadata_has_to_arrive_with_a_fragment() -> None:

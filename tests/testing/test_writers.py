@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.client.timeline import Timeline, Verdict
 from kvsproducer.testing.books import Broken
 from kvsproducer.testing.simulation import World
 
@@ -27,3 +28,11 @@ def test_a_stream_is_opened_anew_with_books_of_its_own() -> None:
     assert not old.account().held
     assert first.stream is not old
     assert first.stream.account().accepted == 0
+
+
+def test_a_core_without_a_timeline_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses frames without end after a jump back, or goes on from a single wrong time."""
+    monkeypatch.setattr(Timeline, "judge", lambda *judged: Verdict.GO)
+    for seed, what in ((47, "pictures in a row are refused"), (52, "was far off, and the next")):
+        with pytest.raises(Broken, match=what):
+            World(seed).run()

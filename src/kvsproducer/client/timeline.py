@@ -114,9 +114,12 @@ class Timeline:
     def near_leading(self, frame: Frame) -> bool:
         """Whether a frame of another track is where the time of a leading track is.
 
-        It may be behind, since what was missing may come late, but hardly ahead.
+        It may be behind, since what was missing may come late, but hardly ahead. A frame that is
+        farther from there than the one before it in its track does not come from elsewhere: it is
+        on its way off.
         """
-        if frame.track_id in self.leading:
+        last = self.line(frame.track_id).last
+        if frame.track_id in self.leading or last is None:
             return False
         lines = (self._lines.get(track_id) for track_id in self.leading)
         return any(
@@ -124,6 +127,7 @@ class Timeline:
             and line.last is not None
             and not line.count
             and -limits.TRACK_GRACE <= frame.dts - line.last <= 2 * limits.FAR_TIMESTAMP
+            and abs(frame.dts - line.last) < abs(last - line.last)
             for line in lines
         )
 

@@ -81,6 +81,8 @@ class Audit:
         if whole and not first and not books.follows(number, connection.order.get(track)):
             raise Broken(f"a fragment has a hole before frame {number}")
         connection.order[track] = number
+        if books.is_moved(number):
+            return
         offset = books.pts(number) - time
         if connection.offset is None:
             connection.offset = offset

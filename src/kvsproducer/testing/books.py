@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Final
 
 from kvsproducer.client import (
     Event,
@@ -19,10 +20,14 @@ from kvsproducer.client import (
     FrameSkipped,
     StreamInfo,
     StreamShutdown,
+    TimestampCorrected,
 )
 from kvsproducer.client.events import FragmentDropped, FrameDropped
 
 __all__ = ["Books", "Broken", "Outcome"]
+
+
+_NEAR: Final = 12  # frames on each side, beyond which one is no neighbour
 
 
 class Broken(Exception):
@@ -53,6 +58,8 @@ class _Put:
     track_id: int
     key_frame: bool
     place: int  # among the frames that were put
+    moved: int  # ticks that its times are off, alone
+    outlier: bool = False  # it was found to be off: it is stored between its neighbours
     stored: int = 0  # how often
     settled_at: int | None = None  # when the core heard the final ack of its fragment, ticks
 
@@ -70,6 +77,8 @@ class Books:
         self.told_skipped = 0
         self.skipped_at_once = 0  # frames that were never accepted
         self.reasons: Counter[str] = Counter()
+        # Frames are queued first, and may be skipped later.
+        self.queues = info.frame_order_mode is not FrameOrderMode.PASS_THROUGH
         self.emptied = False  # the application has reset the stream
         self._described: dict[str, str] = {}  # metadata of fragments: value -> name
         self._fresh: list[str] = []  # values that no fragment has begun with yet
@@ -77,13 +86,21 @@ class Books:
         self._tagged: set[str] = set()  # that are
 
     # --- what happens ---------------------------------------------------------------------------
-    def note_put(self, number: int, frame: Frame, wall: int, stored: bytes) -> None:
-        """`put_frame` took a frame without raising; `stored` is what its payload is to become."""
+    def note_put(self, number: int, frame: Frame, wall: int, stored: bytes, moved: int = 0) -> None:
+        """`put_frame` took a frame without raising; `stored` is what its payload is to become.
+
+        `moved` ticks of its times are an error of this frame alone.
+        """
         pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (wall, wall)
-        self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame, len(self.put))
+        place = len(self.put)
+        self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame, place, moved)
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._due += self._fresh
             self._fresh.clear()
+
+    def note_outlier(self, number: int) -> None:
+        """A frame whose time is far off was put between others that are not."""
+        self.put[number].outlier = True
 
     def note_metadata(self, name: str, value: str, *, persistent: bool) -> None:
         """`put_fragment_metadata` took a pair; each value occurs once."""
@@ -111,12 +128,22 @@ class Books:
             self.told_dropped += event.count
             self.reasons[event.reason.value] += event.count
             self.told.append((event.first, event.last, event.count))
+        elif isinstance(event, TimestampCorrected):
+            self._correct(event)
         elif isinstance(event, StreamShutdown):
             self.emptied = True
         elif isinstance(event, FrameSkipped):
             self.told_skipped += event.count
-            if self.info.frame_order_mode:  # it was queued first, and skipped later
+            if self.queues:
                 self.told.append((event.first, event.last, event.count))
+
+    def _correct(self, event: TimestampCorrected) -> None:
+        """A frame was given another time than it was put with: drops of it are told with that."""
+        for put in reversed(self.put.values()):
+            if put.dts == event.given and put.track_id == event.track_id and put.moved:
+                put.dts = event.used
+                return
+        raise Broken(f"a frame was given another time, which was not far off: {event}")
 
     def note_settled(self, number: int, now: int) -> None:
         """The core has heard that the fragment of a frame is stored."""
@@ -141,12 +168,35 @@ class Books:
             raise Broken(f"frame {number} was changed on its way")
         if self.info.tracks[track - 1].track_id != frame.track_id:
             raise Broken(f"frame {number} is on track {track}")
-        if timecode is not None:
+        if frame.moved:
+            self._check_moved(number, frame, timecode)
+        elif timecode is not None:
             late = timecode - frame.pts // self.info.timecode_scale
             if not 0 <= late <= self.tie:
                 raise Broken(f"frame {number} has timecode {timecode}, its pts is {frame.pts}")
         self.stored += not frame.stored
         frame.stored += 1
+
+    def _check_moved(self, number: int, frame: _Put, timecode: int | None) -> None:
+        """A frame whose time is off is stored between its neighbours, or as it is.
+
+        That is only when nothing was put after it that could have shown it.
+        """
+        scale = self.info.timecode_scale
+        if timecode is None or (timecode == frame.pts // scale and not frame.outlier):
+            return
+        same = [
+            (other, put.pts)
+            for other, put in self.put.items()
+            if put.track_id == frame.track_id and not put.moved and abs(other - number) < _NEAR
+        ]
+        around = [pts for _, pts in same]
+        if around and not min(around) // scale <= timecode <= max(around) // scale:
+            raise Broken(f"frame {number} was far off, and is stored at {timecode}: {frame.pts}")
+
+    def is_moved(self, number: int) -> bool:
+        """Whether the time that a frame was put with is an error."""
+        return bool(self.put[number].moved)
 
     @property
     def tie(self) -> int:
@@ -199,7 +249,8 @@ class Books:
     def check_all_stored(self) -> None:
         """There was room and time to send again whatever was lost."""
         missing = [number for number, put in self.put.items() if not put.stored]
-        if missing:
+        skipped = self.told_skipped if self.queues else 0  # they were noted as put
+        if len(missing) > skipped:
             raise Broken(f"room for everything, and yet not stored: {missing[:5]} {self.reasons}")
 
     def _check_told(self) -> None:

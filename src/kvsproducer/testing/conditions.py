@@ -38,6 +38,7 @@ __all__ = [
 
 _S, _MS = TICKS_PER_SECOND, TICKS_PER_MS
 _ROOMY: Final = 0.3  # of the worlds that are not calm, if they can be
+_RARE: Final = 0.2
 LONG_STORM: Final = 3600 * _S  # from then on tokens and connections end by age, in few frames
 _ANNEX_B: Final = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
 PASSING_RESULTS: Final = (401, 403, 408, 500, 503, 504, 598, 599, 10006, 0)
@@ -79,6 +80,8 @@ class Conditions:
     kills_expired: bool = False  # the service ends uploads whose token expires
     meddling: float = 0.0  # rate: the application flushes, resets, stops, frees ...
     deaf: float = 0.0  # of the time nobody takes events
+    time_jumps: float = 0.0  # of a frame: the source's clock is set before it
+    outliers: float = 0.0  # of a frame: its time alone is wrong
 
     @classmethod
     def drawn(cls, dice: random.Random) -> Conditions:
@@ -117,6 +120,15 @@ class Conditions:
             ),
             **rates,
         )
+
+    def with_times(self, dice: random.Random) -> Conditions:
+        """The same with hazards that were thought of later, from dice of their own."""
+        worst = {"time_jumps": (0.005, 0.03), "outliers": (0.005, 0.05)}
+        rates: dict[str, Any] = {
+            name: dice.choice(choices) if dice.random() < _RARE else 0.0
+            for name, choices in worst.items()
+        }
+        return replace(self, **rates)
 
     @property
     def names(self) -> list[str]:
@@ -166,7 +178,18 @@ class Plan:
             streams=streams,
             shots=shots,
         )
-        return plan._roomy() if plan._may_be_roomy and _peek(dice) < _ROOMY else plan
+        next_number = _peek(dice)
+        if plan._may_be_roomy and next_number < _ROOMY:
+            plan = plan._roomy()
+        if calm:
+            return plan
+        return replace(plan, conditions=plan.conditions.with_times(random.Random(next_number)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no frame is given up among others that are stored."""
+        wrong = self.conditions.time_jumps or self.conditions.outliers
+        return (self.calm or self.roomy) and not wrong
 
     @property
     def _may_be_roomy(self) -> bool:

@@ -83,8 +83,12 @@ class Service:
         """Roll for a hazard and count it."""
         if probability <= 0 or self.dice.random() >= probability:
             return False
-        self.faults[fault] = self.faults.get(fault, 0) + 1
+        self.count(fault)
         return True
+
+    def count(self, fault: str) -> None:
+        """Count something that went wrong."""
+        self.faults[fault] = self.faults.get(fault, 0) + 1
 
     # --- control plane --------------------------------------------------------------------------
     def answer(self, call: core.Call) -> tuple[int, int, object]:
@@ -146,7 +150,7 @@ class Service:
         expires = call.auth.data if call.auth is not None else None
         assert isinstance(expires, int), "the service gave that token"
         if expires <= self.clock.now:
-            self.faults["expired token"] = self.faults.get("expired token", 0) + 1
+            self.count("expired token")
             return 403
         if self.chance(self.conditions.refused_uploads, "refused upload"):
             return self.dice.choice((*PASSING_RESULTS[:-1], *FATAL_RESULTS))

@@ -54,6 +54,7 @@ class World:
         self, seed: int, plan: Plan | None = None, print_line: Callable[[str], None] | None = None
     ) -> None:
         self.dice = random.Random(seed)
+        self.source_dice = random.Random(f"sources of {seed}")
         self.plan = plan or Plan.drawn(self.dice)
         self._print_line = print_line
         self.clock = SimulatedClock(_START)
@@ -65,7 +66,7 @@ class World:
         self.errors: list[Event] = []
         self._timer: int | None = None
         plan = self.plan
-        self._audit = Audit(self.books, complete=plan.calm or plan.roomy)
+        self._audit = Audit(self.books, complete=plan.complete)
         self.service = Service(
             self.clock,
             self.dice,
@@ -321,6 +322,7 @@ class World:
             upload.turn_kind()
         self.settle()
         for writer in self.writers:
+            writer.source_clock.set_right()
             writer.resume()
             if writer.stream.failure is not None:
                 self._revive(writer)

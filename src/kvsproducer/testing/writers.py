@@ -7,6 +7,7 @@ wake-up that never comes is found out at its deadline.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,9 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.testing.books import Books, Broken
-from kvsproducer.testing.frames import Camera, Shot
+from kvsproducer.testing.conditions import Conditions
+from kvsproducer.testing.frames import VIDEO, Camera, Shot
+from kvsproducer.testing.source_clock import SourceClock, Stamped
 
 if TYPE_CHECKING:
     from kvsproducer.testing.simulation import World
@@ -42,6 +45,9 @@ _REFUSALS: Final = frozenset(
         _S.STREAM_SHUTTING_DOWN,
     }
 )
+_MISTIMED: Final = (_S.CONTENT_VIEW_INVALID_TIMESTAMP, _S.MKV_INVALID_FRAME_TIMESTAMP)
+_MOST_REFUSED: Final = 4  # pictures in a row, for their times
+_STEADY: Final = 16  # pictures in a row after which a single one that is far off is found
 _MAX_METADATA: Final = 3  # queued by a writer between two of its fragments
 
 
@@ -63,7 +69,18 @@ class Writer:
         self.books = Books(number, self.stream.info)
         world.books.append(self.books)
         self.camera = Camera(number, self._shot, world.clock.wall, world.dice)
-        self.pending: core.Frame | None = None  # a frame that has to wait
+        conditions = world.plan.conditions if self.info.frame_timecodes else Conditions()
+        self.source_clock = SourceClock(
+            world.source_dice if world.stormy else random.Random(0),
+            conditions.time_jumps if world.stormy else 0.0,
+            conditions.outliers if world.stormy else 0.0,
+            interval=self._shot.interval,
+        )
+        self.books.queues |= self.source_clock.wrong
+        self._steady = 0  # pictures taken in a row, with nothing else between
+        self._mistimed = 0  # pictures refused in a row for their times
+        self._outlier: int | None = None  # the picture before, if it was far off amid steady ones
+        self.pending: Stamped | None = None  # a frame that has to wait
         self._waits = 0  # counts, so that an old deadline knows that it is past
         self._woken = True
         self._metadata = 0
@@ -112,7 +129,9 @@ class Writer:
         if self.pending is None:
             if world.dice.random() < world.plan.described:
                 self._describe_fragment()
-            self.pending = self.camera.next_frame()
+            self.pending = self.source_clock.stamp(self.camera.next_frame())
+            if self.pending.fault:
+                world.service.count(self.pending.fault)
             self._left -= 1
         if self._put_pending():
             self._schedule()
@@ -128,11 +147,12 @@ class Writer:
         self.pending = None
         return True
 
-    def put(self, frame: core.Frame) -> bool:
+    def put(self, stamped: Stamped) -> bool:
         """Put a frame; whether it was accepted. Raises WouldBlock; refusals change nothing."""
+        frame = stamped.frame
         world, stream, wall = self.world, self.stream, self.world.clock.wall
         before = stream.account()
-        used, pressures = world.client.store.used_bytes, self._latency()[1]
+        used, latency = world.client.store.used_bytes, self._latency()
         try:
             stream.put_frame(frame, wall)
         except (KvsError, core.WouldBlock) as error:
@@ -148,19 +168,45 @@ class Writer:
                 raise Broken(f"a refused frame changed {before} to {after}: {error}") from error
             if isinstance(error, core.WouldBlock):
                 raise
+            self._check_times(stamped, error.status)
             return False
         after = stream.account()
-        ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
-        accepted = ordered or after.accepted > before.accepted
+        accepted = self.books.queues or after.accepted > before.accepted
         if accepted:
-            self._check_latency(frame, pressures)
-            self.books.note_put(self.camera.count - 1, frame, wall, self.camera.stored)
+            self._check_latency(frame, *latency)
+            number = self.camera.count - 1
+            self.books.note_put(number, frame, wall, self.camera.stored, stamped.moved)
         else:
             self.books.skipped_at_once += 1
+            self._steady = 0
+        self._check_times(stamped, None)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._metadata = 0
         return accepted
+
+    def _check_times(self, stamped: Stamped, refused: StatusCode | None) -> None:
+        """Pictures go on after a time that jumps, and after a single one that is wrong."""
+        if stamped.frame.track_id != VIDEO:
+            return
+        before, self._outlier = self._outlier, None
+        if refused in _MISTIMED:
+            self._mistimed += 1
+            self._steady = 0
+            if self._mistimed > _MOST_REFUSED:
+                raise Broken(f"{self._mistimed} pictures in a row are refused for their times")
+            if before is not None and not stamped.moved:
+                raise Broken(f"picture {before} was far off, and the next one is refused for it")
+            return
+        self._mistimed = 0
+        if refused is not None:
+            self._steady = 0
+            return
+        if before is not None:
+            self.books.note_outlier(before)
+        if stamped.moved and self._steady > _STEADY + 2 * self._shot.gop:
+            self._outlier = self.camera.count - 1
+        self._steady += 1
 
     def _latency(self) -> tuple[int, int]:
         """Ticks of media that wait to be sent, and how often that was told to be too much."""
@@ -172,12 +218,16 @@ class Writer:
             raise Broken(f"nothing was sent yet, and the view has two durations: {durations}")
         return figures.current_view_duration, figures.counters.latency_pressures
 
-    def _check_latency(self, frame: core.Frame, before: int) -> None:
-        """What waits for longer than it may is told with each frame, unless that waits alone."""
+    def _check_latency(self, frame: core.Frame, waited: int, before: int) -> None:
+        """What waits for longer than it may is told with each frame, unless that waits alone.
+
+        A frame that is held, since its time is far off, is not there yet.
+        """
         waiting, told = self._latency()
+        held = self.source_clock.wrong and waiting <= waited
         ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
         limit = self.stream.info.max_latency + frame.duration
-        if waiting > limit and told == before and not ordered:
+        if waiting > limit and told == before and not (ordered or held):
             raise Broken(f"{waiting} ticks of media wait to be sent, and nobody is told")
 
     def _check_refusal(self, error: KvsError) -> None:
@@ -246,6 +296,7 @@ class Writer:
             )
         )
         world.trace("meddle", stream=self.info.name, action=action.__name__)
+        self._outlier, self._steady = None, 0
         action()
 
     def flush(self) -> bool:
