@@ -298,9 +298,17 @@ def test_tracks_farther_apart_than_the_bound_are_named() -> None:
 
 
 def test_a_live_track_does_not_wait_for_one_that_stopped() -> None:
-    """Without sound for 3 s the pictures go on, each as it comes."""
+    """The pictures go on a second after the stream will take the sound for silent, with key frames
+    where fragments begin without it."""
     given = by_dts(pictures(300, 25), sounds(100))
-    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND, live=True)
+    told: list[str] = []
+    order = Interleaver(
+        [VIDEO, AUDIO],
+        fragment_duration=TICKS_PER_SECOND,
+        live=True,
+        grace=5 * TICKS_PER_SECOND,
+        warnings=told,
+    )
     read = 0
 
     def reading() -> Iterator[MediaPacket]:
@@ -310,8 +318,65 @@ def test_a_live_track_does_not_wait_for_one_that_stopped() -> None:
             yield packet
 
     waits = [(given[read - 1].dts or 0) - (packet.dts or 0) for packet in order.order(reading())]
-    assert max(waits) <= 3_100 * MS
+    assert max(waits) <= 6_100 * MS
     assert set(waits[-50:]) == {0}
+    assert sum(p.key_frame for p in given if p.kind is Kind.VIDEO) == 12
+    assert told == ["the sound stops at 2.0 s; the pictures go on without it"]
+
+
+@pytest.mark.parametrize("silence_s", [4, 7])
+def test_a_live_track_that_comes_back(silence_s: int) -> None:
+    """A short silence is waited for, since the stream waits too; in a longer one fragments begin
+    without the sound, and with it again once it is back."""
+    again = 2 + silence_s
+    order = Interleaver(
+        [VIDEO, AUDIO],
+        fragment_duration=TICKS_PER_SECOND,
+        live=True,
+        grace=5 * TICKS_PER_SECOND,
+    )
+    given = by_dts(
+        pictures(25 * 15, 25), sounds(100), sounds(50 * (15 - again), start=1000 * again)
+    )
+    taken = list(order.order(given))
+    assert len(taken) == len(given)
+    begun = {(p.pts or 0) // TICKS_PER_SECOND for p in taken if p.key_frame}
+    assert begun == set(range(15)) - (set() if silence_s > 6 else set(range(3, 7)))
+
+
+def test_sound_goes_on_when_live_pictures_stop() -> None:
+    """Its packets begin fragments then; the pictures begin them again when they are back."""
+    video = [*pictures(50, 25), *pictures(100, 25, start=20_000)]
+    order = Interleaver(
+        [VIDEO, AUDIO],
+        fragment_duration=TICKS_PER_SECOND,
+        live=True,
+        grace=5 * TICKS_PER_SECOND,
+    )
+    taken = list(order.order(by_dts(video, sounds(1200))))
+    assert len(taken) == 150 + 1200
+    assert not order.left_out.lost()
+    begun = {(p.kind, (p.pts or 0) // TICKS_PER_SECOND) for p in taken if p.key_frame}
+    assert {(Kind.AUDIO, second) for second in range(3, 19)} <= begun
+    assert {kind for kind, second in begun if second > 20} == {Kind.VIDEO}
+
+
+@pytest.mark.parametrize(("gop", "count"), [(25, 1500), (250, 1500), (25, 800)])
+def test_a_file_with_short_sound(gop: int, count: int) -> None:
+    """With a stream that goes on without sound, every picture is put, in memory for 128 MB."""
+    told: list[str] = []
+    order = Interleaver(
+        [VIDEO, AUDIO],
+        fragment_duration=TICKS_PER_SECOND,
+        grace=20 * TICKS_PER_SECOND,
+        warnings=told,
+    )
+    taken = list(order.order(by_dts(pictures(count, gop), sounds(500))))
+    assert len(taken) == count + 500
+    assert sum(p.key_frame for p in taken if p.kind is Kind.VIDEO) == count // gop
+    decode = [p.dts or 0 for p in taken]
+    assert decode == sorted(decode)
+    assert told == ["the sound ends at 10.0 s; the pictures go on without it"]
 
 
 def test_tracks_stay_together_over_a_join() -> None:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -116,16 +117,21 @@ def test_a_put_that_cannot_begin_lets_go_of_the_codecs(
 def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFrame]:
     """`count` frames of the stream, as GetMedia gives them."""
     frames: list[kvs.ReadFrame] = []
-    for fragment in kvs.get_media(
-        stream,
-        region_name=options["region_name"],
-        session=options["session"],
-        endpoint_url=options["endpoint_url"],
-    ):
+    for fragment in fragments(stream, options):
         frames += fragment.frames
         if len(frames) >= count:
             break
     return frames
+
+
+def fragments(stream: str, options: ProducerOptions) -> Iterator[kvs.ReadFragment]:
+    """The stream's fragments, as GetMedia gives them."""
+    return kvs.get_media(
+        stream,
+        region_name=options["region_name"],
+        session=options["session"],
+        endpoint_url=options["endpoint_url"],
+    )
 
 
 def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ProducerOptions) -> None:
@@ -269,6 +275,63 @@ def test_what_damage_took_is_in_the_result(
     count = int(note.split()[0])
     assert 50 <= count < 75
     assert len(stored("damaged", options, count)) == count
+
+
+@pytest.mark.parametrize(
+    ("ending", "live"), [("mkv", True), ("ts", True), ("mkv", False), ("mp4", False)]
+)
+def test_sound_that_stops_does_not_stop_the_pictures(
+    make_clip: MakeClip,
+    remux: Callable[..., Path],
+    tmp_path: Path,
+    options: ProducerOptions,
+    ending: str,
+    *,
+    live: bool,
+) -> None:
+    """The service takes no fragment without a declared track: a session without sound follows.
+    Every picture is stored and decodes."""
+    values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
+    whole = make_clip(ending, audio="aac", gop=10, **values)
+
+    def short(packet: av.Packet, number: int) -> bool:
+        return packet.stream.type == "video" or number < 400
+
+    clip, copy = remux(whole, f"short.{ending}", short), tmp_path / "copy.mkv"
+    name = f"short-{ending}-{live}"
+    source: Any = clip
+    if live:
+        source = open_source("-", stdin=io.BytesIO(clip.read_bytes()), start=START)
+    result = put_media(source, name, retention="PT2H", **options)
+    assert any("sound" in line and "pictures go on" in line for line in result.warnings)
+    if ending != "ts":  # whose packets FFmpeg divides in its own way
+        assert (result.frames, result.skipped) == (800, 0)
+    with closing(Recording(str(copy))) as recording:
+        for fragment in islice(fragments(name, options), result.fragments):
+            recording.add(fragment)
+    parts = sorted(tmp_path.glob("copy*.mkv"), key=lambda path: path.stem)
+    assert [picture for part in parts for picture in shown(part)] == shown(clip)
+
+
+def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
+    make_clip: MakeClip, remux: Callable[..., Path], options: ProducerOptions
+) -> None:
+    """What came before that key frame is no part of any fragment; the result counts it."""
+    values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
+    whole = make_clip("mkv", audio="aac", gop=10, **values)
+
+    def gap(packet: av.Packet, number: int) -> bool:
+        back = packet.time_base * (packet.pts or 0) > 25.5
+        return packet.stream.type == "video" or number < 400 or back
+
+    clip = remux(whole, "gap.mkv", gap)
+    source = open_source("-", stdin=io.BytesIO(clip.read_bytes()), start=START)
+    result = put_media(source, "gap", retention="PT2H", **options)
+    (left_out,) = (line for line in result.warnings if "next key frame" in line)
+    assert 15 < int(left_out.split()[0]) < 30, "half a second of sound"
+    assert len(stored("gap", options, result.frames)) == result.frames
+    with open_source(clip, start=START) as again:
+        assert result.frames + int(left_out.split()[0]) == len(list(again.frames()))
 
 
 def test_a_frame_that_the_producer_refuses_is_counted(

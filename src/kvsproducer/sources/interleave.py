@@ -18,7 +18,10 @@ before, or a track has nothing left, or had nothing in this fragment.
 
 To know the order, a packet waits until the other track has one too. How far the tracks lie apart is
 bounded in bytes, and for a live source in time too; at the bound the track that has packets goes on
-alone. Frames that fit into no fragment are left out, with those that need them, up to the next
+alone. With a `grace` the stream takes it on: after so much media without frames of a track it
+begins a session without the track, and one with it when the track is back
+(`kvsproducer.client.present`). Fragments then begin without that track; without a `grace` none
+does. Frames that fit into no fragment are left out, with those that need them, up to the next
 fragment: `skipped.py` counts them.
 
 `fragment_duration` is the stream's: it starts a fragment at the first key frame after so long.
@@ -43,14 +46,16 @@ __all__ = ["MAX_QUEUED_BYTES", "Interleaver"]
 MAX_QUEUED_BYTES: Final = 128_000_000
 """Ours: so much of one track is read ahead to find the other one."""
 _MAX_LEAD: Final = 10 * TICKS_PER_SECOND  # ours: so much sound before the first picture is put
-_LIVE_WAIT: Final = 3 * TICKS_PER_SECOND  # ours: a live track waits so long for the other one
+_MARGIN: Final = TICKS_PER_SECOND  # ours: so much longer than `grace` a track waits for the other
+_MAX_WARNINGS: Final = 10  # ours: tracks that stop are named so often
 
 
 class Interleaver:
     """Orders the packets of `tracks` (at most one video and one audio track); see the module.
 
-    `timeline` is how their times are moved; `live` that a track waits for the other for 3 s at
-    most.
+    `timeline` is how their times are moved; `live` that a track waits for the other only a second
+    longer than `grace`, in ticks of media, which is that of the stream (None: the stream waits for
+    every track). `warnings` gets a line for a track that stops.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Interleaver:
         fragment_duration: int,
         timeline: Timeline | None = None,
         live: bool = False,
+        grace: int | None = None,
+        warnings: list[str] | None = None,
     ) -> None:
         self.timeline = timeline or Timeline()
         self.left_out = SkipLog()
@@ -68,9 +75,13 @@ class Interleaver:
         self._video = self._queues.get(Kind.VIDEO)
         self._audio = self._queues.get(Kind.AUDIO)
         self._alone = len(tracks) == 1
-        self._max_wait = _LIVE_WAIT if live else None
+        self._live = live
+        self.grace = grace
+        self._warnings = [] if warnings is None else warnings
+        self._stops = 0  # how often a track has stopped
         self._silent: Reason | None = None  # why the other track is no longer waited for
         self._waited_for: Kind | None = None  # that track, then
+        self._without = False  # whether the stream goes on without it
         self._fragment_duration = fragment_duration
         self._queued_bytes = 0
         self._at_end = False
@@ -131,6 +142,7 @@ class Interleaver:
                 queue = self._audio
             if packet.kind is self._waited_for:
                 self._silent = self._waited_for = None
+                self._without = False
             queue.append(packet)
             self._queued_bytes += len(packet.data)
 
@@ -165,7 +177,7 @@ class Interleaver:
                 before = _ms(_first_shown(video))
             return audio if _ms(audio[0].pts) < before else video
         queue = video or audio
-        if not queue or not (self._alone or self._at_end or self._is_overdue(queue)):
+        if not queue or not (self._alone or self._is_overdue(queue) or self._at_end):
             return None
         if queue is video and queue[0].key_frame and not self._leading_complete(queue):
             return None
@@ -183,16 +195,46 @@ class Interleaver:
         """Whether `queue` has waited long enough for more packets, or for the other track."""
         if self._silent is None:
             if self._queued_bytes > MAX_QUEUED_BYTES:
-                self._silent = Reason.FAR_APART
-            elif self._max_wait is not None:
-                last, first = queue[-1].pts, queue[0].pts
-                assert last is not None
-                assert first is not None
-                if last - first > self._max_wait:
-                    self._silent = Reason.SILENT_TRACK
-            if self._silent is not None:
-                self._waited_for = Kind.AUDIO if queue is self._video else Kind.VIDEO
+                self._stop(queue, Reason.FAR_APART)
+            elif self._at_end or (self._live and self._outlasts_grace(queue)):
+                self._stop(queue, Reason.SILENT_TRACK)
         return self._silent is not None
+
+    def _outlasts_grace(self, queue: deque[MediaPacket]) -> bool:
+        """Whether the stream will go on without the other track while it gets `queue`."""
+        if self.grace is None:
+            return False
+        assert queue[-1].pts is not None
+        assert queue[0].pts is not None
+        since = max(queue[0].pts, self._last_dts or 0)  # a packet may be of long ago
+        return queue[-1].pts - since > self.grace + _MARGIN
+
+    def _stop(self, queue: deque[MediaPacket], reason: Reason) -> None:
+        """Wait no more for the other track, since only `queue` has packets."""
+        self._silent = reason
+        self._waited_for = Kind.AUDIO if queue is self._video else Kind.VIDEO
+        self._without = not self._alone and (
+            self._outlasts_grace(queue) or (self._at_end and self._needs_fragments(queue))
+        )
+        if self._without and self._stops < _MAX_WARNINGS:
+            self._stops += 1
+            at = ((queue[0].pts or 0) - (self._first or 0)) / TICKS_PER_SECOND
+            gone, rest = "sound", "pictures go"
+            if self._waited_for is Kind.VIDEO:
+                gone, rest = "video", "sound goes"
+            verb = "ends" if self._at_end else "stops"
+            self._warnings.append(f"the {gone} {verb} at {at:.1f} s; the {rest} on without it")
+
+    def _needs_fragments(self, queue: deque[MediaPacket]) -> bool:
+        """Whether the last pictures do not fit into the open fragment, and begin more of them.
+
+        The stream then leaves out the other track where it ends, if a fragment begins late enough
+        (`PresentTracks.end`).
+        """
+        if self.grace is None or self._fragment.fits(queue[-1].pts or 0):
+            return False
+        late = (queue[0].dts or 0) + self.grace // 4 + self._fragment_duration
+        return queue is self._video and any(p.key_frame and (p.dts or 0) >= late for p in queue)
 
     def _start_of(self, queue: deque[MediaPacket]) -> int:
         """When the fragment starts that begins with the first packet of `queue`.
@@ -222,7 +264,9 @@ class Interleaver:
             if self._video:
                 assert self._video[0].dts is not None
                 packet.dts = min(packet.pts, self._video[0].dts)
-            packet.key_frame = self._video is None
+            packet.key_frame = self._video is None or (
+                self._without and self._waited_for is Kind.VIDEO
+            )
             if self._video is not None and not fragment.open:
                 self.skip(packet, Reason.BEFORE_KEY)
                 return False
@@ -253,8 +297,9 @@ class Interleaver:
         fragment = self._fragment
         if not fragment.open:
             return None
-        if (fragment.missing and not fragment.full) or any(
-            not queue for kind, queue in self._queues.items() if kind is not key.kind
+        if not self._without and (
+            (fragment.missing and not fragment.full)
+            or any(not queue for kind, queue in self._queues.items() if kind is not key.kind)
         ):
             return self._silent or Reason.SILENT_TRACK
         if begins_among and key.kind is Kind.VIDEO:
@@ -315,6 +360,10 @@ class _Fragment:
     def may_end(self, pts: int, duration: int) -> bool:
         """Whether a key frame at `pts` begins the next fragment."""
         return not self.open or self.full or pts - self._start >= duration
+
+    def fits(self, pts: int) -> bool:
+        """Whether a frame at `pts` is early enough for this fragment."""
+        return self.open and pts - self._start <= limits.SERVICE_MAX_FRAGMENT_DURATION
 
     def start(self, pts: int) -> None:
         """Begin a fragment at `pts`."""

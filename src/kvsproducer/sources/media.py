@@ -28,7 +28,8 @@ class Kind(Enum):
 class MediaTrack:
     """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
 
-    `reordered` tells that decode and display order differ (B-frames).
+    `reordered` tells that decode and display order differ (B-frames); `length` in ticks is None
+    where the container does not say how long the track is.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class MediaTrack:
     sample_rate: int = 0
     channels: int = 0
     reordered: bool = False
+    length: int | None = None
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from kvsproducer.client import (
     FragmentAcked,
     Frame,
     FrameAccount,
+    FrameSkipped,
     StreamErrorReported,
     StreamReady,
 )
@@ -147,6 +148,7 @@ class _Watch:
         self._first = self._end = 0
         self._latency: int | None = None
         self._problem = ""
+        self.skipped = 0  # frames that came before the key frame with which their track begins
         self.warnings: list[str] = []
 
     def put(self, frame: Frame) -> None:
@@ -168,6 +170,8 @@ class _Watch:
         with self._lock:
             if isinstance(event, FragmentAcked):
                 self._acked(event, now)
+            elif isinstance(event, FrameSkipped):
+                self.skipped += event.count
             elif isinstance(event, StreamReady) and event.warning:
                 self.warnings.append(event.warning)
             elif isinstance(event, StreamErrorReported) and not event.fatal:  # that is raised
@@ -301,9 +305,14 @@ def put_media(
         if own:
             used.close(0)
         end = watch.end()  # closing has delivered the last events
+    if watch.skipped:
+        watch.warnings.append(
+            f"{watch.skipped} frames were left out: they came before the next key frame, with which"
+            " their track begins again"
+        )
     return PutResult(
         stream=stream_name,
-        frames=end.frames,
+        frames=end.frames - watch.skipped,
         bytes=end.bytes,
         fragments=end.persisted or end.received,
         skipped=opened.skipped,

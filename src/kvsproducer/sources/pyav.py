@@ -231,7 +231,8 @@ class ContainerReader:
         context: CodecContext | None = stream.codec_context
         if context is None:  # FFmpeg has no decoder for it
             return MediaTrack(kind, "unknown")
-        track = MediaTrack(kind, _codec(stream), bytes(context.extradata or b""))
+        data, length = bytes(context.extradata or b""), _length(stream)
+        track = MediaTrack(kind, _codec(stream), data, length=length)
         if isinstance(context, av.VideoCodecContext):
             rate = self._rate(context) if self.raw else stream.average_rate
             return replace(
@@ -389,6 +390,19 @@ def _codec(stream: av.stream.Stream) -> str:
     if context is None:  # FFmpeg has no decoder for it
         return "unknown"
     return context.codec.canonical_name
+
+
+def _length(stream: av.stream.Stream) -> int | None:
+    """How long a track is in ticks, as MP4 and Matroska say it; None if the file does not."""
+    if stream.duration is not None and stream.time_base is not None:
+        return int(stream.duration * stream.time_base * TICKS_PER_SECOND)
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # 00:01:02.345000000
+    minutes, _, seconds = rest.partition(":")
+    try:
+        whole = int(hours) * 3600 + int(minutes) * 60
+        return int((whole + float(seconds)) * TICKS_PER_SECOND)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _stream_name(stream: av.stream.Stream, kind: str) -> str:

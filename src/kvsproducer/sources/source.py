@@ -47,6 +47,7 @@ _INVISIBLE: Final = int(FrameFlags.INVISIBLE)
 _LOWEST_RATE: Final = 0.01  # ours, as is the highest: frames a second
 _HIGHEST_RATE: Final = 1000.0
 _MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
+_LEAST_APART: Final = 5 * TICKS_PER_SECOND  # ours: tracks end apart; less may fit into a fragment
 _LONGEST_SLEEP_S: Final = 0.5  # ours: `close` is noticed within that
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
 
@@ -129,6 +130,8 @@ class Source:
             fragment_duration=fragment_duration,
             timeline=Timeline(gaps=reader.gaps and not self.live),
             live=self.live,
+            grace=limits.TRACK_GRACE if self.live or _ends_early(chosen) else None,
+            warnings=self.warnings,
         )
         self._size = next(
             (SizeWatch(t.codec, self._put[t.kind]) for t in chosen if t.codec in ENCODERS), None
@@ -214,7 +217,9 @@ class Source:
         """What to open a stream with: tracks, content type, adaptation and fragmentation set.
 
         Fragments are cut at the first key frame after `fragment_duration`, and frames come in the
-        right order already. Any field may be overridden by name.
+        right order already. Where one of two tracks may stop (a live source, a file with a track
+        that is shorter) the `frame_order_mode` is one in which the stream goes on. Any field may be
+        overridden by name.
         """
         adaptation = NalAdaptation.NONE
         for put in self._put.values():
@@ -229,7 +234,7 @@ class Source:
             "key_frame_fragmentation": False,
             "fragment_duration": self._fragment_duration,
             "frame_rate": max(rate, limits.STREAM_INFO_FRAME_RATE),
-            "frame_order_mode": FrameOrderMode.PASS_THROUGH,
+            "frame_order_mode": self._order_mode(streaming_type),
             "buffer_duration": buffer,
             "replay_duration": int(buffer * limits.STREAM_INFO_REPLAY_FACTOR),
             "max_latency": int(buffer * limits.STREAM_INFO_LATENCY_FACTOR),
@@ -237,6 +242,17 @@ class Source:
             **overrides,
         }
         return StreamInfo.from_dict(values)
+
+    def _order_mode(self, streaming_type: StreamingType) -> FrameOrderMode:
+        """Frames go as they come; where a track may stop, so that the other one goes on.
+
+        When the stream takes a track for one that has stopped depends on its type.
+        """
+        if self._interleaver.grace is None or len(self._put) == 1:
+            return FrameOrderMode.PASS_THROUGH
+        offline = streaming_type is StreamingType.OFFLINE
+        self._interleaver.grace = limits.OFFLINE_TRACK_GRACE if offline else limits.TRACK_GRACE
+        return FrameOrderMode.MULTI_TRACK_NO_COMPARISON
 
     def frames(self, *, own_times: bool = False) -> Iterator[Frame]:
         """All frames, in decode order, times in ticks since 1970.
@@ -461,6 +477,12 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _ends_early(tracks: list[MediaTrack]) -> bool:
+    """Whether one track of a file is so much shorter that no fragment could hold the rest."""
+    lengths = [track.length for track in tracks if track.length is not None]
+    return len(lengths) > 1 and max(lengths) - min(lengths) > _LEAST_APART
 
 
 def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[MediaTrack]:
