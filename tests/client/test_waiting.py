@@ -344,3 +344,109 @@ def test_an_offline_stream_reconnects_sooner(
         waits.append(max(call.not_before for call in d.calls[-4:]) - d.now)
         d.now += waits[-1]
     assert least <= waits[-1] == max(waits) <= most
+
+
+MARK = b"AWS_KINESISVIDEO_END_OF_FRAGMENT"
+
+
+def fill_with_one_fragment(desk: Desks, **info: object) -> Any:
+    """An offline stream whose open fragment fills the store of a MiB: 5 frames of 200,000 bytes."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline(**info))
+    for index in range(5):
+        d.put(index, data=b"x" * 200_000)
+    return d
+
+
+@pytest.mark.parametrize("by_keys", [True, False])
+def test_a_key_frame_that_waits_ends_the_fragment_that_fills_the_store(
+    desk: Desks, by_keys: bool
+) -> None:
+    """Else no ack would come: the service acknowledges whole fragments."""
+    d = fill_with_one_fragment(desk, key_frame_fragmentation=by_keys, fragment_duration=SECOND)
+    d.read()
+    d.stream.put_fragment_metadata("door", "open", False, d.now)
+    before, used = d.stream.account(), d.client.store.used_bytes
+    for _ in range(3):
+        with pytest.raises(kvs.WouldBlock):
+            d.put(5, data=b"x" * 200_000)
+        assert (d.stream.account(), d.client.store.used_bytes) == (before, used)
+    assert any(isinstance(effect, kvs.DataAvailable) for effect in d.effects)
+    sent, _ = d.read()
+    assert sent.count(MARK) == 1
+    assert b"door" not in sent, "it is the next fragment's"
+    d.effects.clear()
+    d.ack("PERSISTED", 0)
+    d.settle()
+    assert kvs.SpaceAvailable("door") in d.effects
+    d.put(5, data=b"x" * 200_000)
+    sent, _ = d.read()
+    assert (sent.count(MARK), sent.count(b"door")) == (0, 1)
+    assert sent.count(bytes.fromhex("1a45dfa3")) == 0, "the session goes on"
+    assert d.stream.account() == (6, 5, 0, 0, 1)
+
+
+def test_a_fragment_is_ended_though_its_last_frame_lasts_longer_than_it_should(
+    desk: Desks,
+) -> None:
+    """The mark is not later than the key frame that waits."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    times = d.now, d.now + 4 * SECOND // 10, d.now + 5 * SECOND // 10
+    frames = [
+        kvs.Frame(b"x" * 500_000, at, duration=SECOND, key_frame=at != times[1]) for at in times
+    ]
+    for frame in frames[:2]:
+        d.stream.put_frame(frame, d.now)
+    d.settle()
+    with pytest.raises(kvs.WouldBlock):
+        d.stream.put_frame(frames[2], d.now)
+    d.read()
+    d.ack("PERSISTED", 0)
+    d.stream.put_frame(frames[2], d.now)
+    assert d.stream.account() == (3, 2, 0, 0, 1)
+
+
+def test_a_fragment_that_was_ended_for_space_takes_no_more_frames(desk: Desks) -> None:
+    """The writer gave up, and goes on: a block behind the mark would be lost."""
+    d = fill_with_one_fragment(desk)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(5, data=b"x" * 200_000)
+    d.put(6, key=False, data=b"x")
+    assert d.stream.account() == (5, 0, 0, 1, 5)
+    assert d.read()[0].count(MARK) == 1
+    d.ack("PERSISTED", 0)
+    d.put(7, key=True, data=b"x")
+    assert d.stream.account() == (6, 5, 0, 1, 1)
+
+
+def test_a_fragment_larger_than_the_store_is_refused_with_both_sizes(desk: Desks) -> None:
+    """No ack could make room; the frames up to the next key frame are skipped."""
+    d = fill_with_one_fragment(desk)
+    with pytest.raises(KvsError) as caught:
+        d.put(5, key=False, data=b"x" * 200_000)
+    assert caught.value.status is StatusCode.STORE_OUT_OF_MEMORY
+    assert f"the store of {MIB} bytes: 5 frames of it take" in str(caught.value)
+    d.put(6, key=False, data=b"x")
+    assert d.stream.account() == (5, 0, 0, 1, 5)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(7, key=True, data=b"x" * 200_000)
+    d.read()
+    d.ack("PERSISTED", 0)
+    d.put(7, key=True, data=b"x" * 200_000)
+    assert d.stream.account() == (6, 5, 0, 1, 1)
+
+
+def test_a_delta_frame_waits_for_what_another_stream_holds(desk: Desks) -> None:
+    """Its own fragment fits into the store; the other's acks make room."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    d.put(0, data=b"x" * 300_000)
+    used = d.client.store.size_bytes - d.client.store.used_bytes - 100
+    d.client.store.charge(used)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(1, key=False, data=b"x" * 300_000)
+    assert MARK not in d.read()[0]
+    d.client.store.release(used)
+    d.put(1, key=False, data=b"x" * 300_000)
+    assert d.stream.account().accepted == 2

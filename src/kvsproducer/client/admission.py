@@ -25,6 +25,8 @@ __all__ = ["Admission", "WouldBlock"]
 class WouldBlock(Exception):
     """Not now: an offline stream has no space. Try again after `SpaceAvailable`.
 
+    A frame that begins a fragment has ended the open one, if that alone is held: it can be stored.
+
     `deadline` (ticks since 1970) is when waiting becomes an OPERATION_TIMED_OUT.
     """
 
@@ -89,12 +91,20 @@ class Admission:
         return core.view.full or core.store.used_bytes + needed > core.store.size_bytes
 
     def admit(
-        self, length: int, charge: int, now: int, payload: Payload = (), size: int = 0
+        self,
+        length: int,
+        charge: int,
+        now: int,
+        payload: Payload = (),
+        size: int = 0,
+        *,
+        begins: bool = False,
     ) -> Payload:
         """Charge the store for an item of `length` bytes, making room as the policies say.
 
-        Returns what stands for its payload of `size` bytes. Raises `WouldBlock` or
-        STORE_OUT_OF_MEMORY with nothing changed, and what a store raises that holds payloads.
+        `begins`: it begins a fragment, and so does not need the open one to stay open. Returns what
+        stands for its payload of `size` bytes. Raises `WouldBlock` or STORE_OUT_OF_MEMORY with
+        nothing stored, and what a store raises that holds payloads.
         """
         core = self._core
         store = core.store
@@ -108,7 +118,7 @@ class Admission:
             if core.holding is None:
                 self.bytes = min(store.size_bytes - self._reserve, self._pressure_bytes - 1)
         if store.used_bytes + charge + self._reserve > store.size_bytes:
-            self._make_room(charge, now)
+            self._make_room(charge, now, begins=begins)
         self._fit_view(now)
         before = store.used_bytes
         if not store.charge(charge):
@@ -122,7 +132,7 @@ class Admission:
                 stream=core.name,
             )
         if core.holding is not None:
-            payload = self._keep(core.holding, payload, size, charge, now)
+            payload = self._keep(core.holding, payload, size, charge, now, begins=begins)
         if not self._offline and store.used_bytes >= self._pressure_bytes:
             self._storage_pressure()
         return payload
@@ -133,7 +143,7 @@ class Admission:
         if self._offline:
             if view.full:
                 self._core.trim_settled()
-            if view.full and self._worth_waiting():
+            if view.full and self.worth_waiting():
                 self._block(now)
             return
         window = view.window_duration
@@ -144,7 +154,14 @@ class Admission:
                 pass
 
     def _keep(
-        self, holding: HoldingStore, payload: Payload, size: int, charge: int, now: int
+        self,
+        holding: HoldingStore,
+        payload: Payload,
+        size: int,
+        charge: int,
+        now: int,
+        *,
+        begins: bool,
     ) -> Payload:
         """Have the store hold a payload that was charged; what stands for it.
 
@@ -158,7 +175,7 @@ class Admission:
                 if not (holding.fits(size) and self._helps(holding)):
                     raise failure
                 if self._offline and len(core.view):
-                    self._block(now)
+                    self._block(now, charge, begins=begins)
                 if self._offline or not self._drops or not self._evict():
                     raise failure
         except (KvsError, WouldBlock):
@@ -190,12 +207,12 @@ class Admission:
             return
         if self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes:
             self._core.trim_settled()
-        if self._worth_waiting() and (
+        if self.worth_waiting() and (
             self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes
         ):
             self._block(now)
 
-    def _make_room(self, charge: int, now: int) -> None:
+    def _make_room(self, charge: int, now: int, *, begins: bool) -> None:
         """The store lacks space: wait, refuse, or drop the oldest."""
         core = self._core
         store, view = core.store, core.view
@@ -203,9 +220,9 @@ class Admission:
             core.trim_settled()
             if store.used_bytes + charge > store.size_bytes or (
                 store.used_bytes + charge + self._reserve > store.size_bytes
-                and self._worth_waiting()
+                and self.worth_waiting()
             ):
-                self._block(now)
+                self._block(now, charge, begins=begins)
             return
         if not self._drops:
             raise self._no_memory(charge)
@@ -227,7 +244,7 @@ class Admission:
         if used + charge > store.size_bytes:
             raise self._no_memory(charge)
 
-    def _worth_waiting(self) -> bool:
+    def worth_waiting(self) -> bool:
         """Whether acks may make room: nothing is said about a fragment before it is whole."""
         view = self._core.view
         newest = view.newest
@@ -252,11 +269,37 @@ class Admission:
             core.evict()
         return True
 
-    def _block(self, now: int) -> None:
+    def _block(self, now: int, charge: int = 0, *, begins: bool = False) -> None:
+        """Have the writer wait, unless the open fragment can never take `charge` bytes more."""
         if self.queued:
             return  # it was accepted: if it does not fit, that is told
+        if charge and not begins:
+            self._check_fragment(charge)
         self._core.want_space()
         raise WouldBlock(now + self._waits)
+
+    def _check_fragment(self, charge: int) -> None:
+        """Refuse a frame whose fragment does not fit into the store, and the rest of the fragment.
+
+        The service acknowledges whole fragments: no ack makes room before the fragment has ended.
+        """
+        core, view = self._core, self._core.view
+        newest, size = view.newest, self._core.store.size_bytes
+        if newest is None or core.closed_newest:
+            return
+        first = max(newest.fragment, view.tail)
+        held = sum(view[index].charge for index in range(first, view.head))
+        if held + charge <= size:
+            return
+        core.refuse_until_key()
+        raise kvs_error(
+            StatusCode.STORE_OUT_OF_MEMORY,
+            f"the fragment does not fit into the store of {size} bytes: {view.head - first} frames"
+            f" of it take {held} bytes, and the next frame takes {charge}; no space becomes free"
+            " before the fragment has ended. Give a larger storage_size, or more frequent key"
+            " frames. Frames are skipped up to the next key frame",
+            stream=core.name,
+        )
 
     def _no_memory(self, charge: int) -> Exception:
         store = self._core.store

@@ -14,7 +14,7 @@ from kvsproducer.client.present import PresentTracks
 from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tracks import TrackType
-from kvsproducer.status import KvsError
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Formats"]
 
@@ -106,3 +106,18 @@ class Formats:
         elif generator.started:
             self.outdated.add(track_id)
             core.reset_on_key = core.attention = True
+
+    def require_private_data(self) -> None:
+        """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""
+        if not any(found.verified for found in self.by_track.values()):
+            return  # placeholders, perhaps
+        for track_id, found in self.by_track.items():
+            absent = track_id not in self._tracks.declared
+            if found.waited_for and not found.ready and not absent:
+                raise kvs_error(
+                    StatusCode.MKV_INVALID_AAC_CPD,
+                    f"the AAC track {track_id} has no AudioSpecificConfig, without which no player"
+                    " could decode it; give it as its codec_private_data, or put a frame of it"
+                    " with an ADTS header before the first key frame",
+                    stream=self._core.name,
+                )

@@ -9,7 +9,8 @@ a frame that is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from kvsproducer import limits
@@ -511,8 +512,7 @@ class Intake:
             not self._attend(frame, flags, now)
         ):
             return False
-        track_id = frame.track_id
-        data = frame.data
+        track_id, data = frame.track_id, frame.data
         payload: Sequence[bytes | memoryview] = (data,)
         size = len(data)
         if track_id in self._converted:
@@ -537,7 +537,8 @@ class Intake:
         ):
             crowded = quiet.crowded(room, charge)
             self._refuse_early(frame, flags, pts, start, size, crowded=crowded)
-            payload = quiet.admit(room, charge, now, payload, size)
+            with self._ending_if(begins := bool(self._generator.kind_of(flags, pts)), frame.dts):
+                payload = quiet.admit(room, charge, now, payload, size, begins=begins)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
                 track_id,
@@ -608,24 +609,9 @@ class Intake:
         self._take_parameter_sets(frame.track_id, payload)
         kind = core.generator.kind_of(flags, pts)
         if kind is FrameKind.STREAM:
-            self._require_private_data()
+            self._formats.require_private_data()
         metadata = core.metadata.at_start() if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
-
-    def _require_private_data(self) -> None:
-        """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""
-        if not any(found.verified for found in self._formats.by_track.values()):
-            return  # placeholders, perhaps
-        for track_id, found in self._formats.by_track.items():
-            absent = track_id not in self._tracks.declared
-            if found.waited_for and not found.ready and not absent:
-                raise kvs_error(
-                    _S.MKV_INVALID_AAC_CPD,
-                    f"the AAC track {track_id} has no AudioSpecificConfig, without which no player"
-                    " could decode it; give it as its codec_private_data, or put a frame of it"
-                    " with an ADTS header before the first key frame",
-                    stream=self._core.name,
-                )
 
     def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""
@@ -654,9 +640,7 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
-        if (
-            self._tracks.sound_only
-        ):  # `put` leaves the packet that is to begin the next one to `put_any`
+        if self._tracks.sound_only:  # `put` leaves what is to begin the next one to `put_any`
             generator = self._generator
             generator.block_room = min(generator.block_room, self._sound_duration)
         self._after_eofr = core.skip_until_key = core.reset_on_key = False
@@ -735,7 +719,8 @@ class Intake:
     def _prepare_generator(self) -> None:
         """Have a key frame begin a session if one is due, or a fragment if none is open."""
         core = self._core
-        if core.reset_on_key or (core.skip_until_key and not core.info.key_frame_fragmentation):
+        by_time = not core.info.key_frame_fragmentation and not self._after_eofr
+        if core.reset_on_key or (core.skip_until_key and by_time):
             core.generator.reset()
         elif core.skip_until_key:
             core.generator.close_fragment()
@@ -787,6 +772,24 @@ class Intake:
         if self._max_latency:
             self._admission.check_latency(self._max_latency)
         core.wake()
+
+    @contextmanager
+    def _ending_if(self, begins: bool, dts: int) -> Iterator[None]:
+        """End the open fragment when a frame that would do so waits for space, and no ack can come.
+
+        The mark is not charged, since space is short. Metadata that waits is the next fragment's.
+        """
+        try:
+            yield
+        except WouldBlock:
+            core, view = self._core, self._view
+            alone = view.head > view.tail and not self._admission.worth_waiting()
+            if begins and alone and not core.closed_newest:
+                view.append_mark(end_of_fragment_tag(), 0, dts)
+                self._after_eofr = core.attention = True
+                self.last_put = None
+                core.wake()
+            raise
 
     def _fragment_ended(self) -> None:
         core = self._core

@@ -155,7 +155,6 @@ class MkvGenerator:
         self._adaptation = adaptation
         self._strict = strict
         self._scale = timecode_scale
-        self._by_key_frames = key_frame_fragmentation
         least = min_fragment_duration if key_frame_fragmentation else fragment_duration
         self._least_timecodes = self._due = least // timecode_scale
         self._absolute = absolute_timecodes
@@ -375,9 +374,8 @@ class MkvGenerator:
         return end_of_fragment_tag()
 
     def close_fragment(self) -> None:
-        """Have the next key frame start a cluster, however soon it comes (key-frame fragments)."""
-        if self._by_key_frames:
-            self._due = 0
+        """Have the next key frame start a cluster, however soon it comes."""
+        self._due = 0
 
     def keep_open(self, pts: int) -> None:
         """Have a key frame at `pts` (ticks) continue the open fragment, not start one."""
