@@ -224,8 +224,11 @@ def test_a_role_that_may_not_describe_streams(kvs: Any) -> None:
 
 
 def test_a_put_that_failed_is_resumed(kvs: Any, clip: Path) -> None:
-    """The error says how; then the rest is stored, and after that there is nothing left."""
-    stall = Fault(on="PutMedia", do="stall", after_bytes=25_000, seconds=60)
+    """The error says how; then the rest is stored, and after that there is nothing left.
+
+    The connection stalls in the second of three fragments of about 42,000 bytes.
+    """
+    stall = Fault(on="PutMedia", do="stall", after_bytes=50_000, seconds=60)
     with local_endpoint(faults=[stall]) as endpoint:
         put = ("put", str(clip), "resumed", "--endpoint-url", endpoint.url)
         ran = kvs(*put, "--timeout", "5", "--mode", "offline")
