@@ -45,6 +45,7 @@ ENDPOINT = (
     "idle_timeout",
     "idle_ack_interval",
     "get_media_idle",
+    "future",
 )
 KINDS: list[tuple[Callable[..., Any], tuple[str, ...]]] = [
     (kvs.StreamInfo, (*STREAM, "connection_staleness_duration")),
@@ -64,6 +65,7 @@ DURATIONS = [
 # Where the other arguments are given below; time-outs of calls that wait are seconds when plain.
 ELSEWHERE = {
     "Frame": {"pts", "dts"},
+    "Producer": {"close_timeout"},
     "AwsCredentials": {"expiration"},
     "IotCredentials": {"connection_timeout", "completion_timeout"},  # tests/producer/credentials
     "put_media": {"retention", "start", "timeout"},

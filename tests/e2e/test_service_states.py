@@ -213,7 +213,7 @@ def test_buffer_that_the_caller_uses_again(buffer: Any, endpoint_url: str, kit: 
 
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         with producer.open_stream("door", kit.info()) as stream:
-            own = array("H", bytes(2000)) if buffer == "array" else bytearray(4000)
+            own = array("B", bytes(4000)) if buffer == "array" else bytearray(4000)
             given = memoryview(own) if buffer is memoryview else own
             wanted = []
             for number in range(10):

@@ -206,7 +206,9 @@ def wait_interrupted(_: Place) -> object:
     async def write(stream: aio.Stream) -> None:
         for second in range(3):
             await stream.put_frame(
-                kvs.Frame(b"data", second * SECOND, duration=SECOND, key_frame=True)
+                kvs.Frame(
+                    b"data", (1_700_000_000 + second) * SECOND, duration=SECOND, key_frame=True
+                )
             )
 
     async def work() -> Sequence[object]:

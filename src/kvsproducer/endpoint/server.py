@@ -15,6 +15,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from email.utils import formatdate
 from typing import Final, TypeAlias
@@ -140,14 +141,15 @@ class EndpointApplication:
             status = response.status
             return response
         finally:
-            _log.info(
-                "%s %s %s: %s in %.3f s",
-                request.method,
-                _OPERATION_OF.get(request.path, request.rel_url.raw_path),
-                _stream.get(),
-                status or "no answer",
-                self._loop.time() - started,
-            )
+            with suppress(Exception):  # a log handler that fails costs its line, not the answer
+                _log.info(
+                    "%s %s %s: %s in %.3f s",
+                    request.method,
+                    _OPERATION_OF.get(request.path, request.rel_url.raw_path),
+                    _stream.get(),
+                    status or "no answer",
+                    self._loop.time() - started,
+                )
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
