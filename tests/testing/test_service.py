@@ -32,3 +32,21 @@ def test_an_error_ack_is_worded_as_the_service_does() -> None:
     assert service.error_ack(5000, None) == (
         b'{"EventType":"ERROR","FragmentNumber":"1","ErrorCode":"INTERNAL_ERROR","ErrorId":5000}\n'
     )
+
+
+def test_credentials_are_refused_for_a_while() -> None:
+    """Those given before, and during that time; calls for new ones are answered."""
+    service = World(1).service
+    service.conditions = Conditions()
+    old = service._token()
+    describe = core.DescribeStream(1, "new", 0, 10, 5, old)
+    assert not service.is_void(describe)
+    service.clock.now += 1
+    service.void_credentials()
+    assert service.is_void(describe)
+    assert service.answer(describe)[1] in (401, 403)
+    assert not service.is_void(core.GetSecurityToken(2, None, 0, 10, 5, old))
+    service.clock.now += 20 * 10_000_000
+    service.accept_credentials()
+    assert service.is_void(describe)
+    assert not service.is_void(core.DescribeStream(3, "new", 0, 10, 5, service._token()))

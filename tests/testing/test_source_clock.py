@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from kvsproducer.client import Frame
-from kvsproducer.testing.source_clock import SourceClock
+from kvsproducer.testing.source_clock import Silences, SourceClock
 
 STEP = 400_000
 
@@ -39,3 +39,18 @@ def test_single_times_are_wrong_and_the_clock_is_set() -> None:
         assert found > 5
         clock.set_right()
         assert clock.stamp(Frame(b"x", 0)).frame.pts == before
+
+
+def test_a_track_is_silent_for_a_while() -> None:
+    """One of two, from a frame on; a source with one track has none to miss."""
+    silences = Silences(random.Random(1), 1.0, (1, 2))
+    assert silences.begin(STEP)
+    track, ticks = silences.lasted(STEP + 5)
+    assert (track in (1, 2), ticks) == (True, 5)
+    assert silences.silent(Frame(b"x", STEP, track_id=track))
+    assert not silences.silent(Frame(b"x", STEP, track_id=3 - track))
+    assert not silences.begin(STEP + 1)
+    silences.end()
+    assert not silences.silent(Frame(b"x", STEP, track_id=track))
+    assert silences.lasted(STEP) == (0, 0)
+    assert not Silences(random.Random(1), 1.0, (1,)).begin(STEP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.timeline import Timeline, Verdict
 from kvsproducer.testing.books import Broken
 from kvsproducer.testing.simulation import World
@@ -36,3 +37,10 @@ def test_a_core_without_a_timeline_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     for seed, what in ((47, "pictures in a row are refused"), (52, "was far off, and the next")):
         with pytest.raises(Broken, match=what):
             World(seed).run()
+
+
+def test_a_silent_track_that_holds_up_the_others_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core never goes on without it."""
+    monkeypatch.setattr(PresentTracks, "find_silent", lambda tracks: None)
+    with pytest.raises(Broken, match="the others wait for it"):
+        World(4).run()

@@ -21,6 +21,8 @@ from kvsproducer.client import (
     StreamInfo,
     StreamShutdown,
     TimestampCorrected,
+    TrackResumed,
+    TrackSilent,
 )
 from kvsproducer.client.events import FragmentDropped, FrameDropped
 
@@ -79,6 +81,8 @@ class Books:
         self.reasons: Counter[str] = Counter()
         # Frames are queued first, and may be skipped later.
         self.queues = info.frame_order_mode is not FrameOrderMode.PASS_THROUGH
+        self.silent: set[int] = set()  # tracks, as told
+        self.silences = False  # a track may have no frames for a while
         self.emptied = False  # the application has reset the stream
         self._described: dict[str, str] = {}  # metadata of fragments: value -> name
         self._fresh: list[str] = []  # values that no fragment has begun with yet
@@ -128,6 +132,10 @@ class Books:
             self.told_dropped += event.count
             self.reasons[event.reason.value] += event.count
             self.told.append((event.first, event.last, event.count))
+        elif isinstance(event, TrackSilent):
+            self.silent.add(event.track_id)
+        elif isinstance(event, TrackResumed):
+            self.silent.discard(event.track_id)
         elif isinstance(event, TimestampCorrected):
             self._correct(event)
         elif isinstance(event, StreamShutdown):
@@ -208,7 +216,9 @@ class Books:
         # In that mode the first frame after an end of fragment is made a key frame.
         forced = self.info.frame_order_mode is FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR
         by_key = self.info.key_frame_fragmentation and not forced
-        return self.put[number].key_frame or not by_key
+        frame = self.put[number]
+        alone = self.silences and self.info.tracks[0].track_id != frame.track_id  # sound, perhaps
+        return frame.key_frame or not by_key or alone
 
     def follows(self, number: int, before: int | None) -> bool:
         """Whether no frame was put between these two."""

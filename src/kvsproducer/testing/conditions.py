@@ -82,6 +82,8 @@ class Conditions:
     deaf: float = 0.0  # of the time nobody takes events
     time_jumps: float = 0.0  # of a frame: the source's clock is set before it
     outliers: float = 0.0  # of a frame: its time alone is wrong
+    silent_tracks: float = 0.0  # of a frame: a track has none for a while
+    void_credentials: float = 0.0  # rate: those given so far, and for a while, are refused
 
     @classmethod
     def drawn(cls, dice: random.Random) -> Conditions:
@@ -123,7 +125,12 @@ class Conditions:
 
     def with_times(self, dice: random.Random) -> Conditions:
         """The same with hazards that were thought of later, from dice of their own."""
-        worst = {"time_jumps": (0.005, 0.03), "outliers": (0.005, 0.05)}
+        worst = {
+            "time_jumps": (0.005, 0.03),
+            "outliers": (0.005, 0.05),
+            "silent_tracks": (0.005, 0.02),
+            "void_credentials": (0.02, 0.05),
+        }
         rates: dict[str, Any] = {
             name: dice.choice(choices) if dice.random() < _RARE else 0.0
             for name, choices in worst.items()

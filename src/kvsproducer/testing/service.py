@@ -33,6 +33,14 @@ __all__ = ["Connection", "Service"]
 
 _OK: Final = 200
 _TIMED_OUT: Final = 599
+_UNAUTHORIZED: Final = (401, 403)
+_FOR_CREDENTIALS: Final = (
+    core.GetSecurityToken,
+    core.GetStreamingToken,
+    core.GetDeviceCertificate,
+    core.DeviceCertToToken,
+    core.GetDeviceFingerprint,
+)
 _GARBAGE: Final = (
     b"\r\n",
     b"{}",
@@ -72,6 +80,8 @@ class Service:
         self.connections: list[Connection] = []
         self.epoch = 0  # restarts so far
         self.faults: dict[str, int] = {}
+        self._void_until = 0  # credentials that were given before are refused
+        self._given: dict[int, int] = {}  # credentials -> when they were given
         self._token_life = token_life
         self._credentials = credentials
         self._created: dict[str, int] = (
@@ -103,6 +113,8 @@ class Service:
             return delay, dice.choice(FATAL_RESULTS), None
         if self.chance(hazards.failed_calls, "failed call"):
             return delay, dice.choice(PASSING_RESULTS), None
+        if self.is_void(call):
+            return delay, dice.choice(_UNAUTHORIZED), None
         return delay, *self._good_answer(call)
 
     def _good_answer(self, call: core.Call) -> tuple[int, object]:
@@ -132,7 +144,24 @@ class Service:
             life = self.dice.randrange(30) * TICKS_PER_SECOND
         # The shell notices a clock that is far off, and tells the core the device's time.
         skew = self.clock.offset if abs(self.clock.offset) >= CLOCK_SKEW_NOTICED else 0
+        self._given[now + life] = now
         return core.AuthInfo(data=now + life, expiration=now + life + skew)
+
+    def void_credentials(self) -> None:
+        """Refuse the credentials that were given so far, and those of the next seconds."""
+        self._void_until = self.clock.now + self.dice.randrange(20 * TICKS_PER_SECOND)
+
+    def accept_credentials(self) -> None:
+        """Refuse no credentials that are given from now on."""
+        self._void_until = min(self._void_until, self.clock.now)
+
+    def is_void(self, call: core.Call) -> bool:
+        """Whether a call has credentials that are refused; calls for new ones are not."""
+        if isinstance(call, _FOR_CREDENTIALS):
+            return False
+        if not self._void_until or call.auth is None or not isinstance(call.auth.data, int):
+            return False
+        return self._given.get(call.auth.data, 0) < self._void_until
 
     def _describe(self, name: str) -> tuple[int, object]:
         active_at = self._created.get(name)
@@ -152,6 +181,8 @@ class Service:
         if expires <= self.clock.now:
             self.count("expired token")
             return 403
+        if self.is_void(call):
+            return self.dice.choice(_UNAUTHORIZED)
         if self.chance(self.conditions.refused_uploads, "refused upload"):
             return self.dice.choice((*PASSING_RESULTS[:-1], *FATAL_RESULTS))
         name = call.stream or ""

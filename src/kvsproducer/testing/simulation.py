@@ -166,8 +166,11 @@ class World:
     def _make(self, call: core.Call) -> None:
         """The call leaves: its answer is made now, and comes later."""
         delay, result, answer = self.service.answer(call)
+        void = self.service.is_void(call)
 
         def answered() -> None:
+            if void:
+                self.client.renew_auth(self.clock.wall)  # as the shell does
             self.trace("result", call=type(call).__name__, stream=call.stream, result=result)
             self.client.call_result(call, result, self.clock.wall, answer, "simulated")
 
@@ -236,6 +239,7 @@ class World:
         for rate, fault, action in (
             (hazards.restarts, "restart", self.service.restart),
             (hazards.clock_steps, "clock step", self._step_clock),
+            (hazards.void_credentials, "void credentials", self.service.void_credentials),
             (hazards.cuts, "cut", self._cut),
             (hazards.stalls, "stall", self._stall),
             (hazards.silences, "silence", self._silence),
@@ -317,12 +321,14 @@ class World:
         self.trace("kind")
         self.stormy = self.deaf = False
         self.service.conditions = Conditions()
+        self.service.accept_credentials()
         self.clock.step(0)
         for upload in self.uploads.values():
             upload.turn_kind()
         self.settle()
         for writer in self.writers:
             writer.source_clock.set_right()
+            writer.silences.end()
             writer.resume()
             if writer.stream.failure is not None:
                 self._revive(writer)

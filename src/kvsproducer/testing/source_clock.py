@@ -2,18 +2,20 @@
 
 A camera gives frames with even times; `SourceClock.stamp` gives them the times that the source
 shows. Between two faults it lets some frames pass, so that each fault can be told from the other.
+`Silences` says when a track has no frames for a while, as one whose microphone is switched off.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from kvsproducer.client import Frame
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 
-__all__ = ["SourceClock", "Stamped"]
+__all__ = ["Silences", "SourceClock", "Stamped"]
 
 _APART: Final = 24  # frames between two faults
 _SECONDS: Final = (2, 40, 3600)
@@ -66,6 +68,39 @@ class SourceClock:
         dice = self._dice
         ticks = dice.choice(_SECONDS) * TICKS_PER_SECOND + dice.randrange(1000) * TICKS_PER_MS
         return dice.choice((-1, 1)) * (ticks + 10 * self._interval)
+
+
+class Silences:
+    """When the tracks of one source have no frames; `rate` is a probability, of a frame."""
+
+    def __init__(self, dice: random.Random, rate: float, tracks: Sequence[int]) -> None:
+        self._dice = dice
+        self._rate = rate if len(tracks) > 1 else 0.0
+        self._tracks = tracks
+        self._track = self._until = self._since = 0
+        self.possible = self._rate > 0
+
+    def begin(self, dts: int) -> bool:
+        """Let a track fall silent, perhaps, before a frame of that time; whether it does."""
+        if not self._rate or dts < self._until or self._dice.random() >= self._rate:
+            return False
+        self._track = self._dice.choice(self._tracks)
+        self._since = dts
+        self._until = dts + self._dice.choice((2, 8, 30)) * TICKS_PER_SECOND
+        return True
+
+    def lasted(self, dts: int) -> tuple[int, int]:
+        """Return the track that is silent, and the ticks since then; (0, 0) for none."""
+        return (self._track, dts - self._since) if dts < self._until else (0, 0)
+
+    def silent(self, frame: Frame) -> bool:
+        """Whether a frame does not exist, as its track is silent."""
+        return frame.track_id == self._track and frame.dts < self._until
+
+    def end(self) -> None:
+        """Let all tracks have frames from now on."""
+        self._rate = 0.0
+        self._until = 0
 
 
 def _shifted(frame: Frame, ticks: int) -> Frame:

@@ -75,6 +75,8 @@ class SimulatedUpload:
         answer = world.service.open(self.call)
         if isinstance(answer, int):
             world.trace("upload refused", upload=self.number, result=answer)
+            if world.service.is_void(self.call):
+                world.client.renew_auth(world.clock.wall)  # as the shell does
             clock.later(world.service.conditions.latency, lambda: self.end(answer))
             return
         hazards = world.service.conditions

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.limits import OFFLINE_TRACK_GRACE, TRACK_GRACE
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.testing.books import Books, Broken
 from kvsproducer.testing.conditions import Conditions
 from kvsproducer.testing.frames import VIDEO, Camera, Shot
-from kvsproducer.testing.source_clock import SourceClock, Stamped
+from kvsproducer.testing.source_clock import Silences, SourceClock, Stamped
 
 if TYPE_CHECKING:
     from kvsproducer.testing.simulation import World
@@ -76,7 +77,16 @@ class Writer:
             conditions.outliers if world.stormy else 0.0,
             interval=self._shot.interval,
         )
+        self.silences = Silences(
+            world.source_dice,
+            # Without an order of the tracks nothing waits for one, and fragments that lack it are
+            # refused.
+            conditions.silent_tracks if world.stormy and self.books.queues else 0.0,
+            [track.track_id for track in self.info.tracks],
+        )
+        self.books.silences = self.silences.possible
         self.books.queues |= self.source_clock.wrong
+        self._meddled = False  # the application did something else than put frames
         self._steady = 0  # pictures taken in a row, with nothing else between
         self._mistimed = 0  # pictures refused in a row for their times
         self._outlier: int | None = None  # the picture before, if it was far off amid steady ones
@@ -129,12 +139,22 @@ class Writer:
         if self.pending is None:
             if world.dice.random() < world.plan.described:
                 self._describe_fragment()
-            self.pending = self.source_clock.stamp(self.camera.next_frame())
+            self.pending = self._take()
             if self.pending.fault:
                 world.service.count(self.pending.fault)
             self._left -= 1
         if self._put_pending():
             self._schedule()
+
+    def _take(self) -> Stamped:
+        """Take the next frame that is not missing."""
+        frame = self.camera.next_frame()
+        if self.silences.begin(frame.dts):
+            self.world.service.count("silent track")
+        while self.silences.silent(frame):
+            self._left = max(self._left - 1, 1)
+            frame = self.camera.next_frame()
+        return self.source_clock.stamp(frame)
 
     def _put_pending(self) -> bool:
         """Put the frame that is in hand; False when it has to wait."""
@@ -180,6 +200,7 @@ class Writer:
             self.books.skipped_at_once += 1
             self._steady = 0
         self._check_times(stamped, None)
+        self._check_silence(frame)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._metadata = 0
@@ -208,6 +229,18 @@ class Writer:
             self._outlier = self.camera.count - 1
         self._steady += 1
 
+    def _check_silence(self, frame: core.Frame) -> None:
+        """A track that is silent for long is left out; until then frames wait for it."""
+        track, ticks = self.silences.lasted(frame.dts)
+        grace = TRACK_GRACE
+        if self.info.streaming_type is core.StreamingType.OFFLINE:
+            grace = OFFLINE_TRACK_GRACE
+        checked = track and not (self.world.deaf or self.source_clock.wrong or self._meddled)
+        if checked and ticks > grace + 6 * self._shot.interval:
+            self.world.hear()
+            if track not in self.books.silent:
+                raise Broken(f"track {track} is silent, and the others wait for it")
+
     def _latency(self) -> tuple[int, int]:
         """Ticks of media that wait to be sent, and how often that was told to be too much."""
         if not self.stream.info.max_latency:
@@ -232,6 +265,9 @@ class Writer:
 
     def _check_refusal(self, error: KvsError) -> None:
         failure = self.stream.failure
+        waits = error.status is _S.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
+        if waits and self.books.silences:
+            raise Broken(f"a silent track holds up the others: {error}")
         if error.status in _REFUSALS or (failure is not None and failure.status is error.status):
             return
         raise Broken(f"put_frame raised {error.status.name}: {error}") from error
@@ -296,7 +332,7 @@ class Writer:
             )
         )
         world.trace("meddle", stream=self.info.name, action=action.__name__)
-        self._outlier, self._steady = None, 0
+        self._outlier, self._steady, self._meddled = None, 0, True
         action()
 
     def flush(self) -> bool:
