@@ -211,7 +211,9 @@ class Timeline:
         ]
         for held in near:
             self.held.remove(held)
-            self.line(held.track_id).count = 0
+            other = self.line(held.track_id)
+            other.count = 0
+            other.last = None  # the jump is no step between two frames
         line.count = 0
         self.due.extend(sorted(near, key=lambda held: held.dts))
 

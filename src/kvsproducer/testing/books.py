@@ -82,6 +82,7 @@ class Books:
         # Frames are queued first, and may be skipped later.
         self.queues = info.frame_order_mode is not FrameOrderMode.PASS_THROUGH
         self.silent: set[int] = set()  # tracks, as told
+        self.mistimed = False  # the times of frames may be wrong
         self.silences = False  # a track may have no frames for a while
         self.emptied = False  # the application has reset the stream
         self._described: dict[str, str] = {}  # metadata of fragments: value -> name
@@ -148,7 +149,10 @@ class Books:
     def _correct(self, event: TimestampCorrected) -> None:
         """A frame was given another time than it was put with: drops of it are told with that."""
         for put in reversed(self.put.values()):
-            if put.dts == event.given and put.track_id == event.track_id and put.moved:
+            # Without times of its own a frame has that of its put, on a clock that is set.
+            wrong = put.moved or not self.info.frame_timecodes
+            if put.dts == event.given and put.track_id == event.track_id and wrong:
+                put.moved = put.moved or event.given - event.used
                 put.dts = event.used
                 return
         raise Broken(f"a frame was given another time, which was not far off: {event}")
@@ -266,6 +270,13 @@ class Books:
     def _check_told(self) -> None:
         """Assign each missing frame to an event that covers it; times are cut to timecode units."""
         scale = self.info.timecode_scale
+        if self.mistimed and self.info.frame_order_mode:
+            # A frame that waits beside one with an early time is told with that one's: only the
+            # numbers can be compared.
+            lost = sum(not put.stored for put in self.put.values())
+            if lost > self.told_dropped + self.told_skipped:
+                raise Broken(f"{lost} frames are not stored, and fewer are told as dropped")
+            return
         missing = sorted((put.dts, number) for number, put in self.put.items() if not put.stored)
         events = sorted(self.told)
         covering: list[list[int]] = []  # [last, count], the one that ends first on top

@@ -85,6 +85,7 @@ class Writer:
             [track.track_id for track in self.info.tracks],
         )
         self.books.silences = self.silences.possible
+        self.books.mistimed = self.source_clock.wrong
         self.books.queues |= self.source_clock.wrong
         self._meddled = False  # the application did something else than put frames
         self._steady = 0  # pictures taken in a row, with nothing else between
