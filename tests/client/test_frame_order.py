@@ -203,3 +203,14 @@ def test_a_key_frame_that_is_promised_is_not_spent_on_what_is_given_up() -> None
     order.put(frame(VIDEO, 10))
     order.put(frame(VIDEO, 20))
     assert [one.key_frame for one in order.ready(flush=True)] == [True, False]
+
+
+def test_frame_that_goes_out_moved_is_known_by_the_time_it_was_put_with() -> None:
+    """Sound that was put before earlier pictures is moved to them; events name its own time."""
+    order = coordinator(NO_COMPARISON)
+    order.put(frame(AUDIO, 30))
+    order.put(frame(VIDEO, 20))
+    moved = next(order.ready())
+    assert (moved.track_id, moved.dts, order.given_dts(moved)) == (AUDIO, 20 * MS, 30 * MS)
+    order.in_hand = None
+    assert order.given_dts(moved) == 20 * MS

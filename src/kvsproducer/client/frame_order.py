@@ -182,6 +182,10 @@ class FrameOrderCoordinator:
         """Whether the frame is still queued."""
         return any(frame is queued for queue in self._queues.values() for _, queued, _ in queue)
 
+    def given_dts(self, frame: Frame) -> int:
+        """The dts with which the frame in hand was put, which events name; it may go out moved."""
+        return frame.dts if self.in_hand is None else self.in_hand.dts
+
     def give_up(self) -> Iterator[Frame]:
         """Yield the queued frames, which are not to go out, and forget them."""
         for queue in self._queues.values():

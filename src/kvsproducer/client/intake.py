@@ -435,7 +435,8 @@ class Intake:
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                self._core.ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+                dts = self.order.given_dts(frame)
+                self._core.ledger.drop(dts, dts, 1, DropReason.INVALID)
             self.order.in_hand = None
             self._first = NEVER
         self._admission.queued = False
@@ -701,7 +702,8 @@ class Intake:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
             core.ledger.skipped += 1
-            core.emit(FrameSkipped(core.name, frame.dts, frame.dts, 1))
+            dts = frame.dts if self.order is None else self.order.given_dts(frame)
+            core.emit(FrameSkipped(core.name, dts, dts, 1))
             return False
         self._stay_attentive()
         return True
