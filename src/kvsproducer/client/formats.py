@@ -47,7 +47,7 @@ class Formats:
     def look(self, frame: Frame) -> Frame | None:
         """Return the frame as it is to be stored; None when it is held back for the next one.
 
-        Raises what `Format.look` raises for a frame that nobody could play.
+        Raises what `Format.look` raises for a frame that no player could show.
         """
         core, track_id = self._core, frame.track_id
         found = self.by_track.get(track_id)

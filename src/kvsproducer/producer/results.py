@@ -23,6 +23,7 @@ from kvsproducer.client.states import result_status, status_result
 from kvsproducer.producer.tls import at_wrong_time
 from kvsproducer.producer.urls import shown
 from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.service_errors import EXCEPTIONS
 from kvsproducer.status.system import in_words, without_numbers
 
 if TYPE_CHECKING:
@@ -47,40 +48,18 @@ LIMITED = 10000
 UNKNOWN = 10006
 DELETED = 10400
 
-# The service's exception names; HTTP statuses that are not in the table below are UNKNOWN.
-_EXCEPTIONS: Final = {
-    "AccessDenied": 403,
-    "AccessDeniedException": 403,
-    "AccountStreamLimitExceededException": 10002,
-    "ClientLimitExceededException": LIMITED,
-    "ConnectionLimitExceededException": LIMITED,
-    "DeviceStreamLimitExceededException": 10001,
-    "ExpiredToken": 403,
-    "ExpiredTokenException": 403,
-    "IncompleteSignatureException": 403,
-    "InvalidArgumentException": INVALID_ARGUMENT,
-    "InvalidClientTokenId": 403,
-    "InvalidDeviceException": 10005,
-    "InvalidEndpointException": UNKNOWN,
-    "InvalidResourceFormatException": INVALID_ARGUMENT,
-    "InvalidSignature": 403,
-    "InvalidSignatureException": 403,
-    "LimitExceededException": LIMITED,
-    "MissingAuthenticationToken": 403,
-    "MissingAuthenticationTokenException": 403,
-    "NotAuthorizedException": NOT_AUTHORIZED,
-    "RequestLimitExceeded": LIMITED,
-    "RequestExpired": 403,
-    "ResourceInUseException": 10003,
-    "ResourceNotFoundException": 404,
-    "SignatureDoesNotMatch": 403,
-    "TagsPerResourceExceededLimitException": INVALID_ARGUMENT,
-    "ThrottlingException": LIMITED,
-    "TooManyRequestsException": LIMITED,
-    "UnrecognizedClient": 403,
-    "UnrecognizedClientException": 403,
-    "ValidationException": INVALID_ARGUMENT,
-}
+_FORBIDDEN = 403
+
+
+def _result_of(name: str) -> int:
+    """The result for an exception of the service; only NotAuthorizedException is a 401."""
+    result = status_result(EXCEPTIONS[name])
+    own = name == "NotAuthorizedException"
+    return _FORBIDDEN if result == NOT_AUTHORIZED and not own else result
+
+
+_EXCEPTIONS: Final = {name: _result_of(name) for name in EXCEPTIONS}
+# HTTP statuses that are in neither of these are UNKNOWN.
 _STATUSES: Final = {429: LIMITED}
 _PASSED_ON: Final = {200, 401, 403, 404, 406, 408, 500, 501, 504, 598, 599}
 

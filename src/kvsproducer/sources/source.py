@@ -507,7 +507,7 @@ def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
 
 
 def _path(spec: object) -> str:
-    """The path that was given as a source; raises INVALID_ARG for an object that is none."""
+    """The path that was given as a source; raises INVALID_ARG for other objects."""
     if isinstance(spec, bytes | os.PathLike):
         return os.fsdecode(spec)
     raise kvs_error(

@@ -225,7 +225,7 @@ class SizeWatch:
         self._size = _size(put.info.codec_private_data, self._codec)
 
     def changed(self, data: bytes) -> str | None:
-        """What the size was and is now, None if it stays or cannot be told."""
+        """What the size was and is now, None if it stays or is not known."""
         try:
             units = split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
             kind = 7 if self._codec is VideoCodec.H264 else 33

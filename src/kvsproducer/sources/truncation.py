@@ -7,7 +7,7 @@ and ends without an error, so a producer has to look itself.
 
 Only missing bytes mean that a file was cut off. The numbers of frames in headers are no promise:
 edit lists, skipped AVI chunks and rounding make them differ in intact files. Raw H.264 / H.265 has
-no length anywhere: a cut there cannot be told from an end.
+no length anywhere: a cut there looks like an end.
 """
 
 from __future__ import annotations
