@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvsproducer.limits import BACKOFF_BASE, BACKOFF_RESET_AFTER, MAX_BACKOFF
+from kvsproducer.limits import (
+    BACKOFF_BASE,
+    BACKOFF_RESET_AFTER,
+    MAX_BACKOFF,
+    OFFLINE_MAX_BACKOFF,
+)
 
 __all__ = ["Backoff"]
 
@@ -26,13 +31,15 @@ class Backoff:
         self._count = 0
         self._last: int | None = None
 
-    def next_wait(self, now: int, most: int = MAX_BACKOFF) -> int:
+    def next_wait(self, now: int, *, offline: bool = False) -> int:
         """The wait before the next attempt, ticks from `now`; counts that attempt.
 
-        `most` caps base * 2**n; with its random part a wait is below twice as much.
+        base * 2**n is capped, lower for an offline stream, whose writer waits. With its random part
+        a wait is below twice as much.
         """
         if self._last is not None and now - self._last > BACKOFF_RESET_AFTER:
             self._count = 0
+        most = OFFLINE_MAX_BACKOFF if offline else MAX_BACKOFF
         # 2**n is capped before it is computed: n grows for as long as an outage lasts.
         wait = min(BACKOFF_BASE << min(self._count, 16), most)
         wait += self._dice(wait)

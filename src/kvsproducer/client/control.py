@@ -182,9 +182,8 @@ class StreamControl:
             self._enter(_T.DESCRIBE, now)
 
     def _next_wait(self, now: int) -> int:
-        """The wait before the next call; shorter for an offline stream, whose writer waits."""
-        most = limits.OFFLINE_MAX_BACKOFF if self._core.offline else limits.MAX_BACKOFF
-        return self._backoff.next_wait(now, most)
+        """The wait before the next call."""
+        return self._backoff.next_wait(now, offline=self._core.offline)
 
     def confirmed(self) -> None:
         """The service has stored media: what went wrong before counts no more."""
