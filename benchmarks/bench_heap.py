@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench_core import GOP, Loop
+from benchmarks.bench_core import measure
 from benchmarks.media import ns_per_call, payload
 from benchmarks.report import Figure
 from kvsproducer import client as core
@@ -78,17 +78,6 @@ def keep_and_free(store: ContentStore, data: bytes) -> Callable[[], None]:
     return hold
 
 
-def put_path(store: ContentStore, data: bytes) -> float:
-    """ns per frame of put + get + ack with no adaptation."""
-    loop = Loop(data, core.NalAdaptation.NONE, store)
-    for _ in range(GOP + 1):
-        loop.step()
-    best = ns_per_call(loop.step, 2 * GOP)
-    assert loop.stream.account().dropped == 0, loop.stream.account()
-    loop.stream.free(0)
-    return best
-
-
 def run() -> list[Figure]:
     """Each store, each size."""
     rows: list[Figure] = []
@@ -101,5 +90,7 @@ def run() -> list[Figure]:
         for name, store in made.items():
             for size in SIZES:
                 what = f"{name}: put + get + ack, {size:,} B"
-                rows.append(Figure("heap", what, put_path(store, payload(size)), "ns/frame"))
+                rows.append(
+                    Figure("heap", what, measure(size, core.NalAdaptation.NONE, store), "ns/frame")
+                )
     return rows

@@ -52,7 +52,7 @@ def dummy_credentials() -> None:
 
 def offline(url: str, verify: bool | str, label: str) -> list[Figure]:
     """Frames as fast as they go, until the last is stored."""
-    frame = annexb_frame(FRAME_BYTES)
+    plain, key = annexb_frame(FRAME_BYTES), annexb_frame(FRAME_BYTES, key=True)
     info = kvs.StreamInfo.video(
         "h264", streaming_type=kvs.StreamingType.OFFLINE, retention="PT1H", frame_rate=120
     )
@@ -63,9 +63,9 @@ def offline(url: str, verify: bool | str, label: str) -> list[Figure]:
         stream.wait_ready()
         wall, cpu = time.perf_counter(), time.process_time()
         for number in range(OFFLINE_FRAMES):
-            stream.put_frame(
-                kvs.Frame(frame, start + number * tick, duration=tick, key_frame=number % GOP == 0)
-            )
+            first = number % GOP == 0
+            data = key if first else plain
+            stream.put_frame(kvs.Frame(data, start + number * tick, duration=tick, key_frame=first))
         account = stream.close()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert account.persisted == OFFLINE_FRAMES, account

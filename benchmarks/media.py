@@ -18,9 +18,17 @@ def payload(size: int, seed: int = 1) -> bytes:
     return dice.randbytes(size).translate(bytes([1, *range(1, 256)]))
 
 
-def annexb_frame(size: int) -> bytes:
-    """An H.264 access unit of `size` bytes: a delimiter and one slice."""
-    head = b"\x00\x00\x00\x01\x09\xf0" + START_CODE + b"\x41"
+# Of a baseline encoder at 640x480.
+PARAMETER_SETS = (
+    bytes.fromhex("6742c00ada189a1000000300100000030328f1226a"),
+    bytes.fromhex("68ce039c80"),
+)
+
+
+def annexb_frame(size: int, *, key: bool = False) -> bytes:
+    """An H.264 access unit of `size` bytes: a delimiter, parameter sets of a key frame, a slice."""
+    units = [b"\x09\xf0", *PARAMETER_SETS, b"\x65\x88"] if key else [b"\x09\xf0", b"\x41\x9a"]
+    head = b"\0" + b"".join(START_CODE + unit for unit in units)
     return head + payload(size - len(head))
 
 
