@@ -303,4 +303,5 @@ MAX_USELESS_ACK_BYTES: Final = 64 * 1024  # ours; of an answer since an ack that
 ANSWER_RECEIVE_BUFFER_BYTES: Final = 16 * 1024  # ours; of a socket that only small answers come by
 MIN_UPLOAD_LIFE: Final = 10 * TICKS_PER_SECOND  # ours; one that ends sooner must have stored media
 PUT_MEDIA_CHUNK_BYTES: Final = 256 * 1024  # ours; one write, one TLS record run, of a busy upload
+OFFLINE_GATHER_S: Final = 0.005  # ours; frames of an offline stream are gathered into one write
 PUT_MEDIA_ACK_WAIT_S: Final = 10  # ours; from the end of a body to the end of its response

@@ -2,8 +2,10 @@
 
 The request stays open as long as the core wants it (an hour is normal), so it has no total
 time-out. New data go out at once: the body waits on an event that the core's `DataAvailable`
-effect sets, never on a clock. What the core hands out as many small buffers leaves as one write,
-because on TLS each write is a record. The response's bytes go to the core as they come.
+effect sets. Only those of an offline stream, which nobody watches, are gathered for some
+milliseconds first: a write for each frame would take more CPU than all the rest. What the core
+hands out as many small buffers leaves as one write, because on TLS each write is a record. The
+response's bytes go to the core as they come.
 
 A request may idle for as long as there is nothing to send; but a peer that takes nothing of what
 is sent, or answers nothing to it, for `STALL_S` is given up, like libcurl's low-speed limit in the
@@ -27,6 +29,7 @@ from kvsproducer.limits import (
     ANSWER_RECEIVE_BUFFER_BYTES,
     LOW_SPEED_TIME,
     MAX_USELESS_ACK_BYTES,
+    OFFLINE_GATHER_S,
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
@@ -297,6 +300,8 @@ class Upload:
                 return
             if status is not core.ReadStatus.MORE:
                 await self._data.wait()
+                if core_stream.info.streaming_type is core.StreamingType.OFFLINE:
+                    await asyncio.sleep(OFFLINE_GATHER_S)
 
 
 def _is_left_behind(response: aiohttp.ClientResponse) -> bool:
