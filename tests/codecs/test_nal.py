@@ -212,3 +212,17 @@ def test_reading_one_by_one_meets_the_same_errors() -> None:
     with pytest.raises(KvsError) as caught:
         list(lengths)
     assert caught.value.status is BAD_AVCC
+
+
+@pytest.mark.parametrize("length_size", [1, 2, 4])
+@pytest.mark.parametrize("zeros", [*range(10), 1_000_003])
+def test_lengths_of_zero_are_passed_over(zeros: int, length_size: int) -> None:
+    """However many there are: the same units and errors as when they are read one by one."""
+    data = bytes(zeros) + (2).to_bytes(length_size) + b"\x09\xf0" + bytes(length_size)
+    try:
+        expected = [unit for unit in split_avcc(data, length_size) if unit]
+    except KvsError as error:
+        with pytest.raises(KvsError, match=re.escape(error.detail)):
+            list(iterate_avcc(data, length_size))
+    else:
+        assert list(iterate_avcc(data, length_size)) == expected

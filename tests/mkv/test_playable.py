@@ -72,6 +72,23 @@ def test_most_frames_are_plain_at_their_first_bytes(data: bytes, plain: bool) ->
     assert (match(data) is not None) is plain
 
 
+@pytest.mark.parametrize(
+    "flags", [NalAdaptation.ANNEXB_NALS, NalAdaptation.AVCC_NALS, NalAdaptation.NONE]
+)
+@pytest.mark.parametrize("unit", [b"\x09\xf0", b"\x06\x05\x01"])
+def test_only_so_many_units_are_looked_at(unit: bytes, flags: NalAdaptation) -> None:
+    """A picture that comes after thousands of other units is none."""
+    subject = format_of(TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC"), "video/h264", flags)
+    assert subject is not None
+    code = len(unit).to_bytes(4) if flags is NalAdaptation.AVCC_NALS else CODE
+    data = (code + unit) * 100_000 + CODE + SLICE
+    if flags is NalAdaptation.NONE:  # nothing is known, and so it is passed on
+        assert subject.look(data, key=True, close=False) == (data, True)
+    else:
+        with pytest.raises(KvsError, match="2048 NAL units and no slice of a picture"):
+            subject.look(data, key=True, close=False)
+
+
 def test_units_without_a_picture_are_held_for_the_next_one() -> None:
     """Nothing is plain meanwhile; a look that is not followed by `done` changes nothing."""
     subject = made()

@@ -60,6 +60,7 @@ _pack_length = struct.Struct(">I").pack
 # zeros are a literal prefix, which the matcher searches for quickly.
 _next_mark = re.compile(rb"\0\0(?:\0*+\x01(?:\0\0\0*+\x01)*+|\0\0++[^\x01])").search
 _leading_start_code = re.compile(rb"\0\0++\x01").match
+_find_not_zero = re.compile(rb"[^\0]").search
 _find_long_run = re.compile(rb"\0\0\0\0++[^\0]").search
 
 
@@ -155,9 +156,13 @@ def iterate_avcc(data: bytes, length_size: int = 4) -> Iterator[memoryview]:
         size = int.from_bytes(data[begin:body])
         if body + size > end:
             raise _bad_length(begin, body, size, end)
-        if size:
-            yield view[body : body + size]
         begin = body + size
+        if size:
+            yield view[body:begin]
+        else:  # a black picture that was not encoded has a million lengths that are 0
+            mark = _find_not_zero(data, begin)
+            zeros = (end if mark is None else mark.start()) - begin
+            begin += zeros // length_size * length_size
 
 
 def avcc_to_annexb(data: bytes) -> tuple[list[Buffer], int]:

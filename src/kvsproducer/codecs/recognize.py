@@ -2,17 +2,19 @@
 
 Formats are recognized by what their standards begin with (JPEG: ITU T.81; PNG: ISO/IEC 15948; MP4:
 ISO/IEC 14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3), raw pictures
-by their size alone. Each function looks at a few bytes, whatever the size of the data, and returns
-None when it is not sure.
+by their size alone. Each function looks at a bounded number of bytes or NAL units, whatever the
+size of the data, and returns None when it is not sure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from kvsproducer.codecs.audio import parse_adts
-from kvsproducer.codecs.nal import Buffer, VideoCodec, nal_type, split_avcc
+from kvsproducer.codecs.nal import Buffer, VideoCodec, iterate_avcc, nal_type
+from kvsproducer.limits import MAX_UNITS_LOOKED_AT
 from kvsproducer.status import KvsError
 
 __all__ = ["is_adts", "is_loas", "is_length_prefixed", "other_format", "other_video_codec"]
@@ -83,13 +85,14 @@ def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec 
 
 def is_length_prefixed(data: bytes, codec: VideoCodec) -> bool:
     """Return whether `data` is NAL units behind 4-byte lengths that add up, with a picture."""
+    if not int.from_bytes(data[:4]):
+        return False
     try:
-        units = split_avcc(data)
+        kinds = {nal_type(unit, codec) for unit in islice(iterate_avcc(data), MAX_UNITS_LOOKED_AT)}
     except KvsError:
         return False
-    kinds = {nal_type(unit, codec) for unit in units}
     pictures = (1, 5) if codec is VideoCodec.H264 else (*range(10), *range(16, 22))
-    return -1 not in kinds and not kinds.isdisjoint(pictures)
+    return not kinds.isdisjoint(pictures)
 
 
 def is_adts(data: bytes) -> bool:

@@ -27,10 +27,10 @@ from kvsproducer.codecs.nal import (
     annexb_to_avcc,
     avcc_to_annexb,
     is_annexb,
+    iterate_avcc,
     nal_type,
     parameter_sets,
     split_annexb,
-    split_avcc,
 )
 from kvsproducer.mkv.codec_private import video_codec
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
@@ -115,7 +115,7 @@ class FrameAdapter:
         units = buffers[1::2]
         if track_id not in self.converted:
             try:
-                units = split_avcc(bytes(buffers[0]), track.length_size)
+                units = list(iterate_avcc(bytes(buffers[0]), track.length_size))
             except KvsError:
                 return None
         codec, known = track.codec, track.sets

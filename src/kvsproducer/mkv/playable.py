@@ -28,6 +28,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple, NoReturn
 
 from kvsproducer.codecs import h264, h265
@@ -50,7 +51,7 @@ from kvsproducer.codecs.recognize import (
     other_format,
     other_video_codec,
 )
-from kvsproducer.limits import MAX_CODEC_PRIVATE_BYTES
+from kvsproducer.limits import MAX_CODEC_PRIVATE_BYTES, MAX_UNITS_LOOKED_AT
 from kvsproducer.mkv.codec_private import video_codec
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -237,6 +238,12 @@ class _Video(Format):
             if kind in slices or not _is_known(unit, kind, self._codec):
                 return head, unit
             head.append(unit)
+            if len(head) == MAX_UNITS_LOOKED_AT:
+                raise kvs_error(
+                    _S.MKV_INVALID_FRAME_DATA,
+                    f"the frame has {len(head)} NAL units and no slice of a picture among them;"
+                    f" {_UNDECODED}",
+                )
         return head, None
 
     def _hold(self, data: bytes, head: list[memoryview], key: bool) -> None:
@@ -328,7 +335,7 @@ class _Unknown(Format):
             annexb = is_annexb(data[:64]) and not is_length_prefixed(data, codec)
             units = iterate_annexb(data) if annexb else iterate_avcc(data)
             kinds = set()
-            for unit in units:
+            for unit in islice(units, MAX_UNITS_LOOKED_AT):
                 kind = nal_type(unit, codec)
                 kinds.add(kind)
                 if kind in _SLICES[codec] or not _is_known(unit, kind, codec):
