@@ -214,22 +214,42 @@ def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
     assert kvs.SpaceAvailable("door") in d.effects
 
 
-def test_the_room_of_a_refused_fragment_is_told_once_it_is_left_behind(desk: Desks) -> None:
-    """Refused while it was being sent, it stays until the next session begins after it."""
+def test_a_refused_fragment_leaves_room_though_a_part_of_it_was_not_sent(desk: Desks) -> None:
+    """Nothing more of it is sent. A frame that is half sent is in the way of nothing."""
     d = desk(**offline(buffer_duration=4 * SECOND))
     for index in range(20):
         d.put(index, data=b"x" * 1000)
-    with pytest.raises(kvs.WouldBlock):
-        d.put(20)
     d.read(limit=2500)  # its third frame
-    d.ack("ERROR", 0, error=4506)
     with pytest.raises(kvs.WouldBlock):
         d.put(20)
     d.effects.clear()
-    d.read(limit=100)
+    d.ack("ERROR", 0, error=4506)
     assert kvs.SpaceAvailable("door") in d.effects
     d.put(20)
     assert d.stream.account() == (21, 0, 5, 0, 16)
+    assert d.read()[0].count(b"x" * 1000) == 15
+
+
+@pytest.mark.parametrize("sent", [0, 2500])
+def test_a_refused_fragment_that_is_all_a_stream_holds_leaves_room(
+    desk: Desks, sent: int
+) -> None:
+    """No other session begins before its writer has put a frame, and that waits for room."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    d.put(0, data=b"x" * 1000)
+    for index in range(1, 5):
+        d.put(index, data=b"x" * 240_000)
+    d.read(limit=500)
+    if sent:
+        d.read(limit=sent)
+    with pytest.raises(kvs.WouldBlock):
+        d.put(5, data=b"x" * 240_000)
+    d.effects.clear()
+    d.ack("ERROR", 0, error=4506)
+    assert kvs.SpaceAvailable("door") in d.effects
+    d.put(5, data=b"x" * 240_000)
+    assert d.stream.account() == (6, 0, 5, 0, 1)
 
 
 def filled(desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType) -> Any:

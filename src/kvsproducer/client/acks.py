@@ -238,7 +238,12 @@ class AckHandler:
             if not error.retriable and not outside:
                 core.refusal = error.status.name
                 self._skip(index)
-            view.rewind(min(skip_refused(core, index), view.current))
+            # A refused fragment of which a part was sent is passed over: only what is before
+            # `current` can leave the view, and nothing more of that fragment is sent.
+            following = skip_refused(core, index)
+            if view[index].fragment >= view.current:
+                following = min(following, view.current)
+            view.rewind(following)
             timecode = view[index].timestamp // core.info.timecode_scale
         core.report(error.status, error.name, upload=upload.number, timecode=timecode)
         core.uploads.set_state(upload, UploadState.TERMINATED)

@@ -191,6 +191,7 @@ class Sender:
         core, view = self._core, self._core.view
         index = self._usable_start(resume_index(core))
         if index >= view.head:
+            view.rewind(index)  # what was refused can leave the view
             return False
         acked = view.last_flagged(BUFFERING, index)  # what is sent again loses its acks
         core.buffering_time = -1 if acked is None else acked.media_time
