@@ -1,8 +1,12 @@
-"""The books of a simulated world: what was put, what was told, what the service really stored.
+"""The books of a simulated world: what was put, what was reported, what the service really stored.
 
 One `Books` per opened stream. It knows every frame by the name in its payload, and decides after a
-run whether the promise was kept: each accepted frame is stored unchanged, or was reported as
-dropped, or is held; the stream's own account agrees. `Broken` says what was not.
+run whether the promise was kept: each frame that `put_frame` took is stored unchanged, or was
+reported as dropped or skipped, or is held; the stream's own account agrees. `Broken` says what was
+not.
+
+A frame may be taken and skipped later, when it waits for another track or because its time is far
+from its neighbours'. So all frames count as put, also those that are skipped at once.
 """
 
 from __future__ import annotations
@@ -64,6 +68,7 @@ class _Put:
     outlier: bool = False  # it was found to be off: it is stored between its neighbours
     stored: int = 0  # how often
     settled_at: int | None = None  # when the core heard the final ack of its fragment, ticks
+    skipped: bool = False  # reported as such
 
 
 class Books:
@@ -77,9 +82,8 @@ class Books:
         self.told: list[tuple[int, int, int]] = []  # first, last, count: dropped or skipped
         self.told_dropped = 0
         self.told_skipped = 0
-        self.skipped_at_once = 0  # frames that were never accepted
+        self.rubbish: list[int] = []  # the dts of frames without a number, which were skipped
         self.reasons: Counter[str] = Counter()
-        # Frames are queued first, and may be skipped later.
         self.queues = info.frame_order_mode is not FrameOrderMode.PASS_THROUGH
         self.silent: set[int] = set()  # tracks, as told
         self.mistimed = False  # the times of frames may be wrong
@@ -143,8 +147,10 @@ class Books:
             self.emptied = True
         elif isinstance(event, FrameSkipped):
             self.told_skipped += event.count
-            if self.queues:
-                self.told.append((event.first, event.last, event.count))
+            self.told.append((event.first, event.last, event.count))
+            same = [put for put in self.put.values() if put.dts == event.first == event.last]
+            if len(same) == 1:  # frames of several tracks may have the same time
+                same[0].skipped = True
 
     def _correct(self, event: TimestampCorrected) -> None:
         """A frame was given another time than it was put with: drops of it are told with that."""
@@ -172,7 +178,7 @@ class Books:
         the frame has no need of it: stored is done.
         """
         frame = self.put.get(number)
-        if frame is None:
+        if frame is None or frame.skipped:
             raise Broken(f"the service stored frame {number}, which was not accepted")
         if frame.settled_at is not None and opened > frame.settled_at and self.info.fragment_acks:
             raise Broken(f"frame {number} was stored again after its final ack, without need")
@@ -239,7 +245,7 @@ class Books:
             raise Broken(f"the books do not add up: {account}")
         if min(account) < 0:
             raise Broken(f"a negative count: {account}")
-        if account.accepted + account.skipped != len(self.put) + self.skipped_at_once:
+        if account.accepted + account.skipped != len(self.put) + len(self.rubbish):
             raise Broken(f"{len(self.put)} frames were put, the stream says {account}")
         if self.info.fragment_acks and account.persisted > self.stored:
             raise Broken(f"{account}, but the service has stored {self.stored}")
@@ -263,8 +269,7 @@ class Books:
     def check_all_stored(self) -> None:
         """There was room and time to send again whatever was lost."""
         missing = [number for number, put in self.put.items() if not put.stored]
-        skipped = self.told_skipped if self.queues else 0  # they were noted as put
-        if len(missing) > skipped:
+        if len(missing) > self.told_skipped - len(self.rubbish):
             raise Broken(f"room for everything, and yet not stored: {missing[:5]} {self.reasons}")
 
     def _check_told(self) -> None:
@@ -273,11 +278,12 @@ class Books:
         if self.mistimed and self.info.frame_order_mode:
             # A frame that waits beside one with an early time is told with that one's: only the
             # numbers can be compared.
-            lost = sum(not put.stored for put in self.put.values())
+            lost = sum(not put.stored for put in self.put.values()) + len(self.rubbish)
             if lost > self.told_dropped + self.told_skipped:
                 raise Broken(f"{lost} frames are not stored, and fewer are told as dropped")
             return
-        missing = sorted((put.dts, number) for number, put in self.put.items() if not put.stored)
+        missing = [(put.dts, number) for number, put in self.put.items() if not put.stored]
+        missing = sorted(missing + [(dts, -1) for dts in self.rubbish])
         events = sorted(self.told)
         covering: list[list[int]] = []  # [last, count], the one that ends first on top
         position = 0
@@ -299,5 +305,5 @@ class Books:
         Of a stream without acks nobody is told what is lost on the way: there it may be more.
         """
         missing = sum(not put.stored for put in self.put.values())
-        told = self.told_dropped + self.told_skipped - self.skipped_at_once
+        told = self.told_dropped + self.told_skipped - len(self.rubbish)
         return max(told - missing, 0)

@@ -86,7 +86,6 @@ class Writer:
         )
         self.books.silences = self.silences.possible
         self.books.mistimed = self.source_clock.wrong
-        self.books.queues |= self.source_clock.wrong
         self._meddled = False  # the application did something else than put frames
         self._steady = 0  # pictures taken in a row, with nothing else between
         self._mistimed = 0  # pictures refused in a row for their times
@@ -192,14 +191,13 @@ class Writer:
             self._check_times(stamped, error.status)
             return False
         after = stream.account()
-        accepted = self.books.queues or after.accepted > before.accepted
+        accepted = after.accepted > before.accepted
         if accepted:
             self._check_latency(frame, *latency)
-            number = self.camera.count - 1
-            self.books.note_put(number, frame, wall, self.camera.stored, stamped.moved)
         else:
-            self.books.skipped_at_once += 1
             self._steady = 0
+        number = self.camera.count - 1
+        self.books.note_put(number, frame, wall, self.camera.stored, stamped.moved)
         self._check_times(stamped, None)
         self._check_silence(frame)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
@@ -466,7 +464,7 @@ class Writer:
             return
         if self.stream.account().accepted > before.accepted:
             raise Broken(f"{frame} was accepted")
-        self.books.skipped_at_once += 1
+        self.books.rubbish.append(frame.dts if self.info.frame_timecodes else self.world.clock.wall)
 
     def _look(self) -> None:
         """Ask for figures, and ask what makes no sense."""
