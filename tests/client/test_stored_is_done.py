@@ -186,20 +186,32 @@ def test_a_token_that_is_rotated_sends_nothing_again(desk: Desks, lost: bool) ->
     assert_empty(d)
 
 
-def overlapping(desk: Desks) -> Any:
-    """Upload 0 waits for its last ack while upload 1 has sent fragments 2 and 3, and 3 is open."""
+def overlapping(desk: Desks, *, last: int = 1 << 20) -> Any:
+    """Upload 0 waits for its last ack while upload 1 has sent fragments 2 and 3, and 3 is open.
+
+    Only `last` bytes of fragment 3 were sent.
+    """
     d = desk()
     d.rotate()
-    for index in range(10, 17):
+    for index in range(10, 15):
         d.put(index)
     d.read(upload=0)
     d.read(upload=1)
+    d.put(15)
+    d.put(16)
+    d.read(upload=1, limit=last)
     return d
 
 
-def test_a_fragment_that_is_stored_before_an_older_one_is_not_sent_again(desk: Desks) -> None:
-    """The older upload's acks are missing; then both connections are lost."""
-    d = overlapping(desk)
+@pytest.mark.parametrize("last", [12, 1 << 20])
+def test_a_fragment_that_is_stored_before_an_older_one_is_not_sent_again(
+    desk: Desks, last: int
+) -> None:
+    """The older upload's acks are missing; then both connections are lost.
+
+    The first bytes of the next fragment are enough to end the one that is stored.
+    """
+    d = overlapping(desk, last=last)
     d.ack("PERSISTED", 2, upload=1)
     assert d.stream.account() == (15, 5, 0, 0, 10)
     stored = [d.stream._core.view[index] for index in range(8, 13)]

@@ -231,9 +231,7 @@ def test_a_refused_fragment_leaves_room_though_a_part_of_it_was_not_sent(desk: D
 
 
 @pytest.mark.parametrize("sent", [0, 2500])
-def test_a_refused_fragment_that_is_all_a_stream_holds_leaves_room(
-    desk: Desks, sent: int
-) -> None:
+def test_a_refused_fragment_that_is_all_a_stream_holds_leaves_room(desk: Desks, sent: int) -> None:
     """No other session begins before its writer has put a frame, and that waits for room."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())

@@ -135,15 +135,18 @@ class AckHandler:
         return start
 
     def _sent_whole(self, upload: Upload, end: int) -> bool:
-        """Whether the end of the fragment before item `end` was sent, not only its frames."""
-        view, sent = self._core.view, self._sent()
-        if end > sent:
+        """Whether the end of the fragment before item `end` was sent, not only its frames.
+
+        The next fragment ends it, of which the first bytes are enough.
+        """
+        view = self._core.view
+        if end > self._sent():
             return False
         if view[end - 1].flags & END_OF_FRAGMENT or upload.tail_bytes == b"":
             return True
-        while end < sent and view[end].flags & SKIP:
+        while end < view.current and view[end].flags & SKIP:
             end += 1  # passed over, not sent
-        return end < sent
+        return end < view.current
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
