@@ -76,6 +76,38 @@ def test_without_comparison_the_order_of_the_puts_counts() -> None:
     assert told(order.ready(flush=True)) == [(AUDIO, 50), (VIDEO, 0), (AUDIO, 0), (VIDEO, 0)]
 
 
+def test_frame_that_is_queued_later_keeps_its_place() -> None:
+    """Also when another one goes out instead of it."""
+    order = coordinator(NO_COMPARISON)
+    first, second, instead = (frame(VIDEO, pts) for pts in (90, 91, 10))
+    order.reserve(first)
+    order.put(frame(AUDIO, 5))
+    order.reserve(second)
+    order.put(frame(AUDIO, 15))
+    order.replace(first, instead)
+    order.put(instead)
+    order.put(second)
+    assert told(order.ready(flush=True)) == [(VIDEO, 10), (AUDIO, 5), (VIDEO, 91), (AUDIO, 15)]
+
+
+def test_tracks_that_jump_meet_in_the_newest_epoch() -> None:
+    """A jump back begins one, unless another track has; a jump ahead follows."""
+    order = coordinator(BY_DTS[0])
+    order.put(frame(AUDIO, 100))
+    order.join_epoch(AUDIO, back=True)
+    order.put(frame(AUDIO, 40))
+    order.join_epoch(VIDEO, back=True)
+    order.put(frame(VIDEO, 10))
+    assert told(order.ready()) == [(AUDIO, 100), (VIDEO, 10)]
+    assert order.epoch_in_hand == 1
+    order.join_epoch(AUDIO, back=True)
+    order.put(frame(AUDIO, 0))
+    order.join_epoch(VIDEO)
+    order.put(frame(VIDEO, 50))
+    assert told(order.ready(flush=True)) == [(AUDIO, 40), (AUDIO, 0), (VIDEO, 50)]
+    assert order.epoch_in_hand == 2
+
+
 @pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
 @pytest.mark.parametrize("key", [False, True])
 def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: bool) -> None:

@@ -219,3 +219,111 @@ def test_sound_a_little_behind_is_on_its_way_off(desk: Desks) -> None:
     assert refused == 1
     assert pair.told() == []
     assert pair.d.told(kvs.FrameDropped) == []
+
+
+class Slow(Pair):
+    """Pictures and sound with other steps than 40 ms."""
+
+    def put_at(self, track: int, ms: int, *, key: bool = False) -> bool:
+        """Put a frame; return whether it was accepted."""
+        frame = kvs.Frame(b"%d" % ms, NOW + ms * MS, key_frame=key, track_id=track)
+        try:
+            self.stream.put_frame(frame, self.d.now)
+        except KvsError:
+            return False
+        self.d.settle()
+        return True
+
+    def stored(self, track: int) -> list[tuple[int, int]]:
+        """Of each stored frame of a track: the time it was put with, and its true one, ms."""
+        return [
+            (int(b"".join(item.payload)), item.timestamp)
+            for _, item in sorted(self.stream._core.view.items.items())
+            if item.header[-4] & 0x7F == track
+        ]
+
+
+def test_sound_in_long_packets_has_a_usual_step(desk: Desks) -> None:
+    """Packets 0.7 s apart go on; a picture that is far off costs none of them."""
+    pair = Slow(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
+    accepted = True
+    for index in range(60):
+        far = 3_600_000 if index == 21 else 0
+        accepted &= pair.put_at(1, index * 350 + far, key=index % 10 == 0)
+        if index % 2:
+            accepted &= pair.put_at(2, index * 350 + 5)
+    assert accepted
+    assert pair.stream._intake.timeline.usual(2) == 700 * MS
+    assert [event.track_id for event in pair.d.told(kvs.TimestampCorrected)] == [1]
+    assert pair.told() == []
+
+
+def test_sound_that_was_held_follows_the_pictures(desk: Desks) -> None:
+    """It came back just when a single picture was far off, and is not refused from then on."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    pair.put(100, 130, audio=None)
+    pair.put(130, 131, video=3600, audio=0)
+    assert pair.put(131, 200) == 0
+    assert pair.stream.account().accepted == 370
+    assert [event.track_id for event in pair.d.told(kvs.TimestampCorrected)] == [1]
+    assert len(pair.sessions()) == 1
+
+
+def test_slow_pictures_that_come_back(desk: Desks) -> None:
+    """They were silent for ten of their steps, and are where the sound is, or one packet on."""
+    pair = Slow(desk)
+    for index in range(60):
+        if not 20 <= index < 30:
+            assert pair.put_at(1, index * 900, key=index % 10 == 0)
+        if index % 3 != 1:
+            assert pair.put_at(2, index // 3 * 2700 + index % 3 * 675)
+    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+
+
+@pytest.mark.parametrize("off", [3600, -3600])
+@pytest.mark.parametrize("back", [0, 3600])
+def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: int, back: int) -> None:
+    """Sound is refused for as long as a track is waited for, and then leads.
+
+    The pictures may come back there or at yet another time.
+    """
+    pair = Pair(desk)
+    pair.put(0, 100)
+    pair.put(100, 110, video=None)
+    refused = pair.put(110, 360, video=None, audio=off)
+    assert 0 < refused <= 130
+    assert pair.told() == [("TrackSilent", 1)]
+    assert pair.put(360, 500, video=off + back, audio=off + back) <= 4
+    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+    pair.stream.stop(pair.d.now)
+    pair.d.settle()
+    tracks = [found for _, found, _ in pair.sessions()]
+    assert {2} in tracks
+    assert tracks[-1] == {1, 2}
+
+
+def test_sound_beside_a_picture_that_is_held_stays_in_the_order_of_the_puts(desk: Desks) -> None:
+    """Without comparison of times the order of the puts counts: a held frame keeps its place."""
+    pair = Pair(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
+    pair.put(0, 50)
+    pair.put(50, 51, video=3600)
+    pair.put(51, 100)
+    items = [item for _, item in sorted(pair.stream._core.view.items.items())]
+    order = [(int(b"".join(item.payload)), item.header[-4] & 0x7F) for item in items]
+    assert order == [(index, track) for index in range(100) for track in (1, 2)][: len(order)]
+    assert len(order) > 198 - 4
+
+
+def test_flags_say_where_fragments_begin(desk: Desks) -> None:
+    """Sound marks every packet as a key frame, and begins fragments only where it is alone."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    tracks = pair.stream._intake._tracks
+    sound = kvs.Frame(b"x", NOW + 5 * SECOND, key_frame=True, track_id=2)
+    picture = kvs.Frame(b"x", NOW + 5 * SECOND, key_frame=True)
+    assert not tracks.flags(sound, ended=False) & 1
+    assert tracks.flags(picture, ended=False) & 1
+    pair.put(100, 300, video=None)
+    assert tracks.sound_only
+    assert tracks.flags(sound, ended=True) & 1

@@ -232,7 +232,7 @@ def test_sound_does_not_move_the_time_of_pictures() -> None:
     assert timeline.judge(frame(1040), last, usual, 0) is Verdict.GO, "pictures go on"
     near = frame(1100, track=2)
     assert timeline.judge(near, last, usual, 0) is Verdict.RETURN
-    used = [moved.dts for _, moved in timeline.correct(2, last, near.dts)]
+    used = [moved.dts for _, moved in timeline.correct(2, last, near.dts, SECOND)]
     assert last < used[0] < used[1] < near.dts
     assert timeline.judge(near, last, usual, 0) is Verdict.GO
     assert not timeline.held
@@ -285,3 +285,99 @@ def test_a_clock_that_is_not_set_refuses_nothing(desk: Desks, clock: int, pts: i
     d.now = clock
     d.stream.put_frame(kvs.Frame(b"x", pts, key_frame=True), d.now)
     assert d.stream.account().accepted == 1
+
+
+def test_outlier_among_b_frames_keeps_its_distance_from_decoding(desk: Desks) -> None:
+    """Slow pictures are shown long after they are decoded; sooner, they would begin no fragment."""
+    d = desk()
+    step = 400 * MS
+    for index in range(36):
+        shown = (1, 0, 2)[index % 3] * step  # far off, for faster pictures
+        dts = NOW + index * step + (60 * SECOND if index == 32 else 0)
+        frame = kvs.Frame(b"%d" % index, dts + shown + 2 * step, dts=dts, key_frame=index % 6 == 0)
+        d.now = NOW + index * step
+        d.stream.put_frame(frame, d.now)
+        d.settle()
+    assert d.told(kvs.FrameDropped) == []
+    moved = next(
+        item for item in d.stream._core.view.items.values() if b"".join(item.payload) == b"32"
+    )
+    assert NOW + 31 * step < moved.timestamp < NOW + 33 * step
+    (event,) = d.told(kvs.TimestampCorrected)
+    assert event.used == moved.timestamp
+
+
+@pytest.mark.parametrize("data", [b"", bytes(1 << 21)])
+@pytest.mark.parametrize("off", [60.0, -60.0])
+def test_refused_frame_does_not_move_the_time(desk: Desks, data: bytes, off: float) -> None:
+    """A frame without data, or larger than the buffer, says nothing about the next ones."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    film = Film(
+        desk(device, streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60 * SECOND),
+        clock=False,
+    )
+    film.put(0, 45)
+    pts = NOW + 45 * 40 * MS + int(off * SECOND)
+    with pytest.raises(KvsError):
+        film.d.stream.put_frame(kvs.Frame(data, pts), film.d.now)
+    film.put(45, 46)
+    assert len(film.d.stream._intake.timeline) == 0
+    film.put(46, 100)
+    assert film.refused == []
+    assert film.pictures == [(index, 0) for index in range(100)]
+    assert film.d.told(kvs.TimestampCorrected) == []
+
+
+def test_held_frame_goes_out_before_the_one_that_begins_a_session(film: Film) -> None:
+    """The service has refused the open fragment, and so the next key frame begins anew."""
+    film.put(0, 25)
+    film.put(25, 26, key=True)  # at 1 s
+    film.put(26, 30)
+    film.put(30, 31, 60.0)
+    film.d.read()
+    film.d.ack("ERROR", 1, error=4010)
+    assert film.d.stream._core.skip_until_key
+    film.put(40, 41)
+    film.put(50, 60)
+    items = [item for _, item in sorted(film.d.stream._core.view.items.items())]
+    numbers = [int(b"".join(item.payload)) for item in items]
+    assert numbers == sorted(numbers)
+    assert {30, 40, 50} <= set(numbers)
+    assert max(item.timestamp for item in items) < NOW + 4 * SECOND
+
+
+@pytest.mark.parametrize("back", [0.02, 0.3])
+def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: float) -> None:
+    """Without times of the caller, the stream gives times that rise; no frame is refused."""
+    d = desk(frame_timecodes=False)
+    times = []
+    for index in range(60):
+        d.now = NOW + index * 40 * MS - (int(back * SECOND) if index >= 35 else 0)
+        d.stream.put_frame(kvs.Frame(b"x", 0, key_frame=index % 10 == 0), d.now)
+        d.settle()
+        times.append(d.stream._core.view.newest.timestamp)
+    assert d.stream.account() == (60, 0, 0, 0, 60)
+    assert times == sorted(set(times))
+    assert times[-1] == d.now, "it is the clock's time again"
+    corrected = d.told(kvs.TimestampCorrected)
+    assert all(event.used > event.given for event in corrected)
+    assert bool(corrected) == (back > 0.04)
+
+
+def test_what_is_far_depends_on_the_usual_step() -> None:
+    """Half a second, or eight steps; a step is unknown at first."""
+    timeline = Timeline(frozenset({1}), MS)
+    assert timeline.far(40 * MS) == timeline.far(0) == SECOND // 2 + MS
+    assert timeline.far(SECOND) == 8 * SECOND + MS
+    assert timeline.far(None) == 2 * SECOND + MS
+
+
+def test_corrected_times_rise_and_true_ones_stay() -> None:
+    """A held frame shortly before the next one was right; an outlier before it goes earlier."""
+    timeline = Timeline(frozenset({1}), MS)
+    outlier, right = frame(500_000, track=2), frame(60_000, track=2)
+    timeline.held += [outlier, right]
+    ((given, moved),) = timeline.correct(2, 1000 * MS, 60_020 * MS, SECOND)
+    assert given is outlier
+    assert list(timeline.due) == [moved, right]
+    assert 1000 * MS < moved.dts <= 2000 * MS, "no farther than what is not far"

@@ -93,6 +93,28 @@ def test_a_frame_that_was_far_off_is_stored_between_its_neighbours() -> None:
     assert books.put[1].dts == 40 * MS
 
 
+def test_stream_without_times_stores_what_it_gave() -> None:
+    """A frame has the time of its put, or the one that the event names."""
+    books = Books(0, StreamInfo.video("h264", name="s", frame_timecodes=False))
+    for number, wall in enumerate((40, 80, 70)):
+        books.note_put(number, Frame(b"%d" % number, 0), wall * MS, b"%d" % number)
+    books.note_event(TimestampCorrected("s", 1, 70 * MS, 81 * MS))
+    books.note_stored(2, b"2", 1, 81, 5)
+    with pytest.raises(Broken, match="has timecode 70"):
+        books.note_stored(2, b"2", 1, 70, 5)
+
+
+def test_sound_may_be_corrected_while_pictures_are_silent() -> None:
+    """Pictures never: each of their frames shows where the source's time is."""
+    books = Books(0, StreamInfo.audio_video("h264", "aac", name="s"))
+    books.silences = books.mistimed = True
+    books.note_put(0, Frame(b"0", 80 * MS), 0, b"0")
+    books.note_put(1, Frame(b"1", 90 * MS, track_id=2), 0, b"1")
+    books.note_event(TimestampCorrected("s", 2, 90 * MS, 50 * MS))
+    with pytest.raises(Broken, match="not far off"):
+        books.note_event(TimestampCorrected("s", 1, 80 * MS, 50 * MS))
+
+
 def test_metadata_has_to_arrive_with_a_fragment() -> None:
     """What was put before a key frame does; a foreign tag is found at once."""
     books = Books(0, StreamInfo.video("h264", name="s"))

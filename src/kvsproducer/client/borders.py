@@ -34,6 +34,7 @@ class Borders:
         "_latest",
         "_moved",
         "_moves",
+        "_name",
         "_next",
         "_numbers",
         "_scale",
@@ -42,6 +43,7 @@ class Borders:
     )
 
     def __init__(self, info: StreamInfo, view: ContentView, generator: MkvGenerator) -> None:
+        self._name = info.name
         self._view = view
         self._generator = generator
         self._scale = info.timecode_scale
@@ -104,6 +106,22 @@ class Borders:
             pts = start = max(pts, opened)
             generator.keep_open(pts)
         return pts, start
+
+    def check_order(self, dts: int) -> None:
+        """Raise CONTENT_VIEW_INVALID_TIMESTAMP for a key frame that goes back in time.
+
+        One that begins a session may. Only after this check does the generator begin a cluster, or
+        a session for new parameter sets.
+        """
+        newest = self._view.newest
+        if newest is None or not self._generator.started:
+            return
+        if dts // self._scale * self._scale < newest.timestamp:
+            raise kvs_error(
+                StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
+                f"dts {dts} is before {newest.timestamp} of the frame put before",
+                stream=self._name,
+            )
 
     def fits(self, frame: Frame) -> bool:
         """Whether a frame far ahead may go on: in the open fragment, or by starting one."""

@@ -6,12 +6,14 @@ queued, and codec private data that sound brings along begins a session.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.frame import FLAG_KEY, Frame
 from kvsproducer.client.present import PresentTracks
 from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tracks import TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -25,10 +27,13 @@ _SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 class Formats:
     """The formats of one stream's tracks."""
 
-    def __init__(self, core: StreamCore, tracks: PresentTracks, *, ordered: bool) -> None:
+    def __init__(
+        self, core: StreamCore, tracks: PresentTracks, adapter: FrameAdapter, *, ordered: bool
+    ) -> None:
         info = core.info
         self._core = core
         self._tracks = tracks
+        self._adapter = adapter
         self._ordered = ordered
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
@@ -106,6 +111,13 @@ class Formats:
         elif generator.started:
             self.outdated.add(track_id)
             core.reset_on_key = core.attention = True
+
+    def take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
+        """Use what a key frame says about its track; a change begins a new session."""
+        record = self._adapter.codec_private_data(track_id, payload)
+        if record is not None:
+            self._core.generator.set_codec_private_data(track_id, record, adapted=True)
+            self._core.generator.reset()
 
     def require_private_data(self) -> None:
         """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""

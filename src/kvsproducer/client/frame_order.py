@@ -57,6 +57,7 @@ class FrameOrderCoordinator:
         "_key",
         "_key_seen",
         "_mode",
+        "_places",
         "_queues",
         "_scale",
         "_serial",
@@ -83,6 +84,7 @@ class FrameOrderCoordinator:
         # What fragments begin with: pictures, if there are any.
         self._beginning = types & {TrackType.VIDEO} or types
         self._serial = 0
+        self._places: dict[Frame, int] = {}  # serial numbers of frames that are queued later
         self._key_seen = False
         self._force_key = False
         self.in_hand: Frame | None = None  # given out, until the taker says None
@@ -113,21 +115,35 @@ class FrameOrderCoordinator:
                 f"{len(queue)} frames of track {frame.track_id} wait for another track",
             )
 
+    def reserve(self, frame: Frame) -> None:
+        """Keep the place of a frame that is put now and queued later."""
+        self._serial += 1
+        self._places[frame] = self._serial
+
+    def replace(self, given: Frame, used: Frame) -> None:
+        """Give the place that is kept for a frame to the one that goes out instead."""
+        place = self._places.pop(given, None)
+        if place is not None:
+            self._places[used] = place
+
     def put(self, frame: Frame) -> None:
         """Queue a frame that `check` allowed."""
-        self._serial += 1
+        place = self._places.pop(frame, None) if self._places else None
+        if place is None:
+            self._serial += 1
+            place = self._serial
         self._key_seen |= frame.key_frame
         epoch = self._epochs[frame.track_id]
-        self._queues[frame.track_id].append((self._serial, frame, epoch))
+        self._queues[frame.track_id].append((place, frame, epoch))
         self.size_bytes += len(frame.data) + limits.ITEM_OVERHEAD_BYTES
 
-    def begin_epoch(self, track_id: int) -> None:
-        """Note that the time of a track has jumped back: its next frames are of a later epoch."""
-        self._epochs[track_id] = max(self._epochs.values()) + 1
+    def join_epoch(self, track_id: int, *, back: bool = False) -> None:
+        """Note that the time of a track has jumped: its next frames are of the newest epoch.
 
-    def join_epoch(self, track_id: int) -> None:
-        """Note that a track's time has jumped to where another track's did before."""
-        self._epochs[track_id] = max(self._epochs.values())
+        After a jump `back` that is a new one, unless another track has begun one before.
+        """
+        newest = max(self._epochs.values())
+        self._epochs[track_id] = newest + (back and self._epochs[track_id] == newest)
 
     def overdue(self, grace: int, size_bytes: int) -> list[int]:
         """Return the tracks without frames for which others have waited too long.
@@ -194,6 +210,7 @@ class FrameOrderCoordinator:
                 queue.popleft()
                 yield frame
         self.size_bytes = 0
+        self._places.clear()
 
     def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
         if self._key is None:

@@ -82,7 +82,6 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
-        self._sound_duration = max(info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         # Tracks whose key frames the frames after them need; sound stands for itself.
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
@@ -102,7 +101,7 @@ class Intake:
         self._converted = self._adapter.converted
         self.timeline = Timeline(frozenset(), info.timecode_scale)
         self._tracks = PresentTracks(core, self.order, self.timeline)
-        self._formats = Formats(core, self._tracks, ordered=self.order is not None)
+        self._formats = Formats(core, self._tracks, self._adapter, ordered=self.order is not None)
         self._look = self._formats.look
         self._after_eofr = False
         self._key_refused = False  # the newest key frame, because the store was full or it was bad
@@ -201,7 +200,7 @@ class Intake:
     def put_any(self, frame: Frame, now: int) -> None:
         """Take any frame."""
         if self._own_times:
-            frame = stamped(frame, now)
+            frame = self._stamp(frame, now)
         self._first = self._view.head
         try:
             looked = self._look(frame)
@@ -218,6 +217,20 @@ class Intake:
         finally:
             self._set_stride()
 
+    def _stamp(self, frame: Frame, now: int) -> Frame:
+        """Return a copy of a frame with the time of its put.
+
+        After the clock was set back a little, the time is just after that of the newest frame until
+        the clock is past it: no caller could do anything about frames that are refused for that.
+        """
+        copy = stamped(frame, now)
+        last = self._last(copy)
+        if last is None or not now < last <= now + self.timeline.far(self._usual(copy)):
+            return copy
+        used = last + self._scale
+        self._core.emit(TimestampCorrected(self._core.name, frame.track_id, now, used))
+        return stamped(frame, used)
+
     def _set_stride(self) -> None:
         """Let `put` take frames only while no frame waits for others to decide on it."""
         self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
@@ -232,9 +245,9 @@ class Intake:
         core = self._core
         if not isinstance(error, KvsError):
             return
-        if error.status not in _MISTIMED:
+        if error.status not in _MISTIMED and self._in_line(frame):
             self._passed = frame.dts
-        if error.status is _S.MKV_LARGE_FRAME_TIMECODE:
+        if error.status is _S.MKV_LARGE_FRAME_TIMECODE and frame.data:
             core.refuse_until_key()  # the fragment takes no more frames of any track
         if not frame.flags & FLAG_KEY:
             return
@@ -246,6 +259,11 @@ class Intake:
         else:
             return
         self._key_refused = error.status not in _MISTIMED
+
+    def _in_line(self, frame: Frame) -> bool:
+        """Return whether a frame that was looked at is where the time of its track is."""
+        known = frame.track_id in self._track_ids and bool(frame.data)
+        return known and not self.timeline.line(frame.track_id).count
 
     # --- frames whose time is far from their neighbours' ----------------------------------------
     def _put_in_time(self, frame: Frame, now: int) -> bool:
@@ -285,9 +303,14 @@ class Intake:
                 self._put_due(now)
                 return False
             elif verdict is Verdict.REFUSE and (self.order is not None or frame.dts > last):
-                raise out_of_line(self._core.name, frame, last)
+                self._refuse_unless_alone(frame, last)
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
+
+    def _refuse_unless_alone(self, frame: Frame, last: int) -> None:
+        """Raise for a frame that is far off, unless its track now moves the stream's time."""
+        if self.order is None or not self._tracks.leads_alone(frame):
+            raise out_of_line(self._core.name, frame, last)
 
     def _usual(self, frame: Frame) -> int | None:
         if self.order is not None:
@@ -303,8 +326,10 @@ class Intake:
 
     def _correct(self, frame: Frame, last: int) -> None:
         """Give the held frames of a track times between `last` and that of a frame."""
-        core = self._core
-        for given, used in self.timeline.correct(frame.track_id, last, frame.dts):
+        core, far = self._core, self.timeline.far(self._usual(frame))
+        for given, used in self.timeline.correct(frame.track_id, last, frame.dts, far):
+            if self.order is not None:
+                self.order.replace(given, used)
             core.emit(TimestampCorrected(core.name, frame.track_id, given.dts, used.dts))
 
     def _last(self, frame: Frame) -> int | None:
@@ -314,11 +339,11 @@ class Intake:
             return self.timeline.line(frame.track_id).last
         if newest is None or frame.flags & FLAG_END_OF_FRAGMENT:
             return None
-        if (core.skip_until_key and core.reset_on_key) or not self._generator.started:
-            return None
-        skips = core.skip_until_key or self._after_eofr
-        if skips and not frame.flags & FLAG_KEY and not self.timeline.held:
-            return None
+        if not self.timeline.held:  # else this frame decides on what was put before it
+            if (core.skip_until_key and core.reset_on_key) or not self._generator.started:
+                return None
+            if (core.skip_until_key or self._after_eofr) and not frame.flags & FLAG_KEY:
+                return None
         return newest.timestamp if self._passed is None else max(newest.timestamp, self._passed)
 
     def _end_waits(self) -> None:
@@ -334,8 +359,7 @@ class Intake:
         core = self._core
         core.emit(TimeJumped(core.name, last, first.dts))
         if self.order is not None:
-            if first.dts < last:
-                self.order.begin_epoch(first.track_id)
+            self.order.join_epoch(first.track_id, back=first.dts < last)
             self.timeline.went(first.track_id, first.dts, jump=True)
             return
         self._passed = None
@@ -394,7 +418,7 @@ class Intake:
         order, ledger = self.order, self._core.ledger
         assert order is not None, "the caller looked"
         if self._own_times:
-            frame = stamped(frame, now)
+            frame = self._stamp(frame, now)
         order.check(frame)
         self.check_open()
         looked = self._look(frame)
@@ -410,8 +434,9 @@ class Intake:
             order.end_fragment()
             self._first = NEVER
             return
-        if not self._tracks.joins(looked) and self._waits(looked, now):
+        if not self._joins(looked, now) and self._waits(looked, now):
             self.timeline.held.append(looked)
+            order.reserve(looked)
         else:
             self._tracks.queue(looked)
         self._formats.queued[frame.track_id] = looked.dts
@@ -419,6 +444,17 @@ class Intake:
         ledger.accepted += 1
         self._tracks.find_silent()
         self.drain(now, flush=False)
+
+    def _joins(self, frame: Frame, now: int) -> bool:
+        """Return whether a frame goes to where another track is; what was held goes first."""
+        last = self.timeline.line(frame.track_id).last
+        if last is None or not self._tracks.joins(frame):
+            return False
+        if self.timeline.held:
+            self._correct(frame, last)
+            self._put_due(now)
+        self._tracks.follow(frame, last)
+        return True
 
     def drain(self, now: int, *, flush: bool) -> None:
         """Store the frames whose turn it is. They were accepted: what fails is reported."""
@@ -481,32 +517,9 @@ class Intake:
         core.tell_again()
         self._first, self._key_in_hand = NEVER, False
 
-    def _flags(self, frame: Frame) -> int:
-        """Return the frame's flags, KEY set only if the frame is to begin a fragment.
-
-        Encoders and demuxers flag every packet of sound as a key frame, or none. With pictures the
-        flag of sound counts for nothing; without, fragments are cut by `fragment_duration`.
-        """
-        flags = frame.flags
-        if not self._tracks.sound_only:
-            return flags if frame.track_id in self._tracks.beginning else flags & ~FLAG_KEY
-        core, generator = self._core, self._generator
-        if flags & FLAG_END_OF_FRAGMENT:
-            return flags
-        pts = frame.pts
-        if (
-            core.skip_until_key
-            or core.reset_on_key
-            or self._after_eofr
-            or not generator.started
-            or pts - generator.cluster_start[0] >= self._sound_duration
-        ):
-            return flags | FLAG_KEY
-        return flags & ~FLAG_KEY
-
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
-        flags = self._flags(frame)
+        flags = self._tracks.flags(frame, ended=self._after_eofr)
         core = self._core
         self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
@@ -583,7 +596,7 @@ class Intake:
         if crowded:
             times = pts, frame.dts, frame.duration
             self._generator.check(frame.track_id, flags, *times, size, start)
-            self._check_order(frame.dts)
+            self._borders.check_order(frame.dts)
 
     def _stored(self, now: int) -> None:
         """What follows every frame: the upload that waits for one is to be fed."""
@@ -606,44 +619,19 @@ class Intake:
     ) -> tuple[int, bytes]:
         """The most that a key frame's item may take, and the metadata that goes with it."""
         core = self._core
-        self._check_order(dts)
-        self._take_parameter_sets(frame.track_id, payload)
+        self._borders.check_order(dts)
+        self._formats.take_parameter_sets(frame.track_id, payload)
         kind = core.generator.kind_of(flags, pts)
         if kind is FrameKind.STREAM:
             self._formats.require_private_data()
         metadata = core.metadata.at_start() if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
 
-    def _take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
-        """Use what a key frame says about its track; a change begins a new session."""
-        record = self._adapter.codec_private_data(track_id, payload)
-        if record is not None:
-            self._generator.set_codec_private_data(track_id, record, adapted=True)
-            self._generator.reset()
-
-    def _check_order(self, dts: int) -> None:
-        """Refuse a key frame that goes back in time, unless it begins a session.
-
-        Only afterwards does the generator begin a cluster, or a session for new parameter sets.
-        """
-        core = self._core
-        newest = core.view.newest
-        if (
-            core.generator.started
-            and newest is not None
-            and dts // core.info.timecode_scale * core.info.timecode_scale < (newest.timestamp)
-        ):
-            raise kvs_error(
-                _S.CONTENT_VIEW_INVALID_TIMESTAMP,
-                f"dts {dts} is before {newest.timestamp} of the frame put before",
-                stream=core.name,
-            )
-
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
         if self._tracks.sound_only:  # `put` leaves what is to begin the next one to `put_any`
             generator = self._generator
-            generator.block_room = min(generator.block_room, self._sound_duration)
+            generator.block_room = min(generator.block_room, self._tracks.sound_duration)
         self._after_eofr = core.skip_until_key = core.reset_on_key = False
         self._stay_attentive()
         self._key_refused = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 from kvsproducer import limits
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import TrackResumed, TrackSilent
-from kvsproducer.client.frame import Frame
+from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.timeline import Timeline
 from kvsproducer.mkv.tracks import TrackType
@@ -34,6 +34,7 @@ class PresentTracks:
         "beginning",
         "declared",
         "present",
+        "sound_duration",
         "sound_only",
     )
 
@@ -45,16 +46,23 @@ class PresentTracks:
         self._timeline = timeline
         self._grace = limits.OFFLINE_TRACK_GRACE if core.offline else limits.TRACK_GRACE
         self._share = core.store.size_bytes // limits.TRACK_QUEUE_SHARE
+        self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         self.all = frozenset(track.track_id for track in core.info.tracks)
         self.declared = self.all
         self._choose(self.all)
 
     def _choose(self, present: frozenset[int]) -> None:
         tracks = [track for track in self._core.info.tracks if track.track_id in present]
-        video = {t.track_id for t in tracks if t.track_type is TrackType.VIDEO}
+        video = frozenset(
+            track.track_id
+            for track in self._core.info.tracks
+            if track.track_type is TrackType.VIDEO
+        )
         self.present = present
         # Fragments begin with key frames of these tracks: a picture has to be decodable at once.
-        self.beginning = self._timeline.leading = frozenset(video or present)
+        self.beginning = video & present or present
+        # Pictures that come back may be anywhere.
+        self._timeline.leading = self.beginning | video
         # In a session of sound alone any packet may begin one: they are cut by time.
         self.sound_only = all(track.track_type is TrackType.AUDIO for track in tracks)
 
@@ -76,6 +84,7 @@ class PresentTracks:
         assert order is not None, "the caller looked"
         if frame.track_id in order.silent:
             order.silent.discard(frame.track_id)
+            order.join_epoch(frame.track_id)  # where the others are now
             self._core.emit(TrackResumed(self._core.name, frame.track_id, frame.dts))
             self._change()
         self._timeline.went(frame.track_id, frame.dts)
@@ -107,17 +116,54 @@ class PresentTracks:
         self._choose(self.all - self._order.silent)
         self._core.reset_on_key = self._core.attention = True
 
-    def joins(self, frame: Frame) -> bool:
-        """Let sound follow the pictures to where their time has jumped; whether it does now."""
+    def leads_alone(self, frame: Frame) -> bool:
+        """Return whether sound that is far off has become what moves the stream's time.
+
+        Pictures would move it, but there was none in the time that a silent track is waited for.
+        """
         timeline, order = self._timeline, self._order
-        line = timeline.line(frame.track_id)
         assert order is not None, "the caller looked"
-        if line.last is None or abs(frame.dts - line.last) <= limits.FAR_TIMESTAMP:
-            return False  # it goes on
-        if not timeline.near_leading(frame) or timeline.holds(frame.track_id):
+        since = timeline.line(frame.track_id).since
+        if since is None or frame.dts - since <= self._grace:
             return False
-        if frame.dts < line.last:
-            order.join_epoch(frame.track_id)
-        line.count = 0
-        timeline.went(frame.track_id, frame.dts, jump=True)
-        return True
+        self._leave_out([track for track in timeline.leading if track not in order.silent])
+        return frame.track_id in timeline.leading
+
+    def joins(self, frame: Frame) -> bool:
+        """Return whether a frame that is far off is where another track's time has jumped to."""
+        line = self._timeline.line(frame.track_id)
+        if line.last is None:
+            return False
+        if abs(frame.dts - line.last) <= self._timeline.far(self._timeline.usual(frame.track_id)):
+            return False  # it goes on
+        return self._timeline.near_leading(frame)
+
+    def follow(self, frame: Frame, last: int) -> None:
+        """Let the time of a track, which was at `last`, go to where one of its frames is."""
+        assert self._order is not None, "the caller looked"
+        self._order.join_epoch(frame.track_id, back=frame.dts < last)
+        self._timeline.line(frame.track_id).count = 0
+        self._timeline.went(frame.track_id, frame.dts, jump=True)
+
+    def flags(self, frame: Frame, *, ended: bool) -> int:
+        """Return a frame's flags, KEY set only if the frame is to begin a fragment.
+
+        Encoders and demuxers flag every packet of sound as a key frame, or none. With pictures the
+        flag of sound counts for nothing; without, fragments are cut by `fragment_duration`, or
+        after an end of fragment (`ended`).
+        """
+        flags = frame.flags
+        if not self.sound_only:
+            return flags if frame.track_id in self.beginning else flags & ~FLAG_KEY
+        core, generator = self._core, self._core.generator
+        if flags & FLAG_END_OF_FRAGMENT:
+            return flags
+        if (
+            core.skip_until_key
+            or core.reset_on_key
+            or ended
+            or not generator.started
+            or frame.pts - generator.cluster_start[0] >= self.sound_duration
+        ):
+            return flags | FLAG_KEY
+        return flags & ~FLAG_KEY

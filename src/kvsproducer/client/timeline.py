@@ -57,7 +57,7 @@ class Verdict(Enum):
 class _Line:
     """The time of one track, ticks."""
 
-    __slots__ = ("at", "back", "count", "last", "longest", "steps")
+    __slots__ = ("at", "back", "count", "last", "longest", "since", "steps")
 
     def __init__(self) -> None:
         # Only used in streams whose tracks are put in order; the view knows it for others.
@@ -67,6 +67,8 @@ class _Line:
         # The frames in a row that are far off: how many, where, and whether behind.
         self.count = self.at = 0
         self.back = False
+        # The dts of the first of them after the newest frame of a track that moves the time.
+        self.since: int | None = None
 
 
 class Timeline:
@@ -112,21 +114,23 @@ class Timeline:
         line.last = dts
 
     def near_leading(self, frame: Frame) -> bool:
-        """Whether a frame of another track is where the time of a leading track is.
+        """Return whether a frame is where the time of another track, a leading one, is.
 
         It may be behind, since what was missing may come late, but hardly ahead. A frame that is
         farther from there than the one before it in its track does not come from elsewhere: it is
         on its way off.
         """
         last = self.line(frame.track_id).last
-        if frame.track_id in self.leading or last is None:
+        if last is None:
             return False
-        lines = (self._lines.get(track_id) for track_id in self.leading)
+        lines = (self._lines.get(track) for track in self.leading if track != frame.track_id)
         return any(
             line is not None
             and line.last is not None
             and not line.count
-            and -limits.TRACK_GRACE <= frame.dts - line.last <= 2 * limits.FAR_TIMESTAMP
+            and -limits.TRACK_GRACE
+            <= frame.dts - line.last
+            <= 2 * max(limits.FAR_TIMESTAMP, line.longest)
             and abs(frame.dts - line.last) < abs(last - line.last)
             for line in lines
         )
@@ -136,6 +140,11 @@ class Timeline:
         line = self.line(track_id)
         return line.longest if line.steps >= _IN_A_ROW else None
 
+    def far(self, usual: int | None) -> int:
+        """Return how many ticks off a frame is far off, with that usual step (None: unknown)."""
+        step = _UNKNOWN_STEP if usual is None else usual
+        return max(limits.FAR_TIMESTAMP, _USUAL_STEPS * step) + self._scale
+
     # --- judging --------------------------------------------------------------------------------
     def judge(self, frame: Frame, last: int, usual: int | None, elapsed: int) -> Verdict:
         """Judge a frame of a track whose newest frame has the dts `last`.
@@ -144,13 +153,17 @@ class Timeline:
         never too far. `elapsed` ticks have passed on our clock since the frame before.
         """
         line = self.line(frame.track_id)
-        step = _UNKNOWN_STEP if usual is None else usual
-        far = max(limits.FAR_TIMESTAMP, _USUAL_STEPS * step) + self._scale
+        far = self.far(usual)
+        if frame.track_id in self.leading:
+            for other in self._lines.values():
+                other.since = None
         ahead = max(frame.pts, frame.dts) - last
         behind = last - frame.dts
         if line.count and line.at <= frame.dts and (not line.back or behind > 0):
             if line.count + 1 < _IN_A_ROW:
                 return self._wait(line, frame)
+            if line.since is None:
+                line.since = frame.dts
             return Verdict.JUMP if frame.track_id in self.leading else Verdict.REFUSE
         if line.count:
             line.count = 0
@@ -163,6 +176,8 @@ class Timeline:
 
     def _wait(self, line: _Line, frame: Frame) -> Verdict:
         """Hold a frame that is far off, or only count it if it could not begin anything."""
+        if not line.count:
+            line.since = frame.dts
         line.count += 1
         line.at = frame.dts
         begins = frame.track_id in self.leading and frame.flags & FLAG_KEY
@@ -175,27 +190,34 @@ class Timeline:
         return any(frame.track_id == track_id for frame in self.held)
 
     # --- what becomes of held frames ------------------------------------------------------------
-    def correct(self, track_id: int, last: int, until: int) -> Iterator[tuple[Frame, Frame]]:
+    def correct(
+        self, track_id: int, last: int, until: int, far: int
+    ) -> Iterator[tuple[Frame, Frame]]:
         """Make the held frames of a track due at times after `last`, not after `until`.
 
-        Yields each with the one that takes its place.
+        The time of one that is shortly before `until` is right already. The others are no farther
+        than `far` from `last`: what comes at `until` may have jumped there. Yields each of these
+        with the one that takes its place.
         """
         frames = [frame for frame in self.held if frame.track_id == track_id]
-        room = max(until - last, 0)
-        for number, frame in enumerate(frames, 1):
-            dts = last + room * number // (len(frames) + 1)
+        for place, frame in enumerate(frames):
+            self.held.remove(frame)
+            if max(last + 1, until - limits.TRACK_GRACE) <= frame.dts <= until:
+                self.due.append(frame)
+                last = frame.dts
+                continue
+            last += min(max(until - last, 0), far) // (len(frames) - place + 1)
             shown = frame.pts - frame.dts
             moved = Frame(
                 frame.data,
-                dts + (shown if 0 <= shown <= limits.FAR_TIMESTAMP else 0),
-                dts=dts,
+                last + (shown if 0 <= shown <= far else 0),
+                dts=last,
                 duration=frame.duration,
                 track_id=track_id,
                 flags=frame.flags,
                 lead=frame.lead,
             )
             self.due.append(moved)
-            self.held.remove(frame)
             yield frame, moved
 
     def jump(self, frame: Frame) -> None:

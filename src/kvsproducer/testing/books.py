@@ -157,6 +157,10 @@ class Books:
         for put in reversed(self.put.values()):
             # Without times of its own a frame has that of its put, on a clock that is set.
             wrong = put.moved or not self.info.frame_timecodes
+            # Only pictures show that the source's clock was set. When they are silent, and it is
+            # set again before they come back, sound keeps the time that the pictures had.
+            sound = put.track_id != self.info.tracks[0].track_id
+            wrong = wrong or (sound and self.silences and self.mistimed)
             if put.dts == event.given and put.track_id == event.track_id and wrong:
                 put.moved = put.moved or event.given - event.used
                 put.dts = event.used
@@ -201,14 +205,19 @@ class Books:
         That is only when nothing was put after it that could have shown it.
         """
         scale = self.info.timecode_scale
+        if timecode is not None and not self.info.frame_timecodes:
+            if timecode != frame.dts // scale:
+                raise Broken(f"frame {number} has timecode {timecode}, given was {frame.dts}")
+            return
         if timecode is None or (timecode == frame.pts // scale and not frame.outlier):
             return
-        same = [
-            (other, put.pts)
-            for other, put in self.put.items()
-            if put.track_id == frame.track_id and not put.moved and abs(other - number) < _NEAR
+        around = [
+            put.pts
+            for put in self.put.values()
+            if put.track_id == frame.track_id
+            and not put.moved
+            and abs(put.place - frame.place) < _NEAR
         ]
-        around = [pts for _, pts in same]
         if around and not min(around) // scale <= timecode <= max(around) // scale:
             raise Broken(f"frame {number} was far off, and is stored at {timecode}: {frame.pts}")
 

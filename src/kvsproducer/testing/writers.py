@@ -198,6 +198,8 @@ class Writer:
             self._steady = 0
         number = self.camera.count - 1
         self.books.note_put(number, frame, wall, self.camera.stored, stamped.moved)
+        if world.plan.conditions.clock_steps and not self.info.frame_timecodes:
+            world.hear()  # of the time that the frame was given: the clock may be set back
         self._check_times(stamped, None)
         self._check_silence(frame)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
