@@ -362,6 +362,11 @@ def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: 
     corrected = d.told(kvs.TimestampCorrected)
     assert all(event.used > event.given for event in corrected)
     assert bool(corrected) == (back > 0.04)
+    d.now -= SECOND // 5
+    with pytest.raises(KvsError):
+        d.stream.put_frame(kvs.Frame(b"", 0), d.now)
+    d.settle()
+    assert d.told(kvs.TimestampCorrected) == corrected, "a refused frame has no time"
 
 
 def test_what_is_far_depends_on_the_usual_step() -> None:

@@ -240,10 +240,11 @@ class TimestampCorrected(NamedTuple):
 
 
 class TrackSilent(NamedTuple):
-    """Fired when a track has had no frames for 5 s of media (20 s offline) while others had.
+    """Fired when a track has had no frames for 5 s of media while others had.
 
-    The service refuses fragments that lack a track, so the stream goes on without it, in a new
-    upload from the next key frame on. `last` is the dts of its newest frame in ticks, None if it
+    Offline it is 20 s, if the stream puts its tracks in order (`frame_order_mode`). The service
+    refuses fragments that lack a track, so the stream goes on without it, in a new upload from the
+    next key frame on. `last` is the dts of its newest frame in ticks, None if it
     never had one.
     """
 

@@ -210,6 +210,7 @@ class Intake:
                 else:
                     self._passed = frame.dts
                 self._formats.taken(frame.track_id)
+                self._report_stamp(frame, now)
             self._first, self._key_in_hand = NEVER, False
         except (KvsError, WouldBlock) as error:
             self._refused(frame, error)
@@ -227,9 +228,13 @@ class Intake:
         last = self._last(copy)
         if last is None or not now < last <= now + self.timeline.far(self._usual(copy)):
             return copy
-        used = last + self._scale
-        self._core.emit(TimestampCorrected(self._core.name, frame.track_id, now, used))
-        return stamped(frame, used)
+        return stamped(frame, last + self._scale)
+
+    def _report_stamp(self, frame: Frame, now: int) -> None:
+        """Report that a frame of a stream without times was given another one than that of now."""
+        if self._own_times and frame.dts > now:
+            name = self._core.name
+            self._core.emit(TimestampCorrected(name, frame.track_id, now, frame.dts))
 
     def _set_stride(self) -> None:
         """Let `put` take frames only while no frame waits for others to decide on it."""
@@ -441,6 +446,7 @@ class Intake:
             self._tracks.queue(looked)
         self._formats.queued[frame.track_id] = looked.dts
         self._formats.taken(frame.track_id)
+        self._report_stamp(frame, now)
         ledger.accepted += 1
         self._tracks.find_silent()
         self.drain(now, flush=False)

@@ -5,7 +5,10 @@ off would so cost all pictures, and the order coordinator would wait for its sou
 track that has had no frames for a while is *silent*: the next session begins without it. With its
 next frame it is present again, and another session begins with it.
 
-Only streams whose tracks are put in order wait for a track, and only they are watched here.
+Where the order coordinator puts the tracks in order, it finds those that others wait for. Without
+it (PASS_THROUGH) no frame waits, and fragments that lack a track are sent and refused. There
+`_watch` looks through the open fragment when it is about to end: a silent track costs the fragments
+of its first seconds, and nothing is done for each frame.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.timeline import Timeline
 from kvsproducer.mkv.tracks import TrackType
+from kvsproducer.view import END_OF_FRAGMENT
 
 __all__ = ["PresentTracks"]
 
@@ -27,13 +31,19 @@ class PresentTracks:
     __slots__ = (
         "_core",
         "_grace",
+        "_numbers",
         "_order",
+        "_seen",
         "_share",
+        "_since",
+        "_skipped_since",
         "_timeline",
+        "_watches",
         "all",
         "beginning",
         "declared",
         "present",
+        "silent",
         "sound_duration",
         "sound_only",
     )
@@ -47,7 +57,16 @@ class PresentTracks:
         self._grace = limits.OFFLINE_TRACK_GRACE if core.offline else limits.TRACK_GRACE
         self._share = core.store.size_bytes // limits.TRACK_QUEUE_SHARE
         self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
-        self.all = frozenset(track.track_id for track in core.info.tracks)
+        self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
+        self.all = frozenset(self._numbers)
+        self.silent: set[int] = set() if order is None else order.silent
+        # No order coordinator looks for silent tracks.
+        self._watches = order is None and len(self.all) > 1
+        # What `_watch` has found, by track, dts in ticks: the newest frame, and since when there
+        # was none.
+        self._seen: dict[int, int] = {}
+        self._since: dict[int, int] = {}
+        self._skipped_since: int | None = None  # frames are skipped, and no picture has come
         self.declared = self.all
         self._choose(self.all)
 
@@ -68,8 +87,9 @@ class PresentTracks:
 
     def restart(self) -> None:
         """Forget which tracks were silent: the stream was reset."""
-        if self._order is not None:
-            self._order.silent.clear()
+        self.silent.clear()
+        self._seen.clear()
+        self._since.clear()
         self._choose(self.all)
 
     def declare(self) -> None:
@@ -82,13 +102,68 @@ class PresentTracks:
         """Queue a frame for its turn among those of other tracks; a silent track is back."""
         order = self._order
         assert order is not None, "the caller looked"
-        if frame.track_id in order.silent:
-            order.silent.discard(frame.track_id)
+        if frame.track_id in self.silent:
             order.join_epoch(frame.track_id)  # where the others are now
-            self._core.emit(TrackResumed(self._core.name, frame.track_id, frame.dts))
-            self._change()
+            self._resume(frame)
         self._timeline.went(frame.track_id, frame.dts)
         order.put(frame)
+
+    def _resume(self, frame: Frame) -> None:
+        """A silent track has a frame again."""
+        self.silent.discard(frame.track_id)
+        self._core.emit(TrackResumed(self._core.name, frame.track_id, frame.dts))
+        self._change()
+
+    def _watch(self, frame: Frame, flags: int) -> bool:
+        """Find silent tracks in a stream that does not order them; return whether that changed.
+
+        It looks when a key frame is about to end the fragment, or when the fragment is full since
+        the track of the key frames is silent, and when frames are skipped up to a key frame.
+        """
+        core, generator = self._core, self._core.generator
+        if frame.track_id in self.silent:
+            self._resume(frame)
+            return True
+        if core.skip_until_key or not generator.started:
+            return self._wait_for_key(frame)
+        self._skipped_since = None
+        if not (flags & FLAG_KEY or frame.pts - generator.block_start >= generator.block_room):
+            return False
+        return self._leave_out(self._find_missing())
+
+    def _wait_for_key(self, frame: Frame) -> bool:
+        """Leave out the tracks of the key frames when others have been skipped for too long."""
+        if frame.track_id in self.beginning or self._skipped_since is None:
+            self._skipped_since = None if frame.track_id in self.beginning else frame.dts
+            return False
+        late = frame.dts - self._skipped_since > limits.TRACK_GRACE
+        return late and self._leave_out(sorted(self.beginning))
+
+    def _find_missing(self) -> list[int]:
+        """Return the tracks that had no frame in the last seconds of the open fragment."""
+        view = self._core.view
+        newest = view.newest
+        if newest is None or view.head == view.tail:
+            return []
+        first = max(newest.fragment, view.tail)
+        absent = {self._numbers[track]: track for track in self.declared}
+        index = view.head
+        while absent and index > first:  # mostly a few steps: each track is among the newest
+            index -= 1
+            item = view.items[index]
+            if item.flags & END_OF_FRAGMENT:
+                continue
+            track = absent.pop(item.header[-4] & 0x7F, None)
+            if track is not None:
+                self._seen[track] = self._since[track] = item.timestamp
+        start = view.items[first].timestamp
+        for track in absent.values():
+            self._since[track] = min(self._since.get(track, start), start)
+        return [
+            track
+            for track in sorted(self.declared - self.silent)
+            if newest.timestamp - self._since[track] > limits.TRACK_GRACE
+        ]
 
     def find_silent(self) -> None:
         """Go on without tracks for which others have waited too long."""
@@ -100,20 +175,25 @@ class PresentTracks:
         if self._order is not None:
             self._leave_out(self._order.lacking(self.beginning, self._grace // 4))
 
-    def _leave_out(self, tracks: list[int]) -> None:
-        order, core = self._order, self._core
-        assert order is not None, "the caller looked"
-        if not tracks or len(order.silent) + len(tracks) >= len(self.all):
-            return
+    def _leave_out(self, tracks: list[int]) -> bool:
+        """Go on without these tracks, unless none would be left; return whether that is so."""
+        core = self._core
+        if not tracks or len(self.silent) + len(tracks) >= len(self.all):
+            return False
         for track_id in tracks:
-            order.silent.add(track_id)
-            core.emit(TrackSilent(core.name, track_id, self._timeline.line(track_id).last))
+            self.silent.add(track_id)
+            last = self._seen.get(track_id)
+            if self._order is not None:
+                last = self._timeline.line(track_id).last
+            core.emit(TrackSilent(core.name, track_id, last))
         self._change()
+        return True
 
     def _change(self) -> None:
         """Have a session begin with the next key frame."""
-        assert self._order is not None, "the caller looked"
-        self._choose(self.all - self._order.silent)
+        self._since.clear()
+        self._skipped_since = None
+        self._choose(self.all - self.silent)
         self._core.reset_on_key = self._core.attention = True
 
     def leads_alone(self, frame: Frame) -> bool:
@@ -121,12 +201,11 @@ class PresentTracks:
 
         Pictures would move it, but there was none in the time that a silent track is waited for.
         """
-        timeline, order = self._timeline, self._order
-        assert order is not None, "the caller looked"
+        timeline = self._timeline
         since = timeline.line(frame.track_id).since
         if since is None or frame.dts - since <= self._grace:
             return False
-        self._leave_out([track for track in timeline.leading if track not in order.silent])
+        self._leave_out([track for track in timeline.leading if track not in self.silent])
         return frame.track_id in timeline.leading
 
     def joins(self, frame: Frame) -> bool:
@@ -146,12 +225,19 @@ class PresentTracks:
         self._timeline.went(frame.track_id, frame.dts, jump=True)
 
     def flags(self, frame: Frame, *, ended: bool) -> int:
-        """Return a frame's flags, KEY set only if the frame is to begin a fragment.
+        """Return the flags of a frame that is about to be stored.
 
-        Encoders and demuxers flag every packet of sound as a key frame, or none. With pictures the
-        flag of sound counts for nothing; without, fragments are cut by `fragment_duration`, or
-        after an end of fragment (`ended`).
+        KEY is set only if the frame is to begin a fragment. Encoders and demuxers flag every packet
+        of sound as a key frame, or none. With pictures the flag of sound counts for nothing;
+        without, fragments are cut by `fragment_duration`, or after an end of fragment (`ended`).
+        Whether there are pictures may be found out with this frame.
         """
+        flags = self._flags(frame, ended=ended)
+        if self._watches and self._watch(frame, flags):
+            flags = self._flags(frame, ended=ended)
+        return flags
+
+    def _flags(self, frame: Frame, *, ended: bool) -> int:
         flags = frame.flags
         if not self.sound_only:
             return flags if frame.track_id in self.beginning else flags & ~FLAG_KEY

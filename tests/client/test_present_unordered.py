@@ -1,0 +1,135 @@
+"""A track that has no frames in a stream whose tracks are not put in order (PASS_THROUGH)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.client.test_present import MS, NOW, SECOND, Pair, declared
+
+from kvsproducer import client as kvs
+from kvsproducer.view import FRAGMENT_START, STREAM_START
+
+Desks = Callable[..., Any]
+
+
+class Unordered(Pair):
+    """`Pair` in the order of the puts; time passes between the frames."""
+
+    def __init__(self, desk: Desks, **more: Any) -> None:
+        super().__init__(desk, frame_order_mode=kvs.FrameOrderMode.PASS_THROUGH, **more)
+
+    def put(
+        self, first: int, last: int, *, video: float | None = 0, audio: float | None = 0
+    ) -> int:
+        self.d.now = NOW + last * 40 * MS
+        return super().put(first, last, video=video, audio=audio)
+
+    def fragments(self) -> list[tuple[set[int], set[int]]]:
+        """Of each fragment: the tracks that its session declares, and those it has."""
+        found: list[tuple[set[int], set[int]]] = []
+        tracks: set[int] = set()
+        for _, item in sorted(self.stream._core.view.items.items()):
+            if item.flags & STREAM_START:
+                tracks = declared(item.header)
+            if item.flags & FRAGMENT_START:
+                found.append((tracks, set()))
+            found[-1][1].add(item.header[-4] & 0x7F)
+        return found
+
+    @property
+    def refused_fragments(self) -> list[int]:
+        """The numbers of the fragments that a service refuses (4011)."""
+        return [n for n, (tracks, found) in enumerate(self.fragments()) if tracks != found]
+
+
+@pytest.mark.parametrize("begun", [0, 100])
+def test_microphone_that_is_off(desk: Desks, begun: int) -> None:
+    """It costs the fragments of 5 s; the next ones declare the pictures only."""
+    pair = Unordered(desk)
+    pair.put(0, begun)
+    assert pair.put(begun, begun + 400, audio=None) == 0
+    assert pair.told() == [("TrackSilent", 2)]
+    last = pair.d.told(kvs.TrackSilent)[0].last
+    assert last == (None if not begun else NOW + 99 * 40 * MS + 5 * MS)
+    refused = pair.refused_fragments
+    assert refused == list(range(begun // 10, begun // 10 + len(refused)))
+    assert 5 * SECOND <= len(refused) * 400 * MS <= 6 * SECOND
+    assert pair.fragments()[-1] == ({1}, {1})
+    assert pair.stream.account().dropped == 0
+
+
+def test_microphone_that_is_on_again(desk: Desks) -> None:
+    """Its sound is skipped up to the next key frame, and stored from then on."""
+    pair = Unordered(desk)
+    pair.put(0, 303, audio=None)
+    assert pair.put(303, 400) == 0
+    assert pair.told() == [("TrackSilent", 2), ("TrackResumed", 2)]
+    assert pair.stream.account().skipped == 7
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+    assert all(number < 20 for number in pair.refused_fragments)
+
+
+def test_pictures_that_stop(desk: Desks) -> None:
+    """Sound fills the fragment up to what a service takes, and goes on in fragments of its own."""
+    pair = Unordered(desk)
+    pair.put(0, 100)
+    assert pair.put(100, 800, video=None) == 0
+    assert pair.told() == [("TrackSilent", 1)]
+    assert pair.refused_fragments == []
+    fragments = pair.fragments()
+    assert fragments[10] == ({2}, {2})
+    assert len(fragments) >= 10 + 3, "they are of some seconds, to be stored soon"
+    assert pair.put(800, 900) == 0
+    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+    assert pair.stream.account().skipped == 0
+
+
+def test_pictures_that_never_begin(desk: Desks) -> None:
+    """Sound is skipped for as long as they are waited for."""
+    pair = Unordered(desk)
+    pair.put(0, 300, video=None)
+    assert pair.told() == [("TrackSilent", 1)]
+    assert {tuple(tracks) for tracks, _ in pair.fragments()} == {(2,)}
+    assert pair.stream.account().skipped == 126
+
+
+def test_pause_of_a_track_that_costs_no_fragment(desk: Desks) -> None:
+    """Fragments of 10 s with sound in each of them, and with none for 4 s."""
+    pair = Unordered(desk)
+    for index in range(1000):
+        key = index % 250 == 0
+        pair.stream.put_frame(kvs.Frame(b"x", NOW + index * 40 * MS, key_frame=key), pair.d.now)
+        if index % 250 < 150:
+            frame = kvs.Frame(b"x", NOW + index * 40 * MS, track_id=2)
+            pair.stream.put_frame(frame, pair.d.now)
+    pair.d.settle()
+    assert pair.told() == []
+    assert pair.refused_fragments == []
+
+
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+def test_time_that_jumps_silences_no_track(desk: Desks, off: float) -> None:
+    """What was before the jump says nothing about what is after it."""
+    pair = Unordered(desk)
+    pair.put(0, 100)
+    pair.put(100, 300, video=off, audio=off)
+    assert pair.told() == []
+    pair.put(300, 500, video=off, audio=None)
+    assert pair.told() == [("TrackSilent", 2)]
+
+
+def test_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
+    """A single track is never left out, and two are not left out together."""
+    pair = Unordered(desk)
+    pair.put(0, 300, audio=None)
+    pair.stream.reset(pair.d.now)
+    pair.d.settle()
+    pair.put(300, 340)
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+    d = desk()
+    for index in range(200):
+        d.put(index)
+    assert d.told(kvs.TrackSilent) == []
