@@ -187,8 +187,8 @@ def test_what_no_region_can_hold_is_refused(desk: Desks) -> None:
     assert d.stream.account() == (1, 0, 0, 0, 1)
 
 
-def test_what_was_queued_and_does_not_fit_is_told() -> None:
-    """Offline, frames that waited for the other track were accepted: they cannot wait again."""
+def test_a_queued_fragment_that_does_not_fit_is_reported() -> None:
+    """No space becomes free before it has ended: the rest of it is skipped, and has no hole."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=SIZE))
     client = kvs.Client(device, now=0, dice=lambda sides: 0)
     info = kvs.StreamInfo.audio_video(
@@ -201,8 +201,10 @@ def test_what_was_queued_and_does_not_fit_is_told() -> None:
         stream.put_frame(frame, 0)
     stream.put_frame(kvs.Frame(b"a", start + 60 * 10**5, track_id=2), 0)
     account = stream.account()
-    assert 0 < account.dropped < 10
-    assert account.accepted == account.dropped + account.held == 61
+    assert (account.dropped, account.held, account.skipped) == (1, 59, 1)
+    events = iter(client.next_event, None)
+    errors = [event for event in events if isinstance(event, kvs.StreamErrorReported)]
+    assert "the fragment does not fit into the store" in errors[0].detail
 
 
 class Stingy(ArenaStore):

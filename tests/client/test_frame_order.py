@@ -246,3 +246,26 @@ def test_frame_that_goes_out_moved_is_known_by_the_time_it_was_put_with() -> Non
     assert (moved.track_id, moved.dts, order.given_dts(moved)) == (AUDIO, 20 * MS, 30 * MS)
     order.in_hand = None
     assert order.given_dts(moved) == 20 * MS
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_frame_that_is_put_back_goes_out_again_in_its_turn(mode: FrameOrderMode) -> None:
+    """With the key flag that the end of a fragment gave it, once."""
+    order = coordinator(mode)
+    order.end_fragment()
+    order.put(frame(VIDEO, 20))
+    order.put(frame(AUDIO, 30))
+    order.put(frame(VIDEO, 40))
+    size = order.size_bytes
+    for _ in range(3):
+        first = next(order.ready())
+        order.put_back(first)
+        assert (len(order), order.size_bytes, order.in_hand) == (3, size, None)
+    out = list(order.ready(flush=True))
+    forced = mode in BY_DTS
+    assert [(f.track_id, f.key_frame) for f in out] == [
+        (VIDEO, forced),
+        (AUDIO, False),
+        (VIDEO, False),
+    ]
+    assert order.size_bytes == 0

@@ -155,18 +155,69 @@ def test_a_pause_of_the_source_is_no_jump(film: Film, pause: float) -> None:
     assert jumps(film.d) == []
 
 
-@pytest.mark.parametrize("end", ["stop", "flush"])
+@pytest.mark.parametrize("end", ["stop", "mark", "flush", "idle"])
 @pytest.mark.parametrize("off", [60.0, -60.0])
-def test_held_frames_go_out_at_the_end(film: Film, end: str, off: float) -> None:
+def test_held_frames_go_out_at_the_end(desk: Desks, end: str, off: float) -> None:
     """Nothing will follow that could decide on them: they keep their times."""
+    film = Film(desk(kvs.DeviceInfo()))
     film.put(0, 40)
     film.put(40, 42, off)
-    assert len(film.d.stream._intake.timeline) == 2
-    if end == "flush":
+    assert film.d.stream.waiting == 2
+    if end == "mark":
         film.d.stream.put_frame(kvs.Frame.end_of_fragment(), film.d.now)
-        assert len(film.d.stream._intake.timeline) == 0
+    elif end == "flush":
+        film.d.stream.end_fragment(film.d.now)
+    elif end == "idle":
+        for _ in range(5):
+            film.d.now += 10 * SECOND
+            film.d.client.handle_timer(film.d.now)
+    assert film.d.stream.waiting == (2 if end == "stop" else 0)
     film.d.stream.stop(film.d.now)
     assert film.pictures == [*((n, 0) for n in range(40)), (40, off), (41, off)]
+
+
+@pytest.mark.parametrize("held", [1, 2])
+def test_frames_that_are_held_after_a_fragment_was_ended_go_out(desk: Desks, held: int) -> None:
+    """An idle stream puts them, also when no fragment is open that would have to be ended."""
+    film = Film(desk(kvs.DeviceInfo()))
+    film.put(0, 40)
+    film.d.stream.end_fragment(film.d.now)
+    film.put(40, 40 + held, 60.0)
+    assert film.d.stream.waiting == held
+    for _ in range(5):
+        film.d.now += 10 * SECOND
+        film.d.client.handle_timer(film.d.now)
+    assert film.d.stream.waiting == 0
+    assert film.pictures == [*((n, 0) for n in range(40)), *((40 + n, 60.0) for n in range(held))]
+
+
+def test_a_pause_after_a_flush_is_no_jump(film: Film) -> None:
+    """As long as the clock shows the same pause, no frame is held."""
+    film.put(0, 40)
+    film.d.stream.end_fragment(film.d.now)
+    film.put(500, 503)
+    assert film.d.stream.waiting == 0
+    assert jumps(film.d) == []
+    assert film.pictures == [*((n, 0) for n in range(40)), (500, 0), (501, 0), (502, 0)]
+
+
+def test_a_frame_that_waits_for_space_is_judged_once(desk: Desks) -> None:
+    """However often its writer tries, it is a single frame that is far off."""
+    film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE), clock=False)
+    film.put(0, 40)
+    store = film.d.client.store
+    used = store.size_bytes - store.used_bytes
+    store.charge(used)
+    for _ in range(5):
+        with pytest.raises(kvs.WouldBlock):
+            film.put(40, 41, 60.0)
+    store.release(used)
+    film.put(40, 41, 60.0)
+    film.put(41, 50)
+    assert jumps(film.d) == []
+    assert [number for number, _ in film.pictures] == list(range(50))
+    assert film.pictures[41:] == [(number, 0) for number in range(41, 50)]
+    assert abs(film.pictures[40][1]) < 0.05
 
 
 def test_held_frames_of_a_stream_that_is_reset_are_dropped(film: Film) -> None:

@@ -48,8 +48,8 @@ class Admission:
         "_reserve",
         "_waits",
         "bytes",
+        "final",
         "largest",
-        "queued",
         "ticks",
     )
 
@@ -71,7 +71,7 @@ class Admission:
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
         # A frame within these needs no decision; `admit` is for the others, and for all when the
         # store holds the payloads.
-        self.queued = False  # the frames come out of the order coordinator, accepted before
+        self.final = False  # the stream stops: a frame that was accepted before cannot wait
         self.largest = 0
         self.bytes = 0
         self.ticks = info.buffer_duration - 1
@@ -81,7 +81,7 @@ class Admission:
     def forget(self) -> None:
         """Ask about every frame until the largest is known again."""
         self.largest = self.bytes = 0
-        self.queued = False
+        self.final = False
 
     def crowded(self, length: int, charge: int) -> bool:
         """Whether an item of `length` bytes has room only if something else gives way."""
@@ -248,7 +248,7 @@ class Admission:
         """Whether acks may make room: nothing is said about a fragment before it is whole."""
         view = self._core.view
         newest = view.newest
-        if self.queued or newest is None or view.head == view.tail:
+        if self.final or newest is None or view.head == view.tail:
             return False
         open_fragment = not newest.flags & END_OF_FRAGMENT
         return not (open_fragment and view[view.tail].fragment == newest.fragment)
@@ -271,8 +271,8 @@ class Admission:
 
     def _block(self, now: int, charge: int = 0, *, begins: bool = False) -> None:
         """Have the writer wait, unless the open fragment can never take `charge` bytes more."""
-        if self.queued:
-            return  # it was accepted: if it does not fit, that is told
+        if self.final:
+            return
         if charge and not begins:
             self._check_fragment(charge)
         self._core.want_space()

@@ -54,6 +54,7 @@ class FrameOrderCoordinator:
         "_beginning",
         "_epochs",
         "_force_key",
+        "_head",
         "_key",
         "_key_seen",
         "_mode",
@@ -89,6 +90,7 @@ class FrameOrderCoordinator:
         self._force_key = False
         self.in_hand: Frame | None = None  # given out, until the taker says None
         self.epoch_in_hand = 0
+        self._head: tuple[int, Frame, int] | None = None  # the last one that was given out
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -202,6 +204,15 @@ class FrameOrderCoordinator:
         """The dts with which the frame in hand was put, which events name; it may go out moved."""
         return frame.dts if self.in_hand is None else self.in_hand.dts
 
+    def put_back(self, frame: Frame) -> None:
+        """Queue the frame in hand again, which went out as `frame`: its turn comes later."""
+        assert self._head is not None, "one is in hand"
+        given = self._head[1]
+        self._queues[given.track_id].appendleft(self._head)
+        self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
+        self._force_key |= frame.key_frame and not given.key_frame
+        self.in_hand = None
+
     def give_up(self) -> Iterator[Frame]:
         """Yield the queued frames, which are not to go out, and forget them."""
         for queue in self._queues.values():
@@ -219,7 +230,8 @@ class FrameOrderCoordinator:
             best = queues[0]
             for queue in queues[1:]:
                 best = self._earlier(best, queue)
-        self.in_hand, self.epoch_in_hand = best[0][1:]
+        self._head = best[0]
+        self.in_hand, self.epoch_in_hand = self._head[1:]
         frame = best.popleft()[1]
         self.size_bytes -= len(frame.data) + limits.ITEM_OVERHEAD_BYTES
         limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)

@@ -9,8 +9,8 @@ a frame that is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from kvsproducer import limits
@@ -26,6 +26,7 @@ from kvsproducer.client.events import (
     TimestampsNearEpoch,
 )
 from kvsproducer.client.formats import Formats
+from kvsproducer.client.fragment_end import FragmentEnd
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.present import PresentTracks
@@ -41,7 +42,6 @@ from kvsproducer.client.timeline import (
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
-from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.mkv.tracks import FrameKind, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
@@ -103,11 +103,12 @@ class Intake:
         self._tracks = PresentTracks(core, self.order, self.timeline)
         self._formats = Formats(core, self._tracks, self._adapter, ordered=self.order is not None)
         self._look = self._formats.look
-        self._after_eofr = False
+        self._end = FragmentEnd(core, control, self._admission)
         self._key_refused = False  # the newest key frame, because the store was full or it was bad
+        self._stalled = False  # a frame whose turn it was in the order coordinator had no space
         # For `repair`: the item that is about to be put, and whether it is a key frame.
         self._first, self._key_in_hand = NEVER, False
-        self.last_put: int | None = None  # for the idle check; None: no fragment is open
+        self.last_put: int | None = None  # when; None: nothing since the stream was made or reset
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
         self._looks_for_epoch = info.absolute_fragment_times
@@ -116,6 +117,16 @@ class Intake:
         self._view, self._store, self._generator = core.view, core.store, core.generator
         self._uploads, self._effects, self._ledger = core.uploads, core.effects, core.ledger
         self._scale = info.timecode_scale
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to end: no frame waits, and the newest fragment was ended."""
+        return not self.waiting and (self.last_put is None or self._end.reached)
+
+    @property
+    def waiting(self) -> int:
+        """How many accepted frames wait for others, which decide on their order or their time."""
+        return len(self.timeline) + (0 if self.order is None else len(self.order))
 
     def way(self) -> Callable[[Frame, int], None]:
         """How the frames of this stream are taken; see `Stream.put_frame`."""
@@ -326,7 +337,11 @@ class Intake:
         """Raise what a frame would be refused for that is to be held; else True."""
         self.check_open()
         self._admission.check_memory(len(frame.data))
-        self._admission.check_queued(len(frame.data) + self.timeline.size_bytes, now)
+        try:
+            self._admission.check_queued(len(frame.data) + self.timeline.size_bytes, now)
+        except WouldBlock:
+            self.timeline.forget_newest(frame)
+            raise
         return True
 
     def _correct(self, frame: Frame, last: int) -> None:
@@ -347,7 +362,7 @@ class Intake:
         if not self.timeline.held:  # else this frame decides on what was put before it
             if (core.skip_until_key and core.reset_on_key) or not self._generator.started:
                 return None
-            if (core.skip_until_key or self._after_eofr) and not frame.flags & FLAG_KEY:
+            if (core.skip_until_key or self._end.reached) and not frame.flags & FLAG_KEY:
                 return None
         return newest.timestamp if self._passed is None else max(newest.timestamp, self._passed)
 
@@ -396,20 +411,23 @@ class Intake:
             self._first, self._key_in_hand = self._view.head, False
 
     def end_waiting(self, now: int) -> None:
-        """The stream stops: put what waits, as it is."""
+        """Put the frames that wait, as they are, since the stream stops.
+
+        Nothing comes after this that could make room: what does not fit is dropped and reported.
+        """
         self._end_waits()
-        self._admission.queued = True
+        self._admission.final = True
         self._put_due(now)
-        self._admission.queued = False
         if self.order is not None:
             self._tracks.end()
             self.drain(now, flush=True)
+        self._admission.final = False
         self._first = NEVER
         self._set_stride()
 
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""
-        self._after_eofr = False
+        self._end.reached = False
         self.last_put = None
         self._lost.clear()
         self.timeline.restart()
@@ -426,6 +444,8 @@ class Intake:
             frame = self._stamp(frame, now)
         order.check(frame)
         self.check_open()
+        if self._stalled:
+            self.drain(now, flush=False)
         looked = self._look(frame)
         if looked is None:
             return
@@ -449,7 +469,8 @@ class Intake:
         self._report_stamp(frame, now)
         ledger.accepted += 1
         self._tracks.find_silent()
-        self.drain(now, flush=False)
+        with suppress(WouldBlock):  # the frame was accepted: the next one waits
+            self.drain(now, flush=False)
 
     def _joins(self, frame: Frame, now: int) -> bool:
         """Return whether a frame goes to where another track is; what was held goes first."""
@@ -463,25 +484,33 @@ class Intake:
         return True
 
     def drain(self, now: int, *, flush: bool) -> None:
-        """Store the frames whose turn it is. They were accepted: what fails is reported."""
-        assert self.order is not None, "the caller looked"
-        self._admission.queued = True
-        for frame in self.order.ready(flush=flush):
-            if self.order.epoch_in_hand > self._epoch:  # its time is before that of the last one
-                self._epoch = self.order.epoch_in_hand
+        """Store the frames whose turn it is. They were accepted: what fails is reported.
+
+        Raises `WouldBlock` for an offline stream when one has no space; it stays in its queue.
+        """
+        order = self.order
+        assert order is not None, "the caller looked"
+        self._stalled = False
+        for frame in order.ready(flush=flush):
+            if order.epoch_in_hand > self._epoch:  # its time is before that of the last one
+                self._epoch = order.epoch_in_hand
                 self._core.refuse_until_key(new_session=True)
             try:
                 self._first = self._view.head
                 if not self._put(frame, now):
                     self._core.ledger.accepted -= 1
+            except WouldBlock:
+                order.put_back(frame)
+                self._stalled = True
+                self._first, self._key_in_hand = NEVER, False
+                raise
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                dts = self.order.given_dts(frame)
+                dts = order.given_dts(frame)
                 self._core.ledger.drop(dts, dts, 1, DropReason.INVALID)
-            self.order.in_hand = None
+            order.in_hand = None
             self._first = NEVER
-        self._admission.queued = False
 
     def repair(self, now: int) -> None:
         """Make everything whole again after an exception that cut a put short anywhere.
@@ -499,7 +528,7 @@ class Intake:
             if newest.flags & FRAGMENT_START:
                 self._fragment_started(newest, now)
             elif newest.flags & END_OF_FRAGMENT:
-                self._fragment_ended()
+                self._end.note_mark()
         elif self._key_in_hand:
             core.refuse_until_key(new_session=True)
         queued = len(self.timeline)
@@ -525,7 +554,7 @@ class Intake:
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
-        flags = self._tracks.flags(frame, ended=self._after_eofr)
+        flags = self._tracks.flags(frame, ended=self._end.reached)
         core = self._core
         self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
@@ -555,9 +584,9 @@ class Intake:
             or view.head - view.tail >= view.capacity
             or not store.charge(charge)
         ):
-            crowded = quiet.crowded(room, charge)
-            self._refuse_early(frame, flags, pts, start, size, crowded=crowded)
-            with self._ending_if(begins := bool(self._generator.kind_of(flags, pts)), frame.dts):
+            self._refuse_early(frame, flags, pts, start, size, crowded=quiet.crowded(room, charge))
+            begins = bool(self._generator.kind_of(flags, pts))
+            with self._end.before_waiting(begins, frame.dts):
                 payload = quiet.admit(room, charge, now, payload, size, begins=begins)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
@@ -638,7 +667,7 @@ class Intake:
         if self._tracks.sound_only:  # `put` leaves what is to begin the next one to `put_any`
             generator = self._generator
             generator.block_room = min(generator.block_room, self._tracks.sound_duration)
-        self._after_eofr = core.skip_until_key = core.reset_on_key = False
+        self._end.reached = core.skip_until_key = core.reset_on_key = False
         self._stay_attentive()
         self._key_refused = False
         self._passed = None
@@ -670,7 +699,8 @@ class Intake:
         """Handle closed streams, skipping, and sessions that are due; False: the frame is done."""
         core, control = self._core, self._control
         if flags & FLAG_END_OF_FRAGMENT:
-            self._put_end_of_fragment(now)
+            self.check_open()
+            self._end.put(now)
             return False
         if frame.track_id not in self._track_ids:
             raise kvs_error(
@@ -683,7 +713,7 @@ class Intake:
         if now >= self._rotation.session_at:
             control.session_due()
             core.reset_on_key = True
-        if self._after_eofr:
+        if self._end.reached:
             core.skip_until_key = True
         if flags & FLAG_KEY:
             # It may still be refused: what it is to begin is noted once it has (_fragment_started).
@@ -715,7 +745,7 @@ class Intake:
     def _prepare_generator(self) -> None:
         """Have a key frame begin a session if one is due, or a fragment if none is open."""
         core = self._core
-        by_time = not core.info.key_frame_fragmentation and not self._after_eofr
+        by_time = not core.info.key_frame_fragmentation and not self._end.reached
         if core.reset_on_key or (core.skip_until_key and by_time):
             core.generator.reset()
         elif core.skip_until_key:
@@ -724,71 +754,26 @@ class Intake:
             self._tracks.declare()
 
     def end_fragment(self, now: int) -> None:
-        """End the open fragment, after the frames that wait for their turn; see `Stream`."""
+        """End the open fragment, after the frames that wait for others; see `Stream`."""
         self.check_open()
         order, view = self.order, self._view
+        self._end_waits()
+        try:
+            self._put_due(now)
+        finally:
+            self._first = NEVER
+            self._set_stride()
         if order is not None and len(order):
             self._admission.check_queued(order.size_bytes, now)
             self.drain(now, flush=True)
-        if self._after_eofr or view.head == view.tail:
+        if self._end.reached or view.head == view.tail:
             return
         self._first = view.head
         try:
-            self._put_end_of_fragment(now)
+            self._end.put(now)
         except KvsError:
             self._first = NEVER
             raise
         if order is not None:
             order.end_fragment()
         self._first = NEVER
-
-    def _put_end_of_fragment(self, now: int) -> None:
-        """Close the fragment being written with a tag of its own."""
-        core, view = self._core, self._core.view
-        self.check_open()
-        if self._after_eofr:
-            core.refuse_until_key()
-            raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
-        if not core.info.key_frame_fragmentation:
-            raise kvs_error(
-                _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
-            )
-        self._control.unpark(now)
-        newest = view.newest
-        if newest is None or view.head == view.tail:
-            raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
-        data = core.metadata.at_end() + end_of_fragment_tag()
-        # It needs no free space: without it, what fills the buffer could not be stored. A mark that
-        # does not fit is not charged; there is at most one for each fragment.
-        charge = len(data) + core.item_overhead
-        if not self._store.charge(charge):
-            charge = 0
-        view.append_mark(data, charge)
-        self._fragment_ended()
-        if self._max_latency:
-            self._admission.check_latency(self._max_latency)
-        core.wake()
-
-    @contextmanager
-    def _ending_if(self, begins: bool, dts: int) -> Iterator[None]:
-        """End the open fragment when a frame that would do so waits for space, and no ack can come.
-
-        The mark is not charged, since space is short. Metadata that waits is the next fragment's.
-        """
-        try:
-            yield
-        except WouldBlock:
-            core, view = self._core, self._view
-            alone = view.head > view.tail and not self._admission.worth_waiting()
-            if begins and alone and not core.closed_newest:
-                view.append_mark(end_of_fragment_tag(), 0, dts)
-                self._after_eofr = core.attention = True
-                self.last_put = None
-                core.wake()
-            raise
-
-    def _fragment_ended(self) -> None:
-        core = self._core
-        core.metadata.ended()
-        self._after_eofr = core.attention = True
-        self.last_put = None

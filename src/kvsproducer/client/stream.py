@@ -115,6 +115,11 @@ class Stream:
         """What became of the frames so far."""
         return self._core.ledger.account()
 
+    @property
+    def waiting(self) -> int:
+        """How many accepted frames wait for others, which decide on their order or their time."""
+        return self._intake.waiting
+
     def next_event(self) -> Event | None:
         """The oldest event of this stream that was not taken yet."""
         return self._core.events.pop()
@@ -201,8 +206,9 @@ class Stream:
     def end_fragment(self, now: int) -> None:
         """End the open fragment, so that the service can store it; do nothing if none is open.
 
-        The next frame must then be a key frame. It needs no free space, except that an offline
-        stream raises `WouldBlock` while frames that wait for another track have no space.
+        The next frame must then be a key frame. Frames that wait for others, because of their order
+        or their time, are put first, as they are. It needs no free space, except that an offline
+        stream raises `WouldBlock` while such frames have no space.
         Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
         END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that are cut by time.
         """
@@ -285,7 +291,7 @@ class Stream:
             self._empty(DropReason.RESET)
             core.failure = None
             core.stopped = core.closed = self._stop_done = False
-            self._awaits_since = None
+            self._awaited = None
             self._intake.begin_anew()
             self._control.reset(now)
             core.wake_writers()
@@ -484,13 +490,13 @@ class Stream:
         self._seen_head = head
         if (
             not self._ends_idle_fragments
-            or self._intake.last_put is None
+            or self._intake.idle
             or self._quiet < limits.MAX_IDLE_TIME
             or self._core.stopped
             or self._core.failure is not None
             or not self._core.info.key_frame_fragmentation
         ):
             return
-        self._intake.last_put = None
+        self._quiet = 0  # it tries again after as long
         with suppress(KvsError, WouldBlock):  # no caller waits for it: the fragment stays open
             self.end_fragment(now)

@@ -185,6 +185,10 @@ class Timeline:
             return Verdict.REFUSE
         return Verdict.HOLD
 
+    def forget_newest(self, frame: Frame) -> None:
+        """Forget the judgement to hold a frame, which has no space: it is judged again later."""
+        self.line(frame.track_id).count -= 1
+
     def holds(self, track_id: int) -> bool:
         """Whether a frame of a track is held."""
         return any(frame.track_id == track_id for frame in self.held)

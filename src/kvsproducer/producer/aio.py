@@ -114,7 +114,7 @@ class Stream(StreamFacade):
 
         Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
         STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when frames
-        of an offline stream that wait for another track have no space now.
+        of an offline stream that wait for others have no space now.
         """
         try:
             self._engine.do(self._core.end_fragment)

@@ -123,8 +123,9 @@ class Stream(StreamFacade):
         """End the fragment being written, so that the service can store it now.
 
         The next frame must then be a key frame; others are skipped and reported. Does nothing when
-        no fragment is open. Needs no space in the buffer; but an offline stream of several tracks
-        waits, as `put_frame` does, while frames that wait for another track have no space.
+        no fragment is open. Frames that wait for others, because of their order or their time, are
+        put first. Needs no space in the buffer; but an offline stream waits, as `put_frame` does,
+        while such frames have no space.
 
         Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
         STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when no

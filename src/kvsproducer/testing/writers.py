@@ -171,21 +171,16 @@ class Writer:
         """Put a frame; whether it was accepted. Raises WouldBlock; refusals change nothing."""
         frame = stamped.frame
         world, stream, wall = self.world, self.stream, self.world.clock.wall
-        before = stream.account()
-        used, latency = world.client.store.used_bytes, self._latency()
+        before, waiting = stream.account(), stream.waiting
+        used, latency = world.client.store.used_bytes, self._latency()[1]
         try:
             stream.put_frame(frame, wall)
         except (KvsError, core.WouldBlock) as error:
             world.trace("refused", stream=self.info.name, dts=frame.dts, why=error)
             if isinstance(error, KvsError):
                 self._check_refusal(error)
-            after = stream.account()
             own_fault = isinstance(error, KvsError) and error.status is not _S.STORE_OUT_OF_MEMORY
-            same = after.accepted == before.accepted and after.persisted == before.persisted
-            if not own_fault:  # else room may have been made for it before it was looked at
-                same = after == before and world.client.store.used_bytes <= used
-            if not same:
-                raise Broken(f"a refused frame changed {before} to {after}: {error}") from error
+            self._check_unchanged(before, waiting, None if own_fault else used, error)
             if isinstance(error, core.WouldBlock):
                 raise
             self._check_times(stamped, error.status)
@@ -193,7 +188,7 @@ class Writer:
         after = stream.account()
         accepted = after.accepted > before.accepted
         if accepted:
-            self._check_latency(frame, *latency)
+            self._check_latency(frame, latency)
         else:
             self._steady = 0
         number = self.camera.count - 1
@@ -206,6 +201,26 @@ class Writer:
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._metadata = 0
         return accepted
+
+    def _check_unchanged(
+        self, before: core.FrameAccount, waiting: int, used: int | None, error: Exception
+    ) -> None:
+        """A frame that is refused costs nothing: no other one is given up for it.
+
+        `used` bytes of the store were in use, None if room may have been made before the frame was
+        looked at. The refused frame may have decided on frames that waited for others, which were
+        accepted before: these are stored, dropped or skipped now, and take room.
+        """
+        after = self.stream.account()
+        same = after.accepted + after.skipped == before.accepted + before.skipped
+        same = same and after.persisted == before.persisted
+        decided = waiting - self.stream.waiting
+        if used is not None:
+            given_up = after.dropped - before.dropped + after.skipped - before.skipped
+            same = same and given_up <= decided
+            same = same and (decided > 0 or self.world.client.store.used_bytes <= used)
+        if not same:
+            raise Broken(f"a refused frame changed {before} to {after}: {error}") from error
 
     def _check_times(self, stamped: Stamped, refused: StatusCode | None) -> None:
         """Pictures go on after a time that jumps, and after a single one that is wrong."""
@@ -252,16 +267,15 @@ class Writer:
             raise Broken(f"nothing was sent yet, and the view has two durations: {durations}")
         return figures.current_view_duration, figures.counters.latency_pressures
 
-    def _check_latency(self, frame: core.Frame, waited: int, before: int) -> None:
+    def _check_latency(self, frame: core.Frame, before: int) -> None:
         """What waits for longer than it may is told with each frame, unless that waits alone.
 
         A frame that is held, since its time is far off, is not there yet.
         """
         waiting, told = self._latency()
-        held = self.source_clock.wrong and waiting <= waited
         ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
         limit = self.stream.info.max_latency + frame.duration
-        if waiting > limit and told == before and not (ordered or held):
+        if waiting > limit and told == before and not (ordered or self.stream.waiting):
             raise Broken(f"{waiting} ticks of media wait to be sent, and nobody is told")
 
     def _check_refusal(self, error: KvsError) -> None:
@@ -338,11 +352,11 @@ class Writer:
 
     def flush(self) -> bool:
         """End the open fragment; return whether none is open now. It drops nothing that is held."""
-        before = self.stream.account()
+        before, waiting = self.stream.account(), self.stream.waiting
         try:
             self.stream.end_fragment(self.world.clock.wall)
         except core.WouldBlock:
-            if self.info.frame_order_mode is core.FrameOrderMode.PASS_THROUGH:
+            if not waiting:
                 raise Broken("ending a fragment waits for space") from None
             return False
         except KvsError as error:
@@ -350,8 +364,9 @@ class Writer:
                 raise Broken(f"ending a fragment needs space: {error}") from error
             self._check_refusal(error)
             return False
-        queued = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
-        if not queued and self.stream.account() != before:
+        if self.stream.waiting:
+            raise Broken(f"{self.stream.waiting} frames wait for others after a flush")
+        if not waiting and self.stream.account() != before:
             raise Broken(f"ending a fragment changed {before} to {self.stream.account()}")
         return True
 
