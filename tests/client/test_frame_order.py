@@ -269,3 +269,14 @@ def test_a_frame_that_is_put_back_goes_out_again_in_its_turn(mode: FrameOrderMod
         (VIDEO, False),
     ]
     assert order.size_bytes == 0
+
+
+@pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
+def test_a_frame_that_is_put_back_moves_the_others_once(mode: FrameOrderMode) -> None:
+    """A tie moves the sound by a timecode unit, however often the picture is put back."""
+    order = coordinator(mode)
+    order.put(frame(VIDEO, 20, key=True))
+    order.put(frame(AUDIO, 20))
+    for _ in range(3):
+        order.put_back(next(order.ready()))
+    assert told(order.ready(flush=True)) == [(VIDEO, 20), (AUDIO, 21)]

@@ -52,6 +52,7 @@ class FrameOrderCoordinator:
 
     __slots__ = (
         "_beginning",
+        "_decided",
         "_epochs",
         "_force_key",
         "_head",
@@ -91,6 +92,7 @@ class FrameOrderCoordinator:
         self.in_hand: Frame | None = None  # given out, until the taker says None
         self.epoch_in_hand = 0
         self._head: tuple[int, Frame, int] | None = None  # the last one that was given out
+        self._decided: int | None = None  # the track whose turn it still is, after `put_back`
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -211,6 +213,7 @@ class FrameOrderCoordinator:
         self._queues[given.track_id].appendleft(self._head)
         self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
         self._force_key |= frame.key_frame and not given.key_frame
+        self._decided = given.track_id  # comparing it again would move the others' times again
         self.in_hand = None
 
     def give_up(self) -> Iterator[Frame]:
@@ -221,10 +224,13 @@ class FrameOrderCoordinator:
                 queue.popleft()
                 yield frame
         self.size_bytes = 0
+        self._decided = None
         self._places.clear()
 
     def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
-        if self._key is None:
+        if self._decided is not None:
+            best, self._decided = self._queues[self._decided], None
+        elif self._key is None:
             best = min(queues, key=lambda queue: queue[0][0])
         else:
             best = queues[0]
