@@ -87,6 +87,17 @@ def test_pictures_that_stop(desk: Desks) -> None:
     assert pair.stream.account().skipped == 0
 
 
+def test_pictures_that_come_back_before_they_are_missed(desk: Desks) -> None:
+    """The key frame that ends a fragment without pictures shows that they are not silent."""
+    pair = Unordered(desk)
+    pair.put(0, 100)
+    assert pair.put(100, 250, video=None) == 0
+    assert pair.put(250, 300) == 0
+    assert pair.told() == []
+    assert pair.fragments()[-5:] == [({1, 2}, {1, 2})] * 5
+    assert pair.stream.account().skipped == 0
+
+
 def test_pictures_that_never_begin(desk: Desks) -> None:
     """Sound is skipped for as long as they are waited for."""
     pair = Unordered(desk)

@@ -129,7 +129,7 @@ class PresentTracks:
         self._skipped_since = None
         if not (flags & FLAG_KEY or frame.pts - generator.block_start >= generator.block_room):
             return False
-        return self._leave_out(self._find_missing())
+        return self._leave_out([t for t in self._find_missing() if t != frame.track_id])
 
     def _wait_for_key(self, frame: Frame) -> bool:
         """Leave out the tracks of the key frames when others have been skipped for too long."""
