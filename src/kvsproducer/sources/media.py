@@ -79,7 +79,8 @@ class MediaReader(Protocol):
     of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
     `gaps` says that its times never restart, so that a step forward is a pause in the recording
     (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived,
-    `breaks` the places where it could not read and went on.
+    `breaks` the places where it could not read and went on, `unread` those, as text, where FFmpeg
+    passed over bytes without an error.
     `taken` names the tracks that were chosen among several, `ignored` those that are not read.
     `left_out` counts frames that an edit list hides and that no other needs; they are no packets.
     """
@@ -93,6 +94,7 @@ class MediaReader(Protocol):
     reach: int
     repairs: int
     breaks: int
+    unread: list[str]
     gaps: bool
 
     @property

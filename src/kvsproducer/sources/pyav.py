@@ -30,6 +30,7 @@ from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
 from kvsproducer.sources.raw_order import completed, counted, displayed
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.sources.tracks import with_parameter_sets
+from kvsproducer.sources.unread import UnreadBytes
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -59,6 +60,8 @@ _RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
 _LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
 _HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
 _ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
+# Codecs whose packets FFmpeg gives as they lie in a Matroska or FLV file.
+_UNCHANGED: Final = {"h264", "hevc", "aac", "pcm_alaw", "pcm_mulaw", "opus", "vorbis", "flac"}
 _TIMES_RESTART: Final = 0x200  # AVFMT_TS_DISCONT: a demuxer whose times may jump
 _MAX_FAILURES: Final = 100  # ours: reads in a row that fail on damaged data
 _GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
@@ -170,6 +173,7 @@ class ContainerReader:
             ) from error
         self.format_name = self._container.format.name
         self.gaps = not self._container.format.flags & _TIMES_RESTART
+        self._unread = self._find_unread(file)
         if self.format_name in _NOT_MEDIA:
             self.close()
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
@@ -186,6 +190,7 @@ class ContainerReader:
         self.ignored: list[str] = []
         self.warnings: list[str] = []
         self.repairs = self.breaks = 0
+        self.unread: list[str] = []
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._encrypted: set[Kind] = set()
@@ -197,6 +202,14 @@ class ContainerReader:
         self.duration = None if length is None else length * 10
         last = (s.index_entries[-1] for s in self._container.streams if len(s.index_entries))
         self.reach = max((entry.pos + entry.size for entry in last), default=0)
+
+    def _find_unread(self, file: str | BinaryIO) -> UnreadBytes | None:
+        """Watch where packets lie, if the format and all codecs leave them as they are."""
+        flv = self.format_name == "flv"
+        if not isinstance(file, str) or not (flv or "matroska" in self.format_name):
+            return None
+        codecs = {_codec(s) for s in self._container.streams if s.type in ("video", "audio")}
+        return UnreadBytes(file, flv=flv) if codecs <= _UNCHANGED else None
 
     @property
     def raw(self) -> bool:
@@ -298,7 +311,7 @@ class ContainerReader:
         failures = 0  # in a row
         while True:
             try:
-                for packet in self._container.demux():
+                for packet in self._container.demux() if self._unread is None else self._watched():
                     failures = 0
                     reading = readings.get(packet.stream_index)
                     if reading is None or packet.size == 0:
@@ -323,6 +336,18 @@ class ContainerReader:
             self.breaks += 1
             for reading in readings.values():
                 reading.broken = True
+
+    def _watched(self) -> Iterator[Encoded]:
+        """Demux, and find what FFmpeg passed over."""
+        unread = self._unread
+        assert unread is not None
+        for packet in self._container.demux():
+            if packet.size:
+                unread.packet(packet.pos, packet.size)
+            yield packet
+        if not self.breaks:  # those are said already
+            unread.end()
+            self.unread += unread.places
 
     def _look_at(self, packet: Encoded, plain: MediaPacket) -> None:
         """Take what a key frame of an MP4 or Matroska brings along beside its data."""
@@ -491,6 +516,7 @@ class PatternReader:
         self._video: CodecContext | None = encoder
         self.taken: list[str] = []
         self.ignored: list[str] = []
+        self.unread: list[str] = []
         self.left_out = dict.fromkeys(Kind, 0)
         self.warnings: list[str] = []
         self.duration = int(pattern.duration_s * TICKS_PER_SECOND) or None

@@ -49,6 +49,7 @@ _HIGHEST_RATE: Final = 1000.0
 _MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
 _LEAST_APART: Final = 5 * TICKS_PER_SECOND  # ours: tracks end apart; less may fit into a fragment
 _LONGEST_SLEEP_S: Final = 0.5  # ours: `close` is noticed within that
+_MAX_NAMED: Final = 3  # ours: places in a message
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
 
 
@@ -325,6 +326,14 @@ class Source:
                 StatusCode.READ_FILE_FAILED,
                 f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
                 " the rest is put. Put an intact copy of the file if there is one",
+            )
+        if self._reader.unread:
+            places = "; ".join(self._reader.unread[:_MAX_NAMED])
+            raise kvs_error(
+                StatusCode.READ_FILE_FAILED,
+                f"{self.name}: what could be read is put, but FFmpeg passed over {places}. Put an"
+                " intact copy of the file if there is one; files that were joined have to be put"
+                " one by one",
             )
         if not self._count:
             raise kvs_error(
