@@ -9,6 +9,9 @@ import pytest
 from tests.client.test_present import MS, NOW, SECOND, Pair, declared
 
 from kvsproducer import client as kvs
+from kvsproducer.mkv import MkvParser
+from kvsproducer.mkv import events as mkv
+from kvsproducer.status import StatusCode
 from kvsproducer.view import FRAGMENT_START, STREAM_START
 
 Desks = Callable[..., Any]
@@ -98,6 +101,18 @@ def test_pictures_that_come_back_before_they_are_missed(desk: Desks) -> None:
     assert pair.stream.account().skipped == 0
 
 
+def test_picture_that_comes_back_as_the_fragment_is_full(desk: Desks) -> None:
+    """A track is not left out with one of its frames, and no session lacks what it begins with."""
+    pair = Unordered(desk)
+    pair.put(0, 100)
+    pair.put(100, 589, video=None)
+    pair.put(589, 595, audio=None)  # 20 s after the key frame
+    pair.put(595, 700)
+    for tracks, found in pair.fragments():
+        assert found <= tracks
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+
+
 def test_pictures_that_never_begin(desk: Desks) -> None:
     """Sound is skipped for as long as they are waited for."""
     pair = Unordered(desk)
@@ -144,3 +159,118 @@ def test_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
     for index in range(200):
         d.put(index)
     assert d.told(kvs.TrackSilent) == []
+
+
+def refuse(pair: Unordered, second: int) -> None:
+    """The service has read the fragment that begins then, and lacks a track in it."""
+    pair.d.stream = pair.stream
+    pair.d.read()
+    pair.d.ack("ERROR", second, error=4011)
+
+
+def sent(pair: Unordered) -> tuple[set[int], list[int]]:
+    """What the newest upload is given: the tracks that are declared, and the frames' numbers."""
+    pair.d.stream = pair.stream
+    parser = MkvParser()
+    parser.receive_data(pair.d.read()[0])
+    tracks: set[int] = set()
+    frames: list[int] = []
+    while (event := parser.next_event()) is not None:
+        if isinstance(event, mkv.Tracks):
+            tracks = {entry.number for entry in event.entries}
+        elif isinstance(event, mkv.Block):
+            frames.append(int(event.frames[0]))
+    return tracks, frames
+
+
+def slowly(pair: Unordered, first: int, last: int, *, audio: bool) -> None:
+    """Pictures 200 ms apart, a key frame each second, and sound with each of them, perhaps."""
+    for index in range(first, last):
+        for track in (1, 2) if audio else (1,):
+            pts = NOW + index * 200 * MS
+            frame = kvs.Frame(
+                b"%d" % index, pts, key_frame=track == 1 and index % 5 == 0, track_id=track
+            )
+            pair.stream.put_frame(frame, pair.d.now)
+            pair.d.settle()
+
+
+def test_refused_fragment_is_sent_again_without_the_track(desk: Desks) -> None:
+    """The service says it before the 5 s are over, and nothing is lost."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 12, audio=False)
+    refuse(pair, 0)
+    assert pair.told() == [("TrackSilent", 2)]
+    assert sent(pair) == ({1}, list(range(12)))
+    slowly(pair, 12, 50, audio=False)
+    rest = pair.d.read()[0]
+    assert b"49" in rest
+    assert b"\x1a\x45\xdf\xa3" not in rest, "the session goes on"
+    assert pair.stream.account() == (50, 0, 0, 0, 50)
+    assert pair.d.told(kvs.StreamErrorReported)[0].status is StatusCode(0x5200007D)
+
+
+def test_sound_after_a_session_was_declared_anew(desk: Desks) -> None:
+    """It is in the session that the next key frame begins."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 12, audio=False)
+    refuse(pair, 0)
+    slowly(pair, 12, 20, audio=True)
+    assert pair.told() == [("TrackSilent", 2), ("TrackResumed", 2)]
+    assert pair.stream.account().skipped == 3
+    assert sent(pair) == ({1}, list(range(15)))
+    pair.d.ack("PERSISTED", 0)
+    pair.d.ack("PERSISTED", 1)
+    pair.d.ack("PERSISTED", 2)
+    pair.d.read()
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+
+
+def test_what_is_before_the_refused_fragment_keeps_its_tracks(desk: Desks) -> None:
+    """It was sent, but not stored yet, and is sent again in a session of its own."""
+    pair = Unordered(desk, replay_duration=20 * SECOND)
+    slowly(pair, 0, 10, audio=True)
+    slowly(pair, 10, 22, audio=False)
+    refuse(pair, 2)
+    assert pair.told() == [("TrackSilent", 2)]
+    both = [index for index in range(10) for _ in range(2)]
+    assert sent(pair) == ({1, 2}, both)
+    pair.d.ack("PERSISTED", 0)
+    pair.d.ack("PERSISTED", 1)
+    pair.d.read()
+    pair.stream.put_frame(kvs.Frame(b"22", NOW + 22 * 200 * MS), pair.d.now)
+    pair.d.settle()
+    assert sent(pair) == ({1}, list(range(10, 23)))
+    assert pair.stream.account().dropped == 0
+
+
+def test_fragments_of_an_older_session_are_sent_again_too(desk: Desks) -> None:
+    """The track was found to be silent while the service could not be reached."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 50, audio=False)
+    assert pair.told() == [("TrackSilent", 2)]
+    refuse(pair, 0)
+    tracks, frames = sent(pair)
+    assert tracks == {1}
+    assert frames == list(range(frames[-1] + 1))
+    assert pair.stream.account().dropped == 0
+
+
+def test_fragment_that_lacks_a_track_which_is_there_is_lost(desk: Desks) -> None:
+    """As it was: its session has frames of the track."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 5, audio=False)
+    slowly(pair, 5, 15, audio=True)
+    refuse(pair, 0)
+    assert pair.told() == []
+    assert pair.stream.account().dropped == 5
+    assert sent(pair)[0] == {1, 2}
+
+
+def test_second_refusal_loses_the_fragment(desk: Desks) -> None:
+    """A service that still lacks a track is not asked without end."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 12, audio=False)
+    refuse(pair, 0)
+    refuse(pair, 0)
+    assert pair.stream.account().dropped == 5

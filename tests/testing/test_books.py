@@ -105,14 +105,17 @@ def test_stream_without_times_stores_what_it_gave() -> None:
 
 
 def test_sound_may_be_corrected_while_pictures_are_silent() -> None:
-    """Pictures never: each of their frames shows where the source's time is."""
+    """Pictures not, unless one is alone: each of them shows where the source's time is."""
     books = Books(0, StreamInfo.audio_video("h264", "aac", name="s"))
     books.silences = books.mistimed = True
-    books.note_put(0, Frame(b"0", 80 * MS), 0, b"0")
+    books.note_put(0, Frame(b"0", 40 * MS), 0, b"0")
     books.note_put(1, Frame(b"1", 90 * MS, track_id=2), 0, b"1")
+    books.note_put(2, Frame(b"2", 80 * MS), 0, b"2")
+    books.note_put(3, Frame(b"3", 2000 * MS), 0, b"3")
     books.note_event(TimestampCorrected("s", 2, 90 * MS, 50 * MS))
     with pytest.raises(Broken, match="not far off"):
         books.note_event(TimestampCorrected("s", 1, 80 * MS, 50 * MS))
+    books.note_event(TimestampCorrected("s", 1, 2000 * MS, 80 * MS))
 
 
 def test_metadata_has_to_arrive_with_a_fragment() -> None:

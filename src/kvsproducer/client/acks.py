@@ -28,12 +28,13 @@ from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
 from kvsproducer.client.events import AckRejected, FragmentAcked
+from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.rollback import skip_refused
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED, RECEIVED, SKIP
-from kvsproducer.wire import AckType, ack_error
+from kvsproducer.wire import AckError, AckType, ack_error
 
 __all__ = ["AckHandler"]
 
@@ -49,9 +50,10 @@ _new_event = tuple.__new__  # half the time of the class's own
 class AckHandler:
     """Applies acks to one stream."""
 
-    __slots__ = ("_control", "_core", "_times")
+    __slots__ = ("_control", "_core", "_times", "_tracks")
 
-    def __init__(self, core: StreamCore, control: StreamControl) -> None:
+    def __init__(self, core: StreamCore, control: StreamControl, tracks: PresentTracks) -> None:
+        self._tracks = tracks
         self._core = core
         self._control = control
         self._times = AckTimes(core)
@@ -238,7 +240,7 @@ class AckHandler:
         if index is None and view.head > view.tail:
             index = view.tail
         if index is not None and concerned:
-            if not error.retriable and not outside:
+            if not (error.retriable or outside or self._redeclares(error, index)):
                 core.refusal = error.status.name
                 self._skip(index)
             # A refused fragment of which a part was sent is passed over: only what is before
@@ -264,6 +266,11 @@ class AckHandler:
                 kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, "ERROR for a fragment not held"),
                 ack.timecode,
             )
+
+    def _redeclares(self, error: AckError, index: int) -> bool:
+        """Whether a fragment was refused for a track that its session no longer declares."""
+        missing = error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK
+        return missing and self._tracks.redeclare(index)
 
     def _looks_on(self, upload: Upload) -> bool:
         """Whether it was given nothing, while another upload carries what was sent."""

@@ -100,7 +100,7 @@ class Intake:
         }
         self._converted = self._adapter.converted
         self.timeline = Timeline(frozenset(), info.timecode_scale)
-        self._tracks = PresentTracks(core, self.order, self.timeline)
+        self.tracks = self._tracks = PresentTracks(core, self.order, self.timeline)
         self._formats = Formats(core, self._tracks, self._adapter, ordered=self.order is not None)
         self._look = self._formats.look
         self._end = FragmentEnd(core, control, self._admission)

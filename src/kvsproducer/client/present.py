@@ -7,8 +7,8 @@ next frame it is present again, and another session begins with it.
 
 Where the order coordinator puts the tracks in order, it finds those that others wait for. Without
 it (PASS_THROUGH) no frame waits, and fragments that lack a track are sent and refused. There
-`_watch` looks through the open fragment when it is about to end: a silent track costs the fragments
-of its first seconds, and nothing is done for each frame.
+`_watch` looks through the open fragment when it is about to end, so that nothing is done for each
+frame. When the service refuses one before that, `redeclare` has it sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.timeline import Timeline
 from kvsproducer.mkv.tracks import TrackType
-from kvsproducer.view import END_OF_FRAGMENT
+from kvsproducer.view import END_OF_FRAGMENT, STREAM_START
 
 __all__ = ["PresentTracks"]
 
@@ -165,6 +165,52 @@ class PresentTracks:
             if newest.timestamp - self._since[track] > limits.TRACK_GRACE
         ]
 
+    def redeclare(self, index: int) -> bool:
+        """Have a fragment that the service has refused for a missing track sent again without it.
+
+        `index` is one of its items. A session begins here that declares only the tracks of this
+        fragment, if the rest of the session has no frame of another one. Return whether that is so;
+        else the fragment is lost.
+        """
+        core, view = self._core, self._core.view
+        first = view[index].fragment
+        place = sum(began <= first for began, _, _ in core.sessions) - 1
+        if not self._watches or first < view.tail or place < 0:
+            return False
+        newest = place == len(core.sessions) - 1
+        end = view.head if newest else core.sessions[place + 1][0]
+        tracks = self._tracks_of(first, view.next_start(first + 1))
+        began, start, header = core.sessions[place]
+        # Only what is known of the newest header is used: the formats may have changed since.
+        declared = self.declared if newest else self.all
+        known = core.generator.header_for(declared) == header
+        if not known or not tracks < declared or self._tracks_of(first, end) != tracks:
+            return False
+        session = first, start, core.generator.header_for(tracks)
+        if began == first:
+            core.sessions[place] = session
+        else:  # what is before it may have to be sent again, too
+            core.sessions.insert(place + 1, session)
+        if view[first].flags & STREAM_START:
+            core.strip_stream_header(view[first])  # the next upload gives it the new one
+        if newest:
+            self._go_on_with(tracks)
+        return True
+
+    def _tracks_of(self, first: int, end: int) -> frozenset[int]:
+        """The tracks of the frames from item `first` to before item `end`."""
+        items = (self._core.view.items[index] for index in range(first, end))
+        numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
+        return frozenset(track for track, number in self._numbers.items() if number in numbers)
+
+    def _go_on_with(self, tracks: frozenset[int]) -> None:
+        """The open session declares only these tracks from now on."""
+        begins = self._core.reset_on_key
+        self._leave_out(sorted(self.declared - tracks - self.silent))
+        self._core.reset_on_key = begins
+        self.declared = tracks
+        self._core.generator.declare(tracks)
+
     def find_silent(self) -> None:
         """Go on without tracks for which others have waited too long."""
         assert self._order is not None, "the caller looked"
@@ -239,11 +285,13 @@ class PresentTracks:
 
     def _flags(self, frame: Frame, *, ended: bool) -> int:
         flags = frame.flags
-        if not self.sound_only:
-            return flags if frame.track_id in self.beginning else flags & ~FLAG_KEY
-        core, generator = self._core, self._core.generator
         if flags & FLAG_END_OF_FRAGMENT:
             return flags
+        if frame.track_id not in self.beginning:
+            return flags & ~FLAG_KEY
+        if not self.sound_only:
+            return flags
+        core, generator = self._core, self._core.generator
         if (
             core.skip_until_key
             or core.reset_on_key

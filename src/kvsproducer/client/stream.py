@@ -59,9 +59,9 @@ class Stream:
         self._core = core
         self._control = control
         self._sender = Sender(core, control)
-        self._acks = AckHandler(core, control)
         self._parsers: dict[int, AckParser] = {}
         self._intake = Intake(core, control, info.offline_buffer_availability_timeout)
+        self._acks = AckHandler(core, control, self._intake.tracks)
         self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout

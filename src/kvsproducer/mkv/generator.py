@@ -208,6 +208,10 @@ class MkvGenerator:
             self._header = stream_header(self._info, self._tracks, self._declared)
         return self._header
 
+    def header_for(self, track_ids: Collection[int]) -> bytes:
+        """The head of a stream that declares only these tracks."""
+        return stream_header(self._info, self._tracks, frozenset(track_ids))
+
     def overhead(self, kind: FrameKind) -> int:
         """How many bytes `pack` puts before the payload of a frame of this kind."""
         if kind is _STREAM:

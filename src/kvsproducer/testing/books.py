@@ -29,6 +29,7 @@ from kvsproducer.client import (
     TrackSilent,
 )
 from kvsproducer.client.events import FragmentDropped, FrameDropped
+from kvsproducer.limits import FAR_TIMESTAMP
 
 __all__ = ["Books", "Broken", "Outcome"]
 
@@ -157,15 +158,24 @@ class Books:
         for put in reversed(self.put.values()):
             # Without times of its own a frame has that of its put, on a clock that is set.
             wrong = put.moved or not self.info.frame_timecodes
-            # Only pictures show that the source's clock was set. When they are silent, and it is
-            # set again before they come back, sound keeps the time that the pictures had.
-            sound = put.track_id != self.info.tracks[0].track_id
-            wrong = wrong or (sound and self.silences and self.mistimed)
+            wrong = wrong or (self.silences and self.mistimed and self._is_lone(put))
             if put.dts == event.given and put.track_id == event.track_id and wrong:
                 put.moved = put.moved or event.given - event.used
                 put.dts = event.used
                 return
         raise Broken(f"a frame was given another time, which was not far off: {event}")
+
+    def _is_lone(self, put: _Put) -> bool:
+        """Whether a frame may look like an outlier because its track was silent around it.
+
+        Only pictures show that the source's clock was set. When it is set while they are silent,
+        sound keeps the time that the pictures had; so does a single picture between a pause and
+        the next error of the clock.
+        """
+        if put.track_id != self.info.tracks[0].track_id:
+            return True
+        same = (p.dts for p in self.put.values() if p.track_id == put.track_id)
+        return all(abs(put.dts - dts) > FAR_TIMESTAMP for dts in same if dts != put.dts)
 
     def note_settled(self, number: int, now: int) -> None:
         """The core has heard that the fragment of a frame is stored."""

@@ -79,9 +79,7 @@ class Writer:
         )
         self.silences = Silences(
             world.source_dice,
-            # Without an order of the tracks nothing waits for one, and fragments that lack it are
-            # refused.
-            conditions.silent_tracks if world.stormy and self.books.queues else 0.0,
+            conditions.silent_tracks if world.stormy else 0.0,
             [track.track_id for track in self.info.tracks],
         )
         self.books.silences = self.silences.possible
@@ -251,8 +249,10 @@ class Writer:
         grace = TRACK_GRACE
         if self.info.streaming_type is core.StreamingType.OFFLINE:
             grace = OFFLINE_TRACK_GRACE
-        checked = track and not (self.world.deaf or self.source_clock.wrong or self._meddled)
-        if checked and ticks > grace + 6 * self._shot.interval:
+        # Without an order of the tracks none waits: one is left out when a fragment ends.
+        waits = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
+        checked = waits and not (self.world.deaf or self.source_clock.wrong or self._meddled)
+        if track and checked and ticks > grace + 6 * self._shot.interval:
             self.world.hear()
             if track not in self.books.silent:
                 raise Broken(f"track {track} is silent, and the others wait for it")
