@@ -1,5 +1,5 @@
-"""What every test may use: the local endpoint, an AWS configuration that is nobody's own, and a
-video memory library compiled as a test needs it."""
+"""What every test may use: the local endpoint, an AWS configuration that is nobody's own, streams
+and frames, and a video memory library compiled as a test needs it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import kvsproducer as kvs
 
 # The same generated examples in every run, however slow the machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -27,6 +30,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 HERE = Path(__file__).resolve().parent
 HEADER = HERE.parent / "docs" / "reference"
+TICK = 400_000  # 25 frames a second
+GOP = 5
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -56,10 +61,10 @@ def _nothing_is_left_behind() -> Iterator[None]:
     begin with nothing.
     """
     yield
-    loop = sys.modules.get("kvsproducer.producer.loop")
+    loop = sys.modules.get("kvsproducer.service.loop")
     if loop is None:  # a test of the core
         return
-    shared, lifetime = loop.SharedLoop, sys.modules["kvsproducer.producer.lifetime"]
+    shared, lifetime = loop.SharedLoop, sys.modules["kvsproducer.service.lifetime"]
     deadline = time.monotonic() + 30
     while (shared._users or lifetime._open) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -132,3 +137,47 @@ def video_library(
         return str(_libraries[defines])
 
     return compiled
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A peer that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def info() -> kvs.StreamInfo:
+    """A real-time stream of opaque frames (no NAL adaptation), retention one hour."""
+    return kvs.StreamInfo.video(
+        "h264", retention="PT1H", frame_rate=25, nal_adaptation=kvs.NalAdaptation.NONE
+    )
+
+
+@pytest.fixture
+def offline_info() -> kvs.StreamInfo:
+    """The same, offline: `put_frame` waits instead of dropping."""
+    return kvs.StreamInfo.video(
+        "h264",
+        streaming_type=kvs.StreamingType.OFFLINE,
+        retention="PT1H",
+        frame_rate=25,
+        nal_adaptation=kvs.NalAdaptation.NONE,
+    )
+
+
+@pytest.fixture
+def frames() -> Callable[[int], Iterator[kvs.Frame]]:
+    """`frames(n)`: n frames with different content, a key frame every GOP."""
+
+    def make(count: int) -> Iterator[kvs.Frame]:
+        start = kvs.now()
+        for number in range(count):
+            yield kvs.Frame(
+                b"frame %06d " % number * 20,
+                start + number * TICK,
+                duration=TICK,
+                key_frame=number % GOP == 0,
+            )
+
+    return make

@@ -67,7 +67,7 @@ ELSEWHERE = {
     "Frame": {"pts", "dts"},
     "Producer": {"close_timeout"},
     "AwsCredentials": {"expiration"},
-    "IotCredentials": {"connection_timeout", "completion_timeout"},  # tests/producer/credentials
+    "IotCredentials": {"connection_timeout", "completion_timeout"},  # tests/service/credentials
     "put_media": {"retention", "start", "timeout"},
     "get_media": {"start"},
     "wait_ready": {"timeout"},

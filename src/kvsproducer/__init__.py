@@ -6,9 +6,9 @@
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
 `kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.heap`, `kvsproducer.view`,
-`kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace`, `kvsproducer.endpoint` and
-`kvsproducer.testing`; nothing else is. Importing this package loads neither botocore nor aiohttp
-nor PyAV, and not the parts of ours that drive them: they come with their first use.
+`kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace` and `kvsproducer.endpoint`; nothing
+else is. Importing this package loads neither botocore nor aiohttp nor PyAV, and not the parts of
+ours that drive them: they come with their first use.
 """
 
 from kvsproducer.version import VERSION
@@ -61,39 +61,36 @@ if TYPE_CHECKING:
         UploadStarted,
         ViewOverflowPolicy,
     )
-    from kvsproducer.duration import Duration, Instant
-    from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
-    from kvsproducer.producer import (
+    from kvsproducer.compat import (
         ApiCallbacks,
         AuthCallbacks,
-        Caching,
         CallbacksProvider,
         ClientShutdown,
-        FileLogHandler,
-        IpFamily,
         PlatformCallbacks,
-        Producer,
         ProducerCallbacks,
-        ServiceConfig,
-        Stream,
         StreamCallbacks,
         StreamDataAvailable,
-        now,
     )
-    from kvsproducer.producer.credentials import (
-        AwsCredentials,
-        CredentialsProvider,
-        FileCredentials,
-        IotCredentials,
-    )
-    from kvsproducer.producer.metrics_server import Health, MetricsServer
-    from kvsproducer.producer.tracing import traced
+    from kvsproducer.compat.logs import FileLogHandler
+    from kvsproducer.duration import Duration, Instant
+    from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
+    from kvsproducer.observe.metrics_server import Health, MetricsServer
+    from kvsproducer.observe.tracing import traced
+    from kvsproducer.producer import Producer, Stream
     from kvsproducer.reader import (
         FragmentSummary,
         ReadFragment,
         ReadFrame,
         get_media,
         list_fragments,
+    )
+    from kvsproducer.service.clock import now
+    from kvsproducer.service.config import Caching, IpFamily, ServiceConfig
+    from kvsproducer.service.credentials import (
+        AwsCredentials,
+        CredentialsProvider,
+        FileCredentials,
+        IotCredentials,
     )
     from kvsproducer.sources import PutResult, put_media
     from kvsproducer.status import (
@@ -239,28 +236,28 @@ _LATER = {
     "Explanation": "kvsproducer.status.explain",
     "explain": "kvsproducer.status.explain",
     "AckType": "kvsproducer.wire",
-    "AwsCredentials": "kvsproducer.producer.credentials",
-    "CredentialsProvider": "kvsproducer.producer.credentials",
-    "FileCredentials": "kvsproducer.producer.credentials",
-    "IotCredentials": "kvsproducer.producer.credentials",
-    "FileLogHandler": "kvsproducer.producer",
-    "ApiCallbacks": "kvsproducer.producer",
-    "AuthCallbacks": "kvsproducer.producer",
-    "CallbacksProvider": "kvsproducer.producer",
-    "ClientShutdown": "kvsproducer.producer",
-    "PlatformCallbacks": "kvsproducer.producer",
-    "ProducerCallbacks": "kvsproducer.producer",
-    "StreamCallbacks": "kvsproducer.producer",
-    "StreamDataAvailable": "kvsproducer.producer",
-    "Caching": "kvsproducer.producer",
-    "Health": "kvsproducer.producer.metrics_server",
-    "IpFamily": "kvsproducer.producer",
-    "MetricsServer": "kvsproducer.producer.metrics_server",
+    "AwsCredentials": "kvsproducer.service.credentials",
+    "CredentialsProvider": "kvsproducer.service.credentials",
+    "FileCredentials": "kvsproducer.service.credentials",
+    "IotCredentials": "kvsproducer.service.credentials",
+    "FileLogHandler": "kvsproducer.compat.logs",
+    "ApiCallbacks": "kvsproducer.compat",
+    "AuthCallbacks": "kvsproducer.compat",
+    "CallbacksProvider": "kvsproducer.compat",
+    "ClientShutdown": "kvsproducer.compat",
+    "PlatformCallbacks": "kvsproducer.compat",
+    "ProducerCallbacks": "kvsproducer.compat",
+    "StreamCallbacks": "kvsproducer.compat",
+    "StreamDataAvailable": "kvsproducer.compat",
+    "Caching": "kvsproducer.service.config",
+    "Health": "kvsproducer.observe.metrics_server",
+    "IpFamily": "kvsproducer.service.config",
+    "MetricsServer": "kvsproducer.observe.metrics_server",
     "Producer": "kvsproducer.producer",
-    "ServiceConfig": "kvsproducer.producer",
+    "ServiceConfig": "kvsproducer.service.config",
     "Stream": "kvsproducer.producer",
-    "now": "kvsproducer.producer",
-    "traced": "kvsproducer.producer.tracing",
+    "now": "kvsproducer.service.clock",
+    "traced": "kvsproducer.observe.tracing",
     "FragmentSummary": "kvsproducer.reader",
     "ReadFragment": "kvsproducer.reader",
     "ReadFrame": "kvsproducer.reader",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsproducer import reader
 from kvsproducer.producer.aio import Producer, Stream
-from kvsproducer.producer.credentials import CredentialsSource
-from kvsproducer.producer.credentials.source import bound_to
-from kvsproducer.producer.service import Service
-from kvsproducer.producer.service_config import ServiceConfig
-from kvsproducer.producer.tls import Verify
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.credentials.source import bound_to
+from kvsproducer.service.service import Service
+from kvsproducer.service.tls import Verify
 
 if TYPE_CHECKING:
     from botocore.session import Session

@@ -20,8 +20,8 @@ from kvsproducer.cli.options import (
 )
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.endpoint import local_endpoint
-from kvsproducer.producer.credentials import FileCredentials, IotCredentials
-from kvsproducer.producer.service_config import IpFamily, ServiceConfig
+from kvsproducer.service.config import IpFamily, ServiceConfig
+from kvsproducer.service.credentials import FileCredentials, IotCredentials
 from kvsproducer.status import KvsError, StatusCode
 
 HOUR = 3600 * TICKS_PER_SECOND

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.producer.callbacks.conftest import provider_of
+from tests.compat.conftest import provider_of
 from tests.waiting import until
 
 import kvsproducer as kvs

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.simulation.world import World
 
 from kvsproducer.heap import ArenaStore, ContentStore, HoldingStore
 from kvsproducer.heap.files import SpillFiles
 from kvsproducer.heap.video_memory import VideoMemory
-from kvsproducer.testing.simulation import World
 
 
 @pytest.mark.parametrize("kind", ["arena", "files", "video memory"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_SECOND
-from kvsproducer.producer.alarm import Alarm
+from kvsproducer.producer.engine import Alarm
 
 NOW = 17_000_000_000_000_000
 

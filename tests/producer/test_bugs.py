@@ -16,7 +16,7 @@ import kvsproducer as kvs
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.bugs import guarded, own_bug
 from kvsproducer.producer.engine import Engine
-from kvsproducer.producer.service import Service
+from kvsproducer.service.service import Service
 from kvsproducer.status import StatusCode, kvs_error
 
 Frames = Callable[[int], Iterator[kvs.Frame]]

@@ -16,7 +16,7 @@ from kvsproducer.producer.continuous_retry import (
     ContinuousRetry,
     Health,
 )
-from kvsproducer.producer.results import failure_of
+from kvsproducer.service.results import failure_of
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 S = StatusCode

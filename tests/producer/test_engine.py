@@ -13,9 +13,9 @@ import pytest
 import kvsproducer as kvs
 from kvsproducer.duration import TICKS_PER_HOUR
 from kvsproducer.heap import ReferenceStore
-from kvsproducer.producer.clock import now
 from kvsproducer.producer.engine import Engine
-from kvsproducer.producer.service import Service
+from kvsproducer.service.clock import now
+from kvsproducer.service.service import Service
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 

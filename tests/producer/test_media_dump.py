@@ -9,7 +9,7 @@ import pytest
 
 import kvsproducer as kvs
 from kvsproducer.cli.inspect import inspect_file
-from kvsproducer.producer.media_dump import VARIABLE, MediaDump
+from kvsproducer.producer.upload import VARIABLE, MediaDump
 
 
 def put(endpoint_url: str, stream: str) -> kvs.FrameAccount:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kvsproducer.producer.routes import has_route, pause
+from kvsproducer.service.network import has_route, pause
 
 
 def paused(seconds: float, *routes: bool) -> tuple[bool, int]:

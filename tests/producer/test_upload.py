@@ -125,7 +125,7 @@ def test_the_head_is_what_any_http_peer_understands(
 ) -> None:
     """Host has the port and is signed, milliseconds are padded, nothing waits for a 100."""
     second = kvs.now() // 10_000_000 * 10_000_000
-    monkeypatch.setattr("kvsproducer.producer.callbacks.platform.now", lambda: second + 370_000)
+    monkeypatch.setattr("kvsproducer.producer.engine.now", lambda: second + 370_000)
     one = peer(HEAD, reads=True)
     producer = kvs.Producer(endpoint_url=endpoint_url)
     try:

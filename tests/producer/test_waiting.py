@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import kvsproducer as kvs
-from kvsproducer.producer.loop import SharedLoop
 from kvsproducer.producer.waiting import Waiting
+from kvsproducer.service.loop import SharedLoop
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 NOBODY = "http://127.0.0.1:9"

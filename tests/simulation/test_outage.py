@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from tests.simulation.clock import SimulatedClock
 
 from kvsproducer import client as core
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
@@ -20,7 +21,6 @@ from kvsproducer.limits import MAX_BACKOFF
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block
 from kvsproducer.producer.continuous_retry import ContinuousRetry
-from kvsproducer.testing.clock import SimulatedClock
 
 START = 17_000_000_000_000_000
 SECOND = 10_000_000

@@ -2,7 +2,7 @@
 
 The promise: a frame that `put_frame` accepted is stored by the service unchanged, or was reported
 as dropped, or is still held. 200 seeds here, 20,000 with `make soak`; a failure names its seed:
-`python -m kvsproducer.testing.simulation --seed N --trace`.
+`python -m tests.simulation.world --seed N --trace`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-
-from kvsproducer import client as core
-from kvsproducer.testing.conditions import (
+from tests.simulation.conditions import (
     FATAL_RESULTS,
     PASSING_RESULTS,
     Conditions,
     Credentials,
     Plan,
 )
-from kvsproducer.testing.frames import Shot
-from kvsproducer.testing.simulation import World, main, run
+from tests.simulation.frames import Shot
+from tests.simulation.world import World, main, run
+
+from kvsproducer import client as core
 
 SECOND = 10_000_000
 SHOT = Shot(interval=SECOND // 5, gop=10, b_frames=1, bytes=300, audio_interval=0)

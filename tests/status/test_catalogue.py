@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.status.catalogue import REFERENCE_CODES, entries, entry, lookup
+from kvsproducer.status.catalogue import REFERENCE_CODES, entries, entry
+from kvsproducer.status.explain import lookup
 
 WORDS_OF_NO_CODE = ("Producer SDK Limits", "TODO", "codec private beta", "\\")
 

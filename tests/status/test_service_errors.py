@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kvsproducer.client.states import result_status
-from kvsproducer.producer.results import failure_of_answer
+from kvsproducer.service.results import failure_of_answer
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.status.catalogue import lookup, near
+from kvsproducer.status.catalogue import near
+from kvsproducer.status.explain import lookup
 from kvsproducer.status.service_errors import ACK_ERRORS, EXCEPTIONS, ack_error, wire_names
 
 

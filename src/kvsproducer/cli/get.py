@@ -298,8 +298,8 @@ async def _fetch(
     reading: _Reading, options: ProducerOptions, bounds: _Bounds, written: _Written
 ) -> None:
     """Read and write until a bound is reached."""
-    from kvsproducer.producer.service import Service
     from kvsproducer.reader import fragments, start_selector
+    from kvsproducer.service.service import Service
 
     where = {key: value for key, value in options.items() if key != "device_info"}
     service = Service(**where)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from kvsproducer.cli.console import err
-from kvsproducer.producer.logs import (
+from kvsproducer.compat.logs import (
     LEVEL_VARIABLE,
     FileLogHandler,
     attached,

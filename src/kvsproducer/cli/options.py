@@ -17,8 +17,8 @@ from kvsproducer.duration import (
     instant_to_ticks,
     parse_duration,
 )
-from kvsproducer.producer.credentials import FileCredentials, IotCredentials
-from kvsproducer.producer.service_config import Caching, IpFamily, ServiceConfig
+from kvsproducer.service.config import Caching, IpFamily, ServiceConfig
+from kvsproducer.service.credentials import FileCredentials, IotCredentials
 from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 

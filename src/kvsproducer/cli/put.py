@@ -36,8 +36,8 @@ from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
-from kvsproducer.producer.service_config import Caching
 from kvsproducer.producer.unreachable import UNREACHABLE
+from kvsproducer.service.config import Caching
 from kvsproducer.sources import PutResult, Source, open_source, put_media
 from kvsproducer.sources.source import now_ticks
 from kvsproducer.status import KvsError, StatusCode, kvs_error

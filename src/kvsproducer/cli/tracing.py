@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from kvsproducer.cli.console import writing
-from kvsproducer.producer.tracing import traced
+from kvsproducer.observe.tracing import traced
 from kvsproducer.sources import Source
 from kvsproducer.trace import Profiler
 

@@ -14,17 +14,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.client.events import EventQueue
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.producer import lifetime
-from kvsproducer.producer.callbacks.chains import Chains, Report
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog, deliver
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, StreamFacade, Timeout
+from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import (
     closing_limit_s,
     explained,
@@ -33,7 +32,8 @@ from kvsproducer.producer.outcome import (
     no_space_error,
     timeout_seconds,
 )
-from kvsproducer.producer.service import Service
+from kvsproducer.service import lifetime
+from kvsproducer.service.service import Service
 
 __all__ = ["Producer", "Stream"]
 
@@ -51,8 +51,8 @@ class Stream(StreamFacade):
 
         Raises as `kvsproducer.Stream.put_frame` does.
         """
-        engine, chains = self._engine, self._engine.chains
-        reports: Sequence[Report] = ()
+        engine, hooks = self._engine, self._engine.hooks
+        reports: Sequence[Any] = ()
         engine.refuse_reentry()
         if engine.loop.is_closed():  # told before a frame is taken that nobody will send
             engine.abandon(None)
@@ -60,16 +60,16 @@ class Stream(StreamFacade):
             with engine.lock:
                 now = engine.now()
                 self._core.put_frame(frame, now)
-                if chains is not None:
-                    reports = chains.reports(self._core, now)
+                if hooks is not None:
+                    reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = await self._put_when_there_is_space(frame, full.deadline - now)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
-        if reports and chains is not None:
-            chains.report(reports)
+        if reports and hooks is not None:
+            hooks.report(reports)
 
-    async def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
+    async def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Any]:
         try:
             return await self._wait_for_space(
                 partial(self._put_again, frame), patience / TICKS_PER_SECOND
@@ -79,14 +79,14 @@ class Stream(StreamFacade):
                 self._core.count_put_error()
             raise no_space_error(self.name, self.met_with) from None
 
-    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Report]:
+    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
-        engine, chains = self._engine, self._engine.chains
+        engine, hooks = self._engine, self._engine.hooks
         if self._core.stopped:  # the core would only say that it is stopped
             self._core.count_put_error()
             raise interrupted_error(self.name)
         self._core.put_frame(frame, now)
-        return () if chains is None else chains.reports(self._core, engine.now())
+        return () if hooks is None else hooks.reports(self._core, engine.now())
 
     async def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
         """Repeat an action of the core, which takes `now`, until there is space for it.
@@ -184,9 +184,9 @@ class Producer(ProducerFacade[Stream]):
     _stream_type = Stream
 
     def _make_engine(
-        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+        self, device_info: core.DeviceInfo, service: Service, hooks: Hooks | None
     ) -> Engine:
-        return Engine(device_info, service, asyncio.get_running_loop(), chains)
+        return Engine(device_info, service, asyncio.get_running_loop(), hooks)
 
     def _listen(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
@@ -195,10 +195,10 @@ class Producer(ProducerFacade[Stream]):
         self._next_event = self._engine.next_event
         self._dispatcher: Dispatcher | None = None
         self._engine.on_pumped = self._take_events
-        if self._engine.chains is not None:
-            self._run_chains(self._engine.chains)
+        if self._engine.hooks is not None:
+            self._run_hooks(self._engine.hooks)
 
-    def _run_chains(self, chains: Chains) -> None:
+    def _run_hooks(self, hooks: Hooks) -> None:
         """Let events pass through a thread that runs their chains, for callbacks may block."""
         engine = self._engine
         arrived, lock = EventQueue(limits.MAX_QUEUED_EVENTS), threading.Lock()
@@ -214,7 +214,7 @@ class Producer(ProducerFacade[Stream]):
                 return arrived.pop()
 
         self._next_event = next_event
-        self._dispatcher = Dispatcher(engine.next_event, arrive, chains.end, logs=False)
+        self._dispatcher = Dispatcher(engine.next_event, arrive, hooks.end, logs=False)
         engine.on_pumped = self._dispatcher.wake
 
     def _arrived(self) -> None:

@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from kvsproducer.producer.logger import logger
+from kvsproducer.service.logger import logger
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["guarded", "own_bug", "report", "told"]

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from kvsproducer import client as core
-from kvsproducer.producer.logger import logger
-from kvsproducer.producer.loop import started
+from kvsproducer.service.logger import logger
+from kvsproducer.service.loop import started
 from kvsproducer.status import StatusCode
 
 __all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]

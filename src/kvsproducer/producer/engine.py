@@ -13,6 +13,7 @@ and in how they wait (`changed`, a condition, or `change`, a future).
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -23,31 +24,29 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
 from kvsproducer.limits import MAX_QUEUED_EVENTS
-from kvsproducer.producer.alarm import Alarm
 from kvsproducer.producer.bugs import guarded, own_bug, report, told
-from kvsproducer.producer.caching import AnswerCache
-from kvsproducer.producer.callbacks.chains import Chains
-from kvsproducer.producer.callbacks.platform import clock_of, dice_of
-from kvsproducer.producer.callbacks.structures import PlatformCallbacks
-from kvsproducer.producer.calls import answer, auth_info, not_yet
 from kvsproducer.producer.continuous_retry import ContinuousRetry
-from kvsproducer.producer.credentials import AwsCredentials
 from kvsproducer.producer.ended import EndedStreams
-from kvsproducer.producer.exchange import TimeLimits
-from kvsproducer.producer.logger import logger
-from kvsproducer.producer.loop import loss_of
+from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import CLOSE_LIMIT_S
-from kvsproducer.producer.results import OK, UNKNOWN, Failure, failure_of
-from kvsproducer.producer.routes import pause
-from kvsproducer.producer.service import Service
-from kvsproducer.producer.service_config import Caching
-from kvsproducer.producer.threads import in_daemon_thread
 from kvsproducer.producer.unreachable import ReachWarnings
 from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
+from kvsproducer.service.caching import AnswerCache
+from kvsproducer.service.calls import answer, auth_info, not_yet
+from kvsproducer.service.clock import now
+from kvsproducer.service.config import Caching
+from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.exchange import TimeLimits
+from kvsproducer.service.logger import logger
+from kvsproducer.service.loop import loss_of
+from kvsproducer.service.network import pause
+from kvsproducer.service.results import OK, UNKNOWN, Failure, failure_of
+from kvsproducer.service.service import Service
+from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Engine"]
+__all__ = ["Alarm", "Engine"]
 
 T = TypeVar("T")
 log = logger("kvsproducer.engine")
@@ -55,6 +54,39 @@ log = logger("kvsproducer.engine")
 CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status
 CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
+
+
+class Alarm:
+    """Calls `ring` on the loop, once for each time that it is set to. Not thread-safe."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+        self._loop = loop
+        self._ring = ring
+        self._due: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, due: int | None, now: int) -> None:
+        """Ring at `due`, in ticks as `now`; None: not at all.
+
+        Set again to the same time, before it has rung, it is left as it is.
+        """
+        if self._timer is not None:
+            if due == self._due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        self._due = due
+        if due is not None:
+            self._timer = self._loop.call_later(max(0, due - now) / TICKS_PER_SECOND, self._rings)
+
+    @property
+    def rings_at(self) -> float | None:
+        """When it does, by the loop's clock; None while it is not set."""
+        return None if self._timer is None else self._timer.when()
+
+    def _rings(self) -> None:
+        self._timer = None
+        self._ring()
 
 
 class Engine(Waiting):
@@ -69,20 +101,19 @@ class Engine(Waiting):
         device_info: core.DeviceInfo,
         service: Service,
         loop: asyncio.AbstractEventLoop,
-        chains: Chains | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         super().__init__(loop)
         self.service = service
-        self.chains = chains
-        platform = PlatformCallbacks() if chains is None else chains.platform
+        self.hooks = hooks
         self.poked = True  # nobody is to look before it is whole
         self.close_limit_s = CLOSE_LIMIT_S  # of leaving a `with` block
         self.closing = False  # no more streams
         self.closed = False
         self.abandoned = False  # by its loop
         self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
-        self.now = clock_of(platform, self._tell_fault)
-        dice = dice_of(platform, self._tell_fault)
+        self.now = now if hooks is None else hooks.clock(self._tell_fault)
+        dice = secrets.randbelow if hooks is None else hooks.dice(self._tell_fault)
         service.run_on(loop, self.now)
         device_info.validate()
         store = store_for(device_info.storage_info)
@@ -204,14 +235,14 @@ class Engine(Waiting):
     def next_event(self) -> core.Event | None:
         """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
         with self.lock:
-            reported = None if self.chains is None else self.chains.next_reported()
+            reported = None if self.hooks is None else self.hooks.next_reported()
             event = self._told.popleft() if self._told and reported is None else None
             if event is None and reported is None:
                 event = self.core.next_event()
         if event is not None:
             self._reach.look_at(event)
-            if self.chains is not None:
-                self.chains.tell(event)
+            if self.hooks is not None:
+                self.hooks.tell(event)
         return event or reported
 
     # --- on the loop -------------------------------------------------------------------------
@@ -374,11 +405,11 @@ class Engine(Waiting):
 
         Raises what they fail with, SERVICE_CALL_TIMEOUT_ERROR when they take longer than a call.
         """
-        if self.chains is None or not self.chains.asks(call):
+        if self.hooks is None or not self.hooks.asks(call):
             return None
         limit_s = self.core.client_info.service_call_completion_timeout / TICKS_PER_SECOND
         try:
-            return await in_daemon_thread(self.chains.ask, call, timeout_s=limit_s)
+            return await in_daemon_thread(self.hooks.ask, call, timeout_s=limit_s)
         except KvsError:  # some are TimeoutErrors too
             raise
         except TimeoutError as error:

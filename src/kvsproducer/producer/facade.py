@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import limits
-from kvsproducer.producer import lifetime
-from kvsproducer.producer.callbacks.chains import Chains
-from kvsproducer.producer.callbacks.provider import CallbacksProvider
-from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.hooks import Callbacks, Hooks
 from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained, timeout_seconds
-from kvsproducer.producer.service import Service
-from kvsproducer.producer.service_config import ServiceConfig
-from kvsproducer.producer.tls import Verify
+from kvsproducer.service import lifetime
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.service import Service
+from kvsproducer.service.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class StreamFacade:
         return self._engine.last_failure(self.name)
 
     def end_in_child(self) -> None:
-        """See `kvsproducer.producer.lifetime`."""
+        """See `kvsproducer.service.lifetime`."""
         self._lock = self._engine.lock
 
     def __repr__(self) -> str:
@@ -175,7 +174,7 @@ class ProducerFacade(Generic[S]):
         config: ServiceConfig | None = None,
         device_info: core.DeviceInfo | None = None,
         on_event: OnEvent | None = None,
-        callbacks: CallbacksProvider | None = None,
+        callbacks: Callbacks | None = None,
         close_timeout: Timeout = CLOSE_LIMIT_S,
     ) -> None:
         """Make a producer; touches neither the network nor the credentials.
@@ -194,7 +193,7 @@ class ProducerFacade(Generic[S]):
             on_event: a function that is called with each event, never on the network loop of
                 blocking producers. For coroutines there is `aio.Producer.events`.
             callbacks: C-style chains of callbacks, some of which may fail a `put_frame` or answer a
-                call; see `CallbacksProvider`. The producer frees them when it is closed.
+                call: a `CallbacksProvider`. The producer frees them when it is closed.
             close_timeout: how long leaving a `with` block waits for the last acks: seconds, a
                 `timedelta` or ISO 8601 text. Frames without an ack by then are reported as lost.
 
@@ -214,13 +213,13 @@ class ProducerFacade(Generic[S]):
         )
         self._streams: dict[str, S] = {}
         device = device_info or core.DeviceInfo()
-        chains = None if callbacks is None else Chains(callbacks, device.client_info.log_level)
+        hooks = None if callbacks is None else callbacks.start(device.client_info.log_level)
         try:
-            self._engine = self._make_engine(device, service, chains)
+            self._engine = self._make_engine(device, service, hooks)
             self._engine.close_limit_s = timeout_seconds(close_timeout)
         except BaseException:
-            if chains is not None:
-                chains.end()
+            if hooks is not None:
+                hooks.end()
             raise
         self._engine.on_freed = self._forget
         self._listen(on_event)
@@ -228,7 +227,7 @@ class ProducerFacade(Generic[S]):
         self._engine.poke()
 
     def _make_engine(
-        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+        self, device_info: core.DeviceInfo, service: Service, hooks: Hooks | None
     ) -> Engine:
         """An engine on the loop that this surface uses."""
         raise NotImplementedError
@@ -239,14 +238,14 @@ class ProducerFacade(Generic[S]):
             del self._streams[stream.name]
 
     def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
-        """See `kvsproducer.producer.lifetime`; here the loop is gone, and nothing can be sent."""
+        """See `kvsproducer.service.lifetime`; here the loop is gone, and nothing can be sent."""
         del limit_s
         if self._engine.closed:
             return {}
         return {name: stream.account() for name, stream in self._streams.items()}
 
     def end_in_child(self) -> None:
-        """See `kvsproducer.producer.lifetime`."""
+        """See `kvsproducer.service.lifetime`."""
         self._engine.end_in_child()
         for stream in self._streams.values():
             stream.end_in_child()

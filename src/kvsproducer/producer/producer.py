@@ -11,16 +11,16 @@ import time
 from types import TracebackType
 
 from kvsproducer import client as core
-from kvsproducer.producer import lifetime
-from kvsproducer.producer.callbacks.chains import Chains
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
-from kvsproducer.producer.logger import logger
-from kvsproducer.producer.loop import SharedLoop
+from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
-from kvsproducer.producer.service import Service
 from kvsproducer.producer.stream import Stream
+from kvsproducer.service import lifetime
+from kvsproducer.service.logger import logger
+from kvsproducer.service.loop import SharedLoop
+from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError
 
 __all__ = ["Producer"]
@@ -42,11 +42,11 @@ class Producer(ProducerFacade[Stream]):
     _stream_type = Stream
 
     def _make_engine(
-        self, device_info: core.DeviceInfo, service: Service, chains: Chains | None
+        self, device_info: core.DeviceInfo, service: Service, hooks: Hooks | None
     ) -> Engine:
         loop = SharedLoop.acquire()
         try:
-            engine = Engine(device_info, service, loop, chains)
+            engine = Engine(device_info, service, loop, hooks)
             SharedLoop.tell(loop, engine.abandon)
         except BaseException:
             SharedLoop.release()
@@ -57,13 +57,13 @@ class Producer(ProducerFacade[Stream]):
         self._once = threading.Lock()  # is never released
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
-        chains = self._engine.chains
-        if on_event is None and chains is None:
+        hooks = self._engine.hooks
+        if on_event is None and hooks is None:
             self._engine.on_pumped = self._log_events
         else:
             try:
                 self._dispatcher = Dispatcher(
-                    self._engine.next_event, on_event, None if chains is None else chains.end
+                    self._engine.next_event, on_event, None if hooks is None else hooks.end
                 )
             except KvsError:
                 self._shut_down()
@@ -120,7 +120,7 @@ class Producer(ProducerFacade[Stream]):
             self._log_events()
 
     def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
-        """See `kvsproducer.producer.lifetime`: the loop still runs, so it is closed."""
+        """See `kvsproducer.service.lifetime`: the loop still runs, so it is closed."""
         return self.close(limit_s)
 
     def _log_events(self) -> None:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.producer.callbacks.chains import Report
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
@@ -45,10 +44,10 @@ class Stream(StreamFacade):
         self._put = stream.put_frame
         self._now = engine.now
         self._reentered = engine.reentered
-        self._chains = engine.chains
+        self._hooks = engine.hooks
 
     def end_in_child(self) -> None:
-        """See `kvsproducer.producer.lifetime`."""
+        """See `kvsproducer.service.lifetime`."""
         super().end_in_child()
         self._reentered = self._engine.reentered
 
@@ -65,24 +64,24 @@ class Stream(StreamFacade):
         status of the stream's failure when the service refused it for good. After the frame was
         accepted: what a callback fails with (`StreamCallbacks`).
         """
-        engine, chains = self._engine, self._chains
-        reports: Sequence[Report] = ()
+        engine, hooks = self._engine, self._hooks
+        reports: Sequence[Any] = ()
         if self._reentered():
             engine.refuse_reentry()
         try:
             with self._lock:
                 now = self._now()
                 self._put(frame, now)
-                if chains is not None:
-                    reports = chains.reports(self._core, now)
+                if hooks is not None:
+                    reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = self._put_when_there_is_space(frame, full.deadline - now)
         if (engine.effects or engine.talkative) and not engine.poked:
             engine.poke()
-        if reports and chains is not None:
-            chains.report(reports)
+        if reports and hooks is not None:
+            hooks.report(reports)
 
-    def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Report]:
+    def _put_when_there_is_space(self, frame: core.Frame, patience: int) -> Sequence[Any]:
         try:
             return self._wait_for_space(
                 partial(self._put_again, frame), patience / TICKS_PER_SECOND
@@ -92,13 +91,13 @@ class Stream(StreamFacade):
                 self._core.count_put_error()
             raise no_space_error(self.name, self.met_with) from None
 
-    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Report]:
+    def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
         if self._core.stopped:  # the core would only say that it is stopped
             self._core.count_put_error()
             raise interrupted_error(self.name)
         self._put(frame, now)
-        return () if self._chains is None else self._chains.reports(self._core, self._now())
+        return () if self._hooks is None else self._hooks.reports(self._core, self._now())
 
     def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
         """Repeat an action of the core, which takes `now`, until there is space for it.

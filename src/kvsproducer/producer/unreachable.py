@@ -11,7 +11,7 @@ import warnings
 
 from kvsproducer import client as core
 from kvsproducer.producer.continuous_retry import BEGINS_ANEW
-from kvsproducer.producer.logger import logger
+from kvsproducer.service.logger import logger
 from kvsproducer.status import kvs_error
 
 __all__ = ["UNREACHABLE", "ReachWarnings"]

@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeVar
 
 from kvsproducer import client as core
 from kvsproducer import wire
@@ -34,10 +37,9 @@ from kvsproducer.limits import (
     PUT_MEDIA_CHUNK_BYTES,
 )
 from kvsproducer.producer.bugs import own_bug
-from kvsproducer.producer.credentials import AwsCredentials
-from kvsproducer.producer.logger import logger
-from kvsproducer.producer.media_dump import MediaDump
-from kvsproducer.producer.results import (
+from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.logger import logger
+from kvsproducer.service.results import (
     OK,
     TIMEOUT,
     UNKNOWN,
@@ -45,22 +47,97 @@ from kvsproducer.producer.results import (
     failure_of,
     failure_of_answer,
 )
-from kvsproducer.producer.sockets import hang_up
+from kvsproducer.service.service import Service
+from kvsproducer.service.sockets import hang_up
 from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status.system import in_words
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from kvsproducer.producer.engine import Engine
 
-__all__ = ["Upload"]
+__all__ = ["MediaDump", "Owner", "Upload", "VARIABLE"]
 
+T = TypeVar("T")
 log = logger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
 _REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already
 _SHOWN = 60  # bytes of an answer in an error message
+VARIABLE: Final = "KVS_DEBUG_DUMP_DATA_FILE_DIR"
 _ACK_END = b"}"  # less than an ack is no word: so slow a peer is as good as silent
+
+
+class MediaDump:
+    """A copy of what an upload sends, for debugging: `<folder>/<stream>_<upload>.mkv`.
+
+    The folder is the value of KVS_DEBUG_DUMP_DATA_FILE_DIR, as in AWS's C producer; nothing is
+    done while that is not set. The first failure is logged and ends the copy, not the upload.
+    """
+
+    def __init__(self, stream: str, upload: int) -> None:
+        self._file: BinaryIO | None = None
+        folder = os.environ.get(VARIABLE)
+        if not folder:
+            return
+        self._path = Path(folder) / f"{stream}_{upload}.mkv"
+        try:
+            self._file = self._path.open("wb")
+        except OSError as error:
+            self._give_up(error)
+
+    def write(self, data: bytes) -> None:
+        """Append what is sent."""
+        if self._file is not None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """End the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._file = None
+        log.warning("%s: %s cannot be written: %s", VARIABLE, self._path, in_words(error))
+
+
+class Owner(Protocol):
+    """Who runs uploads: an engine, as far as an upload knows it."""
+
+    loop: asyncio.AbstractEventLoop
+    lock: threading.RLock
+    service: Service
+
+    def now(self) -> int:
+        """The time in ticks."""
+
+    async def ask(self, call: core.Call) -> object:
+        """Let callbacks answer a call; raises what they fail with."""
+
+    async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run a blocking function."""
+
+    async def due(self, call: core.Call) -> None:
+        """Wait until a call may be made, or the network is back."""
+
+    def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
+        """An upload's request is on its way, or will not be made."""
+
+    def holds_frames(self, stream: core.Stream) -> bool:
+        """Whether frames of the stream wait for an ack."""
+
+    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> bool:
+        """Take bytes of acks; False when the upload is to be given up."""
+
+    def peer_blocks(self, stream: core.Stream, blocked_s: float) -> None:
+        """The peer of a stream's upload has taken no data for so long."""
 
 
 class Upload:
@@ -69,7 +146,7 @@ class Upload:
     Lives on the engine's loop; every touch of the core is under the engine's lock.
     """
 
-    def __init__(self, engine: Engine, stream: core.Stream, effect: core.PutStream) -> None:
+    def __init__(self, engine: Owner, stream: core.Stream, effect: core.PutStream) -> None:
         self._engine = engine
         self._stream = stream
         self._effect = effect

@@ -14,7 +14,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from kvsproducer.producer.lifetime import ForeignLock
+from kvsproducer.service.lifetime import ForeignLock
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["Waiting"]

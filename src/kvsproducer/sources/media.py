@@ -29,8 +29,7 @@ class MediaTrack:
     """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
 
     `reordered` tells that decode and display order differ (B-frames); `length` in ticks is None
-    where the container does not say how long the track is; `pauses` that its index has a step that
-    is longer than a fragment may be.
+    where the container does not say how long the track is.
     """
 
     kind: Kind
@@ -43,7 +42,6 @@ class MediaTrack:
     channels: int = 0
     reordered: bool = False
     length: int | None = None
-    pauses: bool = False
 
 
 @dataclass(slots=True)

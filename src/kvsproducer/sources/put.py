@@ -31,11 +31,11 @@ from kvsproducer.client import (
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Duration, Instant, to_ticks
 from kvsproducer.producer import Producer, Stream
-from kvsproducer.producer.credentials import CredentialsSource
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error, timeout_seconds
-from kvsproducer.producer.service_config import ServiceConfig
-from kvsproducer.producer.tls import Verify
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.tls import Verify
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
@@ -399,7 +399,7 @@ def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[obj
     """Figures and health of the producer over HTTP, if somebody wants them."""
     if port is None:
         return nullcontext()
-    from kvsproducer.producer.metrics_server import MetricsServer
+    from kvsproducer.observe.metrics_server import MetricsServer
 
     return MetricsServer(producer, port)
 

@@ -15,10 +15,9 @@ from importlib import resources
 from typing import Final, NamedTuple
 
 from kvsproducer.status.codes import StatusCode
-from kvsproducer.status.errors import kvs_error
 from kvsproducer.status.service_errors import ACK_ERRORS, EXCEPTIONS
 
-__all__ = ["Entry", "entries", "entry", "lookup", "near"]
+__all__ = ["Entry", "entries", "entry", "find", "near", "number"]
 
 REFERENCE_CODES: Final = 233
 """How many codes the Error Code Reference has."""
@@ -117,20 +116,9 @@ def entry(status: StatusCode) -> Entry:
     return _table()[status]
 
 
-def lookup(code: int | str) -> Entry:
-    """The status that is meant by a number or a text, as printed anywhere.
-
-    A number is the correct value, the one that the reference prints, or the ErrorId of an ERROR
-    ack. A text is such a number in decimal or in hexadecimal (with or without 0x), or a name in any
-    case, with or without STATUS_, spelt as in the reference or as in AWS's header, or the
-    service's: an ack's ErrorCode or an exception such as ResourceNotFoundException. Raises
-    NOT_FOUND (also a `LookupError`) with suggestions for anything else.
-    """
-    found = _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
-    if found is None:
-        shown = hex(code) if isinstance(code, int) else repr(code)
-        raise kvs_error(StatusCode.NOT_FOUND, f"no status is known as {shown}{_suggestions(code)}")
-    return found
+def find(code: int | str) -> Entry | None:
+    """The status that is meant by a number or a text; see `explain.lookup`."""
+    return _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
 
 
 def _find_text(text: str) -> Entry | None:
@@ -149,7 +137,7 @@ def _normal_name(text: str) -> str:
     return name.removeprefix("STATUSCODE.").removeprefix("STATUS_")
 
 
-def _number(code: int | str) -> int | None:
+def number(code: int | str) -> int | None:
     """The number that a caller wrote: decimal digits, or hexadecimal ones behind 0x."""
     if isinstance(code, int):
         return code
@@ -160,17 +148,17 @@ def _number(code: int | str) -> int | None:
 
 
 def near(code: int | str) -> tuple[str, ...]:
-    """What may have been meant by a code that `lookup` does not find, the likeliest first.
+    """What may have been meant by a code that `find` does not know, the likeliest first.
 
     Names without STATUS_ for a text, values in hexadecimal for a number; up to three.
     """
     import difflib  # only for a mistake
 
-    number = _number(code)
-    if number is not None:
+    meant = number(code)
+    if meant is not None:
         values = {int(entry.status) for entry in _by_value().values()}
-        library = [value for value in values if value >> 16 == number >> 16]
-        nearest = sorted(sorted(library, key=lambda value: abs(value - number))[:2])
+        library = [value for value in values if value >> 16 == meant >> 16]
+        nearest = sorted(sorted(library, key=lambda value: abs(value - meant))[:2])
         return tuple(f"{value:#010x}" for value in nearest)
     assert isinstance(code, str)
     names = [name for name in _by_name() if not name.startswith("STATUS_")]
@@ -178,12 +166,3 @@ def near(code: int | str) -> tuple[str, ...]:
     found = close or [n for n in names if len(code) >= 3 and _normal_name(code) in n][:3]
     exceptions = {name.upper(): name for name in EXCEPTIONS}
     return tuple(exceptions.get(name, name) for name in found)
-
-
-def _suggestions(code: int | str) -> str:
-    found = near(code)
-    if not found:
-        return ": write 0x5200000e, 1375731726 or INVALID_STREAM_STATE, say"
-    if _number(code) is not None:
-        return f"; the nearest are {' and '.join(found)}"
-    return f"; did you mean {' or '.join(found)}?"

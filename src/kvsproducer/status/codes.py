@@ -1,7 +1,7 @@
 """Every status code of the Error Code Reference of the KVS Producer Libraries.
 
 The values are the correct ones: 29 are misprinted in the reference (all heap codes, nine of the
-C producer), and `catalogue.lookup` finds those by their printed value too. A name is the
+C producer), and `explain.lookup` finds those by their printed value too. A name is the
 reference's without its `STATUS_` prefix; where AWS's header spells it otherwise, that spelling is
 an alias. Codes that the headers have and the reference has not are here as well.
 """

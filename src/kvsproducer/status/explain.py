@@ -6,16 +6,13 @@ The package exports it, so the catalogue is imported only when a status is expla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from kvsproducer.status.catalogue import Entry, find, near, number
 from kvsproducer.status.codes import StatusCode
-from kvsproducer.status.errors import builtin_class, library_class
+from kvsproducer.status.errors import builtin_class, kvs_error, library_class
 from kvsproducer.status.service_errors import wire_names
 
-if TYPE_CHECKING:
-    from kvsproducer.status.catalogue import Entry
-
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "lookup"]
 
 _WIDTH = 80
 _PAGE = "docs/reference/status-codes.md"
@@ -106,9 +103,32 @@ class Explanation:
 def explain(code_or_name: int | str) -> Explanation:
     """Explain a status: `print(kvs.explain("0x5200000e"))`.
 
-    Takes what `catalogue.lookup` takes: a value, correct or as printed, or a name in any spelling.
+    Takes what `lookup` takes: a value, correct or as printed, or a name in any spelling.
     Raises NOT_FOUND (also a `LookupError`), with suggestions, for what is unknown.
     """
-    from kvsproducer.status.catalogue import lookup
-
     return Explanation(lookup(code_or_name))
+
+
+def lookup(code: int | str) -> Entry:
+    """The status that is meant by a number or a text, as printed anywhere.
+
+    A number is the correct value, the one that the reference prints, or the ErrorId of an ERROR
+    ack. A text is such a number in decimal or in hexadecimal (with or without 0x), or a name in any
+    case, with or without STATUS_, spelt as in the reference or as in AWS's header, or the
+    service's: an ack's ErrorCode or an exception such as ResourceNotFoundException. Raises
+    NOT_FOUND (also a `LookupError`) with suggestions for anything else.
+    """
+    found = find(code)
+    if found is None:
+        shown = hex(code) if isinstance(code, int) else repr(code)
+        raise kvs_error(StatusCode.NOT_FOUND, f"no status is known as {shown}{_suggestions(code)}")
+    return found
+
+
+def _suggestions(code: int | str) -> str:
+    found = near(code)
+    if not found:
+        return ": write 0x5200000e, 1375731726 or INVALID_STREAM_STATE, say"
+    if number(code) is not None:
+        return f"; the nearest are {' and '.join(found)}"
+    return f"; did you mean {' or '.join(found)}?"

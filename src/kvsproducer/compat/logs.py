@@ -1,0 +1,182 @@
+"""Logging as AWS's producers know it: their levels, on Python's `logging`.
+
+The loggers are "kvsproducer" and those below it ("kvsproducer.engine", "kvsproducer.upload" ...).
+Quiet unless the application asks: with handlers of its own, with `FileLogHandler`, with
+`PlatformCallbacks(log_print=...)`, or with `kvs ... --verbose`. Source: the levels of AWS's
+platform-independent client (1 verbose to 7 silent).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.compat.rolling_file import RollingFile
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
+from kvsproducer.utils import format_timestamp
+
+__all__ = ["FileLogHandler", "attached", "environment_level", "log_level"]
+
+LEVEL_VARIABLE: Final = "AWS_KVS_LOG_LEVEL"
+SILENT: Final = logging.CRITICAL + 10
+# AWS's number -> Python's.
+_LEVELS: Final = {
+    1: 5,  # verbose
+    2: logging.DEBUG,
+    3: logging.INFO,
+    4: logging.WARNING,
+    5: logging.ERROR,
+    6: logging.CRITICAL,  # fatal
+    7: SILENT,
+    8: 5,  # profile: everything
+}
+
+
+_attaching = threading.Lock()
+_attached: list[logging.Handler] = []
+_level_before = [logging.NOTSET]  # as the first of them found it
+
+
+def log_level(number: int) -> int:
+    """Python's level for AWS's, such as `ClientInfo.log_level`; WARNING for one that is none."""
+    return _LEVELS.get(number, logging.WARNING)
+
+
+def environment_level() -> int:
+    """The level that AWS_KVS_LOG_LEVEL asks for, brought into 1 to 7; WARNING without it."""
+    text = os.environ.get(LEVEL_VARIABLE, "").strip()
+    if not text.isascii() or not text.isdigit():
+        return logging.WARNING
+    return log_level(min(max(int(text), 1), 7))
+
+
+class FileLogHandler(logging.Handler):
+    """Writes log lines to rolling files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
+
+    `directory` is made if there is none. A file has at most `file_bytes`; the newest `max_files`
+    are kept; `kvsFileLogIndex` holds the next number, so that a restarted program goes on with it.
+    Lines are gathered in memory until a file is full, and written at once with a line of level
+    ERROR, by `flush` and by `close`. With `filter_level` the lines of exactly that level go to
+    `kvsFileLogFilter.0` ... instead, and the others only to the main files with `all_levels`. The
+    level is AWS_KVS_LOG_LEVEL's unless `level` is given. `time_format` is `strftime`'s, in UTC.
+
+        logging.getLogger("kvsproducer").addHandler(kvs.FileLogHandler("/var/log/camera"))
+
+    Raises INVALID_ARG for a size or count out of bounds or a level that is none, OPEN_FILE_FAILED,
+    PATH_TOO_LONG, FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
+    STRFTIME_FALIED. A disk that is full later costs lines, and is told as `logging` does. Source:
+    the file logger of AWS's C producer.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] = ".",
+        *,
+        file_bytes: int = limits.DEFAULT_LOG_FILE_BYTES,
+        max_files: int = limits.DEFAULT_LOG_FILES,
+        level: int | str | None = None,
+        filter_level: int | None = None,
+        all_levels: bool = True,
+        time_format: str = "%Y-%m-%d %H:%M:%S",
+    ) -> None:
+        try:
+            super().__init__(environment_level() if level is None else level)
+        except (TypeError, ValueError) as error:
+            told = f"level={level!r}: one of logging's, as a number or a name"
+            raise kvs_error(StatusCode.INVALID_ARG, told) from error
+        self._main = self._filtered = None
+        self.setFormatter(_LineFormatter(time_format))
+        self._filter_level = filter_level
+        try:
+            if filter_level is None or all_levels:
+                self._main = RollingFile(
+                    directory, "kvsFileLog", "kvsFileLogIndex", file_bytes, max_files
+                )
+            if filter_level is not None:
+                self._filtered = RollingFile(
+                    directory, "kvsFileLogFilter", "kvsFileFilterLogIndex", file_bytes, max_files
+                )
+        except KvsError as error:
+            if error.status is not StatusCode.FILE_LOGGER_INDEX_FILE_INVALID_SIZE:
+                raise
+            raise kvs_error(StatusCode.FILE_LOGGER_INDEX_FILE_TOO_LARGE, error.detail) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        file = self._filtered if record.levelno == self._filter_level else self._main
+        if file is None:
+            return
+        try:
+            file.write(self.format(record) + "\n")
+            if record.levelno >= logging.ERROR:
+                file.flush()
+        except Exception:  # noqa: BLE001  as every handler: told on standard error, no further
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what was gathered; a failure is told on standard error."""
+        self.acquire()
+        try:
+            for file in (self._main, self._filtered):
+                if file is not None:
+                    file.flush()
+        except OSError as error:
+            _tell(error)
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Write what was gathered; nothing is to be logged after this."""
+        self.flush()
+        super().close()
+
+
+class _LineFormatter(logging.Formatter):
+    """`2026-01-02 03:04:05.678 WARNING kvsproducer.upload - text`."""
+
+    def __init__(self, time_format: str) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s - %(message)s")
+        self._time_format = time_format
+        format_timestamp(0, time_format)  # says now, not at the first line, that it is none
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return format_timestamp(int(record.created) * TICKS_PER_SECOND, self._time_format)
+
+
+def _tell(error: OSError) -> None:
+    if logging.raiseExceptions and sys.stderr is not None:
+        sys.stderr.write(f"kvsproducer: the log file cannot be written: {in_words(error)}\n")
+
+
+@contextmanager
+def attached(handler: logging.Handler) -> Iterator[None]:
+    """Let a handler have the package's lines in the block, down to its level; then close it.
+
+    The package's logger is opened to that level, so handlers of the application's own that have no
+    level see those lines too.
+    """
+    logger = logging.getLogger("kvsproducer")
+    with _attaching:
+        if not _attached:
+            _level_before[0] = logger.level
+        _attached.append(handler)
+        if logger.getEffectiveLevel() > handler.level:
+            logger.setLevel(handler.level)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        with _attaching:
+            _attached.remove(handler)
+            if not _attached:  # they may go in another order than they came
+                logger.setLevel(_level_before[0])
+        handler.close()

@@ -1,0 +1,157 @@
+"""The sets of callbacks, as AWS's C producer has them: platform, producer, stream, auth, API.
+
+Each is a record of functions, all optional. A function takes one record: an event for those that
+are told, a `Call` of `kvsproducer.client` for those that are asked. Returning a `StatusCode`
+(STOP_CALLBACK_CHAIN, or a failure) or raising `KvsError` ends the chain; see
+`kvsproducer.compat.chains`. There is no custom data: a closure or a bound method
+carries its own. `free` is called once, when the producer is closed or the set is replaced.
+
+`version` is that of AWS's structure; `CallbacksProvider` checks it. Not here: streamUnderflowReport
+(nothing calls it), createDevice and the device's certificate and fingerprint (KVS has no such
+operation), locks and threads (they are Python's).
+Source: Include.h of AWS's C producer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsproducer import client as core
+from kvsproducer.status import StatusCode
+
+if TYPE_CHECKING:
+    from kvsproducer.service.credentials import AwsCredentials
+
+__all__ = [
+    "ApiCallbacks",
+    "AuthCallbacks",
+    "CallbackSet",
+    "ClientShutdown",
+    "Free",
+    "PlatformCallbacks",
+    "ProducerCallbacks",
+    "StreamCallbacks",
+    "StreamDataAvailable",
+]
+
+Free = Callable[[], object]
+
+
+class StreamDataAvailable(NamedTuple):
+    """Told after each `put_frame`: `duration` ticks, `size` bytes wait to be sent."""
+
+    stream: str
+    duration: int
+    size: int
+
+
+class ClientShutdown(NamedTuple):
+    """Told when the producer has been closed, before the sets are freed."""
+
+    stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformCallbacks:
+    """The producer's clock, dice and log: one set, which replaces what is built in.
+
+    `get_current_time()` gives ticks of 100 ns since 1970, `get_random_number(n)` an int from 0 to
+    below n. They must not block: they are called under the producer's lock; when they fail, that is
+    told once and the built-in ones answer. `log_print(record)` takes the log lines of `kvsproducer`
+    at or above `ClientInfo.log_level`, on a thread of its own, beside the handlers of `logging`.
+    """
+
+    get_current_time: Callable[[], int] | None = None
+    get_random_number: Callable[[int], int] | None = None
+    log_print: Callable[[logging.LogRecord], object] | None = None
+    free: Free | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerCallbacks:
+    """What concerns the whole producer.
+
+    `storage_overflow_pressure` runs inside `put_frame` and can fail it; the others are told.
+    """
+
+    storage_overflow_pressure: Callable[[core.StoragePressure], object] | None = None
+    client_ready: Callable[[core.ClientReady], object] | None = None
+    client_shutdown: Callable[[ClientShutdown], object] | None = None
+    free: Free | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCallbacks:
+    """What concerns one stream; the record names it.
+
+    `buffer_duration_overflow_pressure`, `stream_latency_pressure` and `stream_data_available` run
+    inside `put_frame`, in the caller's thread, and can fail it. The others are told afterwards, on
+    a thread of their own; what they return only ends their chain and is logged.
+    """
+
+    buffer_duration_overflow_pressure: Callable[[core.BufferDurationPressure], object] | None = None
+    stream_latency_pressure: Callable[[core.StreamLatencyPressure], object] | None = None
+    stream_data_available: Callable[[StreamDataAvailable], object] | None = None
+    stream_connection_stale: Callable[[core.ConnectionStale], object] | None = None
+    dropped_frame_report: Callable[[core.FrameDropped], object] | None = None
+    dropped_fragment_report: Callable[[core.FragmentDropped], object] | None = None
+    stream_error_report: Callable[[core.StreamErrorReported], object] | None = None
+    fragment_ack_received: Callable[[core.FragmentAcked], object] | None = None
+    stream_ready: Callable[[core.StreamReady], object] | None = None
+    stream_closed: Callable[[core.StreamClosed], object] | None = None
+    stream_shutdown: Callable[[core.StreamShutdown], object] | None = None
+    free: Free | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthCallbacks:
+    """Asked for credentials when they are due; the first entry that returns some is believed.
+
+    `get_streaming_token` is for one upload; `get_security_token` for the control plane, and for
+    uploads for which the other has nothing. None leaves it to the next entry, and after the last to
+    the producer's own credentials. A token must live for 30 s more.
+    """
+
+    get_security_token: (
+        Callable[
+            [core.GetSecurityToken | core.GetStreamingToken], AwsCredentials | StatusCode | None
+        ]
+        | None
+    ) = None
+    get_streaming_token: (
+        Callable[[core.GetStreamingToken], AwsCredentials | StatusCode | None] | None
+    ) = None
+    free: Free | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiCallbacks:
+    """Asked before each service call: observe it, fail it, or answer it in the service's place.
+
+    None goes on to the next entry, and after the last to the service. The answers: an ARN for
+    `create_stream`, a `StreamDescription` for `describe_stream`, a URL for
+    `get_streaming_endpoint`, SUCCESS for `tag_resource` (the tags are set). `put_stream` can
+    observe and fail only: the upload itself is the producer's.
+    """
+
+    create_stream: Callable[[core.CreateStream], str | StatusCode | None] | None = None
+    describe_stream: (
+        Callable[[core.DescribeStream], core.StreamDescription | StatusCode | None] | None
+    ) = None
+    get_streaming_endpoint: (
+        Callable[[core.GetStreamingEndpoint], str | StatusCode | None] | None
+    ) = None
+    tag_resource: Callable[[core.TagStream], StatusCode | None] | None = None
+    put_stream: Callable[[core.PutStream], StatusCode | None] | None = None
+    free: Free | None = None
+    version: int = 0
+
+
+CallbackSet = ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks

@@ -1,0 +1,1 @@
+"""What an operator sees of a producer: metrics for Prometheus, and traces of uploads."""

@@ -1,0 +1,373 @@
+"""Prometheus metrics and a health check over HTTP: the only module that knows `prometheus_client`.
+
+`/metrics` shows the figures of AWS's StreamMetrics and ClientMetrics and the books of the frames,
+in base units (seconds, bytes), as text for Prometheus. `/health` answers 200, or 503 once the
+service has acknowledged nothing for too long while a stream holds frames, or a stream has failed;
+its JSON says why. The server looks at the streams twice a second, asked or not, so that it knows
+since when. Needs the extra `metrics`. It listens on this machine only unless `host` says otherwise,
+and asks nobody who they are: so a connection carries one request and lives for 10 s at most, and of
+too many the oldest goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from itertools import islice
+from socketserver import TCPServer, ThreadingMixIn
+from types import TracebackType
+from typing import Any, Final
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
+from kvsproducer.producer.outcome import timeout_seconds
+from kvsproducer.service.logger import logger
+from kvsproducer.service.loop import started
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
+
+try:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+    from prometheus_client.registry import Collector
+except ImportError as error:  # the extra is not installed
+    _MISSING: ImportError | None = error
+    Collector = object  # type: ignore[assignment,misc]
+else:
+    _MISSING = None
+
+__all__ = ["Health", "MetricsServer"]
+
+log = logger("kvsproducer.metrics")
+
+DEFAULT_MAX_SILENCE_S: Final = 60.0  # three of the longest fragments
+LOOK_PERIOD_S: Final = 0.5
+_ASKED_TOO_LONG_S: Final = 10  # a client that does not finish its request is left
+_MAX_CONNECTIONS: Final = 32  # ours; each has a thread
+_CLOSING_LIMIT_S: Final = 5  # for answers under way to be cut
+
+_Producer = ProducerFacade[Any]
+_S = 1 / TICKS_PER_SECOND
+
+# Figures of a stream: name, what it is, where it comes from, factor to the unit. A name that ends
+# in "_total" counts up.
+_Source = Callable[[core.StreamMetrics], float]
+_STREAM: Final[tuple[tuple[str, str, _Source, float], ...]] = (
+    ("unsent_seconds", "Media that waits to be sent.", lambda m: m.current_view_duration, _S),
+    ("unsent_bytes", "Bytes that wait to be sent.", lambda m: m.current_view_size, 1),
+    ("held_seconds", "Media held until it is stored.", lambda m: m.overall_view_duration, _S),
+    ("held_bytes", "Bytes held until they are stored.", lambda m: m.overall_view_size, 1),
+    ("frame_rate", "Frames put per second.", lambda m: m.current_frame_rate, 1),
+    ("media_frame_rate", "Frames per second of media.", lambda m: m.elementary_frame_rate, 1),
+    ("transfer_bytes_per_second", "Upload rate.", lambda m: m.current_transfer_rate, 1),
+    ("uptime_seconds", "Since the stream was opened.", lambda m: m.uptime, _S),
+    ("session_seconds", "Mean length of a session.", lambda m: m.counters.avg_session_duration, _S),
+    (
+        "control_call_seconds",
+        "Mean time of a control-plane call.",
+        lambda m: m.counters.cpl_api_call_latency,
+        _S,
+    ),
+    (
+        "data_call_seconds",
+        "Mean time of a data-plane call.",
+        lambda m: m.counters.data_api_call_latency,
+        _S,
+    ),
+    ("sent_bytes_total", "Bytes sent.", lambda m: m.counters.transferred_bytes, 1),
+    ("sessions_total", "Uploads begun.", lambda m: m.counters.total_sessions, 1),
+    ("stale_events_total", "Stale connections.", lambda m: m.counters.stale_events, 1),
+    ("put_frame_errors_total", "Frames refused.", lambda m: m.counters.put_frame_errors, 1),
+    ("call_retries_total", "Service calls repeated.", lambda m: m.counters.api_call_retries, 1),
+)
+_ACKS: Final = ("buffered", "received", "persisted", "error")
+_PRESSURES: Final = ("storage", "latency", "buffer")
+_FATES: Final = ("accepted", "persisted", "dropped", "skipped")
+_CLIENT: Final[tuple[tuple[str, str, Callable[[core.ClientMetrics], float]], ...]] = (
+    ("store_size_bytes", "Size of the content store.", lambda m: m.content_store_size),
+    ("store_used_bytes", "Bytes held in it.", lambda m: m.content_store_allocated_size),
+    ("frame_rate", "Frames put per second.", lambda m: m.total_frame_rate),
+    ("transfer_bytes_per_second", "Upload rate.", lambda m: m.total_transfer_rate),
+    ("call_retries", "Service calls repeated, per stream.", lambda m: m.avg_api_call_retry_count),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether all is well; `problems` says by stream what is not."""
+
+    problems: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+
+class _Silence:
+    """Since when each stream has heard nothing while it holds frames; fed with looks at them."""
+
+    def __init__(self, max_silence_s: float) -> None:
+        self._max_s = max_silence_s
+        self._since: dict[str, tuple[int, float]] = {}  # acks so far, since when
+        self._lock = threading.Lock()
+
+    def look(self, streams: Mapping[str, StreamFacade], now_s: float) -> Health:
+        """What is wrong at this moment, by a clock that never jumps."""
+        problems: dict[str, str] = {}
+        since: dict[str, tuple[int, float]] = {}
+        with self._lock:
+            for name, stream in streams.items():
+                held, counters = stream.account().held, stream.metrics().counters
+                acks = sum(getattr(counters, f"{kind}_acks") for kind in _ACKS)
+                acks_before, began_s = self._since.get(name, (acks, now_s))
+                if held == 0 or acks != acks_before:
+                    began_s = now_s
+                since[name] = (acks, began_s)
+                if stream.failure is not None:
+                    problems[name] = f"failed: {stream.failure.name}: {stream.failure.detail}"
+                elif now_s - began_s > self._max_s:
+                    problems[name] = (
+                        f"no ack for {now_s - began_s:.0f} s while {held} frames are held"
+                        f" (state {stream.state.value})"
+                    )
+            self._since = since
+        return Health(problems)
+
+
+class MetricsServer:
+    """Serves `/metrics` and `/health` of a producer, blocking or asyncio, until it is closed.
+
+        with kvs.Producer() as producer, kvs.MetricsServer(producer, 9464):
+            ...
+
+    `port` 0 takes a free one (see `url`). `max_silence` is how long no ack may come while frames
+    are held: seconds, a `timedelta` or ISO 8601 text. Raises NOT_FOUND without the extra
+    `metrics`, INVALID_ARG for a bound that is not above 0 and an address of other types,
+    INVALID_OPERATION when the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        producer: _Producer,
+        port: int = 9464,
+        *,
+        host: str = "127.0.0.1",
+        max_silence: Timeout = DEFAULT_MAX_SILENCE_S,
+    ) -> None:
+        if _MISSING is not None:
+            raise kvs_error(
+                StatusCode.NOT_FOUND,
+                "metrics need prometheus_client: pip install 'kvsproducer[metrics]'",
+            ) from _MISSING
+        max_silence_s = timeout_seconds(max_silence)
+        if not max_silence_s > 0:
+            raise kvs_error(StatusCode.INVALID_ARG, f"max_silence={max_silence!r} is not above 0")
+        self._producer = producer
+        self._silence = _Silence(max_silence_s)
+        registry = CollectorRegistry()
+        registry.register(_Figures(producer))
+        try:
+            self._server = _Server((host, port), lambda: generate_latest(registry), self.health)
+        except TypeError as error:
+            raise kvs_error(StatusCode.INVALID_ARG, f"host={host!r}, port={port!r}") from error
+        except (OSError, OverflowError) as error:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
+            ) from error
+        try:
+            self._thread = started(self._serve, "kvsproducer-metrics")
+        except KvsError:
+            self._server.server_close()
+            raise
+
+    def _serve(self) -> None:
+        self._server.serve_forever(LOOK_PERIOD_S)
+
+    @property
+    def url(self) -> str:
+        """`http://HOST:PORT`, where `/metrics` and `/health` are."""
+        host, port = self._server.server_address[:2]
+        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+
+    def health(self) -> Health:
+        """What `/health` answers now."""
+        return self._silence.look(self._producer.streams, time.monotonic())
+
+    def close(self) -> None:
+        """Stop serving, and cut what is being served. Closing twice is fine."""
+        if self._thread.is_alive():  # not in a forked child, where it would be waited for for ever
+            self._server.shutdown()
+        self._server.server_close()
+        self._server.cut(_CLOSING_LIMIT_S)
+        self._thread.join()
+
+    def __enter__(self) -> MetricsServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Figures(Collector):
+    """What Prometheus is told, made when it asks."""
+
+    def __init__(self, producer: _Producer) -> None:
+        self._producer = producer
+
+    def describe(self) -> list[Metric]:
+        """Nothing is promised before it is asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All figures of this moment."""
+        client = self._producer.metrics()
+        for name, text, client_figure in _CLIENT:
+            yield GaugeMetricFamily(f"kvs_client_{name}", text, client_figure(client))
+        streams = self._producer.streams
+        found = {name: stream.metrics() for name, stream in streams.items()}
+        for name, text, figure, factor in _STREAM:
+            family = _family(name, text, "stream")
+            for stream, metrics in found.items():
+                family.add_metric([stream], figure(metrics) * factor)
+            yield family
+        for name, text, label, members, pattern in (
+            ("acks_total", "Acks of the service.", "type", _ACKS, "{}_acks"),
+            ("pressures_total", "Times that room was short.", "kind", _PRESSURES, "{}_pressures"),
+        ):
+            family = _family(name, text, "stream", label)
+            for stream, metrics in found.items():
+                for member in members:
+                    count = getattr(metrics.counters, pattern.format(member))
+                    family.add_metric([stream, member], count)
+            yield family
+        yield from self._books(streams)
+
+    @staticmethod
+    def _books(streams: dict[str, StreamFacade]) -> Iterator[Metric]:
+        """What became of the frames, and where the streams are."""
+        frames = _family("frames_total", "What became of frames.", "stream", "fate")
+        held = _family("held_frames", "Frames held until they are stored.", "stream")
+        state = _family("state", "1 for the state that the stream is in.", "stream", "state")
+        for name, stream in streams.items():
+            account = stream.account()
+            for fate in _FATES:
+                frames.add_metric([name, fate], getattr(account, fate))
+            held.add_metric([name], account.held)
+            state.add_metric([name, stream.state.value], 1)
+        yield from (frames, held, state)
+
+
+def _family(name: str, text: str, *labels: str) -> CounterMetricFamily | GaugeMetricFamily:
+    full = f"kvs_stream_{name}"
+    if name.endswith("_total"):
+        return CounterMetricFamily(full, text, labels=labels)
+    return GaugeMetricFamily(full, text, labels=labels)
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """Listens, and looks at the streams between requests. (HTTPServer would resolve names.)"""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 2 * _MAX_CONNECTIONS
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        figures: Callable[[], bytes],
+        health: Callable[[], Health],
+    ) -> None:
+        self.figures, self.health = figures, health
+        self._open: dict[socket.socket, float] = {}  # since when, oldest first
+        self._changed = threading.Condition()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def service_actions(self) -> None:
+        """Called twice a second, and after each request."""
+        self.health()
+        late = time.monotonic() - _ASKED_TOO_LONG_S
+        with self._changed:
+            self._hang_up(one for one, since in self._open.items() if since < late)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread; of too many the oldest is cut."""
+        with self._changed:
+            self._open[request] = time.monotonic()
+            self._hang_up(islice(self._open, max(0, len(self._open) - _MAX_CONNECTIONS)))
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection is over."""
+        with self._changed:
+            self._open.pop(request, None)
+            self._changed.notify_all()
+        super().shutdown_request(request)
+
+    def cut(self, limit_s: float) -> None:
+        """End all connections, and wait until their threads have let go of them."""
+        with self._changed:
+            self._hang_up(self._open)
+            self._changed.wait_for(lambda: not self._open, limit_s)
+
+    @staticmethod
+    def _hang_up(connections: Iterable[socket.socket]) -> None:
+        for one in connections:
+            with contextlib.suppress(OSError):  # it is over already
+                one.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that went away in the middle is nobody's business."""
+        log.debug("a request for metrics from %s", client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET and HEAD of the two pages."""
+
+    server: _Server
+    timeout = _ASKED_TOO_LONG_S
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """`/metrics`, `/health`, or 404."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.figures())
+        elif path == "/health":
+            health = self.server.health()
+            body = json.dumps({"healthy": health.ok, "problems": health.problems}) + "\n"
+            status = HTTPStatus.OK if health.ok else HTTPStatus.SERVICE_UNAVAILABLE
+            self._answer(status, "application/json", body.encode())
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there are /metrics and /health\n")
+
+    do_HEAD = do_GET  # noqa: N815  the name that http.server looks for
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests are not logged."""

@@ -1,0 +1,108 @@
+"""An async generator, iterated by a blocking caller: it runs on the shared loop.
+
+Whoever stops early ends it: by leaving the loop over it, by Ctrl-C while it waits, by letting go of
+it (a finalizer, in any thread), or by ending the program: then before the thread of the event loop
+stands still. In a forked child it is refused, and nothing of the parent's is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError
+from typing import Final, Generic, TypeVar
+
+from kvsproducer.client import FrameAccount
+from kvsproducer.service import lifetime
+from kvsproducer.service.logger import logger
+from kvsproducer.service.loop import SharedLoop
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["iterated"]
+
+T = TypeVar("T")
+log = logger("kvsproducer")
+_END_LIMIT_S: Final = 10.0  # ours: closing what the generator has open
+
+
+def iterated(source: AsyncGenerator[T, None]) -> Iterator[T]:
+    """What `source` gives, until it ends or the caller stops.
+
+    Raises what it raises, CREATE_THREAD_FAILED, and INVALID_OPERATION in a forked child or when the
+    event loop has broken down.
+    """
+    steps = _Steps(source)
+    try:
+        while (one := steps.next()) is not None:
+            yield one[0]
+    finally:
+        steps.end()
+
+
+class _Steps(Generic[T]):
+    """The generator's side that the caller's thread, the exit and a fork know."""
+
+    def __init__(self, source: AsyncGenerator[T, None]) -> None:
+        self._source = source
+        self._loop = SharedLoop.acquire()
+        self._task: asyncio.Task[object] | None = None
+        self._once = threading.Lock()  # is never released
+        self._forked = False
+        lifetime.opened(self)
+
+    def next(self) -> tuple[T] | None:
+        """The next one; None when there are no more, or it was ended meanwhile."""
+        if self._forked:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION,
+                f"this iterator belongs to process {os.getppid()}, of which this one is a fork",
+            )
+        try:
+            return SharedLoop.run(self._loop, self._step()).result()
+        except CancelledError:  # ended by another thread, or by the program's exit
+            return None
+
+    def end(self) -> None:
+        """Close the generator, and give the loop back; once. Bounded."""
+        if self._forked or not self._once.acquire(blocking=False):
+            return
+        lifetime.closed(self)
+        try:
+            ending = SharedLoop.run(self._loop, self._end())
+            if not self._on_loop():  # where a finalizer may have come, which cannot wait
+                ending.result(_END_LIMIT_S)
+        except (TimeoutError, CancelledError, KvsError):
+            log.debug("what was iterated is left behind", exc_info=True)
+        finally:
+            SharedLoop.release()
+
+    def end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
+        """See `kvsproducer.service.lifetime`: the loop still runs."""
+        del limit_s
+        self.end()
+        return {}
+
+    def end_in_child(self) -> None:
+        """See `kvsproducer.service.lifetime`."""
+        self._forked = True
+
+    async def _step(self) -> tuple[T] | None:
+        self._task = asyncio.current_task()
+        try:
+            return (await anext(self._source),)
+        except StopAsyncIteration:
+            return None
+
+    async def _end(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._source.aclose()
+
+    def _on_loop(self) -> bool:
+        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+            return asyncio.get_running_loop() is self._loop
+        return False

@@ -1,0 +1,470 @@
+"""Reading back: GetMedia as fragments, ListFragments as a list.
+
+GetMedia answers with one MKV document per fragment: the producer's own header and cluster between
+two Tags elements of the service's (number and timestamps before, place and lag after). `Assembler`
+makes `ReadFragment`s of those bytes, in any split, without I/O; `get_media` fetches them. Sources:
+the GetMedia and ListFragments pages of the API reference.
+
+`get_media` blocks between fragments; in asyncio it is `kvsproducer.aio.get_media`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from kvsproducer import wire
+from kvsproducer.client.states import result_status
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
+from kvsproducer.mkv import MkvParser, events
+from kvsproducer.reader.iterated import iterated
+from kvsproducer.service.calls import data_endpoint
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.logger import logger
+from kvsproducer.service.network import load_library
+from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
+from kvsproducer.service.service import Service
+from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.threads import in_daemon_thread
+from kvsproducer.service.tls import Verify
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+__all__ = [
+    "Assembler",
+    "Awaited",
+    "FragmentSummary",
+    "ReadFragment",
+    "ReadFrame",
+    "fragments",
+    "get_media",
+    "list_fragments",
+]
+
+log = logger("kvsproducer.reader")
+
+Start = str | Instant
+NS_PER_TICK = 100
+# Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
+_PREPARE_LIMIT_S = 90.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
+_REFUSAL_BYTES = 4096  # of an error's body
+_MAX_DIGITS = 18  # of a number in the service's tags; more do not fit 64 bits
+_MAX_FRAGMENT_BYTES = 64 << 20  # ours; the service's limit is 50 MB
+_EVENT_OVERHEAD, _FRAME_OVERHEAD = 100, 300  # bytes of memory beside the data
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrame:
+    """One frame as stored. `timestamp` is in ticks: the cluster's timecode plus the block's.
+
+    `duration` is in ticks too, None when the block has none: most producers write none.
+    """
+
+    track_number: int
+    timestamp: int
+    key_frame: bool
+    data: memoryview = field(repr=False)
+    duration: int | None = None
+
+
+@dataclass(slots=True)
+class ReadFragment:
+    """One stored fragment.
+
+    `number` is the service's (47 digits); `producer_timestamp` and `server_timestamp` are ticks
+    since 1970; `timecode` is the cluster's, in units of `timecode_scale_ns`; `tags` are the
+    producer's own fragment metadata; `raw` is the whole MKV document of the fragment.
+    `millis_behind_now` is how far the reader is behind the newest media, None when not told.
+    """
+
+    number: str = ""
+    producer_timestamp: int = 0
+    server_timestamp: int = 0
+    timecode: int = 0
+    timecode_scale_ns: int = 1_000_000
+    tracks: list[events.TrackEntry] = field(default_factory=list)
+    tags: list[tuple[str, str]] = field(default_factory=list)
+    frames: list[ReadFrame] = field(default_factory=list, repr=False)
+    millis_behind_now: int | None = None
+    raw: bytes = field(default=b"", repr=False)
+
+
+class Assembler:
+    """Bytes of a GetMedia answer in, whole fragments out; any split of the input will do.
+
+    Raises only KvsError: MkvError for bytes that are not Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED
+    for a fragment of over 64 MiB (the service stores up to 50 MB), and the status of the error that
+    the service put into its tags.
+    """
+
+    def __init__(self) -> None:
+        self._parser = MkvParser()
+        self._fragment: ReadFragment | None = None
+        self._raw: list[bytes] = []
+        self._kept_bytes = 0  # by the open fragment, with what its frames cost beside their data
+
+    def receive_data(self, data: bytes) -> Iterator[ReadFragment]:
+        """Take the next bytes; yields the fragments that they complete."""
+        self._parser.receive_data(data)
+        yield from self._drain()
+
+    def receive_eof(self) -> Iterator[ReadFragment]:
+        """The answer is over; yields the last fragment if its end was still open."""
+        self._parser.receive_eof()
+        yield from self._drain()
+        yield from self._finish()
+
+    def _drain(self) -> Iterator[ReadFragment]:
+        while (event := self._parser.next_event()) is not None:
+            if isinstance(event, events.EbmlHeader):
+                yield from self._finish()
+                self._fragment = ReadFragment()
+            if self._fragment is not None:
+                self._keep(event)
+                self._take(self._fragment, event)
+                if isinstance(event, events.Tags) and _ends_fragment(event):
+                    yield from self._finish()
+
+    def _keep(self, event: events.Event) -> None:
+        """Hold the bytes of the open fragment, within a bound: its end may never come."""
+        frames = len(event.frames) if isinstance(event, events.Block) else 0
+        self._kept_bytes += len(event.raw) + _EVENT_OVERHEAD + frames * _FRAME_OVERHEAD
+        if self._kept_bytes > _MAX_FRAGMENT_BYTES:
+            raise kvs_error(
+                StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,
+                f"a fragment of GetMedia's answer takes over {_MAX_FRAGMENT_BYTES >> 20} MiB;"
+                " what answers is not Kinesis Video Streams, or the data are damaged",
+            )
+        self._raw.append(event.raw)
+
+    def _finish(self) -> Iterator[ReadFragment]:
+        fragment, self._fragment = self._fragment, None
+        raw, self._raw = b"".join(self._raw), []
+        self._kept_bytes = 0
+        if fragment is not None and fragment.frames:
+            fragment.raw = raw
+            yield fragment
+
+    def _take(self, fragment: ReadFragment, event: events.Event) -> None:
+        if isinstance(event, events.Block):
+            scale = fragment.timecode_scale_ns
+            timestamp = (fragment.timecode + event.relative_timecode) * scale // NS_PER_TICK
+            lasts = event.duration
+            duration = None if lasts is None else lasts * scale // NS_PER_TICK
+            fragment.frames.extend(
+                ReadFrame(event.track_number, timestamp, event.key_frame, frame, duration)
+                for frame in event.frames
+            )
+        elif isinstance(event, events.ClusterStart):
+            fragment.timecode = event.timecode
+        elif isinstance(event, events.Tags):
+            for name, value in event.pairs:
+                self._take_tag(fragment, name, value)
+        elif isinstance(event, events.Tracks):
+            fragment.tracks = event.entries
+        elif isinstance(event, events.SegmentInfo):
+            fragment.timecode_scale_ns = event.timecode_scale_ns
+
+    def _take_tag(self, fragment: ReadFragment, name: str, value: str) -> None:
+        if name == wire.TAG_FRAGMENT_NUMBER:
+            fragment.number = value if value.isascii() and value.isdigit() else ""
+        elif name == wire.TAG_PRODUCER_TIMESTAMP:
+            fragment.producer_timestamp = _ticks(value)
+        elif name == wire.TAG_SERVER_TIMESTAMP:
+            fragment.server_timestamp = _ticks(value)
+        elif name == wire.TAG_MILLIS_BEHIND_NOW:
+            fragment.millis_behind_now = _number(value)
+        elif name == wire.TAG_ERROR_ID:
+            status = result_status(_number(value) or 0)
+            raise kvs_error(status, f"the service ended GetMedia with error {value[:_MAX_DIGITS]}")
+        elif name not in _SERVICE_TAGS:
+            fragment.tags.append((name, value))
+
+
+def _ends_fragment(tags: events.Tags) -> bool:
+    """Whether these are the tags that the service puts behind a fragment."""
+    return any(name == wire.TAG_CONTINUATION_TOKEN for name, _ in tags.pairs)
+
+
+_SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_OF_FRAGMENT}
+
+
+def _ticks(seconds: str) -> int:
+    """Seconds with decimals, as in the service's tags, without a float's rounding."""
+    whole, _, decimals = seconds.partition(".")
+    found, fraction = _number(whole), _number(decimals[:7].ljust(7, "0"))
+    return 0 if found is None or fraction is None else found * TICKS_PER_SECOND + fraction
+
+
+def _number(digits: str) -> int | None:
+    """The number in a tag of the service; None for anything that it would not write."""
+    written = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
+    return int(digits) if written else None
+
+
+def get_media(
+    stream_name: str,
+    *,
+    start: Start = "earliest",
+    region_name: str | None = None,
+    session: Session | None = None,
+    profile_name: str | None = None,
+    endpoint_url: str | None = None,
+    verify: Verify = True,
+    credentials: CredentialsSource | None = None,
+    config: ServiceConfig | None = None,
+) -> Iterator[ReadFragment]:
+    """The fragments of a stream, oldest first, until the service has no more or the caller stops.
+
+    `start` is "earliest", "now", an instant (an aware `datetime`, or ticks since 1970; the
+    producer's time), or a fragment number to go on after. The other arguments are those of
+    `Producer`. A live stream goes on for as long as it is read.
+
+    Raises SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, SERVICE_CALL_NOT_AUTHORIZED_ERROR and the other
+    service statuses; INVALID_ARG for a bad `start`.
+    """
+    selector = start_selector(start)
+    service = Service(
+        region_name=region_name,
+        session=session,
+        profile_name=profile_name,
+        endpoint_url=endpoint_url,
+        verify=verify,
+        credentials=credentials,
+        config=config,
+    )
+    return iterated(fragments(service, stream_name, selector))
+
+
+def start_selector(start: Start) -> dict[str, Any]:
+    """The StartSelector of GetMedia for what the caller said."""
+    if isinstance(start, str):
+        if start.lower() in ("earliest", "now"):
+            return {"StartSelectorType": start.upper()}
+        if start.isdigit():
+            return {"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": start}
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"start={start!r} is not 'earliest', 'now', an instant or a fragment number",
+        )
+    milliseconds = instant_to_ticks(start) // TICKS_PER_MS
+    return {"StartSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": milliseconds / 1000}
+
+
+class Awaited(StrEnum):
+    """What a reader waits for, one after the other; a service may be silent at each."""
+
+    ENDPOINT = "GetDataEndpoint"
+    ANSWER = "GetMedia"
+    MEDIA = "media"
+
+
+async def fragments(
+    service: Service,
+    stream_name: str,
+    selector: dict[str, Any],
+    *,
+    waits: Callable[[Awaited, str], object] = lambda _what, _where: None,
+) -> AsyncGenerator[ReadFragment, None]:
+    """The fragments that GetMedia answers for a StartSelector, on the running loop.
+
+    `waits` is told what is waited for, and from where (a URL or a region's name).
+    """
+    load_library()
+    import aiohttp
+
+    def waiting(what: Awaited, where: str) -> None:
+        log.info("stream %s: waiting for %s at %s", stream_name, what, where)
+        waits(what, where)
+
+    loop = asyncio.get_running_loop()
+    service.run_on(loop)
+    body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
+    timeout = aiohttp.ClientTimeout(total=None, connect=service.time_limits.connection_s)
+    assembler = Assembler()
+    sockets: list[socket.socket] = []
+    try:
+        waiting(Awaited.ENDPOINT, service.endpoint_url or service.region_name)
+        url, headers = await in_daemon_thread(
+            _prepare, service, stream_name, body, timeout_s=_PREPARE_LIMIT_S, name="reader"
+        )
+        where = url.removesuffix(wire.PATHS["GetMedia"])
+        waiting(Awaited.ANSWER, where)
+        async with (
+            _told_late(where) as limit,
+            service.network.session(url, sockets) as session,
+            service.network.request(
+                session, "POST", url, data=body, headers=headers, timeout=timeout
+            ) as response,
+        ):
+            if response.status != OK:
+                kind = response.headers.get(wire.HEADER_ERROR_TYPE, "")
+                text = (await response.content.read(_REFUSAL_BYTES)).decode(errors="replace")
+                failure = failure_of_answer(response.status, kind, text)
+                raise _error(failure, service, stream_name)
+            limit.reschedule(None)  # media come when there are some
+            waiting(Awaited.MEDIA, where)
+            async for data in response.content.iter_any():
+                for fragment in assembler.receive_data(data):
+                    log.debug("stream %s: fragment %s", stream_name, fragment.number)
+                    yield fragment
+            log.info("stream %s: the service ended its answer", stream_name)
+    except KvsError:  # some are TimeoutErrors or OSErrors too
+        raise
+    except (TimeoutError, OSError, aiohttp.ClientError) as error:
+        raise _error(failure_of(error), service, stream_name) from error
+    finally:  # the loop may end right after this
+        await hang_up(sockets)
+    for fragment in assembler.receive_eof():
+        yield fragment
+
+
+@asynccontextmanager
+async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
+    """A bound on the wait for an answer to begin, which says so; the connecting has its own."""
+    limit = asyncio.timeout(_ANSWER_LIMIT_S)
+    try:
+        async with limit:
+            yield limit
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise kvs_error(
+            StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+            f"{where} did not answer GetMedia within {_ANSWER_LIMIT_S:g} s",
+        ) from error
+
+
+def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:
+    """Where to send a GetMedia request, and its signed headers; blocks."""
+    endpoint = _data_endpoint(service, stream_name, "GET_MEDIA")
+    url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
+    service.network.prepare(url)
+    headers = {"Content-Type": wire.CONTENT_TYPE_JSON}
+    return url, service.sign(url, headers, service.credentials(), body)
+
+
+def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
+    with _told(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
+        return data_endpoint(service, stream_name, api_name)
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentSummary:
+    """One entry of ListFragments; timestamps and duration in ticks, size in bytes."""
+
+    number: str
+    size: int
+    producer_timestamp: int
+    server_timestamp: int
+    duration: int
+
+
+def list_fragments(
+    stream_name: str,
+    *,
+    region_name: str | None = None,
+    session: Session | None = None,
+    profile_name: str | None = None,
+    endpoint_url: str | None = None,
+    verify: Verify = True,
+    credentials: CredentialsSource | None = None,
+    config: ServiceConfig | None = None,
+    between: tuple[Instant, Instant] | None = None,
+) -> list[FragmentSummary]:
+    """Return the stored fragments of a stream in order of their numbers.
+
+    `between` selects those whose producer timestamp is in the span (aware `datetime`s, or ticks
+    since 1970; both ends included). The other arguments are those of `get_media`, and so are the
+    errors.
+    """
+    service = Service(
+        region_name=region_name,
+        session=session,
+        profile_name=profile_name,
+        endpoint_url=endpoint_url,
+        verify=verify,
+        credentials=credentials,
+        config=config,
+    )
+    endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
+    archive = service.client("kinesis-video-archived-media", endpoint)
+    with _told(service, stream_name):
+        pages = archive.get_paginator("list_fragments").paginate(
+            StreamName=stream_name, **({} if between is None else _selector(*between))
+        )
+        found = [_summary(item) for page in pages for item in page["Fragments"]]
+    if between is not None:
+        first, last = map(instant_to_ticks, between)
+        found = [fragment for fragment in found if first <= fragment.producer_timestamp <= last]
+    return sorted(found, key=lambda fragment: int(fragment.number))
+
+
+def _selector(first: Instant, last: Instant) -> dict[str, Any]:
+    """Return ListFragments' selector for a span of producer timestamps, and up to 2 s more.
+
+    botocore cuts instants to whole seconds.
+    """
+    start = _EPOCH + timedelta(seconds=instant_to_ticks(first) // TICKS_PER_SECOND)
+    end = _EPOCH + timedelta(seconds=instant_to_ticks(last) // TICKS_PER_SECOND + 2)
+    return {
+        "FragmentSelector": {
+            "FragmentSelectorType": "PRODUCER_TIMESTAMP",
+            "TimestampRange": {"StartTimestamp": start, "EndTimestamp": end},
+        }
+    }
+
+
+def _summary(item: dict[str, Any]) -> FragmentSummary:
+    return FragmentSummary(
+        number=item["FragmentNumber"],
+        size=item["FragmentSizeInBytes"],
+        producer_timestamp=instant_to_ticks(item["ProducerTimestamp"]),
+        server_timestamp=instant_to_ticks(item["ServerTimestamp"]),
+        duration=item["FragmentLengthInMilliseconds"] * TICKS_PER_MS,
+    )
+
+
+@contextmanager
+def _told(
+    service: Service, stream_name: str, unreached: StatusCode | None = None
+) -> Iterator[None]:
+    """What a call raises as the `KvsError` that a producer would have for it.
+
+    `unreached` is the call's own status for what a producer would try again, and give up with it.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise _error(failure_of(error), service, stream_name, unreached) from error
+
+
+def _error(
+    failure: Failure, service: Service, stream_name: str, unreached: StatusCode | None = None
+) -> KvsError:
+    status = failure.status
+    detail = failure.detail.removeprefix(f"STATUS_{status.name}: ")
+    if unreached is not None and status in _TRIED_AGAIN:
+        status = unreached
+    if status is StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
+        where = service.endpoint_url or service.region_name
+        detail += f" (reading creates no stream; asked was {where}, is its name spelt so?)"
+    return kvs_error(status, detail, stream=stream_name)
+
+
+_TRIED_AGAIN = {
+    StatusCode.SERVICE_CALL_UNKOWN_ERROR,
+    StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+}

@@ -1,0 +1,189 @@
+"""The core's service calls, carried out: one function for each kind of `Call` effect.
+
+A handler may block (it runs in the producer's executor) and returns the answer that the core
+expects for that call, or raises whatever botocore raised; `results.failure_of` makes a result of
+it. Sources: the API reference of Kinesis Video Streams, operation by operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from kvsproducer import client as core
+from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_HOUR, instant_to_ticks
+from kvsproducer.limits import MIN_TOKEN_LIFE
+from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.credentials.session import NO_CREDENTIALS
+from kvsproducer.service.service import Service
+from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "not_yet"]
+
+# The longest that DescribeStream's members may be.
+_LONGEST = {
+    "Status": limits.MAX_STATUS_TEXT_LEN,
+    "StreamARN": limits.MAX_URI_LEN,  # what is longer than an ARN is the core's business
+    "StreamName": limits.MAX_STREAM_NAME_LEN,
+    "DeviceName": limits.MAX_DEVICE_NAME_LEN,
+    "MediaType": limits.MAX_CONTENT_TYPE_LEN,
+    "Version": limits.MAX_UPDATE_VERSION_LEN,
+    "KmsKeyId": limits.MAX_ARN_LEN,
+}
+
+Answer = core.StreamDescription | core.AuthInfo | str | None
+
+
+def answer(service: Service, call: core.Call) -> Answer:
+    """Carry out `call`, blocking; returns what `Client.call_result` takes as its answer."""
+    return _HANDLERS[type(call)](service, call)
+
+
+def _nothing(service: Service, call: core.Call) -> None:
+    """KVS has no such operation; the step of the state machine is answered here."""
+
+
+def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
+    """Asked for when there are no credentials: there is nothing else to identify the device by."""
+    raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
+
+
+def _create_device(service: Service, call: core.CreateDevice) -> str:
+    return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
+
+
+def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
+    try:
+        return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
+    except KvsError as error:
+        if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
+            raise
+        return None  # there are none: the core asks what else there is
+
+
+def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
+    return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
+
+
+def auth_info(found: AwsCredentials, skew: int) -> core.AuthInfo:
+    """Credentials as the core takes them, which goes by this machine's clock.
+
+    `skew`: what the service's clock is ahead of it, in ticks.
+    """
+    info = core.AuthInfo(data=found, length=found.length)
+    if found.expiration is not None:
+        info.expiration = found.expiration - skew
+    return info
+
+
+def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
+    info = service.call("describe_stream", StreamName=call.stream).get("StreamInfo")
+    if not isinstance(info, dict):
+        raise _no_description("there is no StreamInfo in it")
+    for member, limit in _LONGEST.items():
+        value = info.get(member) or ""
+        if not isinstance(value, str):
+            raise _no_description(f"its {member} is no text")
+        if len(value) > limit:
+            raise kvs_error(
+                StatusCode.INVALID_API_CALL_RETURN_JSON,
+                f"DescribeStream answered with a {member} of {len(value)} characters",
+            )
+    status = info.get("Status") or "ACTIVE"
+    if status not in core.StreamStatus.__members__:
+        raise _no_description(f"the stream's status would be {status!r}")
+    hours = info.get("DataRetentionInHours")
+    if hours is not None and not isinstance(hours, int):
+        raise _no_description(f"its DataRetentionInHours is {type(hours).__name__}")
+    return core.StreamDescription(
+        stream_arn=info.get("StreamARN") or "",
+        status=core.StreamStatus[status],
+        stream_name=info.get("StreamName") or "",
+        device_name=info.get("DeviceName") or "",
+        content_type=info.get("MediaType") or "",
+        update_version=info.get("Version") or "",
+        creation_time=_creation_time(info.get("CreationTime")),
+        retention=None if hours is None else hours * TICKS_PER_HOUR,
+        kms_key_id=info.get("KmsKeyId") or "",
+    )
+
+
+def not_yet(reply: object) -> str:
+    """What a stream waits for although its call was answered, "" for nothing."""
+    if isinstance(reply, core.StreamDescription) and reply.status is not core.StreamStatus.ACTIVE:
+        return f"the stream is {reply.status.name}"
+    return ""
+
+
+def _creation_time(told: datetime | None) -> int:
+    try:
+        return 0 if told is None else instant_to_ticks(told)
+    except KvsError as error:
+        raise _no_description(f"its CreationTime: {error.detail}") from error
+
+
+def _no_description(why: str) -> KvsError:
+    return kvs_error(
+        StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        f"DescribeStream answered with what is no description: {why}",
+    )
+
+
+def _create_stream(service: Service, call: core.CreateStream) -> str:
+    parameters: dict[str, object] = {
+        "StreamName": call.stream,
+        "MediaType": call.content_type,
+        "DataRetentionInHours": call.retention // TICKS_PER_HOUR,
+    }
+    if call.device_name:
+        parameters["DeviceName"] = call.device_name
+    if call.kms_key_id:
+        parameters["KmsKeyId"] = call.kms_key_id
+    return str(service.call("create_stream", **parameters).get("StreamARN") or "")
+
+
+def _tag_stream(service: Service, call: core.TagStream) -> None:
+    service.call("tag_stream", StreamARN=call.arn, Tags=dict(call.tags))
+
+
+def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
+    assert call.stream is not None
+    return data_endpoint(service, call.stream, call.api_name)
+
+
+def data_endpoint(service: Service, stream: str, api_name: str) -> str:
+    """Where a stream's media go or come from; blocks.
+
+    Raises INVALID_API_CALL_RETURN_JSON when the answer is nothing to connect to, and what botocore
+    raises.
+    """
+    reply = service.call("get_data_endpoint", StreamName=stream, APIName=api_name)
+    endpoint = reply.get("DataEndpoint")
+    if not isinstance(endpoint, str) or not endpoint:
+        raise kvs_error(
+            StatusCode.INVALID_API_CALL_RETURN_JSON, "GetDataEndpoint answered without DataEndpoint"
+        )
+    if fault := url_fault(endpoint):
+        raise kvs_error(
+            StatusCode.INVALID_API_CALL_RETURN_JSON,
+            f"GetDataEndpoint answered with what is no URL ({shown(endpoint)}): {fault}",
+        )
+    return endpoint
+
+
+_HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
+    core.CreateDevice: _create_device,
+    core.TagClient: _nothing,
+    core.GetSecurityToken: _security_token,
+    core.GetDeviceCertificate: _nothing,  # it has none
+    core.GetDeviceFingerprint: _no_identity,
+    core.DeviceCertToToken: _nothing,
+    core.GetStreamingToken: _streaming_token,
+    core.DescribeStream: _describe_stream,
+    core.CreateStream: _create_stream,
+    core.TagStream: _tag_stream,
+    core.GetStreamingEndpoint: _get_streaming_endpoint,
+}

@@ -1,0 +1,132 @@
+"""AWS credentials at one moment: what a provider gives and a request is signed with.
+
+Facts: AWS's `AwsCredentials` structure (version 0). No part of it shows in a repr, and no message
+of this package holds one: texts name the member and its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.duration import Instant, format_instant, instant_to_ticks
+from kvsproducer.service.credentials.expiration import parse_expiration
+from kvsproducer.status import StatusCode, kvs_error
+
+__all__ = ["AwsCredentials"]
+
+_S = StatusCode
+_VERSION: Final = 0
+# Members without underscores and capitals: so Security Token Service (`AccessKeyId`) and AWS IoT
+# (`accessKeyId`) are read as well as our own names.
+_MEMBERS: Final = {
+    name.replace("_", ""): name
+    for name in ("access_key_id", "secret_access_key", "session_token", "expiration")
+}
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class AwsCredentials:
+    """An access key, its secret, a session token for temporary ones, and when they end.
+
+    `expiration` is in ticks since 1970, None when they do not expire; it may be given as an aware
+    `datetime` or as `"2026-01-02T03:04:05Z"` too. Raises NULL_ARG for a missing key or secret,
+    INVALID_ARG for an empty part or one with a line break, HMAC_GENERATION_ERROR for a secret that
+    no signature can be made with, as it has no UTF-8 form (what the environment has of bytes in
+    another encoding), INVALID_AUTH_LEN for more than 10,000 characters together, and for text that
+    is no time TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or IOT_EXPIRATION_PARSING_FAILED.
+    """
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+    expiration: int | None = field(repr=False)
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        session_token: str | None = None,
+        expiration: Instant | str | None = None,
+    ) -> None:
+        _check("access_key_id", access_key_id)
+        if isinstance(secret_access_key, str) and not _has_utf8_form(secret_access_key):
+            raise kvs_error(
+                _S.HMAC_GENERATION_ERROR,
+                "no request can be signed with secret_access_key: it holds bytes that are no text",
+            )
+        _check("secret_access_key", secret_access_key)
+        if session_token is not None:
+            _check("session_token", session_token)
+        if isinstance(expiration, str):
+            expiration = parse_expiration(expiration)
+        elif expiration is not None:
+            expiration = instant_to_ticks(expiration)
+        object.__setattr__(self, "access_key_id", access_key_id)
+        object.__setattr__(self, "secret_access_key", secret_access_key)
+        object.__setattr__(self, "session_token", session_token)
+        object.__setattr__(self, "expiration", expiration)
+        if self.length > limits.MAX_AUTH_LEN_BYTES:
+            raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {self.length} characters")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> AwsCredentials:
+        """From the versioned form, or as Security Token Service and AWS IoT answer them.
+
+        `{"access_key_id": ..., "secret_access_key": ...}` with `session_token`, `expiration` and
+        `version` (0) as they come; `AccessKeyId` and `accessKeyId` are understood too. Raises
+        INVALID_AWS_CREDENTIALS_VERSION, INVALID_ARG for an unknown member, and as the class does.
+        """
+        values: dict[str, object] = {name: None for name in _MEMBERS.values()}
+        for given, value in data.items():
+            name = str(given).replace("_", "").lower()
+            if name == "version":
+                if value != _VERSION:
+                    raise kvs_error(
+                        _S.INVALID_AWS_CREDENTIALS_VERSION,
+                        f"version {value!r}; the newest known is {_VERSION}",
+                    )
+            elif name in _MEMBERS:
+                values[_MEMBERS[name]] = value
+            else:
+                raise kvs_error(_S.INVALID_ARG, f"credentials have no member {str(given)!r}")
+        return cls(**values)  # type: ignore[arg-type]  # the class looks at what it gets
+
+    @property
+    def length(self) -> int:
+        """How many characters they are together."""
+        parts = (self.access_key_id, self.secret_access_key, self.session_token or "")
+        return sum(len(part) for part in parts)
+
+    def __repr__(self) -> str:
+        if self.expiration is None:
+            return "<AwsCredentials that do not expire>"
+        return f"<AwsCredentials until {format_instant(self.expiration)}>"
+
+
+def _check(name: str, value: object) -> None:
+    if value is None:
+        raise kvs_error(_S.NULL_ARG, f"{name} is missing")
+    if not isinstance(value, str):
+        raise kvs_error(_S.INVALID_ARG, f"{name} is text, not {type(value).__name__}")
+    if not value:
+        raise kvs_error(_S.INVALID_ARG, f"{name} is empty")
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise kvs_error(
+            _S.INVALID_ARG,
+            f"{name} begins or ends with a blank, or holds a line break or what is not ASCII",
+        )
+
+
+def _has_utf8_form(text: str) -> bool:
+    """False for lone surrogates, as `os.environ` gives for bytes that are not UTF-8.
+
+    Asked before anything is raised: the codec's own exception has the text on it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,344 @@
+"""Credentials of a device from AWS IoT: its certificate for temporary credentials of a role.
+
+`GET https://ENDPOINT/role-aliases/ALIAS/credentials` with the device's certificate (mutual TLS) and
+the header `x-amzn-iot-thingname`; the answer is JSON. AWS IoT Core developer guide, "Authorizing
+direct calls to AWS services"; time-outs, limits and the shortened life are the C producer's.
+
+Unlike the C producer's convenience creator, which gives the stream's name as the thing's, the thing
+name is the caller's to say. Nothing is repeated here: the producer repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from kvsproducer import limits
+from kvsproducer.duration import (
+    TICKS_PER_SECOND,
+    DurationField,
+    default_ticks,
+    durations_to_ticks,
+)
+from kvsproducer.service.clock import now
+from kvsproducer.service.clock_skew import ClockSkew
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials.credentials import AwsCredentials
+from kvsproducer.service.credentials.expiration import check_not_past, parse_expiration
+from kvsproducer.service.network import Network
+from kvsproducer.service.results import failure_of
+from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.tls import at_wrong_time, tls_context
+from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import in_words
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["ENVIRONMENT", "IotCredentials", "read_answer"]
+
+_S = StatusCode
+_OK: Final = 200
+ENVIRONMENT: Final = {
+    # the environment variables of AWS's samples: argument
+    "AWS_IOT_CORE_CREDENTIAL_ENDPOINT": "endpoint",
+    "AWS_IOT_CORE_CERT": "certificate",
+    "AWS_IOT_CORE_PRIVATE_KEY": "private_key",
+    "AWS_IOT_CORE_ROLE_ALIAS": "role_alias",
+    "AWS_IOT_CORE_THING_NAME": "thing_name",
+}
+_MAX_LENGTHS: Final = {
+    "accessKeyId": limits.MAX_ACCESS_KEY_LEN,
+    "secretAccessKey": limits.MAX_SECRET_KEY_LEN,
+    "sessionToken": limits.MAX_SESSION_TOKEN_LEN,
+    "expiration": limits.MAX_EXPIRATION_LEN,
+}
+# TLS alerts by which a server says that it does not accept our certificate (RFC 8446, section 6.2).
+_CERTIFICATE_ALERTS: Final = (
+    "ALERT_ACCESS_DENIED",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_DECRYPT_ERROR",
+    "ALERT_HANDSHAKE_FAILURE",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class IotCredentials:
+    """Fetches a role's credentials with a device's certificate.
+
+    endpoint: the account's credential endpoint, `aws iot describe-endpoint --endpoint-type
+        iot:CredentialProvider`; a host name, with `:port` and `https://` if need be.
+    certificate, private_key: paths of the device's PEM files; read anew with every fetch.
+    role_alias, thing_name: up to 128 characters each.
+    ca: path of a PEM file or folder of the roots to trust; None: the public ones.
+    connection_timeout, completion_timeout: ticks, a `timedelta` or text (`"PT3S"`); when the second
+        is 0 or less than the first, both are the defaults, 3 and 5 seconds.
+    clock, dice: the time in ticks since 1970; `dice(n)` gives a uniform int below n. The remaining
+        life is shortened by 1 to 20 % of it, so that a fleet does not renew all at once.
+
+    The arguments and files are checked at once, without the network. Raises NULL_ARG, INVALID_ARG,
+    MAX_ROLE_ALIAS_LEN_EXCEEDED, MAX_IOT_THING_NAME_LENGTH, IOT_INVALID_URI_LEN, PATH_TOO_LONG,
+    DIRECTORY_ENTRY_STAT_ERROR for a missing file, INVALID_CA_CERT_PATH, and
+    IOT_CREATE_LWS_CONTEXT_FAILED for a certificate and key that TLS cannot use.
+    """
+
+    endpoint: str
+    certificate: str | os.PathLike[str]
+    private_key: str | os.PathLike[str]
+    role_alias: str
+    thing_name: str
+    ca: str | os.PathLike[str] | None = None
+    connection_timeout: DurationField = default_ticks(limits.IOT_CONNECTION_TIMEOUT)
+    completion_timeout: DurationField = default_ticks(limits.IOT_COMPLETION_TIMEOUT)
+    clock: Callable[[], int] = now
+    dice: Callable[[int], int] = secrets.randbelow
+
+    def __post_init__(self) -> None:
+        durations_to_ticks(self, ("connection_timeout", "completion_timeout"))
+        for name in ENVIRONMENT.values():
+            value = getattr(self, name)
+            if value is None:
+                raise kvs_error(_S.NULL_ARG, f"{name}= is missing")
+            if not value:
+                raise kvs_error(_S.INVALID_ARG, f"{name}= is empty")
+        if len(self.role_alias) > limits.MAX_ROLE_ALIAS_LEN:
+            raise kvs_error(
+                _S.MAX_ROLE_ALIAS_LEN_EXCEEDED, f"role_alias= of {len(self.role_alias)} characters"
+            )
+        if len(self.thing_name) > limits.MAX_IOT_THING_NAME_LEN:
+            raise kvs_error(
+                _S.MAX_IOT_THING_NAME_LENGTH, f"thing_name= of {len(self.thing_name)} characters"
+            )
+        for name in ("role_alias", "thing_name"):
+            given = getattr(self, name)
+            if not (given.isascii() and given.isprintable()):
+                raise kvs_error(_S.INVALID_ARG, f"{name}= is no name that AWS IoT allows")
+        if len(self.url) > limits.MAX_URI_LEN:
+            raise kvs_error(_S.IOT_INVALID_URI_LEN, f"a URL of {len(self.url)} characters")
+        self._check_host()
+        self._tls()
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, ca: str | None = None
+    ) -> IotCredentials:
+        """As AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY, _ROLE_ALIAS, _THING_NAME say.
+
+        Without `ca`, AWS_KVS_CACERT_PATH may name the roots to trust.
+        Raises INVALID_ARG that names the variables which are not set, and as the class does.
+        """
+        missing = [name for name in ENVIRONMENT if not environment.get(name)]
+        if missing:
+            raise kvs_error(_S.INVALID_ARG, f"not set in the environment: {', '.join(missing)}")
+        found = {to: environment[name] for name, to in ENVIRONMENT.items()}
+        return cls(
+            endpoint=found["endpoint"],
+            certificate=found["certificate"],
+            private_key=found["private_key"],
+            role_alias=found["role_alias"],
+            thing_name=found["thing_name"],
+            ca=ca or environment.get("AWS_KVS_CACERT_PATH") or None,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the credentials are asked for."""
+        host = self.endpoint.removeprefix("https://").rstrip("/")
+        return f"https://{host}/role-aliases/{quote(self.role_alias, safe='')}/credentials"
+
+    def fetch(self) -> AwsCredentials:
+        """Ask for credentials; blocks for up to 5 s, and needs a thread without a running loop.
+
+        It goes through the environment's proxies. Raises CURL_PERFORM_FAILED (no connection, no
+        answer in time, HTTP other than 200), IOT_FAILED (the endpoint does not accept the
+        certificate), what `read_answer` raises, and for files that have changed what the class
+        does.
+        """
+        return self.fetch_in(Network(ServiceConfig(), verify=True), ClockSkew())
+
+    def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
+        """The same through a producer's network and by the service's time.
+
+        What is trusted is `ca` alone: `verify=` names who may be the service.
+        """
+        try:
+            context = self._tls()
+            network.prepare(self.url, context)
+            status, error_type, body = asyncio.run(self._get(network, context))
+        except KvsError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        if status != _OK:
+            raise kvs_error(
+                _S.CURL_PERFORM_FAILED,
+                f"{self.url} answered HTTP {status} {error_type}".rstrip()
+                + f" for the thing {self.thing_name!r}",
+            )
+        return read_answer(body, self.clock() + skew.ticks, self.dice)
+
+    async def _get(self, network: Network, context: ssl.SSLContext) -> tuple[int, str, bytes]:
+        """HTTP status, error type and body (cut behind the limit) of one request."""
+        import aiohttp
+
+        connect, total = self.connection_timeout, self.completion_timeout
+        if connect <= 0 or total < connect:
+            connect, total = limits.IOT_CONNECTION_TIMEOUT, limits.IOT_COMPLETION_TIMEOUT
+        timeout = aiohttp.ClientTimeout(
+            total=total / TICKS_PER_SECOND, connect=connect / TICKS_PER_SECOND
+        )
+        headers = {"x-amzn-iot-thingname": self.thing_name, "Accept": "*/*"}
+        sockets: list[socket.socket] = []
+        try:
+            async with (
+                network.session(self.url, sockets, context) as session,
+                network.request(
+                    session, "GET", self.url, headers=headers, timeout=timeout
+                ) as response,
+            ):
+                body = await _read(response)
+                return response.status, response.headers.get("x-amzn-ErrorType", "")[:80], body
+        finally:
+            await hang_up(sockets)
+
+    def _failure(self, error: BaseException) -> KvsError:
+        """What a failed transfer is told as."""
+        alert = _certificate_alert(error)
+        if alert:
+            return kvs_error(
+                _S.IOT_FAILED, f"{self.url} does not accept {self.certificate}: TLS {alert}"
+            )
+        refusal = getattr(error, "certificate_error", None)
+        if isinstance(refusal, ssl.SSLCertVerificationError):
+            told = f"its certificate is not accepted: {refusal.verify_message}"
+            told += at_wrong_time(refusal) or " (own roots: ca=)"
+        else:
+            told = failure_of(error).detail
+        return kvs_error(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
+
+    def _check_host(self) -> None:
+        fault = url_fault(self.url)
+        if fault or "://" in self.endpoint.removeprefix("https://"):
+            raise kvs_error(
+                _S.INVALID_ARG,
+                f"endpoint={shown(self.endpoint)} is no host name such as"
+                f" abc123.credentials.iot.us-west-2.amazonaws.com{fault and ': '}{fault}",
+            )
+
+    def _tls(self) -> ssl.SSLContext:
+        """TLS 1.2 and up with the device's certificate."""
+        for path in (self.certificate, self.private_key, self.ca or ""):
+            length = len(os.fspath(path))
+            if length > limits.MAX_PATH_LEN:
+                raise kvs_error(_S.PATH_TOO_LONG, f"a path of {length} characters")
+        for path in (self.certificate, self.private_key):
+            try:
+                os.stat(path)
+            except (OSError, ValueError) as error:
+                raise kvs_error(
+                    _S.DIRECTORY_ENTRY_STAT_ERROR, f"{path}: {in_words(error)}"
+                ) from error
+        context = tls_context(True if self.ca is None else os.fspath(self.ca))
+        assert isinstance(context, ssl.SSLContext)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            # An encrypted key is refused: without this, OpenSSL asks on the terminal.
+            context.load_cert_chain(self.certificate, self.private_key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise kvs_error(
+                _S.IOT_CREATE_LWS_CONTEXT_FAILED,
+                f"{self.certificate} and {self.private_key} are no PEM certificate with its key,"
+                f" without a password: {getattr(error, 'reason', None) or error}",
+            ) from error
+        return context
+
+    def __repr__(self) -> str:
+        return f"IotCredentials({self.url!r}, thing_name={self.thing_name!r})"
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, as far as it may be looked at."""
+    body = b""
+    while len(body) <= limits.MAX_IOT_ANSWER_BYTES:
+        data = await response.content.readany()
+        if not data:
+            break
+        body += data
+    return body
+
+
+def read_answer(body: bytes, now: int, dice: Callable[[int], int]) -> AwsCredentials:
+    """The credentials in the endpoint's answer, their life shortened by 1 to 20 %.
+
+    Raises IOT_INVALID_RESPONSE_LENGTH for an empty answer, INVALID_API_CALL_RETURN_JSON for one
+    that is no JSON object, too long or has an over-long member, IOT_NULL_AWS_CREDS for a missing
+    key, secret or token, and for the expiration TIMESTAMP_STRING_UNRECOGNIZED_FORMAT,
+    IOT_EXPIRATION_PARSING_FAILED, IOT_EXPIRATION_OCCURS_IN_PAST.
+    """
+    if not body:
+        raise kvs_error(_S.IOT_INVALID_RESPONSE_LENGTH, "the answer is empty")
+    found = _members(body)
+    missing = [name for name in _MAX_LENGTHS if not found[name] and name != "expiration"]
+    if missing:
+        raise kvs_error(_S.IOT_NULL_AWS_CREDS, f"the answer has no {', '.join(missing)}")
+    expiration = parse_expiration(found["expiration"])
+    check_not_past(expiration, now)
+    percent = limits.MIN_IOT_JITTER_PERCENT + dice(
+        limits.MAX_IOT_JITTER_PERCENT - limits.MIN_IOT_JITTER_PERCENT + 1
+    )
+    expiration -= (expiration - now) * percent // 100
+    try:
+        return AwsCredentials(
+            found["accessKeyId"], found["secretAccessKey"], found["sessionToken"], expiration
+        )
+    except KvsError as error:
+        raise kvs_error(_S.INVALID_API_CALL_RETURN_JSON, error.detail) from None
+
+
+def _members(body: bytes) -> dict[str, str]:
+    """The members of `credentials` as text, "" for those that are missing."""
+    if len(body) > limits.MAX_IOT_ANSWER_BYTES:
+        raise _unreadable(f"more than {limits.MAX_IOT_ANSWER_BYTES} bytes")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):  # its text may hold the secret: it is no cause to show
+        raise _unreadable("no JSON") from None
+    credentials = answer.get("credentials", {}) if isinstance(answer, dict) else None
+    if not isinstance(credentials, dict):
+        raise _unreadable("no JSON object with credentials")
+    found = {name: credentials.get(name) or "" for name in _MAX_LENGTHS}
+    for name, longest in _MAX_LENGTHS.items():
+        if not isinstance(found[name], str) or len(found[name]) > longest:
+            raise _unreadable(f"with {name} that is no text of at most {longest} characters")
+    return found
+
+
+def _unreadable(what: str) -> KvsError:
+    return kvs_error(_S.INVALID_API_CALL_RETURN_JSON, f"the answer is {what}")
+
+
+def _certificate_alert(error: BaseException | None) -> str:
+    """The TLS alert behind a failure that says that our certificate is not accepted, or ""."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        reason = str(getattr(error, "reason", "") or "") if isinstance(error, ssl.SSLError) else ""
+        if reason.upper().replace(" ", "_").endswith(_CERTIFICATE_ALERTS):
+            return reason.lower().replace("_", " ")
+        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__
+    return ""

@@ -1,0 +1,232 @@
+"""The event loop that all blocking producers of a process share, in one background thread.
+
+The thread is a daemon and starts with the first producer; it ends with the last. Coroutines are
+handed over with `run`. The asyncio twins use the caller's own loop and never come here. A producer
+does not survive a fork; the child may make its own.
+
+A user's coroutine runs here too (credentials). One that calls `sys.exit()`, or stops the loop, ends
+nothing but itself. A loop that cannot go on (its files were closed under it) is told to its users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
+from typing import Any, ClassVar, TypeVar, cast
+from weakref import WeakSet
+
+from kvsproducer.service.logger import logger
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status.system import without_numbers
+
+__all__ = ["SharedLoop", "loss_of", "started"]
+
+T = TypeVar("T")
+log = logger("kvsproducer")
+_ENDING_LIMIT_S = 5  # what is left on a loop that ends
+_CLOSED = RuntimeError("it is closed")
+_JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop
+
+
+class SharedLoop:
+    """A counted reference to the process-wide loop: `acquire`, use, `release`."""
+
+    _lock = threading.RLock()  # a signal's handler may come here while its thread is here
+    _users = 0
+    _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
+    _ending = threading.Event()
+    _awaited: ClassVar[WeakSet[Future[Any]]] = WeakSet()
+    _told: ClassVar[set[Callable[[BaseException], object]]] = set()
+
+    @classmethod
+    def acquire(cls) -> asyncio.AbstractEventLoop:
+        """The running loop; started by the first user.
+
+        Raises CREATE_THREAD_FAILED, INVALID_OPERATION where there are no real threads.
+        """
+        _refuse_green_threads()
+        with cls._lock:
+            if cls._loop is None:
+                loop, ending = asyncio.new_event_loop(), threading.Event()
+                try:
+                    cls._thread = started(partial(_serve, loop, ending), "kvsproducer-loop")
+                except KvsError:
+                    loop.close()
+                    raise
+                cls._loop, cls._ending = loop, ending
+            cls._users += 1
+            return cls._loop
+
+    @classmethod
+    def tell(
+        cls, loop: asyncio.AbstractEventLoop, listener: Callable[[BaseException], object]
+    ) -> None:
+        """Have `listener` called, on the loop's thread, if the loop should break down.
+
+        Raises INVALID_OPERATION when it has.
+        """
+        cls._told.add(listener)
+        if loop.is_closed():  # `broken` may have looked before it was there
+            cls._told.discard(listener)
+            raise loss_of(_CLOSED)
+
+    @classmethod
+    def tell_no_more(cls, listener: Callable[[BaseException], object]) -> None:
+        """The listener does not need the loop any more."""
+        cls._told.discard(listener)
+
+    @classmethod
+    def broken(cls, loop: asyncio.AbstractEventLoop, why: BaseException) -> None:
+        """The loop cannot go on: the next user gets another one."""
+        with cls._lock:
+            if cls._loop is not loop:
+                return
+            cls._loop = cls._thread = None
+            told, awaited = list(cls._told), list(cls._awaited)
+            cls._told.clear()
+        for future in awaited:
+            with contextlib.suppress(InvalidStateError):  # it has ended
+                future.set_exception(loss_of(why))
+        for listener in told:
+            listener(why)
+
+    @classmethod
+    def release(cls, *, wait: bool = True) -> None:
+        """Give the loop back; the last user ends the thread, and waits for it if `wait`."""
+        with cls._lock:
+            cls._users -= 1
+            if cls._users or cls._loop is None or cls._thread is None:
+                return
+            loop, thread = cls._loop, cls._thread
+            cls._loop = cls._thread = None
+            cls._ending.set()
+        with contextlib.suppress(RuntimeError):  # it has just broken down
+            loop.call_soon_threadsafe(loop.stop)
+        if wait and thread is not threading.current_thread():
+            thread.join(_JOIN_LIMIT_S)
+            if thread.is_alive():
+                log.warning("something blocks the event loop of the producers: it is left behind")
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a forked child: the thread did not come along, so the child starts its own."""
+        cls._lock = threading.RLock()
+        cls._users = 0
+        cls._loop = cls._thread = None
+        cls._told.clear()
+        cls._awaited.clear()
+
+    @classmethod
+    def run(cls, loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
+        """Start a coroutine on the loop from another thread.
+
+        The future raises INVALID_OPERATION when the loop breaks down; so does this when it has.
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError as error:  # it is closed
+            work.close()
+            raise loss_of(error) from error
+        with cls._lock:
+            cls._awaited.add(future)
+        if loop.is_closed():  # `broken` may have looked before it was there
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(loss_of(_CLOSED))
+        return future
+
+
+def _refuse_green_threads() -> None:
+    """Raise INVALID_OPERATION where gevent or eventlet has replaced what the loop's thread needs.
+
+    The "thread" would be a greenlet of the caller's own thread, and each wait for it a deadlock.
+    """
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    patched = [
+        part
+        for part in ("thread", "threading", "select", "selectors", "socket")
+        if (gevent is not None and gevent.is_module_patched(part))
+        or (eventlet is not None and eventlet.is_monkey_patched(part))
+    ]
+    if patched:
+        raise kvs_error(
+            StatusCode.INVALID_OPERATION,
+            f"gevent or eventlet has patched {', '.join(patched)}, and the producer needs real"
+            " threads and sockets: use patch_all(thread=False, socket=False, select=False), or run"
+            " the producer in a process of its own that does not patch",
+        )
+
+
+def loss_of(why: BaseException) -> KvsError:
+    """What is raised by what needed a loop that has broken down."""
+    return kvs_error(
+        StatusCode.INVALID_OPERATION,
+        f"the event loop of the producers has broken down: {without_numbers(why)}: "
+        "make another producer",
+    )
+
+
+def started(work: Callable[[], None], name: str) -> threading.Thread:
+    """A daemon thread that runs `work`.
+
+    Raises CREATE_THREAD_FAILED (also a `RuntimeError`) when the system gives no thread: it has as
+    many as it may, or no memory for another one's stack.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise kvs_error(
+            StatusCode.CREATE_THREAD_FAILED, f"{name}: {without_numbers(error)}"
+        ) from error
+    return thread
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SharedLoop.forget)
+
+
+def _serve(loop: asyncio.AbstractEventLoop, ending: threading.Event) -> None:
+    asyncio.set_event_loop(loop)
+    why: Exception | None = None
+    try:
+        while not ending.is_set():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                log.exception("raised on the event loop of the producers, which goes on")
+        loop.run_until_complete(_end_tasks())
+    except Exception as error:
+        log.exception("the event loop of the producers has broken down")
+        why = error
+        _leave_tasks(loop)
+    finally:
+        with contextlib.suppress(OSError):  # its files are closed already
+            loop.close()
+    if why is not None:
+        SharedLoop.broken(loop, why)
+
+
+def _leave_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """End what cannot be run any more; the loop's end was told, so these need not complain."""
+    loop.set_exception_handler(lambda *_: None)
+    for task in asyncio.all_tasks(loop):
+        with contextlib.suppress(RuntimeError):  # it wants to wait for something
+            cast(Coroutine[None, None, None], task.get_coro()).close()
+
+
+async def _end_tasks() -> None:
+    """Cancel what is left, such as of a producer whose closing was interrupted."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_ENDING_LIMIT_S)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), _ENDING_LIMIT_S)

@@ -1,0 +1,224 @@
+"""How connections are made: which addresses, which proxy, what is trusted, under which name.
+
+One `Network` for each `Service`; control plane, PutMedia and GetMedia all connect through it, with
+aiohttp. A session is made for one request each: calls are rare (one in 40 minutes), a shared
+connector would block upload 101, and the sockets of a peer that has stalled can be shut down.
+
+No request follows a redirect: it would take the session token to whoever is named there. Nothing
+is asked for compressed, and nothing is decompressed: a small answer could fill the memory.
+AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
+
+After a failure the core wants the next attempt later, up to 20 s when there were several. That
+spares a service that is in trouble; but where this machine itself has no way out (a cable, a modem,
+a wireless network), every second of it costs frames. So `pause` looks for a route twice a second
+while there is none, and ends soon after one is there. "Soon" differs from camera to camera, for a
+whole site comes back at once. Looking sends nothing: it asks the kernel's table. A network that is
+there and lets nothing through looks like any other failure, and is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import secrets
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from kvsproducer.service.config import IpFamily, ServiceConfig
+from kvsproducer.service.proxies import Proxies
+from kvsproducer.service.tls import tls_context
+from kvsproducer.service.user_agent import user_agent
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Network", "has_route", "load_library", "pause"]
+
+_FAMILIES: Final = {
+    None: socket.AF_UNSPEC,
+    IpFamily.IPV4: socket.AF_INET,
+    IpFamily.IPV6: socket.AF_INET6,
+}
+_SWITCHES: Final = {"AWS_KVS_USE_IPV4": IpFamily.IPV4, "AWS_KVS_USE_IPV6": IpFamily.IPV6}
+_OFF: Final = frozenset({"", "0", "false", "off", "no"})
+
+
+class Network:
+    """Makes the sessions that requests go out on; may be used from any thread.
+
+    `app_id` is the application's, for User-Agent. Raises INVALID_USER_AGENT_LENGTH, and
+    what `tls_context` raises for a path.
+    """
+
+    def __init__(self, config: ServiceConfig, verify: bool | str, app_id: str = "") -> None:
+        self.headers = {
+            "User-Agent": user_agent(config.user_agent_name, config.user_agent_extra, app_id),
+            "Accept-Encoding": "identity",
+            **config.extra_headers,
+        }
+        self.ip_family = _ip_family(config)
+        self.proxies = Proxies(config.proxies)
+        self._verify = verify
+        self._lock = threading.Lock()
+        # aiohttp reads the system's roots as it is loaded, and holds the interpreter lock for
+        # 100 ms then. It is loaded here, before there are frames that would wait for the lock.
+        with contextlib.suppress(KvsError):  # `prepare` raises it
+            load_library()
+        # A wrong path is told now; the public roots take a while to read, and plain HTTP has none.
+        self._tls = tls_context(verify) if isinstance(verify, str) else None
+
+    def tls(self) -> ssl.SSLContext:
+        """What is trusted; made once, which reads files."""
+        with self._lock:
+            if self._tls is None:
+                self._tls = tls_context(self._verify)
+            return self._tls
+
+    def prepare(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """Do what takes a while before a session for `url` (and `tls`) is made; blocks.
+
+        Raises INVALID_ARG for a host whose address is of the family that is excluded and for a
+        proxy of the environment that is none, CURL_LIBRARY_INIT_FAILED when aiohttp cannot be
+        loaded, and what `tls_context` raises.
+        """
+        load_library()
+        found = self.proxies.of(url)
+        proxy = None if found is None else found.url
+        host = urlsplit(proxy or url).hostname or ""
+        if self.ip_family is not None and _family_of(host) not in (None, self.ip_family):
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"{host} is no {self.ip_family} address, and ip_family allows no other",
+            )
+        if tls is None and "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
+            self.tls()
+
+    def session(
+        self,
+        url: str,
+        sockets: list[socket.socket],
+        tls: ssl.SSLContext | None = None,
+        *,
+        receive_buffer: int | None = None,
+    ) -> aiohttp.ClientSession:
+        """Return a session for one request to `url`; the sockets it opens are added to `sockets`.
+
+        `tls` replaces what is trusted. `receive_buffer`, in bytes, bounds how much of an answer one
+        turn of the event loop has to parse; None leaves the size to the system.
+        """
+        import aiohttp
+
+        from kvsproducer.service.http import BoundedResponse, Resolver
+
+        def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+            made = socket.socket(*address[:3])
+            sockets.append(made)
+            if receive_buffer is not None:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            return made
+
+        secure = urlsplit(url).scheme == "https"
+        connector = aiohttp.TCPConnector(
+            ssl=(tls or self.tls()) if secure else True,
+            family=_FAMILIES[self.ip_family],
+            resolver=Resolver(),
+            socket_factory=open_socket,
+            force_close=True,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self.headers,
+            auto_decompress=False,
+            response_class=BoundedResponse,
+        )
+
+    def request(
+        self, session: aiohttp.ClientSession, method: str, url: str, **options: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A request on a session, through the proxy; `options` are aiohttp's: headers, data ..."""
+        proxy = self.proxies.of(url)
+        if proxy is None:
+            return session.request(method, url, allow_redirects=False, **options)
+        if urlsplit(url).scheme == "http":  # the proxy reads the request itself
+            options["headers"] = {**options.get("headers", {}), **proxy.headers}
+        return session.request(
+            method,
+            url,
+            allow_redirects=False,
+            proxy=proxy.url,
+            proxy_headers=proxy.headers,
+            **options,
+        )
+
+
+def load_library() -> None:
+    """Load aiohttp, which sets up TLS as it is loaded; raises CURL_LIBRARY_INIT_FAILED."""
+    try:
+        import aiohttp  # noqa: F401
+    except (ImportError, OSError) as error:  # ssl.SSLError is an OSError
+        raise kvs_error(
+            StatusCode.CURL_LIBRARY_INIT_FAILED, f"aiohttp cannot be loaded: {error}"
+        ) from error
+
+
+def _ip_family(config: ServiceConfig) -> IpFamily | None:
+    """What the configuration says, else the environment; both families allowed is none excluded."""
+    if config.ip_family is not None:
+        return IpFamily(config.ip_family)
+    on = [
+        family
+        for name, family in _SWITCHES.items()
+        if os.environ.get(name, "").strip().lower() not in _OFF
+    ]
+    return on[0] if len(on) == 1 else None
+
+
+def _family_of(host: str) -> IpFamily | None:
+    """The family of a literal address, None for a name."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return IpFamily.IPV4 if version == 4 else IpFamily.IPV6
+
+
+_LOOK_S: Final = 0.5
+_SPREAD_MS: Final = 1000
+# Documentation addresses (RFC 5737, RFC 3849): reached by the way that the whole internet is.
+_ANYWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_DISCARD: Final = 9
+
+
+def has_route() -> bool:
+    """Whether this machine knows a way to the rest of the world."""
+    for family, address in _ANYWHERE:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, _DISCARD))  # of datagrams: nothing is sent
+        except OSError:
+            continue
+        return True
+    return False
+
+
+async def pause(seconds: float, *, routed: Callable[[], bool] = has_route) -> None:
+    """Wait so long, or until there is a route when there is none at first."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    if routed():
+        await asyncio.sleep(seconds)
+        return
+    while (left_s := end - loop.time()) > 0:
+        await asyncio.sleep(min(_LOOK_S, left_s))
+        if routed():
+            spread_s = secrets.randbelow(_SPREAD_MS) / 1000
+            await asyncio.sleep(max(0.0, min(spread_s, end - loop.time())))
+            return

@@ -1,0 +1,69 @@
+"""Who asks: the User-Agent header.
+
+`<name>/<version> <Python>/<its version> <system>/<its release> <machine>[ app/<id>][ <extra>]`, as
+the C producer has it, 256 characters at most. Control plane, PutMedia and GetMedia send the same.
+The application's id is the setting of all AWS SDKs: `sdk_ua_app_id` of a profile,
+AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID"). It is perhaps meant for
+other tools, so one that is longer than it should be is no reason not to send: it is left out.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Final
+
+from kvsproducer import limits
+from kvsproducer.service.config import TOKEN_CHARACTERS
+from kvsproducer.service.logger import logger
+from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.version import VERSION
+
+__all__ = ["user_agent"]
+
+log = logger("kvsproducer.service")
+
+_DEFAULT_NAME: Final = "kvsproducer"
+
+
+def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
+    """The header's value; `name` and `extra` are those of `ServiceConfig`.
+
+    An id of more than 50 characters is left out, with a warning in the log.
+    Raises INVALID_USER_AGENT_LENGTH when they, the application's id and the system's own names do
+    not fit together.
+    """
+    if len(app_id) > limits.MAX_APP_ID_LEN:
+        log.warning(
+            "the application's id (AWS_SDK_UA_APP_ID, or sdk_ua_app_id of the profile) has %d "
+            "characters, over %d: it is left out of User-Agent",
+            len(app_id),
+            limits.MAX_APP_ID_LEN,
+        )
+        app_id = ""
+    parts = [
+        f"{name or _DEFAULT_NAME}/{VERSION}",
+        f"{platform.python_implementation()}/{platform.python_version()}",
+        f"{platform.system()}/{platform.release()}",
+        platform.machine(),
+        f"app/{_token(app_id)}" if app_id else "",
+        extra,
+    ]
+    text = " ".join(_printable(part) for part in parts if part)
+    if len(text) > limits.MAX_USER_AGENT_LEN:
+        raise kvs_error(
+            StatusCode.INVALID_USER_AGENT_LENGTH,
+            f"User-Agent would have {len(text)} characters: shorten user_agent_name, "
+            f"user_agent_extra or the application's id (AWS_SDK_UA_APP_ID, {len(app_id)} "
+            f"characters) by {len(text) - limits.MAX_USER_AGENT_LEN} together",
+        )
+    return text
+
+
+def _printable(text: str) -> str:
+    """What a header may hold; a system may call itself anything."""
+    return "".join(c if c.isascii() and c.isprintable() else "_" for c in text)
+
+
+def _token(text: str) -> str:
+    """As the other SDKs write an id that has other characters."""
+    return "".join(c if c in TOKEN_CHARACTERS else "-" for c in text)

@@ -1,0 +1,199 @@
+"""Chains that are asked before a service call: they watch it, answer it, or fail it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.compat.conftest import (
+    NOBODY,
+    PATIENT,
+    SECOND,
+    Frames,
+    provider_of,
+    put_all,
+)
+from tests.waiting import why_not_ready
+
+import kvsproducer as kvs
+from kvsproducer import StatusCode
+from kvsproducer import client as core
+
+S = StatusCode
+
+
+def test_api_calls_are_observed(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """Each call is shown before it is made, in a thread of its own; the service answers it."""
+    seen: list[core.Call] = []
+    threads: set[str] = set()
+
+    def see(call: Any) -> None:
+        seen.append(call)
+        threads.add(threading.current_thread().name)
+
+    entry = kvs.ApiCallbacks(
+        describe_stream=see,
+        create_stream=see,
+        tag_resource=see,
+        get_streaming_endpoint=see,
+        put_stream=see,
+    )
+    info = kvs.StreamInfo.video(
+        "h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE, tags={"room": "hall"}
+    )
+    put_all(endpoint_url, info, frames(5), entry)
+    assert [type(call) for call in seen] == [
+        core.DescribeStream,
+        core.CreateStream,
+        core.TagStream,
+        core.GetStreamingEndpoint,
+        core.PutStream,
+    ]
+    assert threads == {"kvsproducer-callback"}
+
+
+def test_api_calls_are_answered_in_the_services_place(
+    quick_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """The first answer ends the chain; no request is made for the call."""
+    asked: list[str] = []
+    found = core.StreamDescription("arn:none", retention=36_000_000_000)
+    with kvs.Producer(endpoint_url=quick_url) as other:  # the stream exists already
+        other.open_stream("door", info).wait_ready()
+    first = kvs.ApiCallbacks(
+        describe_stream=lambda call: found,
+        tag_resource=lambda call: S.SUCCESS,
+        get_streaming_endpoint=lambda call: quick_url,
+    )
+    second = kvs.ApiCallbacks(
+        describe_stream=lambda call: asked.append("describe"),
+        tag_resource=lambda call: asked.append("tag"),
+        get_streaming_endpoint=lambda call: asked.append("endpoint"),
+    )
+    tagged = kvs.StreamInfo.video(
+        "h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE, tags={"room": "hall"}
+    )
+    provider = provider_of(first, second)
+    # A control plane that nobody serves: only PutMedia goes anywhere.
+    with kvs.Producer(endpoint_url=NOBODY, callbacks=provider) as producer:
+        with producer.open_stream("door", tagged) as stream:
+            for frame in frames(10):
+                stream.put_frame(frame)
+    assert asked == []
+    assert len(list(kvs.get_media("door", endpoint_url=quick_url))) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, S.SERVICE_CALL_NOT_AUTHORIZED_ERROR),
+        (kvs.KvsError(S.SERVICE_CALL_INVALID_ARG_ERROR), S.SERVICE_CALL_INVALID_ARG_ERROR),
+        ("no description", S.INVALID_ARG),
+        (ZeroDivisionError(), S.INTERNAL_ERROR),
+    ],
+    ids=str,
+)
+def test_api_calls_are_failed(
+    said: object, status: StatusCode, endpoint_url: str, info: kvs.StreamInfo
+) -> None:
+    """A failure is the call's result, and the wait for the stream names it."""
+
+    def fail(call: core.DescribeStream) -> Any:
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    provider = provider_of(kvs.ApiCallbacks(describe_stream=fail))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
+        stream = producer.open_stream("door", info)
+        told = str(why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1"))
+        assert status.name in told
+
+
+@pytest.mark.parametrize(
+    ("member", "said", "why"),
+    [
+        ("get_streaming_endpoint", "kvs.local:8080", "'kvs.local:8080'"),
+        ("get_streaming_endpoint", "", "does not begin with http"),
+        ("describe_stream", core.StreamDescription(None), "a stream_arn that is NoneType"),  # type: ignore[arg-type]
+        ("describe_stream", core.StreamDescription("a", "ACTIVE"), "no StreamStatus"),  # type: ignore[arg-type]
+    ],
+)
+def test_answers_that_cannot_be_used(
+    member: str, said: object, why: str, endpoint_url: str, info: kvs.StreamInfo
+) -> None:
+    """They used to be told as failures of the network, or as errors of our own."""
+    provider = provider_of(kvs.ApiCallbacks(**{member: lambda call: said}))  # type: ignore[arg-type]
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
+        told = str(why_not_ready(producer.open_stream("door", info), why))
+        assert f"ApiCallbacks.{member} of entry 1 returned" in told
+        assert "INVALID_ARG" in told
+
+
+def test_a_stream_that_is_not_active_says_so(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """While it is waited for: the calls are answered, and nothing has failed."""
+    updating = core.StreamDescription("arn", core.StreamStatus.UPDATING)
+    provider = provider_of(kvs.ApiCallbacks(describe_stream=lambda call: updating))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
+        why_not_ready(producer.open_stream("door", info), "the stream is UPDATING")
+
+
+def test_an_upload_that_is_refused_is_tried_again(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """`put_stream` fails the first, answers the second with nonsense, and lets the third go."""
+    says: Iterator[Any] = iter([S.SERVICE_CALL_TIMEOUT_ERROR, S.SERVICE_CALL_UNKOWN_ERROR])
+    uploads: list[int] = []
+
+    def put_stream(call: core.PutStream) -> Any:
+        uploads.append(call.upload)
+        return next(says, None)
+
+    put_all(endpoint_url, info, frames(10), kvs.ApiCallbacks(put_stream=put_stream))
+    assert len(uploads) == len(set(uploads)) >= 3
+
+
+def test_one_that_hangs_fails_its_call_only(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the time of a call it counts as timed out; others go on, and so does closing."""
+    release = threading.Event()
+    hung: list[str | None] = []
+
+    def hang(call: core.DescribeStream) -> None:
+        if call.stream == "hangs":
+            hung.append(call.stream)
+            release.wait(PATIENT)
+
+    short = kvs.ClientInfo(
+        service_call_connection_timeout=SECOND // 2, service_call_completion_timeout=SECOND // 2
+    )
+    producer = kvs.Producer(
+        endpoint_url=endpoint_url,
+        device_info=kvs.DeviceInfo(client_info=short),
+        callbacks=provider_of(kvs.ApiCallbacks(describe_stream=hang)),
+    )
+    stuck = producer.open_stream("hangs", info)
+    with caplog.at_level(logging.INFO, "kvsproducer"):
+        with producer.open_stream("door", info) as stream:
+            for frame in frames(10):
+                stream.put_frame(frame)
+        why_not_ready(stuck, "a callback that was asked about DescribeStream took over 0.5 s")
+    producer.close(0)
+    release.set()
+    assert hung
+
+
+def test_a_callbacks_own_time_out_is_not_ours(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """It raised one within milliseconds; nothing took as long as a call may."""
+
+    def give_up(call: core.Call) -> None:
+        raise kvs.KvsError(S.OPERATION_TIMED_OUT, "the vault is slow")
+
+    asked = provider_of(kvs.ApiCallbacks(describe_stream=give_up))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=asked) as producer:
+        stream = producer.open_stream("door", info)
+        assert "the vault is slow" in str(why_not_ready(stream, "the last call"))

@@ -1,0 +1,45 @@
+"""Tracing leaves no trace: the methods are as they were, however the block ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvsproducer import traced
+from kvsproducer.observe.tracing import HOPS
+from kvsproducer.trace import Profiler
+
+
+def ticking() -> Profiler:
+    ticks = iter(range(1_000_000))
+    return Profiler(100, clock=lambda: next(ticks))
+
+
+def test_methods_are_put_back_when_the_block_fails() -> None:
+    """The same function objects."""
+    plain = [getattr(owner, method) for owner, method, _ in HOPS]
+    with pytest.raises(KeyError), traced(ticking()):
+        assert [getattr(owner, method) for owner, method, _ in HOPS] != plain
+        raise KeyError
+    assert [getattr(owner, method) for owner, method, _ in HOPS] == plain
+
+
+class Camera:
+    """Something whose iterator and method can be traced."""
+
+    def frames(self, count: int) -> object:
+        yield from range(count)
+
+    def look(self, *, where: str) -> str:
+        return where.upper()
+
+
+def test_calls_and_items_are_spans() -> None:
+    """A call is one span; an iterator one for each item, and one for its end."""
+    profiler = ticking()
+    with traced(profiler, [(Camera, "frames", "frame"), (Camera, "look", "look")]):
+        camera = Camera()
+        assert list(camera.frames(3)) == [0, 1, 2]  # type: ignore[call-overload]
+        assert camera.look(where="there") == "THERE"
+    names = [record.name for record in profiler.records()]
+    assert names == ["frame"] * 4 + ["look"]
+    assert all(record.duration is not None for record in profiler.records())

@@ -1,0 +1,333 @@
+"""Credentials stay fresh: when a provider is asked, and what serves while it fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+from tests.service.credentials.conftest import NOW, SECOND, Clock
+
+from kvsproducer import KvsError, StatusCode
+from kvsproducer.service.clock_skew import ClockSkew
+from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.credentials.refresh import FreshCredentials
+from kvsproducer.status import kvs_error
+
+S = StatusCode
+TOKEN_LIFE = 30 * SECOND
+
+
+class Provider:
+    """Gives credentials that live as long as it is told to, or fails."""
+
+    def __init__(self, clock: Clock, life_s: float | None = 3600) -> None:
+        self.clock = clock
+        self.life_s = life_s
+        self.failure: KvsError | None = None
+        self.asked = 0
+
+    def fetch(self) -> AwsCredentials:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        end = None if self.life_s is None else self.clock() + int(self.life_s * SECOND)
+        return AwsCredentials(f"A{self.asked}", "secretsecret", None, end)
+
+
+def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
+    """Not before; then once."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, clock=clock)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(3600 - 38.001)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get().access_key_id == "A2"
+    assert fresh.get().access_key_id == "A2"
+    assert provider.asked == 2
+
+
+def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> None:
+    """What it gave may have been changed by somebody by then."""
+    provider = Provider(clock, None)
+    fresh = FreshCredentials(provider, clock=clock)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(40 * 60 - 0.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get().access_key_id == "A2"
+
+
+def test_what_holds_its_own_is_asked_each_time(clock: Clock) -> None:
+    """botocore's credentials renew themselves."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, hold=False, clock=clock)
+    assert [fresh.get().access_key_id for _ in range(3)] == ["A1", "A2", "A3"]
+
+
+def test_what_is_held_serves_while_the_provider_fails(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An upload gets it while it has 30 s left, a call until its end; then the cause is raised."""
+    caplog.set_level(logging.INFO, "kvsproducer")
+    provider = Provider(clock, 60)
+    fresh = FreshCredentials(provider, clock=clock)
+    fresh.get()
+    cause = OSError("no route")
+    provider.failure = kvs_error(S.CURL_PERFORM_FAILED, "no route")
+    provider.failure.__cause__ = cause
+    clock.forward(30)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    assert "CURL_PERFORM_FAILED" in caplog.text
+    clock.forward(1)
+    with pytest.raises(KvsError) as caught:
+        fresh.get(life=TOKEN_LIFE)
+    assert caught.value.status is S.CURL_PERFORM_FAILED
+    assert caught.value.__cause__ is cause
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(29)
+    with pytest.raises(KvsError):
+        fresh.get()
+    provider.failure = None
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A6"
+    assert "renewed again" in caplog.text
+    assert "secretsecret" not in caplog.text
+
+
+def test_expired_credentials_are_a_failure(clock: Clock) -> None:
+    """Whoever gives them."""
+    with pytest.raises(KvsError) as caught:
+        FreshCredentials(Provider(clock, -1), clock=clock).get()
+    assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+
+
+def test_a_short_life_is_handed_on(clock: Clock) -> None:
+    """The core refuses it, and says how long it would have to be."""
+    found = FreshCredentials(Provider(clock, 20), clock=clock).get(life=TOKEN_LIFE)
+    assert found.expiration == NOW + 20 * SECOND
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_many_who_wait_ask_once(clock: Clock, fails: bool) -> None:
+    """A fleet whose credentials end at one moment is one question, also when it fails."""
+    may_answer = threading.Event()
+    asking = threading.Event()
+
+    class Slow(Provider):
+        def fetch(self) -> AwsCredentials:
+            asking.set()
+            may_answer.wait(60)
+            return super().fetch()
+
+    provider = Slow(clock)
+    provider.failure = kvs_error(S.IOT_FAILED, "no") if fails else None
+    fresh = FreshCredentials(provider, clock=clock)
+    results: list[Any] = []
+    waiting = threading.Semaphore(0)
+
+    def get() -> None:
+        waiting.release()
+        try:
+            results.append(fresh.get())
+        except KvsError as error:
+            results.append(error.status)
+
+    threads = [threading.Thread(target=get) for _ in range(5)]
+    threads[0].start()
+    assert asking.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    for _ in threads:
+        assert waiting.acquire(timeout=20)
+    # They look at the count before they wait for the lock; only that little is left to chance.
+    may_answer.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(results) == 5
+    assert all(result is S.IOT_FAILED for result in results) or not fails
+    assert provider.asked == 1 or (fails and provider.asked < 5)
+
+
+def test_the_producer_s_clock_counts(clock: Clock) -> None:
+    """What `run_on` says, whatever the system's clock may be."""
+    import asyncio
+
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider)
+    loop = asyncio.new_event_loop()
+    fresh.run_on(loop, clock)
+    loop.close()
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(3600)
+    assert fresh.get().access_key_id == "A2"
+    fresh.close()
+
+
+# --- the service's time --------------------------------------------------------------------------
+HOUR = 3600 * SECOND
+
+
+class Service:
+    """A service's clock, and what is learnt of it."""
+
+    def __init__(self, clock: Clock, ahead: int) -> None:
+        self.clock, self.ahead = clock, ahead
+        self.skew = ClockSkew()
+        self.asked = 0
+
+    def time(self) -> int:
+        return self.clock() + self.ahead
+
+    def learn(self) -> bool:
+        """As an answer's Date would tell it; once."""
+        if self.skew.known:
+            return False
+        self.asked += 1
+        self.skew.ticks, self.skew.known = self.ahead, True
+        return True
+
+    def fresh(self, provider: Provider) -> FreshCredentials:
+        return FreshCredentials(provider, clock=self.clock, skew=self.skew, learn=self.learn)
+
+
+class InServiceTime(Provider):
+    """Its credentials end by the service's clock, as all do."""
+
+    def __init__(self, service: Service, life_s: float = 3600) -> None:
+        super().__init__(service.time, life_s)  # type: ignore[arg-type]
+
+
+def test_a_clock_that_is_ahead_takes_nothing_for_expired(clock: Clock) -> None:
+    """An hour's life is over at once by it; then the service is asked for its time."""
+    service = Service(clock, -2 * HOUR)
+    provider = InServiceTime(service)
+    fresh = service.fresh(provider)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    assert service.asked == 1
+    clock.forward(3600 - 38.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
+    clock.forward(0.001)
+    assert fresh.get(life=TOKEN_LIFE).access_key_id == "A2"
+    assert service.asked == 1
+
+
+def test_a_life_that_looks_too_short(clock: Clock) -> None:
+    """Ten seconds by this clock would never do, and nothing else would tell the time."""
+    service = Service(clock, -HOUR + 10 * SECOND)
+    found = service.fresh(InServiceTime(service)).get(life=TOKEN_LIFE)
+    assert (found.access_key_id, service.asked) == ("A1", 1)
+
+
+def test_a_clock_that_is_behind_keeps_nothing_for_too_long(clock: Clock) -> None:
+    """What it took for two hours is one, as the first answer shows."""
+    service = Service(clock, HOUR)
+    provider = InServiceTime(service)
+    fresh = service.fresh(provider)
+    assert fresh.get().access_key_id == "A1"
+    assert service.asked == 0
+    service.learn()
+    clock.forward(3600 - 38)
+    assert fresh.get().access_key_id == "A2"
+
+
+def test_what_has_really_expired_is_told(clock: Clock) -> None:
+    """The service's time, asked for once, says the same."""
+    service = Service(clock, 0)
+    fresh = service.fresh(InServiceTime(service, -10))
+    for _ in range(2):
+        with pytest.raises(KvsError, match="expired") as caught:
+            fresh.get()
+        assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+    assert service.asked == 1
+
+
+def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential process that never ends holds one thread, not another with every attempt."""
+    monkeypatch.setattr("kvsproducer.limits.CREDENTIALS_TURN_TIMEOUT", 1_000)
+    asking, may_answer = threading.Event(), threading.Event()
+
+    class Hanging(Provider):
+        def fetch(self) -> AwsCredentials:
+            asking.set()
+            may_answer.wait(60)
+            return super().fetch()
+
+    fresh = FreshCredentials(Hanging(clock), clock=clock)
+    thread = threading.Thread(target=fresh.get)
+    thread.start()
+    assert asking.wait(20)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        fresh.get()
+    may_answer.set()
+    thread.join(20)
+    assert fresh.get().access_key_id == "A1"
+
+
+# --- credentials that the service refuses ---------------------------------------------------------
+class Keeping(Provider):
+    """Gives the same credentials until it is made to look again, and there are others."""
+
+    def __init__(self, clock: Clock, holdings: list[str]) -> None:
+        super().__init__(clock)
+        self.holdings = holdings
+        self.found = holdings[0]
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
+        self.found = self.holdings[-1]
+
+    def fetch(self) -> AwsCredentials:
+        super().fetch()
+        return AwsCredentials(self.found, "secretsecret")
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
+    clock: Clock, hold: bool
+) -> None:
+    """Until there are others; refused credentials are handed out meanwhile."""
+    provider = Keeping(clock, ["OLD"])
+    fresh = FreshCredentials(provider, hold=hold, clock=clock)
+    old = fresh.get()
+    for _ in range(3):
+        fresh.refuse(old)
+        assert fresh.get() == old
+    assert provider.renewed == 1
+    clock.forward(9.999)
+    assert fresh.get() == old
+    assert provider.renewed == 1
+    clock.forward(0.001)
+    provider.holdings.append("NEW")
+    assert fresh.get().access_key_id == "NEW"
+    assert provider.renewed == 2
+    fresh.refuse(old)  # by another stream, which signed with them earlier
+    assert fresh.get().access_key_id == "NEW"
+    assert provider.renewed == 2
+
+
+def test_the_pause_is_not_prolonged_by_a_clock_that_is_set_back(clock: Clock) -> None:
+    provider = Keeping(clock, ["OLD"])
+    fresh = FreshCredentials(provider, clock=clock)
+    fresh.refuse(fresh.get())
+    fresh.get()
+    clock.forward(-3600)
+    fresh.get()
+    assert provider.renewed == 2
+
+
+def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> None:
+    """As when the file is being rewritten: the attempt fails, and nothing else does."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, clock=clock)
+    old = fresh.get()
+    fresh.refuse(old)
+    provider.failure = kvs_error(S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED, "gone")
+    assert fresh.get(life=TOKEN_LIFE) == old
+    provider.failure = None
+    clock.forward(10)
+    assert fresh.get() != old

@@ -1,0 +1,260 @@
+"""botocore's credentials: chains, sessions and objects, and what signs with ours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import botocore.session
+import pytest
+from botocore.credentials import Credentials, RefreshableCredentials
+
+from kvsproducer import KvsError, StatusCode
+from kvsproducer.duration import TICKS_PER_MINUTE, instant_to_ticks
+from kvsproducer.service.clock_skew import ClockSkew
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.credentials.session import (
+    BotocoreCredentials,
+    SessionCredentials,
+    credentials_of_botocore,
+    frozen,
+)
+from kvsproducer.service.network import Network
+
+S = StatusCode
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> botocore.session.Session:
+    """A session whose chain finds nothing."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return botocore.session.Session()
+
+
+def test_objects_of_botocore_are_read() -> None:
+    """Static ones do not expire, refreshable ones say when; "" is no token."""
+    assert credentials_of_botocore(Credentials("A", "S", "")) == AwsCredentials("A", "S")
+    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    refreshable = RefreshableCredentials("A", "S", "T", expiry, dict, "test")
+    provider = BotocoreCredentials(refreshable)
+    assert provider.fetch() == AwsCredentials("A", "S", "T", instant_to_ticks(expiry))
+    assert repr(provider) == "BotocoreCredentials(RefreshableCredentials)"
+
+
+def test_what_cannot_be_renewed_is_told_with_its_cause() -> None:
+    """botocore's own exception is the cause."""
+
+    def renew() -> dict[str, str]:
+        raise OSError("the metadata service is gone")
+
+    ended = datetime.now(UTC) - timedelta(hours=1)
+    provider = BotocoreCredentials(RefreshableCredentials("A", "S", "T", ended, renew, "test"))
+    with pytest.raises(KvsError, match="the metadata service is gone") as caught:
+        provider.fetch()
+    assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_the_chain_finds_what_comes_later(
+    session: botocore.session.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None at first is no end: the next look finds what is there by then."""
+    provider = SessionCredentials(session)
+    with pytest.raises(PermissionError, match="no AWS credentials were found"):
+        provider.fetch()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S")
+    assert provider.fetch() == AwsCredentials("A", "S")
+    assert repr(provider) == "SessionCredentials()"
+
+
+def test_a_place_that_should_have_them_and_fails(
+    session: botocore.session.Session, tmp_path: Path
+) -> None:
+    """A profile whose credential process fails is told as such, not as "none were found"."""
+    (tmp_path / "config").write_text("[default]\ncredential_process = /nonexistent/process\n")
+    with pytest.raises(KvsError, match="nonexistent") as caught:
+        SessionCredentials(session).fetch()
+    assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+
+
+# --- an instance's metadata -----------------------------------------------------------------------
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("environment", "vendor", "expected"),
+    [
+        ({}, "LENOVO", ""),
+        ({}, None, ""),
+        ({}, "Amazon EC2\n", "this is an EC2 instance"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": NOBODY}, "LENOVO", "names a metadata service"),
+        ({"AWS_EC2_METADATA_DISABLED": "TRUE"}, "Amazon EC2\n", ""),
+    ],
+)
+def test_metadata_that_should_be_there(
+    session: botocore.session.Session,
+    environment: dict[str, str],
+    vendor: str | None,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Where something says that there are some they are waited for, elsewhere there are none."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if vendor is not None:
+        (tmp_path / "vendor").write_text(vendor)
+    marks = ((str(tmp_path / "vendor"), "Amazon EC2"),)
+    monkeypatch.setattr("kvsproducer.service.credentials.session._EC2_MARKS", marks)
+    monkeypatch.setattr(session, "get_credentials", lambda: None)  # it would ask the network
+    with pytest.raises(KvsError, match="no AWS credentials were found") as caught:
+        SessionCredentials(session).fetch()
+    waited = caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+    assert waited is bool(expected)
+    assert waited or caught.value.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert expected in caught.value.detail
+
+
+# --- the service's time ---------------------------------------------------------------------------
+def renewed(life: timedelta) -> RefreshableCredentials:
+    """Credentials whose renewal lives that long by this machine's clock."""
+
+    def renew() -> dict[str, str]:
+        end = datetime.now(UTC) + life
+        return {
+            "access_key": "A", "secret_key": "S", "token": "T", "expiry_time": end.isoformat()
+        }  # fmt: skip
+
+    return RefreshableCredentials("A", "S", "T", datetime.now(UTC), renew, "test")
+
+
+def test_fresh_ones_that_look_expired(session: botocore.session.Session) -> None:
+    """They have a status of their own: the clock may be ahead. By the service's time they serve."""
+    network, skew = Network(ServiceConfig(), True), ClockSkew()
+    for provider in (
+        BotocoreCredentials(renewed(timedelta(minutes=-10))),
+        SessionCredentials(session),
+    ):
+        if isinstance(provider, SessionCredentials):
+            session._credentials = renewed(timedelta(minutes=-10))
+        skew.ticks = 0
+        with pytest.raises(KvsError) as caught:
+            provider.fetch_in(network, skew)
+        assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
+        skew.ticks = -70 * TICKS_PER_MINUTE
+        assert provider.fetch_in(network, skew).access_key_id == "A"
+
+
+def test_frozen_is_what_botocore_signs_with() -> None:
+    """Key, secret and token at their places."""
+    keys = frozen(AwsCredentials("A", "S", "T"))
+    assert (keys.access_key, keys.secret_key, keys.token) == ("A", "S", "T")
+    assert frozen(AwsCredentials("A", "S")).token is None
+
+
+# --- credentials that the service refuses ---------------------------------------------------------
+def write_profile(folder: Path, key: str) -> None:
+    (folder / "credentials").write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = S\n"
+    )
+
+
+def write_config(folder: Path, key: str) -> None:
+    (folder / "config").write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = S\n"
+    )
+
+
+def write_process(folder: Path, key: str) -> None:
+    answer = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": "S"}
+    (folder / "answer").write_text(json.dumps(answer))
+    (folder / "config").write_text(f"[default]\ncredential_process = cat {folder / 'answer'}\n")
+
+
+@pytest.mark.parametrize("write", [write_profile, write_config, write_process])
+def test_static_credentials_of_a_profile_are_read_anew(
+    session: botocore.session.Session, tmp_path: Path, write: Callable[[Path, str], None]
+) -> None:
+    """botocore keeps what it found first; `renew` looks again. Then nothing is found: it stays."""
+    write(tmp_path, "OLD")
+    provider = SessionCredentials(session)
+    assert provider.fetch().access_key_id == "OLD"
+    write(tmp_path, "NEW")
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+    for name in ("credentials", "answer"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with contextlib.suppress(KvsError):
+        provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+
+
+def test_credentials_that_were_set_on_a_session_stay(
+    session: botocore.session.Session, tmp_path: Path
+) -> None:
+    """The chain could find those of somebody else."""
+    session.set_credentials("MINE", "S")
+    write_profile(tmp_path, "OTHER")
+    provider = SessionCredentials(session)
+    provider.renew()
+    assert provider.fetch().access_key_id == "MINE"
+
+
+def test_what_a_role_s_provider_remembers_is_forgotten(
+    session: botocore.session.Session,
+) -> None:
+    """Else it would give the refused session of the role until that expires."""
+
+    class Role:
+        METHOD = "assume-role"
+        cache: ClassVar[dict[str, str]] = {"role": "old session"}
+
+        def load(self) -> Credentials:
+            return Credentials("OLD" if self.cache else "NEW", "S", method=self.METHOD)
+
+    session.get_component("credential_provider").providers = [Role()]
+    provider = SessionCredentials(session)
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+
+
+def test_a_refreshable_object_is_refreshed() -> None:
+    """Though it does not look expired; a static one is what it is."""
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+
+    def refresh() -> dict[str, str]:
+        return {
+            "access_key": "NEW", "secret_key": "S", "token": "T", "expiry_time": expiry.isoformat()
+        }  # fmt: skip
+
+    provider = BotocoreCredentials(RefreshableCredentials("OLD", "S", "T", expiry, refresh, "test"))
+    assert provider.fetch().access_key_id == "OLD"
+    provider.renew()
+    assert provider.fetch().access_key_id == "NEW"
+    static = BotocoreCredentials(Credentials("A", "S"))
+    static.renew()
+    assert static.fetch().access_key_id == "A"
+
+
+def test_a_refresh_that_fails_is_explained() -> None:
+    def refresh() -> dict[str, str]:
+        raise OSError("no route")
+
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+    provider = BotocoreCredentials(RefreshableCredentials("A", "S", "T", expiry, refresh, "test"))
+    with pytest.raises(KvsError, match="no route") as caught:
+        provider.renew()
+    assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED

@@ -1,0 +1,177 @@
+"""Caching modes: which calls are made, for how long, and what drops an entry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+import kvsproducer as kvs
+from kvsproducer import client as core
+from kvsproducer.service.caching import AnswerCache, Cached
+from kvsproducer.service.config import Caching
+from kvsproducer.service.results import Failure
+from kvsproducer.service.service import Service
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+MINUTE = 600_000_000
+URL = "https://s-1.kinesisvideo.us-west-2.amazonaws.com"
+BASE: dict[str, Any] = {
+    "call_id": 1,
+    "stream": "door",
+    "not_before": 0,
+    "timeout": 0,
+    "connection_timeout": 0,
+    "auth": None,
+}
+DESCRIBE = core.DescribeStream(**BASE)
+TAG = core.TagStream(**BASE, arn="arn", tags=())
+ENDPOINT = core.GetStreamingEndpoint(**BASE)
+CREATE = core.CreateStream(
+    **BASE, device_name="", content_type="video/h264", kms_key_id="", retention=7, tags=()
+)
+DESCRIPTION = core.StreamDescription(stream_arn="arn:1", retention=5)
+
+
+def filled(mode: Caching) -> AnswerCache:
+    cache = AnswerCache(mode, 40 * MINUTE)
+    cache.keep(DESCRIBE, DESCRIPTION, 0)
+    cache.keep(ENDPOINT, URL, 0)
+    return cache
+
+
+def test_none_asks_always() -> None:
+    """Nothing is kept."""
+    cache = filled(Caching.NONE)
+    assert [cache.look_up(call, 1) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
+
+
+def test_a_clock_that_is_set_back_keeps_nothing() -> None:
+    """What was asked in the future would be good for as long as the clock was ahead."""
+    cache = AnswerCache(Caching.ALL, 40 * MINUTE)
+    cache.keep(DESCRIBE, DESCRIPTION, 100 * MINUTE)
+    cache.keep(ENDPOINT, URL, 100 * MINUTE)
+    assert cache.look_up(ENDPOINT, 101 * MINUTE) == Cached(URL)
+    assert cache.look_up(ENDPOINT, MINUTE) is None
+
+
+def test_all_asks_until_there_is_an_endpoint_and_again_after_the_period() -> None:
+    """The period counts from the request for the endpoint; its end is not within it."""
+    cache = AnswerCache(Caching.ALL, 40 * MINUTE)
+    assert cache.look_up(DESCRIBE, 0) is None
+    cache.keep(DESCRIBE, DESCRIPTION, 0)
+    assert [cache.look_up(call, 0) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
+    cache.keep(ENDPOINT, URL, 0)
+    last = 40 * MINUTE - 1
+    assert cache.look_up(DESCRIBE, last) == Cached(DESCRIPTION)
+    assert cache.look_up(TAG, last) == Cached(None)
+    assert cache.look_up(ENDPOINT, last) == Cached(URL)
+    assert [cache.look_up(call, last + 1) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
+
+
+def test_endpoint_only_never_asks_for_the_stream() -> None:
+    """It is ACTIVE, its ARN is its name, its retention is the stream info's."""
+    cache = AnswerCache(Caching.ENDPOINT_ONLY, 40 * MINUTE)
+    assumed = cache.look_up(DESCRIBE, 0)
+    assert assumed == Cached(core.StreamDescription(stream_arn="door"))
+    assert cache.look_up(TAG, 0) == Cached(None)
+    assert cache.look_up(ENDPOINT, 0) is None
+    cache.keep(ENDPOINT, URL, 0)
+    assert cache.look_up(ENDPOINT, 39 * MINUTE) == Cached(URL)
+    assert cache.look_up(ENDPOINT, 40 * MINUTE) is None
+
+
+def test_a_created_stream_is_remembered_as_it_was_made() -> None:
+    """CreateStream tells the ARN, the request the retention."""
+    cache = AnswerCache(Caching.ALL, 40 * MINUTE)
+    cache.keep(CREATE, "arn:2", 0)
+    cache.keep(ENDPOINT, URL, 0)
+    found = cache.look_up(DESCRIBE, 1)
+    assert found == Cached(core.StreamDescription(stream_arn="arn:2", retention=7))
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [(200, True), (401, True), (403, True), (404, False), (10006, False), (599, False)],
+)
+def test_what_drops_an_entry(result: int, kept: bool) -> None:
+    """An upload that fails, save for its credentials."""
+    cache = filled(Caching.ALL)
+    cache.upload_ended("other", Failure(10006, ""))
+    assert cache.look_up(ENDPOINT, 1) == Cached(URL)
+    cache.upload_ended("door", Failure(result, ""))
+    assert (cache.look_up(ENDPOINT, 1) is not None) is kept
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The operations that the service is asked for, as they come."""
+    made: list[str] = []
+    original = Service.call
+
+    def call(self: Service, operation: str, **parameters: object) -> dict[str, Any]:
+        made.append(operation)
+        return original(self, operation, **parameters)
+
+    monkeypatch.setattr(Service, "call", call)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("none", ["describe_stream", "get_data_endpoint"]),
+        ("endpoint-only", []),
+        ("all", []),
+    ],
+)
+def test_calls_of_the_second_session(
+    endpoint_url: str, info: kvs.StreamInfo, calls: list[str], mode: str, expected: list[str]
+) -> None:
+    """After a reset: all are made, or none."""
+    control = boto3.client("kinesisvideo", endpoint_url=endpoint_url)
+    control.create_stream(StreamName="door", DataRetentionInHours=1)
+    config = kvs.ServiceConfig(caching=mode)
+    ready = threading.Semaphore(0)
+
+    def listen(event: kvs.Event) -> None:
+        if isinstance(event, kvs.StreamReady):
+            ready.release()
+
+    with kvs.Producer(endpoint_url=endpoint_url, config=config, on_event=listen) as producer:
+        stream = producer.open_stream("door", info)
+        assert ready.acquire(timeout=30)
+        first = ["get_data_endpoint"]
+        assert calls == (first if mode == "endpoint-only" else ["describe_stream", *first])
+        calls.clear()
+        stream.reset()
+        assert ready.acquire(timeout=30)
+        assert calls == expected
+
+
+def test_an_endpoint_that_turns_bad_is_fetched_anew(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames, calls: list[str]
+) -> None:
+    """The stream is deleted behind the producer's back: it finds out, and creates it anew."""
+    seen: list[kvs.StatusCode] = []
+
+    def listen(event: kvs.Event) -> None:
+        if isinstance(event, kvs.StreamErrorReported):
+            seen.append(event.status)
+
+    control = boto3.client("kinesisvideo", endpoint_url=endpoint_url)
+    with kvs.Producer(endpoint_url=endpoint_url, on_event=listen) as producer:
+        stream = producer.open_stream("door", info)
+        stream.wait_ready()
+        arn = control.describe_stream(StreamName="door")["StreamInfo"]["StreamARN"]
+        control.delete_stream(StreamARN=arn)
+        calls.clear()
+        for frame in frames(10):
+            stream.put_frame(frame)
+        account = stream.flush(timeout=30)
+        assert (account.persisted, account.dropped) == (10, 0)
+    assert kvs.StatusCode.SERVICE_CALL_RESOURCE_DELETED_ERROR in seen
+    assert calls == ["describe_stream", "create_stream", "get_data_endpoint"]

@@ -1,0 +1,119 @@
+"""Each call of the core against the endpoint: parameters out, answers in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from kvsproducer import client as core
+from kvsproducer.duration import TICKS_PER_HOUR
+from kvsproducer.service.calls import answer
+from kvsproducer.service.results import failure_of
+from kvsproducer.service.service import Service
+from kvsproducer.status import KvsError, StatusCode
+
+BASE = {"call_id": 1, "not_before": 0, "timeout": 0, "connection_timeout": 0, "auth": None}
+
+
+@pytest.fixture
+def service(endpoint_url: str) -> Service:
+    return Service(endpoint_url=endpoint_url)
+
+
+def create(**members: object) -> core.CreateStream:
+    values: dict[str, object] = {
+        **BASE,
+        "stream": "door",
+        "device_name": "doorbell",
+        "content_type": "video/h264",
+        "kms_key_id": "",
+        "retention": 3 * TICKS_PER_HOUR,
+        "tags": (),
+        **members,
+    }
+    return core.CreateStream(**values)  # type: ignore[arg-type]
+
+
+def test_create_describe_tag_and_locate(service: Service, endpoint_url: str) -> None:
+    """A stream as the core describes it exists afterwards, with its tags."""
+    arn = answer(service, create())
+    assert isinstance(arn, str)
+    described = answer(service, core.DescribeStream(**BASE, stream="door"))
+    assert isinstance(described, core.StreamDescription)
+    assert described.stream_arn == arn
+    assert described.status is core.StreamStatus.ACTIVE
+    assert described.retention == 3 * TICKS_PER_HOUR
+    assert described.content_type == "video/h264"
+    assert described.device_name == "doorbell"
+    assert described.creation_time > 0
+    tags = (("room", "hall"), ("floor", "1"))
+    assert answer(service, core.TagStream(**BASE, stream="door", arn=arn, tags=tags)) is None
+    client = boto3.client("kinesisvideo", endpoint_url=endpoint_url)
+    assert client.list_tags_for_stream(StreamARN=arn)["Tags"] == dict(tags)
+    where = core.GetStreamingEndpoint(**BASE, stream="door", api_name="PUT_MEDIA")
+    assert answer(service, where) == endpoint_url
+
+
+def test_what_the_service_refuses_is_botocore_s(service: Service) -> None:
+    """It passes, and becomes a result at the border."""
+    with pytest.raises(ClientError) as caught:
+        answer(service, core.DescribeStream(**BASE, stream="nowhere"))
+    assert failure_of(caught.value).result == 404
+
+
+def test_credentials(service: Service) -> None:
+    """The chain's keys; without any there is no answer, and the next question says why."""
+    token = answer(service, core.GetSecurityToken(**BASE, stream=None))
+    assert isinstance(token, core.AuthInfo)
+    assert token.length == len("AKIDEXAMPLE" + "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    assert "wJalr" not in repr(token)
+
+
+def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no certificate either; the last question tells where credentials were looked for."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert answer(service, core.GetSecurityToken(**BASE, stream=None)) is None
+    assert answer(service, core.GetDeviceCertificate(**BASE, stream=None)) is None
+    with pytest.raises(Exception, match="no AWS credentials were found") as caught:
+        answer(service, core.GetDeviceFingerprint(**BASE, stream=None))
+    assert failure_of(caught.value).result == 401
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ({}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON),
+        ({"StreamInfo": None}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON),
+        (
+            {"StreamInfo": {"Status": "SLEEPING"}},
+            StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        ),
+        ({"StreamInfo": {"Status": "S" * 33}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        ({"StreamInfo": {"Version": "1" * 65}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        ({"StreamInfo": {"StreamName": "n" * 257}}, StatusCode.INVALID_API_CALL_RETURN_JSON),
+        *(
+            ({"StreamInfo": {member: value}}, StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON)
+            for member in ("Status", "StreamARN", "StreamName", "Version", "DataRetentionInHours")
+            for value in (1.5, ["x"], {"a": 1})
+        ),
+        (
+            {"StreamInfo": {"CreationTime": datetime(1900, 1, 1, tzinfo=UTC)}},
+            StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        ),
+    ],
+)
+def test_answers_that_lack_something(
+    reply: dict[str, object],
+    status: StatusCode,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that is no description, or has members beyond all measure, is told as such."""
+    monkeypatch.setattr(service, "call", lambda operation, **parameters: reply)
+    with pytest.raises(KvsError) as caught:
+        answer(service, core.DescribeStream(**BASE, stream="door"))
+    assert caught.value.status is status

@@ -1,0 +1,238 @@
+"""What becomes of a producer that nobody closes: at exit, after Ctrl-C, in a forked child."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.forks import in_child
+
+import kvsproducer as kvs
+from kvsproducer.service import lifetime
+from kvsproducer.service.loop import SharedLoop
+
+Frames = Callable[[int], Iterator[kvs.Frame]]
+
+# A program that puts five frames; what it does before and after is the test's.
+PROGRAM = """
+import os, sys, time
+import kvsproducer as kvs
+
+info = kvs.StreamInfo.video("h264", retention="PT1H", frame_rate=25, nal_adaptation=0)
+def put(stream):
+    start = kvs.now()
+    for n in range(5):
+        stream.put_frame(kvs.Frame(b"frame", start + n * 400_000, key_frame=n == 0))
+url = sys.argv[1]
+"""
+BLOCKING = """
+producer = kvs.Producer(endpoint_url=url)
+stream = producer.open_stream("door", info)
+put(stream)
+"""
+ASYNCIO = """
+import asyncio
+from kvsproducer import aio
+kept = []
+async def main():
+    producer = aio.Producer(endpoint_url=url)
+    kept.append(producer)
+    stream = producer.open_stream("door", info)
+    start = kvs.now()
+    await stream.put_frame(kvs.Frame(b"frame", start, key_frame=True))
+asyncio.run(main())
+"""
+# Its tasks are not even cancelled.
+OWN_LOOP = ASYNCIO.rstrip().replace(
+    "asyncio.run(main())", "loop = asyncio.new_event_loop(); loop.run_until_complete(main())"
+)
+
+
+def run(tmp_path: Path, url: str, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM + text)
+    command = [sys.executable, *options, str(program), url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_script_that_forgets_to_close(quick_url: str, tmp_path: Path) -> None:
+    """Its frames are stored before the interpreter ends, and nothing is said."""
+    ran = run(tmp_path, quick_url, BLOCKING)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (fragment,) = list(kvs.get_media("door", endpoint_url=quick_url))
+    assert [bytes(frame.data) for frame in fragment.frames] == [b"frame"] * 5
+
+
+@pytest.mark.parametrize(
+    "program",
+    [BLOCKING, ASYNCIO, OWN_LOOP, f"{OWN_LOOP}; loop.close()"],
+    ids=["blocking", "asyncio", "own loop", "own loop, closed"],
+)
+def test_what_is_lost_at_exit_is_told(program: str, silent_url: str, tmp_path: Path) -> None:
+    """Within a bound, though the service does not answer."""
+    limit = "from kvsproducer.service import lifetime; lifetime.EXIT_LIMIT_S = 0.5\n"
+    began = time.monotonic()
+    ran = run(tmp_path, silent_url, limit + program)
+    assert time.monotonic() - began < 30
+    assert ran.returncode == 0
+    said = ran.stderr.splitlines()  # and nothing of asyncio's, such as of pending tasks
+    assert len(said) == 2, said
+    assert "RuntimeWarning" in said[0]
+    assert "stream 'door': 0 of" in said[0]
+    assert said[1] == "  warnings.warn("
+
+
+def test_a_name_that_is_being_resolved_keeps_no_interpreter(tmp_path: Path) -> None:
+    """The system's resolver thinks for a minute; its thread is left behind."""
+    text = """
+import socket
+slow = lambda *a, **k: time.sleep(60)
+socket.getaddrinfo = slow
+producer = kvs.Producer(endpoint_url=url)
+stream = producer.open_stream("door", info)
+put(stream)
+time.sleep(0.5)
+producer.close(timeout=0)
+"""
+    began = time.monotonic()
+    ran = run(tmp_path, "http://kinesisvideo.local", text)
+    assert time.monotonic() - began < 30
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_call_that_is_cut_off_does_not_keep_the_loop(
+    silent_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread notices when it gets to it; the loop has ended by the time `close` returns."""
+    asked, noticing = threading.Event(), threading.Event()
+
+    def run(loop: Any, work: Any) -> Any:
+        future = real(loop, work)
+        if work.__name__ == "post":
+            result = future.result
+
+            def late(timeout: float | None = None) -> Any:
+                try:
+                    return result(timeout)
+                finally:
+                    noticing.wait(20)
+
+            future.result = late
+            asked.set()
+        return future
+
+    real = SharedLoop.run
+    monkeypatch.setattr(SharedLoop, "run", run)
+    info = kvs.StreamInfo.video("h264", retention="PT1H", frame_rate=25)
+    producer = kvs.Producer(endpoint_url=silent_url)
+    try:
+        producer.open_stream("door", info)
+        assert asked.wait(20)
+        producer.close(0)
+        assert "kvsproducer-loop" not in [thread.name for thread in threading.enumerate()]
+    finally:
+        noticing.set()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupt_while_closing(times: int, silent_url: str, tmp_path: Path) -> None:
+    """Ctrl-C ends the waiting; nothing is left behind, and no task complains."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        PROGRAM
+        + BLOCKING
+        + """
+import threading
+print("closing", flush=True)
+try:
+    producer.close()
+except KeyboardInterrupt:
+    left = [t.name for t in threading.enumerate() if t.name == "kvsproducer-loop"]
+    print("interrupted", left, flush=True)
+"""
+    )
+    with subprocess.Popen(
+        [sys.executable, str(program), silent_url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closing\n"
+        time.sleep(0.3)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+        try:
+            told, complaints = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    if times == 1:
+        assert told == "interrupted []\n", complaints
+        assert process.returncode == 0
+    assert "destroyed" not in complaints
+    assert "never retrieved" not in complaints
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_is_refused(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """In the child every use of the parent's producer says so, at once; the parent goes on."""
+    put = list(frames(10))
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        stream = producer.open_stream("door", info)
+        for frame in put[:5]:
+            stream.put_frame(frame)
+        busy = threading.Event()
+
+        def refusals() -> int:
+            uses: list[Callable[[], object]] = [
+                lambda: stream.put_frame(put[5]),
+                lambda: stream.flush(timeout=1),
+                lambda: stream.close(timeout=1),
+                lambda: stream.wait_ready(timeout=1),
+                lambda: producer.open_stream("other", info),
+                lambda: producer.close(timeout=1),
+                producer.metrics,
+            ]
+            refused = 0
+            for use in uses:
+                try:
+                    use()
+                except kvs.KvsError as error:
+                    refused += (
+                        error.status is kvs.StatusCode.INVALID_OPERATION and "fork" in error.detail
+                    )
+            return 0 if refused == len(uses) else 10 + refused
+
+        with producer._engine.lock:  # as another thread may hold it at that moment
+            code = in_child(refusals)
+        busy.set()
+        assert code == 0
+        for frame in put[5:]:
+            stream.put_frame(frame)
+        assert stream.close(timeout=20).persisted == 10
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_that_exits(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """It leaves the block with its own exception, and closes nothing of the parent's."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        with producer.open_stream("door", info) as stream:
+            stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+
+            def leave() -> int:
+                try:
+                    with producer, stream:
+                        raise SystemExit(7)
+                except SystemExit as error:
+                    lifetime._at_exit()
+                    return int(str(error.code))
+
+            assert in_child(leave) == 7
+    assert stream.account().persisted == 1

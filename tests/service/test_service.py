@@ -1,0 +1,384 @@
+"""The border to botocore: regions, sessions, credentials and signatures."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+import trustme
+from botocore.credentials import RefreshableCredentials
+from tests.waiting import until
+
+from kvsproducer.duration import instant_to_ticks
+from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.exchange import Reply
+from kvsproducer.service.loop import SharedLoop
+from kvsproducer.service.service import Service
+from kvsproducer.status import KvsError, StatusCode
+
+KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """Nothing of the machine's own AWS configuration counts here."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{tmp_path}/credentials")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def session_with_keys(token: str | None = None) -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.set_credentials(KEY, SECRET, token)
+    return session
+
+
+@pytest.fixture
+def silent(silent_url: str) -> Iterator[Service]:
+    """Its calls are never answered."""
+    service = Service(endpoint_url=silent_url, session=session_with_keys())
+    yield service
+    service.close()
+
+
+def test_no_region_is_explained() -> None:
+    """Without a region there is nowhere to send media to."""
+    with pytest.raises(KvsError) as caught:
+        Service()
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert "AWS_DEFAULT_REGION" in str(caught.value)
+
+
+def test_region_from_argument_environment_or_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument wins over the environment; with an endpoint a default signs."""
+    assert Service(endpoint_url="http://127.0.0.1:1").region_name == "us-west-2"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert Service().region_name == "eu-west-1"
+    assert Service(region_name="eu-central-1").region_name == "eu-central-1"
+
+
+def test_unknown_profile_is_explained() -> None:
+    """A profile that is nowhere is an argument's fault, named."""
+    with pytest.raises(KvsError) as caught:
+        Service(region_name="us-west-2", profile_name="nobody")
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert "nobody" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"[default\nregion", b"\x00\xff\xfe"])
+def test_a_configuration_file_that_is_none(content: bytes, tmp_path: Path) -> None:
+    """Told with its path, also for a session that was given."""
+    (tmp_path / "config").write_bytes(content)
+    for session in (None, botocore.session.Session()):
+        with pytest.raises(KvsError, match="config") as caught:
+            Service(region_name="us-west-2", session=session)
+        assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_unknown_profile_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No argument is blamed for it."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(KvsError, match="nobody") as caught:
+        Service(region_name="us-west-2")
+    assert "profile_name" not in caught.value.detail
+
+
+def test_boto3_session_is_taken() -> None:
+    """A boto3 session's credentials and region are used."""
+    session = boto3.Session(KEY, SECRET, region_name="eu-north-1")
+    service = Service(session=session)
+    assert service.region_name == "eu-north-1"
+    assert service.credentials().access_key_id == KEY
+
+
+def test_no_credentials_say_where_was_looked() -> None:
+    """An error that lists the places."""
+    service = Service(region_name="us-west-2")
+    with pytest.raises(PermissionError) as caught:
+        service.credentials()
+    assert "environment" in str(caught.value)
+
+
+def test_static_keys_do_not_expire_and_refreshable_ones_say_when() -> None:
+    """The expiration comes from botocore's refreshable credentials, in ticks."""
+    assert (
+        Service(region_name="us-west-2", session=session_with_keys()).credentials().expiration
+        is None
+    )
+    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    session = botocore.session.Session()
+    session._credentials = RefreshableCredentials(KEY, SECRET, "token", expiry, dict, "test")
+    found = Service(region_name="us-west-2", session=session).credentials()
+    assert found.expiration == instant_to_ticks(expiry)
+    assert found.session_token == "token"
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    """Whoever prints credentials sees none."""
+    service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
+    shown = repr(service.credentials())
+    assert SECRET not in shown
+    assert "sessiontoken" not in shown
+
+
+def test_sign_adds_sigv4_and_the_token() -> None:
+    """Our headers stay, the date, token and signature come; the x-amzn headers are signed."""
+    service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
+    keys = service.credentials()
+    signed = service.sign("http://127.0.0.1:8080/putMedia", {"x-amzn-stream-name": "door"}, keys)
+    assert signed["x-amzn-stream-name"] == "door"
+    assert signed["X-Amz-Security-Token"] == "sessiontoken"
+    assert (
+        "SignedHeaders=host;x-amz-date;x-amz-security-token;x-amzn-stream-name"
+        in (signed["Authorization"])
+    )
+
+
+def test_clients_do_not_retry() -> None:
+    """botocore's own retries are off; the state machine retries."""
+    service = Service(region_name="us-west-2", session=session_with_keys())
+    config = service.client("kinesisvideo").meta.config
+    assert config.retries["total_max_attempts"] == 1
+
+
+def test_ca_bundle_of_the_environment_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AWS_CA_BUNDLE is used for uploads as boto3 uses it for calls; an explicit choice wins."""
+    bundle = str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+    assert len(Service(region_name="us-west-2").network.tls().get_ca_certs()) == 1
+    lax = Service(region_name="us-west-2", verify=False).network.tls()
+    assert lax.verify_mode is ssl.CERT_NONE
+
+
+def test_none_is_no_way_to_trust_anybody(tmp_path: Path) -> None:
+    """As in boto3: `verify=os.environ.get(...)` may be None, and means the default."""
+    assert Service(region_name="us-west-2", verify=None).network.tls().check_hostname
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    assert len(Service(region_name="us-west-2", verify=bundle).network.tls().get_ca_certs()) == 1
+    for wrong in (0, 1, b"ca.pem"):
+        with pytest.raises(KvsError, match="no bool and no path"):
+            Service(region_name="us-west-2", verify=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8080", "http://a b", "http://u:hunter2@h", "http://h?x=1", "http://\u00fc"],
+)
+def test_an_endpoint_url_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at once, without a password; also that of the environment."""
+    with pytest.raises(KvsError, match="is no URL") as caught:
+        Service(endpoint_url=url)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert "hunter2" not in str(caught.value)
+    if url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(KvsError, match="is no URL"):
+            Service()
+
+
+def test_an_environment_s_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at once too."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy:1080")
+    with pytest.raises(KvsError, match="HTTPS_PROXY is no URL"):
+        Service(region_name="us-west-2")
+    Service(endpoint_url="http://127.0.0.1:1")
+
+
+def test_bad_bundle_is_told_at_once(tmp_path: Path) -> None:
+    """Not at the first call."""
+    with pytest.raises(KvsError) as caught:
+        Service(region_name="us-west-2", verify=str(tmp_path / "nothing.pem"))
+    assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
+
+
+# --- endpoint forms ---------------------------------------------------------------------------
+FORMS = [
+    # region, plain, FIPS, dual stack: the C producer's table of suffixes
+    ("us-west-2", "amazonaws.com", "api.aws"),
+    ("cn-north-1", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("us-gov-west-1", "amazonaws.com", "api.aws"),
+    ("us-iso-east-1", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-east-1", "sc2s.sgov.gov", "api.aws.scloud"),
+]
+
+
+def control_plane(region: str, config: ServiceConfig | None = None) -> str:
+    """Where a request would be sent to."""
+    asked: list[str] = []
+
+    def answer(url: str, body: bytes) -> Reply:
+        asked.append(url.removesuffix("/listStreams"))
+        return Reply(200, {}, b"{}")
+
+    service = Service(region_name=region, config=config)
+    service.post = answer  # type: ignore[method-assign]
+    service.call("list_streams")
+    return asked[0]
+
+
+@pytest.mark.parametrize(("region", "suffix", "dualstack"), FORMS)
+def test_forms_of_the_endpoint(
+    region: str, suffix: str, dualstack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By configuration and by environment, in each partition."""
+    both = ServiceConfig(use_fips_endpoint=True, use_dualstack_endpoint=True)
+    expected = {
+        f"https://kinesisvideo.{region}.{suffix}": ServiceConfig(),
+        f"https://kinesisvideo-fips.{region}.{suffix}": ServiceConfig(use_fips_endpoint=True),
+        f"https://kinesisvideo.{region}.{dualstack}": ServiceConfig(use_dualstack_endpoint=True),
+        f"https://kinesisvideo-fips.{region}.{dualstack}": both,
+    }
+    for url, config in expected.items():
+        assert control_plane(region, config) == url
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    assert control_plane(region) == f"https://kinesisvideo.{region}.{dualstack}"
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "TRUE")
+    assert control_plane(region) == f"https://kinesisvideo-fips.{region}.{dualstack}"
+    plain = ServiceConfig(use_fips_endpoint=False, use_dualstack_endpoint=False)
+    assert control_plane(region, plain) == f"https://kinesisvideo.{region}.{suffix}"
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS_VIDEO", "CONTROL_PLANE_URI"]
+)
+def test_endpoint_of_the_environment(
+    name: str, endpoint_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore's names; an explicit one wins, a region is not needed, and forms do not matter."""
+    monkeypatch.setenv(name, endpoint_url)
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    service = Service(session=session_with_keys())
+    assert service.endpoint_url == endpoint_url
+    assert service.call("list_streams")["StreamInfoList"] == []
+    assert Service(endpoint_url="http://127.0.0.1:1").endpoint_url == "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    assert Service(region_name="us-west-2").endpoint_url is None
+
+
+def test_control_plane_uri_of_the_c_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They put https:// before an address without a scheme; botocore's variables come first."""
+    monkeypatch.setenv("CONTROL_PLANE_URI", "kvs.example.com:8443")
+    assert Service().endpoint_url == "https://kvs.example.com:8443"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert Service().endpoint_url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("form", ["use_fips_endpoint", "use_dualstack_endpoint"])
+def test_a_form_and_an_own_url_exclude_each_other(form: str) -> None:
+    """Both were said by the caller: one of them is a mistake."""
+    with pytest.raises(KvsError, match="is one already") as caught:
+        Service(endpoint_url="http://127.0.0.1:1", config=ServiceConfig(**{form: True}))  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_form_that_a_partition_does_not_have() -> None:
+    """Told as the argument that it is."""
+    with pytest.raises(KvsError, match="us-isof-south-1 has no such form") as caught:
+        control_plane("us-isof-south-1", ServiceConfig(use_dualstack_endpoint=True))
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_region_that_is_none() -> None:
+    """botocore's check, told as ours."""
+    with pytest.raises(KvsError, match="is no region") as caught:
+        Service(region_name="us west")
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_ca_bundle_of_the_c_producer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """AWS_KVS_CACERT_PATH counts too."""
+    bundle = str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("AWS_KVS_CACERT_PATH", bundle)
+    assert len(Service(region_name="us-west-2").network.tls().get_ca_certs()) == 1
+
+
+def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A bundled application that left the models out: the library cannot be set up."""
+    session = session_with_keys()
+    session.get_component("data_loader").search_paths[:] = [str(tmp_path)]
+    with pytest.raises(KvsError) as caught:
+        Service(region_name="us-west-2", session=session).client("kinesisvideo")
+    assert caught.value.status is StatusCode.CURL_LIBRARY_INIT_FAILED
+
+
+@pytest.mark.parametrize("hours", [b"1e400", b'"many"', b"[]"])
+def test_an_answer_that_botocore_cannot_parse(
+    hours: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises then, what is told is the answer's fault."""
+    body = b'{"StreamInfo": {"Status": "ACTIVE", "DataRetentionInHours": %s}}' % hours
+    service = Service(endpoint_url="http://127.0.0.1:9", session=session_with_keys())
+    monkeypatch.setattr(service, "post", lambda url, sent: Reply(200, {}, body))
+    with pytest.raises(KvsError, match="describe_stream was answered with what cannot") as caught:
+        service.call("describe_stream", StreamName="door")
+    assert caught.value.status is StatusCode.INVALID_API_CALL_RETURN_JSON
+
+
+def test_closing_does_not_wait_for_the_loop(silent: Service) -> None:
+    """An asyncio producer is closed on its user's loop, which the shared one is not to hold up."""
+    told: list[KvsError | CancelledError] = []
+
+    def ask() -> None:
+        try:
+            silent.call("describe_stream", StreamName="door")
+        except (KvsError, CancelledError) as error:
+            told.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: silent._under_way)
+    loop = SharedLoop._loop
+    assert loop is not None
+    busy, closed = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def block() -> None:
+        busy.set()
+        waited.append(closed.wait(10))
+
+    loop.call_soon_threadsafe(block)
+    assert busy.wait(10)
+    silent.close()
+    closed.set()
+    asking.join(20)
+    until(lambda: waited)
+    assert waited == [True]
+    assert len(told) == 1
+
+
+def test_an_interrupted_call_gives_the_loop_back(
+    silent: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes when the request has just gone out; before or after it is written down."""
+
+    class Interrupted(set[Any]):
+        def __init__(self, *, late: bool) -> None:
+            self._late = late
+
+        def add(self, future: Any) -> None:
+            if self._late:
+                super().add(future)
+            raise KeyboardInterrupt
+
+    before = SharedLoop._users
+    for late in (False, True):
+        monkeypatch.setattr(silent, "_under_way", Interrupted(late=late))
+        with pytest.raises(KeyboardInterrupt):
+            silent.call("describe_stream", StreamName="door")
+        assert SharedLoop._users == before

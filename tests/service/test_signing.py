@@ -1,0 +1,44 @@
+"""Signatures by botocore, with the date that we say; verified by the endpoint's own verifier."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.credentials import ReadOnlyCredentials
+
+import kvsproducer as kvs
+from kvsproducer.endpoint.errors import ServiceError
+from kvsproducer.endpoint.sigv4 import Credentials, SignedRequest, verify
+from kvsproducer.service.service import signed_headers
+
+KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+SECOND = 10_000_000
+AT = 1_700_000_000 * SECOND
+
+
+@pytest.mark.parametrize("token", [None, "a-session-token"])
+def test_the_date_is_the_one_that_was_said(token: str | None) -> None:
+    """Far from this machine's clock; and it is valid then only."""
+    keys = ReadOnlyCredentials(KEY, SECRET, token)
+    url = "https://kinesisvideo.eu-west-1.amazonaws.com/describeStream"
+    headers = signed_headers(
+        url, {"Content-Type": "application/json"}, keys, "eu-west-1", AT, b"{}"
+    )
+    assert headers["X-Amz-Date"] == "20231114T221320Z"
+    fields = [*headers.items(), ("Host", "kinesisvideo.eu-west-1.amazonaws.com")]
+    request = SignedRequest("POST", "/describeStream", "", fields, b"{}")
+    known = {KEY: Credentials(SECRET, token)}
+    verify(request, known, AT)
+    with pytest.raises(ServiceError, match="expired"):
+        verify(request, known, AT + 301 * SECOND)
+
+
+def test_a_library_that_refuses_sha_256(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenSSL does when its FIPS module fails its self-test: told as what it is."""
+
+    def refused(*_: object) -> None:
+        raise ValueError("[digital envelope routines] unsupported")
+
+    monkeypatch.setattr("botocore.auth.sha256", refused)
+    with pytest.raises(kvs.KvsError, match="unsupported") as caught:
+        kvs.list_fragments("door", endpoint_url="http://127.0.0.1:9")
+    assert caught.value.status is kvs.StatusCode.HMAC_GENERATION_ERROR
