@@ -150,7 +150,7 @@ def test_a_log_may_call_the_producer_and_log() -> None:
     def print_line(record: logging.LogRecord) -> None:
         lines.append(record.getMessage())
         logger.warning("from within")
-        raise SystemExit(3)
+        raise LookupError(3)
 
     raising = logging.raiseExceptions
     logging.raiseExceptions = False

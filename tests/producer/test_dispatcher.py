@@ -150,14 +150,14 @@ def test_what_comes_while_it_ends_is_delivered() -> None:
     assert seen == [event(0)]
 
 
-def test_listener_that_leaves_gets_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
-    """`sys.exit()` in a listener does not end the thread that tells of drops."""
+def test_listener_that_fails_gets_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
+    """The thread that tells of drops goes on."""
     waiting = deque(event(number) for number in range(2))
     seen: list[core.Event] = []
 
     def listen(one: core.Event) -> None:
         seen.append(one)
-        raise SystemExit(3)
+        raise LookupError(3)
 
     dispatcher = Dispatcher(lambda: waiting.popleft() if waiting else None, listen)
     dispatcher.end(5)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -45,7 +46,6 @@ from kvsproducer.compat.structures import (
 from kvsproducer.limits import MAX_QUEUED_EVENTS
 from kvsproducer.producer.hooks import Fault
 from kvsproducer.service.credentials import AwsCredentials
-from kvsproducer.service.logger import logger
 from kvsproducer.service.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -53,7 +53,7 @@ __all__ = ["CallbacksProvider", "Chains", "Numbered", "Report"]
 
 _S = StatusCode
 Numbered = tuple[int, Callable[[Any], object]]
-log = logger("kvsproducer.callbacks")
+log = logging.getLogger("kvsproducer.callbacks")
 
 Report = core.Event | StreamDataAvailable | ClientShutdown
 _Place = tuple[type[CallbackSet], str]
@@ -255,7 +255,7 @@ def _free(function: Free | None) -> None:
         return
     try:
         function()
-    except (Exception, SystemExit):
+    except Exception:
         log.exception("a free function of callbacks raised")
 
 
@@ -338,8 +338,6 @@ class Chains:
         except KvsError as error:
             status = _READY_FAILURES.get(type(report), error.status)
             log.warning("%s: %s", status.name, error.detail, exc_info=error.__cause__)
-        except SystemExit:  # the thread that tells is not a callback's to end
-            log.exception("a callback raised while it was told %s", report)
 
     def end(self) -> None:
         """The producer is closed: tell, and free the provider's sets."""

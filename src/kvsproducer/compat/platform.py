@@ -102,5 +102,5 @@ class LogPrint(logging.Handler):
         while (record := self._lines.get()) is not None:
             try:
                 self._log_print(record)
-            except (Exception, SystemExit):  # noqa: BLE001  told as every handler does
+            except Exception:  # noqa: BLE001  told as every handler does
                 self.handleError(record)

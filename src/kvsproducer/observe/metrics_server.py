@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -29,7 +30,6 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.outcome import timeout_seconds
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import started
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
@@ -47,7 +47,7 @@ else:
 
 __all__ = ["Health", "MetricsServer"]
 
-log = logger("kvsproducer.metrics")
+log = logging.getLogger("kvsproducer.metrics")
 
 DEFAULT_MAX_SILENCE_S: Final = 60.0  # three of the longest fragments
 LOOK_PERIOD_S: Final = 0.5

@@ -8,17 +8,17 @@ failures like any other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from kvsproducer.service.logger import logger
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["guarded", "own_bug", "report", "told"]
 
-log = logger("kvsproducer.bugs")
+log = logging.getLogger("kvsproducer.bugs")
 
 _PACKAGE: Final = Path(__file__).parents[1]
 

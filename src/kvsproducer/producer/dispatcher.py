@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from kvsproducer import client as core
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import started
 from kvsproducer.status import StatusCode
 
 __all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]
 
-log = logger("kvsproducer")
+log = logging.getLogger("kvsproducer")
 
 LISTENER_LIMIT_S = 5  # waiting for a listener to take the last events
 
@@ -148,18 +147,11 @@ class Dispatcher:
                 if self._log is not None:
                     self._log.add(event)
                 if self._listener is not None:
-                    self._deliver(self._listener, event)
+                    deliver(self._listener, event)
             if self._log is not None:
                 self._log.settle()
         if self._last is not None:
             self._last()
-
-    @staticmethod
-    def _deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:
-        try:
-            deliver(listener, event)
-        except BaseException:  # this thread is not the listener's to end: sys.exit() in it
-            log.exception("on_event raised while handling %s", event)
 
 
 def deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:

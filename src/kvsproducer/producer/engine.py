@@ -13,6 +13,7 @@ and in how they wait (`changed`, a condition, or `change`, a future).
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -38,7 +39,6 @@ from kvsproducer.service.clock import now
 from kvsproducer.service.config import Caching
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.exchange import TimeLimits
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import loss_of
 from kvsproducer.service.network import pause
 from kvsproducer.service.results import OK, UNKNOWN, Failure, failure_of
@@ -49,7 +49,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Alarm", "Engine"]
 
 T = TypeVar("T")
-log = logger("kvsproducer.engine")
+log = logging.getLogger("kvsproducer.engine")
 
 CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from types import TracebackType
@@ -18,14 +19,13 @@ from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
 from kvsproducer.producer.stream import Stream
 from kvsproducer.service import lifetime
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError
 
 __all__ = ["Producer"]
 
-log = logger("kvsproducer")
+log = logging.getLogger("kvsproducer")
 
 SHUTDOWN_LIMIT_S = 10  # cutting connections that do not end by themselves
 

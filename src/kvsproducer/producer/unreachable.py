@@ -7,17 +7,17 @@ round of attempts is a `RuntimeWarning` too, which Python prints by default.
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 from kvsproducer import client as core
 from kvsproducer.producer.continuous_retry import BEGINS_ANEW
-from kvsproducer.service.logger import logger
 from kvsproducer.status import kvs_error
 
 __all__ = ["UNREACHABLE", "ReachWarnings"]
 
 UNREACHABLE = "does not reach the service"  # in each of the warnings
-log = logger("kvsproducer")
+log = logging.getLogger("kvsproducer")
 
 
 class ReachWarnings:

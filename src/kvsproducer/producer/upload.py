@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -38,7 +39,6 @@ from kvsproducer.limits import (
 )
 from kvsproducer.producer.bugs import own_bug
 from kvsproducer.service.credentials import AwsCredentials
-from kvsproducer.service.logger import logger
 from kvsproducer.service.results import (
     OK,
     TIMEOUT,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["MediaDump", "Owner", "Upload", "VARIABLE"]
 
 T = TypeVar("T")
-log = logger("kvsproducer.upload")
+log = logging.getLogger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
 _REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Iterator
@@ -17,14 +18,13 @@ from typing import Final, Generic, TypeVar
 
 from kvsproducer.client import FrameAccount
 from kvsproducer.service import lifetime
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["iterated"]
 
 T = TypeVar("T")
-log = logger("kvsproducer")
+log = logging.getLogger("kvsproducer")
 _END_LIMIT_S: Final = 10.0  # ours: closing what the generator has open
 
 

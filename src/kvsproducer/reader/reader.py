@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,7 +29,6 @@ from kvsproducer.reader.iterated import iterated
 from kvsproducer.service.calls import data_endpoint
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
-from kvsproducer.service.logger import logger
 from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
@@ -51,7 +51,7 @@ __all__ = [
     "list_fragments",
 ]
 
-log = logger("kvsproducer.reader")
+log = logging.getLogger("kvsproducer.reader")
 
 Start = str | Instant
 NS_PER_TICK = 100

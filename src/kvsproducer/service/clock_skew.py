@@ -9,6 +9,7 @@ is absurd does not count: with one beyond the calendar nothing could be signed a
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -16,12 +17,11 @@ from typing import Final
 
 from kvsproducer import limits, wire
 from kvsproducer.duration import TICKS_PER_MINUTE, TICKS_PER_SECOND, instant_to_ticks
-from kvsproducer.service.logger import logger
 from kvsproducer.status import KvsError
 
 __all__ = ["ClockSkew"]
 
-log = logger("kvsproducer.clock")
+log = logging.getLogger("kvsproducer.clock")
 
 _HALF_SECOND: Final = TICKS_PER_SECOND // 2  # a Date is cut to its second
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -21,14 +22,13 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakSet
 
-from kvsproducer.service.logger import logger
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
 __all__ = ["SharedLoop", "loss_of", "started"]
 
 T = TypeVar("T")
-log = logger("kvsproducer")
+log = logging.getLogger("kvsproducer")
 _ENDING_LIMIT_S = 5  # what is left on a loop that ends
 _CLOSED = RuntimeError("it is closed")
 _JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop

@@ -13,6 +13,7 @@ PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import threading
@@ -30,7 +31,6 @@ from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import frozen
 from kvsproducer.service.credentials.source import CredentialsSource, fresh_credentials
 from kvsproducer.service.exchange import Reply, TimeLimits, checked_json, post, refusal_body
-from kvsproducer.service.logger import logger
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import failure_of, failure_of_answer
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "signed_headers"]
 
-log = logger("kvsproducer.service")
+log = logging.getLogger("kvsproducer.service")
 
 _SHOWN = 200  # characters of what botocore's parser says
 _REDIRECTED = 300  # from here on an answer is no success

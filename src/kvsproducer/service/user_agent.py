@@ -9,18 +9,18 @@ other tools, so one that is longer than it should be is no reason not to send: i
 
 from __future__ import annotations
 
+import logging
 import platform
 from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.service.config import TOKEN_CHARACTERS
-from kvsproducer.service.logger import logger
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.version import VERSION
 
 __all__ = ["user_agent"]
 
-log = logger("kvsproducer.service")
+log = logging.getLogger("kvsproducer.service")
 
 _DEFAULT_NAME: Final = "kvsproducer"
 

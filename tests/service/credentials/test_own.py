@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -90,18 +89,12 @@ def test_what_it_raises_is_the_cause() -> None:
         assert "hunter2" not in str(error)
 
 
-def test_its_own_status_and_its_exit_are_heard() -> None:
-    """A status of credentials passes; the service's words are not the function's to say.
-
-    sys.exit() in it is a failure, not the end of the program.
-    """
+def test_its_own_status_is_heard() -> None:
+    """A status of credentials passes; the service's words are not the function's to say."""
     from kvsproducer.status import kvs_error
 
     def status() -> AwsCredentials:
         raise kvs_error(S.IOT_FAILED, "the vault says no")
-
-    def leave() -> AwsCredentials:
-        raise SystemExit(3)
 
     def forbid() -> AwsCredentials:
         raise KvsError(S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, "the vault says no")
@@ -110,10 +103,6 @@ def test_its_own_status_and_its_exit_are_heard() -> None:
     forbidden = refused(forbid)
     assert forbidden.status is S.CLIENT_AUTH_CALL_FAILED
     assert "NOT_AUTHORIZED_ERROR: the vault says no" in forbidden.detail
-    error = refused(leave)
-    assert error.status is S.CLIENT_AUTH_CALL_FAILED
-    assert "SystemExit" in "".join(traceback.format_exception(error))
-    assert "raised SystemExit at test_own.py:" in error.detail
 
 
 def test_coroutines_run_on_the_given_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,7 +22,7 @@ from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import FrozenCredentials, credentials_of_botocore
-from kvsproducer.service.threads import in_thread, raised
+from kvsproducer.service.threads import in_thread
 from kvsproducer.status import KvsError, ProducerError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
@@ -70,11 +70,10 @@ class OwnCredentials:
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {error.name}: {error.detail}",
             ) from error
-        except (Exception, SystemExit) as error:
-            its = raised(error)
+        except Exception as error:
             raise kvs_error(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
-                f"the credentials provider raised {type(its).__name__}{_place(its)}",
+                f"the credentials provider raised {type(error).__name__}{_place(error)}",
             ) from error
         return _credentials(found)
 

@@ -21,6 +21,7 @@ never comes back keeps nobody waiting for ever.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,13 +38,12 @@ from kvsproducer.service.credentials.provider import (
     CredentialsProvider,
     PlacedProvider,
 )
-from kvsproducer.service.logger import logger
 from kvsproducer.service.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["FreshCredentials"]
 
-log = logger("kvsproducer.credentials")
+log = logging.getLogger("kvsproducer.credentials")
 
 _PAUSE = limits.REFUSED_CREDENTIALS_PAUSE
 
