@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -256,38 +255,6 @@ def test_the_store_is_closed_without_the_lock_being_held_for_the_log(
     assert "closing the content store" in caplog.text
     assert owned
     assert not any(owned)
-
-
-def broken(_: object) -> None:
-    """What selecting does once the selector's file was closed under it."""
-    raise OSError(9, "Bad file descriptor")
-
-
-def test_a_broken_loop_fails_every_stream(
-    info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is accepted any more that could not be sent; closing does not wait, and tells."""
-    seen: list[kvs.Event] = []
-    producer = kvs.Producer(endpoint_url="http://127.0.0.1:9", on_event=seen.append)
-    stream = producer.open_stream("door", info)
-    put = list(frames(5))
-    for frame in put[:3]:
-        stream.put_frame(frame)
-    loop = producer._engine.loop
-    monkeypatch.setattr(loop._selector, "select", broken)  # type: ignore[attr-defined]
-    loop.call_soon_threadsafe(int)
-    with pytest.raises(kvs.KvsError, match="broken down") as caught:
-        stream.wait_ready(30)
-    assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
-    with pytest.raises(kvs.KvsError, match="broken down"):
-        stream.put_frame(put[3])
-    began = time.monotonic()
-    assert producer.close()["door"] == kvs.FrameAccount(3, 0, 0, 0, 3)
-    assert time.monotonic() - began < 60
-    assert any(isinstance(e, kvs.StreamErrorReported) and e.fatal for e in seen)
-    assert sum(e.count for e in seen if isinstance(e, kvs.FrameDropped)) == 3
-    with kvs.Producer(endpoint_url="http://127.0.0.1:9") as other:  # a new loop
-        assert other._engine.loop is not loop
 
 
 def test_an_error_of_our_own_leaves_nobody_waiting(

@@ -79,7 +79,7 @@ def test_let_go_of_on_the_loop() -> None:
         kept.clear()
         gc.collect()
 
-    SharedLoop.run(other, let_go()).result(10)
+    asyncio.run_coroutine_threadsafe(let_go(), other).result(10)
     assert source.ended.wait(30)
     SharedLoop.release()
     assert gone()
@@ -94,24 +94,6 @@ def test_ended_while_another_thread_waits() -> None:
     lifetime._at_exit()
     reader.join(30)
     assert seen == [0, 1]
-    assert gone()
-
-
-def test_a_loop_that_breaks_down_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing will come any more."""
-    source = Source(1)
-    loop = SharedLoop.acquire()
-
-    def break_down() -> None:
-        source.waiting.wait(30)
-        monkeypatch.setattr(loop._selector, "select", int)  # type: ignore[attr-defined]
-        loop.call_soon_threadsafe(int)
-
-    threading.Thread(target=break_down).start()
-    with pytest.raises(kvs.KvsError, match="broken down") as caught:
-        list(iterated(source.numbers()))
-    assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
-    SharedLoop.release()
     assert gone()
 
 

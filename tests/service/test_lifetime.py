@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from tests.forks import in_child
 
 import kvsproducer as kvs
 from kvsproducer.service import lifetime
-from kvsproducer.service.loop import SharedLoop
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -113,8 +113,8 @@ def test_a_call_that_is_cut_off_does_not_keep_the_loop(
     """Its thread notices when it gets to it; the loop has ended by the time `close` returns."""
     asked, noticing = threading.Event(), threading.Event()
 
-    def run(loop: Any, work: Any) -> Any:
-        future = real(loop, work)
+    def run(work: Any, loop: Any) -> Any:
+        future = real(work, loop)
         if work.__name__ == "post":
             result = future.result
 
@@ -128,8 +128,8 @@ def test_a_call_that_is_cut_off_does_not_keep_the_loop(
             asked.set()
         return future
 
-    real = SharedLoop.run
-    monkeypatch.setattr(SharedLoop, "run", run)
+    real = asyncio.run_coroutine_threadsafe
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", run)
     info = kvs.StreamInfo.video("h264", retention="PT1H", frame_rate=25)
     producer = kvs.Producer(endpoint_url=silent_url)
     try:

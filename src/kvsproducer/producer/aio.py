@@ -55,7 +55,7 @@ class Stream(StreamFacade):
         reports: Sequence[Any] = ()
         engine.refuse_reentry()
         if engine.loop.is_closed():  # told before a frame is taken that nobody will send
-            engine.abandon(None)
+            engine.abandon()
         try:
             with engine.lock:
                 now = engine.now()

@@ -39,7 +39,6 @@ from kvsproducer.service.clock import now
 from kvsproducer.service.config import Caching
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.exchange import TimeLimits
-from kvsproducer.service.loop import loss_of
 from kvsproducer.service.network import pause
 from kvsproducer.service.results import OK, UNKNOWN, Failure, failure_of
 from kvsproducer.service.service import Service
@@ -159,13 +158,13 @@ class Engine(Waiting):
             raise
 
     def _soon(self, work: Callable[[], None]) -> None:
-        """Have the loop do something; if it is closed, and the producer is not, tell everybody."""
+        """Have the loop do something; if it is closed, the producer's streams fail."""
         try:
             self.loop.call_soon_threadsafe(work)
         except RuntimeError:
-            self.abandon(None)
+            self.abandon()
 
-    def abandon(self, why: BaseException | None) -> None:
+    def abandon(self) -> None:
         """The loop is gone, and nothing can be sent any more: all streams fail with that."""
         error = kvs_error(
             StatusCode.INVALID_OPERATION,
@@ -175,7 +174,7 @@ class Engine(Waiting):
             if self.closed or self.abandoned:
                 return
             self.abandoned = True
-            self.core.fail(error if why is None else loss_of(why))
+            self.core.fail(error)
             self.changed.notify_all()
         self.on_pumped()
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -46,12 +47,10 @@ class Producer(ProducerFacade[Stream]):
     ) -> Engine:
         loop = SharedLoop.acquire()
         try:
-            engine = Engine(device_info, service, loop, hooks)
-            SharedLoop.tell(loop, engine.abandon)
+            return Engine(device_info, service, loop, hooks)
         except BaseException:
             SharedLoop.release()
             raise
-        return engine
 
     def _listen(self, on_event: OnEvent | None) -> None:
         self._once = threading.Lock()  # is never released
@@ -96,14 +95,11 @@ class Producer(ProducerFacade[Stream]):
         if not self._once.acquire(blocking=False):
             return
         engine = self._engine
-        SharedLoop.tell_no_more(engine.abandon)
         try:
-            if not engine.abandoned:
-                SharedLoop.run(engine.loop, engine.shutdown()).result(SHUTDOWN_LIMIT_S)
+            ending = asyncio.run_coroutine_threadsafe(engine.shutdown(), engine.loop)
+            ending.result(SHUTDOWN_LIMIT_S)
         except TimeoutError:
             log.warning("%r: not everything ended within %d s", self, SHUTDOWN_LIMIT_S)
-        except KvsError as error:  # the loop breaks down just now
-            log.warning("%r: not everything ended: %s", self, error.detail)
         finally:
             try:
                 self._end_core()

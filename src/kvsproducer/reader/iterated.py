@@ -31,8 +31,7 @@ _END_LIMIT_S: Final = 10.0  # ours: closing what the generator has open
 def iterated(source: AsyncGenerator[T, None]) -> Iterator[T]:
     """What `source` gives, until it ends or the caller stops.
 
-    Raises what it raises, CREATE_THREAD_FAILED, and INVALID_OPERATION in a forked child or when the
-    event loop has broken down.
+    Raises what it raises, CREATE_THREAD_FAILED, and INVALID_OPERATION in a forked child.
     """
     steps = _Steps(source)
     try:
@@ -61,7 +60,7 @@ class _Steps(Generic[T]):
                 f"this iterator belongs to process {os.getppid()}, of which this one is a fork",
             )
         try:
-            return SharedLoop.run(self._loop, self._step()).result()
+            return asyncio.run_coroutine_threadsafe(self._step(), self._loop).result()
         except CancelledError:  # ended by another thread, or by the program's exit
             return None
 
@@ -71,7 +70,7 @@ class _Steps(Generic[T]):
             return
         lifetime.closed(self)
         try:
-            ending = SharedLoop.run(self._loop, self._end())
+            ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
             if not self._on_loop():  # where a finalizer may have come, which cannot wait
                 ending.result(_END_LIMIT_S)
         except (TimeoutError, CancelledError, KvsError):

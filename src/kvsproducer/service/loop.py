@@ -4,8 +4,7 @@ The thread is a daemon and starts with the first producer; it ends with the last
 handed over with `run`. The asyncio twins use the caller's own loop and never come here. A producer
 does not survive a fork; the child may make its own.
 
-A user's coroutine runs here too (credentials). One that calls `sys.exit()`, or stops the loop, ends
-nothing but itself. A loop that cannot go on (its files were closed under it) is told to its users.
+A user's coroutine runs here too (credentials).
 """
 
 from __future__ import annotations
@@ -16,21 +15,18 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, TypeVar, cast
-from weakref import WeakSet
+from typing import TypeVar
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
-__all__ = ["SharedLoop", "loss_of", "started"]
+__all__ = ["SharedLoop", "started"]
 
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer")
 _ENDING_LIMIT_S = 5  # what is left on a loop that ends
-_CLOSED = RuntimeError("it is closed")
 _JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop
 
 
@@ -41,9 +37,6 @@ class SharedLoop:
     _users = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
-    _ending = threading.Event()
-    _awaited: ClassVar[WeakSet[Future[Any]]] = WeakSet()
-    _told: ClassVar[set[Callable[[BaseException], object]]] = set()
 
     @classmethod
     def acquire(cls) -> asyncio.AbstractEventLoop:
@@ -54,48 +47,15 @@ class SharedLoop:
         _refuse_green_threads()
         with cls._lock:
             if cls._loop is None:
-                loop, ending = asyncio.new_event_loop(), threading.Event()
+                loop = asyncio.new_event_loop()
                 try:
-                    cls._thread = started(partial(_serve, loop, ending), "kvsproducer-loop")
+                    cls._thread = started(partial(_serve, loop), "kvsproducer-loop")
                 except KvsError:
                     loop.close()
                     raise
-                cls._loop, cls._ending = loop, ending
+                cls._loop = loop
             cls._users += 1
             return cls._loop
-
-    @classmethod
-    def tell(
-        cls, loop: asyncio.AbstractEventLoop, listener: Callable[[BaseException], object]
-    ) -> None:
-        """Have `listener` called, on the loop's thread, if the loop should break down.
-
-        Raises INVALID_OPERATION when it has.
-        """
-        cls._told.add(listener)
-        if loop.is_closed():  # `broken` may have looked before it was there
-            cls._told.discard(listener)
-            raise loss_of(_CLOSED)
-
-    @classmethod
-    def tell_no_more(cls, listener: Callable[[BaseException], object]) -> None:
-        """The listener does not need the loop any more."""
-        cls._told.discard(listener)
-
-    @classmethod
-    def broken(cls, loop: asyncio.AbstractEventLoop, why: BaseException) -> None:
-        """The loop cannot go on: the next user gets another one."""
-        with cls._lock:
-            if cls._loop is not loop:
-                return
-            cls._loop = cls._thread = None
-            told, awaited = list(cls._told), list(cls._awaited)
-            cls._told.clear()
-        for future in awaited:
-            with contextlib.suppress(InvalidStateError):  # it has ended
-                future.set_exception(loss_of(why))
-        for listener in told:
-            listener(why)
 
     @classmethod
     def release(cls, *, wait: bool = True) -> None:
@@ -106,9 +66,7 @@ class SharedLoop:
                 return
             loop, thread = cls._loop, cls._thread
             cls._loop = cls._thread = None
-            cls._ending.set()
-        with contextlib.suppress(RuntimeError):  # it has just broken down
-            loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(loop.stop)
         if wait and thread is not threading.current_thread():
             thread.join(_JOIN_LIMIT_S)
             if thread.is_alive():
@@ -120,26 +78,6 @@ class SharedLoop:
         cls._lock = threading.RLock()
         cls._users = 0
         cls._loop = cls._thread = None
-        cls._told.clear()
-        cls._awaited.clear()
-
-    @classmethod
-    def run(cls, loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, T]) -> Future[T]:
-        """Start a coroutine on the loop from another thread.
-
-        The future raises INVALID_OPERATION when the loop breaks down; so does this when it has.
-        """
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, loop)
-        except RuntimeError as error:  # it is closed
-            work.close()
-            raise loss_of(error) from error
-        with cls._lock:
-            cls._awaited.add(future)
-        if loop.is_closed():  # `broken` may have looked before it was there
-            with contextlib.suppress(InvalidStateError):
-                future.set_exception(loss_of(_CLOSED))
-        return future
 
 
 def _refuse_green_threads() -> None:
@@ -163,15 +101,6 @@ def _refuse_green_threads() -> None:
         )
 
 
-def loss_of(why: BaseException) -> KvsError:
-    """What is raised by what needed a loop that has broken down."""
-    return kvs_error(
-        StatusCode.INVALID_OPERATION,
-        f"the event loop of the producers has broken down: {without_numbers(why)}: "
-        "make another producer",
-    )
-
-
 def started(work: Callable[[], None], name: str) -> threading.Thread:
     """A daemon thread that runs `work`.
 
@@ -192,33 +121,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=SharedLoop.forget)
 
 
-def _serve(loop: asyncio.AbstractEventLoop, ending: threading.Event) -> None:
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    why: Exception | None = None
     try:
-        while not ending.is_set():
-            try:
-                loop.run_forever()
-            except (SystemExit, KeyboardInterrupt):
-                log.exception("raised on the event loop of the producers, which goes on")
+        loop.run_forever()
         loop.run_until_complete(_end_tasks())
-    except Exception as error:
-        log.exception("the event loop of the producers has broken down")
-        why = error
-        _leave_tasks(loop)
     finally:
-        with contextlib.suppress(OSError):  # its files are closed already
-            loop.close()
-    if why is not None:
-        SharedLoop.broken(loop, why)
-
-
-def _leave_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """End what cannot be run any more; the loop's end was told, so these need not complain."""
-    loop.set_exception_handler(lambda *_: None)
-    for task in asyncio.all_tasks(loop):
-        with contextlib.suppress(RuntimeError):  # it wants to wait for something
-            cast(Coroutine[None, None, None], task.get_coro()).close()
+        loop.close()
 
 
 async def _end_tasks() -> None:

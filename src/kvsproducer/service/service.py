@@ -256,7 +256,7 @@ class Service:
                 loop = SharedLoop.acquire()
                 try:
                     exchange = post(self.network, url, headers, body, self.time_limits)
-                    future = SharedLoop.run(loop, exchange)
+                    future = asyncio.run_coroutine_threadsafe(exchange, loop)
                     self._under_way.add(future)
                 finally:
                     if future not in self._under_way:
