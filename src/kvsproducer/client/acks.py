@@ -240,9 +240,8 @@ class AckHandler:
         if index is None and view.head > view.tail:
             index = view.tail
         if index is not None and concerned:
-            if not (error.retriable or outside or self._redeclares(error, index)):
-                core.refusal = error.status.name
-                self._skip(index)
+            if not error.retriable and not outside:
+                self._refuse(index, error)
             # A refused fragment of which a part was sent is passed over: only what is before
             # `current` can leave the view, and nothing more of that fragment is sent.
             following = skip_refused(core, index)
@@ -267,10 +266,12 @@ class AckHandler:
                 ack.timecode,
             )
 
-    def _redeclares(self, error: AckError, index: int) -> bool:
-        """Whether a fragment was refused for a track that its session no longer declares."""
-        missing = error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK
-        return missing and self._tracks.redeclare(index)
+    def _refuse(self, index: int, error: AckError) -> None:
+        """Skip a fragment, unless it lacks a track that its session need not declare."""
+        if error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK and self._tracks.redeclare(index):
+            return
+        self._core.refusal = error.status.name
+        self._skip(index)
 
     def _looks_on(self, upload: Upload) -> bool:
         """Whether it was given nothing, while another upload carries what was sent."""
