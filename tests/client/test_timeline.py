@@ -201,6 +201,19 @@ def test_a_pause_after_a_flush_is_no_jump(film: Film) -> None:
     assert film.pictures == [*((n, 0) for n in range(40)), (500, 0), (501, 0), (502, 0)]
 
 
+@pytest.mark.parametrize("off", [3600.0, -3600.0, 60.0])
+def test_a_skipped_frame_that_is_far_off_moves_no_time(film: Film, off: float) -> None:
+    """It is not stored: the key frame after it goes on where the frames before it were."""
+    film.put(0, 40)
+    film.d.stream.end_fragment(film.d.now)
+    film.put(41, 49)
+    film.put(49, 50, off)
+    film.put(50, 60)
+    assert film.d.stream.waiting == 0
+    assert jumps(film.d) == film.refused == []
+    assert film.pictures == [(n, 0) for n in (*range(40), *range(50, 60))]
+
+
 def test_a_frame_that_waits_for_space_is_judged_once(desk: Desks) -> None:
     """However often its writer tries, it is a single frame that is far off."""
     film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE), clock=False)

@@ -219,7 +219,7 @@ class Intake:
                 if self._put_in_time(looked, now):
                     self._core.ledger.accepted += 1
                 else:
-                    self._passed = frame.dts
+                    self._pass_over(frame)
                 self._formats.taken(frame.track_id)
                 self._report_stamp(frame, now)
             self._first, self._key_in_hand = NEVER, False
@@ -280,6 +280,14 @@ class Intake:
         """Return whether a frame that was looked at is where the time of its track is."""
         known = frame.track_id in self._track_ids and bool(frame.data)
         return known and not self.timeline.line(frame.track_id).count
+
+    def _pass_over(self, frame: Frame) -> None:
+        """Note where the time of a skipped frame is; one that is far off says nothing about it."""
+        newest = self._view.newest
+        if newest is not None:
+            last = max(newest.timestamp, self._passed or 0)
+            if abs(frame.dts - last) <= self.timeline.far(self._usual(frame)):
+                self._passed = frame.dts
 
     # --- frames whose time is far from their neighbours' ----------------------------------------
     def _put_in_time(self, frame: Frame, now: int) -> bool:
