@@ -160,6 +160,7 @@ MAX_CONTENT_TYPE_LEN: Final = 128  # mkv; S: MKV_INVALID_CONTENT_TYPE_LENGTH
 MAX_CODEC_ID_LEN: Final = 32  # mkv; S: MKV_INVALID_CODEC_ID_LENGTH
 MAX_TRACK_NAME_LEN: Final = 32  # mkv; S: MKV_INVALID_TRACK_NAME_LENGTH
 MAX_CODEC_PRIVATE_BYTES: Final = 1 * MIB  # mkv; S: MKV_INVALID_CODEC_PRIVATE_LENGTH
+MAX_UNITS: Final = 100_000  # ours; NAL units of a frame, real ones have some hundred at most
 MAX_UNITS_LOOKED_AT: Final = 2048  # ours; NAL units of a frame, to see what it is
 MIN_MKV_TAG_NAME_LEN: Final = 1  # mkv
 MAX_MKV_TAG_NAME_LEN: Final = 128  # mkv; S: MKV_INVALID_TAG_NAME_LENGTH

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from kvsproducer.limits import MAX_UNITS
 from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
 
 __all__ = [
@@ -86,7 +87,7 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
     Returns the buffers (length, unit, length, unit ...) and their total number of bytes. Empty
     units are left out, and no data gives no buffers. Raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA
     when `data` does not begin with a start code (zeros may come before it) or has more than three
-    zeros inside a unit.
+    zeros inside a unit, and MKV_INVALID_FRAME_DATA when it has over 100,000 units.
     """
     if not data:
         return [], 0
@@ -109,6 +110,8 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
             buffers.append(_pack_length(size))
             buffers.append(view[begin:stop])
             total += size + 4
+            if len(buffers) > 2 * MAX_UNITS:
+                raise _too_many_units()
         begin = following
         mark = _next_mark(data, begin, end)
     size = end - begin
@@ -183,13 +186,14 @@ def split_avcc(data: bytes, length_size: int = 4) -> list[memoryview]:
     """The units of a length-prefixed sample, without their lengths.
 
     `length_size` is 1, 2 or 4 bytes (the configuration record's lengthSizeMinusOne plus one).
-    Raises MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, with the offset of the bad length.
+    Raises MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, with the offset of the bad length, and
+    MKV_INVALID_FRAME_DATA for over 100,000 units.
     """
     view = memoryview(data)
     end = len(data)
     units = []
     begin = 0
-    while True:
+    for _ in range(MAX_UNITS):
         body = begin + length_size
         size = int.from_bytes(data[begin:body])
         if body + size > end:
@@ -198,6 +202,7 @@ def split_avcc(data: bytes, length_size: int = 4) -> list[memoryview]:
         units.append(view[body:begin])
         if begin == end:
             return units
+    raise _too_many_units()
 
 
 def is_annexb(data: bytes) -> bool:
@@ -271,6 +276,11 @@ def _bad_length(begin: int, body: int, size: int, end: int) -> KvsError:
     if body > end:
         left = f"{end - begin} bytes where a {body - begin}-byte NAL length should be"
     return kvs_error(_S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, left, offset=begin)
+
+
+def _too_many_units() -> KvsError:
+    detail = f"the frame has over {MAX_UNITS:,} NAL units, more than any picture"
+    return kvs_error(_S.MKV_INVALID_FRAME_DATA, detail)
 
 
 def _too_many_zeros(offset: int) -> MkvError:
