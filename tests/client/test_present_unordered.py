@@ -147,6 +147,19 @@ def test_time_that_jumps_silences_no_track(desk: Desks, off: float) -> None:
     assert pair.told() == [("TrackSilent", 2)]
 
 
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: float) -> None:
+    """Sound is refused for 5 s, and then goes on alone; the pictures come back there."""
+    pair = Unordered(desk)
+    pair.put(0, 100)
+    pair.put(100, 110, video=None)
+    assert 120 <= pair.put(110, 360, video=None, audio=off) <= 130
+    assert pair.told() == [("TrackSilent", 1)]
+    assert pair.put(360, 500, video=off, audio=off) <= 4
+    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+
+
 def test_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
     """A single track is never left out, and two are not left out together."""
     pair = Unordered(desk)

@@ -204,6 +204,8 @@ class World:
     def _record(self, name: str, connection: Connection, fragment: Fragment) -> None:
         """The service has stored a fragment: compare it with what was put."""
         self.trace("stored", stream=name, upload=connection.upload, number=fragment.info.number)
+        if any(books.silences and books.mistimed for books in self.books):
+            self.hear()  # of times that were corrected, which cannot be foreseen
         # Once a film is over its last fragment stays open: nobody puts a key frame.
         filming = self.stormy and not any(w.finished for w in self.writers if w.info.name == name)
         late = connection.expires + self._overtime(name) < self.clock.now

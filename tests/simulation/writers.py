@@ -48,6 +48,7 @@ _REFUSALS: Final = frozenset(
 _MISTIMED: Final = (_S.CONTENT_VIEW_INVALID_TIMESTAMP, _S.MKV_INVALID_FRAME_TIMESTAMP)
 _MOST_REFUSED: Final = 4  # pictures in a row, for their times
 _STEADY: Final = 16  # pictures in a row after which a single one that is far off is found
+_PAUSE: Final = 10 * TICKS_PER_SECOND  # in which a fragment may be ended since it is idle
 _MAX_METADATA: Final = 3  # queued by a writer between two of its fragments
 
 
@@ -83,6 +84,7 @@ class Writer:
         )
         self.books.silences = self.silences.possible
         self.books.mistimed = self.source_clock.wrong
+        self._put_at = world.clock.now
         self._meddled = False  # the application did something else than put frames
         self._steady = 0  # pictures taken in a row, with nothing else between
         self._mistimed = 0  # pictures refused in a row for their times
@@ -193,6 +195,9 @@ class Writer:
         if world.plan.conditions.clock_steps and not self.info.frame_timecodes:
             world.hear()  # of the time that the frame was given: the clock may be set back
         self._check_times(stamped, None)
+        # After a pause (a clock that was set back) the idle fragment was ended: what waited is out.
+        self._meddled |= world.clock.now - self._put_at > _PAUSE
+        self._put_at = world.clock.now
         self._check_silence(frame)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
         if frame.key_frame and self.info.key_frame_fragmentation:

@@ -326,15 +326,21 @@ class Intake:
                 self._jump(timeline.due[0] if timeline.due else frame, last)
                 self._put_due(now)
                 return False
-            elif verdict is Verdict.REFUSE and (self.order is not None or frame.dts > last):
-                self._refuse_unless_alone(frame, last)
+            elif verdict is Verdict.REFUSE and self._leads_alone(frame, last):
+                continue  # its track moves the stream's time from now on
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
-    def _refuse_unless_alone(self, frame: Frame, last: int) -> None:
-        """Raise for a frame that is far off, unless its track now moves the stream's time."""
-        if self.order is None or not self._tracks.leads_alone(frame):
+    def _leads_alone(self, frame: Frame, last: int) -> bool:
+        """Whether the track of a frame that is far off moves the time now; else refuse the frame.
+
+        One that goes back is left to the view or the generator where tracks are not ordered.
+        """
+        if self._tracks.leads_alone(frame):
+            return True
+        if self.order is not None or frame.dts > last:
             raise out_of_line(self._core.name, frame, last)
+        return False
 
     def _usual(self, frame: Frame) -> int | None:
         if self.order is not None:

@@ -54,7 +54,8 @@ class PresentTracks:
         self._core = core
         self._order = order
         self._timeline = timeline
-        self._grace = limits.OFFLINE_TRACK_GRACE if core.offline else limits.TRACK_GRACE
+        waits = core.offline and order is not None
+        self._grace = limits.OFFLINE_TRACK_GRACE if waits else limits.TRACK_GRACE
         self._share = core.store.size_bytes // limits.TRACK_QUEUE_SHARE
         self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
@@ -136,7 +137,7 @@ class PresentTracks:
         if frame.track_id in self.beginning or self._skipped_since is None:
             self._skipped_since = None if frame.track_id in self.beginning else frame.dts
             return False
-        late = frame.dts - self._skipped_since > limits.TRACK_GRACE
+        late = frame.dts - self._skipped_since > self._grace
         return late and self._leave_out(sorted(self.beginning))
 
     def _find_missing(self) -> list[int]:
@@ -162,7 +163,7 @@ class PresentTracks:
         return [
             track
             for track in sorted(self.declared - self.silent)
-            if newest.timestamp - self._since[track] > limits.TRACK_GRACE
+            if newest.timestamp - self._since[track] > self._grace
         ]
 
     def redeclare(self, index: int) -> bool:
