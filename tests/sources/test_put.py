@@ -313,6 +313,49 @@ def test_sound_that_stops_does_not_stop_the_pictures(
     assert [picture for part in parts for picture in shown(part)] == shown(clip)
 
 
+@pytest.mark.parametrize(
+    ("ending", "track", "first_s", "last_s"),
+    [
+        ("flv", "audio", 0, 2),  # no track says how long it is
+        ("ts", "audio", 0, 0.01),  # one packet, too far from the end for FFmpeg to see
+        ("ts", "video", 0, 3),
+        ("flv", "video", 0, 3),
+        ("mkv", "audio", 28, 99),  # all tracks end at one time, as Matroska says it
+        ("mp4", "audio", 28, 99),
+        ("mp4", "audio", 33, 10),  # a silence in the middle
+    ],
+)
+def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
+    make_clip: MakeClip,
+    remux: Callable[..., Path],
+    options: ProducerOptions,
+    ending: str,
+    track: str,
+    first_s: float,
+    last_s: float,
+) -> None:
+    """From `first_s` to `last_s` there is the track, or outside of that."""
+    values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
+    whole = make_clip("mkv", audio="aac", gop=10, **values)
+    kept = dict.fromkeys(("video", "audio"), 0)
+
+    def keep(packet: av.Packet, number: int) -> bool:
+        time_s = float((packet.pts or 0) * packet.time_base)
+        begun, going = time_s >= first_s, time_s <= last_s
+        here = (begun and going) if first_s < last_s else (begun or going)
+        here |= packet.stream.type != track
+        kept[packet.stream.type] += here
+        return here
+
+    clip = remux(whole, f"part.{ending}", keep)
+    name = f"part-{ending}-{track}-{first_s}"
+    result = put_media(clip, name, retention="PT2H", **options)
+    left_out = sum(int(w.split()[0]) for w in result.warnings if "next key frame" in w)
+    assert left_out < 50, "a second of sound: it comes back between two key frames"
+    assert result.frames + left_out == sum(kept.values())
+    assert len(stored(name, options, result.frames)) == result.frames
+
+
 def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
     make_clip: MakeClip, remux: Callable[..., Path], options: ProducerOptions
 ) -> None:

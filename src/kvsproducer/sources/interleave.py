@@ -89,6 +89,7 @@ class Interleaver:
         self._first: int | None = None  # pts of the first packet, where positions count from
         self._shown = -1  # latest presentation time of a picture so far, ms
         self._last_dts: int | None = None
+        self._ends: dict[Kind, int] = {}  # pts of the newest packet of each track
         self._fragment = _Fragment(set(self._queues))
 
     @property
@@ -209,6 +210,15 @@ class Interleaver:
         since = max(queue[0].pts, self._last_dts or 0)  # a packet may be of long ago
         return queue[-1].pts - since > self.grace + _MARGIN
 
+    def _pauses(self, kind: Kind) -> bool:
+        """Whether the next packet of a track comes so late that the stream goes on without it."""
+        queue = self._queues[kind]
+        if self.grace is None or not queue:
+            return False
+        assert queue[0].pts is not None
+        assert self._first is not None
+        return queue[0].pts - self._ends.get(kind, self._first) > self.grace + _MARGIN
+
     def _stop(self, queue: deque[MediaPacket], reason: Reason) -> None:
         """Wait no more for the other track, since only `queue` has packets."""
         self._silent = reason
@@ -285,6 +295,7 @@ class Interleaver:
             self.skip(packet, reason)
             return False
         self._last_dts = packet.dts
+        self._ends[packet.kind] = packet.pts
         if packet.kind is Kind.VIDEO:
             self._shown = max(self._shown, _ms(packet.pts))
         return True
@@ -297,9 +308,10 @@ class Interleaver:
         fragment = self._fragment
         if not fragment.open:
             return None
-        if not self._without and (
+        others = [kind for kind in self._queues if kind is not key.kind]
+        if not (self._without or any(self._pauses(kind) for kind in others)) and (
             (fragment.missing and not fragment.full)
-            or any(not queue for kind, queue in self._queues.items() if kind is not key.kind)
+            or any(not self._queues[kind] for kind in others)
         ):
             return self._silent or Reason.SILENT_TRACK
         if begins_among and key.kind is Kind.VIDEO:

@@ -29,7 +29,8 @@ class MediaTrack:
     """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
 
     `reordered` tells that decode and display order differ (B-frames); `length` in ticks is None
-    where the container does not say how long the track is.
+    where the container does not say how long the track is; `pauses` that its index has a step that
+    is longer than a fragment may be.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class MediaTrack:
     channels: int = 0
     reordered: bool = False
     length: int | None = None
+    pauses: bool = False
 
 
 @dataclass(slots=True)

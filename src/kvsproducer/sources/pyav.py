@@ -19,6 +19,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
+from kvsproducer import limits
 from kvsproducer.codecs import h264
 from kvsproducer.codecs.nal import Buffer, VideoCodec, cpd_units, nal_type, parameter_sets
 from kvsproducer.duration import TICKS_PER_SECOND
@@ -245,7 +246,8 @@ class ContainerReader:
         if context is None:  # FFmpeg has no decoder for it
             return MediaTrack(kind, "unknown")
         data, length = bytes(context.extradata or b""), _length(stream)
-        track = MediaTrack(kind, _codec(stream), data, length=length)
+        pauses = _has_pause(stream)
+        track = MediaTrack(kind, _codec(stream), data, length=length, pauses=pauses)
         if isinstance(context, av.VideoCodecContext):
             rate = self._rate(context) if self.raw else stream.average_rate
             return replace(
@@ -428,6 +430,25 @@ def _length(stream: av.stream.Stream) -> int | None:
         return int((whole + float(seconds)) * TICKS_PER_SECOND)
     except (ValueError, OverflowError):
         return None
+
+
+def _has_pause(stream: av.stream.Stream) -> bool:
+    """Whether the file's index, if it has one (MP4), has a step longer than a fragment may be."""
+    entries, base = stream.index_entries, stream.time_base
+    last = len(entries) - 1
+    if last < 1 or base is None:
+        return False
+    longest = limits.SERVICE_MAX_FRAGMENT_DURATION / TICKS_PER_SECOND / base
+    at, stride = 0, 1
+    while at < last:  # in strides of up to `longest`, so that few entries are looked at
+        to = min(at + stride, last)
+        if entries[to].timestamp - entries[at].timestamp <= longest:
+            at, stride = to, 2 * stride
+        elif to == at + 1:
+            return True
+        else:
+            stride = max(1, (to - at) // 2)
+    return False
 
 
 def _stream_name(stream: av.stream.Stream, kind: str) -> str:

@@ -113,6 +113,7 @@ class Source:
         self._once = threading.Lock()  # is never released
         self._reading = reader.packets() if pipe is None else pipe.checked(reader.packets())
         self._packets: Iterator[MediaPacket] = self._reading
+        self._first_pts: list[int] = []  # of the first packet of each track, as far as known
         self._ended = False  # the file is so short that peeking has read all of it
         first = self._peek({t.kind for t in chosen})
         chosen = self._with_frames(chosen, first)
@@ -131,7 +132,7 @@ class Source:
             fragment_duration=fragment_duration,
             timeline=Timeline(gaps=reader.gaps and not self.live),
             live=self.live,
-            grace=limits.TRACK_GRACE if self.live or _ends_early(chosen) else None,
+            grace=limits.TRACK_GRACE if self.live or self._may_pause(chosen) else None,
             warnings=self.warnings,
         )
         self._size = next(
@@ -178,7 +179,9 @@ class Source:
                     continue
                 self._check_encryption(packet)
                 read.append(packet)
-                first.setdefault(packet.kind, packet.data)
+                if packet.kind not in first:
+                    first[packet.kind] = packet.data
+                    self._first_pts.append(packet.pts or 0)
                 if kinds <= first.keys() or len(read) == _MAX_PEEK:
                     break
             else:
@@ -211,6 +214,23 @@ class Source:
             if track.kind not in first
         ]
         return found
+
+    def _may_pause(self, tracks: list[MediaTrack]) -> bool:
+        """Whether a track of a file may be missing for longer than a fragment lasts.
+
+        Formats without an index (MPEG-TS) do not say how long a track is. FFmpeg looks at their
+        end, and gives a track of which it finds nothing there the length of the other one.
+        """
+        if len(tracks) < 2:
+            return False
+        if any(track.pauses for track in tracks):
+            return True
+        if max(self._first_pts) - min(self._first_pts) > _LEAST_APART:
+            return True
+        lengths = [track.length for track in tracks if track.length is not None]
+        if len(lengths) < len(tracks) or (not self._reader.gaps and len(set(lengths)) == 1):
+            return True
+        return max(lengths) - min(lengths) > _LEAST_APART
 
     def stream_info(
         self, streaming_type: StreamingType = StreamingType.REALTIME, **overrides: object
@@ -486,12 +506,6 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _ends_early(tracks: list[MediaTrack]) -> bool:
-    """Whether one track of a file is so much shorter that no fragment could hold the rest."""
-    lengths = [track.length for track in tracks if track.length is not None]
-    return len(lengths) > 1 and max(lengths) - min(lengths) > _LEAST_APART
 
 
 def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[MediaTrack]:
