@@ -379,6 +379,31 @@ def test_a_file_with_short_sound(gop: int, count: int) -> None:
     assert told == ["the sound ends at 10.0 s; the pictures go on without it"]
 
 
+@pytest.mark.parametrize("early_ms", [-300, 0, 60, 300])
+@pytest.mark.parametrize("pause_ms", [600, 3_000, 100_000])
+@pytest.mark.parametrize("before", [100, 110], ids=["at a key frame", "in mid-group"])
+def test_after_a_pause_of_both_tracks_pictures_come_first(
+    before: int, pause_ms: int, early_ms: int
+) -> None:
+    """The core would take sound that is far ahead of the pictures for damaged."""
+    if before % 25 and pause_ms > 20_000:
+        return  # the rest of the group cannot be put
+    again = before * 40 + pause_ms
+    video = pictures(200, 25)
+    for packet in video[before:]:
+        packet.pts = packet.dts = (packet.pts or 0) + pause_ms * MS
+    sound = [*sounds(before * 2), *sounds(200, start=again - early_ms)]
+    order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND)
+    taken = list(order.order(by_dts(video, sound)))
+    assert len(taken) == 200 + before * 2 + 200
+    after = [p.kind for p in taken if (p.pts or 0) >= (again - max(early_ms, 0)) * MS]
+    assert after[0] is Kind.VIDEO
+    assert after[:5].count(Kind.VIDEO) >= 3
+    decode = [p.dts or 0 for p in taken]
+    assert decode == sorted(decode)
+    check_rules(taken, tracks=2)
+
+
 def test_tracks_stay_together_over_a_join() -> None:
     """Two recordings in one file: the second follows the first, sound and pictures in step."""
     part = by_dts(pictures(100, 25), sounds(200))

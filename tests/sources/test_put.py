@@ -318,8 +318,8 @@ def test_sound_that_stops_does_not_stop_the_pictures(
     [
         ("flv", "audio", 0, 2),  # no track says how long it is
         ("ts", "audio", 0, 0.01),  # one packet, too far from the end for FFmpeg to see
-        ("ts", "video", 0, 3),
-        ("flv", "video", 0, 3),
+        ("ts", "video", 0, 3.5),
+        ("flv", "video", 0, 3.5),
         ("mkv", "audio", 28, 99),  # all tracks end at one time, as Matroska says it
         ("mp4", "audio", 28, 99),
         ("mp4", "audio", 33, 10),  # a silence in the middle
@@ -353,6 +353,36 @@ def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
     left_out = sum(int(w.split()[0]) for w in result.warnings if "next key frame" in w)
     assert left_out < 50, "a second of sound: it comes back between two key frames"
     assert result.frames + left_out == sum(kept.values())
+    assert len(stored(name, options, result.frames)) == result.frames
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+@pytest.mark.parametrize(("ending", "pause_s"), [("mp4", 0.6), ("mkv", 8), ("flv", 40)])
+def test_a_pause_in_a_recording_loses_nothing(
+    make_clip: MakeClip,
+    remux: Callable[..., Path],
+    options: ProducerOptions,
+    ending: str,
+    pause_s: float,
+    bframes: int,
+) -> None:
+    """Sound comes back a little before the pictures."""
+    whole = make_clip("mp4", audio="aac", bframes=bframes)
+    counts = dict.fromkeys(("video", "audio"), 0)
+
+    def shift(packet: av.Packet, number: int) -> bool:
+        kind = packet.stream.type
+        counts[kind] += 1
+        if number >= {"video": 50, "audio": 90}[kind]:
+            step = round(pause_s / packet.time_base)
+            packet.pts, packet.dts = (packet.pts or 0) + step, (packet.dts or 0) + step
+        return True
+
+    name = f"pause-{ending}-{bframes}"
+    clip = remux(whole, f"pause.{ending}", shift)
+    result = put_media(clip, name, retention="PT2H", **options)
+    assert result.frames == sum(counts.values())
+    assert result.duration > (pause_s + 2.9) * TICKS_PER_SECOND
     assert len(stored(name, options, result.frames)) == result.frames
 
 

@@ -46,6 +46,8 @@ __all__ = ["MAX_QUEUED_BYTES", "Interleaver"]
 MAX_QUEUED_BYTES: Final = 128_000_000
 """Ours: so much of one track is read ahead to find the other one."""
 _MAX_LEAD: Final = 10 * TICKS_PER_SECOND  # ours: so much sound before the first picture is put
+_PAUSE: Final = limits.FAR_TIMESTAMP // 2  # ours: both tracks step so far after a pause
+_PICTURES_OF_A_PAUSE: Final = 3  # as many as the core waits for
 _MARGIN: Final = TICKS_PER_SECOND  # ours: so much longer than `grace` a track waits for the other
 _MAX_WARNINGS: Final = 10  # ours: tracks that stop are named so often
 
@@ -89,6 +91,9 @@ class Interleaver:
         self._first: int | None = None  # pts of the first packet, where positions count from
         self._shown = -1  # latest presentation time of a picture so far, ms
         self._last_dts: int | None = None
+        self._to_come_first = 0  # pictures that go before sound, after a pause
+        self._sound_between = False  # whether sound has come since the last picture
+        self._resuming = False  # whether the next picture is the first one after a pause
         self._ends: dict[Kind, int] = {}  # pts of the newest packet of each track
         self._fragment = _Fragment(set(self._queues))
 
@@ -157,6 +162,10 @@ class Interleaver:
         while queue := self._next_queue():
             start = self._start_of(queue)
             packet = queue.popleft()
+            if self._to_come_first:
+                self._sound_between = queue is self._audio
+                self._to_come_first -= queue is self._video
+                self._resuming = False
             self._queued_bytes -= len(packet.data)
             if self._placed(packet, start):
                 return packet
@@ -167,6 +176,8 @@ class Interleaver:
         video, audio = self._video, self._audio
         if video and audio:
             picture = video[0]
+            if self._pictures_first(picture, audio[0]):
+                return video if not picture.key_frame or self._leading_complete(video) else None
             if not picture.key_frame:
                 assert picture.dts is not None
                 before = max(_ms(picture.dts), self._shown + 1)
@@ -183,6 +194,24 @@ class Interleaver:
         if queue is video and queue[0].key_frame and not self._leading_complete(queue):
             return None
         return queue
+
+    def _pictures_first(self, picture: MediaPacket, sound: MediaPacket) -> bool:
+        """Whether the next picture goes before sound of the same time, as after a pause of both.
+
+        The core takes pictures that are far ahead for a pause when three of them have come. Until
+        then it holds two packets of sound that is as far ahead, and takes more for damaged.
+        """
+        assert picture.pts is not None
+        assert sound.pts is not None
+        if self._last_dts is not None and min(picture.pts, sound.pts) - self._last_dts > _PAUSE:
+            self._resuming, self._to_come_first = True, _PICTURES_OF_A_PAUSE
+        if not self._to_come_first or not (self._resuming or self._sound_between):
+            return False
+        may_end = self._fragment.may_end(picture.pts, self._fragment_duration)
+        if picture.key_frame and may_end and not self._resuming:
+            self._to_come_first = 0  # the sound before it belongs to the open fragment
+            return False
+        return True
 
     def _leading_complete(self, video: deque[MediaPacket]) -> bool:
         """Whether all pictures that are shown before the key frame at the front are known."""
@@ -249,14 +278,16 @@ class Interleaver:
     def _start_of(self, queue: deque[MediaPacket]) -> int:
         """When the fragment starts that begins with the first packet of `queue`.
 
-        The first one starts with the sound that comes before the first picture, up to 10 s.
+        The first one, and one after a pause, starts with the sound that comes before the first
+        picture, up to 10 s.
         """
         first = queue[0]
         assert first.pts is not None
         if not first.key_frame:
             return first.pts
         start = _first_shown(queue)
-        if self._audio and not self._fragment.open and queue is self._video:
+        begins = self._resuming or not self._fragment.open
+        if self._audio and begins and queue is self._video:
             assert self._audio[0].pts is not None
             start = min(start, max(self._audio[0].pts, first.pts - _MAX_LEAD))
         return start

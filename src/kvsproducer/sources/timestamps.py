@@ -30,7 +30,8 @@ from kvsproducer.sources.packet_duration import duration_rule
 
 __all__ = ["Timeline", "TrackTimes", "seconds"]
 
-_MAX_WITHOUT_DTS: Final = 32  # ours: packets held until one has a dts; H.265 reorders at most 16
+_MAX_REORDERED: Final = 16  # pictures between decoding and display, in H.264 and H.265
+_MAX_WITHOUT_DTS: Final = 32  # ours: packets held until one has a dts
 _MAX_WITHOUT_TIME: Final = 2_000  # ours: packets held until one has a time at all
 _SMALL_STEP: Final = TICKS_PER_SECOND // 4  # ours: a step back up to this is evened out
 _MAX_OVERLAP: Final = TICKS_PER_SECOND  # ours: how early a track may be after another's jump
@@ -174,7 +175,7 @@ class TrackTimes:
             if packet.dts is None:
                 packet.dts = packet.pts
             return [self._put(packet)]
-        if packet.dts is None:
+        if packet.dts is None or self._is_guess(packet):
             packet.dts = self._derived_dts(packet.pts)
         step = packet.dts + self.offset - self._last_dts
         if 0 <= step <= _SMALL_STEP:
@@ -182,13 +183,27 @@ class TrackTimes:
             return [self._put(packet)]
         return self._stepped(packet, step)
 
+    def _is_guess(self, packet: MediaPacket) -> bool:
+        """Whether a decode time cannot be right, as FFmpeg's is after a pause in a Matroska file.
+
+        Such a file has none. FFmpeg gives the presentation times in rising order, so that the first
+        pictures after a pause have decode times from before it.
+        """
+        assert packet.pts is not None
+        return (
+            self._is_video
+            and self._timeline.gaps
+            and packet.dts is not None
+            and packet.pts - packet.dts > max(_SMALL_STEP, _MAX_REORDERED * packet.duration)
+        )
+
     def _derived_dts(self, pts: int) -> int:
         """The dts of a packet that has a pts only, both in the source's time."""
         assert self.next_time is not None
         if not self.reordered:
             return pts
         next_dts = self.next_time - self.offset
-        if pts - next_dts > max(_MAX_STEP, 16 * self._last_duration):
+        if pts - next_dts > max(_SMALL_STEP, _MAX_REORDERED * self._last_duration):
             return pts - (self._last_pts - self._last_dts)  # a step forward; it is looked at later
         return min(pts, next_dts)
 
@@ -221,7 +236,7 @@ class TrackTimes:
         assert suspect.dts is not None
         assert suspect.pts is not None
         assert self.next_time is not None
-        time = packet.pts if packet.dts is None else packet.dts
+        time = packet.pts if packet.dts is None or self._is_guess(packet) else packet.dts
         if time is not None and time < suspect.dts - _SMALL_STEP:
             lag = suspect.pts - suspect.dts
             suspect.dts = self.next_time - self.offset
@@ -243,7 +258,7 @@ class TrackTimes:
                 self.reordered = True  # B-frames that the start of the source did not have
             if not self.reordered and pts <= self._last_pts:
                 pts, repaired = self._last_pts + TICKS_PER_MS, True
-            elif pts - dts > _MAX_STEP and pts - dts > 16 * packet.duration:
+            elif pts - dts > _MAX_STEP and pts - dts > _MAX_REORDERED * packet.duration:
                 pts, repaired = dts + self._last_pts - last_dts, True
             self.repairs += repaired
         packet.pts = self._last_pts = pts
