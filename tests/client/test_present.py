@@ -303,6 +303,16 @@ def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: int, ba
     assert tracks[-1] == {1, 2}
 
 
+def test_picture_before_a_pause_had_jumped_already(desk: Desks) -> None:
+    """It was held, as the first one at a new time, when the pictures fell silent for 8 s."""
+    pair = Pair(desk)
+    pair.put(0, 100)
+    pair.put(100, 101, video=3600, audio=3600)
+    pair.put(101, 310, video=None, audio=3600)
+    pair.put(310, 320, video=3600, audio=3600)
+    assert pair.d.told(kvs.TimestampCorrected) == []
+
+
 def test_sound_beside_a_picture_that_is_held_stays_in_the_order_of_the_puts(desk: Desks) -> None:
     """Without comparison of times the order of the puts counts: a held frame keeps its place."""
     pair = Pair(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)

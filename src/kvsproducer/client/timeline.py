@@ -199,14 +199,14 @@ class Timeline:
     ) -> Iterator[tuple[Frame, Frame]]:
         """Make the held frames of a track due at times after `last`, not after `until`.
 
-        The time of one that is shortly before `until` is right already. The others are no farther
-        than `far` from `last`: what comes at `until` may have jumped there. Yields each of these
-        with the one that takes its place.
+        The time of one that is between them and nearer to `until` is right already. The others are
+        no farther than `far` from `last`: what comes at `until` may have jumped there. Yields each
+        of these with the one that takes its place.
         """
         frames = [frame for frame in self.held if frame.track_id == track_id]
         for place, frame in enumerate(frames):
             self.held.remove(frame)
-            if max(last + 1, until - limits.TRACK_GRACE) <= frame.dts <= until:
+            if last < frame.dts <= until and until - frame.dts < frame.dts - last:
                 self.due.append(frame)
                 last = frame.dts
                 continue
