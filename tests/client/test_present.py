@@ -159,16 +159,24 @@ def test_offline_a_track_is_waited_for_longer(desk: Desks) -> None:
     assert pair.told() == [("TrackSilent", 2)]
 
 
-def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(desk: Desks) -> None:
-    """The service would refuse it whole."""
+@pytest.mark.parametrize("alone", [1, 11, 25, 50, 80])
+@pytest.mark.parametrize("sound", [100, 99, 96, 10])
+def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(
+    desk: Desks, sound: int, alone: int
+) -> None:
+    """The service would refuse it whole, however short it is."""
     pair = Pair(desk)
-    pair.put(0, 100)
-    pair.put(100, 180, audio=None)
+    pair.put(0, sound)
+    pair.put(sound, 100 + alone, audio=None)
     pair.stream.stop(pair.d.now)
     pair.d.settle()
-    assert pair.told() == [("TrackSilent", 2)]
-    assert pair.stream.account().held == 280
-    assert [tracks for tracks, *_ in pair.sessions()] == [{1, 2}, {1}]
+    assert pair.stream.account().held == 100 + alone + sound
+    last_key = (99 + alone) // 10 * 10
+    expected = [{1, 2}, {1}] if last_key >= sound else [{1, 2}]
+    assert [tracks for tracks, *_ in pair.sessions()] == expected
+    assert pair.told() == [("TrackSilent", 2)][: len(expected) - 1]
+    for declared, has, _ in pair.sessions():
+        assert has == declared
 
 
 def test_a_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:

@@ -164,14 +164,10 @@ class FrameOrderCoordinator:
             return []
         return empty
 
-    def lacking(self, begins: Container[int], grace: int) -> list[int]:
-        """Return the tracks without frames while others wait that a fragment may begin with.
-
-        That is a key frame of the tracks `begins`, `grace` ticks after the first that waits.
-        """
-        first = min((queue[0][1].dts for queue in self._queues.values() if queue), default=0)
+    def lacking(self, begins: Container[int]) -> list[int]:
+        """Return the tracks without frames while a key frame of the tracks `begins` waits."""
         if not any(
-            frame.key_frame and frame.dts - first >= grace
+            frame.key_frame
             for track_id, queue in self._queues.items()
             if track_id in begins
             for _, frame, _ in queue

@@ -220,7 +220,7 @@ class PresentTracks:
     def end(self) -> None:
         """No more frames come: let no fragment begin that would lack a track."""
         if self._order is not None:
-            self._leave_out(self._order.lacking(self.beginning, self._grace // 4))
+            self._leave_out(self._order.lacking(self.beginning))
 
     def _leave_out(self, tracks: list[int]) -> bool:
         """Go on without these tracks, unless none would be left; return whether that is so."""
