@@ -433,6 +433,18 @@ def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: 
     assert d.told(kvs.TimestampCorrected) == corrected, "a refused frame has no time"
 
 
+@pytest.mark.parametrize("at", [11, 12, 13, 20, 21])
+def test_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> None:
+    """Put without any wait between: the distance of the frames before says what is far."""
+    film = Film(desk(), clock=False)
+    film.put(0, at)
+    film.put(at, at + 1, 9000.0)
+    film.put(at + 1, 60)
+    assert film.refused == []
+    assert [number for number, _ in film.pictures] == list(range(60))
+    assert all(abs(off) < 0.04 for _, off in film.pictures)
+
+
 def test_what_is_far_depends_on_the_usual_step() -> None:
     """Half a second, or eight steps; a step is unknown at first."""
     timeline = Timeline(frozenset({1}), MS)

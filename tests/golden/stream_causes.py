@@ -164,7 +164,16 @@ def _put(world: World, step: Mapping[str, Any]) -> Iterator[str]:
         yield "kept_item"
 
 
+def _stop(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
+    """A key frame waits for sound that will not come: its fragment would lack the track."""
+    assert world.stream is not None, "causes() looked"
+    intake = world.stream._intake
+    if intake.order is not None and intake.order.lacking(intake.tracks.beginning):
+        yield "ended_track"
+
+
 _OPS = {
+    "stop": _stop,
     "ack": _ack,
     "ack_on": _ack,
     "ack_struct": _ack,

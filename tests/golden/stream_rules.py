@@ -255,6 +255,7 @@ _STATE: dict[str, Fields] = {
     "event_tags": _HEADER | {"counts"},
     "waits_for_received": SESSIONS,
     "empty_stream": SESSIONS,
+    "ended_track": SESSIONS,
     "timeout": SESSIONS,
     "error_outside": SESSIONS,
     "ended_upload": SESSIONS,

@@ -274,12 +274,15 @@ class Timeline:
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
     """Return the usual distance of two items of a view in ticks, None if it is not known.
 
-    It is that of the open fragment if that has a few frames, or from the rate so far.
+    It is that of the open fragment, or of the newest items if that has only a few, or from the rate
+    so far.
     """
     newest = view.newest
-    start = None if newest is None else view.items.get(newest.fragment)
-    if newest is not None and start is not None and newest.index - start.index >= _IN_A_ROW:
-        return (newest.timestamp - start.timestamp) // (newest.index - start.index)
+    if newest is not None:
+        few = newest.index - newest.fragment < _IN_A_ROW
+        start = view.items.get(newest.index - _IN_A_ROW if few else newest.fragment)
+        if start is not None:
+            return max(newest.timestamp - start.timestamp, 0) // (newest.index - start.index)
     return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
 
 
