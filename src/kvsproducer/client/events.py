@@ -242,10 +242,11 @@ class TimestampCorrected(NamedTuple):
 class TrackSilent(NamedTuple):
     """Fired when a track has had no frames for 5 s of media while others had.
 
-    Offline it is 20 s, if the stream puts its tracks in order (`frame_order_mode`). The service
-    refuses fragments that lack a track, so the stream goes on without it, in a new upload from the
-    next key frame on. `last` is the dts of its newest frame in ticks, None if it
-    never had one.
+    Offline it is 20 s, if the stream puts its tracks in order (`frame_order_mode`). If it does not,
+    it is sooner when the service refuses a fragment for the track. The service refuses fragments
+    that lack a track, so the stream goes on without it, in a new upload from the next key frame, or
+    from the refused fragment, on. `last` is the dts of its newest frame in ticks, None if it never
+    had one, or none is known.
     """
 
     stream: str
