@@ -179,6 +179,25 @@ def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(
         assert has == declared
 
 
+@pytest.mark.parametrize("pictures", [1, 2, 100, 101, 102, 110])
+def test_last_picture_is_stored_with_the_sound_of_its_time(desk: Desks, pictures: int) -> None:
+    """The sound that goes on begins a session of its own only after that."""
+    pair = Pair(desk)
+    pair.put(0, pictures)
+    pair.put(pictures, 400, video=None)
+    assert pair.told() == [("TrackSilent", 1)]
+    first, second = pair.sessions()
+    assert first[:2] == ({1, 2}, {1, 2})
+    assert second[:2] == ({2}, {2})
+    fragments: list[set[int]] = []
+    for _, item in sorted(pair.stream._core.view.items.items()):
+        if item.flags & FRAGMENT_START:
+            fragments.append(set())
+        fragments[-1].add(item.header[-4] & 0x7F)
+    assert fragments[: first[2]] == [{1, 2}] * first[2]
+    assert pair.stream.account().held == pictures + 400
+
+
 def test_a_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
     """What was silent before says nothing about the new beginning."""
     pair = Pair(desk)

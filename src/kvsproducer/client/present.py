@@ -293,12 +293,19 @@ class PresentTracks:
         if not self.sound_only:
             return flags
         core, generator = self._core, self._core.generator
-        if (
-            core.skip_until_key
-            or core.reset_on_key
-            or ended
-            or not generator.started
-            or frame.pts - generator.cluster_start[0] >= self.sound_duration
-        ):
-            return flags | FLAG_KEY
-        return flags & ~FLAG_KEY
+        begins = core.skip_until_key or ended or not generator.started
+        if not begins and core.reset_on_key:
+            begins = not self._completes(frame)
+        elif not begins:
+            begins = frame.pts - generator.cluster_start[0] >= self.sound_duration
+        return flags | FLAG_KEY if begins else flags & ~FLAG_KEY
+
+    def _completes(self, frame: Frame) -> bool:
+        """Return whether the open fragment, which the last pictures are in, lacks this sound."""
+        view, generator = self._core.view, self._core.generator
+        newest = view.newest
+        if newest is None or view.head == view.tail or frame.track_id not in self.declared:
+            return False
+        first = max(newest.fragment, view.tail)
+        fits = 0 <= frame.pts - generator.block_start < generator.block_room
+        return fits and frame.track_id not in self._tracks_of(first, view.head)
