@@ -462,3 +462,18 @@ def test_corrected_times_rise_and_true_ones_stay() -> None:
     assert given is outlier
     assert list(timeline.due) == [moved, right]
     assert 1000 * MS < moved.dts <= 2000 * MS, "no farther than what is not far"
+
+
+def test_waiting_for_space_is_no_pause_of_the_source(desk: Desks) -> None:
+    """An offline writer was held up for a minute, and then puts a frame that is far off."""
+    film = Film(
+        desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60 * SECOND), clock=False
+    )
+    film.put(0, 45)
+    film.d.now += 60 * SECOND
+    film.put(45, 46, 10.0)
+    film.put(46, 60)
+    assert film.refused == []
+    assert [event.given - NOW for event in film.d.told(kvs.TimestampCorrected)] == [
+        45 * 40 * MS + 10 * SECOND
+    ]
