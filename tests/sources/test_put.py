@@ -323,6 +323,14 @@ def test_sound_that_stops_does_not_stop_the_pictures(
         ("mkv", "audio", 28, 99),  # all tracks end at one time, as Matroska says it
         ("mp4", "audio", 28, 99),
         ("mp4", "audio", 33, 10),  # a silence in the middle
+        ("mkv", "audio", 33, 10),
+        ("ts", "audio", 33, 10),
+        ("mkv", "video", 33, 10),
+        ("mp4", "video", 33, 10),
+        ("ts", "video", 28, 99),
+        ("mp4", "video", 28, 99),
+        ("mp4", "video", 0, 3),  # the last picture is a key frame
+        ("ts", "video", 0, 0.01),
     ],
 )
 def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
@@ -348,7 +356,7 @@ def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
         return here
 
     clip = remux(whole, f"part.{ending}", keep)
-    name = f"part-{ending}-{track}-{first_s}"
+    name = f"part-{ending}-{track}-{first_s}-{last_s}"
     result = put_media(clip, name, retention="PT2H", **options)
     left_out = sum(int(w.split()[0]) for w in result.warnings if "next key frame" in w)
     assert left_out < 50, "a second of sound: it comes back between two key frames"

@@ -18,11 +18,10 @@ before, or a track has nothing left, or had nothing in this fragment.
 
 To know the order, a packet waits until the other track has one too. How far the tracks lie apart is
 bounded in bytes, and for a live source in time too; at the bound the track that has packets goes on
-alone. With a `grace` the stream takes it on: after so much media without frames of a track it
-begins a session without the track, and one with it when the track is back
-(`kvsproducer.client.present`). Fragments then begin without that track; without a `grace` none
-does. Frames that fit into no fragment are left out, with those that need them, up to the next
-fragment: `skipped.py` counts them.
+alone. The stream takes it on: after `grace` of media without frames of a track it begins a session
+without the track, and one with it when the track is back (`kvsproducer.client.present`). Fragments
+then begin without that track. Frames that fit into no fragment are left out, with those that need
+them, up to the next fragment: `skipped.py` counts them.
 
 `fragment_duration` is the stream's: it starts a fragment at the first key frame after so long.
 """
@@ -56,8 +55,8 @@ class Interleaver:
     """Orders the packets of `tracks` (at most one video and one audio track); see the module.
 
     `timeline` is how their times are moved; `live` that a track waits for the other only a second
-    longer than `grace`, in ticks of media, which is that of the stream (None: the stream waits for
-    every track). `warnings` gets a line for a track that stops.
+    longer than `grace`, in ticks of media, which is that of the stream. `warnings` gets a line for
+    a track that stops.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Interleaver:
         fragment_duration: int,
         timeline: Timeline | None = None,
         live: bool = False,
-        grace: int | None = None,
+        grace: int = limits.TRACK_GRACE,
         warnings: list[str] | None = None,
     ) -> None:
         self.timeline = timeline or Timeline()
@@ -184,7 +183,8 @@ class Interleaver:
             elif not self._leading_complete(video):
                 return None
             elif not self._fragment.open:
-                return video  # a fragment begins with a picture, also where sound is earlier
+                # A fragment begins with a picture, also where sound is a little earlier.
+                return audio if self._pauses(Kind.VIDEO) else video
             else:
                 before = _ms(_first_shown(video))
             return audio if _ms(audio[0].pts) < before else video
@@ -232,8 +232,6 @@ class Interleaver:
 
     def _outlasts_grace(self, queue: deque[MediaPacket]) -> bool:
         """Whether the stream will go on without the other track while it gets `queue`."""
-        if self.grace is None:
-            return False
         assert queue[-1].pts is not None
         assert queue[0].pts is not None
         since = max(queue[0].pts, self._last_dts or 0)  # a packet may be of long ago
@@ -242,7 +240,7 @@ class Interleaver:
     def _pauses(self, kind: Kind) -> bool:
         """Whether the next packet of a track comes so late that the stream goes on without it."""
         queue = self._queues[kind]
-        if self.grace is None or not queue:
+        if not queue:
             return False
         assert queue[0].pts is not None
         assert self._first is not None
@@ -267,13 +265,10 @@ class Interleaver:
     def _needs_fragments(self, queue: deque[MediaPacket]) -> bool:
         """Whether the last pictures do not fit into the open fragment, and begin more of them.
 
-        The stream then leaves out the other track where it ends, if a fragment begins late enough
-        (`PresentTracks.end`).
+        The stream then leaves out the other track where it ends (`PresentTracks.end`).
         """
-        if self.grace is None or self._fragment.fits(queue[-1].pts or 0):
-            return False
-        late = (queue[0].dts or 0) + self.grace // 4 + self._fragment_duration
-        return queue is self._video and any(p.key_frame and (p.dts or 0) >= late for p in queue)
+        fits = self._fragment.fits(queue[-1].pts or 0)
+        return queue is self._video and not fits and any(packet.key_frame for packet in queue)
 
     def _start_of(self, queue: deque[MediaPacket]) -> int:
         """When the fragment starts that begins with the first packet of `queue`.
@@ -305,10 +300,9 @@ class Interleaver:
             if self._video:
                 assert self._video[0].dts is not None
                 packet.dts = min(packet.pts, self._video[0].dts)
-            packet.key_frame = self._video is None or (
-                self._without and self._waited_for is Kind.VIDEO
-            )
-            if self._video is not None and not fragment.open:
+            alone = self._without and self._waited_for is Kind.VIDEO
+            packet.key_frame = self._video is None or alone or self._pauses(Kind.VIDEO)
+            if not (packet.key_frame or fragment.open):
                 self.skip(packet, Reason.BEFORE_KEY)
                 return False
         if self._last_dts is not None and packet.dts < self._last_dts:

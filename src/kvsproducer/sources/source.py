@@ -124,6 +124,7 @@ class Source:
             for t in chosen
         }
         self.tracks: list[TrackInfo] = [put.info for put in self._put.values()]
+        self._may_stop = self.live or self._may_pause(chosen)
         self._interleaver = Interleaver(
             [
                 replace(track, extradata=put.info.codec_private_data)
@@ -132,7 +133,6 @@ class Source:
             fragment_duration=fragment_duration,
             timeline=Timeline(gaps=reader.gaps and not self.live),
             live=self.live,
-            grace=limits.TRACK_GRACE if self.live or self._may_pause(chosen) else None,
             warnings=self.warnings,
         )
         self._size = next(
@@ -269,7 +269,7 @@ class Source:
 
         When the stream takes a track for one that has stopped depends on its type.
         """
-        if self._interleaver.grace is None or len(self._put) == 1:
+        if len(self._put) == 1 or not self._may_stop:
             return FrameOrderMode.PASS_THROUGH
         offline = streaming_type is StreamingType.OFFLINE
         self._interleaver.grace = limits.OFFLINE_TRACK_GRACE if offline else limits.TRACK_GRACE
