@@ -320,7 +320,7 @@ class Intake:
         while True:
             verdict = timeline.judge(frame, last, self._usual(frame), elapsed)
             if verdict is Verdict.RETURN:
-                self._correct(frame, last)
+                self._correct(frame.track_id, last, frame.dts, timeline.far(self._usual(frame)))
                 self._put_due(now)
                 last = self._last(frame) or last
             elif verdict is Verdict.JUMP:
@@ -328,18 +328,23 @@ class Intake:
                 self._jump(timeline.due[0] if timeline.due else frame, last)
                 self._put_due(now)
                 return False
-            elif verdict is Verdict.REFUSE and self._leads_alone(frame, last):
+            elif verdict is Verdict.REFUSE and self._leads_alone(frame, last, now):
                 continue  # its track moves the stream's time from now on
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
-    def _leads_alone(self, frame: Frame, last: int) -> bool:
+    def _leads_alone(self, frame: Frame, last: int, now: int) -> bool:
         """Whether the track of a frame that is far off moves the time now; else refuse the frame.
 
-        One that goes back is left to the view or the generator where tracks are not ordered.
+        What is held of it goes to where the pictures are. A frame that goes back is left to the
+        view or the generator where tracks are not ordered.
         """
         if self._tracks.leads_alone(frame):
             return True
+        if self.timeline.holds(frame.track_id) and frame.dts > last:
+            until = self.timeline.leading_time(last)
+            self._correct(frame.track_id, last, until, 0)
+            self._put_due(now)
         if self.order is not None or frame.dts > last:
             raise out_of_line(self._core.name, frame, last)
         return False
@@ -360,13 +365,13 @@ class Intake:
             raise
         return True
 
-    def _correct(self, frame: Frame, last: int) -> None:
-        """Give the held frames of a track times between `last` and that of a frame."""
-        core, far = self._core, self.timeline.far(self._usual(frame))
-        for given, used in self.timeline.correct(frame.track_id, last, frame.dts, far):
+    def _correct(self, track_id: int, last: int, until: int, far: int) -> None:
+        """Give the held frames of a track times between `last` and `until`."""
+        core = self._core
+        for given, used in self.timeline.correct(track_id, last, until, far):
             if self.order is not None:
                 self.order.replace(given, used)
-            core.emit(TimestampCorrected(core.name, frame.track_id, given.dts, used.dts))
+            core.emit(TimestampCorrected(core.name, track_id, given.dts, used.dts))
 
     def _last(self, frame: Frame) -> int | None:
         """The dts that a frame is compared with; None when it may have any."""
@@ -494,7 +499,7 @@ class Intake:
         if last is None or not self._tracks.joins(frame):
             return False
         if self.timeline.held:
-            self._correct(frame, last)
+            self._correct(frame.track_id, last, frame.dts, self.timeline.far(self._usual(frame)))
             self._put_due(now)
         self._tracks.follow(frame, last)
         return True

@@ -17,7 +17,8 @@ a key frame is held there; others are refused, and the refused ones count as wel
 "Far" is half a second, or eight times the usual distance of two frames if that is longer. Until the
 usual distance is known it is 2 s back, and nothing is far ahead. A step forward that took as long
 on our clock is a pause of the source and not far. In a stream with pictures only the pictures move
-the stream's time; sound that is far from them never does.
+the stream's time. Sound that is far ahead of them is held for up to 5 s of media, since they may
+follow: after a pause of both tracks, sound comes first.
 
 `Timeline` decides; it is given all times and does not know the client. Frames that it holds have
 been accepted; `due` are those that have been decided on and go out first.
@@ -164,7 +165,9 @@ class Timeline:
                 return self._wait(line, frame)
             if line.since is None:
                 line.since = frame.dts
-            return Verdict.JUMP if frame.track_id in self.leading else Verdict.REFUSE
+            if frame.track_id in self.leading:
+                return Verdict.JUMP
+            return self._wait(line, frame) if self._may_be_early(line, frame) else Verdict.REFUSE
         if line.count:
             line.count = 0
             if self.holds(frame.track_id):
@@ -185,6 +188,20 @@ class Timeline:
             return Verdict.REFUSE
         return Verdict.HOLD
 
+    def _may_be_early(self, line: _Line, frame: Frame) -> bool:
+        """Return whether the pictures may follow to where a frame of sound is.
+
+        After a pause of both, sound comes first, and it is some packets before there are pictures
+        enough to tell.
+        """
+        first = next((held for held in self.held if held.track_id == frame.track_id), None)
+        return not line.back and first is not None and frame.dts - first.dts <= limits.TRACK_GRACE
+
+    def leading_time(self, last: int) -> int:
+        """Return the dts of the newest frame that moved the stream's time, `last` or later."""
+        lines = (self._lines.get(track_id) for track_id in self.leading)
+        return max([last, *(line.last for line in lines if line and line.last is not None)])
+
     def forget_newest(self, frame: Frame) -> None:
         """Forget the judgement to hold a frame, which has no space: it is judged again later."""
         self.line(frame.track_id).count -= 1
@@ -200,10 +217,11 @@ class Timeline:
         """Make the held frames of a track due at times after `last`, not after `until`.
 
         The time of one that is between them and nearer to `until` is right already. The others are
-        no farther than `far` from `last`: what comes at `until` may have jumped there. Yields each
-        of these with the one that takes its place.
+        no farther from `last` than `far`, or than all of them last: what comes at `until` may have
+        jumped there. Yields each of these with the one that takes its place.
         """
         frames = [frame for frame in self.held if frame.track_id == track_id]
+        far = max(far, frames[-1].dts - frames[0].dts) if frames else far
         for place, frame in enumerate(frames):
             self.held.remove(frame)
             if last < frame.dts <= until and until - frame.dts < frame.dts - last:
