@@ -16,7 +16,7 @@ demo: $(STAMP)
 	@$(BIN)/kvs demo $(if $(SOURCE),--source "$(SOURCE)")
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples fuzz docs
@@ -28,7 +28,7 @@ check: $(STAMP)
 oldest:
 	$(PYTHON) -m venv --clear $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable '.[dev]' $$($(PYTHON) .ci/oldest)
-	$(VENV)-oldest/bin/python -m pytest -n 2 $(ARGS)
+	$(VENV)-oldest/bin/python -m pytest -n 3 $(ARGS)
 
 # Every line and branch of these rooms is run by their own tests (pyproject.toml says which rooms).
 coverage: $(STAMP)
