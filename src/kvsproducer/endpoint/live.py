@@ -18,9 +18,6 @@ __all__ = ["LiveStream", "OpenUpload", "Signal"]
 class OpenUpload(Protocol):
     """What others may tell an upload."""
 
-    def is_stalled(self, longest_s: float) -> bool:
-        """Whether the peer has read no acks for so long."""
-
     def stop(self) -> None:
         """The endpoint shuts down."""
 

@@ -47,7 +47,6 @@ __all__ = ["EndpointApplication", "system_now"]
 
 _log = logging.getLogger(__name__)
 
-_STALLED_S: Final = 0.5  # acks that a peer has not read for so long are not waited for at the end
 _POLL_S: Final = 1.0  # how often a waiting GetMedia looks whether its reader is still there
 _EXPIRY_INTERVAL_S: Final = 60.0
 _DOC_URL: Final = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
@@ -113,10 +112,7 @@ class EndpointApplication:
         self._expiry = self._loop.create_task(self._expire())
 
     async def stop(self, timeout_s: float) -> None:
-        """End uploads and readers, when what uploads have handed over is stored and acknowledged.
-
-        That takes at most `timeout_s`, and is not waited for where a peer reads no acks.
-        """
+        """Ends uploads and readers; what uploads have handed over is stored and acknowledged."""
         self._stopping = True
         self._expiry.cancel()
         for live in self._live.values():
@@ -124,11 +120,7 @@ class EndpointApplication:
             for upload in live.uploads:
                 upload.stop()
         deadline = self._loop.time() + timeout_s
-        while self._loop.time() < deadline and any(
-            not upload.is_stalled(_STALLED_S)
-            for live in self._live.values()
-            for upload in live.uploads
-        ):
+        while any(live.uploads for live in self._live.values()) and self._loop.time() < deadline:
             await self._stored.wait(0.01)
 
     async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:

@@ -79,12 +79,6 @@ class Upload:
         self._waits_for_room = False
         self._counted = 0  # of the session's fragments, for the quota
         self._warned = False
-        self._writes_since: float | None = None  # when the ack that is being written was begun
-
-    def is_stalled(self, longest_s: float) -> bool:
-        """Whether the peer has read no acks for so long."""
-        since = self._writes_since
-        return since is not None and self._loop.time() - since > longest_s
 
     async def run(self, content: Body, response: Answer) -> None:
         """Until the session is finished or the peer is gone."""
@@ -190,9 +184,7 @@ class Upload:
         while True:
             self._wake.clear()
             while (ack := self._session.next_ack()) is not None:
-                self._writes_since = self._loop.time()
                 await response.write(ack)
-                self._writes_since = None
             if self._waits_for_room:
                 self._stored.set()
             if self._session.finished:
