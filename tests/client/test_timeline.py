@@ -433,6 +433,17 @@ def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: 
     assert d.told(kvs.TimestampCorrected) == corrected, "a refused frame has no time"
 
 
+def test_own_times_go_on_after_a_wait_for_space(desk: Desks) -> None:
+    """An offline stream stamps its frames by the clock of the wait, so that nothing is far off."""
+    d = desk(frame_timecodes=False, streaming_type=kvs.StreamingType.OFFLINE)
+    for index in range(40):
+        d.now = NOW + index * 40 * MS + (15 * SECOND if index >= 30 else 0)
+        d.stream.put_frame(kvs.Frame(b"x", 0, key_frame=index % 10 == 0), d.now)
+        d.settle()
+        assert d.stream._core.view.newest.timestamp == d.now, "it was not held"
+    assert d.told(kvs.TimestampCorrected) == []
+
+
 @pytest.mark.parametrize("at", [11, 12, 13, 20, 21])
 def test_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> None:
     """Put without any wait between: the distance of the frames before says what is far."""

@@ -314,8 +314,8 @@ class Intake:
             return False
         if self._absolute:
             check_instant(self._core.name, frame.pts, now)
-        # An offline source may wait for space: that says nothing about a pause in its media.
-        before = None if self._core.offline else self.last_put
+        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
+        before = None if self._core.offline and not self._own_times else self.last_put
         elapsed = 0 if before is None else now - before
         while True:
             verdict = timeline.judge(frame, last, self._usual(frame), elapsed)

@@ -164,8 +164,8 @@ class CallbacksProvider:
         Raises NULL_ARG for None, MAX_CALLBACK_CHAIN when the chain is full, the
         INVALID_..._CALLBACKS_VERSION of its kind, DUPLICATE_..._CALLBACK_FREE_FUNC when a set with
         the same `free` (of the same object, for a bound method) is in the chain already,
-        INVALID_ARG for anything else than a set, or one with a coroutine function, which nobody
-        would await, INVALID_OPERATION once the provider is freed.
+        INVALID_ARG for anything else than a set, or one with a coroutine function, which is
+        not awaited, INVALID_OPERATION once the provider is freed.
         """
         if callbacks is None:
             raise kvs_error(_S.NULL_ARG, "callbacks is None")
@@ -188,7 +188,7 @@ class CallbacksProvider:
             if callbacks.free is not None and any(one.free == callbacks.free for one in chain):
                 raise kvs_error(duplicate, f"{kind.__name__} with free={callbacks.free!r}")
             self._chains[kind] = (*chain, callbacks)
-            self._functions = {}  # whoever is filling the old one fills it in vain
+            self._functions = {}  # a thread that still fills the old one fills it in vain
             self.additions += 1
 
     @staticmethod

@@ -102,5 +102,5 @@ class LogPrint(logging.Handler):
         while (record := self._lines.get()) is not None:
             try:
                 self._log_print(record)
-            except Exception:  # noqa: BLE001  told as every handler does
+            except Exception:  # noqa: BLE001  reported as by every handler
                 self.handleError(record)

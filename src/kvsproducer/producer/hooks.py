@@ -13,7 +13,7 @@ from kvsproducer import client as core
 __all__ = ["Callbacks", "Fault", "Hooks"]
 
 Fault = Callable[[str], object]
-"""Is told, once, that a function of the platform has failed."""
+"""Called once with what went wrong when a function of the platform fails."""
 
 
 class Callbacks(Protocol):

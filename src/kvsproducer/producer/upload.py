@@ -2,8 +2,8 @@
 
 The request stays open as long as the core wants it (an hour is normal), so it has no total
 time-out. New data go out at once: the body waits on an event that the core's `DataAvailable`
-effect sets. Only those of an offline stream, which nobody watches, are gathered for some
-milliseconds first: a write for each frame would take more CPU than all the rest. What the core
+effect sets. Those of an offline stream are gathered for some milliseconds first: nobody
+watches it live, and a write for each frame would take more CPU than all the rest. What the core
 hands out as many small buffers leaves as one write, because on TLS each write is a record. The
 response's bytes go to the core as they come.
 

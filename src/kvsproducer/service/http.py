@@ -1,4 +1,4 @@
-"""What we add to aiohttp: a resolver that nobody has to wait for, and bounded interim answers.
+"""What we add to aiohttp: a resolver that can be left behind, and bounded interim answers.
 
 Without a network the system's resolver may think for half a minute, and cannot be interrupted. In
 asyncio's own pool that thread would keep the interpreter from ending, and an asyncio program's

@@ -210,7 +210,7 @@ def has_route() -> bool:
 
 
 async def pause(seconds: float, *, routed: Callable[[], bool] = has_route) -> None:
-    """Wait so long, or until there is a route when there is none at first."""
+    """Wait `seconds`, or less if there is no route at first and then there is one."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     if routed():

@@ -1,4 +1,4 @@
-"""Blocking functions, of the user's and others, in threads that nobody has to wait for.
+"""Blocking functions, of the user and others, in threads that can be left behind.
 
 A pool's threads are joined when the interpreter exits, and a pool that is full keeps others
 waiting; a function that hangs may do neither. So each runs in a daemon thread of its own.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 def in_thread(work: Callable[..., T], *arguments: object, name: str = "callback") -> Future[T]:
     """What `work` returns or raises; cancelled, it is left behind.
 
-    A coroutine that nobody waits for any more is closed; `sys.exit()` is a RuntimeError. Raises
+    A coroutine that it returns after that is closed; `sys.exit()` is a RuntimeError. Raises
     CREATE_THREAD_FAILED.
     """
     done: Future[T] = Future()
@@ -34,13 +34,13 @@ def in_thread(work: Callable[..., T], *arguments: object, name: str = "callback"
         try:
             found = returned = work(*arguments)
             apply = partial(done.set_result, returned)
-        except Exception as error:  # noqa: BLE001  handed over to whoever waits
+        except Exception as error:  # noqa: BLE001  the caller's
             apply = partial(done.set_exception, error)
         except BaseException as error:  # noqa: BLE001  what waits for it is not to end
             apply = partial(done.set_exception, RuntimeError(repr(error)))
         try:
             apply()
-        except InvalidStateError:  # nobody waits any more
+        except InvalidStateError:  # it was cancelled
             if inspect.iscoroutine(found):
                 found.close()
 
@@ -58,7 +58,7 @@ async def in_daemon_thread(
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wake(_: Future[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(ended.set)
 
     future = in_thread(work, *arguments, name=name)
@@ -67,5 +67,5 @@ async def in_daemon_thread(
         async with asyncio.timeout(timeout_s):
             await ended.wait()
     finally:
-        future.cancel()  # if nobody waits any more
+        future.cancel()  # left behind, unless it is done
     return future.result()
