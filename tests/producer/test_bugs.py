@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -152,31 +150,6 @@ def test_only_a_failed_check_ends_the_streams_of_who_tells_events(
         assert await engine.wait(lambda: stream.ready or stream.failure is not None, 60)
         assert (stream.failure is not None) is own
         assert [type(error) for error in told[:1]] == ([] if own else [ValueError])
-        await engine.shutdown()
-
-    asyncio.run(work())
-
-
-@pytest.mark.parametrize("raised_by_log", [ValueError("a handler's"), KeyboardInterrupt()])
-def test_the_streams_fail_before_the_log_is_told(
-    endpoint_url: str,
-    info: kvs.StreamInfo,
-    monkeypatch: pytest.MonkeyPatch,
-    raised_by_log: BaseException,
-) -> None:
-    """Whatever the log does: nobody waits for what cannot come any more."""
-
-    def broken(*_: object) -> None:
-        raise raised_by_log
-
-    async def work() -> None:
-        engine = engine_of(endpoint_url)
-        stream = engine.open_stream("door", info)
-        with monkeypatch.context() as patch, contextlib.suppress(type(raised_by_log)):
-            patch.setattr(logging.getLogger("kvsproducer.bugs"), "handle", broken)
-            engine.fail(failed_check())
-        assert stream.failure is not None
-        assert stream.failure.status is StatusCode.INTERNAL_ERROR
         await engine.shutdown()
 
     asyncio.run(work())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 from tests.forks import in_child
 
 import kvsproducer as kvs
+from kvsproducer import aio
 from kvsproducer.service import lifetime
+from kvsproducer.service.loop import SharedLoop
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -180,43 +184,109 @@ except KeyboardInterrupt:
     assert "never retrieved" not in complaints
 
 
+@contextlib.contextmanager
+def held(*locks: AbstractContextManager[object]) -> Iterator[None]:
+    """Another thread holds the locks within the block, as one may when the process forks."""
+    ready, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with contextlib.ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            ready.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join()
+
+
+def refusals(uses: Iterable[Callable[[], object]]) -> int:
+    """How many of the uses are refused because of a fork."""
+    refused = 0
+    for use in uses:
+        try:
+            use()
+        except kvs.KvsError as error:
+            refused += error.status is kvs.StatusCode.INVALID_OPERATION and "fork" in error.detail
+    return refused
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_is_refused(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """In the child every use of the parent's producer says so, at once; the parent goes on."""
+    """In the child every use of the parent's producer raises at once; the parent goes on."""
     put = list(frames(10))
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         stream = producer.open_stream("door", info)
         for frame in put[:5]:
             stream.put_frame(frame)
-        busy = threading.Event()
-
-        def refusals() -> int:
-            uses: list[Callable[[], object]] = [
-                lambda: stream.put_frame(put[5]),
-                lambda: stream.flush(timeout=1),
-                lambda: stream.close(timeout=1),
-                lambda: stream.wait_ready(timeout=1),
-                lambda: producer.open_stream("other", info),
-                lambda: producer.close(timeout=1),
-                producer.metrics,
-            ]
-            refused = 0
-            for use in uses:
-                try:
-                    use()
-                except kvs.KvsError as error:
-                    refused += (
-                        error.status is kvs.StatusCode.INVALID_OPERATION and "fork" in error.detail
-                    )
-            return 0 if refused == len(uses) else 10 + refused
-
-        with producer._engine.lock:  # as another thread may hold it at that moment
-            code = in_child(refusals)
-        busy.set()
-        assert code == 0
+        uses: list[Callable[[], object]] = [
+            lambda: stream.put_frame(put[5]),
+            lambda: stream.put_fragment_metadata("name", "value"),
+            stream.end_fragment,
+            lambda: stream.flush(timeout=1),
+            lambda: stream.close(timeout=1),
+            lambda: stream.wait_ready(timeout=1),
+            stream.account,
+            stream.metrics,
+            lambda: producer.open_stream("other", info),
+            lambda: producer.close(timeout=1),
+            lambda: producer.streams,
+            producer.metrics,
+        ]
+        with held(producer._engine.lock):
+            assert in_child(lambda: refusals(uses)) == len(uses)
         for frame in put[5:]:
             stream.put_frame(frame)
         assert stream.close(timeout=20).persisted == 10
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_of_an_asyncio_program_is_refused(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """In the child, where the parent's loop still counts as the running one."""
+
+    async def main() -> None:
+        async with aio.Producer(endpoint_url=endpoint_url) as producer:
+            stream = producer.open_stream("door", info)
+            frame = kvs.Frame(b"x", kvs.now(), key_frame=True)
+            uses: list[Callable[[], Coroutine[object, object, object]]] = [
+                lambda: stream.put_frame(frame),
+                stream.wait_ready,
+                stream.flush,
+                stream.close,
+                lambda: anext(producer.events()),  # type: ignore[arg-type, return-value]
+                producer.close,
+            ]
+            steps = [lambda use=use: use().send(None) for use in uses]  # type: ignore[misc]
+            with held(producer._engine.lock):
+                assert in_child(lambda: refusals(steps)) == len(uses)
+            await stream.put_frame(frame)
+            assert (await stream.close(timeout=20)).persisted == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_makes_its_own(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """Even if a thread of the parent was about to make one; the parent's loop is left alone."""
+
+    def work() -> int:
+        with (
+            kvs.Producer(endpoint_url=endpoint_url) as own,
+            own.open_stream("child", info) as stream,
+        ):
+            stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+        return 7 if SharedLoop._loop is None else 8
+
+    with kvs.Producer(endpoint_url=endpoint_url):
+        with held(SharedLoop._lock()):
+            assert in_child(work) == 7
+        assert SharedLoop._loop is not None
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -44,20 +44,6 @@ def test_one_that_hangs_is_left_behind() -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("what", [SystemExit(3), KeyboardInterrupt(), StopIteration()], ids=repr)
-def test_what_would_end_others_is_an_error(what: BaseException) -> None:
-    """`sys.exit()` in a callback ends no event loop."""
-
-    def leave() -> None:
-        raise what
-
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match=type(what).__name__):
-            await in_daemon_thread(leave, timeout_s=30)
-
-    asyncio.run(main())
-
-
 def test_a_coroutine_that_comes_too_late_is_closed() -> None:
     """Nobody will run it, and nothing complains about that."""
     release, made = threading.Event(), []

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -184,6 +185,7 @@ class MetricsServer:
             raise kvs_error(
                 StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
             ) from error
+        self._process = os.getpid()
         try:
             self._thread = started(self._serve, "kvsproducer-metrics")
         except KvsError:
@@ -204,9 +206,14 @@ class MetricsServer:
         return self._silence.look(self._producer.streams, time.monotonic())
 
     def close(self) -> None:
-        """Stop serving, and cut what is being served. Closing twice is fine."""
-        if self._thread.is_alive():  # not in a forked child, where it would be waited for for ever
-            self._server.shutdown()
+        """Stop serving, and cut the connections that are open. Closing twice is fine.
+
+        In a forked child it closes the child's copy of the socket: the rest is the parent's.
+        """
+        if os.getpid() != self._process:
+            self._server.server_close()
+            return
+        self._server.shutdown()
         self._server.server_close()
         self._server.cut(_CLOSING_LIMIT_S)
         self._thread.join()

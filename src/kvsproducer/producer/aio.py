@@ -54,8 +54,7 @@ class Stream(StreamFacade):
         engine, hooks = self._engine, self._engine.hooks
         reports: Sequence[Any] = ()
         engine.refuse_reentry()
-        if engine.loop.is_closed():  # told before a frame is taken that nobody will send
-            engine.abandon()
+        engine.refuse_other_loop()
         try:
             with engine.lock:
                 now = engine.now()
@@ -206,8 +205,7 @@ class Producer(ProducerFacade[Stream]):
         def arrive(event: core.Event) -> None:
             with lock:
                 arrived.push(event)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-                engine.loop.call_soon_threadsafe(self._arrived)
+            engine.loop.call_soon_threadsafe(self._arrived)
 
         def next_event() -> core.Event | None:
             with lock:
@@ -223,6 +221,7 @@ class Producer(ProducerFacade[Stream]):
 
     async def events(self) -> AsyncIterator[core.Event]:
         """The events of all streams, from now on, until the producer is closed."""
+        self._engine.refuse_fork()
         self._iterated = True
         while True:
             event = self._next_event()

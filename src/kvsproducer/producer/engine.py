@@ -109,7 +109,6 @@ class Engine(Waiting):
         self.close_limit_s = CLOSE_LIMIT_S  # of leaving a `with` block
         self.closing = False  # no more streams
         self.closed = False
-        self.abandoned = False  # by its loop
         self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
         self.now = now if hooks is None else hooks.clock(self._tell_fault)
         dice = secrets.randbelow if hooks is None else hooks.dice(self._tell_fault)
@@ -152,31 +151,10 @@ class Engine(Waiting):
             return
         try:
             self.poked = True
-            self._soon(self._pump)
+            self.loop.call_soon_threadsafe(self._pump)
         except BaseException:  # Ctrl-C: perhaps nobody comes to look
             self.poked = False
             raise
-
-    def _soon(self, work: Callable[[], None]) -> None:
-        """Have the loop do something; if it is closed, the producer's streams fail."""
-        try:
-            self.loop.call_soon_threadsafe(work)
-        except RuntimeError:
-            self.abandon()
-
-    def abandon(self) -> None:
-        """The loop is gone, and nothing can be sent any more: all streams fail with that."""
-        error = kvs_error(
-            StatusCode.INVALID_OPERATION,
-            "the event loop that this producer was made on is closed: make another producer",
-        )
-        with self.lock:
-            if self.closed or self.abandoned:
-                return
-            self.abandoned = True
-            self.core.fail(error)
-            self.changed.notify_all()
-        self.on_pumped()
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
         """Call a method of the core under the lock, with the time as `now`."""
@@ -216,7 +194,7 @@ class Engine(Waiting):
             self._forget(stream, account)
             stream.free(now=self.now())
         self.poke()
-        self._soon(self.settled)  # for those who wait for its frames
+        self.loop.call_soon_threadsafe(self.settled)  # for those who wait for its frames
 
     def _forget(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
         """Note what became of a stream, once; the lock is held."""
@@ -476,11 +454,6 @@ class Engine(Waiting):
         told = self._failures.get(stream) or self._failures.get(None, "")
         return told or self.ended.met_with(stream)
 
-    def end_in_child(self) -> None:
-        """This is a fork of the process that made it: nothing here works any more."""
-        super().end_in_child()
-        self.closed = True
-
     async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
         """Run a blocking function in a thread of its own, a few of them at a time."""
         async with self._slots:
@@ -493,15 +466,13 @@ class Engine(Waiting):
         """
         self.closed = True
         try:
-            if not self.abandoned:
-                self._alarm.set(None, self.now())
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._alarm.set(None, self.now())
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             self.close_core()
-            if not self.abandoned:
-                self.settled()
+            self.settled()
 
     def close_core(self) -> None:
         """The part of `shutdown` that needs no loop."""

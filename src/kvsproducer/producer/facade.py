@@ -105,6 +105,7 @@ class StreamFacade:
 
     def account(self) -> core.FrameAccount:
         """What has become of the frames so far: accepted = persisted + dropped + held."""
+        self._engine.refuse_fork()
         with self._lock:
             return self._core.account()
 
@@ -113,6 +114,7 @@ class StreamFacade:
 
         Raises INVALID_STREAM_METRICS_VERSION.
         """
+        self._engine.refuse_fork()
         with self._lock:
             return self._core.metrics(self._engine.now(), version)
 
@@ -145,10 +147,6 @@ class StreamFacade:
     def met_with(self) -> str:
         """What the last call or upload met with, "" if it went well; also after `close`."""
         return self._engine.last_failure(self.name)
-
-    def end_in_child(self) -> None:
-        """See `kvsproducer.service.lifetime`."""
-        self._lock = self._engine.lock
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} {self.state.value}>"
@@ -244,12 +242,6 @@ class ProducerFacade(Generic[S]):
             return {}
         return {name: stream.account() for name, stream in self._streams.items()}
 
-    def end_in_child(self) -> None:
-        """See `kvsproducer.service.lifetime`."""
-        self._engine.end_in_child()
-        for stream in self._streams.values():
-            stream.end_in_child()
-
     def _listen(self, on_event: OnEvent | None) -> None:
         """Arrange who takes the engine's events."""
         raise NotImplementedError
@@ -268,6 +260,7 @@ class ProducerFacade(Generic[S]):
     @property
     def streams(self) -> dict[str, S]:
         """The streams that are open, by name."""
+        self._engine.refuse_fork()
         with self._engine.lock:
             return dict(self._streams)
 
@@ -276,6 +269,7 @@ class ProducerFacade(Generic[S]):
 
         Raises INVALID_CLIENT_METRICS_VERSION.
         """
+        self._engine.refuse_fork()
         with self._engine.lock:
             return self._engine.core.metrics(self._engine.now(), version)
 

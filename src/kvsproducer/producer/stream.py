@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from os import getpid
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -43,13 +44,9 @@ class Stream(StreamFacade):
         super().__init__(engine, stream)
         self._put = stream.put_frame
         self._now = engine.now
+        self._process = engine.process
         self._reentered = engine.reentered
         self._hooks = engine.hooks
-
-    def end_in_child(self) -> None:
-        """See `kvsproducer.service.lifetime`."""
-        super().end_in_child()
-        self._reentered = self._engine.reentered
 
     def put_frame(self, frame: core.Frame) -> None:
         """Put one frame; what it accepted is stored, reported as dropped, or still held.
@@ -66,7 +63,7 @@ class Stream(StreamFacade):
         """
         engine, hooks = self._engine, self._hooks
         reports: Sequence[Any] = ()
-        if self._reentered():
+        if self._reentered() or getpid() != self._process:
             engine.refuse_reentry()
         try:
             with self._lock:

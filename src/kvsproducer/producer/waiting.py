@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 
-from kvsproducer.service.lifetime import ForeignLock
+from kvsproducer.service.lifetime import refuse_fork
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = ["Waiting"]
@@ -33,15 +34,25 @@ class Waiting:
         self.lock = threading.RLock()
         self.reentered: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self.changed = threading.Condition(self.lock)
-        self.forked = False  # made by the process that this one is a fork of
+        self.process = os.getpid()  # that made the producer, and has its threads
         self._change: asyncio.Future[None] | None = None
 
     # --- refusals ----------------------------------------------------------------------------
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one that made the producer."""
+        return os.getpid() != self.process
+
+    def refuse_fork(self) -> None:
+        """Raise INVALID_OPERATION in a fork, where nobody may ever release the lock."""
+        refuse_fork(self.process, "producer")
+
     def refuse_reentry(self) -> None:
-        """Raise RuntimeError in the middle of another call of this thread.
+        """Raise RuntimeError in the middle of another call of this thread, and as `refuse_fork`.
 
         It is no `KvsError`, for the core takes that for its own word about the interrupted call.
         """
+        self.refuse_fork()
         if self.reentered():
             raise RuntimeError(_REENTERED)
 
@@ -56,12 +67,12 @@ class Waiting:
                 "called on the producer's own event loop, which would wait for itself",
             )
 
-    def end_in_child(self) -> None:
-        """This is a fork of the process that made it: nothing here works any more."""
-        self.forked = True
-        self.reentered = lambda: False  # the lock says better what is wrong
-        self.lock = ForeignLock()  # type: ignore[assignment]
-        self.changed = self.lock  # type: ignore[assignment]
+    def refuse_other_loop(self) -> None:
+        """Raise INVALID_OPERATION unless the running loop is the producer's."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise kvs_error(
+                StatusCode.INVALID_OPERATION, "this producer belongs to another event loop"
+            )
 
     # --- waiting -----------------------------------------------------------------------------
     def block(self, done: Callable[[], bool], timeout_s: float) -> bool:
@@ -76,6 +87,7 @@ class Waiting:
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
+        self.refuse_fork()
         deadline = self.loop.time() + timeout_s
         while True:
             with self.lock:
@@ -91,10 +103,7 @@ class Waiting:
 
         Raises INVALID_OPERATION on another loop.
         """
-        if asyncio.get_running_loop() is not self.loop:
-            raise kvs_error(
-                StatusCode.INVALID_OPERATION, "this producer belongs to another event loop"
-            )
+        self.refuse_other_loop()
         if self._change is None:
             self._change = self.loop.create_future()
         change = self._change

@@ -1,8 +1,8 @@
 """An async generator, iterated by a blocking caller: it runs on the shared loop.
 
-Whoever stops early ends it: by leaving the loop over it, by Ctrl-C while it waits, by letting go of
-it (a finalizer, in any thread), or by ending the program: then before the thread of the event loop
-stands still. In a forked child it is refused, and nothing of the parent's is ended.
+The generator is closed on `break`, on Ctrl-C while the caller waits, when it is garbage-collected
+(in any thread), and at interpreter exit, before the thread of the event loop stops. A forked child
+cannot use it, and ends nothing of the parent's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, Generic, TypeVar
 from kvsproducer.client import FrameAccount
 from kvsproducer.service import lifetime
 from kvsproducer.service.loop import SharedLoop
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError
 
 __all__ = ["iterated"]
 
@@ -42,23 +42,19 @@ def iterated(source: AsyncGenerator[T, None]) -> Iterator[T]:
 
 
 class _Steps(Generic[T]):
-    """The generator's side that the caller's thread, the exit and a fork know."""
+    """The generator as the caller's thread and the interpreter's exit use it."""
 
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
         self._source = source
         self._loop = SharedLoop.acquire()
         self._task: asyncio.Task[object] | None = None
         self._once = threading.Lock()  # is never released
-        self._forked = False
+        self._process = os.getpid()
         lifetime.opened(self)
 
     def next(self) -> tuple[T] | None:
         """The next one; None when there are no more, or it was ended meanwhile."""
-        if self._forked:
-            raise kvs_error(
-                StatusCode.INVALID_OPERATION,
-                f"this iterator belongs to process {os.getppid()}, of which this one is a fork",
-            )
+        lifetime.refuse_fork(self._process, "iterator")
         try:
             return asyncio.run_coroutine_threadsafe(self._step(), self._loop).result()
         except CancelledError:  # ended by another thread, or by the program's exit
@@ -66,7 +62,7 @@ class _Steps(Generic[T]):
 
     def end(self) -> None:
         """Close the generator, and give the loop back; once. Bounded."""
-        if self._forked or not self._once.acquire(blocking=False):
+        if os.getpid() != self._process or not self._once.acquire(blocking=False):
             return
         lifetime.closed(self)
         try:
@@ -83,10 +79,6 @@ class _Steps(Generic[T]):
         del limit_s
         self.end()
         return {}
-
-    def end_in_child(self) -> None:
-        """See `kvsproducer.service.lifetime`."""
-        self._forked = True
 
     async def _step(self) -> tuple[T] | None:
         self._task = asyncio.current_task()

@@ -1,12 +1,13 @@
-"""Producers that nobody closed: at the interpreter's exit, and in a forked child.
+"""What happens to open producers when the interpreter exits, and after a fork.
 
-A script that ends without `close` has its blocking producers closed for it, all of them together
-within `EXIT_LIMIT_S`; a `RuntimeWarning` tells what was not stored. An asyncio producer's loop is
-gone by then: what it held is told. The threads of the package are daemons, so nothing else keeps
-the interpreter.
+If a script never calls `close`, its blocking producers are closed at exit, all of them together
+within `EXIT_LIMIT_S`; a `RuntimeWarning` says which frames were not stored. The loop of an asyncio
+producer is gone by then: a warning says what the producer still held. All threads of the package
+are daemons, so that none of them keeps the interpreter running.
 
-A producer does not survive a fork: its threads stay in the parent, and its lock may be held by one.
-In the child every use of it raises INVALID_OPERATION; the child may make its own.
+A producer does not survive a fork: its threads stay in the parent, and one of them may hold its
+lock. So the process id is compared before the lock is taken: in the child every use of the producer
+raises INVALID_OPERATION. The child may make a producer of its own.
 """
 
 from __future__ import annotations
@@ -15,60 +16,51 @@ import atexit
 import os
 import time
 import warnings
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 from kvsproducer.client import FrameAccount
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
-__all__ = ["EXIT_LIMIT_S", "Closable", "ForeignLock", "closed", "opened"]
+__all__ = ["EXIT_LIMIT_S", "Closable", "closed", "opened", "refuse_fork"]
 
 EXIT_LIMIT_S: Final = 10.0  # ours: as long as Ctrl-C is given
 
 
 class Closable(Protocol):
-    """A producer, as far as this module knows it."""
+    """What is closed at exit: a producer, or an iterator that reads from the service."""
 
     def end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
-        """Close within the limit, if that can be done; what became of the frames."""
-
-    def end_in_child(self) -> None:
-        """This is a forked child: refuse everything from now on."""
+        """Close within the limit if possible; return the accounts of the frames by stream name."""
 
 
-_open: set[Closable] = set()
+_open: dict[Closable, int] = {}  # with the id of the process that made it
 
 
 def opened(producer: Closable) -> None:
-    """A producer was made. It is kept until it is closed, as its engine is by its loop."""
-    _open.add(producer)
+    """Register a producer; it is kept until it is closed, as its engine is by its loop."""
+    _open[producer] = os.getpid()
 
 
 def closed(producer: Closable) -> None:
-    """It was closed."""
-    _open.discard(producer)
+    """Remove a producer from those to close at exit."""
+    _open.pop(producer, None)
 
 
-class ForeignLock:
-    """What stands in for the lock of a producer of the parent process."""
-
-    def __init__(self) -> None:
-        self._parent = os.getppid()
-
-    def __enter__(self) -> NoReturn:
+def refuse_fork(maker: int, what: str) -> None:
+    """Raise INVALID_OPERATION in a process that was forked from `maker`, which made a `what`."""
+    if os.getpid() != maker:
         raise kvs_error(
             StatusCode.INVALID_OPERATION,
-            f"this producer belongs to process {self._parent}, of which this one is a fork: "
-            "make another producer here, or fork before making one",
+            f"this {what} belongs to process {maker}, of which this one is a fork: make another"
+            f" {what} here, or fork before making one",
         )
-
-    def __exit__(self, *_: object) -> None:
-        """Never entered, never left."""
 
 
 def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_LIMIT_S
-    for producer in list(_open):
+    own = os.getpid()  # a forked child that exits leaves its parent's alone
+    for producer in [one for one, maker in _open.items() if maker == own]:
         try:
             accounts = producer.end_at_exit(max(0.0, deadline - time.monotonic()))
         except Exception as error:  # noqa: BLE001  the others are closed all the same
@@ -89,12 +81,4 @@ def _at_exit() -> None:
                 )
 
 
-def _in_child() -> None:
-    for producer in _open:
-        producer.end_in_child()
-    _open.clear()
-
-
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

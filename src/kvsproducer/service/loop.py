@@ -1,10 +1,10 @@
 """The event loop that all blocking producers of a process share, in one background thread.
 
-The thread is a daemon and starts with the first producer; it ends with the last. Coroutines are
-handed over with `run`. The asyncio twins use the caller's own loop and never come here. A producer
-does not survive a fork; the child may make its own.
+The thread is a daemon. It starts with the first producer and ends with the last. The asyncio
+surface uses the caller's own loop in its place. The thread does not survive a fork: a child starts
+its own, and never waits for a lock that a thread of the parent may have held.
 
-A user's coroutine runs here too (credentials).
+A user's coroutine runs on this loop too (credentials).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
@@ -33,7 +33,8 @@ _JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the lo
 class SharedLoop:
     """A counted reference to the process-wide loop: `acquire`, use, `release`."""
 
-    _lock = threading.RLock()  # a signal's handler may come here while its thread is here
+    _locks: ClassVar[dict[int, threading.RLock]] = {}  # by process id
+    _process = 0  # whose loop it is
     _users = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
@@ -45,7 +46,10 @@ class SharedLoop:
         Raises CREATE_THREAD_FAILED, INVALID_OPERATION where there are no real threads.
         """
         _refuse_green_threads()
-        with cls._lock:
+        with cls._lock():
+            if cls._process != os.getpid():  # a fork: the thread stayed in the parent
+                cls._process, cls._users = os.getpid(), 0
+                cls._loop = cls._thread = None
             if cls._loop is None:
                 loop = asyncio.new_event_loop()
                 try:
@@ -60,7 +64,7 @@ class SharedLoop:
     @classmethod
     def release(cls, *, wait: bool = True) -> None:
         """Give the loop back; the last user ends the thread, and waits for it if `wait`."""
-        with cls._lock:
+        with cls._lock():
             cls._users -= 1
             if cls._users or cls._loop is None or cls._thread is None:
                 return
@@ -73,11 +77,9 @@ class SharedLoop:
                 log.warning("something blocks the event loop of the producers: it is left behind")
 
     @classmethod
-    def forget(cls) -> None:
-        """In a forked child: the thread did not come along, so the child starts its own."""
-        cls._lock = threading.RLock()
-        cls._users = 0
-        cls._loop = cls._thread = None
+    def _lock(cls) -> threading.RLock:
+        """The lock of this process; its owner may take it again, in a signal handler."""
+        return cls._locks.setdefault(os.getpid(), threading.RLock())
 
 
 def _refuse_green_threads() -> None:
@@ -115,10 +117,6 @@ def started(work: Callable[[], None], name: str) -> threading.Thread:
             StatusCode.CREATE_THREAD_FAILED, f"{name}: {without_numbers(error)}"
         ) from error
     return thread
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=SharedLoop.forget)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

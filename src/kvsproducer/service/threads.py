@@ -7,7 +7,6 @@ waiting; a function that hangs may do neither. So each runs in a daemon thread o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -24,8 +23,7 @@ T = TypeVar("T")
 def in_thread(work: Callable[..., T], *arguments: object, name: str = "callback") -> Future[T]:
     """What `work` returns or raises; cancelled, it is left behind.
 
-    A coroutine that it returns after that is closed; `sys.exit()` is a RuntimeError. Raises
-    CREATE_THREAD_FAILED.
+    A coroutine that it returns after that is closed. Raises CREATE_THREAD_FAILED.
     """
     done: Future[T] = Future()
 
@@ -36,8 +34,6 @@ def in_thread(work: Callable[..., T], *arguments: object, name: str = "callback"
             apply = partial(done.set_result, returned)
         except Exception as error:  # noqa: BLE001  the caller's
             apply = partial(done.set_exception, error)
-        except BaseException as error:  # noqa: BLE001  what waits for it is not to end
-            apply = partial(done.set_exception, RuntimeError(repr(error)))
         try:
             apply()
         except InvalidStateError:  # it was cancelled
@@ -55,17 +51,5 @@ async def in_daemon_thread(
 
     Raises CREATE_THREAD_FAILED.
     """
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake(_: Future[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(ended.set)
-
-    future = in_thread(work, *arguments, name=name)
-    future.add_done_callback(wake)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await ended.wait()
-    finally:
-        future.cancel()  # left behind, unless it is done
-    return future.result()
+    async with asyncio.timeout(timeout_s):
+        return await asyncio.wrap_future(in_thread(work, *arguments, name=name))
