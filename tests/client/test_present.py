@@ -330,6 +330,46 @@ def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: int, ba
     assert tracks[-1] == {1, 2}
 
 
+@pytest.mark.parametrize("streaming_type", ["REALTIME", "OFFLINE"])
+@pytest.mark.parametrize("again", [-7200, 7200])
+def test_time_that_jumps_twice_while_the_pictures_are_silent(
+    desk: Desks, again: int, streaming_type: str
+) -> None:
+    """Three packets and more that follow one another are no outliers: they keep their times."""
+    pair = Pair(desk, streaming_type=kvs.StreamingType[streaming_type])
+    pair.put(0, 100)
+    pair.put(100, 110, video=None)
+    assert pair.put(110, 150, video=None, audio=3600) == 0
+    assert pair.put(150, 160, video=None, audio=3600 + again) <= 2
+    assert pair.put(160, 300, video=3600 + again, audio=3600 + again) <= 8
+    pair.stream.stop(pair.d.now)
+    pair.d.settle()
+    assert pair.d.told(kvs.TimestampCorrected) == []
+    jump = pair.d.told(kvs.TimeJumped)[0]
+    assert jump.after == NOW + 110 * 40 * MS + 5 * MS + 3600 * SECOND
+    assert pair.d.told(kvs.FrameDropped) == []
+
+
+def test_offline_sound_is_held_until_the_pictures_count_as_silent(desk: Desks) -> None:
+    """An offline stream waits 20 s for pictures: so long no packet is moved or refused."""
+    pair = Pair(desk, streaming_type=kvs.StreamingType.OFFLINE)
+    pair.put(0, 100)
+    pair.put(100, 110, video=None)
+    assert pair.put(110, 500, video=None, audio=3600) == 0
+    pair.put(500, 510, video=3600, audio=3600)
+    assert pair.d.told(kvs.TimestampCorrected) == []
+    assert pair.told() == []
+
+
+def test_sound_that_follows_the_pictures_has_no_step_of_zero(desk: Desks) -> None:
+    """Packets of 2.2 s go on where the pictures are, each of them: the next may do so too."""
+    pair = Pair(desk)
+    for first in range(0, 550, 55):
+        pair.put(first, first + 1)
+        pair.put(first + 1, first + 55, audio=None)
+    assert pair.stream._intake.timeline.usual(2) != 0
+
+
 def test_picture_before_a_pause_had_jumped_already(desk: Desks) -> None:
     """It was held, as the first one at a new time, when the pictures fell silent for 8 s."""
     pair = Pair(desk)

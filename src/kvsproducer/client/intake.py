@@ -139,11 +139,9 @@ class Intake:
     def put(self, frame: Frame, now: int) -> None:
         """Take a frame, quickly if it is a block of the open fragment for which there is room.
 
-        Nearly all are. What `put_any` asks one after another is asked at once here, of what is
-        known already, and in doubt `put_any` is left to decide: it gives the same for every frame,
-        in twice the time.
+        Nearly all are. What `put_any` asks one after another is asked at once here; in doubt
+        `put_any` decides. It gives the same for every frame, in twice the time.
         """
-        # Line by line: CPython makes a tuple of four values that are assigned at once.
         core, view = self._core, self._view
         store, room, generator = self._store, self._admission, self._generator
         borders = self._borders
@@ -230,11 +228,7 @@ class Intake:
             self._set_stride()
 
     def _stamp(self, frame: Frame, now: int) -> Frame:
-        """Return a copy of a frame with the time of its put.
-
-        After the clock was set back a little, the time is just after that of the newest frame until
-        the clock is past it: no caller could do anything about frames that are refused for that.
-        """
+        """Return a copy of a frame with the time of its put, but after that of the newest one."""
         copy = stamped(frame, now)
         last = self._last(copy)
         if last is None or not now < last <= now + self.timeline.far(self._usual(copy)):
@@ -252,10 +246,9 @@ class Intake:
         self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
 
     def _refused(self, frame: Frame, error: Exception) -> None:
-        """A key frame was refused: the frames of its track are skipped up to the next one.
+        """Skip the frames of a track after a refused key frame, which they need, up to the next.
 
-        They need it, whatever the reason was. That one begins the session as well if this one was
-        to. A frame that is to wait comes again.
+        A frame that is to wait comes again.
         """
         self._first, self._key_in_hand = NEVER, False
         core = self._core
@@ -278,8 +271,11 @@ class Intake:
 
     def _in_line(self, frame: Frame) -> bool:
         """Return whether a frame that was looked at is where the time of its track is."""
-        known = frame.track_id in self._track_ids and bool(frame.data)
-        return known and not self.timeline.line(frame.track_id).count
+        return self._counts(frame) and not self.timeline.line(frame.track_id).count
+
+    def _counts(self, frame: Frame) -> bool:
+        """Return whether a frame has a track of this stream, and media."""
+        return bool(frame.data) and frame.track_id in self._track_ids
 
     def _pass_over(self, frame: Frame) -> None:
         """Note where the time of a skipped frame is; one that is far off says nothing about it."""
@@ -304,23 +300,22 @@ class Intake:
     def _waits(self, frame: Frame, now: int) -> bool:
         """Whether a frame is to be held; raises for one that is refused for its time alone."""
         last, timeline = self._last(frame), self.timeline
-        if not frame.data or frame.track_id not in self._track_ids:
+        if not self._counts(frame):
             return False
-        if last is None:
-            if self._absolute and frame.flags & FLAG_KEY:
-                check_instant(self._core.name, frame.pts, now)
+        near = last is not None and last <= frame.dts <= frame.pts <= last + limits.FAR_TIMESTAMP
+        if timeline.calm and near:
             return False
-        if timeline.calm and last <= frame.dts <= frame.pts <= last + limits.FAR_TIMESTAMP:
-            return False
-        if self._absolute:
+        if self._absolute and (last is not None or frame.flags & FLAG_KEY):
             check_instant(self._core.name, frame.pts, now)
+        if last is None:
+            return False
         # An offline source may wait for space: that is no pause in its media, unless we stamp them.
         before = None if self._core.offline and not self._own_times else self.last_put
         elapsed = 0 if before is None else now - before
         while True:
             verdict = timeline.judge(frame, last, self._usual(frame), elapsed)
-            if verdict is Verdict.RETURN:
-                self._correct(frame.track_id, last, frame.dts, timeline.far(self._usual(frame)))
+            if verdict in (Verdict.RETURN, Verdict.LEAVE):
+                self._settle_held(frame, last, left=verdict is Verdict.LEAVE)
                 self._put_due(now)
                 last = self._last(frame) or last
             elif verdict is Verdict.JUMP:
@@ -336,8 +331,7 @@ class Intake:
     def _leads_alone(self, frame: Frame, last: int, now: int) -> bool:
         """Whether the track of a frame that is far off moves the time now; else refuse the frame.
 
-        What is held of it goes to where the pictures are. A frame that goes back is left to the
-        view or the generator where tracks are not ordered.
+        What is held of it goes to where the pictures are.
         """
         if self._tracks.leads_alone(frame):
             return True
@@ -347,12 +341,12 @@ class Intake:
             self._put_due(now)
         if self.order is not None or frame.dts > last:
             raise out_of_line(self._core.name, frame, last)
-        return False
+        return False  # the view or the generator refuses it
 
     def _usual(self, frame: Frame) -> int | None:
-        if self.order is not None:
-            return self.timeline.usual(frame.track_id)
-        return usual_step(self._view, self._core.rates.elementary)
+        if self.order is None:
+            return usual_step(self._view, self._core.rates.elementary)
+        return self.timeline.usual(frame.track_id)
 
     def _may_hold(self, frame: Frame, now: int) -> bool:
         """Raise what a frame would be refused for that is to be held; else True."""
@@ -364,6 +358,15 @@ class Intake:
             self.timeline.forget_newest(frame)
             raise
         return True
+
+    def _settle_held(self, frame: Frame, last: int, *, left: bool) -> None:
+        """Decide on the held frames of a track, which this one does not go on from."""
+        timeline, track_id = self.timeline, frame.track_id
+        if left and self._tracks.lead(track_id):
+            timeline.jump(next(held for held in timeline.held if held.track_id == track_id))
+            self._jump(timeline.due[0], last)
+        else:
+            self._correct(track_id, last, frame.dts, timeline.far(self._usual(frame)))
 
     def _correct(self, track_id: int, last: int, until: int, far: int) -> None:
         """Give the held frames of a track times between `last` and `until`."""
@@ -403,8 +406,7 @@ class Intake:
             self.order.join_epoch(first.track_id, back=first.dts < last)
             self.timeline.went(first.track_id, first.dts, jump=True)
             return
-        self._passed = None
-        self._jumped = True
+        self._passed, self._jumped = None, True
         if first.dts < last or not self._borders.fits(first):
             core.refuse_until_key(new_session=True)
 
@@ -432,10 +434,7 @@ class Intake:
             self._first, self._key_in_hand = self._view.head, False
 
     def end_waiting(self, now: int) -> None:
-        """Put the frames that wait, as they are, since the stream stops.
-
-        Nothing comes after this that could make room: what does not fit is dropped and reported.
-        """
+        """Put the frames that wait, as they are, since the stream stops; drop what does not fit."""
         self._end_waits()
         self._admission.final = True
         self._put_due(now)

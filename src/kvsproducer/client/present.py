@@ -56,6 +56,7 @@ class PresentTracks:
         self._timeline = timeline
         waits = core.offline and order is not None
         self._grace = limits.OFFLINE_TRACK_GRACE if waits else limits.TRACK_GRACE
+        timeline.grace = self._grace
         self._share = core.store.size_bytes // limits.TRACK_QUEUE_SHARE
         self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
@@ -252,8 +253,14 @@ class PresentTracks:
         since = timeline.line(frame.track_id).since
         if since is None or frame.dts - since <= self._grace:
             return False
-        self._leave_out([track for track in timeline.leading if track not in self.silent])
-        return frame.track_id in timeline.leading
+        return self.lead(frame.track_id)
+
+    def lead(self, track_id: int) -> bool:
+        """Leave out the tracks that move the stream's time; return whether this one does now."""
+        timeline = self._timeline
+        if track_id not in timeline.leading:
+            self._leave_out([track for track in timeline.leading if track not in self.silent])
+        return track_id in timeline.leading
 
     def joins(self, frame: Frame) -> bool:
         """Return whether a frame that is far off is where another track's time has jumped to."""

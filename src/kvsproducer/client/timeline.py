@@ -18,7 +18,8 @@ a key frame is held there; others are refused, and the refused ones count as wel
 usual distance is known it is 2 s back, and nothing is far ahead. A step forward that took as long
 on our clock is a pause of the source and not far. In a stream with pictures only the pictures move
 the stream's time. Sound that is far ahead of them is held for up to 5 s of media, since they may
-follow: after a pause of both tracks, sound comes first.
+follow: after a pause of both tracks, sound comes first. While no picture comes it is held until the
+pictures count as silent (`grace`, see `present`), and then sound moves the time.
 
 `Timeline` decides; it is given all times and does not know the client. Frames that it holds have
 been accepted; `due` are those that have been decided on and go out first.
@@ -52,6 +53,7 @@ class Verdict(Enum):
     HOLD = "hold"  # wait for the next frames
     REFUSE = "refuse"  # far behind, or far ahead in a track that does not move the stream's time
     RETURN = "return"  # the held frames of its track were outliers; then judge the frame again
+    LEAVE = "leave"  # time had jumped to the held frames of its track; then judge the frame again
     JUMP = "jump"  # the third in a row: the held frames go out as they are, and so does this one
 
 
@@ -68,17 +70,18 @@ class _Line:
         # The frames in a row that are far off: how many, where, and whether behind.
         self.count = self.at = 0
         self.back = False
-        # The dts of the first of them after the newest frame of a track that moves the time.
+        # The dts of the first of them after the newest picture that was not far off.
         self.since: int | None = None
 
 
 class Timeline:
     """The times of one stream's tracks; those of `leading` tracks move the stream's time."""
 
-    __slots__ = ("_lines", "_scale", "due", "held", "in_hand", "leading")
+    __slots__ = ("_lines", "_scale", "due", "grace", "held", "in_hand", "leading")
 
     def __init__(self, leading: frozenset[int], scale: int) -> None:
         self.leading = leading
+        self.grace = limits.TRACK_GRACE  # ticks without a frame after which a track is silent
         self._scale = scale  # ticks; times that were taken are cut to it
         self._lines: dict[int, _Line] = {}
         self.held: list[Frame] = []  # accepted, undecided, in the order of the puts
@@ -109,7 +112,7 @@ class Timeline:
     def went(self, track_id: int, dts: int, *, jump: bool = False) -> None:
         """Note that a frame of a track was taken."""
         line = self.line(track_id)
-        if line.last is not None and not jump:
+        if line.last is not None and line.last != dts and not jump:
             line.longest = max(dts - line.last, line.longest - line.longest // _FADE)
             line.steps += 1
         line.last = dts
@@ -155,9 +158,6 @@ class Timeline:
         """
         line = self.line(frame.track_id)
         far = self.far(usual)
-        if frame.track_id in self.leading:
-            for other in self._lines.values():
-                other.since = None
         ahead = max(frame.pts, frame.dts) - last
         behind = last - frame.dts
         if line.count and line.at <= frame.dts and (not line.back or behind > 0):
@@ -168,13 +168,20 @@ class Timeline:
             if frame.track_id in self.leading:
                 return Verdict.JUMP
             return self._wait(line, frame) if self._may_be_early(line, frame) else Verdict.REFUSE
+        off = behind > far or (usual is not None and ahead > far + max(elapsed, 0))
         if line.count:
-            line.count = 0
-            if self.holds(frame.track_id):
-                return Verdict.RETURN
-        if behind > far or (usual is not None and ahead > far + max(elapsed, 0)):
+            first = self._first_held(frame.track_id)
+            in_a_row, line.count = line.count >= _IN_A_ROW, 0
+            if first is not None:
+                # Nothing goes on at the old time: neither this frame nor a picture.
+                left = off and in_a_row and not line.back and self._no_picture_since(line, first)
+                return Verdict.LEAVE if left else Verdict.RETURN
+        if off:
             line.back = behind > far
             return self._wait(line, frame)
+        if frame.track_id in self.leading:
+            for other in self._lines.values():
+                other.since = None
         return Verdict.GO
 
     def _wait(self, line: _Line, frame: Frame) -> Verdict:
@@ -192,10 +199,21 @@ class Timeline:
         """Return whether the pictures may follow to where a frame of sound is.
 
         After a pause of both, sound comes first, and it is some packets before there are pictures
-        enough to tell.
+        enough to tell. While there is none, it waits until they count as silent.
         """
-        first = next((held for held in self.held if held.track_id == frame.track_id), None)
-        return not line.back and first is not None and frame.dts - first.dts <= limits.TRACK_GRACE
+        first = self._first_held(frame.track_id)
+        if line.back or first is None:
+            return False
+        silent = self._no_picture_since(line, first)
+        return frame.dts - first.dts <= (self.grace if silent else limits.TRACK_GRACE)
+
+    def _first_held(self, track_id: int) -> Frame | None:
+        return next((frame for frame in self.held if frame.track_id == track_id), None)
+
+    @staticmethod
+    def _no_picture_since(line: _Line, first: Frame) -> bool:
+        """Return whether no picture has gone on at the old time since the first held frame."""
+        return line.since is not None and line.since <= first.dts
 
     def leading_time(self, last: int) -> int:
         """Return the dts of the newest frame that moved the stream's time, `last` or later."""
@@ -208,7 +226,7 @@ class Timeline:
 
     def holds(self, track_id: int) -> bool:
         """Whether a frame of a track is held."""
-        return any(frame.track_id == track_id for frame in self.held)
+        return self._first_held(track_id) is not None
 
     # --- what becomes of held frames ------------------------------------------------------------
     def correct(
