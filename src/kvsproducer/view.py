@@ -320,35 +320,20 @@ class ContentView:
             self.start_time = oldest.ack_timestamp - oldest.skipped
         return charge
 
+    def clear(self) -> None:
+        """Remove all items, whether they were taken or not."""
+        self.items.clear()
+        self._starts.clear()
+        self._times.clear()
+        self.tail = self.current = self.head
+        self.size_bytes = self.unsent_bytes = 0
+
     def _forget_start(self, item: ViewItem) -> None:
         del self._starts[0]
         indices = self._times[item.ack_timestamp]
         indices.remove(item.index)
         if not indices:
             del self._times[item.ack_timestamp]
-
-    def rebuild(self) -> None:
-        """Make everything follow from the items again, after an exception that cut a change short.
-
-        An item is in the window from when it is in `items`, whatever else was still to be done.
-        """
-        items = self.items
-        self.head = max(items, default=self.head - 1) + 1
-        self.tail = min(items, default=self.head)
-        self.current = min(max(self.current, self.tail), self.head)
-        held = [items[index] for index in range(self.tail, self.head)]
-        self.size_bytes = sum(item.length for item in held)
-        self.unsent_bytes = sum(item.length for item in held if item.index >= self.current)
-        self._starts = [item.index for item in held if item.flags & FRAGMENT_START]
-        marks = [item.index + 1 for item in held if item.flags & END_OF_FRAGMENT]
-        self.marks_end = max((self.marks_end, *marks))
-        self._times = {}
-        for index in self._starts:
-            self._times.setdefault(items[index].ack_timestamp, []).append(index)
-        if held:
-            self.newest = held[-1]
-            self.start_time = held[0].ack_timestamp - held[0].skipped
-            self.end_time = held[-1].ack_timestamp + held[-1].duration - held[-1].skipped
 
     def count_without(self, start: int, end: int, flags: int) -> int:
         """How many items of [start, end) have none of the flags."""
@@ -370,13 +355,10 @@ class ContentView:
         self.unsent_bytes = sum(items[i].length for i in range(index, self.head))
 
     def change_header(self, item: ViewItem, header: bytes, prefix: int, flags: int) -> None:
-        """Give an item of the view another header, and the prefix length and flags that go with it.
-
-        All or nothing, if an exception from outside (Ctrl-C) comes: `rebuild` does the rest.
-        """
+        """Give an item of the view another header, with its prefix length and its flags."""
         change = len(header) - len(item.header)
-        size = item.length + change
-        item.header, item.prefix_length, item.flags, item.length = header, prefix, flags, size
+        item.header, item.prefix_length, item.flags = header, prefix, flags
+        item.length += change
         self.size_bytes += change
         if item.index >= self.current:
             self.unsent_bytes += change

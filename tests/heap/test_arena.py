@@ -186,21 +186,3 @@ def test_memory_that_the_system_does_not_give_is_told(tmp_path: Path) -> None:
 def test_sizes_are_limited(size: int) -> None:
     """1 MiB to 1 TiB."""
     assert status_of(lambda: Arena(size)) is StatusCode.INVALID_ARG
-
-
-@pytest.mark.parametrize("kept", [(), (0,), (1, 3), (4,), (0, 1, 2, 3, 4)])
-def test_only_some_are_kept_whatever_the_lists_of_free_blocks_say(kept: tuple[int, ...]) -> None:
-    """A change was cut short: the rest is free, in whole pieces, and is used again."""
-    arena = Arena(MIB)
-    handles = [arena.store([bytes([number]) * 1000], 1000) for number in range(5)]
-    arena._free.clear()
-    arena._starts.append(96)
-    arena.keep_only({handles[number] for number in kept})
-    arena.debug_check()
-    assert arena.free_bytes == MIB - 1024 * len(kept)
-    for number in kept:
-        assert arena.read(handles[number]) == bytes([number]) * 1000
-    new = [arena.store([b"new" * 100], 300) for _ in range(20)]
-    assert None not in new
-    assert not {handles[number] for number in kept} & set(new)
-    arena.debug_check()

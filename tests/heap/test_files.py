@@ -298,27 +298,3 @@ def test_a_root_on_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
     assert status_of(lambda: SpillFiles(str(link))) is StatusCode.DIRECTORY_ENTRY_STAT_ERROR
     (tmp_path / "disk").mkdir()
     SpillFiles(str(link)).close()
-
-
-def test_only_some_are_kept_and_the_next_file_is_a_new_one(tmp_path: Path) -> None:
-    """A change was cut short: a file was begun that nobody knows, and one cannot be removed."""
-    files = SpillFiles(str(tmp_path))
-    assert [files.store([b"x" * 200], 200) for _ in range(3)] == [1, 2, 3]
-    directory = Path(files.directory)
-    (directory / "4.hfh").write_bytes(b"begun")
-    (directory / "5.hfh").mkdir()
-    (directory / "notes.txt").write_text("foreign")
-    files.keep_only({1, 3})
-    names = {path.name for path in directory.iterdir()}
-    assert names == {"1.hfh", "3.hfh", "5.hfh", "notes.txt"}
-    assert files.read(1) == files.read(3) == b"x" * 200
-    assert files.store([b"y" * 200], 200) == 6
-    assert files.read(6) == b"y" * 200
-
-
-def test_a_directory_that_vanished_keeps_nothing(tmp_path: Path) -> None:
-    """That is told by what is read and written, not by this."""
-    files = SpillFiles(str(tmp_path))
-    os.rmdir(files.directory)
-    files.keep_only({1})
-    assert status_of(lambda: files.read(1)) is StatusCode.READ_FILE_FAILED

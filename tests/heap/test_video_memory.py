@@ -108,18 +108,6 @@ def test_a_failed_free_is_told(video_library: Library) -> None:
     store.close()  # it is closed nevertheless
 
 
-@pytest.mark.parametrize(("defines", "left"), [((), 900), (("FAIL_FREE",), 1800)])
-def test_only_some_are_kept(video_library: Library, defines: tuple[str, ...], left: int) -> None:
-    """A change was cut short: the others are given back; what cannot be is lost, and not told."""
-    store = full_memory(video_library(*defines))
-    first, second = (store.keep([letter * 900], 900) for letter in (b"a", b"b"))
-    assert first is not None
-    assert second is not None
-    store.keep_only([second])
-    assert store.video.used_bytes == left
-    assert list(second) == [b"b" * 900]
-
-
 def test_a_failed_uninit_is_told(video_library: Library) -> None:
     """The memory part is given back all the same."""
     store = HybridVideoMemoryStore(2 * MIB, 50, video_library("FAIL_UNINIT"))

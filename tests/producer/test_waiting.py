@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer.producer.waiting import Waiting
@@ -24,7 +26,8 @@ class Meddling(kvs.Frame):
 
     def __getattribute__(self, name: str) -> object:
         if name == "data":
-            object.__getattribute__(self, "meddle")()
+            meddle, self.meddle = object.__getattribute__(self, "meddle"), lambda: None
+            meddle()  # once
         return object.__getattribute__(self, name)
 
 
@@ -47,7 +50,8 @@ def interrupted(info: kvs.StreamInfo) -> Iterator[Callable[..., None]]:
 def test_a_handler_in_the_middle_of_a_put_is_refused(
     what: str, interrupted: Callable[..., None], info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """It used to wait for ever for the lock that its own thread holds; now the put is cut short."""
+    """It would wait forever for the lock that its own thread holds. The put that it raises in is
+    cut short, which fails the stream."""
     with kvs.Producer(endpoint_url=NOBODY) as producer:
         stream = producer.open_stream("door", info)
         (first, *rest) = frames(5)
@@ -64,9 +68,11 @@ def test_a_handler_in_the_middle_of_a_put_is_refused(
             interrupted(stream, uses[what])
         assert not isinstance(caught.value, kvs.KvsError)
         account = stream.account()
-        assert account.accepted == account.held
+        assert account.accepted == account.dropped == 1
+        assert stream.failure is not None
+        assert "RuntimeError was raised inside kvsproducer" in stream.failure.detail
         stream.reset()
-        stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))  # all is whole
+        stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
         assert stream.account().held == 1
         producer.close(0)
         producer._engine.ended._accounts.clear()  # what was given up is not this test's
@@ -108,6 +114,46 @@ def test_what_blocks_is_refused_on_the_loop(endpoint_url: str, info: kvs.StreamI
         assert refused == [kvs.StatusCode.INVALID_OPERATION] * 4
     finally:
         producer.close(0)
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    yield Waiting(SharedLoop.acquire())
+    SharedLoop.release()
+
+
+def test_a_change_between_the_look_and_the_wait_ends_the_wait(waiting: Waiting) -> None:
+    """The count is read before the look: read after it, the change would be missed."""
+    looks = 0
+
+    def done() -> bool:
+        nonlocal looks
+        looks += 1
+        waiting.notify()  # as another thread may, as soon as the lock is released
+        return looks == 2
+
+    began = time.monotonic()
+    assert waiting.block(done, 60)
+    assert time.monotonic() - began < 30
+
+
+def test_a_change_is_for_all_that_wait(waiting: Waiting) -> None:
+    """Each of them looks again."""
+    ended: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: (waiting.wait_for_change(0, 90), ended.append(1)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(waiting._changed._waiters) == 3)  # type: ignore[attr-defined]
+    waiting.notify()
+    try:
+        until(lambda: len(ended) == 3, 10)
+    finally:
+        for thread in threads:
+            waiting.notify()
+            thread.join()
 
 
 def test_another_loop_is_refused() -> None:

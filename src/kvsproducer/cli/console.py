@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kvsproducer.cli.streams import refusal
+from kvsproducer.service.interrupts import interrupt
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
@@ -133,7 +134,7 @@ def end_on_signals() -> None:
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
-        raise Terminated if number == signal.SIGTERM else HungUp
+        interrupt(Terminated if number == signal.SIGTERM else HungUp)
 
     signal.signal(signal.SIGTERM, end)
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none

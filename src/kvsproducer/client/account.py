@@ -92,15 +92,6 @@ class Ledger:
         self._report(first, last, count, reason)
         self.dropped += count
 
-    def recount(self, view: ContentView, queued: int) -> None:
-        """Make `accepted` what the books add up to, after an exception that cut a change short.
-
-        `queued` frames are not in the view yet.
-        """
-        held = view.count_without(max(self.settled, view.tail), view.head, _NO_FRAME)
-        doubtful = sum(doubt.count for doubt in self._doubts)
-        self.accepted = self.persisted + self.dropped + held + doubtful + queued
-
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """The service has everything of the session up to item `end`: settle it.
 
@@ -208,9 +199,18 @@ class Ledger:
     def lose_doubts(self) -> None:
         """The connection that would have told is lost: what has left the view is dropped."""
         while self._doubts:
-            doubt = self._doubts[0]
+            doubt = self._doubts.popleft()
             self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)
-            del self._doubts[0]
+
+    def drop_held(self, view: ContentView, first: int, last: int, reason: DropReason) -> None:
+        """Drop all frames that are held, with dts from `first` to `last`, whatever the items say.
+
+        For a stream whose items and books may not agree any more.
+        """
+        self._doubts.clear()
+        self.settled = view.head
+        if self.held:
+            self.drop(first, last, self.held, reason)
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
         """Settle everything in the view as dropped: it is about to be emptied.
@@ -225,4 +225,4 @@ class Ledger:
                 self.drop(
                     item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED if sent else reason
                 )
-            self.settled = index + 1
+        self.settled = view.head

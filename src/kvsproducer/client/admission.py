@@ -78,11 +78,6 @@ class Admission:
         if self._pressure_ticks is not None and not core.offline:
             self.ticks = self._pressure_ticks
 
-    def forget(self) -> None:
-        """Ask about every frame until the largest is known again."""
-        self.largest = self.bytes = 0
-        self.final = False
-
     def crowded(self, length: int, charge: int) -> bool:
         """Whether an item of `length` bytes has room only if something else gives way."""
         core = self._core

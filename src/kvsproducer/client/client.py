@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sized
-from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -48,7 +47,7 @@ from kvsproducer.client.states import (
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.heap import ContentStore, HoldingStore, ReferenceStore, StorageType
+from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -292,19 +291,6 @@ class Client:
         """A number for an upload, unique within the client."""
         self._upload_count += 1
         return self._upload_count - 1
-
-    def repair(self, now: int) -> None:
-        """Make whole what an exception cut short (Ctrl-C): the store and its account, a call."""
-        streams = self._streams.values()
-        if isinstance(self._store, HoldingStore):
-            self._store.keep_only(chain.from_iterable(stream.payloads() for stream in streams))
-        held = sum(stream.charged_bytes for stream in streams)
-        surplus = self._store.used_bytes - held
-        assert surplus >= 0, "bytes are charged before they are held, and released after"
-        self._store.release(surplus)
-        if self._pending is None and self.state not in (_C.NEW, _C.READY, _C.FAILED):
-            self._machine.restart(_C.AUTH)
-            self._issue(GetSecurityToken, now)
 
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, the streams are resumed later."""

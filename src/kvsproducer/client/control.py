@@ -167,20 +167,6 @@ class StreamControl:
             following = _T.DESCRIBE
         self._enter(following, now)
 
-    def repair(self, now: int) -> None:
-        """An exception cut a step short (Ctrl-C): take it again, from the beginning."""
-        self._client.repair(now)
-        core = self._core
-        if self.rotating and self.state is _T.STREAMING:
-            self.rotating = False
-            self.rotation.schedule(rotate_at=now)
-        waits = self._pending is not None or self._waiting_for_client or self.parked
-        ended = core.closed or core.failure is not None
-        if not (waits or ended) and self.state not in (_T.NEW, _T.STREAMING):
-            core.uploads.remove_new()
-            self._machine.restart(_T.STOPPED)
-            self._enter(_T.DESCRIBE, now)
-
     def _next_wait(self, now: int) -> int:
         """The wait before the next call."""
         return self._backoff.next_wait(now, offline=self._core.offline)

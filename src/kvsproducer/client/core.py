@@ -80,9 +80,6 @@ class ClientServices(Protocol):
     def roll(self, sides: int) -> int:
         """A uniform int below `sides`."""
 
-    def repair(self, now: int) -> None:
-        """Make whole what an exception cut short (Ctrl-C): the store's account, a call."""
-
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
 
@@ -151,11 +148,6 @@ class StreamCore:
         if not self.talking:
             self._notify()
             self.talking = True
-
-    def tell_again(self) -> None:
-        """Have the events taken that an exception has left untold."""
-        if len(self.events):
-            self._notify()
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
         """Tell that the connection does badly, and have the shell look at it."""
@@ -244,6 +236,15 @@ class StreamCore:
         if total:
             self.release(total)
 
+    def empty(self) -> None:
+        """Drop all items, whether they are settled or not."""
+        items = list(self.view.items.values())
+        self.view.clear()
+        for item in items:
+            self.give_up(item.payload)
+        if items:
+            self.release(sum(item.charge for item in items))
+
     def trim_settled(self, end: int = NEVER) -> None:
         """Drop the oldest fragments before item `end` of which no frame is held any more.
 
@@ -286,10 +287,7 @@ class StreamCore:
                 self.report(error.status, error.detail)
 
     def evict(self) -> bool:
-        """Drop the oldest item for want of room; False when there is none.
-
-        It is told before it is gone: an exception in between (Ctrl-C) loses no frame silently.
-        """
+        """Drop the oldest item for want of room; return False if there is none."""
         view = self.view
         if view.tail >= view.head:
             return False
@@ -339,10 +337,7 @@ class StreamCore:
 
     # --- uploads --------------------------------------------------------------------------------
     def abort_uploads(self) -> None:
-        """Give all uploads up: the shell is to close their connections.
-
-        It is told so first: after an exception in between (Ctrl-C) at worst twice.
-        """
+        """Give all uploads up, and have the shell close their connections."""
         for upload in self.uploads.active():
             self.effects.append(UploadAborted(self.name, upload.number))
             self.uploads.set_state(upload, UploadState.TERMINATED)

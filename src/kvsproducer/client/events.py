@@ -57,6 +57,7 @@ class DropReason(Enum):
     UNREADABLE = "unreadable"  # the content store, such as a file of it, was damaged
     RESET = "reset"  # the stream was reset
     FREED = "freed"  # the stream was freed with the frame still in it
+    INTERRUPTED = "interrupted"  # an exception from outside the core failed the stream
 
 
 class ClientReady(NamedTuple):

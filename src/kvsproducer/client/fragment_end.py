@@ -60,15 +60,11 @@ class FragmentEnd:
         if not core.store.charge(charge):
             charge = 0
         view.append_mark(data, charge)
-        self.note_mark()
+        core.metadata.ended()  # the mark has taken it
+        self.reached = core.attention = True
         if core.info.max_latency:
             self._admission.check_latency(core.info.max_latency)
         core.wake()
-
-    def note_mark(self) -> None:
-        """Note that a mark, which has taken the metadata, is in the view."""
-        self._core.metadata.ended()
-        self.reached = self._core.attention = True
 
     @contextmanager
     def before_waiting(self, begins: bool, dts: int) -> Iterator[None]:

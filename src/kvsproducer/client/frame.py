@@ -18,6 +18,10 @@ __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
 FLAG_KEY: Final = int(FrameFlags.KEY)
 FLAG_END_OF_FRAGMENT: Final = int(FrameFlags.END_OF_FRAGMENT)
+_MEMBERS: Final = (
+    ("data", bytes),
+    *((name, int) for name in ("pts", "dts", "duration", "lead", "flags", "track_id")),
+)
 
 
 class MediaPacket(Protocol):
@@ -124,18 +128,19 @@ class Frame:
         )
 
 
-def wrong_type(frame: object) -> str:
-    """What is wrong with the type of a frame or of one of its members; empty if nothing is."""
+def check_types(frame: object, stream: str) -> None:
+    """Raise INVALID_ARG for what is not a frame, or has members that are not of their types."""
     if not isinstance(frame, Frame):
-        return f"put_frame takes a Frame, not {type(frame).__name__}; make one: Frame(data, pts)"
-    data: object = frame.data
-    if not isinstance(data, bytes):
-        return f"the frame's data is of type {type(data).__name__}, not bytes"
-    for name in ("pts", "dts", "duration", "lead", "flags", "track_id"):
+        why = f"put_frame takes a Frame, not {type(frame).__name__}; make one: Frame(data, pts)"
+        raise kvs_error(StatusCode.INVALID_ARG, why, stream=stream)
+    times = type(frame.pts) is type(frame.dts) is type(frame.duration) is type(frame.lead) is int
+    if times and type(frame.data) is bytes and type(frame.track_id) is type(frame.flags) is int:
+        return  # nearly always
+    for name, right in _MEMBERS:
         value = getattr(frame, name)
-        if not isinstance(value, int):
-            return f"the frame's {name} is of type {type(value).__name__}, not int"
-    return ""
+        if not isinstance(value, right):
+            why = f"the frame's {name} is of type {type(value).__name__}, not {right.__name__}"
+            raise kvs_error(StatusCode.INVALID_ARG, why, stream=stream)
 
 
 def _is_audio(packet: MediaPacket) -> bool:

@@ -64,8 +64,6 @@ class FrameOrderCoordinator:
         "_scale",
         "_serial",
         "_types",
-        "epoch_in_hand",
-        "in_hand",
         "silent",
         "size_bytes",
     )
@@ -89,8 +87,6 @@ class FrameOrderCoordinator:
         self._places: dict[Frame, int] = {}  # serial numbers of frames that are queued later
         self._key_seen = False
         self._force_key = False
-        self.in_hand: Frame | None = None  # given out, until the taker says None
-        self.epoch_in_hand = 0
         self._head: tuple[int, Frame, int] | None = None  # the last one that was given out
         self._decided: int | None = None  # the track whose turn it still is, after `put_back`
 
@@ -194,31 +190,32 @@ class FrameOrderCoordinator:
         keys_by_caller = self._mode in _NO_EOFR and self._key_seen
         self._force_key = self._mode in _KEY_AFTER_EOFR and not keys_by_caller
 
-    def holds(self, frame: Frame) -> bool:
-        """Whether the frame is still queued."""
-        return any(frame is queued for queue in self._queues.values() for _, queued, _ in queue)
+    @property
+    def given_dts(self) -> int:
+        """The dts with which the last frame that `ready` gave was put; it may have been moved."""
+        assert self._head is not None, "only asked about a frame that was given"
+        return self._head[1].dts
 
-    def given_dts(self, frame: Frame) -> int:
-        """The dts with which the frame in hand was put, which events name; it may go out moved."""
-        return frame.dts if self.in_hand is None else self.in_hand.dts
+    @property
+    def given_epoch(self) -> int:
+        """The epoch of the last frame that `ready` gave."""
+        assert self._head is not None, "only asked about a frame that was given"
+        return self._head[2]
 
     def put_back(self, frame: Frame) -> None:
-        """Queue the frame in hand again, which went out as `frame`: its turn comes later."""
-        assert self._head is not None, "one is in hand"
+        """Queue the last frame that was given again, as it was put; it was given as `frame`."""
+        assert self._head is not None, "only called with a frame that was given"
         given = self._head[1]
         self._queues[given.track_id].appendleft(self._head)
         self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
         self._force_key |= frame.key_frame and not given.key_frame
         self._decided = given.track_id  # comparing it again would move the others' times again
-        self.in_hand = None
 
     def give_up(self) -> Iterator[Frame]:
         """Yield the queued frames, which are not to go out, and forget them."""
         for queue in self._queues.values():
             while queue:
-                frame = self.in_hand = queue[0][1]
-                queue.popleft()
-                yield frame
+                yield queue.popleft()[1]
         self.size_bytes = 0
         self._decided = None
         self._places.clear()
@@ -232,9 +229,8 @@ class FrameOrderCoordinator:
             best = queues[0]
             for queue in queues[1:]:
                 best = self._earlier(best, queue)
-        self._head = best[0]
-        self.in_hand, self.epoch_in_hand = self._head[1:]
-        frame = best.popleft()[1]
+        self._head = best.popleft()
+        frame = self._head[1]
         self.size_bytes -= len(frame.data) + limits.ITEM_OVERHEAD_BYTES
         limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)
         if frame.dts > limit:

@@ -17,7 +17,7 @@ from kvsproducer import limits
 from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.borders import Borders
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import (
     DropReason,
     FrameSkipped,
@@ -27,7 +27,7 @@ from kvsproducer.client.events import (
 )
 from kvsproducer.client.formats import Formats
 from kvsproducer.client.fragment_end import FragmentEnd
-from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
+from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame, check_types
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.stream_info import FrameOrderMode
@@ -44,7 +44,7 @@ from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tracks import FrameKind, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START, ViewItem
+from kvsproducer.view import FRAGMENT_START, STREAM_START, ViewItem
 
 __all__ = ["Intake"]
 
@@ -106,8 +106,6 @@ class Intake:
         self._end = FragmentEnd(core, control, self._admission)
         self._key_refused = False  # the newest key frame, because the store was full or it was bad
         self._stalled = False  # a frame whose turn it was in the order coordinator had no space
-        # For `repair`: the item that is about to be put, and whether it is a key frame.
-        self._first, self._key_in_hand = NEVER, False
         self.last_put: int | None = None  # when; None: nothing since the stream was made or reset
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
@@ -208,9 +206,9 @@ class Intake:
 
     def put_any(self, frame: Frame, now: int) -> None:
         """Take any frame."""
+        check_types(frame, self._core.name)
         if self._own_times:
             frame = self._stamp(frame, now)
-        self._first = self._view.head
         try:
             looked = self._look(frame)
             if looked is not None:
@@ -220,7 +218,6 @@ class Intake:
                     self._pass_over(frame)
                 self._formats.taken(frame.track_id)
                 self._report_stamp(frame, now)
-            self._first, self._key_in_hand = NEVER, False
         except (KvsError, WouldBlock) as error:
             self._refused(frame, error)
             raise
@@ -250,7 +247,6 @@ class Intake:
 
         A frame that is to wait comes again.
         """
-        self._first, self._key_in_hand = NEVER, False
         core = self._core
         if not isinstance(error, KvsError):
             return
@@ -414,9 +410,7 @@ class Intake:
         """Put the frames that were held and have been decided on; what fails is reported."""
         due, ledger = self.timeline.due, self._ledger
         while due:
-            frame = self.timeline.in_hand = due[0]
-            self._first = self._view.head
-            due.popleft()
+            frame = due.popleft()
             try:
                 if self.order is not None:
                     self._tracks.queue(frame)
@@ -424,14 +418,11 @@ class Intake:
                     ledger.accepted -= 1
             except WouldBlock:
                 due.appendleft(frame)
-                self.timeline.in_hand = None
                 raise
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
                 ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
-            self.timeline.in_hand = None
-            self._first, self._key_in_hand = self._view.head, False
 
     def end_waiting(self, now: int) -> None:
         """Put the frames that wait, as they are, since the stream stops; drop what does not fit."""
@@ -442,8 +433,12 @@ class Intake:
             self._tracks.end()
             self.drain(now, flush=True)
         self._admission.final = False
-        self._first = NEVER
         self._set_stride()
+
+    def give_up(self) -> list[Frame]:
+        """Return the frames that wait for others, and forget them."""
+        frames = list(self.timeline.give_up())
+        return frames if self.order is None else frames + list(self.order.give_up())
 
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""
@@ -460,6 +455,7 @@ class Intake:
         """Put a frame through the order coordinator; what it held before comes first."""
         order, ledger = self.order, self._core.ledger
         assert order is not None, "the caller looked"
+        check_types(frame, self._core.name)
         if self._own_times:
             frame = self._stamp(frame, now)
         order.check(frame)
@@ -474,10 +470,8 @@ class Intake:
             self._end_waits()
             self._put_due(now)
             self.drain(now, flush=True)
-            self._first = self._view.head
             self._put(frame, now)
             order.end_fragment()
-            self._first = NEVER
             return
         if not self._joins(looked, now) and self._waits(looked, now):
             self.timeline.held.append(looked)
@@ -512,71 +506,25 @@ class Intake:
         assert order is not None, "the caller looked"
         self._stalled = False
         for frame in order.ready(flush=flush):
-            if order.epoch_in_hand > self._epoch:  # its time is before that of the last one
-                self._epoch = order.epoch_in_hand
+            if order.given_epoch > self._epoch:  # its time is before that of the last one
+                self._epoch = order.given_epoch
                 self._core.refuse_until_key(new_session=True)
             try:
-                self._first = self._view.head
                 if not self._put(frame, now):
                     self._core.ledger.accepted -= 1
             except WouldBlock:
                 order.put_back(frame)
                 self._stalled = True
-                self._first, self._key_in_hand = NEVER, False
                 raise
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                dts = order.given_dts(frame)
-                self._core.ledger.drop(dts, dts, 1, DropReason.INVALID)
-            order.in_hand = None
-            self._first = NEVER
-
-    def repair(self, now: int) -> None:
-        """Make everything whole again after an exception that cut a put short anywhere.
-
-        The frame is in the view, and then it is accepted, or it is not. A session is begun anew if
-        the packager may have begun something else. A frame that was queued before and has not
-        arrived is told as dropped.
-        """
-        core, view, order = self._core, self._view, self.order
-        view.rebuild()
-        self._admission.forget()
-        newest = view.newest
-        stored = view.head > self._first
-        if stored and newest is not None:
-            if newest.flags & FRAGMENT_START:
-                self._fragment_started(newest, now)
-            elif newest.flags & END_OF_FRAGMENT:
-                self._end.note_mark()
-        elif self._key_in_hand:
-            core.refuse_until_key(new_session=True)
-        queued = len(self.timeline)
-        waited, self.timeline.in_hand = self.timeline.in_hand, None
-        if waited is not None and not (
-            stored or waited in self.timeline.due or (order is not None and order.holds(waited))
-        ):
-            core.ledger.drop(waited.dts, waited.dts, 1, DropReason.INVALID)
-        self._set_stride()
-        if order is not None:
-            queued += len(order)
-            lost, order.in_hand = order.in_hand, None
-            if lost is not None and not (stored or order.holds(lost)):
-                core.ledger.drop(lost.dts, lost.dts, 1, DropReason.INVALID)
-        core.ledger.recount(view, queued)
-        self._control.repair(now)
-        reader = self._uploads.reader
-        if reader is not None:
-            reader.idle = True  # at worst it is asked in vain
-            core.wake()
-        core.tell_again()
-        self._first, self._key_in_hand = NEVER, False
+                self._core.ledger.drop(order.given_dts, order.given_dts, 1, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
         flags = self._tracks.flags(frame, ended=self._end.reached)
         core = self._core
-        self._key_in_hand = bool(flags & FLAG_KEY)
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
             not self._attend(frame, flags, now)
         ):
@@ -746,7 +694,7 @@ class Intake:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
             core.ledger.skipped += 1
-            dts = frame.dts if self.order is None else self.order.given_dts(frame)
+            dts = frame.dts if self.order is None else self.order.given_dts
             core.emit(FrameSkipped(core.name, dts, dts, 1))
             return False
         self._stay_attentive()
@@ -781,19 +729,12 @@ class Intake:
         try:
             self._put_due(now)
         finally:
-            self._first = NEVER
             self._set_stride()
         if order is not None and len(order):
             self._admission.check_queued(order.size_bytes, now)
             self.drain(now, flush=True)
         if self._end.reached or view.head == view.tail:
             return
-        self._first = view.head
-        try:
-            self._end.put(now)
-        except KvsError:
-            self._first = NEVER
-            raise
+        self._end.put(now)
         if order is not None:
             order.end_fragment()
-        self._first = NEVER

@@ -10,8 +10,8 @@ Not thread-safe: the shell holds its lock around every call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from kvsproducer import limits
@@ -29,14 +29,13 @@ from kvsproducer.client.events import (
     StreamLatencyPressure,
     StreamShutdown,
 )
-from kvsproducer.client.frame import Frame, wrong_type
+from kvsproducer.client.frame import Frame, check_types
 from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
-from kvsproducer.heap import Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Stream"]
@@ -171,10 +170,6 @@ class Stream:
             if reason is not DropReason.FREED  # of a stream that is over: they count as held
         }
 
-    def payloads(self) -> Iterator[Payload]:
-        """What stands for the payloads that this stream holds."""
-        return (item.payload for item in self._core.view.items.values())
-
     # --- frames in ------------------------------------------------------------------------------
     def put_frame(self, frame: Frame, now: int) -> None:
         """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
@@ -185,9 +180,7 @@ class Stream:
         the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
         MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE,
         CONTENT_VIEW_INVALID_TIMESTAMP, what `MkvGenerator.pack` and the order coordinator raise,
-        INVALID_ARG for what is no `Frame` or has members of other types. An exception from outside
-        (Ctrl-C) may come at any point: then the frame is accepted, or it is not, and the stream
-        goes on. Next: take the effects.
+        INVALID_ARG for what is no `Frame` or has members of other types. Next: take the effects.
         """
         try:
             self._take(frame, now)
@@ -196,11 +189,16 @@ class Stream:
             raise
         except WouldBlock:
             raise
-        except BaseException as error:  # Ctrl-C, mostly: it may come between any two lines
-            self._intake.repair(now)
-            if isinstance(error, Exception) and (why := wrong_type(frame)):
+        except Exception as error:
+            try:
+                check_types(frame, self.name)  # `Intake.put` does not, and changes nothing then
+            except KvsError as wrong:
                 self._core.counters.put_frame_errors += 1
-                raise kvs_error(_S.INVALID_ARG, why, stream=self.name) from error
+                raise wrong from error
+            self._cut_short(error, now)
+            raise
+        except BaseException as error:
+            self._cut_short(error, now)
             raise
 
     def end_fragment(self, now: int) -> None:
@@ -212,8 +210,7 @@ class Stream:
         Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
         END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that are cut by time.
         """
-        with self._repairing(now):
-            self._intake.end_fragment(now)
+        self._do(self._intake.end_fragment, now)
 
     def count_put_error(self) -> None:
         """Count a frame that the shell refused, such as one that waited for space for too long."""
@@ -252,29 +249,26 @@ class Stream:
 
     # --- the end and the beginning --------------------------------------------------------------
     def stop(self, now: int) -> None:
-        """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent.
+        """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent."""
+        if not (self._stop_done or self._core.closed):
+            self._do(self._stop, now)
 
-        As with `reset` and `free`, an exception from outside (Ctrl-C) may come at any point: then
-        call it again.
-        """
+    def _stop(self, now: int) -> None:
         core = self._core
-        if self._stop_done or core.closed:
-            return
-        with self._repairing(now):
-            self._intake.end_waiting(now)
-            core.stopped = core.attention = True
-            core.wake_writers()
-            if (
-                core.failure is not None
-                or self._control.state is StreamState.STOPPED
-                or not (anything_to_send(core) or core.uploads.active())
-            ):
-                self._control.close(None)
-            elif core.uploads.active():
-                core.wake()
-            else:
-                self._control.unpark(now)
-            self._stop_done = True
+        self._intake.end_waiting(now)
+        core.stopped = core.attention = True
+        core.wake_writers()
+        if (
+            core.failure is not None
+            or self._control.state is StreamState.STOPPED
+            or not (anything_to_send(core) or core.uploads.active())
+        ):
+            self._control.close(None)
+        elif core.uploads.active():
+            core.wake()
+        else:
+            self._control.unpark(now)
+        self._stop_done = True
 
     def reset(self, now: int) -> None:
         """Throw away everything held (reported as dropped) and begin anew.
@@ -284,59 +278,81 @@ class Stream:
         Raises STREAM_SHUTTING_DOWN for a freed stream, CLIENT_FREED_BEFORE_STREAM for one whose
         client is closed.
         """
-        core = self._core
         self._check_usable()
-        with self._repairing(now):
-            core.emit(StreamShutdown(core.name, reset=True))
-            self._empty(DropReason.RESET)
-            core.failure = None
-            core.stopped = core.closed = self._stop_done = False
-            self._awaited = None
-            self._intake.begin_anew()
-            self._control.reset(now)
-            core.wake_writers()
+        self._do(self._reset, now)
+
+    def _reset(self, now: int) -> None:
+        core = self._core
+        core.emit(StreamShutdown(core.name, reset=True))
+        self._abandon(DropReason.RESET)
+        core.failure = None
+        core.stopped = core.closed = self._stop_done = False
+        self._awaited = None
+        self._intake.begin_anew()
+        self._control.reset(now)
+        core.wake_writers()
 
     def free(self, now: int) -> None:
         """Throw the stream away: uploads are aborted, what is held counts as dropped."""
-        core = self._core
-        if core.freed and core.closed:
-            return
-        with self._repairing(now):
-            core.emit(StreamShutdown(core.name, reset=False))
-            self._empty(DropReason.FREED)
-            core.freed = core.stopped = core.attention = True
-            self._control.close(None)
+        if not (self._core.freed and self._core.closed):
+            self._do(self._free, now)
 
-    @contextmanager
-    def _repairing(self, now: int) -> Iterator[None]:
-        """Repair the stream after an exception from outside (Ctrl-C), which may come anywhere."""
+    def _free(self, _now: int) -> None:
+        core = self._core
+        core.emit(StreamShutdown(core.name, reset=False))
+        self._abandon(DropReason.FREED)
+        core.freed = core.stopped = core.attention = True
+        self._control.close(None)
+
+    def _do(self, action: Callable[[int], None], now: int) -> None:
+        """Call `action(now)`; fail the stream if it raises anything but the core's exceptions."""
         try:
-            yield
+            action(now)
         except (KvsError, WouldBlock):
             raise
-        except BaseException:
-            self._intake.repair(now)
+        except BaseException as error:
+            self._cut_short(error, now)
             raise
 
-    def _empty(self, reason: DropReason) -> None:
+    def _cut_short(self, error: BaseException, now: int) -> None:
+        """Fail the stream after an exception from outside, which may come between any two lines.
+
+        A signal handler that raises, or `PyThreadState_SetAsyncExc`, leaves a call half done.
+        Nothing is repaired: everything that is held is dropped, by the counts alone, and `reset`
+        begins anew. At worst the bytes that the call was about stay charged to the store.
+        """
+        core = self._core
+        failure = kvs_error(
+            _S.INVALID_OPERATION,
+            f"{type(error).__name__} was raised inside kvsproducer, by a signal handler, another"
+            " thread or a fault of kvsproducer. A signal handler should set a flag instead of"
+            " raising; reset() begins anew",
+            stream=core.name,
+        )
+        self._control.fail(failure)
+        times = [item.timestamp for item in core.view.items.values()]
+        times += [frame.dts for frame in self._intake.give_up()]
+        first, last = min(times, default=now), max(times, default=now)
+        core.ledger.drop_held(core.view, first, last, DropReason.INTERRUPTED)
+        self._empty()
+
+    def _abandon(self, reason: DropReason) -> None:
+        """Throw away everything held, frame by frame, and report it as dropped."""
+        core = self._core
+        for frame in self._intake.give_up():
+            core.ledger.drop(frame.dts, frame.dts, 1, reason)
+        core.ledger.abandon(core.view, reason)
+        self._empty()
+
+    def _empty(self) -> None:
+        """Give up the uploads, and the items, which have been reported."""
         core = self._core
         core.abort_uploads()
         for upload in list(core.uploads):
             core.uploads.remove(upload)
         self._parsers.clear()
         self._sender.forget_wire_item()
-        order, timeline = self._intake.order, self._intake.timeline
-        for frame in timeline.give_up():
-            core.ledger.drop(frame.dts, frame.dts, 1, reason)
-            timeline.in_hand = None
-        if order is not None:
-            for frame in order.give_up():
-                core.ledger.drop(frame.dts, frame.dts, 1, reason)
-                order.in_hand = None
-        core.ledger.abandon(core.view, reason)
-        core.view.current = core.view.head
-        core.view.unsent_bytes = 0
-        core.trim(core.view.head)
+        core.empty()
         core.metadata.clear()
         core.loss_result = None
 

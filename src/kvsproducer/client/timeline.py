@@ -77,7 +77,7 @@ class _Line:
 class Timeline:
     """The times of one stream's tracks; those of `leading` tracks move the stream's time."""
 
-    __slots__ = ("_lines", "_scale", "due", "grace", "held", "in_hand", "leading")
+    __slots__ = ("_lines", "_scale", "due", "grace", "held", "leading")
 
     def __init__(self, leading: frozenset[int], scale: int) -> None:
         self.leading = leading
@@ -86,7 +86,6 @@ class Timeline:
         self._lines: dict[int, _Line] = {}
         self.held: list[Frame] = []  # accepted, undecided, in the order of the puts
         self.due: deque[Frame] = deque()  # accepted and decided on
-        self.in_hand: Frame | None = None  # taken out of `due`, until the taker says None
 
     def __len__(self) -> int:
         return len(self.held) + len(self.due)
@@ -283,11 +282,6 @@ class Timeline:
         """No frame follows that could decide: make all held frames due as they are."""
         self.due.extend(sorted(self.held, key=lambda held: held.dts))
         self.held.clear()
-        self.forget()
-
-    def forget(self) -> None:
-        """Forget what was far off: a session begins at whatever time comes next."""
-        assert not self.held, "held frames wait for a decision"
         for line in self._lines.values():
             line.count = 0
 
@@ -300,10 +294,8 @@ class Timeline:
         for line in self._lines.values():
             line.count = 0
         while self.due:
-            self.in_hand = self.due[0]
             yield self.due.popleft()
         while self.held:
-            self.in_hand = self.held[0]
             yield self.held.pop(0)
 
 

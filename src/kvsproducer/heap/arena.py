@@ -14,7 +14,6 @@ from __future__ import annotations
 import mmap
 import struct
 from bisect import bisect_left, insort
-from collections.abc import Set
 from typing import Final
 
 from kvsproducer import limits
@@ -191,17 +190,6 @@ class Arena:
             self._take(bisect_left(self._starts, before))
             start = before
         self._add(start, length)
-
-    def keep_only(self, handles: Set[int]) -> None:
-        """Free every other block. What is free follows from the blocks anew."""
-        blocks = sorted(self._blocks.items())
-        self._blocks = {at: size for at, size in blocks if at + _HEADER.size in handles}
-        self._starts, self._free, self._ends = [], {}, {}
-        at = 0
-        for start, length in (*self._blocks.items(), (self.size_bytes, 0)):
-            if start > at:
-                self._add(at, start - at)
-            at = start + length
 
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes would have room if there were no other."""

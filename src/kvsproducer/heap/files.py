@@ -17,7 +17,6 @@ import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Set
 from contextlib import suppress
 from typing import Final
 
@@ -129,16 +128,6 @@ class SpillFiles:
             pass  # what somebody else has removed is removed
         except OSError as error:
             raise kvs_error(StatusCode.REMOVE_FILE_FAILED, f"{path}: {in_words(error)}") from error
-
-    def keep_only(self, handles: Set[int]) -> None:
-        """Remove every other file of the store's; the next one is new, whatever cannot be."""
-        with suppress(OSError):
-            for name in os.listdir(self.directory):
-                handle = int(name.removesuffix(".hfh")) if _NAME.fullmatch(name) else 0
-                self._next = max(self._next, handle + 1)
-                if handle and handle not in handles:
-                    with suppress(KvsError):
-                        self.free(handle)
 
     def fits(self, size: int) -> bool:
         """Whatever the budget allows: how large the disk is, writing tells."""

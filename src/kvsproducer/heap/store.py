@@ -13,7 +13,7 @@ holds its lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias, overload
 
 from kvsproducer import limits
@@ -121,9 +121,6 @@ class Region(Protocol):
     def free(self, handle: int) -> None:
         """Forget a payload."""
 
-    def keep_only(self, handles: Set[int]) -> None:
-        """Forget every other payload, and be whole again; never raises."""
-
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes would have room if there were no other."""
 
@@ -229,12 +226,6 @@ class HoldingStore(ReferenceStore):
         if isinstance(payload, StoredPayload):
             self._check_open()
             payload.free()
-
-    def keep_only(self, payloads: Iterable[Payload]) -> None:
-        """Forget all but these payloads, after an exception that cut a change short (Ctrl-C)."""
-        held = [payload for payload in payloads if isinstance(payload, StoredPayload)]
-        for region in self._regions:
-            region.keep_only({kept._handle for kept in held if kept._region is region})
 
     def debug_check(self) -> None:
         """Look at every block; raises HEAP_CORRUPTED when one is damaged."""

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Set
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 
 from kvsproducer.heap.arena import memory_part
@@ -147,12 +146,6 @@ class VideoMemory:
         if result := self._free(handle):
             raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library said {result}")
         self.used_bytes -= size
-
-    def keep_only(self, handles: Set[int]) -> None:
-        """Give every other payload back."""
-        for handle in self._sizes.keys() - handles:
-            with suppress(KvsError):
-                self.free(handle)
 
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes would have room if there were no other."""

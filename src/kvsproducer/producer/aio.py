@@ -32,7 +32,7 @@ from kvsproducer.producer.outcome import (
     no_space_error,
     timeout_seconds,
 )
-from kvsproducer.service import lifetime
+from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.service import Service
 
 __all__ = ["Producer", "Stream"]
@@ -63,8 +63,9 @@ class Stream(StreamFacade):
                     reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = await self._put_when_there_is_space(frame, full.deadline - now)
-        if (engine.effects or engine.talkative) and not engine.poked:
-            engine.poke()
+        finally:  # also if Ctrl-C was delivered at the end of the call, which accepted the frame
+            if (engine.effects or engine.talkative) and not engine.poked:
+                engine.poke()
         if reports and hooks is not None:
             hooks.report(reports)
 
@@ -248,6 +249,7 @@ class Producer(ProducerFacade[Stream]):
             lifetime.closed(self)
             if not self._engine.closed:
                 await self._shut_down()
+            interrupts.unwatch(self._engine.lock)
         return self._engine.ended.accounts()
 
     async def _shut_down(self) -> None:

@@ -7,7 +7,7 @@ loop, `_pump` collects what the core asks for: service calls (in an executor, si
 blocks), uploads, timers, events. Joining bytes, callbacks and logging happen outside the lock.
 
 The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
-and in how they wait (`changed`, a condition, or `change`, a future).
+and in how they wait (`block`, on a condition, or `wait`, on a future).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Engine(Waiting):
         try:
             with self.lock:
                 return action(*arguments, now=self.now(), **named)
-        finally:  # one that Ctrl-C cut short leaves something to be done too
+        finally:  # also if Ctrl-C was delivered at the end of the call, which had its effect
             self.poke()
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
@@ -490,6 +490,6 @@ class Engine(Waiting):
                 self.core.store.close()
             except KvsError as error:
                 failure = error
-            self.changed.notify_all()
+        self.notify()
         if failure is not None:
             log.warning("closing the content store: %s", failure)

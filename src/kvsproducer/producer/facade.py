@@ -15,7 +15,7 @@ from kvsproducer import limits
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.hooks import Callbacks, Hooks
 from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained, timeout_seconds
-from kvsproducer.service import lifetime
+from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
 from kvsproducer.service.service import Service
@@ -222,6 +222,7 @@ class ProducerFacade(Generic[S]):
         self._engine.on_freed = self._forget
         self._listen(on_event)
         lifetime.opened(self)
+        interrupts.watch(self._engine.lock)
         self._engine.poke()
 
     def _make_engine(

@@ -19,7 +19,7 @@ from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
 from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
 from kvsproducer.producer.stream import Stream
-from kvsproducer.service import lifetime
+from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError
@@ -105,6 +105,7 @@ class Producer(ProducerFacade[Stream]):
                 self._end_core()
             finally:
                 SharedLoop.release()
+                interrupts.unwatch(engine.lock)
 
     def _end_core(self) -> None:
         """Close the core, and tell all that there was to be told."""

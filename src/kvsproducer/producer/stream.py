@@ -73,8 +73,9 @@ class Stream(StreamFacade):
                     reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = self._put_when_there_is_space(frame, full.deadline - now)
-        if (engine.effects or engine.talkative) and not engine.poked:
-            engine.poke()
+        finally:  # also if Ctrl-C was delivered at the end of the call, which accepted the frame
+            if (engine.effects or engine.talkative) and not engine.poked:
+                engine.poke()
         if reports and hooks is not None:
             hooks.report(reports)
 
@@ -101,19 +102,21 @@ class Stream(StreamFacade):
 
         Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
         """
-        changed = self._engine.changed
-        self._engine.refuse_loop()
+        engine = self._engine
+        engine.refuse_loop()
         deadline = time.monotonic() + limit_s
-        with changed:
-            while True:
-                try:
+        while True:
+            seen = engine.change_count  # before the attempt: a change after it ends the wait
+            try:
+                with self._lock:
                     return action(self._now())
-                except core.WouldBlock:
-                    left_s = deadline - time.monotonic()
-                    if left_s <= 0:
-                        raise
-                self._engine.poke()
-                changed.wait(left_s)
+            except core.WouldBlock:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise
+            finally:
+                engine.poke()
+            engine.wait_for_change(seen, left_s)
 
     def end_fragment(self) -> None:
         """End the fragment being written, so that the service can store it now.
@@ -136,7 +139,6 @@ class Stream(StreamFacade):
             self._wait_for_space(self._core.end_fragment, patience / TICKS_PER_SECOND)
         except core.WouldBlock:
             raise no_space_error(self.name, self.met_with) from None
-        self._engine.poke()
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.
@@ -163,7 +165,6 @@ class Stream(StreamFacade):
         except core.WouldBlock:
             with suppress(core.WouldBlock):
                 self._wait_for_space(self._core.end_fragment, limit_s)
-            self._engine.poke()
         self._engine.block(
             lambda: self._core.account().held == 0 or self._failed(), deadline - time.monotonic()
         )

@@ -20,7 +20,6 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeVar
@@ -39,6 +38,7 @@ from kvsproducer.limits import (
 )
 from kvsproducer.producer.bugs import own_bug
 from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.interrupts import CoreLock
 from kvsproducer.service.results import (
     OK,
     TIMEOUT,
@@ -112,7 +112,7 @@ class Owner(Protocol):
     """Who runs uploads: an engine, as far as an upload knows it."""
 
     loop: asyncio.AbstractEventLoop
-    lock: threading.RLock
+    lock: CoreLock
     service: Service
 
     def now(self) -> int:

@@ -1,10 +1,13 @@
 """The lock of one producer, and waiting for what changes under it: in threads and on the loop.
 
-The lock is an `RLock` only to know its owner: a signal's handler, or a finalizer, that comes into
-the middle of a call of its own thread is refused, where another lock would never be given. Nobody
-takes it twice. What happens under it may not log: a handler of `logging` may call the producer.
+The lock is an `RLock` only to know its owner: a signal handler or a finalizer that interrupts a
+call of its own thread is refused, where another kind of lock would wait forever. No thread takes it
+twice. Code that holds it may not log, since a handler of `logging` may call the producer. While the
+main thread holds it, Ctrl-C is deferred: see `kvsproducer.service.interrupts`.
 
-Threads wait on `changed`, a condition; coroutines for `changes`, on the producer's own loop.
+Threads wait for `change_count` to grow, on a condition with a lock of its own: they do not hold the
+producer's lock while they wait, so that Ctrl-C ends the wait at once. Coroutines wait for
+`changes`, on the producer's own loop.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 
+from kvsproducer.service.interrupts import CoreLock
 from kvsproducer.service.lifetime import refuse_fork
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -22,7 +27,7 @@ __all__ = ["Waiting"]
 
 _REENTERED = (
     "a signal handler or a finalizer calls this producer in the middle of another call of the same "
-    "thread: have it raise an exception or set a flag, and close the producer outside"
+    "thread: have it set a flag, and call the producer outside"
 )
 
 
@@ -31,9 +36,10 @@ class Waiting:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.lock = threading.RLock()
-        self.reentered: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
-        self.changed = threading.Condition(self.lock)
+        self.lock = CoreLock()
+        self.reentered: Callable[[], bool] = self.lock._is_owned
+        self.change_count = 0
+        self._changed = threading.Condition()
         self.process = os.getpid()  # that made the producer, and has its threads
         self._change: asyncio.Future[None] | None = None
 
@@ -82,8 +88,29 @@ class Waiting:
         """
         self.refuse_reentry()
         self.refuse_loop()
-        with self.changed:
-            return self.changed.wait_for(done, min(timeout_s, threading.TIMEOUT_MAX))
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self.change_count  # before the look: a change after it ends the wait at once
+            with self.lock:
+                if done():
+                    return True
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            self.wait_for_change(seen, left_s)
+
+    def wait_for_change(self, seen: int, timeout_s: float) -> None:
+        """Wait in a thread until `change_count` is not `seen` any more, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.change_count != seen, min(timeout_s, threading.TIMEOUT_MAX)
+            )
+
+    def notify(self) -> None:
+        """Have the threads that wait look again, after a change of the core."""
+        with self._changed:
+            self.change_count += 1
+            self._changed.notify_all()
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
@@ -111,9 +138,8 @@ class Waiting:
         return change.done()
 
     def settled(self) -> None:
-        """Something has changed: whoever waits for it looks again. On the loop."""
-        with self.lock:
-            self.changed.notify_all()
+        """Have all that wait for a change of the core look again. On the loop."""
+        self.notify()
         if self._change is not None:
             self._change.set_result(None)
             self._change = None

@@ -1,0 +1,155 @@
+"""An exception from outside in the middle of a call: the stream fails, and reports what it drops.
+
+A signal handler that raises, or `PyThreadState_SetAsyncExc`, strikes between any two lines. Here a
+trace raises at the first line that a call runs, then anew at the second, and so on to the last.
+Ctrl-C does not come there: see `kvsproducer.service.interrupts`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kvsproducer import client as kvs
+from kvsproducer.heap import ArenaStore
+from kvsproducer.status import KvsError, StatusCode
+
+SECOND = 10_000_000
+ORDERED = {"frame_order_mode": kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR}
+OFFLINE = {"streaming_type": kvs.StreamingType.OFFLINE}
+SMALL_VIEW = {"buffer_duration": 5 * SECOND, "frame_rate": 60}
+
+
+class Struck(Exception):
+    """What the signal handler raises."""
+
+
+def struck(line: int, call: Callable[[], object]) -> bool:
+    """Make a call, struck at a line (counted from 0); return whether it had so many lines."""
+    left, before = line, sys.gettrace()
+
+    def at_line(_frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                raise Struck
+        return at_line
+
+    def at_call(frame: FrameType, _event: str, _arg: object) -> Any:
+        return at_line if "kvsproducer/" in frame.f_code.co_filename else None
+
+    sys.settrace(at_call)
+    try:
+        call()
+    except Struck:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def frame(d: Any, index: int, *, key: bool = False, **more: Any) -> kvs.Frame:
+    more.setdefault("duration", SECOND // 5)
+    return kvs.Frame(b"x" * 99, d.now + index * SECOND // 5, key_frame=key, **more)
+
+
+def filled(d: Any, count: int) -> None:
+    for index in range(count):
+        d.stream.put_frame(frame(d, index, key=index % 5 == 0), d.now)
+        d.settle()
+
+
+# What is called, of what kind of stream, with how many frames in it.
+CALLS: dict[str, tuple[Callable[[Any], object], dict[str, Any], int]] = {
+    "block": (lambda d: d.stream.put_frame(frame(d, 7), d.now), {}, 7),
+    "key frame": (lambda d: d.stream.put_frame(frame(d, 10, key=True), d.now), {}, 10),
+    "first": (lambda d: d.stream.put_frame(frame(d, 0, key=True), d.now), {}, 0),
+    "full": (lambda d: d.stream.put_frame(frame(d, 30, key=True), d.now), SMALL_VIEW, 30),
+    "mark": (lambda d: d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now), {}, 7),
+    "ordered": (lambda d: d.stream.put_frame(frame(d, 7), d.now), ORDERED, 7),
+    "offline": (lambda d: d.stream.put_frame(frame(d, 10, key=True), d.now), OFFLINE, 10),
+    "far off": (lambda d: d.stream.put_frame(frame(d, 900), d.now), {}, 7),
+    "end_fragment": (lambda d: d.stream.end_fragment(d.now), {}, 7),
+    "stop": (lambda d: d.stream.stop(d.now), {}, 7),
+    "stop, ordered": (lambda d: d.stream.stop(d.now), ORDERED, 7),
+    "reset": (lambda d: d.stream.reset(d.now), {}, 7),
+    "free": (lambda d: d.stream.free(d.now), {}, 7),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_a_call_that_is_struck_fails_the_stream(desk: Callable[..., Any], what: str) -> None:
+    """At every line: every accepted frame is in the books, and `reset` begins anew."""
+    call, info, count = CALLS[what]
+    line = 0
+    while strike(line, desk(**info), call, count):
+        line += 1
+    assert line > 5
+
+
+def strike(line: int, d: Any, call: Callable[[Any], object], count: int) -> bool:
+    """One try; returns whether the call had so many lines."""
+    other = d.client.open_stream(kvs.StreamInfo.video("h264", name="gate"), d.now)
+    d.settle()
+    filled(d, count)
+    if count:
+        d.read()
+    if not struck(line, lambda: call(d)):
+        return False
+    d.settle()
+    stream, account = d.stream, d.stream.account()
+    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    assert account.accepted - count in (0, 1), line
+    assert told >= account.dropped, line
+    if stream.failure is not None:  # else it was struck before the first change or after the last
+        assert "Struck was raised inside kvsproducer" in stream.failure.detail
+        assert account.dropped == account.accepted, line
+        assert not stream._core.view.items
+        with pytest.raises(KvsError):
+            stream.put_frame(frame(d, 40, key=True), d.now)
+    goes_on(d, line)
+    assert other.failure is None
+    other.free(d.now)
+    return True
+
+
+def goes_on(d: Any, line: int) -> None:
+    """The stream is freed, or takes frames again and has them stored."""
+    if d.stream.freed:
+        d.stream.free(d.now)
+        d.settle()
+        assert d.stream.account().held == 0, line
+        return
+    d.stream.reset(d.now)
+    d.settle()
+    before = d.stream.account()
+    for index in range(50, 60):
+        d.stream.put_frame(frame(d, index, key=index % 5 == 0), d.now)
+        d.settle()
+    assert d.stream.account().accepted == before.accepted + 10, line
+    d.stream.stop(d.now)
+    d.settle()
+    d.read(upload=max(upload.number for upload in d.stream._core.uploads))
+    assert d.stream.account().held == 10, line
+
+
+def test_the_reason_is_interrupted(desk: Callable[..., Any]) -> None:
+    """One report for all frames, with their first and last time, and a fatal error."""
+    d = desk(make_store=lambda size: ArenaStore(1 << 20))
+    filled(d, 7)
+    assert struck(30, lambda: d.stream.put_frame(frame(d, 10, key=True), d.now))
+    d.settle()
+    (dropped,) = d.told(kvs.FrameDropped)
+    assert dropped == kvs.FrameDropped(
+        "door", d.now, d.now + 6 * SECOND // 5, 7, kvs.DropReason.INTERRUPTED
+    )
+    assert d.stream.drops == {"interrupted": 7}
+    assert d.stream.failure.status is StatusCode.INVALID_OPERATION
+    error = d.told(kvs.StreamErrorReported)[-1]
+    assert (error.status, error.fatal) == (StatusCode.INVALID_OPERATION, True)
