@@ -191,6 +191,32 @@ def test_frames_that_are_held_after_a_fragment_was_ended_go_out(desk: Desks, hel
     assert film.pictures == [*((n, 0) for n in range(40)), *((40 + n, 60.0) for n in range(held))]
 
 
+def test_stream_that_got_a_frame_is_not_idle_though_it_is_held(desk: Desks) -> None:
+    """A time lapse of 15 s: the timer asks after 23 s without a stored frame, of 20 s at most."""
+    d = desk(kvs.DeviceInfo())
+    for index in range(28):
+        d.now = NOW + index * 15 * SECOND
+        off = 167 * SECOND if index == 20 else 0
+        d.stream.put_frame(kvs.Frame(b"%d" % index, d.now + off, key_frame=True), d.now)
+        d.settle()
+        while (due := d.client.next_timer()) is not None and due < d.now + 15 * SECOND:
+            d.client.handle_timer(due)
+    assert d.told(kvs.TimeJumped) == []
+    assert [event.given for event in d.told(kvs.TimestampCorrected)] == [NOW + 467 * SECOND]
+
+
+@pytest.mark.parametrize("off", [3600.0, -3600.0])
+def test_outlier_just_after_a_jump(desk: Desks, off: float) -> None:
+    """The jump is no usual distance of two frames: what is far stays as near as before."""
+    film = Film(desk(), clock=False)
+    film.put(0, 45)
+    film.put(45, 51, off)
+    film.put(51, 52, off + 600)
+    film.put(52, 70, off)
+    assert [number for number, _ in film.pictures] == [*range(45), *range(50, 70)]
+    assert len(film.d.told(kvs.TimestampCorrected)) == len(jumps(film.d)) == 1
+
+
 def test_a_pause_after_a_flush_is_no_jump(film: Film) -> None:
     """As long as the clock shows the same pause, no frame is held."""
     film.put(0, 40)

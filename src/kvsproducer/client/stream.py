@@ -66,7 +66,7 @@ class Stream:
         self._ack_limit = info.stop_stream_timeout
         self._stop_done = False
         self._awaited: int | None = None  # how long for the last ack, all else being done; ticks
-        self._seen_head = 0  # of the view, when the timer last asked
+        self._seen = 0  # of the view, when the timer last asked
         self._quiet = 0  # ticks since something was put, as far as the timer knows
 
     # --- what it is -----------------------------------------------------------------------------
@@ -501,9 +501,9 @@ class Stream:
 
     def _check_idle(self, now: int, elapsed: int) -> None:
         """End the open fragment of a stream that got no frame for long (intermittent producer)."""
-        head = self._core.view.head
-        self._quiet = self._quiet + elapsed if head == self._seen_head else 0
-        self._seen_head = head
+        seen = self._core.view.head + self._intake.waiting
+        self._quiet = self._quiet + elapsed if seen == self._seen else 0
+        self._seen = seen
         if (
             not self._ends_idle_fragments
             or self._intake.idle

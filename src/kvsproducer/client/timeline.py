@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from itertools import pairwise
 from typing import Final
 
 from kvsproducer import limits
@@ -302,15 +303,19 @@ class Timeline:
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
     """Return the usual distance of two items of a view in ticks, None if it is not known.
 
-    It is that of the open fragment, or of the newest items if that has only a few, or from the rate
-    so far.
+    It is that of the open fragment. If that has only a few items, it is the median of the newest
+    steps, of which one may be a jump; without those it comes from the rate so far.
     """
     newest = view.newest
     if newest is not None:
-        few = newest.index - newest.fragment < _IN_A_ROW
-        start = view.items.get(newest.index - _IN_A_ROW if few else newest.fragment)
-        if start is not None:
+        start = view.items.get(newest.fragment)
+        if start is not None and newest.index - newest.fragment >= _IN_A_ROW:
             return max(newest.timestamp - start.timestamp, 0) // (newest.index - start.index)
+        first = newest.index - _IN_A_ROW
+        if first >= view.tail:
+            times = [view.items[index].timestamp for index in range(first, newest.index + 1)]
+            steps = sorted(later - time for time, later in pairwise(times))
+            return max(steps[len(steps) // 2], 0)
     return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
 
 
