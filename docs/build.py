@@ -10,11 +10,10 @@ import argparse
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
-from kvsproducer.client.states import AFTER_LOSS, CLIENT_STATES, STREAM_STATES, Rule
+from kvsproducer.client.states import CLIENT_STATES, STREAM_STATES, Input, On
 from kvsproducer.status.catalogue import Entry, entries
 from kvsproducer.status.explain import Explanation
 
@@ -169,19 +168,19 @@ STATES_INTRO = """\
 
 The sans-I/O core (`kvsproducer.client`) is two state machines: one for the client, on its way to
 credentials and a device, and one for each stream, on its way to an upload. Both are tables, and so
-is this page: a step to a state is legal from the states with an arrow to it. Most states make a
-service call when they are entered; its result selects the next. A result that another attempt may
-cure repeats the state, after a pause that grows (100 ms x 2^n up to 10 s, and as much again at
-random); the state's error says that the attempts are used up. Once a stream has been ready it is
-only reported, and trying goes on.
+is this page. Entering most states makes a service call. A machine is moved on by the status of the
+call's result, or by something else that happens. A status that has no row in a state cannot be
+cured by trying again: the machine ends in FAILED.
+
+What leads from a state to itself repeats the call, after a pause that grows (100 ms x 2^n up to
+10 s, and as much again at random), for as many attempts as the second table says. Then the state's
+error is raised or reported. Once a stream has been ready it is only reported, and trying goes on.
 
 The source of this page is `src/kvsproducer/client/states.py`.
 """
-LOSS_INTRO = """\
-## After a lost upload
-
-Where a stream goes on when the connection of its upload is gone, by the status of the result (see
-`STOPPED` above). Media that was not acknowledged is sent again. Anything else begins with DESCRIBE.
+STOPPED_NOTE = """\
+In STOPPED the status is that of the lost upload's result; with any other one the stream starts
+over. Media that was not acknowledged is sent again.
 """
 
 
@@ -189,30 +188,30 @@ def states() -> str:
     """The page of the state machines: diagrams and tables."""
     lines = [NOTICE, "", STATES_INTRO]
     for heading, table in (("Client", CLIENT_STATES), ("Stream", STREAM_STATES)):
+        rules = list(table.values())
+        everywhere = [on for on in rules[0].following if all(on in r.following for r in rules)]
         lines += [f"## {heading}", "", "```mermaid", "stateDiagram-v2"]
         lines += [f"    [*] --> {next(iter(table)).name}"]
-        anywhere = [state for state, rule in table.items() if set(table) <= rule.accepts]
+        rows: list[tuple[str, str, str]] = []
         for state, rule in table.items():
-            if state not in anywhere:
-                sources = [s for s in table if s in rule.accepts and s is not state]
-                lines += [f"    {source.name} --> {state.name}" for source in sources]
-        lines += ["```", ""]
-        lines += [f"Every state leads to {' and to '.join(state.name for state in anywhere)}.", ""]
-        rows = (_state_row(state, rule, anywhere) for state, rule in table.items())
-        lines += _table(("State", "Follows", "Attempts", "Error when they are used up"), rows)
-        lines += [""]
-    lines += [LOSS_INTRO]
-    ways = ((f"`STATUS_{status.name}`", to.name) for status, to in AFTER_LOSS.items())
-    lines += _table(("Result", "Goes on with"), ways)
-    return "\n".join(lines) + "\n"
+            ways: dict[str, list[str]] = {}
+            for on, to in rule.following.items():
+                if on not in everywhere:
+                    ways.setdefault(to.name, []).append(_input_text(on))
+            lines += [f"    {state.name} --> {to}" for to in ways if to != state.name]
+            rows += [(state.name, "; ".join(inputs), to) for to, inputs in ways.items()]
+        rows += [("any state", on.value, rules[0].following[on].name) for on in everywhere]
+        lines += ["```", "", *_table(("State", "What happens", "Next state"), rows), ""]
+        limited = ((state.name, rule) for state, rule in table.items() if rule.retries)
+        attempts = (
+            (name, str(1 + rule.retries), f"`STATUS_{rule.failure.name}`") for name, rule in limited
+        )
+        lines += [*_table(("State", "Attempts", "Error when they are used up"), attempts), ""]
+    return "\n".join([*lines, STOPPED_NOTE])
 
 
-def _state_row(state: Enum, rule: Rule, anywhere: Sequence[Enum]) -> tuple[str, ...]:
-    others = [source.name for source in type(state) if source in rule.accepts - {state}]
-    follows = "any state" if state in anywhere else ", ".join(others)
-    if not rule.retries:
-        return state.name, follows, "no limit", ""
-    return state.name, follows, str(1 + rule.retries), f"`STATUS_{rule.failure.name}`"
+def _input_text(on: Input) -> str:
+    return on.value if isinstance(on, On) else f"`STATUS_{on.name}`"
 
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (

@@ -10,11 +10,9 @@ import pytest
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
 from kvsproducer.client.states import (
-    AFTER_LOSS,
     CLIENT_STATES,
     STREAM_STATES,
     ClientState,
-    StateMachine,
     StreamState,
     result_status,
 )
@@ -254,19 +252,9 @@ def test_names_and_counts_of_streams(desk: Desks) -> None:
 
 
 def test_the_tables_are_whole() -> None:
-    """Every state has a rule; illegal steps and too many repetitions have their statuses."""
+    """Every state has a rule, and every result a status."""
     assert set(STREAM_STATES) == set(StreamState)
     assert set(CLIENT_STATES) == set(ClientState)
-    assert set(AFTER_LOSS.values()) <= set(StreamState)
-    machine = StateMachine("stream", STREAM_STATES, StreamState.NEW)
-    with pytest.raises(KvsError) as caught:
-        machine.step(StreamState.STREAMING)
-    assert caught.value.status is _S.INVALID_STREAM_STATE
-    for _ in range(6):
-        machine.step(StreamState.DESCRIBE)
-    with pytest.raises(KvsError) as caught:
-        machine.step(StreamState.DESCRIBE)
-    assert caught.value.status is _S.DESCRIBE_STREAM_CALL_FAILED
     assert result_status(4006) is _S.ACK_ERR_INVALID_MKV_DATA
     assert result_status(12345) is _S.SERVICE_CALL_UNKOWN_ERROR
 

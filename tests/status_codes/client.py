@@ -327,7 +327,7 @@ TABLE: Table = {
     ),
     _S.INVALID_SPILL_RATIO: device(storage_info=kvs.StorageInfo(spill_ratio=101)),
     _S.INVALID_STORAGE_INFO_VERSION: read(kvs.StorageInfo, version=1),
-    _S.INVALID_STREAM_STATE: lambda _: machine().step(kvs.StreamState.STREAMING),
+    _S.INVALID_STREAM_STATE: lambda _: machine().step(kvs.On.MEDIA),
     _S.SERVICE_CALL_CALLBACKS_MISSING: lambda _: (
         client(service_calls=kvs.ServiceCalls(frozenset({kvs.PutStream}))) and None
     ),
@@ -394,7 +394,7 @@ TABLE: Table = {
     _S.STREAM_READY_CALLBACK_FAILED: when_ready(kvs.StreamReady),
     _S.CLIENT_READY_CALLBACK_FAILED: when_ready(kvs.ClientReady),
     _S.INVALID_CLIENT_READY_STATE: streaming(credentials_made_undefined),
-    _S.STATE_MACHINE_STATE_NOT_FOUND: lambda _: machine().step(kvs.ClientState.READY),
+    _S.STATE_MACHINE_STATE_NOT_FOUND: lambda _: machine().restart(kvs.ClientState.READY),
     _S.INVALID_FRAGMENT_ACK_TYPE: streaming(
         lambda d: d.stream.receive_parsed_ack(
             0, kvs.FragmentAck.from_dict({"version": 0, "ack_type": "undefined"}), d.now

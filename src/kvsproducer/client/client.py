@@ -39,8 +39,9 @@ from kvsproducer.client.retry import GiveUp, RetryPolicy
 from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
     CLIENT_STATES,
-    TOLERATED,
     ClientState,
+    Input,
+    On,
     StateMachine,
     result_status,
 )
@@ -110,7 +111,7 @@ class Client:
         self._failure: KvsError | None = None
         self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
         self._timer_set = now
-        self._enter(_C.AUTH, now)
+        self._move(On.START, now)
 
     @staticmethod
     def _random_name(dice: Callable[[int], int]) -> str:
@@ -200,7 +201,7 @@ class Client:
 
     def fail(self, error: KvsError) -> None:
         """It cannot work, and neither can its streams: `error` is their failure from now on."""
-        self._machine.step(_C.FAILED)
+        self._machine.step(On.FAILED)
         self._failure = error
         self._pending = None  # whatever is answered to it does not matter any more
         self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
@@ -302,7 +303,7 @@ class Client:
             )
             return False
         if self.auth is not None and now > self.auth.expiration:
-            self._enter(_C.AUTH, now)
+            self._move(On.EXPIRING, now)
             return False
         return True
 
@@ -347,7 +348,7 @@ class Client:
         self, call: Call, result: int, now: int, answer: object, detail: str
     ) -> None:
         status = result_status(result)
-        if status not in TOLERATED[self.state]:
+        if status is not _S.SUCCESS and not self._machine.accepts(status):
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         if result > _RESULT_OK and not isinstance(call, GetDeviceFingerprint):
@@ -356,13 +357,13 @@ class Client:
             if isinstance(call, GetSecurityToken | GetDeviceCertificate | DeviceCertToToken):
                 self._auth_result(call, status, answer, now)
             elif status is not _S.SUCCESS:
-                self._enter(self.state, now)
+                self._move(status, now)
             elif isinstance(call, GetDeviceFingerprint):
                 self._provision(answer, now)
             elif isinstance(call, CreateDevice):
                 self._device_created(answer, now)
             else:
-                self._enter(_C.READY, now)
+                self._move(status, now)
         except KvsError as error:
             told = "; ".join(filter(None, (error.detail, detail)))
             self._exhausted(kvs_error(error.status, told), status, now)
@@ -392,20 +393,20 @@ class Client:
             self._issue(GetDeviceCertificate, now)
         elif isinstance(call, GetDeviceCertificate) and status is _S.SUCCESS:
             self.auth = auth
-            self._enter(_C.GET_TOKEN if auth is not None else _C.PROVISION, now)
+            self._move(On.CERTIFICATE if auth is not None else On.NOTHING, now)
         elif auth is None or auth.type is AuthType.UNDEFINED:
-            self._enter(self.state, now)
+            self._move(On.AGAIN, now)
         elif auth.expiration - now < limits.MIN_TOKEN_LIFE:
             self._short_lived(auth, now)
         else:
             self.auth = auth
-            self._enter(_C.READY if self._created else _C.CREATE, now)
+            self._move(On.CREDENTIALS_AGAIN if self._created else On.CREDENTIALS, now)
 
     def _short_lived(self, auth: AuthInfo, now: int) -> None:
         """Credentials that would expire before they could be used: ask again."""
         self._wait = self._backoff.next_wait(now)
         try:
-            self._enter(self.state, now)
+            self._move(On.AGAIN, now)
         except KvsError as error:
             left_s = (auth.expiration - now) // TICKS_PER_SECOND
             told = f"the credentials expire in {left_s} s, at least 30 s are needed"
@@ -415,19 +416,20 @@ class Client:
         """There is no service to provision with: it runs out of attempts."""
         if isinstance(answer, str) and len(answer) > limits.MAX_DEVICE_FINGERPRINT_LEN:
             raise kvs_error(_S.DEVICE_FINGERPRINT_LENGTH, f"{len(answer)} characters")
-        self._enter(_C.PROVISION, now)
+        self._move(On.AGAIN, now)
 
     def _device_created(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
         self._arn = answer
         self._created = True
-        self._enter(_C.TAG_CLIENT if self.device_info.tags else _C.READY, now)
+        self._move(On.EXISTS_TO_TAG if self.device_info.tags else On.EXISTS, now)
 
     # --- states ---------------------------------------------------------------------------------
-    def _enter(self, state: ClientState, now: int) -> None:
+    def _move(self, on: Input, now: int) -> None:
         """Step the machine and do what the new state does; raises the state's failure."""
-        self._machine.step(state)
+        self._machine.step(on)
+        state = self.state
         if state is _C.AUTH:
             self._issue(GetSecurityToken, now)
         elif state is _C.GET_TOKEN:

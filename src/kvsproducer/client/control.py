@@ -1,8 +1,8 @@
 """The way of a stream to an upload, and back to one after a loss: the stream's state machine.
 
-Facts: AWS's stream states; the tables are in `states`. Every state issues one service call as an
-effect; its result selects the next state. A result that is not the pending call's is late and
-ignored. What cannot be cured by trying again ends in FAILED with a fatal `StreamErrorReported`.
+The table of `states` says where each input leads; here is what entering a state does, and which
+input an answer is. A result that is not the pending call's is late and ignored. FAILED comes with a
+fatal `StreamErrorReported`.
 
 Once a stream has been ready, running out of retries is only reported: it goes on trying, with the
 longest waits, for a camera outlives an outage and its frames are held or reported meanwhile. Before
@@ -32,9 +32,9 @@ from kvsproducer.client.effects import (
 from kvsproducer.client.events import StreamClosed, StreamReady, StreamStateChanged, UploadStarted
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.states import (
-    AFTER_LOSS,
     STREAM_STATES,
-    TOLERATED,
+    Input,
+    On,
     StateMachine,
     StreamState,
     UploadState,
@@ -60,6 +60,7 @@ _CALL = TypeVar("_CALL", bound=Call)
 _ON_THE_WAY: Final = frozenset(
     {_T.DESCRIBE, _T.CREATE, _T.TAG_STREAM, _T.GET_ENDPOINT, _T.GET_TOKEN}
 )
+_CALLING: Final = _ON_THE_WAY | {_T.PUT_STREAM}
 
 
 class StreamControl:
@@ -74,7 +75,6 @@ class StreamControl:
         # Of its own: with AWS's shared one, many streams that fail together wait for one another.
         self._backoff = Backoff(client.roll)
         self.tally = Tally(core)
-        self._waiting_for_client = False
         self._cause = _S.SUCCESS  # what the last call met with
         self._anew = 0  # how often it has begun anew without having been ready
         self._endpoint = ""
@@ -82,9 +82,9 @@ class StreamControl:
         self._warning = ""  # what the next StreamReady says of an existing stream
         self._token: AuthInfo | None = None
         self.ready = False  # has been ready once
-        self.parked = False  # nothing to upload: READY, or STOPPED by a time-out
-        self.unused = False  # the last upload that ended had been given nothing
-        self.rotating = False  # a session is being prepared while the old one is still good
+        # Whether a connection is opened before there is media, as AWS's client does; but not the
+        # first one, and not one after another.
+        self.in_advance = False
         self.rotation = Rotation()
 
     @property
@@ -100,12 +100,11 @@ class StreamControl:
     # --- doing ----------------------------------------------------------------------------------
     def start(self, now: int) -> None:
         """Begin, from NEW."""
-        self._enter(_T.DESCRIBE, now)
+        self._move(On.START, now)
 
     def resume(self, now: int) -> None:
         """The client has its credentials (again): make the call that had to wait."""
-        if self._waiting_for_client and not self._core.closed:
-            self._waiting_for_client = False
+        if self._pending is None and self.state in _CALLING and not self._core.closed:
             _ACTIONS[self.state](self, now)
 
     def session_due(self) -> None:
@@ -113,25 +112,20 @@ class StreamControl:
         self.rotation.schedule(session_at=NEVER)
 
     def unpark(self, now: int) -> None:
-        """There is something to upload now."""
-        if not self.parked:
+        """There is something to upload now, if that was missing."""
+        if self.state is not _T.READY:
             return
-        self.parked = self.unused = False
+        self.in_advance = True
         if now >= self.rotation.rotate_at:  # the token was good when there was nothing to upload
-            self.rotation.schedule(rotate_at=NEVER)
-            self._enter(_T.STOPPED, now)
-            self._enter(_T.GET_ENDPOINT, now)
+            self.rotate(now)
         else:
-            self._enter(_T.PUT_STREAM if self.state is _T.READY else _T.READY, now)
+            self._move(On.MEDIA, now)
 
     def rotate(self, now: int) -> None:
         """The token is about to expire: prepare the next session while this one goes on."""
-        if self.rotating or self.state is not _T.STREAMING:
-            return
-        self.rotating = True
-        self.rotation.schedule(rotate_at=NEVER)
-        self._enter(_T.STOPPED, now)
-        self._enter(_T.GET_ENDPOINT, now)
+        if self._machine.accepts(On.EXPIRING):
+            self.rotation.schedule(rotate_at=NEVER)
+            self._move(On.EXPIRING, now)
 
     def lost(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
         """An upload is gone: start another session unless one is on its way or at work.
@@ -139,7 +133,7 @@ class StreamControl:
         With `pause`, or when `result` is a failure, the next call waits for its backoff.
         """
         core = self._core
-        if self.state is _T.FAILED or core.closed or self.parked:
+        if self.state in (_T.FAILED, _T.READY) or core.closed:
             return
         if not core.uploads.active() and not anything_to_send(core):
             core.give_up_sent()
@@ -147,25 +141,21 @@ class StreamControl:
             return
         status = result_status(result)
         if not core.info.recover_on_error and status is not _S.SUCCESS:
-            self._enter(_T.STOPPED, now)
+            self._move(On.LOST, now)
             why = detail or f"result {result}"
             self._give_up(kvs_error(status, f"{why}; recovery is switched off"))
             return
         if core.stopped and not anything_to_send(core):
             self.close(None)
             return
-        self._enter(_T.STOPPED, now)
+        self._move(On.LOST, now)
         self._pending = None
-        self.rotating = False
         if pause or result > _RESULT_OK:
             self._wait = self._next_wait(now)
-        following = AFTER_LOSS.get(status, _T.NEW) if core.info.recover_on_error else _T.NEW
         if is_timeout(result) and not anything_to_send(core):
-            self.parked = core.attention = True
-            return
-        if following is _T.NEW:
-            following = _T.DESCRIBE
-        self._enter(following, now)
+            self.in_advance = False
+        known = core.info.recover_on_error and self._machine.accepts(status)
+        self._move(status if known else On.START, now)
 
     def _next_wait(self, now: int) -> int:
         """The wait before the next call."""
@@ -180,21 +170,19 @@ class StreamControl:
         """Start over, whatever the state."""
         was_ready = self.ready and self.state is not _T.FAILED
         self._pending = None
-        self._waiting_for_client = False
         self._wait = 0
-        self.parked = self.unused = self.rotating = False
+        self.in_advance = self.ready
         self.rotation.schedule(rotate_at=NEVER, session_at=NEVER)
         self._machine.restart(_T.STOPPED if was_ready else _T.NEW)
-        self._enter(_T.DESCRIBE, now)
+        self._move(On.START, now)
 
     def fail(self, error: KvsError) -> None:
         """Give up for good: tell, close if stopped, and let nobody wait."""
         core = self._core
         if self.state is _T.FAILED:
             return
-        self._change(_T.FAILED)
+        self._step(On.FAILED)
         self._pending = None
-        self.parked = False
         core.abort_uploads()
         self._give_up(error)
 
@@ -209,7 +197,7 @@ class StreamControl:
 
     def recover(self) -> None:
         """A connection that was lost without recovery may be followed by another after all."""
-        self.unused = False
+        self.in_advance = self.ready
         if self.state is not _T.FAILED and not self._core.closed:
             self._core.failure = None
 
@@ -233,54 +221,58 @@ class StreamControl:
         status = self._cause = result_status(result)
         if isinstance(call, PutStream):
             self.tally.upload_failed(call.upload, result, detail)
-        if status not in TOLERATED[self.state]:
+        if isinstance(call, PutStream) and status is not _S.SUCCESS:
             self._core.uploads.remove_new()
+        if status is not _S.SUCCESS and not self._machine.accepts(status):
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         try:
-            following = _RESULTS[self.state](self, status, answer, now)
+            on = self._input(status, answer, now)
         except KvsError as error:
             self._refused(error, now)
             return
-        missing = self.state is _T.DESCRIBE and following is _T.CREATE
-        again = following is self.state  # also after success: a stream that is not ACTIVE yet
+        again = self._machine.leads_back(on)
+        missing = status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
         if (again or result > _RESULT_OK) and not missing:  # a missing stream is created at once
             self._wait = self._next_wait(now)
         if again:
             self._core.counters.api_call_retries += 1
         if isinstance(answer, StreamDescription):
             detail = detail or f"the stream is {answer.status.name}"
-        self._enter(following, now, why=detail or f"{type(call).__name__}: result {result}")
+        self._move(on, now, why=detail or f"{type(call).__name__}: result {result}")
 
     def _refused(self, error: KvsError, now: int) -> None:
         """An answer that cannot be used: fatal, unless the old session still works."""
-        working = self.rotating and self._core.uploads.active()
+        working = self._core.uploads.active()
         told = error if working else self._begin_anew(error, self._cause)
         if told is not None:
             self._core.report(told.status, told.detail)
             self._wait = self._next_wait(now)
-            self._enter(self.state, now)
+            self._move(On.AGAIN, now)
             return
         self.fail(error)
 
-    def _described(self, status: StatusCode, answer: object, _now: int) -> StreamState:
-        if status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
-            if not self._core.info.allow_stream_creation:
-                raise kvs_error(status, "there is no such stream, and creating it is not allowed")
-            return _T.CREATE
-        if status is not _S.SUCCESS:
-            return _T.DESCRIBE
+    def _input(self, status: StatusCode, answer: object, now: int) -> Input:
+        """What an answer is to the machine; raises for one that cannot be used."""
+        if status is _S.SUCCESS:
+            answered = _ANSWERS.get(self.state)
+            return status if answered is None else answered(self, answer, now)
+        missing = status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
+        if missing and not self._core.info.allow_stream_creation:
+            raise kvs_error(status, "there is no such stream, and creating it is not allowed")
+        return status
+
+    def _described(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, StreamDescription) or len(answer.stream_arn) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_DESCRIBE_STREAM_RESPONSE, "no description, or its ARN")
         if answer.status is StreamStatus.DELETING:
             raise kvs_error(_S.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")
         if answer.status is not StreamStatus.ACTIVE:
-            return _T.DESCRIBE
-        self._arn = answer.stream_arn
+            return On.AGAIN
         if answer.retention is not None:
             self._core.retains = bool(answer.retention)
             self._compare_retention(answer.retention)
-        return self._after_arn()
+        return self._exists(answer.stream_arn)
 
     def _compare_retention(self, found: int) -> None:
         """Note that an existing stream does not keep media for as long as asked.
@@ -296,81 +288,61 @@ class StreamControl:
             " asked. To change it: aws kinesisvideo update-data-retention"
         )
 
-    def _after_arn(self) -> StreamState:
-        return _T.TAG_STREAM if self._core.info.tags else _T.GET_ENDPOINT
+    def _exists(self, arn: str) -> Input:
+        self._arn = arn
+        return On.EXISTS_TO_TAG if self._core.info.tags else On.EXISTS
 
-    def _created(self, status: StatusCode, answer: object, _now: int) -> StreamState:
-        if status is _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR:
-            return _T.DESCRIBE  # it exists: the answer to our call was lost, or others made it
-        if status is not _S.SUCCESS:
-            return _T.CREATE
+    def _created(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_STREAM_RESPONSE, "no stream ARN, or too long a one")
-        self._arn = answer
-        return self._after_arn()
+        return self._exists(answer)
 
-    def _tagged(self, status: StatusCode, _answer: object, _now: int) -> StreamState:
-        return _T.GET_ENDPOINT if status is _S.SUCCESS else _T.TAG_STREAM
-
-    def _located(self, status: StatusCode, answer: object, _now: int) -> StreamState:
-        if status is not _S.SUCCESS:
-            return _T.GET_ENDPOINT
+    def _located(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_URI_LEN:
             raise kvs_error(_S.INVALID_URI_LEN, "no endpoint, or too long a one")
         self._endpoint = answer
-        return _T.GET_TOKEN
+        return _S.SUCCESS
 
-    def _authorized(self, status: StatusCode, answer: object, now: int) -> StreamState:
-        if status is not _S.SUCCESS:
-            return _T.GET_TOKEN
+    def _authorized(self, answer: object, now: int) -> Input:
         token = self._token = usable_token(answer, now)
         self.rotation.schedule(rotate_at=rotation_time(token.expiration, now, self._client.roll))
-        return _T.READY
+        return _S.SUCCESS
 
-    def _put(self, status: StatusCode, _answer: object, now: int) -> StreamState:
+    def _opened(self, _answer: object, now: int) -> Input:
         core = self._core
-        if status is _S.SUCCESS:
-            upload = core.uploads.find(core.uploads.newest_number or 0)
-            if upload is not None and upload.state is UploadState.NEW:
-                core.uploads.set_state(upload, UploadState.READY)
-                upload.opened_at = now  # before that, the call may have waited for its time
-                upload.idle = True
-            if self.rotating:
-                self.rotating = False
-                delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
-                self.rotation.schedule(session_at=now + delay)
-            return _T.STREAMING
-        core.uploads.remove_new()
-        if status is _S.SERVICE_CALL_TIMEOUT_ERROR:
-            return _T.GET_ENDPOINT
-        if status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
-            return _T.GET_TOKEN
-        return _T.DESCRIBE
+        upload = core.uploads.find(core.uploads.newest_number or 0)
+        if upload is not None and upload.state is UploadState.NEW:
+            core.uploads.set_state(upload, UploadState.READY)
+            upload.opened_at = now  # before that, the call may have waited for its time
+            upload.idle = True
+        if core.uploads.active(besides=upload):  # the old session goes on until the new one begins
+            delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
+            self.rotation.schedule(session_at=now + delay)
+        return _S.SUCCESS
 
     # --- entering states ------------------------------------------------------------------------
-    def _change(self, state: StreamState) -> None:
-        old = self._machine.state
-        self._machine.restart(state)
-        self._core.emit(StreamStateChanged(self._core.name, old, state))
+    def _step(self, on: Input) -> None:
+        """Step the machine, and say so."""
+        old = self.state
+        self._machine.step(on, self._core.name)
+        if old is not self.state:
+            self._core.emit(StreamStateChanged(self._core.name, old, self.state))
 
-    def _enter(self, state: StreamState, now: int, why: str = "") -> None:
+    def _move(self, on: Input, now: int, why: str = "") -> None:
         """Step the machine and do what the new state does."""
-        old = self._machine.state
         try:
-            self._machine.step(state, self._core.name)
+            self._step(on)
         except KvsError as error:
             self._exhausted(error, now, why)
-            return
-        if old is not state:
-            self._core.emit(StreamStateChanged(self._core.name, old, state))
-        _ACTIONS[state](self, now)
+        else:
+            _ACTIONS[self.state](self, now)
 
     def _exhausted(self, error: KvsError, now: int, why: str) -> None:
         """A state was repeated too often."""
         detail = f"{error.detail}; {why}" if why else error.detail
         if error.status is _S.TAG_STREAM_CALL_FAILED:  # the tags are not worth the stream
             self._core.report(error.status, detail)
-            self._enter(_T.GET_ENDPOINT, now)
+            self._move(On.GIVEN_UP, now)
             return
         failure = kvs_error(error.status, detail)
         told = failure if self.ready else self._begin_anew(failure, self._cause)
@@ -398,9 +370,7 @@ class StreamControl:
         if self._client.authorize(now):
             return True
         failure = self._client.failure
-        if failure is None:
-            self._waiting_for_client = True
-        else:
+        if failure is not None:
             self.fail(kvs_error(failure.status, failure.detail))
         return False
 
@@ -439,16 +409,16 @@ class StreamControl:
 
     def _be_ready(self, now: int) -> None:
         core = self._core
-        again, self.ready, self._anew = self.ready, True, 0
+        self.ready, self._anew = True, 0
+        in_advance, self.in_advance = self.in_advance, True
         core.emit(StreamReady(core.name, self._warning))
         self._warning = ""
         if core.stopped and not anything_to_send(core) and not core.uploads.active():
             self.close(None)
-        elif anything_to_send(core) or self.rotating or (again and not self.unused):
-            # A connection in advance, as AWS's client has one; but not one after another.
-            self._enter(_T.PUT_STREAM, now)
+        elif anything_to_send(core) or core.uploads.active() or in_advance:
+            self._move(On.MEDIA, now)
         else:
-            self.parked = core.attention = True
+            core.attention = True
 
     def _open_upload(self, now: int) -> None:
         core, info = self._core, self._core.info
@@ -493,14 +463,11 @@ _ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
 }
 """What entering a state does."""
 
-_RESULTS: Final[
-    dict[StreamState, Callable[[StreamControl, StatusCode, object, int], StreamState]]
-] = {
+_ANSWERS: Final[dict[StreamState, Callable[[StreamControl, object, int], Input]]] = {
     _T.DESCRIBE: StreamControl._described,
     _T.CREATE: StreamControl._created,
-    _T.TAG_STREAM: StreamControl._tagged,
     _T.GET_ENDPOINT: StreamControl._located,
     _T.GET_TOKEN: StreamControl._authorized,
-    _T.PUT_STREAM: StreamControl._put,
+    _T.PUT_STREAM: StreamControl._opened,
 }
-"""What a tolerated result leads to."""
+"""Which input a successful answer is; for other states it is its status."""

@@ -1,18 +1,33 @@
-"""The state machines as tables: which states follow which, how often, and what a failure means.
+"""The state machines as tables: what moves each state on, where to, how often, and what ends it.
 
-Facts: `reference` behaviour of AWS's client. A step to `next` is legal when the current state is in
-`next`'s accept set; steps from a state to itself are counted and limited. Where AWS's client makes
-an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-out), the table has what it meant.
-FAILED is ours: a failure that will not go away by itself ends there instead of hanging.
+The client is on its way to credentials and a device, a stream on its way to an upload (the states),
+and back to one after a loss. Entering most states makes one service call. A machine is moved on by
+an input, which is one of two things:
 
-The engine (`StateMachine`) makes no calls; `control` and `client` do, by effects.
+* the status of the call's result. The table says where it leads. A status that is not in the table
+  will not be cured by trying again: it ends in FAILED.
+* something else that has happened (`On`): there is media, the token expires, the connection is
+  lost.
+
+An input that leads from a state to itself repeats the call; repetitions are counted and limited.
+`StateMachine` makes no calls; `control` and `client` do, by effects, and they find out which input
+an answer is. The generated page docs/explanation/states.md is these tables.
+
+Two things that look like flags are states here. A stream without media to upload is READY, and
+stays so until there is some. One that prepares the next session while the old one goes on is on
+its way like any other; what tells them apart is that the old upload is active. A stream whose
+client has no credentials stays in its state without a pending call.
+
+Facts: AWS's client has the same states; a step that it does not make is in no table here. Where it
+makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-out), the table has what it
+meant. FAILED is ours: a failure that will not go away by itself ends there instead of hanging.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from kvsproducer.limits import (
     MAX_SERVICE_CALL_RETRIES,
@@ -23,14 +38,14 @@ from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.wire import ACK_ERRORS
 
 __all__ = [
-    "AFTER_LOSS",
     "CLIENT_STATES",
     "STREAM_STATES",
     "ClientState",
+    "Input",
+    "On",
     "Rule",
     "StateMachine",
     "StreamState",
-    "TOLERATED",
     "UploadState",
     "host_is_alive",
     "is_timeout",
@@ -39,6 +54,7 @@ __all__ = [
 ]
 
 _S = StatusCode
+_State = TypeVar("_State", bound=Enum)
 
 
 class ClientState(Enum):
@@ -63,10 +79,10 @@ class StreamState(Enum):
     TAG_STREAM = "tag-stream"
     GET_ENDPOINT = "get-endpoint"
     GET_TOKEN = "get-token"  # noqa: S105 - a state's name
-    READY = "ready"
+    READY = "ready"  # it could upload, and has nothing to
     PUT_STREAM = "put-stream"
     STREAMING = "streaming"
-    STOPPED = "stopped"  # the connection is gone, the next session is being decided on
+    STOPPED = "stopped"  # the connection is gone
     FAILED = "failed"
 
 
@@ -81,109 +97,159 @@ class UploadState(Enum):
     TERMINATED = "terminated"
 
 
-class Rule(NamedTuple):
-    """One state: from where it may be entered, self-steps allowed, and the status beyond them."""
+class On(Enum):
+    """What moves a machine on, besides the status of a call's result; the values are for docs."""
 
-    accepts: frozenset[Enum]
+    START = "it starts, or starts over"
+    EXISTS = "it exists, or was created"
+    EXISTS_TO_TAG = "the same, and it is to have tags"
+    AGAIN = "the answer cannot be used, or says that it takes more time"
+    GIVEN_UP = "the attempts are used up, and it goes without"
+    MEDIA = "there is media to upload"
+    EXPIRING = "the token or the credentials expire"
+    LOST = "the connection is lost"
+    FAILED = "what will not go away by itself"
+    CREDENTIALS = "credentials"
+    CREDENTIALS_AGAIN = "credentials, and the device exists"
+    CERTIFICATE = "a certificate instead of credentials"
+    NOTHING = "neither credentials nor a certificate"
+
+
+Input: TypeAlias = On | StatusCode
+
+
+class Rule(NamedTuple):
+    """One state: where each input leads, self-steps allowed, and the status beyond them."""
+
+    following: Mapping[Input, Enum]
     retries: int
     failure: StatusCode
 
 
-def _rule(retries: int, failure: StatusCode, *accepts: Enum) -> Rule:
-    return Rule(frozenset(accepts), retries, failure)
+# Results that another attempt may cure. AWS's client tries again without the right to call, too,
+# where its credentials may have been replaced meanwhile.
+_CURED: Final = (_S.SERVICE_CALL_TIMEOUT_ERROR, _S.SERVICE_CALL_UNKOWN_ERROR)
+_CURED_RIGHTS: Final = (*_CURED, _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR)
+
+
+def _call(
+    state: Enum,
+    failure: StatusCode,
+    following: Mapping[Input, Enum],
+    *,
+    cured: Iterable[StatusCode] = _CURED,
+) -> Rule:
+    """A state that makes a call, and repeats it after the results `cured`."""
+    again: dict[Input, Enum] = {**dict.fromkeys(cured, state), On.AGAIN: state}
+    return Rule({**again, **following}, MAX_SERVICE_CALL_RETRIES, failure)
 
 
 _C = ClientState
-CLIENT_STATES: Final[Mapping[ClientState, Rule]] = {
-    _C.NEW: _rule(UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE, _C.NEW),
-    _C.AUTH: _rule(MAX_SERVICE_CALL_RETRIES, _S.CLIENT_AUTH_CALL_FAILED, _C.NEW, _C.READY, _C.AUTH),
-    _C.GET_TOKEN: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.GET_CLIENT_TOKEN_CALL_FAILED,
+_HAS_TOKEN: Final[Mapping[Input, Enum]] = {
+    On.CREDENTIALS: _C.CREATE,
+    On.CREDENTIALS_AGAIN: _C.READY,
+}
+_CLIENT: Final[Mapping[ClientState, Rule]] = {
+    _C.NEW: Rule({On.START: _C.AUTH}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
+    _C.AUTH: _call(
         _C.AUTH,
-        _C.PROVISION,
-        _C.GET_TOKEN,
+        _S.CLIENT_AUTH_CALL_FAILED,
+        {**_HAS_TOKEN, On.CERTIFICATE: _C.GET_TOKEN, On.NOTHING: _C.PROVISION},
+        cured=_CURED_RIGHTS,
     ),
-    _C.PROVISION: _rule(
-        MAX_SERVICE_CALL_RETRIES, _S.CLIENT_PROVISION_CALL_FAILED, _C.AUTH, _C.PROVISION
-    ),
-    _C.CREATE: _rule(
-        MAX_SERVICE_CALL_RETRIES,
+    _C.GET_TOKEN: _call(_C.GET_TOKEN, _S.GET_CLIENT_TOKEN_CALL_FAILED, _HAS_TOKEN),
+    _C.PROVISION: _call(_C.PROVISION, _S.CLIENT_PROVISION_CALL_FAILED, {}),
+    _C.CREATE: _call(
+        _C.CREATE,
         _S.CREATE_CLIENT_CALL_FAILED,
-        _C.PROVISION,
-        _C.GET_TOKEN,
-        _C.AUTH,
-        _C.CREATE,
+        {On.EXISTS: _C.READY, On.EXISTS_TO_TAG: _C.TAG_CLIENT},
+        cured=(*_CURED, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
     ),
-    _C.TAG_CLIENT: _rule(
-        MAX_SERVICE_CALL_RETRIES, _S.TAG_CLIENT_CALL_FAILED, _C.CREATE, _C.READY, _C.TAG_CLIENT
-    ),
-    _C.READY: _rule(
-        UNLIMITED_RETRIES,
-        _S.CLIENT_READY_CALLBACK_FAILED,
-        _C.GET_TOKEN,
-        _C.AUTH,
-        _C.TAG_CLIENT,
-        _C.CREATE,
-        _C.READY,
-    ),
-    _C.FAILED: _rule(UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE, *_C),
+    _C.TAG_CLIENT: _call(_C.TAG_CLIENT, _S.TAG_CLIENT_CALL_FAILED, {_S.SUCCESS: _C.READY}),
+    _C.READY: Rule({On.EXPIRING: _C.AUTH}, UNLIMITED_RETRIES, _S.CLIENT_READY_CALLBACK_FAILED),
+    _C.FAILED: Rule({}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
 }
 
 _T = StreamState
-STREAM_STATES: Final[Mapping[StreamState, Rule]] = {
-    _T.NEW: _rule(UNLIMITED_RETRIES, _S.INVALID_STREAM_READY_STATE, _T.NEW, _T.STOPPED, _T.FAILED),
-    _T.DESCRIBE: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.DESCRIBE_STREAM_CALL_FAILED,
-        _T.NEW,
-        _T.STOPPED,
-        _T.DESCRIBE,
-        _T.CREATE,
-        _T.PUT_STREAM,
-    ),
-    _T.CREATE: _rule(
-        MAX_SERVICE_CALL_RETRIES, _S.CREATE_STREAM_CALL_FAILED, _T.DESCRIBE, _T.CREATE
-    ),
-    _T.TAG_STREAM: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.TAG_STREAM_CALL_FAILED,
-        _T.DESCRIBE,
-        _T.CREATE,
-        _T.TAG_STREAM,
-    ),
-    _T.GET_ENDPOINT: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.GET_STREAMING_ENDPOINT_CALL_FAILED,
-        _T.STOPPED,
-        _T.DESCRIBE,
-        _T.CREATE,
-        _T.TAG_STREAM,
-        _T.GET_ENDPOINT,
-        _T.PUT_STREAM,
-    ),
-    _T.GET_TOKEN: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.GET_STREAMING_TOKEN_CALL_FAILED,
-        _T.STOPPED,
-        _T.GET_ENDPOINT,
-        _T.PUT_STREAM,
-        _T.GET_TOKEN,
-    ),
-    _T.READY: _rule(
-        MAX_SERVICE_CALL_RETRIES,
-        _S.STREAM_READY_CALLBACK_FAILED,
-        _T.STOPPED,
-        _T.GET_TOKEN,
-        _T.PUT_STREAM,
-        _T.STREAMING,
-        _T.READY,
-    ),
-    _T.PUT_STREAM: _rule(UNLIMITED_RETRIES, _S.PUT_STREAM_CALL_FAILED, _T.READY, _T.PUT_STREAM),
-    _T.STREAMING: _rule(UNLIMITED_RETRIES, _S.PUT_STREAM_CALL_FAILED, _T.PUT_STREAM, _T.STREAMING),
-    _T.STOPPED: _rule(UNLIMITED_RETRIES, _S.PUT_STREAM_CALL_FAILED, *_T),
-    _T.FAILED: _rule(UNLIMITED_RETRIES, _S.INVALID_STREAM_STATE, *_T),
+_FOUND: Final[Mapping[Input, Enum]] = {
+    On.EXISTS: _T.GET_ENDPOINT,
+    On.EXISTS_TO_TAG: _T.TAG_STREAM,
 }
+_STREAM: Final[Mapping[StreamState, Rule]] = {
+    _T.NEW: Rule({On.START: _T.DESCRIBE}, UNLIMITED_RETRIES, _S.INVALID_STREAM_READY_STATE),
+    _T.DESCRIBE: _call(
+        _T.DESCRIBE,
+        _S.DESCRIBE_STREAM_CALL_FAILED,
+        {**_FOUND, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR: _T.CREATE},
+        cured=_CURED_RIGHTS,
+    ),
+    _T.CREATE: _call(
+        _T.CREATE,
+        _S.CREATE_STREAM_CALL_FAILED,
+        # In use: it exists, since the answer to our call was lost or others made it.
+        {**_FOUND, _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: _T.DESCRIBE},
+        cured=_CURED_RIGHTS,
+    ),
+    _T.TAG_STREAM: _call(
+        _T.TAG_STREAM,
+        _S.TAG_STREAM_CALL_FAILED,
+        {_S.SUCCESS: _T.GET_ENDPOINT, On.GIVEN_UP: _T.GET_ENDPOINT},
+        cured=_CURED_RIGHTS,
+    ),
+    _T.GET_ENDPOINT: _call(
+        _T.GET_ENDPOINT,
+        _S.GET_STREAMING_ENDPOINT_CALL_FAILED,
+        {_S.SUCCESS: _T.GET_TOKEN},
+        cured=_CURED_RIGHTS,
+    ),
+    _T.GET_TOKEN: _call(_T.GET_TOKEN, _S.GET_STREAMING_TOKEN_CALL_FAILED, {_S.SUCCESS: _T.READY}),
+    _T.READY: Rule(
+        {On.MEDIA: _T.PUT_STREAM, On.EXPIRING: _T.GET_ENDPOINT},
+        UNLIMITED_RETRIES,
+        _S.STREAM_READY_CALLBACK_FAILED,
+    ),
+    _T.PUT_STREAM: Rule(
+        {
+            _S.SUCCESS: _T.STREAMING,
+            _S.SERVICE_CALL_TIMEOUT_ERROR: _T.GET_ENDPOINT,
+            _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: _T.GET_TOKEN,
+            _S.SERVICE_CALL_UNKOWN_ERROR: _T.DESCRIBE,
+        },
+        UNLIMITED_RETRIES,
+        _S.PUT_STREAM_CALL_FAILED,
+    ),
+    _T.STREAMING: Rule(
+        {On.EXPIRING: _T.GET_ENDPOINT}, UNLIMITED_RETRIES, _S.PUT_STREAM_CALL_FAILED
+    ),
+    # By the status of the lost upload's result; for all others it starts over.
+    _T.STOPPED: Rule(
+        {
+            On.START: _T.DESCRIBE,
+            _S.SUCCESS: _T.GET_ENDPOINT,
+            _S.SERVICE_CALL_DEVICE_LIMIT_ERROR: _T.GET_ENDPOINT,
+            _S.SERVICE_CALL_STREAM_LIMIT_ERROR: _T.GET_ENDPOINT,
+            _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: _T.GET_TOKEN,
+            _S.SERVICE_CALL_TIMEOUT_ERROR: _T.READY,
+        },
+        UNLIMITED_RETRIES,
+        _S.PUT_STREAM_CALL_FAILED,
+    ),
+    _T.FAILED: Rule({}, UNLIMITED_RETRIES, _S.INVALID_STREAM_STATE),
+}
+
+
+def _everywhere(
+    table: Mapping[_State, Rule], common: Mapping[Input, Enum]
+) -> Mapping[_State, Rule]:
+    """The table with inputs that lead from every state to the same one."""
+    return {
+        state: rule._replace(following={**rule.following, **common})
+        for state, rule in table.items()
+    }
+
+
+CLIENT_STATES: Final = _everywhere(_CLIENT, {On.FAILED: _C.FAILED})
+STREAM_STATES: Final = _everywhere(_STREAM, {On.FAILED: _T.FAILED, On.LOST: _T.STOPPED})
 
 # --- results of service calls -------------------------------------------------------------------
 _RESULT_STATUS: Final[Mapping[int, StatusCode]] = {
@@ -229,39 +295,6 @@ def is_timeout(result: int) -> bool:
     return result_status(result) is _S.SERVICE_CALL_TIMEOUT_ERROR
 
 
-_RETRIED = frozenset({_S.SUCCESS, _S.SERVICE_CALL_TIMEOUT_ERROR, _S.SERVICE_CALL_UNKOWN_ERROR})
-_RETRIED_AUTH = _RETRIED | {_S.SERVICE_CALL_NOT_AUTHORIZED_ERROR}
-_RETRIED_MISSING = _RETRIED | {_S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR}
-
-TOLERATED: Final[Mapping[Enum, frozenset[StatusCode]]] = {
-    # The statuses that a state handles itself (by a retry or another state); others are final.
-    _C.AUTH: _RETRIED_AUTH,
-    _C.GET_TOKEN: _RETRIED,
-    _C.PROVISION: _RETRIED,
-    _C.CREATE: _RETRIED_MISSING,
-    _C.TAG_CLIENT: _RETRIED,
-    _T.DESCRIBE: _RETRIED_AUTH | _RETRIED_MISSING,
-    _T.CREATE: _RETRIED_AUTH | {_S.SERVICE_CALL_RESOURCE_IN_USE_ERROR},
-    _T.TAG_STREAM: _RETRIED_AUTH,
-    _T.GET_ENDPOINT: _RETRIED_AUTH,
-    _T.GET_TOKEN: _RETRIED,
-    _T.PUT_STREAM: _RETRIED_AUTH,
-}
-
-AFTER_LOSS: Final[Mapping[StatusCode, StreamState]] = {
-    # Where a lost session goes on, by the status of its result; anything else starts over (NEW).
-    _S.SUCCESS: _T.GET_ENDPOINT,
-    _S.SERVICE_CALL_DEVICE_LIMIT_ERROR: _T.GET_ENDPOINT,
-    _S.SERVICE_CALL_STREAM_LIMIT_ERROR: _T.GET_ENDPOINT,
-    _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: _T.GET_TOKEN,
-    _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: _T.DESCRIBE,
-    _S.SERVICE_CALL_UNKOWN_ERROR: _T.DESCRIBE,
-    _S.ACK_ERR_ACK_INTERNAL_ERROR: _T.DESCRIBE,
-    _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR: _T.DESCRIBE,
-    _S.SERVICE_CALL_RESOURCE_DELETED_ERROR: _T.DESCRIBE,
-    _S.SERVICE_CALL_TIMEOUT_ERROR: _T.READY,
-}
-
 _ALIVE: Final = frozenset(
     {0, 200, 401, 4000, 4003, 4008, 5000, 5001, 10000, 10001, 10002, *range(4500, 4508)}
 )
@@ -270,9 +303,6 @@ _ALIVE: Final = frozenset(
 def host_is_alive(result: int) -> bool:
     """Whether a session that ended with `result` leaves RECEIVED acks credible."""
     return result in _ALIVE
-
-
-_State = TypeVar("_State", bound=Enum)
 
 
 class StateMachine(Generic[_State]):
@@ -289,42 +319,42 @@ class StateMachine(Generic[_State]):
             raise kvs_error(_S.STATE_MACHINE_NAME_LEN_INVALID, f"{len(name)} characters")
         self.name = name
         self._table = table
-        self._rule(start)
-        self.state = start
-        self.retries = 0
+        self.restart(start)
 
-    def step(self, to: _State, stream: str | None = None) -> None:
-        """Enter `to`.
+    def accepts(self, on: Input) -> bool:
+        """Whether an input leads anywhere from the current state."""
+        return on in self._table[self.state].following
 
-        Raises INVALID_STREAM_STATE when it may not follow the current state, the state's own
-        failure status when it has been repeated too often, STATE_MACHINE_STATE_NOT_FOUND; then
-        nothing changes.
+    def leads_back(self, on: Input) -> bool:
+        """Whether an input leads from the current state to itself."""
+        return self._table[self.state].following.get(on) is self.state
+
+    def step(self, on: Input, stream: str | None = None) -> None:
+        """Go to the state that an input leads to.
+
+        Raises INVALID_STREAM_STATE when it leads nowhere, the state's own failure status when it
+        has been repeated too often, STATE_MACHINE_STATE_NOT_FOUND; then nothing changes.
         """
-        rule = self._rule(to)
-        if self.state not in rule.accepts:
+        rule = self._table[self.state]
+        to = rule.following.get(on)
+        if to is None:
             raise kvs_error(
-                _S.INVALID_STREAM_STATE, f"{to.name} cannot follow {self.state.name}", stream=stream
+                _S.INVALID_STREAM_STATE,
+                f"{on.name} does not happen in the state {self.state.name}",
+                stream=stream,
             )
-        if to is self.state:
-            self.retries += 1
-            if rule.retries and self.retries > rule.retries:
-                raise kvs_error(
-                    rule.failure, f"given up after {self.retries} attempts", stream=stream
-                )
-        else:
-            self.retries = 0
-        self.state = to
+        if to is not self.state:
+            self.restart(to)
+            return
+        self.retries += 1
+        if rule.retries and self.retries > rule.retries:
+            raise kvs_error(rule.failure, f"given up after {self.retries} attempts", stream=stream)
 
-    def restart(self, state: _State) -> None:
+    def restart(self, state: Enum) -> None:
         """Put the machine into `state`, whatever it was in, with no retries counted."""
-        self._rule(state)
-        self.state = state
-        self.retries = 0
-
-    def _rule(self, state: _State) -> Rule:
-        rule = self._table.get(state)
-        if rule is None:
+        if state not in self._table:
             raise kvs_error(
                 _S.STATE_MACHINE_STATE_NOT_FOUND, f"the {self.name} machine has no {state!r}"
             )
-        return rule
+        self.state = cast("_State", state)
+        self.retries = 0

@@ -258,11 +258,7 @@ class Stream:
         self._intake.end_waiting(now)
         core.stopped = core.attention = True
         core.wake_writers()
-        if (
-            core.failure is not None
-            or self._control.state is StreamState.STOPPED
-            or not (anything_to_send(core) or core.uploads.active())
-        ):
+        if core.failure is not None or not (anything_to_send(core) or core.uploads.active()):
             self._control.close(None)
         elif core.uploads.active():
             core.wake()
@@ -457,7 +453,7 @@ class Stream:
             counted = _UNKNOWN
             detail = f"{detail or 'the service ended the upload'}; it acknowledged nothing"
         self._control.tally.upload_failed(upload, counted, detail)
-        self._control.unused = not ended.used
+        self._control.in_advance = ended.used
         if ended.used:
             if core.uploads.active():
                 # Another session has taken over, but only the view knows what this one lost.
