@@ -34,6 +34,7 @@ from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.states import (
     STREAM_STATES,
     Input,
+    Lifecycle,
     On,
     StateMachine,
     StreamState,
@@ -208,7 +209,7 @@ class StreamControl:
             if core.failure is None and not anything_to_send(core):
                 core.give_up_sent()
             core.emit(StreamClosed(core.name, upload))
-            core.closed = True
+            core.lifecycle = Lifecycle.CLOSED
             core.wake_writers()
 
     # --- results --------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from kvsproducer.client.metadata import MetadataQueue
 from kvsproducer.client.metrics import Rates, StreamCounters
 from kvsproducer.client.retry import RetryPolicy
 from kvsproducer.client.session import Upload, Uploads
-from kvsproducer.client.states import UploadState
+from kvsproducer.client.states import Lifecycle, UploadState
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import ContentStore, HoldingStore, Payload
@@ -122,9 +122,7 @@ class StreamCore:
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = info.fragment_acks
         self.retains = bool(info.retention)  # until the service tells what it does
-        self.stopped = False
-        self.closed = False
-        self.freed = False
+        self.lifecycle = Lifecycle.OPEN
         self.drops: dict[DropReason, int] = {}  # frames given up so far
         self.refusal = ""  # the service's name of the last error that cost a fragment
         self.attention = True  # the next frame is not the rule: see Stream._attend
@@ -140,6 +138,16 @@ class StreamCore:
         self.wire_charge = 0  # of an item on the wire that has left the view
         # (first item, stream start in ticks, stream header): what a re-sent item's session had.
         self.sessions: deque[tuple[int, int, bytes]] = deque()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more frames."""
+        return self.lifecycle >= Lifecycle.STOPPED
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has nothing left to send or to wait for."""
+        return self.lifecycle >= Lifecycle.CLOSED
 
     # --- telling --------------------------------------------------------------------------------
     def emit(self, event: Event) -> None:

@@ -56,7 +56,7 @@ class Formats:
         """
         core, track_id = self._core, frame.track_id
         found = self.by_track.get(track_id)
-        if found is None or core.stopped or core.closed or core.failure is not None:
+        if found is None or core.stopped or core.failure is not None:
             return frame
         key = bool(frame.flags & FLAG_KEY)
         try:

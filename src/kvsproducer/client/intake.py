@@ -657,7 +657,7 @@ class Intake:
     def check_open(self) -> None:
         """Raise what a stopped, freed or failed stream answers."""
         core = self._core
-        if core.stopped or core.closed:
+        if core.stopped:
             raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
         if core.failure is not None:
             failure = core.failure

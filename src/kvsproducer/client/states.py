@@ -26,7 +26,7 @@ meant. FAILED is ours: a failure that will not go away by itself ends there inst
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from kvsproducer.limits import (
@@ -42,6 +42,7 @@ __all__ = [
     "STREAM_STATES",
     "ClientState",
     "Input",
+    "Lifecycle",
     "On",
     "Rule",
     "StateMachine",
@@ -84,6 +85,15 @@ class StreamState(Enum):
     STREAMING = "streaming"
     STOPPED = "stopped"  # the connection is gone
     FAILED = "failed"
+
+
+class Lifecycle(IntEnum):
+    """How far a stream is with its end; each includes those before it."""
+
+    OPEN = 0
+    STOPPED = 1  # takes no more frames
+    CLOSED = 2  # has nothing left to send or to wait for
+    FREED = 3  # is gone from its client
 
 
 class UploadState(Enum):

@@ -34,7 +34,7 @@ from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
 from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
-from kvsproducer.client.states import StreamState, UploadState
+from kvsproducer.client.states import Lifecycle, StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -64,7 +64,6 @@ class Stream:
         self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
-        self._stop_done = False
         self._awaited: int | None = None  # how long for the last ack, all else being done; ticks
         self._seen = 0  # of the view, when the timer last asked
         self._quiet = 0  # ticks since something was put, as far as the timer knows
@@ -103,7 +102,7 @@ class Stream:
     @property
     def freed(self) -> bool:
         """Whether `free` was called."""
-        return self._core.freed
+        return self._core.lifecycle is Lifecycle.FREED
 
     @property
     def failure(self) -> KvsError | None:
@@ -250,13 +249,13 @@ class Stream:
     # --- the end and the beginning --------------------------------------------------------------
     def stop(self, now: int) -> None:
         """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent."""
-        if not (self._stop_done or self._core.closed):
+        if not self._core.stopped:
             self._do(self._stop, now)
 
     def _stop(self, now: int) -> None:
         core = self._core
         self._intake.end_waiting(now)
-        core.stopped = core.attention = True
+        core.lifecycle, core.attention = Lifecycle.STOPPED, True
         core.wake_writers()
         if core.failure is not None or not (anything_to_send(core) or core.uploads.active()):
             self._control.close(None)
@@ -264,7 +263,6 @@ class Stream:
             core.wake()
         else:
             self._control.unpark(now)
-        self._stop_done = True
 
     def reset(self, now: int) -> None:
         """Throw away everything held (reported as dropped) and begin anew.
@@ -282,7 +280,7 @@ class Stream:
         core.emit(StreamShutdown(core.name, reset=True))
         self._abandon(DropReason.RESET)
         core.failure = None
-        core.stopped = core.closed = self._stop_done = False
+        core.lifecycle = Lifecycle.OPEN
         self._awaited = None
         self._intake.begin_anew()
         self._control.reset(now)
@@ -290,15 +288,16 @@ class Stream:
 
     def free(self, now: int) -> None:
         """Throw the stream away: uploads are aborted, what is held counts as dropped."""
-        if not (self._core.freed and self._core.closed):
+        if not self.freed:
             self._do(self._free, now)
 
     def _free(self, _now: int) -> None:
         core = self._core
         core.emit(StreamShutdown(core.name, reset=False))
         self._abandon(DropReason.FREED)
-        core.freed = core.stopped = core.attention = True
+        core.attention = True
         self._control.close(None)
+        core.lifecycle = Lifecycle.FREED
 
     def _do(self, action: Callable[[int], None], now: int) -> None:
         """Call `action(now)`; fail the stream if it raises anything but the core's exceptions."""
@@ -377,7 +376,7 @@ class Stream:
     def _check_usable(self) -> None:
         if self._control.client_closed:
             raise kvs_error(_S.CLIENT_FREED_BEFORE_STREAM, "the client is closed", stream=self.name)
-        if self._core.freed:
+        if self.freed:
             raise kvs_error(_S.STREAM_SHUTTING_DOWN, "the stream was freed", stream=self.name)
 
     def _lose_all(self, result: int) -> None:
