@@ -249,7 +249,6 @@ class Producer(ProducerFacade[Stream]):
             lifetime.closed(self)
             if not self._engine.closed:
                 await self._shut_down()
-            interrupts.unwatch(self._engine.lock)
         return self._engine.ended.accounts()
 
     async def _shut_down(self) -> None:
@@ -262,6 +261,7 @@ class Producer(ProducerFacade[Stream]):
                     self._dispatcher.end(0)
                     await asyncio.to_thread(self._dispatcher.end, LISTENER_LIMIT_S)
             finally:
+                interrupts.unwatch(self._engine.lock)
                 self._dispatcher = None
                 self._arrived()
 

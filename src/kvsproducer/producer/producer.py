@@ -104,8 +104,8 @@ class Producer(ProducerFacade[Stream]):
             try:
                 self._end_core()
             finally:
-                SharedLoop.release()
                 interrupts.unwatch(engine.lock)
+                SharedLoop.release()
 
     def _end_core(self) -> None:
         """Close the core, and tell all that there was to be told."""

@@ -59,7 +59,8 @@ class Stream(StreamFacade):
         does not fit; OPERATION_TIMED_OUT when no space came in time,
         BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED when the stream was stopped meanwhile; the
         status of the stream's failure when the service refused it for good. After the frame was
-        accepted: what a callback fails with (`StreamCallbacks`).
+        accepted: what a callback fails with (`StreamCallbacks`). Ctrl-C raises KeyboardInterrupt
+        when the frame has been accepted or refused; while it waits for space, at once.
         """
         engine, hooks = self._engine, self._hooks
         reports: Sequence[Any] = ()

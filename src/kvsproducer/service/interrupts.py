@@ -58,8 +58,12 @@ class CoreLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, but n
             self._deliver()
 
     def _deliver(self) -> None:
+        """Raise what was deferred, in the main thread, once it has released the lock for good.
+
+        A handler of another signal may look at figures, and so take the lock a second time.
+        """
         deferred = self.deferred
-        if deferred is not None and _in_main_thread():
+        if deferred is not None and _in_main_thread() and not self.owned:
             self.deferred = None
             raise deferred
 
