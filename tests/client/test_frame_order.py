@@ -222,7 +222,7 @@ def test_one_track_may_not_run_far_ahead() -> None:
         assert caught.value.status is status
     order.check(frame(AUDIO, 0))
     assert order.size_bytes > 2001 * len(b"data")
-    assert len(list(order.give_up())) == 2001
+    assert len(order.give_up()) == 2001
     assert order.size_bytes == 0
 
 

@@ -211,14 +211,15 @@ class FrameOrderCoordinator:
         self._force_key |= frame.key_frame and not given.key_frame
         self._decided = given.track_id  # comparing it again would move the others' times again
 
-    def give_up(self) -> Iterator[Frame]:
-        """Yield the queued frames, which are not to go out, and forget them."""
+    def give_up(self) -> list[Frame]:
+        """Return the queued frames, which are not to go out, and forget them."""
+        frames = [frame for queue in self._queues.values() for _, frame, _ in queue]
         for queue in self._queues.values():
-            while queue:
-                yield queue.popleft()[1]
+            queue.clear()
         self.size_bytes = 0
         self._decided = None
         self._places.clear()
+        return frames
 
     def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
         if self._decided is not None:

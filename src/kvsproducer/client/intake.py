@@ -437,8 +437,7 @@ class Intake:
 
     def give_up(self) -> list[Frame]:
         """Return the frames that wait for others, and forget them."""
-        frames = list(self.timeline.give_up())
-        return frames if self.order is None else frames + list(self.order.give_up())
+        return self.timeline.give_up() + ([] if self.order is None else self.order.give_up())
 
     def begin_anew(self) -> None:
         """The view was emptied: the next key frame begins everything."""

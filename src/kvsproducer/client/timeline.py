@@ -290,14 +290,14 @@ class Timeline:
         """Forget where the tracks were."""
         self._lines.clear()
 
-    def give_up(self) -> Iterator[Frame]:
-        """Yield all frames that wait, which are not to go out, and forget them."""
+    def give_up(self) -> list[Frame]:
+        """Return all frames that wait, which are not to go out, and forget them."""
         for line in self._lines.values():
             line.count = 0
-        while self.due:
-            yield self.due.popleft()
-        while self.held:
-            yield self.held.pop(0)
+        frames = [*self.due, *self.held]
+        self.due.clear()
+        self.held.clear()
+        return frames
 
 
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
