@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,6 +78,48 @@ def test_a_handler_in_the_middle_of_a_put_is_refused(
         assert stream.account().held == 1
         producer.close(0)
         producer._engine.ended._accounts.clear()  # what was given up is not this test's
+
+
+def exit_from_a_handler() -> None:
+    """What a container's SIGTERM handler often does."""
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def raise_from_another_thread() -> None:
+    """As a debugger or a watchdog does."""
+    thread = ctypes.c_ulong(threading.get_ident())
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError))
+
+
+@pytest.mark.parametrize(
+    ("strike", "kind"),
+    [(exit_from_a_handler, SystemExit), (raise_from_another_thread, TimeoutError)],
+)
+def test_an_exception_from_outside_fails_the_stream(
+    strike: Callable[[], None], kind: type[BaseException], info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """What it held is reported as dropped; another stream of the producer goes on."""
+    previous, events = signal.getsignal(signal.SIGUSR1), list[object]()
+    producer = kvs.Producer(endpoint_url=NOBODY, on_event=events.append)
+    stream, other = producer.open_stream("door", info), producer.open_stream("gate", info)
+    for frame in frames(3):
+        stream.put_frame(frame)
+    struck = Meddling(b"x", kvs.now(), key_frame=True)
+    struck.meddle = strike
+    with pytest.raises(kind):
+        stream.put_frame(struck)
+    signal.signal(signal.SIGUSR1, previous)
+    assert stream.account() == (3, 0, 3, 0, 0)
+    with pytest.raises(kvs.KvsError, match=f"{kind.__name__} was raised inside") as caught:
+        stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+    assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
+    other.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))
+    assert other.account().held == 1
+    until(lambda: any(isinstance(event, kvs.FrameDropped) for event in events))
+    (dropped,) = (event for event in events if isinstance(event, kvs.FrameDropped))
+    assert (dropped.count, dropped.reason) == (3, kvs.DropReason.INTERRUPTED)
+    producer.close(0)
 
 
 def test_a_handler_may_look(interrupted: Callable[..., None], info: kvs.StreamInfo) -> None:
