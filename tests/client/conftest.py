@@ -28,7 +28,8 @@ class Desk:
         make_store: Callable[[int], ContentStore] = ReferenceStore,
         **info: Any,
     ) -> None:
-        self.now = NOW
+        self.now = NOW  # monotonic
+        self.step = 0  # of the wall clock, which else says the same, ticks
         self.answers: dict[type[kvs.Call], list[tuple[int, object]]] = {}
         self.calls: list[kvs.Call] = []
         self.effects: list[kvs.Effect] = []
@@ -39,6 +40,7 @@ class Desk:
             device,
             now=self.now,
             dice=lambda sides: sides // 2,
+            wall=lambda now: now + self.step,
             store=make_store(device.storage_info.storage_size),
         )
         info.setdefault("nal_adaptation", 0)
@@ -61,7 +63,7 @@ class Desk:
         prepared = self.answers.get(type(call))
         if prepared:
             return prepared.pop(0)
-        life = self.now + self.token_life
+        life = self.now + self.step + self.token_life
         return 200, {
             kvs.GetSecurityToken: kvs.AuthInfo(),
             kvs.GetStreamingToken: kvs.AuthInfo(expiration=life),

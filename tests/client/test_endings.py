@@ -55,7 +55,7 @@ def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
     d.stream.stop(d.now)
     d.read()
     for second in range(3 * seconds):
-        d.stream.handle_timer(d.now, SECOND)
+        d.stream.handle_timer(d.now)
         d.settle()
         assert bool(d.told(ev.StreamErrorReported)) is (second >= seconds)
         d.now += SECOND
@@ -64,7 +64,7 @@ def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
         (StatusCode.PERSISTED_ACK_TIMEOUT, False)
     ]
     d.ack("PERSISTED", 0)
-    d.stream.handle_timer(d.now, SECOND)
+    d.stream.handle_timer(d.now)
     assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
     assert d.stream.account().persisted == 1
 

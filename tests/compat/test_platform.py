@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from kvsproducer.service.service import Service
 
 
 def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """Time in metrics is the given clock's; names and identifiers come from the given dice."""
-    offset = 3600 * SECOND
+    """Wall-clock time is the given clock's; names and identifiers come from the given dice."""
+    offset, events = 3600 * SECOND, []
     rolled: list[int] = []
 
     def roll(below: int) -> int:
@@ -30,12 +31,18 @@ def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames)
     platform = kvs.PlatformCallbacks(
         get_current_time=lambda: kvs.now() + offset, get_random_number=roll
     )
-    with kvs.Producer(endpoint_url=NOBODY, callbacks=provider_of(platform=platform)) as producer:
-        stream = producer.open_stream("", info)
-        assert stream.name == "Z" * 16
-        offset += 60 * SECOND
-        assert stream.metrics().uptime >= 60 * SECOND
+    producer = kvs.Producer(
+        endpoint_url=NOBODY, callbacks=provider_of(platform=platform), on_event=events.append
+    )
+    stream = producer.open_stream("", replace(info, frame_timecodes=False))
+    assert stream.name == "Z" * 16
+    offset += 3600 * SECOND
+    stream.put_frame(kvs.Frame(b"x" * 10, 0, key_frame=True))
+    assert stream.metrics().uptime < 60 * SECOND, "it goes by the monotonic clock"
+    producer.close(timeout=0)
     assert 36 in rolled
+    [dropped] = [event for event in events if isinstance(event, kvs.FrameDropped)]
+    assert 7190 * SECOND < dropped.first - kvs.now() <= 7200 * SECOND
 
 
 def test_log_print(info: kvs.StreamInfo, caplog: pytest.LogCaptureFixture) -> None:

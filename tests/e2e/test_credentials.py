@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 class Clock:
-    """The system's clock, put forward by the test."""
+    """The time, put forward by the test: both clocks of the producer follow."""
 
     def __init__(self) -> None:
         self.ahead = 0
@@ -86,8 +86,12 @@ class Vault:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made, monotonic_ns = Clock(), time.monotonic_ns
+    monkeypatch.setattr(
+        "kvsproducer.service.clock.monotonic_ns", lambda: monotonic_ns() + made.ahead * 100
+    )
+    return made
 
 
 @pytest.fixture

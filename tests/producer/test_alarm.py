@@ -1,4 +1,4 @@
-"""The alarm: rings once for each time, and is not put off by a clock that is set back."""
+"""The alarm: rings once for each time that it is set to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOW = 17_000_000_000_000_000
 
 
 def test_set_again_to_the_same_time_it_is_left_as_it_is() -> None:
-    """By a clock that was set back meanwhile the wait would be an hour longer."""
+    """Each look at the core sets it: mostly there is nothing to do."""
 
     async def work() -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import kvsproducer as kvs
-from kvsproducer.duration import TICKS_PER_HOUR
+from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_SECOND
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.producer.engine import Engine
 from kvsproducer.service.clock import now
@@ -75,25 +75,21 @@ def test_a_poke_that_is_interrupted_is_no_poke(
     asyncio.run(work())
 
 
-def test_a_clock_that_is_set_back_delays_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The core sees that it was when its timer is due, which another look does not put off."""
-
-    def wait_s(one: Engine) -> float:
-        assert one._alarm.rings_at is not None
-        return one._alarm.rings_at - one.loop.time()
+@pytest.mark.parametrize("step", [-TICKS_PER_HOUR, TICKS_PER_HOUR])
+def test_clock_step_changes_no_timer(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core's time is monotonic; what it says of the wall clock is right at once."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")
         await asyncio.sleep(0)
-        assert wait_s(one) < 60
-        monkeypatch.setattr(one, "now", lambda: now() - TICKS_PER_HOUR)
+        rings_at, before = one._alarm.rings_at, one.now()
+        monkeypatch.setattr(one, "wall", lambda: now() + step)
         one._pump()
-        assert wait_s(one) < 60
-        one._alarm._rings()
-        one._pump()
-        assert wait_s(one) < 60
+        assert one._alarm.rings_at == rings_at
+        assert 0 <= one.now() - before < 60 * TICKS_PER_SECOND
+        ahead = one.core.wall(one.now()) - one.now()
+        assert abs(ahead - step) < TICKS_PER_SECOND
         await one.shutdown()
-        assert one._alarm.rings_at is None
 
     asyncio.run(work())
 

@@ -49,15 +49,6 @@ def test_none_asks_always() -> None:
     assert [cache.look_up(call, 1) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
 
 
-def test_a_clock_that_is_set_back_keeps_nothing() -> None:
-    """What was asked in the future would be good for as long as the clock was ahead."""
-    cache = AnswerCache(Caching.ALL, 40 * MINUTE)
-    cache.keep(DESCRIBE, DESCRIPTION, 100 * MINUTE)
-    cache.keep(ENDPOINT, URL, 100 * MINUTE)
-    assert cache.look_up(ENDPOINT, 101 * MINUTE) == Cached(URL)
-    assert cache.look_up(ENDPOINT, MINUTE) is None
-
-
 def test_all_asks_until_there_is_an_endpoint_and_again_after_the_period() -> None:
     """The period counts from the request for the endpoint; its end is not within it."""
     cache = AnswerCache(Caching.ALL, 40 * MINUTE)

@@ -27,14 +27,14 @@ def answer(at: int, **more: str) -> dict[str, str]:
 
 
 def observed(skew: ClockSkew, off: int, now: int = START) -> bool:
-    return skew.observe(answer(now + off), now, now)
+    return skew.observe(answer(now + off), 0, now)
 
 
 def test_less_than_a_minute_is_no_skew() -> None:
     """A Date has whole seconds, and answers take their time."""
     skew = ClockSkew()
     assert not observed(skew, 59 * SECOND)
-    assert not skew.observe(answer(START), START - 50 * SECOND, START + 60 * SECOND)
+    assert not skew.observe(answer(START), 110 * SECOND, START + 60 * SECOND)
     assert skew.ticks == 0
 
 
@@ -57,6 +57,18 @@ def test_about_the_limit_it_does_not_waver() -> None:
     assert observed(skew, 5 * SECOND)
 
 
+@pytest.mark.parametrize("step", [-20 * MINUTE, 20 * MINUTE])
+def test_time_is_not_known_after_our_clock_was_set(step: int) -> None:
+    """Then the service is asked again, where that is needed."""
+    skew = ClockSkew()
+    assert not skew.knows(START)
+    observed(skew, 0)
+    assert skew.knows(START)
+    assert not skew.knows(START + step)
+    observed(skew, -step, START + step)
+    assert skew.knows(START + step)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -71,7 +83,7 @@ def test_about_the_limit_it_does_not_waver() -> None:
 )
 def test_what_does_not_count(headers: dict[str, str]) -> None:
     """A proxy's own answer, and a Date that is none, or none that the service could say."""
-    assert not ClockSkew().observe(headers, START, START)
+    assert not ClockSkew().observe(headers, 0, START)
 
 
 def test_in_words() -> None:

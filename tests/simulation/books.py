@@ -96,12 +96,13 @@ class Books:
         self._tagged: set[str] = set()  # that are
 
     # --- what happens ---------------------------------------------------------------------------
-    def note_put(self, number: int, frame: Frame, wall: int, stored: bytes, moved: int = 0) -> None:
+    def note_put(self, number: int, frame: Frame, time: int, stored: bytes, moved: int = 0) -> None:
         """`put_frame` took a frame without raising; `stored` is what its payload is to become.
 
-        `moved` ticks of its times are an error of this frame alone.
+        `time` is that of a frame in a stream that gives the times itself. `moved` ticks of its
+        times are an error of this frame alone.
         """
-        pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (wall, wall)
+        pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (time, time)
         place = len(self.put)
         self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame, place, moved)
         if frame.key_frame and self.info.key_frame_fragmentation:

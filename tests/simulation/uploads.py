@@ -63,7 +63,7 @@ class SimulatedUpload:
         if self.over:
             return
         world = self._world
-        world.client.call_result(self.call, _OK, world.clock.wall)
+        world.client.call_result(self.call, _OK, world.clock.now)
         world.clock.later(world.service.conditions.latency, self._arrive)
         world.clock.later(LOW_SPEED_TIME // 2, self._watch)
 
@@ -75,7 +75,7 @@ class SimulatedUpload:
         if isinstance(answer, int):
             world.trace("upload refused", upload=self.number, result=answer)
             if world.service.is_void(self.call):
-                world.client.renew_auth(world.clock.wall)  # as the shell does
+                world.client.renew_auth(world.clock.now)  # as the shell does
             clock.later(world.service.conditions.latency, lambda: self.end(answer))
             return
         hazards = world.service.conditions
@@ -128,7 +128,7 @@ class SimulatedUpload:
         self._data = False
         limit = self._limit if world.dice.random() < 0.95 else world.dice.choice(_TINY_LIMITS)
         try:
-            buffers, status = self._stream.next_buffers(self.number, limit, world.clock.wall)
+            buffers, status = self._stream.next_buffers(self.number, limit, world.clock.now)
         except KvsError as error:
             if error.status is not StatusCode.UPLOAD_HANDLE_ABORTED:
                 raise Broken(f"next_buffers raised {error.status.name}") from error
@@ -161,7 +161,7 @@ class SimulatedUpload:
         for other in world.uploads.values():
             if other.name != self.name or other.number <= self.number or other.link is None:
                 continue
-            given, _ = self._stream.next_buffers(other.number, self._limit, world.clock.wall)
+            given, _ = self._stream.next_buffers(other.number, self._limit, world.clock.now)
             if given:
                 raise Broken(f"upload {other.number} is given media that is {self.number}'s")
 
@@ -181,7 +181,7 @@ class SimulatedUpload:
         self._asked_since = world.clock.now if self._stream.account().held else None
         world.trace("ack", upload=self.number, data=data)
         at_work = not (self.over or self._given_up)
-        self._stream.receive_ack(self.number, data, world.clock.wall)
+        self._stream.receive_ack(self.number, data, world.clock.now)
         self._acks = (self._acks + data)[-_LONGEST_ACK:]
         for ack in list(_FINAL_ACK.finditer(self._acks)):
             if at_work and self.connection is not None:
@@ -228,4 +228,4 @@ class SimulatedUpload:
         world = self._world
         world.trace("upload ended", upload=self.number, result=result)
         world.forget(self)
-        self._stream.upload_ended(self.number, result, world.clock.wall)
+        self._stream.upload_ended(self.number, result, world.clock.now)

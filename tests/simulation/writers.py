@@ -65,11 +65,11 @@ class Writer:
     def open(self) -> None:
         """Open the stream and begin to film."""
         world = self.world
-        self.stream = world.client.open_stream(self.info, world.clock.wall)
+        self.stream = world.client.open_stream(self.info, world.clock.now)
         number = len(world.books)
         self.books = Books(number, self.stream.info)
         world.books.append(self.books)
-        self.camera = Camera(number, self._shot, world.clock.wall, world.dice)
+        self.camera = Camera(number, self._shot, world.clock.now, world.dice)
         conditions = world.plan.conditions if self.info.frame_timecodes else Conditions()
         self.source_clock = SourceClock(
             world.source_dice if world.stormy else random.Random(0),
@@ -125,9 +125,7 @@ class Writer:
             least = (
                 0 if self.info.frame_timecodes else 2 * max(self.info.timecode_scale, TICKS_PER_MS)
             )
-            wait = max(self.camera.due - world.clock.wall, least)
-        if wait > 60 * TICKS_PER_SECOND:  # the clock was set back
-            wait = self._shot.interval
+            wait = max(self.camera.due - world.clock.now, least)
         world.clock.later(wait, lambda: self._tick(stream))
 
     def _tick(self, stream: core.Stream) -> None:
@@ -169,11 +167,11 @@ class Writer:
     def put(self, stamped: Stamped) -> bool:
         """Put a frame; whether it was accepted. Raises WouldBlock; refusals change nothing."""
         frame = stamped.frame
-        world, stream, wall = self.world, self.stream, self.world.clock.wall
+        world, stream, now = self.world, self.stream, self.world.clock.now
         before, waiting = stream.account(), stream.waiting
         used, latency = world.client.store.used_bytes, self._latency()[1]
         try:
-            stream.put_frame(frame, wall)
+            stream.put_frame(frame, now)
         except (KvsError, core.WouldBlock) as error:
             world.trace("refused", stream=self.info.name, dts=frame.dts, why=error)
             if isinstance(error, KvsError):
@@ -191,18 +189,31 @@ class Writer:
         else:
             self._steady = 0
         number = self.camera.count - 1
-        self.books.note_put(number, frame, wall, self.camera.stored, stamped.moved)
+        self.books.note_put(number, frame, self._own_time(), self.camera.stored, stamped.moved)
         if world.plan.conditions.clock_steps and not self.info.frame_timecodes:
             world.hear()  # of the time that the frame was given: the clock may be set back
+            self._check_stamp(frame, accepted=accepted)
         self._check_times(stamped, None)
-        # After a pause (a clock that was set back) the idle fragment was ended: what waited is out.
-        self._meddled |= world.clock.now - self._put_at > _PAUSE
-        self._put_at = world.clock.now
+        # After a pause the idle fragment was ended: what waited is out.
+        self._meddled |= now - self._put_at > _PAUSE
+        self._put_at = now
         self._check_silence(frame)
         world.trace("put", stream=self.info.name, frame=frame, accepted=accepted)
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._metadata = 0
         return accepted
+
+    def _own_time(self) -> int:
+        """The time that a stream without times of its own gives a frame that is put now."""
+        ahead, clock = self.stream._intake._ahead, self.world.clock
+        return clock.now + (clock.offset if ahead is None else ahead)
+
+    def _check_stamp(self, frame: core.Frame, *, accepted: bool) -> None:
+        """The times that a stream gives are the wall clock's from each key frame on."""
+        clock = self.world.clock
+        begins = accepted and frame.key_frame and frame.track_id == self.info.tracks[0].track_id
+        if begins and self._own_time() != clock.wall and not self.books.silent:
+            raise Broken(f"a fragment begins at {self._own_time()}, it is {clock.wall}")
 
     def _check_unchanged(
         self, before: core.FrameAccount, waiting: int, used: int | None, error: Exception
@@ -265,7 +276,7 @@ class Writer:
         """Ticks of media that wait to be sent, and how often that was told to be too much."""
         if not self.stream.info.max_latency:
             return 0, 0
-        figures = self.stream.metrics(self.world.clock.wall)
+        figures = self.stream.metrics(self.world.clock.now)
         durations = {figures.current_view_duration, figures.overall_view_duration}
         if figures.current_view_size == figures.overall_view_size and len(durations) > 1:
             raise Broken(f"nothing was sent yet, and the view has two durations: {durations}")
@@ -296,12 +307,12 @@ class Writer:
         clock = self.world.clock
         if self.info.streaming_type is not core.StreamingType.OFFLINE:
             raise Broken("only offline writers wait")
-        if deadline <= clock.wall:
+        if deadline <= clock.now:
             raise Broken("a wait that is over already")
         self._waits += 1
         self._woken = False
         wait, stream = self._waits, self.stream
-        clock.later(deadline - clock.wall, lambda: self._deadline(wait, stream))
+        clock.later(deadline - clock.now, lambda: self._deadline(wait, stream))
 
     def wake(self) -> None:
         """There may be space."""
@@ -358,7 +369,7 @@ class Writer:
         """End the open fragment; return whether none is open now. It drops nothing that is held."""
         before, waiting = self.stream.account(), self.stream.waiting
         try:
-            self.stream.end_fragment(self.world.clock.wall)
+            self.stream.end_fragment(self.world.clock.now)
         except core.WouldBlock:
             if not waiting:
                 raise Broken("ending a fragment waits for space") from None
@@ -384,14 +395,14 @@ class Writer:
         if self._metadata >= _MAX_METADATA:
             return
         self._metadata += 1
-        dice, wall = self.world.dice, self.world.clock.wall
+        dice, now = self.world.dice, self.world.clock.now
         self._descriptions += 1
         name = f"key{dice.randrange(3)}"
         value = f"{self._descriptions}: {'x' * dice.randrange(100)}"
         persistent = dice.random() < 0.3
 
         def describe() -> None:
-            self.stream.put_fragment_metadata(name, value, persistent, wall)
+            self.stream.put_fragment_metadata(name, value, persistent, now)
             self.books.note_metadata(name, value, persistent=persistent)
 
         self._quietly(describe)
@@ -401,19 +412,19 @@ class Writer:
             return
         self._metadata += 1
         types = self.world.dice.choice((1, 2))
-        self._quietly(lambda: self.stream.put_event(types, self.world.clock.wall))
+        self._quietly(lambda: self.stream.put_event(types, self.world.clock.now))
 
     def _reset_connection(self) -> None:
-        self._quietly(lambda: self.stream.reset_connection(self.world.clock.wall))
+        self._quietly(lambda: self.stream.reset_connection(self.world.clock.now))
 
     def _reset(self) -> None:
         if not self.stream.stopped:
             self.books.emptied = True  # an application that is deaf may miss the event of it
-            self._quietly(lambda: self.stream.reset(self.world.clock.wall))
+            self._quietly(lambda: self.stream.reset(self.world.clock.now))
 
     def stop(self) -> None:
         """Take no more; the world opens the stream anew once it is closed."""
-        self.stream.stop(self.world.clock.wall)
+        self.stream.stop(self.world.clock.now)
         if not self._woken:
             self.world.settle()
             if not self._woken:
@@ -421,9 +432,9 @@ class Writer:
 
     def free(self) -> None:
         """Throw the stream away; from then on it holds nothing."""
-        self.stream.free(self.world.clock.wall)
+        self.stream.free(self.world.clock.now)
         self.world.hear()
-        if self.stream.metrics(self.world.clock.wall).overall_view_size:
+        if self.stream.metrics(self.world.clock.now).overall_view_size:
             raise Broken("a freed stream has media in its view, by its own figures")
         self.books.check_account(self.stream.account(), heard=True)
         self.books.check_end(self.stream.account())
@@ -462,15 +473,15 @@ class Writer:
 
     def _put_rubbish(self) -> None:
         """Frames that must be refused, or skipped, and cost nothing."""
-        wall = self.world.clock.wall
+        now = self.world.clock.now
         kind = self.world.dice.randrange(5)
         if kind < 2:
             too_large = b"?" * self.world.client.store.size_bytes
-            rubbish = core.Frame(too_large, wall, key_frame=bool(kind))
+            rubbish = core.Frame(too_large, now, key_frame=bool(kind))
         elif kind < 4:
-            rubbish = core.Frame(b"", wall, key_frame=kind == 2)
+            rubbish = core.Frame(b"", now, key_frame=kind == 2)
         else:
-            rubbish = core.Frame(b"?" * 20, wall, track_id=9)
+            rubbish = core.Frame(b"?" * 20, now, track_id=9)
         if self.info.frame_order_mode is core.FrameOrderMode.PASS_THROUGH:
             with suppress(core.WouldBlock):
                 self._put_refusable(rubbish)
@@ -478,26 +489,26 @@ class Writer:
     def _put_refusable(self, frame: core.Frame) -> None:
         before = self.stream.account()
         try:
-            self.stream.put_frame(frame, self.world.clock.wall)
+            self.stream.put_frame(frame, self.world.clock.now)
         except KvsError:
             if self.stream.account().accepted != before.accepted:
                 raise Broken("a senseless frame changed the books") from None
             return
         if self.stream.account().accepted > before.accepted:
             raise Broken(f"{frame} was accepted")
-        self.books.rubbish.append(frame.dts if self.info.frame_timecodes else self.world.clock.wall)
+        self.books.rubbish.append(frame.dts if self.info.frame_timecodes else self._own_time())
 
     def _look(self) -> None:
         """Ask for figures, and ask what makes no sense."""
-        wall = self.world.clock.wall
-        figures = self.stream.metrics(wall)
+        now = self.world.clock.now
+        figures = self.stream.metrics(now)
         if figures.overall_view_size < figures.current_view_size or figures.current_view_size < 0:
             raise Broken(f"senseless figures: {figures}")
-        self.world.client.metrics(wall)
-        self.stream.upload_ended(10**9, 500, wall)
-        self.stream.receive_ack(10**9, b'{"EventType":"IDLE"}', wall)
+        self.world.client.metrics(now)
+        self.stream.upload_ended(10**9, 500, now)
+        self.stream.receive_ack(10**9, b'{"EventType":"IDLE"}', now)
         try:
-            self.stream.next_buffers(10**9, 100, wall)
+            self.stream.next_buffers(10**9, 100, now)
         except KvsError as error:
             if error.status is not _S.UPLOAD_HANDLE_ABORTED:
                 raise

@@ -27,7 +27,7 @@ class WouldBlock(Exception):
 
     A frame that begins a fragment has ended the open one, if that alone is held: it can be stored.
 
-    `deadline` (ticks since 1970) is when waiting becomes an OPERATION_TIMED_OUT.
+    `deadline` (ticks, as `now`) is when waiting becomes an OPERATION_TIMED_OUT.
     """
 
     def __init__(self, deadline: int) -> None:

@@ -62,8 +62,13 @@ _RESULT_OK: Final = 200
 class Client:
     """A producer client on one device.
 
-        `now` is in ticks since 1970; `dice(n)` gives a uniform int below n; `store` is the content
-    store (by default the one by reference, for `StorageType.IN_MEM`; see `heap.store_for`);
+    There are two clocks. `now`, here and in every method, is a monotonic time in ticks: all timers,
+    timeouts and durations go by it. `wall(now)` gives the wall-clock time at `now`, in ticks since
+    1970, which may be set forward or back; it counts for timestamps and expirations only. By
+    default both are the same.
+
+    `dice(n)` gives a uniform int below n; `store` is the content store (by default the one by
+    reference, for `StorageType.IN_MEM`; see `heap.store_for`);
     `service_calls` are those that the shell makes (by default all); `retry_policy` decides whether
     running out of attempts is a failure (by default it is). Raises what
     `DeviceInfo.validate` and `ServiceCalls.validate` raise, and INVALID_ARG when a store of another
@@ -77,6 +82,7 @@ class Client:
         *,
         now: int,
         dice: Callable[[int], int],
+        wall: Callable[[int], int] = int,
         store: ContentStore | None = None,
         service_calls: ServiceCalls | None = None,
         retry_policy: RetryPolicy | None = None,
@@ -90,6 +96,7 @@ class Client:
         self.client_info = device_info.client_info.resolved()
         self.device_name = device_info.name or self._random_name(dice)
         self.roll = dice
+        self.wall = wall
         self.auth: AuthInfo | None = None
         self._store = store or _store_by_reference(device_info.storage_info)
         self._backoff = Backoff(dice)
@@ -110,7 +117,6 @@ class Client:
         self._arn = ""
         self._failure: KvsError | None = None
         self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
-        self._timer_set = now
         self._move(On.START, now)
 
     @staticmethod
@@ -240,27 +246,16 @@ class Client:
         return event
 
     def next_timer(self) -> int | None:
-        """When `handle_timer` is to be called (ticks since 1970), or None."""
+        """Return when to call `handle_timer`, in ticks as `now`, or None."""
         return self._timer
 
     def handle_timer(self, now: int) -> None:
-        """Do what is due. A clock that was set delays nothing but by one period.
-
-        At most one period counts as passed since the last call, so that a clock that was set
-        forward ends nothing early.
-        """
-        if self._timer is None:
+        """Do what is due by time alone, in every stream; nothing before `next_timer`."""
+        if self._timer is None or now < self._timer:
             return
-        set_back = self._timer_set - now  # by so much or a little more, if it was
-        if now < self._timer and set_back <= 0:
-            return
-        elapsed = min(max(now, self._timer_set), self._timer) - self._timer_set
         self._timer = now + self.client_info.reserved_callback_period
-        self._timer_set = now
         for stream in list(self._streams.values()):
-            if set_back > 0:
-                stream.clock_set_back(set_back)
-            stream.handle_timer(now, elapsed)
+            stream.handle_timer(now)
 
     def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:
         """A snapshot over all streams; raises INVALID_CLIENT_METRICS_VERSION."""
@@ -302,7 +297,7 @@ class Client:
                 kvs_error(_S.INVALID_CLIENT_READY_STATE, "the credentials were made undefined")
             )
             return False
-        if self.auth is not None and now > self.auth.expiration:
+        if self.auth is not None and self.wall(now) > self.auth.expiration:
             self._move(On.EXPIRING, now)
             return False
         return True
@@ -396,7 +391,7 @@ class Client:
             self._move(On.CERTIFICATE if auth is not None else On.NOTHING, now)
         elif auth is None or auth.type is AuthType.UNDEFINED:
             self._move(On.AGAIN, now)
-        elif auth.expiration - now < limits.MIN_TOKEN_LIFE:
+        elif auth.expiration - self.wall(now) < limits.MIN_TOKEN_LIFE:
             self._short_lived(auth, now)
         else:
             self.auth = auth
@@ -408,7 +403,7 @@ class Client:
         try:
             self._move(On.AGAIN, now)
         except KvsError as error:
-            left_s = (auth.expiration - now) // TICKS_PER_SECOND
+            left_s = (auth.expiration - self.wall(now)) // TICKS_PER_SECOND
             told = f"the credentials expire in {left_s} s, at least 30 s are needed"
             raise kvs_error(error.status, f"{error.detail}; {told}") from None
 

@@ -70,6 +70,7 @@ class StreamControl:
     def __init__(self, core: StreamCore, client: ClientServices) -> None:
         self._core = core
         self._client = client
+        self.wall = client.wall
         self._machine = StateMachine("stream", STREAM_STATES, _T.NEW)
         self._pending: Call | None = None
         self._wait = 0  # before the next call, ticks
@@ -127,6 +128,17 @@ class StreamControl:
         if self._machine.accepts(On.EXPIRING):
             self.rotation.schedule(rotate_at=NEVER)
             self._move(On.EXPIRING, now)
+
+    def check_token(self, now: int) -> None:
+        """Rotate early when a wall clock that was set forward says that the token expires.
+
+        One that was set back delays no rotation: the service need not agree with it.
+        """
+        token, rotate_at = self._token, self.rotation.rotate_at
+        if token is None or not now < rotate_at < NEVER:
+            return
+        if self.wall(now) >= token.expiration - limits.TOKEN_GRACE_PERIOD:
+            self.rotation.schedule(rotate_at=now)
 
     def lost(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
         """An upload is gone: start another session unless one is on its way or at work.
@@ -305,8 +317,10 @@ class StreamControl:
         return _S.SUCCESS
 
     def _authorized(self, answer: object, now: int) -> Input:
-        token = self._token = usable_token(answer, now)
-        self.rotation.schedule(rotate_at=rotation_time(token.expiration, now, self._client.roll))
+        wall = self.wall(now)
+        token = self._token = usable_token(answer, wall)
+        left = rotation_time(token.expiration, wall, self._client.roll) - wall
+        self.rotation.schedule(rotate_at=now + left)
         return _S.SUCCESS
 
     def _opened(self, _answer: object, now: int) -> Input:
@@ -436,7 +450,7 @@ class StreamControl:
             timeout=limits.INFINITE_TIMEOUT,
             upload=number,
             endpoint=self._endpoint,
-            start_timestamp=now,
+            start_timestamp=self.wall(now),
             absolute_timecodes=info.absolute_fragment_times,
             acks=info.fragment_acks,
             content_type=CONTENT_TYPE,

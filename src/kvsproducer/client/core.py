@@ -80,6 +80,9 @@ class ClientServices(Protocol):
     def roll(self, sides: int) -> int:
         """A uniform int below `sides`."""
 
+    def wall(self, now: int) -> int:
+        """Return the wall-clock time at `now`, in ticks since 1970."""
+
     def authorize(self, now: int) -> bool:
         """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
 

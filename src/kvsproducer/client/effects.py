@@ -117,7 +117,7 @@ class StreamDescription:
 class Call:
     """A service call: `stream` is its stream's name (None: the client's own call).
 
-    `not_before` is an instant, `timeout` and `connection_timeout` are durations, all in ticks.
+    `not_before` is a time as `now`; `timeout` and `connection_timeout` are durations, all in ticks.
     """
 
     call_id: int
@@ -210,7 +210,8 @@ class PutStream(Call):
     """Open an upload: a PutMedia request to `endpoint`, whose body `next_buffers` will give.
 
     Answer 200 as soon as the request is on its way; what becomes of it is told later with
-    `Stream.upload_ended`. `start_timestamp` is the producer's start, in ticks since 1970.
+    `Stream.upload_ended`. `start_timestamp` is the wall-clock time of the start, in
+    ticks since 1970.
     """
 
     upload: int

@@ -109,6 +109,8 @@ class Intake:
         self.last_put: int | None = None  # when; None: nothing since the stream was made or reset
         self._max_latency = info.max_latency
         self._own_times = not info.frame_timecodes
+        self._wall = control.wall
+        self._ahead: int | None = None  # of `now` is the wall clock, for the times that we give
         self._looks_for_epoch = info.absolute_fragment_times
         self._absolute = info.absolute_fragment_times and not self._own_times
         # Looked up with every frame.
@@ -225,18 +227,28 @@ class Intake:
             self._set_stride()
 
     def _stamp(self, frame: Frame, now: int) -> Frame:
-        """Return a copy of a frame with the time of its put, but after that of the newest one."""
-        copy = stamped(frame, now)
+        """Return a copy of a frame with the wall-clock time of its put.
+
+        A wall clock that was set counts from the next fragment on. Until then the times go on as
+        `now` does, so that no fragment is cut short. After the clock was set back a little, the
+        time is just after that of the newest frame until the clock is past it: no caller could do
+        anything about frames that are refused for that.
+        """
+        begins = frame.flags & FLAG_KEY or self._tracks.sound_only
+        if self._ahead is None or (begins and frame.track_id in self._tracks.beginning):
+            self._ahead = self._wall(now) - now
+        time = now + self._ahead
+        copy = stamped(frame, time)
         last = self._last(copy)
-        if last is None or not now < last <= now + self.timeline.far(self._usual(copy)):
+        if last is None or not time < last <= time + self.timeline.far(self._usual(copy)):
             return copy
         return stamped(frame, last + self._scale)
 
     def _report_stamp(self, frame: Frame, now: int) -> None:
-        """Report that a frame of a stream without times was given another one than that of now."""
-        if self._own_times and frame.dts > now:
-            name = self._core.name
-            self._core.emit(TimestampCorrected(name, frame.track_id, now, frame.dts))
+        """Report that a frame of a stream without times was given a later one than its own."""
+        if self._ahead is not None and frame.dts > now + self._ahead:
+            name, given = self._core.name, now + self._ahead
+            self._core.emit(TimestampCorrected(name, frame.track_id, given, frame.dts))
 
     def _set_stride(self) -> None:
         """Let `put` take frames only while no frame waits for others to decide on it."""
@@ -302,14 +314,11 @@ class Intake:
         if timeline.calm and near:
             return False
         if self._absolute and (last is not None or frame.flags & FLAG_KEY):
-            check_instant(self._core.name, frame.pts, now)
+            check_instant(self._core.name, frame.pts, self._wall(now))
         if last is None:
             return False
-        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
-        before = None if self._core.offline and not self._own_times else self.last_put
-        elapsed = 0 if before is None else now - before
         while True:
-            verdict = timeline.judge(frame, last, self._usual(frame), elapsed)
+            verdict = self._judge(frame, last, now)
             if verdict in (Verdict.RETURN, Verdict.LEAVE):
                 self._settle_held(frame, last, left=verdict is Verdict.LEAVE)
                 self._put_due(now)
@@ -323,6 +332,16 @@ class Intake:
                 continue  # its track moves the stream's time from now on
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
+
+    def _judge(self, frame: Frame, last: int, now: int) -> Verdict:
+        """Judge the time of a frame of a track whose newest frame has the dts `last`."""
+        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
+        before = None if self._core.offline and not self._own_times else self.last_put
+        elapsed = 0 if before is None else now - before
+        verdict = self.timeline.judge(frame, last, self._usual(frame), elapsed)
+        if self._own_times and verdict is not Verdict.GO:
+            return Verdict.JUMP  # no time that we give is an outlier: the wall clock was set
+        return verdict
 
     def _leads_alone(self, frame: Frame, last: int, now: int) -> bool:
         """Whether the track of a frame that is far off moves the time now; else refuse the frame.

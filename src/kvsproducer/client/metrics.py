@@ -171,7 +171,7 @@ class Rates:
     )
 
     def __init__(self, now: int) -> None:
-        self.frame = 0.0  # by the clock of the puts
+        self.frame = 0.0  # by the times of the puts
         self.elementary = 0.0  # by the timestamps of the frames
         self.transfer = 0.0
         self.transferred = 0  # bytes
@@ -195,12 +195,6 @@ class Rates:
                     self.elementary, count * TICKS_PER_SECOND / (pts - self._last_pts)
                 )
         self._frames, self._last_put, self._last_pts = frames, now, pts
-
-    def clock_set_back(self, ticks: int) -> None:
-        """What is measured from a time is measured from that much before."""
-        self._last_put -= ticks
-        self._last_read -= ticks
-        self.next_read -= ticks
 
     def sample_read(self, now: int) -> None:
         """It is `next_read`, and bytes were handed to an upload: they are in `transferred`."""

@@ -46,7 +46,7 @@ class Upload:
 
     def __init__(self, number: int, now: int) -> None:
         self.number = number
-        self.opened_at = now  # ticks since 1970
+        self.opened_at = now  # ticks
         self.state = _NEW
         self.idle = False  # the reader asked and there was nothing: it is to be told of more
         self.first_index: int | None = None  # of the first item it was given

@@ -20,7 +20,7 @@ from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
 from kvsproducer.client.admission import WouldBlock
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.events import (
     ConnectionStale,
@@ -64,9 +64,9 @@ class Stream:
         self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
-        self._awaited: int | None = None  # how long for the last ack, all else being done; ticks
-        self._seen = 0  # of the view, when the timer last asked
-        self._quiet = 0  # ticks since something was put, as far as the timer knows
+        self._ack_due: int | None = None  # when the last ack is late, all else being done
+        # What was put at the last call of the timer, and when the first call saw no more than that.
+        self._seen = self._seen_at = 0
 
     # --- what it is -----------------------------------------------------------------------------
     @property
@@ -281,7 +281,7 @@ class Stream:
         self._abandon(DropReason.RESET)
         core.failure = None
         core.lifecycle = Lifecycle.OPEN
-        self._awaited = None
+        self._ack_due = None
         self._intake.begin_anew()
         self._control.reset(now)
         core.wake_writers()
@@ -463,51 +463,43 @@ class Stream:
         return counted
 
     # --- time -----------------------------------------------------------------------------------
-    def handle_timer(self, now: int, elapsed: int) -> None:
-        """Look at what only time tells; the client's timer asks every few seconds.
+    def handle_timer(self, now: int) -> None:
+        """Check what only the passing of time decides; the client calls it every few seconds."""
+        self._check_idle(now)
+        self._check_last_ack(now)
+        self._control.check_token(now)
 
-        `elapsed` ticks have passed since it last asked, whatever the clock that gives `now` did.
-        """
-        self._check_idle(now, elapsed)
-        self._check_last_ack(elapsed)
-
-    def clock_set_back(self, ticks: int) -> None:
-        """The clock that gives `now` went back: what was to come in a while comes as soon."""
-        core = self._core
-        core.created_at -= ticks
-        core.rates.clock_set_back(ticks)
-        for upload in core.uploads:
-            upload.opened_at -= ticks
-        self._control.rotation.clock_set_back(ticks)
-
-    def _check_last_ack(self, elapsed: int) -> None:
+    def _check_last_ack(self, now: int) -> None:
         """Report, once, that a stopped stream waits too long for its last PERSISTED ack."""
         core = self._core
         if not core.stopped or not any(
             upload.state is UploadState.AWAITING_ACK for upload in core.uploads
         ):
-            self._awaited = None
-        elif self._awaited is None:
-            self._awaited = 0
-        elif self._awaited < self._ack_limit:
-            self._awaited += elapsed
-            if self._awaited >= self._ack_limit:
-                core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
+            self._ack_due = None
+        elif self._ack_due is None:
+            self._ack_due = now + self._ack_limit
+        elif now >= self._ack_due:
+            self._ack_due = NEVER
+            core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
 
-    def _check_idle(self, now: int, elapsed: int) -> None:
-        """End the open fragment of a stream that got no frame for long (intermittent producer)."""
+    def _check_idle(self, now: int) -> None:
+        """End the open fragment of a stream that got no frame for long (intermittent producer).
+
+        The time counts from when the timer first saw the newest frame, not from the frame's put: a
+        process that was suspended in between has not been idle.
+        """
         seen = self._core.view.head + self._intake.waiting
-        self._quiet = self._quiet + elapsed if seen == self._seen else 0
-        self._seen = seen
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
         if (
             not self._ends_idle_fragments
             or self._intake.idle
-            or self._quiet < limits.MAX_IDLE_TIME
+            or now - self._seen_at < limits.MAX_IDLE_TIME
             or self._core.stopped
             or self._core.failure is not None
             or not self._core.info.key_frame_fragmentation
         ):
             return
-        self._quiet = 0  # it tries again after as long
+        self._seen_at = now  # if it cannot be ended now, try again after as long
         with suppress(KvsError, WouldBlock):  # no caller waits for it: the fragment stays open
             self.end_fragment(now)

@@ -69,10 +69,3 @@ class Rotation:
         self.rotate_at = self.rotate_at if rotate_at is None else rotate_at
         self.session_at = self.session_at if session_at is None else session_at
         self.due = min(self.rotate_at, self.session_at)
-
-    def clock_set_back(self, ticks: int) -> None:
-        """Both come as soon as before, whatever the clock says then."""
-        self.schedule(
-            rotate_at=self.rotate_at - ticks if self.rotate_at < NEVER else NEVER,
-            session_at=self.session_at - ticks if self.session_at < NEVER else NEVER,
-        )

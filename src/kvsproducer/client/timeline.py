@@ -168,7 +168,7 @@ class Timeline:
             if frame.track_id in self.leading:
                 return Verdict.JUMP
             return self._wait(line, frame) if self._may_be_early(line, frame) else Verdict.REFUSE
-        off = behind > far or (usual is not None and ahead > far + max(elapsed, 0))
+        off = behind > far or (usual is not None and ahead > far + elapsed)
         if line.count:
             first = self._first_held(frame.track_id)
             in_a_row, line.count = line.count >= _IN_A_ROW, 0
@@ -319,12 +319,12 @@ def usual_step(view: ContentView, frames_per_s: float) -> int | None:
     return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
 
 
-def stamped(frame: Frame, now: int) -> Frame:
-    """A copy of a frame with the time of its put, which is all that a stream without times has."""
+def stamped(frame: Frame, time: int) -> Frame:
+    """Return a copy of a frame with a time for both pts and dts."""
     if frame.flags & FLAG_END_OF_FRAGMENT:
         return frame
     return Frame(
-        frame.data, now, duration=frame.duration, track_id=frame.track_id, flags=frame.flags
+        frame.data, time, duration=frame.duration, track_id=frame.track_id, flags=frame.flags
     )
 
 
@@ -343,14 +343,14 @@ def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
 _UNITS: Final = (("seconds", 10_000_000), ("milliseconds", 10_000), ("microseconds", 10))
 
 
-def check_instant(stream: str, pts: int, now: int) -> None:
+def check_instant(stream: str, pts: int, wall: int) -> None:
     """Raise MKV_INVALID_FRAME_TIMESTAMP for an absolute time that cannot be meant so.
 
-    That is one before 2000 or more than a day ahead of the clock, which says `now`. A clock that
+    That is one before 2000 or more than a day ahead of `wall`, the wall clock's time. A clock that
     says something before 2000 is not set itself, and nothing can be said.
     """
-    latest = now + limits.FUTURE_INSTANT
-    if now < limits.EARLIEST_INSTANT or limits.EARLIEST_INSTANT <= pts <= latest:
+    latest = wall + limits.FUTURE_INSTANT
+    if wall < limits.EARLIEST_INSTANT or limits.EARLIEST_INSTANT <= pts <= latest:
         return
     meant = "it counts from the start of a recording or of the device, perhaps: add kvs.now() at"
     meant += " the start, or set absolute_fragment_times=False"

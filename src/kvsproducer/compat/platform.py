@@ -26,7 +26,7 @@ _CLOSING_LIMIT_S: Final = 2.0  # for the last lines
 
 
 def clock_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[], int]:
-    """The time in ticks, as the platform tells it, or as the system does if that fails."""
+    """The wall-clock time in ticks, as the platform tells it, or the system if that fails."""
     given = platform.get_current_time
     if given is None:
         return now

@@ -58,10 +58,11 @@ class ClientShutdown(NamedTuple):
 class PlatformCallbacks:
     """The producer's clock, dice and log: one set, which replaces what is built in.
 
-    `get_current_time()` gives ticks of 100 ns since 1970, `get_random_number(n)` an int from 0 to
-    below n. They must not block: they are called under the producer's lock; when they fail, that is
-    told once and the built-in ones answer. `log_print(record)` takes the log lines of `kvsproducer`
-    at or above `ClientInfo.log_level`, on a thread of its own, beside the handlers of `logging`.
+    `get_current_time()` gives the wall-clock time in ticks of 100 ns since 1970; timers follow the
+    system's monotonic clock. `get_random_number(n)` gives an int from 0 to below n. Neither may
+    block: both are called under the producer's lock. When one fails, that is reported once and the
+    built-in one answers. `log_print(record)` takes the log lines of `kvsproducer` at or above
+    `ClientInfo.log_level`, on a thread of its own, beside the handlers of `logging`.
     """
 
     get_current_time: Callable[[], int] | None = None

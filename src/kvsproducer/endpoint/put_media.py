@@ -2,7 +2,8 @@
 
 Kinesis Video Streams, PutMedia: one session is one request. The caller
   gives      `receive_data`, `receive_eof`, `connection_lost`, `handle_timer` and, once the store
-             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, in ticks.
+             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, a
+             monotonic time in ticks, and `wall(now)` the wall clock's, which dates fragments.
              With `work` one call reads so many elements at most: while `has_input`, call
              `continue_input`
   takes      `next_fragment` (to be stored) and `next_ack` (bytes of one HTTP chunk each) until both
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,8 +90,10 @@ class PutMediaSession:
         now: int,
         bounds: EndpointLimits | None = None,
         *,
+        wall: Callable[[int], int] = int,
         work: int | None = None,
     ) -> None:
+        self._wall = wall
         self._request = request
         self._work = sys.maxsize if work is None else work
         self._numbers = numbers
@@ -296,12 +300,13 @@ class PutMediaSession:
         if not self._request.absolute:
             producer_timestamp += self._request.start
         self._in_cluster = True
+        wall = self._wall(now)
         self._open = OpenFragment(
-            self._numbers.next(now),
+            self._numbers.next(wall),
             event.timecode,
             scale_ns=self._scale_ns,
             producer_timestamp=producer_timestamp,
-            server_timestamp=now,
+            server_timestamp=wall,
             leading=leading,
             metadata_count=metadata_count,
             bounds=self._limits,
@@ -311,7 +316,7 @@ class PutMediaSession:
                 ErrorId.TIMECODE_NOT_GREATER,
                 f"Cluster {event.timecode} after {self._previous_timecode}",
             )
-        latest = min(now + self._limits.future, _MAX_INSTANT)
+        latest = min(wall + self._limits.future, _MAX_INSTANT)
         if not 0 <= producer_timestamp <= latest:
             raise Refusal(
                 ErrorId.PRODUCER_TIMESTAMP,

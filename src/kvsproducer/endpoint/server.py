@@ -57,16 +57,17 @@ _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def system_now() -> int:
-    """The system's clock in ticks since 1970."""
+    """Return the wall clock's time in ticks since 1970."""
     return time.time_ns() // 100
 
 
 class EndpointApplication:
     """The service behind a socket. `app` is what aiohttp runs.
 
-    `known` are the credentials that requests must be signed with, None to check nothing; `now`
-    gives the time in ticks; `faults` is what is to go wrong. `region` is the streams', and the only
-    one that requests may be signed for; None: any, and streams say us-west-2.
+    `known` are the credentials that requests must be signed with, None to check nothing. `now`
+    gives the wall-clock time in ticks; timeouts follow the loop's clock. `faults` is what is to go
+    wrong. `region` is the streams', and the only one that requests may be signed for; None: any,
+    and streams say us-west-2.
     """
 
     def __init__(
@@ -110,6 +111,10 @@ class EndpointApplication:
             "*", "/{path:.*}", self._handle, expect_handler=self._expect if faults else None
         )
         self._expiry = self._loop.create_task(self._expire())
+
+    def _steady(self) -> int:
+        """Return the loop's monotonic time in ticks."""
+        return int(self._loop.time() * TICKS_PER_SECOND)
 
     async def stop(self, timeout_s: float) -> None:
         """Ends uploads and readers; what uploads have handed over is stored and acknowledged."""
@@ -211,12 +216,19 @@ class EndpointApplication:
         response = _streaming(wire.CONTENT_TYPE_JSON)
         await response.prepare(request)
         upload = Upload(
-            PutMediaSession(parsed, live.numbers, self._now(), self._limits, work=WORK_PER_CALL),
+            PutMediaSession(
+                parsed,
+                live.numbers,
+                self._steady(),
+                self._limits,
+                wall=lambda _: self._now(),
+                work=WORK_PER_CALL,
+            ),
             live,
             self._store,
             stored=self._stored,
             retains=lambda: self._retains(record.arn),
-            now=self._now,
+            now=self._steady,
         )
         if self._live.get(record.arn) is not live:  # deleted while the headers went out
             upload.stream_deleted()
@@ -238,7 +250,7 @@ class EndpointApplication:
         if live is None:
             last = await asyncio.to_thread(self._store.last_number, arn)
             per_s = self._limits.fragments_per_s
-            rate = FragmentRate(per_s or SERVICE_MAX_FRAGMENTS_PER_S, self._now())
+            rate = FragmentRate(per_s or SERVICE_MAX_FRAGMENTS_PER_S, self._steady())
             live = self._live.setdefault(arn, LiveStream(arn, last, rate, enforced=per_s > 0))
         return live
 
@@ -278,19 +290,19 @@ class EndpointApplication:
         cursor: GetMediaCursor,
         live: LiveStream,
     ) -> None:
-        started = quiet_since = self._now()
+        started = quiet_since = self._steady()
         while not self._stopping and not is_gone(request):
             change = live.changed.next()
             try:
                 fragment = await asyncio.to_thread(cursor.next_fragment, self._now())
             except ServiceError:  # the stream was deleted
                 return
-            now = self._now()
+            now = self._steady()
             if now - started > self._limits.connection_duration:
                 return
             if fragment is not None:
-                await response.write(b"".join(get_media_segment(fragment, now)))
-                quiet_since = self._now()
+                await response.write(b"".join(get_media_segment(fragment, self._now())))
+                quiet_since = self._steady()
                 continue
             if live.uploads:
                 quiet_since = now

@@ -55,7 +55,10 @@ class Answer(Protocol):
 
 
 class Upload:
-    """See the module. `retains()` tells whether the stream keeps fragments now."""
+    """See the module.
+
+    `retains()` tells whether the stream keeps fragments now; `now()` is monotonic, in ticks.
+    """
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ The two machines differ from AWS's: a sign has to last (media that was held back
 it plays, so that it is unacknowledged for seconds of media within milliseconds), a connection that
 works is never cut, and both find back to NORMAL (AWS's staleness machine never does, and its
 latency machine spends a step on an action that does not exist). Offline streams are left alone:
-they would rather be told. The machines have no clock: `now` is an argument, in ticks.
+they would rather be told. The machines have no clock: `now` is an argument, a monotonic time in
+ticks.
 """
 
 from __future__ import annotations
@@ -115,8 +116,7 @@ class ConnectionWatch:
     | QUIET | later | SUSPECT |
     | QUIET | none for the calm time after the quiet time | NORMAL, as if nothing had been |
 
-    A new connection, and for staleness an ack, end a suspicion. A clock that is set back delays
-    nothing by more than the time since the newest sign.
+    A new connection, and for staleness an ack, end a suspicion.
     """
 
     __slots__ = ("_amount", "_resets", "_rule", "_seen", "_since", "_until", "state")
@@ -133,8 +133,6 @@ class ConnectionWatch:
     def sign(self, amount: int, now: int) -> bool:
         """Take a sign, `amount` ticks bad; whether the connection is to be reset."""
         rule = self._rule
-        if now < self._seen:
-            self._set_back(self._seen - now)
         if now - self._until > rule.calm:
             self._resets = 0
         lapsed = self.state is not Health.SUSPECT or now - self._seen > rule.patience
@@ -155,11 +153,6 @@ class ConnectionWatch:
 
     def _suspect(self, amount: int, now: int) -> None:
         self.state, self._since, self._amount = Health.SUSPECT, now, amount
-
-    def _set_back(self, by: int) -> None:
-        """The clock was: what was noted is no further away than it was at the newest sign."""
-        self._since -= by
-        self._until -= by
 
     def heard(self) -> None:
         """The service has said something."""

@@ -35,7 +35,7 @@ from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
 from kvsproducer.service.caching import AnswerCache
 from kvsproducer.service.calls import answer, auth_info, not_yet
-from kvsproducer.service.clock import now
+from kvsproducer.service.clock import now, steady
 from kvsproducer.service.config import Caching
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.exchange import TimeLimits
@@ -110,14 +110,20 @@ class Engine(Waiting):
         self.closing = False  # no more streams
         self.closed = False
         self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
-        self.now = now if hooks is None else hooks.clock(self._tell_fault)
+        self.wall = now if hooks is None else hooks.clock(self._tell_fault)
+        self.now = steady(self.wall())  # for the core and for all that waits
         dice = secrets.randbelow if hooks is None else hooks.dice(self._tell_fault)
-        service.run_on(loop, self.now)
+        service.run_on(loop, self.wall)
         device_info.validate()
         store = store_for(device_info.storage_info)
         self._retry = ContinuousRetry(service.config.continuous_retry)
         self.core = core.Client(
-            device_info, now=self.now(), dice=dice, store=store, retry_policy=self._retry
+            device_info,
+            now=self.now(),
+            dice=dice,
+            wall=lambda _: self.wall(),
+            store=store,
+            retry_policy=self._retry,
         )
         limits = self.core.client_info
         service.time_limits = TimeLimits(
@@ -157,7 +163,7 @@ class Engine(Waiting):
             raise
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Call a method of the core under the lock, with the time as `now`."""
+        """Call a method of the core under the lock, with the monotonic time as `now`."""
         self.refuse_reentry()
         try:
             with self.lock:

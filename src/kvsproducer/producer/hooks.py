@@ -27,7 +27,7 @@ class Hooks(Protocol):
     """The callbacks at work for one producer."""
 
     def clock(self, fault: Fault) -> Callable[[], int]:
-        """What tells the time, in ticks since 1970."""
+        """What tells the wall-clock time, in ticks since 1970."""
 
     def dice(self, fault: Fault) -> Callable[[int], int]:
         """What gives a random number from 0 to below n."""

@@ -37,6 +37,7 @@ from kvsproducer.limits import (
     PUT_MEDIA_CHUNK_BYTES,
 )
 from kvsproducer.producer.bugs import own_bug
+from kvsproducer.service.clock import monotonic
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.interrupts import CoreLock
 from kvsproducer.service.results import (
@@ -116,7 +117,7 @@ class Owner(Protocol):
     service: Service
 
     def now(self) -> int:
-        """The time in ticks."""
+        """The monotonic time in ticks."""
 
     async def ask(self, call: core.Call) -> object:
         """Let callbacks answer a call; raises what they fail with."""
@@ -234,7 +235,7 @@ class Upload:
             total=None, connect=self._effect.connection_timeout / TICKS_PER_SECOND
         )
         sockets: list[socket.socket] = []
-        network, sent = self._engine.service.network, self._engine.now()
+        network, sent = self._engine.service.network, monotonic()
         async with network.session(
             self._url(), sockets, receive_buffer=ANSWER_RECEIVE_BUFFER_BYTES
         ) as session:
@@ -248,8 +249,8 @@ class Upload:
                     timeout=timeout,
                 ) as response:
                     # A body that waits for data does not delay the answer's head.
-                    skew, received = self._engine.service.skew, self._engine.now()
-                    skew.observe(response.headers, sent, received)
+                    service, took = self._engine.service, monotonic() - sent
+                    service.skew.observe(response.headers, took, service.now())
                     return await self._take_answer(response)
             finally:
                 await hang_up(sockets)

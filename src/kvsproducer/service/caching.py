@@ -33,7 +33,7 @@ class Cached:
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of a stream; `asked` is when its endpoint was asked for, in ticks."""
+    """What is known of a stream; `asked` is when its endpoint was asked for, in monotonic ticks."""
 
     description: core.StreamDescription | None = None
     endpoint: str = ""
@@ -53,11 +53,7 @@ class AnswerCache:
         if self._mode is Caching.NONE or call.stream is None:
             return None
         entry = self._entries.get(call.stream)
-        fresh = (
-            entry is not None
-            and bool(entry.endpoint)
-            and 0 <= now - entry.asked < self._period  # a clock may be set back
-        )
+        fresh = entry is not None and bool(entry.endpoint) and now - entry.asked < self._period
         if isinstance(call, core.GetStreamingEndpoint):
             return Cached(entry.endpoint) if entry is not None and fresh else None
         if not fresh and self._mode is not Caching.ENDPOINT_ONLY:

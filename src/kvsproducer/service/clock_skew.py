@@ -17,6 +17,7 @@ from typing import Final
 
 from kvsproducer import limits, wire
 from kvsproducer.duration import TICKS_PER_MINUTE, TICKS_PER_SECOND, instant_to_ticks
+from kvsproducer.service.clock import monotonic
 from kvsproducer.status import KvsError
 
 __all__ = ["ClockSkew"]
@@ -35,21 +36,33 @@ class ClockSkew:
 
     def __init__(self) -> None:
         self.ticks = 0
-        self.known = False  # whether the service has ever told its time
+        self._ahead: int | None = None  # of the monotonic clock was ours when the service last told
         self.on_change: Callable[[int], None] = lambda _ticks: None
         self._lock = threading.Lock()
 
-    def observe(self, headers: Mapping[str, str], sent: int, received: int) -> bool:
-        """Look at an answer's headers; `sent` and `received` are our clock's, in ticks.
+    def knows(self, now: int) -> bool:
+        """Return whether the service has told its time since our clock, which says `now`, was set.
 
+        A clock that is set forward would make all credentials look expired, and without them no
+        call is made whose answer would tell the time.
+        """
+        if self._ahead is None:
+            return False
+        return abs(now - monotonic() - self._ahead) < limits.CLOCK_SKEW_NOTICED
+
+    def observe(self, headers: Mapping[str, str], took: int, received: int) -> bool:
+        """Look at an answer's headers, which came `took` ticks after the request was sent.
+
+        `received` is what our clock says now, in ticks. (`took` is measured by the monotonic clock:
+        ours may have been set in between.)
         Only answers of the service itself count (they have its request id), not those of a proxy.
         Returns whether the difference has changed.
         """
         told = _date(headers)
         if told is None:
             return False
-        self.known = True
-        found = told + _HALF_SECOND - (sent + received) // 2
+        self._ahead = received - monotonic()
+        found = told + _HALF_SECOND - (received - took // 2)
         with self._lock:
             # What was told once is not taken back because it wavers about the limit.
             if abs(found) < limits.CLOCK_SKEW_NOTICED // (2 if self.ticks else 1):

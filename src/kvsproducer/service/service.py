@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.service.clock import now
+from kvsproducer.service.clock import monotonic, now
 from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials.credentials import AwsCredentials
@@ -224,24 +224,24 @@ class Service:
 
     def _exchange(self, url: str, body: bytes, keys: AwsCredentials) -> tuple[Reply, bool]:
         headers = self.sign(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, keys, body)
-        sent = self.now()
+        sent = monotonic()
         reply = self._awaited(url, headers, body)
-        return reply, self.skew.observe(reply.headers, sent, self.now())
+        return reply, self.skew.observe(reply.headers, monotonic() - sent, self.now())
 
     def _learn_time(self) -> bool:
-        """Ask the service what time it is, unless it has told; whether our clock is off.
+        """Ask the service what time it is, unless that is known; return whether our clock is off.
 
         The request has no signature, so it is refused; the refusal has a Date.
         """
-        if self.skew.known:
+        if self.skew.knows(self.now()):
             return False
         url = str(self.client(wire.SERVICE_NAME).meta.endpoint_url).rstrip("/")
         url += wire.PATHS["DescribeStream"]
         try:
             self.network.prepare(url)
-            sent = self.now()
+            sent = monotonic()
             reply = self._awaited(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, b"{}")
-            return self.skew.observe(reply.headers, sent, self.now())
+            return self.skew.observe(reply.headers, monotonic() - sent, self.now())
         except Exception as error:  # noqa: BLE001  then it is not learnt now
             log.debug("the service's time is not known: %s", failure_of(error).detail)
             return False

@@ -39,7 +39,7 @@ class Provider:
 def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
     """Not before; then once."""
     provider = Provider(clock)
-    fresh = FreshCredentials(provider, clock=clock)
+    fresh = FreshCredentials(provider, clock=clock, steady=clock)
     assert fresh.get().access_key_id == "A1"
     clock.forward(3600 - 38.001)
     assert fresh.get().access_key_id == "A1"
@@ -52,7 +52,7 @@ def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
 def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> None:
     """What it gave may have been changed by somebody by then."""
     provider = Provider(clock, None)
-    fresh = FreshCredentials(provider, clock=clock)
+    fresh = FreshCredentials(provider, clock=clock, steady=clock)
     assert fresh.get().access_key_id == "A1"
     clock.forward(40 * 60 - 0.001)
     assert fresh.get(life=TOKEN_LIFE).access_key_id == "A1"
@@ -63,7 +63,7 @@ def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> Non
 def test_what_holds_its_own_is_asked_each_time(clock: Clock) -> None:
     """botocore's credentials renew themselves."""
     provider = Provider(clock)
-    fresh = FreshCredentials(provider, hold=False, clock=clock)
+    fresh = FreshCredentials(provider, hold=False, clock=clock, steady=clock)
     assert [fresh.get().access_key_id for _ in range(3)] == ["A1", "A2", "A3"]
 
 
@@ -73,7 +73,7 @@ def test_what_is_held_serves_while_the_provider_fails(
     """An upload gets it while it has 30 s left, a call until its end; then the cause is raised."""
     caplog.set_level(logging.INFO, "kvsproducer")
     provider = Provider(clock, 60)
-    fresh = FreshCredentials(provider, clock=clock)
+    fresh = FreshCredentials(provider, clock=clock, steady=clock)
     fresh.get()
     cause = OSError("no route")
     provider.failure = kvs_error(S.CURL_PERFORM_FAILED, "no route")
@@ -123,7 +123,7 @@ def test_many_who_wait_ask_once(clock: Clock, fails: bool) -> None:
 
     provider = Slow(clock)
     provider.failure = kvs_error(S.IOT_FAILED, "no") if fails else None
-    fresh = FreshCredentials(provider, clock=clock)
+    fresh = FreshCredentials(provider, clock=clock, steady=clock)
     results: list[Any] = []
     waiting = threading.Semaphore(0)
 
@@ -182,14 +182,16 @@ class Service:
 
     def learn(self) -> bool:
         """As an answer's Date would tell it; once."""
-        if self.skew.known:
+        if self.asked:
             return False
         self.asked += 1
-        self.skew.ticks, self.skew.known = self.ahead, True
+        self.skew.ticks = self.ahead
         return True
 
     def fresh(self, provider: Provider) -> FreshCredentials:
-        return FreshCredentials(provider, clock=self.clock, skew=self.skew, learn=self.learn)
+        return FreshCredentials(
+            provider, clock=self.clock, steady=self.clock, skew=self.skew, learn=self.learn
+        )
 
 
 class InServiceTime(Provider):
@@ -292,7 +294,7 @@ def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
 ) -> None:
     """Until there are others; refused credentials are handed out meanwhile."""
     provider = Keeping(clock, ["OLD"])
-    fresh = FreshCredentials(provider, hold=hold, clock=clock)
+    fresh = FreshCredentials(provider, hold=hold, clock=clock, steady=clock)
     old = fresh.get()
     for _ in range(3):
         fresh.refuse(old)
@@ -310,20 +312,53 @@ def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
     assert provider.renewed == 2
 
 
-def test_the_pause_is_not_prolonged_by_a_clock_that_is_set_back(clock: Clock) -> None:
-    provider = Keeping(clock, ["OLD"])
-    fresh = FreshCredentials(provider, clock=clock)
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_clock_step_changes_no_pause(clock: Clock, step_s: int) -> None:
+    """Refused credentials are asked for again 10 s later, whatever the wall clock says."""
+    wall = Clock()
+    provider = Keeping(wall, ["OLD"])
+    fresh = FreshCredentials(provider, clock=wall, steady=clock)
     fresh.refuse(fresh.get())
     fresh.get()
-    clock.forward(-3600)
+    wall.forward(step_s)
+    clock.forward(9)
+    fresh.get()
+    assert provider.renewed == 1
+    clock.forward(1)
     fresh.get()
     assert provider.renewed == 2
+
+
+@pytest.mark.parametrize("life_s", [60, 3600, None])
+def test_clock_that_is_set_back_prolongs_no_life(clock: Clock, life_s: int | None) -> None:
+    """The provider is asked as early as without the step; none is asked early."""
+    wall = Clock()
+    provider = Provider(wall, life_s)
+    fresh = FreshCredentials(provider, clock=wall, steady=clock)
+    fresh.get()
+    wall.forward(-86_400)
+    clock.forward(40 * 60 - 1 if life_s is None else life_s - 39)
+    assert fresh.get().access_key_id == "A1"
+    clock.forward(1)
+    assert fresh.get().access_key_id == "A2"
+
+
+@pytest.mark.parametrize(("life_s", "found"), [(3600, "A2"), (None, "A1")])
+def test_credentials_expire_when_the_wall_clock_says_so(
+    clock: Clock, life_s: int | None, found: str
+) -> None:
+    """A clock that is set forward past their end has the provider asked."""
+    wall = Clock()
+    fresh = FreshCredentials(Provider(wall, life_s), clock=wall, steady=clock)
+    fresh.get()
+    wall.forward(3600 - 38)
+    assert fresh.get().access_key_id == found
 
 
 def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> None:
     """As when the file is being rewritten: the attempt fails, and nothing else does."""
     provider = Provider(clock)
-    fresh = FreshCredentials(provider, clock=clock)
+    fresh = FreshCredentials(provider, clock=clock, steady=clock)
     old = fresh.get()
     fresh.refuse(old)
     provider.failure = kvs_error(S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED, "gone")

@@ -10,9 +10,11 @@ the service refuses what is held (`refuse`), the provider is asked again at once
 same again, it is asked at most once per `REFUSED_CREDENTIALS_PAUSE`, and the refused credentials
 are handed out, since the service may have been wrong.
 
-An expiration is a time of the service's, so all of this goes by the service's time. A machine whose
+An expiration is a time of the service's, so it is compared with the service's time. A machine whose
 clock is ahead would take fresh credentials for expired ones, and so never ask the service, which
-would tell the time: then `learn` asks for it.
+would tell the time: then `learn` asks for it. The provider is also asked when credentials have been
+held for their life by the monotonic clock: a wall clock that is set back does not make them live
+longer. Pauses follow the monotonic clock.
 
 The provider may block, so this is for the producer's executor, from any number of threads. One that
 never comes back keeps nobody waiting for ever.
@@ -28,7 +30,7 @@ from contextlib import contextmanager
 
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
-from kvsproducer.service.clock import now
+from kvsproducer.service.clock import monotonic, now
 from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.expiration import check_not_past
@@ -49,8 +51,9 @@ _PAUSE = limits.REFUSED_CREDENTIALS_PAUSE
 
 
 class FreshCredentials:
-    """What a provider gives, asked again when due; `clock` gives the time in ticks since 1970.
+    """What a provider gives, asked again when due.
 
+    `clock` gives the wall-clock time in ticks since 1970, `steady` the monotonic time in ticks.
     With `hold` False the provider is asked each time: it holds its credentials itself. `skew` is
     what the service's clock is ahead of `clock`, `network` the producer's; `learn` finds out about
     the former (blocking), and returns whether it was another than thought.
@@ -62,6 +65,7 @@ class FreshCredentials:
         *,
         hold: bool = True,
         clock: Callable[[], int] = now,
+        steady: Callable[[], int] = monotonic,
         skew: ClockSkew | None = None,
         network: Network | None = None,
         learn: Callable[[], bool] = lambda: False,
@@ -69,16 +73,17 @@ class FreshCredentials:
         self._provider = provider
         self._hold = hold
         self._clock = clock
+        self._steady = steady
         self._skew = skew or ClockSkew()
         self._network = network
         self._learn = learn
         self._lock = threading.Lock()
         self._asked = 0  # how often the provider was asked
         self._held: AwsCredentials | None = None
-        self._due = 0
+        self._due = 0  # when the provider is asked at the latest, monotonic
         self._failure: KvsError | None = None
         self._refused: AwsCredentials | None = None
-        self._renew_at = 0  # not before that for refused credentials, ticks
+        self._renew_at = 0  # not before that for refused credentials, monotonic
 
     def refuse(self, credentials: AwsCredentials) -> None:
         """Note that the service refuses requests signed with these; never blocks."""
@@ -93,11 +98,10 @@ class FreshCredentials:
         """
         asked = self._asked
         with self._turn():
-            now = self._now()
-            renew = self._refused is not None and self._is_refused(now)
-            if renew or self._held is None or now >= self._due:
+            renew = self._refused is not None and self._is_refused()
+            if renew or self._is_due():
                 if renew or asked == self._asked or self._failure is None:
-                    self._ask(now, renew=renew)
+                    self._ask(renew=renew)
                 failure, held = self._failure, self._held
                 if failure is not None and not _lives(held, self._now() + max(life, 1)):
                     # Made anew: one exception object raised in many threads would mix tracebacks.
@@ -105,9 +109,15 @@ class FreshCredentials:
             assert self._held is not None
             return self._held
 
-    def _is_refused(self, now: int) -> bool:
+    def _is_refused(self) -> bool:
         """Return whether what is held was refused, and the provider may be asked again."""
-        return self._held == self._refused and not now < self._renew_at <= now + _PAUSE
+        return self._held == self._refused and self._steady() >= self._renew_at
+
+    def _is_due(self) -> bool:
+        """Return whether the provider is to be asked again, by either clock."""
+        return self._steady() >= self._due or not _lives(
+            self._held, self._now() + limits.CREDENTIAL_REFRESH_GRACE + 1
+        )
 
     def _now(self) -> int:
         return self._clock() + self._skew.ticks
@@ -147,10 +157,10 @@ class FreshCredentials:
                 raise
         return self._fetch(renew=False)
 
-    def _ask(self, now: int, *, renew: bool) -> None:
+    def _ask(self, *, renew: bool) -> None:
         self._asked += 1
         if renew:
-            self._renew_at = now + _PAUSE
+            self._renew_at = self._steady() + _PAUSE
         try:
             found = self._fetch_in_time(renew=renew)
         except KvsError as error:
@@ -168,18 +178,16 @@ class FreshCredentials:
             log.info("credentials are renewed again by %s", self._provider)
         self._failure = None
         if renew and found != self._refused:
-            self._renew_at = now  # these may be refused at once too
+            self._renew_at = 0  # these may be refused at once too
             log.info("the service refused the credentials; %s has given others", self._provider)
         self._held = found
-        if not self._hold:
-            self._due = 0
-        elif found.expiration is None:
-            self._due = now + limits.MAX_TOKEN_LIFE
-        else:
-            self._due = found.expiration - limits.CREDENTIAL_REFRESH_GRACE
+        life = limits.MAX_TOKEN_LIFE
+        if found.expiration is not None:
+            life = found.expiration - limits.CREDENTIAL_REFRESH_GRACE - self._now()
+        self._due = self._steady() + (life if self._hold else 0)
 
     def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int]) -> None:
-        """Where a user's coroutines run, and whose clock counts."""
+        """Where a user's coroutines run, and whose wall clock counts."""
         self._clock = clock
         if isinstance(self._provider, OwnCredentials):
             self._provider.run_on(loop)
