@@ -64,7 +64,9 @@ def _nothing_is_left_behind() -> Iterator[None]:
     loop = sys.modules.get("kvsproducer.service.loop")
     if loop is None:  # a test of the core
         return
-    shared, lifetime = loop.SharedLoop, sys.modules["kvsproducer.service.lifetime"]
+    from kvsproducer.service import lifetime
+
+    shared = loop.SharedLoop
     deadline = time.monotonic() + 30
     while (shared._users or lifetime._open) and time.monotonic() < deadline:
         time.sleep(0.001)

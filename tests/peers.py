@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from socket import SHUT_RDWR, create_server, socket
+from collections.abc import Callable
+from socket import SHUT_RDWR, SHUT_WR, create_connection, create_server, socket
 
 
 class Server:
@@ -39,3 +40,36 @@ class Server:
         self._server.close()
         for thread in self._threads:
             thread.join(10)
+
+
+class Forwarder(Server):
+    """Passes connections on to the server at `url`, and counts them."""
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.rpartition("/")[2].rpartition(":")
+        self._place = host, int(port)
+        super().__init__()
+
+    def talk(self, connection: socket) -> None:
+        with connection, create_connection(self._place) as upstream:
+            back = threading.Thread(target=pipe, args=(upstream, connection))
+            back.start()
+            pipe(connection, upstream)
+            back.join()
+
+
+def pipe(
+    source: socket, sink: socket, note: Callable[[bytes], object] = lambda _data: None
+) -> None:
+    """Everything from one to the other, and its end."""
+    try:
+        while data := source.recv(65_536):
+            note(data)
+            sink.sendall(data)
+        sink.shutdown(SHUT_WR)
+    except OSError:
+        for one in (source, sink):
+            try:
+                one.shutdown(SHUT_RDWR)
+            except OSError:
+                continue

@@ -1,7 +1,7 @@
 """The asyncio surface: the names of `kvsproducer`, with coroutines where those block.
 
-`Producer` and `Stream` run on the caller's loop; `get_media` is an async iterator. `put_media`
-demuxes a file and `list_fragments` pages through an index, which blocks, so they work in a thread.
+`Producer` and `Stream` run on the caller's loop, and so does `list_fragments`; `get_media` is an
+async iterator. `put_media` demuxes a file, which blocks, so it works in a thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsproducer import reader
+from kvsproducer.duration import Instant
 from kvsproducer.producer.aio import Producer, Stream
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
@@ -53,12 +54,12 @@ def get_media(
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
 
-async def list_fragments(stream_name: str, **options: Any) -> list[reader.FragmentSummary]:
-    """As `kvsproducer.list_fragments`, in a thread; see there for the options.
-
-    What a coroutine function given as `credentials` awaits runs on the running loop.
-    """
-    return await _in_thread(reader.list_fragments, stream_name, **options)
+async def list_fragments(
+    stream_name: str, *, between: tuple[Instant, Instant] | None = None, **options: Any
+) -> list[reader.FragmentSummary]:
+    """As `kvsproducer.list_fragments`, on the running loop; see there for the options."""
+    service = Service(**options)
+    return reader.in_order([one async for one in reader.summaries(service, stream_name, between)])
 
 
 async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:

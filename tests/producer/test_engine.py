@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.peers import Forwarder
 
 import kvsproducer as kvs
 from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_SECOND
 from kvsproducer.heap import ReferenceStore
-from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.engine import CALLS_AT_ONCE, Engine
 from kvsproducer.service.clock import now
 from kvsproducer.service.service import Service
 
@@ -279,3 +280,24 @@ def test_an_error_of_our_own_leaves_nobody_waiting(
 
     asyncio.run(work())
     assert "please report it" in caplog.text
+
+
+def test_many_streams_share_a_few_connections_and_need_no_threads(
+    endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three calls for each of 40 streams; the endpoint counts connections, for time says little."""
+    names: list[str] = []
+    real = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: (names.append(thread.name), real(thread))
+    )
+    forwarder = Forwarder(endpoint_url)
+    try:
+        with kvs.Producer(endpoint_url=forwarder.url) as producer:
+            streams = [producer.open_stream(f"door-{number}", info) for number in range(40)]
+            for stream in streams:
+                stream.wait_ready()
+            assert forwarder.connections <= CALLS_AT_ONCE
+    finally:
+        forwarder.end()
+    assert len([name for name in names if name.startswith("kvsproducer-")]) <= CALLS_AT_ONCE

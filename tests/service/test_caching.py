@@ -103,9 +103,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     original = Service.call
 
-    def call(self: Service, operation: str, **parameters: object) -> dict[str, Any]:
+    async def call(self: Service, operation: str, *arguments: Any) -> dict[str, Any]:
         made.append(operation)
-        return original(self, operation, **parameters)
+        return await original(self, operation, *arguments)
 
     monkeypatch.setattr(Service, "call", call)
     return made
@@ -114,7 +114,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
-        ("none", ["describe_stream", "get_data_endpoint"]),
+        ("none", ["DescribeStream", "GetDataEndpoint"]),
         ("endpoint-only", []),
         ("all", []),
     ],
@@ -135,8 +135,8 @@ def test_calls_of_the_second_session(
     with kvs.Producer(endpoint_url=endpoint_url, config=config, on_event=listen) as producer:
         stream = producer.open_stream("door", info)
         assert ready.acquire(timeout=30)
-        first = ["get_data_endpoint"]
-        assert calls == (first if mode == "endpoint-only" else ["describe_stream", *first])
+        first = ["GetDataEndpoint"]
+        assert calls == (first if mode == "endpoint-only" else ["DescribeStream", *first])
         calls.clear()
         stream.reset()
         assert ready.acquire(timeout=30)
@@ -165,4 +165,4 @@ def test_an_endpoint_that_turns_bad_is_fetched_anew(
         account = stream.flush(timeout=30)
         assert (account.persisted, account.dropped) == (10, 0)
     assert kvs.StatusCode.SERVICE_CALL_RESOURCE_DELETED_ERROR in seen
-    assert calls == ["describe_stream", "create_stream", "get_data_endpoint"]
+    assert calls == ["DescribeStream", "CreateStream", "GetDataEndpoint"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_HOUR
-from kvsproducer.service.calls import answer
-from kvsproducer.service.results import failure_of
+from kvsproducer.service import calls
+from kvsproducer.service.results import RefusedError, failure_of
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError, StatusCode
 
@@ -21,6 +20,18 @@ BASE = {"call_id": 1, "not_before": 0, "timeout": 0, "connection_timeout": 0, "a
 @pytest.fixture
 def service(endpoint_url: str) -> Service:
     return Service(endpoint_url=endpoint_url)
+
+
+def answer(service: Service, call: core.Call) -> calls.Answer:
+    """The answer to a call; no connection is kept after it."""
+
+    async def ask() -> calls.Answer:
+        try:
+            return await calls.answer(service, call)
+        finally:
+            await service.disconnect()
+
+    return asyncio.run(ask())
 
 
 def create(**members: object) -> core.CreateStream:
@@ -57,9 +68,9 @@ def test_create_describe_tag_and_locate(service: Service, endpoint_url: str) -> 
     assert answer(service, where) == endpoint_url
 
 
-def test_what_the_service_refuses_is_botocore_s(service: Service) -> None:
+def test_a_refusal_becomes_a_result(service: Service) -> None:
     """It passes, and becomes a result at the border."""
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(RefusedError, match="HTTP 404 ResourceNotFoundException: ") as caught:
         answer(service, core.DescribeStream(**BASE, stream="nowhere"))
     assert failure_of(caught.value).result == 404
 
@@ -101,8 +112,15 @@ def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> No
             for value in (1.5, ["x"], {"a": 1})
         ),
         (
-            {"StreamInfo": {"CreationTime": datetime(1900, 1, 1, tzinfo=UTC)}},
+            {"StreamInfo": {"DataRetentionInHours": float("inf")}},
             StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        ),
+        *(
+            (
+                {"StreamInfo": {"CreationTime": when}},
+                StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+            )
+            for when in (-2_208_988_800, 1e300, float("inf"), "soon", "1900-01-01", [1], {})
         ),
     ],
 )
@@ -113,7 +131,11 @@ def test_answers_that_lack_something(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An answer that is no description, or has members beyond all measure, is told as such."""
-    monkeypatch.setattr(service, "call", lambda operation, **parameters: reply)
+
+    async def call(*_: object) -> dict[str, object]:
+        return reply
+
+    monkeypatch.setattr(service, "call", call)
     with pytest.raises(KvsError) as caught:
         answer(service, core.DescribeStream(**BASE, stream="door"))
     assert caught.value.status is status

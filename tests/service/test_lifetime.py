@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.forks import in_child
@@ -111,38 +111,21 @@ producer.close(timeout=0)
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_call_that_is_cut_off_does_not_keep_the_loop(
-    silent_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its thread notices when it gets to it; the loop has ended by the time `close` returns."""
-    asked, noticing = threading.Event(), threading.Event()
-
-    def run(work: Any, loop: Any) -> Any:
-        future = real(work, loop)
-        if work.__name__ == "post":
-            result = future.result
-
-            def late(timeout: float | None = None) -> Any:
-                try:
-                    return result(timeout)
-                finally:
-                    noticing.wait(20)
-
-            future.result = late
-            asked.set()
-        return future
-
-    real = asyncio.run_coroutine_threadsafe
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", run)
-    info = kvs.StreamInfo.video("h264", retention="PT1H", frame_rate=25)
-    producer = kvs.Producer(endpoint_url=silent_url)
-    try:
+def test_a_call_that_is_cut_off_does_not_keep_the_loop(info: kvs.StreamInfo) -> None:
+    """When `close` returns, the loop has ended and the call's connection is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        producer = kvs.Producer(endpoint_url=url)
         producer.open_stream("door", info)
-        assert asked.wait(20)
-        producer.close(0)
-        assert "kvsproducer-loop" not in [thread.name for thread in threading.enumerate()]
-    finally:
-        noticing.set()
+        peer, _ = server.accept()
+        with peer:
+            peer.settimeout(20)
+            assert peer.recv(65_536)
+            producer.close(0)
+            assert "kvsproducer-loop" not in [thread.name for thread in threading.enumerate()]
+            while peer.recv(65_536):
+                pass
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import threading
 from types import SimpleNamespace
@@ -57,6 +58,24 @@ def test_no_thread_leaves_nothing_behind() -> None:
         threading.stack_size(usual)
     assert isinstance(caught.value, KvsError)
     assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
+    loop = SharedLoop.acquire()
+    try:
+        assert said(loop, "alive") == "alive"
+    finally:
+        SharedLoop.release()
+
+
+def test_no_files_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CURL_INIT_FAILED with the system's reason; with files again, the next producer works."""
+
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", none_left)
+        with pytest.raises(KvsError, match="event loop could be made: Too many open") as caught:
+            SharedLoop.acquire()
+    assert caught.value.status is StatusCode.CURL_INIT_FAILED
     loop = SharedLoop.acquire()
     try:
         assert said(loop, "alive") == "alive"

@@ -19,11 +19,11 @@ from socket import create_server, socket
 import aiohttp
 import pytest
 import trustme
-from botocore import exceptions as boto
 from tests.peers import Server
 from tests.waiting import until
 
 import kvsproducer as kvs
+from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.results import LIMITED, UNKNOWN, failure_of, failure_of_answer
 
 Peer = Callable[[socket], object]
@@ -267,8 +267,12 @@ def first_report(
             S.INVALID_DESCRIBE_STREAM_RETURN_JSON,
             False,
         ),
-        (says("200 OK", b'{"StreamInfo": [1]}'), NO_JSON, False),
-        (says("200 OK", b'{"StreamInfo": {"CreationTime": "soon"}}'), NO_JSON, False),
+        (says("200 OK", b'{"StreamInfo": [1]}'), S.INVALID_DESCRIBE_STREAM_RETURN_JSON, False),
+        (
+            says("200 OK", b'{"StreamInfo": {"CreationTime": "soon"}}'),
+            S.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+            False,
+        ),
         (
             says("200 OK", b'{"StreamInfo": {"Status": "%s"}}' % (b"A" * 33)),
             NO_JSON,
@@ -409,7 +413,6 @@ def test_a_throttled_call_is_tried_again() -> None:
 @pytest.mark.parametrize(
     ("error", "result"),
     [
-        (boto.ParamValidationError(report="bad name"), 406),
         (TimeoutError("slow"), 599),
         (ConnectionResetError(104, "reset"), UNKNOWN),
         (RuntimeError("what"), UNKNOWN),
@@ -430,6 +433,7 @@ def test_no_sockets_left(endpoint_url: str) -> None:
     kvs.list_fragments  # noqa: B018  its modules are loaded while files can be opened
     with pytest.raises(kvs.KvsError):
         next(kvs.get_media("door", endpoint_url=endpoint_url))
+    SharedLoop.acquire()
     held = [socket() for _ in range(2)]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1].fileno() + 1, hard))
@@ -443,6 +447,7 @@ def test_no_sockets_left(endpoint_url: str) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for one in held:
             one.close()
+        SharedLoop.release()
     assert error.status is S.CURL_INIT_FAILED, error
 
 

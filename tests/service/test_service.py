@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import threading
-from collections.abc import Iterator
-from concurrent.futures import CancelledError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,9 @@ import botocore.session
 import pytest
 import trustme
 from botocore.credentials import RefreshableCredentials
-from tests.waiting import until
 
 from kvsproducer.duration import instant_to_ticks
 from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.exchange import Reply
-from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError, StatusCode
 
@@ -43,12 +39,16 @@ def session_with_keys(token: str | None = None) -> botocore.session.Session:
     return session
 
 
-@pytest.fixture
-def silent(silent_url: str) -> Iterator[Service]:
-    """Its calls are never answered."""
-    service = Service(endpoint_url=silent_url, session=session_with_keys())
-    yield service
-    service.close()
+def called(service: Service, operation: str, parameters: dict[str, object]) -> dict[str, Any]:
+    """What a call answers; no connection is kept after it."""
+
+    async def call() -> dict[str, Any]:
+        try:
+            return await service.call(operation, parameters)
+        finally:
+            await service.disconnect()
+
+    return asyncio.run(call())
 
 
 def test_no_region_is_explained() -> None:
@@ -144,13 +144,6 @@ def test_sign_adds_sigv4_and_the_token() -> None:
     )
 
 
-def test_clients_do_not_retry() -> None:
-    """botocore's own retries are off; the state machine retries."""
-    service = Service(region_name="us-west-2", session=session_with_keys())
-    config = service.client("kinesisvideo").meta.config
-    assert config.retries["total_max_attempts"] == 1
-
-
 def test_ca_bundle_of_the_environment_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -218,16 +211,7 @@ FORMS = [
 
 def control_plane(region: str, config: ServiceConfig | None = None) -> str:
     """Where a request would be sent to."""
-    asked: list[str] = []
-
-    def answer(url: str, body: bytes) -> Reply:
-        asked.append(url.removesuffix("/listStreams"))
-        return Reply(200, {}, b"{}")
-
-    service = Service(region_name=region, config=config)
-    service.post = answer  # type: ignore[method-assign]
-    service.call("list_streams")
-    return asked[0]
+    return Service(region_name=region, config=config).control_plane()
 
 
 @pytest.mark.parametrize(("region", "suffix", "dualstack"), FORMS)
@@ -264,7 +248,7 @@ def test_endpoint_of_the_environment(
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     service = Service(session=session_with_keys())
     assert service.endpoint_url == endpoint_url
-    assert service.call("list_streams")["StreamInfoList"] == []
+    assert called(service, "ListStreams", {})["StreamInfoList"] == []
     assert Service(endpoint_url="http://127.0.0.1:1").endpoint_url == "http://127.0.0.1:1"
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     assert Service(region_name="us-west-2").endpoint_url is None
@@ -313,72 +297,35 @@ def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     session = session_with_keys()
     session.get_component("data_loader").search_paths[:] = [str(tmp_path)]
     with pytest.raises(KvsError) as caught:
-        Service(region_name="us-west-2", session=session).client("kinesisvideo")
+        Service(region_name="us-west-2", session=session).control_plane()
     assert caught.value.status is StatusCode.CURL_LIBRARY_INIT_FAILED
 
 
-@pytest.mark.parametrize("hours", [b"1e400", b'"many"', b"[]"])
-def test_an_answer_that_botocore_cannot_parse(
-    hours: bytes, monkeypatch: pytest.MonkeyPatch
+def test_no_calls_after_closing(endpoint_url: str) -> None:
+    """Those that come late are refused, and make no connection that stays open."""
+    service = Service(endpoint_url=endpoint_url, session=session_with_keys())
+    assert called(service, "ListStreams", {})["StreamInfoList"] == []
+    service.close()
+    with pytest.raises(KvsError) as caught:
+        called(service, "ListStreams", {})
+    assert caught.value.status is StatusCode.CLIENT_BEING_SHUTDOWN
+
+
+def test_threads_for_keys_only_when_they_must_be_fetched(
+    endpoint_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it raises then, what is told is the answer's fault."""
-    body = b'{"StreamInfo": {"Status": "ACTIVE", "DataRetentionInHours": %s}}' % hours
-    service = Service(endpoint_url="http://127.0.0.1:9", session=session_with_keys())
-    monkeypatch.setattr(service, "post", lambda url, sent: Reply(200, {}, body))
-    with pytest.raises(KvsError, match="describe_stream was answered with what cannot") as caught:
-        service.call("describe_stream", StreamName="door")
-    assert caught.value.status is StatusCode.INVALID_API_CALL_RETURN_JSON
+    """The first call asks botocore's chain in a thread; the following ones need none."""
+    service = Service(endpoint_url=endpoint_url, session=session_with_keys())
+    names: list[str] = []
+    real = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: (names.append(thread.name), real(thread))
+    )
 
+    async def calls() -> None:
+        for _ in range(5):
+            await service.call("ListStreams", {})
+        await service.disconnect()
 
-def test_closing_does_not_wait_for_the_loop(silent: Service) -> None:
-    """An asyncio producer is closed on its user's loop, which the shared one is not to hold up."""
-    told: list[KvsError | CancelledError] = []
-
-    def ask() -> None:
-        try:
-            silent.call("describe_stream", StreamName="door")
-        except (KvsError, CancelledError) as error:
-            told.append(error)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    until(lambda: silent._under_way)
-    loop = SharedLoop._loop
-    assert loop is not None
-    busy, closed = threading.Event(), threading.Event()
-    waited: list[bool] = []
-
-    def block() -> None:
-        busy.set()
-        waited.append(closed.wait(10))
-
-    loop.call_soon_threadsafe(block)
-    assert busy.wait(10)
-    silent.close()
-    closed.set()
-    asking.join(20)
-    until(lambda: waited)
-    assert waited == [True]
-    assert len(told) == 1
-
-
-def test_an_interrupted_call_gives_the_loop_back(
-    silent: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C comes when the request has just gone out; before or after it is written down."""
-
-    class Interrupted(set[Any]):
-        def __init__(self, *, late: bool) -> None:
-            self._late = late
-
-        def add(self, future: Any) -> None:
-            if self._late:
-                super().add(future)
-            raise KeyboardInterrupt
-
-    before = SharedLoop._users
-    for late in (False, True):
-        monkeypatch.setattr(silent, "_under_way", Interrupted(late=late))
-        with pytest.raises(KeyboardInterrupt):
-            silent.call("describe_stream", StreamName="door")
-        assert SharedLoop._users == before
+    asyncio.run(calls())
+    assert names.count("kvsproducer-call") == 1

@@ -122,7 +122,7 @@ def botocore_without_its_models(_: Place) -> None:
     session = Session()
     empty = Loader(include_default_search_paths=False)
     session.register_component("data_loader", empty)
-    list_fragments("door", session=session, region_name="us-west-2", endpoint_url=NOBODY)
+    list_fragments("door", session=session, region_name="us-west-2")
 
 
 def secret_of_bytes_that_are_no_text(place: Place) -> object:

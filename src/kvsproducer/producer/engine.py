@@ -3,8 +3,8 @@
 One lock guards the core (the storage budget and the credentials are the client's, not a
 stream's). A caller's thread takes it once for a `put_frame`; if the core then wants something
 done, one flag and one `call_soon_threadsafe` wake the loop, however many frames follow. On the
-loop, `_pump` collects what the core asks for: service calls (in an executor, since botocore
-blocks), uploads, timers, events. Joining bytes, callbacks and logging happen outside the lock.
+loop, `_pump` collects what the core asks for: service calls, uploads, timers, events. Joining
+bytes, callbacks and logging happen outside the lock.
 
 The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
 and in how they wait (`block`, on a condition, or `wait`, on a future).
@@ -50,9 +50,8 @@ __all__ = ["Alarm", "Engine"]
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer.engine")
 
-CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status
-CALL_THREADS = 8  # control-plane calls at once; each may wait for metadata or single sign-on
+CALLS_AT_ONCE = 8  # ours: each has a connection
 
 
 class Alarm:
@@ -146,7 +145,7 @@ class Engine(Waiting):
         self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
         self._running: dict[tuple[str, int], Upload] = {}
         self._tasks: set[asyncio.Task[object]] = set()
-        self._slots = asyncio.Semaphore(CALL_THREADS)
+        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.poked = False
 
     # --- from any thread ---------------------------------------------------------------------
@@ -367,7 +366,8 @@ class Engine(Waiting):
         cached = self.cache.look_up(call, began)
         if cached is not None:
             return cached.answer
-        reply = await self.in_executor(answer, self.service, call)
+        async with self._slots:
+            reply = await answer(self.service, call)
         self.cache.keep(call, reply, began)
         return reply
 
@@ -460,11 +460,6 @@ class Engine(Waiting):
         told = self._failures.get(stream) or self._failures.get(None, "")
         return told or self.ended.met_with(stream)
 
-    async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run a blocking function in a thread of its own, a few of them at a time."""
-        async with self._slots:
-            return await in_daemon_thread(work, *arguments, timeout_s=CALL_LIMIT_S, name="call")
-
     async def shutdown(self) -> None:
         """Cut what is still open and give everything back; also when it is cancelled.
 
@@ -479,6 +474,7 @@ class Engine(Waiting):
         finally:
             self.close_core()
             self.settled()
+            await self.service.disconnect()
 
     def close_core(self) -> None:
         """The part of `shutdown` that needs no loop."""

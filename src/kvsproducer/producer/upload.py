@@ -20,7 +20,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeVar
 
@@ -121,9 +121,6 @@ class Owner(Protocol):
 
     async def ask(self, call: core.Call) -> object:
         """Let callbacks answer a call; raises what they fail with."""
-
-    async def in_executor(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run a blocking function."""
 
     async def due(self, call: core.Call) -> None:
         """Wait until a call may be made, or the network is back."""
@@ -230,7 +227,8 @@ class Upload:
     async def _exchange(self) -> Failure:
         import aiohttp
 
-        headers = await self._engine.in_executor(self._signed_headers)
+        await self._engine.service.network.prepare(self._url())
+        headers = self._signed_headers()
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._effect.connection_timeout / TICKS_PER_SECOND
         )
@@ -341,7 +339,6 @@ class Upload:
             wire.HEADER_ACK_REQUIRED: "1" if effect.acks else "0",
             "Content-Type": wire.CONTENT_TYPE_JSON,
         }
-        self._engine.service.network.prepare(self._url())
         return self._engine.service.sign(self._url(), headers, self._keys())
 
     def _keys(self) -> AwsCredentials:

@@ -10,8 +10,10 @@ from kvsproducer.reader.reader import (
     Start,
     fragments,
     get_media,
+    in_order,
     list_fragments,
     start_selector,
+    summaries,
 )
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Start",
     "fragments",
     "get_media",
+    "in_order",
     "list_fragments",
     "start_selector",
+    "summaries",
 ]

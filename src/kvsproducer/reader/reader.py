@@ -14,10 +14,9 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,13 @@ from kvsproducer.client.states import result_status
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.reader.iterated import iterated
-from kvsproducer.service.calls import data_endpoint
+from kvsproducer.service.calls import data_endpoint, instant
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
 from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
 from kvsproducer.service.sockets import hang_up
-from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.service.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -48,16 +46,15 @@ __all__ = [
     "ReadFrame",
     "fragments",
     "get_media",
+    "in_order",
     "list_fragments",
+    "summaries",
 ]
 
 log = logging.getLogger("kvsproducer.reader")
 
 Start = str | Instant
 NS_PER_TICK = 100
-# Credentials have 30 s, a call its own limits; only a name's resolving is bounded by nothing else.
-_PREPARE_LIMIT_S = 90.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
 _REFUSAL_BYTES = 4096  # of an error's body
 _MAX_DIGITS = 18  # of a number in the service's tags; more do not fit 64 bits
@@ -297,9 +294,7 @@ async def fragments(
     sockets: list[socket.socket] = []
     try:
         waiting(Awaited.ENDPOINT, service.endpoint_url or service.region_name)
-        url, headers = await in_daemon_thread(
-            _prepare, service, stream_name, body, timeout_s=_PREPARE_LIMIT_S, name="reader"
-        )
+        url, headers = await _prepare(service, stream_name, body)
         where = url.removesuffix(wire.PATHS["GetMedia"])
         waiting(Awaited.ANSWER, where)
         async with (
@@ -327,6 +322,7 @@ async def fragments(
         raise _error(failure_of(error), service, stream_name) from error
     finally:  # the loop may end right after this
         await hang_up(sockets)
+        await service.disconnect()
     for fragment in assembler.receive_eof():
         yield fragment
 
@@ -347,18 +343,18 @@ async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
         ) from error
 
 
-def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:
-    """Where to send a GetMedia request, and its signed headers; blocks."""
-    endpoint = _data_endpoint(service, stream_name, "GET_MEDIA")
+async def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:
+    """Where to send a GetMedia request, and its signed headers."""
+    endpoint = await _data_endpoint(service, stream_name, "GET_MEDIA")
     url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
-    service.network.prepare(url)
+    await service.network.prepare(url)
     headers = {"Content-Type": wire.CONTENT_TYPE_JSON}
-    return url, service.sign(url, headers, service.credentials(), body)
+    return url, service.sign(url, headers, await service.keys(), body)
 
 
-def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
+async def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
     with _told(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
-        return data_endpoint(service, stream_name, api_name)
+        return await data_endpoint(service, stream_name, api_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,31 +395,55 @@ def list_fragments(
         credentials=credentials,
         config=config,
     )
-    endpoint = _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
-    archive = service.client("kinesis-video-archived-media", endpoint)
-    with _told(service, stream_name):
-        pages = archive.get_paginator("list_fragments").paginate(
-            StreamName=stream_name, **({} if between is None else _selector(*between))
-        )
-        found = [_summary(item) for page in pages for item in page["Fragments"]]
-    if between is not None:
-        first, last = map(instant_to_ticks, between)
-        found = [fragment for fragment in found if first <= fragment.producer_timestamp <= last]
+    return in_order(iterated(summaries(service, stream_name, between)))
+
+
+def in_order(found: Iterable[FragmentSummary]) -> list[FragmentSummary]:
+    """Return summaries sorted by the numbers of their fragments."""
     return sorted(found, key=lambda fragment: int(fragment.number))
 
 
-def _selector(first: Instant, last: Instant) -> dict[str, Any]:
-    """Return ListFragments' selector for a span of producer timestamps, and up to 2 s more.
+async def summaries(
+    service: Service, stream_name: str, between: tuple[Instant, Instant] | None
+) -> AsyncGenerator[FragmentSummary, None]:
+    """Yield what ListFragments answers, page by page, on the running loop; see `list_fragments`."""
+    load_library()
+    service.run_on(asyncio.get_running_loop())
+    asked: dict[str, Any] = {"StreamName": stream_name}
+    first, last = 0, 0
+    if between is not None:
+        first, last = map(instant_to_ticks, between)
+        asked["FragmentSelector"] = _selector(first, last)
+    try:
+        endpoint = await _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
+        with _told(service, stream_name):
+            while True:
+                page = await service.call("ListFragments", asked, endpoint)
+                for one in map(_summary, page["Fragments"]):
+                    if between is None or first <= one.producer_timestamp <= last:
+                        yield one
+                token = page.get("NextToken")
+                if not token:
+                    return
+                if token == asked.get("NextToken"):  # it would give the same page without end
+                    raise kvs_error(
+                        StatusCode.INVALID_API_CALL_RETURN_JSON,
+                        "ListFragments answered the same NextToken twice",
+                    )
+                asked["NextToken"] = token
+    finally:
+        await service.disconnect()
 
-    botocore cuts instants to whole seconds.
+
+def _selector(first: int, last: int) -> dict[str, Any]:
+    """Return ListFragments' selector for a span of producer timestamps in ticks.
+
+    It takes whole seconds, so the span is up to 2 s longer.
     """
-    start = _EPOCH + timedelta(seconds=instant_to_ticks(first) // TICKS_PER_SECOND)
-    end = _EPOCH + timedelta(seconds=instant_to_ticks(last) // TICKS_PER_SECOND + 2)
+    start, end = first // TICKS_PER_SECOND, last // TICKS_PER_SECOND + 2
     return {
-        "FragmentSelector": {
-            "FragmentSelectorType": "PRODUCER_TIMESTAMP",
-            "TimestampRange": {"StartTimestamp": start, "EndTimestamp": end},
-        }
+        "FragmentSelectorType": "PRODUCER_TIMESTAMP",
+        "TimestampRange": {"StartTimestamp": start, "EndTimestamp": end},
     }
 
 
@@ -431,8 +451,8 @@ def _summary(item: dict[str, Any]) -> FragmentSummary:
     return FragmentSummary(
         number=item["FragmentNumber"],
         size=item["FragmentSizeInBytes"],
-        producer_timestamp=instant_to_ticks(item["ProducerTimestamp"]),
-        server_timestamp=instant_to_ticks(item["ServerTimestamp"]),
+        producer_timestamp=instant(item["ProducerTimestamp"]),
+        server_timestamp=instant(item["ServerTimestamp"]),
         duration=item["FragmentLengthInMilliseconds"] * TICKS_PER_MS,
     )
 

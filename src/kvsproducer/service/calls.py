@@ -1,14 +1,13 @@
 """The core's service calls, carried out: one function for each kind of `Call` effect.
 
-A handler may block (it runs in the producer's executor) and returns the answer that the core
-expects for that call, or raises whatever botocore raised; `results.failure_of` makes a result of
-it. Sources: the API reference of Kinesis Video Streams, operation by operation.
+A handler returns the answer that the core expects for that call, or raises what
+`results.failure_of` makes a result of. Sources: the API reference of Kinesis Video Streams,
+operation by operation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kvsproducer import client as core
@@ -21,7 +20,7 @@ from kvsproducer.service.service import Service
 from kvsproducer.service.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "not_yet"]
+__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "instant", "not_yet"]
 
 # The longest that DescribeStream's members may be.
 _LONGEST = {
@@ -37,35 +36,35 @@ _LONGEST = {
 Answer = core.StreamDescription | core.AuthInfo | str | None
 
 
-def answer(service: Service, call: core.Call) -> Answer:
-    """Carry out `call`, blocking; returns what `Client.call_result` takes as its answer."""
-    return _HANDLERS[type(call)](service, call)
+async def answer(service: Service, call: core.Call) -> Answer:
+    """Carry out `call`; returns what `Client.call_result` takes as its answer."""
+    return await _HANDLERS[type(call)](service, call)
 
 
-def _nothing(service: Service, call: core.Call) -> None:
+async def _nothing(service: Service, call: core.Call) -> None:
     """KVS has no such operation; the step of the state machine is answered here."""
 
 
-def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
+async def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
     """Asked for when there are no credentials: there is nothing else to identify the device by."""
     raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
 
 
-def _create_device(service: Service, call: core.CreateDevice) -> str:
+async def _create_device(service: Service, call: core.CreateDevice) -> str:
     return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
 
 
-def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
+async def _security_token(service: Service, call: core.Call) -> core.AuthInfo | None:  # noqa: ARG001
     try:
-        return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
+        return auth_info(await service.keys(MIN_TOKEN_LIFE), service.skew.ticks)
     except KvsError as error:
         if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             raise
         return None  # there are none: the core asks what else there is
 
 
-def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
-    return auth_info(service.credentials(MIN_TOKEN_LIFE), service.skew.ticks)
+async def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
+    return auth_info(await service.keys(MIN_TOKEN_LIFE), service.skew.ticks)
 
 
 def auth_info(found: AwsCredentials, skew: int) -> core.AuthInfo:
@@ -79,8 +78,8 @@ def auth_info(found: AwsCredentials, skew: int) -> core.AuthInfo:
     return info
 
 
-def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
-    info = service.call("describe_stream", StreamName=call.stream).get("StreamInfo")
+async def _describe_stream(service: Service, call: core.DescribeStream) -> core.StreamDescription:
+    info = (await service.call("DescribeStream", {"StreamName": call.stream})).get("StreamInfo")
     if not isinstance(info, dict):
         raise _no_description("there is no StreamInfo in it")
     for member, limit in _LONGEST.items():
@@ -118,11 +117,27 @@ def not_yet(reply: object) -> str:
     return ""
 
 
-def _creation_time(told: datetime | None) -> int:
+def _creation_time(told: object) -> int:
     try:
-        return 0 if told is None else instant_to_ticks(told)
-    except KvsError as error:
-        raise _no_description(f"its CreationTime: {error.detail}") from error
+        return 0 if told is None else instant(told)
+    except ValueError as error:
+        detail = error.detail if isinstance(error, KvsError) else str(error)
+        raise _no_description(f"its CreationTime: {detail}") from error
+
+
+def instant(told: object) -> int:
+    """Return the ticks of an instant in an answer, which is seconds since 1970 or ISO 8601 text.
+
+    Raises ValueError, and as `instant_to_ticks` does.
+    """
+    from botocore.utils import parse_timestamp
+
+    if not isinstance(told, int | float | str):
+        raise ValueError(f"it is {type(told).__name__}")
+    try:
+        return instant_to_ticks(parse_timestamp(told))  # type: ignore[arg-type]  # numbers too
+    except (ArithmeticError, OSError, RuntimeError) as error:
+        raise ValueError(f"{told!r} is no instant") from error
 
 
 def _no_description(why: str) -> KvsError:
@@ -132,7 +147,7 @@ def _no_description(why: str) -> KvsError:
     )
 
 
-def _create_stream(service: Service, call: core.CreateStream) -> str:
+async def _create_stream(service: Service, call: core.CreateStream) -> str:
     parameters: dict[str, object] = {
         "StreamName": call.stream,
         "MediaType": call.content_type,
@@ -142,25 +157,26 @@ def _create_stream(service: Service, call: core.CreateStream) -> str:
         parameters["DeviceName"] = call.device_name
     if call.kms_key_id:
         parameters["KmsKeyId"] = call.kms_key_id
-    return str(service.call("create_stream", **parameters).get("StreamARN") or "")
+    reply = await service.call("CreateStream", parameters)
+    return str(reply.get("StreamARN") or "")
 
 
-def _tag_stream(service: Service, call: core.TagStream) -> None:
-    service.call("tag_stream", StreamARN=call.arn, Tags=dict(call.tags))
+async def _tag_stream(service: Service, call: core.TagStream) -> None:
+    await service.call("TagStream", {"StreamARN": call.arn, "Tags": dict(call.tags)})
 
 
-def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
+async def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpoint) -> str:
     assert call.stream is not None
-    return data_endpoint(service, call.stream, call.api_name)
+    return await data_endpoint(service, call.stream, call.api_name)
 
 
-def data_endpoint(service: Service, stream: str, api_name: str) -> str:
-    """Where a stream's media go or come from; blocks.
+async def data_endpoint(service: Service, stream: str, api_name: str) -> str:
+    """Return the URL that a stream's media go to or come from.
 
-    Raises INVALID_API_CALL_RETURN_JSON when the answer is nothing to connect to, and what botocore
-    raises.
+    Raises INVALID_API_CALL_RETURN_JSON when the answer is nothing to connect to, and what
+    `Service.call` raises.
     """
-    reply = service.call("get_data_endpoint", StreamName=stream, APIName=api_name)
+    reply = await service.call("GetDataEndpoint", {"StreamName": stream, "APIName": api_name})
     endpoint = reply.get("DataEndpoint")
     if not isinstance(endpoint, str) or not endpoint:
         raise kvs_error(
@@ -174,7 +190,7 @@ def data_endpoint(service: Service, stream: str, api_name: str) -> str:
     return endpoint
 
 
-_HANDLERS: dict[type[core.Call], Callable[[Service, Any], Answer]] = {
+_HANDLERS: dict[type[core.Call], Callable[[Service, Any], Awaitable[Answer]]] = {
     core.CreateDevice: _create_device,
     core.TagClient: _nothing,
     core.GetSecurityToken: _security_token,

@@ -1,8 +1,15 @@
-"""One request of the control plane and its whole answer.
+"""Calls with a JSON object in the request and in the answer, over connections that are kept.
 
-botocore makes the request of an operation and reads its answer; what goes over the network between
-goes through our `Network`, so that both planes have the same addresses, proxies, trust and time
-limits. Connecting has a limit, and so has the whole exchange, however slowly a peer may speak.
+All requests but PutMedia and GetMedia go through here. Opening many streams makes some calls for
+each of them within a short time, so a connection waits for the next call for `KEPT_S`. It is not
+kept for longer: when the network changes (Wi-Fi to mobile), a kept connection leads nowhere, and a
+call on it costs a whole time-out.
+
+A service may close a connection just as a call is sent on it. That is no failure: the call is sent
+again, on a new connection at the latest. All calls may be repeated: CreateStream is answered with
+ResourceInUseException then, which the core takes for what it is.
+
+Connecting has a time limit, and so has the whole exchange, however slowly a peer may speak.
 """
 
 from __future__ import annotations
@@ -12,18 +19,22 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from kvsproducer import limits
+from kvsproducer import limits, wire
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.network import Network
-from kvsproducer.service.results import OK
+from kvsproducer.service.results import Failure, failure_of_answer
 from kvsproducer.service.sockets import hang_up
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Reply", "TimeLimits", "checked_json", "post", "refusal_body"]
+if TYPE_CHECKING:
+    import aiohttp
 
-_SHOWN = 60  # characters of an answer that is none
-_SAID = frozenset({"message", "Message", "code", "__type"})  # what a refusal may say
+__all__ = ["Connections", "Reply", "TimeLimits", "json_object", "refusal"]
+
+KEPT_S: Final = 5.0  # ours: how long an idle connection waits for the next call
+_SHOWN = 60  # characters of an answer in an error message
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,101 +47,131 @@ class TimeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What was answered."""
+    """What was answered; `headers` are found in any case if aiohttp has read them."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
 
-async def post(
-    network: Network, url: str, headers: Mapping[str, str], body: bytes, time_limits: TimeLimits
-) -> Reply:
-    """POST `body` to `url`.
+class Connections:
+    """The connections of one `Service`; all methods run on one event loop.
 
-    Raises what aiohttp raises; SERVICE_CALL_TIMEOUT_ERROR; INVALID_API_CALL_RETURN_JSON for an
-    answer that is larger than any of the service's.
+    The number of connections is the number of calls at the same time, which the caller bounds.
     """
-    import aiohttp
 
-    connection_s, completion_s = time_limits.connection_s, time_limits.completion_s
-    timeout = aiohttp.ClientTimeout(total=None, connect=connection_s)
-    sockets: list[socket.socket] = []
-    try:
-        async with (
-            asyncio.timeout(completion_s),
-            network.session(
-                url, sockets, receive_buffer=limits.ANSWER_RECEIVE_BUFFER_BYTES
-            ) as session,
-            network.request(
-                session, "POST", url, data=body, headers=headers, timeout=timeout
-            ) as response,
-        ):
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.closed = False  # no connection is made any more
+        self._sessions: dict[str, aiohttp.ClientSession] = {}  # by scheme and host
+        self._sockets: list[socket.socket] = []
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, time_limits: TimeLimits
+    ) -> Reply:
+        """POST `body` to `url` and return the whole answer.
+
+        Raises what aiohttp raises; SERVICE_CALL_TIMEOUT_ERROR; INVALID_API_CALL_RETURN_JSON for an
+        answer that is larger than any of the service's; CLIENT_BEING_SHUTDOWN if `closed` is set.
+        """
+        import aiohttp
+
+        connection_s, completion_s = time_limits.connection_s, time_limits.completion_s
+        timeout = aiohttp.ClientTimeout(total=None, connect=connection_s)
+        try:
+            async with asyncio.timeout(completion_s):
+                while True:
+                    kept: list[bool] = []  # not empty if the request goes out on a kept connection
+                    try:
+                        return await self._exchange(
+                            url, data=body, headers=headers, timeout=timeout, trace_request_ctx=kept
+                        )
+                    except aiohttp.ClientConnectionError:
+                        if not kept:
+                            raise
+        except aiohttp.ConnectionTimeoutError as error:
+            raise kvs_error(
+                StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+                f"no connection to {_place(url)} within {connection_s:g} s: check network, "
+                "firewall, proxies and endpoint_url",
+            ) from error
+        except KvsError:  # some are TimeoutErrors too
+            raise
+        except TimeoutError as error:
+            raise kvs_error(
+                StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
+                f"{_place(url)} did not answer within {completion_s:g} s: is it up, and a Kinesis "
+                "Video Streams endpoint? check network, proxies and endpoint_url",
+            ) from error
+
+    async def close(self) -> None:
+        """Close all connections, also those of calls under way."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+        await hang_up(self._sockets)
+
+    async def _exchange(self, url: str, **options: Any) -> Reply:
+        async with self._network.request(self._session(url), "POST", url, **options) as response:
             content = bytearray()
             async for part in response.content.iter_any():
                 content += part
                 if len(content) > limits.MAX_ANSWER_BYTES:
-                    raise _too_large(url)
-            return Reply(response.status, dict(response.headers), bytes(content))
-    except aiohttp.ConnectionTimeoutError as error:
-        raise kvs_error(
-            StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
-            f"no connection to {_place(url)} within {connection_s:g} s: check network, firewall, "
-            "proxies and endpoint_url",
-        ) from error
-    except KvsError:  # some are TimeoutErrors too
-        raise
-    except TimeoutError as error:
-        raise kvs_error(
-            StatusCode.SERVICE_CALL_TIMEOUT_ERROR,
-            f"{_place(url)} did not answer within {completion_s:g} s: is it up, and a Kinesis "
-            "Video Streams endpoint? check network, proxies and endpoint_url",
-        ) from error
-    finally:  # the loop may end right after this
-        await hang_up(sockets)
+                    raise kvs_error(
+                        StatusCode.INVALID_API_CALL_RETURN_JSON,
+                        f"{_place(url)} answered with more than {limits.MAX_ANSWER_BYTES} bytes",
+                    )
+            return Reply(response.status, response.headers, bytes(content))
+
+    def _session(self, url: str) -> aiohttp.ClientSession:
+        # Asked for each attempt: closing the connections ends a call, which is not sent again then.
+        if self.closed:
+            raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
+        self._sockets[:] = [one for one in self._sockets if one.fileno() >= 0]
+        place = url[: url.find("/", url.find("//") + 2)]
+        if place not in self._sessions:
+            self._sessions[place] = self._network.session(
+                url, self._sockets, receive_buffer=limits.ANSWER_RECEIVE_BUFFER_BYTES, kept_s=KEPT_S
+            )
+        return self._sessions[place]
 
 
-def checked_json(url: str, reply: Reply) -> None:
-    """Raise INVALID_API_CALL_RETURN_JSON for a success that says no JSON object.
+def json_object(url: str, reply: Reply) -> dict[str, Any]:
+    """Return the JSON object of an answer of success; an empty answer is an empty object.
 
-    A captive portal or a wrong endpoint_url answers so. Empty is how the service says "done".
+    Raises INVALID_API_CALL_RETURN_JSON for anything else, which a captive portal or a wrong
+    endpoint_url answers with.
     """
-    if reply.status != OK or not reply.body:
-        return
+    if not reply.body:
+        return {}
     try:
-        fine = isinstance(json.loads(reply.body), dict)
+        found = json.loads(reply.body)
     except (ValueError, RecursionError):
-        fine = False
-    if not fine:
-        shown = reply.body[:_SHOWN].decode(errors="replace")
-        raise kvs_error(
-            StatusCode.INVALID_API_CALL_RETURN_JSON,
-            f"{_place(url)} answered with something that is no JSON object: {shown!r}",
-        )
+        found = None
+    if isinstance(found, dict):
+        return found
+    shown = reply.body[:_SHOWN].decode(errors="replace")
+    raise kvs_error(
+        StatusCode.INVALID_API_CALL_RETURN_JSON,
+        f"{_place(url)} answered with something that is no JSON object: {shown!r}",
+    )
 
 
-def refusal_body(reply: Reply) -> bytes:
-    """The body of a refusal as the service would have it: a JSON object with texts.
+def refusal(reply: Reply) -> Failure:
+    """Return what an answer other than success says, and by which name.
 
-    A proxy or gateway answers with what it likes; its beginning becomes the message then.
+    A proxy or gateway may answer with anything; the beginning of it becomes the message.
     """
     try:
         found = json.loads(reply.body or b"{}")
-        if isinstance(found, dict):
-            said = {name: text for name, text in found.items() if name in _SAID}
-            return json.dumps(
-                {n: text for n, text in said.items() if isinstance(text, str)}
-            ).encode()
     except (ValueError, RecursionError):
-        pass
-    return json.dumps({"message": repr(reply.body[:_SHOWN].decode(errors="replace"))}).encode()
-
-
-def _too_large(url: str) -> KvsError:
-    return kvs_error(
-        StatusCode.INVALID_API_CALL_RETURN_JSON,
-        f"{_place(url)} answered with more than {limits.MAX_ANSWER_BYTES} bytes",
-    )
+        found = None
+    if not isinstance(found, dict):
+        found = {"message": repr(reply.body[:_SHOWN].decode(errors="replace"))}
+    said = {name: text for name, text in found.items() if isinstance(text, str)}
+    kind = reply.headers.get(wire.HEADER_ERROR_TYPE) or said.get("code") or said.get("__type")
+    message = said.get("message") or said.get("Message")
+    return failure_of_answer(reply.status, kind or "", message or "")
 
 
 def _place(url: str) -> str:

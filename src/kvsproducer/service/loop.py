@@ -43,7 +43,8 @@ class SharedLoop:
     def acquire(cls) -> asyncio.AbstractEventLoop:
         """The running loop; started by the first user.
 
-        Raises CREATE_THREAD_FAILED, INVALID_OPERATION where there are no real threads.
+        Raises CREATE_THREAD_FAILED, CURL_INIT_FAILED without file descriptors for a loop, and
+        INVALID_OPERATION where there are no real threads.
         """
         _refuse_green_threads()
         with cls._lock():
@@ -51,7 +52,7 @@ class SharedLoop:
                 cls._process, cls._users = os.getpid(), 0
                 cls._loop = cls._thread = None
             if cls._loop is None:
-                loop = asyncio.new_event_loop()
+                loop = _new_loop()
                 try:
                     cls._thread = started(partial(_serve, loop), "kvsproducer-loop")
                 except KvsError:
@@ -80,6 +81,16 @@ class SharedLoop:
     def _lock(cls) -> threading.RLock:
         """The lock of this process; its owner may take it again, in a signal handler."""
         return cls._locks.setdefault(os.getpid(), threading.RLock())
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.new_event_loop()
+    except OSError as error:
+        raise kvs_error(
+            StatusCode.CURL_INIT_FAILED,
+            f"no event loop could be made: {without_numbers(error)}",
+        ) from error
 
 
 def _refuse_green_threads() -> None:

@@ -1,8 +1,9 @@
 """How connections are made: which addresses, which proxy, what is trusted, under which name.
 
 One `Network` for each `Service`; control plane, PutMedia and GetMedia all connect through it, with
-aiohttp. A session is made for one request each: calls are rare (one in 40 minutes), a shared
-connector would block upload 101, and the sockets of a peer that has stalled can be shut down.
+aiohttp. PutMedia and GetMedia have a session and a connection for each request: a shared connector
+would block upload 101, and the sockets of a peer that has stalled can be shut down. Calls share
+theirs (`exchange`).
 
 No request follows a redirect: it would take the session token to whoever is named there. Nothing
 is asked for compressed, and nothing is decompressed: a small answer could fill the memory.
@@ -33,6 +34,7 @@ from urllib.parse import urlsplit
 
 from kvsproducer.service.config import IpFamily, ServiceConfig
 from kvsproducer.service.proxies import Proxies
+from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.service.tls import tls_context
 from kvsproducer.service.user_agent import user_agent
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -48,6 +50,7 @@ _FAMILIES: Final = {
     IpFamily.IPV6: socket.AF_INET6,
 }
 _SWITCHES: Final = {"AWS_KVS_USE_IPV4": IpFamily.IPV4, "AWS_KVS_USE_IPV6": IpFamily.IPV6}
+_TLS_LIMIT_S: Final = 60  # ours: for reading the roots to trust
 _OFF: Final = frozenset({"", "0", "false", "off", "no"})
 
 
@@ -82,8 +85,8 @@ class Network:
                 self._tls = tls_context(self._verify)
             return self._tls
 
-    def prepare(self, url: str, tls: ssl.SSLContext | None = None) -> None:
-        """Do what takes a while before a session for `url` (and `tls`) is made; blocks.
+    async def prepare(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """Do what has to be done before a session for `url` (and `tls`) is made.
 
         Raises INVALID_ARG for a host whose address is of the family that is excluded and for a
         proxy of the environment that is none, CURL_LIBRARY_INIT_FAILED when aiohttp cannot be
@@ -98,8 +101,9 @@ class Network:
                 StatusCode.INVALID_ARG,
                 f"{host} is no {self.ip_family} address, and ip_family allows no other",
             )
-        if tls is None and "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
-            self.tls()
+        secure = "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme)
+        if tls is None and secure and self._tls is None:
+            await in_daemon_thread(self.tls, timeout_s=_TLS_LIMIT_S, name="tls")
 
     def session(
         self,
@@ -108,11 +112,14 @@ class Network:
         tls: ssl.SSLContext | None = None,
         *,
         receive_buffer: int | None = None,
+        kept_s: float = 0,
     ) -> aiohttp.ClientSession:
-        """Return a session for one request to `url`; the sockets it opens are added to `sockets`.
+        """Return a session for requests to `url`; the sockets it opens are added to `sockets`.
 
         `tls` replaces what is trusted. `receive_buffer`, in bytes, bounds how much of an answer one
-        turn of the event loop has to parse; None leaves the size to the system.
+        turn of the event loop has to parse; None leaves the size to the system. Idle connections
+        are kept for `kept_s` seconds; a request that goes out on one of them adds True to the list
+        that is its `trace_request_ctx`.
         """
         import aiohttp
 
@@ -131,13 +138,17 @@ class Network:
             family=_FAMILIES[self.ip_family],
             resolver=Resolver(),
             socket_factory=open_socket,
-            force_close=True,
+            **({"keepalive_timeout": kept_s} if kept_s else {"force_close": True}),
         )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
         return aiohttp.ClientSession(
             connector=connector,
             headers=self.headers,
             auto_decompress=False,
             response_class=BoundedResponse,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace] if kept_s else None,
         )
 
     def request(
@@ -157,6 +168,10 @@ class Network:
             proxy_headers=proxy.headers,
             **options,
         )
+
+
+async def _note_reuse(_session: object, context: Any, _params: object) -> None:
+    context.trace_request_ctx.append(True)
 
 
 def load_library() -> None:

@@ -1,9 +1,9 @@
 """Foreign failures as service call results: the border between HTTP libraries and the core.
 
 The core knows results as plain numbers (HTTP statuses and the 10000s of the producer libraries).
-Here botocore's and aiohttp's exceptions, and the service's own exception names, become such a
-number and a sentence that says what happened, with whom, and where to look. Nothing else in the
-package interprets them, so one cause has one number and one sentence in put and get.
+Here aiohttp's exceptions, and the service's own exception names, become such a number and a
+sentence that says what happened, with whom, and where to look. Nothing else in the package
+interprets them, so one cause has one number and one sentence in put and get.
 Sources: the API reference of Kinesis Video Streams (errors of each operation); libcurl's failures
 in the C producer give the numbers for time-outs, TLS and unsupported protocols.
 """
@@ -35,6 +35,7 @@ __all__ = [
     "TIMEOUT",
     "UNKNOWN",
     "Failure",
+    "RefusedError",
     "failure_of",
     "failure_of_answer",
 ]
@@ -103,11 +104,17 @@ class Failure:
         return replace(self, result=UNKNOWN, own=self.status)
 
 
+class RefusedError(Exception):
+    """The service, or what is between, answered a call with `failure`."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
 def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
     """A failure that the service answered: HTTP status, `x-amzn-ErrorType` (or ""), message."""
     name = error_type.partition(":")[0].rpartition("#")[2][:_LONGEST_MESSAGE]
-    if name == str(status):  # what botocore puts where there is no name
-        name = ""
     if status == _PROXY_LOGIN:
         return Failure(UNKNOWN, "the proxy wants a user and a password: HTTP 407")
     message = _sentence(message)
@@ -129,7 +136,9 @@ def _sentence(body: str) -> str:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """A failure that botocore, aiohttp or the system raised instead of an answer."""
+    """The failure that an exception of a call or an upload stands for."""
+    if isinstance(error, RefusedError):
+        return error.failure
     if isinstance(error, KvsError):
         result = status_result(error.status)
         said_already = result_status(result) is error.status
@@ -141,28 +150,12 @@ def failure_of(error: BaseException) -> Failure:
         return failure_of(
             kvs_error(status, f"no connection could be opened, this process has no more: {said}")
         )
-    for told in (_of_botocore, _of_tls, _of_aiohttp):
+    for told in (_of_tls, _of_aiohttp):
         if (failure := told(error)) is not None:
             return failure
     if isinstance(error, TimeoutError):
         return Failure(TIMEOUT, f"timed out: {str(error) or type(error).__name__}")
     return Failure(UNKNOWN, f"{type(error).__name__}: {without_numbers(error)}")
-
-
-def _of_botocore(error: BaseException) -> Failure | None:
-    from botocore import exceptions as boto
-    from botocore.parsers import ResponseParserError
-
-    if isinstance(error, boto.ClientError):
-        answer = error.response
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        told = answer.get("Error", {})
-        return failure_of_answer(status, str(told.get("Code", "")), str(told.get("Message", "")))
-    if isinstance(error, boto.ParamValidationError):
-        return Failure(INVALID_ARGUMENT, str(error))
-    if isinstance(error, ResponseParserError):
-        return failure_of(kvs_error(StatusCode.INVALID_API_CALL_RETURN_JSON, str(error)))
-    return None
 
 
 def _of_tls(error: BaseException) -> Failure | None:

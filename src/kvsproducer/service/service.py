@@ -1,25 +1,31 @@
-"""Amazon Kinesis Video Streams as the producer sees it: botocore does what it is good at.
+"""Amazon Kinesis Video Streams as the producer and the reader see it.
 
-Credentials (those of `credentials/`, by default its chain), the control plane's operations with
-their checks, the endpoints of all partitions. botocore's requests are signed (`signing`) and sent
-(`exchange`) here, for every request of a `Service` has the same clock, addresses, proxies, trust
-and time limits. Its own retries are off: the core's state machines retry, and two layers of it
-would hide failures and delay them. Every method here may block (instance metadata, single sign-on,
-the network), so the engine calls them in its executor.
+botocore gives the credentials (unless those of `credentials/` are used), the signatures, and the
+address of the control plane in each partition. The calls themselves are a JSON object each way, and
+go out through `exchange`, so that every request of a `Service` has the same clock, addresses,
+proxies, trust and time limits. There are no retries here, except for a wrong clock, refused
+credentials and a kept connection that was closed: the core's state machines retry, and two layers
+of retries would hide failures and delay them.
 
-PutMedia and GetMedia's streaming side are not here: botocore cannot do PutMedia at all.
+Calls are coroutines of one event loop. A thread is used only for what may block: fetching
+credentials (files, instance metadata, single sign-on), reading botocore's data and the roots to
+trust. Each of these happens once, or once until the credentials expire.
+
+PutMedia and the media of GetMedia are not here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kvsproducer import wire
@@ -30,17 +36,17 @@ from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import frozen
 from kvsproducer.service.credentials.source import CredentialsSource, fresh_credentials
-from kvsproducer.service.exchange import Reply, TimeLimits, checked_json, post, refusal_body
-from kvsproducer.service.loop import SharedLoop
+from kvsproducer.service.exchange import Connections, Reply, TimeLimits, json_object, refusal
 from kvsproducer.service.network import Network
-from kvsproducer.service.results import failure_of, failure_of_answer
+from kvsproducer.service.results import OK, RefusedError, failure_of
+from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.service.tls import Verify
 from kvsproducer.service.urls import shown, url_fault
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-    from botocore.client import BaseClient
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSPreparedRequest
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
@@ -48,7 +54,7 @@ __all__ = ["Service", "signed_headers"]
 
 log = logging.getLogger("kvsproducer.service")
 
-_SHOWN = 200  # characters of what botocore's parser says
+CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _REDIRECTED = 300  # from here on an answer is no success
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
@@ -65,28 +71,35 @@ def signed_headers(
 
     Raises HMAC_GENERATION_ERROR when this machine's cryptographic library cannot make one.
     """
-    from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+    from botocore.auth import SIGV4_TIMESTAMP
     from botocore.awsrequest import AWSRequest
 
     date = datetime.fromtimestamp(at // TICKS_PER_SECOND, UTC).strftime(SIGV4_TIMESTAMP)
-
-    class QuietSigV4Auth(SigV4Auth):
-        """With a date of ours instead of this machine's, and a log without the session token."""
-
-        def add_auth(self, request: Any) -> None:
-            request.context["timestamp"] = date
-            self._modify_request_before_signing(request)  # type: ignore[attr-defined]  # not in stubs
-            text = self.string_to_sign(request, self.canonical_request(request))
-            self._inject_signature_to_request(request, self.signature(text, request))  # type: ignore[attr-defined]
-
     request = AWSRequest("POST", url, headers=headers, data=body)
+    request.context["timestamp"] = date
     try:
-        QuietSigV4Auth(keys, wire.SERVICE_NAME, region_name).add_auth(request)
+        _signer()(keys, wire.SERVICE_NAME, region_name).add_auth(request)
     except ValueError as error:  # hashlib's, when OpenSSL is configured without SHA-256
         raise kvs_error(
             StatusCode.HMAC_GENERATION_ERROR, f"the request cannot be signed: {error}"
         ) from error
     return {name: str(value) for name, value in request.headers.items()}
+
+
+@cache
+def _signer() -> type[SigV4Auth]:
+    """Return botocore's signer, changed as below; the module is loaded when it is needed."""
+    from botocore.auth import SigV4Auth
+
+    class QuietSigV4Auth(SigV4Auth):
+        """Takes the date from the request's context, and does not log the session token."""
+
+        def add_auth(self, request: Any) -> None:
+            self._modify_request_before_signing(request)  # type: ignore[attr-defined]  # not in stubs
+            text = self.string_to_sign(request, self.canonical_request(request))
+            self._inject_signature_to_request(request, self.signature(text, request))  # type: ignore[attr-defined]
+
+    return QuietSigV4Auth
 
 
 class Service:
@@ -128,36 +141,51 @@ class Service:
             credentials, self._session, self.network, self.skew, self._learn_time
         )
         self._given: AwsCredentials | None = None
-        self.on_given_refused: Callable[[], object] = lambda: None  # in any thread
-        self._clients: dict[str, BaseClient] = {}
-        self._under_way: set[Future[Reply]] = set()
-        self._closed = False
+        self.on_given_refused: Callable[[], object] = lambda: None
+        self._connections = Connections(self.network)
+        self._control_url = self.endpoint_url  # None until botocore has been asked
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the calls
         self._lock = threading.Lock()
 
-    def call(self, operation: str, **parameters: object) -> dict[str, Any]:
-        """Call a control-plane operation (`describe_stream` ...); what it raises passes.
+    async def call(
+        self, operation: str, parameters: Mapping[str, object], endpoint: str | None = None
+    ) -> dict[str, Any]:
+        """Make a call (`DescribeStream` ...) and return the JSON object that answers it.
 
-        Raises INVALID_API_CALL_RETURN_JSON for an answer whose members have types of their own.
+        It goes to the control plane, or to a data `endpoint`. Raises `RefusedError` for any answer
+        but success, INVALID_API_CALL_RETURN_JSON for a success without a JSON object, and what
+        `post` raises.
         """
-        call = getattr(self.client(wire.SERVICE_NAME), operation)
-        try:
-            answer: dict[str, Any] = call(**parameters)
-        except (KvsError, OSError):  # some are ValueErrors too, as a refused certificate is
-            raise
-        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:  # of its parser
-            raise kvs_error(
-                StatusCode.INVALID_API_CALL_RETURN_JSON,
-                f"{operation} was answered with what cannot be read: {str(error)[:_SHOWN]}",
-            ) from error
-        return answer
+        url = (endpoint or await self._control_plane()).rstrip("/") + wire.PATHS[operation]
+        reply = await self.post(url, json.dumps(dict(parameters)).encode())
+        if reply.status >= _REDIRECTED:
+            raise RefusedError(refusal(reply))
+        return json_object(url, reply)
 
-    def client(self, name: str, endpoint_url: str | None = None) -> BaseClient:
-        """The botocore client for a service model, made once for each endpoint.
+    async def _control_plane(self) -> str:
+        if self._control_url is not None:
+            return self._control_url
+        return await in_daemon_thread(self.control_plane, timeout_s=CALL_LIMIT_S, name="call")
 
-        Raises CURL_LIBRARY_INIT_FAILED when botocore lacks the model, as in a bundled application
-        that left its data out.
+    def control_plane(self) -> str:
+        """Return the URL of the control plane, which blocks the first time: botocore reads files.
+
+        Raises what `_ask_botocore` raises.
+        """
+        with self._lock:  # making clients is not thread-safe in botocore
+            if self._control_url is None:
+                self._control_url = self._ask_botocore()
+            return self._control_url
+
+    def _ask_botocore(self) -> str:
+        """Return the URL of the control plane in the region's partition, in the form asked for.
+
+        Raises INVALID_ARG for a form of endpoint that the region does not have,
+        CURL_LIBRARY_INIT_FAILED when botocore lacks its model of the service, as in a bundled
+        application that left its data out.
         """
         from botocore import UNSIGNED
+        from botocore.awsrequest import AWSResponse
         from botocore.config import Config
         from botocore.exceptions import (
             DataNotFoundError,
@@ -165,140 +193,108 @@ class Service:
             UnknownServiceError,
         )
 
-        url = endpoint_url or self.endpoint_url
-        key = f"{name} {url}"
-        with self._lock:  # making clients is not thread-safe in botocore, using them is
-            if key in self._clients:
-                return self._clients[key]
-            try:
-                made = self._session.create_client(
-                    name,
-                    region_name=self.region_name,
-                    endpoint_url=url,
-                    verify=True,  # it connects to nothing
-                    config=Config(
-                        signature_version=UNSIGNED,  # it is signed when it is sent
-                        retries={"total_max_attempts": 1, "mode": "standard"},
-                        # A given URL has its form already; botocore refuses both together.
-                        use_fips_endpoint=False if url else self.config.use_fips_endpoint,
-                        use_dualstack_endpoint=(
-                            False if url else self.config.use_dualstack_endpoint
-                        ),
-                    ),
-                )
-            except EndpointVariantError as error:
-                raise kvs_error(
-                    StatusCode.INVALID_ARG,
-                    f"{self.region_name} has no such form of endpoint (use_fips_endpoint, "
-                    f"use_dualstack_endpoint): {error}",
-                ) from error
-            except (DataNotFoundError, UnknownServiceError, ssl.SSLError) as error:
-                lack = "TLS" if isinstance(error, ssl.SSLError) else f"its model of {name}"
-                raise kvs_error(
-                    StatusCode.CURL_LIBRARY_INIT_FAILED,
-                    f"botocore has to do without {lack} on this machine: {error}",
-                ) from error
-            made.meta.events.register("before-send", self._send)  # type: ignore[arg-type]  # it may answer
-            self._clients[key] = made
-            return made
+        asked: list[str] = []
 
-    def post(self, url: str, body: bytes) -> Reply:
-        """Sign and POST a JSON body, and wait for the whole answer.
+        def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+            """Note where botocore would send a request, and send nothing."""
+            asked.append(str(request.url))
+            nothing: Any = SimpleNamespace(stream=lambda **_: iter([b"{}"]))
+            return AWSResponse(asked[0], OK, {}, nothing)  # type: ignore[arg-type]
+
+        config = Config(
+            signature_version=UNSIGNED,
+            use_fips_endpoint=self.config.use_fips_endpoint,
+            use_dualstack_endpoint=self.config.use_dualstack_endpoint,
+        )
+        try:
+            client: Any = self._session.create_client(
+                wire.SERVICE_NAME, region_name=self.region_name, verify=True, config=config
+            )
+        except EndpointVariantError as error:
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"{self.region_name} has no such form of endpoint (use_fips_endpoint, "
+                f"use_dualstack_endpoint): {error}",
+            ) from error
+        except (DataNotFoundError, UnknownServiceError, ssl.SSLError) as error:
+            lack = "TLS" if isinstance(error, ssl.SSLError) else "its model of the service"
+            raise kvs_error(
+                StatusCode.CURL_LIBRARY_INIT_FAILED,
+                f"botocore has to do without {lack} on this machine: {error}",
+            ) from error
+        client.meta.events.register("before-send", answer)
+        client.list_streams()
+        return asked[0].removesuffix(wire.PATHS["ListStreams"])
+
+    async def post(self, url: str, body: bytes) -> Reply:
+        """Sign and POST a JSON body, and return the whole answer.
 
         A request that is refused is sent once more when its clock was wrong, and when other
         credentials are to be had.
         """
-        self.network.prepare(url)
-        keys = self._keys()
-        reply, clock_moved = self._exchange(url, body, keys)
+        await self.network.prepare(url)
+        keys = await self._keys()
+        reply, clock_moved = await self._exchange(url, body, keys)
         if clock_moved and _refuses_keys(reply):
-            reply, _ = self._exchange(url, body, keys)
+            reply, _ = await self._exchange(url, body, keys)
         if _refuses_keys(reply):
             self.refuse(keys)
-            if (others := self._keys()) != keys:
-                reply, _ = self._exchange(url, body, others)
+            if (others := await self._keys()) != keys:
+                reply, _ = await self._exchange(url, body, others)
         return reply
 
-    def _keys(self) -> AwsCredentials:
-        return self._given or self.credentials()
+    async def _keys(self) -> AwsCredentials:
+        return self._given or await self.keys()
 
-    def _exchange(self, url: str, body: bytes, keys: AwsCredentials) -> tuple[Reply, bool]:
+    async def _exchange(self, url: str, body: bytes, keys: AwsCredentials) -> tuple[Reply, bool]:
         headers = self.sign(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, keys, body)
+        return await self._send(url, headers, body)
+
+    async def _send(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Reply, bool]:
+        """Send a request; returns the answer, and whether it shows another difference of clocks."""
         sent = monotonic()
-        reply = self._awaited(url, headers, body)
+        reply = await self._connections.post(url, headers, body, self.time_limits)
         return reply, self.skew.observe(reply.headers, monotonic() - sent, self.now())
 
     def _learn_time(self) -> bool:
-        """Ask the service what time it is, unless that is known; return whether our clock is off.
+        """Ask the service for its time, unless that is known; returns whether our clock is off.
 
-        The request has no signature, so it is refused; the refusal has a Date.
+        The thread waits that asks for credentials. The request has no signature, so it is refused;
+        the refusal has a Date.
         """
-        if self.skew.knows(self.now()):
+        if self.skew.knows(self.now()) or self._loop is None:
             return False
-        url = str(self.client(wire.SERVICE_NAME).meta.endpoint_url).rstrip("/")
-        url += wire.PATHS["DescribeStream"]
         try:
-            self.network.prepare(url)
-            sent = monotonic()
-            reply = self._awaited(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, b"{}")
-            return self.skew.observe(reply.headers, monotonic() - sent, self.now())
+            asking = asyncio.run_coroutine_threadsafe(self._ask_time(), self._loop)
+            return asking.result(CALL_LIMIT_S)
         except Exception as error:  # noqa: BLE001  then it is not learnt now
             log.debug("the service's time is not known: %s", failure_of(error).detail)
             return False
 
-    def _awaited(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
-        """The answer to a request, which goes out on the shared loop."""
-        future: Future[Reply] | None = None
-        try:
-            with self._lock:
-                if self._closed:
-                    raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
-                loop = SharedLoop.acquire()
-                try:
-                    exchange = post(self.network, url, headers, body, self.time_limits)
-                    future = asyncio.run_coroutine_threadsafe(exchange, loop)
-                    self._under_way.add(future)
-                finally:
-                    if future not in self._under_way:
-                        SharedLoop.release()
-            return future.result()
-        finally:  # Ctrl-C may come anywhere
-            if future is not None:
-                self._let_go(future)
-
-    def _let_go(self, future: Future[Reply], *, wait: bool = True) -> None:
-        """The call needs the loop no more; `close` says so too, and comes first or after."""
-        with self._lock:
-            if future not in self._under_way:
-                return
-            self._under_way.remove(future)
-        SharedLoop.release(wait=wait)
-
-    def _send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        """botocore's `before-send`: send its request our way, and return what came."""
-        from botocore.awsrequest import AWSResponse, HeadersDict
-
-        url, body = str(request.url), request.body or b""
-        assert isinstance(body, str | bytes | bytearray)  # these operations have small bodies
-        reply = self.post(url, body.encode() if isinstance(body, str) else bytes(body))
-        checked_json(url, reply)
-        headers: Any = HeadersDict(reply.headers)
-        said = reply.body if reply.status < _REDIRECTED else refusal_body(reply)
-        return AWSResponse(url, reply.status, headers, _Body(said))
+    async def _ask_time(self) -> bool:
+        url = (await self._control_plane()).rstrip("/") + wire.PATHS["DescribeStream"]
+        await self.network.prepare(url)
+        _, changed = await self._send(url, {"Content-Type": wire.CONTENT_TYPE_JSON}, b"{}")
+        return changed
 
     def close(self) -> None:
-        """End the calls under way; none can be made after this.
-
-        Their threads may take a moment to notice: the loop does not wait for that. Nor does this
-        wait for the loop, for it may be called on another one, a user's.
-        """
+        """Refuse calls from now on, and stop waiting for a credentials provider."""
+        self._connections.closed = True
         self._credentials.close()
-        with self._lock:
-            self._closed = True
-            under_way = list(self._under_way)
-        for future in under_way:
-            future.cancel()
-            self._let_go(future, wait=False)
+
+    async def disconnect(self) -> None:
+        """Close the connections that are kept for calls, on the loop that made the calls."""
+        await self._connections.close()
+
+    async def keys(self, life: int = 0) -> AwsCredentials:
+        """Return credentials as `credentials` does; waits in a thread if they must be fetched."""
+        found = self._credentials.at_hand()
+        if found is None:
+            self._loop = asyncio.get_running_loop()
+            found = await in_daemon_thread(
+                self.credentials, life, timeout_s=CALL_LIMIT_S, name="call"
+            )
+        return found
 
     def credentials(self, life: int = 0) -> AwsCredentials:
         """Credentials that live for `life` ticks more, if such can be had; may block.
@@ -337,21 +333,7 @@ def _refuses_keys(reply: Reply) -> bool:
     """Return whether an answer refuses the credentials, or the signature made with them."""
     if reply.status < _REDIRECTED:
         return False
-    headers = {name.lower(): value for name, value in reply.headers.items()}
-    kind = headers.get(wire.HEADER_ERROR_TYPE.lower(), "")
-    failure = failure_of_answer(reply.status, kind, reply.body.decode(errors="replace"))
-    return failure.status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR
-
-
-class _Body:
-    """An answer's body, as botocore takes it from an HTTP library."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        """All of it."""
-        yield self._content
+    return refusal(reply).status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR
 
 
 def _botocore_session(session: Any, profile_name: str | None) -> Session:

@@ -366,3 +366,68 @@ def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> Non
     provider.failure = None
     clock.forward(10)
     assert fresh.get() != old
+
+
+def test_what_is_at_hand_needs_no_asking(clock: Clock) -> None:
+    """Nothing before the first `get`, when it is due, refused, or when asking failed."""
+    provider = Provider(clock)
+    fresh = FreshCredentials(provider, clock=clock)
+    assert fresh.at_hand() is None
+    held = fresh.get()
+    assert fresh.at_hand() == held
+    clock.forward(3600 - 38)
+    assert fresh.at_hand() is None
+    provider.failure = kvs_error(S.CURL_PERFORM_FAILED, "no route")
+    assert fresh.get() == held
+    assert fresh.at_hand() is None
+    provider.failure = None
+    held = fresh.get()
+    assert fresh.at_hand() == held
+    fresh.refuse(held)
+    assert fresh.at_hand() is None
+    assert fresh.get() != held
+    assert fresh.at_hand() is not None
+    assert provider.asked == 4
+
+
+def test_nothing_is_at_hand_while_another_thread_asks(clock: Clock) -> None:
+    """The loop does not wait for the provider."""
+    asked, release = threading.Event(), threading.Event()
+    seen: list[AwsCredentials | None] = []
+
+    class Slow(Provider):
+        def fetch(self) -> AwsCredentials:
+            asked.set()
+            release.wait(30)
+            return super().fetch()
+
+    fresh = FreshCredentials(Slow(clock), clock=clock)
+    thread = threading.Thread(target=fresh.get)
+    thread.start()
+    assert asked.wait(30)
+    seen.append(fresh.at_hand())
+    release.set()
+    thread.join(30)
+    seen.append(fresh.at_hand())
+    assert seen[0] is None
+    assert seen[1] is not None
+
+
+@pytest.mark.parametrize("life_s", [None, 39, 37])
+def test_what_holds_its_own_may_be_at_hand(life_s: int | None, clock: Clock) -> None:
+    """If the provider says so, and they live long enough."""
+
+    class Prompt(Provider):
+        prompt = True
+
+        def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
+            return self.fetch() if self.prompt else None
+
+    provider = Prompt(clock)
+    fresh = FreshCredentials(provider, hold=False, clock=clock)
+    assert fresh.get().access_key_id == "A1"
+    provider.life_s = life_s
+    found = fresh.at_hand()
+    assert (found is None) is (life_s == 37)
+    provider.prompt = False
+    assert fresh.at_hand() is None

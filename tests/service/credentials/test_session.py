@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import botocore.session
 import pytest
@@ -258,3 +258,36 @@ def test_a_refresh_that_fails_is_explained() -> None:
     with pytest.raises(KvsError, match="no route") as caught:
         provider.renew()
     assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+
+
+def holding(life: timedelta) -> RefreshableCredentials:
+    """Credentials that botocore may renew, and that have that long to live."""
+    return RefreshableCredentials("A", "S", "T", datetime.now(UTC) + life, dict, "test")
+
+
+def test_what_of_botocore_is_at_hand(session: botocore.session.Session) -> None:
+    """Keys always, refreshable ones until botocore renews them; the chain's, once it was asked."""
+    skew = ClockSkew()
+    keys = Credentials("AKIDEXAMPLE", "secretsecret")
+    found = BotocoreCredentials(keys).at_hand(skew)
+    assert found is not None
+    assert found.access_key_id == "AKIDEXAMPLE"
+    assert BotocoreCredentials(holding(timedelta(minutes=30))).at_hand(skew) is not None
+    assert BotocoreCredentials(holding(timedelta(minutes=14))).at_hand(skew) is None
+
+    class Own:
+        def get_frozen_credentials(self) -> Any:
+            raise AssertionError("it may block")
+
+    assert BotocoreCredentials(Own()).at_hand(skew) is None
+    session.set_credentials("AKIDEXAMPLE", "secretsecret")
+    chain = SessionCredentials(session)
+    assert chain.at_hand(skew) is None
+    assert chain.fetch() == chain.at_hand(skew)
+
+
+def test_the_service_s_time_counts_for_what_is_at_hand() -> None:
+    """botocore would renew on the loop what seems to be fresh by this machine's clock."""
+    skew = ClockSkew()
+    skew.ticks = 3600 * 10_000_000
+    assert BotocoreCredentials(holding(timedelta(minutes=30))).at_hand(skew) is None

@@ -178,7 +178,6 @@ class IotCredentials:
         """
         try:
             context = self._tls()
-            network.prepare(self.url, context)
             status, error_type, body = asyncio.run(self._get(network, context))
         except KvsError:
             raise
@@ -204,6 +203,7 @@ class IotCredentials:
         )
         headers = {"x-amzn-iot-thingname": self.thing_name, "Accept": "*/*"}
         sockets: list[socket.socket] = []
+        await network.prepare(self.url, context)
         try:
             async with (
                 network.session(self.url, sockets, context) as session,

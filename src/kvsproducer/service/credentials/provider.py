@@ -8,7 +8,7 @@ from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.network import Network
 
-__all__ = ["CachingProvider", "CredentialsProvider", "PlacedProvider"]
+__all__ = ["CachingProvider", "CredentialsProvider", "PlacedProvider", "PromptProvider"]
 
 
 @runtime_checkable
@@ -16,8 +16,8 @@ class CredentialsProvider(Protocol):
     """Gives AWS credentials; anything with such a method will do.
 
     It is asked again when what it gave is about to expire (38 s before; after 40 minutes when it
-    does not say), and when the service refuses what it gave. It may block, since it runs in the
-    producer's executor, never on an event loop. It may raise anything: the producer reports it and
+    does not say), and when the service refuses what it gave. It may block, since it runs in a
+    thread of its own, never on an event loop. It may raise anything: the producer reports it and
     tries again.
     """
 
@@ -31,6 +31,14 @@ class PlacedProvider(Protocol):
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
         """Fresh credentials, as `fetch` gives them where there is no producer."""
+
+
+@runtime_checkable
+class PromptProvider(Protocol):
+    """A provider that keeps its credentials fresh, and can say that it need not wait for them."""
+
+    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
+        """Return what `fetch_in` would, if that does not block; else None."""
 
 
 @runtime_checkable

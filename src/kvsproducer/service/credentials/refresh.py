@@ -16,8 +16,8 @@ would tell the time: then `learn` asks for it. The provider is also asked when c
 held for their life by the monotonic clock: a wall clock that is set back does not make them live
 longer. Pauses follow the monotonic clock.
 
-The provider may block, so this is for the producer's executor, from any number of threads. One that
-never comes back keeps nobody waiting for ever.
+The provider may block, so `get` is for threads, any number of them. `at_hand` gives what is held
+without blocking. A provider that never returns does not block callers for longer than a minute.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from kvsproducer.service.credentials.provider import (
     CachingProvider,
     CredentialsProvider,
     PlacedProvider,
+    PromptProvider,
 )
 from kvsproducer.service.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -108,6 +109,29 @@ class FreshCredentials:
                     raise kvs_error(failure.status, failure.detail) from failure.__cause__
             assert self._held is not None
             return self._held
+
+    def at_hand(self) -> AwsCredentials | None:
+        """Return the credentials if the provider need not be asked; None if `get` must be called.
+
+        Never blocks.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            refused = self._refused is not None and self._is_refused()
+            if self._held is None or refused or self._failure is not None:
+                return None
+            if not self._is_due():
+                return self._held
+            if self._hold or not isinstance(self._provider, PromptProvider):
+                return None
+            found = self._provider.at_hand(self._skew)
+            if found is None or not _lives(found, self._now() + limits.CREDENTIAL_REFRESH_GRACE):
+                return None
+            self._held = found
+            return found
+        finally:
+            self._lock.release()
 
     def _is_refused(self) -> bool:
         """Return whether what is held was refused, and the provider may be asked again."""

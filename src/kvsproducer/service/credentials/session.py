@@ -72,6 +72,10 @@ class BotocoreCredentials:
         """The same by the service's time."""
         return credentials_of_botocore(self._credentials, skew)
 
+    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
+        """The same, or None if they have to be renewed; does not block."""
+        return _at_hand(self._credentials, skew)
+
     def renew(self) -> None:
         """Renew refreshable credentials now; others are what they are.
 
@@ -96,6 +100,7 @@ class SessionCredentials:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._renewed: FrozenCredentials | None = None  # in place of the session's
+        self._asked = False  # the chain, with success
 
     def fetch(self) -> AwsCredentials:
         """The chain's credentials, renewed when due.
@@ -108,6 +113,13 @@ class SessionCredentials:
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
         """The same by the service's time."""
         return self._found(skew)
+
+    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
+        """The same if the chain was asked already and nothing has to be renewed; else None."""
+        if not self._asked:  # from then on the session has them
+            return None
+        found = self._renewed or self._session.get_credentials()
+        return None if found is None else _at_hand(found, skew)
 
     def renew(self) -> None:
         """Have the chain look again, for a session keeps what it found first.
@@ -139,6 +151,7 @@ class SessionCredentials:
                     f"{NO_CREDENTIALS}; {why}, whose metadata should have them",
                 )
             raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
+        self._asked = True
         return credentials_of_botocore(found, skew)
 
     def __repr__(self) -> str:
@@ -173,11 +186,7 @@ def credentials_of_botocore(
     Raises CLIENT_AUTH_CALL_FAILED, and IOT_EXPIRATION_OCCURS_IN_PAST for fresh ones that look
     expired.
     """
-    if skew is not None and skew.ticks and hasattr(found, "_time_fetcher"):
-        # botocore compares with this machine's clock, and has no other way to be told the time.
-        found._time_fetcher = lambda: (
-            datetime.now(UTC) + timedelta(milliseconds=skew.ticks // TICKS_PER_MS)
-        )
+    _set_clock(found, skew)
     try:
         keys = found.get_frozen_credentials()
     except Exception as error:
@@ -193,6 +202,31 @@ def credentials_of_botocore(
         keys.token or None,
         expiry if isinstance(expiry, datetime) else None,
     )
+
+
+def _set_clock(found: object, skew: ClockSkew | None) -> None:
+    """Have refreshable credentials go by the service's time.
+
+    botocore compares with this machine's clock, and has no other way to be given the time.
+    """
+    if skew is not None and skew.ticks and hasattr(found, "_time_fetcher"):
+        found._time_fetcher = lambda: (
+            datetime.now(UTC) + timedelta(milliseconds=skew.ticks // TICKS_PER_MS)
+        )
+
+
+def _at_hand(found: FrozenCredentials, skew: ClockSkew) -> AwsCredentials | None:
+    """Return the credentials of botocore's own objects if they need not be renewed; else None."""
+    from botocore.credentials import Credentials, RefreshableCredentials
+
+    _set_clock(found, skew)
+    if isinstance(found, RefreshableCredentials):
+        # botocore renews this many seconds early; without it, only when it must.
+        early_s: Any = getattr(found, "_advisory_refresh_timeout", None)
+        prompt = not found.refresh_needed(early_s)
+    else:
+        prompt = type(found) is Credentials
+    return credentials_of_botocore(found, skew) if prompt else None
 
 
 def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
