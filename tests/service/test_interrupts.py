@@ -243,7 +243,8 @@ def interrupting(producer: kvs.Producer, times: int = 1) -> None:
     clock, left = engine.now, [times]
 
     def now() -> int:
-        while left[0] and engine.lock.owned:
+        in_main = threading.current_thread() is threading.main_thread()  # not on the loop
+        while left[0] and in_main and engine.lock.owned:
             left[0] -= 1
             signal.raise_signal(SIGINT)
         return clock()
