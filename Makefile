@@ -33,7 +33,7 @@ oldest:
 # Every line and branch of these rooms is run by their own tests (pyproject.toml says which rooms).
 coverage: $(STAMP)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 tests/codecs tests/mkv tests/client tests/test_view.py $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 tests/codecs tests/mkv tests/client $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

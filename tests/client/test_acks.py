@@ -10,8 +10,8 @@ import pytest
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
 from kvsproducer.client.ack import FragmentAck
+from kvsproducer.client.buffer.view import BUFFERING, PERSISTED, RECEIVED
 from kvsproducer.status import StatusCode
-from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
 
 SECOND = 10_000_000
 MS = 10_000
@@ -28,7 +28,7 @@ def sent(desk: Desks, frames: int = 12, **info: Any) -> Any:
 
 
 def flags(d: Any, index: int) -> int:
-    return int(d.stream._core.view[index].flags & (BUFFERING | RECEIVED | PERSISTED))
+    return int(d.stream._core.buffer.view[index].flags & (BUFFERING | RECEIVED | PERSISTED))
 
 
 @pytest.mark.parametrize(("second", "index"), [(0, 0), (1, 5), (2, 10)])
@@ -83,7 +83,7 @@ def test_persisted_covers_what_was_sent_before_it_once(desk: Desks) -> None:
     d = sent(desk)
     d.ack("PERSISTED", 1)
     assert d.stream.account() == (12, 10, 0, 0, 2)
-    assert len(d.stream._core.view) == 2
+    assert len(d.stream._core.buffer.view) == 2
     d.ack("PERSISTED", 1)
     d.ack("PERSISTED", 0)
     assert d.stream.account() == (12, 10, 0, 0, 2)
@@ -181,7 +181,7 @@ def evicted(desk: Desks) -> Any:
     for index in range(20):
         d.put(index, key=index == 0)
         d.read()
-    assert d.stream._core.view.tail > 0
+    assert d.stream._core.buffer.view.tail > 0
     return d
 
 
@@ -260,7 +260,7 @@ def test_acks_of_two_uploads(desk: Desks) -> None:
     assert d.stream.account().persisted == 10
     d.ack("PERSISTED", 1, upload=0)
     assert d.stream.account().persisted == 13
-    assert len(d.stream._core.view) == 2, "the open fragment"
+    assert len(d.stream._core.buffer.view) == 2, "the open fragment"
 
 
 def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
@@ -268,7 +268,7 @@ def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
     d = sent(desk, fragment_acks=False, retention=0)
     d.ack("RECEIVED", 0)
     assert d.stream.account().held == 0
-    assert d.stream._core.view.tail == 5
+    assert d.stream._core.buffer.view.tail == 5
 
 
 def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
@@ -277,7 +277,7 @@ def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
     for index in range(23):
         d.put(index)
         d.read()
-    assert d.stream._core.view.tail == 8
+    assert d.stream._core.buffer.view.tail == 8
     d.ack("PERSISTED", 0)
     assert d.stream.account().persisted == 5
 
@@ -393,9 +393,9 @@ def test_an_item_that_is_being_handed_out_is_not_stored(desk: Desks) -> None:
         d.put(index)
     d.ack("PERSISTED", 1)  # before a byte of it was sent
     whole = b""
-    while len(d.stream._core.view) == 10 and d.stream._core.view.current < 10:
+    while len(d.stream._core.buffer.view) == 10 and d.stream._core.buffer.view.current < 10:
         whole += d.read(limit=20)[0]
-    assert d.stream._core.on_wire is not None
+    assert d.stream._core.buffer.on_wire is not None
     d.ack("PERSISTED", 0)
     assert d.stream.account() == (10, 5, 0, 0, 5)
     assert d.stream.charged_bytes == d.client.store.used_bytes > 0
@@ -410,19 +410,19 @@ def test_an_ack_from_the_future_settles_no_item_that_is_being_handed_out(desk: D
     d = desk(buffer_duration=2 * SECOND, replay_duration=0)
     for index in range(5):
         d.put(index)
-    while d.stream._core.view.current < 3:
+    while d.stream._core.buffer.view.current < 3:
         d.read(limit=20)
     for index in range(5, 15):
         d.put(index)
     core = d.stream._core
-    assert core.evicted_wire == 2
+    assert core.buffer.evicted_wire == 2
     d.ack("PERSISTED", 2)  # the fragment is held, and none of it was sent
     assert d.stream.account()[1:] == (0, 2, 0, 13)  # those two were never sent
     d.stream.upload_ended(d.upload, 500, d.now)
     d.settle()
     assert d.read()[0].count(b"data") == 10
     assert d.stream.account()[1:] == (0, 5, 0, 10)
-    assert core.evicted_wire is None
+    assert core.buffer.evicted_wire is None
 
 
 def test_a_fragment_whose_last_item_is_being_handed_out_is_not_trimmed(desk: Desks) -> None:
@@ -432,12 +432,12 @@ def test_a_fragment_whose_last_item_is_being_handed_out_is_not_trimmed(desk: Des
         d.put(index)
     d.ack("PERSISTED", 1)  # before a byte of it was sent
     whole = b""
-    while d.stream._core.view.current < 10:
+    while d.stream._core.buffer.view.current < 10:
         whole += d.read(limit=20)[0]
-    assert d.stream._core.on_wire is not None
+    assert d.stream._core.buffer.on_wire is not None
     d.ack("PERSISTED", 0)
     assert d.stream.account()[1:] == (5, 0, 0, 6)
-    assert d.stream._core.view.tail == 5
+    assert d.stream._core.buffer.view.tail == 5
     assert d.stream.charged_bytes == d.client.store.used_bytes
     whole += d.read()[0]
     assert whole.count(b"data") == 11
@@ -454,5 +454,5 @@ def test_the_rest_of_a_fragment_whose_start_has_left_the_view_leaves_too(desk: D
     d.read()
     d.ack("PERSISTED", 0)
     assert d.stream.account() == (20, 20, 0, 0, 0)
-    assert len(d.stream._core.view) == 0
+    assert len(d.stream._core.buffer.view) == 0
     assert d.client.store.used_bytes == 0

@@ -110,7 +110,7 @@ def strike(line: int, d: Any, call: Callable[[Any], object], count: int) -> bool
     if stream.failure is not None:  # else it was struck before the first change or after the last
         assert "Struck was raised inside kvsproducer" in stream.failure.detail
         assert account.dropped == account.accepted, line
-        assert not stream._core.view.items
+        assert not stream._core.buffer.view.items
         with pytest.raises(KvsError):
             stream.put_frame(frame(d, 40, key=True), d.now)
     goes_on(d, line)

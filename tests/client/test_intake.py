@@ -142,7 +142,7 @@ def test_a_stream_with_times_of_its_own_takes_the_clock_s(desk: Desks) -> None:
     for pts in (70, 60, 50):
         put(d, kvs.Frame(b"x", pts, key_frame=pts == 70))
         d.now += SECOND
-    item = d.stream._core.view[2]
+    item = d.stream._core.buffer.view[2]
     assert (item.timestamp, item.ack_timestamp) == (d.now - SECOND, d.now - SECOND)
 
 
@@ -209,7 +209,7 @@ def test_by_the_clock_nothing_comes_before_its_key_frame(desk: Desks) -> None:
     """Streams without frame timecodes take no time from a frame."""
     d = desk(frame_timecodes=False)
     d.put(0, lead=400 * MS)
-    assert d.stream._core.view[0].ack_timestamp == d.now
+    assert d.stream._core.buffer.view[0].ack_timestamp == d.now
 
 
 def test_a_frame_that_is_refused_for_its_lead_costs_nothing(desk: Desks) -> None:
@@ -238,7 +238,7 @@ def test_an_emptied_stream_has_no_fragment_to_end(desk: Desks) -> None:
     assert raised.value.status is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
     d.now += 60 * SECOND
     d.client.handle_timer(d.now)
-    assert len(d.stream._core.view) == 0
+    assert len(d.stream._core.buffer.view) == 0
     d.put(5)
     assert d.stream.account().held == 1
 
@@ -398,7 +398,7 @@ def test_the_budget_counts_what_a_frame_keeps_alive(
     used = d.client.store.used_bytes
     d.put(5 if track == "key" else 1, data=data)
     charge = d.client.store.used_bytes - used
-    item = d.stream._core.view.newest
+    item = d.stream._core.buffer.view.newest
     assert sum(map(len, item.payload)) == sent
     assert kept_alive(item) <= item.charge == charge
     assert charge < 1.2 * sent + 15_000
@@ -412,6 +412,6 @@ def test_padded_frames_take_no_more_memory_than_the_store_has(desk: Desks) -> No
     for index in range(400):
         kind = b"\x65" if index % 5 == 0 else b"\x41"
         d.put(index, data=b"\0\0\0\1" + kind + b"x" * 10 + bytes(500_000))
-    view = d.stream._core.view
+    view = d.stream._core.buffer.view
     assert len(view) == 400
     assert sum(kept_alive(view[index]) for index in range(400)) < 10_000

@@ -107,7 +107,7 @@ def put_all(stream: kvs.Stream, puts: Iterable[Put], track_id: int = 1) -> list[
 
 def stored(stream: kvs.Stream) -> bytes:
     """The MKV of what is held, the header of the first session in front."""
-    view = stream._core.view
+    view = stream._core.buffer.view
     items = [view[index] for index in range(view.tail, view.head)]
     return b"".join(item.header + b"".join(item.payload) for item in items)
 

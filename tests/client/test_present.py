@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.client.buffer.view import FRAGMENT_START, STREAM_START
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv import events as mkv
 from kvsproducer.status import KvsError
-from kvsproducer.view import FRAGMENT_START, STREAM_START
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -54,7 +54,7 @@ class Pair:
         """
         found: list[tuple[set[int], set[int], int]] = []
         fragments: list[set[int]] = []
-        for _, item in sorted(self.stream._core.view.items.items()):
+        for _, item in sorted(self.stream._core.buffer.view.items.items()):
             if item.flags & STREAM_START:
                 found.append((declared(item.header), set(), 0))
             if item.flags & FRAGMENT_START:
@@ -190,7 +190,7 @@ def test_last_picture_is_stored_with_the_sound_of_its_time(desk: Desks, pictures
     assert first[:2] == ({1, 2}, {1, 2})
     assert second[:2] == ({2}, {2})
     fragments: list[set[int]] = []
-    for _, item in sorted(pair.stream._core.view.items.items()):
+    for _, item in sorted(pair.stream._core.buffer.view.items.items()):
         if item.flags & FRAGMENT_START:
             fragments.append(set())
         fragments[-1].add(item.header[-4] & 0x7F)
@@ -265,7 +265,7 @@ class Slow(Pair):
         """Of each stored frame of a track: the time it was put with, and its true one, ms."""
         return [
             (int(b"".join(item.payload)), item.timestamp)
-            for _, item in sorted(self.stream._core.view.items.items())
+            for _, item in sorted(self.stream._core.buffer.view.items.items())
             if item.header[-4] & 0x7F == track
         ]
 
@@ -386,7 +386,7 @@ def test_sound_beside_a_picture_that_is_held_stays_in_the_order_of_the_puts(desk
     pair.put(0, 50)
     pair.put(50, 51, video=3600)
     pair.put(51, 100)
-    items = [item for _, item in sorted(pair.stream._core.view.items.items())]
+    items = [item for _, item in sorted(pair.stream._core.buffer.view.items.items())]
     order = [(int(b"".join(item.payload)), item.header[-4] & 0x7F) for item in items]
     assert order == [(index, track) for index in range(100) for track in (1, 2)][: len(order)]
     assert len(order) > 198 - 4

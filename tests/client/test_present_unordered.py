@@ -9,10 +9,10 @@ import pytest
 from tests.client.test_present import MS, NOW, SECOND, Pair, declared
 
 from kvsproducer import client as kvs
+from kvsproducer.client.buffer.view import FRAGMENT_START, STREAM_START
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv import events as mkv
 from kvsproducer.status import StatusCode
-from kvsproducer.view import FRAGMENT_START, STREAM_START
 
 Desks = Callable[..., Any]
 
@@ -33,7 +33,7 @@ class Unordered(Pair):
         """Of each fragment: the tracks that its session declares, and those it has."""
         found: list[tuple[set[int], set[int]]] = []
         tracks: set[int] = set()
-        for _, item in sorted(self.stream._core.view.items.items()):
+        for _, item in sorted(self.stream._core.buffer.view.items.items()):
             if item.flags & STREAM_START:
                 tracks = declared(item.header)
             if item.flags & FRAGMENT_START:

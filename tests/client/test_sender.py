@@ -269,7 +269,7 @@ def test_staleness_is_not_asked_of_what_has_left(desk: Desks) -> None:
     d.read(limit=1000)
     for index in range(5, 12):
         d.put(index, data=bytes(150_000))
-    assert d.stream._core.view.tail > 0
+    assert d.stream._core.buffer.view.tail > 0
     rest, _ = d.read(limit=100_000)
     assert len(rest) == 100_000
     assert d.told(ev.ConnectionStale) == []
@@ -370,7 +370,7 @@ def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
     d.read()
     for index in range(1, 23):
         d.put(index)
-    assert d.stream._core.view.tail == 8
+    assert d.stream._core.buffer.view.tail == 8
     assert d.read()[0].count(b"data") == 13
     account = d.stream.account()
     assert (account.dropped, account.held) == (9, 14)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.client.buffer.view import BUFFERING, PERSISTED, RECEIVED
 from kvsproducer.client.session import Upload, Uploads
 from kvsproducer.client.states import UploadState
 from kvsproducer.limits import MIN_UPLOAD_LIFE
-from kvsproducer.view import BUFFERING, PERSISTED, RECEIVED
 
 READY, STREAMING = UploadState.READY, UploadState.STREAMING
 AWAITING_ACK, TERMINATED = UploadState.AWAITING_ACK, UploadState.TERMINATED

@@ -195,7 +195,7 @@ def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
         d.now += 5 * SECOND
         d.client.handle_timer(d.now)
     d.settle()
-    assert d.stream._core.view.newest.flags & 16
+    assert d.stream._core.buffer.view.newest.flags & 16
 
 
 def stopped_while_rotating(desk: Desks) -> Any:

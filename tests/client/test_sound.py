@@ -42,7 +42,7 @@ def opened(tracks: Iterable[str], **info: Any) -> tuple[kvs.Client, kvs.Stream]:
 def fragments(stream: kvs.Stream) -> list[list[tuple[int, int]]]:
     """The fragments in the view: of each the track and pts in ms of its blocks."""
     parser = MkvParser()
-    view = stream._core.view
+    view = stream._core.buffer.view
     for index in range(view.tail, view.head):
         item = view[index]
         parser.receive_data(item.header + b"".join(item.payload))

@@ -10,7 +10,7 @@ import pytest
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
 from kvsproducer.client.ack import FragmentAck
-from kvsproducer.view import SKIP
+from kvsproducer.client.buffer.view import SKIP
 
 SECOND = 10_000_000
 Desks = Callable[..., Any]
@@ -36,7 +36,7 @@ def put_fragment(d: Any, first: int = 0) -> None:
 
 def assert_empty(d: Any) -> None:
     """Nothing is held, by the view or by the store."""
-    assert len(d.stream._core.view) == 0
+    assert len(d.stream._core.buffer.view) == 0
     assert d.client.store.used_bytes == 0
     assert d.stream.account().held == 0
     metrics = d.stream.metrics(d.now)
@@ -64,7 +64,7 @@ def test_a_closed_fragment_leaves_with_its_ack(
     put_fragment(d)
     d.ack("BUFFERING", 0)
     d.ack("RECEIVED", 0)
-    assert len(d.stream._core.view) == 6
+    assert len(d.stream._core.buffer.view) == 6
     d.ack("PERSISTED", 0)
     assert_empty(d)
     for _ in range(4):
@@ -214,7 +214,7 @@ def test_a_fragment_that_is_stored_before_an_older_one_is_not_sent_again(
     d = overlapping(desk, last=last)
     d.ack("PERSISTED", 2, upload=1)
     assert d.stream.account() == (15, 5, 0, 0, 10)
-    stored = [d.stream._core.view[index] for index in range(8, 13)]
+    stored = [d.stream._core.buffer.view[index] for index in range(8, 13)]
     assert all(item.flags & SKIP for item in stored)
     assert lose(d, 599).count(b"data") == 8, "fragments 0 and 1, which end their session"
     d.ack("PERSISTED", 0)
@@ -236,7 +236,7 @@ def test_a_later_ack_of_the_newer_upload_covers_its_earlier_fragments(desk: Desk
     assert d.stream.account() == (16, 7, 0, 0, 9)
     d.ack("PERSISTED", 1, upload=0)
     assert d.stream.account() == (16, 15, 0, 0, 1)
-    assert len(d.stream._core.view) == 1
+    assert len(d.stream._core.buffer.view) == 1
 
 
 def test_persisted_without_a_timecode_is_for_the_oldest_whole_fragment(desk: Desks) -> None:

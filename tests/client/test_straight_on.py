@@ -97,7 +97,7 @@ class Story:
         return b"".join(buffers), status
 
     def ack(self, kind: str, back: int, error: int) -> None:
-        starts = [item for item in self.core.view.items.values() if item.flags & 2]
+        starts = [item for item in self.core.buffer.view.items.values() if item.flags & 2]
         if not starts or not self.uploads:
             return
         timecode = starts[-1 - back % len(starts)].ack_timestamp // MS
@@ -129,15 +129,15 @@ class Story:
             result = "would block", block.deadline
         except KvsError as error:
             result = error.status, error.detail
-        core, view = self.core, self.core.view
+        core, view = self.core, self.core.buffer.view
         window = view.tail, view.current, view.head, view.start_time, view.end_time
-        sums = view.size_bytes, view.unsent_bytes, core.store.used_bytes
+        sums = view.size_bytes, view.unsent_bytes, core.buffer.store.used_bytes
         return result, self.settle(), self.stream.account(), window, sums
 
     def items(self) -> list[object]:
         return [
             [*(getattr(item, name) for name in FIELDS), b"".join(item.payload)]
-            for item in self.core.view.items.values()
+            for item in self.core.buffer.view.items.values()
         ]
 
 

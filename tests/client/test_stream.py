@@ -421,7 +421,8 @@ def test_frames_of_two_tracks_are_ordered() -> None:
             0,
         )
     order = [
-        (item.ack_timestamp // 10_000, item.payload) for item in stream._core.view.items.values()
+        (item.ack_timestamp // 10_000, item.payload)
+        for item in stream._core.buffer.view.items.values()
     ]
     assert order == [(0, (b"\1",)), (1, (b"\2",)), (10, (b"\2",))]
     assert stream.account().held == 4
@@ -436,7 +437,7 @@ def test_frames_of_two_tracks_are_ordered() -> None:
         is StatusCode.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED
     )
     stream.stop(0)
-    assert len(stream._core.view) == stream.account().accepted
+    assert len(stream._core.buffer.view) == stream.account().accepted
 
 
 def audio_and_video(mode: int = 5) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, STREAM_START
 from kvsproducer.client.timeline import Timeline, Verdict
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.view import END_OF_FRAGMENT, STREAM_START
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -47,7 +47,7 @@ class Film:
     def held(self) -> list[list[tuple[int, float]]]:
         """Per session: the number of each picture, and by how many seconds its time is off."""
         sessions: list[list[tuple[int, float]]] = []
-        for _, item in sorted(self.d.stream._core.view.items.items()):
+        for _, item in sorted(self.d.stream._core.buffer.view.items.items()):
             if item.flags & STREAM_START:
                 sessions.append([])
             if not item.flags & END_OF_FRAGMENT:
@@ -390,7 +390,9 @@ def test_outlier_among_b_frames_keeps_its_distance_from_decoding(desk: Desks) ->
         d.settle()
     assert d.told(kvs.FrameDropped) == []
     moved = next(
-        item for item in d.stream._core.view.items.values() if b"".join(item.payload) == b"32"
+        item
+        for item in d.stream._core.buffer.view.items.values()
+        if b"".join(item.payload) == b"32"
     )
     assert NOW + 31 * step < moved.timestamp < NOW + 33 * step
     (event,) = d.told(kvs.TimestampCorrected)
@@ -429,7 +431,7 @@ def test_held_frame_goes_out_before_the_one_that_begins_a_session(film: Film) ->
     assert film.d.stream._core.skip_until_key
     film.put(40, 41)
     film.put(50, 60)
-    items = [item for _, item in sorted(film.d.stream._core.view.items.items())]
+    items = [item for _, item in sorted(film.d.stream._core.buffer.view.items.items())]
     numbers = [int(b"".join(item.payload)) for item in items]
     assert numbers == sorted(numbers)
     assert {30, 40, 50} <= set(numbers)
@@ -445,7 +447,7 @@ def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: 
         d.now = NOW + index * 40 * MS - (int(back * SECOND) if index >= 35 else 0)
         d.stream.put_frame(kvs.Frame(b"x", 0, key_frame=index % 10 == 0), d.now)
         d.settle()
-        times.append(d.stream._core.view.newest.timestamp)
+        times.append(d.stream._core.buffer.view.newest.timestamp)
     assert d.stream.account() == (60, 0, 0, 0, 60)
     assert times == sorted(set(times))
     assert times[-1] == d.now, "it is the clock's time again"
@@ -466,7 +468,7 @@ def test_own_times_go_on_after_a_wait_for_space(desk: Desks) -> None:
         d.now = NOW + index * 40 * MS + (15 * SECOND if index >= 30 else 0)
         d.stream.put_frame(kvs.Frame(b"x", 0, key_frame=index % 10 == 0), d.now)
         d.settle()
-        assert d.stream._core.view.newest.timestamp == d.now, "it was not held"
+        assert d.stream._core.buffer.view.newest.timestamp == d.now, "it was not held"
     assert d.told(kvs.TimestampCorrected) == []
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, STREAM_START
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -38,7 +38,7 @@ def marks(d: Any) -> int:
 
 
 def items(d: Any) -> list[Any]:
-    return list(d.stream._core.view.items.values())
+    return list(d.stream._core.buffer.view.items.values())
 
 
 def tokens(d: Any) -> int:
@@ -226,7 +226,7 @@ def own_times(d: Any, step: int, *, tracks: tuple[int, ...] = (1,), key_every: i
             frame = kvs.Frame(b"x", 0, key_frame=key, track_id=track)
             d.stream.put_frame(frame, d.now)
             d.settle()
-        times.append(d.stream._core.view.newest.timestamp)
+        times.append(d.stream._core.buffer.view.newest.timestamp)
         d.now += 40 * MS
     return times
 

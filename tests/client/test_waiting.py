@@ -188,7 +188,7 @@ def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: De
     d.settle()
     second = d.upload
     d.read(second)
-    d.stream._core.view.rewind(0)
+    d.stream._core.buffer.view.rewind(0)
     d.stream.upload_ended(second, 599, d.now)
     d.settle()
     sent, _ = d.read()
@@ -300,14 +300,14 @@ def test_ending_a_fragment_waits_for_frames_that_wait_for_another_track(desk: De
         at = start + second * SECOND
         stream.put_frame(kvs.Frame(b"v", at, key_frame=True), 0)
         stream.put_frame(kvs.Frame(b"a", at + 1, track_id=2), 0)
-    assert stream._core.view.head < 6, "a frame waits for the other track"
+    assert stream._core.buffer.view.head < 6, "a frame waits for the other track"
     spare = client.store.size_bytes - client.store.used_bytes
     client.store.charge(spare)
     with pytest.raises(kvs.WouldBlock):
         stream.end_fragment(0)
     client.store.release(spare)
     stream.end_fragment(0)
-    assert stream._core.view.head == 7
+    assert stream._core.buffer.view.head == 7
     assert stream.account() == (6, 0, 0, 0, 6)
 
 
@@ -318,7 +318,7 @@ def test_ending_a_fragment_when_none_is_open_is_no_error(desk: Desks) -> None:
     d.put(0)
     d.stream.end_fragment(d.now)
     d.stream.end_fragment(d.now)
-    assert d.stream._core.view.head == 2
+    assert d.stream._core.buffer.view.head == 2
     d.stream.reset(d.now)
     d.stream.end_fragment(d.now)
     assert d.stream.metrics(d.now).counters.put_frame_errors == 0

@@ -16,10 +16,10 @@ from stream_right import named_acks
 from stream_world import MS, World
 
 from kvsproducer.client import StreamingType
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import is_timeout, result_status
 from kvsproducer.status import StatusCode
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
 
 _ENDING = ("RECEIVED", "PERSISTED", "ERROR")
 
@@ -37,7 +37,7 @@ def _none(_world: World, _step: Mapping[str, Any]) -> Iterator[str]:
 
 def _view(world: World) -> ContentView:
     assert world.stream is not None, "causes() looked"
-    return world.stream._core.view
+    return world.stream._core.buffer.view
 
 
 def _upload(world: World, step: Mapping[str, Any]) -> Upload | None:
@@ -97,7 +97,7 @@ def _loss(world: World, result: int) -> Iterator[str]:
     yield from _unrecovered(world, result)
     if is_timeout(result) and view.current == view.head:
         yield "timeout"
-    if core.on_wire is not None:
+    if core.buffer.on_wire is not None:
         yield "restarted_read"
     if any(view[index].flags & END_OF_FRAGMENT for index in range(view.tail, view.head)):
         yield "eofr_resent"

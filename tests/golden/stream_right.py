@@ -32,11 +32,11 @@ from stream_world import MS, NEVER, SECOND, Record, World
 
 from kvsproducer.client import StreamingType
 from kvsproducer.client import events as ev
+from kvsproducer.client.buffer.view import FRAGMENT_START
 from kvsproducer.client.states import host_is_alive
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv.events import Block, ClusterStart, EbmlHeader, Tags
 from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.view import FRAGMENT_START
 from kvsproducer.wire import TAG_END_OF_FRAGMENT, ack_error
 
 _TIE = 3  # timecode units by which the order coordinator may move a frame
@@ -199,7 +199,7 @@ class Right:
 
     def _accept(self, put: Json) -> None:
         assert self._world.stream is not None, "check() looked"
-        packed = self._world.stream._core.view.items.get(len(self.items))
+        packed = self._world.stream._core.buffer.view.items.get(len(self.items))
         if put["op"] == "put_end_of_fragment":
             time = self.items[-1].end if self.items else 0
             self.items.append(Item(b"", time, -1, time, mark=True))
@@ -234,7 +234,7 @@ class Right:
     @property
     def _tail(self) -> int:
         assert self._world.stream is not None, "check() looked"
-        return self._world.stream._core.view.tail
+        return self._world.stream._core.buffer.view.tail
 
     def _next(self, index: int) -> int:
         """The first item from `index` on that may be sent."""
@@ -289,7 +289,10 @@ class Right:
     def _replay_from(self, result: int, duration: int) -> int:
         """The oldest fragment within the replay duration, and after what is known to be safe."""
         assert self._world.stream is not None, "check() looked"
-        here, session_of = max(self._current, self._tail), self._world.stream._core.session_number
+        here, session_of = (
+            max(self._current, self._tail),
+            self._world.stream._core.buffer.session_number,
+        )
         if not duration:
             return here
         reference = self.items[here].pts if here < len(self.items) else None
@@ -514,7 +517,7 @@ class Right:
         self._loss, self._ended_session = None, False
         self._received = min(self._received, first)
         self._current = first
-        return Upload(first, first, first, self._world.stream._core.session_start_of(first))
+        return Upload(first, first, first, self._world.stream._core.buffer.session_start(first))
 
     @staticmethod
     def _close(upload: Upload) -> None:
@@ -669,7 +672,7 @@ class Right:
         stream = self._world.stream
         if stream is None or stream.stopped or stream.failure is not None or stream.closed:
             return
-        newest = stream._core.view.newest
+        newest = stream._core.buffer.view.newest
         time = self._world.now if newest is None else newest.ack_timestamp + newest.duration
         yield {"op": "advance_clock", "by": 5 * SECOND}
         frame = {"op": "put_frame", "flags": "K", "duration": SECOND}

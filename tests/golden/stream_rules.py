@@ -22,8 +22,8 @@ import oracle
 from common import SUCCESS, Case, input_bytes
 from stream_world import SECOND, Record, World
 
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT
 from kvsproducer.limits import MAX_AUTH_LEN_BYTES, MAX_CLIENT_ID_LEN
-from kvsproducer.view import END_OF_FRAGMENT
 
 EBML_ID = bytes.fromhex("1a45dfa3")
 _DROPS = ("droppedFrame", "droppedFragment")
@@ -74,7 +74,7 @@ class Context:
         self.sent: set[int] = set()  # dts of the frames that were handed out
         self.marks: set[int] = set()  # dts of the end-of-fragment marks
         if world.stream is not None:
-            view = world.stream._core.view
+            view = world.stream._core.buffer.view
             for index in range(view.tail, view.head):
                 item = view[index]
                 if item.flags & END_OF_FRAGMENT:

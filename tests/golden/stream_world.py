@@ -11,9 +11,7 @@ from stream_config import device_info, stream_info
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
-from kvsproducer.mkv import MkvGenerator
-from kvsproducer.status import KvsError, StatusCode
-from kvsproducer.view import (
+from kvsproducer.client.buffer.view import (
     BUFFERING,
     END_OF_FRAGMENT,
     FRAGMENT_START,
@@ -22,6 +20,8 @@ from kvsproducer.view import (
     SKIP,
     STREAM_START,
 )
+from kvsproducer.mkv import MkvGenerator
+from kvsproducer.status import KvsError, StatusCode
 
 AWS_APPLICATION = "Kinesis Video SDK 1.1.0"
 AWS_TITLE = "Kinesis Video SDK"
@@ -441,7 +441,7 @@ class World:
 
     def probe(self, _step: Mapping[str, Any]) -> Record:
         stream = self._live()
-        view, metrics = stream._core.view, stream.metrics(self.now)
+        view, metrics = stream._core.buffer.view, stream.metrics(self.now)
         counters = metrics.counters
         near = stream.info.streaming_type is kvs.StreamingType.NEAR_REALTIME
         items = [

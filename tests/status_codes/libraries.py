@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.status_codes.place import Place, Provocation, Table
 
 from kvsproducer import Frame, Producer, StatusCode, StreamInfo
+from kvsproducer.client.buffer.view import ContentView, ViewItem
 from kvsproducer.trace import Profiler
-from kvsproducer.view import ContentView, ViewItem
 
 _S = StatusCode
 SECOND = 10_000_000

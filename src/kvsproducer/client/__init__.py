@@ -4,9 +4,9 @@ Floor 3: everything below is imported from here. See `client` for the four kinds
 `stream` for the life of a frame.
 """
 
-from kvsproducer.client.account import FrameAccount
 from kvsproducer.client.ack import AckParser, FragmentAck
-from kvsproducer.client.admission import WouldBlock
+from kvsproducer.client.buffer.admission import WouldBlock
+from kvsproducer.client.buffer.ledger import FrameAccount
 from kvsproducer.client.client import Client
 from kvsproducer.client.device_info import ClientInfo, DeviceInfo, StorageInfo, StorageType
 from kvsproducer.client.effects import (

@@ -23,7 +23,7 @@ class AckTimes:
     __slots__ = ("_absolute", "_scale", "_units", "_view")
 
     def __init__(self, core: StreamCore) -> None:
-        self._view = core.view
+        self._view = core.buffer.view
         self._absolute = core.info.absolute_fragment_times
         self._scale = scale = core.info.timecode_scale
         # What a timecode may count, the likelier first.

@@ -24,16 +24,16 @@ from itertools import takewhile
 
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.ack_times import AckTimes
+from kvsproducer.client.buffer.resume import skip_refused
+from kvsproducer.client.buffer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED, RECEIVED, SKIP
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
 from kvsproducer.client.events import AckRejected, FragmentAcked
 from kvsproducer.client.present import PresentTracks
-from kvsproducer.client.rollback import skip_refused
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED, RECEIVED, SKIP
 from kvsproducer.wire import AckError, AckType, ack_error
 
 __all__ = ["AckHandler"]
@@ -50,11 +50,12 @@ _new_event = tuple.__new__  # half the time of the class's own
 class AckHandler:
     """Applies acks to one stream."""
 
-    __slots__ = ("_control", "_core", "_times", "_tracks")
+    __slots__ = ("_buffer", "_control", "_core", "_times", "_tracks")
 
     def __init__(self, core: StreamCore, control: StreamControl, tracks: PresentTracks) -> None:
         self._tracks = tracks
         self._core = core
+        self._buffer = core.buffer
         self._control = control
         self._times = AckTimes(core)
 
@@ -83,15 +84,12 @@ class AckHandler:
         elif index is None:
             self._outside(upload, ack)
         else:
-            item = core.view.items[index]
+            item = self._buffer.view.items[index]
             if kind is not _BUFFERING and not upload.carries(item.fragment):
                 return  # the service cannot have it from this connection
-            upload.acknowledge(flag & ~item.flags)
-            item.flags |= flag
+            upload.acknowledge(self._buffer.acknowledge(index, flag))
             if kind is not _BUFFERING:
                 self._arrived(upload, index, kind)
-            elif index < core.view.current and item.media_time > core.buffering_time:
-                core.buffering_time = item.media_time
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
@@ -107,7 +105,7 @@ class AckHandler:
     # --- finding the fragment -------------------------------------------------------------------
     def _find(self, upload: Upload, ack: FragmentAck, flag: int) -> int | None:
         """The index that the ack, which gives `flag`, names; None if it is not held."""
-        view = self._core.view
+        view = self._buffer.view
         if ack.timecode is not None:
             return self._times.index(upload, ack.timecode, flag)
         if view.head == view.tail or self._looks_on(upload):
@@ -126,7 +124,7 @@ class AckHandler:
         It is what RECEIVED or PERSISTED without a timecode means: acks come in order, and a later
         fragment may still be lost.
         """
-        view, last = self._core.view, upload.last_fragment
+        view, last = self._buffer.view, upload.last_fragment
         if upload.first_index is None or last is None:
             return None
         start = view.next_start(max(upload.first_index, view.tail))
@@ -141,8 +139,8 @@ class AckHandler:
 
         The next fragment ends it, of which the first bytes are enough.
         """
-        view = self._core.view
-        if end > self._sent():
+        view = self._buffer.view
+        if end > self._buffer.sent:
             return False
         if view[end - 1].flags & END_OF_FRAGMENT or upload.tail_bytes == b"":
             return True
@@ -163,43 +161,40 @@ class AckHandler:
 
     def _stored_outside(self, upload: Upload, first: int, last: int) -> None:
         """The service has a fragment for good whose start, between two times, has left the view."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         if upload.last_time is None or first > upload.last_time:
             return  # it was given no such fragment
-        upload.acknowledge(core.final_flags)
+        upload.acknowledge(self._buffer.final_flags)
         alone = not core.uploads.older_unfinished(upload)
         since = 0 if alone else upload.first_index or 0
-        core.ledger.clear_doubts(last, since, core.evicted_wire)
+        self._buffer.clear_doubts(last, since)
         if upload.last_time <= last:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
                 core.wake(upload)
         rest = view.next_start(view.tail)
-        held_in_part = first <= core.ledger.evicted_fragment <= last and rest <= view.current
+        held_in_part = (
+            first <= self._buffer.ledger.evicted_fragment <= last and rest <= view.current
+        )
         if held_in_part and alone:
-            core.ledger.confirm(view, rest, core.final_flags)
-            core.trim_settled(rest)
+            self._buffer.confirm(rest)
+            self._buffer.trim_settled(rest)
 
     # --- what it means --------------------------------------------------------------------------
-    def _sent(self) -> int:
-        """One past the last item that was handed out to its last byte."""
-        return self._core.view.current - self._core.cut
-
     def _is_final(self, kind: AckType) -> bool:
         """Whether it is the last ack of a fragment: RECEIVED without retention, else PERSISTED."""
-        return kind is _PERSISTED or (kind is _RECEIVED and not self._core.retains)
+        return kind is _PERSISTED or (kind is _RECEIVED and not self._buffer.retains)
 
     def _arrived(self, upload: Upload, index: int, kind: AckType) -> None:
         """The service has the fragment of item `index`, or what was sent of it so far."""
-        core, view = self._core, self._core.view
-        end = view.next_start(index + 1)
-        core.received_end = max(core.received_end, min(end, self._sent()))
+        end = self._buffer.view.next_start(index + 1)
+        self._buffer.receive(end)
         if self._is_final(kind):
             self._stored(upload, index, end)
 
     def _stored(self, upload: Upload, index: int, end: int) -> None:
         """The service has stored the fragment of item `index`, which ends before item `end`."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         whole = self._sent_whole(upload, end)
         if whole:
             start = view.items[index].fragment
@@ -211,17 +206,17 @@ class AckHandler:
                 core.wake(upload)
         if core.uploads.older_unfinished(upload) and not self._older_done(upload):
             if whole and upload.first_index is not None:
-                core.ledger.store(view, upload.first_index, end)
+                self._buffer.store_out_of_order(upload.first_index, end)
             return
-        done, sent = core.final_flags, self._sent()
+        done, sent = self._buffer.final_flags, self._buffer.sent
         self._control.confirmed()
-        core.ledger.clear_doubts(view.items[index].ack_timestamp, wire=core.evicted_wire)
-        core.ledger.confirm(view, min(end, sent), done)
+        self._buffer.clear_doubts(view.items[index].ack_timestamp)
+        self._buffer.confirm(min(end, sent))
         while end < sent and view[end].flags & (done | SKIP):  # stored out of order, or refused
             end = view.next_start(end + 1)
         if end <= sent:
-            core.ledger.confirm(view, end, done)
-        core.trim_settled(end)
+            self._buffer.confirm(end)
+        self._buffer.trim_settled(end)
 
     def _older_done(self, upload: Upload) -> bool:
         """Whether the older uploads wait for nothing but being asked again."""
@@ -233,7 +228,7 @@ class AckHandler:
 
     def _error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
         """ERROR: skip the fragment unless trying again helps, and start another session."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         error = ack_error(ack.result)
         outside, concerned = index is None, not self._looks_on(upload)
         timecode = ack.timecode
@@ -244,10 +239,10 @@ class AckHandler:
                 self._refuse(index, error)
             # A refused fragment of which a part was sent is passed over: only what is before
             # `current` can leave the view, and nothing more of that fragment is sent.
-            following = skip_refused(core, index)
+            following = skip_refused(self._buffer, index)
             if view[index].fragment >= view.current:
                 following = min(following, view.current)
-            view.rewind(following)
+            self._buffer.rewind(following)
             timecode = view[index].timestamp // core.info.timecode_scale
         core.report(error.status, error.name, upload=upload.number, timecode=timecode)
         core.uploads.set_state(upload, UploadState.TERMINATED)
@@ -255,9 +250,8 @@ class AckHandler:
         if upload.used:
             core.abort_uploads()  # only the view knows what this one was given
         if concerned:
-            core.ledger.lose_doubts()
-            if core.loss_result is None:
-                core.loss_result = ack.result
+            lost = self._buffer.lost
+            self._buffer.lose(ack.result if lost is None else lost)
         self._control.lost(ack.result, now, error.name)
         if outside and concerned:
             self.reject(
@@ -279,11 +273,11 @@ class AckHandler:
 
     def _skip(self, index: int) -> None:
         """The service refused this fragment for good."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         start = view[index].fragment
         end = view.next_start(index + 1)
         for refused in range(max(start, view.tail), end):
-            core.ledger.refuse(view[refused])
+            self._buffer.refuse(view[refused])
         if end >= view.head and core.generator.started:
             # It is still being written: the rest of it would be refused as well.
             core.refuse_until_key(new_session=True)

@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
 from kvsproducer.client.frame import FLAG_KEY, Frame
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, ContentView
 
 __all__ = ["Borders"]
 

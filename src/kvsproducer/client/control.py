@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from kvsproducer import limits
 from kvsproducer.client.backoff import Backoff
+from kvsproducer.client.buffer.resume import anything_to_send
 from kvsproducer.client.core import NEVER, ClientServices, StreamCore
 from kvsproducer.client.effects import (
     AuthInfo,
@@ -30,7 +31,6 @@ from kvsproducer.client.effects import (
     TagStream,
 )
 from kvsproducer.client.events import StreamClosed, StreamReady, StreamStateChanged, UploadStarted
-from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.states import (
     STREAM_STATES,
     Input,
@@ -148,8 +148,8 @@ class StreamControl:
         core = self._core
         if self.state in (_T.FAILED, _T.READY) or core.closed:
             return
-        if not core.uploads.active() and not anything_to_send(core):
-            core.give_up_sent()
+        if not core.uploads.active() and not anything_to_send(core.buffer):
+            core.buffer.give_up_sent()
         if self.state in _ON_THE_WAY or core.uploads.active():
             return
         status = result_status(result)
@@ -158,14 +158,14 @@ class StreamControl:
             why = detail or f"result {result}"
             self._give_up(kvs_error(status, f"{why}; recovery is switched off"))
             return
-        if core.stopped and not anything_to_send(core):
+        if core.stopped and not anything_to_send(core.buffer):
             self.close(None)
             return
         self._move(On.LOST, now)
         self._pending = None
         if pause or result > _RESULT_OK:
             self._wait = self._next_wait(now)
-        if is_timeout(result) and not anything_to_send(core):
+        if is_timeout(result) and not anything_to_send(core.buffer):
             self.in_advance = False
         known = core.info.recover_on_error and self._machine.accepts(status)
         self._move(status if known else On.START, now)
@@ -218,8 +218,8 @@ class StreamControl:
         """The stopped stream is done."""
         core = self._core
         if not core.closed:
-            if core.failure is None and not anything_to_send(core):
-                core.give_up_sent()
+            if core.failure is None and not anything_to_send(core.buffer):
+                core.buffer.give_up_sent()
             core.emit(StreamClosed(core.name, upload))
             core.lifecycle = Lifecycle.CLOSED
             core.wake_writers()
@@ -283,7 +283,7 @@ class StreamControl:
         if answer.status is not StreamStatus.ACTIVE:
             return On.AGAIN
         if answer.retention is not None:
-            self._core.retains = bool(answer.retention)
+            self._core.buffer.set_retention(retains=bool(answer.retention))
             self._compare_retention(answer.retention)
         return self._exists(answer.stream_arn)
 
@@ -428,9 +428,9 @@ class StreamControl:
         in_advance, self.in_advance = self.in_advance, True
         core.emit(StreamReady(core.name, self._warning))
         self._warning = ""
-        if core.stopped and not anything_to_send(core) and not core.uploads.active():
+        if core.stopped and not anything_to_send(core.buffer) and not core.uploads.active():
             self.close(None)
-        elif anything_to_send(core) or core.uploads.active() or in_advance:
+        elif anything_to_send(core.buffer) or core.uploads.active() or in_advance:
             self._move(On.MEDIA, now)
         else:
             core.attention = True

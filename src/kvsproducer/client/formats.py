@@ -86,8 +86,8 @@ class Formats:
     def _is_close(self, frame: Frame) -> bool:
         """Whether the frame before was put for about the same time, as slices of a picture are."""
         last = self.queued.get(frame.track_id)
-        if not self._ordered and self._core.view.newest is not None:
-            last = self._core.view.newest.timestamp
+        if not self._ordered and self._core.buffer.view.newest is not None:
+            last = self._core.buffer.view.newest.timestamp
         return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
 
     def taken(self, track_id: int) -> None:
@@ -110,7 +110,7 @@ class Formats:
             generator.reset()
         elif generator.started:
             self.outdated.add(track_id)
-            core.reset_on_key = core.attention = True
+            core.begin_session_on_key()
 
     def take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""

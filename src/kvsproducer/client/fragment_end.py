@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.client.buffer.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.mkv.tags import end_of_fragment_tag
@@ -41,7 +41,7 @@ class FragmentEnd:
         Raises MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that
         are cut by time, CONTENT_VIEW_NO_MORE_ITEMS.
         """
-        core, view = self._core, self._core.view
+        core, view = self._core, self._core.buffer.view
         if self.reached:
             core.refuse_until_key()
             raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
@@ -54,12 +54,7 @@ class FragmentEnd:
         if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.at_end() + end_of_fragment_tag()
-        # It needs no free space: without it, what fills the buffer could not be stored. A mark that
-        # does not fit is not charged; there is at most one for each fragment.
-        charge = len(data) + core.item_overhead
-        if not core.store.charge(charge):
-            charge = 0
-        view.append_mark(data, charge)
+        core.buffer.append_mark(data, charged=True)
         core.metadata.ended()  # the mark has taken it
         self.reached = core.attention = True
         if core.info.max_latency:
@@ -75,10 +70,10 @@ class FragmentEnd:
         try:
             yield
         except WouldBlock:
-            core, view = self._core, self._core.view
+            core, view = self._core, self._core.buffer.view
             alone = view.head > view.tail and not self._admission.worth_waiting()
-            if begins and alone and not core.closed_newest:
-                view.append_mark(end_of_fragment_tag(), 0, dts)
+            if begins and alone and not core.buffer.closed_newest:
+                core.buffer.append_mark(end_of_fragment_tag(), charged=False, latest=dts)
                 self.reached = core.attention = True
                 core.wake()
             raise

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.client.admission import Admission, WouldBlock
 from kvsproducer.client.borders import Borders
+from kvsproducer.client.buffer.admission import Admission, WouldBlock
+from kvsproducer.client.buffer.view import FRAGMENT_START, STREAM_START, ViewItem
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import (
@@ -44,7 +45,6 @@ from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tracks import FrameKind, TrackType
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import FRAGMENT_START, STREAM_START, ViewItem
 
 __all__ = ["Intake"]
 
@@ -75,7 +75,7 @@ class Intake:
         self._adapter = FrameAdapter(
             info.tracks, info.nal_adaptation, content_type=info.content_type
         )
-        self._admission = Admission(core, waits)
+        self._admission = Admission(core.buffer, info, core, waits)
         self.order = (
             None
             if info.frame_order_mode is FrameOrderMode.PASS_THROUGH
@@ -86,7 +86,7 @@ class Intake:
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
         )
-        self._borders = Borders(info, core.view, core.generator)
+        self._borders = Borders(info, core.buffer.view, core.generator)
         self._epoch = 0  # of the newest frame that came out of the order coordinator
         self._lost: set[int] = set()  # tracks whose newest key frame was refused
         self._jumped = False  # the next item is the first one after a jump
@@ -114,8 +114,9 @@ class Intake:
         self._looks_for_epoch = info.absolute_fragment_times
         self._absolute = info.absolute_fragment_times and not self._own_times
         # Looked up with every frame.
-        self._view, self._store, self._generator = core.view, core.store, core.generator
-        self._uploads, self._effects, self._ledger = core.uploads, core.effects, core.ledger
+        self._buffer, self._view = core.buffer, core.buffer.view
+        self._store, self._generator = core.buffer.store, core.generator
+        self._uploads, self._effects = core.uploads, core.effects
         self._scale = info.timecode_scale
 
     @property
@@ -195,9 +196,7 @@ class Intake:
         if rest := duration % scale:
             duration -= rest
         header = generator.block(track_id, ahead // scale, size)
-        store.used_bytes = used
-        view.append_block(dts, timestamp, duration, header, payload, length, charge)
-        self._ledger.accepted += 1
+        self._buffer.append_block(dts, timestamp, duration, header, payload, length, charge)
         self.last_put = now
         if self._max_latency and view.head - view.current > 1:
             room.check_latency(self._max_latency)
@@ -215,7 +214,7 @@ class Intake:
             looked = self._look(frame)
             if looked is not None:
                 if self._put_in_time(looked, now):
-                    self._core.ledger.accepted += 1
+                    self._buffer.accept()
                 else:
                     self._pass_over(frame)
                 self._formats.taken(frame.track_id)
@@ -427,21 +426,21 @@ class Intake:
 
     def _put_due(self, now: int) -> None:
         """Put the frames that were held and have been decided on; what fails is reported."""
-        due, ledger = self.timeline.due, self._ledger
+        due = self.timeline.due
         while due:
             frame = due.popleft()
             try:
                 if self.order is not None:
                     self._tracks.queue(frame)
                 elif not self._put(frame, now):
-                    ledger.accepted -= 1
+                    self._buffer.accept(-1)
             except WouldBlock:
                 due.appendleft(frame)
                 raise
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                ledger.drop(frame.dts, frame.dts, 1, DropReason.INVALID)
+                self._buffer.drop(frame.dts, DropReason.INVALID)
 
     def end_waiting(self, now: int) -> None:
         """Put the frames that wait, as they are, since the stream stops; drop what does not fit."""
@@ -471,7 +470,7 @@ class Intake:
 
     def _put_in_order(self, frame: Frame, now: int) -> None:
         """Put a frame through the order coordinator; what it held before comes first."""
-        order, ledger = self.order, self._core.ledger
+        order = self.order
         assert order is not None, "the caller looked"
         check_types(frame, self._core.name)
         if self._own_times:
@@ -499,7 +498,7 @@ class Intake:
         self._formats.queued[frame.track_id] = looked.dts
         self._formats.taken(frame.track_id)
         self._report_stamp(frame, now)
-        ledger.accepted += 1
+        self._buffer.accept()
         self._tracks.find_silent()
         with suppress(WouldBlock):  # the frame was accepted: the next one waits
             self.drain(now, flush=False)
@@ -529,7 +528,7 @@ class Intake:
                 self._core.refuse_until_key(new_session=True)
             try:
                 if not self._put(frame, now):
-                    self._core.ledger.accepted -= 1
+                    self._buffer.accept(-1)
             except WouldBlock:
                 order.put_back(frame)
                 self._stalled = True
@@ -537,7 +536,7 @@ class Intake:
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                self._core.ledger.drop(order.given_dts, order.given_dts, 1, DropReason.INVALID)
+                self._buffer.drop(order.given_dts, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
@@ -557,19 +556,15 @@ class Intake:
             room, metadata = self._prepare_key(frame, flags, payload, size, pts, frame.dts)
         else:
             room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
-        charge = room + core.item_overhead
+        charge = room + self._buffer.item_overhead
         if track_id in self._converted:
-            payload, alive = compact(payload, size, len(data) if core.holding is None else size)
+            payload, alive = compact(
+                payload, size, len(data) if self._buffer.holding is None else size
+            )
             charge += alive - size
         charge += _BUFFER_BYTES * len(payload)
-        store, view, quiet = self._store, self._view, self._admission
-        if (
-            room > quiet.largest
-            or store.used_bytes + charge > quiet.bytes
-            or view.end_time - view.start_time > quiet.ticks
-            or view.head - view.tail >= view.capacity
-            or not store.charge(charge)
-        ):
+        quiet = self._admission
+        if not quiet.charge(room, charge):
             self._refuse_early(frame, flags, pts, start, size, crowded=quiet.crowded(room, charge))
             begins = bool(self._generator.kind_of(flags, pts))
             with self._end.before_waiting(begins, frame.dts):
@@ -597,10 +592,9 @@ class Intake:
                 len(header) + size,
                 charge,
             )
-            view.append(item, jump=self._jumped)
+            self._buffer.append(item, jump=self._jumped)
         except KvsError:
-            store.release(charge)
-            core.give_up(payload)
+            self._buffer.take_back(charge, payload)
             raise
         self._jumped = False
         if flags & FLAG_KEY:
@@ -658,7 +652,7 @@ class Intake:
         self._key_refused = False
         self._passed = None
         self._borders.fragment_started(new_session=bool(item.flags & STREAM_START))
-        core.rates.sample_put(core.ledger.accepted, item.ack_timestamp, now)
+        core.rates.sample_put(self._buffer.ledger.accepted, item.ack_timestamp, now)
         if self._looks_for_epoch:
             self._looks_for_epoch = False
             if item.ack_timestamp < limits.NEAR_EPOCH:
@@ -666,10 +660,7 @@ class Intake:
         if item.flags & STREAM_START:
             self._formats.outdated.clear()
             generator = core.generator
-            if not core.sessions or core.sessions[-1][0] != item.index:
-                core.sessions.append((item.index, generator.stream_start, generator.header()))
-            while len(core.sessions) > 1 and core.sessions[1][0] <= core.view.tail:
-                core.sessions.popleft()
+            self._buffer.begin_session_at(item, generator.stream_start)
         core.metadata.started()
 
     def check_open(self) -> None:
@@ -711,7 +702,7 @@ class Intake:
         if lost or core.skip_until_key or not core.generator.started:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
-            core.ledger.skipped += 1
+            self._buffer.skip()
             dts = frame.dts if self.order is None else self.order.given_dts
             core.emit(FrameSkipped(core.name, dts, dts, 1))
             return False

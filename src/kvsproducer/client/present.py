@@ -14,13 +14,13 @@ frame. When the service refuses one before that, `redeclare` has it sent again.
 from __future__ import annotations
 
 from kvsproducer import limits
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.events import TrackResumed, TrackSilent
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.timeline import Timeline
 from kvsproducer.mkv.tracks import TrackType
-from kvsproducer.view import END_OF_FRAGMENT, STREAM_START
 
 __all__ = ["PresentTracks"]
 
@@ -57,7 +57,7 @@ class PresentTracks:
         waits = core.offline and order is not None
         self._grace = limits.OFFLINE_TRACK_GRACE if waits else limits.TRACK_GRACE
         timeline.grace = self._grace
-        self._share = core.store.size_bytes // limits.TRACK_QUEUE_SHARE
+        self._share = core.buffer.store.size_bytes // limits.TRACK_QUEUE_SHARE
         self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
         self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
         self.all = frozenset(self._numbers)
@@ -143,7 +143,7 @@ class PresentTracks:
 
     def _find_missing(self) -> list[int]:
         """Return the tracks that had no frame in the last seconds of the open fragment."""
-        view = self._core.view
+        view = self._core.buffer.view
         newest = view.newest
         if newest is None or view.head == view.tail:
             return []
@@ -174,34 +174,28 @@ class PresentTracks:
         fragment, if the rest of the session has no frame of another one. Return whether that is so;
         else the fragment is lost.
         """
-        core, view = self._core, self._core.view
+        core, view = self._core, self._core.buffer.view
         first = view[index].fragment
-        place = sum(began <= first for began, _, _ in core.sessions) - 1
+        place = sum(began <= first for began, _, _ in core.buffer.sessions) - 1
         if not self._watches or first < view.tail or place < 0:
             return False
-        newest = place == len(core.sessions) - 1
-        end = view.head if newest else core.sessions[place + 1][0]
+        newest = place == len(core.buffer.sessions) - 1
+        end = view.head if newest else core.buffer.sessions[place + 1][0]
         tracks = self._tracks_of(first, view.next_start(first + 1))
-        began, start, header = core.sessions[place]
+        header = core.buffer.sessions[place][2]
         # Only what is known of the newest header is used: the formats may have changed since.
         declared = self.declared if newest else self.all
         known = core.generator.header_for(declared) == header
         if not known or not tracks < declared or self._tracks_of(first, end) != tracks:
             return False
-        session = first, start, core.generator.header_for(tracks)
-        if began == first:
-            core.sessions[place] = session
-        else:  # what is before it may have to be sent again, too
-            core.sessions.insert(place + 1, session)
-        if view[first].flags & STREAM_START:
-            core.strip_stream_header(view[first])  # the next upload gives it the new one
+        core.buffer.split_session(place, first, core.generator.header_for(tracks))
         if newest:
             self._go_on_with(tracks)
         return True
 
     def _tracks_of(self, first: int, end: int) -> frozenset[int]:
         """The tracks of the frames from item `first` to before item `end`."""
-        items = (self._core.view.items[index] for index in range(first, end))
+        items = (self._core.buffer.view.items[index] for index in range(first, end))
         numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
         return frozenset(track for track, number in self._numbers.items() if number in numbers)
 
@@ -242,7 +236,7 @@ class PresentTracks:
         self._since.clear()
         self._skipped_since = None
         self._choose(self.all - self.silent)
-        self._core.reset_on_key = self._core.attention = True
+        self._core.begin_session_on_key()
 
     def leads_alone(self, frame: Frame) -> bool:
         """Return whether sound that is far off has become what moves the stream's time.
@@ -309,7 +303,7 @@ class PresentTracks:
 
     def _completes(self, frame: Frame) -> bool:
         """Return whether the open fragment, which the last pictures are in, lacks this sound."""
-        view, generator = self._core.view, self._core.generator
+        view, generator = self._core.buffer.view, self._core.generator
         newest = view.newest
         if newest is None or view.head == view.tail or frame.track_id not in self.declared:
             return False

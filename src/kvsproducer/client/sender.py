@@ -14,31 +14,29 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from kvsproducer.client.buffer.resume import anything_to_send, resume_index
+from kvsproducer.client.buffer.view import (
+    BUFFERING,
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    SKIP,
+    STREAM_START,
+    ViewItem,
+    mark_at,
+)
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.events import ConnectionStale, DropReason
-from kvsproducer.client.rollback import anything_to_send, resume_index
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
 from kvsproducer.heap import Payload
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import (
-    BUFFERING,
-    END_OF_FRAGMENT,
-    FRAGMENT_START,
-    PERSISTED,
-    RECEIVED,
-    SKIP,
-    STREAM_START,
-    ViewItem,
-)
 
 __all__ = ["ReadStatus", "Sender"]
 
 # As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
-_NOT_ACKED = ~(BUFFERING | RECEIVED | PERSISTED)
 _NOT_PLAIN = SKIP | STREAM_START
 
 
@@ -72,6 +70,7 @@ class Sender:
     """Hands out the media of one stream."""
 
     __slots__ = (
+        "_buffer",
         "_cluster",
         "_control",
         "_core",
@@ -88,7 +87,8 @@ class Sender:
     def __init__(self, core: StreamCore, control: StreamControl) -> None:
         self._core = core
         self._control = control
-        self._uploads, self._view, self._rates = core.uploads, core.view, core.rates
+        self._uploads, self._rates = core.uploads, core.rates
+        self._buffer, self._view = core.buffer, core.buffer.view
         self._rest: Buffers = []  # of the item that is being handed out, last buffer first
         self._wire_item: ViewItem | None = None  # the last item handed out
         self._plain = False  # whole blocks may follow what was handed out: see `_look`
@@ -141,7 +141,7 @@ class Sender:
             wire is not None
             and not wire.flags & STREAM_START
             and not self._rest
-            and self._core.holding is None
+            and self._buffer.holding is None
         )
 
     def _count(self, size: int, now: int) -> None:
@@ -151,10 +151,10 @@ class Sender:
         if now >= rates.next_read:
             rates.sample_read(now)
         limit, item = self._staleness, self._wire_item
-        if limit and item is not None and item.media_time - self._core.buffering_time > limit:
+        if limit and item is not None and item.media_time - self._buffer.buffering_time > limit:
             self._check_staleness()
         if self._settles:
-            self._settle_sent()
+            self._buffer.settle_sent()
 
     # --- states of an upload --------------------------------------------------------------------
     def _step(self, upload: Upload, out: Buffers, limit: int) -> ReadStatus:
@@ -167,7 +167,7 @@ class Sender:
         if upload.state is _NEW or core.uploads.reader is not upload:
             return _NO_MORE_DATA
         if upload.state is _READY and not self._begin_session(upload):
-            done = core.stopped and not anything_to_send(core)
+            done = core.stopped and not anything_to_send(self._buffer)
             return _END if done else _NO_MORE_DATA
         if upload.is_streaming():
             room = self._fill(upload, out, limit)
@@ -184,31 +184,22 @@ class Sender:
         ):
             return _END
         # What was sent again may have been stored before: then there is nothing to wait for.
-        return _AWAITING if self._core.ledger.held else _END
+        return _AWAITING if self._buffer.ledger.held else _END
 
     def _begin_session(self, upload: Upload) -> bool:
         """Find where the upload is to begin; False when there is nothing yet."""
-        core, view = self._core, self._core.view
-        index = self._usable_start(resume_index(core))
+        core, view = self._core, self._buffer.view
+        index = self._usable_start(resume_index(self._buffer))
         if index >= view.head:
-            view.rewind(index)  # what was refused can leave the view
+            self._buffer.rewind(index)  # what was refused can leave the view
             return False
-        acked = view.last_flagged(BUFFERING, index)  # what is sent again loses its acks
-        core.buffering_time = -1 if acked is None else acked.media_time
-        if core.loss_result is not None:
-            core.loss_result = None
-            core.ledger.unconfirmed = max(core.ledger.unconfirmed, index)
-        core.ended = False
-        core.received_end = min(core.received_end, index)
         self.forget_wire_item()
-        view.rewind(index)
-        core.add_stream_header(view[index])
         upload.first_index = index
-        upload.session_start = core.session_start_of(index)
+        upload.session_start = self._buffer.begin_session(index)
         core.uploads.set_state(upload, _STREAMING)
         core.counters.total_active_sessions += 1
-        if core.waiting:
-            core.trim_settled()  # what was refused may make room, now that it is left behind
+        if core.waiting:  # what was refused may make room, now that it is left behind
+            self._buffer.trim_settled()
         return True
 
     def _usable_start(self, index: int) -> int:
@@ -216,7 +207,7 @@ class Sender:
 
         Frames whose cluster has left the view cannot be sent: they are dropped.
         """
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         if index >= view.head:
             return index
         start = view.start_of(index)
@@ -224,7 +215,7 @@ class Sender:
             return start
         following = view.next_start(index)
         for orphan in range(start, following):
-            core.ledger.refuse(view[orphan])
+            self._buffer.refuse(view[orphan])
         while following < view.head and view[following].flags & SKIP:
             following = view.next_start(following + 1)
         if following >= view.head:
@@ -252,7 +243,6 @@ class Sender:
             if payload is None:
                 continue
             self._wire_item = item
-            item.flags &= _NOT_ACKED
             if item.flags & FRAGMENT_START:
                 upload.last_fragment = self._cluster = item.index
                 upload.last_time = item.ack_timestamp
@@ -263,7 +253,7 @@ class Sender:
                 if not room:
                     return 0
             else:
-                self._core.on_wire = item
+                self._buffer.put_on_wire(item)
                 self._rest = [*reversed(payload), item.header]
         return room
 
@@ -274,7 +264,7 @@ class Sender:
         the next fragment, or is READY to.
         """
         core = self._core
-        if core.holding is None:
+        if self._buffer.holding is None:
             return item.payload
         try:
             payload = list(item.payload)
@@ -287,7 +277,7 @@ class Sender:
             return payload
         except KvsError as error:
             core.report(error.status, error.detail, upload=upload.number)
-            core.ledger.refuse(item, DropReason.UNREADABLE)
+            self._buffer.refuse(item, DropReason.UNREADABLE)
             if item.index == upload.first_index:
                 upload.first_index = None
                 core.uploads.set_state(upload, _READY)
@@ -297,8 +287,8 @@ class Sender:
     def _strip_sent(self) -> None:
         """Take the stream header off an item that was handed out whole."""
         wire = self._wire_item
-        if wire is not None and wire.flags & STREAM_START and wire.index >= self._core.view.tail:
-            self._core.strip_stream_header(wire)
+        if wire is not None and wire.flags & STREAM_START and wire.index >= self._buffer.view.tail:
+            self._buffer.strip_stream_header(wire)
 
     def _plain_items(self, upload: Upload, out: Buffers, room: int) -> int:
         """Hand out whole blocks and clusters, which is what most items are; their bytes.
@@ -316,7 +306,7 @@ class Sender:
             if item.flags:
                 if item.flags & _NOT_PLAIN or not self._goes_on(upload, item):
                     break
-                item.flags &= _NOT_ACKED
+                self._buffer.take_again(item)
                 cluster = self._cluster
             if item.fragment != cluster:
                 break
@@ -326,14 +316,13 @@ class Sender:
             self._wire_item = item
             index += 1
         if size:
-            view.current = index
-            view.unsent_bytes -= size
+            self._buffer.advance(index, size)
         return size
 
     def _goes_on(self, upload: Upload, item: ViewItem) -> bool:
         """Whether an item continues the session; a cluster that does is the open one from now."""
         if item.flags & FRAGMENT_START:
-            sessions, first = self._core.sessions, upload.first_index
+            sessions, first = self._buffer.sessions, upload.first_index
             if first is None or sessions[-1][0] > first:
                 return False  # `_next_item` looks whose session it is
             upload.last_fragment = self._cluster = item.index
@@ -342,11 +331,11 @@ class Sender:
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
         """The next item of the session, or None: nothing yet, or the state says that it is over."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         while (index := view.current) < view.head:
             item = view[index]
             if item.flags & SKIP:
-                view.take()
+                self._buffer.pass_over()
                 if item.flags & END_OF_FRAGMENT and self._left_open():
                     return item  # it ends the fragment before the refused one as well
             elif item.flags & FRAGMENT_START and self._starts_session(item, upload):
@@ -354,9 +343,9 @@ class Sender:
                 upload.tail_bytes = self._session_tail(at_end=False)
                 return None
             elif item.fragment != self._cluster and not item.flags & FRAGMENT_START:
-                core.ledger.refuse(item)  # its cluster was dropped: a block without one
+                self._buffer.refuse(item)  # its cluster was dropped: a block without one
             else:
-                return view.take()
+                return self._buffer.take()
         if core.stopped:
             core.uploads.set_state(upload, _TERMINATING)
             upload.tail_bytes = self._session_tail(at_end=True)
@@ -377,23 +366,18 @@ class Sender:
 
         The next fragment would, but its writer waits for the ack of what was sent.
         """
-        data = end_of_fragment_tag()
-        times = refused.timestamp, refused.ack_timestamp, 0
-        mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0)
-        mark.index = mark.fragment = refused.index
-        mark.skipped = refused.skipped
-        return mark
+        return mark_at(refused, end_of_fragment_tag())
 
     def _starts_session(self, item: ViewItem, upload: Upload) -> bool:
         """Whether a fragment belongs to another session than what the upload was given.
 
         Its mark may be gone: stripped when it was sent before, or refused with the first fragment.
         """
-        core, first = self._core, upload.first_index
+        first = upload.first_index
         if item.index == first or first is None:
             return False
-        if core.session_number(item.index) != core.session_number(first):
-            core.add_stream_header(item)
+        if self._buffer.session_number(item.index) != self._buffer.session_number(first):
+            self._buffer.add_stream_header(item)
         return bool(item.flags & STREAM_START)
 
     def _session_tail(self, *, at_end: bool) -> bytes:
@@ -428,8 +412,8 @@ class Sender:
             upload.tail_bytes = tail[room:]
             if len(tail) >= room:
                 return _MORE
-        self._core.ended = True
-        if not self._core.waits_for_acks:
+        self._buffer.end_session()
+        if not self._buffer.waits_for_acks:
             return _END
         status = self._awaiting(upload)
         if status is _AWAITING:
@@ -445,7 +429,7 @@ class Sender:
         if core.uploads.active():
             core.wake()
             return
-        if core.stopped and not anything_to_send(core):
+        if core.stopped and not anything_to_send(self._buffer):
             self._control.close(upload.number)
         elif status is _END:
             self._control.lost(200, now)  # another session has media to send
@@ -464,7 +448,7 @@ class Sender:
             out.append(buffer)
             room -= len(buffer)
         if not rest:
-            self._core.leave_wire()
+            self._buffer.leave_wire()
         return room
 
     def forget_wire_item(self) -> None:
@@ -473,18 +457,11 @@ class Sender:
         self._wire_item = None
         self._plain = False
         self._cluster = -1
-        self._core.leave_wire()
-
-    def _settle_sent(self) -> None:
-        """Without acks, what was handed out counts as stored."""
-        core = self._core
-        core.ledger.confirm(core.view, core.view.current - bool(self._rest))
-        if not self._rest:
-            core.ledger.clear_doubts(NEVER)  # what left the view while it was on the wire
+        self._buffer.leave_wire()
 
     def _check_staleness(self) -> None:
         """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
-        core, view = self._core, self._core.view
+        core, view = self._core, self._buffer.view
         last = view.current - 1
         if last < view.tail:
             return
@@ -505,7 +482,7 @@ class Sender:
         It says so once a fragment: in a long one it owes nothing more, whatever AWS's event says.
         There is one from before: the caller has found an item of it.
         """
-        view = self._core.view
+        view = self._buffer.view
         start = view[view.start_of(index)]
         while not start.flags & BUFFERING and start.media_time >= before:
             assert start.index > view.tail, "an item from before is in the view"

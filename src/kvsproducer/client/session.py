@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from kvsproducer.client.buffer.view import PERSISTED, RECEIVED
 from kvsproducer.client.effects import DataAvailable
 from kvsproducer.client.states import UploadState
 from kvsproducer.limits import MIN_UPLOAD_LIFE
-from kvsproducer.view import PERSISTED, RECEIVED
 
 __all__ = ["Upload", "Uploads"]
 

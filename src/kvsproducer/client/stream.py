@@ -15,12 +15,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from kvsproducer import limits
-from kvsproducer.client.account import FrameAccount
 from kvsproducer.client.ack import AckParser, FragmentAck
 from kvsproducer.client.acks import AckHandler
-from kvsproducer.client.admission import WouldBlock
+from kvsproducer.client.buffer.admission import WouldBlock
+from kvsproducer.client.buffer.buffer import NEVER
+from kvsproducer.client.buffer.ledger import FrameAccount
+from kvsproducer.client.buffer.resume import anything_to_send
 from kvsproducer.client.control import StreamControl
-from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.core import StreamCore
 from kvsproducer.client.device_info import ClientInfo
 from kvsproducer.client.events import (
     ConnectionStale,
@@ -32,7 +34,6 @@ from kvsproducer.client.events import (
 from kvsproducer.client.frame import Frame, check_types
 from kvsproducer.client.intake import Intake
 from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
-from kvsproducer.client.rollback import anything_to_send
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import Lifecycle, StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
@@ -111,7 +112,7 @@ class Stream:
 
     def account(self) -> FrameAccount:
         """What became of the frames so far."""
-        return self._core.ledger.account()
+        return self._core.buffer.ledger.account()
 
     @property
     def waiting(self) -> int:
@@ -135,10 +136,12 @@ class Stream:
         check_metrics_version(
             version, limits.STREAM_METRICS_VERSION, _S.INVALID_STREAM_METRICS_VERSION
         )
-        view, rates = self._core.view, self._core.rates
+        view, rates = self._core.buffer.view, self._core.rates
         counters = self._core.counters
         counters.transferred_bytes = rates.transferred
-        counters.skipped_frames = self._core.ledger.skipped + self._core.ledger.refused
+        counters.skipped_frames = (
+            self._core.buffer.ledger.skipped + self._core.buffer.ledger.refused
+        )
         return StreamMetrics(
             current_view_duration=view.unsent_duration,
             overall_view_duration=view.window_duration,
@@ -155,8 +158,7 @@ class Stream:
     @property
     def charged_bytes(self) -> int:
         """What the store is charged for what this stream holds."""
-        core = self._core
-        return sum(item.charge for item in core.view.items.values()) + core.wire_charge
+        return self._core.buffer.charged_bytes
 
     @property
     def drops(self) -> dict[str, int]:
@@ -257,7 +259,7 @@ class Stream:
         self._intake.end_waiting(now)
         core.lifecycle, core.attention = Lifecycle.STOPPED, True
         core.wake_writers()
-        if core.failure is not None or not (anything_to_send(core) or core.uploads.active()):
+        if core.failure is not None or not (anything_to_send(core.buffer) or core.uploads.active()):
             self._control.close(None)
         elif core.uploads.active():
             core.wake()
@@ -325,31 +327,27 @@ class Stream:
             stream=core.name,
         )
         self._control.fail(failure)
-        times = [item.timestamp for item in core.view.items.values()]
-        times += [frame.dts for frame in self._intake.give_up()]
-        first, last = min(times, default=now), max(times, default=now)
-        core.ledger.drop_held(core.view, first, last, DropReason.INTERRUPTED)
-        self._empty()
+        queued = [frame.dts for frame in self._intake.give_up()]
+        self._end_uploads()
+        core.buffer.drop_held(queued or [now], DropReason.INTERRUPTED)
 
     def _abandon(self, reason: DropReason) -> None:
         """Throw away everything held, frame by frame, and report it as dropped."""
         core = self._core
         for frame in self._intake.give_up():
-            core.ledger.drop(frame.dts, frame.dts, 1, reason)
-        core.ledger.abandon(core.view, reason)
-        self._empty()
+            core.buffer.drop(frame.dts, reason)
+        self._end_uploads()
+        core.buffer.abandon(reason)
 
-    def _empty(self) -> None:
-        """Give up the uploads, and the items, which have been reported."""
+    def _end_uploads(self) -> None:
+        """Give up the uploads, and the metadata for fragments to come."""
         core = self._core
         core.abort_uploads()
         for upload in list(core.uploads):
             core.uploads.remove(upload)
         self._parsers.clear()
         self._sender.forget_wire_item()
-        core.empty()
         core.metadata.clear()
-        core.loss_result = None
 
     def report(self, status: StatusCode, detail: str) -> None:
         """Tell of an error that the shell has met with and that changes nothing here."""
@@ -382,9 +380,8 @@ class Stream:
     def _lose_all(self, result: int) -> None:
         core = self._core
         if any(upload.used for upload in core.uploads.active()):
-            core.loss_result = result
+            core.buffer.lose(result)
         core.abort_uploads()
-        core.ledger.lose_doubts()
 
     # --- the network ----------------------------------------------------------------------------
     def next_buffers(
@@ -448,7 +445,7 @@ class Stream:
         if not ended.active:
             return result
         counted = result
-        if result == _OK and ended.failed_quietly(now, waits_for_acks=core.waits_for_acks):
+        if result == _OK and ended.failed_quietly(now, waits_for_acks=core.buffer.waits_for_acks):
             counted = _UNKNOWN
             detail = f"{detail or 'the service ended the upload'}; it acknowledged nothing"
         self._control.tally.upload_failed(upload, counted, detail)
@@ -457,8 +454,7 @@ class Stream:
             if core.uploads.active():
                 # Another session has taken over, but only the view knows what this one lost.
                 self._lose_all(result)
-            core.loss_result = result
-            core.ledger.lose_doubts()
+            core.buffer.lose(result)
         self._control.lost(result, now, detail, pause=counted != _OK)
         return counted
 
@@ -488,7 +484,7 @@ class Stream:
         The time counts from when the timer first saw the newest frame, not from the frame's put: a
         process that was suspended in between has not been idle.
         """
-        seen = self._core.view.head + self._intake.waiting
+        seen = self._core.buffer.view.head + self._intake.waiting
         if seen != self._seen:
             self._seen, self._seen_at = seen, now
         if (

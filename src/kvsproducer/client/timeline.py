@@ -34,10 +34,10 @@ from itertools import pairwise
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.client.buffer.view import ContentView
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import ContentView
 
 __all__ = ["Timeline", "Verdict", "check_instant", "out_of_line", "stamped", "usual_step"]
 

@@ -16,12 +16,12 @@ from types import ModuleType
 from typing import Final
 
 from kvsproducer import client as core
+from kvsproducer.client.buffer.view import ContentView
 from kvsproducer.mkv import adaptation
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.stream import Stream
 from kvsproducer.trace import Profiler
-from kvsproducer.view import ContentView
 
 __all__ = ["HOPS", "Hop", "traced"]
 

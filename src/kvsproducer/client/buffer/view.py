@@ -36,6 +36,7 @@ __all__ = [
     "STREAM_START",
     "ContentView",
     "ViewItem",
+    "mark_at",
 ]
 
 # Item flags, with AWS's values.
@@ -103,6 +104,15 @@ class ViewItem:
     def media_time(self) -> int:
         """The decoding time on a time line without jumps, in ticks."""
         return self.timestamp - self.skipped
+
+
+def mark_at(item: ViewItem, data: bytes) -> ViewItem:
+    """An end-of-fragment mark in place of an item; it is not in the view."""
+    times = item.timestamp, item.ack_timestamp, 0
+    mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0)
+    mark.index = mark.fragment = item.index
+    mark.skipped = item.skipped
+    return mark
 
 
 _new_item = object.__new__

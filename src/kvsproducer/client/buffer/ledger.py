@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kvsproducer.client.events import DropReason
-from kvsproducer.view import (
+from kvsproducer.client.buffer.view import (
     END_OF_FRAGMENT,
     FRAGMENT_START,
     PERSISTED,
@@ -25,6 +24,7 @@ from kvsproducer.view import (
     ContentView,
     ViewItem,
 )
+from kvsproducer.client.events import DropReason
 
 __all__ = ["FrameAccount", "Ledger"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
-from kvsproducer.client.admission import Admission, WouldBlock
+from kvsproducer.client.buffer.admission import Admission, WouldBlock
 from kvsproducer.heap import ArenaStore
 from kvsproducer.heap.store import Payload
 from kvsproducer.status import KvsError, StatusCode
@@ -26,7 +26,8 @@ def small(desk: Desks, **info: Any) -> Any:
 
 
 def admission(d: Any) -> Admission:
-    return Admission(d.stream._core, 7 * SECOND)
+    core = d.stream._core
+    return Admission(core.buffer, core.info, core, 7 * SECOND)
 
 
 def refused(action: Callable[[], object]) -> StatusCode:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
-from kvsproducer.client.rollback import anything_to_send, resume_index
-from kvsproducer.view import FRAGMENT_START
+from kvsproducer.client.buffer.resume import anything_to_send, resume_index
+from kvsproducer.client.buffer.view import FRAGMENT_START
 
 SECOND = 10_000_000
 TIMEOUT, ALIVE = 599, 4000
@@ -30,7 +30,7 @@ def half_sent(desk: Desks, *, sent: int = 17, held: int = 20, **info: Any) -> An
 def resumed(d: Any, result: int) -> int:
     """Where the next upload goes on when the connection is lost so."""
     d.stream.upload_ended(d.upload, result, d.now)
-    return resume_index(d.stream._core)
+    return resume_index(d.stream._core.buffer)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_everything_that_is_held_is_replayed_when_everything_was_sent(desk: Desk
     """However short the replay duration is; what is persisted is held no more."""
     d = half_sent(desk, held=17, replay_duration=1)
     d.ack("PERSISTED", 0)
-    assert not anything_to_send(d.stream._core)
+    assert not anything_to_send(d.stream._core.buffer)
     assert resumed(d, TIMEOUT) == 5
-    assert anything_to_send(d.stream._core)
+    assert anything_to_send(d.stream._core.buffer)
 
 
 def test_offline_everything_that_is_held_is_sent_again(desk: Desks) -> None:
@@ -89,12 +89,12 @@ def test_a_refused_fragment_is_not_sent_again(desk: Desks) -> None:
     """Sending goes on behind it."""
     d = half_sent(desk, replay_duration=60 * SECOND)
     d.ack("ERROR", 0, error=4006)
-    assert resume_index(d.stream._core) == 5
+    assert resume_index(d.stream._core.buffer) == 5
 
 
 def test_without_a_loss_sending_just_goes_on(desk: Desks) -> None:
     """At the next frame to send."""
-    assert resume_index(half_sent(desk).stream._core) == 17
+    assert resume_index(half_sent(desk).stream._core.buffer) == 17
 
 
 def test_a_replay_that_reaches_a_fragment_whose_start_is_gone(desk: Desks) -> None:
@@ -103,8 +103,8 @@ def test_a_replay_that_reaches_a_fragment_whose_start_is_gone(desk: Desks) -> No
     for index in range(18):
         d.put(index)
         d.read()
-    tail = d.stream._core.view.tail
-    assert not d.stream._core.view[tail].flags & FRAGMENT_START
+    tail = d.stream._core.buffer.view.tail
+    assert not d.stream._core.buffer.view[tail].flags & FRAGMENT_START
     assert resumed(d, 500) == tail
 
 
@@ -130,7 +130,7 @@ def test_without_replay_a_whole_fragment_is_not_sent_again(desk: Desks, end: str
         d.read()
     else:
         d.ack(end, 3)
-    head = d.stream._core.view.head
+    head = d.stream._core.buffer.view.head
     assert resumed(d, ALIVE) == head
 
 
@@ -140,7 +140,7 @@ def test_without_replay_nothing_is_sent_again_when_nothing_is_held(desk: Desks) 
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
     d.read()
     d.ack("PERSISTED", 0)
-    assert resumed(d, ALIVE) == d.stream._core.view.head
+    assert resumed(d, ALIVE) == d.stream._core.buffer.view.head
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -170,9 +170,9 @@ def test_a_fragment_that_was_cut_is_sent_again_whatever_was_said_of_it(
     for index in range(10):
         d.put(index, data=b"frame %02d" % index)
     d.read(limit=300)
-    while d.stream._core.view.current < 5:
+    while d.stream._core.buffer.view.current < 5:
         d.read(limit=3)
-    assert d.stream._core.cut
+    assert d.stream._core.buffer.cut
     if early:
         d.ack(early, 0)
     d.ack("ERROR", 1, error=4005)  # for the fragment after it
@@ -196,7 +196,7 @@ def test_a_stream_that_is_stopped_and_cut_without_replay_says_what_became_of_its
     d = desk(replay_duration=0)
     for index in range(10):
         d.put(index, data=b"frame %02d" % index)
-    while d.stream._core.view.current < min(sent, 10):
+    while d.stream._core.buffer.view.current < min(sent, 10):
         d.read(limit=30)
     if sent > 10:
         d.read()  # all of the last frame, but not what ends its fragment
@@ -232,11 +232,11 @@ def test_an_item_that_left_the_view_half_sent_cannot_be_sent_again(
     d = desk(buffer_duration=2 * SECOND, replay_duration=replay)
     for index in range(5):
         d.put(index, data=b"frame %02d" % index)
-    while d.stream._core.view.current < 3:
+    while d.stream._core.buffer.view.current < 3:
         d.read(limit=20)
     for index in range(5, 15):
         d.put(index, data=b"frame %02d" % index)
-    assert d.stream._core.evicted_wire == 2
+    assert d.stream._core.buffer.evicted_wire == 2
     d.stream.upload_ended(d.upload, TIMEOUT, d.now)
     d.settle()
     sent, _ = d.read()
@@ -282,7 +282,7 @@ def test_received_says_nothing_of_what_another_upload_carries(
     for second in received:
         d.ack("RECEIVED", second, upload=second // 2)
     d.stream.upload_ended(ended, 200, d.now)
-    assert resume_index(d.stream._core) == expected
+    assert resume_index(d.stream._core.buffer) == expected
 
 
 def test_persisted_counts_as_received(desk: Desks) -> None:
@@ -296,7 +296,7 @@ def test_persisted_counts_as_received(desk: Desks) -> None:
     d.ack("RECEIVED", 1, upload=0)
     d.ack("PERSISTED", 2, upload=1)
     d.stream.upload_ended(1, 200, d.now)
-    assert resume_index(d.stream._core) == 13
+    assert resume_index(d.stream._core.buffer) == 13
 
 
 def test_what_a_loss_before_had_left_to_its_acks_is_not_sent_again(desk: Desks) -> None:

@@ -6,9 +6,8 @@ import random
 
 import pytest
 
-from kvsproducer.client.account import Ledger
-from kvsproducer.client.events import DropReason
-from kvsproducer.view import (
+from kvsproducer.client.buffer.ledger import Ledger
+from kvsproducer.client.buffer.view import (
     END_OF_FRAGMENT,
     FRAGMENT_START,
     PERSISTED,
@@ -16,6 +15,7 @@ from kvsproducer.view import (
     ContentView,
     ViewItem,
 )
+from kvsproducer.client.events import DropReason
 
 OVERFLOW, UNCONFIRMED, REFUSED = DropReason.OVERFLOW, DropReason.UNCONFIRMED, DropReason.REFUSED
 

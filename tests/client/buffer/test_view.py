@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from kvsproducer.client.buffer.view import (
+    FRAGMENT_START,
+    RECEIVED,
+    STREAM_START,
+    ContentView,
+    ViewItem,
+)
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.status.catalogue import entries
-from kvsproducer.view import FRAGMENT_START, RECEIVED, STREAM_START, ContentView, ViewItem
 
 
 def item(time: int, *, start: bool = False, session: bool = False, length: int = 10) -> ViewItem:

@@ -15,64 +15,70 @@ is neither decodable nor stored. A fragment is cut when its end was not sent.
 
 from __future__ import annotations
 
-from kvsproducer.client.core import NEVER, StreamCore
+from kvsproducer.client.buffer.buffer import NEVER, Buffer
+from kvsproducer.client.buffer.view import (
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    PERSISTED,
+    RECEIVED,
+    SKIP,
+)
 from kvsproducer.client.states import host_is_alive
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START, PERSISTED, RECEIVED, SKIP
 
 __all__ = ["anything_to_send", "resume_index"]
 
 
-def anything_to_send(core: StreamCore) -> bool:
+def anything_to_send(buffer: Buffer) -> bool:
     """Whether an upload would have media to send now."""
-    return resume_index(core) < core.view.head
+    return resume_index(buffer) < buffer.view.head
 
 
-def resume_index(core: StreamCore) -> int:
+def resume_index(buffer: Buffer) -> int:
     """The index of the item from which the next upload goes on; `head` for none.
 
     It is never within fragments of which everything is settled: what was stored is not sent again.
     """
-    view = core.view
-    if core.loss_result is None:
-        return skip_refused(core, view.current)
-    index = view.tail if core.offline else _replay_start(core, core.loss_result)
-    if index == view.head and _left_open(core):
+    view = buffer.view
+    if buffer.lost is None:
+        return skip_refused(buffer, view.current)
+    index = view.tail if buffer.offline else _replay_start(buffer, buffer.lost)
+    if index == view.head and _left_open(buffer):
         index -= 1
-    if core.waits_for_acks:
-        index = max(index, min(core.ledger.settled, view.head))
+    if buffer.waits_for_acks:
+        index = max(index, min(buffer.ledger.settled, view.head))
     if index < view.head:
         index = view.start_of(index)
-    return skip_refused(core, index)
+    return skip_refused(buffer, index)
 
 
-def _left_open(core: StreamCore) -> bool:
+def _left_open(buffer: Buffer) -> bool:
     """Whether everything was sent but the end of the newest fragment, and the service lacks it."""
-    view = core.view
-    if view.head == view.tail or core.received_end >= view.head:
+    view = buffer.view
+    if view.head == view.tail or buffer.received_end >= view.head:
         return False
-    return not (core.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
+    return not (buffer.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
 
 
-def skip_refused(core: StreamCore, index: int) -> int:
+def skip_refused(buffer: Buffer, index: int) -> int:
     """The first item from `index` on that the service has not refused."""
-    view = core.view
+    view = buffer.view
     while index < view.head and view[index].flags & SKIP:
         index += 1
     return index
 
 
-def _replay_start(core: StreamCore, result: int) -> int:
-    view, duration = core.view, core.info.replay_duration
-    current = view.current - core.cut
+def _replay_start(buffer: Buffer, result: int) -> int:
+    view, duration = buffer.view, buffer.replay_duration
+    current = view.current - buffer.cut
     if not duration or current == view.tail:
         return current
-    restricted = core.info.fragment_acks and host_is_alive(result)
+    restricted = buffer.waits_for_acks and host_is_alive(result)
     start = index = current
     received = NEVER  # a session of which the service has everything up to here
     while index > view.tail:
         index = view.start_of(index - 1)
-        item, session = view[index], core.session_number(index)
-        end = min(current, core.received_end)
+        item, session = view[index], buffer.session_number(index)
+        end = min(current, buffer.received_end)
         whole = item.flags & FRAGMENT_START and view.next_start(index + 1) <= end
         if restricted and whole and item.flags & (RECEIVED | PERSISTED):
             received = session

@@ -7,17 +7,25 @@ fit, ever, is refused at once, with nothing dropped for it. The item on the wire
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from kvsproducer import limits
-from kvsproducer.client.core import StreamCore
+from kvsproducer.client.buffer.buffer import Buffer, Outbox
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, FRAGMENT_START
 from kvsproducer.client.events import (
     BufferDurationPressure,
+    Event,
     StoragePressure,
     StreamLatencyPressure,
 )
-from kvsproducer.client.stream_info import StorePressurePolicy, ViewOverflowPolicy
+from kvsproducer.client.metrics import StreamCounters
+from kvsproducer.client.stream_info import (
+    StorePressurePolicy,
+    StreamInfo,
+    ViewOverflowPolicy,
+)
 from kvsproducer.heap import HoldingStore, Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-from kvsproducer.view import END_OF_FRAGMENT, FRAGMENT_START
 
 __all__ = ["Admission", "WouldBlock"]
 
@@ -35,14 +43,34 @@ class WouldBlock(Exception):
         self.deadline = deadline
 
 
+class Pressed(Outbox, Protocol):
+    """What admission tells its stream."""
+
+    name: str
+    counters: StreamCounters
+
+    def emit(self, event: Event) -> None:
+        """Tell an event."""
+
+    def trouble(self, sign: StreamLatencyPressure) -> None:
+        """Tell that the connection does badly, and have the shell look at it."""
+
+    def want_space(self) -> None:
+        """An offline writer was told to wait."""
+
+    def refuse_until_key(self) -> None:
+        """Skip frames until a key frame."""
+
+
 class Admission:
     """Decides on one stream's frames. `waits` ticks is how long an offline writer waits."""
 
     __slots__ = (
+        "_buffer",
         "_by_fragment",
-        "_core",
         "_drops",
         "_offline",
+        "_outbox",
         "_pressure_bytes",
         "_pressure_ticks",
         "_reserve",
@@ -53,37 +81,47 @@ class Admission:
         "ticks",
     )
 
-    def __init__(self, core: StreamCore, waits: int) -> None:
-        info = core.info
-        self._core = core
+    def __init__(self, buffer: Buffer, info: StreamInfo, outbox: Pressed, waits: int) -> None:
+        self._buffer = buffer
+        self._outbox = outbox
         self._waits = waits
-        self._offline = core.offline
+        self._offline = buffer.offline
         self._drops = info.store_pressure_policy is StorePressurePolicy.DROP_TAIL_ITEM
         self._by_fragment = (
             info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
         )
         self._reserve = limits.SPACE_RESERVE_BYTES
         # Above these the writer is told, before the new frame counts.
-        size = core.store.size_bytes
+        size = buffer.store.size_bytes
         # Whole percents are left: 5 % and a bit is 5 %.
         self._pressure_bytes = size + 1 + -size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
-        # A frame within these needs no decision; `admit` is for the others, and for all when the
-        # store holds the payloads.
+        # A frame within these needs no decision.
         self.final = False  # the stream stops: a frame that was accepted before cannot wait
         self.largest = 0
         self.bytes = 0
         self.ticks = info.buffer_duration - 1
-        if self._pressure_ticks is not None and not core.offline:
+        if self._pressure_ticks is not None and not buffer.offline:
             self.ticks = self._pressure_ticks
 
     def crowded(self, length: int, charge: int) -> bool:
         """Whether an item of `length` bytes has room only if something else gives way."""
-        core = self._core
+        buffer = self._buffer
         reserve = limits.SPACE_RESERVE_BYTES + int(limits.SPACE_RESERVE_FRAME_FACTOR * length)
         needed = charge + max(reserve, self._reserve)
-        return core.view.full or core.store.used_bytes + needed > core.store.size_bytes
+        return buffer.view.full or buffer.store.used_bytes + needed > buffer.store.size_bytes
+
+    def charge(self, length: int, charge: int) -> bool:
+        """Charge the store for an item of `length` bytes if it has room without any decision."""
+        view, store = self._buffer.view, self._buffer.store
+        return (
+            length <= self.largest
+            and store.used_bytes + charge <= self.bytes
+            and view.end_time - view.start_time <= self.ticks
+            and view.head - view.tail < view.capacity
+            and bool(store.charge(charge))
+        )
 
     def admit(
         self,
@@ -101,8 +139,8 @@ class Admission:
         stands for its payload of `size` bytes. Raises `WouldBlock` or STORE_OUT_OF_MEMORY with
         nothing stored, and what a store raises that holds payloads.
         """
-        core = self._core
-        store = core.store
+        buffer = self._buffer
+        store = buffer.store
         if charge > store.size_bytes:  # before it counts as the largest frame
             raise self._no_memory(charge)
         if length > self.largest:
@@ -110,7 +148,7 @@ class Admission:
             self._reserve = limits.SPACE_RESERVE_BYTES + int(
                 limits.SPACE_RESERVE_FRAME_FACTOR * length
             )
-            if core.holding is None:
+            if buffer.holding is None:
                 self.bytes = min(store.size_bytes - self._reserve, self._pressure_bytes - 1)
         if store.used_bytes + charge + self._reserve > store.size_bytes:
             self._make_room(charge, now, begins=begins)
@@ -124,20 +162,20 @@ class Admission:
             raise kvs_error(
                 StatusCode.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED,
                 f"the store booked {booked} of {charge} bytes",
-                stream=core.name,
+                stream=self._outbox.name,
             )
-        if core.holding is not None:
-            payload = self._keep(core.holding, payload, size, charge, now, begins=begins)
+        if buffer.holding is not None:
+            payload = self._keep(buffer.holding, payload, size, charge, now, begins=begins)
         if not self._offline and store.used_bytes >= self._pressure_bytes:
             self._storage_pressure()
         return payload
 
     def _fit_view(self, now: int) -> None:
         """Make room in the view's window, or wait for it."""
-        view = self._core.view
+        view = self._buffer.view
         if self._offline:
             if view.full:
-                self._core.trim_settled()
+                self._buffer.trim_settled()
             if view.full and self.worth_waiting():
                 self._block(now)
             return
@@ -163,26 +201,26 @@ class Admission:
         What is free may be in pieces, or on a disk that is full: then room is made as the policies
         say. When that fails, the charge is given back.
         """
-        core, before = self._core, holding.failure
+        buffer, before = self._buffer, holding.failure
         try:
             while (kept := self._try_keep(holding, payload, size)) is None:
                 failure = holding.failure or self._no_memory(charge)
                 if not (holding.fits(size) and self._helps(holding)):
                     raise failure
-                if self._offline and len(core.view):
+                if self._offline and len(buffer.view):
                     self._block(now, charge, begins=begins)
                 if self._offline or not self._drops or not self._evict():
                     raise failure
         except (KvsError, WouldBlock):
-            core.store.release(charge)
+            buffer.store.release(charge)
             raise
         if before is None and holding.failure is not None:  # once, not for each frame
-            core.report(holding.failure.status, holding.failure.detail)
+            self._outbox.report(holding.failure.status, holding.failure.detail)
         return kept
 
     def _helps(self, holding: HoldingStore) -> bool:
         """Whether giving up what this stream holds makes room where the store still works."""
-        items = self._core.view.items.values()
+        items = self._buffer.view.items.values()
         return holding.failure is None or any(holding.helps(item.payload) for item in items)
 
     @staticmethod
@@ -197,22 +235,22 @@ class Admission:
 
     def check_queued(self, length: int, now: int) -> None:
         """Offline, refuse to queue what could not be stored; the order coordinator comes later."""
-        store = self._core.store
+        store = self._buffer.store
         if not self._offline:
             return
-        if self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes:
-            self._core.trim_settled()
+        if self._buffer.view.full or store.used_bytes + length + self._reserve > store.size_bytes:
+            self._buffer.trim_settled()
         if self.worth_waiting() and (
-            self._core.view.full or store.used_bytes + length + self._reserve > store.size_bytes
+            self._buffer.view.full or store.used_bytes + length + self._reserve > store.size_bytes
         ):
             self._block(now)
 
     def _make_room(self, charge: int, now: int, *, begins: bool) -> None:
         """The store lacks space: wait, refuse, or drop the oldest."""
-        core = self._core
-        store, view = core.store, core.view
+        buffer = self._buffer
+        store, view = buffer.store, buffer.view
         if self._offline:
-            core.trim_settled()
+            buffer.trim_settled()
             if store.used_bytes + charge > store.size_bytes or (
                 store.used_bytes + charge + self._reserve > store.size_bytes
                 and self.worth_waiting()
@@ -232,8 +270,8 @@ class Admission:
 
     def check_memory(self, size: int) -> None:
         """Raise STORE_OUT_OF_MEMORY for a payload of `size` bytes that `admit` would refuse so."""
-        store = self._core.store
-        charge = size + self._core.item_overhead
+        store = self._buffer.store
+        charge = size + self._buffer.item_overhead
         makes_room = self._offline or self._drops
         used = 0 if makes_room else store.used_bytes + self._reserve
         if used + charge > store.size_bytes:
@@ -241,7 +279,7 @@ class Admission:
 
     def worth_waiting(self) -> bool:
         """Whether acks may make room: nothing is said about a fragment before it is whole."""
-        view = self._core.view
+        view = self._buffer.view
         newest = view.newest
         if self.final or newest is None or view.head == view.tail:
             return False
@@ -250,18 +288,18 @@ class Admission:
 
     def _droppable(self) -> int:
         """How many charged bytes of this stream could be given up."""
-        view, wire = self._core.view, self._core.on_wire
+        view, wire = self._buffer.view, self._buffer.on_wire
         items = (view[index] for index in range(view.tail, view.head))
         return sum(item.charge for item in items if item is not wire)
 
     def _evict(self) -> bool:
         """Drop one item, or up to the next fragment start; False when nothing may go."""
-        core = self._core
-        view = core.view
-        if not core.evict():
+        buffer = self._buffer
+        view = buffer.view
+        if not buffer.evict():
             return False
         while self._by_fragment and len(view) and not view[view.tail].flags & FRAGMENT_START:
-            core.evict()
+            buffer.evict()
         return True
 
     def _block(self, now: int, charge: int = 0, *, begins: bool = False) -> None:
@@ -270,7 +308,7 @@ class Admission:
             return
         if charge and not begins:
             self._check_fragment(charge)
-        self._core.want_space()
+        self._outbox.want_space()
         raise WouldBlock(now + self._waits)
 
     def _check_fragment(self, charge: int) -> None:
@@ -278,49 +316,49 @@ class Admission:
 
         The service acknowledges whole fragments: no ack makes room before the fragment has ended.
         """
-        core, view = self._core, self._core.view
-        newest, size = view.newest, self._core.store.size_bytes
-        if newest is None or core.closed_newest:
+        buffer, view = self._buffer, self._buffer.view
+        newest, size = view.newest, self._buffer.store.size_bytes
+        if newest is None or buffer.closed_newest:
             return
         first = max(newest.fragment, view.tail)
         held = sum(view[index].charge for index in range(first, view.head))
         if held + charge <= size:
             return
-        core.refuse_until_key()
+        self._outbox.refuse_until_key()
         raise kvs_error(
             StatusCode.STORE_OUT_OF_MEMORY,
             f"the fragment does not fit into the store of {size} bytes: {view.head - first} frames"
             f" of it take {held} bytes, and the next frame takes {charge}; no space becomes free"
             " before the fragment has ended. Give a larger storage_size, or more frequent key"
             " frames. Frames are skipped up to the next key frame",
-            stream=core.name,
+            stream=self._outbox.name,
         )
 
     def _no_memory(self, charge: int) -> Exception:
-        store = self._core.store
+        store = self._buffer.store
         return kvs_error(
             StatusCode.STORE_OUT_OF_MEMORY,
             f"a frame takes {charge} bytes of the store; {store.used_bytes} of "
             f"{store.size_bytes} are in use",
-            stream=self._core.name,
+            stream=self._outbox.name,
         )
 
     # --- pressure -------------------------------------------------------------------------------
     def _storage_pressure(self) -> None:
-        core = self._core
-        core.counters.storage_pressures += 1
-        remaining = core.store.size_bytes - core.store.used_bytes
-        core.emit(StoragePressure(core.name, remaining))
+        buffer = self._buffer
+        self._outbox.counters.storage_pressures += 1
+        remaining = buffer.store.size_bytes - buffer.store.used_bytes
+        self._outbox.emit(StoragePressure(self._outbox.name, remaining))
 
     def _duration_pressure(self, window: int) -> None:
-        core = self._core
-        core.counters.buffer_pressures += 1
-        core.emit(BufferDurationPressure(core.name, core.info.buffer_duration - window))
+        self._outbox.counters.buffer_pressures += 1
+        left = self._buffer.view.duration - window
+        self._outbox.emit(BufferDurationPressure(self._outbox.name, left))
 
     def check_latency(self, maximum: int) -> None:
         """Tell when more than `maximum` ticks of media wait to be sent."""
-        core = self._core
-        waiting = core.view.unsent_duration
+        buffer = self._buffer
+        waiting = buffer.view.unsent_duration
         if waiting > maximum:
-            core.counters.latency_pressures += 1
-            core.trouble(StreamLatencyPressure(core.name, waiting))
+            self._outbox.counters.latency_pressures += 1
+            self._outbox.trouble(StreamLatencyPressure(self._outbox.name, waiting))
