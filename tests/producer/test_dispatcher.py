@@ -163,3 +163,22 @@ def test_listener_that_fails_gets_the_next_one(caplog: pytest.LogCaptureFixture)
     dispatcher.end(5)
     assert len(seen) == 2
     assert [record.message[:15] for record in caplog.records] == ["on_event raised"] * 2
+
+
+def test_an_event_that_comes_during_the_last_look_is_delivered() -> None:
+    """The flag is cleared before the look. Cleared after it, the event would wait for another."""
+    waiting, looked, seen = deque[core.Event](), threading.Event(), threading.Event()
+
+    def take() -> core.Event | None:
+        if waiting:
+            return waiting.popleft()
+        if not looked.is_set():
+            looked.set()
+            waiting.append(event(0))  # as another thread may, after the look found nothing
+            dispatcher.wake()
+        return None
+
+    dispatcher = Dispatcher(take, lambda _: seen.set())
+    dispatcher.wake()
+    assert seen.wait(10)
+    dispatcher.end(5)

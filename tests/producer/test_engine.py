@@ -301,3 +301,29 @@ def test_many_streams_share_a_few_connections_and_need_no_threads(
     finally:
         forwarder.end()
     assert len([name for name in names if name.startswith("kvsproducer-")]) <= CALLS_AT_ONCE
+
+
+def test_a_poke_during_a_look_leads_to_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag is cleared before the look. Cleared after it, the poke in between would be lost."""
+
+    async def work() -> None:
+        one = engine("http://127.0.0.1:9")
+        await asyncio.sleep(0)
+        looks = 0
+
+        def end_of_look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                one.poke()  # as another thread may, just before the lock is released
+
+        with monkeypatch.context() as patch:
+            patch.setattr(one.core, "next_timer", end_of_look)
+            one._pump()
+            assert one.poked
+            await asyncio.sleep(0)
+            assert looks == 2
+            assert not one.poked
+        await one.shutdown()
+
+    asyncio.run(work())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import gc
@@ -9,13 +10,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.peers import Server
 from tests.waiting import until
 
 import kvsproducer as kvs
+from kvsproducer import client as core
 from kvsproducer.producer.engine import Engine
+from kvsproducer.producer.upload import Upload
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
@@ -473,3 +478,25 @@ def test_peer_that_trickles_is_given_up(
         assert_given_up(endpoint_url, info, frames(10))
     finally:
         one.end()
+
+
+def test_data_that_come_during_a_write_are_sent() -> None:
+    """The flag is cleared before the look; cleared after the write, those data would wait."""
+
+    async def work() -> None:
+        found = [[b"one"]]
+        stream: Any = SimpleNamespace(
+            info=SimpleNamespace(connection_staleness_duration=0, streaming_type=None),
+            next_buffers=lambda *_: (found.pop() if found else [], core.ReadStatus.NO_MORE_DATA),
+        )
+        engine: Any = SimpleNamespace(
+            loop=asyncio.get_running_loop(), lock=contextlib.nullcontext(), now=lambda: 0
+        )
+        upload = Upload(engine, stream, cast("core.PutStream", SimpleNamespace(acks=0, upload=1)))
+        media = upload._media()
+        assert await anext(media) == b"one"
+        found.append([b"two"])
+        upload.wake()
+        assert await asyncio.wait_for(anext(media), 10) == b"two"
+
+    asyncio.run(work())

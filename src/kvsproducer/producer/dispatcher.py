@@ -141,7 +141,7 @@ class Dispatcher:
         ended = False
         while not ended:
             self._due.wait()
-            self._due.clear()
+            self._due.clear()  # before the look: an event that comes after it sets it again
             ended = self._ended  # before looking: what came before it is delivered
             while (event := self._take()) is not None:
                 if self._log is not None:

@@ -6,6 +6,12 @@ done, one flag and one `call_soon_threadsafe` wake the loop, however many frames
 loop, `_pump` collects what the core asks for: service calls, uploads, timers, events. Joining
 bytes, callbacks and logging happen outside the lock.
 
+No wake-up may be lost. A flag is cleared before what it stands for is looked at: a poke that comes
+during the look sets it again and leads to another look. Cleared after the look, that poke would be
+taken for one that was answered. In the same way a thread reads `change_count` before it looks, and
+waits only while the count is the same. A change wakes all threads that wait, since each waits for
+something else.
+
 The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
 and in how they wait (`block`, on a condition, or `wait`, on a future).
 """
@@ -230,7 +236,7 @@ class Engine(Waiting):
     # --- on the loop -------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        self.poked = False
+        self.poked = False  # before the look; see the module's text
         if self.closed:
             return
         self._look()

@@ -361,7 +361,7 @@ class Upload:
         core_stream, upload = self._stream, self._effect.upload
         lock, now = self._engine.lock, self._engine.now
         while True:
-            self._data.clear()
+            self._data.clear()  # before the look: data that come after it set it again
             with lock:
                 buffers, status = core_stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
             if buffers:
