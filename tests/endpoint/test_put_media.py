@@ -32,8 +32,14 @@ class Driver:
         storing: bool = True,
         work: int | None = None,
     ) -> None:
+        self.step = 0  # of the wall clock, ticks
         self.session = PutMediaSession(
-            request or PutMediaRequest(), FragmentNumbers(), NOW, bounds, work=work
+            request or PutMediaRequest(),
+            FragmentNumbers(),
+            NOW,
+            bounds,
+            wall=lambda now: now + self.step,
+            work=work,
         )
         self.storing = storing
         self.fragments: list[Fragment] = []
@@ -497,6 +503,22 @@ def test_data_and_a_pause_of_our_own_are_no_idle_time(media: Any) -> None:
     assert session.next_timer() == NOW + 9 * SECOND
     session.resume_input(NOW + 60 * SECOND)
     assert session.next_timer() == NOW + 65 * SECOND
+
+
+@pytest.mark.parametrize("step", [3600 * SECOND, -3600 * SECOND])
+def test_clock_step_dates_fragments_and_ends_no_request(media: Any, step: int) -> None:
+    """Timeouts follow `now`; when a fragment came, and what is too far ahead, the wall clock."""
+    driver = Driver()
+    due = driver.session.next_timer()
+    driver.step = step
+    driver.feed([media.header(), media.cluster(1000), media.cluster(2000)], end=False)
+    driver.session.handle_timer(NOW)
+    assert driver.session.receiving
+    assert driver.session.next_timer() == due
+    assert [fragment.info.server_timestamp for fragment in driver.fragments] == [NOW + step]
+    driver.step = -NOW
+    driver.feed([media.cluster(24 * 3600 * 1000 + 1)], end=False)
+    assert driver.acks[-1]["ErrorId"] == 4007
 
 
 def test_a_connection_ends_after_45_minutes(media: Any) -> None:

@@ -145,7 +145,7 @@ def test_only_its_own_file_is_closed(tmp_path: Path) -> None:
 def test_when_a_byte_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece has its time; the oldest are forgotten, and count as the oldest one known."""
     now = [0]
-    monkeypatch.setattr(pipe_module, "monotonic_ticks", lambda: now[0])
+    monkeypatch.setattr(pipe_module, "monotonic", lambda: now[0])
     pipe = Pipe(io.BytesIO(bytes(100_000)), "test")
     assert pipe.arrived(0) == 0
     for piece in range(10_000):

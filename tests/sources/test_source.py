@@ -570,8 +570,8 @@ def test_live_frames_have_the_time_of_their_arrival(
 ) -> None:
     """The first frame has that of the first byte, however long FFmpeg probes; none is ahead."""
     stdin = RealTime(make_clip(ending, **options).read_bytes(), 3)
-    monkeypatch.setattr("kvsproducer.sources.pipe.monotonic_ticks", lambda: stdin.now)
-    monkeypatch.setattr("kvsproducer.sources.source.monotonic_ticks", lambda: stdin.now)
+    monkeypatch.setattr("kvsproducer.sources.pipe.monotonic", lambda: stdin.now)
+    monkeypatch.setattr("kvsproducer.sources.source.monotonic", lambda: stdin.now)
     monkeypatch.setattr("time.sleep", stdin.sleep)
     offset = START - stdin.now
     source = open_source("-", stdin=stdin, clock=lambda: stdin.now + offset)

@@ -37,9 +37,9 @@ from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
 from kvsproducer.producer.unreachable import UNREACHABLE
+from kvsproducer.service.clock import now
 from kvsproducer.service.config import Caching
 from kvsproducer.sources import PutResult, Source, open_source, put_media
-from kvsproducer.sources.source import now_ticks
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["put"]
@@ -255,7 +255,7 @@ def _tell(result: PutResult, as_json: bool) -> None:
 def _fix_start(source: Source) -> None:
     """Have the media of a file begin now, so that the put can be resumed with that start time."""
     if source.start is None and not (source.live or source.synthetic):
-        source.start = now_ticks()
+        source.start = now()
 
 
 def _tell_how_to_resume(source: Source, error: BaseException) -> None:

@@ -12,25 +12,20 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from bisect import bisect_right
 from typing import BinaryIO, Final, cast
 
+from kvsproducer.service.clock import monotonic
 from kvsproducer.sources.media import Packets
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
-__all__ = ["STDIN", "Pipe", "is_pipe", "monotonic_ticks", "stdin_path", "stdin_pipe"]
+__all__ = ["STDIN", "Pipe", "is_pipe", "stdin_path", "stdin_pipe"]
 
 STDIN: Final = "standard input"
 _MP4_BOX: Final = slice(4, 8)  # the kind of the first box of an MP4 or MOV file
 _HEAD: Final = 8
 _MAX_PIECES: Final = 8192  # ours: pieces whose arrival is remembered
-
-
-def monotonic_ticks() -> int:
-    """The monotonic clock in ticks."""
-    return time.monotonic_ns() // 100
 
 
 class Pipe:
@@ -59,13 +54,13 @@ class Pipe:
         if len(self._ends) == _MAX_PIECES:
             del self._ends[: _MAX_PIECES // 2], self._times[: _MAX_PIECES // 2]
         self._ends.append(len(data) + (self._ends[-1] if self._ends else 0))
-        self._times.append(monotonic_ticks())
+        self._times.append(monotonic())
         return data
 
     def arrived(self, offset: int | None) -> int:
         """Return when the byte at `offset` came (monotonic ticks), the newest one for None."""
         if not self._times:
-            return monotonic_ticks()
+            return monotonic()
         if offset is None or offset < 0:
             return self._times[-1]
         return self._times[min(bisect_right(self._ends, offset), len(self._times) - 1)]

@@ -33,6 +33,7 @@ from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Duration, Insta
 from kvsproducer.producer import Producer, Stream
 from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error, timeout_seconds
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
+from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
 from kvsproducer.service.tls import Verify
@@ -153,7 +154,7 @@ class _Watch:
 
     def put(self, frame: Frame) -> None:
         """A frame was accepted."""
-        now = _monotonic()
+        now = monotonic()
         with self._lock:
             if not self._frames:
                 self._first = frame.pts
@@ -166,7 +167,7 @@ class _Watch:
 
     def on_event(self, event: Event) -> None:
         """An event of the producer."""
-        now = _monotonic()
+        now = monotonic()
         with self._lock:
             if isinstance(event, FragmentAcked):
                 self._acked(event, now)
@@ -219,10 +220,6 @@ class _Watch:
         if self._report is not None:
             self._report(progress)
         return progress
-
-
-def _monotonic() -> int:
-    return time.monotonic_ns() // 100
 
 
 def _remember(table: dict[int, int], key: int, value: int) -> None:
@@ -295,7 +292,7 @@ def put_media(
         if opened is not source:  # the caller's own can be put again
             opened.close()
         raise
-    began = _monotonic()
+    began = monotonic()
     try:
         with opened, _metrics(used, metrics_port):
             frames = opened.frames(own_times=kind is StreamingType.OFFLINE)
@@ -318,7 +315,7 @@ def put_media(
         skipped=opened.skipped,
         repairs=opened.repairs,
         duration=end.position,
-        elapsed=_monotonic() - began,
+        elapsed=monotonic() - began,
         progress=end,
         hidden=opened.hidden,
         cut_away=opened.cut_away,
@@ -478,7 +475,7 @@ def _put(
     """Put every frame, then close the stream; raises unless all of it is stored."""
     frames = iter(reading)
     if kind is not StreamingType.OFFLINE and not source.live:
-        frames = paced(frames, _monotonic, time.sleep)
+        frames = paced(frames, monotonic, time.sleep)
     failure: BaseException | None = None
     try:
         try:

@@ -26,11 +26,12 @@ from kvsproducer.client.frame import Frame
 from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
 from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
+from kvsproducer.service.clock import monotonic, now
 from kvsproducer.sources.arrival import ArrivalClock, ArrivalRate
 from kvsproducer.sources.fitting import codec_name
 from kvsproducer.sources.interleave import Interleaver
 from kvsproducer.sources.media import Kind, MediaPacket, MediaReader, MediaTrack
-from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, monotonic_ticks, stdin_path, stdin_pipe
+from kvsproducer.sources.pipe import STDIN, Pipe, is_pipe, stdin_path, stdin_pipe
 from kvsproducer.sources.skipped import Reason, Skip
 from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spec
 from kvsproducer.sources.timestamps import Timeline, seconds
@@ -39,7 +40,7 @@ from kvsproducer.sources.truncation import Cut, find_cut
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
-__all__ = ["Source", "TrackChoice", "now_ticks", "open_source"]
+__all__ = ["Source", "TrackChoice", "open_source"]
 
 TrackChoice = Literal["all", "video", "audio"]
 FRAGMENT_DURATION: Final = limits.MIN_CLUSTER_DURATION
@@ -51,11 +52,6 @@ _LEAST_APART: Final = 5 * TICKS_PER_SECOND  # ours: tracks end apart; less may f
 _LONGEST_SLEEP_S: Final = 0.5  # ours: `close` is noticed within that
 _MAX_NAMED: Final = 3  # ours: places in a message
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
-
-
-def now_ticks() -> int:
-    """The wall clock in ticks."""
-    return time.time_ns() // 100
 
 
 class Source:
@@ -82,7 +78,7 @@ class Source:
         pipe: Pipe | None = None,
         synthetic: bool = False,
         any_codec: bool = False,
-        clock: Callable[[], int] = now_ticks,
+        clock: Callable[[], int] = now,
     ) -> None:
         self.name = name
         self.live = pipe is not None
@@ -92,7 +88,7 @@ class Source:
         self.start = start
         self._clock = clock
         self._any_codec = any_codec
-        self._monotonic = monotonic_ticks
+        self._monotonic = monotonic
         self._sleep = time.sleep
         self._count = 0  # frames handed out
         self._last = 0  # latest media time of them
@@ -550,7 +546,7 @@ def open_source(
     demuxer: str | None = None,
     any_codec: bool = False,
     stdin: BinaryIO | None = None,
-    clock: Callable[[], int] = now_ticks,
+    clock: Callable[[], int] = now,
 ) -> Source:
     """Open a file, `testsrc:` or `-` (standard input, or `stdin`).
 

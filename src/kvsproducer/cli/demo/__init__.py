@@ -23,8 +23,8 @@ from kvsproducer.cli.demo.contact_sheet import contact_sheet
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS
+from kvsproducer.service.clock import now
 from kvsproducer.sources import ProducerOptions, PutResult, put_media
-from kvsproducer.sources.source import now_ticks
 
 __all__ = ["demo"]
 
@@ -78,7 +78,7 @@ def _round_trip(
     from kvsproducer.endpoint import local_endpoint
     from kvsproducer.sources.pyav import decode_file
 
-    start = now_ticks() // TICKS_PER_MS * TICKS_PER_MS
+    start = now() // TICKS_PER_MS * TICKS_PER_MS
     expected = expected_frames(clip, start)
     with writing(str(output)):
         output.mkdir(parents=True, exist_ok=True)
