@@ -263,3 +263,12 @@ def test_fragment_without_end_is_bounded(piece: bytes) -> None:
         for _ in range(1000):
             list(assembler.receive_data(piece))
     assert refused.value.status is kvs.StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
+
+
+@pytest.mark.parametrize("name", ["", None, 5, b"door", "n" * 300, "front door"])
+def test_names_that_are_none(name: Any, filled_url: str) -> None:
+    """The service refuses most of them; bytes cannot be sent."""
+    for read in (kvs.list_fragments, lambda *a, **k: next(kvs.get_media(*a, **k))):
+        with pytest.raises(kvs.KvsError) as caught:
+            read(name, endpoint_url=filled_url)
+        assert caught.value.status is kvs.StatusCode.SERVICE_CALL_INVALID_ARG_ERROR

@@ -288,13 +288,12 @@ async def fragments(
 
     loop = asyncio.get_running_loop()
     service.run_on(loop)
-    body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
     timeout = aiohttp.ClientTimeout(total=None, connect=service.time_limits.connection_s)
     assembler = Assembler()
     sockets: list[socket.socket] = []
     try:
         waiting(Awaited.ENDPOINT, service.endpoint_url or service.region_name)
-        url, headers = await _prepare(service, stream_name, body)
+        url, headers, body = await _prepare(service, stream_name, selector)
         where = url.removesuffix(wire.PATHS["GetMedia"])
         waiting(Awaited.ANSWER, where)
         async with (
@@ -343,13 +342,16 @@ async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
         ) from error
 
 
-async def _prepare(service: Service, stream_name: str, body: bytes) -> tuple[str, dict[str, str]]:
-    """Where to send a GetMedia request, and its signed headers."""
+async def _prepare(
+    service: Service, stream_name: str, selector: dict[str, Any]
+) -> tuple[str, dict[str, str], bytes]:
+    """Where to send a GetMedia request, its signed headers and its body."""
     endpoint = await _data_endpoint(service, stream_name, "GET_MEDIA")
     url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
     await service.network.prepare(url)
+    body = json.dumps({"StreamName": stream_name, "StartSelector": selector}).encode()
     headers = {"Content-Type": wire.CONTENT_TYPE_JSON}
-    return url, service.sign(url, headers, await service.keys(), body)
+    return url, service.sign(url, headers, await service.keys(), body), body
 
 
 async def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:

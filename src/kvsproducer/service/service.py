@@ -153,11 +153,18 @@ class Service:
         """Make a call (`DescribeStream` ...) and return the JSON object that answers it.
 
         It goes to the control plane, or to a data `endpoint`. Raises `RefusedError` for any answer
-        but success, INVALID_API_CALL_RETURN_JSON for a success without a JSON object, and what
-        `post` raises.
+        but success, INVALID_API_CALL_RETURN_JSON for a success without a JSON object,
+        SERVICE_CALL_INVALID_ARG_ERROR for parameters of a type that JSON lacks, and what `post`
+        raises.
         """
+        try:
+            body = json.dumps(dict(parameters)).encode()
+        except TypeError as error:
+            raise kvs_error(
+                StatusCode.SERVICE_CALL_INVALID_ARG_ERROR, f"{operation} of {parameters}: {error}"
+            ) from error
         url = (endpoint or await self._control_plane()).rstrip("/") + wire.PATHS[operation]
-        reply = await self.post(url, json.dumps(dict(parameters)).encode())
+        reply = await self.post(url, body)
         if reply.status >= _REDIRECTED:
             raise RefusedError(refusal(reply))
         return json_object(url, reply)
