@@ -16,7 +16,9 @@ import trustme
 from botocore.credentials import RefreshableCredentials
 
 from kvsproducer.duration import instant_to_ticks
+from kvsproducer.service.clock import now
 from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError, StatusCode
 
@@ -329,3 +331,31 @@ def test_threads_for_keys_only_when_they_must_be_fetched(
 
     asyncio.run(calls())
     assert names.count("kvsproducer-call") == 1
+
+
+@pytest.mark.parametrize("step", [864_000_000_000, -864_000_000_000])
+def test_service_is_asked_for_its_time_after_our_clock_was_set(
+    endpoint_url: str, step: int
+) -> None:
+    """Else a clock that is set a day ahead makes all new credentials look expired."""
+    ahead = 0
+
+    def credentials() -> AwsCredentials:
+        return AwsCredentials(KEY, SECRET, "token", now() + 36_000_000_000)
+
+    async def work() -> None:
+        nonlocal ahead
+        service = Service(endpoint_url=endpoint_url, credentials=credentials)
+        service.run_on(asyncio.get_running_loop(), lambda: now() + ahead)
+        try:
+            await service.call("CreateStream", {"StreamName": "door"})
+            assert service.skew.ticks == 0
+            ahead = step
+            await asyncio.to_thread(service.credentials)
+            if step > 0:
+                assert abs(service.skew.ticks + step) < 100_000_000
+        finally:
+            await service.disconnect()
+            service.close()
+
+    asyncio.run(work())
