@@ -94,7 +94,7 @@ def test_core_makes_no_built_in_io_calls(path: Path) -> None:
 # What one class owns, by the name under which others know it, and what changes it.
 OWNED = {
     "buffer": set(),
-    "view": {"append", "append_block", "append_mark", "take", "drop_tail", "trim", "clear"}
+    "view": {"append", "append_mark", "take", "drop_tail", "trim", "clear"}
     | {"rewind", "change_header"},
     "ledger": {"confirm", "drop", "drop_held", "evict", "refuse", "store", "abandon"}
     | {"clear_doubts", "lose_doubts"},

@@ -395,7 +395,7 @@ def test_a_frame_that_has_to_wait_is_joined_once() -> None:
     put_all(stream, puts[:1])
     frame = kvs.Frame(puts[1].data, NOW, key_frame=True)
     intake = stream._intake
-    first, again = intake._look(frame), intake._look(frame)
+    first, again = intake._formats.look(frame), intake._formats.look(frame)
     assert first is not None
     assert again is not None
     assert first.data == again.data == puts[0].data + puts[1].data

@@ -1,6 +1,7 @@
 """What most frames go through quickly gives what the general way gives, whatever the sequence.
 
-`Intake.put`, the sender's plain items and `AckParser.read_one` are short ways for the common case.
+A put without a decision, the sender's plain items and `AckParser.read_one` are short ways for the
+common case.
 Here two clients live through the same random story, one of them on the general ways only, and
 everything that can be seen of them is compared after each step.
 """
@@ -39,6 +40,13 @@ class GeneralSender(Sender):
         self._plain = False
 
 
+class NeverPlain(dict[int, Any]):
+    """Has each frame decided on, as if its format could not be seen at a glance."""
+
+    def get(self, _track_id: object, _default: object = None) -> Any:
+        return lambda data: None
+
+
 class Story:
     """One client, its stream and its service; the general ways only if asked."""
 
@@ -54,7 +62,7 @@ class Story:
         self.stream = self.client.open_stream(kvs.StreamInfo.video("h264", name="s", **info), NOW)
         self.core = self.stream._core
         if general:
-            self.stream._take = self.stream._intake.put_any
+            self.stream._intake._formats.plain = NeverPlain()
             self.stream._sender = GeneralSender(self.core, self.stream._control)
 
     def settle(self) -> list[object]:
@@ -220,7 +228,7 @@ def test_most_frames_take_the_short_ways(
 ) -> None:
     """Else they would be of no use: of 50 frames only the key frames do not."""
     general: list[kvs.Frame] = []
-    put_any, next_item, asked = Intake.put_any, Sender._next_item, []
+    put_any, next_item, asked = Intake._put_any, Sender._next_item, []
 
     def noted(intake: Intake, frame: kvs.Frame, now: int) -> None:
         general.append(frame)
@@ -230,7 +238,7 @@ def test_most_frames_take_the_short_ways(
         asked.append(upload)
         return next_item(sender, upload)
 
-    monkeypatch.setattr(Intake, "put_any", noted)
+    monkeypatch.setattr(Intake, "_put_any", noted)
     monkeypatch.setattr(Sender, "_next_item", counted)
     d = desk()
     for index in range(50):

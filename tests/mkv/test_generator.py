@@ -412,7 +412,7 @@ def test_round_trip_through_the_parser(
 
 
 @pytest.mark.parametrize("scale", [1, 7, 10_000])
-def test_a_block_in_a_hurry_is_what_pack_gives(scale: int, make_generator: Make) -> None:
+def test_where_blocks_have_room(scale: int, make_generator: Make) -> None:
     """From the fragment's start to the last time that fits, whatever the timecode scale."""
     generator = make_generator(timecode_scale=scale)
     assert generator.block_room == 0
@@ -421,12 +421,10 @@ def test_a_block_in_a_hurry_is_what_pack_gives(scale: int, make_generator: Make)
     assert generator.block_room == 32_768 * scale
     last = generator.block_start + generator.block_room - 1
     for pts in (generator.block_start, START + 3 * scale + 1, last):
-        frame = {"pts": pts, "dts": START, "size": 300}
-        relative = (pts - generator.block_start) // scale
-        assert generator.block(1, relative, 300) == put(generator, 0, **frame).header
+        put(generator, 0, pts=pts, dts=START)
     with pytest.raises(KvsError) as caught:
-        generator.block(9, 0, 300)
-    assert caught.value.status is StatusCode.MKV_TRACK_INFO_NOT_FOUND
+        put(generator, 0, pts=last + 1, dts=START)
+    assert caught.value.status is TOO_LATE
     generator.end_fragment()
     assert generator.block_room == 0
 

@@ -1,15 +1,23 @@
-"""The put path: what happens to a frame between `Stream.put_frame` and the view.
+"""The put path: what happens to a frame between `Stream.put_frame` and the buffer.
 
-Facts: AWS's putFrame and its order of checks. A frame whose time is far from its neighbours waits
-in the timeline until they decide. Frames of several tracks go through the order coordinator. Then
-the time is fitted to the borders of its fragment, NAL units are adapted, the generator gives the
-bytes before the payload, the store is charged, and the view takes the item. Nothing is changed by
-a frame that is refused.
+A frame goes through three stages, and nothing is changed by one that is refused in any of them.
+
+1. *Decide*, unless it is a frame like those before it: a block of the open fragment, near the
+   newest one in time, while nothing special is due. Nearly all are, and `put` sees it at a glance.
+   For the others: Can it be played (`formats`)? Is its time far from its neighbours', so that it is
+   held until they decide (`timeline`)? Is its stream open, is a session or a fragment due, are
+   frames skipped up to a key frame (`_attend`)? Which time fits the borders of its fragment
+   (`borders`)? Frames of several tracks wait for their turn in the order coordinator first.
+2. *Package*: NAL units are adapted without a copy, and counted.
+3. *Charge and append*: `Admission` finds room, or makes it as the policies say, or has the writer
+   wait; the generator gives the bytes before the payload; the buffer takes the item.
+
+Facts: AWS's putFrame and its order of checks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -40,7 +48,6 @@ from kvsproducer.client.timeline import (
     stamped,
     usual_step,
 )
-from kvsproducer.heap import ReferenceStore
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tracks import FrameKind, TrackType
@@ -49,11 +56,6 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Intake"]
 
 _S = StatusCode
-# What a block of one buffer is charged beyond its payload, and for each buffer more.
-_HEADER_BYTES: Final = limits.MAX_BLOCK_HEADER_BYTES
-_BUFFER_BYTES: Final = limits.BUFFER_OVERHEAD_BYTES
-_MAX_BUFFERS: Final = limits.MAX_PAYLOAD_BUFFERS
-_BLOCK_CHARGE: Final = _HEADER_BYTES + limits.ITEM_OVERHEAD_BYTES + _BUFFER_BYTES
 _MISTIMED: Final = frozenset(
     {
         _S.CONTENT_VIEW_INVALID_TIMESTAMP,
@@ -92,7 +94,7 @@ class Intake:
         self._jumped = False  # the next item is the first one after a jump
         # dts of the newest frame that was skipped or refused, but not for its time.
         self._passed: int | None = None
-        # How far after the newest frame `put` takes one; -1 while `put_any` is to take all.
+        # How far after the newest frame one needs no decision; -1 while each needs one.
         self._stride = limits.FAR_TIMESTAMP
         self._durations = {  # of frames that have none, by track
             track.track_id: info.frame_duration if track.track_type is TrackType.VIDEO else 0
@@ -102,7 +104,6 @@ class Intake:
         self.timeline = Timeline(frozenset(), info.timecode_scale)
         self.tracks = self._tracks = PresentTracks(core, self.order, self.timeline)
         self._formats = Formats(core, self._tracks, self._adapter, ordered=self.order is not None)
-        self._look = self._formats.look
         self._end = FragmentEnd(core, control, self._admission)
         self._key_refused = False  # the newest key frame, because the store was full or it was bad
         self._stalled = False  # a frame whose turn it was in the order coordinator had no space
@@ -115,8 +116,7 @@ class Intake:
         self._absolute = info.absolute_fragment_times and not self._own_times
         # Looked up with every frame.
         self._buffer, self._view = core.buffer, core.buffer.view
-        self._store, self._generator = core.buffer.store, core.generator
-        self._uploads, self._effects = core.uploads, core.effects
+        self._generator, self._uploads = core.generator, core.uploads
         self._scale = info.timecode_scale
 
     @property
@@ -129,89 +129,42 @@ class Intake:
         """How many accepted frames wait for others, which decide on their order or their time."""
         return len(self.timeline) + (0 if self.order is None else len(self.order))
 
-    def way(self) -> Callable[[Frame, int], None]:
-        """How the frames of this stream are taken; see `Stream.put_frame`."""
-        if self.order is not None:
-            return self._put_in_order
-        # `put` knows a frame's times and its charge without asking.
-        straight = not self._own_times and type(self._store) is ReferenceStore
-        return self.put if straight else self.put_any
-
     def put(self, frame: Frame, now: int) -> None:
-        """Take a frame, quickly if it is a block of the open fragment for which there is room.
-
-        Nearly all are. What `put_any` asks one after another is asked at once here; in doubt
-        `put_any` decides. It gives the same for every frame, in twice the time.
-        """
-        core, view = self._core, self._view
-        store, room, generator = self._store, self._admission, self._generator
-        borders = self._borders
+        """Take a frame; see `Stream.put_frame`."""
+        if self.order is not None:
+            self._put_in_order(frame, now)
+            return
+        view, pts = self._view, frame.pts
         newest = view.newest
-        data, pts = frame.data, frame.pts
-        dts, track_id = frame.dts, frame.track_id
-        duration = frame.duration or self._durations.get(track_id, 0)
-        size = len(data)
-        ahead = pts - generator.block_start
-        plain = self._formats.plain.get(track_id)
-        if (
-            frame.flags
-            or (plain is not None and plain(data) is None)
-            or core.attention
-            or now >= self._rotation.due
-            or newest is None
-            or not newest.timestamp <= dts <= pts <= newest.timestamp + self._stride
-            or not borders.least <= ahead < generator.block_room
-            or not 0 <= duration <= pts
-            or not size
-            or not 0 < view.head - view.tail < view.capacity
-            or view.end_time - view.start_time > room.ticks
-        ):
-            self.put_any(frame, now)
-            return
-        payload: Sequence[bytes | memoryview] = (data,)
-        charge = size + _BLOCK_CHARGE
-        if track_id in self._converted and store.used_bytes + charge <= room.bytes:  # not in vain
-            alive = size
-            payload, size = self._adapter.convert(data)
-            if size < alive or len(payload) > _MAX_BUFFERS:
-                payload, alive = compact(payload, size, alive)
+        plain = self._formats.plain.get(frame.track_id)
+        try:
+            if (
+                frame.flags
+                or self._core.attention
+                or self._own_times
+                or now >= self._rotation.due
+                or newest is None
+                or view.head == view.tail
+                or not newest.timestamp <= frame.dts <= pts <= newest.timestamp + self._stride
+                or not self._borders.least <= pts - self._generator.block_start
+                or not pts - self._generator.block_start < self._generator.block_room
+                or (plain is not None and plain(frame.data) is None)
+            ):
+                self._put_any(frame, now)
             else:
-                alive = size
-            charge = alive + _BLOCK_CHARGE + _BUFFER_BYTES * (len(payload) - 1)
-        length = size + _HEADER_BYTES
-        used = store.used_bytes + charge
-        if length > room.largest or used > room.bytes:
-            self.put_any(frame, now)
-            return
-        scale = self._scale
-        # Times are mostly whole timecode units, and dts mostly the same object as pts. What is
-        # ahead is a smaller number than pts, and so quicker.
-        timestamp = pts
-        if rest := ahead % scale:
-            timestamp -= rest
-        if dts is not pts:
-            dts -= dts % scale
-        else:
-            dts = timestamp
-        if rest := duration % scale:
-            duration -= rest
-        header = generator.block(track_id, ahead // scale, size)
-        self._buffer.append_block(dts, timestamp, duration, header, payload, length, charge)
-        self.last_put = now
-        if self._max_latency and view.head - view.current > 1:
-            room.check_latency(self._max_latency)
-        upload = self._uploads.reader
-        if upload is not None and upload.idle:
-            self._effects.append(upload.available or core.available(upload))
-            upload.idle = False
+                self._store(frame, 0, pts, pts, now)
+                self._buffer.accept()
+        except (KvsError, WouldBlock) as error:
+            self._refused(frame, error)
+            raise
 
-    def put_any(self, frame: Frame, now: int) -> None:
-        """Take any frame."""
+    def _put_any(self, frame: Frame, now: int) -> None:
+        """Decide on a frame that may be any, and store it unless it is held or skipped."""
         check_types(frame, self._core.name)
         if self._own_times:
             frame = self._stamp(frame, now)
         try:
-            looked = self._look(frame)
+            looked = self._formats.look(frame)
             if looked is not None:
                 if self._put_in_time(looked, now):
                     self._buffer.accept()
@@ -219,9 +172,6 @@ class Intake:
                     self._pass_over(frame)
                 self._formats.taken(frame.track_id)
                 self._report_stamp(frame, now)
-        except (KvsError, WouldBlock) as error:
-            self._refused(frame, error)
-            raise
         finally:
             self._set_stride()
 
@@ -250,7 +200,7 @@ class Intake:
             self._core.emit(TimestampCorrected(name, frame.track_id, given, frame.dts))
 
     def _set_stride(self) -> None:
-        """Let `put` take frames only while no frame waits for others to decide on it."""
+        """Have each frame decided on while one waits for others, which decide on it."""
         self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
 
     def _refused(self, frame: Frame, error: Exception) -> None:
@@ -479,7 +429,7 @@ class Intake:
         self.check_open()
         if self._stalled:
             self.drain(now, flush=False)
-        looked = self._look(frame)
+        looked = self._formats.look(frame)
         if looked is None:
             return
         self._admission.check_queued(len(looked.data) + order.size_bytes, now)
@@ -546,29 +496,34 @@ class Intake:
             not self._attend(frame, flags, now)
         ):
             return False
+        pts, start = self._borders.fit(frame, flags, join=not core.skip_until_key)
+        self._store(frame, flags, pts, start, now)
+        return True
+
+    def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int) -> None:
+        """Package a frame that is to be stored with that pts, charge it, and append it.
+
+        `start` is the pts of the fragment that it may begin.
+        """
         track_id, data = frame.track_id, frame.data
         payload: Sequence[bytes | memoryview] = (data,)
-        size = len(data)
+        alive = size = len(data)
         if track_id in self._converted:
             payload, size = self._adapter.adapt(track_id, data)
-        pts, start = self._borders.fit(frame, flags, join=not core.skip_until_key)
+        room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
         if flags & FLAG_KEY:
             room, metadata = self._prepare_key(frame, flags, payload, size, pts, frame.dts)
-        else:
-            room, metadata = size + limits.MAX_BLOCK_HEADER_BYTES, b""
-        charge = room + self._buffer.item_overhead
-        if track_id in self._converted:
-            payload, alive = compact(
-                payload, size, len(data) if self._buffer.holding is None else size
-            )
-            charge += alive - size
-        charge += _BUFFER_BYTES * len(payload)
-        quiet = self._admission
-        if not quiet.charge(room, charge):
-            self._refuse_early(frame, flags, pts, start, size, crowded=quiet.crowded(room, charge))
+        if size != alive or len(payload) > limits.MAX_PAYLOAD_BUFFERS:
+            kept = alive if self._buffer.holding is None else size
+            payload, alive = compact(payload, size, kept)
+        charge = (
+            room + alive - size + self._buffer.item_overhead
+        ) + limits.BUFFER_OVERHEAD_BYTES * len(payload)
+        if not self._admission.charge(room, charge):
+            self._refuse_early(frame, flags, pts, start, size, room, charge)
             begins = bool(self._generator.kind_of(flags, pts))
             with self._end.before_waiting(begins, frame.dts):
-                payload = quiet.admit(room, charge, now, payload, size, begins=begins)
+                payload = self._admission.admit(room, charge, now, payload, size, begins=begins)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(
                 track_id,
@@ -602,13 +557,12 @@ class Intake:
         if kind:
             self._fragment_started(item, now)
         self._stored(now)
-        return True
 
     def _refuse_early(
-        self, frame: Frame, flags: int, pts: int, start: int, size: int, *, crowded: bool
+        self, frame: Frame, flags: int, pts: int, start: int, size: int, room: int, charge: int
     ) -> None:
         """Raise what `pack` would, before held frames are dropped to make room for this one."""
-        if crowded:
+        if self._admission.crowded(room, charge):
             times = pts, frame.dts, frame.duration
             self._generator.check(frame.track_id, flags, *times, size, start)
             self._borders.check_order(frame.dts)
@@ -620,8 +574,7 @@ class Intake:
             self._admission.check_latency(self._max_latency)
         upload = self._uploads.reader
         if upload is not None and upload.idle:
-            self._effects.append(upload.available or self._core.available(upload))
-            upload.idle = False
+            self._core.wake(upload)
 
     def _prepare_key(
         self,
@@ -644,7 +597,7 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
-        if self._tracks.sound_only:  # `put` leaves what is to begin the next one to `put_any`
+        if self._tracks.sound_only:  # what begins the next one is decided on
             generator = self._generator
             generator.block_room = min(generator.block_room, self._tracks.sound_duration)
         self._end.reached = core.skip_until_key = core.reset_on_key = False

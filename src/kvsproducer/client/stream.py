@@ -62,7 +62,6 @@ class Stream:
         self._parsers: dict[int, AckParser] = {}
         self._intake = Intake(core, control, info.offline_buffer_availability_timeout)
         self._acks = AckHandler(core, control, self._intake.tracks)
-        self._take = self._intake.way()
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = info.stop_stream_timeout
         self._ack_due: int | None = None  # when the last ack is late, all else being done
@@ -184,7 +183,7 @@ class Stream:
         INVALID_ARG for what is no `Frame` or has members of other types. Next: take the effects.
         """
         try:
-            self._take(frame, now)
+            self._intake.put(frame, now)
         except KvsError:
             self._core.counters.put_frame_errors += 1
             raise

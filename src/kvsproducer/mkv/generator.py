@@ -296,18 +296,6 @@ class MkvGenerator:
         duration -= duration % scale
         return self._pack_cluster(number, flags, pts, dts, duration, size, start)
 
-    def block(self, track_id: int, relative: int, size: int) -> bytes:
-        """The header that `pack` gives for a frame without flags, for callers in a hurry.
-
-        They have checked what `pack` checks: a pts that is less than `block_room` after
-        `block_start`, by `relative` whole timecode units; a dts from that of the fragment's start
-        up to pts; and the size. Raises MKV_TRACK_INFO_NOT_FOUND.
-        """
-        try:
-            return _pack_block(_BLOCK_ID, _SIZE_BASE + size, self._numbers[track_id], relative, 0)
-        except KeyError:
-            raise track_not_found(track_id) from None
-
     def check(
         self,
         track_id: int,

@@ -6,7 +6,7 @@ books first, and gives its bytes back to the store. So there is one owner. Other
 
 The life of an item:
 
-* `append` (or `append_block`, `append_mark`): charged to the store, counted as held.
+* `append` (or `append_mark`): charged to the store, counted as held.
 * `take`: its first byte is handed out. `put_on_wire` and `leave_wire`: it is handed out in part.
 * `acknowledge`, `confirm`: the service has its fragment; the frame counts as stored.
 * `refuse`: the service, or a damaged store, will never let it be stored. It counts as dropped, and
@@ -128,21 +128,6 @@ class Buffer:
     def append(self, item: ViewItem, *, jump: bool = False) -> None:
         """Add the newest item, which was charged; `jump` and errors as `ContentView.append`."""
         self.view.append(item, jump=jump)
-
-    def append_block(
-        self,
-        timestamp: int,
-        ack_timestamp: int,
-        duration: int,
-        header: bytes,
-        payload: Sequence[bytes | memoryview],
-        length: int,
-        charge: int,
-    ) -> None:
-        """As `append` of a block of the open fragment; the caller knows that the store has room."""
-        self.store.used_bytes += charge
-        self.view.append_block(timestamp, ack_timestamp, duration, header, payload, length, charge)
-        self.ledger.accepted += 1
 
     def append_mark(
         self, data: bytes, *, charged: bool, latest: int = limits.MAX_TIMESTAMP

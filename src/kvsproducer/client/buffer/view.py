@@ -115,9 +115,6 @@ def mark_at(item: ViewItem, data: bytes) -> ViewItem:
     return mark
 
 
-_new_item = object.__new__
-
-
 class ContentView:
     """The window. `capacity` is in items, `duration` in ticks.
 
@@ -250,41 +247,6 @@ class ContentView:
         end = min(newest.timestamp + newest.duration, max(latest, newest.timestamp))
         times = end, newest.ack_timestamp + newest.duration, 0
         self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge))
-
-    def append_block(
-        self,
-        timestamp: int,
-        ack_timestamp: int,
-        duration: int,
-        header: bytes,
-        payload: Sequence[bytes | memoryview],
-        length: int,
-        charge: int,
-    ) -> None:
-        """As `append` of an item without flags, to a view that is not empty.
-
-        The caller has made sure that its dts is not before that of the newest. This runs for every
-        frame: without the call of `ViewItem.__init__` it takes two thirds of the time.
-        """
-        newest = self.newest
-        assert newest is not None, "the view is not empty"
-        item = _new_item(ViewItem)
-        item.timestamp = timestamp
-        item.ack_timestamp = ack_timestamp
-        item.duration = duration
-        item.flags = item.prefix_length = 0
-        item.header = header
-        item.payload = payload
-        item.length = length
-        item.charge = charge
-        item.fragment = newest.fragment
-        item.skipped = skipped = newest.skipped
-        item.index = index = self.head
-        self.items[index] = self.newest = item
-        self.head = index + 1
-        self.end_time = ack_timestamp + duration - skipped
-        self.size_bytes += length
-        self.unsent_bytes += length
 
     def take(self) -> ViewItem | None:
         """The next item to send, or None at the head."""
