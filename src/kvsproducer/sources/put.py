@@ -153,17 +153,19 @@ class _Watch:
         self.warnings: list[str] = []
 
     def put(self, frame: Frame) -> None:
-        """A frame was accepted."""
-        now = monotonic()
-        with self._lock:
-            if not self._frames:
-                self._first = frame.pts
-            self._frames += 1
-            self._bytes += len(frame.data)
-            self._end = max(self._end, frame.pts + frame.duration)
-            if frame.key_frame:
-                _remember(self._put_at, frame.pts // TICKS_PER_MS, now)
-        self._tell(now)
+        """A frame was accepted; only the thread that puts says so."""
+        if not self._frames:
+            self._first = frame.pts
+        self._frames += 1
+        self._bytes += len(frame.data)
+        end = frame.pts + frame.duration
+        if end > self._end:
+            self._end = end
+        if frame.key_frame:
+            with self._lock:
+                _remember(self._put_at, frame.pts // TICKS_PER_MS, monotonic())
+        if self._report is not None:
+            self._tell(monotonic())
 
     def on_event(self, event: Event) -> None:
         """An event of the producer."""

@@ -76,7 +76,8 @@ def _has_whole_units(data: bytes, size: int) -> bool:
     at, end, longest = 0, len(data), 0
     while at < end:
         length = int.from_bytes(data[at : at + size])
-        longest = max(longest, length)
+        if length > longest:
+            longest = length
         at += size + length
     return at == end and longest > 0
 
