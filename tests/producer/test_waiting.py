@@ -105,7 +105,7 @@ def test_an_exception_from_outside_fails_the_stream(
     stream, other = producer.open_stream("door", info), producer.open_stream("gate", info)
     for frame in frames(3):
         stream.put_frame(frame)
-    struck = Meddling(b"x", kvs.now(), key_frame=True)
+    struck = Meddling(b"x", kvs.now() + 10_000_000, key_frame=True)  # after the others
     struck.meddle = strike
     with pytest.raises(kind):
         stream.put_frame(struck)
