@@ -137,6 +137,33 @@ def test_frames_of_the_order_coordinator_never_wait(desk: Desks) -> None:
     assert account.accepted == account.held
 
 
+def test_frames_in_a_queue_may_wait_for_space_before_the_stream_stops(desk: Desks) -> None:
+    """Another stream has filled the store meanwhile: `stop` alone would drop them."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
+    d = desk(device, **offline())
+    mode = kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR
+    order = offline(name="both", frame_order_mode=mode)
+    info = kvs.StreamInfo.audio_video("h264", "alaw", nal_adaptation=0, **order)
+    both = d.client.open_stream(info, d.now)
+    d.settle()
+    both.put_frame(kvs.Frame(b"sound", d.now, track_id=2), d.now)
+    for index in range(9):  # they wait for more sound
+        picture = kvs.Frame(bytes(25_000), d.now + index * SECOND // 10, key_frame=index == 0)
+        both.put_frame(picture, d.now)
+    assert both.waiting == 8
+    index = 0
+    with pytest.raises(kvs.WouldBlock):
+        for index in range(60):
+            d.put(index, data=bytes(40_000))
+    with pytest.raises(kvs.WouldBlock):
+        both.put_waiting(d.now)
+    d.read()
+    d.ack("PERSISTED", index // 5 - 1)
+    both.put_waiting(d.now)
+    both.stop(d.now)
+    assert both.account().accepted == both.account().held >= 9
+
+
 def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
     """A frame that left the view while it was on the wire is stored once it was handed out."""
     d = desk(fragment_acks=False, buffer_duration=SECOND, frame_rate=30)

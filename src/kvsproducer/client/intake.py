@@ -392,16 +392,20 @@ class Intake:
                 self._core.report(error.status, error.detail)
                 self._buffer.drop(frame.dts, DropReason.INVALID)
 
-    def end_waiting(self, now: int) -> None:
-        """Put the frames that wait, as they are, since the stream stops; drop what does not fit."""
+    def put_waiting(self, now: int) -> None:
+        """Put the frames that wait for others, as they are, since no others will come."""
         self._end_waits()
-        self._admission.final = True
         self._put_due(now)
         if self.order is not None:
             self._tracks.end()
             self.drain(now, flush=True)
-        self._admission.final = False
         self._set_stride()
+
+    def end_waiting(self, now: int) -> None:
+        """As `put_waiting`, since the stream stops: what has no space is dropped."""
+        self._admission.final = True
+        self.put_waiting(now)
+        self._admission.final = False
 
     def give_up(self) -> list[Frame]:
         """Return the frames that wait for others, and forget them."""

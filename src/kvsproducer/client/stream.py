@@ -248,6 +248,15 @@ class Stream:
         self._core.metadata.put_event(types, image_prefix, pairs)
 
     # --- the end and the beginning --------------------------------------------------------------
+    def put_waiting(self, now: int) -> None:
+        """Put the frames that wait for others, as they are, before `stop`.
+
+        An offline stream raises `WouldBlock` while one of them has no space; `stop` drops such
+        frames.
+        """
+        if not self._core.stopped:
+            self._do(self._intake.put_waiting, now)
+
     def stop(self, now: int) -> None:
         """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent."""
         if not self._core.stopped:

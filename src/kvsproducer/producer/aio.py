@@ -147,14 +147,25 @@ class Stream(StreamFacade):
 
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; returns what became of the frames."""
+        limit_s = timeout_seconds(timeout)
+        deadline = time.monotonic() + limit_s
+        await self._put_waiting(limit_s)
         self.stop()
         await self._engine.wait(
             lambda: self._core.closed or self._failed() or self._engine.closed,
-            timeout_seconds(timeout),
+            deadline - time.monotonic(),
         )
         account = self.account()
         self._engine.free_stream(self._core, account)
         return account
+
+    async def _put_waiting(self, limit_s: float) -> bool:
+        """As `kvsproducer.Stream` does."""
+        try:
+            await self._wait_for_space(self._core.put_waiting, limit_s)
+        except core.WouldBlock:
+            return False
+        return True
 
     async def __aenter__(self) -> Stream:
         return self

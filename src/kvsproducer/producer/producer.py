@@ -83,7 +83,8 @@ class Producer(ProducerFacade[Stream]):
             streams = list(self._streams.values())
         try:
             for stream in streams:
-                stream.stop()
+                if stream._put_waiting(0):  # else `close` waits for space first
+                    stream.stop()
             for stream in streams:
                 stream.close(max(0.0, deadline - time.monotonic()))
         finally:

@@ -178,14 +178,28 @@ class Stream(StreamFacade):
         held. Closing twice is fine.
         """
         self._engine.refuse_loop()
+        limit_s = timeout_seconds(timeout)
+        deadline = time.monotonic() + limit_s
+        self._put_waiting(limit_s)
         self.stop()
         self._engine.block(
             lambda: self._core.closed or self._failed() or self._engine.closed,
-            timeout_seconds(timeout),
+            deadline - time.monotonic(),
         )
         account = self.account()
         self._engine.free_stream(self._core, account)
         return account
+
+    def _put_waiting(self, limit_s: float) -> bool:
+        """Put the frames that wait for others; offline, they may have to wait for space.
+
+        Return False when some had none in `limit_s`: `stop` would drop them.
+        """
+        try:
+            self._wait_for_space(self._core.put_waiting, limit_s)
+        except core.WouldBlock:
+            return False
+        return True
 
     def __enter__(self) -> Stream:
         return self
