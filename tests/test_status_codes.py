@@ -153,6 +153,23 @@ def test_the_page_has_it(entry: Entry) -> None:
     assert [text for text in plain if text.replace("\\", "") not in row] == []
 
 
+def test_codes_that_only_compat_raises_are_marked() -> None:
+    """Those of callbacks and of log files; the provocations of the core raise none of them."""
+    marked = {
+        StatusCode[name.removeprefix("STATUS_")]
+        for name, row in rows_of_the_page().items()
+        if "compat only" in row
+    }
+    assert {
+        StatusCode.GET_CLIENT_TOKEN_CALL_FAILED,
+        StatusCode.MAX_CALLBACK_CHAIN,
+        StatusCode.TAG_CLIENT_CALL_FAILED,
+    } <= marked
+    assert StatusCode.CREATE_CLIENT_CALL_FAILED not in marked  # the core raises it, too
+    assert not marked & set(client.TABLE)
+    assert marked <= {*callbacks.TABLE, *producer.TABLE}
+
+
 def test_evidence_is_not_made_up(place: Place) -> None:
     """A bare status, an error of the provocation's own and a passing command prove nothing."""
     own = kvsproducer.KvsError(StatusCode.NULL_ARG, "made up")

@@ -5,10 +5,10 @@
     kvs.put_media("clip.mp4", "front-door")
 
 These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
-`kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.heap`, `kvsproducer.client.buffer.view`,
-`kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace` and `kvsproducer.endpoint`; nothing
-else is. Importing this package loads neither botocore nor aiohttp nor PyAV, and not the parts of
-ours that drive them: they come with their first use.
+`kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.compat`, `kvsproducer.heap`,
+`kvsproducer.client.buffer.view`, `kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace`
+and `kvsproducer.endpoint`; nothing else is. Importing this package loads neither botocore nor
+aiohttp nor PyAV, and not the parts of ours that drive them: they come with their first use.
 """
 
 from kvsproducer.version import VERSION

@@ -124,7 +124,7 @@ def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
         (kvs.GetSecurityToken, [(200, kvs.AuthInfo(length=10_001))], _S.INVALID_AUTH_LEN),
         (kvs.CreateDevice, [(200, "a" * 2049)], _S.INVALID_CREATE_DEVICE_RESPONSE),
         (kvs.CreateDevice, [(406, None)], _S.SERVICE_CALL_INVALID_ARG_ERROR),
-        (kvs.GetDeviceFingerprint, [(200, "f" * 33)], _S.DEVICE_FINGERPRINT_LENGTH),
+        (kvs.GetSecurityToken, [(200, None)], _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR),
     ],
 )
 def test_answers_that_cannot_be_used(
@@ -132,8 +132,6 @@ def test_answers_that_cannot_be_used(
 ) -> None:
     """Fail the client, and its streams with it."""
     d = desk()
-    if call is kvs.GetDeviceFingerprint:  # only asked for without any credentials
-        d.answers[kvs.GetSecurityToken] = [(200, None)]
     d.answers[call] = answers
     d.settle()
     assert d.client.failure.status is status
@@ -144,31 +142,11 @@ def test_a_repeated_step_recovers(desk: Desks) -> None:
     """A time-out is cured by the next attempt, which waits."""
     d = desk(kvs.DeviceInfo(tags=(("a", "b"),)))
     d.answers[kvs.CreateDevice] = [(599, None)]
-    d.answers[kvs.TagClient] = [(500, None)]
     d.settle()
     assert d.stream.ready
     create = [call for call in d.calls if isinstance(call, kvs.CreateDevice)]
     assert create[1].not_before > create[0].not_before
-
-
-def test_optional_calls_that_the_shell_does_not_make() -> None:
-    """Are answered by the core: here there is only a certificate."""
-    kinds = kvs.ServiceCalls().kinds - {kvs.GetSecurityToken}
-    client = kvs.Client(
-        kvs.DeviceInfo(), now=0, dice=lambda n: 0, service_calls=kvs.ServiceCalls(kinds)
-    )
-    assert isinstance(client.poll_effect(), kvs.GetDeviceCertificate)
-
-
-def test_tags_need_somebody_to_set_them() -> None:
-    """A shell without TagStream cannot have tagged streams, and can have others."""
-    kinds = kvs.ServiceCalls().kinds - {kvs.TagStream}
-    client = kvs.Client(
-        kvs.DeviceInfo(), now=0, dice=lambda n: 0, service_calls=kvs.ServiceCalls(kinds)
-    )
-    tagged = kvs.StreamInfo.video("h264", tags={"a": "b"})
-    assert refused(lambda: client.open_stream(tagged, 0)) is _S.SERVICE_CALL_CALLBACKS_MISSING
-    assert client.open_stream(kvs.StreamInfo.video("h264"), 0).name
+    assert create[1].tags == (("a", "b"),)
 
 
 @pytest.mark.parametrize(
@@ -299,21 +277,13 @@ def test_the_shell_may_give_up(desk: Desks) -> None:
     assert refused(lambda: d.client.open_stream(again, d.now)) is _S.INVALID_OPERATION
 
 
-def test_a_failed_call_for_the_certificate_is_made_again(desk: Desks) -> None:
-    """It does not mean that there is none: nothing would follow that could work."""
+@pytest.mark.parametrize(("detail", "told"), [("look there", "look there"), ("", "no credentials")])
+def test_no_credentials_are_final(desk: Desks, detail: str, told: str) -> None:
+    """The client is not asked again, and fails with what the shell says about it."""
     d = desk()
-    d.answers[kvs.GetSecurityToken] = [(200, None), (200, None)]
-    d.answers[kvs.GetDeviceCertificate] = [
-        (500, None),
-        (200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE)),
-    ]
-    d.answers[kvs.DeviceCertToToken] = [(200, kvs.AuthInfo())]
-    d.settle()
-    assert [type(call).__name__ for call in d.calls][:5] == [
-        "GetSecurityToken",
-        "GetDeviceCertificate",
-        "GetSecurityToken",
-        "GetDeviceCertificate",
-        "DeviceCertToToken",
-    ]
-    assert d.stream.ready
+    asked = d.client.poll_effect()
+    assert isinstance(asked, kvs.GetSecurityToken)
+    d.client.call_result(asked, 200, d.now, None, detail)
+    assert d.client.poll_effect() is None
+    assert d.client.failure.status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
+    assert told in d.client.failure.detail

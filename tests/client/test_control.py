@@ -110,7 +110,7 @@ def test_frames_put_before_the_stream_is_ready_are_held(desk: Desks) -> None:
         (kvs.GetSecurityToken, [(200, kvs.AuthInfo(expiration=0))] * 6, _S.CLIENT_AUTH_CALL_FAILED),
         (kvs.CreateDevice, [(404, None)] * 6, _S.CREATE_CLIENT_CALL_FAILED),
         (kvs.CreateDevice, [(200, None)], _S.INVALID_CREATE_DEVICE_RESPONSE),
-        (kvs.GetSecurityToken, [(200, None)], _S.CLIENT_PROVISION_CALL_FAILED),
+        (kvs.GetSecurityToken, [(200, None)], _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR),
     ],
 )
 def test_what_trying_again_does_not_cure_is_fatal(
@@ -217,22 +217,6 @@ def test_expired_client_credentials_are_refreshed_on_the_way(desk: Desks) -> Non
         "GetStreamingToken",
         "PutStream",
     ]
-
-
-def test_a_certificate_is_exchanged_for_a_token(desk: Desks) -> None:
-    """When there is no security token."""
-    d = desk()
-    d.answers[kvs.GetSecurityToken] = [(200, None)]
-    d.answers[kvs.GetDeviceCertificate] = [(200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE))]
-    d.answers[kvs.DeviceCertToToken] = [(599, None), (200, kvs.AuthInfo())]
-    d.settle()
-    assert names(d)[:4] == [
-        "GetSecurityToken",
-        "GetDeviceCertificate",
-        "DeviceCertToToken",
-        "DeviceCertToToken",
-    ]
-    assert d.stream.ready
 
 
 def test_names_and_counts_of_streams(desk: Desks) -> None:

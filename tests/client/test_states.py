@@ -36,11 +36,8 @@ STREAM_STEPS = {
 }
 CLIENT_STEPS = {
     "NEW": "AUTH",
-    "AUTH": "AUTH GET_TOKEN PROVISION CREATE READY",
-    "GET_TOKEN": "GET_TOKEN CREATE READY",
-    "PROVISION": "PROVISION",
-    "CREATE": "CREATE TAG_CLIENT READY",
-    "TAG_CLIENT": "TAG_CLIENT READY",
+    "AUTH": "AUTH CREATE READY",
+    "CREATE": "CREATE READY",
     "READY": "AUTH",
     "FAILED": "",
 }
@@ -62,10 +59,7 @@ FAILURES = {
     StreamState.GET_ENDPOINT: StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED,
     StreamState.GET_TOKEN: StatusCode.GET_STREAMING_TOKEN_CALL_FAILED,
     ClientState.AUTH: StatusCode.CLIENT_AUTH_CALL_FAILED,
-    ClientState.GET_TOKEN: StatusCode.GET_CLIENT_TOKEN_CALL_FAILED,
-    ClientState.PROVISION: StatusCode.CLIENT_PROVISION_CALL_FAILED,
     ClientState.CREATE: StatusCode.CREATE_CLIENT_CALL_FAILED,
-    ClientState.TAG_CLIENT: StatusCode.TAG_CLIENT_CALL_FAILED,
 }
 
 
@@ -198,9 +192,6 @@ def test_which_failures_are_final() -> None:
     assert handling(missing) == {StreamState.DESCRIBE, ClientState.CREATE}
     assert calling - handling(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR) == {
         StreamState.GET_TOKEN,
-        ClientState.GET_TOKEN,
-        ClientState.PROVISION,
         ClientState.CREATE,
-        ClientState.TAG_CLIENT,
     }
     assert not handling(StatusCode.SERVICE_CALL_INVALID_ARG_ERROR)

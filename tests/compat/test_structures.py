@@ -7,7 +7,10 @@ import dataclasses
 import pytest
 
 import kvsproducer as kvs
+from kvsproducer import client as core
+from kvsproducer.compat import stream_description
 from kvsproducer.compat.structures import CallbackSet
+from kvsproducer.status import KvsError, StatusCode
 
 KINDS = (
     kvs.PlatformCallbacks,
@@ -29,3 +32,32 @@ def test_every_function_is_optional_and_named(kind: type[CallbackSet]) -> None:
         kind(print)  # type: ignore[call-arg]
     with pytest.raises(dataclasses.FrozenInstanceError):
         empty.free = print  # type: ignore[misc]
+
+
+def test_a_stream_description_is_read_from_data() -> None:
+    """The status by name in any case, by number or as it is; version 0 knows less."""
+    data: dict[str, object] = {"stream_arn": "arn", "retention": 5, "kms_key_id": "key"}
+    for status in ("deleting", "DELETING", 3, core.StreamStatus.DELETING):
+        described = stream_description({**data, "status": status})
+        assert described.status is core.StreamStatus.DELETING
+        assert (described.stream_arn, described.retention) == ("arn", 5)
+    old = stream_description({"version": 0, "stream_arn": "arn"})
+    assert (old.status, old.retention) == (core.StreamStatus.ACTIVE, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"version": 2, "stream_arn": ""}, StatusCode.INVALID_STREAM_DESCRIPTION_VERSION),
+        ({"version": 0, "stream_arn": "", "retention": 1}, StatusCode.INVALID_ARG),
+        ({"stream_arn": "", "status": "asleep"}, StatusCode.INVALID_ARG),
+        ({"stream_arn": "", "status": 4}, StatusCode.INVALID_ARG),
+        ({"stream_arn": "", "colour": "red"}, StatusCode.INVALID_ARG),
+        ({}, StatusCode.INVALID_ARG),
+    ],
+)
+def test_bad_descriptions_have_their_status(data: dict[str, object], status: StatusCode) -> None:
+    """Versions, members and values that are not known, and a missing ARN."""
+    with pytest.raises(KvsError) as caught:
+        stream_description(data)
+    assert caught.value.status is status

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
-from enum import Enum
 from typing import Any, Final
 
 from tests.simulation.frames import AUDIO, Shot
@@ -33,7 +32,6 @@ __all__ = [
     "LONG_STORM",
     "PASSING_RESULTS",
     "Conditions",
-    "Credentials",
     "Plan",
 ]
 
@@ -44,14 +42,6 @@ LONG_STORM: Final = 3600 * _S  # from then on tokens and connections end by age,
 _ANNEX_B: Final = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
 PASSING_RESULTS: Final = (401, 403, 408, 500, 503, 504, 598, 599, 10006, 0)
 FATAL_RESULTS: Final = (404, 406, 10000, 10001, 10002, 10003, 10004, 10005)
-
-
-class Credentials(Enum):
-    """What the simulated device has to show."""
-
-    TOKEN = "token"
-    CERTIFICATE = "certificate"
-    NONE = "none"  # a fingerprint, for which there is no service
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +150,6 @@ class Plan:
     streams: tuple[StreamInfo, ...]
     shots: tuple[Shot, ...]
     roomy: bool = False
-    credentials: Credentials = Credentials.TOKEN
-    device_tags: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def drawn(cls, dice: random.Random) -> Plan:

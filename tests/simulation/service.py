@@ -15,12 +15,7 @@ from typing import Final
 
 from tests.simulation.books import Books
 from tests.simulation.clock import SimulatedClock
-from tests.simulation.conditions import (
-    FATAL_RESULTS,
-    PASSING_RESULTS,
-    Conditions,
-    Credentials,
-)
+from tests.simulation.conditions import FATAL_RESULTS, PASSING_RESULTS, Conditions
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
@@ -35,13 +30,7 @@ __all__ = ["Connection", "Service"]
 _OK: Final = 200
 _TIMED_OUT: Final = 599
 _UNAUTHORIZED: Final = (401, 403)
-_FOR_CREDENTIALS: Final = (
-    core.GetSecurityToken,
-    core.GetStreamingToken,
-    core.GetDeviceCertificate,
-    core.DeviceCertToToken,
-    core.GetDeviceFingerprint,
-)
+_FOR_CREDENTIALS: Final = (core.GetSecurityToken, core.GetStreamingToken)
 _GARBAGE: Final = (
     b"\r\n",
     b"{}",
@@ -65,7 +54,6 @@ class Service:
         *,
         token_life: int,
         created: bool,
-        credentials: Credentials,
         retention: Mapping[str, int],
         record: Callable[[str, Connection, Fragment], None],
         refused: Callable[[Connection], None],
@@ -84,7 +72,6 @@ class Service:
         self._void_until = 0  # credentials that were given before are refused
         self._given: dict[int, int] = {}  # credentials -> when they were given
         self._token_life = token_life
-        self._credentials = credentials
         self._created: dict[str, int] = (
             dict.fromkeys(retention, 0) if created else {}
         )  # stream -> when it is active
@@ -120,15 +107,9 @@ class Service:
 
     def _good_answer(self, call: core.Call) -> tuple[int, object]:
         now = self.clock.now
-        if isinstance(call, core.GetSecurityToken):
-            given = self._credentials is Credentials.TOKEN
-            return _OK, self._token() if given else None
-        if isinstance(call, core.GetStreamingToken | core.DeviceCertToToken):
+        if isinstance(call, _FOR_CREDENTIALS):
             return _OK, self._token()
-        if isinstance(call, core.GetDeviceCertificate):
-            given = self._credentials is Credentials.CERTIFICATE
-            return _OK, core.AuthInfo(type=core.AuthType.CERTIFICATE) if given else None
-        if isinstance(call, core.GetDeviceFingerprint | core.CreateDevice):
+        if isinstance(call, core.CreateDevice):
             return _OK, "device"
         if isinstance(call, core.GetStreamingEndpoint):
             return _OK, "https://data"

@@ -15,7 +15,6 @@ from tests.simulation.conditions import (
     FATAL_RESULTS,
     PASSING_RESULTS,
     Conditions,
-    Credentials,
     Plan,
 )
 from tests.simulation.frames import Shot
@@ -25,20 +24,10 @@ from kvsproducer import client as core
 
 SECOND = 10_000_000
 SHOT = Shot(interval=SECOND // 5, gop=10, b_frames=1, bytes=300, audio_interval=0)
-# What the device has to show, for a call that is made only then.
-CREDENTIALS = {
-    core.GetDeviceCertificate: Credentials.CERTIFICATE,
-    core.DeviceCertToToken: Credentials.CERTIFICATE,
-    core.GetDeviceFingerprint: Credentials.NONE,
-}
 RETRIED = (408, 500, 503, 504, 598, 599, 10006, 0)  # by every state
 CALLS = (
     core.GetSecurityToken,
-    core.GetDeviceCertificate,
-    core.DeviceCertToToken,
-    core.GetDeviceFingerprint,
     core.CreateDevice,
-    core.TagClient,
     core.DescribeStream,
     core.CreateStream,
     core.TagStream,
@@ -88,7 +77,6 @@ def plan(mode: core.StreamingType) -> Plan:
         listed_later=True,
         streams=(info,),
         shots=(SHOT,),
-        device_tags=(("room", "hall"),),
     )
 
 
@@ -96,8 +84,7 @@ def run_with_fault(
     mode: core.StreamingType, kind: type[core.Call], number: int, result: int
 ) -> tuple[World, bool]:
     """A world in which the call of that kind with that number fails; whether it was made."""
-    credentials = CREDENTIALS.get(kind, Credentials.TOKEN)
-    world = World(number, replace(plan(mode), credentials=credentials))
+    world = World(number, plan(mode))
     service, seen, struck = world.service, count(), []
 
     def strikes(call: core.Call) -> bool:
@@ -136,9 +123,6 @@ def test_a_fault_at_the_nth_call(kind: type[core.Call], mode: core.StreamingType
             if not struck:
                 break
             faults += 1
-            if kind is core.GetDeviceFingerprint:  # no service takes one, whatever it is
-                assert world.client.failure is not None
-                continue
             if result in RETRIED and kind is not core.PutStream:
                 assert not any(books.told_dropped for books in world.books), (number, result)
     assert faults >= len(PASSING_RESULTS) + len(FATAL_RESULTS)

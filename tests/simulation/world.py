@@ -73,7 +73,6 @@ class World:
             self.dice,
             token_life=plan.token_life,
             created=not plan.listed_later,
-            credentials=plan.credentials,
             retention={info.name: info.retention for info in plan.streams},
             record=self._record,
             refused=self._check_refusal,
@@ -81,7 +80,6 @@ class World:
         )
         device = core.DeviceInfo(
             name="simulated",
-            tags=plan.device_tags,
             storage_info=core.StorageInfo(storage_size=plan.storage_bytes),
             client_info=core.ClientInfo(automatic_streaming_flags=0 if plan.intermittent else 256),
         )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.status_codes.place import Place, Provocation, Table
+from tests.waiting import until
 
 from kvsproducer import (
     ApiCallbacks,
     AuthCallbacks,
     CallbacksProvider,
+    ClientErrorReported,
+    DeviceInfo,
+    Event,
     Frame,
     PlatformCallbacks,
     Producer,
@@ -19,6 +24,7 @@ from kvsproducer import (
     StreamDataAvailable,
     StreamInfo,
 )
+from kvsproducer.compat import stream_description
 
 _S = StatusCode
 NOBODY = "http://127.0.0.1:9"  # where nobody listens
@@ -54,6 +60,33 @@ def chain_with_a_bug(_: Place) -> None:
         producer.close(0)
 
 
+def set_up_with(*sets: AuthCallbacks | ApiCallbacks, **device: Any) -> Provocation:
+    """A producer sets itself up with the help of such callbacks, up to its first error."""
+
+    def provoke(place: Place) -> list[Event]:
+        events: list[Event] = []
+        provider = CallbacksProvider()
+        for one in sets:
+            provider.add(one)
+        producer = Producer(
+            endpoint_url=place.endpoint_url(),
+            callbacks=provider,
+            device_info=DeviceInfo(**device),
+            on_event=events.append,
+        )
+        try:
+            until(lambda: any(isinstance(event, ClientErrorReported) for event in events))
+        finally:
+            producer.close(0)
+        return events
+
+    return provoke
+
+
+def certificate(_: object) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----"
+
+
 TABLE: Table = {
     _S.INTERNAL_ERROR: chain_with_a_bug,
     _S.MAX_CALLBACK_CHAIN: added(StreamCallbacks, times=20),
@@ -64,6 +97,29 @@ TABLE: Table = {
     _S.INVALID_STREAM_CALLBACKS_VERSION: added(StreamCallbacks, version=1),
     _S.INVALID_AUTH_CALLBACKS_VERSION: added(AuthCallbacks, version=1),
     _S.INVALID_API_CALLBACKS_VERSION: added(ApiCallbacks, version=1),
+    _S.INVALID_CALLBACKS_VERSION: lambda _: CallbacksProvider(version=1) and None,
+    _S.INVALID_STREAM_DESCRIPTION_VERSION: lambda _: (
+        stream_description({"version": 2, "stream_arn": "arn"}) and None
+    ),
+    _S.SERVICE_CALL_CALLBACKS_MISSING: set_up_with(
+        AuthCallbacks(get_device_certificate=certificate)
+    ),
+    _S.GET_CLIENT_TOKEN_CALL_FAILED: set_up_with(
+        AuthCallbacks(
+            get_device_certificate=certificate,
+            device_cert_to_token=lambda _: _S.IOT_FAILED,
+        )
+    ),
+    _S.DEVICE_FINGERPRINT_LENGTH: set_up_with(
+        AuthCallbacks(get_device_fingerprint=lambda _: "f" * 33)
+    ),
+    _S.CLIENT_PROVISION_CALL_FAILED: set_up_with(
+        AuthCallbacks(get_device_fingerprint=lambda _: "f" * 32)
+    ),
+    _S.TAG_CLIENT_CALL_FAILED: set_up_with(
+        ApiCallbacks(tag_device=lambda _: _S.SERVICE_CALL_TIMEOUT_ERROR),
+        tags=(("room", "hall"),),
+    ),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.DUPLICATE_PRODUCER_CALLBACK_FREE_FUNC: added(ProducerCallbacks, times=2, free=free),
     _S.DUPLICATE_STREAM_CALLBACK_FREE_FUNC: added(StreamCallbacks, times=2, free=free),

@@ -130,30 +130,8 @@ def store_that_loses_bytes(place: Place) -> Sequence[kvs.Event]:
     return d.events
 
 
-def client(**members: Any) -> kvs.Client:
-    return kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0, **members)
-
-
-def without_identity(fingerprint: str | None) -> Provocation:
-    """Neither token nor certificate, and perhaps a fingerprint."""
-
-    def provoke(place: Place) -> Sequence[kvs.Event]:
-        d = place.desk()
-        d.answers[kvs.GetSecurityToken] = [(200, None)]
-        d.answers[kvs.GetDeviceFingerprint] = [(200, fingerprint)] * 6
-        d.settle()
-        return d.events
-
-    return provoke
-
-
-def with_certificate(place: Place) -> Sequence[kvs.Event]:
-    d = place.desk()
-    d.answers[kvs.GetSecurityToken] = [(200, None)]
-    d.answers[kvs.GetDeviceCertificate] = [(200, kvs.AuthInfo(type=kvs.AuthType.CERTIFICATE))]
-    d.answers[kvs.DeviceCertToToken] = [(599, None)] * 6
-    d.settle()
-    return d.events
+def client() -> kvs.Client:
+    return kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0)
 
 
 def six_failed_uploads(d: Any) -> None:
@@ -317,8 +295,6 @@ TABLE: Table = {
     _S.INVALID_DEVICE_NAME_LENGTH: device(name="n" * 129),
     _S.INVALID_DEVICE_INFO_VERSION: read(kvs.DeviceInfo, version=2),
     _S.MAX_TAG_COUNT: stream(tags=tuple((str(n), "v") for n in range(51))),
-    _S.DEVICE_FINGERPRINT_LENGTH: without_identity("f" * 33),
-    _S.INVALID_CALLBACKS_VERSION: read(kvs.ServiceCalls, version=1),
     _S.INVALID_STREAM_INFO_VERSION: read(kvs.StreamInfo, version=4),
     _S.INVALID_STREAM_NAME_LENGTH: stream(name="n" * 257),
     _S.INVALID_STORAGE_SIZE: device(storage_info=kvs.StorageInfo(storage_size=1)),
@@ -328,9 +304,6 @@ TABLE: Table = {
     _S.INVALID_SPILL_RATIO: device(storage_info=kvs.StorageInfo(spill_ratio=101)),
     _S.INVALID_STORAGE_INFO_VERSION: read(kvs.StorageInfo, version=1),
     _S.INVALID_STREAM_STATE: lambda _: machine().step(kvs.On.MEDIA),
-    _S.SERVICE_CALL_CALLBACKS_MISSING: lambda _: (
-        client(service_calls=kvs.ServiceCalls(frozenset({kvs.PutStream}))) and None
-    ),
     _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: answered(kvs.GetStreamingToken, (403, None)),
     _S.DESCRIBE_STREAM_CALL_FAILED: failing(kvs.DescribeStream),
     _S.INVALID_DESCRIBE_STREAM_RESPONSE: answered(kvs.DescribeStream, (200, None)),
@@ -363,7 +336,6 @@ TABLE: Table = {
     _S.SERVICE_CALL_RESOURCE_DELETED_ERROR: answered(kvs.DescribeStream, (10400, None)),
     _S.SERVICE_CALL_TIMEOUT_ERROR: lost(504),
     _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL: read(kvs.DeviceInfo, tags=None),
-    _S.INVALID_STREAM_DESCRIPTION_VERSION: read(kvs.StreamDescription, version=2, stream_arn="a"),
     _S.INVALID_TAG_NAME_LEN: stream(tags=(("n" * 129, "v"),)),
     _S.INVALID_TAG_VALUE_LEN: stream(tags=(("n", "v" * 1025),)),
     _S.TAG_STREAM_CALL_FAILED: failing(kvs.TagStream, tags=(("a", "b"),)),
@@ -372,10 +344,7 @@ TABLE: Table = {
     ),
     _S.INVALID_CREATE_STREAM_RESPONSE: lambda place: create_fails(place, [(200, None)]),
     _S.CLIENT_AUTH_CALL_FAILED: failing(kvs.GetSecurityToken),
-    _S.GET_CLIENT_TOKEN_CALL_FAILED: with_certificate,
-    _S.CLIENT_PROVISION_CALL_FAILED: without_identity(None),
     _S.CREATE_CLIENT_CALL_FAILED: failing(kvs.CreateDevice),
-    _S.TAG_CLIENT_CALL_FAILED: failing(kvs.TagClient, device=kvs.DeviceInfo(tags=(("a", "b"),))),
     _S.INVALID_CREATE_DEVICE_RESPONSE: answered(kvs.CreateDevice, (200, None)),
     _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW: streaming(lambda d: d.ack("PERSISTED", 100)),
     _S.INVALID_FRAGMENT_ACK_VERSION: read(kvs.FragmentAck, version=1, ack_type="PERSISTED"),

@@ -18,10 +18,7 @@ from kvsproducer.client.effects import (
     CreateStream,
     DataAvailable,
     DescribeStream,
-    DeviceCertToToken,
     Effect,
-    GetDeviceCertificate,
-    GetDeviceFingerprint,
     GetSecurityToken,
     GetStreamingEndpoint,
     GetStreamingToken,
@@ -29,7 +26,6 @@ from kvsproducer.client.effects import (
     SpaceAvailable,
     StreamDescription,
     StreamStatus,
-    TagClient,
     TagStream,
     UploadAborted,
 )
@@ -66,7 +62,6 @@ from kvsproducer.client.metadata import EventType
 from kvsproducer.client.metrics import ClientMetrics, StreamCounters, StreamMetrics
 from kvsproducer.client.retry import RetryPolicy
 from kvsproducer.client.sender import ReadStatus
-from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
     CLIENT_STATES,
     STREAM_STATES,
@@ -96,7 +91,6 @@ __all__ = [
     "ReadStatus",
     "WouldBlock",
     "RetryPolicy",
-    "ServiceCalls",
     "EventType",
     # what is described
     "DeviceInfo",
@@ -113,11 +107,7 @@ __all__ = [
     "Effect",
     "Call",
     "GetSecurityToken",
-    "GetDeviceCertificate",
-    "GetDeviceFingerprint",
-    "DeviceCertToToken",
     "CreateDevice",
-    "TagClient",
     "DescribeStream",
     "CreateStream",
     "TagStream",

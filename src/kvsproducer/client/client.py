@@ -1,9 +1,9 @@
 """The client: credentials, a device, and the streams that share its storage.
 
-Facts: AWS's client object and its state machine (NEW, AUTH, GET_TOKEN, PROVISION, CREATE,
-TAG_CLIENT, READY). Four kinds of traffic, none of which waits or calls back: *do* (`open_stream`,
-the streams' methods, `close`), *receive* (`call_result`), *out* (`poll_effect`), *tell*
-(`next_event`, `next_timer`). After any call, poll effects until there are none.
+Facts: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). Four kinds of traffic,
+none of which waits or calls back: *do* (`open_stream`, the streams' methods, `close`), *receive*
+(`call_result`), *out* (`poll_effect`), *tell* (`next_event`, `next_timer`). After any call, poll
+effects until there are none.
 
 Not thread-safe: the shell holds its lock around every call.
 """
@@ -25,18 +25,12 @@ from kvsproducer.client.effects import (
     AuthType,
     Call,
     CreateDevice,
-    DeviceCertToToken,
     Effect,
-    GetDeviceCertificate,
-    GetDeviceFingerprint,
     GetSecurityToken,
-    TagClient,
-    TagStream,
 )
 from kvsproducer.client.events import ClientErrorReported, ClientReady, Event, EventQueue
 from kvsproducer.client.metrics import ClientMetrics, check_metrics_version
 from kvsproducer.client.retry import GiveUp, RetryPolicy
-from kvsproducer.client.service_calls import ServiceCalls
 from kvsproducer.client.states import (
     CLIENT_STATES,
     ClientState,
@@ -68,12 +62,10 @@ class Client:
     default both are the same.
 
     `dice(n)` gives a uniform int below n; `store` is the content store (by default the one by
-    reference, for `StorageType.IN_MEM`; see `heap.store_for`);
-    `service_calls` are those that the shell makes (by default all); `retry_policy` decides whether
-    running out of attempts is a failure (by default it is). Raises what
-    `DeviceInfo.validate` and `ServiceCalls.validate` raise, and INVALID_ARG when a store of another
-    type is missing (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for
-    IN_MEM_CONTENT_STORE_ALLOC).
+    reference, for `StorageType.IN_MEM`; see `heap.store_for`); `retry_policy` decides whether
+    running out of attempts is a failure (by default it is). Raises what `DeviceInfo.validate`
+    raises, and INVALID_ARG when a store of another type is missing
+    (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for IN_MEM_CONTENT_STORE_ALLOC).
     """
 
     def __init__(
@@ -84,12 +76,9 @@ class Client:
         dice: Callable[[int], int],
         wall: Callable[[int], int] = int,
         store: ContentStore | None = None,
-        service_calls: ServiceCalls | None = None,
         retry_policy: RetryPolicy | None = None,
     ) -> None:
         device_info.validate()
-        self._service_calls = service_calls or ServiceCalls()
-        self._service_calls.validate()
         self.retry_policy = retry_policy or GiveUp()
         self._anew = 0  # how often it has begun anew without credentials and a device
         self.device_info = device_info
@@ -114,7 +103,6 @@ class Client:
         self._created = False
         self._told_ready = False
         self.closed = False  # `close` was called
-        self._arn = ""
         self._failure: KvsError | None = None
         self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
         self._move(On.START, now)
@@ -150,14 +138,12 @@ class Client:
         """A new stream; it becomes ready as its calls are answered, and takes frames at once.
 
         Raises CLIENT_SHUTTING_DOWN after `close`, what `StreamInfo.validate` and `MkvGenerator`
-        raise, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS,
-        SERVICE_CALL_CALLBACKS_MISSING for tags that nobody can set, and the client's own failure.
+        raise, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the client's own
+        failure.
         """
         if self.closed:
             raise kvs_error(_S.CLIENT_SHUTTING_DOWN, f"stream {stream_info.name!r}")
         stream_info.validate()
-        if stream_info.tags:
-            self._service_calls.require(TagStream)
         info = stream_info.resolved()
         self._streams = {name: s for name, s in self._streams.items() if not s.freed}
         self._controls = {name: self._controls[name] for name in self._streams}
@@ -346,19 +332,18 @@ class Client:
         if status is not _S.SUCCESS and not self._machine.accepts(status):
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
-        if result > _RESULT_OK and not isinstance(call, GetDeviceFingerprint):
-            self._wait = self._backoff.next_wait(now)  # nobody is asked for a fingerprint
+        if result > _RESULT_OK:
+            self._wait = self._backoff.next_wait(now)
         try:
-            if isinstance(call, GetSecurityToken | GetDeviceCertificate | DeviceCertToToken):
-                self._auth_result(call, status, answer, now)
-            elif status is not _S.SUCCESS:
+            if status is not _S.SUCCESS:
                 self._move(status, now)
-            elif isinstance(call, GetDeviceFingerprint):
-                self._provision(answer, now)
             elif isinstance(call, CreateDevice):
                 self._device_created(answer, now)
+            elif answer is None:
+                told = detail or "no credentials were given"
+                self.fail(kvs_error(_S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, told))
             else:
-                self._move(status, now)
+                self._auth_result(answer, now)
         except KvsError as error:
             told = "; ".join(filter(None, (error.detail, detail)))
             self._exhausted(kvs_error(error.status, told), status, now)
@@ -379,17 +364,12 @@ class Client:
         self._wait = self._wait or self._backoff.next_wait(now)
         self._issue(GetSecurityToken, now)
 
-    def _auth_result(self, call: Call, status: StatusCode, answer: object, now: int) -> None:
-        """Credentials, a certificate, or nothing."""
-        auth = answer if status is _S.SUCCESS and isinstance(answer, AuthInfo) else None
+    def _auth_result(self, answer: object, now: int) -> None:
+        """Take credentials, or ask again when they cannot be used."""
+        auth = answer if isinstance(answer, AuthInfo) else None
         if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
             raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {auth.length} bytes")
-        if isinstance(call, GetSecurityToken) and status is _S.SUCCESS and auth is None:
-            self._issue(GetDeviceCertificate, now)
-        elif isinstance(call, GetDeviceCertificate) and status is _S.SUCCESS:
-            self.auth = auth
-            self._move(On.CERTIFICATE if auth is not None else On.NOTHING, now)
-        elif auth is None or auth.type is AuthType.UNDEFINED:
+        if auth is None or auth.type is AuthType.UNDEFINED:
             self._move(On.AGAIN, now)
         elif auth.expiration - self.wall(now) < limits.MIN_TOKEN_LIFE:
             self._short_lived(auth, now)
@@ -407,18 +387,11 @@ class Client:
             told = f"the credentials expire in {left_s} s, at least 30 s are needed"
             raise kvs_error(error.status, f"{error.detail}; {told}") from None
 
-    def _provision(self, answer: object, now: int) -> None:
-        """There is no service to provision with: it runs out of attempts."""
-        if isinstance(answer, str) and len(answer) > limits.MAX_DEVICE_FINGERPRINT_LEN:
-            raise kvs_error(_S.DEVICE_FINGERPRINT_LENGTH, f"{len(answer)} characters")
-        self._move(On.AGAIN, now)
-
     def _device_created(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
-        self._arn = answer
         self._created = True
-        self._move(On.EXISTS_TO_TAG if self.device_info.tags else On.EXISTS, now)
+        self._move(On.EXISTS, now)
 
     # --- states ---------------------------------------------------------------------------------
     def _move(self, on: Input, now: int) -> None:
@@ -427,14 +400,8 @@ class Client:
         state = self.state
         if state is _C.AUTH:
             self._issue(GetSecurityToken, now)
-        elif state is _C.GET_TOKEN:
-            self._issue(DeviceCertToToken, now, device_name=self.device_name)
-        elif state is _C.PROVISION:
-            self._issue(GetDeviceFingerprint, now)
         elif state is _C.CREATE:
-            self._issue(CreateDevice, now, device_name=self.device_name)
-        elif state is _C.TAG_CLIENT:
-            self._issue(TagClient, now, arn=self._arn, tags=self.device_info.tags)
+            self._issue(CreateDevice, now, device_name=self.device_name, tags=self.device_info.tags)
         else:
             self._anew = 0
             if not self._told_ready:
@@ -444,9 +411,8 @@ class Client:
                 control.resume(now)
 
     def _issue(self, kind: type[Call], now: int, **members: object) -> None:
-        """Have the shell make a call; one that it does not know is answered with None."""
+        """Have the shell make a call."""
         info = self.client_info
-        answered = self._service_calls.answers(kind)
         call = kind(
             call_id=self.new_call_id(),
             stream=None,
@@ -457,11 +423,8 @@ class Client:
             **members,
         )
         self._wait = 0
-        if answered:
-            self._effects.append(call)
-            self._pending = call
-        else:
-            self._client_result(call, _RESULT_OK, now, None, "")
+        self._effects.append(call)
+        self._pending = call
 
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:

@@ -7,12 +7,8 @@ and answered with `Client.call_result(call, result, now, answer)`; the type of `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
-
-from kvsproducer import limits
-from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
     "AuthInfo",
@@ -22,10 +18,7 @@ __all__ = [
     "CreateStream",
     "DataAvailable",
     "DescribeStream",
-    "DeviceCertToToken",
     "Effect",
-    "GetDeviceCertificate",
-    "GetDeviceFingerprint",
     "GetSecurityToken",
     "GetStreamingEndpoint",
     "GetStreamingToken",
@@ -33,19 +26,19 @@ __all__ = [
     "SpaceAvailable",
     "StreamDescription",
     "StreamStatus",
-    "TagClient",
     "TagStream",
     "UploadAborted",
 ]
 
 
 class AuthType(IntEnum):
-    """What an `AuthInfo` holds."""
+    """What an `AuthInfo` holds; the values are AWS's.
+
+    UNDEFINED is here because AWS's client has statuses of its own for it, in both machines.
+    """
 
     UNDEFINED = 0
-    CERTIFICATE = 1
     SECURITY_TOKEN = 2
-    NONE = 3
 
 
 @dataclass(slots=True)
@@ -85,33 +78,6 @@ class StreamDescription:
     retention: int | None = None  # ticks; None: not told
     kms_key_id: str = ""
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> StreamDescription:
-        """From the versioned form (version 0 has no retention and no KMS key).
-
-        `status` is a `StreamStatus`, its name or its number. Raises
-        INVALID_STREAM_DESCRIPTION_VERSION, INVALID_ARG for a missing, unknown or wrong member.
-        """
-        values = dict(data)
-        version = values.pop("version", limits.STREAM_DESCRIPTION_VERSION)
-        known = {member.name for member in fields(cls)}
-        if version == 0:
-            known -= {"retention", "kms_key_id"}
-        elif version != limits.STREAM_DESCRIPTION_VERSION:
-            raise kvs_error(
-                StatusCode.INVALID_STREAM_DESCRIPTION_VERSION,
-                f"version {version!r}; the newest known is {limits.STREAM_DESCRIPTION_VERSION}",
-            )
-        status = values.get("status", StreamStatus.ACTIVE)
-        try:
-            named = StreamStatus[status.upper()] if isinstance(status, str) else status
-            values["status"] = StreamStatus(named)  # type: ignore[arg-type]
-            if not values.keys() <= known:
-                raise TypeError(f"version {version} has no {sorted(values.keys() - known)}")
-            return cls(**values)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError) as error:
-            raise kvs_error(StatusCode.INVALID_ARG, f"stream description: {error}") from error
-
 
 @dataclass(slots=True)
 class Call:
@@ -130,42 +96,17 @@ class Call:
 
 @dataclass(slots=True)
 class GetSecurityToken(Call):
-    """The client's credentials. Answer: `AuthInfo`, or None for "there are none"."""
+    """The client's credentials. Answer: `AuthInfo`, or None for "there are none".
 
-
-@dataclass(slots=True)
-class GetDeviceCertificate(Call):
-    """The device's certificate. Answer: `AuthInfo` of type CERTIFICATE, or None."""
-
-
-@dataclass(slots=True)
-class DeviceCertToToken(Call):
-    """Exchange the certificate in `auth` for a token. Answer: `AuthInfo`."""
-
-    device_name: str
-
-
-@dataclass(slots=True)
-class GetDeviceFingerprint(Call):
-    """The device's fingerprint, asked for when there is neither token nor certificate.
-
-    Answer: text of up to 32 characters, or None. KVS has no provisioning by fingerprint: with or
-    without one the client then fails.
+    None fails the client with SERVICE_CALL_NOT_AUTHORIZED_ERROR and the detail of the answer.
     """
 
 
 @dataclass(slots=True)
 class CreateDevice(Call):
-    """Announce the device. KVS has no such operation: answer the device's ARN, any text."""
+    """Announce the device and its tags. KVS has no such operation: answer any text as its ARN."""
 
     device_name: str
-
-
-@dataclass(slots=True)
-class TagClient(Call):
-    """Tag the device. KVS has no such operation: answer None."""
-
-    arn: str
     tags: tuple[tuple[str, str], ...]
 
 

@@ -18,9 +18,12 @@ stays so until there is some. One that prepares the next session while the old o
 its way like any other; what tells them apart is that the old upload is active. A stream whose
 client has no credentials stays in its state without a pending call.
 
-Facts: AWS's client has the same states; a step that it does not make is in no table here. Where it
-makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-out), the table has what it
-meant. FAILED is ours: a failure that will not go away by itself ends there instead of hanging.
+Facts: AWS's client has the same states, and three more: it exchanges a device's certificate for a
+token, provisions a device, and tags it. KVS has no operations for those; `kvsproducer.compat` does
+that work where it answers the calls of AUTH and CREATE. A step that AWS's client does not make is
+in no table here. Where it makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-
+out), the table has what it meant. FAILED is ours: a failure that will not go away by itself ends
+there instead of hanging.
 """
 
 from __future__ import annotations
@@ -63,10 +66,7 @@ class ClientState(Enum):
 
     NEW = "new"
     AUTH = "auth"
-    GET_TOKEN = "get-token"  # noqa: S105 - a state's name
-    PROVISION = "provision"
-    CREATE = "create"
-    TAG_CLIENT = "tag-client"
+    CREATE = "create"  # KVS has no such operation; AWS's cases drive the state and its retries
     READY = "ready"
     FAILED = "failed"
 
@@ -121,8 +121,6 @@ class On(Enum):
     FAILED = "what will not go away by itself"
     CREDENTIALS = "credentials"
     CREDENTIALS_AGAIN = "credentials, and the device exists"
-    CERTIFICATE = "a certificate instead of credentials"
-    NOTHING = "neither credentials nor a certificate"
 
 
 Input: TypeAlias = On | StatusCode
@@ -155,27 +153,20 @@ def _call(
 
 
 _C = ClientState
-_HAS_TOKEN: Final[Mapping[Input, Enum]] = {
-    On.CREDENTIALS: _C.CREATE,
-    On.CREDENTIALS_AGAIN: _C.READY,
-}
 _CLIENT: Final[Mapping[ClientState, Rule]] = {
     _C.NEW: Rule({On.START: _C.AUTH}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
     _C.AUTH: _call(
         _C.AUTH,
         _S.CLIENT_AUTH_CALL_FAILED,
-        {**_HAS_TOKEN, On.CERTIFICATE: _C.GET_TOKEN, On.NOTHING: _C.PROVISION},
+        {On.CREDENTIALS: _C.CREATE, On.CREDENTIALS_AGAIN: _C.READY},
         cured=_CURED_RIGHTS,
     ),
-    _C.GET_TOKEN: _call(_C.GET_TOKEN, _S.GET_CLIENT_TOKEN_CALL_FAILED, _HAS_TOKEN),
-    _C.PROVISION: _call(_C.PROVISION, _S.CLIENT_PROVISION_CALL_FAILED, {}),
     _C.CREATE: _call(
         _C.CREATE,
         _S.CREATE_CLIENT_CALL_FAILED,
-        {On.EXISTS: _C.READY, On.EXISTS_TO_TAG: _C.TAG_CLIENT},
+        {On.EXISTS: _C.READY},
         cured=(*_CURED, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
     ),
-    _C.TAG_CLIENT: _call(_C.TAG_CLIENT, _S.TAG_CLIENT_CALL_FAILED, {_S.SUCCESS: _C.READY}),
     _C.READY: Rule({On.EXPIRING: _C.AUTH}, UNLIMITED_RETRIES, _S.CLIENT_READY_CALLBACK_FAILED),
     _C.FAILED: Rule({}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
 }

@@ -10,10 +10,12 @@ from kvsproducer.compat.structures import (
     ApiCallbacks,
     AuthCallbacks,
     ClientShutdown,
+    DeviceCertToToken,
     PlatformCallbacks,
     ProducerCallbacks,
     StreamCallbacks,
     StreamDataAvailable,
+    stream_description,
 )
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "AuthCallbacks",
     "CallbacksProvider",
     "ClientShutdown",
+    "DeviceCertToToken",
     "PlatformCallbacks",
     "ProducerCallbacks",
     "StreamCallbacks",
     "StreamDataAvailable",
+    "stream_description",
 ]

@@ -37,6 +37,7 @@ from kvsproducer.compat.structures import (
     AuthCallbacks,
     CallbackSet,
     ClientShutdown,
+    DeviceCertToToken,
     Free,
     PlatformCallbacks,
     ProducerCallbacks,
@@ -56,6 +57,7 @@ Numbered = tuple[int, Callable[[Any], object]]
 log = logging.getLogger("kvsproducer.callbacks")
 
 Report = core.Event | StreamDataAvailable | ClientShutdown
+_Record = Report | core.Call | DeviceCertToToken
 _Place = tuple[type[CallbackSet], str]
 
 # What an entry is told: the record's class -> chain and function.
@@ -90,7 +92,13 @@ _ASKED: Final[dict[type[core.Call], tuple[_Place, tuple[type, ...]]]] = {
     core.GetStreamingEndpoint: ((ApiCallbacks, "get_streaming_endpoint"), (str,)),
     core.TagStream: ((ApiCallbacks, "tag_resource"), (StatusCode,)),
     core.PutStream: ((ApiCallbacks, "put_stream"), ()),
+    core.CreateDevice: ((ApiCallbacks, "create_device"), (str,)),
 }
+_TOKEN_CALLS: Final = core.GetSecurityToken | core.GetStreamingToken
+_CERTIFICATE: Final = (AuthCallbacks, "get_device_certificate")
+_CERT_TO_TOKEN: Final = (AuthCallbacks, "device_cert_to_token")
+_FINGERPRINT: Final = (AuthCallbacks, "get_device_fingerprint")
+_TAG_DEVICE: Final = (ApiCallbacks, "tag_device")
 # A listener that fails when something is ready is logged under the status that AWS has for it.
 _READY_FAILURES: Final[dict[type[Report], StatusCode]] = {
     core.ClientReady: _S.CLIENT_READY_CALLBACK_FAILED,
@@ -114,11 +122,18 @@ _CHAINS: Final[dict[type[CallbackSet], tuple[StatusCode, StatusCode]]] = {
 class CallbacksProvider:
     """Chains of callbacks for one `Producer(callbacks=...)`.
 
-    `chain_length` is how many sets of each kind can be added. Raises INVALID_ARG unless it is a
-    whole number from 1 to 19.
+    `chain_length` is how many sets of each kind can be added. `version` is that of AWS's structure
+    of all callbacks, `ClientCallbacks`. Raises INVALID_ARG unless `chain_length` is a whole number
+    from 1 to 19, and INVALID_CALLBACKS_VERSION for another version than 0.
     """
 
-    def __init__(self, chain_length: int = limits.DEFAULT_CALLBACK_CHAIN_LEN) -> None:
+    def __init__(
+        self,
+        chain_length: int = limits.DEFAULT_CALLBACK_CHAIN_LEN,
+        *,
+        version: int = limits.CALLBACKS_VERSION,
+    ) -> None:
+        _check_version(version, _S.INVALID_CALLBACKS_VERSION)
         whole = isinstance(chain_length, int)
         if not whole or not 0 < chain_length < limits.MAX_CALLBACK_CHAIN_LEN:
             raise kvs_error(
@@ -150,7 +165,7 @@ class CallbacksProvider:
         if type(platform) is not PlatformCallbacks:
             kind = type(platform).__name__
             raise kvs_error(_S.INVALID_ARG, f"{kind} is not PlatformCallbacks: it goes to add()")
-        self._check_version(platform, _S.INVALID_PLATFORM_CALLBACKS_VERSION)
+        _check_version(platform.version, _S.INVALID_PLATFORM_CALLBACKS_VERSION)
         with self._lock:
             if self._taken:
                 raise kvs_error(_S.INVALID_OPERATION, "a producer has begun with another platform")
@@ -173,7 +188,7 @@ class CallbacksProvider:
         if kind not in _CHAINS:
             raise kvs_error(_S.INVALID_ARG, f"{kind.__name__} is no set that goes into a chain")
         wrong_version, duplicate = _CHAINS[kind]
-        self._check_version(callbacks, wrong_version)
+        _check_version(callbacks.version, wrong_version)
         self._check_functions(callbacks)
         with self._lock:
             chain = self._chains[kind]
@@ -197,14 +212,6 @@ class CallbacksProvider:
             if inspect.iscoroutinefunction(getattr(callbacks, field.name)):
                 where = f"{type(callbacks).__name__}.{field.name}"
                 raise kvs_error(_S.INVALID_ARG, f"{where} is a coroutine function: give a function")
-
-    @staticmethod
-    def _check_version(callbacks: PlatformCallbacks | CallbackSet, status: StatusCode) -> None:
-        if callbacks.version != limits.CALLBACKS_VERSION:
-            raise kvs_error(
-                status,
-                f"version {callbacks.version!r}; the newest known is {limits.CALLBACKS_VERSION}",
-            )
 
     def chain(self, kind: type[CallbackSet]) -> tuple[CallbackSet, ...]:
         """The sets of a kind, in the order in which they were added."""
@@ -248,6 +255,13 @@ class CallbacksProvider:
         yield self._platform.free
         for chain in self._chains.values():
             yield from (callbacks.free for callbacks in chain)
+
+
+def _check_version(version: int, status: StatusCode) -> None:
+    if version != limits.CALLBACKS_VERSION:
+        raise kvs_error(
+            status, f"version {version!r}; the newest known is {limits.CALLBACKS_VERSION}"
+        )
 
 
 def _free(function: Free | None) -> None:
@@ -348,7 +362,12 @@ class Chains:
     # --- before a call --------------------------------------------------------------------------
     def asks(self, call: core.Call) -> bool:
         """Whether an entry is to be asked about this call."""
-        return any(self._functions(place) for place, _ in _questions(call))
+        places = [place for place, _ in _questions(call)]
+        if isinstance(call, _TOKEN_CALLS):
+            places += _CERTIFICATE, _FINGERPRINT
+        elif isinstance(call, core.CreateDevice) and call.tags:
+            places.append(_TAG_DEVICE)
+        return any(self._functions(place) for place in places)
 
     def ask(self, call: core.Call) -> object:
         """The first entry's answer to a call, None when it is to be made; may block.
@@ -358,15 +377,70 @@ class Chains:
         for place, answers in _questions(call):
             said = self._run(place, call, answers)
             if said is not None:
-                return said
-        return None
+                break
+        if isinstance(call, _TOKEN_CALLS) and said is None:
+            return self._token_of_device(call)
+        if isinstance(call, core.CreateDevice) and call.tags:
+            self._tag_device(call)
+        return said
+
+    # --- the device, for which KVS has no operations --------------------------------------------
+    def _token_of_device(self, call: core.GetSecurityToken | core.GetStreamingToken) -> object:
+        """Exchange the device's certificate for a token; None when no entry has either.
+
+        Raises GET_CLIENT_TOKEN_CALL_FAILED, SERVICE_CALL_CALLBACKS_MISSING,
+        DEVICE_FINGERPRINT_LENGTH and CLIENT_PROVISION_CALL_FAILED; see `AuthCallbacks`.
+        """
+        certificate = self._run(_CERTIFICATE, call, (bytes,))
+        if isinstance(certificate, bytes):
+            return self._exchange(DeviceCertToToken(certificate, call.stream))
+        if not self._functions(_FINGERPRINT):
+            return None
+        fingerprint = self._run(_FINGERPRINT, call, (str,))
+        if isinstance(fingerprint, str) and len(fingerprint) > limits.MAX_DEVICE_FINGERPRINT_LEN:
+            raise kvs_error(
+                _S.DEVICE_FINGERPRINT_LENGTH,
+                f"the device's fingerprint has {len(fingerprint)} characters,"
+                f" at most {limits.MAX_DEVICE_FINGERPRINT_LEN} are allowed",
+            )
+        raise kvs_error(
+            _S.CLIENT_PROVISION_CALL_FAILED,
+            "the callbacks gave neither a token nor a certificate, and KVS cannot provision a"
+            " device by its fingerprint; add an AuthCallbacks.get_security_token",
+        )
+
+    def _exchange(self, question: DeviceCertToToken) -> object:
+        if not self._functions(_CERT_TO_TOKEN):
+            raise kvs_error(
+                _S.SERVICE_CALL_CALLBACKS_MISSING,
+                "AuthCallbacks.get_device_certificate returned a certificate, and no entry has a"
+                " device_cert_to_token to exchange it for credentials",
+            )
+        try:
+            token = self._run(_CERT_TO_TOKEN, question, (AwsCredentials,))
+        except KvsError as error:
+            told = f"{error.name}: {error.detail}"
+            raise kvs_error(_S.GET_CLIENT_TOKEN_CALL_FAILED, told) from error
+        if token is None:
+            raise kvs_error(
+                _S.GET_CLIENT_TOKEN_CALL_FAILED,
+                "no AuthCallbacks.device_cert_to_token returned credentials for the certificate",
+            )
+        return token
+
+    def _tag_device(self, call: core.CreateDevice) -> None:
+        try:
+            self._run(_TAG_DEVICE, call)
+        except KvsError as error:
+            told = f"{error.name}: {error.detail}"
+            raise kvs_error(_S.TAG_CLIENT_CALL_FAILED, told) from error
 
     # --- chains ---------------------------------------------------------------------------------
     def _functions(self, place: _Place) -> tuple[Numbered, ...]:
         return self._provider.functions(*place)
 
     def _run(
-        self, place: _Place, record: Report | core.Call, answers: tuple[type, ...] | None = None
+        self, place: _Place, record: _Record, answers: tuple[type, ...] | None = None
     ) -> object:
         """Call the entries in order; returns the first answer when there may be one."""
         for number, function in self._functions(place):
@@ -396,7 +470,7 @@ def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
         yield _ASKED[core.GetSecurityToken]
 
 
-def _fault(said: object, answers: tuple[type, ...], record: Report | core.Call) -> str:
+def _fault(said: object, answers: tuple[type, ...], record: _Record) -> str:
     """Why an answer cannot be used, "" when it can: the core takes it for the service's own."""
     if not isinstance(said, answers):
         wanted = " or ".join(one.__name__ for one in answers) or "a status"
@@ -414,7 +488,7 @@ def _fault(said: object, answers: tuple[type, ...], record: Report | core.Call) 
     return ""
 
 
-def _called(function: Callable[[object], object], record: Report | core.Call, where: str) -> object:
+def _called(function: Callable[[object], object], record: _Record, where: str) -> object:
     """What a function returned, or raised as a status of its own."""
     try:
         return function(record)

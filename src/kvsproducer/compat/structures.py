@@ -7,20 +7,21 @@ are told, a `Call` of `kvsproducer.client` for those that are asked. Returning a
 carries its own. `free` is called once, when the producer is closed or the set is replaced.
 
 `version` is that of AWS's structure; `CallbacksProvider` checks it. Not here: streamUnderflowReport
-(nothing calls it), createDevice and the device's certificate and fingerprint (KVS has no such
-operation), locks and threads (they are Python's).
+(nothing calls it), locks and threads (they are Python's). What concerns the device (certificate,
+fingerprint, creation, tags) is here only: KVS has no such operations, and the core knows none.
 Source: Include.h of AWS's C producer.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsproducer import client as core
-from kvsproducer.status import StatusCode
+from kvsproducer import limits
+from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from kvsproducer.service.credentials import AwsCredentials
@@ -30,11 +31,13 @@ __all__ = [
     "AuthCallbacks",
     "CallbackSet",
     "ClientShutdown",
+    "DeviceCertToToken",
     "Free",
     "PlatformCallbacks",
     "ProducerCallbacks",
     "StreamCallbacks",
     "StreamDataAvailable",
+    "stream_description",
 ]
 
 Free = Callable[[], object]
@@ -52,6 +55,16 @@ class ClientShutdown(NamedTuple):
     """Told when the producer has been closed, before the sets are freed."""
 
     stream: str | None = None
+
+
+class DeviceCertToToken(NamedTuple):
+    """The argument of `device_cert_to_token`: the bytes that `get_device_certificate` returned.
+
+    `stream` is the name of the stream whose upload needs the token, None for the control plane.
+    """
+
+    certificate: bytes
+    stream: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +130,13 @@ class AuthCallbacks:
     `get_streaming_token` is for one upload; `get_security_token` for the control plane, and for
     uploads for which the other has nothing. None leaves it to the next entry, and after the last to
     the producer's own credentials. A token must live for 30 s more.
+
+    The others are called when the functions for tokens returned nothing. The bytes that
+    `get_device_certificate` returns go to `device_cert_to_token`, which must return credentials
+    (GET_CLIENT_TOKEN_CALL_FAILED) and must be there (SERVICE_CALL_CALLBACKS_MISSING).
+    `get_device_fingerprint`, which returns up to 32 characters (DEVICE_FINGERPRINT_LENGTH), is
+    called when there is no certificate; KVS has no provisioning, so that the call then fails with
+    CLIENT_PROVISION_CALL_FAILED.
     """
 
     get_security_token: (
@@ -127,6 +147,15 @@ class AuthCallbacks:
     ) = None
     get_streaming_token: (
         Callable[[core.GetStreamingToken], AwsCredentials | StatusCode | None] | None
+    ) = None
+    get_device_certificate: Callable[[core.GetSecurityToken], bytes | StatusCode | None] | None = (
+        None
+    )
+    device_cert_to_token: (
+        Callable[[DeviceCertToToken], AwsCredentials | StatusCode | None] | None
+    ) = None
+    get_device_fingerprint: (
+        Callable[[core.GetSecurityToken | core.GetStreamingToken], str | StatusCode | None] | None
     ) = None
     free: Free | None = None
     version: int = 0
@@ -140,6 +169,9 @@ class ApiCallbacks:
     `create_stream`, a `StreamDescription` for `describe_stream`, a URL for
     `get_streaming_endpoint`, SUCCESS for `tag_resource` (the tags are set). `put_stream` can
     observe and fail only: the upload itself is the producer's.
+
+    KVS has no device to create or tag. `create_device` may return an ARN; `tag_device` is called
+    after it when `DeviceInfo` has tags, and a failure of it is TAG_CLIENT_CALL_FAILED.
     """
 
     create_stream: Callable[[core.CreateStream], str | StatusCode | None] | None = None
@@ -151,8 +183,38 @@ class ApiCallbacks:
     ) = None
     tag_resource: Callable[[core.TagStream], StatusCode | None] | None = None
     put_stream: Callable[[core.PutStream], StatusCode | None] | None = None
+    create_device: Callable[[core.CreateDevice], str | StatusCode | None] | None = None
+    tag_device: Callable[[core.CreateDevice], StatusCode | None] | None = None
     free: Free | None = None
     version: int = 0
 
 
 CallbackSet = ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks
+
+
+def stream_description(data: Mapping[str, object]) -> core.StreamDescription:
+    """Return the answer of a `describe_stream` function that has it as data, in AWS's layout.
+
+    `version` is 0 or 1 (the default); version 0 has no retention and no KMS key. `status` is a
+    `StreamStatus`, its name or its number. Raises INVALID_STREAM_DESCRIPTION_VERSION, and
+    INVALID_ARG for a missing, unknown or wrong member.
+    """
+    values = dict(data)
+    version = values.pop("version", limits.STREAM_DESCRIPTION_VERSION)
+    known = {member.name for member in fields(core.StreamDescription)}
+    if version == 0:
+        known -= {"retention", "kms_key_id"}
+    elif version != limits.STREAM_DESCRIPTION_VERSION:
+        raise kvs_error(
+            StatusCode.INVALID_STREAM_DESCRIPTION_VERSION,
+            f"version {version!r}; the newest known is {limits.STREAM_DESCRIPTION_VERSION}",
+        )
+    status = values.get("status", core.StreamStatus.ACTIVE)
+    try:
+        named = core.StreamStatus[status.upper()] if isinstance(status, str) else status
+        values["status"] = core.StreamStatus(named)  # type: ignore[arg-type]
+        if not values.keys() <= known:
+            raise TypeError(f"version {version} has no {sorted(values.keys() - known)}")
+        return core.StreamDescription(**values)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
+        raise kvs_error(StatusCode.INVALID_ARG, f"stream description: {error}") from error

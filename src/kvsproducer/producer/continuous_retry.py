@@ -48,10 +48,7 @@ BEGINS_ANEW: Final = frozenset(
         _S.INVALID_TOKEN_EXPIRATION,
         # ... and a client, which AWS's never gets over.
         _S.CLIENT_AUTH_CALL_FAILED,
-        _S.GET_CLIENT_TOKEN_CALL_FAILED,
-        _S.CLIENT_PROVISION_CALL_FAILED,
         _S.CREATE_CLIENT_CALL_FAILED,
-        _S.TAG_CLIENT_CALL_FAILED,
     }
 )
 

@@ -361,10 +361,10 @@ class Engine(Waiting):
             if by_provider or not failure.said:
                 with self.lock:
                     self.core.report(call, failure.status, failure.detail)
-        self._note(call.stream, failure, not_yet(reply))
-        self._apply(
-            self.core.call_result, call, failure.result, answer=reply, detail=failure.detail
-        )
+        waits = not_yet(call, reply) if failure.result == OK else ""
+        self._note(call.stream, failure, waits)
+        detail = failure.detail or waits
+        self._apply(self.core.call_result, call, failure.result, answer=reply, detail=detail)
 
     async def _answer(self, call: core.Call) -> object:
         """What the service answers to a call, or has answered before."""

@@ -41,16 +41,8 @@ async def answer(service: Service, call: core.Call) -> Answer:
     return await _HANDLERS[type(call)](service, call)
 
 
-async def _nothing(service: Service, call: core.Call) -> None:
-    """KVS has no such operation; the step of the state machine is answered here."""
-
-
-async def _no_identity(service: Service, call: core.Call) -> None:  # noqa: ARG001  as the table
-    """Asked for when there are no credentials: there is nothing else to identify the device by."""
-    raise kvs_error(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, NO_CREDENTIALS)
-
-
 async def _create_device(service: Service, call: core.CreateDevice) -> str:
+    """KVS has no such operation; the step of the state machine is answered here."""
     return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
 
 
@@ -60,7 +52,7 @@ async def _security_token(service: Service, call: core.Call) -> core.AuthInfo | 
     except KvsError as error:
         if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             raise
-        return None  # there are none: the core asks what else there is
+        return None  # there are none
 
 
 async def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
@@ -110,8 +102,10 @@ async def _describe_stream(service: Service, call: core.DescribeStream) -> core.
     )
 
 
-def not_yet(reply: object) -> str:
-    """What a stream waits for although its call was answered, "" for nothing."""
+def not_yet(call: core.Call, reply: object) -> str:
+    """Return why a call that was answered does not help yet, "" if it does."""
+    if reply is None and isinstance(call, core.GetSecurityToken):
+        return NO_CREDENTIALS
     if isinstance(reply, core.StreamDescription) and reply.status is not core.StreamStatus.ACTIVE:
         return f"the stream is {reply.status.name}"
     return ""
@@ -192,11 +186,7 @@ async def data_endpoint(service: Service, stream: str, api_name: str) -> str:
 
 _HANDLERS: dict[type[core.Call], Callable[[Service, Any], Awaitable[Answer]]] = {
     core.CreateDevice: _create_device,
-    core.TagClient: _nothing,
     core.GetSecurityToken: _security_token,
-    core.GetDeviceCertificate: _nothing,  # it has none
-    core.GetDeviceFingerprint: _no_identity,
-    core.DeviceCertToToken: _nothing,
     core.GetStreamingToken: _streaming_token,
     core.DescribeStream: _describe_stream,
     core.CreateStream: _create_stream,
