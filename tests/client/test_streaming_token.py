@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from kvsproducer import client as kvs
 from kvsproducer.client.effects import AuthInfo, AuthType
 from kvsproducer.client.streaming_token import rotation_time, usable_token
 from kvsproducer.limits import MAX_AUTH_LEN_BYTES
@@ -56,3 +60,22 @@ def test_tokens_that_cannot_be_used(token: AuthInfo, status: StatusCode) -> None
 def test_when_a_token_is_replaced(life: int, roll: int, until: int) -> None:
     """Three seconds before its end, or earlier by a random part of its life."""
     assert rotation_time(NOW + life, NOW, lambda sides: min(roll, sides - 1)) == NOW + until
+
+
+def test_stream_that_was_ready_asks_again_for_a_token_that_arrives_expired(
+    desk: Callable[..., Any],
+) -> None:
+    """Its credentials were about to be renewed; before the first session it is an error."""
+    d = desk()
+    d.put(0)
+    d.read()
+    d.answers[kvs.GetStreamingToken] = [
+        (200, kvs.AuthInfo(expiration=d.now - SECOND)),
+        (200, kvs.AuthInfo(expiration=d.now + 3600 * SECOND)),
+    ]
+    d.stream.upload_ended(d.upload, 401, d.now)
+    d.settle()
+    assert d.stream.failure is None
+    assert b"data" in d.read()[0]
+    told = [event.status for event in d.told(kvs.StreamErrorReported)]
+    assert StatusCode.INVALID_TOKEN_EXPIRATION in told

@@ -255,8 +255,13 @@ class StreamControl:
         self._move(on, now, why=detail or f"{type(call).__name__}: result {result}")
 
     def _refused(self, error: KvsError, now: int) -> None:
-        """An answer that cannot be used: fatal, unless the old session still works."""
-        working = self._core.uploads.active()
+        """An answer that cannot be used: fatal, unless the old session still works.
+
+        A token that arrives expired says that the credentials behind it just were: the next one may
+        be good. Before the first session it says that the clock is wrong.
+        """
+        expired = self.ready and error.status is _S.INVALID_TOKEN_EXPIRATION
+        working = expired or self._core.uploads.active()
         told = error if working else self._begin_anew(error, self._cause)
         if told is not None:
             self._core.report(told.status, told.detail)
