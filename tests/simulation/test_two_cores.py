@@ -142,7 +142,7 @@ def test_a_broken_invariant_names_its_seed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1 and the seed, when a core loses a frame without a word."""
-    monkeypatch.setattr("kvsproducer.client.core.StreamCore._report_drop", lambda *told: None)
+    monkeypatch.setattr("kvsproducer.client.core.StreamCore.report_drop", lambda *told: None)
     assert main(["--seeds", "0:200"]) == 1
     assert capsys.readouterr().out.startswith("seed ")
 

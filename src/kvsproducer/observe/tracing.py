@@ -34,9 +34,7 @@ HOPS: Final[tuple[Hop, ...]] = (
     (adaptation, "annexb_to_avcc", "adapt NAL units"),
     (adaptation, "avcc_to_annexb", "adapt NAL units"),
     (MkvGenerator, "pack", "package"),
-    (MkvGenerator, "block", "package"),  # the short way, for most frames
     (ContentView, "append", "append to view"),
-    (ContentView, "append_block", "append to view"),
     (core.Stream, "next_buffers", "read for upload"),
     (Engine, "receive_ack", "acknowledge"),
 )

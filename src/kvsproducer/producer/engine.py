@@ -205,7 +205,8 @@ class Engine(Waiting):
             self._forget(stream, account)
             stream.free(now=self.now())
         self.poke()
-        self.loop.call_soon_threadsafe(self.settled)  # for those who wait for its frames
+        if not self.closed:  # those who wait for its frames are to look
+            self.loop.call_soon_threadsafe(self.settled)
 
     def _forget(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
         """Note what became of a stream, once; the lock is held."""
