@@ -472,6 +472,39 @@ def test_own_times_go_on_after_a_wait_for_space(desk: Desks) -> None:
     assert d.told(kvs.TimestampCorrected) == []
 
 
+def test_own_times_do_not_follow_the_time_of_a_refused_frame(desk: Desks) -> None:
+    """What a caller gives as time counts for nothing, in a frame that is refused either."""
+    device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+    d = desk(device, frame_timecodes=False)
+    for index in range(40):
+        given = NOW + index * 40 * MS + (60 * SECOND if index == 15 else SECOND // 5)
+        if index % 10 == 5:
+            with pytest.raises(KvsError):
+                d.stream.put_frame(kvs.Frame(bytes(2 << 20), given), d.now)
+        frame = kvs.Frame(b"x", given, key_frame=index % 10 == 0)
+        d.stream.put_frame(frame, d.now)
+        d.settle()
+        assert d.stream._core.buffer.view.newest.timestamp == d.now
+        d.now += 40 * MS
+    assert d.stream.account() == (40, 0, 0, 0, 40)
+    assert d.told(kvs.TimestampCorrected) == d.told(kvs.TimeJumped) == []
+
+
+def test_pause_after_an_outlier_is_a_pause(desk: Desks) -> None:
+    """The outlier, which is put late, does not count as the newest frame on our clock."""
+    d = desk()
+    for index in range(20):
+        at = index * 40 * MS + (5 * SECOND if index > 10 else 0)
+        d.now = NOW + at
+        far = 60 * SECOND if index == 10 else 0
+        d.stream.put_frame(kvs.Frame(b"x", d.now + far, key_frame=index == 0), d.now)
+        d.settle()
+        assert d.stream.waiting == (index == 10), index
+    assert len(d.told(kvs.TimestampCorrected)) == 1
+    assert d.told(kvs.TimeJumped) == []
+    assert d.stream.account() == (20, 0, 0, 0, 20)
+
+
 @pytest.mark.parametrize("at", [11, 12, 13, 20, 21])
 def test_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> None:
     """Put without any wait between: the distance of the frames before says what is far."""

@@ -137,24 +137,24 @@ class Intake:
         view, pts = self._view, frame.pts
         newest = view.newest
         plain = self._formats.plain.get(frame.track_id)
+        if (
+            frame.flags
+            or self._core.attention
+            or self._own_times
+            or now >= self._rotation.due
+            or newest is None
+            or view.head == view.tail
+            or not newest.timestamp <= frame.dts <= pts <= newest.timestamp + self._stride
+            or not self._borders.least <= pts - self._generator.block_start
+            or not pts - self._generator.block_start < self._generator.block_room
+            or (plain is not None and plain(frame.data) is None)
+        ):
+            self._put_any(frame, now)
+            return
         try:
-            if (
-                frame.flags
-                or self._core.attention
-                or self._own_times
-                or now >= self._rotation.due
-                or newest is None
-                or view.head == view.tail
-                or not newest.timestamp <= frame.dts <= pts <= newest.timestamp + self._stride
-                or not self._borders.least <= pts - self._generator.block_start
-                or not pts - self._generator.block_start < self._generator.block_room
-                or (plain is not None and plain(frame.data) is None)
-            ):
-                self._put_any(frame, now)
-            else:
-                self._store(frame, 0, pts, pts, now)
-                self._buffer.accept()
-        except (KvsError, WouldBlock) as error:
+            self._store(frame, 0, pts, pts, now)
+            self._buffer.accept()
+        except KvsError as error:
             self._refused(frame, error)
             raise
 
@@ -172,6 +172,9 @@ class Intake:
                     self._pass_over(frame)
                 self._formats.taken(frame.track_id)
                 self._report_stamp(frame, now)
+        except KvsError as error:
+            self._refused(frame, error)  # by the time that it was stamped with, if it was
+            raise
         finally:
             self._set_stride()
 
@@ -203,14 +206,9 @@ class Intake:
         """Have each frame decided on while one waits for others, which decide on it."""
         self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
 
-    def _refused(self, frame: Frame, error: Exception) -> None:
-        """Skip the frames of a track after a refused key frame, which they need, up to the next.
-
-        A frame that is to wait comes again.
-        """
+    def _refused(self, frame: Frame, error: KvsError) -> None:
+        """Skip the frames of a track after a refused key frame, which they need, up to the next."""
         core = self._core
-        if not isinstance(error, KvsError):
-            return
         if error.status not in _MISTIMED and self._in_line(frame):
             self._passed = frame.dts
         if error.status is _S.MKV_LARGE_FRAME_TIMECODE and frame.data:
@@ -266,8 +264,12 @@ class Intake:
             check_instant(self._core.name, frame.pts, self._wall(now))
         if last is None:
             return False
+        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
+        # Held frames that are put below do not end the pause.
+        before = None if self._core.offline and not self._own_times else self.last_put
+        elapsed = 0 if before is None else now - before
         while True:
-            verdict = self._judge(frame, last, now)
+            verdict = self._judge(frame, last, elapsed)
             if verdict in (Verdict.RETURN, Verdict.LEAVE):
                 self._settle_held(frame, last, left=verdict is Verdict.LEAVE)
                 self._put_due(now)
@@ -282,11 +284,8 @@ class Intake:
             else:  # one that goes back is refused by the view or the generator
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
-    def _judge(self, frame: Frame, last: int, now: int) -> Verdict:
-        """Judge the time of a frame of a track whose newest frame has the dts `last`."""
-        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
-        before = None if self._core.offline and not self._own_times else self.last_put
-        elapsed = 0 if before is None else now - before
+    def _judge(self, frame: Frame, last: int, elapsed: int) -> Verdict:
+        """Judge the time of a frame, put `elapsed` ticks after the last one with the dts `last`."""
         verdict = self.timeline.judge(frame, last, self._usual(frame), elapsed)
         if self._own_times and verdict is not Verdict.GO:
             return Verdict.JUMP  # no time that we give is an outlier: the wall clock was set
