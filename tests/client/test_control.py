@@ -329,6 +329,22 @@ def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
     assert d.stream.closed
 
 
+@pytest.mark.parametrize("result", [200, 500])
+def test_late_answer_does_not_restart_a_stream_without_recovery(desk: Desks, result: int) -> None:
+    """The upload is lost before PutMedia's call is answered: the answer changes nothing."""
+    d = desk(recover_on_error=False)
+    d.settle()
+    d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
+    effects = iter(d.client.poll_effect, None)
+    call = next(effect for effect in effects if isinstance(effect, kvs.PutStream))
+    d.stream.upload_ended(call.upload, 500, d.now, "gone")
+    d.client.call_result(call, result, d.now)
+    d.settle()
+    assert d.stream.state is StreamState.STOPPED
+    assert [type(made) for made in d.calls].count(kvs.GetStreamingEndpoint) == 1
+    assert d.stream.account().held == 1
+
+
 def test_resetting_the_connection_of_a_closed_stream_keeps_its_failure(desk: Desks) -> None:
     """It is closed and holds a frame: its failure says that the frame was not stored."""
     d = desk(recover_on_error=False)

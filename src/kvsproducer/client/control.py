@@ -155,6 +155,7 @@ class StreamControl:
         status = result_status(result)
         if not core.info.recover_on_error and status is not _S.SUCCESS:
             self._move(On.LOST, now)
+            self._pending = None  # its answer would begin another session
             why = detail or f"result {result}"
             self._give_up(kvs_error(status, f"{why}; recovery is switched off"))
             return
