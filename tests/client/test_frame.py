@@ -146,6 +146,29 @@ def test_a_member_of_another_type_is_refused_by_name(desk: Callable[..., Any], m
     assert d.stream.account().accepted == 2
 
 
+@pytest.mark.parametrize(
+    ("store_kind", "member", "value"),
+    [
+        ("reference", "pts", 17e15 + 1e6),
+        ("reference", "duration", "1"),
+        ("arena", "pts", 17e15 + 1e6),
+        ("arena", "data", "text"),
+    ],
+)
+def test_refused_member_leaves_no_bytes_charged(
+    desk: Callable[..., Any], member: str, value: object
+) -> None:
+    """Of a block of the open fragment, which is packaged without another look."""
+    d = desk()
+    d.put(0)
+    frame = Frame(b"data", d.now + 1_000_000)
+    setattr(frame, member, value)
+    with pytest.raises(KvsError) as caught:
+        d.stream.put_frame(frame, d.now)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert d.stream.charged_bytes == d.stream._core.buffer.store.used_bytes
+
+
 @pytest.mark.parametrize("flags", ["x", None, 1.5])
 def test_flags_are_a_number(flags: Any) -> None:
     """Not a TypeError from within."""

@@ -17,6 +17,7 @@ Facts: AWS's putFrame and its order of checks.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -63,6 +64,8 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
+# What the packager raises; the latter two for members that are of another type.
+_REFUSALS: Final = (KvsError, TypeError, struct.error)
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -551,7 +554,7 @@ class Intake:
                 charge,
             )
             self._buffer.append(item, jump=self._jumped)
-        except KvsError:
+        except _REFUSALS:
             self._buffer.take_back(charge, payload)
             raise
         self._jumped = False

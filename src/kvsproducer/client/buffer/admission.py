@@ -211,7 +211,7 @@ class Admission:
                     self._block(now, charge, begins=begins)
                 if self._offline or not self._drops or not self._evict():
                     raise failure
-        except (KvsError, WouldBlock):
+        except (KvsError, WouldBlock, TypeError):  # TypeError: the payload is not bytes
             buffer.store.release(charge)
             raise
         if before is None and holding.failure is not None:  # once, not for each frame
