@@ -90,6 +90,8 @@ def raise_from_another_thread() -> None:
     """As a debugger or a watchdog does."""
     thread = ctypes.c_ulong(threading.get_ident())
     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError))
+    while True:  # until the interpreter looks
+        time.sleep(0)
 
 
 @pytest.mark.parametrize(
