@@ -107,7 +107,6 @@ MAX_TOKEN_JITTER: Final = 3 * TICKS_PER_MINUTE  # client
 
 # === client/: service calls and their retries ==================================================
 MAX_SERVICE_CALL_RETRIES: Final = 5  # client; so 6 calls; S: ..._CALL_FAILED
-UNLIMITED_RETRIES: Final = 0  # client; in a state table
 MAX_STATE_MACHINE_NAME_LEN: Final = 32  # state; S: STATE_MACHINE_NAME_LEN_INVALID
 MAX_DEVICE_FINGERPRINT_LEN: Final = 32  # client; S: DEVICE_FINGERPRINT_LENGTH
 DEFAULT_SERVICE_CALL_TIMEOUT: Final = 10 * TICKS_PER_SECOND  # client; when 0 or invalid

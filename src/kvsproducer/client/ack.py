@@ -48,7 +48,10 @@ class FragmentAck(NamedTuple):
 
     @classmethod
     def from_dict(cls, data: dict[str, object]) -> FragmentAck:
-        """From the versioned form; raises INVALID_FRAGMENT_ACK_VERSION, INVALID_ARG."""
+        """Return the ack of a versioned structure, as AWS's cases give it to `receive_parsed_ack`.
+
+        Raises INVALID_FRAGMENT_ACK_VERSION, INVALID_ARG.
+        """
         values = dict(data)
         version = values.pop("version", limits.FRAGMENT_ACK_VERSION)
         if version != limits.FRAGMENT_ACK_VERSION:

@@ -428,7 +428,10 @@ class Client:
 
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:
-    """The store that needs nothing from outside; the others are the shell's to make."""
+    """Return the store that needs nothing from outside; the shell makes the others.
+
+    A Producer always makes the store, so only other shells meet the errors here.
+    """
     if info.storage_type is StorageType.IN_MEM_CONTENT_STORE_ALLOC:
         raise kvs_error(
             _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS,

@@ -145,7 +145,11 @@ class ClientInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """The device of a client; an empty name is replaced by a random one."""
+    """The device of a client; an empty name is replaced by a random one.
+
+    KVS has no devices. Name and tags are there for the callbacks that a C program may bring:
+    `compat.ApiCallbacks.create_device` and `tag_device`; new streams also get the name.
+    """
 
     name: str = ""
     tags: tuple[tuple[str, str], ...] = ()
@@ -191,6 +195,8 @@ def _or(duration: int, default: int) -> int:
 
 
 # --- reading versioned structures; stream_info reads its own with these -------------------------
+# Versions are of AWS's structures. They are here, and not in `compat`, because `from_dict` is a
+# method of public classes, and AWS's cases give every structure in every version.
 _Member = TypeVar("_Member", bound=IntEnum)
 
 

@@ -66,7 +66,10 @@ class StreamStatus(IntEnum):
 
 @dataclass(slots=True)
 class StreamDescription:
-    """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`."""
+    """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`.
+
+    The rest of AWS's structure is here for the answers of `compat.ApiCallbacks.describe_stream`.
+    """
 
     stream_arn: str
     status: StreamStatus = StreamStatus.ACTIVE

@@ -149,7 +149,11 @@ def _of_version(
 
 
 def check_metrics_version(version: int, newest: int, status: StatusCode) -> None:
-    """Raise `status` for a metrics version that is not known."""
+    """Raise `status` for a metrics version that is not known.
+
+    Versions are of AWS's structures. They are here, and not in `compat`, because
+    `Producer.metrics(version)` is public and AWS's cases ask for each version.
+    """
     if not 0 <= version <= newest:
         raise kvs_error(status, f"version {version}; the newest known is {newest}")
 

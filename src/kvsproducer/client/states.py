@@ -35,7 +35,6 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 from kvsproducer.limits import (
     MAX_SERVICE_CALL_RETRIES,
     MAX_STATE_MACHINE_NAME_LEN,
-    UNLIMITED_RETRIES,
 )
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.wire import ACK_ERRORS
@@ -127,11 +126,14 @@ Input: TypeAlias = On | StatusCode
 
 
 class Rule(NamedTuple):
-    """One state: where each input leads, self-steps allowed, and the status beyond them."""
+    """One state: where each input leads; how many self-steps it allows, and the status beyond them.
+
+    `failure` is None in a state that makes no call, or whose calls are repeated without a limit.
+    """
 
     following: Mapping[Input, Enum]
-    retries: int
-    failure: StatusCode
+    retries: int = 0
+    failure: StatusCode | None = None
 
 
 # Results that another attempt may cure. AWS's client tries again without the right to call, too,
@@ -154,7 +156,7 @@ def _call(
 
 _C = ClientState
 _CLIENT: Final[Mapping[ClientState, Rule]] = {
-    _C.NEW: Rule({On.START: _C.AUTH}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
+    _C.NEW: Rule({On.START: _C.AUTH}),
     _C.AUTH: _call(
         _C.AUTH,
         _S.CLIENT_AUTH_CALL_FAILED,
@@ -167,8 +169,8 @@ _CLIENT: Final[Mapping[ClientState, Rule]] = {
         {On.EXISTS: _C.READY},
         cured=(*_CURED, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
     ),
-    _C.READY: Rule({On.EXPIRING: _C.AUTH}, UNLIMITED_RETRIES, _S.CLIENT_READY_CALLBACK_FAILED),
-    _C.FAILED: Rule({}, UNLIMITED_RETRIES, _S.INVALID_CLIENT_READY_STATE),
+    _C.READY: Rule({On.EXPIRING: _C.AUTH}),
+    _C.FAILED: Rule({}),
 }
 
 _T = StreamState
@@ -177,7 +179,7 @@ _FOUND: Final[Mapping[Input, Enum]] = {
     On.EXISTS_TO_TAG: _T.TAG_STREAM,
 }
 _STREAM: Final[Mapping[StreamState, Rule]] = {
-    _T.NEW: Rule({On.START: _T.DESCRIBE}, UNLIMITED_RETRIES, _S.INVALID_STREAM_READY_STATE),
+    _T.NEW: Rule({On.START: _T.DESCRIBE}),
     _T.DESCRIBE: _call(
         _T.DESCRIBE,
         _S.DESCRIBE_STREAM_CALL_FAILED,
@@ -204,24 +206,16 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
         cured=_CURED_RIGHTS,
     ),
     _T.GET_TOKEN: _call(_T.GET_TOKEN, _S.GET_STREAMING_TOKEN_CALL_FAILED, {_S.SUCCESS: _T.READY}),
-    _T.READY: Rule(
-        {On.MEDIA: _T.PUT_STREAM, On.EXPIRING: _T.GET_ENDPOINT},
-        UNLIMITED_RETRIES,
-        _S.STREAM_READY_CALLBACK_FAILED,
-    ),
+    _T.READY: Rule({On.MEDIA: _T.PUT_STREAM, On.EXPIRING: _T.GET_ENDPOINT}),
     _T.PUT_STREAM: Rule(
         {
             _S.SUCCESS: _T.STREAMING,
             _S.SERVICE_CALL_TIMEOUT_ERROR: _T.GET_ENDPOINT,
             _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: _T.GET_TOKEN,
             _S.SERVICE_CALL_UNKOWN_ERROR: _T.DESCRIBE,
-        },
-        UNLIMITED_RETRIES,
-        _S.PUT_STREAM_CALL_FAILED,
+        }
     ),
-    _T.STREAMING: Rule(
-        {On.EXPIRING: _T.GET_ENDPOINT}, UNLIMITED_RETRIES, _S.PUT_STREAM_CALL_FAILED
-    ),
+    _T.STREAMING: Rule({On.EXPIRING: _T.GET_ENDPOINT}),
     # By the status of the lost upload's result; for all others it starts over.
     _T.STOPPED: Rule(
         {
@@ -231,11 +225,9 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
             _S.SERVICE_CALL_STREAM_LIMIT_ERROR: _T.GET_ENDPOINT,
             _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: _T.GET_TOKEN,
             _S.SERVICE_CALL_TIMEOUT_ERROR: _T.READY,
-        },
-        UNLIMITED_RETRIES,
-        _S.PUT_STREAM_CALL_FAILED,
+        }
     ),
-    _T.FAILED: Rule({}, UNLIMITED_RETRIES, _S.INVALID_STREAM_STATE),
+    _T.FAILED: Rule({}),
 }
 
 
@@ -310,7 +302,8 @@ class StateMachine(Generic[_State]):
     """The current state and its count of self-steps; see the module's docstring.
 
     `name` (1 to 32 characters) is whose states they are. Raises STATE_MACHINE_NAME_LEN_INVALID,
-    and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks.
+    and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks. No user of a Producer meets
+    these two; they are here because the class is public, and AWS's state library has them.
     """
 
     __slots__ = ("_table", "name", "retries", "state")
@@ -348,7 +341,7 @@ class StateMachine(Generic[_State]):
             self.restart(to)
             return
         self.retries += 1
-        if rule.retries and self.retries > rule.retries:
+        if rule.failure is not None and self.retries > rule.retries:
             raise kvs_error(rule.failure, f"given up after {self.retries} attempts", stream=stream)
 
     def restart(self, state: Enum) -> None:

@@ -433,7 +433,7 @@ class Stream:
         return carrier is not None and carrier.useless_bytes > limits.MAX_USELESS_ACK_BYTES
 
     def receive_parsed_ack(self, upload: int, ack: FragmentAck, now: int) -> None:
-        """Take an ack that somebody else has parsed."""
+        """Take an ack that the caller has parsed, as AWS's cases do; a Producer has bytes."""
         self._acks.apply(upload, ack, now)
 
     def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:

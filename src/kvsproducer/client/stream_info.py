@@ -367,7 +367,11 @@ def _codec_private_data(text: str) -> bytes:
 
 
 def _apply_version(values: dict[str, object], version: int) -> None:
-    """What a member that did not exist in `version` meant to the client of that time."""
+    """Set what a member that did not exist in `version` meant to the client of that time.
+
+    It is here, and not in `compat`, because `StreamInfo.from_dict` is public and AWS's cases give
+    streams in every version.
+    """
     if version < 1:
         tracks = values.get("tracks", ())
         assert isinstance(tracks, tuple), "_tracks() made it"

@@ -4,6 +4,9 @@ Facts: the seven entry points that the Heap section of the Error Code Reference 
 symbols and types of AWS's hybrid heap (`docs/reference/vram.h` describes them). Handles and sizes
 are 32 bits, handle 0 is none; functions that return a status return 0 for success.
 
+This is the C producer's surface, and yet not in `compat`: `StorageInfo` is public and chooses the
+store by its type, and the producer, which makes it, stands below `compat`.
+
 The library is called with the client's lock held, by one thread at a time. What it failed to do has
 a status, and leaves nothing behind that was not there before.
 """
