@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import bench_core, bench_heap, bench_import, bench_memory, bench_nal, bench_wire
+from benchmarks import (
+    bench_calls,
+    bench_core,
+    bench_heap,
+    bench_import,
+    bench_memory,
+    bench_nal,
+    bench_wire,
+)
 from benchmarks.report import Figure, show
 
 PARTS = {
     "import": bench_import.run,
     "nal": bench_nal.run,
+    "calls": bench_calls.run,
     "core": bench_core.run,
     "heap": bench_heap.run,
     "wire": bench_wire.run,

@@ -114,12 +114,16 @@ class Desk:
         self.settle()
         return b"".join(buffers), status
 
-    def ack(self, kind: str, second: int, upload: int | None = None, error: int = 0) -> None:
+    def ack(
+        self, kind: str, second: int, upload: int | None = None, error: int = 0
+    ) -> tuple[bool, bool]:
         timecode = (NOW + second * SECOND) // MS
         extra = f',"ErrorId":{error}' if error else ""
         text = f'{{"EventType":"{kind}","FragmentTimecode":{timecode},"FragmentNumber":"1"{extra}}}'
-        self.stream.receive_ack(self.upload if upload is None else upload, text.encode(), self.now)
+        number = self.upload if upload is None else upload
+        heard = self.stream.receive_ack(number, text.encode(), self.now)
         self.settle()
+        return heard
 
     def told(self, kind: type[kvs.Event]) -> list[Any]:
         """The events of a kind so far."""

@@ -100,6 +100,8 @@ def test_whether_there_is_something_to_take_may_be_asked_cheaply(desk: Desks) ->
     assert len(d.client.effects) > 0
     assert len(d.client.talkative) == 1
     d.settle()
+    while d.client.next_event() is not None:
+        pass
     assert len(d.client.effects) == len(d.client.talkative) == 0
     d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
     assert len(d.client.effects) == len(d.client.talkative) == 1

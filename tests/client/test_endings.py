@@ -124,16 +124,28 @@ def test_an_answer_without_a_useful_ack_is_bounded(desk: Desks) -> None:
     d.read()
     junk = b'{"EventType":"BUFFERING","FragmentTimecode":1}' * 100
     for _ in range(MAX_USELESS_ACK_BYTES // len(junk)):
-        d.stream.receive_ack(0, junk, d.now)
-    assert not d.stream.acks_are_useless(0)
+        useful, _ = d.stream.receive_ack(0, junk, d.now)
+        assert useful
     d.ack("BUFFERING", 0)
-    d.stream.receive_ack(0, junk, d.now)
-    assert not d.stream.acks_are_useless(0)
+    useful, _ = d.stream.receive_ack(0, junk, d.now)
+    assert useful
     for _ in range(MAX_USELESS_ACK_BYTES // len(junk)):
         d.ack("BUFFERING", 0)  # again: that is not news
-        d.stream.receive_ack(0, junk, d.now)
-    assert d.stream.acks_are_useless(0)
-    assert not d.stream.acks_are_useless(77)
+        useful, _ = d.stream.receive_ack(0, junk, d.now)
+    assert not useful
+    useful, _ = d.stream.receive_ack(77, junk, d.now)
+    assert useful
+
+
+def test_receive_ack_says_whether_more_acks_are_due(desk: Desks) -> None:
+    """They are due while frames are held."""
+    d = desk()
+    d.put(0)
+    d.read()
+    assert d.ack("BUFFERING", 0) == (True, True)
+    d.stream.stop(d.now)
+    d.read()
+    assert d.ack("PERSISTED", 0) == (True, False)
 
 
 def test_drops_are_counted_by_reason(desk: Desks) -> None:

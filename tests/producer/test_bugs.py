@@ -145,7 +145,7 @@ def test_only_a_failed_check_ends_the_streams_of_who_tells_events(
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, what: told.append(what.get("exception")))
         engine = engine_of(endpoint_url)
-        engine.on_pumped = tell
+        engine.on_events = tell
         stream = engine.open_stream("door", info)
         assert await engine.wait(lambda: stream.ready or stream.failure is not None, 60)
         assert (stream.failure is not None) is own

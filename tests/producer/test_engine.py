@@ -38,7 +38,8 @@ def test_many_pokes_are_one_look(endpoint_url: str) -> None:
             nonlocal looks
             looks += 1
 
-        one.on_pumped = count
+        one.on_events = count
+        one._tell_skew(TICKS_PER_SECOND)  # an event, which each look finds
         threads = [
             threading.Thread(target=lambda: [one.poke() for _ in range(100)]) for _ in range(4)
         ]
@@ -318,7 +319,8 @@ def test_a_poke_during_a_look_leads_to_another_look(monkeypatch: pytest.MonkeyPa
                 one.poke()  # as another thread may, just before the lock is released
 
         with monkeypatch.context() as patch:
-            patch.setattr(one.core, "next_timer", end_of_look)
+            patch.setattr(one, "effects", ["something"])
+            patch.setattr(one.core, "poll_effect", end_of_look)
             one._pump()
             assert one.poked
             await asyncio.sleep(0)

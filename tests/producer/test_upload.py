@@ -249,11 +249,11 @@ def test_a_flood_of_acks_lets_others_in(
     turns: list[int] = []  # how many of them, at each turn of the loop
     receive = Engine.receive_ack
 
-    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> bool:
-        useful = receive(engine, stream, upload, data)  # type: ignore[arg-type]
+    def watched(engine: Engine, stream: object, upload: int, data: bytes) -> tuple[bool, bool]:
+        heard = receive(engine, stream, upload, data)  # type: ignore[arg-type]
         taken.append(len(data))
         engine.loop.call_soon(lambda: turns.append(len(taken)))
-        return useful
+        return heard
 
     monkeypatch.setattr(Engine, "receive_ack", watched)
     seen: list[kvs.Event] = []
@@ -486,6 +486,7 @@ def test_data_that_come_during_a_write_are_sent() -> None:
     async def work() -> None:
         found = [[b"one"]]
         stream: Any = SimpleNamespace(
+            name="door",
             info=SimpleNamespace(connection_staleness_duration=0, streaming_type=None),
             next_buffers=lambda *_: (found.pop() if found else [], core.ReadStatus.NO_MORE_DATA),
         )
@@ -493,7 +494,8 @@ def test_data_that_come_during_a_write_are_sent() -> None:
             loop=asyncio.get_running_loop(), lock=contextlib.nullcontext(), now=lambda: 0
         )
         upload = Upload(engine, stream, cast("core.PutStream", SimpleNamespace(acks=0, upload=1)))
-        media = upload._media()
+        media = upload._body()
+        assert await anext(media) == b""
         assert await anext(media) == b"one"
         found.append([b"two"])
         upload.wake()

@@ -41,6 +41,7 @@ __all__ = ["AckHandler"]
 _S = StatusCode
 # As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
 _UNDEFINED, _BUFFERING, _RECEIVED, _PERSISTED, _ERROR, _IDLE = AckType
+_TERMINATED = UploadState.TERMINATED
 _FLAGS = {_BUFFERING: BUFFERING, _RECEIVED: RECEIVED, _PERSISTED: PERSISTED}
 
 
@@ -63,20 +64,22 @@ class AckHandler:
         """Tell about an ack that cannot be used."""
         self._core.emit(AckRejected(self._core.name, upload, timecode, error.status, error.detail))
 
-    def apply(self, number: int, ack: FragmentAck, now: int) -> None:
-        """Take an ack of upload `number`."""
+    def apply(self, number: int, upload: Upload | None, ack: FragmentAck, now: int) -> None:
+        """Take an ack of upload `number`, which is `upload` unless it is forgotten."""
         core, kind = self._core, ack.ack_type
         if kind is _IDLE:
             return
-        core.emit(_new_event(FragmentAcked, (core.name, number, ack)))
-        upload = core.uploads.find(number)
+        core.events.push(_new_event(FragmentAcked, (core.name, number, ack)))
         flag = _FLAGS.get(kind, 0)
         if not flag and kind is not _ERROR:
             self.reject(number, kvs_error(_S.INVALID_FRAGMENT_ACK_TYPE, ack.ack_type.name))
             return
-        if upload is None or not upload.active:
+        if upload is None or upload.state is _TERMINATED:
             return
-        index = self._find(upload, ack, flag)
+        if ack.timecode is None:
+            index = self._without_timecode(upload, flag)
+        else:
+            index = self._times.index(upload, ack.timecode, flag)
         if index is not None or kind is _ERROR:
             self._count(kind)
         if kind is _ERROR:
@@ -89,7 +92,7 @@ class AckHandler:
                 return  # the service cannot have it from this connection
             upload.acknowledge(self._buffer.acknowledge(index, flag))
             if kind is not _BUFFERING:
-                self._arrived(upload, index, kind)
+                self._arrived(upload, index, flag)
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
@@ -103,11 +106,9 @@ class AckHandler:
             counters.error_acks += 1
 
     # --- finding the fragment -------------------------------------------------------------------
-    def _find(self, upload: Upload, ack: FragmentAck, flag: int) -> int | None:
-        """The index that the ack, which gives `flag`, names; None if it is not held."""
+    def _without_timecode(self, upload: Upload, flag: int) -> int | None:
+        """Return the index that an ack without timecode means, which gives `flag`, or None."""
         view = self._buffer.view
-        if ack.timecode is not None:
-            return self._times.index(upload, ack.timecode, flag)
         if view.head == view.tail or self._looks_on(upload):
             return None
         if flag & (RECEIVED | PERSISTED):
@@ -150,7 +151,7 @@ class AckHandler:
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
         """The fragment has left the view: what is in doubt of it may be settled."""
-        if ack.timecode is not None and self._is_final(ack.ack_type):
+        if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
             self._stored_outside(upload, *self._times.span(upload, ack.timecode))
         detail = f"{ack.ack_type.name} for a fragment that is not held"
         self.reject(
@@ -181,15 +182,11 @@ class AckHandler:
             self._buffer.trim_settled(rest)
 
     # --- what it means --------------------------------------------------------------------------
-    def _is_final(self, kind: AckType) -> bool:
-        """Whether it is the last ack of a fragment: RECEIVED without retention, else PERSISTED."""
-        return kind is _PERSISTED or (kind is _RECEIVED and not self._buffer.retains)
-
-    def _arrived(self, upload: Upload, index: int, kind: AckType) -> None:
+    def _arrived(self, upload: Upload, index: int, flag: int) -> None:
         """The service has the fragment of item `index`, or what was sent of it so far."""
         end = self._buffer.view.next_start(index + 1)
         self._buffer.receive(end)
-        if self._is_final(kind):
+        if flag & self._buffer.final_flags:
             self._stored(upload, index, end)
 
     def _stored(self, upload: Upload, index: int, end: int) -> None:
@@ -212,11 +209,12 @@ class AckHandler:
         self._control.confirmed()
         self._buffer.clear_doubts(view.items[index].ack_timestamp)
         self._buffer.confirm(min(end, sent))
-        while end < sent and view[end].flags & (done | SKIP):  # stored out of order, or refused
-            end = view.next_start(end + 1)
-        if end <= sent:
-            self._buffer.confirm(end)
-        self._buffer.trim_settled(end)
+        following = end
+        while following < sent and view[following].flags & (done | SKIP):
+            following = view.next_start(following + 1)  # stored out of order, or refused
+        if end < following <= sent:
+            self._buffer.confirm(following)
+        self._buffer.trim_settled(following)
 
     def _older_done(self, upload: Upload) -> bool:
         """Whether the older uploads wait for nothing but being asked again."""

@@ -92,8 +92,8 @@ class Client:
         self._machine = StateMachine("client", CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
         self._waiting: dict[str, None] = {}  # streams whose writers wait for space in the store
-        self._events = EventQueue(limits.MAX_QUEUED_EVENTS)
-        self._talkative: deque[Stream] = deque()  # streams that may have events
+        self._talkative: deque[EventQueue] = deque()  # those that have events
+        self._events = EventQueue(limits.MAX_QUEUED_EVENTS, self._talkative, first=True)
         self._streams: dict[str, Stream] = {}
         self._controls: dict[str, StreamControl] = {}
         self._pending: Call | None = None
@@ -160,7 +160,7 @@ class Client:
             self._store,
             self._effects,
             self._waiting,
-            lambda: self._talkative.append(stream),
+            self._talkative,
             now,
         )
         control = StreamControl(core, self)
@@ -215,7 +215,7 @@ class Client:
 
     @property
     def talkative(self) -> Sized:
-        """The streams that may have events; its truth may be asked without the shell's lock."""
+        """The queues that have events; its truth may be asked without the shell's lock."""
         return self._talkative
 
     def poll_effect(self) -> Effect | None:
@@ -224,15 +224,13 @@ class Client:
 
     def next_event(self) -> Event | None:
         """The next event of the client or of any stream, or None."""
-        event = self._events.pop()
-        while event is None and self._talkative:
-            event = self._talkative[0].next_event()
-            if event is None:
-                self._talkative.popleft().fall_silent()
-        return event
+        return self._talkative[0].pop() if self._talkative else None
 
     def next_timer(self) -> int | None:
-        """Return when to call `handle_timer`, in ticks as `now`, or None."""
+        """Return when to call `handle_timer`, in ticks as `now`, or None.
+
+        It changes in `handle_timer` and in `close` only.
+        """
         return self._timer
 
     def handle_timer(self, now: int) -> None:

@@ -8,7 +8,6 @@ Effects go to the client's one queue, events to the stream's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from kvsproducer import limits
@@ -87,7 +86,7 @@ class StreamCore:
         store: ContentStore,
         effects: deque[Effect],
         waiting: dict[str, None],
-        notify: Callable[[], None],
+        talkative: deque[EventQueue],
         now: int,
     ) -> None:
         self.name = info.name
@@ -95,9 +94,7 @@ class StreamCore:
         self.generator = generator
         self.effects = effects
         self.waiting = waiting  # streams whose offline writers were told to wait, in order
-        self.events = EventQueue(limits.MAX_QUEUED_EVENTS)
-        self._notify = notify
-        self.talking = False  # the client knows that there may be events
+        self.events = EventQueue(limits.MAX_QUEUED_EVENTS, talkative)
         self.buffer = Buffer(info, store, generator.header, self)
         self.uploads = Uploads()
         self.metadata = MetadataQueue()
@@ -126,11 +123,8 @@ class StreamCore:
 
     # --- telling --------------------------------------------------------------------------------
     def emit(self, event: Event) -> None:
-        """Tell an event."""
+        """Queue an event."""
         self.events.push(event)
-        if not self.talking:
-            self._notify()
-            self.talking = True
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
         """Tell that the connection does badly, and have the shell look at it."""

@@ -313,16 +313,22 @@ _REPEATED = (StreamLatencyPressure, BufferDurationPressure, StoragePressure, Con
 class EventQueue:
     """A bounded queue of events: when it is full, what can merge does.
 
+    While it has events, it is in `talkative`; at the left end if it is `first`.
+
     Drops and skips next to their like become one event; of repeated pressures the newest stays;
     anything else is still appended, for it is rare, up to twice the bound; then the oldest goes
     that is no drop or skip, for those are promised.
     """
 
-    __slots__ = ("_bound", "_events")
+    __slots__ = ("_bound", "_events", "_first", "_talkative")
 
-    def __init__(self, bound: int) -> None:
+    def __init__(
+        self, bound: int, talkative: deque[EventQueue] | None = None, *, first: bool = False
+    ) -> None:
         self._bound = bound
         self._events: deque[Event] = deque(maxlen=2 * bound)
+        self._talkative = deque[EventQueue]() if talkative is None else talkative
+        self._first = first
 
     def __len__(self) -> int:
         return len(self._events)
@@ -330,7 +336,12 @@ class EventQueue:
     def push(self, event: Event) -> None:
         """Append an event, or merge it into the newest of its kind."""
         events = self._events
-        if len(events) >= self._bound and isinstance(event, _MERGED + _REPEATED):
+        if not events:
+            if self._first:
+                self._talkative.appendleft(self)
+            else:
+                self._talkative.append(self)
+        elif len(events) >= self._bound and isinstance(event, _MERGED + _REPEATED):
             for index in range(len(events) - 1, -1, -1):
                 both = merged(events[index], event)
                 if both is not None:
@@ -348,7 +359,12 @@ class EventQueue:
 
     def pop(self) -> Event | None:
         """The oldest event, or None."""
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if not self._events:
+            self._talkative.remove(self)  # mostly the first of them
+        return event
 
     def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
         """The events of these kinds, oldest first; the others stay in order."""
@@ -356,6 +372,8 @@ class EventQueue:
         if found:
             left = [event for event in self._events if not isinstance(event, kinds)]
             self._events = deque(left, maxlen=self._events.maxlen)
+            if not left:
+                self._talkative.remove(self)
         return found
 
 

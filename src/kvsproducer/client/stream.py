@@ -122,10 +122,6 @@ class Stream:
         """The oldest event of this stream that was not taken yet."""
         return self._core.events.pop()
 
-    def fall_silent(self) -> None:
-        """The client has found no more events here; the next one has it look again."""
-        self._core.talking = False
-
     def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
         """The events of these kinds that were not taken yet, out of turn."""
         return self._core.events.take(kinds)
@@ -403,10 +399,12 @@ class Stream:
         """
         return self._sender.next_buffers(upload, limit, now)
 
-    def receive_ack(self, upload: int, data: bytes, now: int) -> None:
+    def receive_ack(self, upload: int, data: bytes, now: int) -> tuple[bool, bool]:
         """Take bytes of an upload's response. Acks act as they complete; bad ones are events.
 
-        Ask `acks_are_useless` afterwards.
+        Returns whether the response is of use, and whether frames are held, so that more acks are
+        due. A response that goes on and on without an ack that changes anything is of no use: the
+        upload is to be given up, because reading takes time from other streams.
         """
         carrier = self._core.uploads.find(upload)
         if carrier is not None:
@@ -416,25 +414,19 @@ class Stream:
             parser = self._parsers[upload] = AckParser()
         one = parser.read_one(data)
         if one is not None:
-            self._acks.apply(upload, one, now)
-            return
-        for ack in parser.receive_data(data):
-            if isinstance(ack, FragmentAck):
-                self._acks.apply(upload, ack, now)
-            else:
-                self._acks.reject(upload, ack)
-
-    def acks_are_useless(self, upload: int) -> bool:
-        """Return whether an upload's response goes on and on without an ack that changes anything.
-
-        The upload is to be given up then: reading such a response takes time from other streams.
-        """
-        carrier = self._core.uploads.find(upload)
-        return carrier is not None and carrier.useless_bytes > limits.MAX_USELESS_ACK_BYTES
+            self._acks.apply(upload, carrier, one, now)
+        else:
+            for ack in parser.receive_data(data):
+                if isinstance(ack, FragmentAck):
+                    self._acks.apply(upload, carrier, ack, now)
+                else:
+                    self._acks.reject(upload, ack)
+        useful = carrier is None or carrier.useless_bytes <= limits.MAX_USELESS_ACK_BYTES
+        return useful, self._core.buffer.ledger.held > 0
 
     def receive_parsed_ack(self, upload: int, ack: FragmentAck, now: int) -> None:
         """Take an ack that the caller has parsed, as AWS's cases do; a Producer has bytes."""
-        self._acks.apply(upload, ack, now)
+        self._acks.apply(upload, self._core.uploads.find(upload), ack, now)
 
     def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:
         """The connection of an upload is gone; `result` says why (200: complete exchange).

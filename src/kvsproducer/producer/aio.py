@@ -205,7 +205,7 @@ class Producer(ProducerFacade[Stream]):
         self._log = EventLog()
         self._next_event = self._engine.next_event
         self._dispatcher: Dispatcher | None = None
-        self._engine.on_pumped = self._take_events
+        self._engine.on_events = self._take_events
         if self._engine.hooks is not None:
             self._run_hooks(self._engine.hooks)
 
@@ -225,7 +225,7 @@ class Producer(ProducerFacade[Stream]):
 
         self._next_event = next_event
         self._dispatcher = Dispatcher(engine.next_event, arrive, hooks.end, logs=False)
-        engine.on_pumped = self._dispatcher.wake
+        engine.on_events = self._dispatcher.wake
 
     def _arrived(self) -> None:
         self._take_events()

@@ -167,7 +167,9 @@ class ContinuousRetry:
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self._watches: dict[str, dict[type[core.Event], ConnectionWatch]] = {}
+        self.watches: dict[
+            str, dict[type[core.Event], ConnectionWatch]
+        ] = {}  # of streams that had a sign
 
     def begin_anew(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
@@ -203,24 +205,24 @@ class ContinuousRetry:
         """Take a sign; whether to reset the connection."""
         if not self.enabled or stream.state is not core.StreamState.STREAMING:
             return False
-        watches = self._watches.setdefault(stream.name, {})
+        watches = self.watches.setdefault(stream.name, {})
         if kind not in watches:
             watches[kind] = ConnectionWatch(WATCHES[kind])
         return watches[kind].sign(amount, now)
 
     def heard(self, stream: str) -> None:
         """The service has sent an ack."""
-        for watch in self._watches.get(stream, {}).values():
+        for watch in self.watches.get(stream, {}).values():
             watch.heard()
 
     def connected(self, stream: str) -> None:
         """An upload has begun."""
-        for watch in self._watches.get(stream, {}).values():
+        for watch in self.watches.get(stream, {}).values():
             watch.connected()
 
     def forget(self, stream: str) -> None:
         """The stream is freed."""
-        self._watches.pop(stream, None)
+        self.watches.pop(stream, None)
 
 
 _WHY: Final[dict[type[core.Event], str]] = {

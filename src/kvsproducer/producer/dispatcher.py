@@ -63,7 +63,8 @@ class EventLog:
                 self.settle()
             self._loss = merged or event
             return
-        self.settle()
+        if self._loss is not None:
+            self.settle()
         if isinstance(event, _WARNINGS) or (isinstance(event, core.StreamReady) and event.warning):
             log.warning("%s", line_of(event))
         elif isinstance(event, core.FragmentAcked | _PRESSURES):

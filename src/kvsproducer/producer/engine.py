@@ -3,14 +3,18 @@
 One lock guards the core (the storage budget and the credentials are the client's, not a
 stream's). A caller's thread takes it once for a `put_frame`; if the core then wants something
 done, one flag and one `call_soon_threadsafe` wake the loop, however many frames follow. On the
-loop, `_pump` collects what the core asks for: service calls, uploads, timers, events. Joining
-bytes, callbacks and logging happen outside the lock.
+loop, `_pump` carries out the core's effects (service calls, data for uploads) and calls
+`on_events` if there are events. Joining bytes, callbacks and logging happen outside the lock. The
+core's timer changes only when it is handled, so the alarm is set then, and not at each pump.
 
 No wake-up may be lost. A flag is cleared before what it stands for is looked at: a poke that comes
 during the look sets it again and leads to another look. Cleared after the look, that poke would be
 taken for one that was answered. In the same way a thread reads `change_count` before it looks, and
 waits only while the count is the same. A change wakes all threads that wait, since each waits for
 something else.
+
+Whether there are effects or events is asked without the lock. That is safe because a thread makes
+them under the lock and pokes afterwards: if the pump misses them, that poke is still to come.
 
 The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
 and in how they wait (`block`, on a condition, or `wait`, on a future).
@@ -140,7 +144,7 @@ class Engine(Waiting):
         self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
         self.talkative = self.core.talkative
-        self.on_pumped: Callable[[], None] = lambda: None
+        self.on_events: Callable[[], None] = lambda: None  # on the loop, when there are some
         self._core_closed = False
         self._alarm = Alarm(loop, self._on_timer)
         self.ended = EndedStreams()
@@ -153,6 +157,7 @@ class Engine(Waiting):
         self._tasks: set[asyncio.Task[object]] = set()
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.poked = False
+        loop.call_soon_threadsafe(self._set_alarm)
 
     # --- from any thread ---------------------------------------------------------------------
 
@@ -223,6 +228,8 @@ class Engine(Waiting):
 
     def next_event(self) -> core.Event | None:
         """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
+        if not (self.talkative or self._told or self.hooks is not None):
+            return None  # mostly; see the module's text
         with self.lock:
             reported = None if self.hooks is None else self.hooks.next_reported()
             event = self._told.popleft() if self._told and reported is None else None
@@ -240,30 +247,34 @@ class Engine(Waiting):
         self.poked = False  # before the look; see the module's text
         if self.closed:
             return
-        self._look()
         try:
-            self.on_pumped()
-        except Exception as error:  # telling is not sending: the streams go on
+            if self.effects:
+                self._take_effects()
+        except Exception as error:  # noqa: BLE001  reported, as that of a task is
+            self.fail(error)
+        try:
+            if self.talkative or self._told or self.hooks is not None:
+                self.on_events()
+        except Exception as error:  # an event handler failed; uploads are not affected
             if not (bug := own_bug(error)):
                 raise
             self.fail(bug)
 
-    @guarded
-    def _look(self) -> None:
+    def _take_effects(self) -> None:
+        effects = []
         with self.lock:
-            effects = []
-            while (effect := self.core.poll_effect()) is not None:
+            while self.effects and (effect := self.core.poll_effect()) is not None:
                 effects.append(effect)
-            timer = self.core.next_timer()
         for effect in effects:
-            self._carry_out(effect)
-        self._alarm.set(timer, self.now())
+            if isinstance(effect, core.DataAvailable):  # mostly
+                upload = self._running.get((effect.stream, effect.upload))
+                if upload is not None:
+                    upload.wake()
+            else:
+                self._carry_out(effect)
 
     def _carry_out(self, effect: core.Effect) -> None:
         match effect:
-            case core.DataAvailable():
-                if (effect.stream, effect.upload) in self._running:
-                    self._running[effect.stream, effect.upload].wake()
             case core.PutStream():
                 self._start_upload(effect)
             case core.Call():
@@ -301,14 +312,23 @@ class Engine(Waiting):
 
     @guarded
     def _on_timer(self) -> None:
-        self._apply(self.core.handle_timer)
+        try:
+            self._apply(self.core.handle_timer)
+        finally:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if not self.closed:
+            self._alarm.set(self.core.next_timer(), self.now())
 
     def _apply(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Feed the core on the loop: like `do`, and whoever waits for a change looks again."""
+        """Feed the core on the loop: like `do`, and have all that wait for a change look again."""
         with self.lock:
             result = action(*arguments, now=self.now(), **named)
         self.settled()
-        self.poke()
+        if not self.poked:
+            self.loop.call_soon(self._pump)  # unlike in `poke`, the loop is awake
+            self.poked = True
         return result
 
     def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
@@ -426,16 +446,11 @@ class Engine(Waiting):
             self._retry.connected(effect.stream)
         self._apply(self.core.call_result, effect, failure.result, detail=failure.detail)
 
-    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> bool:
-        """Hand bytes of an upload's response to the core; False when it is to be given up."""
-        self._retry.heard(stream.name)
-        self._apply(stream.receive_ack, upload, data)
-        return not stream.acks_are_useless(upload)
-
-    def holds_frames(self, stream: core.Stream) -> bool:
-        """Whether a stream waits for the service to store something."""
-        with self.lock:
-            return stream.account().held > 0
+    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> tuple[bool, bool]:
+        """Hand bytes of an upload's response to the core; see `core.Stream.receive_ack`."""
+        if self._retry.watches:  # seldom
+            self._retry.heard(stream.name)
+        return self._apply(stream.receive_ack, upload, data)
 
     @guarded
     def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:

@@ -58,7 +58,7 @@ class Producer(ProducerFacade[Stream]):
         self._log = EventLog()
         hooks = self._engine.hooks
         if on_event is None and hooks is None:
-            self._engine.on_pumped = self._log_events
+            self._engine.on_events = self._log_events
         else:
             try:
                 self._dispatcher = Dispatcher(
@@ -67,7 +67,7 @@ class Producer(ProducerFacade[Stream]):
             except KvsError:
                 self._shut_down()
                 raise
-            self._engine.on_pumped = self._dispatcher.wake
+            self._engine.on_events = self._dispatcher.wake
 
     def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.

@@ -77,27 +77,27 @@ class MediaDump:
     """
 
     def __init__(self, stream: str, upload: int) -> None:
-        self._file: BinaryIO | None = None
+        self.file: BinaryIO | None = None  # None: nothing is copied
         folder = os.environ.get(VARIABLE)
         if not folder:
             return
         self._path = Path(folder) / f"{stream}_{upload}.mkv"
         try:
-            self._file = self._path.open("wb")
+            self.file = self._path.open("wb")
         except OSError as error:
             self._give_up(error)
 
     def write(self, data: bytes) -> None:
         """Append what is sent."""
-        if self._file is not None:
+        if self.file is not None:
             try:
-                self._file.write(data)
+                self.file.write(data)
             except OSError as error:
                 self._give_up(error)
 
     def close(self) -> None:
         """End the file."""
-        file, self._file = self._file, None
+        file, self.file = self.file, None
         if file is not None:
             try:
                 file.close()
@@ -105,7 +105,7 @@ class MediaDump:
                 self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._file = None
+        self.file = None
         log.warning("%s: %s cannot be written: %s", VARIABLE, self._path, in_words(error))
 
 
@@ -128,11 +128,8 @@ class Owner(Protocol):
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
         """An upload's request is on its way, or will not be made."""
 
-    def holds_frames(self, stream: core.Stream) -> bool:
-        """Whether frames of the stream wait for an ack."""
-
-    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> bool:
-        """Take bytes of acks; False when the upload is to be given up."""
+    def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> tuple[bool, bool]:
+        """Hand bytes of acks to the core; see `core.Stream.receive_ack`."""
 
     def peer_blocks(self, stream: core.Stream, blocked_s: float) -> None:
         """The peer of a stream's upload has taken no data for so long."""
@@ -149,6 +146,7 @@ class Upload:
         self._stream = stream
         self._effect = effect
         self._data = asyncio.Event()
+        self.wake = self._data.set  # there are data to send, or the end of the stream
         self._body_ended = asyncio.Event()
         stale_s = stream.info.connection_staleness_duration / TICKS_PER_SECOND
         self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
@@ -157,10 +155,6 @@ class Upload:
         # What the peer owes since when, in the loop's time; None while it owes nothing.
         self._writing_since: float | None = None
         self._asked_since: float | None = None
-
-    def wake(self) -> None:
-        """There are data to send (or the end of the stream)."""
-        self._data.set()
 
     async def run(self) -> Failure:
         """Send and receive; returns how it ended, and raises errors of our own only."""
@@ -267,22 +261,24 @@ class Upload:
                 self._engine.service.refuse(self._keys())
             return failure
         self._response = response
+        stream, upload = self._stream, self._effect.upload
         ended = asyncio.ensure_future(self._end_of_acks(response))
         try:
-            async for data in response.content.iter_any():
+            async for data in response.content.iter_chunked(ACK_SLICE_BYTES):
                 if len(self._answer) < _SHOWN:
                     self._answer += data[:_SHOWN]
-                if not await self._take_acks(data):
+                useful, more_due = self._engine.receive_ack(stream, upload, data)
+                if not useful:
                     return Failure(
                         UNKNOWN,
                         f"the service sent more than {MAX_USELESS_ACK_BYTES} bytes of answer that "
                         f"acknowledge nothing; {self._answer_text()}",
                     )
-                if _ACK_END not in data:
-                    continue
-                # The peer has spoken; while frames are held it owes another word.
-                owes = self._effect.acks and self._engine.holds_frames(self._stream)
-                self._asked_since = self._engine.loop.time() if owes else None
+                if _ACK_END in data:  # while frames are held, the peer owes another ack
+                    owes = self._effect.acks and more_due
+                    self._asked_since = self._engine.loop.time() if owes else None
+                if len(data) == ACK_SLICE_BYTES:  # more may wait
+                    await asyncio.sleep(0)  # lets other uploads have the lock and the loop
         finally:
             ended.cancel()
         if self._body_ended.is_set():
@@ -301,23 +297,6 @@ class Upload:
             f"its answer begins {begins!r}, which is no ack: a captive portal or a proxy may have "
             "answered in its place; check network, proxies and endpoint_url"
         )
-
-    async def _take_acks(self, data: bytes) -> bool:
-        """Hand acks to the core; False when the upload is to be given up.
-
-        Long data are handed over in parts, so that other uploads get the lock and the loop between.
-        """
-        at = 0
-        while len(data) - at > ACK_SLICE_BYTES:
-            end = data.rfind(_ACK_END, at, at + ACK_SLICE_BYTES) + 1 or at + ACK_SLICE_BYTES
-            if not self._engine.receive_ack(self._stream, self._effect.upload, data[at:end]):
-                return False
-            at = end
-            await asyncio.sleep(0)
-        useful = self._engine.receive_ack(self._stream, self._effect.upload, data[at:])
-        if at:  # more may have come meanwhile
-            await asyncio.sleep(0)
-        return useful
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
         """Bound the wait for the service's last word after our body's end."""
@@ -349,34 +328,32 @@ class Upload:
         return keys
 
     async def _body(self) -> AsyncIterator[bytes]:
+        """Yield what the core has to send, one piece for a write, until the end of the stream."""
         yield b""  # sends the request's head at once, so that a refusal is seen before any data
-        dump = MediaDump(self._stream.name, self._effect.upload)
-        with contextlib.closing(dump):
-            async for data in self._media():
-                dump.write(data)
-                yield data
-
-    async def _media(self) -> AsyncIterator[bytes]:
-        """What the core has to send, one piece for a write, until the end of the stream."""
-        core_stream, upload = self._stream, self._effect.upload
-        lock, now = self._engine.lock, self._engine.now
-        while True:
-            self._data.clear()  # before the look: data that come after it set it again
-            with lock:
-                buffers, status = core_stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
-            if buffers:
-                self._writing_since = self._engine.loop.time()
-                if self._effect.acks and self._asked_since is None:
-                    self._asked_since = self._writing_since
-                yield b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
-                self._writing_since = None
-            if status is core.ReadStatus.END_OF_STREAM:
-                self._body_ended.set()
-                return
-            if status is not core.ReadStatus.MORE:
-                await self._data.wait()
-                if core_stream.info.streaming_type is core.StreamingType.OFFLINE:
-                    await asyncio.sleep(OFFLINE_GATHER_S)
+        stream, upload, acks = self._stream, self._effect.upload, self._effect.acks
+        lock, now, time = self._engine.lock, self._engine.now, self._engine.loop.time
+        offline = stream.info.streaming_type is core.StreamingType.OFFLINE
+        with contextlib.closing(MediaDump(stream.name, upload)) as dump:
+            while True:
+                self._data.clear()  # before the look: data that come after it set it again
+                with lock:
+                    buffers, status = stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
+                if buffers:
+                    data = b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
+                    if dump.file is not None:
+                        dump.write(data)
+                    self._writing_since = time()
+                    if acks and self._asked_since is None:
+                        self._asked_since = self._writing_since
+                    yield data
+                    self._writing_since = None
+                if status is core.ReadStatus.END_OF_STREAM:
+                    self._body_ended.set()
+                    return
+                if status is not core.ReadStatus.MORE:
+                    await self._data.wait()
+                    if offline:
+                        await asyncio.sleep(OFFLINE_GATHER_S)
 
 
 def _is_left_behind(response: aiohttp.ClientResponse) -> bool:

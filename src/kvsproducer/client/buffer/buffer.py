@@ -78,6 +78,7 @@ class Buffer:
         "_wire_charge",
         "buffering_time",
         "ended",
+        "final_flags",
         "holding",
         "item_overhead",
         "ledger",
@@ -85,7 +86,6 @@ class Buffer:
         "offline",
         "received_end",
         "replay_duration",
-        "retains",
         "sessions",
         "store",
         "view",
@@ -112,7 +112,8 @@ class Buffer:
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = info.fragment_acks
         self.replay_duration = info.replay_duration
-        self.retains = bool(info.retention)  # until the service tells what it does
+        # The acks after which the service has a fragment for good.
+        self.set_retention(retains=bool(info.retention))  # until the service says what it does
         # (first item, stream start in ticks, stream header)
         self.sessions: deque[tuple[int, int, bytes]] = deque()
         self.lost: int | None = None  # result of a lost connection whose media is to be sent again
@@ -230,7 +231,7 @@ class Buffer:
     @property
     def sent(self) -> int:
         """One past the last item that was handed out to its last byte."""
-        return self.view.current - self.cut
+        return self.view.current if self._on_wire is None else self.view.current - self.cut
 
     @property
     def evicted_wire(self) -> int | None:
@@ -318,14 +319,9 @@ class Buffer:
         self.release(prefix)
 
     # --- what the service says --------------------------------------------------------------------
-    @property
-    def final_flags(self) -> int:
-        """The acks after which the service has a fragment for good."""
-        return PERSISTED if self.retains else PERSISTED | RECEIVED
-
     def set_retention(self, *, retains: bool) -> None:
         """Note whether the service keeps the stream's media: without, RECEIVED is the last ack."""
-        self.retains = retains
+        self.final_flags = PERSISTED if retains else PERSISTED | RECEIVED
 
     def acknowledge(self, index: int, flag: int) -> int:
         """Flag item `index`; returns the flags that are new."""
