@@ -289,3 +289,28 @@ def test_no_credentials_are_final(desk: Desks, detail: str, told: str) -> None:
     assert d.client.poll_effect() is None
     assert d.client.failure.status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
     assert told in d.client.failure.detail
+
+
+@pytest.mark.parametrize("answer", ["text", kvs.AuthInfo(type=kvs.AuthType.UNDEFINED)])
+def test_what_is_no_credentials_is_asked_for_again(desk: Desks, answer: object) -> None:
+    """The next answer may be better; after six the client fails."""
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, answer)]
+    d.settle()
+    assert d.stream.ready
+    d = desk()
+    d.answers[kvs.GetSecurityToken] = [(200, answer)] * 6
+    d.settle()
+    assert d.client.failure.status is _S.CLIENT_AUTH_CALL_FAILED
+
+
+def test_credentials_that_the_service_refuses_are_replaced(desk: Desks) -> None:
+    """Before the next call of a stream."""
+    d = desk()
+    d.client.renew_auth(now=d.now)  # there are none yet
+    d.put(0)
+    d.client.renew_auth(now=d.now)
+    d.stream.upload_ended(0, 403, d.now)
+    d.settle()
+    names = [type(call).__name__ for call in d.calls]
+    assert names.count("GetSecurityToken") == 2
