@@ -71,6 +71,31 @@ def test_put_flush_close(endpoint_url: str, info: kvs.StreamInfo, frames: Frames
     run(work())
 
 
+def test_events_gives_an_event_at_once_that_changes_nothing_else(endpoint_url: str) -> None:
+    """Such as one about the clocks: it does not wait for an ack or a timer."""
+
+    async def work() -> None:
+        seen: list[type[kvs.Event]] = []
+
+        async def follow() -> None:
+            async for event in producer.events():
+                seen.append(type(event))  # noqa: PERF401  as they come
+
+        async with aio.Producer(endpoint_url=endpoint_url) as producer:
+            following = asyncio.create_task(follow())
+            await asyncio.sleep(0)
+            producer._engine.poke()
+            while kvs.ClientReady not in seen:
+                await asyncio.sleep(0)
+            producer._engine.service.skew.on_change(10_000_000)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert seen[-1] is kvs.ClockSkewDetected
+        await following
+
+    run(work())
+
+
 def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
     """`events()` gives every event until the producer is closed, then ends."""
 

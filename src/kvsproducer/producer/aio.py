@@ -278,7 +278,8 @@ class Producer(ProducerFacade[Stream]):
 
     def _take_events(self) -> None:
         if self._iterated and self._on_event is None:
-            return  # they wait in the core for `events()`
+            self._engine.settled()  # `events()` waits for a change, and takes them
+            return
         while (event := self._next_event()) is not None:
             self._log.add(event)
             if self._on_event is not None:
