@@ -1,7 +1,7 @@
 """Producer core and endpoint core face to face, through seeded bad worlds: the promise holds.
 
 The promise: a frame that `put_frame` accepted is stored by the service unchanged, or was reported
-as dropped, or is still held. 200 seeds here, 20,000 with `make soak`; a failure names its seed:
+as dropped, or is still held. 250 seeds here, 20,000 with `make soak`; a failure names its seed:
 `python -m tests.simulation.world --seed N --trace`.
 """
 
@@ -37,7 +37,7 @@ CALLS = (
 )
 
 
-@pytest.mark.parametrize("first", range(0, 200, 10))
+@pytest.mark.parametrize("first", range(0, 250, 10))
 def test_every_accepted_frame_is_stored_or_reported(first: int) -> None:
     """Whatever happens, no accepted frame is silently lost, and everything comes to rest."""
     for seed in range(first, first + 10):
