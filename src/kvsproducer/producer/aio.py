@@ -94,6 +94,7 @@ class Stream(StreamFacade):
         Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
         """
         engine = self._engine
+        engine.refuse_reentry()
         deadline = time.monotonic() + limit_s
         while True:
             try:
