@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
+from kvsproducer.client.core import StreamCore
 from kvsproducer.heap import ArenaStore, ContentStore, HoldingStore, ReferenceStore
 from kvsproducer.heap.files import SpillFiles
 from kvsproducer.heap.video_memory import VideoMemory
@@ -128,6 +129,14 @@ class Desk:
     def told(self, kind: type[kvs.Event]) -> list[Any]:
         """The events of a kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def filled(desk: Callable[..., Any], frames: int = 12, **info: Any) -> tuple[Desk, StreamCore]:
+    """Return a desk whose stream was given that many frames, and the stream's core."""
+    d = desk(**info)
+    for index in range(frames):
+        d.put(index)
+    return d, d.stream._core
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the parts of a stream share: telling, waking, giving up, and where sessions begin."""
+"""What the parts of a stream share: reports, wake-ups, and the uploads that are given up."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.client.conftest import filled
 
 from kvsproducer import client as kvs
-from kvsproducer.client.core import StreamCore
 
 SECOND = 10_000_000
-EBML = bytes.fromhex("1a45dfa3")
 Desks = Callable[..., Any]
-
-
-def filled(desk: Desks, frames: int = 12, **info: Any) -> tuple[Any, StreamCore]:
-    d = desk(**info)
-    for index in range(frames):
-        d.put(index)
-    return d, d.stream._core
 
 
 def test_the_reader_is_woken_once_when_it_had_gone_idle(desk: Desks) -> None:
@@ -39,7 +31,7 @@ def test_the_reader_is_woken_once_when_it_had_gone_idle(desk: Desks) -> None:
 
 
 def test_writers_that_wait_are_woken_in_order_and_once(desk: Desks) -> None:
-    """Whoever gives bytes back wakes all of them: the store is everybody's."""
+    """Whoever gives bytes back wakes all of them: the store is shared by all streams."""
     d, core = filled(desk)
     core.waiting.update({"gate": None, "door": None})
     core.want_space()
@@ -70,7 +62,7 @@ def test_how_drops_are_told(desk: Desks, kind: kvs.StreamingType, event: type[kv
 
 
 def test_uploads_are_given_up_together(desk: Desks) -> None:
-    """The shell is told of each, once; nobody reads any more."""
+    """Each is reported to the shell once, and no upload is read any more."""
     d, core = filled(desk)
     d.read()
     for _ in range(2):

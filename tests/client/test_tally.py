@@ -68,7 +68,7 @@ def test_each_failure_is_told_and_every_sixth_that_none_works(tallied: tuple[Tal
 
 
 def test_whatever_is_stored_counts_failures_anew(tallied: tuple[Tally, Any]) -> None:
-    """Five, something stored, five: nobody is told that nothing works."""
+    """Five, something stored, five: no error says that nothing works."""
     tally, d = tallied
     for _ in range(2):
         for number in range(5):

@@ -68,7 +68,7 @@ def test_a_frame_too_large_for_the_store_leaves_no_reserve_behind(desk: Desks) -
 def test_what_was_sent_and_will_not_be_sent_again_is_settled_with_its_connection(
     desk: Desks,
 ) -> None:
-    """Nothing is replayed: nobody will ever say what became of it."""
+    """Nothing is replayed, so no ack can come for it any more."""
     d = desk(replay_duration=0)
     d.put(0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)

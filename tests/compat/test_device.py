@@ -160,7 +160,7 @@ def test_the_device_may_be_created_and_tagged() -> None:
 
 
 def test_a_device_arn_that_is_too_long_fails_the_producer() -> None:
-    """The core checks the answer, whoever gave it."""
+    """The core checks an entry's answer as it checks the service's."""
     provider = provider_of(kvs.ApiCallbacks(create_device=lambda _: "a" * 2049))
     producer = kvs.Producer("us-west-2", endpoint_url=NOBODY, callbacks=provider)
     stream = producer.open_stream("door", kvs.StreamInfo.video("h264"))

@@ -150,7 +150,7 @@ class AckHandler:
         return end < view.current
 
     def _outside(self, upload: Upload, ack: FragmentAck) -> None:
-        """The fragment has left the view: what is in doubt of it may be settled."""
+        """Settle the frames of a fragment that has left the view before its ack came."""
         if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
             self._stored_outside(upload, *self._times.span(upload, ack.timecode))
         detail = f"{ack.ack_type.name} for a fragment that is not held"

@@ -2,7 +2,7 @@
 
 Facts: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). Four kinds of traffic,
 none of which waits or calls back: *do* (`open_stream`, the streams' methods, `close`), *receive*
-(`call_result`), *out* (`poll_effect`), *tell* (`next_event`, `next_timer`). After any call, poll
+(`call_result`), *out* (`poll_effect`), *events* (`next_event`, `next_timer`). After any call, poll
 effects until there are none.
 
 Not thread-safe: the shell holds its lock around every call.
@@ -207,7 +207,7 @@ class Client:
             stream.free(now)
         self._timer = None
 
-    # --- out and tell ---------------------------------------------------------------------------
+    # --- out and events -------------------------------------------------------------------------
     @property
     def effects(self) -> Sized:
         """What `poll_effect` has to give; its truth may be asked without the shell's lock."""

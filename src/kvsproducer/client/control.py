@@ -110,11 +110,11 @@ class StreamControl:
             _ACTIONS[self.state](self, now)
 
     def session_due(self) -> None:
-        """The next key frame starts the new session: that is taken note of."""
+        """Forget when a new session was due: the next key frame starts it."""
         self.rotation.schedule(session_at=NEVER)
 
     def unpark(self, now: int) -> None:
-        """There is something to upload now, if that was missing."""
+        """Open an upload, or rotate an old token, if the stream only lacked media to send."""
         if self.state is not _T.READY:
             return
         self.in_advance = True
@@ -173,7 +173,7 @@ class StreamControl:
 
     def _next_wait(self, now: int) -> int:
         """The wait before the next call."""
-        return self._backoff.next_wait(now, offline=self._core.offline)
+        return self._backoff.next_wait(now, offline=self._core.buffer.offline)
 
     def confirmed(self) -> None:
         """The service has stored media: what went wrong before counts no more."""
@@ -191,7 +191,7 @@ class StreamControl:
         self._move(On.START, now)
 
     def fail(self, error: KvsError) -> None:
-        """Give up for good: tell, close if stopped, and let nobody wait."""
+        """Fail for good: report the error, close if stopped, and wake the writers that wait."""
         core = self._core
         if self.state is _T.FAILED:
             return
@@ -233,9 +233,8 @@ class StreamControl:
         self._pending = None
         self.tally.call_answered(call, now)
         status = self._cause = result_status(result)
-        if isinstance(call, PutStream):
-            self.tally.upload_failed(call.upload, result, detail)
         if isinstance(call, PutStream) and status is not _S.SUCCESS:
+            self.tally.upload_failed(call.upload, result, detail)
             self._core.uploads.remove_new()
         if status is not _S.SUCCESS and not self._machine.accepts(status):
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
@@ -337,7 +336,7 @@ class StreamControl:
             upload.opened_at = now  # before that, the call may have waited for its time
             upload.idle = True
         if core.uploads.active(besides=upload):  # the old session goes on until the new one begins
-            delay = 0 if core.offline else limits.TOKEN_GRACE_PERIOD
+            delay = 0 if core.buffer.offline else limits.TOKEN_GRACE_PERIOD
             self.rotation.schedule(session_at=now + delay)
         return _S.SUCCESS
 
@@ -376,7 +375,7 @@ class StreamControl:
 
     def _begin_anew(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
         """What to report instead of failing, None to fail."""
-        offline, times = self._core.offline, self._anew
+        offline, times = self._core.buffer.offline, self._anew
         self._anew += 1
         policy = self._client.retry_policy
         return policy.begin_anew(failure, cause, offline=offline, times=times)

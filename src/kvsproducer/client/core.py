@@ -93,7 +93,7 @@ class StreamCore:
         self.info = info
         self.generator = generator
         self.effects = effects
-        self.waiting = waiting  # streams whose offline writers were told to wait, in order
+        self.waiting = waiting  # streams whose offline writers wait for space, in order
         self.events = EventQueue(limits.MAX_QUEUED_EVENTS, talkative)
         self.buffer = Buffer(info, store, generator.header, self)
         self.uploads = Uploads()
@@ -101,11 +101,10 @@ class StreamCore:
         self.counters = StreamCounters()
         self.rates = Rates(now)
         self.created_at = now
-        self.offline = info.streaming_type is StreamingType.OFFLINE
         self.lifecycle = Lifecycle.OPEN
         self.drops: dict[DropReason, int] = {}  # frames given up so far
         self.refusal = ""  # the service's name of the last error that cost a fragment
-        self.attention = True  # the next frame is not the rule: see Stream._attend
+        self.attention = True  # the next frame needs `Intake._attend`
         self.failure: KvsError | None = None
         self.skip_until_key = True  # frames are refused until a key frame comes
         self.reset_on_key = False  # the next key frame starts a new session
@@ -121,13 +120,13 @@ class StreamCore:
         """Whether it has nothing left to send or to wait for."""
         return self.lifecycle >= Lifecycle.CLOSED
 
-    # --- telling --------------------------------------------------------------------------------
+    # --- reporting ------------------------------------------------------------------------------
     def emit(self, event: Event) -> None:
         """Queue an event."""
         self.events.push(event)
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
-        """Tell that the connection does badly, and have the shell look at it."""
+        """Report that the connection does badly, and have the shell look at it."""
         self.emit(sign)
         if not self.troubles:
             self.effects.append(ConnectionTroubled(self.name))
@@ -142,11 +141,11 @@ class StreamCore:
         upload: int | None = None,
         timecode: int | None = None,
     ) -> None:
-        """Tell an error."""
+        """Report an error."""
         self.emit(StreamErrorReported(self.name, upload, timecode, status, detail, fatal))
 
     def report_drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
-        """Tell that frames with dts from `first` to `last` (ticks) were dropped."""
+        """Report that frames with dts from `first` to `last` (ticks) were dropped."""
         self.drops[reason] = self.drops.get(reason, 0) + count
         if self.info.streaming_type is StreamingType.NEAR_REALTIME:
             self.counters.dropped_fragments += count
@@ -168,7 +167,7 @@ class StreamCore:
         return effect
 
     def want_space(self) -> None:
-        """An offline writer was told to wait."""
+        """Note that an offline writer waits for space."""
         self.waiting[self.name] = None
         if self.buffer.view.newest is not None and self.buffer.view.newest.flags & SKIP:
             self.wake()  # see Sender._closing

@@ -269,7 +269,7 @@ class Intake:
             return False
         # An offline source may wait for space: that is no pause in its media, unless we stamp them.
         # Held frames that are put below do not end the pause.
-        before = None if self._core.offline and not self._own_times else self.last_put
+        before = None if self._buffer.offline and not self._own_times else self.last_put
         elapsed = 0 if before is None else now - before
         while True:
             verdict = self._judge(frame, last, elapsed)

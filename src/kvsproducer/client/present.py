@@ -54,7 +54,7 @@ class PresentTracks:
         self._core = core
         self._order = order
         self._timeline = timeline
-        waits = core.offline and order is not None
+        waits = core.buffer.offline and order is not None
         self._grace = limits.OFFLINE_TRACK_GRACE if waits else limits.TRACK_GRACE
         timeline.grace = self._grace
         self._share = core.buffer.store.size_bytes // limits.TRACK_QUEUE_SHARE

@@ -2,7 +2,7 @@
 
 An upload is read until it is over. READY, it looks for where to begin (`buffer.resume`); what it
 carries from there is one session, which begins with a stream header at a fragment's start.
-STREAMING, it is given items until there are no more (the reader is told when there are), or until
+STREAMING, it is given items until there are no more (`DataAvailable` says when there are), or until
 an item belongs to another session, or the stream was stopped. TERMINATING, it is given the rest of
 the last item and what ends the session. AWAITING_ACK, everything was sent, and the connection stays
 open for the last PERSISTED ack.
@@ -18,8 +18,8 @@ Three rules hold it together:
   the wire*: it may leave the view for want of room, and its bytes stay charged until it has gone.
 
 Buffers are handed out by reference, and may be cut at any byte. Most items are blocks that go on
-where the last one was; `_plain_items` hands them out without asking more, which is 5 to 17 times as
-quick. It gives the same as the way for all items (tests/client/test_straight_on.py).
+where the last one was; `_plain_items` hands them out without asking more. It gives the same as the
+way for all items (tests/client/test_straight_on.py).
 
 Facts: AWS's getStreamData and the states of its upload handles.
 """
@@ -471,7 +471,7 @@ class Sender:
         return room
 
     def forget_wire_item(self) -> None:
-        """What is left of an item is for nobody: a new session begins, or the view is emptied."""
+        """Forget the rest of the item on the wire: a session begins, or the view is emptied."""
         self._rest = []
         self._wire_item = None
         self._plain = False

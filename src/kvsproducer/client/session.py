@@ -48,7 +48,7 @@ class Upload:
         self.number = number
         self.opened_at = now  # ticks
         self.state = _NEW
-        self.idle = False  # the reader asked and there was nothing: it is to be told of more
+        self.idle = False  # the last read found no data: emit DataAvailable when there is some
         self.first_index: int | None = None  # of the first item it was given
         self.last_fragment: int | None = None
         self.last_time: int | None = None  # the ack timestamp of that fragment's start

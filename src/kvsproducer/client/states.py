@@ -22,8 +22,8 @@ Facts: AWS's client has the same states, and three more: it exchanges a device's
 token, provisions a device, and tags it. KVS has no operations for those; `kvsproducer.compat` does
 that work where it answers the calls of AUTH and CREATE. A step that AWS's client does not make is
 in no table here. Where it makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-
-out), the table has what it meant. FAILED is ours: a failure that will not go away by itself ends
-there instead of hanging.
+out), the table has what it meant. FAILED is ours: a failure that trying again does not cure
+ends there instead of hanging.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class On(Enum):
     MEDIA = "there is media to upload"
     EXPIRING = "the token or the credentials expire"
     LOST = "the connection is lost"
-    FAILED = "what will not go away by itself"
+    FAILED = "a failure that trying again does not cure"
     CREDENTIALS = "credentials"
     CREDENTIALS_AGAIN = "credentials, and the device exists"
 

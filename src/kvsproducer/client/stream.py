@@ -51,7 +51,7 @@ class Stream:
     """One stream; made by `Client.open_stream`.
 
     `info` is the resolved `StreamInfo`. A status raised by a method is about that call; what the
-    world does wrong is told by events (`StreamErrorReported`), a fatal one also as `failure`,
+    world does wrong is reported by events (`StreamErrorReported`), a fatal one also as `failure`,
     which every later `put_frame` raises.
     """
 
@@ -171,7 +171,7 @@ class Stream:
         """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
 
         Frames before the first key frame (and after an end-of-fragment frame, or a key frame that
-        was refused) are not accepted: `FrameSkipped` tells. Raises, with nothing changed:
+        was refused) are not accepted: `FrameSkipped` reports them. Raises, with nothing changed:
         `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED,
         the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
         MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE,

@@ -343,7 +343,7 @@ class Chains:
 
     # --- afterwards -----------------------------------------------------------------------------
     def tell(self, report: Report) -> None:
-        """Run the chain of an event that nobody waits for; a failure is logged."""
+        """Run the chain of an event that no caller waits for; a failure is logged."""
         place = _TOLD.get(type(report))
         if place is None:
             return

@@ -177,7 +177,7 @@ class MkvGenerator:
         self._cluster_dts = 0
         self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
         # `_due`: timecodes after its start from which a key frame ends the open fragment
-        # `block` is for frames from there on, for so many ticks; 0 while no fragment is open.
+        # A block may have a pts from there on, for so many ticks; 0 while no fragment is open.
         self.block_start = self.block_room = 0
 
     # --- what it is ---------------------------------------------------------------------------

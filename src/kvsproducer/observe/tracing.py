@@ -1,7 +1,7 @@
-"""Where a frame's time goes: the hops of its life as spans of a profiler, while somebody asks.
+"""Where a frame's time goes: the hops of its life as spans of a profiler.
 
 The hops are a table of methods and functions. `traced` puts a timed one in the place of each, and
-the plain ones back: while nobody traces, nothing is there that could cost anything. Streams that
+the plain ones back, so that it costs nothing while nothing is traced. Streams that
 are opened within it are traced; the spans of one frame nest (`put_frame` holds `core`, which holds
 `package`).
 """

@@ -27,7 +27,7 @@ class Failing(Protocol):
     """What ends when an error of our own happens in it."""
 
     def fail(self, bug: BaseException) -> None:
-        """Let nobody wait for what cannot come any more."""
+        """Fail all streams, so that no caller waits for what cannot come any more."""
 
 
 P = ParamSpec("P")
@@ -56,7 +56,7 @@ def _raised_here(error: BaseException) -> bool:
 
 
 def told(bug: BaseException) -> KvsError:
-    """What users are told of an error of our own."""
+    """Return the error that users get for an error of our own."""
     detail = f"in kvsproducer itself, please report it: {type(bug).__name__}: {bug}"
     return kvs_error(StatusCode.INTERNAL_ERROR, detail)
 
@@ -67,13 +67,13 @@ def report(bug: BaseException) -> None:
 
 
 def guarded(step: Callable[Concatenate[F, P], None]) -> Callable[Concatenate[F, P], None]:
-    """A step that an event loop calls by itself, and would only log the errors of."""
+    """Wrap a step that an event loop calls, which would only log its errors."""
 
     @wraps(step)
     def attempt(self: F, /, *arguments: P.args, **named: P.kwargs) -> None:
         try:
             step(self, *arguments, **named)
-        except Exception as bug:  # noqa: BLE001  told, as that of a task is
+        except Exception as bug:  # noqa: BLE001  reported, as that of a task is
             self.fail(bug)
 
     return attempt

@@ -60,7 +60,7 @@ __all__ = ["Alarm", "Engine"]
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer.engine")
 
-_TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # told with the provider's status
+_TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # reported with the provider's status
 CALLS_AT_ONCE = 8  # ours: each has a connection
 
 
@@ -114,7 +114,7 @@ class Engine(Waiting):
         super().__init__(loop)
         self.service = service
         self.hooks = hooks
-        self.poked = True  # nobody is to look before it is whole
+        self.poked = True  # so that `poke` does nothing before all is set up
         self.close_limit_s = CLOSE_LIMIT_S  # of leaving a `with` block
         self.closing = False  # no more streams
         self.closed = False
@@ -168,7 +168,7 @@ class Engine(Waiting):
         try:
             self.poked = True
             self.loop.call_soon_threadsafe(self._pump)
-        except BaseException:  # Ctrl-C: perhaps nobody comes to look
+        except BaseException:  # Ctrl-C: the pump may not have been scheduled
             self.poked = False
             raise
 
@@ -182,7 +182,7 @@ class Engine(Waiting):
             self.poke()
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
-        """Add a stream to the core; it starts to talk to the service by itself."""
+        """Add a stream to the core, which makes its first call to the service at once."""
         self.refuse_reentry()
         with self.lock:
             if self.closing or self.closed:
@@ -203,7 +203,7 @@ class Engine(Waiting):
     def free_stream(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
         """Take a stream out of the core; its name may be used again.
 
-        `account` is what its owner was told at its end; what it is now, if None.
+        `account` is what its `close` has returned; None: what it is now.
         """
         self.refuse_reentry()
         with self.lock:
@@ -227,7 +227,7 @@ class Engine(Waiting):
             self.on_freed(stream)
 
     def next_event(self) -> core.Event | None:
-        """The oldest event that nobody has taken yet; its chain of callbacks is run first."""
+        """Return the oldest event not taken yet, or None; its chain of callbacks is run first."""
         if not (self.talkative or self._told or self.hooks is not None):
             return None  # mostly; see the module's text
         with self.lock:
@@ -345,12 +345,12 @@ class Engine(Waiting):
             self.fail(error)
 
     def fail(self, bug: BaseException) -> None:
-        """An error of our own: nobody waits for what cannot come, all streams fail with it."""
+        """Fail all streams with an internal error, so that no caller waits forever."""
         with self.lock:
             again = self.core.failure is not None
             self.core.fail(told(bug))
         self.settled()
-        if not again:  # or a look that fails would lead to the next for ever
+        if not again:  # else a pump that fails would schedule the next one, and so on
             self.poke()
         report(bug)
 

@@ -288,6 +288,6 @@ def _check_listener(on_event: OnEvent | None) -> None:
     if iscoroutinefunction(on_event):
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            "on_event is a coroutine function, which nobody would await: give a function (it may"
+            "on_event is a coroutine function, which is not awaited: give a function (it may"
             " start tasks), or read `async for event in producer.events()` of kvsproducer.aio",
         )

@@ -50,7 +50,7 @@ class Waiting:
         return os.getpid() != self.process
 
     def refuse_fork(self) -> None:
-        """Raise INVALID_OPERATION in a fork, where nobody may ever release the lock."""
+        """Raise INVALID_OPERATION in a fork, where the lock may never be released."""
         refuse_fork(self.process, "producer")
 
     def refuse_reentry(self) -> None:

@@ -2,7 +2,7 @@
 
 SigV4 refuses a request whose date is more than 5 minutes off, and a camera without a battery-backed
 clock starts in 1970. Every answer of the service has a `Date`; from one minute on (a Date has whole
-seconds, and a stale one from a proxy must do no harm) the difference counts: it is told, and
+seconds, and a stale one from a proxy must do no harm) the difference counts: it is reported, and
 requests are signed with the service's time. AWS's C producer has no such correction. A Date that
 is absurd does not count: with one beyond the calendar nothing could be signed any more.
 """
@@ -36,15 +36,15 @@ class ClockSkew:
 
     def __init__(self) -> None:
         self.ticks = 0
-        self._ahead: int | None = None  # of the monotonic clock was ours when the service last told
+        self._ahead: int | None = None  # of the monotonic clock was ours at the service's last Date
         self.on_change: Callable[[int], None] = lambda _ticks: None
         self._lock = threading.Lock()
 
     def knows(self, now: int) -> bool:
-        """Return whether the service has told its time since our clock, which says `now`, was set.
+        """Return whether a Date of the service came since our clock, which says `now`, was set.
 
         A clock that is set forward would make all credentials look expired, and without them no
-        call is made whose answer would tell the time.
+        call is made whose answer would have a Date.
         """
         if self._ahead is None:
             return False
@@ -64,7 +64,7 @@ class ClockSkew:
         self._ahead = received - monotonic()
         found = told + _HALF_SECOND - (received - took // 2)
         with self._lock:
-            # What was told once is not taken back because it wavers about the limit.
+            # A reported difference is not taken back because it wavers about the limit.
             if abs(found) < limits.CLOCK_SKEW_NOTICED // (2 if self.ticks else 1):
                 found = 0
             if abs(found - self.ticks) < limits.CLOCK_SKEW_NOTICED:
@@ -88,7 +88,7 @@ def described(ticks: int) -> str:
 
 
 def _date(headers: Mapping[str, str]) -> int | None:
-    """The service's time in ticks, None when the answer is not its own or tells none."""
+    """The service's time in ticks, None when the answer is not its own or has no usable Date."""
     names = {name.lower(): value for name, value in headers.items()}
     if wire.HEADER_REQUEST_ID.lower() not in names or "date" not in names:
         return None

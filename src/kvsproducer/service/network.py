@@ -75,7 +75,7 @@ class Network:
         # 100 ms then. It is loaded here, before there are frames that would wait for the lock.
         with contextlib.suppress(KvsError):  # `prepare` raises it
             load_library()
-        # A wrong path is told now; the public roots take a while to read, and plain HTTP has none.
+        # A wrong path raises now; the public roots take a while to read, and plain HTTP has none.
         self._tls = tls_context(verify) if isinstance(verify, str) else None
 
     def tls(self) -> ssl.SSLContext:

@@ -77,7 +77,7 @@ _HINTS: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call: the result for the core, and what to tell the user."""
+    """A failed call: the result for the core, and the message for the user."""
 
     result: int
     detail: str
@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def status(self) -> StatusCode:
-        """What is told to the user."""
+        """The message for the user."""
         return self.own or result_status(self.result)
 
     @property

@@ -111,9 +111,10 @@ class Service:
     profile's ca_bundle names; so is None), False (no check) or a CA bundle's path. `credentials`
     replace the session's. `now` is the clock that requests are signed by.
 
-    Raises INVALID_ARG when no region is configured, the profile does not exist or its file is none,
-    `endpoint_url` or the environment's proxy is no URL or the first goes with an endpoint form, or
-    `verify` or `credentials` are none; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
+    Raises INVALID_ARG when no region is configured, when the profile does not exist or its file
+    cannot be parsed, when `endpoint_url` or the environment's proxy is not a URL, when
+    `endpoint_url` is given together with an endpoint form, and for `verify` or `credentials` of
+    another type; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Service:
         self.region_name = _region(self._session, region_name, self.endpoint_url)
         app_id = self._session.get_config_variable("user_agent_appid") or ""
         self.network = Network(self.config, _trusted(self._session, verify), app_id)
-        self.network.proxies.of(self.endpoint_url or "https://aws")  # a bad one is told now
+        self.network.proxies.of(self.endpoint_url or "https://aws")  # raises for a bad one now
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now
         self.skew = ClockSkew()

@@ -6,20 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.client.conftest import filled
 
 from kvsproducer.client.buffer.view import FRAGMENT_START, PERSISTED, RECEIVED, STREAM_START
-from kvsproducer.client.core import StreamCore
 
 SECOND = 10_000_000
 EBML = bytes.fromhex("1a45dfa3")
 Desks = Callable[..., Any]
-
-
-def filled(desk: Desks, frames: int = 12, **info: Any) -> tuple[Any, StreamCore]:
-    d = desk(**info)
-    for index in range(frames):
-        d.put(index)
-    return d, d.stream._core
 
 
 def test_what_is_evicted_gives_its_bytes_back(desk: Desks) -> None:

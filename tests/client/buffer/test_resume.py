@@ -165,7 +165,7 @@ def test_what_is_received_is_sent_again_when_the_host_may_be_gone(
 def test_a_fragment_that_was_cut_is_sent_again_whatever_was_said_of_it(
     desk: Desks, replay: int, early: str
 ) -> None:
-    """Its newest frame was handed out in part: nobody can have it, and an ERROR goes past it."""
+    """Its newest frame was handed out in part: an ERROR goes past what the service cannot have."""
     d = desk(replay_duration=replay)
     for index in range(10):
         d.put(index, data=b"frame %02d" % index)

@@ -1,4 +1,4 @@
-"""Room for a frame: the store's budget, the view's window, and what gives way to a new frame.
+"""Room for a frame: the store's budget, the view's window, and what is dropped for a new frame.
 
 Facts: AWS's space check with its reserve, the policies for a full store and a full view, the
 pressure thresholds. Unlike AWS's client it never trims past the newest frame: a frame that cannot
@@ -44,19 +44,19 @@ class WouldBlock(Exception):
 
 
 class Pressed(Outbox, Protocol):
-    """What admission tells its stream."""
+    """What admission needs of its stream."""
 
     name: str
     counters: StreamCounters
 
     def emit(self, event: Event) -> None:
-        """Tell an event."""
+        """Queue an event."""
 
     def trouble(self, sign: StreamLatencyPressure) -> None:
-        """Tell that the connection does badly, and have the shell look at it."""
+        """Report that the connection does badly, and have the shell look at it."""
 
     def want_space(self) -> None:
-        """An offline writer was told to wait."""
+        """Note that an offline writer waits for space."""
 
     def refuse_until_key(self) -> None:
         """Skip frames until a key frame."""
@@ -91,14 +91,14 @@ class Admission:
             info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
         )
         self._reserve = limits.SPACE_RESERVE_BYTES
-        # Above these the writer is told, before the new frame counts.
+        # Above these a pressure is reported, before the new frame counts.
         size = buffer.store.size_bytes
         # Whole percents are left: 5 % and a bit is 5 %.
         self._pressure_bytes = size + 1 + -size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = info.buffer_duration - left if info.retention else None
-        # A frame within these needs no decision.
         self.final = False  # the stream stops: a frame that was accepted before cannot wait
+        # A frame within these needs no decision; `bytes` is 0 for a store that holds payloads.
         self.largest = 0
         self.bytes = 0
         self.ticks = info.buffer_duration - 1
@@ -106,7 +106,7 @@ class Admission:
             self.ticks = self._pressure_ticks
 
     def crowded(self, length: int, charge: int) -> bool:
-        """Whether an item of `length` bytes has room only if something else gives way."""
+        """Whether an item of `length` bytes has room only if something else is dropped."""
         buffer = self._buffer
         reserve = limits.SPACE_RESERVE_BYTES + int(limits.SPACE_RESERVE_FRAME_FACTOR * length)
         needed = charge + max(reserve, self._reserve)

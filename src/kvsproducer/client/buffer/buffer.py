@@ -12,7 +12,7 @@ The life of an item:
 * `refuse`: the service, or a damaged store, will never let it be stored. It counts as dropped, and
   stays as SKIP until what is before it is settled.
 * `trim_settled`: what is settled and was sent leaves the view. `evict`: the oldest leaves for want
-  of room, as dropped, or in doubt if it was sent.
+  of room: as dropped, or if it was sent, as one whose ack is still awaited.
 * `lose`: its connection is gone; `begin_session` goes on where `resume` says, with what was not
   stored.
 
@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from kvsproducer import limits
-from kvsproducer.client.buffer.ledger import FrameAccount, Ledger
+from kvsproducer.client.buffer.ledger import Ledger
 from kvsproducer.client.buffer.view import (
     BUFFERING,
     END_OF_FRAGMENT,
@@ -53,19 +53,19 @@ _NOT_ACKED: Final = ~(BUFFERING | RECEIVED | PERSISTED)
 
 
 class Outbox(Protocol):
-    """What a buffer tells its stream."""
+    """What a buffer reports to its stream."""
 
     def report(self, status: StatusCode, detail: str = "") -> None:
-        """An error was met with."""
+        """Report an error."""
 
     def report_drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
-        """Frames with dts from `first` to `last` (ticks) were dropped."""
+        """Report that frames with dts from `first` to `last` (ticks) were dropped."""
 
     def wake_writers(self) -> None:
-        """The store has more room, for whichever stream waits for it."""
+        """Wake the writers of all streams that wait for space: the store has more."""
 
     def begin_session_on_key(self) -> None:
-        """The next key frame has to begin a session."""
+        """Have the next key frame begin a session."""
 
 
 class Buffer:
@@ -168,7 +168,7 @@ class Buffer:
         self.give_up(payload)
 
     def give_up(self, payload: Payload) -> None:
-        """Let a store that holds payloads forget one; its failure is told, and nobody's fault."""
+        """Have a store that holds payloads forget one; if that fails, report it and go on."""
         if self.holding is not None:
             try:
                 self.holding.free(payload)
@@ -197,16 +197,16 @@ class Buffer:
         item.flags &= _NOT_ACKED
 
     def advance(self, to: int, size: int) -> None:
-        """Items of `size` bytes were taken, up to before item `to`."""
+        """Note that items of `size` bytes were taken, up to before item `to`."""
         self.view.current = to
         self.view.unsent_bytes -= size
 
     def put_on_wire(self, item: ViewItem) -> None:
-        """An item is handed out in part."""
+        """Note that an item is handed out in part."""
         self._on_wire = item
 
     def leave_wire(self) -> None:
-        """The item on the wire was handed out whole, or its connection is gone."""
+        """Give back the bytes of the item on the wire: it is handed out, or its connection gone."""
         self._on_wire = None
         charge, self._wire_charge = self._wire_charge, 0
         if charge:
@@ -259,11 +259,11 @@ class Buffer:
         return self.session_start(index)
 
     def end_session(self) -> None:
-        """What ends the session was handed out, too."""
+        """Note that what ends the session was handed out, too."""
         self.ended = True
 
     def lose(self, result: int) -> None:
-        """A connection that carried media is gone, with a result: what was not stored is resent."""
+        """Have what was not stored sent again: a connection that carried media is gone."""
         self.lost = result
         self.ledger.lose_doubts()
 
@@ -312,7 +312,7 @@ class Buffer:
         self.view.change_header(item, header + item.header, size, item.flags | STREAM_START)
 
     def strip_stream_header(self, item: ViewItem) -> None:
-        """The session that the item began is under way: it is a fragment like others now."""
+        """Take the stream header off an item whose session is under way."""
         prefix = item.prefix_length
         self.view.change_header(item, item.header[prefix:], 0, item.flags & ~STREAM_START)
         item.charge -= prefix
@@ -333,36 +333,36 @@ class Buffer:
         return new
 
     def receive(self, end: int) -> None:
-        """The service has what was sent of the items before `end`."""
+        """Note that the service has what was sent of the items before `end`."""
         self.received_end = max(self.received_end, min(end, self.sent))
 
     def confirm(self, end: int) -> None:
-        """The service has stored everything of the session up to item `end`."""
+        """Settle everything of the session up to item `end`: the service has stored it."""
         self.ledger.confirm(self.view, end, self.final_flags)
 
     def store_out_of_order(self, start: int, end: int) -> None:
-        """Items of [start, end) are stored, before others that were sent earlier."""
+        """Note that items of [start, end) are stored, before others that were sent earlier."""
         self.ledger.store(self.view, start, end)
 
     def clear_doubts(self, last: int, since: int = 0) -> None:
-        """Fragments that have left the view and start at `last` (ticks) or before are stored.
+        """Note that fragments that left the view and start at `last` (ticks) or before are stored.
 
         Items before index `since` are not meant.
         """
         self.ledger.clear_doubts(last, since, self.evicted_wire)
 
     def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
-        """The item will never be sent (again): the service refused it, or the `reason`."""
+        """Drop an item, which is not sent (again): the service refused it, or for the `reason`."""
         self.ledger.refuse(item, reason)
 
     def settle_sent(self) -> None:
-        """Without acks, what was handed out counts as stored."""
+        """Count what was handed out as stored, in a stream without acks."""
         self.ledger.confirm(self.view, self.view.current - (self._on_wire is not None))
         if self._on_wire is None:
             self.ledger.clear_doubts(NEVER)  # what left the view while it was on the wire
 
     def give_up_sent(self) -> None:
-        """Everything was sent, and no connection is left that could tell what became of it."""
+        """Settle what was sent: no connection is left on which an ack could come."""
         self.ledger.lose_doubts()
         self.ledger.unconfirmed = self.view.head
         self.confirm(self.view.head)
@@ -449,7 +449,3 @@ class Buffer:
         if items:
             self.release(sum(item.charge for item in items))
         self.lost = None
-
-    def account(self) -> FrameAccount:
-        """What became of the frames so far."""
-        return self.ledger.account()

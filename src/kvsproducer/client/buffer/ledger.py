@@ -1,4 +1,4 @@
-"""What became of the frames: the books behind the promise that none is silently lost.
+"""What became of the frames: the accounts behind the promise that none is lost silently.
 
 `accepted == persisted + dropped + held` at every moment. A frame is *settled* once it counts as
 persisted or dropped; items are settled in order, so one index divides the books. Frames that were
@@ -197,7 +197,7 @@ class Ledger:
         doubts.extendleft(reversed(others))
 
     def lose_doubts(self) -> None:
-        """The connection that would have told is lost: what has left the view is dropped."""
+        """Drop the frames that left the view unacknowledged: their connection is lost."""
         while self._doubts:
             doubt = self._doubts.popleft()
             self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)

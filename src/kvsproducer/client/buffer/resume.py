@@ -5,7 +5,7 @@ the replay duration behind, no farther than the last RECEIVED fragment when the 
 alive (that one, if it was sent whole, is then not sent again), to the oldest item when streaming
 offline.
 
-Unlike in AWS's client, RECEIVED tells nothing of an older session: while uploads overlap, another
+Unlike in AWS's client, RECEIVED says nothing about an older session: while uploads overlap, another
 one carries that, and may have been lost with it. Its fragments count as received by their own acks.
 
 Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
@@ -69,7 +69,7 @@ def skip_refused(buffer: Buffer, index: int) -> int:
 
 def _replay_start(buffer: Buffer, result: int) -> int:
     view, duration = buffer.view, buffer.replay_duration
-    current = view.current - buffer.cut
+    current = buffer.sent
     if not duration or current == view.tail:
         return current
     restricted = buffer.waits_for_acks and host_is_alive(result)

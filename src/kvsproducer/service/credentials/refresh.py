@@ -11,10 +11,10 @@ same again, it is asked at most once per `REFUSED_CREDENTIALS_PAUSE`, and the re
 are handed out, since the service may have been wrong.
 
 An expiration is a time of the service's, so it is compared with the service's time. A machine whose
-clock is ahead would take fresh credentials for expired ones, and so never ask the service, which
-would tell the time: then `learn` asks for it. The provider is also asked when credentials have been
-held for their life by the monotonic clock: a wall clock that is set back does not make them live
-longer. Pauses follow the monotonic clock.
+clock is ahead would take fresh credentials for expired ones. Then it would make no calls, and get
+no answer whose Date tells the right time; so `learn` asks for one. The provider is also asked when
+credentials have been held for their life by the monotonic clock: a wall clock that is set back does
+not make them live longer. Pauses follow the monotonic clock.
 
 The provider may block, so `get` is for threads, any number of them. `at_hand` gives what is held
 without blocking. A provider that never returns does not block callers for longer than a minute.
@@ -217,7 +217,7 @@ class FreshCredentials:
             self._provider.run_on(loop)
 
     def close(self) -> None:
-        """Let nobody wait for a provider any more."""
+        """Stop waiting for the provider: callers get an error."""
         if isinstance(self._provider, OwnCredentials):
             self._provider.close()
 
