@@ -132,7 +132,7 @@ def test_what_trying_again_does_not_cure_is_fatal(
     d.stream.stop(d.now)
     d.settle()
     assert d.stream.closed
-    assert d.told(ev.StreamClosed)
+    assert d.told(ev.StreamEnded)
     assert d.stream.account().held == 1
 
 

@@ -80,7 +80,7 @@ def test_events_of_a_kind_are_taken_out_of_turn(desk: Desks) -> None:
     d.settle()
     d.stream.put_frame(kvs.Frame(b"data", d.now + SECOND), d.now)
     d.stream.free(d.now)
-    assert [type(e) for e in d.stream.take_events((kvs.StreamClosed,))] == [kvs.StreamClosed]
+    assert [type(e) for e in d.stream.take_events((kvs.StreamEnded,))] == [kvs.StreamEnded]
     d.settle()
-    assert d.told(kvs.StreamClosed) == []
+    assert d.told(kvs.StreamEnded) == []
     assert len(d.told(kvs.FrameSkipped)) == 1

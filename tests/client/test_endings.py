@@ -39,7 +39,7 @@ def test_stopping_and_freeing_again_changes_nothing(desk: Desks) -> None:
     for _ in range(2):
         d.stream.free(d.now)
     d.settle()
-    assert len(d.told(ev.StreamClosed)) == len(d.told(ev.StreamShutdown)) == 1
+    assert len(d.told(ev.StreamEnded)) == len(d.told(ev.StreamShutdown)) == 1
     assert d.stream.account() == (1, 1, 0, 0, 0)
     assert refused(lambda: d.stream.reset(d.now)) is StatusCode.STREAM_SHUTTING_DOWN
     assert refused(lambda: d.stream.reset_connection(d.now)) is StatusCode.STREAM_SHUTTING_DOWN

@@ -422,5 +422,5 @@ def test_what_was_stored_before_it_was_sent_again_is_not_waited_for(desk: Desks)
     assert data.count(b"data") == 0
     assert status is kvs.ReadStatus.END_OF_STREAM
     d.settle()
-    assert d.told(ev.StreamClosed)
+    assert d.told(ev.StreamEnded)
     assert d.stream.account() == (1, 1, 0, 0, 0)

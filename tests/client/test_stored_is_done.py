@@ -114,7 +114,7 @@ def test_a_stopped_stream_leaves_nothing(desk: Desks) -> None:
     uploads = len(d.told(ev.UploadStarted))
     assert lose(d, 599) == b""
     assert len(d.told(ev.UploadStarted)) == uploads
-    assert d.told(ev.StreamClosed)
+    assert d.told(ev.StreamEnded)
 
 
 @pytest.mark.parametrize("error", [4003, 4006, 5000])

@@ -100,7 +100,7 @@ def test_what_is_told(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -
         "ClientReady",
         "StreamReady",
         "FragmentAcked",
-        "StreamClosed",
+        "StreamEnded",
         "StreamShutdown",
         "ClientShutdown",
     ]
@@ -232,4 +232,4 @@ def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> Non
     asyncio.run(main())
     assert len(sizes) == 20
     assert told == [event for event in heard if isinstance(event, kvs.FragmentAcked)]
-    assert isinstance(heard[-1], kvs.StreamShutdown | kvs.StreamClosed | kvs.StreamStateChanged)
+    assert isinstance(heard[-1], kvs.StreamShutdown | kvs.StreamEnded | kvs.StreamStateChanged)

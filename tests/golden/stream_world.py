@@ -82,7 +82,7 @@ _FORMS: dict[type[kvs.Event], Callable[[Any], Record]] = {
         "upload": None if event.upload == NEVER else event.upload,
     },
     ev.StreamReady: lambda _: {"event": "streamReady"},
-    ev.StreamClosed: lambda event: {
+    ev.StreamEnded: lambda event: {
         "event": "streamClosed",
         "value": NEVER if event.upload is None else event.upload,
     },

@@ -114,7 +114,7 @@ def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Fr
         await asyncio.wait_for(listener, 5)
         acks = [event.ack.ack_type for event in seen if isinstance(event, kvs.FragmentAcked)]
         assert acks.count(kvs.AckType.PERSISTED) == 2
-        assert any(isinstance(event, kvs.StreamClosed) for event in seen)
+        assert any(isinstance(event, kvs.StreamEnded) for event in seen)
 
     run(work())
 

@@ -99,7 +99,7 @@ def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture)
     [
         (event(7), "stream door upload 7: UploadStarted"),
         (core.ClientReady(), "client: ClientReady"),
-        (core.StreamClosed("door", None), "stream door: StreamClosed"),
+        (core.StreamEnded("door", None), "stream door: StreamEnded"),
         (
             core.FrameDropped("door", 1, 2, 3, core.DropReason.OVERFLOW),
             "stream door: FrameDropped first=1 last=2 count=3 reason=overflow",

@@ -30,7 +30,7 @@ from kvsproducer.client.effects import (
     StreamStatus,
     TagStream,
 )
-from kvsproducer.client.events import StreamClosed, StreamReady, StreamStateChanged, UploadStarted
+from kvsproducer.client.events import StreamEnded, StreamReady, StreamStateChanged, UploadStarted
 from kvsproducer.client.states import (
     STREAM_STATES,
     Input,
@@ -221,7 +221,7 @@ class StreamControl:
         if not core.closed:
             if core.failure is None and not anything_to_send(core.buffer):
                 core.buffer.give_up_sent()
-            core.emit(StreamClosed(core.name, upload))
+            core.emit(StreamEnded(core.name, upload))
             core.lifecycle = Lifecycle.CLOSED
             core.wake_writers()
 

@@ -31,7 +31,7 @@ __all__ = [
     "FrameDropped",
     "FrameSkipped",
     "StoragePressure",
-    "StreamClosed",
+    "StreamEnded",
     "StreamErrorReported",
     "StreamLatencyPressure",
     "StreamReady",
@@ -112,7 +112,7 @@ class UploadStarted(NamedTuple):
     upload: int
 
 
-class StreamClosed(NamedTuple):
+class StreamEnded(NamedTuple):
     """Fired when a stopped stream has nothing left to send or to wait for; `upload` the last."""
 
     stream: str
@@ -287,7 +287,7 @@ Event = (
     | StreamReady
     | StreamStateChanged
     | UploadStarted
-    | StreamClosed
+    | StreamEnded
     | StreamShutdown
     | FragmentAcked
     | AckRejected

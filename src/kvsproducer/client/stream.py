@@ -254,7 +254,7 @@ class Stream:
             self._do(self._intake.put_waiting, now)
 
     def stop(self, now: int) -> None:
-        """Take no more frames; what is held is still sent. `StreamClosed` follows. Idempotent."""
+        """Take no more frames; what is held is still sent. `StreamEnded` follows. Idempotent."""
         if not self._core.stopped:
             self._do(self._stop, now)
 

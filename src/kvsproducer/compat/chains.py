@@ -74,7 +74,7 @@ _TOLD: Final[dict[type[Report], _Place]] = {
     core.StreamErrorReported: (StreamCallbacks, "stream_error_report"),
     core.FragmentAcked: (StreamCallbacks, "fragment_ack_received"),
     core.StreamReady: (StreamCallbacks, "stream_ready"),
-    core.StreamClosed: (StreamCallbacks, "stream_closed"),
+    core.StreamEnded: (StreamCallbacks, "stream_closed"),
     core.StreamShutdown: (StreamCallbacks, "stream_shutdown"),
 }
 # Those of them that can fail a `put_frame`, besides StreamDataAvailable.

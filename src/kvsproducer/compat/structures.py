@@ -117,7 +117,7 @@ class StreamCallbacks:
     stream_error_report: Callable[[core.StreamErrorReported], object] | None = None
     fragment_ack_received: Callable[[core.FragmentAcked], object] | None = None
     stream_ready: Callable[[core.StreamReady], object] | None = None
-    stream_closed: Callable[[core.StreamClosed], object] | None = None
+    stream_closed: Callable[[core.StreamEnded], object] | None = None
     stream_shutdown: Callable[[core.StreamShutdown], object] | None = None
     free: Free | None = None
     version: int = 0
