@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -228,3 +229,99 @@ def test_tests_mirror_src() -> None:
         and not (ROOT / "tests" / path.relative_to(SRC).parent / f"test_{path.stem}.py").is_file()
     ]
     assert missing == []
+
+
+# Text in these folders and files is plain English. The list grows until it holds all of them.
+PLAIN_ENGLISH = [
+    "src/kvsproducer/heap",
+    "tests/heap",
+]
+PLAIN_ENGLISH_EXCEPT = {
+    "tests/test_repo.py": "the list itself",
+}
+# Words and phrases of the project's old private dialect, and what to write instead. Such a
+# list catches a symptom. The rule is: subject, verb, object, and say who does what.
+DIALECT = {
+    r"(?:is|are|was|were|be|been|being) told|told|tells?": "say who reports what, and how: "
+    "'raises', 'returns', 'reports', 'calls on_event'",
+    r"nobody|no one": "name the subject: 'no caller', 'no thread', 'no request'",
+    r"somebody|someone|somebody else": "name the subject: 'the caller', 'another process'",
+    r"whoever|who (?:waits?|asks?|calls?)": "name the subject: 'the caller', 'the client'",
+    r"(?:is|are|was|were) (?-i:none)": "'there is no ...', 'does not exist', 'is not a ...'",
+    r"(?<!there )(?<!There )(?:is|are|was|were|be) no (?!longer|more)": "'is not a ...'",
+    r"what (?:is|was) to|(?:is|was|are) not to come": "'the next ...', 'that must ...'",
+    r"for ever": "'without a limit', 'until ...', 'hangs'",
+    r"for want of": "'because there is no ...', 'because it needs ...'",
+    r"at the door": "'when it is put', 'at the entry of put_frame'",
+    r"(?:of|from|to) the world|the (?:outside )?world (?:can|may|does)": "'network', 'caller', "
+    "'service', 'operating system'",
+    r"strangers?": "'other programs', 'arbitrary clients', 'invalid requests'",
+    r"floods?": "'many ...', 'a high rate of ...'",
+    r"(?:gives?|gave|given|giving) way": "'is replaced', 'is evicted', 'is dropped'",
+    r"(?:falls?|fell|fallen|falling|goes|went) silent": "'stops sending', 'stops responding'",
+    r"(?:made|makes|make|become|becomes) whole": "'repaired', 'completed'",
+    r"in doubt": "'unknown', 'if unsure', 'not known to be ...'",
+    r"by (?:itself|themselves|himself)": "'alone', 'without a call', 'automatically'",
+    r"(?:let|lets|letting) go": "'release', 'close', 'drop the reference'",
+    r"no more of|nothing more of": "'ignores the rest', 'stops reading'",
+    r"(?:is|are|was|were) said": "'is reported', 'is logged', 'the message contains'",
+    r"(?:meet|meets|met) with": "'the last error', 'fails with'",
+    r"(?:error|check|bug|fault|failure)s? of our(?:s| own)": "'internal error'",
+    r"in (?:its|their) (?:stead|place) of": "'instead of'",
+    r"however (?:it|they) (?:ends?|goes|go|went)": "'for whatever reason'",
+    r"(?:the|this|our) house": "'the project', 'the package'",
+    r"that is how|this is how it": "say directly what happens",
+    r"comes? to nothing": "'has no effect', 'fails'",
+}
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each text of a file with its first line: Markdown, strings, comments, names."""
+    if path.suffix == ".md":
+        yield 1, path.read_text()
+        return
+    comment: list[str] = []
+    first = previous = before = 0
+    with tokenize.open(path) as lines:
+        tokens = list(tokenize.generate_tokens(lines.readline))
+    for index, token in enumerate(tokens):
+        kind = tokenize.tok_name[token.type]
+        row = token.start[0]
+        if kind == "COMMENT":
+            # A phrase may go on in the comment line below.
+            if comment and row != previous + 1:
+                yield first, "\n".join(comment)
+                comment = []
+            first, previous = (first if comment else row), row
+            comment.append(token.string.lstrip("# "))
+        elif kind == "STRING" or kind.endswith("STRING_MIDDLE"):
+            yield row, token.string
+        elif kind == "NAME" and before and tokens[before].string in {"def", "class"}:
+            yield row, token.string.replace("_", " ")
+        before = index
+    if comment:
+        yield first, "\n".join(comment)
+
+
+def dialect(path: Path) -> Iterator[str]:
+    """Yield a line for each phrase of the old dialect in a file: place, phrase, replacement."""
+    for first, text in texts(path):
+        text = re.sub(r"\n +", "\n", text)
+        for phrase, instead in DIALECT.items():
+            pattern = r"\b(?:" + phrase.replace(" ", r"[ \n]") + r")\b"
+            for found in re.finditer(pattern, text, re.IGNORECASE):
+                line = first + text[: found.start()].count("\n")
+                yield f"{relative(path)}:{line}: {found.group()!r}: write {instead}"
+
+
+def test_text_is_plain_english() -> None:
+    """No docstring, comment, message, test name or page uses the words of the old dialect."""
+    folders = [ROOT / name for name in PLAIN_ENGLISH]
+    found = [
+        line
+        for path in tracked_files()
+        if path.suffix in {".py", ".md"} and relative(path) not in PLAIN_ENGLISH_EXCEPT
+        if any(folder == path or folder in path.parents for folder in folders)
+        for line in dialect(path)
+    ]
+    assert found == [], "\n" + "\n".join(found)

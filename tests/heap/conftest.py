@@ -1,4 +1,4 @@
-"""Stores of every kind."""
+"""A fixture that creates stores of every kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("reference", "arena", "files", "video memory")
 
 @pytest.fixture
 def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., ContentStore]:
-    """`make_store(kind, size_bytes)`: a store; the hybrid ones have 1 MiB in memory."""
+    """Return `make_store(kind, size_bytes)`. Hybrid stores have 1 MiB in memory."""
 
     def make(kind: str, size_bytes: int) -> ContentStore:
         spill_ratio = -(-100 * MIB // size_bytes)

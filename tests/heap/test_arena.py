@@ -1,4 +1,4 @@
-"""The arena: first fit, split, merge, guards, and what a damaged block is told as."""
+"""The arena: first fit, splitting, merging, guards, and the status for a damaged block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvsproducer.heap import Arena, ArenaStore, HybridFileStore
 from kvsproducer.status import KvsError, StatusCode
 
 MIB = 1 << 20
-OVERHEAD = 24  # guard and size before, guard behind; blocks are multiples of 16
+OVERHEAD = 24  # guard and size before the payload, guard behind it; blocks are multiples of 16
 
 
 def status_of(action: Callable[[], object]) -> StatusCode:
@@ -22,8 +22,8 @@ def status_of(action: Callable[[], object]) -> StatusCode:
     return caught.value.status
 
 
-def test_what_is_stored_is_read_and_room_comes_back() -> None:
-    """Several buffers become one block."""
+def test_store_read_and_free() -> None:
+    """Several buffers become one block, and freeing it frees all of its bytes."""
     arena = Arena(MIB)
     handle = arena.store([b"one", memoryview(b"two"), b""], 6)
     assert handle is not None
@@ -35,8 +35,8 @@ def test_what_is_stored_is_read_and_room_comes_back() -> None:
     arena.close()
 
 
-def test_the_first_room_that_fits_is_taken_and_split() -> None:
-    """A gap is used before the end of the arena, the rest of the gap stays free."""
+def test_first_fitting_block_is_used_and_split() -> None:
+    """A gap is used before the end of the arena, and the rest of the gap stays free."""
     arena = Arena(MIB)
     first, second, third = (arena.allocate(1000) for _ in range(3))
     assert first is not None
@@ -52,8 +52,8 @@ def test_the_first_room_that_fits_is_taken_and_split() -> None:
     arena.debug_check()
 
 
-def test_a_rest_too_small_to_use_stays_with_its_block() -> None:
-    """Less than a block of 16 bytes is not split off."""
+def test_rest_too_small_to_split_stays_with_its_block() -> None:
+    """A rest smaller than a block of 16 bytes is not split off."""
     arena = Arena(MIB)
     first = arena.allocate(1000 - OVERHEAD + 24)
     arena.allocate(1000)
@@ -68,7 +68,7 @@ def test_a_rest_too_small_to_use_stays_with_its_block() -> None:
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
 def test_freed_neighbours_merge(order: tuple[int, ...]) -> None:
-    """In whichever order: then the whole arena is one piece again."""
+    """Blocks freed in any order merge, so the arena is one free block again."""
     arena = Arena(MIB)
     handles = [arena.allocate(1000) for _ in range(3)]
     for index in order:
@@ -82,7 +82,7 @@ def test_freed_neighbours_merge(order: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_any_sequence_keeps_every_payload(seed: int) -> None:
-    """Random sizes and lifetimes: nothing overlaps, and nothing is lost of the arena."""
+    """Random sizes and lifetimes: no blocks overlap, and all of the arena is free at the end."""
     dice = random.Random(seed)
     arena = Arena(MIB)
     held: dict[int, bytes] = {}
@@ -106,7 +106,7 @@ def test_any_sequence_keeps_every_payload(seed: int) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2**60 - 1])
 def test_impossible_sizes_are_refused(size: int) -> None:
-    """Also when resizing."""
+    """`allocate` and `resize` raise INVALID_ALLOCATION_SIZE."""
     arena = Arena(MIB)
     handle = arena.allocate(10)
     assert handle is not None
@@ -115,7 +115,7 @@ def test_impossible_sizes_are_refused(size: int) -> None:
 
 
 def test_a_block_is_resized_in_place() -> None:
-    """It shrinks, grows into what is free behind it, and keeps what it has."""
+    """A block can shrink, and grow into the free block behind it. Its content stays."""
     arena = Arena(MIB)
     handle = arena.store([b"x" * 1000], 1000)
     assert handle is not None
@@ -138,7 +138,7 @@ def test_a_block_is_resized_in_place() -> None:
 
 
 def test_a_block_freed_twice_is_corruption() -> None:
-    """As in AWS's heap; its handle stands for nothing."""
+    """As in AWS's heap, freeing a block twice is corruption, and its handle is invalid."""
     arena = Arena(MIB)
     handle = arena.allocate(10)
     assert handle is not None
@@ -154,7 +154,7 @@ def test_a_block_freed_twice_is_corruption() -> None:
     ids=["guard before", "size", "one byte behind the payload"],
 )
 def test_a_stray_write_is_found(offset: int, content: bytes) -> None:
-    """By the walk, and by reading the block that it hit; the others are whole."""
+    """`debug_check` and reading the block raise HEAP_CORRUPTED. Other blocks can be read."""
     store = ArenaStore(MIB)
     payload, other = (store.keep([b"a" * 100], 100) for _ in range(2))
     assert payload is not None
@@ -168,8 +168,8 @@ def test_a_stray_write_is_found(offset: int, content: bytes) -> None:
     store.close()
 
 
-def test_memory_that_the_system_does_not_give_is_told(tmp_path: Path) -> None:
-    """A 4 GiB arena in a process that may have 2 GiB; the memory part of a hybrid store too."""
+def test_too_little_memory_is_reported(tmp_path: Path) -> None:
+    """A 4 GiB arena in a process limited to 2 GiB fails, and so does that of a hybrid store."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
@@ -184,5 +184,5 @@ def test_memory_that_the_system_does_not_give_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [MIB - 1, 1024 * 1024 * MIB + 1])
 def test_sizes_are_limited(size: int) -> None:
-    """1 MiB to 1 TiB."""
+    """An arena has 1 MiB to 1 TiB."""
     assert status_of(lambda: Arena(size)) is StatusCode.INVALID_ARG

@@ -1,4 +1,4 @@
-"""Payloads in files: what is written is read, broken ones are told, only its own are removed."""
+"""Payloads in files: reading, damaged files, and which files a store removes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files_of(store: HybridFileStore) -> list[Path]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> HybridFileStore:
-    """1 MiB in memory, of which all but a little is taken; then files."""
+    """Return a store whose 1 MiB of memory is almost full, so that payloads go to files."""
     made = HybridFileStore(4 * MIB, 25, str(tmp_path))
     assert made.keep([b"m" * (MIB - 100)], MIB - 100)
     assert files_of(made) == []
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> HybridFileStore:
 
 
 def test_memory_first_then_files(store: HybridFileStore) -> None:
-    """One file a payload, gone with it."""
+    """A payload that does not fit into memory has one file, which is removed with it."""
     payload = store.keep([b"one", b"two" * 100], 303)
     small = store.keep([b"little"], 6)
     assert payload is not None
@@ -56,17 +56,17 @@ def test_memory_first_then_files(store: HybridFileStore) -> None:
     store.debug_check()
 
 
-def test_closing_leaves_nothing_of_its_own(store: HybridFileStore, tmp_path: Path) -> None:
-    """Files that were still held included; the root directory stays, with what is in it."""
-    (tmp_path / "7.hfh").write_bytes(b"somebody's")
+def test_closing_removes_all_files_of_the_store(store: HybridFileStore, tmp_path: Path) -> None:
+    """Closing removes the files of held payloads. The root directory and its other files stay."""
+    (tmp_path / "7.hfh").write_bytes(b"foreign")
     store.keep([b"x" * 1000], 1000)
     store.close()
     assert [path.name for path in tmp_path.iterdir()] == ["7.hfh"]
-    store.close()  # twice does no harm
+    store.close()  # closing twice is allowed
 
 
-def test_a_closed_store_takes_nothing(store: HybridFileStore) -> None:
-    """HEAP_NOT_INITIALIZED for every operation."""
+def test_closed_store_refuses_every_operation(store: HybridFileStore) -> None:
+    """Every operation raises HEAP_NOT_INITIALIZED."""
     payload = store.keep([b"x" * 1000], 1000)
     assert payload is not None
     store.close()
@@ -97,16 +97,16 @@ def _lengthen(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_cut, _cut_header, _change, _lengthen])
-def test_a_damaged_file_is_told(store: HybridFileStore, damage: Callable[[Path], None]) -> None:
-    """Cut, changed or lengthened: never handed out."""
+def test_damaged_file_is_reported(store: HybridFileStore, damage: Callable[[Path], None]) -> None:
+    """A file that was truncated, changed or lengthened is not read as a payload."""
     payload = store.keep([b"x" * 1000], 1000)
     assert payload is not None
     damage(files_of(store)[0])
     assert status_of(lambda: list(payload)) is StatusCode.HEAP_FILE_HEAP_FILE_CORRUPT
 
 
-def test_a_file_that_is_gone_is_told(store: HybridFileStore) -> None:
-    """READ_FILE_FAILED; giving it up is no failure."""
+def test_missing_file_is_reported(store: HybridFileStore) -> None:
+    """Reading raises READ_FILE_FAILED. Freeing the payload succeeds."""
     payload = store.keep([b"x" * 1000], 1000)
     assert payload is not None
     files_of(store)[0].unlink()
@@ -114,8 +114,8 @@ def test_a_file_that_is_gone_is_told(store: HybridFileStore) -> None:
     store.free(payload)
 
 
-def test_a_file_that_cannot_be_removed_is_told(store: HybridFileStore) -> None:
-    """Somebody put a directory in its place."""
+def test_failure_to_remove_a_file_is_reported(store: HybridFileStore) -> None:
+    """A directory has replaced the file."""
     payload = store.keep([b"x" * 1000], 1000)
     assert payload is not None
     path = files_of(store)[0]
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_removed_is_told(store: HybridFileStore) -> None:
 
 
 def test_foreign_files_are_never_removed(store: HybridFileStore) -> None:
-    """What the store did not name stays, and its directory with it."""
+    """A file that the store did not create stays, and so does its directory."""
     foreign = Path(store.files.directory) / "notes.hfh.txt"
     foreign.write_text("mine")
     store.keep([b"x" * 1000], 1000)
@@ -136,7 +136,7 @@ def test_foreign_files_are_never_removed(store: HybridFileStore) -> None:
 
 @contextmanager
 def file_size_limit(count: int) -> Iterator[None]:
-    """The kernel refuses to make a file longer, as a full disk does."""
+    """Let the kernel refuse to make a file longer than `count` bytes, as a full disk does."""
     import resource
 
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -149,8 +149,8 @@ def file_size_limit(count: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_refuses_and_keeps_what_was_accepted(store: HybridFileStore) -> None:
-    """The kernel takes a part of the file: nothing of it is left, and later there is room again."""
+def test_full_disk_refuses_a_payload_and_keeps_the_others(store: HybridFileStore) -> None:
+    """A file written in part is removed, and the store accepts payloads once there is space."""
     first = store.keep([b"1" * 1000], 1000)
     with file_size_limit(700):
         refused = status_of(lambda: store.keep([b"2" * 1000], 1000))
@@ -163,16 +163,16 @@ def test_a_full_disk_refuses_and_keeps_what_was_accepted(store: HybridFileStore)
     assert list(third) == [b"3" * 1000]
 
 
-def test_a_directory_that_vanished_refuses(store: HybridFileStore) -> None:
-    """WRITE_TO_FILE_FAILED for new payloads; closing tells too."""
+def test_vanished_directory_refuses_payloads(store: HybridFileStore) -> None:
+    """New payloads raise WRITE_TO_FILE_FAILED, and closing raises REMOVE_DIRECTORY_FAILED."""
     os.rmdir(store.files.directory)
     refused = status_of(lambda: store.keep([b"x" * 1000], 1000))
     assert refused is StatusCode.WRITE_TO_FILE_FAILED
     assert status_of(store.close) is StatusCode.REMOVE_DIRECTORY_FAILED
 
 
-def test_bad_roots_are_told(tmp_path: Path) -> None:
-    """Missing, no directory, no name, too long."""
+def test_invalid_roots_are_reported(tmp_path: Path) -> None:
+    """Roots that are missing, not a directory, empty or too long raise their statuses."""
     file = tmp_path / "file"
     file.touch()
     roots = {
@@ -181,14 +181,14 @@ def test_bad_roots_are_told(tmp_path: Path) -> None:
         "": StatusCode.INVALID_ARG_LEN,
         "r" * 4081: StatusCode.INVALID_ARG_LEN,
         "r\0t": StatusCode.INVALID_ARG,
-        "r" * 300: StatusCode.WRITE_TO_FILE_FAILED,  # longer than a name may be
+        "r" * 300: StatusCode.WRITE_TO_FILE_FAILED,  # longer than the file system allows for a name
     }
     for root, status in roots.items():
         assert status_of(lambda root=root: HybridFileStore(4 * MIB, 25, root)) is status
 
 
-def test_a_root_that_may_not_be_written_is_told(tmp_path: Path) -> None:
-    """DIRECTORY_ACCESS_DENIED, also a PermissionError."""
+def test_root_without_write_permission_is_reported(tmp_path: Path) -> None:
+    """The error is DIRECTORY_ACCESS_DENIED, which is a PermissionError."""
     tmp_path.chmod(0o500)
     root = os.geteuid() == 0
     if root:
@@ -206,14 +206,14 @@ def test_a_root_that_may_not_be_written_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ratio", [0, 24])
 def test_a_memory_part_below_1_mib_is_refused(tmp_path: Path, ratio: int) -> None:
-    """As in AWS's heap."""
+    """The limit is the same as in AWS's heap."""
     assert status_of(lambda: HybridFileStore(4 * MIB, ratio, str(tmp_path))) is (
         StatusCode.INVALID_ARG
     )
 
 
-def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    """The files of a living store are not; nor are foreign ones in a dead store's directory."""
+def test_files_of_a_killed_process_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    """Files of a living store stay, and so do foreign files in the directory of a dead one."""
     program = (
         "import os, sys\n"
         "from kvsproducer.heap import HybridFileStore\n"
@@ -241,10 +241,10 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stays)
 
 
-def test_a_directory_taken_for_a_leftover_as_it_was_made_is_made_again(
+def test_directory_lost_to_another_process_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process started in between: it held the lock, or had removed the directory."""
+    """Another process locked or removed the new directory before the store could lock it."""
     import kvsproducer.heap.files as module
 
     whole = module._lock
@@ -266,25 +266,25 @@ def test_a_directory_taken_for_a_leftover_as_it_was_made_is_made_again(
     files.close()
 
 
-def test_nothing_to_keep_is_not_written(tmp_path: Path) -> None:
-    """An empty payload stands for itself."""
+def test_empty_payload_is_not_written(tmp_path: Path) -> None:
+    """An empty payload is returned as it is."""
     store = HoldingStore(MIB, [SpillFiles(str(tmp_path))])
-    assert store.fits(1 << 40)  # how large the disk is, writing tells
+    assert store.fits(1 << 40)  # only writing shows whether the disk has space
     payload = store.keep((b"",), 0)
     assert payload == (b"",)
     store.free(payload)
     store.close()
 
 
-def test_what_is_in_the_way_of_closing_is_told(store: HybridFileStore, tmp_path: Path) -> None:
-    """A pipe is, by its name; the store's own files go all the same, and a link in place of one."""
+def test_foreign_entry_is_reported_at_close(store: HybridFileStore, tmp_path: Path) -> None:
+    """A pipe is reported by its path. The store's files and links with their names are removed."""
     for _ in range(3):
         store.keep([b"x" * 1000], 1000)
     first, second, third = files_of(store)
     second.symlink_to(second.rename(tmp_path / "moved"))
     pipe = third.parent / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(KvsError, match="pipe is no file") as caught:
+    with pytest.raises(KvsError, match="pipe is not a file") as caught:
         store.close()
     assert caught.value.status is StatusCode.UNKNOWN_DIR_ENTRY_TYPE
     assert [path.name for path in first.parent.iterdir()] == ["pipe"]
@@ -292,7 +292,7 @@ def test_what_is_in_the_way_of_closing_is_told(store: HybridFileStore, tmp_path:
 
 
 def test_a_root_on_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
-    """A link that leads nowhere is not the same as nothing; one that leads somewhere is fine."""
+    """A link without a target has its own status. A link to a directory is accepted."""
     link = tmp_path / "spill"
     link.symlink_to(tmp_path / "disk")
     assert status_of(lambda: SpillFiles(str(link))) is StatusCode.DIRECTORY_ENTRY_STAT_ERROR

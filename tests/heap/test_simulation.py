@@ -1,4 +1,4 @@
-"""A slice of the simulation with each store that holds the bytes: the promise is kept."""
+"""A part of the simulation with each store that holds the bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kvsproducer.heap.video_memory import VideoMemory
 def test_every_accepted_frame_is_stored_or_reported(
     seed: int, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Whatever happens; and in the end the store is empty."""
+    """The promise is kept under every failure, and the store is empty at the end."""
     made: list[ContentStore] = []
 
     def make(self: World, size: int) -> ContentStore:

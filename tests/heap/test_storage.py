@@ -1,4 +1,4 @@
-"""Which store a StorageInfo asks for, and what it may not ask for."""
+"""Which store a StorageInfo selects, and which combinations are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 
 def test_each_type_has_its_store(tmp_path: Path, video_library: Callable[..., str]) -> None:
-    """With its size, and its share in memory."""
+    """The store has the given size, and the given part of it in memory."""
     for kind, store_class in (
         (StorageType.IN_MEM, ReferenceStore),
         (StorageType.IN_MEM_CONTENT_STORE_ALLOC, ArenaStore),
@@ -41,8 +41,8 @@ def test_each_type_has_its_store(tmp_path: Path, video_library: Callable[..., st
         store.close()
 
 
-def test_types_have_awss_values_and_names_from_a_file() -> None:
-    """The arena has a plain name too; video memory is not AWS's."""
+def test_types_have_awss_values_and_names() -> None:
+    """The names of types work in configuration files. AWS has no value for video memory."""
     assert [StorageType(value).name for value in (0, 1, 2)] == [
         "IN_MEM",
         "HYBRID_FILE",
@@ -60,22 +60,22 @@ def test_types_have_awss_values_and_names_from_a_file() -> None:
     ],
 )
 def test_impossible_combinations_are_refused(info: kvs.StorageInfo) -> None:
-    """A type that there is not; a library that the type does not use."""
+    """Refuse an unknown type, and a library with a type that does not use one."""
     with pytest.raises(kvs.KvsError) as caught:
         store_for(info)
     assert caught.value.status is kvs.StatusCode.HEAP_FLAGS_ERROR
 
 
-def test_video_memory_without_a_library_is_told_by_awss_name() -> None:
-    """An ordinary machine has none."""
+def test_missing_video_memory_library_is_reported_by_name() -> None:
+    """A machine without the library raises HEAP_VRAM_LIB_MISSING with AWS's name of it."""
     info = kvs.StorageInfo(StorageType.HYBRID_VIDEO_MEMORY, 2 * MIB, 50)
     with pytest.raises(kvs.KvsError, match="libNativeVramAlloc") as caught:
         store_for(info)
     assert caught.value.status is kvs.StatusCode.HEAP_VRAM_LIB_MISSING
 
 
-def test_a_core_makes_no_store_but_the_one_by_reference() -> None:
-    """Files and libraries are the shell's: a core without them does not silently use memory."""
+def test_core_creates_only_the_reference_store() -> None:
+    """A core without a store refuses other types instead of silently using memory."""
     info = kvs.DeviceInfo(storage_info=kvs.StorageInfo(StorageType.HYBRID_FILE, spill_ratio=50))
     with pytest.raises(kvs.KvsError) as caught:
         client.Client(info, now=0, dice=lambda sides: 0)

@@ -1,4 +1,4 @@
-"""The content store's budget."""
+"""The budget of content stores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 
 
 def test_a_charge_that_does_not_fit_changes_nothing() -> None:
-    """To the byte."""
+    """The limit is exact to the byte."""
     store = ReferenceStore(MIB)
     assert store.charge(MIB - 1)
     assert not store.charge(2)
@@ -27,17 +27,17 @@ def test_a_charge_that_does_not_fit_changes_nothing() -> None:
 
 @pytest.mark.parametrize("size", [MIB - 1, 1024 * 1024 * MIB + 1])
 def test_sizes_are_limited(size: int) -> None:
-    """1 MiB to 1 TiB."""
+    """A store has 1 MiB to 1 TiB."""
     with pytest.raises(KvsError) as caught:
         ReferenceStore(size)
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 @pytest.mark.parametrize("kind", ["arena", "files", "video memory"])
-def test_a_payload_has_the_size_that_it_is_said_to_have(
+def test_payload_must_have_its_declared_size(
     make_store: Callable[[str, int], ContentStore], kind: str
 ) -> None:
-    """More would be written past its room, less read from beyond it; nothing is kept."""
+    """A longer payload would be written beyond its space, a shorter one read beyond its end."""
     store = make_store(kind, 4 * MIB)
     assert isinstance(store, HoldingStore)
     for payload, status in (
@@ -61,7 +61,7 @@ def test_a_payload_has_the_size_that_it_is_said_to_have(
 def test_a_payload_is_copied_when_it_keeps_too_much_alive(
     zeros: int, pieces: int, copied: bool
 ) -> None:
-    """An eighth of the buffer that is not in the payload, or more than 64 pieces."""
+    """Copy if an eighth of the buffer is not in the payload, or if there are too many pieces."""
     data = memoryview(bytes(8000))
     size = 8000 - zeros
     step = -(-size // pieces)

@@ -1,10 +1,10 @@
-"""Content stores: where the payload of frames is kept, and the budget that bounds it.
+"""Content stores: hold the payloads of frames, within a fixed budget of bytes.
 
     store = store_for(StorageInfo(storage_type=StorageType.ARENA, storage_size=16 << 20))
 
-Floor 2. `store` has the interfaces and the reference store, `arena` the fixed block of memory,
-`files` and `video_memory` the hybrid stores, `storage` the choice among them. These names are
-public; a `Producer` makes its store itself, from `DeviceInfo.storage_info`.
+`store` has the interfaces and the store that keeps references, `arena` the fixed block of memory,
+`files` and `video_memory` the hybrid stores, and `storage` selects one of them. These names are
+public, but a `Producer` creates its own store from `DeviceInfo.storage_info`. Floor 2.
 """
 
 from kvsproducer.heap.arena import Arena, ArenaStore

@@ -1,12 +1,14 @@
-"""The arena: one block of memory, taken at the start, from which payloads are allocated.
+"""The arena: one block of memory, allocated at the start, which holds all payloads.
 
-Facts: AWS's AIV heap. First fit; a block is split when what is left over is worth keeping; freed
-neighbours are merged; the memory never grows and never moves. Around each payload stand guard
-bands, so that a stray write (of a library in the same process) is found when the payload is read
-or `debug_check` walks the arena, and never sent.
+Source: AWS's AIV heap. Allocation is first fit. A block is split if the rest is large enough to be
+useful, and adjacent free blocks are merged. The memory never grows or moves. Each payload is
+between two guard values. If another library in the process overwrites a guard, reading the payload
+or calling `debug_check` raises HEAP_CORRUPTED, so damaged bytes are never sent.
 
-Unlike AWS's, its lists are Python's and not in the arena: a damaged block damages no other.
-Invariants: blocks and free blocks cover the arena without gaps; no two free blocks touch.
+Unlike AWS's heap, the lists of blocks are Python objects outside the arena, so one damaged block
+does not damage others.
+
+Invariants: used and free blocks cover the arena without gaps; no two free blocks are adjacent.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ __all__ = ["Arena", "ArenaStore", "memory_part"]
 
 _GUARD: Final = 0x5AFEB10C5AFEB10C
 _HEADER: Final = struct.Struct("<QQ")  # guard, size of the payload
-_FOOTER: Final = struct.Struct("<Q")  # guard, right behind the payload
+_FOOTER: Final = struct.Struct("<Q")  # guard, directly behind the payload
 _ALIGNMENT: Final = 16  # of blocks, bytes
-# The pages are taken at once: a device that lacks them says so now and not in an outage. Windows
-# has no flags, and promises all of them.
+# MAP_POPULATE maps all pages at once: a device without enough memory fails at the start instead of
+# during an outage. Windows has no such flags, and always commits all pages.
 _OPTIONS: Final = (
     {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)}
     if hasattr(mmap, "MAP_PRIVATE")
@@ -37,16 +39,16 @@ _OPTIONS: Final = (
 
 
 def _block_size(size: int) -> int:
-    """What a payload of `size` bytes takes of the arena."""
+    """Return how many bytes of the arena a payload of `size` bytes needs, guards included."""
     whole = _HEADER.size + size + _FOOTER.size
     return -(-whole // _ALIGNMENT) * _ALIGNMENT
 
 
 class Arena:
-    """Memory of a fixed size; a handle is the offset of a payload in `memory`.
+    """A block of memory of a fixed size. A handle is the offset of a payload in `memory`.
 
-    Raises INVALID_ARG for a size below 1 MiB or above 1 TiB, NOT_ENOUGH_MEMORY when the system
-    does not give as much.
+    Raises INVALID_ARG for a size below 1 MiB or above 1 TiB, and NOT_ENOUGH_MEMORY if the operating
+    system cannot allocate that much.
     """
 
     __slots__ = ("_blocks", "_ends", "_free", "_starts", "memory", "size_bytes")
@@ -60,15 +62,15 @@ class Arena:
             raise kvs_error(
                 StatusCode.NOT_ENOUGH_MEMORY, f"{size_bytes} bytes in one block: {in_words(error)}"
             ) from error
-        self._blocks: dict[int, int] = {}  # offset -> length, both with guards and padding
-        self._starts = [0]  # of the free blocks, ascending
+        self._blocks: dict[int, int] = {}  # offset -> length; both include guards and padding
+        self._starts = [0]  # offsets of the free blocks, ascending
         self._free = {0: self.size_bytes}  # offset -> length
         self._ends = {self.size_bytes: 0}  # end -> offset
 
     def allocate(self, size: int) -> int | None:
-        """Room for `size` bytes, the first that is large enough; its handle, or None.
+        """Reserve the first free block that has space for `size` bytes. Return its handle, or None.
 
-        Raises INVALID_ALLOCATION_SIZE for 0, less, or 2**60 - 1 and more.
+        Raises INVALID_ALLOCATION_SIZE for a size below 1, or of 2**60 - 1 and more.
         """
         if not 0 < size < limits.MAX_ALLOCATION_BYTES:
             raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
@@ -93,7 +95,7 @@ class Arena:
         return start + _HEADER.size
 
     def _first_fit(self, needed: int) -> int | None:
-        """Where on the list the first free block of at least `needed` bytes is."""
+        """Return the list position of the first free block of at least `needed` bytes, or None."""
         free = self._free
         for position, start in enumerate(self._starts):
             if free[start] >= needed:
@@ -101,12 +103,12 @@ class Arena:
         return None
 
     def _take(self, position: int) -> None:
-        """Remove a free block from the lists."""
+        """Remove the free block at a list position from the lists."""
         start = self._starts.pop(position)
         del self._ends[start + self._free.pop(start)]
 
     def _add(self, start: int, length: int) -> None:
-        """Put a free block, none of whose neighbours is free, on the lists."""
+        """Add a free block to the lists. The caller has merged it with its free neighbours."""
         insort(self._starts, start)
         self._free[start] = length
         self._ends[start + length] = start
@@ -116,7 +118,7 @@ class Arena:
         _FOOTER.pack_into(self.memory, start + _HEADER.size + size, _GUARD)
 
     def store(self, payload: Payload, size: int) -> int | None:
-        """Copy a payload in; its handle, or None when no free block is large enough."""
+        """Copy a payload into the arena. Return its handle, or None if no free block fits."""
         handle = self.allocate(size)
         if handle is not None:
             at = handle
@@ -127,15 +129,15 @@ class Arena:
         return handle
 
     def read(self, handle: int) -> bytes:
-        """A copy of the payload.
+        """Return a copy of the payload.
 
-        Raises INVALID_HANDLE_ERROR for a handle that is no block's (any more), HEAP_CORRUPTED when
-        the guards were overwritten.
+        Raises INVALID_HANDLE_ERROR if there is no block with this handle (it may have been freed),
+        and HEAP_CORRUPTED if a guard was overwritten.
         """
         return self.memory[handle : handle + self._checked_size(handle)]
 
     def _checked_size(self, handle: int) -> int:
-        """The size of a payload between whole guards."""
+        """Check both guards of a block and return the size of its payload. Raises as `read`."""
         start = handle - _HEADER.size
         length = self._blocks.get(start)
         if length is None:
@@ -148,10 +150,10 @@ class Arena:
         return int(size)
 
     def resize(self, handle: int, size: int) -> None:
-        """Give an allocation another size, in place.
+        """Change the size of an allocation without moving it.
 
-        Raises HEAP_REALLOC_ERROR when what follows it is not free or too small (nothing is
-        changed), and as `allocate` and `read`.
+        Raises HEAP_REALLOC_ERROR if the memory behind it is in use or too small, and what
+        `allocate` and `read` raise. Nothing is changed then.
         """
         if not 0 < size < limits.MAX_ALLOCATION_BYTES:
             raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
@@ -175,7 +177,7 @@ class Arena:
         self._set_guards(start, size)
 
     def free(self, handle: int) -> None:
-        """Give a block back; raises HEAP_CORRUPTED for what is none, such as one freed before."""
+        """Free a block. Raises HEAP_CORRUPTED if it does not exist, e.g. freed before."""
         start = handle - _HEADER.size
         length = self._blocks.pop(start, None)
         if length is None:
@@ -192,11 +194,11 @@ class Arena:
         self._add(start, length)
 
     def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes would have room if there were no other."""
+        """Return whether a payload of `size` bytes would fit into the empty arena."""
         return _block_size(size) <= self.size_bytes
 
     def debug_check(self) -> None:
-        """Walk the arena; raises HEAP_CORRUPTED at the first block whose guards are damaged."""
+        """Check the guards of all blocks. Raises HEAP_CORRUPTED at the first damaged block."""
         at = 0
         was_free = False
         while at < self.size_bytes:
@@ -211,19 +213,16 @@ class Arena:
 
     @property
     def free_bytes(self) -> int:
-        """What is free, in however many pieces."""
+        """Number of free bytes, which may be in several blocks."""
         return sum(self._free.values())
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Return the memory to the operating system."""
         self.memory.close()
 
 
 class ArenaStore(HoldingStore):
-    """A content store whose payloads lie in one arena of `size_bytes`: fixed memory.
-
-    Raises as `Arena`.
-    """
+    """A content store whose payloads are in one arena of `size_bytes` bytes. Raises as `Arena`."""
 
     __slots__ = ("arena",)
 
@@ -233,9 +232,10 @@ class ArenaStore(HoldingStore):
 
 
 def memory_part(size_bytes: int, spill_ratio: int) -> Arena:
-    """The arena of a hybrid store: `spill_ratio` percent of its size.
+    """Return the arena of a hybrid store: `spill_ratio` percent of the size of the store.
 
-    Raises INVALID_ARG below 1 MiB, HEAP_DIRECT_MEM_INIT when the system does not give the memory.
+    Raises INVALID_ARG below 1 MiB, and HEAP_DIRECT_MEM_INIT if the operating system cannot allocate
+    the memory.
     """
     try:
         return Arena(size_bytes * spill_ratio // 100)

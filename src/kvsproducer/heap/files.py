@@ -1,12 +1,13 @@
-"""Payloads in files, under a directory of the store's own, and the hybrid store that spills there.
+"""Payloads in files, in a directory that one store owns, and the hybrid store that uses them.
 
-Facts: AWS's hybrid file heap: memory first, then one file `<n>.hfh` for each payload, n from 1.
-Unlike AWS's, which removes every `*.hfh` file of the root directory, a store works in a
-directory of its own that it holds a lock on; at the start it removes what crashed processes left,
-which is told by the lock that nobody holds, and it never touches a file that it did not name.
+Source: AWS's hybrid file heap. Payloads go to memory first, and then to one file `<n>.hfh` each,
+with n counting from 1. AWS's heap removes every `*.hfh` file of the root directory when it starts.
+This store instead creates a directory of its own and locks it. At the start it removes the
+directories of crashed processes, which are those without a lock, and it never removes a file with a
+name that it does not use itself.
 
-A file is a header (mark, CRC-32, size) and the payload: what was cut or changed is not sent.
-Nothing is synchronised to the disk: after a crash the files are of no use to anybody.
+A file is a header (mark, CRC-32, size) and the payload, so a truncated or changed file is noticed
+and not sent. Nothing is synchronised to the disk, because no process reads the files after a crash.
 """
 
 from __future__ import annotations
@@ -43,14 +44,13 @@ _MARK: Final = b"KVSH"
 
 
 class SpillFiles:
-    """A directory of payloads below `root_directory`; a handle is the number of a file.
+    """A directory of payload files below `root_directory`. A handle is the number of a file.
 
-    Raises INVALID_ARG_LEN for a root of no or more than 4080 characters, INVALID_ARG for one with a
-    NUL character, NOT_FOUND when it does not
-    exist, DIRECTORY_ENTRY_STAT_ERROR when it is a link that leads nowhere (a disk that is not
-    mounted), DIRECTORY_OPEN_FAILED when it is no directory, DIRECTORY_ACCESS_DENIED when it may not
-    be written, WRITE_TO_FILE_FAILED when it cannot be for another reason, NOT_IMPLEMENTED on a
-    system that has no POSIX file locks.
+    Raises INVALID_ARG_LEN if the root is empty or longer than 4080 characters; INVALID_ARG if it
+    contains a NUL character; NOT_FOUND if it does not exist; DIRECTORY_ENTRY_STAT_ERROR if it is a
+    link without a target (such as a disk that is not mounted); DIRECTORY_OPEN_FAILED if it is not a
+    directory; DIRECTORY_ACCESS_DENIED without permission to write; WRITE_TO_FILE_FAILED if writing
+    fails for another reason; NOT_IMPLEMENTED on a system without POSIX file locks.
     """
 
     __slots__ = ("_lock", "_next", "directory")
@@ -65,7 +65,7 @@ class SpillFiles:
         if not 0 < len(root_directory) <= limits.MAX_FILE_HEAP_ROOT_LEN:
             raise kvs_error(
                 StatusCode.INVALID_ARG_LEN,
-                f"a root directory of {len(root_directory)} characters, not 1 to "
+                f"the root directory's name has {len(root_directory)} characters, not 1 to "
                 f"{limits.MAX_FILE_HEAP_ROOT_LEN}",
             )
         if "\0" in root_directory:
@@ -81,7 +81,7 @@ class SpillFiles:
         except OSError as error:
             status = _ROOT_FAILURES.get(error.errno or 0, StatusCode.WRITE_TO_FILE_FAILED)
             raise kvs_error(
-                status, f"root directory {root_directory!r}: {in_words(error)}"
+                status, f"cannot use root directory {root_directory!r}: {in_words(error)}"
             ) from error
         self._next = limits.FILE_HEAP_FIRST_INDEX
 
@@ -89,60 +89,68 @@ class SpillFiles:
         return f"{self.directory}/{handle}.hfh"
 
     def store(self, payload: Payload, size: int) -> int:
-        """Write a payload into a file of its own; raises WRITE_TO_FILE_FAILED, with none left."""
+        """Write a payload to a new file. Raises WRITE_TO_FILE_FAILED, and removes the file then."""
         handle = self._next
         data = b"".join(payload)
         header = _HEADER.pack(_MARK, zlib.crc32(data), size)
         path = self._path(handle)
         try:
             with open(path, "xb", buffering=0) as file:
-                _write_whole(file.fileno(), header + data)
+                _write_all(file.fileno(), header + data)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(path)
             raise kvs_error(
-                StatusCode.WRITE_TO_FILE_FAILED, f"{size} bytes to {path}: {in_words(error)}"
+                StatusCode.WRITE_TO_FILE_FAILED,
+                f"cannot write {size} bytes to {path}: {in_words(error)}",
             ) from error
         self._next = handle + 1
         return handle
 
     def read(self, handle: int) -> bytes:
-        """The payload; raises READ_FILE_FAILED, and HEAP_FILE_HEAP_FILE_CORRUPT when it changed."""
+        """Return a payload. Raises READ_FILE_FAILED; HEAP_FILE_HEAP_FILE_CORRUPT if it changed."""
         path = self._path(handle)
         try:
             with open(path, "rb", buffering=0) as file:
                 whole = file.readall()
         except OSError as error:
-            raise kvs_error(StatusCode.READ_FILE_FAILED, f"{path}: {in_words(error)}") from error
+            raise kvs_error(
+                StatusCode.READ_FILE_FAILED, f"cannot read {path}: {in_words(error)}"
+            ) from error
         data = whole[_HEADER.size :]
         if whole[: _HEADER.size] != _HEADER.pack(_MARK, zlib.crc32(data), len(data)):
-            raise kvs_error(StatusCode.HEAP_FILE_HEAP_FILE_CORRUPT, f"{path}, {len(whole)} bytes")
+            raise kvs_error(
+                StatusCode.HEAP_FILE_HEAP_FILE_CORRUPT,
+                f"{path} ({len(whole)} bytes) was changed after it was written",
+            )
         return data
 
     def free(self, handle: int) -> None:
-        """Remove a file; raises REMOVE_FILE_FAILED, unless it is gone already."""
+        """Remove a file if it exists. Raises REMOVE_FILE_FAILED."""
         path = self._path(handle)
         try:
             os.unlink(path)
         except FileNotFoundError:
-            pass  # what somebody else has removed is removed
+            pass  # another process removed the file: there is nothing left to do
         except OSError as error:
-            raise kvs_error(StatusCode.REMOVE_FILE_FAILED, f"{path}: {in_words(error)}") from error
+            raise kvs_error(
+                StatusCode.REMOVE_FILE_FAILED, f"cannot remove {path}: {in_words(error)}"
+            ) from error
 
     def fits(self, size: int) -> bool:
-        """Whatever the budget allows: how large the disk is, writing tells."""
+        """Return True: only writing shows whether the disk has space."""
         del size
         return True
 
     def debug_check(self) -> None:
-        """Nothing: a file is checked when it is read."""
+        """Do nothing: each file is checked when it is read."""
 
     def close(self) -> None:
         """Remove the files and their directory.
 
-        Raises REMOVE_FILE_FAILED and REMOVE_LINK_FAILED for a payload's file, or the link that
-        somebody put in its place, UNKNOWN_DIR_ENTRY_TYPE when a pipe, socket or device is in the
-        way, REMOVE_DIRECTORY_FAILED when anything else is.
+        Raises REMOVE_FILE_FAILED or REMOVE_LINK_FAILED if a payload's file, or a link with its
+        name, cannot be removed; UNKNOWN_DIR_ENTRY_TYPE if the directory contains a pipe, socket or
+        device; REMOVE_DIRECTORY_FAILED if it contains anything else.
         """
         try:
             _remove(self.directory)
@@ -159,15 +167,15 @@ _ROOT_FAILURES: Final = {
 }
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of `data`: a disk that fills up takes a part first, and then says so."""
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`. A full disk may write a part of it first, and fail in the next call."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def _lock(directory: str) -> int | None:
-    """A descriptor that holds the directory's lock, or None when a living process has it."""
+    """Lock a directory. Return a descriptor that holds the lock, or None if a process has it."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,21 +186,22 @@ def _lock(directory: str) -> int | None:
 
 
 def _own_directory(root: str) -> tuple[str, int]:
-    """A new directory below `root`, and the descriptor that holds its lock."""
+    """Create a directory below `root`. Return its path, and the descriptor that holds its lock."""
     while True:
         directory = tempfile.mkdtemp(prefix=PREFIX, dir=root)
         lock = _lock(directory)
         if lock is not None and os.path.isdir(directory):
             return directory, lock
-        # A process that starts at this moment took it for a leftover.
+        # Another process that starts at the same moment may have taken the new directory for that
+        # of a dead process, and have locked or removed it. Try again with another name.
         if lock is not None:
             os.close(lock)
 
 
 def sweep(root: str) -> None:
-    """Remove what stores of dead processes left below `root`; raises OSError when it has no list.
+    """Remove the directories of dead processes below `root`. Raises OSError if it cannot be listed.
 
-    What cannot be removed, such as another user's, or a directory with foreign files in it, stays.
+    Directories that cannot be removed stay, such as those of another user or with foreign files.
     """
     for name in os.listdir(root):
         directory = os.path.join(root, name)
@@ -209,7 +218,7 @@ def sweep(root: str) -> None:
 
 
 def _remove(directory: str) -> None:
-    """Remove the payload files of a directory and, when nothing else is in it, the directory.
+    """Remove the payload files of a directory, and the directory if it is empty then.
 
     Raises as `SpillFiles.close`.
     """
@@ -225,31 +234,32 @@ def _remove(directory: str) -> None:
             os.rmdir(directory)
     except OSError as error:
         raise kvs_error(
-            StatusCode.REMOVE_DIRECTORY_FAILED, f"{directory}: {in_words(error)}"
+            StatusCode.REMOVE_DIRECTORY_FAILED, f"cannot remove {directory}: {in_words(error)}"
         ) from error
     if failures:
         raise failures[0]
 
 
 def _remove_entry(entry: os.DirEntry[str]) -> None:
-    """Remove a payload's file or what links to one; what is foreign stays."""
+    """Remove an entry if it is a payload's file, or a link with the name of one."""
     link, file = entry.is_symlink(), entry.is_file(follow_symlinks=False)
     if not (link or file or entry.is_dir(follow_symlinks=False)):
         raise kvs_error(
-            StatusCode.UNKNOWN_DIR_ENTRY_TYPE, f"{entry.path} is no file, directory or link"
+            StatusCode.UNKNOWN_DIR_ENTRY_TYPE, f"{entry.path} is not a file, directory or link"
         )
     if (link or file) and _NAME.fullmatch(entry.name):
         try:
             os.unlink(entry.path)
         except OSError as error:
             status = StatusCode.REMOVE_LINK_FAILED if link else StatusCode.REMOVE_FILE_FAILED
-            raise kvs_error(status, f"{entry.path}: {in_words(error)}") from error
+            raise kvs_error(status, f"cannot remove {entry.path}: {in_words(error)}") from error
 
 
 class HybridFileStore(HoldingStore):
-    """A content store with `spill_ratio` percent of its size in memory, the rest in files.
+    """A content store with `spill_ratio` percent of its size in memory and the rest in files.
 
-    Raises INVALID_ARG when less than 1 MiB is in memory, HEAP_DIRECT_MEM_INIT, and as `SpillFiles`.
+    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT as `memory_part`, and
+    what `SpillFiles` raises.
     """
 
     __slots__ = ("arena", "files")

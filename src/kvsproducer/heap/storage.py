@@ -1,10 +1,10 @@
-"""Which content store a `StorageInfo` asks for.
+"""Select the content store that a `StorageInfo` describes.
 
-Facts: AWS's storage types, limits from `limits`. AWS's client gives the arena for all of them (with
-files behind it for HYBRID_FILE), and IN_MEM_CONTENT_STORE_ALLOC moves all of its own allocations
-there too; a Python program has no allocations of its own to move, so that is the arena here, and
-IN_MEM is the store by reference. Video memory, which AWS's client cannot choose, has a value that
-AWS does not use.
+Source: AWS's storage types; the limits are in `limits`. AWS's client uses the arena for all types,
+with files behind it for HYBRID_FILE. With IN_MEM_CONTENT_STORE_ALLOC it also puts its own
+allocations there. A Python program has no such allocations, so that type is the plain arena here,
+and IN_MEM is the store that keeps references. AWS's client cannot select video memory, so
+HYBRID_VIDEO_MEMORY has a value that AWS does not use.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ __all__ = ["StorageType", "store_for"]
 
 
 class StorageType(IntEnum):
-    """Where the content store keeps frames; the values up to 2 are AWS's."""
+    """Where the content store keeps frames. The values up to 2 are AWS's."""
 
-    IN_MEM = 0  # by reference: nothing is copied
+    IN_MEM = 0  # keeps references: nothing is copied
     HYBRID_FILE = 1  # an arena of spill_ratio percent, then files under root_directory
-    IN_MEM_CONTENT_STORE_ALLOC = 2  # one arena, taken at the start: fixed memory
-    ARENA = 2  # what that plainly is
+    IN_MEM_CONTENT_STORE_ALLOC = 2  # one arena, allocated at the start: fixed memory
+    ARENA = 2  # plain name of the same type
     HYBRID_VIDEO_MEMORY = 256  # an arena of spill_ratio percent, then vram_library
 
 
 class StorageDescription(Protocol):
-    """What `store_for` reads; `client.StorageInfo` is one."""
+    """The fields that `store_for` reads, such as those of `client.StorageInfo`."""
 
     @property
     def storage_type(self) -> int:
-        """A `StorageType`."""
+        """A value of `StorageType`."""
 
     @property
     def storage_size(self) -> int:
-        """In bytes, of everything."""
+        """Size of the whole store in bytes."""
 
     @property
     def spill_ratio(self) -> int:
-        """Percent of a hybrid store's size that is in memory."""
+        """Percentage of a hybrid store's size that is in memory."""
 
     @property
     def root_directory(self) -> str:
-        """Of a file store."""
+        """Directory below which a file store creates its own."""
 
     @property
     def vram_library(self) -> str:
-        """Name or path of a video memory library; empty for AWS's name."""
+        """Name or path of a video memory library, "" for AWS's default name."""
 
 
 def store_for(info: StorageDescription) -> ContentStore:
-    """The content store that was asked for; the caller closes it.
+    """Create the content store that `info` describes. The caller closes it.
 
-    Raises HEAP_FLAGS_ERROR for a type that there is not, or a video memory library with a type that
-    has none, INVALID_ARG for less than 1 MiB in memory, and what the stores raise.
+    Raises HEAP_FLAGS_ERROR for an unknown type, or for a video memory library with a type that does
+    not use one; INVALID_ARG for less than 1 MiB in memory; and what the stores raise.
     """
     kind = info.storage_type
     if kind not in set(StorageType) or (
@@ -67,7 +67,8 @@ def store_for(info: StorageDescription) -> ContentStore:
     ):
         raise kvs_error(
             StatusCode.HEAP_FLAGS_ERROR,
-            f"storage type {kind!r}, video memory library {info.vram_library!r}",
+            f"storage type {kind!r} is unknown, or does not use the video memory library "
+            f"{info.vram_library!r}",
         )
     size = info.storage_size
     if kind == StorageType.HYBRID_FILE:

@@ -1,14 +1,15 @@
-"""The content store of a client: a budget in bytes shared by its streams, and who holds the bytes.
+"""The interfaces of content stores, and the store that keeps references.
 
-Facts: AWS's heap API (initialize, alloc, map, free, size, debug check, release). A `ContentStore`
-is at least a budget: the reference store is nothing more, since the caller's immutable bytes are
-the allocations. A `HoldingStore` also takes payloads away into its regions (an arena, files, video
-memory) and gives them back, as copies, when they are read.
+A content store is a budget in bytes that all streams of a client share, and may hold the payloads.
 
-Invariants: `0 <= used_bytes <= size_bytes`; a charge that does not fit changes nothing, and so does
-a payload that no region takes. What an item costs beyond its bytes is the caller's to add (see
-`limits.ITEM_OVERHEAD_BYTES`). Nothing here is safe to share between threads: the client's owner
-holds its lock.
+Source: AWS's heap API (initialize, alloc, map, free, size, debug check, release). A `ContentStore`
+has at least a budget. The `ReferenceStore` has nothing else, because the caller's immutable bytes
+are the allocations. A `HoldingStore` also copies payloads into its regions (an arena, files, video
+memory), and copies them out when they are read.
+
+Invariants: `0 <= used_bytes <= size_bytes`; a charge that does not fit changes nothing, nor does a
+payload that no region accepts. The caller adds what an item costs beyond its bytes (see
+`limits.ITEM_OVERHEAD_BYTES`). Stores have no lock: callers hold the client's lock.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ Payload: TypeAlias = Sequence[bytes | memoryview]
 
 
 class ContentStore(Protocol):
-    """What the client needs of every store."""
+    """The methods that the client needs of every store."""
 
     size_bytes: int
     used_bytes: int
 
     def charge(self, count: int) -> bool:
-        """Take `count` bytes of the budget; False, with nothing changed, if they do not fit."""
+        """Reserve `count` bytes of the budget. Return False if they do not fit."""
 
     def release(self, count: int) -> None:
-        """Give back `count` bytes that were charged."""
+        """Return `count` reserved bytes to the budget."""
 
     def close(self) -> None:
-        """Give back what the store itself took; it is not used after this."""
+        """Release all resources of the store, which must not be used afterwards."""
 
 
 class ReferenceStore:
-    """The store in memory: frames are kept by reference, the budget is a counter.
+    """The store that keeps references to the frames' bytes. Its budget is a counter.
 
     Raises INVALID_ARG for a size below 1 MiB or above 1 TiB.
     """
@@ -62,7 +63,7 @@ class ReferenceStore:
         self.used_bytes = 0
 
     def charge(self, count: int) -> bool:
-        """Take `count` bytes of the budget; False, with nothing changed, if they do not fit."""
+        """Reserve `count` bytes of the budget. Return False if they do not fit."""
         used = self.used_bytes + count
         if used > self.size_bytes:
             return False
@@ -70,21 +71,21 @@ class ReferenceStore:
         return True
 
     def release(self, count: int) -> None:
-        """Give back `count` bytes that were charged."""
+        """Return `count` reserved bytes to the budget."""
         self.used_bytes -= count
         assert self.used_bytes >= 0, "more was released than charged"
 
     @property
     def available_bytes(self) -> int:
-        """What is left of the budget."""
+        """Number of bytes left in the budget."""
         return self.size_bytes - self.used_bytes
 
     def close(self) -> None:
-        """Nothing: the frames are the caller's."""
+        """Do nothing: the caller owns the frames' bytes."""
 
 
 def check_size(size_bytes: int) -> None:
-    """Raise INVALID_ARG for a store, or the memory part of one, that is too small or too large."""
+    """Raise INVALID_ARG if the memory of a store is below 1 MiB or above 1 TiB."""
     if not limits.MIN_HEAP_SIZE_BYTES <= size_bytes <= limits.MAX_HEAP_SIZE_BYTES:
         raise kvs_error(
             StatusCode.INVALID_ARG,
@@ -107,32 +108,32 @@ def compact(payload: Payload, size: int, alive: int) -> tuple[Payload, int]:
 
 
 class Region(Protocol):
-    """A place that holds payloads, each under a handle of its own."""
+    """A place that holds payloads. Each payload has a handle that is unique in its region."""
 
     def store(self, payload: Payload, size: int) -> int | None:
-        """Copy `size` bytes in; their handle, or None when there is no room for them.
+        """Copy a payload of `size` bytes in. Return its handle, or None if it does not fit.
 
-        Raises the region's statuses when it fails, with nothing kept.
+        If the region fails, this raises a status of the region and keeps nothing.
         """
 
     def read(self, handle: int) -> bytes:
-        """A copy of what was stored; raises when it is no longer what it was."""
+        """Return a copy of a payload. Raises a status of the region if the payload was damaged."""
 
     def free(self, handle: int) -> None:
-        """Forget a payload."""
+        """Remove a payload."""
 
     def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes would have room if there were no other."""
+        """Return whether a payload of `size` bytes would fit into the empty region."""
 
     def debug_check(self) -> None:
-        """Raise HEAP_CORRUPTED when the region's own bookkeeping is damaged."""
+        """Raise HEAP_CORRUPTED if the data structures of the region are damaged."""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Remove all payloads and release the resources of the region."""
 
 
 class StoredPayload(Sequence[bytes]):
-    """A payload that a region holds: a sequence of one buffer, read each time it is asked for."""
+    """A payload in a region: a sequence of one buffer, which is read anew at each access."""
 
     __slots__ = ("_handle", "_region")
 
@@ -154,26 +155,32 @@ class StoredPayload(Sequence[bytes]):
         return list(self)[index]
 
     def free(self) -> None:
-        """Give the bytes up."""
+        """Remove the payload from its region."""
         self._region.free(self._handle)
 
 
 def _check_length(payload: Payload, size: int) -> None:
-    """A region copies into room of `size` bytes, past which it must neither write nor read."""
+    """Raise BUFFER_TOO_SMALL or INVALID_ARG if a payload does not have exactly `size` bytes.
+
+    A region reserves `size` bytes. It must not write or read beyond them.
+    """
     count = sum(map(len, payload))
     if count > size:
         raise kvs_error(
-            StatusCode.BUFFER_TOO_SMALL, f"a payload of {count} bytes in room for {size}"
+            StatusCode.BUFFER_TOO_SMALL,
+            f"the payload has {count} bytes, but only {size} were reserved",
         )
     if count < size:
-        raise kvs_error(StatusCode.INVALID_ARG, f"a payload of {count} bytes, said to be {size}")
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"the payload has {count} bytes, not {size} as declared"
+        )
 
 
 class HoldingStore(ReferenceStore):
-    """A budget, and regions that hold the bytes: the first one that has room takes a payload.
+    """A budget and a list of regions. The first region with enough space holds a payload.
 
-    A region that fails (a full disk) counts as one without room, so that the others are used;
-    `failure` is the error, until that region has taken a payload again.
+    If a region fails (for example, the disk is full), the next one is used. `failure` is the error
+    of such a region, and None again once that region has accepted a payload.
     """
 
     __slots__ = ("_closed", "_failed", "_regions", "failure")
@@ -186,11 +193,13 @@ class HoldingStore(ReferenceStore):
         self.failure: KvsError | None = None
 
     def keep(self, payload: Payload, size: int) -> Payload | None:
-        """Take a payload of `size` bytes in; what stands for it, or None when there is no room.
+        """Copy a payload of `size` bytes into a region. Return what represents it, or None.
+
+        None means that no region has enough space.
 
         Raises HEAP_NOT_INITIALIZED after `close`, BUFFER_TOO_SMALL for a payload of more than
-        `size` bytes, INVALID_ARG for one of fewer, and what a region raises when no other has room;
-        nothing is kept then.
+        `size` bytes, INVALID_ARG for one of fewer, and the error of a region that failed if no
+        other has space. Nothing is kept then.
         """
         self._check_open()
         _check_length(payload, size)
@@ -213,28 +222,28 @@ class HoldingStore(ReferenceStore):
         return None
 
     def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes could be kept if nothing else were, by what works."""
+        """Return whether a payload of `size` bytes would fit into an empty region that works."""
         working = (region for region in self._regions if region is not self._failed)
         return any(region.fits(size) for region in working)
 
-    def helps(self, payload: Payload) -> bool:
-        """Whether giving a payload up makes room: not if the region that has it has failed."""
+    def frees_space(self, payload: Payload) -> bool:
+        """Return whether removing a payload frees space: not if its region has failed."""
         return isinstance(payload, StoredPayload) and payload._region is not self._failed
 
     def free(self, payload: Payload) -> None:
-        """Give up what `keep` gave; a payload that is not the store's is left alone."""
+        """Remove a payload that `keep` returned. Other payloads are ignored."""
         if isinstance(payload, StoredPayload):
             self._check_open()
             payload.free()
 
     def debug_check(self) -> None:
-        """Look at every block; raises HEAP_CORRUPTED when one is damaged."""
+        """Check all blocks. Raises HEAP_CORRUPTED if one is damaged."""
         self._check_open()
         for region in self._regions:
             region.debug_check()
 
     def close(self) -> None:
-        """Give everything back, payloads included; the first failure is raised when all is done."""
+        """Close all regions and remove their payloads, then raise the first error, if any."""
         failure: KvsError | None = None
         if not self._closed:
             self._closed = True

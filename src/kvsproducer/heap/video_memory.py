@@ -1,14 +1,15 @@
-"""Payloads in video memory, through a library loaded at run time, and the hybrid store on it.
+"""Payloads in video memory, which a library manages, and the hybrid store that uses it.
 
-Facts: the seven entry points that the Heap section of the Error Code Reference names, with the
-symbols and types of AWS's hybrid heap (`docs/reference/vram.h` describes them). Handles and sizes
-are 32 bits, handle 0 is none; functions that return a status return 0 for success.
+The library is loaded at run time. Source: the seven entry points that the section Heap of the Error
+Code Reference names, with the symbols and types of AWS's hybrid heap (`docs/reference/vram.h`
+describes them). Handles and sizes have 32 bits, and handle 0 means "no memory". Functions that
+return a status return 0 for success.
 
-This is the C producer's surface, and yet not in `compat`: `StorageInfo` is public and chooses the
-store by its type, and the producer, which makes it, stands below `compat`.
+This is an interface of the C producer. It is not in `compat`, because `StorageInfo` is public and
+selects the store by its type, and the producer, which creates the store, must not import `compat`.
 
-The library is called with the client's lock held, by one thread at a time. What it failed to do has
-a status, and leaves nothing behind that was not there before.
+The library is called with the client's lock held, so by one thread at a time. Each failure of the
+library has a status and leaves nothing allocated.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DEFAULT_LIBRARY: Final = "libNativeVramAlloc.so"
 _MAX_SIZE: Final = 0xFFFFFFFF  # sizes are 32 bits
 _U32 = ctypes.c_uint32
 
-# entry point, status when it is missing, result type, argument types
+# entry point, status if it is missing, result type, argument types
 _SYMBOLS: Final = (
     ("native_region_init", _S.HEAP_VRAM_INIT_FUNC_SYMBOL, _U32, ()),
     ("native_region_alloc", _S.HEAP_VRAM_ALLOC_FUNC_SYMBOL, _U32, (_U32,)),
@@ -42,11 +43,10 @@ _SYMBOLS: Final = (
 
 
 class VideoMemory:
-    """Video memory behind a library, given by name or path; a handle is the library's.
+    """Video memory of the library with this name or path. A handle is one of the library's.
 
-    Raises HEAP_VRAM_LIB_MISSING when there is no such library, HEAP_VRAM_LIB_REOPEN when there is
-    and it cannot be opened, HEAP_VRAM_..._FUNC_SYMBOL for each entry point that it lacks,
-    HEAP_VRAM_INIT_FAILED.
+    Raises HEAP_VRAM_LIB_MISSING if the library does not exist, HEAP_VRAM_LIB_REOPEN if it cannot be
+    loaded, HEAP_VRAM_..._FUNC_SYMBOL for an entry point that it lacks, and HEAP_VRAM_INIT_FAILED.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class VideoMemory:
                 self._get_max,
             ) = self._entry_points()
             if result := self._init():
-                raise kvs_error(_S.HEAP_VRAM_INIT_FAILED, f"the library said {result}")
+                raise kvs_error(_S.HEAP_VRAM_INIT_FAILED, f"the library returned {result}")
         except KvsError:
             _close(self._library)
             raise
@@ -105,12 +105,13 @@ class VideoMemory:
         return found
 
     def store(self, payload: Payload, size: int) -> int | None:
-        """Copy a payload in; its handle, or None when the memory is used up.
+        """Copy a payload in. Return its handle, or None if the memory has no space for it.
 
-        Raises HEAP_VRAM_ALLOC_FAILED (also for 4 GiB and more), and as `read`; nothing is kept.
+        Raises HEAP_VRAM_ALLOC_FAILED (also for 4 GiB and more), and what `read` raises. Nothing is
+        kept then.
         """
         if size > _MAX_SIZE:
-            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes: sizes are 32 bits")
+            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes need more than 32 bits")
         if self.used_bytes + size > self.size_bytes:
             return None
         handle = self._alloc(size)
@@ -126,7 +127,7 @@ class VideoMemory:
         return handle
 
     def read(self, handle: int) -> bytes:
-        """A copy of a payload; raises HEAP_VRAM_MAP_FAILED and HEAP_VRAM_UNMAP_FAILED."""
+        """Return a copy of a payload. Raises HEAP_VRAM_MAP_FAILED or HEAP_VRAM_UNMAP_FAILED."""
         data = ctypes.string_at(self._map(handle), self._sizes[handle])
         self._unmap(handle)
         return data
@@ -140,35 +141,37 @@ class VideoMemory:
     def _unmap(self, handle: int) -> None:
         if result := self._unlock(handle):
             raise kvs_error(
-                _S.HEAP_VRAM_UNMAP_FAILED, f"handle {handle}: the library said {result}"
+                _S.HEAP_VRAM_UNMAP_FAILED, f"handle {handle}: the library returned {result}"
             )
 
     def free(self, handle: int) -> None:
-        """Give a payload back; raises HEAP_VRAM_FREE_FAILED: what it took is lost then."""
+        """Free a payload. If it raises HEAP_VRAM_FREE_FAILED, its memory stays allocated."""
         size = self._sizes.pop(handle)
         if result := self._free(handle):
-            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library said {result}")
+            raise kvs_error(
+                _S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library returned {result}"
+            )
         self.used_bytes -= size
 
     def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes would have room if there were no other."""
+        """Return whether a payload of `size` bytes would fit into the empty video memory."""
         return size <= self.size_bytes
 
     def debug_check(self) -> None:
-        """Nothing: what happens in video memory is the library's."""
+        """Do nothing: the library has no function that checks its memory."""
 
     def close(self) -> None:
-        """Give everything back, and the library up.
+        """Free all payloads and unload the library.
 
         Raises HEAP_VRAM_FREE_FAILED, HEAP_VRAM_UNINIT_FAILED or HEAP_LIBRARY_FREE_FAILED: the first
-        of them, when all was tried.
+        of these failures, after all steps were tried.
         """
         failures = [handle for handle in self._sizes if self._free(handle)]
         self._sizes.clear()
         uninit = self._uninit()
         closed = _close(self._library)
         if failures:
-            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"handles {failures[:5]}")
+            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"cannot free handles {failures[:5]}")
         if uninit:
             raise kvs_error(_S.HEAP_VRAM_UNINIT_FAILED, f"the library said {uninit}")
         if closed:
@@ -176,17 +179,18 @@ class VideoMemory:
 
 
 def _close(library: ctypes.CDLL) -> int:
-    """Unload a library; not 0 for a failure."""
+    """Unload a library. Return 0 for success."""
     unload = ctypes.CDLL(None).dlclose
     unload.argtypes = (ctypes.c_void_p,)
     return int(unload(library._handle))
 
 
 class HybridVideoMemoryStore(HoldingStore):
-    """A content store with `spill_ratio` percent of its size in memory, the rest in video memory.
+    """A content store with `spill_ratio` percent of its size in memory and the rest in video
+    memory.
 
-    Raises INVALID_ARG when less than 1 MiB is in memory, HEAP_DIRECT_MEM_INIT, and as
-    `VideoMemory`.
+    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT as `memory_part`, and
+    what `VideoMemory` raises.
     """
 
     __slots__ = ("arena", "video")

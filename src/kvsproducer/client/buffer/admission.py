@@ -221,7 +221,7 @@ class Admission:
     def _helps(self, holding: HoldingStore) -> bool:
         """Whether giving up what this stream holds makes room where the store still works."""
         items = self._buffer.view.items.values()
-        return holding.failure is None or any(holding.helps(item.payload) for item in items)
+        return holding.failure is None or any(holding.frees_space(item.payload) for item in items)
 
     @staticmethod
     def _try_keep(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
