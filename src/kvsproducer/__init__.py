@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     )
     from kvsproducer.service.clock import now
     from kvsproducer.service.config import Caching, IpFamily, ServiceConfig
+    from kvsproducer.service.connection import Connection
     from kvsproducer.service.credentials import (
         AwsCredentials,
         CredentialsProvider,
@@ -134,6 +135,7 @@ __all__ = [
     "StorageType",
     "ClientInfo",
     # reach the service
+    "Connection",
     "ServiceConfig",
     "Caching",
     "IpFamily",
@@ -250,6 +252,7 @@ _LATER = {
     "StreamCallbacks": "kvsproducer.compat",
     "StreamDataAvailable": "kvsproducer.compat",
     "Caching": "kvsproducer.service.config",
+    "Connection": "kvsproducer.service.connection",
     "Health": "kvsproducer.observe.metrics_server",
     "IpFamily": "kvsproducer.service.config",
     "MetricsServer": "kvsproducer.observe.metrics_server",

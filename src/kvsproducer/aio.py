@@ -7,73 +7,101 @@ async iterator. `put_media` demuxes a file, which blocks, so it works in a threa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
 
 from kvsproducer import reader
-from kvsproducer.duration import Instant
+from kvsproducer.duration import Duration, Instant
 from kvsproducer.producer.aio import Producer, Stream
-from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.credentials.source import bound_to
 from kvsproducer.service.service import Service
-from kvsproducer.service.tls import Verify
 
 if TYPE_CHECKING:
-    from botocore.session import Session
-
-    from kvsproducer.sources import PutResult
+    from kvsproducer.client import DeviceInfo, StreamingType
+    from kvsproducer.producer.facade import Timeout
+    from kvsproducer.sources import PutProgress, PutResult, Source, TrackChoice
 
 __all__ = ["Producer", "Stream", "get_media", "list_fragments", "put_media"]
-
-T = TypeVar("T")
 
 
 def get_media(
     stream_name: str,
     *,
     start: reader.Start = "earliest",
-    region_name: str | None = None,
-    session: Session | None = None,
-    profile_name: str | None = None,
-    endpoint_url: str | None = None,
-    verify: Verify = True,
-    credentials: CredentialsSource | None = None,
-    config: ServiceConfig | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> AsyncGenerator[reader.ReadFragment, None]:
-    """As `kvsproducer.get_media`, on the running loop: `async for fragment in get_media(...)`."""
-    service = Service(
-        region_name=region_name,
-        session=session,
-        profile_name=profile_name,
-        endpoint_url=endpoint_url,
-        verify=verify,
-        credentials=credentials,
-        config=config,
-    )
+    """Yield the fragments of a stream: `async for fragment in aio.get_media("front-door")`.
+
+    Arguments and errors are those of `kvsproducer.get_media`; it runs on the running loop.
+    """
+    service = Service(connection_from(connection, options, get_media))
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
 
 async def list_fragments(
-    stream_name: str, *, between: tuple[Instant, Instant] | None = None, **options: Any
+    stream_name: str,
+    *,
+    between: tuple[Instant, Instant] | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> list[reader.FragmentSummary]:
-    """As `kvsproducer.list_fragments`, on the running loop; see there for the options."""
-    service = Service(**options)
+    """Return the stored fragments of a stream in order of their numbers.
+
+    Arguments and errors are those of `kvsproducer.list_fragments`; it runs on the running loop.
+    """
+    service = Service(connection_from(connection, options, list_fragments))
     return reader.in_order([one async for one in reader.summaries(service, stream_name, between)])
 
 
-async def put_media(source: str, stream_name: str, **options: Any) -> PutResult:
-    """As `kvsproducer.put_media`, in a thread; see there for the options.
+async def put_media(
+    source: str | os.PathLike[str] | Source,
+    stream_name: str,
+    *,
+    streaming_type: StreamingType | None = None,
+    retention: Duration | None = None,
+    tracks: TrackChoice = "all",
+    frame_rate: float | None = None,
+    start: Instant | None = None,
+    any_codec: bool = False,
+    stream_options: Mapping[str, object] | None = None,
+    progress: Callable[[PutProgress], object] | None = None,
+    timeout: Timeout | None = None,
+    resume: bool = False,
+    metrics_port: int | None = None,
+    device_info: DeviceInfo | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
+) -> PutResult:
+    """Put a source into a stream in a thread; return once all is stored.
 
-    What a coroutine function given as `credentials` awaits runs on the running loop.
+    Arguments and errors are those of `kvsproducer.put_media`, without `producer`. `progress` is
+    called from other threads. A coroutine function given as `credentials` runs on the running loop.
     """
     from kvsproducer.sources import put_media as blocking_put_media
 
-    return await _in_thread(blocking_put_media, source, stream_name, **options)
-
-
-async def _in_thread(work: Callable[..., T], *arguments: str, **options: Any) -> T:
-    """Call a blocking function with the user's options in a thread."""
-    if options.get("credentials") is not None:
-        options["credentials"] = bound_to(asyncio.get_running_loop(), options["credentials"])
-    return await asyncio.to_thread(work, *arguments, **options)
+    reached = connection_from(connection, options, put_media)
+    if reached.credentials is not None:
+        own = bound_to(asyncio.get_running_loop(), reached.credentials)
+        reached = replace(reached, credentials=own)
+    return await asyncio.to_thread(
+        blocking_put_media,
+        source,
+        stream_name,
+        streaming_type=streaming_type,
+        retention=retention,
+        tracks=tracks,
+        frame_rate=frame_rate,
+        start=start,
+        any_codec=any_codec,
+        stream_options=stream_options,
+        progress=progress,
+        timeout=timeout,
+        resume=resume,
+        metrics_port=metrics_port,
+        device_info=device_info,
+        connection=reached,
+    )

@@ -70,9 +70,9 @@ def test_bad_instants(text: str) -> None:
 
 def test_connection_options() -> None:
     """TLS options become boto3's `verify`, and exclude each other."""
-    assert connection(None, None, None, None, False)["verify"] is True
-    assert connection(None, None, None, None, True)["verify"] is False
-    assert connection(None, None, None, "ca.pem", False)["verify"] == "ca.pem"
+    assert connection(None, None, None, None, False).verify is True
+    assert connection(None, None, None, None, True).verify is False
+    assert connection(None, None, None, "ca.pem", False).verify == "ca.pem"
     with pytest.raises(KvsError):
         connection(None, None, None, "ca.pem", True)
 
@@ -82,8 +82,8 @@ def test_credentials_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file = tmp_path / "keys"
     file.write_text("CREDENTIALS key secret")
     place = (None, None, None, None, False)
-    assert "credentials" not in connection(*place)
-    chosen = connection(*place, str(file))["credentials"]
+    assert connection(*place).credentials is None
+    chosen = connection(*place, str(file)).credentials
     assert isinstance(chosen, FileCredentials)
     assert chosen.fetch().access_key_id == "key"
     with pytest.raises(KvsError, match="--iot"):
@@ -95,7 +95,7 @@ def test_credentials_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for name, value in iot.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_KVS_CACERT_PATH")
-        trusting = connection(None, None, None, str(iot.ca), False, None, True)["credentials"]
+        trusting = connection(None, None, None, str(iot.ca), False, None, True).credentials
         assert isinstance(trusting, IotCredentials)
         assert trusting.fetch().session_token
 

@@ -162,7 +162,7 @@ def test_the_device_may_be_created_and_tagged() -> None:
 def test_a_device_arn_that_is_too_long_fails_the_producer() -> None:
     """The core checks an entry's answer as it checks the service's."""
     provider = provider_of(kvs.ApiCallbacks(create_device=lambda _: "a" * 2049))
-    producer = kvs.Producer("us-west-2", endpoint_url=NOBODY, callbacks=provider)
+    producer = kvs.Producer(region_name="us-west-2", endpoint_url=NOBODY, callbacks=provider)
     stream = producer.open_stream("door", kvs.StreamInfo.video("h264"))
     until(lambda: stream.failure is not None)
     producer.close(0)

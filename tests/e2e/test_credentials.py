@@ -258,7 +258,7 @@ def test_less_than_30_s_of_life_are_refused(
     monkeypatch.setattr("tests.e2e.test_credentials.LIFE_S", 29)
     events = Events()
     with kvs.Producer(
-        "us-west-2",
+        region_name="us-west-2",
         endpoint_url=url,
         credentials=vault,
         config=kvs.ServiceConfig(continuous_retry=False),
@@ -278,7 +278,7 @@ def test_a_camera_that_starts_without_credentials_streams_when_they_come(
     vault.failing = True
     media, events = kit.Media(), Events()
     with kvs.Producer(
-        "us-west-2", endpoint_url=url, credentials=vault, on_event=events.all.append
+        region_name="us-west-2", endpoint_url=url, credentials=vault, on_event=events.all.append
     ) as producer:
         with producer.open_stream("door", kit.info()) as stream:
             for frame in media.frames(11):
@@ -342,7 +342,9 @@ def test_iot_on_a_machine_whose_clock_is_off(kit: Any, iot: IotEndpoint, off: in
             "endpoint_url": endpoint.url,
             "credentials": kvs.IotCredentials(**iot.options()),
         }
-        with kvs.Producer("us-west-2", on_event=events.all.append, **options) as producer:
+        with kvs.Producer(
+            region_name="us-west-2", on_event=events.all.append, **options
+        ) as producer:
             with producer.open_stream("door", kit.info()) as stream:
                 for frame in media.frames(11):
                     stream.put_frame(frame)

@@ -205,7 +205,7 @@ def test_without_the_extra() -> None:
         import sys
         sys.modules["prometheus_client"] = None
         import kvsproducer as kvs
-        producer = kvs.Producer("us-west-2")
+        producer = kvs.Producer(region_name="us-west-2")
         try:
             kvs.MetricsServer(producer, 0)
         except kvs.KvsError as error:

@@ -165,7 +165,9 @@ def test_session_tokens_over_both_planes(
                     credentials=credentials,
                 )
             return
-        with kvs.Producer(region, endpoint_url=endpoint.url, credentials=credentials) as producer:
+        with kvs.Producer(
+            region_name=region, endpoint_url=endpoint.url, credentials=credentials
+        ) as producer:
             with producer.open_stream("door", info) as stream:
                 for frame in frames(5):
                     stream.put_frame(frame)

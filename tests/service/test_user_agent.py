@@ -60,7 +60,7 @@ def test_an_id_that_is_too_long_is_left_out(
     assert headers["User-Agent"].endswith(" app/" + "a" * 50)
     assert caplog.text == ""
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 220)
-    with kvs.Producer("us-west-2", endpoint_url="http://127.0.0.1:9") as producer:
+    with kvs.Producer(region_name="us-west-2", endpoint_url="http://127.0.0.1:9") as producer:
         assert producer._engine.service.network.headers["User-Agent"] == user_agent()
     told = [r.getMessage() for r in caplog.records if r.name == "kvsproducer.service"]
     assert len(told) == 1
@@ -77,5 +77,5 @@ def test_what_does_not_fit_together_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(Service(region_name="us-west-2", config=config).network.headers["User-Agent"]) == 256
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 47)
     with pytest.raises(kvs.KvsError, match=r"AWS_SDK_UA_APP_ID, \d+ characters\) by 7") as caught:
-        kvs.Producer("us-west-2", config=config)
+        kvs.Producer(region_name="us-west-2", config=config)
     assert caught.value.status is kvs.StatusCode.INVALID_USER_AGENT_LENGTH

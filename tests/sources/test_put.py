@@ -21,7 +21,8 @@ import kvsproducer as kvs
 from kvsproducer.cli.recording import Recording
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.endpoint import Fault, LocalEndpoint, local_endpoint
-from kvsproducer.sources import ProducerOptions, PutProgress, open_source, put_media, pyav
+from kvsproducer.service.connection import ConnectionOptions
+from kvsproducer.sources import PutProgress, open_source, put_media, pyav
 from kvsproducer.sources import put as put_module
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.status import kvs_error
@@ -37,14 +38,14 @@ def endpoint() -> Iterator[LocalEndpoint]:
 
 
 @pytest.fixture
-def options(endpoint: LocalEndpoint) -> ProducerOptions:
+def options(endpoint: LocalEndpoint) -> ConnectionOptions:
     session = Session()
     session.set_credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-    return ProducerOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
+    return ConnectionOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
 
 
 def test_an_echo_of_ctrl_c_costs_no_frame(
-    options: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+    options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes just before the stream is closed: what was put is stored all the same, and told."""
     began: list[object] = []
@@ -69,7 +70,7 @@ def test_an_echo_of_ctrl_c_costs_no_frame(
 
 
 def test_an_interrupted_put_lets_go_of_the_codecs(
-    options: ProducerOptions, codec_threads: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    options: ConnectionOptions, codec_threads: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of the encoder that was just at work. Their threads are not there in a forked child,
     where a collection would wait for them."""
@@ -95,7 +96,7 @@ def test_an_interrupted_put_lets_go_of_the_codecs(
 
 @pytest.mark.parametrize("fault", ["stream_options", "device_info"])
 def test_a_put_that_cannot_begin_lets_go_of_the_codecs(
-    fault: str, options: ProducerOptions, codec_threads: Callable[[], int]
+    fault: str, options: ConnectionOptions, codec_threads: Callable[[], int]
 ) -> None:
     """Before there is a producer, too, though the error is kept; the caller's own stays open."""
     wrong: dict[str, Any] = {
@@ -114,7 +115,7 @@ def test_a_put_that_cannot_begin_lets_go_of_the_codecs(
         assert len(list(own.frames())) == own.frame_rate
 
 
-def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFrame]:
+def stored(stream: str, options: ConnectionOptions, count: int) -> list[kvs.ReadFrame]:
     """`count` frames of the stream, as GetMedia gives them."""
     frames: list[kvs.ReadFrame] = []
     for fragment in fragments(stream, options):
@@ -124,7 +125,7 @@ def stored(stream: str, options: ProducerOptions, count: int) -> list[kvs.ReadFr
     return frames
 
 
-def fragments(stream: str, options: ProducerOptions) -> Iterator[kvs.ReadFragment]:
+def fragments(stream: str, options: ConnectionOptions) -> Iterator[kvs.ReadFragment]:
     """The stream's fragments, as GetMedia gives them."""
     return kvs.get_media(
         stream,
@@ -134,7 +135,7 @@ def fragments(stream: str, options: ProducerOptions) -> Iterator[kvs.ReadFragmen
     )
 
 
-def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ProducerOptions) -> None:
+def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ConnectionOptions) -> None:
     """The one-liner: everything that the file holds is in the stream, with the same times."""
     clip = make_clip("mp4", bframes=2, audio="aac")
     seen: list[PutProgress] = []
@@ -150,7 +151,7 @@ def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ProducerO
     assert seen[-1].latency is not None
 
 
-def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: ProducerOptions) -> None:
+def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: ConnectionOptions) -> None:
     """x265 as it comes: key frames every 5 s, which pictures lead. 30 s are no single fragment,
     and what is stored decodes to the same pictures."""
     clip, copy = tmp_path / "open.mkv", tmp_path / "copy.mkv"
@@ -185,7 +186,7 @@ def shown(path: Path) -> list[bytes]:
         return [bytes(picture.planes[0]) for picture in container.decode(video=0)]
 
 
-def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ProducerOptions) -> None:
+def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ConnectionOptions) -> None:
     """Raw H.264 becomes what players of MKV want; no frame is missing."""
     result = put_media(make_clip("h264", bframes=2), "raw", retention="PT2H", **options)
     got = stored("raw", options, result.frames)
@@ -194,7 +195,7 @@ def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ProducerOp
         assert int.from_bytes(frame.data[:4], "big") <= len(frame.data) - 4
 
 
-def test_realtime_takes_its_time(options: ProducerOptions) -> None:
+def test_realtime_takes_its_time(options: ConnectionOptions) -> None:
     """REALTIME paces a recording: 1 s of media takes 1 s."""
     result = put_media("testsrc:duration=1,size=64x64,gop=25", "paced", retention="PT2H", **options)
     assert result.elapsed >= 0.9 * TICKS_PER_SECOND
@@ -202,7 +203,7 @@ def test_realtime_takes_its_time(options: ProducerOptions) -> None:
 
 
 def test_a_cut_file_stores_what_it_has_then_raises(
-    make_clip: MakeClip, tmp_path: Path, options: ProducerOptions
+    make_clip: MakeClip, tmp_path: Path, options: ConnectionOptions
 ) -> None:
     """What could be read is stored; the error says where it broke, and a note how much that was."""
     data = make_clip("mkv", bframes=2, audio="aac").read_bytes()
@@ -218,7 +219,7 @@ def test_a_cut_file_stores_what_it_has_then_raises(
 
 
 def test_the_caller_s_producer_is_used_and_left_open(
-    make_clip: MakeClip, options: ProducerOptions
+    make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     """Two clips through one producer, which stays usable."""
     clip = make_clip("mp4")
@@ -228,7 +229,7 @@ def test_the_caller_s_producer_is_used_and_left_open(
 
 
 def test_offline_without_retention_is_refused(
-    make_clip: MakeClip, options: ProducerOptions
+    make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     """Nothing would tell that a frame is stored."""
     with pytest.raises(kvs.KvsError) as caught:
@@ -244,7 +245,7 @@ def test_offline_without_retention_is_refused(
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])
 def test_setting_the_wall_clock_does_not_change_the_pace(
-    options: ProducerOptions, monkeypatch: pytest.MonkeyPatch, step_s: int
+    options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch, step_s: int
 ) -> None:
     """The pace is kept by the monotonic clock: no frame waits for an hour, none hurries."""
     real, step = time.time_ns, [0]
@@ -262,7 +263,7 @@ def test_setting_the_wall_clock_does_not_change_the_pace(
 
 
 def test_what_damage_took_is_in_the_result(
-    make_clip: MakeClip, tmp_path: Path, options: ProducerOptions
+    make_clip: MakeClip, tmp_path: Path, options: ConnectionOptions
 ) -> None:
     """A damaged file: the rest is stored, then the error; its first key frame may come late."""
     data = make_clip("ts").read_bytes()
@@ -284,7 +285,7 @@ def test_sound_that_stops_does_not_stop_the_pictures(
     make_clip: MakeClip,
     remux: Callable[..., Path],
     tmp_path: Path,
-    options: ProducerOptions,
+    options: ConnectionOptions,
     ending: str,
     *,
     live: bool,
@@ -336,7 +337,7 @@ def test_sound_that_stops_does_not_stop_the_pictures(
 def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
     make_clip: MakeClip,
     remux: Callable[..., Path],
-    options: ProducerOptions,
+    options: ConnectionOptions,
     ending: str,
     track: str,
     first_s: float,
@@ -369,7 +370,7 @@ def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
 def test_a_pause_in_a_recording_loses_nothing(
     make_clip: MakeClip,
     remux: Callable[..., Path],
-    options: ProducerOptions,
+    options: ConnectionOptions,
     ending: str,
     pause_s: float,
     bframes: int,
@@ -395,7 +396,7 @@ def test_a_pause_in_a_recording_loses_nothing(
 
 
 def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
-    make_clip: MakeClip, remux: Callable[..., Path], options: ProducerOptions
+    make_clip: MakeClip, remux: Callable[..., Path], options: ConnectionOptions
 ) -> None:
     """What came before that key frame is no part of any fragment; the result counts it."""
     values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
@@ -416,7 +417,7 @@ def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
 
 
 def test_a_frame_that_the_producer_refuses_is_counted(
-    make_clip: MakeClip, options: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+    make_clip: MakeClip, options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad frame does not end a put; when every frame is bad, the first one does."""
     put_frame, bad = kvs.Stream.put_frame, {30, 31}
@@ -458,15 +459,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stalling(options: ProducerOptions) -> Iterator[ProducerOptions]:
+def stalling(options: ConnectionOptions) -> Iterator[ConnectionOptions]:
     """The first upload takes nothing for 4 s."""
     with local_endpoint(faults=[STALL]) as endpoint:
-        yield ProducerOptions(**{**options, "endpoint_url": endpoint.url})
+        yield ConnectionOptions(**{**options, "endpoint_url": endpoint.url})
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_offline_put_waits_as_long_as_an_outage_lasts(
-    make_clip: MakeClip, stalling: ProducerOptions
+    make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
     """Not for as long as a producer by itself."""
     clip = make_clip("mp4", duration_s=20, bframes=0)
@@ -476,7 +477,7 @@ def test_an_offline_put_waits_as_long_as_an_outage_lasts(
 
 
 def test_a_time_out_bounds_the_wait_for_space(
-    make_clip: MakeClip, stalling: ProducerOptions
+    make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
     """The error says how much of the file is stored; what is held gets the same time."""
     clip = make_clip("mp4", duration_s=20, bframes=0)
@@ -489,7 +490,7 @@ def test_a_time_out_bounds_the_wait_for_space(
 
 
 def test_a_time_out_of_the_last_acks_counts_the_file_s_frames(
-    make_clip: MakeClip, stalling: ProducerOptions
+    make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
     """All were put, so nothing is left to count."""
     clip = make_clip("mp4", bframes=0)
@@ -500,21 +501,24 @@ def test_a_time_out_of_the_last_acks_counts_the_file_s_frames(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_patience_of_device_info_counts(make_clip: MakeClip, stalling: ProducerOptions) -> None:
+def test_the_patience_of_device_info_counts(
+    make_clip: MakeClip, stalling: ConnectionOptions
+) -> None:
     patience = kvs.ClientInfo(offline_buffer_availability_timeout=TICKS_PER_SECOND // 5)
-    stalling["device_info"] = kvs.DeviceInfo(client_info=patience)
+    device_info = kvs.DeviceInfo(client_info=patience)
     with pytest.raises(TimeoutError, match="no space in the buffer"):
         put_media(
             make_clip("mp4", duration_s=20, bframes=0),
             "outage",
             stream_options=SMALL,
             timeout=1,
+            device_info=device_info,
             **stalling,
         )
 
 
 def test_the_rest_of_a_file_is_counted_within_a_bound(
-    make_clip: MakeClip, stalling: ProducerOptions, monkeypatch: pytest.MonkeyPatch
+    make_clip: MakeClip, stalling: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long file is not read to its end for a message."""
     monkeypatch.setattr(put_module, "_COUNT_LIMIT_S", -1.0)
@@ -525,7 +529,7 @@ def test_the_rest_of_a_file_is_counted_within_a_bound(
 
 
 def test_another_retention_than_asked_is_in_the_result(
-    make_clip: MakeClip, options: ProducerOptions, caplog: pytest.LogCaptureFixture
+    make_clip: MakeClip, options: ConnectionOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is put into a stream that keeps nothing is not there to be watched later."""
     clip = make_clip("mp4")

@@ -13,7 +13,8 @@ from tests.endpoints import QUICK
 import kvsproducer as kvs
 from kvsproducer.client.frame import Frame
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
-from kvsproducer.sources import ProducerOptions, open_source, put_media
+from kvsproducer.service.connection import ConnectionOptions
+from kvsproducer.sources import open_source, put_media
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.status import KvsError, StatusCode
 
@@ -30,13 +31,13 @@ def endpoint() -> Iterator[LocalEndpoint]:
 
 
 @pytest.fixture
-def options(endpoint: LocalEndpoint) -> ProducerOptions:
+def options(endpoint: LocalEndpoint) -> ConnectionOptions:
     session = Session()
     session.set_credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-    return ProducerOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
+    return ConnectionOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
 
 
-def interrupted(clip: Path, name: str, count: int, options: ProducerOptions) -> None:
+def interrupted(clip: Path, name: str, count: int, options: ConnectionOptions) -> None:
     """Put the first frames only; closing the stream ends the fragment that was begun.
 
     The service refuses it while it has no frame of one of the tracks.
@@ -50,7 +51,7 @@ def interrupted(clip: Path, name: str, count: int, options: ProducerOptions) -> 
         producer.close(0)
 
 
-def stored(name: str, options: ProducerOptions) -> list[list[tuple[int, int, bytes]]]:
+def stored(name: str, options: ConnectionOptions) -> list[list[tuple[int, int, bytes]]]:
     """The frames of each stored fragment, in order of their times."""
     found = kvs.get_media(name, **options)  # type: ignore[misc]
     fragments = sorted(found, key=lambda fragment: fragment.producer_timestamp)
@@ -69,7 +70,7 @@ def stored(name: str, options: ProducerOptions) -> list[list[tuple[int, int, byt
     ],
 )
 def test_a_resumed_put_stores_the_rest(
-    ending: str, shape: dict[str, object], make_clip: MakeClip, options: ProducerOptions
+    ending: str, shape: dict[str, object], make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     """Whatever the place of the interruption; a fragment that it cut short is put again."""
     clip = make_clip(ending, **shape)
@@ -90,7 +91,7 @@ def test_a_resumed_put_stores_the_rest(
         assert found == expected
 
 
-def test_sound_alone_is_resumed(make_clip: MakeClip, options: ProducerOptions) -> None:
+def test_sound_alone_is_resumed(make_clip: MakeClip, options: ConnectionOptions) -> None:
     """Its fragments are cut by the fragment duration."""
     clip = make_clip("mp4", bframes=0, audio="aac", duration_s=9)
     total = put_media(clip, "sound", start=START, tracks="audio", **options).frames
@@ -108,13 +109,13 @@ def test_sound_alone_is_resumed(make_clip: MakeClip, options: ProducerOptions) -
 
 
 def test_a_stream_that_does_not_exist_is_begun(
-    make_clip: MakeClip, options: ProducerOptions
+    make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     result = put_media(make_clip("mp4"), "new", start=START, resume=True, **options)
     assert (result.frames, result.resumed) == (75, 0)
 
 
-def test_another_start_time_is_refused(make_clip: MakeClip, options: ProducerOptions) -> None:
+def test_another_start_time_is_refused(make_clip: MakeClip, options: ConnectionOptions) -> None:
     """As is another file: where the stored fragment begins, it has none."""
     clip = make_clip("mp4")
     put_media(clip, "other", start=START, **options)
@@ -136,7 +137,7 @@ def test_what_cannot_be_resumed(
     more: dict[str, object],
     reason: str,
     make_clip: MakeClip,
-    options: ProducerOptions,
+    options: ConnectionOptions,
 ) -> None:
     """It is not known where its frames were stored, or in which order."""
     given = str(make_clip("mp4")) if source == "clip" else source
@@ -146,7 +147,7 @@ def test_what_cannot_be_resumed(
 
 
 def test_a_producer_of_the_caller_s_is_refused(
-    make_clip: MakeClip, options: ProducerOptions
+    make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     with kvs.Producer(**options) as producer:
         with pytest.raises(KvsError, match="producer= is given"):

@@ -52,7 +52,7 @@ def chain_with_a_bug(_: Place) -> None:
 
     provider = CallbacksProvider()
     provider.add(StreamCallbacks(stream_data_available=data_available))
-    producer = Producer("us-west-2", endpoint_url=NOBODY, callbacks=provider)
+    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY, callbacks=provider)
     try:
         stream = producer.open_stream("door", StreamInfo.video("h264"))
         stream.put_frame(Frame(b"\0\0\0\1\x65", 17 * 10**15, key_frame=True))

@@ -190,7 +190,7 @@ def wait_interrupted(_: Place) -> object:
             )
 
     async def work() -> Sequence[object]:
-        producer = aio.Producer("us-west-2", endpoint_url=NOBODY)
+        producer = aio.Producer(region_name="us-west-2", endpoint_url=NOBODY)
         stream = producer.open_stream("door", info)
         writer = asyncio.create_task(write(stream))
         await asyncio.sleep(0)  # put_frame gives control away only to wait for room
@@ -240,7 +240,7 @@ def opened_twice(d: Any) -> None:
 
 def block_that_lost_frames(_: Place) -> None:
     info = kvs.StreamInfo.video("h264", nal_adaptation=0)
-    with kvsproducer.Producer("us-west-2", endpoint_url=NOBODY) as producer:
+    with kvsproducer.Producer(region_name="us-west-2", endpoint_url=NOBODY) as producer:
         with producer.open_stream("door", info) as stream:
             stream.put_frame(kvs.Frame(b"data", kvsproducer.now(), key_frame=True))
             stream.reset()
@@ -395,7 +395,7 @@ TABLE: Table = {
     ),
     _S.UPLOAD_HANDLE_ABORTED: streaming(lambda d: d.read(upload=77)),
     _S.INVALID_CERT_PATH_LENGTH: lambda _: (
-        kvsproducer.Producer("us-west-2", verify="/" + "c" * 4096) and None
+        kvsproducer.Producer(region_name="us-west-2", verify="/" + "c" * 4096) and None
     ),
     _S.DUPLICATE_TRACK_ID_FOUND: lambda _: kvs.StreamInfo.from_dict(
         {"tracks": [track(1), track(1)]}

@@ -22,7 +22,7 @@ MORE_THAN_THERE_IS = 1 << 47  # bytes of a stack: all addresses of a process
 def store(storage_type: int, size: int, root: str = "") -> Provocation:
     """A producer with such a content store."""
     info = DeviceInfo(storage_info=StorageInfo(storage_type, size, 25, root))
-    return lambda _: Producer("us-west-2", device_info=info) and None
+    return lambda _: Producer(region_name="us-west-2", device_info=info) and None
 
 
 def put(name: str, content: bytes | None = None) -> Provocation:
@@ -83,7 +83,7 @@ def port_in_use(place: Place) -> object:
 
 
 def service_that_does_not_answer(_: Place) -> None:
-    producer = Producer("us-west-2", endpoint_url=NOBODY)
+    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
     try:
         producer.open_stream("door", StreamInfo.video("h264")).wait_ready(0)
     finally:
@@ -93,14 +93,14 @@ def service_that_does_not_answer(_: Place) -> None:
 def no_room_for_a_thread(_: Place) -> None:
     usual = threading.stack_size(MORE_THAN_THERE_IS)
     try:
-        Producer("us-west-2", endpoint_url=NOBODY)
+        Producer(region_name="us-west-2", endpoint_url=NOBODY)
     finally:
         threading.stack_size(usual)
 
 
 TABLE: Table = {
     _S.NULL_ARG: lambda _: DeviceInfo.from_dict({"storage_info": None}) and None,
-    _S.INVALID_ARG: lambda _: Producer("us-west-2", profile_name="nobody") and None,
+    _S.INVALID_ARG: lambda _: Producer(region_name="us-west-2", profile_name="nobody") and None,
     _S.INVALID_ARG_LEN: store(1, 4 * MIB),
     _S.NOT_ENOUGH_MEMORY: memory_refused,
     _S.BUFFER_TOO_SMALL: payload_larger_than_its_room,

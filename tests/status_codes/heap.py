@@ -93,7 +93,7 @@ def cut_file(place: Place) -> None:
 
 def device_with_a_store_of_no_type(_: Place) -> None:
     info = DeviceInfo(storage_info=StorageInfo(storage_type=99))
-    Producer("us-west-2", device_info=info)
+    Producer(region_name="us-west-2", device_info=info)
 
 
 TABLE: Table = {

@@ -17,7 +17,7 @@ def stream(*frames: Frame, **members: float) -> Provocation:
     """A stream of such a description, and frames put to it."""
 
     def provoke(_: Place) -> None:
-        producer = Producer("us-west-2", endpoint_url=NOBODY)
+        producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
         try:
             opened = producer.open_stream("door", StreamInfo.video("h264", **members))
             for frame in frames:

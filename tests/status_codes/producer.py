@@ -75,7 +75,7 @@ def told(
     """What a producer logs and tells of a stream, under a condition, until this status is named."""
     events: list[Event] = []
     place.log.set_level("INFO")
-    producer = Producer("us-west-2", on_event=events.append, **named)  # type: ignore[arg-type]
+    producer = Producer(region_name="us-west-2", on_event=events.append, **named)  # type: ignore[arg-type]
     try:
         with condition or nullcontext():
             producer.open_stream("door", INFO)
@@ -137,12 +137,12 @@ def application_of_a_long_name(place: Place) -> None:
     """Each part is as long as it may be, and together they are too long."""
     place.patch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
     config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
-    Producer("us-west-2", endpoint_url=NOBODY, config=config)
+    Producer(region_name="us-west-2", endpoint_url=NOBODY, config=config)
 
 
 def closed_while_somebody_waits(_: Place) -> object:
     async def work() -> list[object]:
-        async with aio.Producer("us-west-2", endpoint_url=NOBODY) as producer:
+        async with aio.Producer(region_name="us-west-2", endpoint_url=NOBODY) as producer:
             stream = producer.open_stream("door", INFO)
             waiting = asyncio.create_task(stream.wait_ready())
             await asyncio.sleep(0)
@@ -167,7 +167,7 @@ def index_of_another_program(place: Place) -> None:
 
 
 def opened_after_close(_: Place) -> None:
-    producer = Producer("us-west-2", endpoint_url=NOBODY)
+    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
     producer.close(0)
     producer.open_stream("door", INFO)
 
@@ -187,7 +187,7 @@ TABLE: Table = {
     _S.INVALID_ENDPOINT_CACHING_PERIOD: config(caching_period=25 * HOUR),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.INVALID_CA_CERT_PATH: lambda place: (
-        Producer("us-west-2", verify=str(place.folder / "ca.pem")) and None
+        Producer(region_name="us-west-2", verify=str(place.folder / "ca.pem")) and None
     ),
     _S.FILE_LOGGER_INDEX_FILE_TOO_LARGE: index_of_another_program,
     _S.FILE_LOGGER_INDEX_FILE_INVALID_SIZE: index_of_another_program,

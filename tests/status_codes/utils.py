@@ -57,7 +57,7 @@ def spilling_store(root: Path) -> tuple[HybridFileStore, Path]:
 
 def device_with_root(root: Path) -> None:
     storage = StorageInfo(1, 4 * MIB, 25, str(root))
-    Producer("us-west-2", device_info=DeviceInfo(storage_info=storage))
+    Producer(region_name="us-west-2", device_info=DeviceInfo(storage_info=storage))
 
 
 def root_is_a_file(place: Place) -> None:

@@ -36,7 +36,7 @@ from kvsproducer.cli.streams import writes_to_terminal
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv.events import TrackEntry
 from kvsproducer.reader import Awaited, ReadFragment
-from kvsproducer.sources import ProducerOptions
+from kvsproducer.service.connection import Connection
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["get"]
@@ -113,7 +113,7 @@ def get(
     """
     stream = stream_option(stream)
     config = service_config(fips, dualstack, ip, proxy)
-    options = connection(
+    reached = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     idle_s = None if follow else seconds_option(idle)
@@ -121,7 +121,7 @@ def get(
     reading = _Reading(stream, start, _start(start), idle, idle_s)
     written = _Written(Recording(_path(output, stream), force))
     with logged(log_file, verbose):
-        _read(reading, options, bounds, written)
+        _read(reading, reached, bounds, written)
     if as_json:
         print_json(written.as_dict(), to_stderr=written.recording.piped)
     elif not written.recording.piped:
@@ -282,10 +282,10 @@ class _Written:
         }
 
 
-def _read(reading: _Reading, options: ProducerOptions, bounds: _Bounds, written: _Written) -> None:
+def _read(reading: _Reading, reached: Connection, bounds: _Bounds, written: _Written) -> None:
     """Get one fragment at least; errors and Ctrl-C carry a note that says so far what."""
     try:
-        asyncio.run(_fetch(reading, options, bounds, written))
+        asyncio.run(_fetch(reading, reached, bounds, written))
     except (KvsError, KeyboardInterrupt) as ended:
         if written.recording.fragments or isinstance(ended, KeyboardInterrupt):
             ended.add_note(written.so_far())
@@ -295,14 +295,13 @@ def _read(reading: _Reading, options: ProducerOptions, bounds: _Bounds, written:
 
 
 async def _fetch(
-    reading: _Reading, options: ProducerOptions, bounds: _Bounds, written: _Written
+    reading: _Reading, reached: Connection, bounds: _Bounds, written: _Written
 ) -> None:
     """Read and write until a bound is reached."""
     from kvsproducer.reader import fragments, start_selector
     from kvsproducer.service.service import Service
 
-    where = {key: value for key, value in options.items() if key != "device_info"}
-    service = Service(**where)  # type: ignore[arg-type]
+    service = Service(reached)
     source = fragments(service, reading.stream, start_selector(reading.begin), waits=reading.waits)
     try:
         while (fragment := await reading.next(source)) is not None:

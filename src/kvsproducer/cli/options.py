@@ -18,8 +18,8 @@ from kvsproducer.duration import (
     parse_duration,
 )
 from kvsproducer.service.config import Caching, IpFamily, ServiceConfig
+from kvsproducer.service.connection import Connection
 from kvsproducer.service.credentials import FileCredentials, IotCredentials
-from kvsproducer.sources import ProducerOptions
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
@@ -172,29 +172,30 @@ def connection(
     credentials_file: str | None = None,
     iot: bool = False,
     config: ServiceConfig | None = None,
-) -> ProducerOptions:
-    """The options above as the keyword arguments of `Producer`, `put_media` and `get_media`."""
+) -> Connection:
+    """Return what the options above say about how the service is reached."""
     if ca_bundle is not None and no_verify:
         raise kvs_error(
             StatusCode.INVALID_ARG, "--ca-bundle and --no-verify-ssl exclude each other"
         )
     verify: bool | str = ca_bundle if ca_bundle is not None else not no_verify
-    options = ProducerOptions(
-        region_name=region,
-        profile_name=profile,
-        endpoint_url=endpoint_url,
-        verify=verify,
-        config=config,
-    )
     if no_verify:
         err.print("warning: --no-verify-ssl: TLS certificates are not verified")
     if credentials_file is not None and iot:
         raise kvs_error(StatusCode.INVALID_ARG, "--credentials-file and --iot exclude each other")
+    credentials: FileCredentials | IotCredentials | None = None
     if credentials_file is not None:
-        options["credentials"] = FileCredentials(credentials_file)
+        credentials = FileCredentials(credentials_file)
     elif iot:
-        options["credentials"] = IotCredentials.from_environment(ca=ca_bundle)
-    return options
+        credentials = IotCredentials.from_environment(ca=ca_bundle)
+    return Connection(
+        region_name=region,
+        profile_name=profile,
+        endpoint_url=endpoint_url,
+        credentials=credentials,
+        verify=verify,
+        config=config,
+    )
 
 
 def stream_option(name: str) -> str:

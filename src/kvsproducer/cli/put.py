@@ -176,7 +176,7 @@ def put(
     """
     stream = stream_option(stream)
     config = service_config(fips, dualstack, ip, proxy, caching)
-    options = connection(
+    reached = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     start = None if start_time is None else instant_option(start_time)
@@ -198,7 +198,7 @@ def put(
             timeout=limit_s,
             resume=resume,
             metrics_port=metrics_port,
-            **options,
+            connection=reached,
         )
     _tell(result, as_json)
 

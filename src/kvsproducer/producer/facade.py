@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from kvsproducer import client as core
 from kvsproducer import limits
@@ -16,14 +16,9 @@ from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.hooks import Callbacks, Hooks
 from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained, timeout_seconds
 from kvsproducer.service import interrupts, lifetime
-from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.service import Service
-from kvsproducer.service.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-
-if TYPE_CHECKING:
-    from botocore.session import Session
 
 __all__ = ["OnEvent", "ProducerFacade", "StreamFacade", "Timeout"]
 
@@ -162,31 +157,19 @@ class ProducerFacade(Generic[S]):
 
     def __init__(
         self,
-        region_name: str | None = None,
         *,
-        session: Session | None = None,
-        profile_name: str | None = None,
-        endpoint_url: str | None = None,
-        verify: Verify = True,
-        credentials: CredentialsSource | None = None,
-        config: ServiceConfig | None = None,
+        connection: Connection | None = None,
         device_info: core.DeviceInfo | None = None,
         on_event: OnEvent | None = None,
         callbacks: Callbacks | None = None,
         close_timeout: Timeout = CLOSE_LIMIT_S,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         """Make a producer; touches neither the network nor the credentials.
 
         Args:
-            region_name: AWS region; default from the environment or the profile, as in boto3.
-            session: a botocore or boto3 session to take credentials and configuration from.
-            profile_name: the profile of `~/.aws/config` to use.
-            endpoint_url: another control plane, such as the local endpoint's `http://127.0.0.1:8080`.
-            verify: False to skip TLS verification, or the path of a CA bundle.
-            credentials: in place of the session's: `AwsCredentials`, `IotCredentials`,
-                `FileCredentials`, a botocore credentials object, a function or coroutine function
-                that returns credentials, or any `CredentialsProvider`.
-            config: proxies, endpoint forms, caching, user agent; see `ServiceConfig`.
+            connection: how the service is reached; default: as the environment and the AWS profile
+                say, as in boto3. See `Connection`.
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
             on_event: a function that is called with each event, never on the network loop of
                 blocking producers. For coroutines there is `aio.Producer.events`.
@@ -194,21 +177,17 @@ class ProducerFacade(Generic[S]):
                 call: a `CallbacksProvider`. The producer frees them when it is closed.
             close_timeout: how long leaving a `with` block waits for the last acks: seconds, a
                 `timedelta` or ISO 8601 text. Frames without an ack by then are reported as lost.
+            options: the fields of a `Connection` as keywords (`region_name`, `profile_name`,
+                `endpoint_url`, `session`, `credentials`, `verify`, `config`), in place of
+                `connection`.
 
-        Raises: INVALID_ARG without a region, with an unknown profile, with credentials or an
-        `on_event` that are none; what `DeviceInfo` raises; INVALID_OPERATION for callbacks that
-        serve another producer.
+        Raises: INVALID_ARG without a region, with an unknown profile, for `connection` together
+        with one of its fields, an argument that does not exist, and an `on_event` that cannot be
+        called; what `Connection` and `DeviceInfo` raise; INVALID_CA_CERT_PATH; INVALID_OPERATION
+        for callbacks that serve another producer.
         """
         _check_listener(on_event)
-        service = Service(
-            region_name=region_name,
-            session=session,
-            profile_name=profile_name,
-            endpoint_url=endpoint_url,
-            verify=verify,
-            credentials=credentials,
-            config=config,
-        )
+        service = Service(connection_from(connection, options, type(self)))
         self._streams: dict[str, S] = {}
         device = device_info or core.DeviceInfo()
         hooks = None if callbacks is None else callbacks.start(device.client_info.log_level)

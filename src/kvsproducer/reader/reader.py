@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from kvsproducer import wire
 from kvsproducer.client.states import result_status
@@ -26,17 +26,12 @@ from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instan
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.reader.iterated import iterated
 from kvsproducer.service.calls import data_endpoint, instant
-from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.credentials import CredentialsSource
+from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
 from kvsproducer.service.sockets import hang_up
-from kvsproducer.service.tls import Verify
 from kvsproducer.status import KvsError, StatusCode, kvs_error
-
-if TYPE_CHECKING:
-    from botocore.session import Session
 
 __all__ = [
     "Assembler",
@@ -215,13 +210,8 @@ def get_media(
     stream_name: str,
     *,
     start: Start = "earliest",
-    region_name: str | None = None,
-    session: Session | None = None,
-    profile_name: str | None = None,
-    endpoint_url: str | None = None,
-    verify: Verify = True,
-    credentials: CredentialsSource | None = None,
-    config: ServiceConfig | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> Iterator[ReadFragment]:
     """The fragments of a stream, oldest first, until the service has no more or the caller stops.
 
@@ -233,15 +223,7 @@ def get_media(
     service statuses; INVALID_ARG for a bad `start`.
     """
     selector = start_selector(start)
-    service = Service(
-        region_name=region_name,
-        session=session,
-        profile_name=profile_name,
-        endpoint_url=endpoint_url,
-        verify=verify,
-        credentials=credentials,
-        config=config,
-    )
+    service = Service(connection_from(connection, options, get_media))
     return iterated(fragments(service, stream_name, selector))
 
 
@@ -373,14 +355,9 @@ class FragmentSummary:
 def list_fragments(
     stream_name: str,
     *,
-    region_name: str | None = None,
-    session: Session | None = None,
-    profile_name: str | None = None,
-    endpoint_url: str | None = None,
-    verify: Verify = True,
-    credentials: CredentialsSource | None = None,
-    config: ServiceConfig | None = None,
     between: tuple[Instant, Instant] | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> list[FragmentSummary]:
     """Return the stored fragments of a stream in order of their numbers.
 
@@ -388,15 +365,7 @@ def list_fragments(
     since 1970; both ends included). The other arguments are those of `get_media`, and so are the
     errors.
     """
-    service = Service(
-        region_name=region_name,
-        session=session,
-        profile_name=profile_name,
-        endpoint_url=endpoint_url,
-        verify=verify,
-        credentials=credentials,
-        config=config,
-    )
+    service = Service(connection_from(connection, options, list_fragments))
     return in_order(iterated(summaries(service, stream_name, between)))
 
 

@@ -26,16 +26,17 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from kvsproducer import wire
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.clock import monotonic, now
 from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.config import ServiceConfig
+from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import frozen
-from kvsproducer.service.credentials.source import CredentialsSource, fresh_credentials
+from kvsproducer.service.credentials.source import fresh_credentials
 from kvsproducer.service.exchange import Connections, Reply, TimeLimits, json_object, refusal
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import OK, RefusedError, failure_of
@@ -56,6 +57,8 @@ log = logging.getLogger("kvsproducer.service")
 
 CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
 _REDIRECTED = 300  # from here on an answer is no success
+# botocore's sessions make one client at a time; a session may be shared by several services.
+_MAKING_CLIENTS: Final = threading.Lock()
 DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
 
 
@@ -105,48 +108,40 @@ def _signer() -> type[SigV4Auth]:
 class Service:
     """One AWS account and region, reached through one botocore session.
 
-    `endpoint_url` replaces the control plane's address; data endpoints are then what that control
-    plane answers. Without it AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL or the profile may.
-    `verify` is True (public roots, or the bundle that AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the
-    profile's ca_bundle names; so is None), False (no check) or a CA bundle's path. `credentials`
-    replace the session's. `now` is the clock that requests are signed by.
+    It is made from a `Connection`, or from the fields of one as keywords. Without `endpoint_url`
+    the control plane's address comes from AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL, the
+    profile or CONTROL_PLANE_URI, else from botocore. With `verify` True or None the trusted roots
+    are those of AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the profile's ca_bundle, else the public
+    ones. `now` is the clock that requests are signed by.
 
-    Raises INVALID_ARG when no region is configured, when the profile does not exist or its file
-    cannot be parsed, when `endpoint_url` or the environment's proxy is not a URL, when
-    `endpoint_url` is given together with an endpoint form, and for `verify` or `credentials` of
-    another type; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
+    Raises what `connection_from` raises; INVALID_ARG when no region is configured, when the profile
+    does not exist or its file cannot be parsed, when the environment's endpoint or proxy is not a
+    URL, and when `endpoint_url` is given together with an endpoint form; INVALID_CA_CERT_PATH,
+    INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
-        self,
-        *,
-        region_name: str | None = None,
-        session: Session | None = None,
-        profile_name: str | None = None,
-        endpoint_url: str | None = None,
-        verify: Verify = True,
-        credentials: CredentialsSource | None = None,
-        config: ServiceConfig | None = None,
+        self, connection: Connection | None = None, **options: Unpack[ConnectionOptions]
     ) -> None:
-        self.config = config or ServiceConfig()
-        self._session = _botocore_session(session, profile_name)
-        self.endpoint_url = _endpoint_url(self._session, endpoint_url, self.config)
-        self.region_name = _region(self._session, region_name, self.endpoint_url)
+        given = connection_from(connection, options, type(self))
+        self.config = given.config or ServiceConfig()
+        self._session = _botocore_session(given.session, given.profile_name)
+        self.endpoint_url = _endpoint_url(self._session, given.endpoint_url, self.config)
+        self.region_name = _region(self._session, given.region_name, self.endpoint_url)
         app_id = self._session.get_config_variable("user_agent_appid") or ""
-        self.network = Network(self.config, _trusted(self._session, verify), app_id)
+        self.network = Network(self.config, _trusted(self._session, given.verify), app_id)
         self.network.proxies.of(self.endpoint_url or "https://aws")  # raises for a bad one now
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now
         self.skew = ClockSkew()
         self._credentials = fresh_credentials(
-            credentials, self._session, self.network, self.skew, self._learn_time
+            given.credentials, self._session, self.network, self.skew, self._learn_time
         )
         self._given: AwsCredentials | None = None
         self.on_given_refused: Callable[[], object] = lambda: None
         self._connections = Connections(self.network)
         self._control_url = self.endpoint_url  # None until botocore has been asked
         self._loop: asyncio.AbstractEventLoop | None = None  # of the calls
-        self._lock = threading.Lock()
 
     async def call(
         self, operation: str, parameters: Mapping[str, object], endpoint: str | None = None
@@ -180,7 +175,7 @@ class Service:
 
         Raises what `_ask_botocore` raises.
         """
-        with self._lock:  # making clients is not thread-safe in botocore
+        with _MAKING_CLIENTS:
             if self._control_url is None:
                 self._control_url = self._ask_botocore()
             return self._control_url
@@ -363,15 +358,13 @@ def _botocore_session(session: Any, profile_name: str | None) -> Session:
 
 
 def _trusted(session: Session, verify: Verify) -> bool | str:
-    """`verify` as `Network` takes it: None is True, as in boto3, and never "no check"."""
+    """Return `verify` as `Network` takes it: None means True, as in boto3."""
     if verify is None or verify is True:
         found = session.get_config_variable("ca_bundle") or os.environ.get("AWS_KVS_CACERT_PATH")
         return found or True
     if isinstance(verify, os.PathLike):
         verify = os.fspath(verify)
-    if verify is False or isinstance(verify, str):
-        return verify
-    raise kvs_error(StatusCode.INVALID_ARG, f"verify={verify!r} is no bool and no path")
+    return verify
 
 
 def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) -> str | None:
@@ -396,7 +389,7 @@ def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) ->
     if fault := url_fault(url):
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"endpoint_url={shown(url)} is no URL such as http://127.0.0.1:8080: {fault}",
+            f"endpoint_url={shown(url)} is not a URL such as http://127.0.0.1:8080: {fault}",
         )
     if config.use_fips_endpoint or config.use_dualstack_endpoint:
         raise kvs_error(

@@ -6,7 +6,7 @@ Cameras, RTSP and arrays come later. What is repaired, moved or left out is coun
 `Source.repairs`, `jumps` and `skips`.
 """
 
-from kvsproducer.sources.put import ProducerOptions, PutProgress, PutResult, put_media
+from kvsproducer.sources.put import PutProgress, PutResult, put_media
 from kvsproducer.sources.skipped import Reason, Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
 
@@ -16,7 +16,6 @@ __all__ = [
     "Source",
     "TrackChoice",
     "open_source",
-    "ProducerOptions",
     "PutProgress",
     "PutResult",
     "put_media",

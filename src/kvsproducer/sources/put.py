@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import Final, Unpack
 
 from kvsproducer import limits
 from kvsproducer.client import (
@@ -35,18 +35,14 @@ from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_erro
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.credentials import CredentialsSource
-from kvsproducer.service.tls import Verify
+from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
 from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
 
-if TYPE_CHECKING:
-    from botocore.session import Session
-
-__all__ = ["ProducerOptions", "PutProgress", "PutResult", "put_media"]
+__all__ = ["PutProgress", "PutResult", "put_media"]
 
 _ECHO_S: Final = 0.5
 _LAST_ACKS_S: Final = 120.0  # the default time-out of a put that is not offline
@@ -55,19 +51,6 @@ _COUNT_LIMIT_S: Final = 5.0  # ours: counting the rest of a file for an error me
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
 _ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
-
-
-class ProducerOptions(TypedDict, total=False):
-    """What `put_media` hands to the `Producer` that it makes; see there."""
-
-    region_name: str | None
-    session: Session | None
-    profile_name: str | None
-    endpoint_url: str | None
-    verify: Verify
-    credentials: CredentialsSource | None
-    config: ServiceConfig | None
-    device_info: DeviceInfo | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +230,9 @@ def put_media(
     timeout: float | timedelta | str | None = None,
     resume: bool = False,
     metrics_port: int | None = None,
-    **options: Unpack[ProducerOptions],
+    device_info: DeviceInfo | None = None,
+    connection: Connection | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> PutResult:
     """Put a file, `testsrc:`, `-` or an open `Source` into a stream; return once all is stored.
 
@@ -256,8 +241,12 @@ def put_media(
     stream that has to be created. `tracks`, `frame_rate`, `start` and `any_codec` are those of
     `open_source`. `stream_options` override fields of `StreamInfo`. `progress` is called with a
     `PutProgress` from two threads, 50 times a second at most and at the end. `metrics_port` is
-    served by a `MetricsServer` meanwhile. `options` go to a `Producer`, unless `producer` is given;
-    the one made here has no `continuous_retry`, so that a missing network is an error.
+    served by a `MetricsServer` on 127.0.0.1 meanwhile.
+
+    The producer that is made here takes `device_info`, and reaches the service by `connection`, or
+    by the fields of a `Connection` as keywords (`region_name`, `endpoint_url` ...). It has no
+    `continuous_retry`, so that a missing network is an error. A `producer` of the caller's has its
+    own connection and device information, so that it excludes these arguments.
 
     `timeout` (seconds, a `timedelta` or ISO 8601 text) bounds how long a frame waits for space in
     the buffer while nothing is stored, and the wait for the last acks. By default an offline put
@@ -271,10 +260,13 @@ def put_media(
 
     Raises what the source raises (see `Source.frames`), after what it gave has been stored; what
     the service said (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
-    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored; INVALID_ARG when a put
-    cannot be resumed. An exception carries a note that says what was stored. On Ctrl-C what was put
-    is given 10 s to be stored.
+    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored; INVALID_ARG for a source or
+    an argument of another type, and when a put cannot be resumed. An exception carries a note that
+    says what was stored. On Ctrl-C what was put is given 10 s to be stored.
     """
+    reached = connection_from(connection, options, put_media)
+    if producer is not None:
+        _refuse_beside_producer(producer, connection, options, device_info)
     opened = source
     if not isinstance(opened, Source):
         opened = open_source(
@@ -288,8 +280,8 @@ def put_media(
         last = None
         if resume:
             _check_resumable(opened, kind, own=own)
-            last = _last_stored(stream_name, opened, options)
-        used = _producer(watch, options, limit_s) if producer is None else producer
+            last = _last_stored(stream_name, opened, reached)
+        used = producer or _producer(watch, reached, device_info, limit_s)
     except BaseException:
         if opened is not source:  # the caller's own can be put again
             opened.close()
@@ -304,6 +296,20 @@ def put_media(
         if own:
             used.close(0)
         end = watch.end()  # closing has delivered the last events
+    elapsed = monotonic() - began
+    return _result(stream_name, opened, watch, end, resumed=reading.resumed, elapsed=elapsed)
+
+
+def _result(
+    stream_name: str,
+    source: Source,
+    watch: _Watch,
+    end: PutProgress,
+    *,
+    resumed: int,
+    elapsed: int,
+) -> PutResult:
+    """Return what became of a source whose frames are all stored; `end` is the last picture."""
     if watch.skipped:
         watch.warnings.append(
             f"{watch.skipped} frames were left out: they came before the next key frame, with which"
@@ -314,17 +320,17 @@ def put_media(
         frames=end.frames - watch.skipped,
         bytes=end.bytes,
         fragments=end.persisted or end.received,
-        skipped=opened.skipped,
-        repairs=opened.repairs,
+        skipped=source.skipped,
+        repairs=source.repairs,
         duration=end.position,
-        elapsed=monotonic() - began,
+        elapsed=elapsed,
         progress=end,
-        hidden=opened.hidden,
-        cut_away=opened.cut_away,
-        warnings=(*opened.warnings, *watch.warnings),
-        jumps=opened.jumps,
-        skips=opened.skips,
-        resumed=reading.resumed,
+        hidden=source.hidden,
+        cut_away=source.cut_away,
+        warnings=(*source.warnings, *watch.warnings),
+        jumps=source.jumps,
+        skips=source.skips,
+        resumed=resumed,
     )
 
 
@@ -350,16 +356,42 @@ def _limit_s(timeout: float | timedelta | str | None, kind: StreamingType) -> fl
     return timeout_seconds(timeout)
 
 
-def _producer(watch: _Watch, options: ProducerOptions, limit_s: float) -> Producer:
+def _refuse_beside_producer(
+    producer: object,
+    connection: Connection | None,
+    options: ConnectionOptions,
+    device_info: DeviceInfo | None,
+) -> None:
+    """Raise INVALID_ARG for what only a producer that is made here would use."""
+    if not isinstance(producer, Producer):
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"producer= is {type(producer).__name__}: give a blocking kvsproducer.Producer, or"
+            " leave it out",
+        )
+    given = {"connection": connection, "device_info": device_info, **options}
+    names = [f"{name}=" for name, value in given.items() if value is not None]
+    if names:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"put_media() got both producer= and {', '.join(names)}, which only a producer that it"
+            " makes itself would use: give these to the producer",
+        )
+
+
+def _producer(
+    watch: _Watch, connection: Connection, device_info: DeviceInfo | None, limit_s: float
+) -> Producer:
     """Make a producer that fails instead of waiting for a network at the start."""
-    own = ProducerOptions(**options)
-    own["config"] = replace(options.get("config") or ServiceConfig(), continuous_retry=False)
-    device = options.get("device_info") or DeviceInfo()
+    config = replace(connection.config or ServiceConfig(), continuous_retry=False)
+    device = device_info or DeviceInfo()
     if not device.client_info.offline_buffer_availability_timeout:
         patience = max(1, round(min(limit_s, _NO_LIMIT_S) * TICKS_PER_SECOND))
         client = replace(device.client_info, offline_buffer_availability_timeout=patience)
-        own["device_info"] = replace(device, client_info=client)
-    return Producer(on_event=watch.on_event, **own)
+        device = replace(device, client_info=client)
+    return Producer(
+        connection=replace(connection, config=config), on_event=watch.on_event, device_info=device
+    )
 
 
 def _check_resumable(source: Source, kind: StreamingType, *, own: bool) -> None:
@@ -377,19 +409,15 @@ def _check_resumable(source: Source, kind: StreamingType, *, own: bool) -> None:
         raise kvs_error(StatusCode.INVALID_ARG, f"the put cannot be resumed: {why}")
 
 
-def _last_stored(
-    stream_name: str, source: Source, options: ProducerOptions
-) -> StoredFragment | None:
+def _last_stored(stream_name: str, source: Source, connection: Connection) -> StoredFragment | None:
     """Return the last fragment of the source that is stored, or None."""
-    reading = ProducerOptions(**options)
-    reading.pop("device_info", None)
     assert source.start is not None
 
     def between(span: tuple[int, int]) -> list[FragmentSummary]:
-        return list_fragments(stream_name, between=span, **reading)  # type: ignore[misc]
+        return list_fragments(stream_name, between=span, connection=connection)
 
     def since(instant: int) -> Iterator[ReadFragment]:
-        return get_media(stream_name, start=instant, **reading)  # type: ignore[misc]
+        return get_media(stream_name, start=instant, connection=connection)
 
     return last_stored(between, since, source.start, source.duration)
 

@@ -142,7 +142,7 @@ def attempt(url: str, credentials: Any, watch: Watch) -> None:
     )
     try:
         with kvs.Producer(
-            "us-west-2",
+            region_name="us-west-2",
             endpoint_url=url,
             credentials=credentials,
             config=kvs.ServiceConfig(continuous_retry=False),

@@ -24,7 +24,8 @@ from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.client import StreamingType
 from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.service.clock import now
-from kvsproducer.sources import ProducerOptions, PutResult, put_media
+from kvsproducer.service.connection import Connection
+from kvsproducer.sources import PutResult, put_media
 
 __all__ = ["demo"]
 
@@ -84,10 +85,10 @@ def _round_trip(
         output.mkdir(parents=True, exist_ok=True)
     mkv = output / "came-back.mkv"
     with local_endpoint(folder / "data") as endpoint:
-        options = _options(endpoint.url)
+        reached = _connection(endpoint.url)
         err.print(f"endpoint: {endpoint.url} (SQLite and files in a temporary folder)")
-        result = _put(clip, start, realtime, options)
-        returned = read_back(STREAM, options, expected.count, mkv)
+        result = _put(clip, start, realtime, reached)
+        returned = read_back(STREAM, reached, expected.count, mkv)
     sheet = output / "contact-sheet.png"
     with contact_sheet(sheet) as layout:
         decoded = decode_file(str(mkv), thumbnails=layout.cells, width=layout.cell_width,
@@ -99,7 +100,7 @@ def _round_trip(
     return compare(result, expected, returned, decoded, str(mkv)), files
 
 
-def _put(clip: Path, start: int, realtime: bool, options: ProducerOptions) -> PutResult:
+def _put(clip: Path, start: int, realtime: bool, reached: Connection) -> PutResult:
     kind = StreamingType.REALTIME if realtime else StreamingType.OFFLINE
     with PutDisplay(err, f"{clip.name} -> {STREAM}") as display:
         return put_media(
@@ -109,17 +110,17 @@ def _put(clip: Path, start: int, realtime: bool, options: ProducerOptions) -> Pu
             retention="PT1H",
             start=start,
             progress=display.update,
-            **options,
+            connection=reached,
         )
 
 
-def _options(url: str) -> ProducerOptions:
-    """The endpoint's address, and the keys that AWS's documentation uses: any would do."""
+def _connection(url: str) -> Connection:
+    """Return a connection to the endpoint with the keys of AWS's documentation; any would do."""
     from botocore.session import Session
 
     session = Session()
     session.set_credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-    return ProducerOptions(region_name=REGION, session=session, endpoint_url=url)
+    return Connection(region_name=REGION, session=session, endpoint_url=url)
 
 
 def _print_verdict(checks: list[Check], files: list[Path], elapsed_s: float) -> None:

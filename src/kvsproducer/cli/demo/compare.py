@@ -19,7 +19,8 @@ from kvsproducer.codecs.nal import annexb_to_avcc
 from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.mkv.tracks import NalAdaptation, TrackType
 from kvsproducer.reader import get_media
-from kvsproducer.sources import ProducerOptions, PutResult, open_source
+from kvsproducer.service.connection import Connection
+from kvsproducer.sources import PutResult, open_source
 
 if TYPE_CHECKING:
     from kvsproducer.sources.pyav import Decoded
@@ -78,15 +79,10 @@ def expected_frames(clip: Path, start: int) -> Frames:
     return expected
 
 
-def read_back(stream: str, options: ProducerOptions, count: int, mkv: Path) -> Frames:
+def read_back(stream: str, reached: Connection, count: int, mkv: Path) -> Frames:
     """Read `count` frames (or what there is) through GetMedia into `mkv` and a `Frames`."""
     returned, recording = Frames(), Recording(str(mkv), force=True)
-    fragments = get_media(
-        stream,
-        region_name=options["region_name"],
-        session=options["session"],
-        endpoint_url=options["endpoint_url"],
-    )
+    fragments = get_media(stream, connection=reached)
     with closing(recording):
         for fragment in fragments:
             recording.add(fragment)
