@@ -1,8 +1,8 @@
-"""Every status code: a user meets it, the page says where, and neither can go out of date.
+"""Tests that every status code can be provoked through the public API, and is documented.
 
-The provocations are in tests/status_codes, a table for each library: status -> what provokes it.
-Here they are run, and what arrived is looked at. A status that nothing in this package raises has
-no provocation, and says so in the catalogue; of the reference's own codes that may be few.
+The modules of tests/status_codes have one table for each library, which maps a status to a function
+that provokes it. The tests here run each function and check which statuses arrived. If nothing in
+this package raises a status, it has no function, and its `condition` begins with "Not raised".
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ MODULES = (common, heap, libraries, producer, credentials, callbacks, mkv, utils
 TABLES: dict[StatusCode, Provocation] = {
     status: provoke for module in MODULES for status, provoke in module.TABLE.items()
 }
-ARGUED = ["STATUS_STOP_CALLBACK_CHAIN"]
-"""The reference's codes that have no condition in Python: this one is no failure."""
+NOT_RAISED = ["STATUS_STOP_CALLBACK_CHAIN"]
+"""The codes of the reference that this package does not raise: this one is not a failure."""
 
 
 @pytest.fixture
@@ -69,41 +69,41 @@ def place(
 
 @pytest.mark.parametrize("status", sorted(TABLES), ids=lambda status: status.name)
 def test_provoked(status: StatusCode, place: Place, request: pytest.FixtureRequest) -> None:
-    """It is raised where the call was made, or told by an event, an answer, the log or `kvs`."""
+    """The call raises the status, or an event, a result, the log or `kvs` reports it."""
     came = arrived(TABLES[status], place)
-    assert status in came, f"what came: {sorted(came)}"
+    assert status in came, f"statuses that arrived: {sorted(came)}"
     named, mine = kvsproducer.explain(status).test, request.node.nodeid
     assert named == mine, "the catalogue does not say that it is raised"
 
 
-def argued() -> list[Entry]:
-    """The statuses that nothing raises, for the reasons that the catalogue gives."""
+def not_raised() -> list[Entry]:
+    """Return the entries of the statuses that nothing in this package raises."""
     return [entry for entry in entries() if not entry.raised]
 
 
-def test_each_status_is_provoked_or_argued() -> None:
-    """One that is raised has a provocation; one that is not says so."""
-    silent = {entry.status for entry in argued()}
+def test_each_status_is_provoked_or_documented_as_not_raised() -> None:
+    """A status has a provocation exactly if the catalogue says that it is raised."""
+    silent = {entry.status for entry in not_raised()}
     unproven = [entry.name for entry in entries() if entry.status not in {*TABLES, *silent}]
     assert unproven == [], "add provocations to tests/status_codes"
     assert sorted(silent & set(TABLES)) == [], "the catalogue says that nothing raises them"
     assert sum(len(module.TABLE) for module in MODULES) == len(TABLES), "a status is in two tables"
 
 
-def test_hardly_any_code_of_the_reference_is_without_a_condition() -> None:
-    """The others are in AWS's headers only."""
-    assert [entry.name for entry in argued() if entry.printed is not None] == ARGUED
+def test_all_codes_of_the_reference_but_one_are_raised() -> None:
+    """Other codes that are not raised are only in AWS's headers."""
+    assert [entry.name for entry in not_raised() if entry.printed is not None] == NOT_RAISED
     assert sum(entry.printed is not None for entry in entries()) == 233
 
 
 def public_modules() -> set[str]:
-    """What the package says is public."""
+    """Return the modules that the package's docstring lists as public."""
     assert kvsproducer.__doc__ is not None
     return set(re.findall(r"`(kvsproducer[\w.]*)`", kvsproducer.__doc__)) | {"kvsproducer"}
 
 
 def names_used(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """(module, name) for everything of the package that a module imports or reaches by a module."""
+    """Yield (module, name) for each name of kvsproducer that the parsed module uses."""
     modules: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -124,7 +124,7 @@ def names_used(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 def test_provocations_use_public_names_only(module: object) -> None:
-    """Those of the modules that the package lists, from their `__all__`; nothing with a `_`."""
+    """Provocations use names from `__all__` of public modules, and no name that begins with _."""
     tree = ast.parse(Path(module.__file__).read_text())  # type: ignore[attr-defined]
     for where, name in names_used(tree):
         assert where in public_modules(), where
@@ -134,7 +134,7 @@ def test_provocations_use_public_names_only(module: object) -> None:
 
 
 def rows_of_the_page() -> dict[str, str]:
-    """The line of each status, by its name."""
+    """Return the table row of each status on the generated page, by name."""
     named = re.compile(r"^\| <a id=\"0x[0-9a-f]+\"></a>`(\w+)`")
     return {
         found[1]: line for line in PAGE.read_text().splitlines() if (found := named.match(line))
@@ -142,8 +142,8 @@ def rows_of_the_page() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.status.name)
-def test_the_page_has_it(entry: Entry) -> None:
-    """Value, printed value, text, cause, action, and the test."""
+def test_the_page_has_every_status(entry: Entry) -> None:
+    """A row has the value, the printed value, the texts, and the test."""
     row = rows_of_the_page()[entry.name].replace("\\", "")
     plain = [entry.status.hex, entry.description, entry.condition, entry.action]
     if entry.misprinted:
@@ -154,7 +154,7 @@ def test_the_page_has_it(entry: Entry) -> None:
 
 
 def test_codes_that_only_compat_raises_are_marked() -> None:
-    """Those of callbacks and of log files; the provocations of the core raise none of them."""
+    """Statuses of callbacks and log files are marked; provocations of the core raise none."""
     marked = {
         StatusCode[name.removeprefix("STATUS_")]
         for name, row in rows_of_the_page().items()
@@ -170,8 +170,8 @@ def test_codes_that_only_compat_raises_are_marked() -> None:
     assert marked <= {*callbacks.TABLE, *producer.TABLE}
 
 
-def test_evidence_is_not_made_up(place: Place) -> None:
-    """A bare status, an error of the provocation's own and a passing command prove nothing."""
+def test_made_up_evidence_is_refused(place: Place) -> None:
+    """A bare status, an error that the provocation made itself, and exit code 0 prove nothing."""
     own = kvsproducer.KvsError(StatusCode.NULL_ARG, "made up")
 
     def raises(_: Place) -> None:

@@ -1,4 +1,4 @@
-"""A bundle that PyInstaller made runs: its hook finds what no import names."""
+"""Tests of the PyInstaller hook: a bundled application runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ print(kvs.put_media("testsrc:duration=0.2,size=64x64", "frozen", endpoint_url=sy
 """
 
 
-def test_hook_is_where_the_entry_point_says() -> None:
-    """PyInstaller looks for `hook-NAME.py` in these folders."""
+def test_hook_dirs_contain_the_hook() -> None:
+    """PyInstaller looks for `hook-NAME.py` in the folders that `get_hook_dirs` returns."""
     (folder,) = get_hook_dirs()
     assert (Path(folder) / "hook-kvsproducer.py").is_file()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_bundle(endpoint_url: str, tmp_path: Path) -> None:
-    """Texts of statuses, modules that are imported by name, botocore and PyAV are in it."""
+def test_bundled_application_runs(endpoint_url: str, tmp_path: Path) -> None:
+    """The bundle has the status texts, modules imported by name, botocore and PyAV."""
     if find_spec("PyInstaller") is None:
         pytest.skip("PyInstaller is not installed: pip install pyinstaller")
     (tmp_path / "app.py").write_text(APPLICATION)

@@ -1,4 +1,4 @@
-"""What AWS's Error Code Reference prints, for the tests of the catalogue."""
+"""The codes and names in AWS's Error Code Reference, for the tests of the catalogue."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ DATA = Path(__file__).resolve().parent.parent / "data" / "error_code_reference.t
 
 @pytest.fixture(scope="session")
 def reference() -> list[tuple[str, str]]:
-    """(code as printed, message) of every line of the reference's tables, in its order."""
+    """(code as printed, name) for every line of the reference's tables, in the same order."""
     rows = [line.split("\t") for line in DATA.read_text().splitlines()[1:]]
     return [(printed, name) for printed, name in rows]

@@ -1,4 +1,4 @@
-"""The catalogue: complete, consistent, and found by whatever was printed."""
+"""Tests of the catalogue: it is complete and consistent, and finds a status by any spelling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.status.catalogue import REFERENCE_CODES, entries, entry
 from kvsproducer.status.explain import lookup
 
-WORDS_OF_NO_CODE = ("Producer SDK Limits", "TODO", "codec private beta", "\\")
+FORBIDDEN = ("Producer SDK Limits", "TODO", "codec private beta", "\\")
 
 
 def test_every_status_has_an_entry_with_all_texts() -> None:
-    """No status leaves a user without meaning, cause and action."""
+    """Every status has a meaning and a cause; every status that is raised has an action."""
     assert [e.status for e in entries()] == sorted(StatusCode)
     for e in entries():
-        for text in (e.description, e.condition, e.action):
+        texts = [e.description, e.condition] + ([e.action] if e.raised or e.action else [])
+        for text in texts:
             assert re.search(r"[.)]$", text), (e.name, text)
             assert len(text) > 8, (e.name, text)
-            assert not any(words in text for words in WORDS_OF_NO_CODE), (e.name, text)
+            assert not any(words in text for words in FORBIDDEN), (e.name, text)
 
 
 def test_names_follow_the_enumeration() -> None:
-    """The catalogue's name is the enumeration's, with the prefix that the reference prints."""
+    """An entry's name is the enumeration's name with the prefix STATUS_."""
     for e in entries():
         prefix = "" if e.status is StatusCode.INVALID_DURATION_VALUE else "STATUS_"
         assert e.name == e.message == prefix + e.status.name
@@ -35,7 +36,7 @@ def test_names_follow_the_enumeration() -> None:
 def test_all_codes_of_the_reference_are_found_by_each_spelling(
     reference: list[tuple[str, str]],
 ) -> None:
-    """233 codes, each by its printed value, its correct value and its name."""
+    """Each of the 233 codes is found by its printed value, its correct value and its name."""
     assert len({printed for printed, _ in reference}) == REFERENCE_CODES
     for printed, name in reference:
         status = StatusCode[name.removeprefix("STATUS_")]
@@ -51,7 +52,7 @@ def test_all_codes_of_the_reference_are_found_by_each_spelling(
 
 
 def test_codes_outside_of_the_reference_are_marked(reference: list[tuple[str, str]]) -> None:
-    """The headers' extra codes are there, and say that the reference has them not."""
+    """Codes that only the headers have are in the catalogue, without a printed value."""
     extra = [e for e in entries() if e.printed is None]
     assert len(extra) == len(entries()) - len(reference)
     assert lookup("0x5200008c").name == "STATUS_STREAM_NOT_STARTED"
@@ -60,14 +61,14 @@ def test_codes_outside_of_the_reference_are_marked(reference: list[tuple[str, st
 
 
 def test_misprints_are_marked() -> None:
-    """29 values are wrong in the reference: all heap codes and nine of the C producer."""
+    """The reference misprints 29 values: all heap codes and nine of the C producer."""
     misprinted = [e for e in entries() if e.misprinted]
     assert len(misprinted) == 29
     assert {e.section for e in misprinted} == {"Heap", "C Producer"}
 
 
 def test_header_spellings_are_found() -> None:
-    """What AWS's header misspells is found as it is printed in a C program's log."""
+    """Misspelt names of AWS's header, as they appear in logs of C programs, are found."""
     found = lookup("STATUS_SERVICE_CALL_UNKOWN_ERROR")
     assert found.status is StatusCode.SERVICE_CALL_UNKNOWN_ERROR
     assert found.header_name == "STATUS_SERVICE_CALL_UNKOWN_ERROR"
@@ -77,8 +78,8 @@ def test_header_spellings_are_found() -> None:
     )
 
 
-def test_a_number_without_0x_is_decimal_if_it_can_be() -> None:
-    """Logs print both 1375731726 and 5200000e."""
+def test_a_number_without_0x_is_decimal_if_possible() -> None:
+    """Digits are read as decimal first, then as hexadecimal: logs print both."""
     assert lookup("1375731726").status is StatusCode.INVALID_STREAM_STATE
     assert lookup("5200000e").status is StatusCode.INVALID_STREAM_STATE
     assert lookup("15").status is StatusCode.OPERATION_TIMED_OUT
@@ -96,7 +97,7 @@ def test_a_number_without_0x_is_decimal_if_it_can_be() -> None:
     ],
 )
 def test_an_unknown_name_gets_suggestions(text: str, suggestion: str) -> None:
-    """A typing error costs one more try, not a search."""
+    """The error for a misspelt name or a wrong number suggests similar codes."""
     with pytest.raises(KvsError, match=suggestion) as caught:
         lookup(text)
     assert caught.value.status is StatusCode.NOT_FOUND
@@ -104,8 +105,8 @@ def test_an_unknown_name_gets_suggestions(text: str, suggestion: str) -> None:
 
 
 @pytest.mark.parametrize("code", [0x52000020, -1, 2**70, "0x52000020", "", "0x", "()", "zzz"])
-def test_what_is_no_code_is_refused(code: int | str) -> None:
-    """Gaps between codes, and nonsense, end in NOT_FOUND."""
+def test_unknown_codes_raise_not_found(code: int | str) -> None:
+    """Numbers between codes, and text that is not a code, raise NOT_FOUND."""
     with pytest.raises(KvsError) as caught:
         lookup(code)
     assert caught.value.status is StatusCode.NOT_FOUND
@@ -113,7 +114,7 @@ def test_what_is_no_code_is_refused(code: int | str) -> None:
 
 @given(st.text(max_size=60) | st.integers())
 def test_lookup_finds_or_raises_not_found(code: int | str) -> None:
-    """No input makes it fail in another way."""
+    """`lookup` returns a known status or raises NOT_FOUND for any input."""
     try:
         refused_with = None
         found = lookup(code)
@@ -124,7 +125,7 @@ def test_lookup_finds_or_raises_not_found(code: int | str) -> None:
 
 
 def test_wrong_statements_of_the_reference_are_corrected() -> None:
-    """Where AWS's code does otherwise, the texts say what is true."""
+    """Where AWS's reference contradicts AWS's code, our texts follow the code."""
     assert "may be empty" in lookup("MKV_INVALID_TAG_VALUE_LENGTH").description
     assert "10" in lookup("MAX_FRAGMENT_METADATA_COUNT").description
     assert "equal time is accepted" in lookup("CONTENT_VIEW_INVALID_TIMESTAMP").description

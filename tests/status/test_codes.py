@@ -1,4 +1,4 @@
-"""StatusCode: the values of AWS's headers under the names of the Error Code Reference."""
+"""Tests of StatusCode: values of AWS's headers, names of the Error Code Reference."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from kvsproducer.status import StatusCode
 
 
 def test_every_name_of_the_reference_is_a_status(reference: list[tuple[str, str]]) -> None:
-    """A user finds each of the 233 codes as an attribute."""
+    """Each of the 233 names is an attribute of StatusCode."""
     assert len(reference) == 233
     for _, name in reference:
         assert name.removeprefix("STATUS_") in StatusCode.__members__
 
 
 def test_values_are_those_of_the_headers_where_the_reference_is_misprinted() -> None:
-    """Heap codes are printed with a digit too few zeros, nine C producer codes with one more."""
+    """The reference prints heap codes with a zero too few, nine C producer codes with one more."""
     assert StatusCode.HEAP_FLAGS_ERROR == 0x10000001
     assert StatusCode.HEAP_VRAM_UNINIT_FAILED == 0x10000014
     assert StatusCode.HMAC_GENERATION_ERROR == 0x15000010
@@ -33,7 +33,7 @@ def test_correctly_printed_values_are_the_reference_ones(reference: list[tuple[s
 
 
 def test_header_spellings_are_aliases() -> None:
-    """Two names that AWS's header misspells mean the same status."""
+    """The two names that AWS's header misspells are aliases of the correct ones."""
     assert StatusCode.SERVICE_CALL_UNKOWN_ERROR is StatusCode.SERVICE_CALL_UNKNOWN_ERROR
     assert (
         StatusCode.SERVICE_CALL_DEVICE_NOT_FOND_ERROR
@@ -41,8 +41,8 @@ def test_header_spellings_are_aliases() -> None:
     )
 
 
-def test_hex_is_printed_as_aws_prints_it() -> None:
-    """Eight lower-case digits."""
+def test_hex_has_the_format_of_aws() -> None:
+    """`hex` has eight lower-case digits."""
     assert StatusCode.NULL_ARG.hex == "0x00000001"
     assert StatusCode.INVALID_STREAM_STATE.hex == "0x5200000e"
     assert StatusCode.INVALID_DURATION_VALUE.hex == "0xffffffffffffffff"

@@ -1,4 +1,4 @@
-"""`explain`: what `kvs explain` prints."""
+"""Tests of `explain`, whose text `kvs explain` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvsproducer.status.explain import explain
 
 
 def test_text_has_everything_a_user_needs() -> None:
-    """Name, value, misprint, library, exception, meaning, cause and action, within a screen."""
+    """It has name, value, misprint, library, exception, meaning, cause and action."""
     text = str(explain("0x01000003"))
     assert text.splitlines()[0] == "STATUS_HEAP_CORRUPTED  0x10000003"
     for part in (
@@ -27,7 +27,7 @@ def test_text_has_everything_a_user_needs() -> None:
 
 @pytest.mark.parametrize("status", StatusCode)
 def test_every_explanation_fits_a_terminal(status: StatusCode) -> None:
-    """No line is wider than 80 columns, none has trailing blanks, and it is one screen."""
+    """Lines have at most 80 columns and no trailing blanks, and there are at most 24 of them."""
     lines = str(explain(status)).splitlines()
     assert len(lines) <= 24
     assert all(len(line) <= 80 and line == line.rstrip() for line in lines)
@@ -35,7 +35,7 @@ def test_every_explanation_fits_a_terminal(status: StatusCode) -> None:
 
 @pytest.mark.parametrize("status", StatusCode)
 def test_json_has_the_same_fields_for_every_code(status: StatusCode) -> None:
-    """A script can rely on the fields, and on finding the code by each of its values."""
+    """The keys are the same for every status, and each value in the fields finds the status."""
     fields = json.loads(json.dumps(explain(status).as_dict()))
     assert fields.keys() == explain(0).as_dict().keys()
     assert fields["value"] == status
@@ -45,21 +45,21 @@ def test_json_has_the_same_fields_for_every_code(status: StatusCode) -> None:
 
 
 def test_header_spelling_and_origin_are_shown() -> None:
-    """A name that the header spells otherwise, and a code that the reference lacks, say so."""
+    """The text notes another spelling in the header, and a code that the reference lacks."""
     assert "STATUS_SERVICE_CALL_DEVICE_NOT_FOND_ERROR in AWS's header" in str(explain("0x52000015"))
     assert "not in the Error Code Reference" in str(explain("0x5200008c"))
     assert "not in the Error Code Reference" not in str(explain("0x5200000e"))
 
 
 def test_exception_names_the_classes_to_catch() -> None:
-    """The library's class, and the built-in if there is one."""
+    """It names the exception class, and the built-in exception if there is one."""
     assert explain("MKV_INVALID_TRACK_UID").exception == "MkvError and ValueError"
     assert explain("INVALID_DURATION_VALUE").exception == "DurationError and ValueError"
     assert explain("HEAP_CORRUPTED").exception == "HeapError"
 
 
 def test_unknown_code_is_a_lookup_error() -> None:
-    """NOT_FOUND, so that the command can say so and exit 1."""
+    """An unknown code raises NOT_FOUND, which is a LookupError."""
     with pytest.raises(LookupError) as caught:
         explain("no such code")
     assert isinstance(caught.value, KvsError)

@@ -1,4 +1,4 @@
-"""The operating system's words, without its numbers."""
+"""Tests of the texts of operating system errors."""
 
 import pytest
 
@@ -18,13 +18,13 @@ from kvsproducer.status.system import in_words, without_numbers
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_an_error_is_told_in_words(error: BaseException, words: str | None) -> None:
-    """No number, no path twice, never nothing."""
+def test_reason_of_an_error(error: BaseException, words: str | None) -> None:
+    """The text has no error number and no path, and is never empty."""
     assert in_words(error) == (words or "it said: Address already in use")
 
 
-def test_a_failed_system_call_is_told_in_words() -> None:
-    """As the system really raises it."""
+def test_reason_of_a_failed_system_call() -> None:
+    """The same for an error that the operating system raises."""
     with pytest.raises(OSError, match="Errno") as caught:
         open("/nowhere/at/all", "rb")  # noqa: SIM115
     assert in_words(caught.value) == "No such file or directory"

@@ -1,4 +1,4 @@
-"""Where PyInstaller finds the hook of this package (entry point `pyinstaller40`)."""
+"""PyInstaller finds the hook of this package through the entry point `pyinstaller40`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["get_hook_dirs"]
 
 
 def get_hook_dirs() -> list[str]:
-    """The folder with `hook-kvsproducer.py`."""
+    """Return the folder that contains `hook-kvsproducer.py`, in a list."""
     return [str(Path(__file__).parent)]

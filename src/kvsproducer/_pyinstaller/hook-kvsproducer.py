@@ -1,6 +1,7 @@
-"""What PyInstaller cannot see by reading imports: modules that are imported by name, and data.
+"""PyInstaller hook: adds the modules and data files that PyInstaller does not find itself.
 
-Public names are loaded when they are first used, and the texts of the status codes are a file.
+`kvsproducer` imports the modules of its public names by name on first use, and reads the texts of
+the status codes from a data file.
 """
 
 from PyInstaller.utils.hooks import (  # type: ignore[import-untyped, import-not-found, unused-ignore]

@@ -8,7 +8,7 @@ import typer
 
 from kvsproducer.cli.console import EXIT_USAGE, out, print_error, print_json, reports
 from kvsproducer.status import KvsError
-from kvsproducer.status.catalogue import near
+from kvsproducer.status.catalogue import suggest
 from kvsproducer.status.explain import explain as explanation_of
 
 __all__ = ["explain"]
@@ -37,7 +37,7 @@ def explain(
         found = explanation_of(code)
     except KvsError as error:
         if as_json:
-            print_json({"error": error.name, "code": code, "near": near(code)})
+            print_json({"error": error.name, "code": code, "near": suggest(code)})
         else:
             print_error(error)
         raise typer.Exit(EXIT_USAGE) from error

@@ -1,7 +1,7 @@
-"""The Error Code Reference as data: status codes, their texts, and the exceptions that carry them.
+"""Status codes of AWS's Error Code Reference, their texts, and the exceptions that carry them.
 
-Floor 0: imports nothing of ours. `codes` has the numbers, `errors` the exception tree, `catalogue`
-the texts (read on first use) with lookup by name and by printed or correct value.
+`codes` has the numbers, `errors` the exception classes, `catalogue` the texts (read on first use),
+`service_errors` the names that the service uses. Floor 0: it imports no other package of ours.
 """
 
 from kvsproducer.status.codes import StatusCode

@@ -1,11 +1,11 @@
-"""The texts of the Error Code Reference, and how to find a status by what was printed.
+"""The texts for each status code, and the search for a status by a printed number or name.
 
-The data is `catalogue.tsv`: one line for each status with its value, names, library, description,
-what raises it in this package (`condition`) and what to do about it (`action`). The reference's
-own texts are kept where they say something; what is wrong in it is corrected, and the description
-says so. Codes that are in AWS's headers and not in the reference are included.
+The data is `catalogue.tsv`, with one line for each status: its value, its names, its library, what
+it means (`description`), what raises it in this package (`condition`) and what a user does about it
+(`action`). The texts are our own. The table has all codes of AWS's Error Code Reference, and also
+the codes that only AWS's headers have.
 
-Read on first use and kept: nothing here runs when the package is imported.
+The file is read on first use and then kept in memory. Importing the package does not read it.
 """
 
 from __future__ import annotations
@@ -17,55 +17,56 @@ from typing import Final, NamedTuple
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.service_errors import ACK_ERRORS, EXCEPTIONS
 
-__all__ = ["Entry", "entries", "entry", "find", "near", "number"]
+__all__ = ["Entry", "entries", "entry", "find", "parse_number", "suggest"]
 
 REFERENCE_CODES: Final = 233
-"""How many codes the Error Code Reference has."""
+"""Number of codes in AWS's Error Code Reference."""
 
-_SILENT: Final = ("Not raised", "Never raised")  # how the cause of such a status begins
+_NOT_RAISED: Final = "Not raised"  # `condition` of a status that nothing raises begins with this
 _TESTS: Final = "tests/test_status_codes.py::test_provoked"  # in the project's repository
 
 
 class Entry(NamedTuple):
-    """One status, as a user meets it."""
+    """The texts and names of one status."""
 
     status: StatusCode
-    name: str  # as the reference prints it, such as "STATUS_INVALID_STREAM_STATE"
-    header_name: str  # as AWS's header spells it; differs for three names
-    printed: int | None  # value in the reference, misprints included; None: not in the reference
-    section: str  # library: "Client", "Common", "C Producer" ...
+    name: str  # as in the reference, such as "STATUS_INVALID_STREAM_STATE"
+    header_name: str  # as in AWS's header; differs from `name` for three statuses
+    printed: int | None  # the value in the reference, even if misprinted; None: not in it
+    section: str  # the library: "Client", "Common", "C Producer" ...
     description: str  # what the status means
-    condition: str  # what raises it in this package
-    action: str  # what to do about it
+    condition: str  # what raises it in this package, or "Not raised" and the reason
+    action: str  # what a user does about it; "" if there is nothing to do
 
     @property
     def message(self) -> str:
-        """The reference's Message column, which is the name."""
+        """The "Message" column of the reference, which is the name."""
         return self.name
 
     @property
     def anchor(self) -> str:
-        """Where on the page of all status codes it stands."""
+        """The HTML anchor of this status on the page of all status codes."""
         return self.status.hex
 
     @property
     def raised(self) -> bool:
-        """Something in this package raises or reports it; if not, `condition` says why not."""
-        return not self.condition.startswith(_SILENT)
+        """True if this package raises or reports the status; otherwise `condition` says why not."""
+        return not self.condition.startswith(_NOT_RAISED)
 
     @property
     def test(self) -> str | None:
-        """The test that provokes it, as pytest takes it; None when nothing raises it."""
+        """The pytest id of the test that provokes the status, or None if nothing raises it."""
         return f"{_TESTS}[{self.status.name}]" if self.raised else None
 
     @property
     def misprinted(self) -> bool:
-        """The reference prints another value than AWS's headers define."""
+        """True if the reference prints a value that differs from the value in AWS's headers."""
         return self.printed is not None and self.printed != self.status
 
 
 @cache
 def _table() -> dict[StatusCode, Entry]:
+    """Read `catalogue.tsv`."""
     text = resources.files(__package__).joinpath("catalogue.tsv").read_text(encoding="utf-8")
     table = {}
     for line in text.splitlines()[1:]:
@@ -88,7 +89,7 @@ def _table() -> dict[StatusCode, Entry]:
 
 @cache
 def _by_value() -> dict[int, Entry]:
-    """Correct values, ids of ERROR acks, and misprinted values that are no other code's value."""
+    """Map correct values, ids of ERROR acks, and unambiguous misprinted values to entries."""
     table = {e.printed: e for e in entries() if e.printed is not None}
     table |= {error_id: entry(error.status) for error_id, error in ACK_ERRORS.items()}
     return table | {int(e.status): e for e in entries()}
@@ -96,7 +97,7 @@ def _by_value() -> dict[int, Entry]:
 
 @cache
 def _by_name() -> dict[str, Entry]:
-    """Every spelling in capitals, with and without STATUS_, and what the service calls it."""
+    """Map names in capitals to entries: with and without STATUS_, and the service's own names."""
     table = {name.upper(): entry(status) for name, status in EXCEPTIONS.items()}
     for error in ACK_ERRORS.values():
         table[error.name] = entry(error.status)
@@ -107,17 +108,17 @@ def _by_name() -> dict[str, Entry]:
 
 
 def entries() -> tuple[Entry, ...]:
-    """All statuses, by ascending value."""
+    """Return the entries of all statuses, in ascending order of value."""
     return tuple(_table().values())
 
 
 def entry(status: StatusCode) -> Entry:
-    """The texts of a status."""
+    """Return the entry of a status."""
     return _table()[status]
 
 
 def find(code: int | str) -> Entry | None:
-    """The status that is meant by a number or a text; see `explain.lookup`."""
+    """Return the entry for a number or a text, or None; `explain.lookup` lists what is accepted."""
     return _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
 
 
@@ -137,8 +138,8 @@ def _normal_name(text: str) -> str:
     return name.removeprefix("STATUSCODE.").removeprefix("STATUS_")
 
 
-def number(code: int | str) -> int | None:
-    """The number that a caller wrote: decimal digits, or hexadecimal ones behind 0x."""
+def parse_number(code: int | str) -> int | None:
+    """Return `code` as a number, or None if it is a name. Text is decimal, or hex after 0x."""
     if isinstance(code, int):
         return code
     try:
@@ -147,14 +148,14 @@ def number(code: int | str) -> int | None:
         return None
 
 
-def near(code: int | str) -> tuple[str, ...]:
-    """What may have been meant by a code that `find` does not know, the likeliest first.
+def suggest(code: int | str) -> tuple[str, ...]:
+    """Return up to three known codes that are similar to an unknown one, best match first.
 
-    Names without STATUS_ for a text, values in hexadecimal for a number; up to three.
+    For a text these are names without STATUS_, for a number they are values in hexadecimal.
     """
-    import difflib  # only for a mistake
+    import difflib  # rarely needed, so it is not imported with the package
 
-    meant = number(code)
+    meant = parse_number(code)
     if meant is not None:
         values = {int(entry.status) for entry in _by_value().values()}
         library = [value for value in values if value >> 16 == meant >> 16]

@@ -1,9 +1,9 @@
-"""Every status code of the Error Code Reference of the KVS Producer Libraries.
+"""`StatusCode`: all status codes of the KVS producer libraries, as numbers with names.
 
-The values are the correct ones: 29 are misprinted in the reference (all heap codes, nine of the
-C producer), and `explain.lookup` finds those by their printed value too. A name is the
-reference's without its `STATUS_` prefix; where AWS's header spells it otherwise, that spelling is
-an alias. Codes that the headers have and the reference has not are here as well.
+The values are those of AWS's headers. The Error Code Reference misprints 29 of them (all heap codes
+and nine of the C producer); `explain.lookup` accepts the misprinted values too. The names are those
+of the reference without the `STATUS_` prefix. If AWS's header has another spelling, that spelling
+is an alias. Codes that only the headers have are included.
 """
 
 from enum import IntEnum
@@ -12,7 +12,7 @@ __all__ = ["StatusCode"]
 
 
 class StatusCode(IntEnum):
-    """A status of the producer libraries; `int(code)` is the number that AWS prints."""
+    """A status code; `int(code)` is the number that AWS's libraries print."""
 
     # Common library, 0x0000....
     SUCCESS = 0x00000000

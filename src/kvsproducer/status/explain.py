@@ -1,13 +1,13 @@
-"""`explain`: everything about one status, for a person or as JSON.
+"""`explain`: all texts about one status, as text for a terminal or as JSON.
 
-The package exports it, so the catalogue is imported only when a status is explained.
+`kvsproducer.explain` loads this module on first use, and with it the catalogue of texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kvsproducer.status.catalogue import Entry, find, near, number
+from kvsproducer.status.catalogue import Entry, find, parse_number, suggest
 from kvsproducer.status.codes import StatusCode
 from kvsproducer.status.errors import builtin_class, kvs_error, library_class
 from kvsproducer.status.service_errors import wire_names
@@ -20,7 +20,7 @@ _PAGE = "docs/reference/status-codes.md"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A catalogue entry that prints itself; `str()` is for a terminal, `as_dict()` for JSON."""
+    """The explanation of one status: `str()` gives text for a terminal, `as_dict()` data."""
 
     entry: Entry
 
@@ -33,18 +33,19 @@ class Explanation:
 
     @property
     def test(self) -> str | None:
-        """The test that provokes the status, as pytest takes it; None when nothing raises it."""
+        """The pytest id of the test that provokes the status, or None if nothing raises it."""
         return self.entry.test
 
     @property
     def page(self) -> str:
-        """Where the status stands in the project's documentation."""
+        """The page and anchor of the status in the project's documentation."""
         return f"{_PAGE}#{self.entry.anchor}"
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
-        """All fields under fixed names; values in hexadecimal are text, `value` is a number.
+        """Return all fields for JSON; the keys are the same for every status.
 
-        `wire` lists what the service calls it: the error of an ack, or names of exceptions.
+        `value` is a number; `hex` and `printed` are hexadecimal text. `wire` lists the names that
+        the service uses: errors in acks, and exceptions.
         """
         item = self.entry
         return {
@@ -101,34 +102,34 @@ class Explanation:
 
 
 def explain(code_or_name: int | str) -> Explanation:
-    """Explain a status: `print(kvs.explain("0x5200000e"))`.
+    """Return the explanation of a status, to print it: `print(kvs.explain("0x5200000e"))`.
 
-    Takes what `lookup` takes: a value, correct or as printed, or a name in any spelling.
-    Raises NOT_FOUND (also a `LookupError`), with suggestions, for what is unknown.
+    `code_or_name` is a value, as AWS's headers or the Error Code Reference print it, or a name in
+    any spelling. Raises NOT_FOUND (also a `LookupError`), with suggestions, for an unknown code.
     """
     return Explanation(lookup(code_or_name))
 
 
 def lookup(code: int | str) -> Entry:
-    """The status that is meant by a number or a text, as printed anywhere.
+    """Return the catalogue's entry for a number or a name.
 
-    A number is the correct value, the one that the reference prints, or the ErrorId of an ERROR
-    ack. A text is such a number in decimal or in hexadecimal (with or without 0x), or a name in any
-    case, with or without STATUS_, spelt as in the reference or as in AWS's header, or the
-    service's: an ack's ErrorCode or an exception such as ResourceNotFoundException. Raises
-    NOT_FOUND (also a `LookupError`) with suggestions for anything else.
+    A number is the value in AWS's headers, the value that the reference prints, or the ErrorId of
+    an ERROR ack. A text is such a number in decimal or hexadecimal (with or without 0x), or a name
+    in upper or lower case: the status's name with or without STATUS_ (in the reference's spelling
+    or the header's), an ack's ErrorCode, or an exception such as ResourceNotFoundException.
+    Raises NOT_FOUND (also a `LookupError`) with suggestions for anything else.
     """
     found = find(code)
     if found is None:
         shown = hex(code) if isinstance(code, int) else repr(code)
-        raise kvs_error(StatusCode.NOT_FOUND, f"no status is known as {shown}{_suggestions(code)}")
+        raise kvs_error(StatusCode.NOT_FOUND, f"no status has the code {shown}{_suggestions(code)}")
     return found
 
 
 def _suggestions(code: int | str) -> str:
-    found = near(code)
+    found = suggest(code)
     if not found:
-        return ": write 0x5200000e, 1375731726 or INVALID_STREAM_STATE, say"
-    if number(code) is not None:
+        return ": give a value or a name, such as 0x5200000e, 1375731726 or INVALID_STREAM_STATE"
+    if parse_number(code) is not None:
         return f"; the nearest are {' and '.join(found)}"
     return f"; did you mean {' or '.join(found)}?"

@@ -1,12 +1,12 @@
-"""What the service calls its errors: the ids of ERROR acks and the names of exceptions.
+"""The service's own names for errors, and their status codes: ids of ERROR acks, and exceptions.
 
-Sources: PutMedia and the common errors of the API reference of Kinesis Video Streams.
+Sources: "PutMedia" and "Common Errors" in the API reference of Kinesis Video Streams.
 
-The sources disagree about two error ids, and both readings are in `ACK_ERRORS`: `name` is that of
-the current documentation, `aliases` those that older documentation and AWS's clients use.
-  4005  too many tracks today; "more than one track" once. AWS's C client: multi-track MKV.
-  4012  a bad metadata name today; too many tracks in older documentation and in AWS's C client.
-A client goes by the id, and by the text only to tell these apart.
+The sources disagree about two error ids. In `ACK_ERRORS`, `name` is the name in the current
+documentation; `aliases` are the names in older documentation and in AWS's clients:
+  4005  now: too many tracks. Before: more than one track. AWS's C client: multi-track MKV.
+  4012  now: an invalid metadata name. Older documentation and AWS's C client: too many tracks.
+Clients identify an error by its id; only for these two the name adds information.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["ACK_ERRORS", "EXCEPTIONS", "AckError", "ack_error", "wire_names"]
 
 
 class AckError(NamedTuple):
-    """An error that an ack reports."""
+    """An error that an ERROR ack reports about a fragment."""
 
     id: int
     name: str  # ErrorCode
     status: StatusCode
-    retriable: bool  # sent again; if not, it is skipped, for it would fail again
-    aliases: tuple[str, ...] = ()  # what other sources call it
+    retriable: bool  # True: send the fragment again; False: skip it, because it would fail again
+    aliases: tuple[str, ...] = ()  # names in other sources
 
 
 _S = StatusCode
@@ -87,11 +87,11 @@ ACK_ERRORS: Final[dict[int, AckError]] = {
         AckError(UNKNOWN_ACK_ERROR_ID, "UNKNOWN_ACK_ERROR", _S.ACK_ERR_UNKNOWN_ACK_ERROR, True),
     )
 }
-"""ErrorId -> error."""
+"""The errors of acks by ErrorId."""
 
 
 def ack_error(error_id: int) -> AckError:
-    """The error of an ERROR ack; an id that is not known counts as 7000, which is retriable."""
+    """Return the error with this ErrorId; for an unknown id, that of 7000, which is retriable."""
     return ACK_ERRORS.get(error_id) or ACK_ERRORS[UNKNOWN_ACK_ERROR_ID]
 
 
@@ -128,12 +128,12 @@ EXCEPTIONS: Final[Mapping[str, StatusCode]] = {
     "UnrecognizedClientException": _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
     "ValidationException": _S.SERVICE_CALL_INVALID_ARG_ERROR,
 }
-"""Name of a service exception -> the status that the producer and the reader report for it."""
+"""The status that the producer and the reader report for an exception of the service, by name."""
 
 
 def wire_names(status: StatusCode) -> tuple[str, ...]:
-    """What the service calls a status: `ERROR ack 4009 ...`, or the names of its exceptions."""
+    """Return the service's names for a status: `ERROR ack 4009 ...`, or names of exceptions."""
     acks = [f"ERROR ack {e.id} {e.name}" for e in ACK_ERRORS.values() if e.status is status]
     names = [name for name, meant in EXCEPTIONS.items() if meant is status]
-    # AWS's query services leave "Exception" out; the long form says it all.
+    # AWS's query services use names without "Exception": leave those out, they add nothing.
     return (*acks, *(name for name in names if f"{name}Exception" not in names))

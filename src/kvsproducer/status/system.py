@@ -1,7 +1,7 @@
-"""What the operating system says, as people read it: words, without numbers and repeated paths.
+"""Texts of operating system errors for our own messages: without error numbers, on one line.
 
-`str(OSError)` is "[Errno 2] No such file or directory: 'x'"; whoever raises from it names the path
-already, and nobody looks numbers up. Invariant: the result is one line, and never empty.
+`str(OSError)` is "[Errno 2] No such file or directory: 'x'". Our messages name the path themselves,
+so they need only "No such file or directory". The result is never empty.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _NUMBER: Final = re.compile(r"\[(?:Errno|WinError) -?\d+\] ?")
 
 
 def in_words(error: BaseException) -> str:
-    """Why `error` was raised: `No such file or directory`; any other error's text, or its type.
+    """Return the reason for `error` without its path: `No such file or directory`.
 
-    For those who name the file themselves.
+    For an error that is not from the operating system: its text, or the name of its type.
     """
     number = getattr(error, "errno", None) or 0
-    words = getattr(error, "strerror", None) if number else None  # FFmpeg's errors have both, too
+    words = getattr(error, "strerror", None) if number else None  # also in FFmpeg's errors
     if not words and number > 0:
         words = os.strerror(number)
     return _plain(words) if words else without_numbers(error)
 
 
 def without_numbers(error: BaseException) -> str:
-    """All that `error` says, files that it names among it; its type when it says nothing."""
+    """Return the whole text of `error`, with its path but without its number, or its type."""
     return _plain(str(error)) or type(error).__name__
 
 
