@@ -1,17 +1,142 @@
-"""The event queue: bounded, and honest about what it merged."""
+"""Events are frozen dataclasses; their queue is bounded, and merges without losing a count."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+
 import pytest
 
+from kvsproducer.client import events
 from kvsproducer.client.events import (
+    BufferDurationPressure,
+    ConnectionStale,
     DropReason,
+    Event,
     EventQueue,
+    FragmentDropped,
     FrameDropped,
     FrameSkipped,
+    StoragePressure,
     StreamLatencyPressure,
     StreamReady,
+    StreamStateChanged,
+    merge_events,
 )
+from kvsproducer.client.states import StreamState
+
+KINDS = [
+    kind
+    for kind in vars(events).values()
+    if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+]
+
+
+def drained(queue: EventQueue) -> list[Event]:
+    """Return all events of a queue, oldest first."""
+    taken = []
+    while (event := queue.pop()) is not None:
+        taken.append(event)
+    return taken
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_event_is_a_frozen_dataclass_with_slots(kind: type[Event]) -> None:
+    """Of the base class, with `stream` as its first member."""
+    assert is_dataclass(kind)
+    assert kind.__base__ is Event
+    names = tuple(field.name for field in fields(kind))
+    assert kind.__match_args__ == names  # type: ignore[attr-defined]
+    assert names[0] == "stream"
+    event = kind("door", *range(len(names) - 1))
+    assert not hasattr(event, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        event.stream = "other"  # type: ignore[misc]
+    assert event == kind("door", *range(len(names) - 1))
+    assert event != tuple(getattr(event, name) for name in names)
+    assert hash(event) == hash(replace(event))
+
+
+def test_events_of_different_types_are_unequal() -> None:
+    """Also when their members are equal, as those of named tuples are."""
+    pressures = {kind("a", 5) for kind in (StoragePressure, BufferDurationPressure)}
+    assert len(pressures | {ConnectionStale("a", 5)}) == 3
+    drop = FrameDropped("a", 1, 2, 2, DropReason.RESET)
+    assert drop != FragmentDropped("a", 1, 2, 2, DropReason.RESET)
+
+
+def test_events_match_by_position() -> None:
+    """In the order of their members."""
+    match FrameDropped("a", 1, 2, 3, DropReason.RESET):
+        case FrameDropped(stream, first, last, count, DropReason.RESET):
+            assert (stream, first, last, count) == ("a", 1, 2, 3)
+        case _:
+            pytest.fail("the pattern does not match")
+
+
+def test_neighbours_merge_while_they_wait() -> None:
+    """Drops of one reason, with pressures or other losses between them; nothing else does."""
+    queue = EventQueue(100)
+    for time in range(3):
+        queue.push(FrameDropped("s", time, time, 1, DropReason.OVERFLOW))
+        queue.push(StoragePressure("s", 9 - time))
+        queue.push(FrameSkipped("s", time, time, 1))
+    queue.push(FrameDropped("s", 3, 3, 1, DropReason.REFUSED))
+    queue.push(FrameDropped("t", 4, 4, 1, DropReason.REFUSED))
+    queue.push(StreamReady("s"))
+    queue.push(FrameDropped("s", 5, 5, 1, DropReason.OVERFLOW))
+    assert drained(queue) == [
+        FrameDropped("s", 0, 2, 3, DropReason.OVERFLOW),
+        StoragePressure("s", 7),
+        FrameSkipped("s", 0, 2, 3),
+        FrameDropped("s", 3, 3, 1, DropReason.REFUSED),
+        FrameDropped("t", 4, 4, 1, DropReason.REFUSED),
+        StreamReady("s"),
+        FrameDropped("s", 5, 5, 1, DropReason.OVERFLOW),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_loss_is_left_out_of_the_counts(seed: int) -> None:
+    """Whatever is pushed and taken in between, the sums by type, stream and reason are right."""
+    dice = random.Random(seed)
+    queue = EventQueue(dice.choice((10, 50)))
+    put: dict[tuple[object, ...], int] = {}
+    taken: dict[tuple[object, ...], int] = {}
+
+    def add(counts: dict[tuple[object, ...], int], event: Event) -> None:
+        if isinstance(event, FrameDropped | FrameSkipped):
+            key = type(event), event.stream, getattr(event, "reason", None)
+            counts[key] = counts.get(key, 0) + event.count
+
+    for time in range(2_000):
+        event: Event = dice.choice(
+            (
+                FrameDropped("s", time, time, 1, dice.choice((*DropReason,))),
+                FrameSkipped("s", time, time, dice.randrange(1, 4)),
+                StoragePressure("s", time),
+                StreamReady("s"),
+                StreamStateChanged("s", StreamState.NEW, StreamState.READY),
+            )
+        )
+        add(put, event)
+        queue.push(event)
+        while dice.random() < 0.3 and (oldest := queue.pop()) is not None:
+            add(taken, oldest)
+    for event in drained(queue):
+        add(taken, event)
+    assert put == taken
+
+
+def test_only_events_of_one_stream_and_type_merge() -> None:
+    """Of pressures the newer one counts."""
+    old, new = StoragePressure("s", 9), StoragePressure("s", 2)
+    assert merge_events(old, new) is new
+    assert merge_events(old, StoragePressure("t", 2)) is None
+    assert merge_events(old, BufferDurationPressure("s", 2)) is None
+    assert merge_events(StreamReady("s"), StreamReady("s")) is None
+    by_fragment = FragmentDropped("s", 1, 1, 1, DropReason.RESET)
+    assert merge_events(FrameDropped("s", 1, 1, 1, DropReason.RESET), by_fragment) is None
 
 
 def test_a_full_queue_merges_drops_and_repeated_pressure() -> None:
@@ -66,10 +191,10 @@ def test_a_flood_costs_no_more_than_its_events(monkeypatch: pytest.MonkeyPatch) 
             looked += 1
             return False
 
-    class Merged(metaclass=Looking):
+    class Loss(metaclass=Looking):
         """Nothing is one."""
 
-    monkeypatch.setattr("kvsproducer.client.events._MERGED", (Merged,))
+    monkeypatch.setattr("kvsproducer.client.events._LOSSES", (Loss,))
     queue = EventQueue(100)
     for _ in range(1_200):
         queue.push(StreamReady("door"))

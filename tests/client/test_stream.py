@@ -12,6 +12,7 @@ from kvsproducer.client import events as ev
 from kvsproducer.heap import ReferenceStore
 from kvsproducer.status import KvsError, StatusCode
 
+NOW = 17_000_000_000_000_000
 SECOND = 10_000_000
 EBML = bytes.fromhex("1a45dfa3")
 CLUSTER = bytes.fromhex("1f43b675")
@@ -202,7 +203,9 @@ def test_an_error_ack_skips_the_fragment_that_it_names(desk: Desks) -> None:
     d.ack("ERROR", 1, error=4006)
     assert kvs.UploadAborted("door", 0) in d.effects
     assert d.told(ev.StreamErrorReported)[0].status is StatusCode.ACK_ERR_INVALID_MKV_DATA
-    assert [event.reason for event in d.told(ev.FrameDropped)] == [ev.DropReason.REFUSED] * 5
+    assert d.told(ev.FrameDropped) == [
+        ev.FrameDropped("door", NOW + SECOND, NOW + 18 * SECOND // 10, 5, ev.DropReason.REFUSED)
+    ]
     assert d.read(upload=0) == (b"", kvs.ReadStatus.ABORTED)
     assert d.read()[0].count(CLUSTER) == 2
     d.ack("ERROR", 0, error=5000)
@@ -285,7 +288,10 @@ def test_a_full_store_drops_the_oldest_and_says_so(desk: Desks, by_fragment: boo
     for index in range(20):
         d.put(index, data=b"x" * 90_000)
     account = d.stream.account()
-    assert account.dropped == len(d.told(ev.FrameDropped)) > 0
+    drops = d.told(ev.FrameDropped)
+    assert account.dropped == sum(event.count for event in drops) > 0
+    # A group of pictures that is dropped in one step is one event.
+    assert {event.count for event in drops} == {5 if by_fragment else 1}
     assert account.held == 20 - account.dropped
     data, _ = d.read()
     assert data.startswith(EBML)

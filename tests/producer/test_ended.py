@@ -35,12 +35,12 @@ def test_the_oldest_name_is_forgotten() -> None:
     assert "s0" not in ended.accounts()
 
 
-def test_the_loss_says_what_was_met_with() -> None:
-    """Nothing was wrong but that the service said nothing."""
+def test_loss_names_the_last_error() -> None:
+    """The service never answered, which is the cause of the loss."""
     ended = EndedStreams()
     ended.add("door", FrameAccount(5, 0, 0, 0, 5), None, "the service has not answered")
     loss = ended.loss()
     assert loss is not None
     assert "still held; the last call: the service has not answered" in loss.detail
-    assert ended.met_with("door") == "the service has not answered"
-    assert ended.met_with("other") == ""
+    assert ended.last_error("door") == "the service has not answered"
+    assert ended.last_error("other") == ""

@@ -305,9 +305,9 @@ def test_what_the_peer_owes_is_told(
             stream = producer.open_stream("door", info)
             for frame in frames(5):
                 stream.put_frame(frame)
-            until(lambda: "has not answered the upload" in stream.met_with)
+            until(lambda: "has not answered the upload" in stream.last_error)
             assert stream.close(timeout=0).held == 5
-            assert "has not answered the upload" in stream.met_with
+            assert "has not answered the upload" in stream.last_error
     assert "5 still held; the last call: the service has not answered" in caught.value.detail
 
 
@@ -325,7 +325,7 @@ def test_a_refusal_without_its_text_is_one(
         stream = producer.open_stream("door", info)
         for frame in frames(5):
             stream.put_frame(frame)
-        until(lambda: "HTTP 404" in stream.met_with, seen=lambda: stream.met_with)
+        until(lambda: "HTTP 404" in stream.last_error, seen=lambda: stream.last_error)
         producer.close(timeout=0)
         producer._engine.ended._accounts.clear()  # what was given up is not this test's
 

@@ -55,7 +55,7 @@ from kvsproducer.client.events import (
     TrackResumed,
     TrackSilent,
     UploadStarted,
-    merged,
+    merge_events,
 )
 from kvsproducer.client.frame import Frame, FrameFlags
 from kvsproducer.client.metadata import EventType
@@ -148,7 +148,7 @@ __all__ = [
     "TrackResumed",
     "TrackSilent",
     "UploadStarted",
-    "merged",
+    "merge_events",
     # figures and acks
     "FrameAccount",
     "StreamMetrics",

@@ -45,9 +45,6 @@ _TERMINATED = UploadState.TERMINATED
 _FLAGS = {_BUFFERING: BUFFERING, _RECEIVED: RECEIVED, _PERSISTED: PERSISTED}
 
 
-_new_event = tuple.__new__  # half the time of the class's own
-
-
 class AckHandler:
     """Applies acks to one stream."""
 
@@ -69,7 +66,7 @@ class AckHandler:
         core, kind = self._core, ack.ack_type
         if kind is _IDLE:
             return
-        core.events.push(_new_event(FragmentAcked, (core.name, number, ack)))
+        core.events.push(FragmentAcked(core.name, number, ack))
         flag = _FLAGS.get(kind, 0)
         if not flag and kind is not _ERROR:
             self.reject(number, kvs_error(_S.INVALID_FRAGMENT_ACK_TYPE, ack.ack_type.name))

@@ -1,8 +1,8 @@
-"""What the core tells: immutable records, each with the name of its stream (None: the client).
+"""What the core reports: frozen dataclasses of the base class `Event`.
 
-`Client.next_event` and `Stream.next_event` hand them out in order. No event is made per frame on
-the happy path: one per ack, per drop, per pressure. They are named tuples where they can be, which
-are quickest to make (a field named `count` cannot be in one).
+`Client.next_event` and `Stream.next_event` hand them out in order. While everything is stored,
+there is no event per frame, only per fragment: one for each ack. Losses and pressures come with
+frames, so the queue merges them: a group of pictures that is dropped in one step is one event.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
 
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.states import StreamState
@@ -43,7 +42,7 @@ __all__ = [
     "TrackResumed",
     "TrackSilent",
     "UploadStarted",
-    "merged",
+    "merge_events",
 ]
 
 
@@ -60,33 +59,46 @@ class DropReason(Enum):
     INTERRUPTED = "interrupted"  # an exception from outside the core failed the stream
 
 
-class ClientReady(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base class of all events; `stream` is the name of its stream, None for one of the producer.
+
+    Events are immutable, equal only to an event of the same type with the same members, and can be
+    matched by position: `case FrameDropped(stream, first, last, count)`.
+    """
+
+    stream: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReady(Event):
     """Fired when the client has credentials and a device, once."""
 
     stream: str | None = None
 
 
-class ClientErrorReported(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClientErrorReported(Event):
     """Fired when the client's own set-up failed with `status`."""
 
-    stream: str | None
     status: StatusCode
     detail: str
     fatal: bool
 
 
-class ClockSkewDetected(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClockSkewDetected(Event):
     """Fired when the service's clock is `skew` ticks ahead of this machine's (behind: negative).
 
     Requests are signed with the service's time from then on. Frames keep the time that they were
-    put with: who stamps them with this machine's clock should set it.
+    put with: if this machine's clock stamps them, set it.
     """
 
-    stream: str | None
     skew: int
 
 
-class StreamReady(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamReady(Event):
     """Fired when the stream can upload: at first, and after every recovery.
 
     `warning` says what an existing stream does otherwise than `StreamInfo` asked for (how long it
@@ -97,7 +109,8 @@ class StreamReady(NamedTuple):
     warning: str = ""
 
 
-class StreamStateChanged(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamStateChanged(Event):
     """Fired when the stream's state machine moved from `old` to `new`."""
 
     stream: str
@@ -105,28 +118,32 @@ class StreamStateChanged(NamedTuple):
     new: StreamState
 
 
-class UploadStarted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UploadStarted(Event):
     """Fired when a PutMedia request `upload` was started."""
 
     stream: str
     upload: int
 
 
-class StreamEnded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamEnded(Event):
     """Fired when a stopped stream has nothing left to send or to wait for; `upload` the last."""
 
     stream: str
     upload: int | None
 
 
-class StreamShutdown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamShutdown(Event):
     """Fired when the stream's uploads are thrown away: reset (True) or freed (False)."""
 
     stream: str
     reset: bool
 
 
-class FragmentAcked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FragmentAcked(Event):
     """Fired for every ack but IDLE; `ack.timecode` is in milliseconds, as the service gives it."""
 
     stream: str
@@ -134,7 +151,8 @@ class FragmentAcked(NamedTuple):
     ack: FragmentAck
 
 
-class AckRejected(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AckRejected(Event):
     """Fired when an ack could not be read, or names a fragment that is not held (any more)."""
 
     stream: str
@@ -145,7 +163,7 @@ class AckRejected(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class FrameDropped:
+class FrameDropped(Event):
     """Fired when `count` accepted frames were given up; `first`, `last` are their dts (ticks)."""
 
     stream: str
@@ -156,7 +174,7 @@ class FrameDropped:
 
 
 @dataclass(frozen=True, slots=True)
-class FragmentDropped:
+class FragmentDropped(Event):
     """As `FrameDropped`, for near-real-time streams."""
 
     stream: str
@@ -167,7 +185,7 @@ class FragmentDropped:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameSkipped:
+class FrameSkipped(Event):
     """Fired when frames were not accepted because a key frame must come first; dts in ticks."""
 
     stream: str
@@ -176,35 +194,40 @@ class FrameSkipped:
     count: int
 
 
-class StreamLatencyPressure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamLatencyPressure(Event):
     """Fired when more than `max_latency` of media waits to be sent: `duration` ticks."""
 
     stream: str
     duration: int
 
 
-class BufferDurationPressure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BufferDurationPressure(Event):
     """Fired when 5 % or less of `buffer_duration` is left: `remaining` ticks."""
 
     stream: str
     remaining: int
 
 
-class StoragePressure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoragePressure(Event):
     """Fired when 5 % or less of the storage is left: `remaining` bytes."""
 
     stream: str
     remaining: int
 
 
-class ConnectionStale(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ConnectionStale(Event):
     """Fired when the service has not said BUFFERING for `duration` ticks of sent media."""
 
     stream: str
     duration: int
 
 
-class TimestampsNearEpoch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TimestampsNearEpoch(Event):
     """Fired once when the first fragment of a stream with absolute timecodes begins before 1980.
 
     `pts` in ticks counts from 1970 then, and the service refuses or misplaces such media: put
@@ -215,7 +238,8 @@ class TimestampsNearEpoch(NamedTuple):
     pts: int
 
 
-class TimeJumped(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TimeJumped(Event):
     """Fired when the frames of a stream go on at another time: its source's clock was set.
 
     `before` is the dts of the last frame at the old time, `after` that of the first at the new one,
@@ -228,7 +252,8 @@ class TimeJumped(NamedTuple):
     after: int
 
 
-class TimestampCorrected(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TimestampCorrected(Event):
     """Fired when a single frame was far from its neighbours and was stored between them.
 
     `given` is the dts that the frame was put with, `used` the one it was stored with; ticks.
@@ -240,7 +265,8 @@ class TimestampCorrected(NamedTuple):
     used: int
 
 
-class TrackSilent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TrackSilent(Event):
     """Fired when a track has had no frames for 5 s of media while others had.
 
     Offline it is 20 s, if the stream puts its tracks in order (`frame_order_mode`). If it does not,
@@ -255,7 +281,8 @@ class TrackSilent(NamedTuple):
     last: int | None
 
 
-class TrackResumed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TrackResumed(Event):
     """Fired when a silent track has frames again: it is back with the next key frame.
 
     Its frames before that are skipped. `first` is the dts of the first one in ticks.
@@ -266,7 +293,8 @@ class TrackResumed(NamedTuple):
     first: int
 
 
-class StreamErrorReported(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StreamErrorReported(Event):
     """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
 
     `upload` and `timecode` (of the fragment, stream timecode units) are None when none applies.
@@ -280,44 +308,20 @@ class StreamErrorReported(NamedTuple):
     fatal: bool
 
 
-Event = (
-    ClientReady
-    | ClientErrorReported
-    | ClockSkewDetected
-    | StreamReady
-    | StreamStateChanged
-    | UploadStarted
-    | StreamEnded
-    | StreamShutdown
-    | FragmentAcked
-    | AckRejected
-    | FrameDropped
-    | FragmentDropped
-    | FrameSkipped
-    | StreamLatencyPressure
-    | BufferDurationPressure
-    | StoragePressure
-    | ConnectionStale
-    | TimestampsNearEpoch
-    | TimeJumped
-    | TimestampCorrected
-    | TrackSilent
-    | TrackResumed
-    | StreamErrorReported
-)
-
-_MERGED = (FrameDropped, FragmentDropped, FrameSkipped)
+_LOSSES = (FrameDropped, FragmentDropped, FrameSkipped)
 _REPEATED = (StreamLatencyPressure, BufferDurationPressure, StoragePressure, ConnectionStale)
+_MERGING = _LOSSES + _REPEATED
 
 
 class EventQueue:
-    """A bounded queue of events: when it is full, what can merge does.
+    """A bounded queue of events, of which neighbours merge while they wait.
 
-    While it has events, it is in `talkative`; at the left end if it is `first`.
+    A drop or skip joins one of its stream and reason, a pressure replaces the one of its kind, if
+    nothing but drops, skips and pressures waits between the two. When the queue is full, they merge
+    whatever is between them. Anything else is still appended, for it is rare, up to twice the
+    bound; then the oldest event goes that is no drop or skip, since those are promised.
 
-    Drops and skips next to their like become one event; of repeated pressures the newest stays;
-    anything else is still appended, for it is rare, up to twice the bound; then the oldest goes
-    that is no drop or skip, for those are promised.
+    While it has events, the queue is in `talkative`; at the left end if it is `first`.
     """
 
     __slots__ = ("_bound", "_events", "_first", "_talkative")
@@ -334,31 +338,43 @@ class EventQueue:
         return len(self._events)
 
     def push(self, event: Event) -> None:
-        """Append an event, or merge it into the newest of its kind."""
+        """Append an event, or merge it into the newest one that it merges with."""
         events = self._events
         if not events:
             if self._first:
                 self._talkative.appendleft(self)
             else:
                 self._talkative.append(self)
-        elif len(events) >= self._bound and isinstance(event, _MERGED + _REPEATED):
-            for index in range(len(events) - 1, -1, -1):
-                both = merged(events[index], event)
-                if both is not None:
-                    events[index] = both
-                    return
+        elif isinstance(event, _MERGING) and self._merge(event):
+            return
         if len(events) == events.maxlen:
             self._make_room()
         events.append(event)
 
+    def _merge(self, event: Event) -> bool:
+        """Merge an event into a queued one; return False if there is none.
+
+        The walk is short: what it passes has merged too, so it passes one event of each kind.
+        """
+        events, full = self._events, len(self._events) >= self._bound
+        for index in range(len(events) - 1, -1, -1):
+            queued = events[index]
+            both = merge_events(queued, event)
+            if both is not None:
+                events[index] = both
+                return True
+            if not (full or isinstance(queued, _MERGING)):
+                return False
+        return False
+
     def _make_room(self) -> None:
-        others = (i for i, old in enumerate(self._events) if not isinstance(old, _MERGED))
-        oldest = next(others, None)  # a flood of others finds one at once
+        others = (i for i, old in enumerate(self._events) if not isinstance(old, _LOSSES))
+        oldest = next(others, None)  # found at once, unless the queue is full of losses
         assert oldest is not None, "drops and skips merge to fewer than the bound"
         del self._events[oldest]
 
     def pop(self) -> Event | None:
-        """The oldest event, or None."""
+        """Take the oldest event, or return None."""
         if not self._events:
             return None
         event = self._events.popleft()
@@ -367,7 +383,7 @@ class EventQueue:
         return event
 
     def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """The events of these kinds, oldest first; the others stay in order."""
+        """Take the events of these kinds, oldest first; the others stay in order."""
         found = [event for event in self._events if isinstance(event, kinds)]
         if found:
             left = [event for event in self._events if not isinstance(event, kinds)]
@@ -377,17 +393,20 @@ class EventQueue:
         return found
 
 
-def merged(old: Event, new: Event) -> Event | None:
-    """One event that says both, or None when they do not merge."""
-    if type(old) is not type(new):
+def merge_events(old: Event, new: Event) -> Event | None:
+    """Return one event that says what both say, or None when they do not merge.
+
+    Drops and skips of one stream merge when the reason is the same: the counts add up. Of two
+    pressures of a kind the newer one is returned.
+    """
+    if type(old) is not type(new) or old.stream != new.stream:
         return None
-    if isinstance(old, _MERGED) and isinstance(new, _MERGED):
-        if getattr(old, "reason", None) is not getattr(new, "reason", None):
+    if isinstance(old, FrameSkipped) and isinstance(new, FrameSkipped):
+        first, last = min(old.first, new.first), max(old.last, new.last)
+        return FrameSkipped(old.stream, first, last, old.count + new.count)
+    if isinstance(old, FrameDropped | FragmentDropped) and isinstance(new, type(old)):
+        if old.reason is not new.reason:
             return None
-        return replace(
-            old,
-            first=min(old.first, new.first),
-            last=max(old.last, new.last),
-            count=old.count + new.count,
-        )
+        first, last = min(old.first, new.first), max(old.last, new.last)
+        return replace(old, first=first, last=last, count=old.count + new.count)
     return new if isinstance(new, _REPEATED) else None

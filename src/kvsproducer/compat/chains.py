@@ -56,7 +56,7 @@ _S = StatusCode
 Numbered = tuple[int, Callable[[Any], object]]
 log = logging.getLogger("kvsproducer.callbacks")
 
-Report = core.Event | StreamDataAvailable | ClientShutdown
+Report = core.Event
 _Record = Report | core.Call | DeviceCertToToken
 _Place = tuple[type[CallbackSet], str]
 

@@ -43,16 +43,18 @@ __all__ = [
 Free = Callable[[], object]
 
 
-class StreamDataAvailable(NamedTuple):
-    """Told after each `put_frame`: `duration` ticks, `size` bytes wait to be sent."""
+@dataclass(frozen=True, slots=True)
+class StreamDataAvailable(core.Event):
+    """Reported after each `put_frame`: `duration` ticks, `size` bytes wait to be sent."""
 
     stream: str
     duration: int
     size: int
 
 
-class ClientShutdown(NamedTuple):
-    """Told when the producer has been closed, before the sets are freed."""
+@dataclass(frozen=True, slots=True)
+class ClientShutdown(core.Event):
+    """Reported when the producer has been closed, before the sets are freed."""
 
     stream: str | None = None
 

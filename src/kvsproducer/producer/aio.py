@@ -77,7 +77,7 @@ class Stream(StreamFacade):
         except core.WouldBlock:
             with self._engine.lock:
                 self._core.count_put_error()
-            raise no_space_error(self.name, self.met_with) from None
+            raise no_space_error(self.name, self.last_error) from None
 
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
@@ -120,7 +120,7 @@ class Stream(StreamFacade):
         try:
             self._engine.do(self._core.end_fragment)
         except core.WouldBlock:
-            raise no_space_error(self.name, self.met_with) from None
+            raise no_space_error(self.name, self.last_error) from None
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""
@@ -183,7 +183,7 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure, self._core.drops)
             if loss is not None:
-                raise explained(loss, self.met_with)
+                raise explained(loss, self.last_error)
 
 
 class Producer(ProducerFacade[Stream]):

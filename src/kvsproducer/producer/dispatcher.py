@@ -58,7 +58,7 @@ class EventLog:
     def add(self, event: core.Event) -> None:
         """Take the next event."""
         if isinstance(event, _LOSSES):
-            merged = None if self._loss is None else core.merged(self._loss, event)
+            merged = None if self._loss is None else core.merge_events(self._loss, event)
             if merged is None:
                 self.settle()
             self._loss = merged or event
@@ -84,19 +84,13 @@ class EventLog:
 
 def line_of(event: core.Event) -> str:
     """An event as a line of the log: stream and upload, what it is, its figures."""
-    named = _asdict(event)
+    named = {field.name: getattr(event, field.name) for field in fields(event)}
     stream, upload = named.pop("stream"), named.pop("upload", None)
     where = "client" if stream is None else f"stream {stream}"
     if upload is not None:
         where += f" upload {upload}"
     told = "".join(f" {name}={_shown(value)}" for name, value in named.items() if value != "")
     return f"{where}: {type(event).__name__}{told}"
-
-
-def _asdict(event: core.Event) -> dict[str, object]:
-    if isinstance(event, tuple):
-        return event._asdict()
-    return {field.name: getattr(event, field.name) for field in fields(event)}
 
 
 def _shown(value: object) -> object:

@@ -26,7 +26,7 @@ class EndedStreams:
     def __init__(self) -> None:
         self._accounts: dict[str, FrameAccount] = {}
         self._failures: dict[str, KvsError] = {}
-        self._met_with: dict[str, str] = {}
+        self._last_errors: dict[str, str] = {}
         self._drops: dict[str, Counter[str]] = {}
 
     def add(
@@ -34,39 +34,39 @@ class EndedStreams:
         name: str,
         account: FrameAccount,
         failure: KvsError | None,
-        met_with: str = "",
+        last_error: str = "",
         drops: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """A stream was closed; one of the same name may have been before.
 
-        `met_with` is what its last call or upload met with, `drops` how many frames were dropped
+        `last_error` is what its last call or upload met with, `drops` how many frames were dropped
         for which reason.
         """
         before = self._accounts.pop(name, FrameAccount(0, 0, 0, 0, 0))
         self._accounts[name] = FrameAccount(*map(sum, zip(before, account, strict=True)))
         if failure is not None:
             self._failures[name] = failure
-        self._met_with[name] = met_with
+        self._last_errors[name] = last_error
         self._drops[name] = Counter(self._drops.pop(name, {})) + Counter(drops)
         if len(self._accounts) > REMEMBERED:
             oldest = next(iter(self._accounts))
             del self._accounts[oldest]
             self._failures.pop(oldest, None)
-            del self._met_with[oldest]
+            del self._last_errors[oldest]
             del self._drops[oldest]
 
     def accounts(self) -> dict[str, FrameAccount]:
         """What became of the frames, by stream name."""
         return dict(self._accounts)
 
-    def met_with(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         """What the last call or upload of a closed stream met with, "" if it went well."""
-        return self._met_with.get(name, "")
+        return self._last_errors.get(name, "")
 
     def loss(self) -> KvsError | None:
         """The error to raise when frames were accepted and not stored, None otherwise."""
         for name, account in self._accounts.items():
             error = loss_error(name, account, self._failures.get(name), self._drops[name])
             if error is not None:
-                return explained(error, self._met_with[name])
+                return explained(error, self._last_errors[name])
         return None

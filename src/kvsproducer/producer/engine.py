@@ -220,9 +220,9 @@ class Engine(Waiting):
             self._retry.forget(stream.name)
             self._reach.forget(stream.name)
             self.cache.drop(stream.name)
-            met_with = self.last_failure(stream.name)
+            last_error = self.last_error(stream.name)
             final = account or stream.account()
-            self.ended.add(stream.name, final, stream.failure, met_with, stream.drops)
+            self.ended.add(stream.name, final, stream.failure, last_error, stream.drops)
             self._failures.pop(stream.name, None)
             self.on_freed(stream)
 
@@ -471,16 +471,16 @@ class Engine(Waiting):
         elif stream is None or stream in self._streams:
             self._failures[stream] = waits or failure.detail
 
-    def last_failure(self, stream: str) -> str:
-        """What the stream's last call or upload met with, or the client's: explains a time-out.
+    def last_error(self, stream: str) -> str:
+        """Return the message of the stream's, or the client's, last failed call or upload, or "".
 
-        Of an upload that goes on it is what the service owes.
+        Of an upload that is under way it says what the service has not answered yet.
         """
         for (name, _), upload in list(self._running.items()):
             if name == stream and (owed := upload.owed()):
                 return owed
         told = self._failures.get(stream) or self._failures.get(None, "")
-        return told or self.ended.met_with(stream)
+        return told or self.ended.last_error(stream)
 
     async def shutdown(self) -> None:
         """Cut what is still open and give everything back; also when it is cancelled.

@@ -113,10 +113,6 @@ class StreamFacade:
         with self._lock:
             return self._core.metrics(self._engine.now(), version)
 
-    def carries(self, stream: core.Stream) -> bool:
-        """Whether this is the surface of that stream of the core."""
-        return self._core is stream
-
     def _failed(self) -> bool:
         return self._core.failure is not None
 
@@ -127,7 +123,7 @@ class StreamFacade:
         if not answered:
             told = f"the stream is not ready after {limit_s:g} s (state {self.state.value})"
             raise explained(
-                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self.met_with
+                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self.last_error
             )
         if not self._core.ready:
             raise kvs_error(
@@ -139,9 +135,9 @@ class StreamFacade:
         return self._core.ready or self._failed() or self._core.freed
 
     @property
-    def met_with(self) -> str:
-        """What the last call or upload met with, "" if it went well; also after `close`."""
-        return self._engine.last_failure(self.name)
+    def last_error(self) -> str:
+        """Message of the last failed call or upload, "" if it succeeded; also after `close`."""
+        return self._engine.last_error(self.name)
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} {self.state.value}>"
@@ -211,11 +207,12 @@ class ProducerFacade(Generic[S]):
         raise NotImplementedError
 
     def _forget(self, stream: core.Stream) -> None:
-        """A stream was closed; called under the lock."""
-        if stream.name in self._streams and self._streams[stream.name].carries(stream):
+        """Forget a stream that was closed; called under the lock."""
+        surface = self._streams.get(stream.name)
+        if surface is not None and surface._core is stream:
             del self._streams[stream.name]
 
-    def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
+    def _end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
         """See `kvsproducer.service.lifetime`; here the loop is gone, and nothing can be sent."""
         del limit_s
         if self._engine.closed:

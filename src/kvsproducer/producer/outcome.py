@@ -35,19 +35,19 @@ def closing_limit_s(kind: type[BaseException] | None, limit_s: float = CLOSE_LIM
     return min(limit_s, INTERRUPT_LIMIT_S)
 
 
-def explained(error: KvsError, met_with: str) -> KvsError:
-    """The error with what the last call met with, if that failed and is not told already."""
-    if not met_with or met_with in error.detail:
+def explained(error: KvsError, last_error: str) -> KvsError:
+    """Return the error with the message of the last failed call added, unless it has it."""
+    if not last_error or last_error in error.detail:
         return error
     return kvs_error(
-        error.status, f"{error.detail}; the last call: {met_with}", stream=error.stream
+        error.status, f"{error.detail}; the last call: {last_error}", stream=error.stream
     )
 
 
-def no_space_error(stream: str, met_with: str) -> KvsError:
+def no_space_error(stream: str, last_error: str) -> KvsError:
     """What an offline `put_frame` raises that has waited too long; see `explained`."""
     told = "no space in the buffer: the service stored nothing for too long"
-    return explained(kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=stream), met_with)
+    return explained(kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=stream), last_error)
 
 
 def interrupted_error(stream: str) -> KvsError:

@@ -117,7 +117,7 @@ class Producer(ProducerFacade[Stream]):
         else:
             self._log_events()
 
-    def end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
+    def _end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
         """See `kvsproducer.service.lifetime`: the loop still runs, so it is closed."""
         return self.close(limit_s)
 

@@ -88,7 +88,7 @@ class Stream(StreamFacade):
         except core.WouldBlock:
             with self._lock:
                 self._core.count_put_error()
-            raise no_space_error(self.name, self.met_with) from None
+            raise no_space_error(self.name, self.last_error) from None
 
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
@@ -140,7 +140,7 @@ class Stream(StreamFacade):
         try:
             self._wait_for_space(self._core.end_fragment, patience / TICKS_PER_SECOND)
         except core.WouldBlock:
-            raise no_space_error(self.name, self.met_with) from None
+            raise no_space_error(self.name, self.last_error) from None
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise.
@@ -217,4 +217,4 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure, self._core.drops)
             if loss is not None:
-                raise explained(loss, self.met_with)
+                raise explained(loss, self.last_error)

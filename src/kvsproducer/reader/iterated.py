@@ -74,7 +74,7 @@ class _Steps(Generic[T]):
         finally:
             SharedLoop.release()
 
-    def end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
+    def _end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
         """See `kvsproducer.service.lifetime`: the loop still runs."""
         del limit_s
         self.end()

@@ -30,7 +30,7 @@ EXIT_LIMIT_S: Final = 10.0  # ours: as long as Ctrl-C is given
 class Closable(Protocol):
     """What is closed at exit: a producer, or an iterator that reads from the service."""
 
-    def end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
+    def _end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
         """Close within the limit if possible; return the accounts of the frames by stream name."""
 
 
@@ -62,7 +62,7 @@ def _at_exit() -> None:
     own = os.getpid()  # a forked child that exits leaves its parent's alone
     for producer in [one for one, maker in _open.items() if maker == own]:
         try:
-            accounts = producer.end_at_exit(max(0.0, deadline - time.monotonic()))
+            accounts = producer._end_at_exit(max(0.0, deadline - time.monotonic()))
         except Exception as error:  # noqa: BLE001  the others are closed all the same
             warnings.warn(
                 f"{producer!r} was not closed, and closing it failed: {without_numbers(error)}",

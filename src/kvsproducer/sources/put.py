@@ -523,7 +523,7 @@ def _put(
     loss = loss_error(stream.name, account, stream.failure)
     try:
         if failure is None and loss is not None:
-            failure = explained(loss, stream.met_with)
+            failure = explained(loss, stream.last_error)
         if failure is not None:
             if account.accepted or reading.resumed:
                 count = not isinstance(failure, KeyboardInterrupt)
