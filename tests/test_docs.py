@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -96,7 +95,9 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_every_event_is_on_the_page_of_events() -> None:
     """A kind of event that users can get is named where events are explained."""
     text = (DOCS / "how-to" / "events.md").read_text()
-    names = [kind.__name__ for kind in get_args(events.Event)]
+    kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
+    names = [kind.__name__ for kind in kinds if issubclass(kind, events.Event)]
+    assert len(names) > 20
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
