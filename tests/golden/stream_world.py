@@ -97,6 +97,10 @@ _FORMS: dict[type[kvs.Event], Callable[[Any], Record]] = {
 }
 
 
+def _is_drop(event: kvs.Event) -> bool:
+    return isinstance(event, ev.FrameDropped | ev.FragmentDropped)
+
+
 class World:
     """The core, a service that answers at once, and a clock."""
 
@@ -116,6 +120,7 @@ class World:
         self.background = 0  # its status
         self.refused = False  # there is no stream, for it was refused
         self.raw: list[kvs.Event] = []  # of the step that is being done
+        self.drops: list[kvs.Event] = []  # each by itself, before neighbours merge
         self.accepted: list[Mapping[str, Any]] = []  # puts that were, for `Right` to take
 
     # --- the service ----------------------------------------------------------------------------
@@ -205,7 +210,9 @@ class World:
     def take_events(self) -> None:
         """Events in the golden data's form; errors count as the step's status."""
         assert self.client is not None
-        while (event := self.client.next_event()) is not None:
+        events = [event for event in iter(self.client.next_event, None) if not _is_drop(event)]
+        drops, self.drops = self.drops, []
+        for event in drops + events:
             self.raw.append(event)
             if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
                 self.told_dropped += event.count
@@ -218,6 +225,18 @@ class World:
                 self.status = self.status or event.status
             else:
                 self.events.extend(self._golden(event))
+
+    def _note_drops(self, stream: kvs.Stream) -> None:
+        """Note each drop where it is reported: C's client reports frame by frame, ours merges."""
+        core = stream._core
+        emit = core.emit
+
+        def noting(event: kvs.Event) -> None:
+            if _is_drop(event):
+                self.drops.append(event)
+            emit(event)
+
+        core.emit = noting  # type: ignore[method-assign]
 
     def _only_ours(self, event: kvs.Event) -> bool:
         """Whether it tells that an upload failed: C's client tells errors of acks only."""
@@ -284,6 +303,7 @@ class World:
         else:
             info = stream_info(self.config)
             self.stream, self.told_dropped = self.client.open_stream(info, self.now), 0
+            self._note_drops(self.stream)
 
     def put_frame(self, step: Mapping[str, Any]) -> None:
         flags = 0
