@@ -233,7 +233,9 @@ def test_tests_mirror_src() -> None:
 
 # Text in these folders and files is plain English. The list grows until it holds all of them.
 PLAIN_ENGLISH = [
+    "src/kvsproducer/endpoint",
     "src/kvsproducer/heap",
+    "tests/endpoint",
     "tests/heap",
 ]
 PLAIN_ENGLISH_EXCEPT = {
@@ -247,7 +249,7 @@ DIALECT = {
     r"nobody|no one": "name the subject: 'no caller', 'no thread', 'no request'",
     r"somebody|someone|somebody else": "name the subject: 'the caller', 'another process'",
     r"whoever|who (?:waits?|asks?|calls?)": "name the subject: 'the caller', 'the client'",
-    r"(?:is|are|was|were) (?-i:none)": "'there is no ...', 'does not exist', 'is not a ...'",
+    r"(?<!there )(?:is|are|was|were) (?-i:none)": "'there is no ...', 'does not exist'",
     r"(?<!there )(?<!There )(?:is|are|was|were|be) no (?!longer|more)": "'is not a ...'",
     r"what (?:is|was) to|(?:is|was|are) not to come": "'the next ...', 'that must ...'",
     r"for ever": "'without a limit', 'until ...', 'hangs'",

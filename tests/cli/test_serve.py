@@ -191,7 +191,7 @@ def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        (b"{no", "no JSON"),
+        (b"{no", "not JSON"),
         (b"\xff\xfe", "it is no text"),
         (b'[{"on": "*", "do": "explode"}]', "'explode'"),
         (b'[{"on": "*", "do": "reset", "afterbytes": 1}]', "after_bytes, bytes_per_s"),

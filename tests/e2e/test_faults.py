@@ -150,7 +150,7 @@ def test_nothing_is_lost(
             account = stream.close(timeout=60)
             assert producer.close() == {"door": account}
         assert account == kvs.FrameAccount(FRAMES, FRAMES, 0, 0, 0)
-        assert set(endpoint.faults.struck) == set(case.faults)
+        assert set(endpoint.faults.applied) == set(case.faults)
         if not secure:
             kit.assert_stored(endpoint.url, "door", media.put)
     told = [record.getMessage() for record in caplog.records if "endpoint" not in record.name]

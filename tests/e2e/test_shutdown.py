@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 def struck(endpoint: Any) -> bool:
     """The (one) fault has been met."""
-    return bool(endpoint.faults.struck)
+    return bool(endpoint.faults.applied)
 
 
 STATES = (

@@ -1,4 +1,4 @@
-"""What the endpoint's tests share: Matroska streams, raw PutMedia connections, boto3 clients."""
+"""Shared by the endpoint's tests: Matroska streams, raw PutMedia connections, boto3 clients."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TIMEOUT_S = 20.0
 
 
 class Media:
-    """Writes the bytes that a producer would send, with milliseconds as timecodes."""
+    """Make the bytes that a producer would send, with milliseconds as timecodes."""
 
     end_of_fragment = staticmethod(end_of_fragment_tag)
     tags = staticmethod(tags)
 
     @staticmethod
     def header(tracks: int = 1) -> bytes:
-        """EBML header to Tracks."""
+        """Return the elements from the EBML header to Tracks."""
         types = [TrackType.VIDEO, *[TrackType.AUDIO] * (tracks - 1)]
         infos = [
             TrackInfo(number, kind, "V_TEST" if number == 1 else "A_TEST", f"track {number}")
@@ -45,13 +45,13 @@ class Media:
     def block(
         relative: int, payload: bytes = b"frame", *, track: int = 1, key: bool = False
     ) -> bytes:
-        """A SimpleBlock."""
+        """Return a SimpleBlock."""
         body = struct.pack(">BhB", 0x80 | track, relative, 0x80 if key else 0) + payload
         return b"\xa3" + ((1 << 56) + len(body)).to_bytes(8, "big") + body
 
     @classmethod
     def cluster(cls, timecode: int, blocks: Iterable[bytes] | None = None) -> bytes:
-        """A Cluster of unknown size; by default with two frames, 0 and 500 ms."""
+        """Return a Cluster of unknown size; by default with two frames, at 0 and 500 ms."""
         if blocks is None:
             blocks = (cls.block(0, b"key %d" % timecode, key=True), cls.block(500, b"delta"))
         return b"".join(
@@ -78,19 +78,19 @@ class PutMedia:
         self.socket.sendall(f"POST /putMedia HTTP/1.1\r\n{lines}\r\n".encode())
 
     def send(self, data: bytes) -> None:
-        """One HTTP chunk."""
+        """Send one HTTP chunk."""
         self.socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
-        """The chunk that ends the body."""
+        """Send the chunk that ends the body."""
         self.socket.sendall(b"0\r\n\r\n")
 
     def head(self) -> bytes:
-        """The answer's status line and headers."""
+        """Return the status line and the headers of the response."""
         return self._until(b"\r\n\r\n")
 
     def ack(self) -> dict[str, Any] | None:
-        """The next ack: a chunk must hold exactly one. None at the end of the answer."""
+        """Return the next ack, or None at the end. A chunk must contain exactly one ack."""
         size = int(self._until(b"\r\n"), 16)
         chunk = self._exactly(size)
         assert self._exactly(2) == b"\r\n"
@@ -101,11 +101,11 @@ class PutMedia:
         return dict(json.loads(chunk))
 
     def acks(self) -> list[dict[str, Any]]:
-        """All acks up to the end."""
+        """Return all acks up to the end."""
         return list(iter(self.ack, None))
 
     def close(self) -> None:
-        """Drops the connection."""
+        """Close the connection."""
         self.socket.close()
 
     def _until(self, mark: bytes) -> bytes:
@@ -128,20 +128,20 @@ class PutMedia:
 
 @pytest.fixture(scope="session")
 def media() -> type[Media]:
-    """Builds producer streams."""
+    """The maker of producer streams."""
     return Media
 
 
 @pytest.fixture
 def endpoint() -> Iterator[LocalEndpoint]:
-    """A running endpoint that keeps everything in memory; GetMedia ends soon."""
+    """Run an endpoint in memory, whose GetMedia ends soon."""
     with local_endpoint(limits=QUICK) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def aws() -> Callable[..., Any]:
-    """aws(endpoint, service name) makes a boto3 client."""
+    """Return a function `aws(endpoint, service name)` that creates a boto3 client."""
 
     def make(endpoint: LocalEndpoint, service: str, secret_key: str = SECRET_KEY) -> Any:
         return boto3.client(
@@ -158,7 +158,7 @@ def aws() -> Callable[..., Any]:
 
 @pytest.fixture
 def put_media() -> Iterator[Callable[..., PutMedia]]:
-    """put_media(endpoint, stream, **headers) opens a PutMedia request; closed after the test."""
+    """Return a function `put_media(endpoint, stream, **headers)` that opens a PutMedia request."""
     opened = []
 
     def connect(endpoint: LocalEndpoint, stream: str, **headers: str) -> PutMedia:
@@ -178,7 +178,7 @@ def captures() -> Path:
 
 @pytest.fixture(scope="session")
 def fragment() -> Callable[..., Fragment]:
-    """fragment(n) makes the n-th of a row of fragments, one second long each."""
+    """Return a function `fragment(n)` that makes the n-th of consecutive one-second fragments."""
 
     def make(number: int, size: int = 100) -> Fragment:
         cluster = bytes([number % 256]) * size

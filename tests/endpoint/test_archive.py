@@ -1,4 +1,4 @@
-"""ListFragments, as boto3 asks for it."""
+"""ListFragments, as boto3 calls it."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_list_fragments_by_both_clocks_and_in_pages(
         listed("SERVER_TIMESTAMP", now, now - 1)
 
 
-def test_a_token_stands_for_the_whole_question(
+def test_next_token_contains_the_selector(
     endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
 ) -> None:
-    """The next page needs no selector; a token of somebody's own is refused."""
+    """The next page needs no selector. A token that the endpoint did not return is refused."""
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     upload = put_media(endpoint, "door")
     upload.send(media.header() + media.cluster(1000) + media.cluster(2000) + media.cluster(3000))

@@ -7,8 +7,8 @@ from kvsproducer.endpoint.bounds import EndpointLimits
 SECOND = 10_000_000
 
 
-def test_by_default_they_are_the_service_s() -> None:
-    """As the KVS documentation gives them."""
+def test_defaults_are_the_limits_of_the_service() -> None:
+    """The KVS documentation has these values."""
     limits = EndpointLimits()
     assert limits.fragment_bytes == 50_000_000
     assert limits.fragment_duration == 20 * SECOND

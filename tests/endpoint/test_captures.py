@@ -1,4 +1,4 @@
-"""AWS's C producer and its GStreamer sink, recorded, replayed byte for byte over a raw socket."""
+"""Recordings of AWS's C producer and GStreamer sink, replayed unchanged over a raw socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvsproducer.endpoint import EndpointLimits, LocalEndpoint, local_endpoint
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 TIMEOUT_S = 20.0
-STREAMS = ("demo-stream", "demo-sink")  # those that the recorded clients found existing
+STREAMS = ("demo-stream", "demo-sink")  # streams that existed when the clients were recorded
 UPLOADS = sorted(
     path.stem
     for path in CAPTURES.glob("*.json")
@@ -24,13 +24,13 @@ UPLOADS = sorted(
 
 
 def recording(name: str) -> tuple[dict[str, Any], bytes]:
-    """The request as JSON, and every byte that the client sent."""
+    """Return the request as JSON, and all bytes that the client sent."""
     request = json.loads((CAPTURES / f"{name}.json").read_text())["requests"][0]
     return request, (CAPTURES / f"{name}.client.bin").read_bytes()
 
 
 def exchange(endpoint: LocalEndpoint, data: bytes, end: bytes = b"") -> bytes:
-    """Sends a recording and reads until `end`, or until the length that the answer states."""
+    """Send a recording and read until `end`, or up to the length in the response's headers."""
     host, port = endpoint.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
         connection.sendall(data)
@@ -50,7 +50,7 @@ def _is_whole(answer: bytes) -> bool:
 
 @pytest.fixture
 def aws_streams(endpoint: LocalEndpoint, aws: Callable[..., Any]) -> LocalEndpoint:
-    """An endpoint with the streams that the recorded clients knew."""
+    """Return an endpoint with the streams that existed during the recording."""
     for name in (*STREAMS, "new-stream"):
         aws(endpoint, "kinesisvideo").create_stream(StreamName=name, DataRetentionInHours=2)
     return endpoint
@@ -58,7 +58,7 @@ def aws_streams(endpoint: LocalEndpoint, aws: Callable[..., Any]) -> LocalEndpoi
 
 @pytest.mark.parametrize("name", UPLOADS)
 def test_an_upload_gets_the_acks_of_its_clusters(name: str, aws_streams: LocalEndpoint) -> None:
-    """100 Continue, 200, then each fragment's three acks, one in each HTTP chunk."""
+    """The client gets 100 Continue, 200, and each fragment's three acks, one in each HTTP chunk."""
     request, data = recording(name)
     interim, head, body = exchange(aws_streams, data, b"\r\n0\r\n\r\n").split(b"\r\n\r\n", 2)
     assert interim == b"HTTP/1.1 100 Continue"
@@ -73,10 +73,10 @@ def test_an_upload_gets_the_acks_of_its_clusters(name: str, aws_streams: LocalEn
     assert len(acks) == 3 * len(request["media"]["clusters"])
 
 
-def test_duplicates_that_a_retry_sends_are_taken(
+def test_duplicates_from_a_retry_are_accepted(
     aws_streams: LocalEndpoint, aws: Callable[..., Any]
 ) -> None:
-    """After an injected error the C producer opened a second upload and sent a fragment again."""
+    """After an injected error, the C producer opened a second upload and repeated a fragment."""
     clusters = []
     for name in ("c_error_ack_retriable-03", "c_error_ack_retriable-04"):
         request, data = recording(name)
@@ -91,7 +91,7 @@ def test_duplicates_that_a_retry_sends_are_taken(
 
 
 def test_describe_and_get_data_endpoint(aws_streams: LocalEndpoint) -> None:
-    """Host has no port; the answer must name one, for the client uses it as it is."""
+    """Host has no port, but the response must have one: the client uses the address unchanged."""
     for name in ("c_offline_h264-01", "k_h264_avc-01"):
         answer = exchange(aws_streams, recording(name)[1])
         info = json.loads(answer.partition(b"\r\n\r\n")[2])["StreamInfo"]
@@ -104,7 +104,7 @@ def test_describe_and_get_data_endpoint(aws_streams: LocalEndpoint) -> None:
 
 @pytest.mark.parametrize("scenario", ["c_offline_h264_create", "k_h264_create_tags"])
 def test_a_missing_stream_is_created_by_the_client(scenario: str) -> None:
-    """DescribeStream 404, CreateStream, (TagStream,) GetDataEndpoint, PutMedia."""
+    """The client calls DescribeStream (404), CreateStream, TagStream, GetDataEndpoint, PutMedia."""
     with local_endpoint(limits=EndpointLimits()) as endpoint:
         missing = exchange(endpoint, recording(f"{scenario}-01")[1])
         assert missing.startswith(b"HTTP/1.1 404 ")
@@ -114,7 +114,7 @@ def test_a_missing_stream_is_created_by_the_client(scenario: str) -> None:
         for name in sorted(path.stem for path in CAPTURES.glob(f"{scenario}-*.json"))[2:]:
             request, data = recording(name)
             if request["request_line"].startswith("POST /tagStream"):
-                # The recording names the ARN that the recorded server had made up.
+                # The recording contains the ARN of a stream on the recorded server.
                 old = re.search(rb'"StreamARN":\t?\s*"([^"]+)"', data)
                 assert old is not None
                 length = len(data.partition(b"\r\n\r\n")[2])

@@ -1,4 +1,4 @@
-"""Certificates: made once in a folder, or given; clients that trust the authority get through."""
+"""Certificates: created once in a folder, or given. Clients that trust the authority connect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kvsproducer.status import KvsError, StatusCode
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-west-2"}
 
 
-def test_certificates_are_made_once(tmp_path: Path) -> None:
+def test_certificates_are_created_once(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "ca"
     authority, server = make_certificates(folder, "127.0.0.1")
     before = (authority.read_bytes(), server.read_bytes())
@@ -67,7 +67,9 @@ def test_a_certificate_and_its_key_in_two_files(tmp_path: Path) -> None:
         (tmp_path / "none", key),
         (tmp_path / "text", None),
     ):
-        with pytest.raises(KvsError, match="no certificate with its key in") as caught:
+        with pytest.raises(
+            KvsError, match="cannot load a certificate and its private key"
+        ) as caught:
             server_context(*given)
         assert caught.value.status is StatusCode.INVALID_ARG
 
@@ -78,7 +80,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         make_certificates(tmp_path / "file", "localhost")
 
 
-def test_without_trustme_it_says_what_to_install(
+def test_without_trustme_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)

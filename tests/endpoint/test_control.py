@@ -19,7 +19,7 @@ FOREIGN_ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
 
 
 class Caller:
-    """call("createStream", StreamName=...)"""
+    """Call an operation: `call("createStream", StreamName=...)`."""
 
     def __init__(self, store: Store) -> None:
         self.deleted: list[str] = []
@@ -75,7 +75,7 @@ def test_create_and_describe(call: Caller) -> None:
     }
 
 
-def test_the_storage_tier_is_kept_and_shown(call: Caller) -> None:
+def test_storage_tier_is_stored_and_described(call: Caller) -> None:
     for name, members, tier in (
         ("cold", {"StreamStorageConfiguration": {"DefaultStorageTier": "WARM"}}, "WARM"),
         ("door", {}, "HOT"),
@@ -104,7 +104,7 @@ def test_the_storage_tier_is_kept_and_shown(call: Caller) -> None:
         assert call.refused(operation, **change) == ("InvalidArgumentException", 400)
 
 
-def test_a_name_is_taken_once(call: Caller) -> None:
+def test_name_can_be_used_once(call: Caller) -> None:
     call("createStream", StreamName="door")
     assert call.refused("createStream", StreamName="door") == ("ResourceInUseException", 400)
 
@@ -168,7 +168,7 @@ def test_invalid_arguments(call: Caller, operation: str, members: dict[str, Any]
     assert call.refused(operation, **members) == ("InvalidArgumentException", 400)
 
 
-def test_lists_come_in_pages_and_by_prefix(call: Caller) -> None:
+def test_lists_have_pages_and_prefixes(call: Caller) -> None:
     for name in ("b2", "a1", "b1", "c1", "b3"):
         call("createStream", StreamName=name)
     names, token = [], None
@@ -187,7 +187,7 @@ def test_lists_come_in_pages_and_by_prefix(call: Caller) -> None:
     assert len(call("listStreams")["StreamInfoList"]) == 5
 
 
-def test_retention_goes_up_and_down_with_the_version(call: Caller) -> None:
+def test_retention_increases_and_decreases_with_the_version(call: Caller) -> None:
     call("createStream", StreamName="door", DataRetentionInHours=2)
 
     def info() -> Any:
@@ -220,7 +220,7 @@ def test_retention_goes_up_and_down_with_the_version(call: Caller) -> None:
         ] == ("InvalidArgumentException")
 
 
-def test_update_changes_what_is_given(call: Caller) -> None:
+def test_update_changes_only_given_values(call: Caller) -> None:
     call("createStream", StreamName="door", DeviceName="one", MediaType="video/h264")
     version = call("describeStream", StreamName="door")["StreamInfo"]["Version"]
     call("updateStream", StreamName="door", CurrentVersion=version, DeviceName="two")
@@ -256,7 +256,7 @@ def test_delete_by_arn_and_version(call: Caller) -> None:
     call("createStream", StreamName="door")
 
 
-def test_streams_are_there_after_a_restart(call: Caller, store: Store) -> None:
+def test_streams_exist_after_a_restart(call: Caller, store: Store) -> None:
     call("createStream", StreamName="door", DataRetentionInHours=7, Tags={"a": "b"})
     again = Caller(store)
     assert again("describeStream", StreamName="door") == call("describeStream", StreamName="door")

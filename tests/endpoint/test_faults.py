@@ -1,4 +1,4 @@
-"""A fault script: who meets what, how often, and what is no script."""
+"""Fault scripts: which request gets which fault, how often, and which scripts are invalid."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kvsproducer.endpoint.faults import Fault, FaultKind, FaultScript, faults_fr
 from kvsproducer.status import KvsError, StatusCode
 
 
-def test_each_fault_in_its_turn() -> None:
-    """By operation, skipping so many, for so many times; then all is well."""
+def test_faults_apply_in_order() -> None:
+    """A fault skips the given number of requests and then applies the given number of times."""
     first = Fault(on="PutMedia", do="reset", times=2)
     second = Fault(on="PutMedia", do="stall", skip=1)
     other = Fault(on="DescribeStream", do="status")
@@ -20,33 +20,33 @@ def test_each_fault_in_its_turn() -> None:
     assert met == [first, first, None, second, None]
     assert script.next("GetDataEndpoint") is None
     assert script.next("DescribeStream") is other
-    assert script.struck == [first, first, second, other]
+    assert script.applied == [first, first, second, other]
 
 
-def test_for_ever_and_for_everything() -> None:
+def test_fault_without_limit_for_all_operations() -> None:
     script = FaultScript([Fault(on="*", do="delay", times=None)])
     assert all(script.next(name) for name in ("PutMedia", "TagStream") for _ in range(100))
 
 
-def test_what_is_said_to_a_client_that_asks_first() -> None:
-    """That is another question than what becomes of its request."""
+def test_no_continue_applies_only_to_expect() -> None:
+    """NO_CONTINUE is selected for the Expect header only, and other faults only for the request."""
     script = FaultScript([Fault(on="PutMedia", do="no_continue")])
     assert script.next("PutMedia") is None
     assert script.next("PutMedia", expecting=True) is not None
     assert script.next("PutMedia", expecting=True) is None
 
 
-def test_json() -> None:
-    """The form of `kvs serve --faults`."""
+def test_script_in_json() -> None:
+    """The form that `kvs serve --faults` reads."""
     rows = [{"on": "PutMedia", "do": "slow_read", "bytes_per_s": 10, "times": None}]
     (fault,) = faults_from_json(json.dumps(rows))
     assert fault == Fault(on="PutMedia", do=FaultKind.SLOW_READ, bytes_per_s=10, times=None)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("nonsense", "no JSON"),
+        ("nonsense", "not JSON"),
         ('{"on": "PutMedia"}', "list"),
         ("[1]", "list"),
         ('[{"on": "PutMedia"}]', "do"),
@@ -56,7 +56,7 @@ def test_json() -> None:
         ('[{"on": "TagStream", "do": "silence"}]', "PutMedia"),
         ('[{"on": "TagStream", "do": "reset", "after_bytes": 1}]', "PutMedia"),
         ('[{"on": "PutMedia", "do": "status", "status": 200}]', "400 to 599"),
-        ('[{"on": "PutMedia", "do": "status", "after_bytes": 5}]', "before"),
+        ('[{"on": "PutMedia", "do": "status", "after_bytes": 5}]', "without after_bytes"),
         ('[{"on": "PutMedia", "do": "reset", "times": -1}]', "times"),
         ('[{"on": "PutMedia", "do": "stall", "seconds": "long"}]', "seconds"),
         ('[{"on": "PutMedia", "do": "stall", "seconds": 1e400}]', "seconds"),
@@ -67,7 +67,7 @@ def test_json() -> None:
         ('[{"on": ["PutMedia"], "do": "reset"}]', "on="),
     ],
 )
-def test_what_is_no_script(text: str, told: str) -> None:
-    with pytest.raises(KvsError, match=told) as caught:
+def test_invalid_scripts(text: str, message: str) -> None:
+    with pytest.raises(KvsError, match=message) as caught:
         faults_from_json(text)
     assert caught.value.status is StatusCode.INVALID_ARG

@@ -1,4 +1,4 @@
-"""The quota of fragments a second: a burst is free, then the average counts."""
+"""The quota of fragments per second: a burst is allowed, then the average is limited."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECOND = 10_000_000
 START = 17_000_000_000_000_000
 
 
-def test_a_burst_passes_and_then_the_average_counts() -> None:
+def test_burst_passes_then_average_is_limited() -> None:
     rate = FragmentRate(5, START - 10 * SECOND)
     assert rate.wait(10, START) == 0
     assert rate.wait(1, START) == SECOND // 5
@@ -20,6 +20,6 @@ def test_a_stream_within_the_quota_never_waits() -> None:
     assert [rate.wait(1, START + n * SECOND // 5) for n in range(1, 100)] == [0] * 99
 
 
-def test_quiet_time_does_not_add_up() -> None:
+def test_unused_quota_does_not_accumulate() -> None:
     rate = FragmentRate(5, START)
     assert rate.wait(11, START + 3600 * SECOND) == SECOND // 5

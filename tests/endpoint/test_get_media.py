@@ -57,7 +57,7 @@ def test_where_each_selector_starts(
     assert walk(store, **selector) == expected
 
 
-def test_a_cursor_goes_on_with_what_comes_later(
+def test_cursor_continues_with_later_fragments(
     store: Store, fragment: Callable[[int], Fragment]
 ) -> None:
     selector = parse_start_selector(Members({"StartSelector": {"StartSelectorType": "NOW"}}))

@@ -1,4 +1,4 @@
-"""The index in SQLite: all or nothing, and unbothered by readers."""
+"""The index in SQLite: transactions, and readers beside the writer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def numbers(index: Index, arn: str = ARN) -> list[int]:
     return [int(info.number) for info in index.page(arn, 0, ALL, "", 100)]
 
 
-def test_streams_do_not_see_one_another_s_fragments(index: Index, fragment: Make) -> None:
+def test_streams_have_separate_fragments(index: Index, fragment: Make) -> None:
     add(index, fragment, 1, 2)
     add(index, fragment, 2, 3, arn=OTHER)
     assert (numbers(index), numbers(index, OTHER)) == ([1, 2], [2, 3])
@@ -45,7 +45,7 @@ def test_streams_do_not_see_one_another_s_fragments(index: Index, fragment: Make
     assert (numbers(index), numbers(index, OTHER)) == ([], [2, 3])
 
 
-def test_a_group_is_added_whole_or_not_at_all(index: Index, fragment: Make) -> None:
+def test_group_is_added_completely_or_not_at_all(index: Index, fragment: Make) -> None:
     add(index, fragment, 1)
     with pytest.raises(sqlite3.IntegrityError):
         add(index, fragment, 2, 3, 1)
@@ -53,14 +53,14 @@ def test_a_group_is_added_whole_or_not_at_all(index: Index, fragment: Make) -> N
     assert index.last_number(ARN) == fragment(1).info.number
 
 
-def test_the_last_number_outlives_the_fragments(index: Index, fragment: Make) -> None:
+def test_last_number_stays_when_fragments_expire(index: Index, fragment: Make) -> None:
     add(index, fragment, 5, 4)
     assert index.expire([(ARN, 2**62), (OTHER, 2**62)]) == 2
     assert numbers(index) == []
     assert index.last_number(ARN) == fragment(5).info.number
 
 
-def test_files_and_where_they_end(index: Index, fragment: Make) -> None:
+def test_media_files_and_their_ends(index: Index, fragment: Make) -> None:
     add(index, fragment, 1, 2, file=7)
     add(index, fragment, 3, arn=OTHER, file=8)
     assert index.files() == {7, 8}
@@ -72,7 +72,7 @@ def test_files_and_where_they_end(index: Index, fragment: Make) -> None:
     assert index.files() == {8}
 
 
-def test_the_index_knows_how_much_it_has_of_each_file(index: Index, fragment: Make) -> None:
+def test_index_has_the_size_of_each_file(index: Index, fragment: Make) -> None:
     index.add_fragments(
         [(ARN, fragment(1).info, Location(3, 10, 90, (1, 2, 3, 4)))], Written(3, 100)
     )
@@ -89,7 +89,7 @@ def test_the_index_knows_how_much_it_has_of_each_file(index: Index, fragment: Ma
     assert index.count_in_file(3, OTHER, 0) == 0
 
 
-def test_a_fragment_is_found_with_its_place(index: Index, fragment: Make) -> None:
+def test_fragment_is_found_with_its_location(index: Index, fragment: Make) -> None:
     add(index, fragment, 4)
     found = index.find(ARN, 0, fragment(4).info.number)
     assert found is not None
@@ -99,7 +99,7 @@ def test_a_fragment_is_found_with_its_place(index: Index, fragment: Make) -> Non
     assert index.find(ARN, info.server_timestamp + 1, info.number) is None
 
 
-def test_streams_are_replaced_as_a_whole(index: Index, fragment: Make) -> None:
+def test_replace_streams_replaces_all_streams(index: Index, fragment: Make) -> None:
     add(index, fragment, 1)
     add(index, fragment, 2, arn=OTHER)
     record = StreamRecord(name="x", arn=ARN, version="v9", created=1).to_json()
@@ -123,9 +123,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("statement", DAMAGE)
-def test_an_index_that_contradicts_itself_is_damaged(
-    tmp_path: Path, fragment: Make, statement: str
-) -> None:
+def test_contradictory_index_is_damaged(tmp_path: Path, fragment: Make, statement: str) -> None:
     path = tmp_path / "index.sqlite3"
     index = Index(path)
     index.save_stream(StreamRecord(name="x", arn=ARN, version="v", created=1))
@@ -146,13 +144,13 @@ def test_the_index_of_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(OSError, match="format 7 of another version"):
+    with pytest.raises(OSError, match="has format 7, but this version needs"):
         Index(path)
 
 
-def test_a_file_that_is_no_database_is_a_damaged_index(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_a_damaged_index(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite3"
-    path.write_bytes(b"this is no database" * 100)
+    path.write_bytes(b"this is not a database" * 100)
     with pytest.raises(DamagedIndex):
         Index(path)
     path.unlink()

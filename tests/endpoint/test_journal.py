@@ -1,4 +1,4 @@
-"""The format of media files: whole records are found, whatever is damaged around them."""
+"""The format of media files: valid records are found between damaged bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Make = Callable[..., Fragment]
 
 @pytest.fixture
 def file(tmp_path: Path, fragment: Make) -> tuple[Path, bytes, list[int]]:
-    """A file with the list of streams and ten fragments; its mark, and where its records begin."""
+    """Return a file with ten fragments, its mark, and the positions of its records."""
     head, mark = journal.new_file_head()
     records = [journal.encode(mark, {"streams": []})]
     records += [journal.encode_fragment(mark, ARN, fragment(n, 300 * n)) for n in range(1, 11)]
@@ -36,7 +36,7 @@ def scan(path: Path, mark: bytes, start: int = journal.FILE_HEAD_BYTES) -> list[
         return list(journal.scan(stream, mark, start))
 
 
-def test_a_file_gives_back_its_records(file: tuple[Path, bytes, list[int]], fragment: Make) -> None:
+def test_scan_returns_all_records(file: tuple[Path, bytes, list[int]], fragment: Make) -> None:
     path, mark, starts = file
     data = path.read_bytes()
     assert journal.read_file_head(data) == mark
@@ -52,7 +52,7 @@ def test_a_file_gives_back_its_records(file: tuple[Path, bytes, list[int]], frag
     assert scan(path, mark, starts[5]) == found[5:]
 
 
-def test_a_damaged_record_costs_only_itself(file: tuple[Path, bytes, list[int]]) -> None:
+def test_damaged_record_loses_only_itself(file: tuple[Path, bytes, list[int]]) -> None:
     path, mark, starts = file
     data = path.read_bytes()
     dice = random.Random(20261130)
@@ -76,8 +76,10 @@ def test_an_unfinished_write_is_torn(file: tuple[Path, bytes, list[int]]) -> Non
     assert scan(path, mark)[-1] == Damage(starts[-1], starts[-1] + 5000, torn=True)
 
 
-def test_media_cannot_pose_as_a_record(file: tuple[Path, bytes, list[int]], fragment: Make) -> None:
-    """Also not in a damaged file: whoever sends media does not know the file's mark."""
+def test_media_is_never_taken_for_a_record(
+    file: tuple[Path, bytes, list[int]], fragment: Make
+) -> None:
+    """This holds for a damaged file too, because clients do not know the file's mark."""
     path, mark, _ = file
     forged = b"".join(journal.encode_fragment(b"m" * 16, ARN, fragment(99)))
     with path.open("ab") as stream:
@@ -85,10 +87,10 @@ def test_media_cannot_pose_as_a_record(file: tuple[Path, bytes, list[int]], frag
     assert [type(item) for item in scan(path, mark)] == [Record] * 11 + [Damage]
 
 
-def test_the_next_record_is_found_across_pieces(
+def test_next_record_is_found_across_reads(
     file: tuple[Path, bytes, list[int]], fragment: Make
 ) -> None:
-    """The search reads a MiB at a time; the mark may lie across two of them."""
+    """The search reads 1 MiB at a time, and the mark may be across two of these reads."""
     path, mark, starts = file
     for shift in (-20, -16, -15, -8, -1, 0, 1):
         gap = 1024 * 1024 + 1 + shift
@@ -101,7 +103,7 @@ def test_the_next_record_is_found_across_pieces(
 
 
 @pytest.mark.parametrize("place", [0, 9, 13, 20, 31])
-def test_a_damaged_file_head_is_noticed(place: int) -> None:
+def test_damaged_file_head_is_noticed(place: int) -> None:
     head = bytearray(journal.new_file_head()[0])
     head[place] ^= 1
     with pytest.raises(RecordError):
@@ -110,7 +112,7 @@ def test_a_damaged_file_head_is_noticed(place: int) -> None:
         journal.read_file_head(bytes(head[:31]))
 
 
-def test_only_fragments_are_decoded_as_such() -> None:
+def test_decode_fragment_accepts_only_fragments() -> None:
     mark = b"m" * 16
     with pytest.raises(RecordError, match="not a fragment's"):
         journal.decode_fragment(b"".join(journal.encode(mark, {"deleted": ARN})))

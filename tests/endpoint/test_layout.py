@@ -1,4 +1,4 @@
-"""The bytes of a fragment in GetMedia's answer."""
+"""The bytes of a fragment in GetMedia's response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW = INFO.server_timestamp + 158_580_000
 
 
 def pairs(data: bytes) -> list[tuple[str, str]]:
-    """The tags of a Tags element, read within a segment."""
+    """Parse a Tags element within a Segment and return its tags."""
     parser = MkvParser()
     parser.receive_data(bytes.fromhex("1a45dfa380"))
     parser.receive_data(bytes.fromhex("18538067ff") + data)
@@ -29,7 +29,7 @@ def pairs(data: bytes) -> list[tuple[str, str]]:
     return [pair for event in events if isinstance(event, Tags) for pair in event.pairs]
 
 
-def test_get_media_wraps_the_producer_s_bytes() -> None:
+def test_get_media_encloses_the_producers_bytes() -> None:
     header, leading, before, cluster, trailing, after = get_media_segment(FRAGMENT, NOW)
     assert (header, leading, cluster, trailing) == (b"H", b"L", b"C", b"T")
     assert pairs(before) == [
@@ -43,11 +43,11 @@ def test_get_media_wraps_the_producer_s_bytes() -> None:
     ]
 
 
-def test_sizes_of_the_service_s_tags_have_four_bytes() -> None:
+def test_sizes_of_service_tags_have_four_bytes() -> None:
     assert error_tags(1, "")[:16].hex(" ") == "12 54 c3 67 10 00 00 5f 73 73 10 00 00 59 67 c8"
 
 
-def test_a_fragment_list_spells_its_times_differently() -> None:
+def test_fragment_list_uses_other_timestamp_names() -> None:
     segment: Callable[[Fragment], list[bytes]] = fragment_list_segment
     assert [name for name, _ in pairs(segment(FRAGMENT)[2])] == [
         "AWS_KINESISVIDEO_FRAGMENT_NUMBER",
@@ -56,14 +56,14 @@ def test_a_fragment_list_spells_its_times_differently() -> None:
     ]
 
 
-def test_an_error_says_its_id_and_code() -> None:
+def test_error_tags_have_id_and_code() -> None:
     assert pairs(error_tags(5000, "INTERNAL_ERROR")) == [
         ("AWS_KINESISVIDEO_ERROR_ID", "5000"),
         ("AWS_KINESISVIDEO_ERROR_CODE", "INTERNAL_ERROR"),
     ]
 
 
-def test_an_error_of_a_fragment_list_has_names_of_its_own() -> None:
+def test_fragment_list_errors_use_other_names() -> None:
     assert pairs(exception_tags("InternalFailure", "why")) == [
         ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "InternalFailure"),
         ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "why"),

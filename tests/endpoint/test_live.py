@@ -1,4 +1,4 @@
-"""The signal that readers of a stream wait for."""
+"""The signal for the readers of a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kvsproducer.endpoint.fragment_rate import FragmentRate
 from kvsproducer.endpoint.live import LiveStream, Signal
 
 
-def test_a_signal_wakes_everyone_who_waits() -> None:
+def test_signal_wakes_all_waiters() -> None:
     async def run() -> None:
         signal = Signal()
         waiting = [asyncio.create_task(signal.wait(10)) for _ in range(3)]
@@ -19,7 +19,7 @@ def test_a_signal_wakes_everyone_who_waits() -> None:
     asyncio.run(run())
 
 
-def test_a_signal_between_the_look_and_the_wait_is_not_missed() -> None:
+def test_signal_between_check_and_wait_is_not_missed() -> None:
     async def run() -> None:
         signal = Signal()
         seen = signal.next()
@@ -29,7 +29,7 @@ def test_a_signal_between_the_look_and_the_wait_is_not_missed() -> None:
     asyncio.run(run())
 
 
-def test_a_signal_that_has_passed_wakes_nobody_later() -> None:
+def test_earlier_signal_wakes_no_later_waiter() -> None:
     async def run() -> bool:
         signal = Signal()
         signal.set()
@@ -40,7 +40,7 @@ def test_a_signal_that_has_passed_wakes_nobody_later() -> None:
     assert asyncio.run(run()) is False
 
 
-def test_uploads_of_a_stream_share_its_numbers() -> None:
+def test_uploads_of_a_stream_share_fragment_numbers() -> None:
     async def run() -> None:
         live = LiveStream("arn", f"{9:047d}", FragmentRate(5, 0))
         assert live.numbers.next(0) < live.numbers.next(0)

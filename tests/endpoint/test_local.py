@@ -1,4 +1,4 @@
-"""Running the endpoint: in the caller's loop, in a thread, as a process; stops, kills, restarts."""
+"""Run the endpoint in the caller's loop, in a thread and as a process; stop and restart it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ run_server(LocalEndpoint(sys.argv[1], limits=EndpointLimits(get_media_idle=2_000
 
 
 class Served:
-    """An endpoint in a process of its own."""
+    """An endpoint in a child process."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Served:
 
 
 def archived(aws: Make, endpoint: Any, stream: str = "door") -> list[bytes]:
-    """The frames that GetMediaForFragmentList gives, as one string for each fragment."""
+    """Return the frames from GetMediaForFragmentList, as one string for each fragment."""
     archive = aws(endpoint, "kinesis-video-archived-media")
     fragments = archive.list_fragments(StreamName=stream)["Fragments"]
     numbers = [item["FragmentNumber"] for item in fragments]
@@ -76,7 +76,7 @@ def upload_all(upload: Any, media: Any, count: int) -> list[Any]:
     return list(upload.acks())
 
 
-def test_an_endpoint_in_the_caller_s_loop(aws: Make) -> None:
+def test_endpoint_in_the_callers_loop(aws: Make) -> None:
     async def run() -> None:
         async with LocalEndpoint() as endpoint:
             client = aws(endpoint, "kinesisvideo")
@@ -88,7 +88,7 @@ def test_an_endpoint_in_the_caller_s_loop(aws: Make) -> None:
     asyncio.run(run())
 
 
-def test_a_thread_s_endpoint_within_a_running_loop(aws: Make) -> None:
+def test_endpoint_in_a_thread_beside_a_running_loop(aws: Make) -> None:
     async def run() -> None:
         with local_endpoint() as endpoint:
             client = aws(endpoint, "kinesisvideo")
@@ -98,7 +98,7 @@ def test_a_thread_s_endpoint_within_a_running_loop(aws: Make) -> None:
     asyncio.run(run())
 
 
-def test_a_taken_port_is_an_os_error() -> None:
+def test_port_in_use_is_an_os_error() -> None:
     with (
         local_endpoint() as endpoint,
         pytest.raises(OSError, match="in use"),
@@ -107,7 +107,7 @@ def test_a_taken_port_is_an_os_error() -> None:
         pass
 
 
-def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+def test_file_is_not_a_data_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"), local_endpoint(tmp_path / "file"):
         pass
@@ -132,7 +132,7 @@ def test_data_survives_a_restart(tmp_path: Path, put_media: Make, media: Any, aw
 
 
 def test_a_restart_on_the_same_port(put_media: Make, media: Any, aws: Make, tmp_path: Path) -> None:
-    """A client that was cut off finds the endpoint where it was."""
+    """A client that lost its connection reaches the endpoint at the same address."""
     port = 0
     for _ in range(3):
         with local_endpoint(tmp_path, port=port) as endpoint:
@@ -146,11 +146,13 @@ def test_a_restart_on_the_same_port(put_media: Make, media: Any, aws: Make, tmp_
 
 
 @pytest.mark.parametrize("lost", ["", "index*", "index*-*"])
-def test_what_was_persisted_survives_kill_9(
+def test_persisted_fragments_survive_kill_9(
     tmp_path: Path, put_media: Make, media: Any, aws: Make, lost: str
 ) -> None:
-    """The process dies in the middle of an upload; every PERSISTED fragment is there, whole: also
-    if the index, or what SQLite keeps beside it, is deleted after that."""
+    """Kill the process during an upload: every PERSISTED fragment is there and complete.
+
+    This also holds if the index, or the files that SQLite keeps beside it, are deleted after that.
+    """
     served = Served(tmp_path)
     aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     upload = put_media(served, "door")
@@ -177,10 +179,10 @@ def test_what_was_persisted_survives_kill_9(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_server_cleanly(
+def test_signal_stops_the_server_cleanly(
     number: int, tmp_path: Path, put_media: Make, media: Any, aws: Make
 ) -> None:
-    """Uploads end with what they have; nothing acknowledged is lost; the exit code is 0."""
+    """Uploads end with the fragments received, all acknowledged ones are stored, exit code 0."""
     served = Served(tmp_path)
     aws(served, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     upload = put_media(served, "door")
@@ -197,8 +199,8 @@ def test_a_signal_stops_the_server_cleanly(
         assert len(archived(aws, endpoint)) == 1
 
 
-def test_stopping_is_quick_and_ends_readers(aws: Make, put_media: Make, media: Any) -> None:
-    """A reader that waits for more, an upload that idles: neither holds the endpoint up."""
+def test_stop_is_fast_and_ends_readers(aws: Make, put_media: Make, media: Any) -> None:
+    """A waiting reader and an idle upload do not delay the stop."""
     answers: list[bytes] = []
     with local_endpoint() as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
@@ -219,7 +221,7 @@ def test_stopping_is_quick_and_ends_readers(aws: Make, put_media: Make, media: A
 
 
 def test_https(tmp_path: Path, media: Any, aws: Make) -> None:
-    """The same over TLS, with a certificate of the test's own authority."""
+    """Frames are stored and read over TLS, with a certificate of the test's own authority."""
     authority = trustme.CA()
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(server_context)
@@ -247,10 +249,8 @@ def test_https(tmp_path: Path, media: Any, aws: Make) -> None:
         assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"DataEndpoint": endpoint.url}
 
 
-def test_a_disk_that_refuses_real_writes(
-    tmp_path: Path, put_media: Make, media: Any, aws: Make
-) -> None:
-    """A file size limit of the operating system stands for a full disk, in a process of its own."""
+def test_failing_disk_writes(tmp_path: Path, put_media: Make, media: Any, aws: Make) -> None:
+    """In a child process, a file size limit of the operating system acts as a full disk."""
     limited = SERVE.replace(
         "import sys\n",
         "import sys, resource, signal\n"
@@ -285,14 +285,17 @@ def test_a_disk_that_refuses_real_writes(
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "could not be stored" in log
+    assert "cannot store" in log
     with local_endpoint(tmp_path, limits=QUICK) as endpoint:
         assert len(archived(aws, endpoint)) == stored
 
 
 @pytest.mark.parametrize("turns", range(5))
-def test_what_was_just_accepted_is_closed(turns: int) -> None:
-    """At whatever step of its accepting: a connection that was forgotten would be told here."""
+def test_connection_accepted_during_stop_is_closed(turns: int) -> None:
+    """A stop at any step of accepting closes the connection.
+
+    A forgotten one would fail this test.
+    """
 
     async def run() -> list[socket.socket]:
         endpoint = LocalEndpoint()

@@ -1,4 +1,4 @@
-"""Requests as JSON: what passes, what is refused, and that nothing else ever happens."""
+"""JSON requests: every value is either accepted or refused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ JSON = st.recursive(
 
 @settings(derandomize=True)
 @given(value=JSON)
-def test_any_value_is_read_or_refused(value: Any) -> None:
-    """No value of any type does anything but pass or raise InvalidArgumentException."""
+def test_any_value_is_accepted_or_refused(value: Any) -> None:
+    """A value of any type is accepted or raises InvalidArgumentException, nothing else."""
     members = Members({name: value for name in ("StreamName", "Tags", "X", "NextToken", "TagKey")})
     for look in (
         lambda: members.text("StreamName"),
@@ -56,7 +56,7 @@ def test_an_empty_body_is_an_empty_object() -> None:
 
 @settings(derandomize=True)
 @given(position=st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
-def test_tokens_come_back_as_what_they_stand_for(position: str) -> None:
+def test_next_token_decodes_to_its_position(position: str) -> None:
     assert Members({"NextToken": next_token(position)}).position() == position
 
 
@@ -85,5 +85,5 @@ ARN = "arn:aws:kinesisvideo:us-west-2:123456789012:stream/door/1"
         ({}, "-"),
     ],
 )
-def test_a_request_s_stream_for_the_log(values: dict[str, Any], label: str) -> None:
+def test_label_names_the_stream_of_a_request(values: dict[str, Any], label: str) -> None:
     assert Members(values).label == label

@@ -1,4 +1,4 @@
-"""Faults on the wire, as a client with a plain socket sees them; the endpoint works after each."""
+"""Faults over a plain socket. The endpoint works normally after each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = b'{"StreamName":"door"}'
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """serve(*faults): an endpoint with those, and a stream "door"."""
+    """Return a function `serve(*faults)` that runs an endpoint with these and a stream "door"."""
     with ExitStack() as stack:
 
         def start(*faults: Fault) -> LocalEndpoint:
@@ -44,7 +44,7 @@ def request(path: str, body: bytes = NAME, **headers: str) -> bytes:
 
 
 def rest(peer: socket.socket) -> bytes:
-    """Everything until the other side ends."""
+    """Return all bytes until the endpoint closes the connection."""
     found = b""
     while data := peer.recv(65_536):
         found += data
@@ -58,7 +58,7 @@ def call(endpoint: LocalEndpoint, path: str, body: bytes = NAME, **headers: str)
 
 
 def upload(endpoint: LocalEndpoint) -> socket.socket:
-    """A PutMedia request whose head is sent."""
+    """Return the socket of a PutMedia request whose headers are sent."""
     peer = connect(endpoint)
     peer.sendall(
         request(
@@ -82,19 +82,19 @@ def until(peer: socket.socket, text: bytes) -> bytes:
     return found
 
 
-def test_a_refusal(serve: Serve) -> None:
-    """With the status and the exception's name; the next request is answered."""
+def test_status_fault(serve: Serve) -> None:
+    """The response has the status and the exception's name. The next request succeeds."""
     fault = Fault(on="DescribeStream", do="status", status=400, error="ClientLimitExceeded")
     endpoint = serve(fault)
     refused = call(endpoint, "/describeStream")
     assert refused.startswith(b"HTTP/1.1 400 ")
     assert b"x-amzn-ErrorType: ClientLimitExceeded" in refused
     assert b"ACTIVE" in call(endpoint, "/describeStream")
-    assert endpoint.faults.struck == [fault]
+    assert endpoint.faults.applied == [fault]
 
 
 @pytest.mark.parametrize("path", ["/describeStream", "/putMedia"])
-def test_a_reset(serve: Serve, path: str) -> None:
+def test_reset_fault(serve: Serve, path: str) -> None:
     endpoint = serve(Fault(on="*", do="reset", skip=1))
     with connect(endpoint) as peer:
         peer.sendall(
@@ -110,8 +110,8 @@ def test_a_reset(serve: Serve, path: str) -> None:
     assert b"ACTIVE" in call(endpoint, "/describeStream")
 
 
-def test_a_stall_and_a_delay(serve: Serve) -> None:
-    """Nothing comes while it lasts."""
+def test_stall_and_delay_faults(serve: Serve) -> None:
+    """Nothing arrives for the given time."""
     endpoint = serve(
         Fault(on="DescribeStream", do="stall"), Fault(on="DescribeStream", do="delay", seconds=0.1)
     )
@@ -123,8 +123,8 @@ def test_a_stall_and_a_delay(serve: Serve) -> None:
     assert b"ACTIVE" in call(endpoint, "/describeStream")
 
 
-def test_garbage(serve: Serve) -> None:
-    """Instead of an answer to a call; between the acks of an upload."""
+def test_garbage_fault(serve: Serve) -> None:
+    """The garbage replaces the response of a call, and comes between the acks of an upload."""
     endpoint = serve(
         Fault(on="DescribeStream", do="garbage", text="SSH-2.0\r\n"),
         Fault(on="PutMedia", do="garbage", text="nonsense"),
@@ -135,8 +135,8 @@ def test_garbage(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["half_close", "end_answer"])
-def test_an_answer_that_ends_early(serve: Serve, kind: str) -> None:
-    """With or without its last chunk; what is sent is still taken."""
+def test_response_that_ends_early(serve: Serve, kind: str) -> None:
+    """The response ends with or without its last chunk, and the body is still read."""
     endpoint = serve(Fault(on="PutMedia", do=kind))
     with upload(endpoint) as peer:
         if kind == "half_close":
@@ -147,8 +147,8 @@ def test_an_answer_that_ends_early(serve: Serve, kind: str) -> None:
     assert b"ACTIVE" in call(endpoint, "/describeStream")
 
 
-def test_silence(serve: Serve) -> None:
-    """Not even the error ack for what is no Matroska."""
+def test_silence_fault(serve: Serve) -> None:
+    """Not even invalid Matroska gets an ERROR ack."""
     endpoint = serve(Fault(on="PutMedia", do="silence"))
     for said in (b"", b"4009"):
         with upload(endpoint) as peer:
@@ -157,8 +157,8 @@ def test_silence(serve: Serve) -> None:
             assert (b"ErrorId" in rest(peer)) is bool(said)
 
 
-def test_slow_reading(serve: Serve) -> None:
-    """The sender comes to a stand."""
+def test_slow_read_fault(serve: Serve) -> None:
+    """The client blocks while sending."""
     endpoint = serve(Fault(on="PutMedia", do="slow_read", bytes_per_s=10))
     with upload(endpoint) as peer:
         until(peer, b"\r\n\r\n")
@@ -169,8 +169,8 @@ def test_slow_reading(serve: Serve) -> None:
                 peer.sendall(b"10000\r\n" + bytes(65_536) + b"\r\n")
 
 
-def test_continue_and_none(serve: Serve) -> None:
-    """Said unasked; not said though asked; said when asked."""
+def test_continue_faults(serve: Serve) -> None:
+    """It is sent without an Expect header, not sent despite one, and sent normally."""
     endpoint = serve(
         Fault(on="DescribeStream", do="continue"), Fault(on="ListStreams", do="no_continue")
     )

@@ -1,4 +1,4 @@
-"""A fragment while it grows: its duration, its timecode in milliseconds, its metadata."""
+"""An open fragment: its duration, its timecode in milliseconds, its metadata."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def duration(fragment: OpenFragment, *blocks: Block) -> int:
         ([block(0), block(40), block(-20, 2), block(100, 2)], 240),
     ],
 )
-def test_a_duration_reaches_to_the_end_of_the_last_frame(
+def test_duration_extends_to_the_end_of_the_last_frame(
     blocks: list[Block], expected_ms: int
 ) -> None:
     assert duration(opened(), *blocks) == expected_ms * MS
 
 
 @pytest.mark.parametrize("stated", [2**63, 2**64 - 1])
-def test_a_stated_duration_is_bounded(stated: int) -> None:
-    """SQLite holds integers up to 2**63 - 1; no fragment is longer than a connection may be."""
+def test_declared_duration_is_limited(stated: int) -> None:
+    """SQLite stores integers up to 2**63 - 1. No fragment is longer than a connection may last."""
     assert duration(opened(), block(0, duration=stated)) == EndpointLimits().connection_duration
 
 
 def test_tiny_blocks_take_little_memory() -> None:
-    """An object for each would take ten times their bytes."""
+    """One object for each block would need ten times their size."""
     fragment = opened()
     tracemalloc.start()
     for _ in range(20_000):
@@ -92,13 +92,13 @@ def test_timecodes_are_scaled() -> None:
         ([("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "1")], 4012),
     ],
 )
-def test_metadata_that_is_refused(pairs: Any, error_id: int) -> None:
+def test_refused_metadata(pairs: Any, error_id: int) -> None:
     with pytest.raises(Refusal) as caught:
         check_metadata(pairs, 0)
     assert caught.value.error_id == error_id
 
 
-def test_metadata_that_counts() -> None:
+def test_counted_metadata() -> None:
     assert check_metadata([("a", "b"), ("AWS_KINESISVIDEO_NOTIFICATION", "")], 3) == 5
     assert check_metadata([("AWS_KINESISVIDEO_END_OF_FRAGMENT", "")], 3) == 3
     assert check_metadata([("aws", "x" * 256), ("n" * 128, "")], 8) == 10

@@ -1,4 +1,4 @@
-"""Files of fragments: what a failed write leaves behind, and what a reader sees."""
+"""Media files of fragments: failed writes, and reading."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def first_file(folder: Path) -> Path:
     return folder / "fragments" / "00000001.mkvs"
 
 
-def test_fragments_come_back(payloads: Payloads, fragment: Make) -> None:
+def test_fragments_can_be_read(payloads: Payloads, fragment: Make) -> None:
     payloads.append_change({"stream": "{}"})
     location = payloads.append(ARN, fragment(1))
     payloads.sync()
@@ -35,7 +35,7 @@ def test_fragments_come_back(payloads: Payloads, fragment: Make) -> None:
     assert payloads.read(location) == fragment(1)
 
 
-def test_a_rollback_takes_back_what_was_not_kept(payloads: Payloads, fragment: Make) -> None:
+def test_rollback_removes_writes_that_were_not_kept(payloads: Payloads, fragment: Make) -> None:
     kept = payloads.append(ARN, fragment(1))
     payloads.keep()
     payloads.append(ARN, fragment(2))
@@ -55,9 +55,7 @@ def test_after_a_rollback_the_file_has_no_gap(tmp_path: Path, fragment: Make) ->
     payloads.close()
 
 
-def test_a_rollback_of_the_first_write_leaves_the_head_of_the_file(
-    tmp_path: Path, fragment: Make
-) -> None:
+def test_rollback_of_the_first_write_leaves_the_file_head(tmp_path: Path, fragment: Make) -> None:
     payloads = FilePayloads(tmp_path)
     payloads.append(ARN, fragment(1))
     payloads.rollback()
@@ -70,7 +68,7 @@ def test_a_rollback_of_the_first_write_leaves_the_head_of_the_file(
     payloads.close()
 
 
-def test_half_a_file_head_is_taken_back(
+def test_incomplete_file_head_is_removed(
     tmp_path: Path, fragment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payloads = FilePayloads(tmp_path)
@@ -89,9 +87,7 @@ def test_half_a_file_head_is_taken_back(
     payloads.close()
 
 
-def test_what_is_gone_gives_nothing_and_what_is_damaged_an_error(
-    tmp_path: Path, fragment: Make
-) -> None:
+def test_deleted_fragment_is_missing_and_damaged_one_raises(tmp_path: Path, fragment: Make) -> None:
     payloads = FilePayloads(tmp_path)
     location = payloads.append(ARN, fragment(1))
     assert payloads.read(Location(99, 0, 1, (1, 0, 0, 0))) is None
@@ -116,7 +112,7 @@ def test_files_of_an_older_version_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
-def test_a_media_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+def test_unreadable_media_file_is_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "fragments").mkdir()
     if kind == "folder":
         first_file(tmp_path).mkdir()
@@ -126,7 +122,7 @@ def test_a_media_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) 
         FilePayloads(tmp_path)
 
 
-def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
     payloads = FilePayloads(tmp_path)
     for name in ("x.txt", "\u0661.mkvs", "0000001.mkvs", "00000001.mkvs.bak"):
         (payloads.folder / name).write_bytes(b"q")

@@ -22,7 +22,7 @@ NOW = 17_000_000_000_000_000
 
 
 class Driver:
-    """Feeds a session and plays a store that keeps everything at once."""
+    """Feed a session, and act as a store that stores every fragment at once."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Driver:
 
     @property
     def story(self) -> list[tuple[str, int]]:
-        """(event, timecode, or error id) of each ack."""
+        """Return (event, timecode) or (event, error id) of each ack."""
         return [
             (ack["EventType"], ack.get("ErrorId", ack.get("FragmentTimecode"))) for ack in self.acks
         ]
 
 
 def story(*timecodes: int, kinds: str = "BRP") -> list[tuple[str, int]]:
-    """The acks of whole fragments."""
+    """Return the expected acks of complete fragments."""
     names = {"B": "BUFFERING", "R": "RECEIVED", "P": "PERSISTED"}
     return [(names[kind], timecode) for timecode in timecodes for kind in kinds]
 
@@ -93,7 +93,7 @@ def stream(media: Any) -> bytes:
 
 
 def splits(data: bytes) -> dict[str, list[bytes]]:
-    """The data whole, byte by byte, and cut at random."""
+    """Return the data in one piece, byte by byte, and split at random."""
     cut = {"whole": [data], "bytes": [data[at : at + 1] for at in range(len(data))]}
     for seed in range(8):
         dice = random.Random(seed)
@@ -111,12 +111,12 @@ def test_acks_and_fragments_do_not_depend_on_the_split(stream: bytes) -> None:
         assert driver.session.finished, name
 
 
-def test_each_fragment_is_buffering_then_received_then_persisted(stream: bytes) -> None:
+def test_each_fragment_gets_buffering_received_persisted(stream: bytes) -> None:
     driver = Driver().feed(splits(stream)["bytes"])
     assert sorted(driver.story, key=lambda ack: ack[1]) == story(1000, 2000, 3000)
 
 
-def test_acks_are_compact_json_lines_in_the_service_s_key_order(stream: bytes) -> None:
+def test_acks_are_compact_json_lines_in_service_key_order(stream: bytes) -> None:
     session = PutMediaSession(PutMediaRequest(), FragmentNumbers(), NOW)
     session.receive_data(stream, NOW)
     ack = session.next_ack()
@@ -135,7 +135,9 @@ def test_fragment_numbers_grow(stream: bytes) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_the_producer_s_bytes_are_kept_verbatim_with_their_tags(stream: bytes, media: Any) -> None:
+def test_bytes_of_the_producer_are_stored_unchanged_with_their_tags(
+    stream: bytes, media: Any
+) -> None:
     first, second, third = Driver().feed([stream]).fragments
     assert first.parts == (
         media.header(),
@@ -152,7 +154,7 @@ def test_the_producer_s_bytes_are_kept_verbatim_with_their_tags(stream: bytes, m
     )
 
 
-def test_an_end_of_fragment_tag_closes_the_fragment_at_once(media: Any) -> None:
+def test_end_of_fragment_tag_closes_the_fragment_at_once(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(7)], end=False)
     assert driver.story == story(7, kinds="B")
     driver.feed([media.end_of_fragment()], end=False)
@@ -160,12 +162,12 @@ def test_an_end_of_fragment_tag_closes_the_fragment_at_once(media: Any) -> None:
     assert driver.session.receiving
 
 
-def test_the_end_of_the_body_closes_the_last_fragment(media: Any) -> None:
+def test_end_of_body_closes_the_last_fragment(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(7)])
     assert driver.story == story(7)
 
 
-def test_a_cluster_of_known_size_is_a_fragment_like_any_other(media: Any) -> None:
+def test_cluster_of_known_size_is_a_normal_fragment(media: Any) -> None:
     body = media.cluster(7)[5:]
     known = b"\x1f\x43\xb6\x75\x40" + bytes([len(body)]) + body
     driver = Driver().feed([media.header(), known, media.cluster(2000)])
@@ -173,7 +175,7 @@ def test_a_cluster_of_known_size_is_a_fragment_like_any_other(media: Any) -> Non
     assert driver.fragments[0].cluster == known
 
 
-def test_a_segment_of_known_size_is_kept_as_one_of_unknown_size(media: Any) -> None:
+def test_segment_of_known_size_is_stored_with_unknown_size(media: Any) -> None:
     header = media.header()
     at = header.index(b"\x18\x53\x80\x67")
     assert header[at + 4] == 0xFF
@@ -183,14 +185,14 @@ def test_a_segment_of_known_size_is_kept_as_one_of_unknown_size(media: Any) -> N
     assert fragment.header[at : at + 12] == b"\x18\x53\x80\x67\x01" + b"\xff" * 7
 
 
-def test_times_come_from_the_timecodes_and_the_producer_s_start(media: Any) -> None:
+def test_timestamps_use_timecodes_and_producer_start(media: Any) -> None:
     data = [media.header(), media.cluster(3000)]
     (absolute,) = Driver().feed(data).fragments
     (relative,) = Driver(PutMediaRequest(absolute=False, start=NOW)).feed(data).fragments
     assert absolute.info.producer_timestamp == 3 * SECOND
     assert relative.info.producer_timestamp == NOW + 3 * SECOND
     assert relative.info.server_timestamp == NOW
-    # two frames half a second apart: the last one is taken to last as long
+    # Two frames half a second apart: the last one is assumed to last as long.
     assert relative.info.duration == SECOND
 
 
@@ -222,13 +224,13 @@ def test_a_request_without_acks_gets_only_errors(media: Any) -> None:
     assert Driver(request).feed([b"no Matroska at all"]).story == [("ERROR", 4006)]
 
 
-def test_an_empty_body_is_no_error() -> None:
+def test_empty_body_is_accepted() -> None:
     driver = Driver().feed([])
     assert driver.story == []
     assert driver.session.finished
 
 
-def test_duplicates_in_a_new_request_are_taken(media: Any) -> None:
+def test_duplicates_in_a_new_request_are_accepted(media: Any) -> None:
     numbers = FragmentNumbers()
     for _ in range(2):
         session = PutMediaSession(PutMediaRequest(), numbers, NOW)
@@ -353,7 +355,7 @@ def empty_cluster(m: Any) -> list[bytes]:
         refused(empty_cluster, 4011),
     ],
 )
-def test_what_the_service_refuses(
+def test_refusals_of_the_service(
     build: Callable[[Any], list[bytes]], error_id: int, media: Any
 ) -> None:
     driver = Driver().feed(build(media))
@@ -366,7 +368,7 @@ def test_what_the_service_refuses(
     assert len(driver.acks) == before, "the session is over after an error"
 
 
-def test_an_error_names_its_fragment_and_its_code(media: Any) -> None:
+def test_error_has_its_fragment_and_code(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(5000), media.cluster(4000)])
     assert list(driver.acks[-1].items()) == [
         ("EventType", "ERROR"),
@@ -378,14 +380,14 @@ def test_an_error_names_its_fragment_and_its_code(media: Any) -> None:
     assert driver.acks[-1]["FragmentNumber"] > driver.acks[0]["FragmentNumber"]
 
 
-def test_an_error_without_a_fragment_has_timecode_minus_one(media: Any) -> None:
+def test_error_without_a_fragment_has_timecode_minus_one(media: Any) -> None:
     driver = Driver().feed([b"junk junk junk"])
     assert driver.acks[-1]["FragmentTimecode"] == -1
     assert driver.acks[-1]["FragmentNumber"] == ""
 
 
-def test_an_error_waits_for_the_fragments_before_it(media: Any) -> None:
-    """Otherwise the producer would send again what is being stored."""
+def test_error_is_sent_after_acks_of_earlier_fragments(media: Any) -> None:
+    """Otherwise the producer would resend fragments that are being stored."""
     driver = Driver(storing=False).feed([media.header(), media.cluster(5000), media.cluster(1)])
     assert driver.story == [*story(5000, kinds="BR")]
     driver.session.fragment_stored(driver.fragments[0].info.number, persisted=True)
@@ -393,8 +395,8 @@ def test_an_error_waits_for_the_fragments_before_it(media: Any) -> None:
     assert driver.story[2:] == [("PERSISTED", 5000), ("ERROR", 4004)]
 
 
-def test_after_a_failed_store_nothing_later_is_acknowledged(media: Any) -> None:
-    """A PERSISTED for a later fragment would make the producer forget the failed one."""
+def test_no_acks_after_a_fragment_that_the_store_could_not_write(media: Any) -> None:
+    """A PERSISTED ack for a later fragment would let the producer discard the failed one."""
     driver = Driver(storing=False).feed(
         [media.header(), media.cluster(1), media.cluster(2000), media.cluster(4000)]
     )
@@ -415,8 +417,8 @@ def test_control_tags_count_but_are_allowed(media: Any) -> None:
     assert Driver().feed([media.header(), tags, media.cluster(1)]).story == story(1)
 
 
-def test_a_producer_s_clock_may_be_ahead_for_a_day(media: Any) -> None:
-    """How much the service takes is not known; an uploader of files may be ahead of the clock."""
+def test_producer_clock_may_be_one_day_ahead(media: Any) -> None:
+    """The service's limit is not known. A program that uploads files may be ahead of the clock."""
     timecode = NOW // 10_000 + 86_400_000
     assert Driver().feed([media.header(), media.cluster(timecode)]).story == story(timecode)
     bounds = EndpointLimits(future=SECOND)
@@ -429,8 +431,8 @@ def test_a_producer_s_clock_may_be_ahead_for_a_day(media: Any) -> None:
     )
 
 
-def test_pictures_far_apart_are_a_fragment_each(media: Any) -> None:
-    """A time lapse: a fragment lasts from its first to its last block."""
+def test_pictures_far_apart_are_separate_fragments(media: Any) -> None:
+    """A fragment lasts from its first to its last block, so a time lapse is accepted."""
     times = [60_000 * n for n in range(1, 5)]
     clusters = [media.cluster(time, [media.block(0, key=True)]) for time in times]
     driver = Driver().feed([media.header(), *clusters])
@@ -438,8 +440,8 @@ def test_pictures_far_apart_are_a_fragment_each(media: Any) -> None:
     assert {fragment.info.duration for fragment in driver.fragments} == {0}
 
 
-def test_one_call_does_a_bounded_amount_of_work(media: Any) -> None:
-    """So that one peer's tiny fragments do not keep the others waiting."""
+def test_work_of_one_call_is_limited(media: Any) -> None:
+    """So a client that sends tiny fragments does not delay other clients."""
     clusters = [media.cluster(n, [media.block(0, b"")]) for n in range(1, 2001)]
     whole = Driver().feed([media.header(), *clusters])
     driver = Driver(work=WORK_PER_CALL)
@@ -461,7 +463,7 @@ def test_one_call_does_a_bounded_amount_of_work(media: Any) -> None:
     assert [f.cluster for f in driver.fragments] == [f.cluster for f in whole.fragments]
 
 
-def test_long_elements_count_as_the_elements_that_they_may_hold(media: Any) -> None:
+def test_long_elements_count_as_several(media: Any) -> None:
     tags = b"\x12\x54\xc3\x67\x10\x00\x80\x00" + b"\xec\x80" * 16_384  # Void elements
     session = Driver(work=WORK_PER_CALL).session
     session.receive_data(media.header() + tags * 3, NOW)
@@ -471,7 +473,7 @@ def test_long_elements_count_as_the_elements_that_they_may_hold(media: Any) -> N
 
 
 def test_b_frames_and_audio_may_interleave_across_fragments(media: Any) -> None:
-    """Only frames of one track must not go back behind the fragment before."""
+    """Only the frames of one track must be later than those of the previous fragment."""
     block = media.block
     driver = Driver().feed(
         [
@@ -484,7 +486,7 @@ def test_b_frames_and_audio_may_interleave_across_fragments(media: Any) -> None:
 
 
 # --- time ----------------------------------------------------------------------------------
-def test_an_idle_request_gets_idle_acks_and_ends_after_thirty_seconds(media: Any) -> None:
+def test_idle_request_gets_idle_acks_and_ends_after_thirty_seconds(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(1)], end=False)
     times = []
     while (timer := driver.session.next_timer()) is not None:
@@ -494,10 +496,10 @@ def test_an_idle_request_gets_idle_acks_and_ends_after_thirty_seconds(media: Any
     assert times == [5, 10, 15, 20, 25, 30]
     assert driver.acks[1:] == [{"EventType": "IDLE"}] * 5
     assert driver.session.finished
-    assert not driver.fragments, "nobody knows whether the fragment is whole"
+    assert not driver.fragments, "the fragment may be incomplete"
 
 
-def test_data_and_a_pause_of_our_own_are_no_idle_time(media: Any) -> None:
+def test_data_and_paused_reading_restart_the_idle_time(media: Any) -> None:
     session = Driver().session
     session.receive_data(media.header(), NOW + 4 * SECOND)
     assert session.next_timer() == NOW + 9 * SECOND
@@ -507,7 +509,7 @@ def test_data_and_a_pause_of_our_own_are_no_idle_time(media: Any) -> None:
 
 @pytest.mark.parametrize("step", [3600 * SECOND, -3600 * SECOND])
 def test_clock_step_dates_fragments_and_ends_no_request(media: Any, step: int) -> None:
-    """Timeouts follow `now`; when a fragment came, and what is too far ahead, the wall clock."""
+    """Timeouts use `now`. The wall clock dates fragments, and decides what is in the future."""
     driver = Driver()
     due = driver.session.next_timer()
     driver.step = step
@@ -521,7 +523,7 @@ def test_clock_step_dates_fragments_and_ends_no_request(media: Any, step: int) -
     assert driver.acks[-1]["ErrorId"] == 4007
 
 
-def test_a_connection_ends_after_45_minutes(media: Any) -> None:
+def test_connection_ends_after_45_minutes(media: Any) -> None:
     driver = Driver()
     end = NOW + limits.SERVICE_MAX_CONNECTION_DURATION
     driver.session.receive_data(media.header() + media.cluster(1), end - 1)
@@ -531,22 +533,22 @@ def test_a_connection_ends_after_45_minutes(media: Any) -> None:
     assert driver.story == [("BUFFERING", 1), ("ERROR", 4003)]
 
 
-# --- ends from outside -----------------------------------------------------------------------
-def test_a_deleted_stream_is_not_active(media: Any) -> None:
+# --- calls of the endpoint ----------------------------------------------------------------------
+def test_deleted_stream_gets_error_4008(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(1)], end=False)
     driver.session.stream_deleted()
     driver.pump()
     assert driver.story == [("BUFFERING", 1), ("ERROR", 4008)]
 
 
-def test_a_lost_connection_drops_the_open_fragment_only(media: Any) -> None:
+def test_lost_connection_drops_only_the_open_fragment(media: Any) -> None:
     driver = Driver().feed([media.header(), media.cluster(1), media.cluster(2000)], end=False)
     driver.session.connection_lost()
     assert driver.session.finished
     assert [fragment.cluster for fragment in driver.fragments] == [media.cluster(1)]
 
 
-def test_a_stop_still_acknowledges_what_was_handed_over(media: Any) -> None:
+def test_stop_acknowledges_fragments_that_are_being_stored(media: Any) -> None:
     driver = Driver(storing=False).feed(
         [media.header(), media.cluster(1), media.cluster(2000)], end=False
     )
@@ -558,12 +560,15 @@ def test_a_stop_still_acknowledges_what_was_handed_over(media: Any) -> None:
     assert driver.session.finished
 
 
-# --- anything at all -------------------------------------------------------------------------
+# --- arbitrary input ------------------------------------------------------------------------------
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_no_input_breaks_the_session(stream: bytes, data: st.DataObject) -> None:
-    """A stream with bytes changed, cut out or added, in random pieces: acks in order, one error
-    at most and last, and no fragment after it; never an exception."""
+def test_no_input_raises(stream: bytes, data: st.DataObject) -> None:
+    """Change, remove and add bytes, and split at random.
+
+    Acks are in order, at most one of them is an error, which is the last, no fragment follows it,
+    and no exception is raised.
+    """
     changed = bytearray(stream)
     for _ in range(data.draw(st.integers(0, 4))):
         at = data.draw(st.integers(0, len(changed)))

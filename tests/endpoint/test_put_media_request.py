@@ -15,12 +15,15 @@ NAMED = {"x-amzn-stream-name": "door", "x-amzn-fragment-timecode-type": "ABSOLUT
     ("text", "ticks"),
     [
         ("1795372736.348", 17_953_727_363_480_000),
-        ("1795372758.37", 17_953_727_583_700_000),  # C's unpadded 37 ms; nobody can tell
+        (
+            "1795372758.37",
+            17_953_727_583_700_000,
+        ),  # AWS's C producer means 37 ms, but this cannot be distinguished
         ("1700000000", 17_000_000_000_000_000),
         ("0", 0),
     ],
 )
-def test_start_times_are_read_to_the_tick(text: str, ticks: int) -> None:
+def test_start_times_are_parsed_to_the_tick(text: str, ticks: int) -> None:
     stream, request = parse_put_media_headers({**NAMED, "x-amzn-producer-start-timestamp": text})
     assert stream.text("StreamName") == "door"
     assert request == PutMediaRequest(absolute=True, start=ticks, acks=True)
@@ -42,15 +45,17 @@ def test_relative_and_without_acks() -> None:
     "wrong",
     [
         {"x-amzn-fragment-timecode-type": "SIDEWAYS"},
-        {"x-amzn-stream-arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"},  # and a name
-        {"x-amzn-fragment-timecode-type": "RELATIVE"},  # and no start
+        {
+            "x-amzn-stream-arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"
+        },  # together with a name
+        {"x-amzn-fragment-timecode-type": "RELATIVE"},  # without a start
         *(
             {"x-amzn-producer-start-timestamp": text}
             for text in ("", "soon", "-1", "NaN", "Infinity", "1e30")
         ),
     ],
 )
-def test_what_is_no_request(wrong: dict[str, str]) -> None:
+def test_invalid_requests(wrong: dict[str, str]) -> None:
     with pytest.raises(ServiceError) as caught:
         parse_put_media_headers({**NAMED, **wrong})
     assert caught.value.http_status == 400

@@ -1,4 +1,4 @@
-"""What a start does with a data folder that was damaged, moved or cut off: no media is deleted."""
+"""Start with a data folder that was damaged, moved or truncated: no media is deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORD = StreamRecord(name="door", arn=ARN, version="v1", created=1, retention_h
 OTHER_RECORD = replace(RECORD, name="gate", arn=OTHER)
 ALL = Span(Axis.SERVER, 0, 2**62)
 HOUR = 3600 * 10_000_000
-NOW = 100 * 10_000_000  # fragment(n) came at n seconds: none has expired
+NOW = 100 * 10_000_000  # fragment(n) arrived at n seconds: none has expired
 Make = Callable[..., Fragment]
 
 
@@ -40,7 +40,7 @@ def opened(folder: Path, file_size: int = 2**30) -> Store:
 
 
 def found(store: Store, make: Make, arn: str = ARN) -> list[int]:
-    """The fragments that the store lists; each comes back as it was."""
+    """Return the fragments that the store lists, and check the content of each."""
     listed = [int(info.number) for info in store.page(arn, 0, ALL, "", 10_000)]
     for n in listed:
         assert store.read(arn, 0, f"{n:047d}") == make(n)
@@ -48,7 +48,7 @@ def found(store: Store, make: Make, arn: str = ARN) -> list[int]:
 
 
 def after(folder: Path, make: Make) -> list[int]:
-    """What a start finds; it can be written to, and the next start finds it again."""
+    """Start a store, return the fragments that it lists, and check that it can be written to."""
     store = opened(folder)
     listed = found(store, make)
     store.append(ARN, make(99)).result()
@@ -81,7 +81,7 @@ def cut_index(folder: Path) -> None:
 
 
 def overwrite_index(folder: Path) -> None:
-    (folder / INDEX_NAME).write_bytes(b"this is no database" * 1000)
+    (folder / INDEX_NAME).write_bytes(b"this is not a database" * 1000)
 
 
 def sql(statement: str) -> Callable[[Path], None]:
@@ -107,7 +107,7 @@ def sql(statement: str) -> Callable[[Path], None]:
         sql("UPDATE fragments SET offset = -5"),
     ],
 )
-def test_an_index_that_is_lost_or_damaged_is_rebuilt(
+def test_lost_or_damaged_index_is_rebuilt(
     tmp_path: Path, fragment: Make, hurt: Callable[[Path], None], file_size: int
 ) -> None:
     fill(tmp_path, fragment, *range(1, 11), file_size=file_size)
@@ -123,7 +123,7 @@ def test_an_index_that_is_lost_or_damaged_is_rebuilt(
     assert after(tmp_path, fragment) == list(range(1, 11))
 
 
-def test_a_damaged_index_is_kept_aside(
+def test_damaged_index_is_renamed(
     tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, fragment, 1)
@@ -134,7 +134,7 @@ def test_a_damaged_index_is_kept_aside(
     assert "it was renamed to index.sqlite3.damaged-2" in caplog.text
 
 
-def test_an_older_index_gets_what_came_since(tmp_path: Path, fragment: Make) -> None:
+def test_older_index_gets_later_fragments(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1, 2, 3)
     older = (tmp_path / INDEX_NAME).read_bytes()
     store = opened(tmp_path)
@@ -151,9 +151,7 @@ def test_an_older_index_gets_what_came_since(tmp_path: Path, fragment: Make) -> 
     store.close()
 
 
-def test_an_older_index_does_not_bring_a_deleted_stream_back(
-    tmp_path: Path, fragment: Make
-) -> None:
+def test_older_index_does_not_restore_a_deleted_stream(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1, 2, 3, file_size=700)
     older = (tmp_path / INDEX_NAME).read_bytes()
     store = opened(tmp_path, 700)
@@ -169,7 +167,7 @@ def test_an_older_index_does_not_bring_a_deleted_stream_back(
         delete_index(tmp_path)
 
 
-def test_media_folder_that_is_not_mounted_refuses_the_start(tmp_path: Path, fragment: Make) -> None:
+def test_unmounted_media_folder_refuses_the_start(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, *range(1, 6))
     (tmp_path / "fragments").rename(tmp_path / "aside")
     for _ in range(2):
@@ -180,7 +178,7 @@ def test_media_folder_that_is_not_mounted_refuses_the_start(tmp_path: Path, frag
     assert after(tmp_path, fragment) == [1, 2, 3, 4, 5]
 
 
-def test_a_lost_file_refuses_the_start_until_the_index_is_deleted(
+def test_lost_file_refuses_the_start_until_the_index_is_deleted(
     tmp_path: Path, fragment: Make
 ) -> None:
     fill(tmp_path, fragment, *range(1, 6), file_size=700)
@@ -193,19 +191,19 @@ def test_a_lost_file_refuses_the_start_until_the_index_is_deleted(
     assert 0 < len(left) < 5
 
 
-def test_the_index_of_another_folder_is_noticed(
+def test_index_of_another_folder_is_noticed(
     tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An index from a backup, of a folder that was begun anew since: the numbers are the same."""
+    """The index is from a backup, but the folder was created again: the numbers are the same."""
     for name, numbers in (("a", range(1, 4)), ("b", range(11, 18))):
         (tmp_path / name).mkdir()
         fill(tmp_path / name, fragment, *numbers)
     shutil.copy(tmp_path / "a" / INDEX_NAME, tmp_path / "b" / INDEX_NAME)
     assert after(tmp_path / "b", fragment) == list(range(11, 18))
-    assert "the index is not that of" in caplog.text
+    assert "was replaced by another file" in caplog.text
 
 
-def test_a_file_whose_fragments_have_expired_may_be_missing(tmp_path: Path, fragment: Make) -> None:
+def test_file_with_expired_fragments_may_be_missing(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1)
     first_file(tmp_path).unlink()
     store = open_store(tmp_path, fragment(1).info.server_timestamp + HOUR + 1)
@@ -213,14 +211,14 @@ def test_a_file_whose_fragments_have_expired_may_be_missing(tmp_path: Path, frag
     store.close()
 
 
-def test_a_file_that_lost_its_end_is_used_again_when_it_is_whole(
+def test_truncated_file_is_used_again_when_restored(
     tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, fragment, *range(1, 6))
     whole = first_file(tmp_path).read_bytes()
     os.truncate(first_file(tmp_path), len(whole) - 1)
     assert after(tmp_path, fragment) == [1, 2, 3, 4]
-    assert "is 1 bytes shorter than it was: of its 5 fragments" in caplog.text
+    assert "became 1 bytes shorter: of its 5 fragments" in caplog.text
     assert first_file(tmp_path).read_bytes() == whole[:-1]
     first_file(tmp_path).write_bytes(whole)
     store = opened(tmp_path)
@@ -228,9 +226,7 @@ def test_a_file_that_lost_its_end_is_used_again_when_it_is_whole(
     store.close()
 
 
-def test_a_file_that_lost_its_end_does_not_take_streams_along(
-    tmp_path: Path, fragment: Make
-) -> None:
+def test_truncated_file_loses_no_streams(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1, 2)
     store = opened(tmp_path)
     store.save_stream(replace(RECORD, retention_hours=9)).result()
@@ -244,7 +240,7 @@ def test_a_file_that_lost_its_end_does_not_take_streams_along(
 
 
 @pytest.mark.parametrize("lost_index", [False, True])
-def test_an_unfinished_write_stays_and_the_next_file_begins(
+def test_unfinished_write_stays_and_a_new_file_begins(
     tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture, lost_index: bool
 ) -> None:
     fill(tmp_path, fragment, 1, 2)
@@ -262,7 +258,7 @@ def test_an_unfinished_write_stays_and_the_next_file_begins(
     assert not first_file(tmp_path).exists(), "it goes with its last fragment"
 
 
-def test_a_file_with_damage_in_the_middle_is_never_deleted(
+def test_file_damaged_in_the_middle_is_never_deleted(
     tmp_path: Path, fragment: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, fragment, *range(1, 6))
@@ -279,8 +275,8 @@ def test_a_file_with_damage_in_the_middle_is_never_deleted(
     assert first_file(tmp_path).read_bytes() == data
 
 
-def test_without_the_head_of_its_file_media_is_not_touched(tmp_path: Path, fragment: Make) -> None:
-    """With the index the fragments can still be read; without it the start is refused."""
+def test_media_stays_in_a_file_with_a_damaged_head(tmp_path: Path, fragment: Make) -> None:
+    """With the index, the fragments can still be read; without it, the store does not start."""
     fill(tmp_path, fragment, 1, 2, 3)
     data = bytearray(first_file(tmp_path).read_bytes())
     data[3] ^= 1
@@ -290,41 +286,39 @@ def test_without_the_head_of_its_file_media_is_not_touched(tmp_path: Path, fragm
     store.close()
     delete_index(tmp_path)
     for _ in range(2):
-        with pytest.raises(OSError, match="put a whole copy back"):
+        with pytest.raises(OSError, match="restore it from a copy"):
             opened(tmp_path)
     assert first_file(tmp_path).read_bytes() == data
 
 
 @pytest.mark.parametrize("content", [b"", b"KVSM", bytes(5000)])
-def test_a_file_that_was_only_begun_is_passed_over(
-    tmp_path: Path, fragment: Make, content: bytes
-) -> None:
-    """A power cut just after a file was made: nothing in it was ever acknowledged."""
+def test_empty_new_file_is_skipped(tmp_path: Path, fragment: Make, content: bytes) -> None:
+    """The power failed after the file was created. Nothing in it was acknowledged."""
     fill(tmp_path, fragment, 1, 2)
     (tmp_path / "fragments" / "00000002.mkvs").write_bytes(content)
     assert after(tmp_path, fragment) == [1, 2]
 
 
-def test_streams_come_from_the_last_list_that_is_whole(tmp_path: Path, fragment: Make) -> None:
-    """A power cut in the middle of a new file's list of streams."""
+def test_streams_are_read_from_the_last_complete_list(tmp_path: Path, fragment: Make) -> None:
+    """The power failed while a new file's list of streams was written."""
     fill(tmp_path, fragment, 1, 2)
     (tmp_path / "fragments" / "00000002.mkvs").write_bytes(first_file(tmp_path).read_bytes()[:45])
     delete_index(tmp_path)
     assert after(tmp_path, fragment) == [1, 2]
 
 
-def test_without_any_list_of_streams_the_start_is_refused(tmp_path: Path, fragment: Make) -> None:
+def test_start_is_refused_without_a_list_of_streams(tmp_path: Path, fragment: Make) -> None:
     fill(tmp_path, fragment, 1, 2)
     data = bytearray(first_file(tmp_path).read_bytes())
     data[40] ^= 1
     first_file(tmp_path).write_bytes(data)
     delete_index(tmp_path)
-    with pytest.raises(OSError, match="no file tells which streams there are"):
+    with pytest.raises(OSError, match="no media file has a list of streams"):
         opened(tmp_path)
     assert first_file(tmp_path).read_bytes() == data
 
 
-def test_a_record_of_a_newer_version_is_named(tmp_path: Path, fragment: Make) -> None:
+def test_record_of_a_newer_version_is_reported(tmp_path: Path, fragment: Make) -> None:
     store = opened(tmp_path)
     store.save_stream(replace(RECORD, created="x")).result()  # type: ignore[arg-type]
     store.close()
@@ -333,8 +327,10 @@ def test_a_record_of_a_newer_version_is_named(tmp_path: Path, fragment: Make) ->
         opened(tmp_path)
 
 
-def test_every_cut_of_the_newest_file_keeps_what_is_whole(tmp_path: Path, fragment: Make) -> None:
-    """Power cuts: the index may be older or gone, the file may end anywhere."""
+def test_newest_file_truncated_anywhere_keeps_complete_fragments(
+    tmp_path: Path, fragment: Make
+) -> None:
+    """Power failures: the index may be older or missing, and the file may end anywhere."""
     fill(tmp_path, fragment, 1, 2)
     older = (tmp_path / INDEX_NAME).read_bytes()
     known = first_file(tmp_path).stat().st_size

@@ -1,4 +1,4 @@
-"""The endpoint over HTTP: boto3 clients and raw PutMedia connections against the running server."""
+"""The endpoint over HTTP: boto3 clients and raw PutMedia connections with a running server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECOND = 10_000_000
 def read(
     aws: Client, endpoint: LocalEndpoint, stream: str, **selector: Any
 ) -> list[dict[str, Any]]:
-    """What GetMedia gives until it ends: per segment its tags, cluster timecode and frames."""
+    """Read GetMedia until it ends. Return each segment's tags, cluster timecode and frames."""
     selector = selector or {"StartSelectorType": "EARLIEST"}
     answer = aws(endpoint, "kinesis-video-media").get_media(
         StreamName=stream, StartSelector=selector
@@ -63,7 +63,7 @@ def segments(data: bytes) -> list[dict[str, Any]]:
 
 
 def put(put_media: Client, endpoint: LocalEndpoint, stream: str, *data: bytes) -> list[Any]:
-    """A whole PutMedia request; its acks."""
+    """Send a complete PutMedia request and return its acks."""
     upload = put_media(endpoint, stream)
     for piece in data:
         upload.send(piece)
@@ -77,8 +77,8 @@ def kinds(acks: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 # --- control plane ---------------------------------------------------------------------------
-def test_boto3_s_control_plane(endpoint: LocalEndpoint, aws: Client) -> None:
-    """A stream's life, as boto3 sees it."""
+def test_control_plane_with_boto3(endpoint: LocalEndpoint, aws: Client) -> None:
+    """Create, change, list and delete a stream with boto3."""
     kvs = aws(endpoint, "kinesisvideo")
     arn = kvs.create_stream(
         StreamName="door", DataRetentionInHours=2, MediaType="video/h264", Tags={"a": "1"}
@@ -113,7 +113,7 @@ def test_boto3_s_control_plane(endpoint: LocalEndpoint, aws: Client) -> None:
     )
 
 
-def test_boto3_s_list_streams_paginator(endpoint: LocalEndpoint, aws: Client) -> None:
+def test_list_streams_paginator_of_boto3(endpoint: LocalEndpoint, aws: Client) -> None:
     kvs = aws(endpoint, "kinesisvideo")
     names = [f"cam-{n:02d}" for n in range(7)]
     for name in [*names, "other"]:
@@ -139,7 +139,7 @@ def test_boto3_s_list_streams_paginator(endpoint: LocalEndpoint, aws: Client) ->
         ),
     ],
 )
-def test_boto3_gets_the_modelled_exceptions(
+def test_boto3_raises_the_modelled_exceptions(
     endpoint: LocalEndpoint, aws: Client, operation: str, arguments: dict[str, str], name: str
 ) -> None:
     kvs = aws(endpoint, "kinesisvideo")
@@ -149,7 +149,7 @@ def test_boto3_gets_the_modelled_exceptions(
 
 
 def post(endpoint: LocalEndpoint, path: str, body: bytes, **headers: str) -> tuple[int, Any, Any]:
-    """Status, headers, JSON body of a plain request."""
+    """Send a plain request. Return status, headers and JSON body."""
     connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
     try:
         connection.request("POST", path, body, headers)
@@ -159,7 +159,7 @@ def post(endpoint: LocalEndpoint, path: str, body: bytes, **headers: str) -> tup
         connection.close()
 
 
-def test_what_an_error_looks_like(endpoint: LocalEndpoint) -> None:
+def test_error_responses(endpoint: LocalEndpoint) -> None:
     status, headers, body = post(endpoint, "/describeStream", b'{"StreamName":"none"}')
     assert status == 404
     assert headers["x-amzn-ErrorType"].split(":")[0] == "ResourceNotFoundException"
@@ -169,12 +169,12 @@ def test_what_an_error_looks_like(endpoint: LocalEndpoint) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"a":' * 50_000])
-def test_bodies_that_are_no_json_objects(endpoint: LocalEndpoint, body: bytes) -> None:
+def test_bodies_that_are_not_json_objects(endpoint: LocalEndpoint, body: bytes) -> None:
     status, headers, _ = post(endpoint, "/describeStream", body)
     assert (status, headers["x-amzn-ErrorType"].split(":")[0]) == (400, "SerializationException")
 
 
-def test_an_unknown_operation(endpoint: LocalEndpoint) -> None:
+def test_unknown_operation(endpoint: LocalEndpoint) -> None:
     status, headers, body = post(endpoint, "/createSignalingChannel", b"{}")
     assert (status, headers["x-amzn-ErrorType"].split(":")[0]) == (404, "UnknownOperationException")
     text = "AWS has this operation, CreateSignalingChannel; kvs serve does not."
@@ -186,10 +186,10 @@ def test_an_unknown_operation(endpoint: LocalEndpoint) -> None:
     connection.close()
 
 
-def test_the_data_endpoint_is_the_address_that_the_client_used(
+def test_data_endpoint_is_the_address_that_the_client_used(
     endpoint: LocalEndpoint, aws: Client
 ) -> None:
-    """AWS's C clients leave the port out of Host."""
+    """AWS's C clients send Host without the port."""
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
     port = endpoint.url.rpartition(":")[2]
     request = b'{"StreamName":"door","APIName":"PUT_MEDIA"}'
@@ -206,12 +206,12 @@ def test_the_data_endpoint_is_the_address_that_the_client_used(
 # --- PutMedia ----------------------------------------------------------------------------------
 @pytest.fixture
 def door(endpoint: LocalEndpoint, aws: Client) -> LocalEndpoint:
-    """An endpoint with a stream "door" that keeps its fragments."""
+    """Return an endpoint with a stream "door" with retention."""
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     return endpoint
 
 
-def test_headers_come_before_the_body_and_acks_during_it(
+def test_headers_are_sent_before_the_body_and_acks_during_it(
     door: LocalEndpoint, put_media: Client, media: Any
 ) -> None:
     upload = put_media(door, "door")
@@ -235,7 +235,7 @@ def test_expect_100_continue_is_answered(
     assert upload.head().startswith(b"HTTP/1.1 200 OK")
 
 
-def test_what_was_put_comes_back_at_any_split(
+def test_stored_media_can_be_read_at_any_split(
     door: LocalEndpoint, put_media: Client, media: Any, aws: Client
 ) -> None:
     dice = random.Random(7)
@@ -262,8 +262,8 @@ def test_what_was_put_comes_back_at_any_split(
     assert [segment["AWS_KINESISVIDEO_FRAGMENT_NUMBER"] for segment in found] == sorted(numbers)
 
 
-def test_an_error_ends_the_answer(door: LocalEndpoint, put_media: Client, media: Any) -> None:
-    """The client reads the error although its body has not ended."""
+def test_error_ends_the_response(door: LocalEndpoint, put_media: Client, media: Any) -> None:
+    """The client gets the error although it has not ended its body."""
     upload = put_media(door, "door")
     upload.send(media.header() + media.cluster(2000) + media.cluster(1000))
     upload.head()
@@ -280,14 +280,14 @@ def test_an_error_ends_the_answer(door: LocalEndpoint, put_media: Client, media:
         ({"x_amzn_stream_arn": "arn:aws:kinesisvideo:us-west-2:1:stream/door/1"}, 400),
     ],
 )
-def test_refused_before_it_begins(
+def test_refusals_before_the_body(
     door: LocalEndpoint, put_media: Client, headers: dict[str, str], status: int
 ) -> None:
     upload = put_media(door, headers.pop("x_amzn_stream_name", "door"), **headers)
     assert upload.head().startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_streams_without_retention_persist_nothing_but_can_be_watched(
+def test_streams_without_retention_can_be_watched(
     endpoint: LocalEndpoint, put_media: Client, media: Any, aws: Client
 ) -> None:
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
@@ -336,7 +336,7 @@ def test_two_uploads_of_one_stream_overlap_when_a_client_rotates(
     assert len({item["FragmentNumber"] for item in found["Fragments"]}) == 2
 
 
-def test_a_client_that_vanishes_loses_only_its_open_fragment(
+def test_vanished_client_loses_only_its_open_fragment(
     door: LocalEndpoint, put_media: Client, media: Any, aws: Client
 ) -> None:
     upload = put_media(door, "door")
@@ -364,9 +364,7 @@ def test_deleting_a_stream_ends_its_uploads(
     assert kinds(upload.acks()) == [("ERROR", 4008)]
 
 
-def test_an_idle_upload_gets_idle_acks_and_is_ended(
-    put_media: Client, media: Any, aws: Client
-) -> None:
+def test_idle_upload_gets_idle_acks_and_ends(put_media: Client, media: Any, aws: Client) -> None:
     bounds = EndpointLimits(idle_timeout=SECOND // 2, idle_ack_interval=SECOND // 5)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
@@ -386,7 +384,7 @@ class FullDisk(FilePayloads):
         return super().append(arn, fragment)
 
 
-def test_a_full_disk_is_an_error_ack_and_the_server_lives_on(
+def test_full_disk_is_an_error_ack_and_the_server_continues(
     tmp_path: Path, put_media: Client, media: Any, aws: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = FullDisk(tmp_path)
@@ -405,10 +403,10 @@ def test_a_full_disk_is_an_error_ack_and_the_server_lives_on(
         assert [segment["timecode"] for segment in read(aws, endpoint, "door")] == [1000, 3000]
 
 
-def test_a_fragment_that_is_damaged_on_the_disk(
+def test_fragment_damaged_on_the_disk(
     tmp_path: Path, put_media: Client, media: Any, aws: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """GetMedia leaves it out and says so in the log; who asks for it by number gets an error."""
+    """GetMedia skips it and logs an error. A request for its number gets an error."""
     with local_endpoint(tmp_path, limits=QUICK) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
         put(put_media, endpoint, "door", media.header(), *map(media.cluster, (1000, 2000, 3000)))
@@ -417,7 +415,7 @@ def test_a_fragment_that_is_damaged_on_the_disk(
         assert data.count(b"key 2000") == 1
         path.write_bytes(data.replace(b"key 2000", b"KEY 2000"))
         assert [segment["timecode"] for segment in read(aws, endpoint, "door")] == [1000, 3000]
-        assert "GetMedia leaves out fragment" in caplog.text
+        assert "GetMedia skips the damaged fragment" in caplog.text
         archive = aws(endpoint, "kinesis-video-archived-media")
         numbers = [
             f["FragmentNumber"] for f in archive.list_fragments(StreamName="door")["Fragments"]
@@ -429,7 +427,7 @@ def test_a_fragment_that_is_damaged_on_the_disk(
         assert b"AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE" in payload
 
 
-def test_an_index_that_cannot_be_read_is_an_internal_failure(
+def test_unreadable_index_is_an_internal_failure(
     endpoint: LocalEndpoint, aws: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
@@ -446,7 +444,7 @@ def test_an_index_that_cannot_be_read_is_an_internal_failure(
 def test_get_media_follows_a_live_stream(
     door: LocalEndpoint, put_media: Client, media: Any, aws: Client
 ) -> None:
-    """A reader gets each fragment as it comes, and the end some time after the upload's."""
+    """A reader gets each fragment when it is stored, and the end after the last upload."""
     upload = put_media(door, "door")
     upload.send(media.header() + media.cluster(1000) + media.end_of_fragment())
     upload.head()
@@ -458,7 +456,7 @@ def test_get_media_follows_a_live_stream(
     )
     reader.start()
     for n in (2, 3):
-        time.sleep(0.3)  # longer than GetMedia waits when nobody uploads
+        time.sleep(0.3)  # longer than GetMedia waits without an upload
         upload.send(media.cluster(1000 * n) + media.end_of_fragment())
         while upload.ack()["EventType"] != "PERSISTED":
             pass
@@ -495,7 +493,7 @@ def test_get_media_and_the_archive_refuse(door: LocalEndpoint, aws: Client) -> N
 
 
 # --- signatures --------------------------------------------------------------------------------
-def test_signatures_are_checked_when_asked_for(put_media: Client, media: Any, aws: Client) -> None:
+def test_signatures_are_checked_if_configured(put_media: Client, media: Any, aws: Client) -> None:
     known = {ACCESS_KEY: Credentials(SECRET_KEY)}
     with local_endpoint(verify_signatures=known, limits=QUICK) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
@@ -512,10 +510,10 @@ def test_signatures_are_checked_when_asked_for(put_media: Client, media: Any, aw
         assert headers["x-amzn-ErrorType"].startswith("MissingAuthenticationTokenException")
 
 
-def test_a_control_operation_on_a_broken_store_is_an_internal_failure(
+def test_control_operation_on_a_failing_store_is_an_internal_failure(
     aws: Client, endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is claimed to exist that could not be written."""
+    """The stream does not exist afterwards."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

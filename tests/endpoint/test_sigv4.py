@@ -1,4 +1,4 @@
-"""Signatures: those of AWS's own clients (recorded), of botocore, and forged ones."""
+"""Signatures of AWS's own clients (recorded) and of botocore, and forged ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ticks(date: str) -> int:
 
 
 def recorded(name: str) -> tuple[SignedRequest, dict[str, Credentials], int]:
-    """A captured request, the credentials that it was signed with, and its time."""
+    """Return a recorded request, the credentials that signed it, and its time."""
     request = json.loads((CAPTURES / f"{name}.json").read_text())["requests"][0]
     assert request["sigv4"]["verified"]
     headers = [(key, value) for key, value in request["headers"]]
@@ -52,7 +52,7 @@ def refusal(request: SignedRequest, known: dict[str, Credentials], now: int) -> 
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CAPTURES.glob("*.json")))
-def test_what_aws_s_clients_signed_is_accepted(name: str) -> None:
+def test_signatures_of_aws_clients_are_accepted(name: str) -> None:
     request, known, now = recorded(name)
     verify(request, known, now)
     wrong = {ACCESS_KEY: Credentials("other", known[ACCESS_KEY].session_token)}
@@ -67,7 +67,7 @@ def signed(
     headers: dict[str, str] | None = None,
     **options: Any,
 ) -> tuple[SignedRequest, int]:
-    """A request signed by botocore, and its time."""
+    """Return a request signed by botocore, and its time."""
     request = AWSRequest("POST", f"http://127.0.0.1:8080{path}", dict(headers or {}), body)
     request.context.update(options)
     SigV4Auth(
@@ -82,7 +82,7 @@ KNOWN = {ACCESS_KEY: Credentials(SECRET_KEY)}
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
-def test_botocore_s_signatures() -> None:
+def test_signatures_of_botocore_are_accepted() -> None:
     request, now = signed()
     verify(request, KNOWN, now)
     request, now = signed(payload_signing_enabled=False)
@@ -96,7 +96,7 @@ def test_botocore_s_signatures() -> None:
 @pytest.mark.parametrize(
     "payload", [None, "UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"]
 )
-def test_put_media_in_each_way_of_signing_its_payload(payload: str | None) -> None:
+def test_put_media_with_each_payload_line(payload: str | None) -> None:
     headers = {"x-amzn-stream-name": "door", "x-amzn-fragment-timecode-type": "ABSOLUTE"}
     if payload:
         headers["x-amz-content-sha256"] = payload
@@ -104,7 +104,7 @@ def test_put_media_in_each_way_of_signing_its_payload(payload: str | None) -> No
     verify(SignedRequest("POST", "/putMedia", "", request.headers, None), KNOWN, now)
 
 
-def test_a_changed_request_is_refused() -> None:
+def test_changed_request_is_refused() -> None:
     request, now = signed(headers={"content-type": "application/json"})
     for changed in (
         SignedRequest("POST", request.path, "", request.headers, b"{}"),
@@ -124,15 +124,18 @@ def test_a_changed_request_is_refused() -> None:
         assert refusal(changed, KNOWN, now) == "InvalidSignatureException"
 
 
-def test_a_stated_hash_must_be_the_body_s() -> None:
+def test_payload_hash_must_match_the_body() -> None:
     request, now = signed(headers={"x-amz-content-sha256": "0" * 64})
     assert refusal(request, KNOWN, now) == "InvalidSignatureException"
 
 
 @pytest.mark.parametrize("stated", ["0" * 64, EMPTY.upper(), EMPTY[:-1], "anything", ""])
 @pytest.mark.parametrize("body", [b"", None])
-def test_a_payload_hash_that_is_signed_but_wrong(stated: str, body: bytes | None) -> None:
-    """Also for PutMedia, whose body is not signed: the hash of something else is a mistake."""
+def test_signed_but_wrong_payload_hash_is_refused(stated: str, body: bytes | None) -> None:
+    """This includes PutMedia.
+
+    Its body is not signed, but the hash of something else is an error.
+    """
     request, now = signed("/putMedia", b"", headers={"x-amz-content-sha256": stated})
     request = SignedRequest("POST", "/putMedia", "", request.headers, body)
     assert refusal(request, KNOWN, now) == "InvalidSignatureException"
@@ -148,22 +151,22 @@ def test_streaming_payloads_are_for_put_media_only() -> None:
     "name",
     ["x-amzn-stream-name", "X-Amzn-Stream-ARN", "x-amzn-fragment-timecode-type", "x-amz-target"],
 )
-def test_an_amazon_header_that_is_not_signed_is_refused(name: str) -> None:
-    """Else the stream could be swapped on the way."""
+def test_unsigned_amazon_header_is_refused(name: str) -> None:
+    """Otherwise the stream name could be changed on the network."""
     request, now = signed("/putMedia", b"")
     fields = [*request.headers, (name, "other")]
     added = SignedRequest("POST", "/putMedia", "", fields, None)
     assert refusal(added, KNOWN, now) == "InvalidSignatureException"
 
 
-def test_the_trace_id_need_not_be_signed() -> None:
-    """botocore adds it, and so do proxies; no SDK signs it."""
+def test_trace_id_may_be_unsigned() -> None:
+    """botocore and proxies add it after signing, and no SDK signs it."""
     request, now = signed()
     fields = [*request.headers, ("X-Amzn-Trace-Id", "Root=1-67891233")]
     verify(SignedRequest("POST", request.path, "", fields, request.body), KNOWN, now)
 
 
-def test_unsigned_headers_may_change_on_the_way() -> None:
+def test_unsigned_headers_may_change() -> None:
     request, now = signed()
     verify(
         SignedRequest("POST", request.path, "", [*request.headers, ("Via", "proxy")], request.body),
@@ -172,7 +175,7 @@ def test_unsigned_headers_may_change_on_the_way() -> None:
     )
 
 
-def test_a_clock_may_be_five_minutes_off() -> None:
+def test_clock_may_differ_by_five_minutes() -> None:
     request, now = signed()
     for off in (-300, 300):
         verify(request, KNOWN, now + off * SECOND)
@@ -180,7 +183,7 @@ def test_a_clock_may_be_five_minutes_off() -> None:
         assert refusal(request, KNOWN, now + off * SECOND) == "InvalidSignatureException"
 
 
-def test_who_is_not_known() -> None:
+def test_unknown_credentials_are_refused() -> None:
     request, now = signed()
     assert refusal(request, {}, now) == "UnrecognizedClientException"
     with_token = {ACCESS_KEY: Credentials(SECRET_KEY, TOKEN)}
@@ -197,7 +200,7 @@ def test_who_is_not_known() -> None:
         ("Basic dXNlcjpwYXNz", "IncompleteSignatureException"),
         (
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/\udcff/kinesisvideo/aws4_request,"
-            " SignedHeaders=host, Signature=00",  # a byte that is no text, as aiohttp gives it
+            " SignedHeaders=host, Signature=00",  # a byte that is not text, as aiohttp passes it
             "IncompleteSignatureException",
         ),
         (
@@ -216,15 +219,15 @@ def test_who_is_not_known() -> None:
         ),
     ],
 )
-def test_what_is_no_signature(authorization: str | None, name: str) -> None:
+def test_invalid_authorization_headers(authorization: str | None, name: str) -> None:
     headers = [("Host", "x")] + (
         [] if authorization is None else [("Authorization", authorization)]
     )
     assert refusal(SignedRequest("POST", "/", "", headers, b""), KNOWN, 0) == name
 
 
-def test_the_day_of_the_scope_is_whole() -> None:
-    """A client that cuts it would be refused by the service."""
+def test_day_of_the_scope_must_be_complete() -> None:
+    """The service also refuses a client that truncates it."""
     date = "20231114T221320Z"
     cut = (
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/2023/eu-west-1/kinesisvideo/aws4_request,"
@@ -236,16 +239,16 @@ def test_the_day_of_the_scope_is_whole() -> None:
         verify(request, KNOWN, 17_000_000_000_000_000)
 
 
-def test_a_secret_is_never_shown() -> None:
+def test_secret_is_not_in_the_repr() -> None:
     assert SECRET_KEY not in repr(KNOWN)
 
 
 # --- AWS's published examples -------------------------------------------------------------------
 VECTOR_DATE = "20150830T123600Z"
 VECTORS = {
-    # name: method, query, headers in the order of signing, body, service, signature. The first
-    # four are of AWS's Signature Version 4 test suite, the last is worked out in the General
-    # Reference ("Create a signed AWS API request").
+    # name: method, query, headers in the order of signing, body, service, signature. The first four
+    # are from AWS's Signature Version 4 test suite, the last is an example in the General Reference
+    # ("Create a signed AWS API request").
     "get-vanilla": (
         "GET", "", [], b"", "service",
         "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
@@ -271,7 +274,7 @@ VECTORS = {
 
 
 def vector(name: str) -> tuple[SignedRequest, str]:
-    """A published request, and the service that it is for."""
+    """Return a published request, and the service that it is for."""
     method, query, more, body, service, signature = VECTORS[name]
     host = "iam.amazonaws.com" if service == "iam" else "example.amazonaws.com"
     headers = [*more, ("Host", host), ("X-Amz-Date", VECTOR_DATE)]
@@ -288,7 +291,7 @@ def vector(name: str) -> tuple[SignedRequest, str]:
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_published_examples(name: str) -> None:
-    """Accepted as they are; with a wrong key, region, date or header, refused with 403."""
+    """They are accepted unchanged, and refused with a wrong key, region, date or header."""
     request, service = vector(name)
     now = ticks(VECTOR_DATE)
     verify(request, KNOWN, now, region="us-east-1", service=service)
@@ -307,8 +310,8 @@ def test_published_examples(name: str) -> None:
     refused(SignedRequest(request.method, "/", request.query, elsewhere, request.body))
 
 
-def test_a_scope_of_another_region() -> None:
-    """An endpoint of one region takes none for another; one of no region takes any."""
+def test_scope_of_another_region() -> None:
+    """An endpoint with a region accepts no other; one without a region accepts any."""
     request, now = signed()
     verify(request, KNOWN, now, region="eu-west-1")
     with pytest.raises(ServiceError, match="valid region, here 'us-west-2'"):
@@ -316,8 +319,8 @@ def test_a_scope_of_another_region() -> None:
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_over_http_by_boto3(token: str | None) -> None:
-    """What the endpoint answers boto3: a stream list, or 403 for each way of being wrong."""
+def test_boto3_over_http(token: str | None) -> None:
+    """boto3 gets a list of streams, or 403 for each kind of wrong signature."""
     known = {ACCESS_KEY: Credentials(SECRET_KEY, token)}
     with local_endpoint(verify_signatures=known, region="eu-west-1") as endpoint:
 

@@ -1,4 +1,4 @@
-"""The store: durable before it says so, whole after a crash, alive on a full disk."""
+"""The store: durability, recovery after a crash, and a full disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MakeFragment = Callable[..., Fragment]
 
 @pytest.fixture(params=["memory", "files"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Both kinds, each with one stream."""
+    """Yield a store of both kinds, each with one stream."""
     opened = open_store(None if request.param == "memory" else tmp_path)
     opened.save_stream(RECORD).result()
     yield opened
@@ -44,7 +44,7 @@ def fill(store: Store, make: MakeFragment, count: int = 5) -> None:
         done.result(10)
 
 
-def test_a_fragment_comes_back_as_it_was(store: Store, fragment: MakeFragment) -> None:
+def test_fragment_is_read_unchanged(store: Store, fragment: MakeFragment) -> None:
     fill(store, fragment)
     assert store.read(ARN, 0, fragment(3).info.number) == fragment(3)
     assert store.read(ARN, 0, f"{99:047d}") is None
@@ -52,7 +52,7 @@ def test_a_fragment_comes_back_as_it_was(store: Store, fragment: MakeFragment) -
     assert store.pending_bytes == 0
 
 
-def test_look_ups(store: Store, fragment: MakeFragment) -> None:
+def test_queries(store: Store, fragment: MakeFragment) -> None:
     fill(store, fragment)
     infos = [fragment(n).info for n in range(1, 6)]
     assert store.latest(ARN, 0) == infos[4]
@@ -67,7 +67,7 @@ def test_look_ups(store: Store, fragment: MakeFragment) -> None:
     assert store.page(ARN, 0, ALL, infos[1].number, 2) == infos[2:4]
 
 
-def test_what_is_past_the_retention_is_not_shown_and_then_freed(
+def test_fragments_past_the_retention_are_hidden_then_deleted(
     store: Store, fragment: MakeFragment
 ) -> None:
     fill(store, fragment)
@@ -78,7 +78,7 @@ def test_what_is_past_the_retention_is_not_shown_and_then_freed(
     assert store.last_number(ARN) == fragment(5).info.number
 
 
-def test_a_deleted_stream_takes_its_fragments_along(store: Store, fragment: MakeFragment) -> None:
+def test_deleted_stream_loses_its_fragments(store: Store, fragment: MakeFragment) -> None:
     fill(store, fragment)
     store.delete_stream(ARN).result(10)
     assert store.streams() == []
@@ -87,7 +87,7 @@ def test_a_deleted_stream_takes_its_fragments_along(store: Store, fragment: Make
     assert numbers(store) == [], "a late fragment of a deleted stream goes nowhere"
 
 
-def test_everything_is_there_after_a_restart(tmp_path: Path, fragment: MakeFragment) -> None:
+def test_restart_keeps_everything(tmp_path: Path, fragment: MakeFragment) -> None:
     store = open_store(tmp_path)
     store.save_stream(RECORD).result()
     fill(store, fragment)
@@ -102,7 +102,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path, fragment: MakeFragm
     again.close()
 
 
-def test_a_file_that_lost_its_end_costs_only_what_stood_there(
+def test_truncated_file_loses_only_its_last_fragments(
     tmp_path: Path, fragment: MakeFragment
 ) -> None:
     store = open_store(tmp_path)
@@ -120,7 +120,7 @@ def test_a_file_that_lost_its_end_costs_only_what_stood_there(
     again.close()
 
 
-def test_full_files_are_followed_by_new_ones_and_deleted_when_empty(
+def test_full_files_are_followed_by_new_ones_and_deleted_when_unused(
     tmp_path: Path, fragment: MakeFragment
 ) -> None:
     store = open_store(tmp_path, file_size=900)
@@ -134,7 +134,7 @@ def test_full_files_are_followed_by_new_ones_and_deleted_when_empty(
     store.close()
 
 
-def test_a_folder_belongs_to_one_store_at_a_time(tmp_path: Path) -> None:
+def test_folder_is_used_by_one_store_at_a_time(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with pytest.raises(OSError, match="in use by another endpoint"):
         open_store(tmp_path)
@@ -143,7 +143,7 @@ def test_a_folder_belongs_to_one_store_at_a_time(tmp_path: Path) -> None:
 
 
 class FullDisk(FilePayloads):
-    """A disk without room for more than `room` bytes; the write that meets the end is partial."""
+    """A disk with space for `room` bytes. The write that exceeds it is partial."""
 
     room = 400
 
@@ -155,7 +155,7 @@ class FullDisk(FilePayloads):
         return super().append(arn, fragment)
 
 
-def test_a_full_disk_fails_the_fragment_and_the_store_lives_on(
+def test_full_disk_fails_the_fragment_and_the_store_continues(
     tmp_path: Path, fragment: MakeFragment, caplog: pytest.LogCaptureFixture
 ) -> None:
     payloads = FullDisk(tmp_path)
@@ -174,10 +174,10 @@ def test_a_full_disk_fails_the_fragment_and_the_store_lives_on(
     store.close()
 
 
-def test_a_group_that_fails_unexpectedly_leaves_the_writer_alive(
+def test_unexpected_failure_of_a_group_does_not_end_the_writer(
     store: Store, fragment: MakeFragment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A number that SQLite cannot hold ended the writer thread once; all streams hung."""
+    """A number that SQLite cannot store once ended the writer thread, and all streams hung."""
     good = fragment(1)
     wrong = replace(good, info=replace(good.info, duration=2**63))
     with pytest.raises(StoreError, match="too large"):
@@ -190,7 +190,7 @@ def test_a_group_that_fails_unexpectedly_leaves_the_writer_alive(
 
 
 class SlowDisk(MemoryPayloads):
-    """Waits for `go` before each sync, and counts."""
+    """A disk that waits for `go` before each sync, and counts syncs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ def test_waiting_fragments_share_one_commit(fragment: MakeFragment) -> None:
     store.close()
 
 
-def test_closing_writes_what_waits(tmp_path: Path, fragment: MakeFragment) -> None:
+def test_close_writes_waiting_fragments(tmp_path: Path, fragment: MakeFragment) -> None:
     store = open_store(tmp_path)
     store.save_stream(RECORD)
     waiting = [store.append(ARN, fragment(n)) for n in range(1, 51)]
@@ -229,9 +229,7 @@ def test_closing_writes_what_waits(tmp_path: Path, fragment: MakeFragment) -> No
     again.close()
 
 
-def test_readers_and_the_writer_do_not_disturb_each_other(
-    store: Store, fragment: MakeFragment
-) -> None:
+def test_readers_and_the_writer_work_in_parallel(store: Store, fragment: MakeFragment) -> None:
     def look() -> None:
         for _ in range(100):
             for n in numbers(store):
@@ -244,8 +242,8 @@ def test_readers_and_the_writer_do_not_disturb_each_other(
             done.result(30)
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
-    """A file, a link that leads nowhere and a name that is too long each have a status."""
+def test_invalid_folders(tmp_path: Path) -> None:
+    """A file, a link without a target, and a name that is too long each have a status."""
     file, link = tmp_path / "file", tmp_path / "link"
     file.touch()
     link.symlink_to(tmp_path / "disk")

@@ -1,4 +1,4 @@
-"""Stream records: ARN, version, description, and as text in the index."""
+"""Stream records: ARN, version, description, and their JSON in the index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from kvsproducer.duration import TICKS_PER_HOUR, TICKS_PER_MINUTE
 from kvsproducer.endpoint.streams import StreamRecord, new_version, stream_arn
 
-CREATED = 17_000_000_001_239_999  # 123.9999 ms past the second
+CREATED = 17_000_000_001_239_999  # 123.9999 ms after the full second
 
 
 def record(**more: int) -> StreamRecord:
@@ -15,11 +15,11 @@ def record(**more: int) -> StreamRecord:
     return StreamRecord(name="door", arn=arn, version="v", created=CREATED, **more)
 
 
-def test_an_arn_ends_in_the_milliseconds_of_creation() -> None:
+def test_arn_ends_with_the_creation_in_milliseconds() -> None:
     assert record().arn == ("arn:aws:kinesisvideo:eu-west-1:111122223333:stream/door/1700000000123")
 
 
-def test_a_description_gives_the_creation_to_the_millisecond() -> None:
+def test_description_has_the_creation_to_the_millisecond() -> None:
     description = record().describe()
     assert description["CreationTime"] == 1_700_000_000.123
     assert description["KmsKeyId"] == "arn:aws:kms:eu-west-1:111122223333:alias/aws/kinesisvideo"
@@ -27,11 +27,11 @@ def test_a_description_gives_the_creation_to_the_millisecond() -> None:
 
 
 def test_without_retention_fragments_are_kept_for_five_minutes() -> None:
-    assert record().kept_for == 5 * TICKS_PER_MINUTE
-    assert record(retention_hours=2).kept_for == 2 * TICKS_PER_HOUR
+    assert record().retention == 5 * TICKS_PER_MINUTE
+    assert record(retention_hours=2).retention == 2 * TICKS_PER_HOUR
 
 
-def test_a_change_is_a_new_record() -> None:
+def test_change_creates_a_new_record() -> None:
     old = record()
     new = old.changed("w", retention_hours=7, tags={"a": "ü"})
     assert (old.version, old.retention_hours, old.tags) == ("v", 0, {})

@@ -1,4 +1,4 @@
-"""Uploads under stress: slow disks, broken peers, errors while the peer goes on sending."""
+"""Uploads with slow disks, broken clients, and clients that continue after an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECOND = 10_000_000
 
 
 class SlowDisk(MemoryPayloads):
-    """Does not get on until `go`."""
+    """A disk that blocks until `go`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,10 +30,10 @@ class SlowDisk(MemoryPayloads):
         assert self.go.wait(30)
 
 
-def test_a_slow_disk_slows_the_producer_down(
+def test_slow_disk_slows_the_producer_down(
     put_media: Make, media: Any, aws: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory stays bounded, the pause is no idle time, and in the end all is stored."""
+    """Memory is bounded, the pause is not idle time, and at the end everything is stored."""
     monkeypatch.setattr(upload, "MAX_PENDING_BYTES", 1_000_000)
     disk = SlowDisk()
     store = Store(Index(None), disk)
@@ -64,7 +64,7 @@ def test_a_slow_disk_slows_the_producer_down(
         assert "ERROR" not in kinds
 
 
-def test_a_peer_that_sends_on_after_an_error_gets_the_error(
+def test_client_that_continues_after_an_error_gets_the_error(
     endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
 ) -> None:
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
@@ -86,10 +86,10 @@ def test_a_peer_that_sends_on_after_an_error_gets_the_error(
 
 
 @pytest.mark.parametrize("rest", [b"no size\r\n", b"f" * 20 + b"\r\n", b"5\r\nabcdefgh"])
-def test_broken_chunks_cost_only_the_open_fragment(
+def test_broken_chunks_lose_only_the_open_fragment(
     put_media: Make, media: Any, aws: Make, rest: bytes
 ) -> None:
-    """aiohttp tells nothing about them, so that the request ends by its idle time."""
+    """aiohttp does not report them, so the request ends by its idle timeout."""
     bounds = EndpointLimits(idle_timeout=SECOND // 2, idle_ack_interval=SECOND)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
@@ -105,7 +105,7 @@ def test_broken_chunks_cost_only_the_open_fragment(
         assert [item["ProducerTimestamp"].timestamp() for item in found] == [1]
 
 
-def test_a_hundred_peers_that_vanish_leave_nothing_behind(
+def test_hundred_vanished_clients_leave_nothing_behind(
     endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
 ) -> None:
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
@@ -119,20 +119,20 @@ def test_a_hundred_peers_that_vanish_leave_nothing_behind(
     last.end()
     last.head()
     assert last.acks()[-1]["EventType"] == "PERSISTED"
-    assert threading.active_count() <= before + 40  # the pool that serves JSON operations
+    assert threading.active_count() <= before + 40  # the thread pool of the JSON operations
 
 
-def test_tiny_fragments_of_one_peer_do_not_keep_another_waiting(
+def test_tiny_fragments_of_one_client_do_not_delay_another(
     endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make
 ) -> None:
-    """It also does not read its acks, and cannot make the endpoint hold all that it sends."""
+    """This client does not read its acks either. The endpoint buffers only a part of its data."""
     control = aws(endpoint, "kinesisvideo")
     for name in ("evil", "good"):
         control.create_stream(StreamName=name, DataRetentionInHours=1)
     evil = put_media(endpoint, "evil")
     evil.send(media.header())
     evil.socket.settimeout(1)
-    count, most = 0, 4_000_000  # 76 MB: more than the buffers of any kernel take
+    count, most = 0, 4_000_000  # 76 MB: more than the buffers of any kernel hold
     with contextlib.suppress(TimeoutError):
         while count < most:
             evil.send(
@@ -152,10 +152,10 @@ def test_tiny_fragments_of_one_peer_do_not_keep_another_waiting(
     assert time.monotonic() - started < 3
 
 
-def test_with_the_quota_more_fragments_are_read_more_slowly(
+def test_exceeding_an_enforced_quota_slows_reading_down(
     put_media: Make, media: Any, aws: Make
 ) -> None:
-    """As AWS does; the wait is no idle time, and nothing is refused."""
+    """AWS does the same. The pause is not idle time, and nothing is refused."""
     bounds = EndpointLimits(
         fragments_per_s=20, idle_timeout=SECOND // 2, idle_ack_interval=SECOND // 4
     )
@@ -174,7 +174,7 @@ def test_with_the_quota_more_fragments_are_read_more_slowly(
         assert time.monotonic() - started > 0.9
 
 
-def test_more_fragments_than_the_quota_are_logged_once(
+def test_exceeding_the_quota_is_logged_once(
     endpoint: LocalEndpoint, put_media: Make, media: Any, aws: Make, caplog: Any
 ) -> None:
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)

@@ -1,10 +1,10 @@
 """A local Kinesis Video Streams endpoint: the service's HTTP API on a port of this machine.
 
-Control plane, PutMedia, GetMedia and ListFragments, for tests and for work without an AWS account.
-Floor 4; knows nothing of the client and the producer.
+It has the control plane, PutMedia, GetMedia and ListFragments, for tests and for work without an
+AWS account. Floor 4; it imports neither the client nor the producer.
 """
 
-import kvsproducer.quiet  # noqa: F401  before anything logs
+import kvsproducer.quiet  # noqa: F401  must be imported before anything logs
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.faults import Fault, FaultKind
 from kvsproducer.endpoint.local import LocalEndpoint, local_endpoint, run_server

@@ -1,7 +1,7 @@
 """Archived media: ListFragments and GetMediaForFragmentList.
 
-Kinesis Video Streams archived media API 2017-09-30. Both see exactly the stored fragments, at once
-(the service itself needs up to a second).
+Source: Kinesis Video Streams archived media API 2017-09-30. Both operations return a fragment as
+soon as it is stored (the service needs up to a second).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _ALL_TIME: Final = Span(Axis.SERVER, 0, 2**63 - 1)
 
 
 def list_fragments(store: Store, record: StreamRecord, members: Members, now: int) -> JsonObject:
-    """ListFragments: a page of fragments in number order. Raises ServiceError."""
+    """ListFragments: return a page of fragments, ordered by number. Raises ServiceError."""
     count = members.integer("MaxResults", 1, limits.SERVICE_MAX_LIST_FRAGMENTS, _DEFAULT_PAGE)
     token = members.position()
     span, after = _from_token(token) if token else (_selected(members), "")
-    found = store.page(record.arn, now - record.kept_for, span, after, count + 1)
+    found = store.page(record.arn, now - record.retention, span, after, count + 1)
     page = found[:count]
     return {
         "Fragments": [_describe(info) for info in page],
@@ -40,13 +40,16 @@ def list_fragments(store: Store, record: StreamRecord, members: Members, now: in
 
 
 class FragmentList:
-    """GetMediaForFragmentList: the fragments of a request, checked when made."""
+    """GetMediaForFragmentList: the fragments that a request names."""
 
     def __init__(self, store: Store, record: StreamRecord, members: Members, now: int) -> None:
-        """Raises ServiceError: InvalidArgument, or ResourceNotFound for an unknown fragment."""
+        """Check that all fragments exist.
+
+        Raises ServiceError: InvalidArgument, or ResourceNotFound for an unknown fragment.
+        """
         self._store = store
         self._arn = record.arn
-        self._oldest = now - record.kept_for
+        self._oldest = now - record.retention
         self._numbers = [
             number.zfill(FRAGMENT_NUMBER_DIGITS)
             for number in members.texts("Fragments", "Fragments", limits.SERVICE_MAX_LIST_FRAGMENTS)
@@ -58,10 +61,10 @@ class FragmentList:
                 )
 
     def segments(self) -> Iterator[list[bytes]]:
-        """The bytes of each fragment, as buffers, in the order asked for. Raises OSError."""
+        """Yield the bytes of each fragment, as buffers, in the requested order. Raises OSError."""
         for number in self._numbers:
             fragment = self._store.read(self._arn, self._oldest, number)
-            if fragment is not None:  # None: it has expired since
+            if fragment is not None:  # None: it has expired in the meantime
                 yield fragment_list_segment(fragment)
 
 
@@ -103,5 +106,7 @@ def _from_token(token: str) -> tuple[Span, str]:
     except ValueError:
         span = None
     if span is None or not 0 <= span.start <= span.end <= _ALL_TIME.end:
-        raise invalid_argument("NextToken is not one that this service gave.")
+        raise invalid_argument(
+            "NextToken was not returned by this endpoint; repeat the request without it."
+        )
     return span, number

@@ -1,4 +1,4 @@
-"""What the endpoint allows: the service's limits, which tests make smaller."""
+"""The endpoint's limits: by default the service's, and smaller ones for tests."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["EndpointLimits"]
 
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
-    """Sizes in bytes, durations in ticks. By default those of the service.
+    """Sizes in bytes and durations in ticks. The defaults are the service's limits.
 
-    Durations may be given as a `timedelta` or as text (`"PT2M"`) too; raises as `to_ticks`.
-    `fragments_per_s` is the quota of a stream, 0 for none: the service reads a producer that sends
-    more fragments than 5 a second more slowly.
+    A duration may also be a `timedelta` or a text (`"PT2M"`); raises as `to_ticks`.
+    `fragments_per_s` is the quota of fragments for each stream, 0 for no limit. If a producer
+    exceeds it, the service reads its upload more slowly; its quota is 5 fragments a second.
     """
 
     fragment_bytes: int = limits.SERVICE_MAX_FRAGMENT_BYTES
     fragment_duration: DurationField = default_ticks(limits.SERVICE_MAX_FRAGMENT_DURATION)
     fragments_per_s: int = 0
-    # How far the time of a fragment may lie in the future.
+    # How far the timestamp of a fragment may be in the future.
     future: DurationField = default_ticks(limits.SERVICE_MAX_FUTURE)
     connection_duration: DurationField = default_ticks(limits.SERVICE_MAX_CONNECTION_DURATION)
-    # Then a PutMedia request is ended.
+    # A PutMedia request without data ends after this time.
     idle_timeout: DurationField = default_ticks(limits.SERVICE_IDLE_TIMEOUT)
-    # Ours; the service's is not known.
+    # Time between two IDLE acks. The value is ours; the service's is not known.
     idle_ack_interval: DurationField = default_ticks(limits.SERVICE_IDLE_TIMEOUT // 6)
-    # Then GetMedia ends, if nobody uploads.
+    # GetMedia ends this long after the last upload.
     get_media_idle: DurationField = default_ticks(limits.SERVICE_GET_MEDIA_IDLE)
 
     def __post_init__(self) -> None:

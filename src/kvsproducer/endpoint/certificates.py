@@ -1,4 +1,4 @@
-"""Certificates for an endpoint over HTTPS: given files, or an authority of its own in a folder.
+"""Certificates for an endpoint with HTTPS: from files, or made by an authority of its own.
 
 `trustme` makes the certificates; it comes with the extra `tls`.
 """
@@ -20,10 +20,10 @@ _UNSPECIFIED: Final = {"", "0.0.0.0", "::"}  # noqa: S104  only compared
 
 
 def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:
-    """A server's TLS settings: PEM files with the certificate chain and its private key.
+    """Return a server's TLS context from PEM files: its certificate chain and its private key.
 
-    Without `key` the first file holds both. Raises KvsError INVALID_ARG: a file cannot be read, or
-    is not what it should be.
+    Without `key`, the file `certificate` has both. Raises KvsError INVALID_ARG if a file cannot be
+    read or has the wrong content.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -33,17 +33,20 @@ def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext
         why = getattr(error, "strerror", None) or str(error)
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"no certificate with its key in {files} (PEM): {why}",
+            f"cannot load a certificate and its private key from {files} (PEM): {why}",
         ) from error
     return context
 
 
 def make_certificates(folder: Path, host: str) -> tuple[Path, Path]:
-    """The certificate of an authority, and a server's with its key; made if they are not there.
+    """Return the files of an authority's certificate, and of a server's certificate with its key.
 
-    The server's is for localhost, 127.0.0.1, ::1 and `host`. The authority's key is not kept: the
-    files of a folder stay valid until they are deleted.
-    Raises KvsError INVALID_ARG (they cannot be written) or INVALID_OPERATION (no trustme).
+    Both are in `folder`, and are created if they do not exist. The server's is for localhost,
+    127.0.0.1, ::1 and `host`. The authority's key is not stored, so the files stay as they are
+    until they are deleted.
+
+    Raises KvsError INVALID_ARG if a file cannot be written, and INVALID_OPERATION if trustme is not
+    installed.
     """
     authority, server = folder / _CA, folder / _SERVER
     if authority.exists() and server.exists():

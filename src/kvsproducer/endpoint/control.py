@@ -1,11 +1,11 @@
 """The control plane: streams, their settings and tags.
 
-Kinesis Video Streams API 2017-09-30 (rest-json): each operation takes the members of the request
-and returns the JSON object of the answer, or raises ServiceError. `OPERATIONS` maps the path of a
-request to its operation. A change is on disk before it is answered.
+Source: Kinesis Video Streams API 2017-09-30 (rest-json). Each operation takes the members of the
+request and returns the JSON object of the response, or raises ServiceError. `OPERATIONS` maps the
+path of a request to its operation. A change is on the disk before the response is sent.
 
-Streams are ACTIVE as soon as they exist and gone as soon as they are deleted; image generation,
-notifications, edge configuration and signaling are not here.
+A stream is ACTIVE as soon as it exists, and it no longer exists as soon as it is deleted. Image
+generation, notifications, edge configuration and signaling are not implemented.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TAGS_PER_PAGE: Final = 50
 
 
 class ControlPlane:
-    """The streams of an endpoint; safe to call from several threads.
+    """The streams of an endpoint. Its methods may be called from several threads.
 
-    `now` gives the time in ticks, `dice(n)` a uniform number below n, `on_deleted(arn)` is called
-    when a stream goes.
+    `now` returns the time in ticks, and `dice(n)` a uniform random number below n.
+    `on_deleted(arn)` is called after a stream was deleted.
     """
 
     def __init__(
@@ -57,11 +57,14 @@ class ControlPlane:
 
     # --- lookup ----------------------------------------------------------------------------
     def records(self) -> list[StreamRecord]:
-        """Every stream."""
+        """Return every stream."""
         return list(self._streams.values())
 
     def find(self, name: str | None, arn: str | None) -> StreamRecord:
-        """The stream of a name or an ARN (one of them); raises ServiceError."""
+        """Return the stream with a name or an ARN, exactly one of which is given.
+
+        Raises ServiceError.
+        """
         if (name is None) == (arn is None):
             raise invalid_argument("Either StreamName or StreamARN is required, and not both.")
         found = self._streams.get(name if name is not None else _name_of(arn or ""))
@@ -70,7 +73,7 @@ class ControlPlane:
         return found
 
     def of(self, members: Members) -> StreamRecord:
-        """The stream that a request names. A name with an ARN beside it must agree with it."""
+        """Return the stream that a request names. If it has a name and an ARN, they must agree."""
         name, arn = members.text("StreamName"), members.text("StreamARN")
         record = self.find(None, arn) if arn is not None else self.find(name, None)
         if name is not None and name != record.name:
@@ -79,7 +82,7 @@ class ControlPlane:
 
     # --- operations ------------------------------------------------------------------------
     def create_stream(self, members: Members) -> JsonObject:
-        """CreateStream: StreamARN. ResourceInUseException when it exists."""
+        """CreateStream: return StreamARN. Raises ResourceInUseException if the stream exists."""
         name = members.required_text("StreamName")
         tags = members.tags("Tags", 0, limits.SERVICE_MAX_TAGS)
         tier = members.object("StreamStorageConfiguration")
@@ -105,11 +108,11 @@ class ControlPlane:
         return {"StreamARN": record.arn}
 
     def describe_stream(self, members: Members) -> JsonObject:
-        """DescribeStream: StreamInfo."""
+        """DescribeStream: return StreamInfo."""
         return {"StreamInfo": {**self.of(members).describe()}}
 
     def list_streams(self, members: Members) -> JsonObject:
-        """ListStreams: a page of StreamInfo in name order, and NextToken while there is more."""
+        """ListStreams: return a page of StreamInfo by name, and NextToken if there are more."""
         count = members.integer(
             "MaxResults", 1, limits.SERVICE_MAX_LIST_STREAMS, limits.SERVICE_MAX_LIST_STREAMS
         )
@@ -144,7 +147,7 @@ class ControlPlane:
         return {}
 
     def delete_stream(self, members: Members) -> JsonObject:
-        """DeleteStream, with all of its fragments; open uploads are told."""
+        """DeleteStream: delete the stream and its fragments, and end its open uploads."""
         arn = members.required_text("StreamARN")
         with self._lock:
             record = self.find(None, arn)
@@ -155,7 +158,10 @@ class ControlPlane:
         return {}
 
     def update_data_retention(self, members: Members) -> JsonObject:
-        """UpdateDataRetention: by so many hours up or down, within 0 and ten years."""
+        """UpdateDataRetention.
+
+        Change the retention by a number of hours, within 0 and ten years.
+        """
         with self._lock:
             record = self._of_version(members)
             operation = members.choice(
@@ -175,7 +181,7 @@ class ControlPlane:
         return {}
 
     def tag_stream(self, members: Members) -> JsonObject:
-        """TagStream: adds tags, replaces those of the same key."""
+        """TagStream: add tags, and replace those with the same key."""
         with self._lock:
             record = self.of(members)
             tags = {**record.tags, **members.tags("Tags", 1, limits.SERVICE_MAX_TAGS)}
@@ -188,7 +194,7 @@ class ControlPlane:
         return {}
 
     def untag_stream(self, members: Members) -> JsonObject:
-        """UntagStream: removes tags; a key that is not there is ignored."""
+        """UntagStream: remove tags. Unknown keys are ignored."""
         with self._lock:
             record = self.of(members)
             keys = set(members.texts("TagKeyList", "TagKey", limits.SERVICE_MAX_TAGS))
@@ -197,7 +203,7 @@ class ControlPlane:
         return {}
 
     def list_tags_for_stream(self, members: Members) -> JsonObject:
-        """ListTagsForStream: the tags in key order."""
+        """ListTagsForStream: return the tags, ordered by key."""
         record = self.of(members)
         after = members.position()
         keys = sorted(key for key in record.tags if key > after)
@@ -208,7 +214,7 @@ class ControlPlane:
         }
 
     def describe_stream_storage_configuration(self, members: Members) -> JsonObject:
-        """DescribeStreamStorageConfiguration: the storage tier of the stream."""
+        """DescribeStreamStorageConfiguration: return the storage tier of the stream."""
         record = self.of(members)
         return {
             "StreamName": record.name,
@@ -217,7 +223,7 @@ class ControlPlane:
         }
 
     def update_stream_storage_configuration(self, members: Members) -> JsonObject:
-        """UpdateStreamStorageConfiguration: the tier is kept and shown; it changes nothing else."""
+        """UpdateStreamStorageConfiguration: store the tier, which has no other effect."""
         with self._lock:
             record = self._of_version(members)
             tier = _tier(members.required_object("StreamStorageConfiguration"))
@@ -225,7 +231,7 @@ class ControlPlane:
         return {}
 
     def get_data_endpoint(self, members: Members) -> JsonObject:
-        """GetDataEndpoint: checks the request; the server adds DataEndpoint, its own address."""
+        """GetDataEndpoint: check the request. The server adds DataEndpoint, its own address."""
         members.choice("APIName", wire.API_NAMES)
         self.of(members)
         return {}
@@ -245,7 +251,8 @@ class ControlPlane:
 def _check_version(record: StreamRecord, version: str | None) -> None:
     if version is not None and version != record.version:
         raise ServiceError(
-            "VersionMismatchException", "CurrentVersion is not the version of the stream now."
+            "VersionMismatchException",
+            "CurrentVersion is not the stream's version; call DescribeStream to get it.",
         )
 
 
@@ -254,7 +261,7 @@ def _tier(configuration: Members) -> str:
 
 
 def _name_of(arn: str) -> str:
-    """The stream's name within an ARN that has passed its pattern; "" when it is no stream's."""
+    """Return the stream's name from a valid ARN, or "" if it is not the ARN of a stream."""
     kind, name, _ = arn.rsplit("/", 2) if arn.count("/") == 2 else ("", "", "")
     return name if kind.endswith(":stream") else ""
 

@@ -1,8 +1,8 @@
-"""What the service answers when it refuses a request: exception names and HTTP codes.
+"""The errors with which the service refuses a request: exception names and HTTP codes.
 
-Kinesis Video Streams API 2017-09-30, "Errors" of each operation. The exception's name travels in
-`x-amzn-ErrorType` and the text in the body: `{"Message": ...}` from the service itself,
-`{"message": ...}` from the front end that checks signatures.
+Source: Kinesis Video Streams API 2017-09-30, "Errors" of each operation. The header
+`x-amzn-ErrorType` has the exception's name, and the body its text: `{"Message": ...}` from the
+service itself, `{"message": ...}` from the front end that checks signatures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HTTP_STATUS: Final[dict[str, int]] = {
     "UnknownOperationException": 404,
     "InternalFailure": 500,
     "ServiceUnavailable": 503,
-    # the front end
+    # errors of the front end
     "AccessDeniedException": 403,
     "ExpiredTokenException": 403,
     "IncompleteSignatureException": 403,
@@ -40,7 +40,7 @@ NOT_FOUND_TEXT: Final = "The requested stream is not found or not active."
 
 
 class ServiceError(Exception):
-    """A refused request: `name` is a key of `HTTP_STATUS`, `text` the message of the body."""
+    """A refused request. `name` is a key of `HTTP_STATUS`, `text` the message of the body."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(name, text)
@@ -49,21 +49,21 @@ class ServiceError(Exception):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status code of the answer."""
+        """The HTTP status code of the response."""
         return HTTP_STATUS[self.name]
 
     @property
     def body(self) -> dict[str, str]:
-        """The JSON object of the answer."""
+        """The JSON object of the response."""
         return {"message" if self.http_status == HTTP_STATUS["AccessDeniedException"] else
                 "Message": self.text}  # fmt: skip
 
 
 def invalid_argument(text: str) -> ServiceError:
-    """A request that breaks a rule of the API model."""
+    """Return the error for a request that violates a rule of the API model."""
     return ServiceError("InvalidArgumentException", text)
 
 
 def not_found() -> ServiceError:
-    """No such stream, or it is being deleted."""
+    """Return the error for a stream that does not exist or is being deleted."""
     return ServiceError("ResourceNotFoundException", NOT_FOUND_TEXT)

@@ -1,13 +1,13 @@
-"""A script of faults: which requests the endpoint is to treat badly, and how.
+"""Fault scripts: make the endpoint fail chosen requests in chosen ways.
 
-For trying out what a producer does on a bad day. A script is a list of faults; each has an
-operation, what to do, and how often. A request meets the first fault of its operation that is not
-used up. As JSON (`kvs serve --faults FILE`):
+They show how a producer reacts to failures of the service. A script is a list of faults. Each names
+an operation, what happens to it, and how often. A request gets the first fault of its operation
+that is not used up. As JSON (`kvs serve --faults FILE`):
 
     [{"on": "PutMedia", "do": "reset", "after_bytes": 50000, "times": 3},
      {"on": "DescribeStream", "do": "status", "status": 503, "times": 2}]
 
-No network here: `misbehaviour` carries them out.
+This module does no I/O: `misbehaviour` applies the faults.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ _FOR_EVER: Final = 10**9
 
 
 class FaultKind(StrEnum):
-    """What to do with a request."""
+    """What happens to a request."""
 
     STATUS = "status"  # refuse it with `status` and `error`
     RESET = "reset"  # reset the connection
-    HALF_CLOSE = "half_close"  # end our direction of the connection, mid-answer; read on
-    END_ANSWER = "end_answer"  # end the answer as if all were said; read on
-    STALL = "stall"  # neither read nor write for `seconds`, nothing is closed
-    DELAY = "delay"  # take `seconds` before doing anything
-    SLOW_READ = "slow_read"  # take `bytes_per_s` of the body and no more
-    SILENCE = "silence"  # read on, and say nothing any more
-    GARBAGE = "garbage"  # say `text`, then go on (JSON operations: instead of the answer)
-    CONTINUE = "continue"  # say 100 Continue, whether the client asked for it or not
-    NO_CONTINUE = "no_continue"  # do not say it to a client that asked for it
+    HALF_CLOSE = (
+        "half_close"  # close our direction of the connection during the response; keep reading
+    )
+    END_ANSWER = "end_answer"  # end the response normally, but keep reading
+    STALL = "stall"  # neither read nor write for `seconds`; the connection stays open
+    DELAY = "delay"  # wait `seconds` before handling the request
+    SLOW_READ = "slow_read"  # read at most `bytes_per_s` of the body
+    SILENCE = "silence"  # keep reading, but send nothing
+    GARBAGE = "garbage"  # send `text`, then continue (JSON operations: instead of the response)
+    CONTINUE = "continue"  # send 100 Continue, whether the client expects it or not
+    NO_CONTINUE = "no_continue"  # do not send 100 Continue to a client that expects it
 
 
 _UPLOADS_ONLY: Final = frozenset(
@@ -53,10 +55,16 @@ _GARBAGE: Final = 'HTTP/1.1 {"EventType":"PERSISTED","FragmentTimecode":"many"]}
 class Fault:
     """One fault.
 
-    on: the operation, as in the API reference ("PutMedia"), "*" for any.
-    do: see `FaultKind`.
-    times, skip: how many requests meet it, None for all; after how many that do not.
-    after_bytes: of the body of a PutMedia request.
+    on: the operation, as in the API reference ("PutMedia"), or "*" for any.
+
+    do: a value of `FaultKind`.
+
+    times: how many requests get the fault, None for all.
+
+    skip: how many requests are served normally before that.
+
+    after_bytes: how much of the body of a PutMedia request is read before the fault.
+
     status, error, seconds, bytes_per_s, text: see `FaultKind`.
 
     Raises INVALID_ARG.
@@ -76,28 +84,34 @@ class Fault:
     def __post_init__(self) -> None:
         self._check_types()
         if self.on != "*" and self.on not in wire.PATHS:
-            raise _invalid(f"on={self.on!r} is no operation; there are {', '.join(wire.PATHS)}, *")
+            raise _invalid(
+                f"on={self.on!r} is not an operation; use one of {', '.join(wire.PATHS)}, *"
+            )
         try:
             object.__setattr__(self, "do", FaultKind(self.do))
         except ValueError:
-            raise _invalid(f"do={self.do!r} is none of {', '.join(FaultKind)}") from None
+            raise _invalid(
+                f"do={self.do!r} is unknown; use one of {', '.join(FaultKind)}"
+            ) from None
         if self.on != "PutMedia" and (self.do in _UPLOADS_ONLY or self.after_bytes):
-            raise _invalid(f"{self.do} and after_bytes are for PutMedia, not for {self.on}")
+            raise _invalid(f"{self.do} and after_bytes work for PutMedia only, not for {self.on}")
         if self.do is FaultKind.STATUS and (self.after_bytes or not 400 <= self.status < 600):
-            raise _invalid("a status is 400 to 599, and said before anything is read")
+            raise _invalid(
+                f"status={self.status} must be 400 to 599, without after_bytes: it is sent first"
+            )
 
     def _check_types(self) -> None:
         for name in ("on", "do", "error", "text"):
             if not isinstance(value := getattr(self, name), str):
-                raise _invalid(f"{name}={value!r} is no text")
+                raise _invalid(f"{name}={value!r} is not a text")
         for name in ("times", "skip", "after_bytes", "status", "bytes_per_s"):
             value = getattr(self, name)
             if not (name == "times" and value is None) and not _is_count(value):
-                raise _invalid(f"{name}={value!r} is no whole number from 0 on")
+                raise _invalid(f"{name}={value!r} is not a whole number of at least 0")
         if not _is_count(self.seconds) and not (
             isinstance(self.seconds, float) and 0 <= self.seconds < _FOR_EVER
         ):
-            raise _invalid(f"seconds={self.seconds!r} is no number from 0 on")
+            raise _invalid(f"seconds={self.seconds!r} is not a number of at least 0")
 
 
 def _is_count(value: object) -> bool:
@@ -109,23 +123,23 @@ def _invalid(detail: str) -> Exception:
 
 
 class FaultScript:
-    """Hands out the faults; `struck` lists those that requests have met, oldest first."""
+    """Select the fault for each request. `applied` lists the used faults, oldest first."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._left = [
             [fault, fault.skip, _FOR_EVER if fault.times is None else fault.times]
             for fault in faults
         ]
-        self.struck: list[Fault] = []
+        self.applied: list[Fault] = []
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Return whether the script has faults."""
         return bool(self._left)
 
     def next(self, operation: str, *, expecting: bool = False) -> Fault | None:
-        """The fault that a request for `operation` meets, None for none.
+        """Return the fault for the next request for `operation`, or None.
 
-        `expecting`: only asked what to say to a client that waits for 100 Continue.
+        `expecting`: consider only the faults that concern the response to `Expect: 100-continue`.
         """
         for entry in self._left:
             fault, skip, times = entry
@@ -139,24 +153,24 @@ class FaultScript:
                 entry[1] = skip - 1
                 continue
             entry[2] = times - 1
-            self.struck.append(fault)
+            self.applied.append(fault)
             return fault
         return None
 
 
 def faults_from_json(text: str) -> tuple[Fault, ...]:
-    """The faults of a script in JSON; raises INVALID_ARG."""
+    """Return the faults of a script in JSON. Raises INVALID_ARG."""
     try:
         rows = json.loads(text)
     except ValueError as error:
-        raise _invalid(f"no JSON: {error}") from error
+        raise _invalid(f"it is not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise _invalid("not a list of objects")
+        raise _invalid("it is not a list of objects")
     known = {field.name for field in fields(Fault)}
     for row in rows:
         if unknown := row.keys() - known:
             named, names = ", ".join(sorted(unknown)), ", ".join(sorted(known))
-            raise _invalid(f"unknown {named}; known are {names}")
+            raise _invalid(f"unknown field {named}; the fields are {names}")
         if missing := {"on", "do"} - row.keys():
             raise _invalid(f"{row} lacks {', '.join(sorted(missing))}")
     return tuple(Fault(**row) for row in rows)

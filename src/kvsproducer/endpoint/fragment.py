@@ -1,12 +1,14 @@
-"""A fragment as the endpoint keeps it, and the numbers that fragments get.
+"""A fragment as the endpoint stores it, and the generator of fragment numbers.
 
-A fragment is one Matroska Cluster with the metadata Tags that belong to it. The producer's bytes
-are kept verbatim in four parts, in the order in which GetMedia gives them back:
-  header    EBML header, Segment, Info, Tracks and what else stood before the first Cluster
-  leading   the Tags that describe this fragment, sent before its Cluster
-  cluster   the Cluster
-  trailing  the Tags sent after it, up to the end-of-fragment tag
-Times are ticks (100 ns); instants count from 1970-01-01 UTC.
+A fragment is one Matroska Cluster with its metadata Tags. The producer's bytes are stored unchanged
+in four parts, in the order in which GetMedia returns them:
+
+- `header`: EBML header, Segment, Info, Tracks and everything else before the first Cluster
+- `leading`: the Tags of this fragment that were sent before its Cluster
+- `cluster`: the Cluster
+- `trailing`: the Tags sent after it, up to the end-of-fragment tag
+
+Times are in ticks (100 ns), instants since 1970-01-01 UTC.
 """
 
 from __future__ import annotations
@@ -17,17 +19,20 @@ from typing import Final
 __all__ = ["FRAGMENT_NUMBER_DIGITS", "Fragment", "FragmentInfo", "FragmentNumbers"]
 
 FRAGMENT_NUMBER_DIGITS: Final = 47
-_BASE: Final = 9134385233318 * 10**34  # the digits with which every number of the service begins
-_TICK: Final = 10**13  # leaves 21 digits for the time and 13 to count within a tick
+_BASE: Final = (
+    9134385233318 * 10**34
+)  # the digits with which all fragment numbers of the service begin
+_TICK: Final = 10**13  # leaves 21 digits for the time and 13 for a counter within a tick
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentInfo:
-    """What the index knows about a fragment.
+    """The fields of a fragment in the index.
 
-    `number` has 47 digits, so that text order is number order. `producer_timestamp` is the time of
-    the Cluster, `server_timestamp` when its first byte came, `duration` the time that its blocks
-    cover (0 when a single block does not tell), `size` all bytes kept.
+    `number` has 47 digits, so the order of texts is the order of numbers. `producer_timestamp` is
+    the time of the Cluster, and `server_timestamp` the time when its first byte arrived. `duration`
+    is the time from its first to its last block, with the last block if its duration is known (0
+    for a single block without one). `size` is the number of bytes stored.
     """
 
     number: str
@@ -39,7 +44,7 @@ class FragmentInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A whole fragment: what the index knows, and the producer's bytes."""
+    """A complete fragment: its fields in the index, and the producer's bytes."""
 
     info: FragmentInfo
     header: bytes
@@ -49,7 +54,7 @@ class Fragment:
 
     @property
     def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """The bytes in stored order."""
+        """The parts in the order in which they are stored."""
         return self.header, self.leading, self.cluster, self.trailing
 
     @property
@@ -59,16 +64,16 @@ class Fragment:
 
 
 class FragmentNumbers:
-    """Gives the fragments of one stream their numbers: 47 digits, always growing.
+    """Generate the fragment numbers of one stream: 47 digits, always increasing.
 
-    `last` is the highest number that the stream's store has ever seen, "" when there is none, so
-    that numbers grow across restarts even if the clock steps back.
+    `last` is the highest number that the stream ever had, "" if it had none. So numbers increase
+    across restarts, even if the clock was set back.
     """
 
     def __init__(self, last: str = "") -> None:
         self._last = int(last or "0")
 
     def next(self, now: int) -> str:
-        """The number for a fragment that begins at `now` (ticks)."""
+        """Return the number for a fragment that begins at `now` (ticks)."""
         self._last = max(self._last + 1, _BASE + now * _TICK)
         return f"{self._last:0{FRAGMENT_NUMBER_DIGITS}d}"

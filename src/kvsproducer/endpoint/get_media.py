@@ -1,9 +1,9 @@
-"""GetMedia: where a reader starts, and which fragment comes next.
+"""GetMedia: select the first fragment of a response, and each fragment after it.
 
-Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. The bytes of a fragment in
-the answer are `layout`'s; waiting for new fragments is the server's. Only fragments that are stored
-are given, in number order, each once; one that is damaged on the disk is left out, with an error in
-the log.
+Source: Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. `layout` makes the
+bytes of a response, and the server waits for new fragments. Only stored fragments are returned, in
+the order of their numbers, each once. If a fragment is damaged on the disk, it is skipped and an
+error is logged.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _AXES: Final = {"SERVER_TIMESTAMP": Axis.SERVER, "PRODUCER_TIMESTAMP": Axis.PROD
 
 @dataclass(frozen=True, slots=True)
 class StartSelector:
-    """Where to start: `kind` is one of `wire.START_SELECTORS`.
+    """Where a response starts. `kind` is one of `wire.START_SELECTORS`.
 
-    `after` is the fragment number after which to start (FRAGMENT_NUMBER, CONTINUATION_TOKEN),
-    `instant` the time to start at, in ticks (the two TIMESTAMP kinds).
+    `after` is the number of the fragment before the first one (FRAGMENT_NUMBER,
+    CONTINUATION_TOKEN). `instant` is the time of the first fragment in ticks (both TIMESTAMP
+    kinds).
     """
 
     kind: str
@@ -43,7 +44,7 @@ class StartSelector:
 
 
 def parse_start_selector(members: Members) -> StartSelector:
-    """The StartSelector of a GetMedia request. Raises ServiceError InvalidArgumentException."""
+    """Return the StartSelector of a GetMedia request. Raises ServiceError InvalidArgument."""
     selector = members.required_object("StartSelector")
     kind = selector.choice("StartSelectorType", wire.START_SELECTORS)
     if kind in _AXES:
@@ -56,7 +57,7 @@ def parse_start_selector(members: Members) -> StartSelector:
 
 
 def fragment_number(members: Members, name: str) -> str:
-    """A required fragment number with all of its digits."""
+    """Return a required fragment number, padded to all of its digits."""
     text = members.required_text(name)
     padded = text.zfill(FRAGMENT_NUMBER_DIGITS)
     if not text.isascii() or not text.isdigit() or len(padded) > FRAGMENT_NUMBER_DIGITS:
@@ -65,7 +66,10 @@ def fragment_number(members: Members, name: str) -> str:
 
 
 class GetMediaCursor:
-    """Walks the stored fragments of a stream; `record` gives the stream as it is now."""
+    """An iterator over a stream's stored fragments.
+
+    `record` returns the stream's current record.
+    """
 
     def __init__(
         self, store: Store, record: Callable[[], StreamRecord], selector: StartSelector
@@ -76,15 +80,18 @@ class GetMediaCursor:
         self._last = ""
 
     def next_fragment(self, now: int) -> Fragment | None:
-        """The next one, None when there is none yet. Blocks for the disk; raises OSError."""
+        """Return the next fragment, or None if it is not stored yet.
+
+        Blocks on the disk; raises OSError.
+        """
         record = self._record()
-        oldest = now - record.kept_for
+        oldest = now - record.retention
         while (info := self._next_info(record.arn, oldest)) is not None:
             self._last = info.number
             try:
                 fragment = self._store.read(record.arn, oldest, info.number)
             except DamagedFragment as error:
-                _log.error("GetMedia leaves out fragment %s: %s", info.number, error)
+                _log.error("GetMedia skips the damaged fragment %s: %s", info.number, error)
                 continue
             if fragment is not None:  # None: it expired between the two look-ups
                 return fragment

@@ -1,15 +1,15 @@
-"""The index of the endpoint's store: which streams and fragments there are, in SQLite.
+"""The index of the endpoint's store: the list of streams and fragments, in SQLite.
 
-One writing connection, used by the store's writer thread alone, and one for readers under a lock;
-with write-ahead logging readers do not wait for a commit. Without a path both are the same
+The store's writer thread uses one connection, and readers share another one under a lock. With
+write-ahead logging, readers do not wait for a commit. Without a path there is one connection to a
 database in memory.
 
-The index of a data folder can be rebuilt from the media files (`journal`), which are durable before
-a commit: so a commit need not reach the disk at once (synchronous = NORMAL). After a power cut the
-index may lack its last commits, and the next start adds them again (`recovery`). `files` says how
-much of each media file the index has.
+The index of a data folder can be rebuilt from the media files (`journal`), which are on the disk
+before a commit. So a commit may reach the disk later (synchronous = NORMAL). After a power failure
+the index may lack the last commits, and the next start adds them again (`recovery`). The table
+`files` has how much of each media file is in the index.
 
-Fragment numbers are kept as their 47 digits: text order is number order.
+Fragment numbers are stored as 47 digits: the order of texts is the order of numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Axis", "DamagedIndex", "Index", "Location", "Row", "Span", "Written"
 
 _BUSY_TIMEOUT_S: Final = 30.0
 
-_VERSION: Final = 2  # 1 had no `files`, and media files that did not describe themselves
+_VERSION: Final = 2  # format 1 had no table `files`, and its media files had no record heads
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS streams (
   id INTEGER PRIMARY KEY AUTOINCREMENT, arn TEXT UNIQUE NOT NULL, record TEXT NOT NULL,
@@ -64,7 +64,7 @@ _NOT_DAMAGED: Final = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 }
-# The texts joined into queries are these and column names: nothing that a request says (S608).
+# Only these constants and column names are joined into queries, never values of requests (S608).
 _SIZE: Final = "header + leading + cluster + trailing"
 _INFO: Final = f"number, producer_timestamp, server_timestamp, duration, {_SIZE}"
 _NUMBERS: Final = (
@@ -82,11 +82,11 @@ _OF_STREAM: Final = "stream = (SELECT id FROM streams WHERE arn = ?)"
 
 
 class DamagedIndex(Exception):
-    """The index is damaged, or another version's; the text says which."""
+    """The index is damaged. The text says how."""
 
 
 class Axis(StrEnum):
-    """The two clocks by which fragments are looked up; the values are column names."""
+    """The two clocks by which fragments can be looked up. The values are column names."""
 
     PRODUCER = "producer_timestamp"
     SERVER = "server_timestamp"
@@ -94,7 +94,7 @@ class Axis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Both ends inclusive, ticks, of the beginnings of fragments on one axis."""
+    """A time range for the beginnings of fragments: ticks on one axis, both ends inclusive."""
 
     axis: Axis
     start: int
@@ -103,8 +103,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a fragment is stored: `length` bytes of a file from `offset` on, with what describes
-    it. `sizes` are those of its four parts."""
+    """Where a fragment's record is stored: `length` bytes of a file, from `offset` on.
+
+    `sizes` are the sizes of the four parts of the fragment, which end the record.
+    """
 
     file: int
     offset: int
@@ -119,21 +121,26 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How much (`size` in bytes) of a media file is written, or indexed. `mark` is the file's own
-    (`journal`): another file of the same number has another."""
+    """How many bytes (`size`) of a media file are written, or are in the index.
+
+    `mark` is the file's random mark (`journal`). It shows whether a file was replaced by another
+    file with the same number.
+    """
 
     file: int
     size: int
     mark: str = ""
 
 
-Row: TypeAlias = "tuple[str, FragmentInfo, Location]"  # ARN, information, place
+Row: TypeAlias = "tuple[str, FragmentInfo, Location]"  # ARN, information, location
 
 
 class Index:
-    """Streams and fragments. Methods that write are for the store's writer thread only.
+    """The tables of streams and fragments.
 
-    Raises OSError when the index is another version's, and DamagedIndex when it cannot be read or
+    Only the store's writer thread may call methods that write.
+
+    Raises OSError for the index of another version, and DamagedIndex if it cannot be read or
     contradicts itself.
     """
 
@@ -141,7 +148,7 @@ class Index:
         try:
             self._write = _connect(path)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise _unusable(error) from error
+            raise _to_public_error(error) from error
         try:
             if path is not None:
                 _check(self._write)
@@ -151,16 +158,16 @@ class Index:
             self._read = self._write if path is None else _connect(path)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._write.close()
-            raise _unusable(error) from error
+            raise _to_public_error(error) from error
         except BaseException:
             self._write.close()
             raise
-        # In memory the two are one connection, which SQLite lets only one thread use at a time.
+        # In memory both are one connection, which SQLite lets only one thread use at a time.
         self._lock = threading.RLock()
         self._shared = path is None
 
     def close(self) -> None:
-        """Closes both connections."""
+        """Close both connections."""
         with self._lock:
             self._read.close()
             self._write.close()
@@ -168,7 +175,7 @@ class Index:
     # --- writing ---------------------------------------------------------------------------
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, durable at the end. Raises sqlite3.Error when the disk refuses."""
+        """Run the block as one transaction. Raises sqlite3.Error if the disk fails."""
         if self._shared:
             with self._lock, self._write:
                 yield self._write
@@ -177,7 +184,7 @@ class Index:
                 yield self._write
 
     def save_stream(self, record: StreamRecord, written: Written | None = None) -> None:
-        """Add or replace a stream. `written` is the media file that has it too, and its size."""
+        """Add or replace a stream. `written` is the size of the media file that has it too."""
         with self.transaction() as db:
             _save_stream(db, record.arn, record.to_json())
             _save_size(db, written)
@@ -189,7 +196,7 @@ class Index:
             _save_size(db, written)
 
     def add_fragments(self, rows: Iterable[Row], written: Written | None = None) -> None:
-        """Add fragments; those of a deleted stream are left out."""
+        """Add fragments, except those of a deleted stream."""
         with self.transaction() as db:
             for arn, info, location in rows:
                 db.execute(
@@ -211,7 +218,7 @@ class Index:
             _save_size(db, written)
 
     def expire(self, ends: Iterable[tuple[str, int]]) -> int:
-        """Remove the fragments of each stream (ARN) that came before an instant; how many."""
+        """Remove the fragments of each stream (ARN) before an instant. Return how many."""
         with self.transaction() as db:
             return db.executemany(
                 f"DELETE FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
@@ -221,7 +228,10 @@ class Index:
 
     # --- writing, for `recovery` -----------------------------------------------------------
     def replace_streams(self, streams: Mapping[str, tuple[str, str]]) -> None:
-        """Make these (ARN: record, last number) the only streams; fragments of others go."""
+        """Keep only these streams (ARN.
+
+        Record, last number), and remove the fragments of others.
+        """
         with self.transaction() as db:
             for (arn,) in db.execute("SELECT arn FROM streams").fetchall():
                 if arn not in streams:
@@ -231,20 +241,20 @@ class Index:
                 _raise_last_number(db, arn, last_number)
 
     def save_damaged(self, written: Written) -> None:
-        """As `written` elsewhere, for a media file that is damaged: it is never deleted."""
+        """Store the size of a damaged media file, and mark it so that it is never deleted."""
         with self.transaction() as db:
             _save_size(db, written)
             db.execute("UPDATE files SET damaged = 1 WHERE file = ?", (written.file,))
 
     def forget_files(self, files: Iterable[int]) -> None:
-        """Remove media files, and the fragments in them."""
+        """Remove media files, and their fragments, from the index."""
         with self.transaction() as db:
             for file in files:
                 db.execute("DELETE FROM fragments WHERE file = ?", (file,))
                 db.execute("DELETE FROM files WHERE file = ?", (file,))
 
     def drop_file_tail(self, file: int, size: int) -> int:
-        """Remove the fragments that reach past `size` bytes of a file; how many."""
+        """Remove the fragments of a file that extend beyond `size` bytes. Return how many."""
         with self.transaction() as db:
             return db.execute(
                 "DELETE FROM fragments WHERE file = ? AND offset + length > ?", (file, size)
@@ -252,64 +262,65 @@ class Index:
 
     # --- reading ---------------------------------------------------------------------------
     def streams(self) -> list[StreamRecord]:
-        """Every stream, oldest first."""
+        """Return every stream, oldest first."""
         rows = self._rows("SELECT record FROM streams ORDER BY id")
         return [StreamRecord.from_json(row[0]) for row in rows]
 
     def last_number(self, arn: str) -> str:
-        """The highest fragment number that the stream has had, "" when none."""
+        """Return the highest fragment number that the stream ever had, or ""."""
         rows = self._rows("SELECT last_number FROM streams WHERE arn = ?", arn)
         return str(rows[0][0]) if rows else ""
 
     def streams_with_numbers(self) -> list[tuple[str, str, str]]:
-        """(ARN, record, last number) of every stream, oldest first."""
+        """Return (ARN, record, last number) of every stream, oldest first."""
         return self._rows("SELECT arn, record, last_number FROM streams ORDER BY id")
 
     def written(self) -> dict[int, Written]:
-        """What the index has of each media file, by its number."""
+        """Return how much of each media file is in the index, by its number."""
         rows = self._rows("SELECT file, size, mark FROM files")
         return {row[0]: Written(*row) for row in rows}
 
     def files(self) -> set[int]:
-        """The media files that have to stay: with fragments, or damaged."""
+        """Return the media files that must be kept: those with fragments, and damaged ones."""
         rows = self._rows(
             "SELECT DISTINCT file FROM fragments UNION SELECT file FROM files WHERE damaged"
         )
         return {row[0] for row in rows}
 
     def fragments_in_file(self, file: int) -> int:
-        """How many fragments a media file has."""
+        """Return how many fragments a media file has."""
         return int(self._rows("SELECT count(*) FROM fragments WHERE file = ?", file)[0][0])
 
     def count_in_file(self, file: int, arn: str, oldest: int) -> int:
-        """How many fragments of a stream a file has that came at `oldest` (ticks) or later."""
+        """Return how many fragments of a stream a file has that arrived at `oldest` or later."""
         query = f"SELECT count(*) FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
         rows = self._rows(f"{query} AND file = ? AND server_timestamp >= ?", arn, file, oldest)
         return int(rows[0][0])
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
-        """Up to `limit` fragments that begin in `span`, came at `oldest` or later and have a
-        number above `after`, in number order."""
+        """Return up to `limit` fragments in the order of their numbers.
+
+        They begin in `span`, arrived at `oldest` or later, and have a number above `after`.
+        """
         return self._infos(
             f"{span.axis.value} BETWEEN ? AND ? AND number > ? ORDER BY number LIMIT ?",
             (arn, oldest, span.start, span.end, after, limit),
         )
 
     def next_after(self, arn: str, oldest: int, number: str) -> FragmentInfo | None:
-        """The fragment with the lowest number above `number`; "" stands before all."""
+        """Return the fragment with the lowest number above `number`; "" is below all numbers."""
         found = self._infos("number > ? ORDER BY number LIMIT 1", (arn, oldest, number))
         return found[0] if found else None
 
     def latest(self, arn: str, oldest: int) -> FragmentInfo | None:
-        """The fragment with the highest number."""
+        """Return the fragment with the highest number."""
         found = self._infos("1 ORDER BY number DESC LIMIT 1", (arn, oldest))
         return found[0] if found else None
 
     def first_reaching(
         self, arn: str, oldest: int, axis: Axis, instant: int
     ) -> FragmentInfo | None:
-        """The first fragment that contains `instant` on `axis`, else the first that begins
-        after it."""
+        """Return the first fragment that contains `instant` on `axis`, or else begins after it."""
         column = axis.value
         found = self._infos(
             f"({column} + duration > ? OR {column} >= ?) ORDER BY number LIMIT 1",
@@ -318,7 +329,7 @@ class Index:
         return found[0] if found else None
 
     def find(self, arn: str, oldest: int, number: str) -> tuple[FragmentInfo, Location] | None:
-        """A fragment by its number, and where its bytes are."""
+        """Return a fragment with this number, and where its bytes are."""
         rows = self._rows(
             f"SELECT {_INFO}, file, offset, length, header, leading, cluster, trailing"  # noqa: S608
             " FROM fragments"
@@ -389,7 +400,10 @@ def _connect(path: Path | None) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Raises OSError (another version's index), sqlite3.DatabaseError or DamagedIndex."""
+    """Check an existing index. Raises OSError if another version created it.
+
+    Raises sqlite3.DatabaseError or DamagedIndex if it is damaged.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     schema = _schema_of(connection)
     if not schema:
@@ -397,23 +411,23 @@ def _check(connection: sqlite3.Connection) -> None:
     if version != _VERSION:
         raise OSError(
             errno.EINVAL,
-            f"the index has the format {version} of another version, this one has {_VERSION};"
-            " use that version, or another folder",
+            f"the index has format {version}, but this version needs format {_VERSION};"
+            " use the version that created it, or another folder",
         )
     with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(_SCHEMA)
         if schema != _schema_of(fresh):
-            raise DamagedIndex("its tables are not those that this version makes")
+            raise DamagedIndex("its tables are not those that this version creates")
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise DamagedIndex(verdict)
     (wrong,) = connection.execute(_CONTRADICTIONS).fetchone()
     if wrong:
-        raise DamagedIndex(f"it has {wrong} fragments where none can be")
+        raise DamagedIndex(f"{wrong} fragments have an impossible position or size")
     for arn, text in connection.execute("SELECT arn, record FROM streams"):
         try:
             if StreamRecord.from_json(text).arn != arn:
-                raise ValueError("it is another stream's")
+                raise ValueError("it belongs to another stream")
         except ValueError as error:
             raise DamagedIndex(f"the record of stream {arn!r}: {error}") from error
 
@@ -422,8 +436,8 @@ def _schema_of(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
     return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
 
 
-def _unusable(error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
-    """DamagedIndex, or OSError when the file cannot be had: locked, say, or without permission."""
+def _to_public_error(error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
+    """Return DamagedIndex, or OSError if the file is, for example, locked or not readable."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _NOT_DAMAGED:
         return OSError(errno.EIO, f"the index cannot be used: {error}")

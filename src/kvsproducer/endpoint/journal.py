@@ -1,22 +1,22 @@
-"""The format of the endpoint's media files: records that describe themselves.
+"""The format of the endpoint's media files: a journal of self-describing records.
 
-A media file is a journal. The fragments in it, with the streams that they belong to, can be found
-again without the index, so that a lost index costs no media. Layout, all numbers big-endian:
+The fragments in a media file and their streams can be found again without the index, so a lost
+index loses no media. Layout, all numbers big-endian:
 
-  file head    b"KVSMEDIA", version (4 bytes), mark (16 random bytes), CRC-32 of these
-  record       mark, length of the head (4), length of the body (8), CRC-32 of the body (4),
-               CRC-32 of these lengths, that sum and the head (4), head (JSON), body
-  heads        {"streams": [[record, last fragment number], ...]}    all streams of the store
-               {"stream": record}                                    one was added or changed
-               {"deleted": ARN}                                      one was deleted
-               {"fragment": [ARN, number, producer timestamp, server timestamp, duration, and
-                the size of each of its four parts]}
+    file head    b"KVSMEDIA", version (4 bytes), mark (16 random bytes), CRC-32 of these
+    record       mark, length of the head (4), length of the body (8), CRC-32 of the body (4),
+                 CRC-32 of these lengths, that sum and the head (4), head (JSON), body
+    heads        {"streams": [[record, last fragment number], ...]}    all streams of the store
+                 {"stream": record}                                    one was added or changed
+                 {"deleted": ARN}                                      one was deleted
+                 {"fragment": [ARN, number, producer timestamp, server timestamp, duration, and
+                  the size of each of its four parts]}
 
 Only fragments have a body: their four parts one after the other. The first record of every file
-lists all streams, so that the newest file alone tells which streams there are.
+lists all streams, so the newest file has the complete list.
 
-The mark stands before each record. Clients cannot know it, so that no media looks like a record
-when `scan` searches for the next one behind damaged bytes.
+The mark is random and begins each record. Clients cannot know it, so they cannot send media that
+`scan` would take for a record when it searches for the next one behind damaged bytes.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ Sizes: TypeAlias = "tuple[int, int, int, int]"
 
 
 class RecordError(Exception):
-    """The bytes are not the record, or the file head, that should be there; the text says why."""
+    """The bytes are not a valid record or file head. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A whole record of a file: where it stands (`length` with everything), and its head."""
+    """A valid record of a file: its position, its length with everything, and its head."""
 
     offset: int
     length: int
@@ -74,8 +74,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes from `offset` to `end` that hold no whole record. `torn`: nothing follows them, as
-    after a power cut in the middle of a write."""
+    """The bytes from `offset` to `end`, which have no valid record.
+
+    `torn`: they end the file, as after a power failure during a write.
+    """
 
     offset: int
     end: int
@@ -83,26 +85,28 @@ class Damage:
 
 
 def new_file_head() -> tuple[bytes, bytes]:
-    """The head of a new file, and its mark."""
+    """Return the head of a new file, and its mark."""
     mark = secrets.token_bytes(_MARK_BYTES)
     fields = _FILE.pack(_MAGIC, _VERSION, mark, 0)[:-4]
     return fields + zlib.crc32(fields).to_bytes(4, "big"), mark
 
 
 def read_file_head(data: bytes) -> bytes:
-    """The mark of a file, from its first bytes. Raises RecordError."""
+    """Return the mark of a file from its first bytes. Raises RecordError."""
     if len(data) < FILE_HEAD_BYTES:
-        raise RecordError(f"the file has {len(data)} bytes")
+        raise RecordError(f"the file has only {len(data)} bytes, less than its head needs")
     magic, version, mark, checksum = _FILE.unpack(data[:FILE_HEAD_BYTES])
     if magic != _MAGIC or checksum != zlib.crc32(data[: FILE_HEAD_BYTES - 4]):
-        raise RecordError("the file does not begin as a media file of `kvs serve` does")
+        raise RecordError("the file does not begin with the head of a `kvs serve` media file")
     if version != _VERSION:
-        raise RecordError(f"the file has format {version}, this version reads {_VERSION}")
+        raise RecordError(
+            f"the file has format {version}, but this version reads format {_VERSION}"
+        )
     return bytes(mark)
 
 
 def encode(mark: bytes, head: JsonObject, body: Sequence[bytes] = ()) -> list[bytes]:
-    """A record, as buffers."""
+    """Return a record, as buffers."""
     text = json.dumps(head, separators=(",", ":")).encode()
     size = checksum = 0
     for part in body:
@@ -116,7 +120,7 @@ def encode(mark: bytes, head: JsonObject, body: Sequence[bytes] = ()) -> list[by
 
 
 def encode_fragment(mark: bytes, arn: str, fragment: Fragment) -> list[bytes]:
-    """The record of a fragment, as buffers."""
+    """Return the record of a fragment, as buffers."""
     info = fragment.info
     times = (info.producer_timestamp, info.server_timestamp, info.duration)
     head: JsonObject = {"fragment": [arn, info.number, *times, *fragment.sizes]}
@@ -124,12 +128,15 @@ def encode_fragment(mark: bytes, arn: str, fragment: Fragment) -> list[bytes]:
 
 
 def fragment_row(head: JsonObject) -> tuple[str, FragmentInfo, Sizes] | None:
-    """(ARN, information, sizes of the parts) of a record's head; None unless it is a fragment's."""
+    """Return (ARN, information, sizes of the parts) from the head of a fragment's record.
+
+    Return None for the head of another record.
+    """
     fields = head.get("fragment")
     if not isinstance(fields, list):
         return None
     arn, number = map(str, fields[:2])
-    # Its checksum is right: these are the integers that `encode_fragment` wrote.
+    # The checksum is right, so these are the integers that `encode_fragment` wrote.
     producer, server, duration, *sizes = (value for value in fields[2:] if isinstance(value, int))
     header, leading, cluster, trailing = sizes
     info = FragmentInfo(number, producer, server, duration, sum(sizes))
@@ -137,7 +144,7 @@ def fragment_row(head: JsonObject) -> tuple[str, FragmentInfo, Sizes] | None:
 
 
 def decode_fragment(data: bytes) -> Fragment:
-    """The fragment of a whole record. Raises RecordError when a byte of it has changed."""
+    """Return the fragment of a complete record. Raises RecordError if any byte has changed."""
     head, body = _decode(data)
     row = fragment_row(head)
     if row is None:
@@ -151,9 +158,9 @@ def decode_fragment(data: bytes) -> Fragment:
 
 
 def scan(file: BinaryIO, mark: bytes, start: int) -> Iterator[Record | Damage]:
-    """All whole records from `start` to the end of the file, and what lies between them.
+    """Yield all valid records from `start` to the end of the file, and the damaged parts between.
 
-    Reads every byte: a record counts only if its checksums are right. Raises OSError.
+    It reads every byte, because a record is valid only if its checksums are right. Raises OSError.
     """
     end = os.fstat(file.fileno()).st_size
     position = start
@@ -176,7 +183,7 @@ def scan(file: BinaryIO, mark: bytes, start: int) -> Iterator[Record | Damage]:
 
 
 def _read_record(file: BinaryIO, mark: bytes, offset: int, end: int) -> Record | None:
-    """The record at `offset`; None if there is none, or if a byte of it has changed."""
+    """Return the record at `offset`, or None if there is none or any byte of it has changed."""
     file.seek(offset)
     fields = file.read(_RECORD.size)
     if len(fields) < _RECORD.size or not fields.startswith(mark):
@@ -199,7 +206,7 @@ def _read_record(file: BinaryIO, mark: bytes, offset: int, end: int) -> Record |
 
 
 def _find(file: BinaryIO, mark: bytes, start: int) -> int:
-    """Where the mark is found next, from `start` on; -1 when it is not."""
+    """Return the position of the next mark at or after `start`, or -1."""
     file.seek(start)
     window = b""
     while piece := file.read(_PIECE):
@@ -228,7 +235,7 @@ def _decode(data: bytes) -> tuple[JsonObject, memoryview]:
 
 def _head(text: bytes) -> JsonObject:
     head: JsonValue = json.loads(text)
-    assert isinstance(head, dict), "its checksum is right, so that it is what `encode` wrote"
+    assert isinstance(head, dict), "the checksum is right, so `encode` wrote it"
     return head
 
 

@@ -1,13 +1,14 @@
-"""How a stored fragment looks in the answers of GetMedia and GetMediaForFragmentList.
+"""The bytes of stored fragments in the responses of GetMedia and GetMediaForFragmentList.
 
-Every fragment is a Matroska segment of its own, begun from scratch (measured on captures of the
-service):
-  the producer's header and leading Tags, verbatim, the Segment's size unknown
-  Tags  AWS_KINESISVIDEO_FRAGMENT_NUMBER, _SERVER_TIMESTAMP, _PRODUCER_TIMESTAMP
-  the producer's Cluster and trailing Tags, verbatim
-  Tags  AWS_KINESISVIDEO_MILLIS_BEHIND_NOW, _CONTINUATION_TOKEN (the number just sent)
-Sizes of the service's own Tags have four bytes; times are epoch seconds with three decimals.
-GetMediaForFragmentList spells the timestamps' names otherwise and has no Tags after the Cluster.
+Every fragment is a separate Matroska document (measured on captures of the service):
+
+1. the producer's header and leading Tags, unchanged, with the Segment's size unknown
+2. Tags AWS_KINESISVIDEO_FRAGMENT_NUMBER, _SERVER_TIMESTAMP, _PRODUCER_TIMESTAMP
+3. the producer's Cluster and trailing Tags, unchanged
+4. Tags AWS_KINESISVIDEO_MILLIS_BEHIND_NOW, _CONTINUATION_TOKEN (the fragment's number)
+
+The sizes in the service's own Tags have four bytes. Times are epoch seconds with three decimals.
+GetMediaForFragmentList uses other names for the timestamps and sends no Tags after the Cluster.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _TAG_EXCEPTION_MESSAGE: Final = "AWS_KINESISVIDEO_EXCEPTION_MESSAGE"
 
 
 def get_media_segment(fragment: Fragment, now: int) -> list[bytes]:
-    """A fragment in GetMedia's answer, as buffers; `now` in ticks."""
+    """Return a fragment in the form of a GetMedia response, as buffers. `now` is in ticks."""
     info = fragment.info
     behind = max(0, now - info.server_timestamp) // TICKS_PER_MS
     return [
@@ -64,7 +65,7 @@ def get_media_segment(fragment: Fragment, now: int) -> list[bytes]:
 
 
 def fragment_list_segment(fragment: Fragment) -> list[bytes]:
-    """A fragment in GetMediaForFragmentList's answer, as buffers."""
+    """Return a fragment in the form of a GetMediaForFragmentList response, as buffers."""
     info = fragment.info
     return [
         fragment.header,
@@ -82,17 +83,17 @@ def fragment_list_segment(fragment: Fragment) -> list[bytes]:
 
 
 def error_tags(error_id: int, code: str) -> bytes:
-    """The Tags with which the answer ends when a fragment cannot be given."""
+    """Return the Tags that end a GetMedia response if a fragment cannot be read."""
     return tags_element(((wire.TAG_ERROR_ID, str(error_id)), (wire.TAG_ERROR_CODE, code)))
 
 
 def exception_tags(code: str, message: str) -> bytes:
-    """The same for GetMediaForFragmentList."""
+    """Return the Tags that end a GetMediaForFragmentList response if a fragment cannot be read."""
     return tags_element(((_TAG_EXCEPTION_CODE, code), (_TAG_EXCEPTION_MESSAGE, message)))
 
 
 def tags_element(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """A Tags element with one Tag, as the service writes it."""
+    """Return a Tags element with one Tag, as the service writes it."""
     simple = b"".join(
         _element(
             el.SIMPLE_TAG,

@@ -1,6 +1,6 @@
-"""What happens on a stream right now: its uploads, and a signal for its readers.
+"""The live state of a stream: its open uploads, and a signal for its readers.
 
-For the event loop's thread only.
+Only the event loop's thread may use it.
 """
 
 from __future__ import annotations
@@ -16,42 +16,46 @@ __all__ = ["LiveStream", "OpenUpload", "Signal"]
 
 
 class OpenUpload(Protocol):
-    """What others may tell an upload."""
+    """The methods that the endpoint calls on an open upload."""
 
     def stop(self) -> None:
-        """The endpoint shuts down."""
+        """End the upload because the endpoint shuts down."""
 
     def stream_deleted(self) -> None:
-        """The stream is gone."""
+        """End the upload because its stream was deleted."""
 
 
 class Signal:
-    """Wakes everyone who waits at that moment."""
+    """An event that wakes all current waiters and resets automatically."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wakes those who wait, and those who took `next` before."""
+        """Wake the tasks in `wait`, and set the event that `next` returned."""
         self._event.set()
         self._event = asyncio.Event()
 
     def next(self) -> asyncio.Event:
-        """Is set by the next `set`: take it, look at the state, then wait for it."""
+        """Return the event that the next `set` will set.
+
+        To miss no change, call this first, then check the state, then wait for the event.
+        """
         return self._event
 
     async def wait(self, timeout_s: float, event: asyncio.Event | None = None) -> None:
-        """Until the next `set` (or `event` taken earlier), or until the time is over."""
+        """Wait for the next `set` (or for an `event` from `next`), at most `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await (event or self._event).wait()
 
 
 class LiveStream:
-    """One stream: its uploads share the fragment numbers, its readers wait for `changed`.
+    """The live state of one stream.
 
-    `rate` is the quota of fragments that its uploads share, `enforced` whether they are slowed
-    down; if not, exceeding it is only logged.
+    Its uploads share the fragment numbers, and its readers wait for `changed`. `rate` is the quota
+    of fragments that its uploads share. `enforced` is whether uploads that exceed it are slowed
+    down; otherwise it is only logged.
     """
 
     def __init__(

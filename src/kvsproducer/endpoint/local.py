@@ -1,4 +1,4 @@
-"""Running the endpoint: inside a program (asyncio or a thread), or as `kvs serve`."""
+"""Run the endpoint in a program (in its event loop or in a thread), or as `kvs serve`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ __all__ = ["LocalEndpoint", "local_endpoint", "run_server"]
 
 DEFAULT_HOST: Final = "127.0.0.1"
 _STOP_TIMEOUT_S: Final = 5.0  # for open uploads to get their last acks
-_CLOSE_TIMEOUT_S: Final = 1.0  # for connections to close after that
+_CLOSE_TIMEOUT_S: Final = 1.0  # after that, for connections to close
 _BACKLOG: Final = 128  # connections that wait to be accepted
-_ACCEPTING_TURNS: Final = 5  # of the loop, from a connection's accepting to its protocol
+_ACCEPTING_TURNS: Final = (
+    5  # turns of the event loop between accepting a connection and creating its protocol
+)
 _http_log = logging.getLogger(__name__ + ".http")
 
 
-def _one_line(record: logging.LogRecord) -> bool:
-    """Log a request that is not HTTP without a traceback: nothing is wrong with the endpoint."""
+def _shorten_record(record: logging.LogRecord) -> bool:
+    """Shorten the log record of a request that is not HTTP to one line without a traceback."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         detail = " ".join(error.message.split())
@@ -44,21 +46,31 @@ def _one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-_http_log.addFilter(_one_line)
+_http_log.addFilter(_shorten_record)
 
 
 class LocalEndpoint:
-    """A KVS endpoint on a TCP port, run by the caller's event loop.
+    """A KVS endpoint on a TCP port, in the caller's event loop.
 
         async with LocalEndpoint(data_dir) as endpoint:
             boto3.client("kinesisvideo", endpoint_url=endpoint.url, ...)
 
-    Without `data_dir` everything is in memory; with it, what was acknowledged as PERSISTED
-    survives. Port 0 takes a free one. `verify_signatures` maps the access keys that requests must
-    be signed with to their `Credentials`; None accepts everything. `ssl_context` makes it HTTPS.
-    `data_endpoint` is what GetDataEndpoint answers; by default, the address that the client used.
-    `faults` is what is to go wrong; see `Fault`. `region` is the streams', and the only one that
-    signatures may be for; None: us-west-2 for the streams, any for signatures.
+    `data_dir`: folder for the media; everything acknowledged as PERSISTED is there after a restart.
+    None: everything is in memory.
+
+    `port`: 0 selects a free port.
+
+    `verify_signatures`: map of the access keys with which requests must be signed to their
+    `Credentials`. None: signatures are not checked.
+
+    `ssl_context`: None for HTTP, else HTTPS.
+
+    `data_endpoint`: what GetDataEndpoint returns; by default, the address that the client used.
+
+    `faults`: faults for chosen requests; see `Fault`.
+
+    `region`: the region of the streams, and the only one accepted in signatures. None: us-west-2
+    for the streams, any for signatures.
     """
 
     def __init__(
@@ -94,12 +106,12 @@ class LocalEndpoint:
 
     @property
     def url(self) -> str:
-        """`http://HOST:PORT`, once started."""
+        """`http://HOST:PORT`, available once the endpoint has started."""
         assert self._url, "the endpoint has not been started"
         return self._url
 
     async def start(self) -> None:
-        """Opens the store and the port. Raises OSError when either is not to be had."""
+        """Open the store and the port. Raises OSError if either fails."""
         if self._store is None:
             self._store = await asyncio.to_thread(open_store, self._data_dir, self._now())
         self._application = EndpointApplication(
@@ -119,7 +131,7 @@ class LocalEndpoint:
         )
         try:
             await self._runner.setup()
-            assert self._runner.server is not None, "it is set up"
+            assert self._runner.server is not None, "setup() creates it"
             self._server = await asyncio.get_running_loop().create_server(
                 self._runner.server,
                 self._host,
@@ -135,7 +147,10 @@ class LocalEndpoint:
         self._url = f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
 
     async def stop(self) -> None:
-        """Ends open requests, stores what was received, closes; within some seconds."""
+        """End open requests, store what was received, and close.
+
+        This takes a few seconds at most.
+        """
         if self._server is not None:
             await _stop_accepting(self._server)
         if self._application is not None:
@@ -162,12 +177,14 @@ class LocalEndpoint:
 async def _stop_accepting(server: asyncio.Server) -> None:
     """Close the port.
 
-    What was accepted just now first becomes a connection that the runner knows, and will close: a
-    server that is closed in between forgets it.
+    First let connections that were just accepted reach the runner, which will close them: a server
+    that is closed earlier forgets them.
     """
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
-        with contextlib.suppress(NotImplementedError):  # Windows: its loop has no such moment
+        with contextlib.suppress(
+            NotImplementedError
+        ):  # the event loop on Windows does not support this
             loop.remove_reader(listening.fileno())
     for _ in range(_ACCEPTING_TURNS):
         await asyncio.sleep(0)
@@ -188,12 +205,12 @@ def local_endpoint(
     now: Callable[[], int] = system_now,
     store: Store | None = None,
 ) -> Iterator[LocalEndpoint]:
-    """A `LocalEndpoint` in a thread of its own, for blocking callers.
+    """Run a `LocalEndpoint` in its own thread, for blocking callers.
 
-    with local_endpoint() as endpoint:
-        boto3.client("kinesisvideo", endpoint_url=endpoint.url, ...)
+        with local_endpoint() as endpoint:
+            boto3.client("kinesisvideo", endpoint_url=endpoint.url, ...)
 
-    Raises OSError when the port or the folder is not to be had.
+    Raises OSError if the port or the folder cannot be opened.
     """
     endpoint = LocalEndpoint(
         data_dir,
@@ -219,7 +236,7 @@ def local_endpoint(
         try:
             asyncio.run(run())
         except BaseException as error:
-            if running.done():  # a bug in stopping: let the thread's hook show it
+            if running.done():  # a bug in stopping: let threading.excepthook show it
                 raise
             running.set_exception(error)
 
@@ -234,7 +251,7 @@ def local_endpoint(
 
 
 def run_server(endpoint: LocalEndpoint, on_listening: Callable[[str], None]) -> None:
-    """Runs an endpoint until SIGINT or SIGTERM, then stops it cleanly. For the main thread.
+    """Run an endpoint until SIGINT or SIGTERM, then stop it. Call it in the main thread.
 
     `on_listening(url)` is called once connections are accepted. Raises OSError as `start` does.
     """

@@ -1,8 +1,8 @@
-"""Reading a JSON request: each member checked against the API model's type, length and pattern.
+"""Read a JSON request, and check its members against the API model: type, length, pattern.
 
-Kinesis Video Streams API 2017-09-30: the constraints of its shapes. A member that breaks one is
-refused with InvalidArgumentException and a text that names the member. A JSON null counts as
-absent, and members that are not known are ignored, as the service does.
+Source: Kinesis Video Streams API 2017-09-30, the constraints of its shapes. A member that violates
+one is refused with InvalidArgumentException and a text that names the member. As in the service, a
+JSON null counts as absent, and unknown members are ignored.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _MAX_EPOCH_S: Final = 253_402_300_799  # the year 9999
 
 
 def parse_json(body: bytes) -> Members:
-    """The request's body; an empty one counts as `{}`.
+    """Parse the body of a request. An empty one counts as `{}`.
 
-    Raises ServiceError SerializationException when it is no JSON object.
+    Raises ServiceError SerializationException if it is not a JSON object.
     """
     try:
         value = json.loads(body or b"{}")
@@ -61,7 +61,7 @@ def parse_json(body: bytes) -> Members:
 
 
 def next_token(position: str) -> str:
-    """The NextToken that stands for `position` (any text); `Members.position` reads it back."""
+    """Return the NextToken for a position (any text). `Members.position` decodes it."""
     return base64.b64encode(position.encode()).decode()
 
 
@@ -74,7 +74,7 @@ class Members:
 
     @property
     def label(self) -> str:
-        """The name or ARN of the stream that a request is about, for the log; "-" without one."""
+        """Name or ARN of the stream that the request names, for the log; "-" if there is none."""
         for name in ("StreamName", "StreamARN"):
             value = self._values.get(name)
             if isinstance(value, str) and _PATTERNS[name].fullmatch(value):
@@ -85,19 +85,19 @@ class Members:
         return self._values.get(name) is not None
 
     def text(self, name: str) -> str | None:
-        """A string under the rule of its name, None when absent."""
+        """Return a string, checked against the rule of its name, or None if it is absent."""
         value = self._values.get(name)
         return None if value is None else _checked_text(self._where + name, value, name)
 
     def required_text(self, name: str) -> str:
-        """As `text`, but it must be there."""
+        """Return a string as `text` does, but raise if it is absent."""
         value = self.text(name)
         if value is None:
             raise self._missing(name)
         return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """A required string out of `choices`."""
+        """Return a required string that is one of `choices`."""
         value = self._values.get(name)
         if value is None:
             raise self._missing(name)
@@ -106,7 +106,7 @@ class Members:
         return value
 
     def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """A whole number in `low`..`high`; required when there is no default."""
+        """Return a whole number in `low`..`high`. It is required if there is no default."""
         value = self._values.get(name)
         if value is None:
             if default is None:
@@ -119,7 +119,7 @@ class Members:
         return value
 
     def instant(self, name: str) -> int:
-        """A required timestamp (JSON number of epoch seconds), in ticks."""
+        """Return a required timestamp (JSON number of epoch seconds) in ticks."""
         value = self._values.get(name)
         if value is None:
             raise self._missing(name)
@@ -127,11 +127,11 @@ class Members:
             raise invalid_argument(f"{self._where}{name} must be epoch seconds, a number.")
         if not 0 <= value <= _MAX_EPOCH_S:
             raise invalid_argument(f"{self._where}{name} is out of range.")
-        # A double holds the microsecond of an epoch time, no more.
+        # A double has microsecond precision for an epoch time.
         return round(value * 1_000_000) * (TICKS_PER_SECOND // 1_000_000)
 
     def object(self, name: str) -> Members | None:
-        """A nested object, None when absent."""
+        """Return a nested object, or None if it is absent."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -140,14 +140,14 @@ class Members:
         return Members(value, f"{self._where}{name}.")
 
     def required_object(self, name: str) -> Members:
-        """As `object`, but it must be there."""
+        """Return a nested object as `object` does, but raise if it is absent."""
         value = self.object(name)
         if value is None:
             raise self._missing(name)
         return value
 
     def tags(self, name: str, low: int, high: int) -> dict[str, str]:
-        """A map of `low`..`high` tags; empty when absent and `low` is 0."""
+        """Return a map of `low`..`high` tags. It may be absent if `low` is 0."""
         value = self._values.get(name)
         if value is None and low == 0:
             return {}
@@ -159,21 +159,23 @@ class Members:
         }
 
     def texts(self, name: str, rule: str, high: int) -> list[str]:
-        """A required list of 1..`high` strings under `rule`."""
+        """Return a required list of 1..`high` strings, checked against `rule`."""
         value = self._values.get(name)
         if not isinstance(value, list) or not 1 <= len(value) <= high:
             raise invalid_argument(f"{self._where}{name} must be a list of 1 to {high} strings.")
         return [_checked_text(f"an item of {name}", item, rule) for item in value]
 
     def position(self) -> str:
-        """What `next_token` put into NextToken, "" when it is absent."""
+        """Return the position in NextToken (see `next_token`), or "" if it is absent."""
         token = self.text("NextToken")
         if not token:
             return ""
         try:
             return base64.b64decode(token, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise invalid_argument("NextToken is not one that this service gave.") from None
+            raise invalid_argument(
+                "NextToken was not returned by this endpoint; repeat the request without it."
+            ) from None
 
     def _missing(self, name: str) -> ServiceError:
         return invalid_argument(f"{self._where}{name} is required.")
@@ -184,5 +186,5 @@ def _checked_text(label: str, value: JsonValue, rule: str) -> str:
     if not isinstance(value, str) or not low <= len(value) <= high:
         raise invalid_argument(f"{label} must be a string of {low} to {high} characters.")
     if not _PATTERNS[rule].fullmatch(value):
-        raise invalid_argument(f"{label} holds a character that is not allowed.")
+        raise invalid_argument(f"{label} contains a character that is not allowed.")
     return value

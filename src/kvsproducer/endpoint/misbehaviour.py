@@ -1,8 +1,8 @@
-"""Carries out the faults of a script on a request: refusals, resets, stalls, nonsense.
+"""Apply the faults of a script to requests: refusals, resets, stalls, garbage.
 
-What strikes before an answer is done by `misbehave`; what strikes in the middle of an upload by
-`FaultyUpload`, which stands between the connection and `Upload`. The endpoint itself goes on as if
-nothing were wrong: it stores what it got.
+`misbehave` applies faults before the response. `FaultyUpload` is between the connection and
+`Upload`, and applies faults during an upload. The rest of the endpoint does not know about faults,
+and stores what it receives.
 """
 
 from __future__ import annotations
@@ -23,45 +23,46 @@ __all__ = ["FaultyUpload", "expect", "is_gone", "misbehave"]
 _log = logging.getLogger(__name__)
 
 _OPERATIONS: Final = {path: name for name, path in wire.PATHS.items()}
-_LOOK_S: Final = 0.05  # how often a stalled request looks whether its peer is still there
+_CHECK_S: Final = 0.05  # how often a stalled request checks whether the client is still connected
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _AT_ONCE: Final = frozenset({FaultKind.STATUS, FaultKind.CONTINUE, FaultKind.DELAY})
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER of no time
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER with a time of 0
 
 
 def operation_of(path: str) -> str:
-    """The operation that a path names, "" for none."""
+    """Return the operation of a path, or "" if there is none."""
     return _OPERATIONS.get(path, "")
 
 
 def is_gone(request: web.Request) -> bool:
-    """Whether the peer has left."""
+    """Return whether the client has closed the connection."""
     return request.transport is None or request.transport.is_closing()
 
 
 async def expect(request: web.Request, script: FaultScript) -> None:
-    """Say 100 Continue to a client that asked for it, unless the script is against it."""
+    """Send 100 Continue to a client that expects it, unless the script forbids it."""
     silent = script.next(operation_of(request.path), expecting=True) is not None
     if not silent and request.transport is not None:
         request.transport.write(_CONTINUE)
 
 
 async def misbehave(request: web.Request, script: FaultScript) -> Fault | web.Response | None:
-    """Do what strikes before the answer; returns the answer, or what is to strike in an upload.
+    """Apply the next fault of a request before its response.
 
-    Raises ConnectionResetError when there is nobody left to answer.
+    Returns the response if the fault replaces it, a fault for `FaultyUpload`, or None. Raises
+    ConnectionResetError if the connection is closed.
     """
     operation = operation_of(request.path)
     fault = script.next(operation)
     if fault is None:
         return None
-    _log.info("fault: %s meets %s", operation, fault.do)
+    _log.info("fault: apply %s to %s", fault.do, operation)
     if fault.do not in _AT_ONCE and operation == "PutMedia":
         return fault
     match fault.do:
         case FaultKind.STATUS:
             return web.json_response(
-                {"Message": "A fault of the script."},
+                {"Message": "The fault script refuses this request."},
                 status=fault.status,
                 headers={wire.HEADER_ERROR_TYPE: fault.error},
             )
@@ -83,16 +84,16 @@ async def misbehave(request: web.Request, script: FaultScript) -> Fault | web.Re
 
 
 async def stall(request: web.Request, seconds: float) -> None:
-    """Do nothing for so long, or until the peer has left."""
+    """Do nothing for `seconds`, or until the client has closed the connection."""
     until = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < until:
         if is_gone(request):
             raise ConnectionResetError
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_CHECK_S)
 
 
 def reset(request: web.Request) -> None:
-    """Reset the connection; raises ConnectionResetError."""
+    """Reset the connection. Raises ConnectionResetError."""
     transport = request.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
@@ -103,24 +104,24 @@ def reset(request: web.Request) -> None:
 
 
 class FaultyUpload:
-    """An upload's body and answer, of which one fault makes something else."""
+    """The body and the response of an upload, changed by one fault."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, fault: Fault) -> None:
         self._request = request
         self._response = response
         self._fault = fault
         self._read = 0
-        self._struck = False
-        self._mute = False  # nothing is said any more
+        self._applied = False
+        self._mute = False  # send nothing more
         self._flowing = asyncio.Event()
         self._flowing.set()
 
     async def readany(self) -> bytes:
-        """Some bytes of the body, as aiohttp's."""
-        if not self._struck and self._read >= self._fault.after_bytes:
-            self._struck = True
-            await self._strike()
-        if self._struck and self._fault.do is FaultKind.SLOW_READ:
+        """Return some bytes of the body, as aiohttp's method does."""
+        if not self._applied and self._read >= self._fault.after_bytes:
+            self._applied = True
+            await self._apply()
+        if self._applied and self._fault.do is FaultKind.SLOW_READ:
             await asyncio.sleep(0.1)
             data = await self._request.content.read(max(1, self._fault.bytes_per_s // 10))
         else:
@@ -129,12 +130,12 @@ class FaultyUpload:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Say something, or not."""
+        """Send data, unless the fault suppresses it."""
         await self._flowing.wait()
         if not self._mute:
             await self._response.write(data)
 
-    async def _strike(self) -> None:
+    async def _apply(self) -> None:
         fault, transport = self._fault, self._request.transport
         match fault.do:
             case FaultKind.RESET:
@@ -156,10 +157,10 @@ class FaultyUpload:
                 self._mute = True
                 if transport is not None and transport.can_write_eof():
                     transport.write_eof()
-                elif transport is not None:  # TLS has no half of a connection
+                elif transport is not None:  # TLS cannot close only one direction
                     transport.close()
 
     @property
     def mute(self) -> bool:
-        """Whether the answer is over, or cannot be ended."""
+        """Whether the response has ended, or must not be ended."""
         return self._mute

@@ -1,7 +1,7 @@
-"""A fragment while it is being received: its bytes so far, and the service's checks on it.
+"""A fragment that is being received: its bytes so far, and the service's checks of them.
 
-PutMedia, "Fragments" and ErrorId of the acknowledgement. Each check raises `Refusal` with the id of
-the ERROR ack that the service gives. No I/O, no clock.
+Source: PutMedia, "Fragments" and ErrorId of the acknowledgement. Each check raises `Refusal` with
+the id of the ERROR ack that the service sends. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONTROL_TAGS: Final = {
 
 
 class ErrorId:
-    """The ids of `wire.ACK_ERRORS` that the endpoint gives."""
+    """The ids of `wire.ACK_ERRORS` that the endpoint uses."""
 
     FRAGMENT_SIZE: Final = 4001
     FRAGMENT_DURATION: Final = 4002
@@ -44,7 +44,7 @@ class ErrorId:
 
 
 class Refusal(Exception):
-    """The service refuses the fragment: `error_id` for the ack, `reason` for the log."""
+    """The service refuses the fragment. `error_id` is for the ack, `reason` for the log."""
 
     def __init__(self, error_id: int, reason: str) -> None:
         super().__init__(error_id, reason)
@@ -53,9 +53,9 @@ class Refusal(Exception):
 
 
 class OpenFragment:
-    """One fragment from its Cluster's timecode on.
+    """One fragment, from the timecode of its Cluster on.
 
-    `timecode` is the Cluster's in stream units of `scale_ns` nanoseconds.
+    `timecode` is the Cluster's, in units of `scale_ns` nanoseconds.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class OpenFragment:
         self.server_timestamp = server_timestamp
         self.leading = leading
         self.metadata_count = metadata_count
-        self.latest: dict[int, int] = {}  # track -> the greatest time of its blocks, stream units
+        self.latest: dict[int, int] = {}  # track -> the latest time of its blocks, in Cluster units
         self._limits = bounds
         self._cluster: list[bytes | bytearray] = []
         self._size = len(leading)
@@ -104,16 +104,16 @@ class OpenFragment:
 
     @property
     def timecode_ms(self) -> int:
-        """The Cluster's timecode in milliseconds, as acks give it."""
+        """The Cluster's timecode in milliseconds, as in acks."""
         return self.timecode * self.scale_ns // 1_000_000
 
     def add_raw(self, raw: bytes) -> None:
-        """More bytes of the Cluster. Raises Refusal 4001."""
+        """Add bytes to the Cluster. Raises Refusal 4001."""
         last = self._cluster[-1] if self._cluster else None
         if len(raw) >= _SMALL_BYTES:
             self._cluster.append(raw)
         elif isinstance(last, bytearray):
-            last += raw  # as objects of their own, tiny blocks would take ten times their size
+            last += raw  # as separate objects, tiny blocks would need ten times their size
         else:
             self._cluster.append(bytearray(raw))
         self._size += len(raw)
@@ -121,8 +121,11 @@ class OpenFragment:
             raise Refusal(ErrorId.FRAGMENT_SIZE, f"more than {self._limits.fragment_bytes} bytes")
 
     def add_block(self, block: Block, tracks: Collection[int], before: Mapping[int, int]) -> None:
-        """A block of the Cluster. `tracks` are the declared ones, `before` the latest time of each
-        track in the fragment before. Raises Refusal 4001, 4002, 4004 or 4010."""
+        """Check a block and add its bytes to the Cluster. Raises Refusal 4001, 4002, 4004 or 4010.
+
+        `tracks` are the declared tracks. `before` has the latest time of each track in the previous
+        fragment.
+        """
         self.add_raw(block.raw)
         track = block.track_number
         if track not in tracks:
@@ -147,7 +150,7 @@ class OpenFragment:
             raise Refusal(ErrorId.FRAGMENT_DURATION, f"the blocks span {span} ticks")
 
     def finish(self, header: bytes, trailing: bytes, tracks: Iterable[int]) -> Fragment:
-        """The whole fragment. Raises Refusal 4011 when a declared track has no block."""
+        """Return the complete fragment. Raises Refusal 4011 if a declared track has no block."""
         missing = [track for track in tracks if track not in self._counts]
         if missing or not self._counts:
             raise Refusal(ErrorId.FRAMES_MISSING, f"no frame of track {missing}")
@@ -167,8 +170,11 @@ class OpenFragment:
         )
 
     def _duration(self) -> int:
-        """To the end of the last frame. A SimpleBlock has no duration: the mean distance of the
-        track's blocks stands for it. A stated duration may be any number; it is bounded."""
+        """Return the time from the first frame to the end of the last one, in ticks.
+
+        A SimpleBlock has no duration, so the mean distance between the blocks of the track is used.
+        A BlockDuration may be any number, so the result is limited.
+        """
         end = 0
         for track, latest in self.latest.items():
             gaps = self._counts[track] - 1
@@ -179,9 +185,10 @@ class OpenFragment:
 
 
 def check_metadata(pairs: Iterable[tuple[str, str]], count: int) -> int:
-    """Adds the metadata items of a Tags element to a fragment's `count` and returns the new one.
+    """Add the metadata items of a Tags element to the `count` of a fragment, and return the sum.
 
-    The end-of-fragment tag is none. Raises Refusal 4009 (too many, too long) or 4012 (reserved).
+    The end-of-fragment tag does not count. Raises Refusal 4009 (too many, or too long) or 4012
+    (reserved name).
     """
     for name, value in pairs:
         if name == wire.TAG_END_OF_FRAGMENT:

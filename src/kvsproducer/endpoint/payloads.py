@@ -1,11 +1,11 @@
 """Where stored fragments are: in memory, or in the media files of a data folder.
 
-The files are journals (`journal`). One is written at a time, for all streams; at `FILE_SIZE` the
-next one begins. Everything that writes is called by the store's writer thread; `read` may be called
-by any.
+The media files are journals (`journal`). The store writes one file at a time, for all streams, and
+begins the next one at `FILE_SIZE`. Only the store's writer thread may call methods that write; any
+thread may call `read`.
 
-Bytes that an earlier process wrote are never cut off or overwritten: after a damaged or unfinished
-record the next file begins (`recovery`).
+Bytes that an earlier process wrote are never truncated or overwritten: after a damaged or
+unfinished record, a new file begins (`recovery`).
 """
 
 from __future__ import annotations
@@ -34,50 +34,50 @@ __all__ = ["DamagedFragment", "FilePayloads", "MemoryPayloads", "Payloads"]
 
 _log = logging.getLogger(__name__)
 
-FILE_SIZE: Final = 256 * 1024 * 1024  # a file is closed to new fragments beyond it
+FILE_SIZE: Final = 256 * 1024 * 1024  # a larger file gets no more fragments
 _NAME: Final = re.compile(r"([0-9]{8,12})\.mkvs")
 
-_OLD_START: Final = bytes.fromhex("1a45dfa3")  # Matroska: files of format 1 had nothing else
+_OLD_START: Final = bytes.fromhex("1a45dfa3")  # Matroska: files of format 1 begin with it
 
 
 class DamagedFragment(OSError):
-    """A stored fragment is not as it was written."""
+    """A stored fragment differs from what was written."""
 
 
 class Payloads(Protocol):
-    """Where fragments are stored."""
+    """The interface of a place where fragments are stored."""
 
     def append(self, arn: str, fragment: Fragment) -> Location:
-        """Write a fragment; it is durable after `sync`. Raises OSError."""
+        """Write a fragment, which is durable after `sync`. Raises OSError."""
 
     def append_change(self, head: JsonObject) -> None:
-        """Write a record about a stream; it is durable after `sync`. Raises OSError."""
+        """Write a record about a stream, which is durable after `sync`. Raises OSError."""
 
     def sync(self) -> None:
         """Make all appended bytes durable. Raises OSError."""
 
     def keep(self) -> None:
-        """Confirm what was appended: the index has it, so that it is not rolled back any more."""
+        """Confirm that the index has everything appended so far. It is not rolled back any more."""
 
     def rollback(self) -> None:
-        """Take back what was appended since the last `keep`. Raises OSError."""
+        """Undo everything appended since the last `keep`. Raises OSError."""
 
     @property
     def written(self) -> Written | None:
-        """The file that is being written, with everything that was appended; None in memory."""
+        """The current file and its size with everything appended, or None in memory."""
 
     def read(self, location: Location) -> Fragment | None:
-        """The fragment, or None if it is gone. Raises OSError, DamagedFragment."""
+        """Return the fragment, or None if it was deleted. Raises OSError, DamagedFragment."""
 
     def keep_only(self, files: Collection[int]) -> list[int]:
-        """Delete every other file, save the newest; the numbers of those deleted."""
+        """Delete all other files except the newest. Return the numbers of the deleted files."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Release all resources."""
 
 
 class MemoryPayloads:
-    """Fragments in memory: every fragment is a "file" of its own."""
+    """Fragments in memory. Every fragment is a "file"."""
 
     def __init__(self) -> None:
         self._fragments: dict[int, Fragment] = {}
@@ -90,10 +90,10 @@ class MemoryPayloads:
         return Location(self._last, 0, fragment.info.size, fragment.sizes)
 
     def append_change(self, head: JsonObject) -> None:
-        pass  # the index, in memory too, has all there is to know
+        pass  # the index, which is in memory too, has all information
 
     def sync(self) -> None:
-        pass  # memory is as durable as it gets
+        pass  # memory cannot be made durable
 
     def keep(self) -> None:
         self._kept = self._last
@@ -121,29 +121,30 @@ class MemoryPayloads:
 
 
 class FilePayloads:
-    """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is made when missing.
+    """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is created if missing.
 
-    Only one process may use a folder; the lock goes with the process, however it ends.
-    `list_streams` gives the [record, last number] of every stream, for the head of a new file.
-    Raises OSError when another process has the lock, when the folder has another version's files,
-    and on a system that has no POSIX file locks.
+    Only one process may use a folder. The operating system releases the lock when the process ends.
+    `list_streams` returns [record, last number] of every stream, for the head of a new file.
+
+    Raises OSError if another process has the lock, if the folder has files of another version, and
+    on a system without POSIX file locks.
     """
 
     def __init__(self, folder: Path, file_size: int = FILE_SIZE) -> None:
         if not _CAN_LOCK:
-            lack = "a data folder needs POSIX file locks, which this system lacks"
-            raise OSError(errno.ENOTSUP, lack, str(folder))
+            reason = "a data folder needs POSIX file locks, which this system lacks"
+            raise OSError(errno.ENOTSUP, reason, str(folder))
         self.folder = folder / "fragments"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.list_streams: Callable[[], list[JsonValue]] = list
         self._refuse_old_files()
         self._lock = _lock(self.folder / "lock")
         self._file_size = file_size
-        self._number = 1  # of the file being written
+        self._number = 1  # of the current file
         self._descriptor = -1
         self._mark = b""
-        self._size = 0  # of the file being written
-        self._kept = 0  # of it, what the index has
+        self._size = 0  # of the current file
+        self._kept = 0  # bytes of it that are in the index
 
     # --- writing ---------------------------------------------------------------------------
     def append(self, arn: str, fragment: Fragment) -> Location:
@@ -192,7 +193,7 @@ class FilePayloads:
 
     def keep_only(self, files: Collection[int]) -> list[int]:
         found = self.sizes()
-        # The newest one tells which streams there are, also when it has no fragment any more.
+        # The newest file has the list of streams, even if it has no fragments any more.
         gone = sorted(set(found) - set(files) - {max(found, default=0)})
         for number in gone:
             self.path(number).unlink(missing_ok=True)
@@ -204,7 +205,10 @@ class FilePayloads:
 
     # --- for `recovery` --------------------------------------------------------------------
     def sizes(self) -> dict[int, int]:
-        """Number and size of every media file. Raises OSError: one cannot be read."""
+        """Return the number and the size of every media file.
+
+        Raises OSError if one is not readable.
+        """
         found = {}
         for path in self.folder.iterdir():
             match = _NAME.fullmatch(path.name)
@@ -216,11 +220,14 @@ class FilePayloads:
         return found
 
     def path(self, number: int) -> Path:
-        """Where a media file is."""
+        """Return the path of a media file."""
         return self.folder / f"{number:08d}.mkvs"
 
     def open_file(self, number: int) -> tuple[BinaryIO, bytes]:
-        """A file to `journal.scan`, and its mark. Raises OSError: it is damaged at its start."""
+        """Open a file for `journal.scan`. Return it with its mark.
+
+        Raises OSError if its head is damaged.
+        """
         file = self.path(number).open("rb")
         try:
             return file, journal.read_file_head(file.read(journal.FILE_HEAD_BYTES))
@@ -228,12 +235,12 @@ class FilePayloads:
             file.close()
             raise OSError(
                 errno.EIO,
-                f"{error}; put a whole copy back, or move it elsewhere to start without its media",
+                f"{error}; restore it from a copy, or move it elsewhere to start without its media",
                 str(self.path(number)),
             ) from error
 
     def mark(self, number: int) -> str:
-        """The mark of a file; "" when its head is damaged."""
+        """Return the mark of a file, or "" if its head is damaged."""
         try:
             file, mark = self.open_file(number)
         except OSError:
@@ -242,11 +249,11 @@ class FilePayloads:
         return mark.hex()
 
     def continue_at(self, number: int) -> None:
-        """Write on in this file, or begin it when it does not exist yet."""
+        """Continue writing in this file. It is created by the next write if it does not exist."""
         self._number = number
 
     def begin(self, number: int) -> None:
-        """Begin a file now. Raises OSError."""
+        """Create a file now, and write to it from now on. Raises OSError."""
         self._number = number
         self._open()
         self.sync()
@@ -258,7 +265,7 @@ class FilePayloads:
         self._size += sum(map(len, buffers))
 
     def _open(self) -> None:
-        """Open the file that is written; begin it if it is empty. Raises OSError."""
+        """Open the current file, and write its head if it is empty. Raises OSError."""
         if self._descriptor >= 0:
             return
         path = self.path(self._number)
@@ -275,7 +282,7 @@ class FilePayloads:
             if isinstance(error, journal.RecordError):
                 raise OSError(errno.EIO, str(error), str(path)) from error
             raise
-        # What a failed write leaves behind is cut off to here; the head stays.
+        # `rollback` truncates the file to this size after a failed write; the head stays.
         self._kept = self._size
 
     def _begin_file(self) -> None:
@@ -284,9 +291,9 @@ class FilePayloads:
         try:
             self._write([head, *streams])
         except OSError:
-            os.ftruncate(self._descriptor, 0)  # half a head would make the file unreadable
+            os.ftruncate(self._descriptor, 0)  # an incomplete head would make the file unreadable
             raise
-        folder = os.open(self.folder, os.O_RDONLY)  # makes the new name durable
+        folder = os.open(self.folder, os.O_RDONLY)  # syncing the folder makes the new name durable
         try:
             os.fsync(folder)
         finally:
@@ -310,7 +317,7 @@ class FilePayloads:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor that holds the lock until it is closed."""
+    """Lock the folder. Return the descriptor, which holds the lock until it is closed."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,21 +1,23 @@
-"""PutMedia as the service sees it: Matroska bytes in, acks and fragments out. Sans-I/O.
+"""One PutMedia request, as the service handles it. Sans-I/O.
 
-Kinesis Video Streams, PutMedia: one session is one request. The caller
-  gives      `receive_data`, `receive_eof`, `connection_lost`, `handle_timer` and, once the store
-             has a fragment, `fragment_stored` or `fragment_failed`; `now` is an argument, a
-             monotonic time in ticks, and `wall(now)` the wall clock's, which dates fragments.
-             With `work` one call reads so many elements at most: while `has_input`, call
-             `continue_input`
-  takes      `next_fragment` (to be stored) and `next_ack` (bytes of one HTTP chunk each) until both
-             give None, after every call above; `next_timer` says when to call `handle_timer`
-  ends       the response once `finished`.
-A fragment is one Cluster: BUFFERING when its timecode is read, RECEIVED when it is whole (the next
-Cluster, an end-of-fragment tag, or the end of the body), PERSISTED when the store has it and the
-stream keeps it. An ERROR ack is the last: it waits for the acks of the fragments before it, and
-nothing after it is stored or acknowledged.
+Matroska bytes go in; acks and fragments come out. Source: Kinesis Video Streams, PutMedia. A
+session is one request. The caller
 
-Tags between Clusters belong to the fragment that follows, except those that an end-of-fragment tag
-or the end of the body follows: those belong to the fragment before.
+- calls `receive_data`, `receive_eof`, `connection_lost`, `handle_timer`, and `fragment_stored` or
+  `fragment_failed` once the store has handled a fragment. `now` is a monotonic time in ticks;
+  `wall(now)` returns the wall-clock time, which dates fragments. With `work`, one call parses at
+  most that many elements: call `continue_input` while `has_input` is true.
+- after each of these calls, calls `next_fragment` (to store it) and `next_ack` (to send its bytes
+  as one HTTP chunk) until both return None. `next_timer` returns when to call `handle_timer`.
+- ends the response once `finished` is true.
+
+A fragment is one Cluster. It gets the ack BUFFERING when its timecode was read, RECEIVED when it is
+complete (at the next Cluster, an end-of-fragment tag, or the end of the body), and PERSISTED when
+the store has it and the stream has retention. An ERROR ack is the last one. It is sent after the
+acks of all fragments before it, and no later fragment is stored or acknowledged.
+
+Tags between Clusters belong to the next fragment. But if an end-of-fragment tag or the end of the
+body follows them, they belong to the fragment before.
 """
 
 from __future__ import annotations
@@ -54,21 +56,21 @@ from kvsproducer.status import MkvError, StatusCode
 
 __all__ = ["WORK_PER_CALL", "PutMediaRequest", "PutMediaSession"]
 
-_NO_TIMECODE: Final = -1  # of an ERROR ack that belongs to no fragment
+_NO_TIMECODE: Final = -1  # in an ERROR ack that belongs to no fragment
 _SCALE_NS_RANGE: Final = range(100, 1_000_000_001)
 _MAX_INSTANT: Final = 2_932_896 * TICKS_PER_DAY  # the end of the year 9999
-WORK_PER_CALL: Final = 256  # for `work`: elements that take some milliseconds
+WORK_PER_CALL: Final = 256  # for `work`: elements that take a few milliseconds
 _SIMPLE_BLOCK: Final = b"\xa3"
-_BYTES_PER_ELEMENT: Final = 128  # longer elements, which may hold others, count accordingly
+_BYTES_PER_ELEMENT: Final = 128  # longer elements, which may contain others, count as several
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("1853806701ffffffffffffff")
 
 
 @dataclass(frozen=True, slots=True)
 class PutMediaRequest:
-    """What the headers of a PutMedia request say.
+    """The values of the headers of a PutMedia request.
 
-    `start` is the producer's start in ticks; the timecodes of a request that is not `absolute`
-    count from it. Without `acks` only errors are acknowledged.
+    `start` is the producer's start time in ticks. If a request is not `absolute`, its timecodes are
+    relative to it. Without `acks`, only errors are acknowledged.
     """
 
     absolute: bool = True
@@ -77,10 +79,10 @@ class PutMediaRequest:
 
 
 class PutMediaSession:
-    """One PutMedia request. Raises nothing: what is wrong becomes an ERROR ack.
+    """One PutMedia request. Its methods raise nothing: an invalid request gets an ERROR ack.
 
-    `refusal` then says for the log what was wrong; `begun` counts fragments. `work` bounds what one
-    call does; None: a call reads all that it can.
+    `refusal` is the reason of the ERROR ack, for the log. `begun` counts fragments. `work` limits
+    how many elements one call parses; None: no limit.
     """
 
     def __init__(
@@ -105,29 +107,29 @@ class PutMediaSession:
         self._any_data = False
         self._has_input = False
         self._receiving = True
-        # Matroska so far
+        # state of the Matroska parser
         self._header = bytearray()
-        self._seen: set[type[Event]] = set()  # kinds of which a stream has one
+        self._seen: set[type[Event]] = set()  # kinds of elements that may occur only once
         self._scale_ns = 1_000_000
         self._tracks: frozenset[int] = frozenset()
         self._in_cluster = False
-        self._between: list[bytes] = []  # Tags and the like after a Cluster or the header
+        self._between: list[bytes] = []  # Tags and similar elements after a Cluster or the header
         self._between_size = 0
         self._between_metadata = 0
         self._open: OpenFragment | None = None
         self._previous_timecode = -1
         self._previous_latest: dict[int, int] = {}
-        # out
+        # output
         self._acks: deque[bytes] = deque()
         self._fragments: deque[Fragment] = deque()
         self._unstored: dict[str, int] = {}  # fragment number -> timecode in ms
         self._error: bytes | None = None
         self.refusal = ""
-        self.begun = 0  # fragments
+        self.begun = 0  # number of fragments
 
     # --- in --------------------------------------------------------------------------------
     def receive_data(self, data: bytes, now: int) -> None:
-        """Bytes of the body, split anywhere."""
+        """Parse bytes of the body, which may be split anywhere."""
         if not self._receiving or not data:
             return
         self._last_data = self._last_idle_ack = now
@@ -136,7 +138,7 @@ class PutMediaSession:
         self._parse(now)
 
     def receive_eof(self, now: int) -> None:
-        """The body has ended as it should."""
+        """Handle the regular end of the body."""
         if not self._receiving:
             return
         if self._any_data:
@@ -146,46 +148,54 @@ class PutMediaSession:
             self._receiving = False
 
     def continue_input(self, now: int) -> None:
-        """Read on in what was received."""
+        """Parse more of the bytes that were received."""
         if self._receiving:
             self._parse(now)
 
     def connection_lost(self) -> None:
-        """The peer is gone: an unfinished fragment is dropped, nobody reads acks any more."""
+        """Drop the unfinished fragment and all acks: the client has closed the connection."""
         self._end()
         self._acks.clear()
         self._unstored.clear()
         self._error = None
 
     def stop(self) -> None:
-        """The endpoint shuts down: takes no more bytes, still acknowledges what it stores."""
+        """Accept no more bytes because the endpoint shuts down. Stored fragments still get acks."""
         self._end()
 
     def stream_deleted(self) -> None:
-        """The stream is no longer there: ERROR 4008."""
+        """Send ERROR 4008: the stream was deleted."""
         self._fail(Refusal(ErrorId.STREAM_NOT_ACTIVE, "the stream was deleted"))
 
     def fragment_stored(self, number: str, *, persisted: bool) -> None:
-        """The store has the fragment; `persisted`: durable, and the stream's retention keeps it."""
+        """Acknowledge a stored fragment.
+
+        `persisted`: it is durable, and the stream has retention.
+        """
         timecode = self._unstored.pop(number, None)
         if timecode is not None and persisted:
             self._acknowledge("PERSISTED", timecode, number)
 
     def fragment_failed(self, number: str) -> None:
-        """The store could not take the fragment: ERROR 5001, and no ack for any after it."""
+        """Send ERROR 5001: the store could not write this fragment. Later fragments get no acks."""
         timecode = self._unstored.get(number)
         if timecode is None:
             return
         self._unstored.clear()
-        self._error = None  # that of a later fragment
-        self._fail(Refusal(ErrorId.ARCHIVAL, "the store failed"), timecode, number)
+        self._error = None  # replace the error of a later fragment
+        self._fail(
+            Refusal(ErrorId.ARCHIVAL, "the store could not write the fragment"), timecode, number
+        )
 
     def resume_input(self, now: int) -> None:
-        """The caller had stopped reading (a slow store): that was no idle time of the peer."""
+        """Restart the idle time.
+
+        The caller did not read for a while, because the store was slow.
+        """
         self._last_data = self._last_idle_ack = now
 
     def next_timer(self) -> int | None:
-        """When to call `handle_timer`, None once no more input is expected."""
+        """Return when to call `handle_timer`, or None once no more input is expected."""
         if not self._receiving:
             return None
         return min(
@@ -195,11 +205,11 @@ class PutMediaSession:
         )
 
     def handle_timer(self, now: int) -> None:
-        """IDLE acks, the end of an idle request, and ERROR 4003 after 45 minutes."""
+        """Send an IDLE ack, end an idle request, or send ERROR 4003 after 45 minutes."""
         if not self._receiving:
             return
         if now >= self._started + self._limits.connection_duration:
-            self._fail(Refusal(ErrorId.CONNECTION_DURATION, "the connection is too old"))
+            self._fail(Refusal(ErrorId.CONNECTION_DURATION, "the connection lasted too long"))
         elif now >= self._last_data + self._limits.idle_timeout:
             self._end()
         elif now >= self._last_idle_ack + self._limits.idle_ack_interval:
@@ -209,7 +219,7 @@ class PutMediaSession:
 
     # --- out -------------------------------------------------------------------------------
     def next_ack(self) -> bytes | None:
-        """One ack, a JSON object and a newline; to be sent as one HTTP chunk, at once."""
+        """Return the next ack or None: a JSON object and a newline, to send as one HTTP chunk."""
         if self._acks:
             return self._acks.popleft()
         if self._error is not None and not self._unstored:
@@ -219,36 +229,36 @@ class PutMediaSession:
 
     @property
     def has_ack(self) -> bool:
-        """Whether `next_ack` has one."""
+        """Whether `next_ack` returns an ack."""
         return bool(self._acks) or (self._error is not None and not self._unstored)
 
     def next_fragment(self) -> Fragment | None:
-        """A whole fragment to store; `fragment_stored` or `fragment_failed` must follow."""
+        """Return a fragment to store, or None. Then call `fragment_stored` or `fragment_failed`."""
         return self._fragments.popleft() if self._fragments else None
 
     @property
     def has_input(self) -> bool:
-        """Whether `continue_input` has something to do."""
+        """Whether `continue_input` has bytes to parse."""
         return self._has_input and self._receiving
 
     @property
     def unstored(self) -> int:
-        """How many fragments are not stored yet."""
+        """Number of fragments that are not stored yet."""
         return len(self._unstored)
 
     @property
     def unsent(self) -> int:
-        """How many acks have not been taken."""
+        """Number of acks that the caller has not taken."""
         return len(self._acks)
 
     @property
     def receiving(self) -> bool:
-        """Whether the body is still wanted."""
+        """Whether more of the body is accepted."""
         return self._receiving
 
     @property
     def finished(self) -> bool:
-        """Everything has been taken and acknowledged: the response ends."""
+        """Whether everything is taken and acknowledged, so that the response ends."""
         return not (
             self._receiving
             or self._acks
@@ -288,7 +298,7 @@ class PutMediaSession:
             self._fail(refusal)
 
     def _block(self, block: Block) -> None:
-        assert self._open is not None, "the parser gives blocks within clusters only"
+        assert self._open is not None, "the parser returns blocks within clusters only"
         self._open.add_block(block, self._tracks, self._previous_latest)
 
     def _cluster_start(self, event: ClusterStart, now: int) -> None:
@@ -314,13 +324,13 @@ class PutMediaSession:
         if event.timecode <= self._previous_timecode:
             raise Refusal(
                 ErrorId.TIMECODE_NOT_GREATER,
-                f"Cluster {event.timecode} after {self._previous_timecode}",
+                f"Cluster timecode {event.timecode} is not above {self._previous_timecode}",
             )
         latest = min(wall + self._limits.future, _MAX_INSTANT)
         if not 0 <= producer_timestamp <= latest:
             raise Refusal(
                 ErrorId.PRODUCER_TIMESTAMP,
-                f"the fragment's time is {producer_timestamp} ticks, allowed are 0 to {latest}",
+                f"the fragment's time is {producer_timestamp} ticks; 0 to {latest} are allowed",
             )
         self.begun += 1
         self._acknowledge("BUFFERING", self._open.timecode_ms, self._open.number)
@@ -340,7 +350,7 @@ class PutMediaSession:
         self._receiving = False
 
     def _other(self, event: Event) -> None:
-        """The header's elements, and those that carry no media."""
+        """Handle the elements of the header, and those without media."""
         if isinstance(event, ClusterEnd):
             self._in_cluster = False
         elif isinstance(event, EbmlHeader | SegmentStart | SegmentInfo | Tracks):
@@ -357,7 +367,8 @@ class PutMediaSession:
 
     def _header_element(self, event: EbmlHeader | SegmentStart | SegmentInfo | Tracks) -> None:
         if isinstance(event, SegmentStart) and event.size is not None:
-            # Readers get the header again with every fragment, so that no size holds.
+            # Each stored fragment begins with the header again, so the Segment's size would be
+            # wrong.
             self._add_header(_UNKNOWN_SIZE_SEGMENT)
             return
         self._add_header(event.raw)

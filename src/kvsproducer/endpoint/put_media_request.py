@@ -1,8 +1,8 @@
-"""The headers of a PutMedia request.
+"""Parse the headers of a PutMedia request.
 
-Kinesis Video Streams, PutMedia, request syntax. AWS's C producer writes the milliseconds of its
-start time without leading zeros (5 ms is ".5"), which nobody can tell from 500 ms: the value is
-taken as the decimal number that it looks like.
+Source: Kinesis Video Streams, PutMedia, request syntax. AWS's C producer writes the milliseconds of
+its start time without leading zeros (5 ms is ".5"). This cannot be distinguished from 500 ms, so
+the value is read as a normal decimal number.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MAX_EPOCH_S: Final = 253_402_300_799  # the year 9999
 
 
 def parse_put_media_headers(headers: Mapping[str, str]) -> tuple[Members, PutMediaRequest]:
-    """The stream that the request names (as StreamName or StreamARN), and what it says.
+    """Return the stream that the request names (by StreamName or StreamARN), and its options.
 
-    `headers` finds names in any case. Raises ServiceError InvalidArgumentException.
+    `headers` must ignore the case of names. Raises ServiceError InvalidArgumentException.
     """
     timecode_type = headers.get(wire.HEADER_TIMECODE_TYPE)
     if timecode_type not in {wire.TIMECODE_ABSOLUTE, wire.TIMECODE_RELATIVE}:
@@ -35,7 +35,7 @@ def parse_put_media_headers(headers: Mapping[str, str]) -> tuple[Members, PutMed
     if start is None and not absolute:
         raise invalid_argument(f"{wire.HEADER_PRODUCER_START} is required when RELATIVE.")
     if wire.HEADER_STREAM_NAME in headers and wire.HEADER_STREAM_ARN in headers:
-        raise invalid_argument("Either the stream's name or its ARN is to be given, not both.")
+        raise invalid_argument("Give either the stream's name or its ARN, not both.")
     stream = Members(
         {
             "StreamName": headers.get(wire.HEADER_STREAM_NAME),

@@ -1,16 +1,17 @@
-"""What a data folder's store does at its start: bring the index level with the media files.
+"""Make the index of a data folder agree with its media files when the store starts.
 
-The media files are the truth, the index follows them (`journal`, `index`). After a clean end both
-agree, and nothing is read. Otherwise
-  * what a file has beyond the size that the index knows is read, and its fragments are added: after
-    a crash, or when the index is older, or new because the old one was lost or damaged;
-  * streams are those that the newest file's first record lists, with the changes behind it;
-  * bytes that are no whole record stay where they are, and the next file begins. If media follows
-    them, something was damaged, and the file is never deleted; if not, a write was unfinished;
-  * a file of which the index knows another one is read anew;
-  * a file that has become shorter is read anew; what stood at its end is lost, with a warning;
-  * a file that is missing although fragments in it have not expired refuses the start: the folder
-    may not be mounted.
+The index is derived from the media files (`journal`, `index`). After a regular end both agree, and
+no media file is read. Otherwise:
+
+- Bytes beyond the size in the index are read and their fragments added. This happens after a crash,
+  and if the index is older, or new because the old one was lost or damaged.
+- The streams are those in the first record of the newest file, with the changes recorded after it.
+- Bytes that are not a valid record stay in the file, and a new file begins. If records follow them,
+  the file was damaged, and it is never deleted. If none follow, a write was unfinished.
+- A file that was replaced by another one is read completely.
+- A file that became shorter is read completely. The fragments at its end are lost, with a warning.
+- If a file is missing but has fragments that have not expired, the store does not start: the folder
+  may not be mounted.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ _BATCH: Final = 1000  # fragments that are added to the index in one transaction
 
 
 def open_index(path: Path) -> Index:
-    """The index of a data folder. One that is damaged is set aside, and a new one begun.
+    """Open the index of a data folder. If it is damaged, rename it and create a new one.
 
-    Raises OSError: it cannot be had, or was written by another version.
+    Raises OSError if it cannot be opened or was written by another version.
     """
     try:
         return Index(path)
     except DamagedIndex as error:
         aside = _set_aside(path)
         _log.warning(
-            "the index %s is damaged (%s): it was renamed to %s, and is rebuilt from the media",
+            "the index %s is damaged (%s): it was renamed to %s and is rebuilt from the media",
             path,
             error,
             aside.name,
@@ -53,22 +54,25 @@ def open_index(path: Path) -> Index:
     try:
         return Index(path)
     except DamagedIndex as error:
-        raise OSError(errno.EIO, f"the index cannot be begun anew: {error}", str(path)) from error
+        raise OSError(errno.EIO, f"cannot create a new index: {error}", str(path)) from error
 
 
 def recover(index: Index, payloads: FilePayloads, now: int) -> None:
-    """Bring the index level with the files; `now` in ticks. Raises OSError: see the module."""
+    """Make the index agree with the files. `now` is in ticks.
+
+    Raises OSError if media is missing or unreadable; see the module.
+    """
     sizes = payloads.sizes()
     begun = {number: size for number, size in sizes.items() if not _is_blank(payloads, number)}
     for number, written in index.written().items():
         mark = payloads.mark(number) if number in begun else ""
         if mark and written.mark and mark != written.mark:
-            _log.warning("the index is not that of %s", payloads.path(number))
+            _log.warning("%s was replaced by another file: it is read again", payloads.path(number))
             index.forget_files([number])
     known = {number: written.size for number, written in index.written().items()}
-    indexed = dict(known)  # the index knows the streams up to here, whatever files have lost
+    indexed = dict(known)  # the index has the streams up to here, even if files became shorter
     for number in [n for n, size in begun.items() if size < known.get(n, 0)]:
-        _give_up_end(index, payloads, number, known.pop(number) - begun[number])
+        _forget_shorter_file(index, payloads, number, known.pop(number) - begun[number])
     ahead = [number for number in sorted(begun) if begun[number] > known.get(number, 0)]
     if ahead:
         _recover_streams(index, payloads, begun, indexed)
@@ -87,16 +91,16 @@ def recover(index: Index, payloads: FilePayloads, now: int) -> None:
 
 
 def _is_blank(payloads: FilePayloads, number: int) -> bool:
-    """Whether a file was begun, but nothing of it reached the disk before a crash."""
+    """Return whether a file was created, but no bytes of it reached the disk before a crash."""
     with payloads.path(number).open("rb") as file:
         head = file.read(journal.FILE_HEAD_BYTES)
     return len(head) < journal.FILE_HEAD_BYTES or not any(head)
 
 
-def _give_up_end(index: Index, payloads: FilePayloads, number: int, missing: int) -> None:
-    """Prepare for reading a file anew that has become shorter."""
+def _forget_shorter_file(index: Index, payloads: FilePayloads, number: int, missing: int) -> None:
+    """Remove a file that became shorter from the index, so that all of it is read."""
     _log.warning(
-        "%s is %d bytes shorter than it was: of its %d fragments, those at the end are lost",
+        "%s became %d bytes shorter: of its %d fragments, those at the end are lost",
         payloads.path(number),
         missing,
         index.fragments_in_file(number),
@@ -107,7 +111,7 @@ def _give_up_end(index: Index, payloads: FilePayloads, number: int, missing: int
 def _recover_streams(
     index: Index, payloads: FilePayloads, sizes: dict[int, int], known: dict[int, int]
 ) -> None:
-    """Take the streams from the newest file, or from the index if it knows that file."""
+    """Read the streams from the newest file, or from the index if it has that file."""
     streams = {arn: (text, last) for arn, text, last in index.streams_with_numbers()}
     listing = max(known, default=0)
     for number in sorted((n for n in sizes if n > listing), reverse=True):
@@ -118,7 +122,7 @@ def _recover_streams(
     if not listing:
         raise OSError(
             errno.EIO,
-            "no file tells which streams there are; put a whole file or the index back, or move"
+            "no media file has a list of streams; restore a complete file or the index, or move"
             " the damaged files away to start without them",
             str(payloads.folder),
         )
@@ -137,12 +141,12 @@ def _recover_streams(
 
 
 def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
-    """Change the streams (ARN: record, last number) as a record of a file says."""
+    """Apply a record of a file to the streams (ARN: record, last number)."""
     listed, changed, deleted = head.get("streams"), head.get("stream"), head.get("deleted")
     if isinstance(listed, list):
         streams.clear()
         for item in listed:
-            assert isinstance(item, list), "its checksum is right"
+            assert isinstance(item, list), "the checksum is right, so `encode` wrote it"
             text, last_number = map(str, item)
             streams[StreamRecord.from_json(text).arn] = text, last_number
     elif isinstance(changed, str):
@@ -153,7 +157,10 @@ def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
 
 
 def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> bool:
-    """Add what a file has from `start` on to the index; whether nothing may be written after it."""
+    """Add everything that a file has from `start` on to the index.
+
+    Returns whether the file is damaged, so that nothing may be written after it.
+    """
     path, mark = payloads.path(number), payloads.mark(number)
     index.drop_file_tail(number, start)
     rows: list[Row] = []
@@ -164,9 +171,11 @@ def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> 
         if isinstance(found, Damage):
             closed = True
             if found.torn:
-                end = found.offset  # so that a file that is put back whole is read from here on
+                end = (
+                    found.offset
+                )  # if the file is replaced by a complete copy, it is read from here on
             _log.warning(
-                "%s: bytes %d to %d hold no whole fragment (%s)",
+                "%s: bytes %d to %d have no complete fragment (%s)",
                 path,
                 found.offset,
                 found.end,
@@ -197,11 +206,11 @@ def _records(payloads: FilePayloads, number: int, start: int) -> Iterator[Record
 
 
 def _check_missing(index: Index, payloads: FilePayloads, missing: set[int], now: int) -> None:
-    """Forget files that are gone; raises OSError when there should be media in one."""
+    """Remove missing files from the index. Raises OSError if one of them had current media."""
     records = index.streams()
     for number in sorted(missing):
         count = sum(
-            index.count_in_file(number, record.arn, now - record.kept_for) for record in records
+            index.count_in_file(number, record.arn, now - record.retention) for record in records
         )
         if count:
             raise OSError(
@@ -215,7 +224,7 @@ def _check_missing(index: Index, payloads: FilePayloads, missing: set[int], now:
 
 
 def _set_aside(path: Path) -> Path:
-    """Rename the index, with the files that SQLite keeps beside it; to what."""
+    """Rename the index, with SQLite's files beside it. Return the new path."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

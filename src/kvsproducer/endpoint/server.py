@@ -1,9 +1,10 @@
-"""The HTTP side of the endpoint: one aiohttp application for control plane and data plane.
+"""The HTTP server of the endpoint: one aiohttp application for control plane and data plane.
 
-Every operation is a POST; the path names it. JSON operations run in worker threads, since they may
-wait for the disk. PutMedia streams both ways at once: the headers of the answer leave before a byte
-of the body is read, and each ack is an HTTP chunk of its own (AWS's embedded client reads them
-so). GetMedia goes on while the stream has an upload, and ends 3 s after there is nothing to come.
+Every operation is a POST, and the path names it. JSON operations run in worker threads, because
+they may wait for the disk. PutMedia streams in both directions at the same time: the headers of the
+response are sent before the body is read, and each ack is one HTTP chunk (AWS's embedded client
+relies on this). GetMedia continues while the stream has an upload, and ends 3 s after the last
+fragment when it has none.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ __all__ = ["EndpointApplication", "system_now"]
 
 _log = logging.getLogger(__name__)
 
-_POLL_S: Final = 1.0  # how often a waiting GetMedia looks whether its reader is still there
+_POLL_S: Final = 1.0  # how often a waiting GetMedia checks whether its reader is still connected
 _EXPIRY_INTERVAL_S: Final = 60.0
 _DOC_URL: Final = "https://kinesisvideo.amazonaws.com/doc/2017-09-30/"
-_stream: Final = ContextVar("stream", default="-")  # that the request names, for the log
+_stream: Final = ContextVar("stream", default="-")  # the stream that the request names, for the log
 _OPERATION_OF: Final = {path: name for name, path in wire.PATHS.items()}
 _OTHER_OPERATION_OF: Final = {path: name for name, path in wire.OTHER_PATHS.items()}
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -62,12 +63,12 @@ def system_now() -> int:
 
 
 class EndpointApplication:
-    """The service behind a socket. `app` is what aiohttp runs.
+    """The service as an aiohttp application, `app`.
 
-    `known` are the credentials that requests must be signed with, None to check nothing. `now`
-    gives the wall-clock time in ticks; timeouts follow the loop's clock. `faults` is what is to go
-    wrong. `region` is the streams', and the only one that requests may be signed for; None: any,
-    and streams say us-west-2.
+    `known` are the credentials with which requests must be signed; None: signatures are not
+    checked. `now` returns the wall-clock time in ticks, while timeouts use the event loop's clock.
+    `faults` are faults for chosen requests. `region` is the region of the streams, and the only one
+    accepted in signatures; None: us-west-2 for the streams, any for signatures.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class EndpointApplication:
         return int(self._loop.time() * TICKS_PER_SECOND)
 
     async def stop(self, timeout_s: float) -> None:
-        """Ends uploads and readers; what uploads have handed over is stored and acknowledged."""
+        """End uploads and readers. Fragments received so far are stored and acknowledged."""
         self._stopping = True
         self._expiry.cancel()
         for live in self._live.values():
@@ -129,7 +130,7 @@ class EndpointApplication:
             await self._stored.wait(0.01)
 
     async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """An answer tells the endpoint's own time, not the system's."""
+        """Set the Date header from the endpoint's clock instead of the system's."""
         response.headers["Date"] = formatdate(self._now() / TICKS_PER_SECOND, usegmt=True)
 
     # --- requests --------------------------------------------------------------------------
@@ -138,15 +139,15 @@ class EndpointApplication:
         await expect(request, self._faults)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        _stream.set("-")  # a connection's requests share a context
+        _stream.set("-")  # the requests of a connection share a context
         started = self._loop.time()
-        status = 0  # no answer: the connection was lost, or broken by a fault
+        status = 0  # no response: the connection was lost, or a fault closed it
         try:
             response = await self._answer(request)
             status = response.status
             return response
         finally:
-            with suppress(Exception):  # a log handler that fails costs its line, not the answer
+            with suppress(Exception):  # a failing log handler must not fail the request
                 _log.info(
                     "%s %s %s: %s in %.3f s",
                     request.method,
@@ -172,7 +173,7 @@ class EndpointApplication:
         except ServiceError as error:
             return _refusal(error)
         except ConnectionError:
-            return web.Response()  # the peer left before the answer began: nobody will read it
+            return web.Response()  # the client has closed the connection: no response can be sent
         except (StoreError, OSError) as error:
             _log.error("%s failed: %s", request.path, error)
             return _refusal(ServiceError("InternalFailure", f"The store failed: {error}"))
@@ -230,7 +231,7 @@ class EndpointApplication:
             retains=lambda: self._retains(record.arn),
             now=self._steady,
         )
-        if self._live.get(record.arn) is not live:  # deleted while the headers went out
+        if self._live.get(record.arn) is not live:  # deleted while the headers were sent
             upload.stream_deleted()
         if fault is None:
             await upload.run(request.content, response)
@@ -242,7 +243,7 @@ class EndpointApplication:
     def _retains(self, arn: str) -> bool:
         try:
             return self._control.find(None, arn).retention_hours > 0
-        except ServiceError:  # deleted: nothing is kept
+        except ServiceError:  # deleted: no retention
             return False
 
     async def _live_stream(self, arn: str) -> LiveStream:
@@ -255,7 +256,7 @@ class EndpointApplication:
         return live
 
     def _on_deleted(self, arn: str) -> None:
-        """In a worker thread."""
+        """End the uploads of a deleted stream. Runs in a worker thread."""
 
         def end() -> None:
             if (live := self._live.pop(arn, None)) is not None:
@@ -334,10 +335,10 @@ class EndpointApplication:
         return await _finish(response)
 
     async def _expire(self) -> None:
-        """Frees what is past its retention; reading does not show it anyway."""
+        """Delete expired fragments every minute. Readers never see expired ones anyway."""
         while True:
             now = self._now()
-            ends = [(record.arn, now - record.kept_for) for record in self._control.records()]
+            ends = [(record.arn, now - record.retention) for record in self._control.records()]
             self._store.expire(ends)
             await asyncio.sleep(_EXPIRY_INTERVAL_S)
 
@@ -382,7 +383,7 @@ async def _finish(response: web.StreamResponse) -> web.StreamResponse:
 
 
 def _own_address(request: web.Request) -> str:
-    """The address under which the client reached us. AWS's C clients leave the port out of Host."""
+    """Return the address that the client used. AWS's C clients send Host without the port."""
     host = request.host
     if not host.rpartition(":")[2].isdigit() or host.endswith("]"):
         transport = request.transport

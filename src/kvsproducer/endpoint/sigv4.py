@@ -1,15 +1,18 @@
-"""Checks the signature of a request: AWS Signature Version 4 in the Authorization header.
+"""Check the signature of a request: AWS Signature Version 4 in the Authorization header.
 
-AWS General Reference, "Signature Version 4 signing process". What clients of KVS do with it:
-  * The headers are those that SignedHeaders lists, with the values that came. Every header that
-    begins with `x-amz` must be among them: an unsigned one could be changed on the way, and with it
-    the stream that a PutMedia is for. Except `x-amz-date` and `x-amz-content-sha256` (which the
-    signature covers anyway), `x-amz-security-token` (which AWS's C producer adds later; it is
-    compared) and the trace id that botocore and proxies add.
-  * The payload line is the value of `x-amz-content-sha256` when the request has one: the hash of
-    the body in lower case, or UNSIGNED-PAYLOAD. Without it, it is the hash of the body. The body of
-    PutMedia is never signed: its hash is that of the empty string, and it may be STREAMING-... too.
-Refusals are the front end's: 403 with a lower-case `message`. Query authentication is not here.
+Source: AWS General Reference, "Signature Version 4 signing process". KVS clients use it so:
+
+- The signature covers the headers in SignedHeaders, with the values received. Every header that
+  begins with `x-amz` must be signed: otherwise it could be changed on the network, and with it the
+  stream of a PutMedia request. The exceptions are `x-amz-date` and `x-amz-content-sha256` (which
+  the signature covers anyway), `x-amz-security-token` (AWS's C producer adds it after signing; it
+  is compared) and the trace id that botocore and proxies add.
+- The payload line is the value of `x-amz-content-sha256` if the request has this header: the hash
+  of the body in lower case, or UNSIGNED-PAYLOAD. Otherwise it is the hash of the body. The body of
+  PutMedia is never signed: its hash is that of the empty string, and it may also be STREAMING-...
+
+Refusals look like the front end's: 403 with a lower-case `message`. Signatures in the query are not
+supported.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ _MAY_BE_UNSIGNED: Final = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """A secret that clients may sign with, and the session token that goes with it, if any."""
+    """A secret key with which clients may sign, and its session token, if it has one."""
 
     secret_key: str
     session_token: str | None = None
@@ -59,10 +62,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as it came: headers in order, `body` None for PutMedia's endless one."""
+    """A request as received: headers in order, and `body` None for PutMedia."""
 
     method: str
-    path: str  # as on the request line, without the query
+    path: str  # as in the request line, without the query
     query: str
     headers: Sequence[tuple[str, str]]
     body: bytes | None
@@ -76,10 +79,10 @@ def verify(
     region: str | None = None,
     service: str = wire.SERVICE_NAME,
 ) -> None:
-    """Accepts a request that is signed with one of the `known` credentials (by access key).
+    """Accept a request that is signed with one of the `known` credentials (by access key).
 
-    `now` is in ticks; a signature may be five minutes off. `region` is the only one that it may be
-    for, None for any. Raises ServiceError (HTTP 403).
+    `now` is in ticks; the time of a signature may differ by five minutes. `region` is the only
+    accepted region, None for any. Raises ServiceError (HTTP 403).
     """
     headers = _collect(request.headers)
     authorization = headers.get("authorization")
@@ -89,7 +92,8 @@ def verify(
     scope = match[1].split("/") if match else []
     if match is None or len(scope) != 5 or scope[4] != _TERMINATOR:
         raise ServiceError(
-            "IncompleteSignatureException", "The Authorization header is not one of SigV4."
+            "IncompleteSignatureException",
+            "The Authorization header is not in the format of Signature Version 4.",
         )
     access_key, day = scope[:2]
     if scope[3] != service:
@@ -142,7 +146,7 @@ def verify(
 
 
 def _collect(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Lower-case names; values trimmed, inner spaces single, repeated headers joined."""
+    """Return the headers with lower-case names, values normalised, repeated headers joined."""
     collected: dict[str, list[str]] = {}
     for name, value in headers:
         collected.setdefault(name.lower(), []).append(" ".join(value.split()))

@@ -1,16 +1,16 @@
 """The endpoint's store: streams and their fragments, in memory or in a data folder.
 
-One thread writes. It takes all fragments that wait, writes their bytes, makes them durable with
-one fsync, commits their rows (group commit), and only then reports each as stored: a fragment that
-was reported survives `kill -9` and a power cut. When a group cannot be stored, for whatever reason
-(the disk is full, a bug), the whole group fails with `StoreError`, the files go back to where they
-were, and the writer goes on.
+One thread writes. It takes all waiting fragments, writes their bytes, makes them durable with one
+fsync, commits their rows (group commit), and only then reports each as stored. So a reported
+fragment survives `kill -9` and a power failure. If a group cannot be stored for any reason (the
+disk is full, or a bug), the whole group fails with `StoreError`, the files are truncated to their
+previous sizes, and the writer continues.
 
-A change of a stream is written to the media files as well, so that they can be read without the
-index (`journal`, `recovery`).
+A change of a stream is also written to the media files, so that they can be read without the index
+(`journal`, `recovery`).
 
-Methods that write return a `Future` at once; those that read block for the time of a query.
-The queue has no bound of its own: the caller watches `pending_bytes` and holds back its input.
+Methods that write return a `Future` immediately; methods that read block for the time of a query.
+The queue has no limit: the caller checks `pending_bytes` and pauses its input.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = ["Store", "StoreError", "open_store"]
 
 _log = logging.getLogger(__name__)
 
-GROUP_BYTES: Final = 64 * 1024 * 1024  # a group commit takes no more fragments beyond it
+GROUP_BYTES: Final = 64 * 1024 * 1024  # a larger group gets no more fragments
 _CLOSE_TIMEOUT_S: Final = 30.0
 INDEX_NAME: Final = "index.sqlite3"
 
 
 class StoreError(Exception):
-    """The disk did not take it; the text says why."""
+    """The disk did not accept the data. The text says why."""
 
 
 @dataclass(slots=True)
@@ -65,15 +65,15 @@ class _Call:
 def open_store(
     data_dir: Path | str | None, now: int | None = None, *, file_size: int = FILE_SIZE
 ) -> Store:
-    """The store of a folder (made when missing), or one in memory.
+    """Return the store of a folder (created if missing), or one in memory.
 
-    `now` (ticks; by default the system's clock) decides which fragments have expired. An index that
-    is damaged, missing or older than the media is rebuilt from the media files.
+    `now` (ticks; default: the system's clock) decides which fragments have expired. If the index is
+    damaged, missing or older than the media, it is rebuilt from the media files.
 
-    Raises OSError: the folder cannot be used, another process or another version uses it, or media
-    that the index lists is missing; as KvsError with INVALID_ARG_LEN or PATH_TOO_LONG, and for a
-    path that is not a readable folder DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or
-    DIRECTORY_ACCESS_DENIED.
+    Raises OSError if the folder cannot be used, if another process or another version uses it, or
+    if media in the index is missing. Raises KvsError INVALID_ARG_LEN or PATH_TOO_LONG for a wrong
+    path, and DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or DIRECTORY_ACCESS_DENIED for one
+    that is not a readable folder.
     """
     if data_dir is None:
         return Store(Index(None), MemoryPayloads())
@@ -99,7 +99,7 @@ def open_store(
 
 
 class Store:
-    """See the module. Close it when done; what was reported stored stays."""
+    """Streams and fragments; see the module. The caller closes it. Stored fragments stay."""
 
     def __init__(self, index: Index, payloads: Payloads) -> None:
         self._index = index
@@ -112,7 +112,7 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------
     def append(self, arn: str, fragment: Fragment) -> Future[None]:
-        """Stores a fragment; done when durable, fails with StoreError."""
+        """Store a fragment. The future is done when it is durable, or fails with StoreError."""
         done: Future[None] = Future()
         with self._pending_lock:
             self._pending_bytes += fragment.info.size
@@ -120,7 +120,7 @@ class Store:
         return done
 
     def save_stream(self, record: StreamRecord) -> Future[None]:
-        """Adds or replaces a stream."""
+        """Add or replace a stream."""
 
         def save() -> None:
             self._payloads.append_change({"stream": record.to_json()})
@@ -131,7 +131,7 @@ class Store:
         return self._call(save)
 
     def delete_stream(self, arn: str) -> Future[None]:
-        """Forgets a stream and its fragments."""
+        """Remove a stream and its fragments."""
 
         def delete() -> None:
             self._payloads.append_change({"deleted": arn})
@@ -143,7 +143,7 @@ class Store:
         return self._call(delete)
 
     def expire(self, ends: Sequence[tuple[str, int]]) -> Future[None]:
-        """Forgets the fragments of each stream (ARN) that came before an instant (ticks)."""
+        """Remove the fragments of each stream (ARN) that are older than an instant (ticks)."""
 
         def expire() -> None:
             if self._index.expire(ends):
@@ -153,11 +153,11 @@ class Store:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of fragments that are not yet durable."""
+        """Number of bytes of fragments that are not durable yet."""
         return self._pending_bytes
 
     def close(self) -> None:
-        """Writes what waits, within a bound, and closes."""
+        """Write all waiting fragments, for at most 30 s, and close."""
         self._queue.put(None)
         self._thread.join(_CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
@@ -168,15 +168,15 @@ class Store:
 
     # --- reading ---------------------------------------------------------------------------
     def streams(self) -> list[StreamRecord]:
-        """Every stream, oldest first."""
+        """Return every stream, oldest first."""
         return self._index.streams()
 
     def last_number(self, arn: str) -> str:
-        """The highest fragment number that the stream has had, "" when none."""
+        """Return the highest fragment number that the stream ever had, or ""."""
         return self._index.last_number(arn)
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
-        """See `Index.page`. `oldest` (ticks) is where the stream's retention ends."""
+        """See `Index.page`. Fragments older than `oldest` (ticks) are outside the retention."""
         return self._index.page(arn, oldest, span, after, limit)
 
     def next_after(self, arn: str, oldest: int, number: str) -> FragmentInfo | None:
@@ -194,11 +194,14 @@ class Store:
         return self._index.first_reaching(arn, oldest, axis, instant)
 
     def has(self, arn: str, oldest: int, number: str) -> bool:
-        """Whether there is such a fragment."""
+        """Return whether a fragment with this number exists."""
         return self._index.find(arn, oldest, number) is not None
 
     def read(self, arn: str, oldest: int, number: str) -> Fragment | None:
-        """A fragment with its bytes, None if there is none (any more). Raises OSError."""
+        """Return a fragment with its bytes, or None if it does not exist (any more).
+
+        Raises OSError.
+        """
         found = self._index.find(arn, oldest, number)
         return self._payloads.read(found[1]) if found else None
 
@@ -235,8 +238,8 @@ class Store:
             self._payloads.sync()
             self._index.add_fragments(rows, self._payloads.written)
             self._payloads.keep()
-        except Exception as error:  # noqa: BLE001  nothing may end the writer: all streams wait for it
-            failure = self._failure(f"{len(group)} fragments could not be stored", error)
+        except Exception as error:  # noqa: BLE001  the writer must not end: all streams need it
+            failure = self._failure(f"cannot store {len(group)} fragments", error)
         with self._pending_lock:
             self._pending_bytes -= sum(item.fragment.info.size for item in group)
         for item in group:
@@ -254,23 +257,23 @@ class Store:
         try:
             call.function()
         except Exception as error:  # noqa: BLE001  as in _write_group
-            call.done.set_exception(self._failure("the store could not be changed", error))
+            call.done.set_exception(self._failure("cannot change the store", error))
         else:
             call.done.set_result(None)
 
     def _failure(self, what: str, error: Exception) -> StoreError:
-        """Log what went wrong, and take back what was written of it."""
+        """Log a failure and undo the unfinished write. Return the error to report."""
         expected = isinstance(error, OSError | sqlite3.Error)
         _log.error("%s: %s", what, error, exc_info=None if expected else error)
         try:
             self._payloads.rollback()
         except OSError as second:
-            # The bytes stay behind; the next write goes over them.
-            _log.error("the unfinished write could not be taken back: %s", second)
+            # The bytes stay in the file; the next write overwrites them.
+            _log.error("cannot undo the unfinished write: %s", second)
         return StoreError(in_words(error))
 
     def _drop_unused(self) -> None:
         try:
             self._index.forget_files(self._payloads.keep_only(self._index.files()))
         except OSError as error:
-            _log.warning("a media file that is no longer used could not be deleted: %s", error)
+            _log.warning("cannot delete an unused media file: %s", error)

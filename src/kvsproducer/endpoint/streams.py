@@ -1,7 +1,7 @@
-"""A stream as the control plane describes it.
+"""A stream in the control plane.
 
-Kinesis Video Streams API 2017-09-30, StreamInfo. A record is immutable: a change makes a new one
-with a new version, so that a reader in another thread sees either all of it or none.
+Source: Kinesis Video Streams API 2017-09-30, StreamInfo. A record is immutable. A change creates a
+new record with a new version, so a reader in another thread sees all of the change or nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["StreamRecord", "new_version", "stream_arn"]
 
 VERSION_LENGTH: Final = 20
 _VERSION_CHARACTERS: Final = string.ascii_letters + string.digits
-# What the service keeps for readers when the retention is 0 (also at most 200 MB there).
+# How long the service stores fragments for readers if the retention is 0 (and at most 200 MB).
 _BUFFER_WITHOUT_RETENTION: Final = 5 * TICKS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One stream. `created` is in ticks, `retention_hours` 0 means that nothing is persisted."""
+    """One stream. `created` is in ticks. If `retention_hours` is 0, nothing is persisted."""
 
     name: str
     arn: str
@@ -38,12 +38,12 @@ class StreamRecord:
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
-    def kept_for(self) -> int:
+    def retention(self) -> int:
         """How long fragments can be read, in ticks."""
         return self.retention_hours * TICKS_PER_HOUR or _BUFFER_WITHOUT_RETENTION
 
     def describe(self) -> dict[str, str | int | float | None]:
-        """The StreamInfo of DescribeStream and ListStreams; unset members are null."""
+        """Return the StreamInfo of DescribeStream and ListStreams. Unset members are null."""
         region, account = self.arn.split(":")[3:5]
         return {
             "DeviceName": self.device_name,
@@ -55,22 +55,22 @@ class StreamRecord:
             "Status": "ACTIVE",
             "CreationTime": self.created // TICKS_PER_MS * TICKS_PER_MS / TICKS_PER_SECOND,
             "DataRetentionInHours": self.retention_hours,
-            "IngestionConfiguration": None,  # in no model, but the service sends it
+            "IngestionConfiguration": None,  # not in the API model, but the service sends it
         }
 
     def changed(self, version: str, **values: str | int | dict[str, str] | None) -> StreamRecord:
-        """A copy with other values and a new version."""
+        """Return a copy with other values and a new version."""
         return replace(self, version=version, **values)  # type: ignore[arg-type]
 
     def to_json(self) -> str:
-        """As text for the index."""
+        """Return the record as JSON text for the index."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: object) -> StreamRecord:
-        """Read what `to_json` wrote. Members of a newer version are ignored.
+        """Parse the text that `to_json` returned. Members of a newer version are ignored.
 
-        Raises ValueError when it is anything else.
+        Raises ValueError for any other text.
         """
         members = json.loads(text) if isinstance(text, str) else None
         if not isinstance(members, dict):
@@ -102,11 +102,14 @@ _REQUIRED: Final = {"name", "arn", "version", "created"}
 
 
 def stream_arn(region: str, account: str, name: str, created: int) -> str:
-    """The ARN of a stream; its last part is the time of creation in epoch milliseconds."""
+    """Return the ARN of a stream. Its last part is the creation time in epoch milliseconds."""
     return f"arn:aws:kinesisvideo:{region}:{account}:stream/{name}/{created // TICKS_PER_MS}"
 
 
 def new_version(dice: Callable[[int], int]) -> str:
-    """A version: 20 random letters and digits; `dice(n)` gives a uniform number below n."""
+    """Return a new version: 20 random letters and digits.
+
+    `dice(n)` returns a random number below n.
+    """
     count = len(_VERSION_CHARACTERS)
     return "".join(_VERSION_CHARACTERS[dice(count)] for _ in range(VERSION_LENGTH))

@@ -1,11 +1,11 @@
-"""One PutMedia request in flight: moves bytes between the connection, the session and the store.
+"""One active PutMedia request: it connects the HTTP connection, the session and the store.
 
-Two tasks on the event loop: one reads the body, the other writes the acks, each as one HTTP chunk.
-The store's thread reports through the loop. Reading pauses while the store lags behind by more
-than `MAX_PENDING_BYTES`, while more than `MAX_UNSTORED` fragments of this request wait for it, and
-while the peer does not take its acks. So a slow disk slows the producers down, memory stays
-bounded, and a peer that sends many tiny fragments delays only itself. Between two pieces of work
-the other requests have their turn.
+There are two tasks on the event loop: one reads the body, the other sends each ack as one HTTP
+chunk. The store's thread reports through the event loop. Reading pauses in three cases: more than
+`MAX_PENDING_BYTES` wait for the store; more than `MAX_UNSTORED` fragments of this request wait for
+it; or the client does not read its acks. So a slow disk slows the producers down, memory is
+bounded, and a client that sends many tiny fragments delays only itself. After each piece of work,
+other requests can run.
 """
 
 from __future__ import annotations
@@ -32,32 +32,34 @@ __all__ = ["Answer", "Body", "Upload"]
 
 _log = logging.getLogger(__name__)
 
-MAX_PENDING_BYTES: Final = 128 * 1024 * 1024  # of all uploads together
+MAX_PENDING_BYTES: Final = 128 * 1024 * 1024  # for all uploads together
 MAX_UNSTORED: Final = 256  # fragments of one upload; more arrive within one slice of input
-MAX_UNSENT: Final = 10_000  # acks of one upload that the peer has not taken
-_WARN_BEHIND: Final = 10 * TICKS_PER_SECOND  # of media that is too fast, before it is logged
-# What reading the body raises when the peer goes away or breaks the chunked coding.
+MAX_UNSENT: Final = 10_000  # acks of one upload that the client has not read
+_WARN_BEHIND: Final = (
+    10 * TICKS_PER_SECOND
+)  # how far media may exceed the quota before this is logged
+# Errors of reading the body if the client disconnects or violates the chunked coding.
 _LOST: Final = (ConnectionError, aiohttp.ClientError, HttpProcessingError, web.RequestPayloadError)
 
 
 class Body(Protocol):
-    """What is read from: aiohttp's `StreamReader`, or something faulty."""
+    """The source of a body: aiohttp's `StreamReader`, or `FaultyUpload`."""
 
     async def readany(self) -> bytes:
-        """Some bytes; b"" at the end."""
+        """Return some bytes, or b"" at the end."""
 
 
 class Answer(Protocol):
-    """What acks are written to: aiohttp's `StreamResponse`, or something faulty."""
+    """The destination of acks: aiohttp's `StreamResponse`, or `FaultyUpload`."""
 
     async def write(self, data: bytes) -> None:
         """Send a chunk."""
 
 
 class Upload:
-    """See the module.
+    """One active PutMedia request; see the module.
 
-    `retains()` tells whether the stream keeps fragments now; `now()` is monotonic, in ticks.
+    `retains()` returns whether the stream has retention now. `now()` is monotonic, in ticks.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class Upload:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._waits_for_room = False
-        self._counted = 0  # of the session's fragments, for the quota
+        self._waits_for_space = False
+        self._counted = 0  # fragments of the session that were counted for the quota
         self._warned = False
 
     async def run(self, content: Body, response: Answer) -> None:
-        """Until the session is finished or the peer is gone."""
+        """Run until the session is finished or the client has closed the connection."""
         self._live.uploads.add(self)
         self._set_timer()
         reader = asyncio.create_task(self._read(content))
@@ -104,12 +106,12 @@ class Upload:
                 _log.warning("%s: upload refused, %s", self._live.arn, self._session.refusal)
 
     def stop(self) -> None:
-        """The endpoint shuts down."""
+        """End the upload because the endpoint shuts down."""
         self._session.stop()
         self._wake.set()
 
     def stream_deleted(self) -> None:
-        """The stream is gone."""
+        """End the upload because its stream was deleted."""
         self._session.stream_deleted()
         self._wake.set()
 
@@ -132,18 +134,18 @@ class Upload:
             self._hand_over()
             await self._keep_to_quota()
             if self._is_full:
-                await self._wait_for_room()
+                await self._wait_for_space()
 
     async def _keep_to_quota(self) -> None:
-        """Read nothing for a while after more fragments than the stream's quota allows."""
+        """Pause reading if the stream has begun more fragments than its quota allows."""
         count, self._counted = self._session.begun - self._counted, self._session.begun
         delay = self._live.rate.wait(count, self._now()) if count else 0
         if not delay:
             return
         if self._live.enforced:
-            self._waits_for_room = True
+            self._waits_for_space = True
             await asyncio.sleep(delay / TICKS_PER_SECOND)
-            self._waits_for_room = False
+            self._waits_for_space = False
             self._session.resume_input(self._now())
         elif delay > _WARN_BEHIND and not self._warned:
             self._warned = True
@@ -156,28 +158,31 @@ class Upload:
 
     @property
     def _is_full(self) -> bool:
-        """Whether nothing more may be read for now."""
+        """Whether reading must pause."""
         return (
             self._store.pending_bytes > MAX_PENDING_BYTES
             or self._session.unstored > MAX_UNSTORED
             or self._session.unsent > MAX_UNSENT
         )
 
-    async def _wait_for_room(self) -> None:
-        self._waits_for_room = True
+    async def _wait_for_space(self) -> None:
+        self._waits_for_space = True
         while self._is_full:
             await self._stored.wait(1.0)
-        self._waits_for_room = False
+        self._waits_for_space = False
         self._session.resume_input(self._now())
 
     def _set_timer(self) -> None:
-        """One timer that looks again when it fires: cheaper than a timeout for each read."""
+        """Start one timer that checks when it fires.
+
+        This is cheaper than a timeout for each read.
+        """
         if (due := self._session.next_timer()) is not None:
             delay_s = max(0, due - self._now()) / TICKS_PER_SECOND
             self._timer = self._loop.call_later(delay_s, self._on_timer)
 
     def _on_timer(self) -> None:
-        if self._waits_for_room:
+        if self._waits_for_space:
             self._session.resume_input(self._now())
         self._session.handle_timer(self._now())
         self._hand_over()
@@ -188,12 +193,12 @@ class Upload:
             self._wake.clear()
             while (ack := self._session.next_ack()) is not None:
                 await response.write(ack)
-            if self._waits_for_room:
+            if self._waits_for_space:
                 self._stored.set()
             if self._session.finished:
                 return
             if reader.done():
-                reader.result()  # a bug in there must not become an endless request
+                reader.result()  # a bug in the reader must not leave the request open
             await self._wake.wait()
 
     def _hand_over(self) -> None:
@@ -205,8 +210,8 @@ class Upload:
             self._wake.set()
 
     def _report(self, number: str, done: Future[None]) -> None:
-        """In the store's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+        """Report the result of storing a fragment to the event loop. Runs in the store's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no task is left to report to
             self._loop.call_soon_threadsafe(self._settle, number, done)
 
     def _settle(self, number: str, done: Future[None]) -> None:

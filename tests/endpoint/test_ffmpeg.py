@@ -1,4 +1,4 @@
-"""ffmpeg at both ends: what it muxes is accepted, what GetMedia gives it decodes."""
+"""ffmpeg as producer and as reader: its Matroska is accepted, and it decodes GetMedia."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ FRAMES = 75
 
 
 def muxed(*, live: bool, b_frames: int) -> tuple[bytes, list[int]]:
-    """Three seconds of H.264 in Matroska by ffmpeg, a cluster a second; the sorted times in ms."""
+    """Return three seconds of H.264 in Matroska by ffmpeg, and the sorted times in ms.
+
+    There is one cluster per second.
+    """
     buffer = io.BytesIO()
     options = {"cluster_time_limit": "980", "live": "1" if live else "0"}
     times = []
@@ -40,7 +43,7 @@ def muxed(*, live: bool, b_frames: int) -> tuple[bytes, list[int]]:
 
 
 def documents(data: bytes) -> list[bytes]:
-    """GetMedia's answer, cut into its segments."""
+    """Split GetMedia's response into its segments."""
     parser = MkvParser()
     parser.receive_data(data)
     found: list[bytearray] = []
@@ -53,10 +56,10 @@ def documents(data: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_ffmpeg_s_matroska_goes_in_and_comes_back_decodable(
+def test_matroska_of_ffmpeg_is_stored_and_decodable(
     endpoint: LocalEndpoint, put_media: Make, aws: Make, live: bool, b_frames: int
 ) -> None:
-    """Segment and clusters of known or unknown size, SeekHead, Void, Cues, Tags."""
+    """Segment and clusters may have known or unknown sizes, with SeekHead, Void, Cues, Tags."""
     aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
     data, times = muxed(live=live, b_frames=b_frames)
     upload = put_media(endpoint, "door", x_amzn_fragment_timecode_type="RELATIVE")
