@@ -1,12 +1,12 @@
 """Codecs: NAL units, parameter sets, and the codec private data (CPD) of Matroska tracks.
 
-Floor 1. Knows no Matroska and no track. `nal` converts frames between Annex-B and AVCC without
-copying; `h264` and `h265` read parameter sets and make avcC and hvcC; `audio` reads and makes AAC
-and G.711 configurations; `bitmap` reads BITMAPINFOHEADER; `bits` is the bit reader below them.
+`nal` converts frames between Annex-B and AVCC without copying. `h264` and `h265` parse parameter
+sets and make avcC and hvcC records. `audio` parses and makes AAC and G.711 configurations. `bitmap`
+parses BITMAPINFOHEADER, and `bits` reads bits for all of them. Floor 1: nothing here depends on
+Matroska.
 
-Every failure is a `KvsError` with the status that the Error Code Reference names: an `MkvError`,
-a `UtilsError` of the bit reader when data ends inside a parameter set, or INVALID_ARG for
-arguments of `aac_config` and `pcm_config`.
+All functions raise `KvsError` for invalid data: an `MkvError`, or a `UtilsError` if the data ends
+in the middle of a parameter set. `aac_config` and `pcm_config` raise INVALID_ARG.
 """
 
 from kvsproducer.codecs import audio, bitmap, h264, h265

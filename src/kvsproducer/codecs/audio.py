@@ -3,8 +3,8 @@
 Standards: ISO/IEC 14496-3 sections 1.6.2.1 (AudioSpecificConfig), 1.6.5 (SBR and PS signalling),
 tables 1.16 to 1.19, 1.A.2.2 (ADTS); WAVEFORMATEX as Matroska's A_MS/ACM stores it.
 
-It does not decode: of SBR and PS signalling it takes the output rate, and of a program config
-element (channel configuration 0) nothing.
+SBR and PS signalling is parsed for the output rate only. A program config element (channel
+configuration 0) is copied by `adts_config`, and otherwise not parsed.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ __all__ = [
 
 _S = StatusCode
 
-# samplingFrequencyIndex -> Hz; table 1.18. Index 15 means that 24 bits with the rate follow.
+# Rates in Hz by samplingFrequencyIndex; table 1.18. After index 15 the rate follows in 24 bits.
 AAC_SAMPLE_RATES = (
     96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
 )  # fmt: skip
 _EXPLICIT_RATE = 15
 _RATE_INDEX = {rate: index for index, rate in enumerate(AAC_SAMPLE_RATES)}
 
-# channelConfiguration -> channels; table 1.19. 0: in the program config element.
+# Numbers of channels by channelConfiguration; table 1.19. 0: the program config element has it.
 _CHANNELS = (0, 1, 2, 3, 4, 5, 6, 8)
 
-_ESCAPE = 31  # audioObjectType 31: 32 plus six more bits
+_ESCAPE = 31  # after audioObjectType 31, the object type is 32 plus the next six bits
 _SBR, _PS = 5, 29
 _MAX_OBJECT_TYPE = 95
 
@@ -63,10 +63,11 @@ _WAVEFORMATEX = struct.Struct("<HHIIHHH")
 
 @dataclass(frozen=True, slots=True)
 class AacConfig:
-    """An AudioSpecificConfig: rates in Hz; `channels` 0 when a program config element has them.
+    """The content of an AudioSpecificConfig; rates are in Hz.
 
-    `output_frequency` differs from `sampling_frequency` where HE-AAC is signalled with its own
-    rate; Matroska's SamplingFrequency is that of the AAC core.
+    `channels` is 0 if a program config element defines the channels. For HE-AAC,
+    `sampling_frequency` is the rate of the AAC core (Matroska's SamplingFrequency), and
+    `output_frequency` the rate after decoding.
     """
 
     object_type: int
@@ -78,7 +79,11 @@ class AacConfig:
 
 @dataclass(frozen=True, slots=True)
 class AdtsHeader:
-    """One ADTS header: `size` of itself and `frame_size` with it, in bytes; rate in Hz."""
+    """The content of an ADTS header.
+
+    `size` is the header's size and `frame_size` that of header and payload, in bytes;
+    `sampling_frequency` is in Hz, `samples` is the number of samples per channel in the frame.
+    """
 
     object_type: int
     sampling_frequency: int
@@ -89,7 +94,7 @@ class AdtsHeader:
 
 
 class PcmFormat(IntEnum):
-    """wFormatTag of the two G.711 laws."""
+    """The two G.711 formats; the value is wFormatTag of WAVEFORMATEX."""
 
     ALAW = 6
     MULAW = 7
@@ -97,7 +102,7 @@ class PcmFormat(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PcmConfig:
-    """A WAVEFORMATEX: rate in Hz, bits per sample (0 where the writer left it out)."""
+    """The content of a WAVEFORMATEX: rate in Hz, and bits per sample (0 if not given)."""
 
     format: PcmFormat
     sampling_frequency: int
@@ -108,8 +113,9 @@ class PcmConfig:
 def parse_aac_config(cpd: bytes) -> AacConfig:
     """Parse an AudioSpecificConfig.
 
-    Raises MKV_INVALID_AAC_CPD (too short), MKV_INVALID_AAC_CPD_CHANNEL_CONFIG (above 7),
-    MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX (reserved, or an explicit rate that is cut).
+    Raises MKV_INVALID_AAC_CPD if it is too short, MKV_INVALID_AAC_CPD_CHANNEL_CONFIG if the
+    channel configuration is above 7, and MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX if the index
+    is reserved or an explicit rate is cut off.
     """
     if len(cpd) < AAC_CPD_BYTES:
         raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, at least {AAC_CPD_BYTES}")
@@ -122,7 +128,9 @@ def parse_aac_config(cpd: bytes) -> AacConfig:
         rate = bits.read(24) if explicit else _rate(index)
         config = bits.read(4)
     except UtilsError as error:
-        raise kvs_error(_S.MKV_INVALID_AAC_CPD, f"{len(cpd)} bytes, cut") from error
+        raise kvs_error(
+            _S.MKV_INVALID_AAC_CPD, f"the AudioSpecificConfig of {len(cpd)} bytes is cut off"
+        ) from error
     if config >= len(_CHANNELS):
         raise kvs_error(_S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, f"channel configuration {config}")
     if not rate:
@@ -133,10 +141,11 @@ def parse_aac_config(cpd: bytes) -> AacConfig:
 
 
 def aac_config(object_type: int, sampling_frequency: int, channel_config: int) -> bytes:
-    """Make the AudioSpecificConfig for an object type (2 is AAC LC), a rate of the table in Hz,
-    and a channel configuration 1..7 (as in table 1.19: 7 means 8 channels).
+    """Make an AudioSpecificConfig.
 
-    Raises INVALID_ARG for anything else.
+    `object_type` is 2 for AAC LC, `sampling_frequency` is one of `AAC_SAMPLE_RATES` in Hz, and
+    `channel_config` is 1 to 7 (table 1.19: 7 means 8 channels). Raises INVALID_ARG for other
+    values.
     """
     index = _RATE_INDEX.get(sampling_frequency)
     if index is None or not 0 < channel_config < len(_CHANNELS):
@@ -151,8 +160,10 @@ def aac_config(object_type: int, sampling_frequency: int, channel_config: int) -
 
 
 def parse_adts(data: bytes) -> AdtsHeader:
-    """Parse the ADTS header in front of an AAC frame; raises MKV_INVALID_AAC_CPD when there is
-    none or it contradicts itself, MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX for a reserved rate.
+    """Parse the ADTS header at the beginning of an AAC frame.
+
+    Raises MKV_INVALID_AAC_CPD if there is no valid header, and
+    MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX for a reserved rate.
     """
     if len(data) < _ADTS_SIZE or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         raise kvs_error(_S.MKV_INVALID_AAC_CPD, "no ADTS header")
@@ -177,9 +188,9 @@ def parse_adts(data: bytes) -> AdtsHeader:
 def adts_config(data: bytes) -> bytes:
     """Make the AudioSpecificConfig for the ADTS frame `data`.
 
-    Channel configuration 0 says that the frame begins with a program config element, which then
-    becomes part of the configuration. Raises as `parse_adts`, and
-    MKV_INVALID_AAC_CPD_CHANNEL_CONFIG when that element is missing or cut.
+    With channel configuration 0, the frame must begin with a program config element, which is
+    copied into the configuration. Raises what `parse_adts` raises, and
+    MKV_INVALID_AAC_CPD_CHANNEL_CONFIG if that element is missing or cut off.
     """
     header = parse_adts(data)
     if header.channel_config:
@@ -197,7 +208,7 @@ def adts_config(data: bytes) -> bytes:
         _copy_program_config(bits, out)
     except UtilsError as error:
         raise kvs_error(
-            _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, "the program config element is cut"
+            _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, "the program config element is cut off"
         ) from error
     return out.bytes()
 
@@ -226,7 +237,7 @@ def _copy_program_config(bits: BitReader, out: _BitWriter) -> None:
 
 
 class _BitWriter:
-    """Bits that are written one after the other."""
+    """Writes bits one after the other, the most significant bit of a byte first."""
 
     def __init__(self) -> None:
         self._value = self._size = 0
@@ -237,28 +248,31 @@ class _BitWriter:
         self._size += count
 
     def align(self) -> None:
-        """Append zeros up to the next byte."""
+        """Append zero bits up to the next byte boundary."""
         self.write(-self._size % 8, 0)
 
     def bytes(self) -> bytes:
-        """Everything so far, which has to end with a byte."""
+        """Return everything written; the number of bits must be a multiple of 8."""
         return self._value.to_bytes(self._size // 8)
 
 
 def strip_adts(data: bytes) -> memoryview:
-    """The raw AAC frame behind one ADTS header, as a view; raises as `parse_adts`, and
-    MKV_INVALID_AAC_CPD when the frame is not exactly as long as its header says.
+    """Return the raw AAC frame after the ADTS header, as a view of `data`.
+
+    Raises what `parse_adts` raises, and MKV_INVALID_AAC_CPD if the frame's size is not the size in
+    its header.
     """
     header = parse_adts(data)
     if header.frame_size != len(data):
-        detail = f"ADTS frame of {header.frame_size} bytes in {len(data)}"
+        detail = f"the ADTS header says {header.frame_size} bytes, the frame has {len(data)}"
         raise kvs_error(_S.MKV_INVALID_AAC_CPD, detail)
     return memoryview(data)[header.size :]
 
 
 def parse_pcm_config(cpd: bytes) -> PcmConfig:
-    """Parse the WAVEFORMATEX of an A-law or mu-law track; raises MKV_INVALID_AMS_ACM_CPD when it
-    is shorter than 16 bytes or of another format.
+    """Parse the WAVEFORMATEX of an A-law or mu-law track.
+
+    Raises MKV_INVALID_AMS_ACM_CPD if it has less than 16 bytes or another format.
     """
     if len(cpd) < MIN_PCM_CPD_BYTES:
         detail = f"{len(cpd)} bytes of WAVEFORMATEX, at least {MIN_PCM_CPD_BYTES} needed"
@@ -274,9 +288,9 @@ def parse_pcm_config(cpd: bytes) -> PcmConfig:
 def pcm_config(pcm_format: int, sampling_frequency: int, channels: int) -> bytes:
     """Make the 18-byte WAVEFORMATEX that AWS's producer writes for G.711.
 
-    The bits per sample stay 0 and the average bytes a second are an eighth of the samples, as
-    there; readers go by the format. Raises INVALID_ARG unless the format is 6 or 7, the rate
-    8000..192000 Hz, and the channels 1 or 2.
+    As in AWS's producer, bits per sample is 0 and average bytes per second is an eighth of the
+    samples; readers use only the format. `pcm_format` is 6 or 7, `sampling_frequency` is 8000 to
+    192000 Hz, `channels` is 1 or 2. Raises INVALID_ARG for other values.
     """
     if (
         pcm_format not in PcmFormat.__members__.values()
@@ -295,12 +309,12 @@ def _object_type(bits: BitReader) -> int:
 
 
 def _rate(index: int) -> int:
-    """The rate in Hz of a sampling frequency index; 0 for a reserved one."""
+    """Return the rate in Hz of a sampling frequency index, or 0 for a reserved index."""
     return AAC_SAMPLE_RATES[index] if index < len(AAC_SAMPLE_RATES) else 0
 
 
 def _extension_rate(bits: BitReader) -> int:
-    """The rate behind SBR or PS, in Hz; 0 when it is missing, as in what encoders cut off."""
+    """Read the SBR or PS rate in Hz; return 0 if it is missing, as some encoders cut it off."""
     try:
         index = bits.read(4)
         return bits.read(24) if index == _EXPLICIT_RATE else _rate(index)

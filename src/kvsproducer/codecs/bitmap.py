@@ -1,7 +1,7 @@
-"""BITMAPINFOHEADER, the codec private data of Matroska's V_MS/VFW/FOURCC tracks (M-JPEG ...).
+"""Parser for BITMAPINFOHEADER, the codec private data of V_MS/VFW/FOURCC tracks (M-JPEG ...).
 
-Standard: the 40-byte structure of the Windows SDK, little-endian; Matroska codec mappings. Only
-the size and the FourCC are taken.
+Standard: the little-endian 40-byte structure of the Windows SDK, and the Matroska codec mappings.
+Only the picture size and the FourCC are parsed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_PIXELS = 0xFFFF  # the width and height elements have two bytes
 
 @dataclass(frozen=True, slots=True)
 class BitmapInfo:
-    """Size in pixels and FourCC."""
+    """The content of a BITMAPINFOHEADER: size in pixels, and FourCC."""
 
     width: int
     height: int
@@ -28,9 +28,9 @@ class BitmapInfo:
 
 
 def parse_bitmap_info(cpd: bytes) -> BitmapInfo:
-    """Parse a BITMAPINFOHEADER; a negative height (rows from the top) counts as positive.
+    """Parse a BITMAPINFOHEADER; the sign of the height (the order of rows) is ignored.
 
-    Raises MKV_INVALID_BIH_CPD when it is shorter than 40 bytes or a size is not in 0..65535.
+    Raises MKV_INVALID_BIH_CPD if it has less than 40 bytes, or a size is above 65,535 pixels.
     """
     if len(cpd) < BITMAP_INFO_HEADER_BYTES:
         detail = f"{len(cpd)} bytes of BITMAPINFOHEADER, {BITMAP_INFO_HEADER_BYTES} needed"

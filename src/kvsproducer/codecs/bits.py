@@ -1,8 +1,7 @@
-"""Bits of a raw byte sequence payload: fixed-width fields and Exp-Golomb codes.
+"""Bit reader for parameter sets: fixed-width fields and Exp-Golomb codes.
 
 Standard: ISO/IEC 14496-10 sections 7.3.1 (emulation prevention) and 9.1 (ue(v), se(v)).
-Invariant: a read past the end raises, with nothing consumed; nothing is ever read beyond `data`.
-It does not know about units or syntax elements.
+If a field is longer than the remaining data, the read raises and the position stays unchanged.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ __all__ = ["BitReader", "unescape"]
 
 
 def unescape(unit: bytes) -> bytes:
-    """A unit without its emulation prevention bytes: 00 00 03 becomes 00 00."""
+    """Return a NAL unit without its emulation prevention bytes: 00 00 03 becomes 00 00."""
     if b"\0\0\x03" not in unit:
         return unit
     out = bytearray()
     begin = 0
-    # The search goes on behind the 03, so that 00 00 03 00 00 03 is seen as two of them.
+    # The search continues after the 03, so that 00 00 03 00 00 03 counts as two.
     while (found := unit.find(b"\0\0\x03", begin)) >= 0:
         out += unit[begin : found + 2]
         begin = found + 3
@@ -28,10 +27,10 @@ def unescape(unit: bytes) -> bytes:
 
 
 class BitReader:
-    """Reads `data` from its most significant bit on.
+    """Reads the bits of `data` one after the other, the most significant bit of a byte first.
 
-    Every method raises BIT_READER_OUT_OF_RANGE when the data ends too early, and
-    BIT_READER_INVALID_SIZE when a field is wider than 32 bits.
+    All methods raise BIT_READER_OUT_OF_RANGE if the data ends too early, and
+    BIT_READER_INVALID_SIZE if a field has more than 32 bits.
     """
 
     __slots__ = ("_data", "_end", "position")
@@ -42,11 +41,11 @@ class BitReader:
         self.position = 0
 
     def read(self, count: int) -> int:
-        """The next `count` bits (0..32) as an unsigned number."""
+        """Read the next `count` bits (0 to 32) as an unsigned number."""
         if not 0 <= count <= MAX_BIT_READER_BITS:
             raise kvs_error(
                 StatusCode.BIT_READER_INVALID_SIZE,
-                f"{count} bits asked for, at most {MAX_BIT_READER_BITS}",
+                f"{count} bits requested, at most {MAX_BIT_READER_BITS} are possible",
             )
         end = self.position + count
         if end > self._end:
@@ -57,17 +56,17 @@ class BitReader:
         return word >> ((last << 3) - end) & ((1 << count) - 1)
 
     def flag(self) -> bool:
-        """The next bit."""
+        """Read the next bit."""
         return self.read(1) == 1
 
     def skip(self, count: int) -> None:
-        """Pass over `count` bits, any number of them."""
+        """Skip any number of bits."""
         if self.position + count > self._end:
             raise self._out_of_range(count)
         self.position += count
 
     def ue(self) -> int:
-        """An unsigned Exp-Golomb code."""
+        """Read an unsigned Exp-Golomb code."""
         start = self.position
         zeros = 0
         while not self.read(1):
@@ -82,7 +81,7 @@ class BitReader:
         return (1 << zeros) - 1 + self.read(zeros)
 
     def se(self) -> int:
-        """A signed Exp-Golomb code: 0, 1, -1, 2, -2 ..."""
+        """Read a signed Exp-Golomb code: 0, 1, -1, 2, -2 ..."""
         code = self.ue()
         return (code + 1) >> 1 if code & 1 else -(code >> 1)
 
@@ -90,6 +89,6 @@ class BitReader:
         left = self._end - self.position
         return kvs_error(
             StatusCode.BIT_READER_OUT_OF_RANGE,
-            f"{count} bits asked for, {left} left",
+            f"{count} bits requested, {left} left",
             offset=self.position >> 3,
         )

@@ -4,9 +4,10 @@ Standards: ISO/IEC 14496-10 section 7.3.2.1.1 (SPS), table 6-1 (chroma), equatio
 (cropping), annex E.1.1 (VUI), 7.3.3 (slice header); ISO/IEC 14496-15 section 5.3.3.1
 (AVCDecoderConfigurationRecord).
 
-Codec private data (CPD) comes in three forms, which `parse_cpd` tells apart as AWS's producer
-does: Annex-B, avcC, or one bare SPS. Bounds are those of the data given: no length field is
-believed. Of the VUI it reads what tells the order of display, of slices what tells fields apart.
+Codec private data (CPD) has one of three forms: Annex-B, avcC, or a single SPS. `parse_cpd` tells
+them apart in the same way as AWS's producer. Length fields are checked against the actual size of
+the data. The VUI is parsed only for the reordering of pictures, slice headers only to tell the two
+fields of a picture apart.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ _CROP_UNIT = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Sps:
-    """What a sequence parameter set says: sizes in luma samples, depths in bits."""
+    """The content of a sequence parameter set: sizes in luma samples, depths in bits."""
 
     profile_idc: int
     constraint_flags: int
@@ -88,7 +89,7 @@ class Sps:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What the header of a slice says about its picture; `bottom` is False for a whole frame."""
+    """The picture that a slice belongs to: whole frame, top field or (`bottom`) bottom field."""
 
     idr: bool
     frame_num: int
@@ -98,7 +99,11 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class AvcConfig:
-    """An avcC record: parameter sets without start codes, and the bytes of a NAL length."""
+    """The content of an avcC record.
+
+    `sps` and `pps` are parameter sets without start codes; `length_size` is the size in bytes of
+    the length before each NAL unit of a frame.
+    """
 
     profile_idc: int
     constraint_flags: int
@@ -109,10 +114,10 @@ class AvcConfig:
 
 
 def parse_cpd(cpd: bytes) -> Sps:
-    """The first SPS in codec private data of any form: Annex-B, avcC or a bare SPS.
+    """Parse the first SPS in codec private data, which is Annex-B, avcC or a single SPS.
 
-    Raises MKV_INVALID_H264_H265_CPD when it is too short or cut before the SPS ends,
-    MKV_INVALID_ANNEXB_CPD_NALUS when an Annex-B CPD has no SPS, and what `parse_sps` and
+    Raises MKV_INVALID_H264_H265_CPD if the data is too short or ends inside the SPS,
+    MKV_INVALID_ANNEXB_CPD_NALUS if Annex-B data has no SPS, and what `parse_sps` and
     `split_annexb` raise.
     """
     if len(cpd) < MIN_H264_H265_CPD_BYTES:
@@ -130,16 +135,17 @@ def parse_cpd(cpd: bytes) -> Sps:
         if not 0 < size <= len(cpd):
             detail = f"avcC with an SPS of {size} bytes, {len(cpd)} bytes in all"
             raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
-        # A record cut inside its SPS still has the size, when the cut comes later.
+        # If the record ends inside its SPS, the part before may still contain the picture size.
         return parse_sps(cpd[8 : 8 + size])
     return parse_sps(cpd)
 
 
 def parse_sps(unit: bytes) -> Sps:
-    """Parse one SPS unit, header byte included, up to the cropping rectangle.
+    """Parse one SPS unit, which includes its header byte, up to the cropping rectangle.
 
-    Raises MKV_INVALID_H264_H265_SPS_NALU when it is no SPS, ..._SPS_WIDTH or ..._SPS_HEIGHT when
-    the cropped picture is below zero or above 65535 samples, BIT_READER_OUT_OF_RANGE when cut.
+    Raises MKV_INVALID_H264_H265_SPS_NALU if the unit is not an SPS, ..._SPS_WIDTH or
+    ..._SPS_HEIGHT if the size after cropping is negative or above 65,535 samples, and
+    BIT_READER_OUT_OF_RANGE if the unit is cut off.
     """
     if not _is_sps(unit):
         head = f"header 0x{unit[0]:02x}" if unit else "no bytes"
@@ -148,7 +154,7 @@ def parse_sps(unit: bytes) -> Sps:
 
 
 def _read_sps(bits: BitReader) -> Sps:
-    """Read an SPS up to and with vui_parameters_present_flag; raises as `parse_sps`."""
+    """Read an SPS up to and including vui_parameters_present_flag; raises as `parse_sps`."""
     bits.skip(8)
     profile, constraints, level = bits.read(8), bits.read(8), bits.read(8)
     sps_id = bits.ue()
@@ -171,7 +177,7 @@ def _read_sps(bits: BitReader) -> Sps:
     left, right, top, bottom = (
         (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
     )
-    bits.skip(1)  # vui_parameters_present_flag: without it the SPS is cut
+    bits.skip(1)  # vui_parameters_present_flag; raises if the SPS is cut off before it
     unit_x, unit_y = _CROP_UNIT.get(0 if separate_planes else chroma, (1, 1))
     unit_y *= 1 if frames_only else 2
     return Sps(
@@ -194,11 +200,10 @@ def _read_sps(bits: BitReader) -> Sps:
 
 
 def may_reorder(unit: bytes) -> bool:
-    """Whether pictures under this SPS may be shown in another order than they come in.
+    """Return True if the display order of pictures may differ from their decoding order.
 
-    They may unless the profile is Baseline, the order of display is that of decoding
-    (pic_order_cnt_type 2), or the VUI bounds the reordering by 0. Raises as `parse_sps`; a VUI that
-    is cut bounds nothing.
+    It cannot differ with the Baseline profile, with pic_order_cnt_type 2, or if the VUI limits the
+    reordering to 0 frames. A VUI that is cut off counts as no limit. Raises as `parse_sps`.
     """
     bits = BitReader(unescape(unit[:_MAX_SPS_SIZE]))
     sps = _read_sps(bits)
@@ -212,7 +217,7 @@ def may_reorder(unit: bytes) -> bool:
 
 
 def _read_max_reordering(bits: BitReader) -> int | None:
-    """Read the VUI; returns max_num_reorder_frames, None without bitstream restrictions."""
+    """Read the VUI and return max_num_reorder_frames, or None if it is not given."""
     if bits.flag() and bits.read(8) == _EXTENDED_SAR:
         bits.skip(32)
     if bits.flag():  # overscan_info
@@ -226,7 +231,7 @@ def _read_max_reordering(bits: BitReader) -> int | None:
     if bits.flag():  # timing_info
         bits.skip(65)
     has_hrd = False
-    for _ in range(2):  # of the NAL units, of the slices alone
+    for _ in range(2):  # HRD parameters for all NAL units, then for the slices alone
         if bits.flag():
             has_hrd = True
             _skip_hrd(bits)
@@ -250,17 +255,17 @@ def _skip_hrd(bits: BitReader) -> None:
 
 
 def parse_pps_ids(unit: Buffer) -> tuple[int, int]:
-    """The ids of a PPS and of the SPS that it refers to; raises as `BitReader` when it is cut."""
+    """Return the id of a PPS and the id of its SPS; raises as `BitReader` if it is cut off."""
     bits = BitReader(unescape(bytes(unit[:_SLICE_HEAD])))
     bits.skip(8)
     return bits.ue(), bits.ue()
 
 
 def parse_slice(unit: Buffer, sets: Mapping[int, Sps]) -> Slice | None:
-    """The header of a slice unit; `sets` holds the SPS of each PPS id.
+    """Parse the header of a slice unit; `sets` has the SPS for each PPS id.
 
-    Returns None for a unit that is no slice or whose PPS is not among `sets`; raises as `BitReader`
-    when it is cut.
+    Returns None if the unit is not a slice, or if its PPS is not in `sets`. Raises as `BitReader`
+    if it is cut off.
     """
     kind = nal_type(unit, _CODEC)
     if kind not in _SLICES:
@@ -280,7 +285,7 @@ def parse_slice(unit: Buffer, sets: Mapping[int, Sps]) -> Slice | None:
 
 
 def parse_avcc(record: bytes) -> AvcConfig:
-    """Parse a whole avcC record; raises MKV_INVALID_H264_H265_CPD when it is none or is cut."""
+    """Parse an avcC record; raises MKV_INVALID_H264_H265_CPD if it is invalid or cut off."""
     if not _is_avcc(record):
         raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, "not an avcC record")
     sps, position = _read_sets(record, 6, record[5] & 0x1F)
@@ -293,9 +298,9 @@ def parse_avcc(record: bytes) -> AvcConfig:
 def cpd_to_avcc(cpd: bytes) -> bytes:
     """Turn Annex-B codec private data into an avcC record with 4-byte NAL lengths.
 
-    Units with 4-byte lengths are taken too. All different SPS and PPS go into the record, in
-    their order; units of other types are left out. Raises MKV_MIN_ANNEX_B_CPD_SIZE (fewer than
-    11 bytes), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (start codes), MKV_MISSING_SPS_FROM_H264_CPD,
+    Units with 4-byte lengths are accepted too. The record has each distinct SPS and PPS once, in
+    their order, and no units of other types. Raises MKV_MIN_ANNEX_B_CPD_SIZE (less than 11 bytes),
+    MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (invalid start codes), MKV_MISSING_SPS_FROM_H264_CPD,
     MKV_MISSING_PPS_FROM_H264_CPD, and what `build_avcc` raises.
     """
     if len(cpd) < MIN_H264_ANNEXB_CPD_BYTES:
@@ -305,11 +310,11 @@ def cpd_to_avcc(cpd: bytes) -> bytes:
 
 
 def build_avcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
-    """Make the avcC record for the parameter sets among `units` (of a CPD or of a key frame).
+    """Make an avcC record from the parameter sets in `units` (of a CPD or of a key frame).
 
-    `length_size` is the bytes of a NAL length in the frames: 1, 2 or 4. Raises
+    `length_size` is the size in bytes of NAL lengths in the frames: 1, 2 or 4. Raises
     MKV_MISSING_SPS_FROM_H264_CPD, MKV_MISSING_PPS_FROM_H264_CPD, and MKV_INVALID_ANNEXB_NALU_IN_CPD
-    when a set is over 65535 bytes or there are too many.
+    if a set has more than 65,535 bytes or there are too many sets.
     """
     kinds: dict[int, list[Buffer]] = {_SPS: [], _PPS: [], _SPS_EXTENSION: []}
     for unit in units:
@@ -319,7 +324,7 @@ def build_avcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
         raise kvs_error(_S.MKV_MISSING_SPS_FROM_H264_CPD, "no H.264 SPS in the codec private data")
     if not pps:
         raise kvs_error(_S.MKV_MISSING_PPS_FROM_H264_CPD, "no H.264 PPS in the codec private data")
-    # profile, constraint flags and level; a set too short to have them reads as zeros
+    # Profile, constraint flags and level; zeros if the SPS is too short to have them.
     head = sps[0][1:4].ljust(3, b"\0")
     record = b"\x01" + head + bytes((0xFC | length_size - 1,))
     record += _pack_sets(0xE0, sps, _MAX_SPS_COUNT) + _pack_sets(0, pps, _MAX_PPS_COUNT)
@@ -334,19 +339,19 @@ def build_avcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
 
 
 def _is_sps(unit: Buffer) -> bool:
-    """Type 7, forbidden bit clear, and a reference (an SPS always is one)."""
+    """Return True for type 7 with a clear forbidden bit and a nal_ref_idc above 0."""
     return len(unit) > 0 and unit[0] & 0x9F == _SPS and unit[0] & 0x60 != 0
 
 
 def _is_avcc(cpd: bytes) -> bool:
-    """Version 1, all reserved bits set, and at least one SPS."""
+    """Return True for version 1 with all reserved bits set and at least one SPS."""
     if len(cpd) < 7 or cpd[0] != 1:
         return False
     return cpd[4] >= 0xFC and cpd[5] > 0xE0
 
 
 def _read_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
-    """Read `count` sets with 16-bit lengths; returns them and where they end."""
+    """Read `count` parameter sets with 16-bit lengths; return them and their end position."""
     sets = []
     for _ in range(count):
         begin = position + 2
@@ -360,7 +365,7 @@ def _read_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], i
 
 
 def _pack_sets(reserved: int, sets: Sequence[bytes], limit: int) -> bytes:
-    """The count, with its reserved bits, and each set behind its 16-bit length."""
+    """Return the count with its reserved bits, followed by each set after its 16-bit length."""
     longest = max(map(len, sets), default=0)
     if len(sets) > limit or longest > _MAX_SET_SIZE:
         detail = f"{len(sets)} parameter sets, the longest of {longest} bytes, do not fit avcC"
@@ -371,14 +376,14 @@ def _pack_sets(reserved: int, sets: Sequence[bytes], limit: int) -> bytes:
 
 
 def _read_chroma(bits: BitReader) -> tuple[int, bool, int, int]:
-    """chroma_format_idc, separate_colour_plane_flag, bit depths of luma and chroma."""
+    """Read chroma_format_idc, separate_colour_plane_flag, and the bit depths of luma and chroma."""
     chroma = bits.ue()
     separate_planes = chroma == 3 and bits.flag()
     return chroma, separate_planes, 8 + bits.ue(), 8 + bits.ue()
 
 
 def _skip_scaling_lists(bits: BitReader, count: int) -> None:
-    """Pass over the scaling lists (7.3.2.1.1.1): six of 16 coefficients, the others of 64."""
+    """Skip the scaling lists (7.3.2.1.1.1): six of 16 coefficients, the others of 64."""
     for index in range(count):
         if not bits.flag():
             continue
@@ -390,7 +395,7 @@ def _skip_scaling_lists(bits: BitReader, count: int) -> None:
 
 
 def _read_picture_order(bits: BitReader) -> int:
-    """Read the fields of the picture order count; returns pic_order_cnt_type."""
+    """Read the fields of the picture order count; return pic_order_cnt_type."""
     kind = bits.ue()
     if kind == 0:
         bits.ue()

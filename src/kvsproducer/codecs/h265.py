@@ -4,9 +4,9 @@ Standards: ISO/IEC 23008-2 sections 7.3.2.2.1 (SPS), 7.3.3 (profile, tier and le
 (chroma), 7.4.3.2.1 (conformance window); ISO/IEC 14496-15 section 8.3.3.1
 (HEVCDecoderConfigurationRecord).
 
-Codec private data (CPD) comes in three forms, which `parse_cpd` tells apart: Annex-B, hvcC, or
-one bare SPS. Bounds are those of the data given: no length field is believed. It reads an SPS up
-to the bit depths, and no video or picture parameter sets.
+Codec private data (CPD) has one of three forms, which `parse_cpd` tells apart: Annex-B, hvcC, or a
+single SPS. Length fields are checked against the actual size of the data. An SPS is parsed up to
+the bit depths; video and picture parameter sets are not parsed.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _SUBSAMPLING = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Sps:
-    """What a sequence parameter set says: sizes in luma samples, depths in bits.
+    """The content of a sequence parameter set: sizes in luma samples, depths in bits.
 
-    `general` is the 12 bytes of general profile space, tier and profile (1), compatibility flags
-    (4), constraint flags (6) and level (1), as the hvcC record repeats them.
+    `general` has 12 bytes, which hvcC repeats: general profile space, tier and profile (1 byte),
+    compatibility flags (4), constraint flags (6) and level (1).
     """
 
     general: bytes
@@ -76,7 +76,11 @@ class Sps:
 
 @dataclass(frozen=True, slots=True)
 class HevcConfig:
-    """An hvcC record: `general` as in `Sps`, units by type, and the bytes of a NAL length."""
+    """The content of an hvcC record.
+
+    `general` is as in `Sps`, `length_size` is the size in bytes of the length before each NAL unit
+    of a frame, and `units` are pairs of NAL unit type and parameter set.
+    """
 
     general: bytes
     length_size: int
@@ -84,9 +88,9 @@ class HevcConfig:
 
 
 def parse_cpd(cpd: bytes, *, strict: bool = False) -> Sps:
-    """The first SPS in codec private data of any form: Annex-B, hvcC or a bare SPS.
+    """Parse the first SPS in codec private data, which is Annex-B, hvcC or a single SPS.
 
-    Raises MKV_INVALID_H264_H265_CPD (fewer than 8 bytes), MKV_INVALID_ANNEXB_CPD_NALUS (Annex-B
+    Raises MKV_INVALID_H264_H265_CPD (less than 8 bytes), MKV_INVALID_ANNEXB_CPD_NALUS (Annex-B
     without SPS), MKV_INVALID_HEVC_FORMAT, MKV_HEVC_SPS_NALU_MISSING, MKV_INVALID_HEVC_NALU_COUNT
     and MKV_INVALID_HEVC_SPS_NALU_SIZE (hvcC), and what `parse_sps` and `split_annexb` raise.
     """
@@ -109,13 +113,14 @@ def parse_cpd(cpd: bytes, *, strict: bool = False) -> Sps:
 
 
 def parse_sps(unit: bytes, *, strict: bool = False) -> Sps:
-    """Parse one SPS unit, its two header bytes included, up to the bit depths.
+    """Parse one SPS unit, which includes its two header bytes, up to the bit depths.
 
-    Raises MKV_INVALID_H264_H265_SPS_NALU when it is no SPS, ..._SPS_WIDTH or ..._SPS_HEIGHT when
-    the window is below zero or above 65535 samples, MKV_INVALID_HEVC_SPS_CHROMA_FORMAT_IDC when
-    a window is to be scaled by an unknown chroma format, BIT_READER_OUT_OF_RANGE when cut. With
-    `strict`, also that chroma format without a window, and reserved bits that are set
-    (MKV_INVALID_HEVC_SPS_RESERVED), which decoders ignore.
+    Raises MKV_INVALID_H264_H265_SPS_NALU if the unit is not an SPS, ..._SPS_WIDTH or
+    ..._SPS_HEIGHT if the size after cropping is negative or above 65,535 samples,
+    MKV_INVALID_HEVC_SPS_CHROMA_FORMAT_IDC if a cropping window has an unknown chroma format, and
+    BIT_READER_OUT_OF_RANGE if the unit is cut off. `strict` also refuses an unknown chroma format
+    without a window, and reserved bits that are set (MKV_INVALID_HEVC_SPS_RESERVED), which
+    decoders ignore.
     """
     if not _is_sps(unit):
         head = f"header 0x{unit[:2].hex()}" if unit else "no bytes"
@@ -156,10 +161,11 @@ def parse_sps(unit: bytes, *, strict: bool = False) -> Sps:
 
 
 def parse_hvcc(record: bytes) -> HevcConfig:
-    """Parse a whole hvcC record.
+    """Parse an hvcC record.
 
-    Raises MKV_INVALID_HEVC_FORMAT when it is cut, MKV_INVALID_HEVC_NALU_COUNT when an SPS array
-    is empty or has more units than bytes, MKV_INVALID_HEVC_SPS_NALU_SIZE when an SPS is cut.
+    Raises MKV_INVALID_HEVC_FORMAT if it is cut off, MKV_INVALID_HEVC_NALU_COUNT if an array for
+    SPS is empty or its count does not fit the data, and MKV_INVALID_HEVC_SPS_NALU_SIZE if an SPS
+    is cut off.
     """
     units = tuple(_hvcc_units(record))
     return HevcConfig(record[1:13], (record[21] & 3) + 1, units)
@@ -168,10 +174,10 @@ def parse_hvcc(record: bytes) -> HevcConfig:
 def cpd_to_hvcc(cpd: bytes) -> bytes:
     """Turn Annex-B codec private data into an hvcC record with 4-byte NAL lengths.
 
-    Units with 4-byte lengths are taken too. Raises MKV_MIN_ANNEX_B_CPD_SIZE (fewer than 15
-    bytes), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (start codes), MKV_INVALID_ANNEXB_CPD_NALUS
-    (neither form), MKV_ANNEXB_CPD_MISSING_NALUS (one unit, or no SPS), and what `build_hvcc`
-    raises.
+    Units with 4-byte lengths are accepted too. Raises MKV_MIN_ANNEX_B_CPD_SIZE (less than 15
+    bytes), MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA (invalid start codes),
+    MKV_INVALID_ANNEXB_CPD_NALUS (neither start codes nor lengths), MKV_ANNEXB_CPD_MISSING_NALUS
+    (only one unit, or no SPS), and what `build_hvcc` raises.
     """
     if len(cpd) < MIN_H265_ANNEXB_CPD_BYTES:
         detail = f"{len(cpd)} bytes of Annex-B CPD, at least {MIN_H265_ANNEXB_CPD_BYTES} needed"
@@ -185,13 +191,14 @@ def cpd_to_hvcc(cpd: bytes) -> bytes:
 
 
 def build_hvcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
-    """Make the hvcC record for the parameter sets among `units` (of a CPD or of a key frame).
+    """Make an hvcC record from the parameter sets in `units` (of a CPD or of a key frame).
 
-    All different VPS, SPS and PPS go into an array each, in this order whatever theirs was; units
-    of other types are left out, and so is the array of a type that does not occur (it may come in
-    band: the arrays are not marked complete). `length_size` is the bytes of a NAL length in the
-    frames: 1, 2 or 4. Raises MKV_ANNEXB_CPD_MISSING_NALUS without SPS,
-    MKV_INVALID_ANNEXB_NALU_IN_CPD when a set is over 65535 bytes, and what `parse_sps` raises.
+    The record has one array each for VPS, SPS and PPS, in this order, with each distinct set once.
+    Units of other types are left out. A type that does not occur gets no array; because it may
+    follow inside frames, the arrays are not marked as complete. `length_size` is the size in bytes
+    of NAL lengths in the frames: 1, 2 or 4. Raises MKV_ANNEXB_CPD_MISSING_NALUS without an SPS,
+    MKV_INVALID_ANNEXB_NALU_IN_CPD if a set has more than 65,535 bytes, and what `parse_sps`
+    raises.
     """
     arrays: dict[int, list[Buffer]] = {_VPS: [], _SPS: [], _PPS: []}
     for unit in units:
@@ -219,12 +226,12 @@ def build_hvcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
 
 
 def _is_sps(unit: Buffer) -> bool:
-    """Type 33 with the forbidden bit clear."""
+    """Return True for type 33 with a clear forbidden bit."""
     return len(unit) > 1 and unit[0] >> 1 == _SPS
 
 
 def _skip_sub_layers(bits: BitReader, sub_layers: int, *, strict: bool) -> None:
-    """Pass over the profiles and levels of the sub-layers below the highest (7.3.3)."""
+    """Skip the profiles and levels of all sub-layers below the highest (7.3.3)."""
     if sub_layers == 1:
         return
     flags = [(bits.flag(), bits.flag()) for _ in range(sub_layers - 1)]
@@ -236,14 +243,14 @@ def _skip_sub_layers(bits: BitReader, sub_layers: int, *, strict: bool) -> None:
 
 
 def _hvcc_units(record: bytes) -> Iterator[tuple[int, bytes]]:
-    """The (type, unit) pairs of an hvcC record, as they are read."""
+    """Yield the (type, unit) pairs of an hvcC record; an error is raised where it is found."""
     if len(record) <= _HVCC_HEADER_SIZE:
         detail = f"hvcC of {len(record)} bytes ends in its header"
         raise kvs_error(_S.MKV_INVALID_HEVC_FORMAT, detail)
     position = _HVCC_HEADER_SIZE
     for _ in range(record[_HVCC_HEADER_SIZE - 1]):
         if position + 3 > len(record):
-            return  # a record cut between two arrays still has those before
+            return  # the record is cut off between two arrays: use those before
         kind = record[position] & 0x3F
         count = int.from_bytes(record[position + 1 : position + 3])
         position += 3
@@ -253,8 +260,9 @@ def _hvcc_units(record: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _array_units(record: bytes, position: int, count: int, kind: int) -> tuple[list[bytes], int]:
-    """The units of one hvcC array, whole, and where they end."""
-    # More than one SPS is valid, and rare: a count that the bytes do not bear out is the fault.
+    """Return the units of one hvcC array, and their end position."""
+    # More than one SPS is valid but rare. If the data is too short for such a count, the count is
+    # probably wrong, and the error says so.
     bad_count = kind == _SPS and count != 1
     if bad_count and not count:
         raise kvs_error(_S.MKV_INVALID_HEVC_NALU_COUNT, "an SPS array without SPS", offset=position)
@@ -274,7 +282,7 @@ def _array_units(record: bytes, position: int, count: int, kind: int) -> tuple[l
 
 
 def _pack_array(kind: int, units: Sequence[bytes]) -> bytes:
-    """An array: its type (not marked complete), and each unit behind its 16-bit length."""
+    """Return an array: its type (not marked as complete), and each unit after its length."""
     longest = max(map(len, units))
     if longest > _MAX_SET_SIZE or len(units) > _MAX_SET_SIZE:
         detail = f"{len(units)} parameter sets, the longest of {longest} bytes, do not fit hvcC"

@@ -1,9 +1,9 @@
-"""What bytes are that should have been encoded video: for refusals that say what to do.
+"""Recognition of data that is not the expected codec, so that an error can say what it looks like.
 
-Formats are recognized by what their standards begin with (JPEG: ITU T.81; PNG: ISO/IEC 15948; MP4:
-ISO/IEC 14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3), raw pictures
-by their size alone. Each function looks at a bounded number of bytes or NAL units, whatever the
-size of the data, and returns None when it is not sure.
+Formats are recognized by their first bytes (JPEG: ITU T.81; PNG: ISO/IEC 15948; MP4: ISO/IEC
+14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3), raw pictures by
+their size alone. Each function looks at a limited number of bytes or NAL units, for data of any
+size. The functions that name a format return None if they are not sure.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ _MAGIC: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     ("a piece of a Matroska file", lambda data: data.startswith(b"\x1a\x45\xdf\xa3")),
     ("MPEG-TS", lambda data: len(data) > 188 and data[0] == 0x47 and data[188] == 0x47),
 )
-# What cameras and models deliver, in pixels.
+# Common picture sizes of cameras and models, in pixels.
 _RESOLUTIONS: Final = (
     (160, 120), (224, 224), (320, 240), (352, 288), (416, 416), (640, 360), (640, 480), (640, 640),
     (704, 576), (720, 480), (720, 576), (800, 600), (848, 480), (960, 540), (1024, 768),
     (1280, 720), (1280, 960), (1280, 1024), (1600, 1200), (1920, 1080), (1920, 1200), (2048, 1536),
     (2560, 1440), (2592, 1944), (3840, 2160),
 )  # fmt: skip
-# Bits of a pixel: gray; YUYV; RGBA; I420 and NV12; RGB. Of two that give one size the later counts.
+# Bits per pixel of gray, YUYV, RGBA, I420 and NV12, RGB. If two formats give the same size in
+# bytes, the later one is reported.
 _PIXEL_BITS: Final = (8, 16, 32, 12, 24)
 _RAW_SIZES: Final = {
     width * height * bits // 8: f"raw pixels (the size of {width}x{height} with {bits} bits each)"
@@ -68,14 +69,14 @@ def other_format(data: bytes) -> str | None:
 
 
 def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec | None:
-    """Return the other codec if NAL units of a key frame are of that and not of `codec`."""
+    """Return the other codec if the NAL units of a key frame belong to it instead of `codec`."""
     if codec is VideoCodec.H264:
         heads = [bytes(unit[:2]) for unit in units]
         if not _H265_SETS.isdisjoint(heads) or (heads and heads[0] in _H265_KEYS):
             return VideoCodec.H265
         return None
     for unit in units:
-        # These first bytes would be units of an H.265 layer above 31, which is not used.
+        # In H.265 these first bytes would mean a layer above 31, which is not used.
         if len(unit) > 1 and unit[0] in _H264_SPS and unit[1] in _H264_PROFILES:
             return VideoCodec.H264
         if len(unit) > 1 and unit[0] in _H264_IDR and unit[1] & 0x80:
@@ -84,7 +85,7 @@ def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec 
 
 
 def is_length_prefixed(data: bytes, codec: VideoCodec) -> bool:
-    """Return whether `data` is NAL units behind 4-byte lengths that add up, with a picture."""
+    """Return True if `data` is NAL units with valid 4-byte lengths and has a picture."""
     if not int.from_bytes(data[:4]):
         return False
     try:
@@ -96,7 +97,7 @@ def is_length_prefixed(data: bytes, codec: VideoCodec) -> bool:
 
 
 def is_adts(data: bytes) -> bool:
-    """Return whether `data` begins with an ADTS header that fits in it."""
+    """Return True if `data` begins with an ADTS header whose frame size fits into `data`."""
     try:
         return parse_adts(data).frame_size <= len(data)
     except KvsError:
@@ -104,6 +105,6 @@ def is_adts(data: bytes) -> bool:
 
 
 def is_loas(data: bytes) -> bool:
-    """Return whether `data` is one LOAS frame (AAC in LATM): 11 bits of sync, 13 of length."""
+    """Return True if `data` is one LOAS frame (AAC in LATM): 11 bits of sync, 13 of length."""
     word = int.from_bytes(data[:3])
     return word >> 13 == 0x2B7 and (word & 0x1FFF) + 3 == len(data)
