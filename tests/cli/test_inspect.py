@@ -100,7 +100,7 @@ def test_no_such_file(kvs: Any) -> None:
     ("data", "why"),
     [
         (b"hello world, it is text\n" * 9, "outside a Segment"),
-        (b"\0\0\0\x20ftypisom", "byte 0x00 starts no element id"),
+        (b"\0\0\0\x20ftypisom", "byte 0x00 does not begin an element id"),
         (EBML_HEADER.replace(b"matroska", b"unknown!"), "DocType is 'unknown!'"),
         (b"", "the file is empty"),
     ],

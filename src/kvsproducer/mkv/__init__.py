@@ -1,7 +1,7 @@
 """Matroska as Kinesis Video Streams uses it: the generator, the parser, tracks and tags.
 
-Floor 2. `generator` writes what precedes a frame's payload, `parser` reads a stream incrementally
-into the dataclasses of `events`. Statuses 0x3200.... come from here and from `codecs`.
+`generator` makes the bytes that precede a frame's payload. `parser` parses a stream incrementally
+into the dataclasses of `events`. The statuses 0x3200.... are raised here and in `codecs`. Floor 2.
 """
 
 from kvsproducer.mkv.generator import MkvGenerator, Packed

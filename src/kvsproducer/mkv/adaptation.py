@@ -1,17 +1,21 @@
-"""Frames on their way into blocks: NAL conversion, and parameter sets taken from key frames.
+"""Preparation of frames for blocks: NAL conversion, and parameter sets taken from key frames.
 
-One adapter serves one stream. It knows the parameter sets in force, nothing else: the same frame
-always gives the same buffers. Only video tracks are touched; payload bytes are never copied (see
-`codecs.nal`).
+One adapter serves one stream. Its only state is the current parameter sets of each video track, so
+the same frame always gives the same buffers. Audio tracks are passed through, and payload bytes are
+never copied (see `codecs.nal`).
 
-Taking parameter sets from key frames differs from AWS's packager on purpose. AWS stores all that
-precedes the IDR picture (SEI too) as Annex-B, though its frames then have lengths, so that a player
-finds no valid configuration; here they become a proper avcC or hvcC record, or nothing. And AWS
-never looks again where private data was given: an encoder that changes its picture size goes on
-under the old record. Here key frames are looked into as long as it is plain what they are made of:
-units that are converted, or units with the lengths that an avcC or hvcC record announces (ISO/IEC
-14496-15: parameter sets in band are the sample entries avc3 and hev1). Key frames only, so that it
-costs the other frames nothing.
+If a key frame contains parameter sets that differ from the current ones, the adapter makes new
+codec private data from them. This differs from AWS's packager in two ways:
+
+- AWS stores everything before the IDR picture (also SEI) as Annex-B private data, although the
+  frames then have lengths, so that players find no valid configuration. Here the parameter sets
+  become an avcC or hvcC record. If that is not possible, the private data stays as it was.
+- AWS ignores the parameter sets in key frames if the caller gave private data, so that an encoder
+  which changes its picture size continues with the old record. Here key frames are parsed whenever
+  the format of their units is known: if they are converted, or have the length size that an avcC or
+  hvcC record declares (ISO/IEC 14496-15: in-band parameter sets, avc3 and hev1).
+
+Only key frames are parsed, so other frames cost nothing.
 """
 
 from __future__ import annotations
@@ -45,10 +49,10 @@ _BUILDERS = {VideoCodec.H264: h264.build_avcc, VideoCodec.H265: h265.build_hvcc}
 
 @dataclass(slots=True)
 class _Track:
-    """A track whose key frames are looked into, with the parameter sets in force.
+    """A video track whose key frames are parsed; `sets` are its current parameter sets.
 
-    `length_size`: the bytes of a NAL length in its blocks. `annexb`: its blocks and its private
-    data are byte streams (conversion to Annex-B, with private data to match).
+    `length_size` is the size in bytes of NAL lengths in its blocks. `annexb` is True if its blocks
+    and its private data are Annex-B byte streams.
     """
 
     codec: VideoCodec
@@ -57,7 +61,7 @@ class _Track:
     annexb: bool = False
 
     def record(self, units: Sequence[Buffer]) -> bytes:
-        """The private data with these sets; raises what the codec's builder raises."""
+        """Make private data from the sets in `units`; raises as `build_avcc` or `build_hvcc`."""
         data = _BUILDERS[self.codec](units, length_size=self.length_size)
         if not self.annexb:
             return data
@@ -65,7 +69,7 @@ class _Track:
 
 
 class FrameAdapter:
-    """Converts the frames of a stream's tracks as `flags` (see `NalAdaptation`) ask.
+    """Converts the frames of a stream's tracks; `flags` (see `NalAdaptation`) say how.
 
     Raises MKV_BOTH_ANNEXB_AND_AVCC_SPECIFIED.
     """
@@ -85,7 +89,7 @@ class FrameAdapter:
                 self._looked_into[track.track_id] = found
 
     def adapt(self, track_id: int, data: bytes) -> tuple[list[Buffer], int]:
-        """The buffers that carry the frame, and their total number of bytes.
+        """Return the converted frame as a list of buffers, and their total size in bytes.
 
         Raises MKV_INVALID_FRAME_DATA (no data, or nothing but start codes),
         MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, MKV_INVALID_AVCC_NALU_IN_FRAME_DATA.
@@ -100,14 +104,15 @@ class FrameAdapter:
         return [data], len(data)
 
     def codec_private_data(self, track_id: int, buffers: Sequence[Buffer]) -> bytes | None:
-        """The new private data, when a key frame (as `adapt` made it) changes the sets.
+        """Return new private data if a key frame changes the parameter sets, else None.
 
-        An avcC or hvcC record; Annex-B where the track has that in and out. None when the frame has
-        no parameter set that is not in force already, the track is not H.264 or H.265 or of unknown
-        form, or no record can be made of the sets. Sets of a kind that the frame lacks stay. The
-        caller passes new data to
-        `MkvGenerator.set_codec_private_data(track_id, record, adapted=True)` before packing the
-        frame, and begins a new stream with it.
+        `buffers` are those that `adapt` returned for the frame. The result is an avcC or hvcC
+        record, or Annex-B if the track's blocks are Annex-B too. Types of parameter sets that the
+        frame lacks keep their current sets. The result is None if the frame has no new set, if the
+        track is not H.264 or H.265, if the format of its units is not known, or if no record can be
+        made. The caller passes new data to
+        `MkvGenerator.set_codec_private_data(track_id, record, adapted=True)` before it packs the
+        frame, and begins a new stream with that frame.
         """
         track = self._looked_into.get(track_id)
         if track is None:
@@ -133,11 +138,11 @@ class FrameAdapter:
 
 
 def _look_into(track: TrackInfo, codec: VideoCodec | None, flags: NalAdaptation) -> _Track | None:
-    """What to compare a track's key frames with; None when they are not to be looked into.
+    """Return the state for parsing a track's key frames, or None if they are not parsed.
 
-    Data that can't be read is left alone, and so are frames that are not converted unless a record
-    tells that they have lengths, and of how many bytes. Without a record, frames that can be read
-    with lengths of 4 bytes are.
+    Key frames are not parsed if the private data is invalid, or if the frames are not converted and
+    no record declares the size of their NAL lengths. Without private data, lengths of 4 bytes are
+    assumed.
     """
     data = track.codec_private_data
     if codec is None or not (data or flags & NalAdaptation.AVCC_NALS == 0):
@@ -159,9 +164,9 @@ def _look_into(track: TrackInfo, codec: VideoCodec | None, flags: NalAdaptation)
 
 
 def _read(data: bytes, codec: VideoCodec, *, annexb: bool) -> tuple[list[bytes], int]:
-    """The parameter sets in codec private data, and the bytes of a NAL length in the frames.
+    """Return the parameter sets in codec private data, and the size in bytes of NAL lengths.
 
-    Raises what the parser of its form raises.
+    Raises what the parser of the data's format raises.
     """
     if not data:
         return [], 4

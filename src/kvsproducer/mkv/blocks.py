@@ -1,6 +1,6 @@
-"""Reading blocks: SimpleBlock, BlockGroup, and the frames laced into one (RFC 9559 section 10).
+"""Parsing of blocks: SimpleBlock, BlockGroup, and laced frames (RFC 9559 section 10).
 
-The frames of a block are views over its raw bytes. Raises `MkvError` only.
+The frames of a block are views of its raw bytes. The functions raise only `MkvError`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from kvsproducer.mkv.reading import Walk, invalid_mkv, read_number, read_uint
 
 __all__ = ["read_block_group", "read_simple_block", "read_usual_block", "simple_block_at"]
 
-_SHORTEST: Final = 6  # of a SimpleBlock: id, size, track, timecode, flags
-_ONE_BYTE_TRACK: Final = 0x80  # the mark of a number of one byte
+_SHORTEST: Final = 6  # bytes of an empty SimpleBlock: id, size, track, timecode, flags
+_ONE_BYTE_TRACK: Final = 0x80  # marker bit of an EBML number of one byte
 _TIMECODE: Final = struct.Struct(">h").unpack_from
 _KEY: Final = 0x80
 _INVISIBLE: Final = 0x08
@@ -27,15 +27,16 @@ _FIXED: Final = 0x04
 
 
 def read_simple_block(raw: bytes, start: int, offset: int) -> Block:
-    """A SimpleBlock; `raw` is the element, its payload begins at `start`."""
+    """Parse the SimpleBlock `raw`, whose payload begins at `start`."""
     return _read_block(raw, memoryview(raw)[start:], offset + start, key_frame=None)
 
 
 def simple_block_at(data: bytes, position: int) -> tuple[int, int]:
-    """(length with header, payload offset in it) of the usual SimpleBlock at a position.
+    """Return (length including the header, offset of the payload) of a usual SimpleBlock.
 
-    (0, 0) when it is another element, not all of it is there, or anything about it is unusual:
-    then the general way is to be taken. Most elements of a stream are of this kind.
+    This is the fast path for most elements of a stream. It returns (0, 0) if the element at
+    `position` is not a SimpleBlock, is not complete, or has lacing or a long track number; the
+    caller then uses the general parser.
     """
     if len(data) - position < _SHORTEST or data[position] != el.SIMPLE_BLOCK:
         return 0, 0
@@ -50,7 +51,7 @@ def simple_block_at(data: bytes, position: int) -> tuple[int, int]:
 
 
 def read_usual_block(raw: bytes, start: int) -> Block:
-    """The SimpleBlock that `simple_block_at` found; its payload begins at `start`."""
+    """Parse a SimpleBlock that `simple_block_at` found; its payload begins at `start`."""
     flags = raw[start + 3]
     return Block(
         raw,
@@ -64,7 +65,7 @@ def read_usual_block(raw: bytes, start: int) -> Block:
 
 
 def read_block_group(raw: bytes, start: int, offset: int) -> Block:
-    """A BlockGroup. It must hold one Block; without a ReferenceBlock that is a key frame."""
+    """Parse a BlockGroup, which must have one Block; without a ReferenceBlock it is a key frame."""
     body: tuple[memoryview, int] | None = None
     duration: int | None = None
     key_frame = True
@@ -85,7 +86,7 @@ def read_block_group(raw: bytes, start: int, offset: int) -> Block:
 
 
 def _read_block(raw: bytes, data: memoryview, offset: int, *, key_frame: bool | None) -> Block:
-    """What Block and SimpleBlock share; only the latter (`key_frame` None) has a key flag."""
+    """Parse a Block or SimpleBlock; `key_frame` is None for a SimpleBlock, which has a flag."""
     number, width = read_number(data, offset)
     if len(data) < width + 3:
         raise invalid_mkv(f"a block of {len(data)} bytes", offset)
@@ -108,14 +109,14 @@ def _read_block(raw: bytes, data: memoryview, offset: int, *, key_frame: bool | 
 
 
 def _unlace(kind: int, data: memoryview, offset: int) -> list[memoryview]:
-    """The frames of a laced block; `data` begins with the number of frames minus one."""
+    """Return the frames of a laced block; `data` begins with the number of frames minus one."""
     if not data:
         raise invalid_mkv("a laced block without a frame count", offset)
     count = data[0] + 1
     data = data[1:]
     if kind == _FIXED:
         if len(data) % count:
-            raise invalid_mkv(f"{len(data)} bytes do not make {count} frames alike", offset)
+            raise invalid_mkv(f"{len(data)} bytes do not split into {count} equal frames", offset)
         sizes = [len(data) // count] * count
     elif kind == _XIPH:
         sizes, data = _xiph_sizes(count, data, offset)
@@ -130,12 +131,12 @@ def _unlace(kind: int, data: memoryview, offset: int) -> list[memoryview]:
 
 
 def _xiph_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
-    """Sizes as runs of 255 and a rest; the last frame takes what is left."""
+    """Read Xiph sizes (bytes of 255 and a last byte, added up); the last frame has the rest."""
     sizes: list[int] = []
     size = position = 0
     while len(sizes) < count - 1:
         if position == len(data):
-            raise invalid_mkv("cut Xiph lacing", offset)
+            raise invalid_mkv("the Xiph lacing is cut off", offset)
         size += data[position]
         if data[position] < 255:
             sizes.append(size)
@@ -145,13 +146,13 @@ def _xiph_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], m
 
 
 def _ebml_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
-    """A first size, then signed differences; the last frame takes what is left."""
+    """Read EBML sizes (a first size, then signed differences); the last frame has the rest."""
     sizes: list[int] = []
     while len(sizes) < count - 1:
         value, width = read_number(data, offset)
         data = data[width:]
         if sizes:
-            # A difference is stored plus half of the width's range (RFC 9559 section 10.3.2).
+            # Differences are stored with an offset of half the range (RFC 9559 section 10.3.2).
             value += sizes[-1] - ((1 << (7 * width - 1)) - 1)
         if value < 0:
             raise invalid_mkv(f"EBML lacing gives a frame of {value} bytes", offset)

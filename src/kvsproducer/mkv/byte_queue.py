@@ -1,9 +1,9 @@
-"""A queue of received bytes: data goes in as it comes, elements come out whole.
+"""A queue of received bytes, from which the parser takes whole elements.
 
-Chunks are kept as received and joined once, when a piece that spans several is taken; so a byte is
-copied once, and the cost of a large element does not grow with the number of its chunks. Tiny
-chunks are gathered (one more copy), so that a sender of single bytes can't make the bookkeeping
-outweigh the data.
+Chunks are kept as received. They are joined only when an element that spans several is taken, so
+each byte is copied once, and a large element in many chunks takes linear time. Tiny chunks are
+first collected in a larger buffer (one more copy), so that a peer that sends single bytes cannot
+make the queue use much more memory than the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GATHERED_BYTES: Final = 16 * 1024
 
 
 class ByteQueue:
-    """Bytes waiting to be parsed. `available` counts them, `offset` those taken so far."""
+    """Bytes to be parsed: `available` is their number, `offset` the number of bytes taken."""
 
     __slots__ = ("_chunks", "_head", "_position", "available", "offset")
 
@@ -50,7 +50,7 @@ class ByteQueue:
             self._chunks.append(bytearray(data))
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, or as many as there are; they stay. For small sizes only."""
+        """Return up to `size` bytes without removing them; for small sizes only."""
         found = self._head[self._position : self._position + size]
         if len(found) < size and self._chunks:
             parts: list[bytes | bytearray] = [found]
@@ -65,7 +65,7 @@ class ByteQueue:
 
     @property
     def head(self) -> tuple[bytes, int]:
-        """The oldest chunk, and where its waiting bytes begin; what follows may be in others."""
+        """The oldest chunk and the position of its first unread byte; more chunks may follow."""
         return self._head, self._position
 
     def take(self, size: int) -> bytes:
@@ -86,7 +86,7 @@ class ByteQueue:
         return self._take_across(size)
 
     def _take_across(self, size: int) -> bytes:
-        """`take` over several chunks: whole ones as they are, views of the two at the ends."""
+        """Take bytes that span several chunks; partial chunks are joined as views."""
         parts: list[bytes | memoryview] = []
         while size:
             left = len(self._head) - self._position

@@ -1,12 +1,13 @@
-"""Codec private data of a track: read for its figures, converted where the flags ask for it.
+"""Codec private data of tracks: conversion, and parsing for picture size or audio format.
 
-Which codec a track has follows from the stream's content type, as in AWS's packager: tokens
-separated by commas, one table row each, for all tracks of that kind. Here upper case, blanks and
-the names video/avc and video/hevc are understood too (AWS leaves such tracks without a size and
-even zeroes data that it should convert), and with two codecs of one kind the codec id decides.
-Content types that the table lacks leave the data as it is.
+The stream's content type determines the codec of a track, as in AWS's packager. It is a list of
+media types, separated by commas; each type has a row in the table below and applies to all tracks
+of its kind (video or audio). If two types of one kind are listed, the track's codec id decides. If
+the table lacks the type, the data is not changed.
 
-The byte formats themselves are in `codecs`.
+Unlike AWS's packager, this one also accepts upper case, blanks, and the names video/avc and
+video/hevc. (AWS leaves such tracks without a size, and even sets data that it should convert to
+zeros.) The byte formats themselves are in `codecs`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ __all__ = ["complete_track", "video_codec"]
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """How one codec's private data is handled.
+    """The functions for one codec's private data.
 
-    `codec_id` settles which of two formats of a kind a track has. `read` returns the track with its
-    figures; `convert` makes the configuration record from Annex-B; `check` finds what `read`
-    tolerates.
+    `read` returns the track with the values from its private data. `convert` makes an avcC or hvcC
+    record from Annex-B. `check` raises for faults that `read` ignores. `codec_id` decides between
+    two formats of the same kind.
     """
 
     track_type: TrackType
@@ -105,18 +106,18 @@ _FORMATS: Final[dict[str, _Format]] = {
 
 
 def _format_of(track: TrackInfo, content_type: str) -> _Format | None:
-    """The format of a track's private data; None leaves the data alone."""
+    """Return the format of a track's private data, or None if the data is not to be changed."""
     tokens = (token.strip().lower() for token in content_type.split(","))
     found = [_FORMATS[token] for token in tokens if token in _FORMATS]
     fitting = [row for row in found if row.track_type is track.track_type]
     by_codec = [row for row in fitting if row.codec_id == track.codec_id]
     chosen = next(iter(by_codec or fitting), None)
-    # Matroska holds anything: only this codec id says that the data is a bitmap header.
+    # "video/x-matroska" may be any codec: the data is a bitmap header only with this codec id.
     return None if chosen is _BITMAP and not by_codec else chosen
 
 
 def video_codec(track: TrackInfo, content_type: str) -> VideoCodec | None:
-    """Whether a track is H.264 or H.265; None for anything else."""
+    """Return the video codec of a track, or None if it is neither H.264 nor H.265."""
     chosen = _format_of(track, content_type)
     return None if chosen is None else chosen.codec
 
@@ -128,12 +129,13 @@ def complete_track(
     convert: bool,
     strict: bool,
 ) -> TrackInfo:
-    """The track as a header states it.
+    """Return the track for the media header, with converted private data and its values.
 
-    With `convert`, H.264 and H.265 private data is Annex-B and becomes avcC or hvcC; it raises what
-    `codecs.h264.cpd_to_avcc` and `codecs.h265.cpd_to_hvcc` raise. Then width and height, or rate,
-    channels and depth, are read from the data. When they can't be, `strict` raises what the reader
-    of the codec raises; else they become 0 (unknown), as AWS does. Empty data changes nothing.
+    With `convert`, H.264 and H.265 private data is converted from Annex-B to avcC or hvcC; this
+    raises what `codecs.h264.cpd_to_avcc` and `codecs.h265.cpd_to_hvcc` raise. Width and height, or
+    rate, channels and depth, are then read from the data. If the data is invalid, `strict` raises
+    what the codec's parser raises; otherwise the values become 0 (unknown), as in AWS's packager.
+    Empty data changes nothing.
     """
     data = track.codec_private_data
     chosen = _format_of(track, content_type)

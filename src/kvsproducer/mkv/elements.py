@@ -1,7 +1,7 @@
-"""The Matroska elements that KVS producers and consumers meet: ids, names, types, places.
+"""The Matroska elements in KVS streams, as a table of ids, names, payload types and parents.
 
-RFC 8794 section 11.2 (EBML header) and RFC 9559 section 5 (Matroska). A table: one row an element.
-`parent` is the id of the master that holds it, ROOT for top level, ANYWHERE for global elements.
+RFC 8794 section 11.2 (EBML header) and RFC 9559 section 5 (Matroska). `parent` is the id of the
+master element that contains the element, ROOT at top level, or ANYWHERE for global elements.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["ANYWHERE", "ELEMENTS", "ROOT", "Element", "ElementType", "element_na
 
 
 class ElementType(Enum):
-    """How the payload reads."""
+    """The type of an element's payload."""
 
     MASTER = "master"
     UINT = "uint"
@@ -25,7 +25,7 @@ class ElementType(Enum):
 
 
 class Element(NamedTuple):
-    """One row: id as written (marker included), name, payload type, parent's id."""
+    """One row: id (with its length marker), name, payload type, and id of the parent."""
 
     id: int
     name: str

@@ -1,8 +1,8 @@
-"""What the parser tells: one event per element, or per part of one, in stream order.
+"""The events of the parser: one for each element, or for each part of a long one, in order.
 
-INVARIANT: `raw` holds exactly the input bytes that an event consumed; the `raw` of all events
-joined is the input. Events that mark a place only (ClusterEnd, EndOfFile) have an empty one.
-Payloads are views over `raw`: nothing is copied a second time.
+`raw` is exactly the input that an event consumed: the `raw` of all events, joined, is the input.
+Events that only mark a position (ClusterEnd, EndOfFile) have an empty `raw`. Payloads are views of
+`raw`, without another copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class EbmlHeader:
-    """The head of a document; a stream that GetMedia answers with has one per fragment."""
+    """The EBML header that begins a document; a GetMedia response has one for each fragment."""
 
     raw: bytes
     doc_type: str
@@ -38,7 +38,7 @@ class EbmlHeader:
 
 @dataclass(slots=True)
 class SegmentStart:
-    """Id and size of the Segment; `size` in bytes is None when unknown."""
+    """The beginning of the Segment; `size` is in bytes, None if unknown."""
 
     raw: bytes
     size: int | None
@@ -46,7 +46,7 @@ class SegmentStart:
 
 @dataclass(slots=True)
 class SegmentInfo:
-    """The Info element. `timecode_scale_ns` is nanoseconds per timecode unit."""
+    """The Info element; `timecode_scale_ns` is the number of nanoseconds per timecode unit."""
 
     raw: bytes
     timecode_scale_ns: int = 1_000_000
@@ -58,7 +58,7 @@ class SegmentInfo:
 
 @dataclass(slots=True)
 class TrackEntry:
-    """One track as its stream describes it; 0 and "" where it says nothing."""
+    """One track of the Tracks element; 0 and "" stand for values that are not given."""
 
     number: int = 0
     uid: int = 0
@@ -92,7 +92,10 @@ class Tags:
 
 @dataclass(slots=True)
 class ClusterStart:
-    """A cluster up to its Timestamp. `timecode` in stream units; `size` None when unknown."""
+    """The beginning of a cluster, up to its Timestamp.
+
+    `timecode` is in timecode units; `size` is in bytes, None if unknown.
+    """
 
     raw: bytes
     timecode: int
@@ -103,8 +106,8 @@ class ClusterStart:
 class Block:
     """A SimpleBlock or a BlockGroup.
 
-    `relative_timecode` counts from the cluster's timecode in stream units. `frames` has one view
-    per frame (several with lacing). `duration` in stream units is None when not given.
+    `relative_timecode` is in timecode units, relative to the cluster's timecode. `frames` has one
+    view per frame (several with lacing). `duration` is in timecode units, None if not given.
     """
 
     raw: bytes
@@ -119,16 +122,16 @@ class Block:
 
 @dataclass(slots=True)
 class ClusterEnd:
-    """The cluster before is whole."""
+    """The end of a complete cluster."""
 
     raw: bytes = b""
 
 
 @dataclass(slots=True)
 class Skipped:
-    """An element that carries no media: Void, CRC-32, SeekHead, Cues, Position, unknown ones.
+    """An element that is not parsed: Void, CRC-32, SeekHead, Cues, Position, or unknown.
 
-    A long one comes in several events, all with its id; `last` marks the final part.
+    A long element gives several events with the same id; `last` marks the final one.
     """
 
     raw: bytes
@@ -138,7 +141,7 @@ class Skipped:
 
 @dataclass(slots=True)
 class EndOfFile:
-    """The input ended at a place where a stream may end."""
+    """The end of the input, at a position where a stream may end."""
 
     raw: bytes = b""
 

@@ -1,19 +1,21 @@
-"""The Matroska generator: which bytes go before a frame's payload, as AWS's producer writes them.
+"""The Matroska generator: makes the bytes before each frame's payload, as AWS's producer does.
 
-A stream is a header (EBML, Segment of unknown size, Info, Tracks), then fragments: Cluster of
-unknown size { Timestamp, Position 0, SimpleBlock ... }; RFC 9559 sections 5.1.3 and 10. No Cues, no
-durations, no lacing. Tags (fragment metadata) go between header and Cluster; the caller puts them
-there. `pack` returns only what precedes the payload: payload bytes are never seen nor copied.
+A stream is a header (EBML, Segment of unknown size, Info, Tracks), followed by fragments. A
+fragment is a Cluster of unknown size { Timestamp, Position 0, SimpleBlock ... }; RFC 9559 sections
+5.1.3 and 10. There are no Cues, no durations and no lacing. The caller puts Tags (fragment
+metadata) between the header and the Cluster. `pack` returns only the bytes before the payload; the
+payload itself is not passed to the generator.
 
-A cluster's Timestamp is the pts of its first frame, as AWS has it, unless the caller knows that
-frames which follow are shown before that one (open groups of pictures): then it is theirs.
-Matroska would allow blocks before the Timestamp; the Error Code Reference does not (a frame's times
-are "greater or equal to the timestamp of the beginning of the current fragment").
+A cluster's Timestamp is the pts of its first frame, as in AWS's producer. If later frames are shown
+before the first one (open groups of pictures), the caller passes their earliest pts instead.
+Matroska would allow blocks before the Timestamp, but the service's rules do not.
 
-Invariants: a call that raises leaves the generator as it was; times never go before the cluster's
-start; a block's relative timecode fits 16 bits; no block follows the tag that ended its fragment.
-Not here: the clock (streams without frame
-timecodes pass the time of day as pts), NAL conversion (`adaptation`), acks.
+Invariants:
+
+- A call that raises does not change the generator.
+- No frame is earlier than the start of its cluster.
+- The relative timecode of a block fits into 16 bits.
+- No block follows the tag that ended its fragment.
 """
 
 from __future__ import annotations
@@ -50,16 +52,16 @@ from kvsproducer.version import APPLICATION
 __all__ = ["DEFAULT_SEGMENT_UUID", "MkvGenerator", "Packed"]
 
 DEFAULT_SEGMENT_UUID: Final = b"\x55" * SEGMENT_UUID_BYTES
-"""What AWS's packager writes when nobody chose one; the client always chooses a random one."""
+"""The default of AWS's packager; the client in this package always passes a random UUID."""
 
 # SimpleBlock: id, 8-byte size, track number, signed relative timecode, flags.
 _pack_block = struct.Struct(">BQBhB").pack
-# Cluster of unknown size and Timestamp with 8 bytes; its value; Position 0, SimpleBlock as above.
+# Cluster of unknown size, Timestamp of 8 bytes, Position 0, then a SimpleBlock as above.
 _CLUSTER_START: Final = bytes.fromhex("1f43b675ff e788")
 _POSITION_ZERO: Final = bytes.fromhex("a78100")
 _pack_cluster = struct.Struct(">7sQ3sBQBhB").pack
 _BLOCK_ID: Final = 0xA3
-_BLOCK_LEAD: Final = 4  # track number, timecode and flags count towards the block's size
+_BLOCK_LEAD: Final = 4  # bytes of track number, timecode and flags: part of the block's size
 _SIZE_BASE: Final = (1 << 56) + _BLOCK_LEAD
 _MAX_FRAME_BYTES: Final = MAX_EBML_NUMBER - _BLOCK_LEAD
 _OVERHEADS: Final = {
@@ -71,7 +73,7 @@ _BLOCK, _CLUSTER, _STREAM = FrameKind.BLOCK, FrameKind.CLUSTER, FrameKind.STREAM
 
 
 def _block_flags(flags: int) -> int:
-    """SimpleBlock flags (RFC 9559 section 10.2) for frame flags."""
+    """Return the SimpleBlock flags (RFC 9559 section 10.2) for frame flags."""
     return (
         (0x80 if flags & FrameFlags.KEY else 0)
         | (0x08 if flags & FrameFlags.INVISIBLE else 0)
@@ -79,21 +81,22 @@ def _block_flags(flags: int) -> int:
     )
 
 
-# Tables, not bit tests: `&` on a FrameFlags takes longer than all the rest of packing a frame.
+# Tables instead of bit tests, because `&` on a FrameFlags takes longer than packing a frame.
 _BLOCK_FLAGS: Final = tuple(_block_flags(flags) for flags in range(16))
 _IS_KEY: Final = tuple(bool(flags & FrameFlags.KEY) for flags in range(16))
 _ALL_FLAGS: Final = len(_IS_KEY) - 1
-_CLUSTER_UNITS: Final = MAX_RELATIVE_TIMECODE + 1  # that a cluster can span
+_CLUSTER_UNITS: Final = MAX_RELATIVE_TIMECODE + 1  # longest cluster, in timecode units
 _CLOSED: Final = -1
 
 
 class Packed(NamedTuple):
-    """A frame's packaging; times in ticks, truncated to timecode units.
+    """The result of packing a frame; times are in ticks, rounded down to timecode units.
 
-    `header`: the bytes before the payload. `kind`: what the frame begins. `prefix_length`: how
-    many bytes of `header` are the stream's head (EBML header to Tracks), 0 unless `kind` is STREAM;
-    Tags go right after them. `timestamp`: decoding time; `ack_timestamp`: presentation time, of a
-    frame that begins a fragment the fragment's, which acks name; `duration` of the frame.
+    `header` is the bytes before the payload. `kind` says whether the frame begins a cluster or a
+    stream. `prefix_length` is the size in bytes of the stream header at the beginning of `header`,
+    0 unless `kind` is STREAM; Tags belong directly after it. `timestamp` is the decoding time and
+    `duration` the duration of the frame. `ack_timestamp` is the presentation time; for a frame that
+    begins a fragment, it is the time of the fragment, which acks contain.
     """
 
     header: bytes
@@ -108,17 +111,20 @@ _new_packed = tuple.__new__
 
 
 class MkvGenerator:
-    """Packages the frames of one stream.
+    """Packs the frames of one stream into Matroska.
 
-    `content_type` (such as "video/h264,audio/aac") and `adaptation` decide how codec private data
-    is read and converted. Scale and durations are in ticks. A key frame starts a cluster once
-    `min_fragment_duration` has passed with `key_frame_fragmentation`, else once `fragment_duration`
-    has; the first one after `end_fragment` or `close_fragment` in any case. Cluster timecodes count
-    from 1970, or from the stream's first pts without `absolute_timecodes`.
-    `segment_uuid` is 16 bytes; `client_id` is appended to `application` in the header. With
-    `strict`, codec private data that can't be read is an error, and so is a fragment whose first
-    frame has a pts other than its dts; without (as AWS), the track just has no Video or Audio
-    element, and any pts will do.
+    `content_type` (such as "video/h264,audio/aac") and `adaptation` determine how codec private
+    data is parsed and converted. `timecode_scale` and the durations are in ticks.
+
+    A key frame starts a new cluster if the open one has lasted `min_fragment_duration` (with
+    `key_frame_fragmentation`) or `fragment_duration` (without). The first key frame after
+    `end_fragment` or `close_fragment` always starts one. Cluster timecodes are relative to 1970
+    with `absolute_timecodes`, else to the stream's first pts.
+
+    `segment_uuid` has 16 bytes; `client_id` is appended to `application` in the header. With
+    `strict`, it is an error if codec private data cannot be parsed, or if the first frame of a
+    fragment has a pts that differs from its dts. Without `strict` (as in AWS's producer), such a
+    track has no Video or Audio element, and any pts is accepted.
 
     Raises `MkvError` MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
     _CLUSTER_DURATION, _SEGMENT_UUID, _TRACK_UID, _CODEC_ID_LENGTH, _TRACK_NAME_LENGTH,
@@ -176,56 +182,57 @@ class MkvGenerator:
         self._cluster_pts = 0  # timecodes, both 0 before the first frame
         self._cluster_dts = 0
         self._last_relative = MAX_RELATIVE_TIMECODE  # _CLOSED once the fragment has ended
-        # `_due`: timecodes after its start from which a key frame ends the open fragment
-        # A block may have a pts from there on, for so many ticks; 0 while no fragment is open.
+        # `_due`: timecodes after the cluster's start from which a key frame starts a new cluster.
+        # Blocks of the open fragment may have a pts from `block_start` up to, but not including,
+        # `block_start + block_room` (ticks). `block_room` is 0 if no fragment is open.
         self.block_start = self.block_room = 0
 
-    # --- what it is ---------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
 
     @property
     def tracks(self) -> tuple[TrackInfo, ...]:
-        """The tracks as the header states them, completed from their codec private data."""
+        """The tracks in the media header, with the values from their codec private data."""
         return tuple(self._tracks)
 
     @property
     def started(self) -> bool:
-        """Whether a frame has been packed since the beginning or the last `reset`."""
+        """True if a frame has been packed since construction or the last `reset`."""
         return self._started
 
     @property
     def stream_start(self) -> int:
-        """The time of the stream's first fragment in ticks, truncated to timecode units, or 0."""
+        """The time of the stream's first fragment in ticks, rounded down to timecode units."""
         return self._stream_pts * self._scale
 
     @property
     def cluster_start(self) -> tuple[int, int]:
-        """The current cluster's time, and the dts of its first frame, as `stream_start`."""
+        """The open cluster's time and the dts of its first frame, in ticks as `stream_start`."""
         return self._cluster_pts * self._scale, self._cluster_dts * self._scale
 
     def header(self) -> bytes:
-        """The head of a stream alone, to precede data that is sent again in a new session."""
+        """Return the stream header, to put before data that is sent again in a new session."""
         if self._header is None:
             self._header = stream_header(self._info, self._tracks, self._declared)
         return self._header
 
     def header_for(self, track_ids: Collection[int]) -> bytes:
-        """The head of a stream that declares only these tracks."""
+        """Return a stream header that declares only these tracks."""
         return stream_header(self._info, self._tracks, frozenset(track_ids))
 
     def overhead(self, kind: FrameKind) -> int:
-        """How many bytes `pack` puts before the payload of a frame of this kind."""
+        """Return the size in bytes of `Packed.header` for a frame of this kind."""
         if kind is _STREAM:
             return len(self.header()) + _OVERHEADS[_CLUSTER]
         return _OVERHEADS[kind]
 
     def timecode_to_timestamp(self, timecode: int) -> int:
-        """Stream timecode units to ticks."""
+        """Convert timecode units to ticks."""
         return timecode * self._scale
 
     # --- frames -------------------------------------------------------------------------------
 
     def kind_of(self, flags: int, pts: int) -> FrameKind:
-        """What a frame with these flags and pts (ticks) would begin; changes nothing."""
+        """Return what a frame with these flags and pts (ticks) would begin; changes nothing."""
         if not self._started:
             return _STREAM
         if self._starts_cluster(flags, pts // self._scale - self._cluster_pts):
@@ -245,18 +252,19 @@ class MkvGenerator:
         size: int,
         fragment_pts: int | None = None,
     ) -> Packed:
-        """The bytes before a frame of `size` bytes, and its times; times in and out are ticks.
+        """Return the bytes before a frame with `size` bytes of payload, and the frame's times.
 
-        `flags` are `FrameFlags` bits. `fragment_pts` counts for a frame that starts a fragment: the
-        earliest pts in there, when it is not `pts`. Raises, with nothing changed:
-        MKV_TRACK_INFO_NOT_FOUND; MKV_INVALID_FRAME_DATA (no payload); MKV_MAX_FRAME_TIMECODE (a
-        time is negative or above `limits.MAX_TIMESTAMP`); MKV_INVALID_FRAME_TIMESTAMP (before the
-        cluster's start, or a `fragment_pts` that is not between that and `pts`);
-        MKV_LARGE_FRAME_TIMECODE (over 32,767 timecode units after it);
-        MKV_INVALID_GENERATOR_STATE_TAGS (a block after `end_fragment`);
-        MKV_PTS_DTS_ARE_NOT_SAME (`strict` only, at a fragment's start).
+        All times are in ticks. `flags` are `FrameFlags` bits. `fragment_pts` is used only if the
+        frame starts a fragment: the earliest pts in the fragment, if it is not `pts`.
+
+        Raises, and changes nothing: MKV_TRACK_INFO_NOT_FOUND; MKV_INVALID_FRAME_DATA (no payload);
+        MKV_MAX_FRAME_TIMECODE (a time is negative or above `limits.MAX_TIMESTAMP`);
+        MKV_INVALID_FRAME_TIMESTAMP (a time is before the cluster's start, or `fragment_pts` is not
+        between that and `pts`); MKV_LARGE_FRAME_TIMECODE (more than 32,767 timecode units after the
+        cluster's start); MKV_INVALID_GENERATOR_STATE_TAGS (a block after `end_fragment`);
+        MKV_PTS_DTS_ARE_NOT_SAME (at the start of a fragment, only with `strict`).
         """
-        # One pass, one struct call, no attribute looked up twice: this runs for every frame.
+        # This runs for every frame, so it has one struct call and no repeated attribute access.
         number = self._numbers.get(track_id)
         if (
             number is None
@@ -318,7 +326,7 @@ class MkvGenerator:
     def _pack_cluster(
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int, start: int
     ) -> Packed:
-        """A frame that starts a cluster, and maybe the stream; pts, dts, start are timecodes."""
+        """Pack a frame that starts a cluster, and maybe the stream; times are in timecodes."""
         if start != pts:
             self._check_start(start, pts)
         if self._strict and pts != dts:
@@ -353,10 +361,10 @@ class MkvGenerator:
         return Packed(prefix + cluster, kind, len(prefix), dts * scale, start * scale, duration)
 
     def end_fragment(self) -> bytes:
-        """The Tags element that ends the fragment at once; the next frame must start another one.
+        """Close the fragment, and return the Tags element that makes the service close it too.
 
-        Raises MKV_INVALID_GENERATOR_STATE_TAGS when no fragment is open: before the first frame,
-        after `reset`, or when it was ended already.
+        The next frame must start a new fragment. Raises MKV_INVALID_GENERATOR_STATE_TAGS if no
+        fragment is open: before the first frame, after `reset`, or after `end_fragment`.
         """
         if not self._started or self._last_relative == _CLOSED:
             raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
@@ -366,15 +374,15 @@ class MkvGenerator:
         return end_of_fragment_tag()
 
     def close_fragment(self) -> None:
-        """Have the next key frame start a cluster, however soon it comes."""
+        """Make the next key frame start a cluster, whatever the minimum duration is."""
         self._due = 0
 
     def keep_open(self, pts: int) -> None:
-        """Have a key frame at `pts` (ticks) continue the open fragment, not start one."""
+        """Make a key frame at `pts` (ticks) continue the open fragment instead of starting one."""
         self._due = max(self._due, pts // self._scale - self._cluster_pts + 1)
 
     def declare(self, track_ids: Collection[int]) -> None:
-        """Have headers from the next one on declare only these tracks; the numbers stay."""
+        """Declare only these tracks in all later headers; the track numbers do not change."""
         self._declared = frozenset(track_ids)
         self._header = None
 
@@ -386,10 +394,10 @@ class MkvGenerator:
     # --- codec private data -------------------------------------------------------------------
 
     def set_codec_private_data(self, track_id: int, data: bytes, *, adapted: bool = False) -> None:
-        """Replace a track's codec private data, from the next header on.
+        """Replace a track's codec private data in all later headers.
 
-        Empty data only removes it. `adapted` says that it is an avcC or hvcC record already,
-        whatever the flags. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
+        Empty data removes it. `adapted` means that the data is an avcC or hvcC record and must not
+        be converted. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
         """
         number = self._numbers.get(track_id)
         if number is None:
@@ -408,15 +416,15 @@ class MkvGenerator:
             strict=self._strict,
         )
 
-    # --- what went wrong ----------------------------------------------------------------------
+    # --- errors -------------------------------------------------------------------------------
 
     def _check_start(self, start: int, pts: int) -> None:
-        """A fragment's start, which is not its first frame's pts, lies before that."""
+        """Raise if a fragment's start is after its first frame or before the last fragment."""
         if not self._cluster_pts <= start <= pts:
             raise kvs_error(
                 StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
-                f"a fragment whose first frame has pts {pts} is said to start at {start}, the one "
-                f"before at {self._cluster_pts} (timecode units)",
+                f"a fragment cannot start at {start}: its first frame has pts {pts}, and the "
+                f"fragment before it starts at {self._cluster_pts} (timecode units)",
                 timecode=self._cluster_pts,
             )
         if pts - start > MAX_RELATIVE_TIMECODE:
@@ -434,7 +442,7 @@ class MkvGenerator:
         if self._last_relative == _CLOSED:
             return kvs_error(
                 StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS,
-                "the fragment was ended by a tag: the next frame must start one",
+                "a tag has ended the fragment: the next frame must start a new one",
                 timecode=self._cluster_pts,
             )
         return self._too_late(relative)
@@ -442,7 +450,7 @@ class MkvGenerator:
     def _too_late(self, relative: int) -> KvsError:
         return kvs_error(
             StatusCode.MKV_LARGE_FRAME_TIMECODE,
-            f"the frame is {relative} timecode units after its fragment's start, at most "
-            f"{MAX_RELATIVE_TIMECODE} fit: key frames must come more often",
+            f"the frame is {relative} timecode units after its fragment's start, more than "
+            f"{MAX_RELATIVE_TIMECODE}: produce key frames more often",
             timecode=self._cluster_pts,
         )

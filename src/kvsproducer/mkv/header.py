@@ -1,4 +1,4 @@
-"""The head of a stream: EBML header, Segment, Info and Tracks, byte for byte as AWS lays them out.
+"""The stream header: EBML header, Segment, Info and Tracks, with the byte layout of AWS's producer.
 
 RFC 8794 section 11.2 and RFC 9559 sections 5.1.2 and 5.1.4. The Segment has unknown size; Info has
 a 2-byte size, Tracks, TrackEntry, Video and Audio 4-byte sizes, TrackUID and TimestampScale 8-byte
@@ -34,7 +34,7 @@ _NS_PER_TICK: Final = 100
 def segment_info(
     *, segment_uuid: bytes, timecode_scale: int, title: str, application: str
 ) -> bytes:
-    """The Info element. `timecode_scale` is in ticks; `application` goes into both App fields."""
+    """Make the Info element; `timecode_scale` is in ticks, `application` is in both App fields."""
     return element(
         el.INFO,
         element(el.SEGMENT_UID, segment_uuid)
@@ -87,9 +87,9 @@ def _track_entry(number: int, track: TrackInfo) -> bytes:
 
 
 def tracks_element(tracks: Sequence[TrackInfo], declared: Container[int] | None = None) -> bytes:
-    """The Tracks element; a track's number is its position, from 1.
+    """Make the Tracks element; the number of a track is its position in the list, from 1.
 
-    With `declared`, only tracks with these ids are in it.
+    `declared` limits it to the tracks with these ids.
     """
     entries = (
         _track_entry(number, track)
@@ -102,5 +102,5 @@ def tracks_element(tracks: Sequence[TrackInfo], declared: Container[int] | None 
 def stream_header(
     info: bytes, tracks: Sequence[TrackInfo], declared: Container[int] | None = None
 ) -> bytes:
-    """All bytes before the first Tags or Cluster: `info` is the Info element."""
+    """Return all bytes before the first Tags or Cluster; `info` is the Info element."""
     return EBML_HEADER + _SEGMENT_OF_UNKNOWN_SIZE + info + tracks_element(tracks, declared)

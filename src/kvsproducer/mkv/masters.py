@@ -1,7 +1,7 @@
-"""Reading whole master elements: EBML header, Info, Tracks, Tags (RFC 9559 section 5).
+"""Parsing of whole master elements: EBML header, Info, Tracks, Tags (RFC 9559 section 5).
 
-Each function takes an element's raw bytes, its payload's place in them and its offset in the input,
-and returns the event. Fields that the table does not name are passed over. Raises `MkvError` only.
+Each function takes the element's raw bytes, the position of its payload in them, and the element's
+offset in the input. It returns the event, ignores unknown fields, and raises only `MkvError`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _TRACK_FIELDS: Final = {
 
 
 def _value(element_id: int, payload: memoryview, offset: int) -> Value:
-    """The payload as the element table says it reads."""
+    """Decode a payload by the type in the element table."""
     kind = ELEMENTS[element_id].type
     if kind is ElementType.UINT:
         return read_uint(payload, offset)
@@ -66,7 +66,7 @@ def _value(element_id: int, payload: memoryview, offset: int) -> Value:
 
 
 def read_ebml_header(raw: bytes, start: int, offset: int) -> EbmlHeader:
-    """The EBML header. Refuses other document types, EBML versions and longer ids or sizes."""
+    """Parse an EBML header; refuses other document types and versions, and longer ids or sizes."""
     fields: dict[int, Value] = {
         el.EBML_READ_VERSION: 1,
         el.EBML_MAX_ID_LENGTH: MAX_ID_BYTES,
@@ -96,7 +96,7 @@ def read_ebml_header(raw: bytes, start: int, offset: int) -> EbmlHeader:
 
 
 def read_info(raw: bytes, start: int, offset: int) -> SegmentInfo:
-    """The Info element. Refuses a timestamp scale of 0."""
+    """Parse the Info element; refuses a timestamp scale of 0."""
     info = SegmentInfo(raw)
     for element_id, payload, at in Walk().children(memoryview(raw)[start:], offset + start):
         name = _INFO_FIELDS.get(element_id)
@@ -108,7 +108,7 @@ def read_info(raw: bytes, start: int, offset: int) -> SegmentInfo:
 
 
 def read_tracks(raw: bytes, start: int, offset: int) -> Tracks:
-    """The Tracks element. Refuses an entry without a track number."""
+    """Parse the Tracks element; refuses an entry without a track number."""
     entries, walk = [], Walk()
     for element_id, payload, at in walk.children(memoryview(raw)[start:], offset + start):
         if element_id == el.TRACK_ENTRY:
@@ -121,7 +121,7 @@ def read_tracks(raw: bytes, start: int, offset: int) -> Tracks:
 
 
 def _fill_track(entry: TrackEntry, data: memoryview, offset: int, walk: Walk) -> None:
-    """Set what a TrackEntry, or the Video or Audio in it, states."""
+    """Set the fields of `entry` from a TrackEntry and the Video or Audio element in it."""
     for element_id, payload, at in walk.children(data, offset):
         if element_id in (el.VIDEO, el.AUDIO):
             for inner_id, inner, inner_at in walk.children(payload, at):
@@ -137,7 +137,7 @@ def _set_track_field(entry: TrackEntry, element_id: int, payload: memoryview, of
 
 
 def read_tags(raw: bytes, start: int, offset: int) -> Tags:
-    """A Tags element. Refuses SimpleTags nested deeper than 8."""
+    """Parse a Tags element; refuses SimpleTags that are nested more than 8 levels deep."""
     pairs: list[tuple[str, str]] = []
     _collect_pairs(pairs, memoryview(raw)[start:], offset + start, Walk(), depth=0)
     return Tags(raw, pairs)
@@ -146,7 +146,7 @@ def read_tags(raw: bytes, start: int, offset: int) -> Tags:
 def _collect_pairs(
     pairs: list[tuple[str, str]], data: memoryview, offset: int, walk: Walk, *, depth: int
 ) -> None:
-    """Add the pairs of the SimpleTags in a Tags, Tag or SimpleTag, each before those inside it."""
+    """Append the pairs of all SimpleTags in a Tags, Tag or SimpleTag; outer before inner ones."""
     if depth > MAX_TAG_DEPTH:
         raise invalid_mkv(f"tags are nested deeper than {MAX_TAG_DEPTH}", offset)
     for element_id, payload, at in walk.children(data, offset):

@@ -1,20 +1,23 @@
-"""An incremental Matroska parser: bytes in at any split, events out in stream order.
+"""An incremental Matroska parser: it takes bytes in chunks of any size, and returns events.
 
-RFC 8794 and RFC 9559 as far as live streams use them: Segment and Cluster of known or unknown size,
-SimpleBlock and BlockGroup with lacing, Tags before and after clusters, several documents one after
-the other (as GetMedia answers). SeekHead, Cues, Void, CRC-32 and what the table does not know
-are passed through as `Skipped`; checksums are not verified.
+Use: call `receive_data(data)`, then `next_event()` until it returns None. At the end of the input
+call `receive_eof()`, and `next_event()` until it returns `EndOfFile`.
 
-Invariants: events do not depend on how the input was split; the `raw` of all events joined is the
-input; only `MkvError` is raised, with `offset`, and after it the parser stays failed; no element is
-buffered that is larger than its limit, so what it holds is bounded. Which elements the service
-allows in which order (one Segment, one Tracks, tracks declared) is the receiver's business.
+It supports RFC 8794 and RFC 9559 as far as live streams use them: Segment and Cluster of known or
+unknown size, SimpleBlock and BlockGroup with lacing, Tags before and after clusters, and several
+documents one after the other (as in a GetMedia response). SeekHead, Cues, Void, CRC-32 and unknown
+elements are returned as `Skipped`; checksums are not verified. The parser does not check the
+service's rules for the order of elements (one Segment, one Tracks, declared tracks).
 
-The end of the input is fine between elements of a Segment and inside a cluster of unknown size; a
-cluster of known size must be whole, so that a cut fragment never passes for one.
+Invariants:
 
-Use: `receive_data(data)`, then `next_event()` until it returns None; at the end `receive_eof()` and
-`next_event()` until `EndOfFile`.
+- The events do not depend on how the input was split.
+- The `raw` of all events, joined, is the input.
+- Only `MkvError` is raised, with `offset`. After an error, each further call raises it again.
+- No element larger than its limit is buffered, so the memory used is bounded.
+
+The input may end between elements of a Segment, and inside a cluster of unknown size. A cluster of
+known size must be complete, so that a fragment that is cut off is not accepted.
 """
 
 from __future__ import annotations
@@ -73,29 +76,29 @@ _BLOCK_READERS: Final = {
 
 
 class _Header(NamedTuple):
-    """The next element: payload `size` in bytes or UNKNOWN, `length` of id and size, `end`."""
+    """The header of the next element: payload `size` in bytes or UNKNOWN, header `length`."""
 
     id: int
     size: int
     length: int
-    end: int  # absolute offset after the element; meaningless when the size is unknown
+    end: int  # absolute offset after the element; not valid if the size is unknown
 
 
 class MkvParser:
-    """Parses one input. `max_block_bytes` bounds a block, hence what is held at once."""
+    """Parses one input; `max_block_bytes` limits the size of a block, and so the memory used."""
 
     def __init__(self, *, max_block_bytes: int = SERVICE_MAX_FRAGMENT_BYTES) -> None:
         self._queue = ByteQueue()
         self._max_block_bytes = max_block_bytes
         self._eof = False
-        self._wanted = 0  # bytes that must be here before it is worth looking again
+        self._wanted = 0  # bytes that must be available before the next element is complete
         self._error: MkvError | None = None
         self._step: Callable[[], Event | None] = self._at_top
         self._documents = 0
         self._segment_end: int | None = None  # absolute offsets; None = unknown size
         self._cluster_end: int | None = None
         self._cluster_size: int | None = None
-        self._lead: list[bytes] = []  # of the cluster, up to its Timestamp
+        self._lead: list[bytes] = []  # elements of the cluster up to its Timestamp
         self._lead_bytes = 0
         self._skipping = 0  # the id of the element that is skipped in pieces
         self._skip_left = 0
@@ -103,28 +106,28 @@ class MkvParser:
 
     @property
     def offset(self) -> int:
-        """How many bytes the events so far have consumed."""
+        """The number of bytes that all events so far have consumed."""
         return self._queue.offset
 
     @property
     def buffered(self) -> int:
-        """How many bytes are held back until their element is whole."""
+        """The number of bytes that wait for the rest of their element."""
         return self._queue.available + self._lead_bytes
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the input."""
+        """Add the next bytes of the input."""
         assert not self._eof, "data after the end of the input"
         self._queue.feed(data)
 
     def receive_eof(self) -> None:
-        """Say that the input is complete."""
+        """Mark the input as complete."""
         self._eof = True
 
     def next_event(self) -> Event | None:
-        """The next event, or None when more data is needed (or all has been told).
+        """Return the next event, or None if more data is needed or after `EndOfFile`.
 
-        Raises `MkvError`: ACK_ERR_INVALID_MKV_DATA, or ACK_ERR_FRAGMENT_SIZE_REACHED for a block
-        over the limit; from then on always the same.
+        Raises `MkvError` with ACK_ERR_INVALID_MKV_DATA, or with ACK_ERR_FRAGMENT_SIZE_REACHED for a
+        block above the limit. Each further call raises the same error.
         """
         if self._error is not None:
             raise self._error
@@ -140,7 +143,7 @@ class MkvParser:
     # --- one method per place in the stream ---------------------------------------------------
 
     def _at_top(self) -> Event | None:
-        """Before a document, or after a Segment of known size."""
+        """Parse at top level: before a document, or after a Segment of known size."""
         if self._eof and not self._queue.available:
             self._step = self._at_end
             return EndOfFile()
@@ -154,7 +157,7 @@ class MkvParser:
         raise self._misplaced(header, "outside a Segment")
 
     def _in_ebml(self) -> Event | None:
-        """After an EBML header: a Segment must follow."""
+        """Parse after an EBML header, where a Segment must follow."""
         header = self._next_header(None)
         if header is None:
             return None
@@ -169,7 +172,7 @@ class MkvParser:
         return SegmentStart(self._queue.take(header.length), header.size if known else None)
 
     def _in_segment(self) -> Event | None:
-        """Among the children of the Segment."""
+        """Parse a child of the Segment."""
         if self._queue.offset == self._segment_end or self._at_eof():
             self._step = self._at_top
             return self._at_top()
@@ -197,7 +200,7 @@ class MkvParser:
         return self._step()
 
     def _in_cluster_lead(self) -> Event | None:
-        """Inside a cluster, before its Timestamp."""
+        """Parse inside a cluster, up to its Timestamp."""
         while True:
             if self._queue.offset == self._cluster_end:
                 raise invalid_mkv("a cluster without Timestamp", self._queue.offset)
@@ -223,7 +226,7 @@ class MkvParser:
                 return start
 
     def _in_cluster(self) -> Event | None:
-        """Among the blocks of a cluster."""
+        """Parse a child of a cluster after its Timestamp; fast path for usual SimpleBlocks."""
         queue = self._queue
         end = self._cluster_end
         length, start = simple_block_at(*queue.head)
@@ -236,7 +239,7 @@ class MkvParser:
         return self._in_cluster_generally()
 
     def _in_cluster_generally(self) -> Event | None:
-        """As `_in_cluster`, for everything that is not a SimpleBlock as nearly all of them are."""
+        """Parse a child of a cluster for which `_in_cluster` has no fast path."""
         if self._queue.offset == self._cluster_end:
             return self._close_cluster()
         if self._cluster_size is None and self._at_eof():
@@ -261,12 +264,12 @@ class MkvParser:
         return ClusterEnd()
 
     def _ends_cluster(self, header: _Header) -> bool:
-        """Whether this element can't be in a cluster, so that one of unknown size ends here."""
+        """Return True if this element ends a cluster of unknown size, as it cannot be inside."""
         known = ELEMENTS.get(header.id)
         return known is not None and known.parent in (ROOT, el.SEGMENT)
 
     def _in_skipped(self) -> Event | None:
-        """Inside a long element that carries no media."""
+        """Return the next piece of a long element that is not parsed."""
         piece = min(self._skip_left, SKIP_PIECE_BYTES)
         if self._queue.available < piece:
             self._refuse_eof(self._skipping)
@@ -283,7 +286,7 @@ class MkvParser:
     # --- elements -----------------------------------------------------------------------------
 
     def _next_header(self, parent_end: int | None) -> _Header | None:
-        """The element that comes next; nothing is consumed. None when more data is needed."""
+        """Return the next element's header without consuming it, or None if data is missing."""
         queue = self._queue
         found = read_header(queue.peek(MAX_HEADER_BYTES), queue.offset)
         if found is None:
@@ -302,7 +305,7 @@ class MkvParser:
         return _Header(element_id, size, length, end)
 
     def _take_element(self, header: _Header) -> bytes | None:
-        """The whole element, once it is here."""
+        """Return the whole element, or None if more data is needed."""
         total = header.length + header.size
         if self._queue.available < total:
             self._refuse_eof(header.id)
@@ -313,7 +316,7 @@ class MkvParser:
     def _read_master(
         self, header: _Header, reader: MasterReader, limit: int, then: Callable[[], Event | None]
     ) -> Event | None:
-        """A master that is read whole."""
+        """Parse a whole master element, once it is complete; `then` is the next step."""
         self._check_size(header, limit)
         start = self._queue.offset
         raw = self._take_element(header)
@@ -323,7 +326,7 @@ class MkvParser:
         return reader(raw, header.length, start)
 
     def _skip(self, header: _Header, then: Callable[[], Event | None]) -> Event | None:
-        """An element that is not read: at once when it is short, in pieces when it is long."""
+        """Skip an element: a short one in one event, a long one in pieces."""
         if header.length + header.size <= SKIP_PIECE_BYTES:
             raw = self._take_element(header)
             if raw is None:
@@ -336,13 +339,13 @@ class MkvParser:
         self._step = self._in_skipped
         return Skipped(self._queue.take(header.length), header.id, last=False)
 
-    # --- what can be wrong --------------------------------------------------------------------
+    # --- errors -------------------------------------------------------------------------------
 
     def _at_eof(self) -> bool:
         return self._eof and not self._queue.available
 
     def _refuse_eof(self, element_id: int | None) -> None:
-        """Raise when the input is over although an element is not."""
+        """Raise if the input has ended inside an element."""
         if self._eof:
             what = "an element's header" if element_id is None else element_name(element_id)
             raise invalid_mkv(f"the data ends inside {what}", self._queue.offset)
@@ -362,7 +365,7 @@ class MkvParser:
         )
 
     def _check_parent(self, header: _Header, parent: int) -> None:
-        """Refuse an element that the table places elsewhere; unknown ones are let through."""
+        """Raise if the table gives the element another parent; unknown elements are allowed."""
         known = ELEMENTS.get(header.id)
         if known is not None and known.parent not in (parent, ANYWHERE):
             raise self._misplaced(header, f"in {element_name(parent)}")

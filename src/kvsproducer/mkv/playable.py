@@ -1,25 +1,27 @@
-"""What the frames of a track must be, so that a player can play what is stored.
+"""Checks that the frames of a track can be played after they were stored.
 
-The service stores anything (its documentation: codec private data is not looked at), and playback
-then fails much later. So each track of a known codec has a `Format` here, which looks at its frames
-before they are packaged, and refuses, with what to do, those that no player could play:
+The service stores any data and does not check codec private data, so that a mistake would show only
+at playback. Therefore each track of a known codec has a `Format`, which inspects its frames before
+they are packed. It refuses frames that no player could play, with an error that says what to do:
 
-* video without parameter sets (ISO/IEC 14496-15: a decoder gets them from the track's codec private
-  data), AAC without AudioSpecificConfig;
-* a picture that is put in pieces: a frame is one access unit, which begins with its first slice
-  (first_mb_in_slice 0, 14496-10 section 7.4.3; first_slice_segment_in_pic_flag 1, 23008-2 7.4.7.1);
-* the other codec, the other form of NAL units, images, raw pixels.
+* video without parameter sets (ISO/IEC 14496-15: decoders take them from the track's codec private
+  data), and AAC without AudioSpecificConfig;
+* a picture that is put in several pieces: a frame is one access unit, which begins with its first
+  slice (first_mb_in_slice 0, 14496-10 section 7.4.3; first_slice_segment_in_pic_flag 1, 23008-2
+  7.4.7.1);
+* frames of another codec, NAL units in the other format, images, and raw pixels.
 
-Units without a picture (parameter sets, SEI, delimiters: encoders give them on their own) are held
-back and joined to the next picture. ADTS headers (14496-3 section 1.A.2.2) are cut off, and give
-the AudioSpecificConfig. A key flag on a picture that needs others is taken off.
+It also corrects frames. NAL units without a picture, which some encoders return separately
+(parameter sets, SEI, delimiters), are held back and joined to the next picture. ADTS headers
+(14496-3 section 1.A.2.2) are removed, and give the AudioSpecificConfig. A key flag is removed from
+a picture that depends on other pictures.
 
-Only what is surely wrong is refused. Bytes that no decoder would take for a picture or for sound
-(test programs put such) are passed on; so are tracks whose codec private data the caller gave in a
-form that says nothing about the frames, as with AWS's producer.
+A frame is refused only if it is certainly wrong. Bytes that no decoder could take for a picture or
+for sound, as test programs put them, are accepted. So are all frames of a track whose codec private
+data does not show their format, as in AWS's producer.
 
-A frame's units are looked at up to its first slice, and of most frames only the first bytes are:
-`Format.is_plain` is one match of a compiled pattern.
+NAL units are parsed only up to the first slice. For most frames, one match of a compiled pattern
+against the first bytes is enough (`Format.is_plain`).
 """
 
 from __future__ import annotations
@@ -78,50 +80,51 @@ _UNDECODED: Final = "give whole access units: all NAL units of one picture in on
 
 
 class Looked(NamedTuple):
-    """A frame as it is to be stored: its data, and whether decoding can start with it."""
+    """A frame to store: its data, and whether decoding can start with it."""
 
     data: bytes
     key: bool
 
 
 class Format(ABC):
-    """What one track's frames are, and what has been learned of it from them."""
+    """Checks the frames of one track, and collects its codec private data from them."""
 
     ready = True
-    """Whether the track has the codec private data that a player needs."""
+    """True if the track has the codec private data that a player needs."""
 
     waited_for = False
-    """Whether a session may not begin before the track is ready."""
+    """True if a session must not begin before the track is ready."""
 
     record: bytes | None = None
-    """Codec private data that a frame gave, until the caller has taken it."""
+    """New codec private data from a frame, until the caller has taken it."""
 
     @property
     def is_plain(self) -> Callable[[bytes], object] | None:
-        """What matches frames without flags that need not be looked at; None: all of them.
+        """A pattern: a frame without flags that matches it needs no `look`. None matches all.
 
-        To be asked again after each frame that was looked at.
+        Read it again after each call of `look`, which may change it.
         """
         return None
 
     verified = False
-    """Whether a frame has shown that the track is what it is said to be."""
+    """True if a key frame has shown that the track has the declared codec."""
 
     @abstractmethod
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked | None:
-        """Return how to store a frame, or None when it is held back for the next one.
+        """Check a frame and return it as it is to be stored, or None if it is held back.
 
-        `close` says that the frame before was put for about the same time, as slices of one picture
-        are. What a frame of video changes here, `done` does: the frame may have to wait, and comes
-        again. Raises the MKV codes of frames that are not what the track is.
+        `close` means that the frame has about the same time as the one before, as slices of one
+        picture have. `look` does not change the state of a video track, because the frame may have
+        to wait for space and be checked again; `done` applies the change. Raises MKV_... statuses
+        for frames that do not fit the track.
         """
 
     def done(self) -> None:  # noqa: B027
-        """The frame that was looked at last has been taken."""
+        """Apply the changes of the last `look`, because its frame was accepted."""
 
 
 def format_of(track: TrackInfo, content_type: str, flags: NalAdaptation) -> Format | None:
-    """Return what the frames of a track must be; None when that is not known."""
+    """Return the checks for a track's frames, or None if its codec is not known."""
     if track.track_type is TrackType.AUDIO:
         if track.codec_id == "A_AAC":
             return _Aac(given=bool(track.codec_private_data))
@@ -145,10 +148,10 @@ def format_of(track: TrackInfo, content_type: str, flags: NalAdaptation) -> Form
 
 
 class _Video(Format):
-    """H.264 or H.265 in a known form: Annex-B, or units behind their lengths.
+    """Checks for H.264 or H.265 in a known format: Annex-B, or NAL units with lengths.
 
-    `strict`: the form was asked for, so that data of another one is refused. Otherwise it is passed
-    on as it is unless it is plain what it is.
+    With `strict` the caller has requested the format, so all other data is refused. Without it,
+    data that is not recognized is accepted unchanged.
     """
 
     def __init__(
@@ -166,17 +169,17 @@ class _Video(Format):
         self._strict = strict
         self.ready = ready
         self._plain = _plain_pattern(codec, annexb=annexb, length_size=length_size)
-        self._held = b""  # units that wait for a picture, and whether they were flagged
-        self._held_key = False
-        self._next = (b"", False, ready)  # what `done` makes of these two and of `ready`
+        self._held = b""  # units that wait for the next picture
+        self._held_key = False  # whether one of them had the key flag
+        self._next = (b"", False, ready)  # the values of `_held`, `_held_key`, `ready` after `done`
 
     @property
     def is_plain(self) -> Callable[[bytes], object]:
-        """See `Format`; nothing is while units wait for a picture."""
+        """See `Format`; no frame matches while units wait for a picture."""
         return _never if self._held else self._plain
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked | None:
-        """See `Format`; also joins what is held to the next picture."""
+        """See `Format`; also joins held units to the next picture."""
         self._next = self._held, self._held_key, self.ready
         if not data:
             return Looked(data, key)
@@ -215,7 +218,7 @@ class _Video(Format):
         self._held, self._held_key, self.ready = self._next
 
     def _check_form(self, data: bytes) -> None:
-        """Raise when a start code is a length, or the other way round."""
+        """Raise if the frame is Annex-B instead of length-prefixed, or the other way round."""
         if self._annexb:
             if data.startswith(START_CODE[1:]) and is_length_prefixed(data, self._codec):
                 raise kvs_error(
@@ -227,7 +230,7 @@ class _Video(Format):
             )
 
     def _head(self, data: bytes) -> tuple[list[memoryview], memoryview | None]:
-        """The units before the first slice, and what begins with that slice."""
+        """Return the units before the first slice, and the rest of the frame from that slice."""
         units: Iterator[memoryview] = (
             iterate_annexb(data) if self._annexb else iterate_avcc(data, self._length_size)
         )
@@ -247,7 +250,7 @@ class _Video(Format):
         return head, None
 
     def _hold(self, data: bytes, head: list[memoryview], key: bool) -> None:
-        """Hold units without a picture back, unless they can't be of this codec."""
+        """Hold back units without a picture; raise if there are none or they are too large."""
         if not head:
             raise kvs_error(
                 _S.MKV_INVALID_FRAME_DATA, f"the frame has no NAL unit in its {len(data)} bytes"
@@ -290,7 +293,7 @@ class _Video(Format):
         )
 
     def _can_recover(self, head: Iterable[memoryview]) -> bool:
-        """Whether decoding can start with a picture that others are predicted from."""
+        """Return True if a recovery point SEI lets decoding start at a predicted picture."""
         codec = self._codec
         return any(
             _has_recovery_point(unit, _HEADER[codec])
@@ -302,24 +305,25 @@ class _Video(Format):
         return is_annexb(data[:64]) or other_format(data) is not None
 
     def _explained(self, error: KvsError, data: bytes) -> KvsError:
-        """The error with what the data is, as far as that can be seen, and what to do."""
+        """Add to the error what the data looks like and what to do."""
         if self._annexb and is_annexb(data[:64]) and not is_length_prefixed(data, self._codec):
-            return error  # it is what it is said to be, and damaged
+            return error  # it has the declared format, but is damaged
         return kvs_error(error.status, f"{error.detail}; {_advice(data, self._codec)}")
 
 
 class _Unknown(Format):
-    """H.264 or H.265 of which nothing is said: no private data, and `NalAdaptation.NONE`.
+    """Checks for H.264 or H.265 of unknown format: no private data and `NalAdaptation.NONE`.
 
-    What it carries is the caller's affair, as with AWS's producer, unless it is plain what it is.
+    As in AWS's producer, frames are accepted unchanged, except key frames that are recognized as
+    not playable.
     """
 
     def __init__(self, codec: VideoCodec) -> None:
         self._codec = codec
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked:
-        """See `Format`: refuse key frames that are surely unplayable."""
-        del close  # for slices of pictures that are understood
+        """See `Format`; refuses key frames that are certainly not playable."""
+        del close  # slices are not parsed here
         if key and (other_format(data) is not None or self._needs_more(data)):
             raise kvs_error(
                 _S.MKV_INVALID_FRAME_DATA,
@@ -329,7 +333,7 @@ class _Unknown(Format):
         return Looked(data, key)
 
     def _needs_more(self, data: bytes) -> bool:
-        """Whether it is a picture in Annex-B, or one with lengths and without parameter sets."""
+        """Return True for a picture in Annex-B, or one with lengths but no parameter sets."""
         codec = self._codec
         try:
             annexb = is_annexb(data[:64]) and not is_length_prefixed(data, codec)
@@ -347,7 +351,7 @@ class _Unknown(Format):
 
 
 class _Aac(Format):
-    """AAC, raw or with an ADTS header on each frame. `given`: the caller gave the private data."""
+    """Checks for AAC, raw or with ADTS headers; `given` means the caller gave private data."""
 
     waited_for = True
 
@@ -361,8 +365,8 @@ class _Aac(Format):
         return _plain_aac if self.ready else _never
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked:
-        """See `Format`; ADTS gives a `record` at first, and when it changes."""
-        del close  # sound has no slices
+        """See `Format`; sets `record` from the first ADTS header, and when it changes."""
+        del close  # audio has no slices
         if not data:
             return Looked(data, key)
         if data[0] == 0xFF and data[1:2] and data[1] & 0xF6 == 0xF0:
@@ -384,7 +388,7 @@ class _Aac(Format):
         return Looked(data, key)
 
     def _strip(self, data: bytes) -> bytes:
-        """The raw frame behind an ADTS header."""
+        """Return the raw frame after its ADTS header."""
         header = parse_adts(data)
         if header.frame_size != len(data):
             _refuse_aac(
@@ -401,7 +405,7 @@ class _Aac(Format):
         return data[header.size :]
 
     def _learn(self, header: AdtsHeader) -> None:
-        """Take the AudioSpecificConfig from a header."""
+        """Make the AudioSpecificConfig from an ADTS header."""
         config = header.object_type, header.sampling_frequency, header.channel_config
         if config == self._config:
             return
@@ -418,7 +422,7 @@ class _Aac(Format):
 
 
 class _G711(Format):
-    """A-law or mu-law: any bytes are sound, but a whole ADTS frame or a WAV file is not."""
+    """Checks for A-law and mu-law: refuses ADTS frames and WAV files, accepts all other data."""
 
     @property
     def is_plain(self) -> Callable[[bytes], object]:
@@ -427,7 +431,7 @@ class _G711(Format):
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked:
         """See `Format`."""
-        del close  # sound has no slices
+        del close  # audio has no slices
         adts = is_adts(data) and parse_adts(data).frame_size == len(data)
         if adts or other_format(data[:12]) == "a WAV file":
             what = 'AAC with an ADTS header; open the stream with StreamInfo.audio("aac")'
@@ -438,7 +442,7 @@ class _G711(Format):
 
 
 def _never(_: bytes) -> None:
-    """A pattern that no frame fits."""
+    """A pattern that matches no frame."""
 
 
 def _refuse_aac(detail: str) -> NoReturn:
@@ -446,7 +450,7 @@ def _refuse_aac(detail: str) -> NoReturn:
 
 
 class _Start(Enum):
-    """What a slice is at the beginning of a frame, as far as its header tells."""
+    """What the header of a frame's first slice says about its picture."""
 
     KEY = "the first slice of a picture where decoding can start"
     PREDICTED = "the first slice of a picture that needs others"
@@ -455,7 +459,7 @@ class _Start(Enum):
 
 
 def _slice_start(unit: memoryview, codec: VideoCodec) -> _Start:
-    """Read the head of a slice: its place in the picture, and whether it needs other pictures."""
+    """Classify a slice by its header; see `_Start`."""
     size = _HEADER[codec]
     kind = nal_type(unit, codec)
     if kind not in _SLICES[codec] or not _is_known(unit, kind, codec) or len(unit) < size + 2:
@@ -478,16 +482,16 @@ def _slice_start(unit: memoryview, codec: VideoCodec) -> _Start:
 
 
 def _is_known(unit: memoryview, kind: int, codec: VideoCodec) -> bool:
-    """Whether a NAL unit's header is one of the codec (table 7-1 of each), in its base layer."""
+    """Return True if a NAL unit has a valid type of the codec (table 7-1) in the base layer."""
     if codec is VideoCodec.H264:
         return not unit[0] & 0x80 and kind in _H264_KINDS
     return len(unit) > 1 and not unit[0] & 0x81 and 0 < unit[1] <= 7 and kind <= 40
 
 
 def _is_raw_aac(data: bytes) -> bool:
-    """Whether a frame may be a raw_data_block: a channel, a pair of them, or filling comes first.
+    """Return True if a frame may be a raw_data_block that begins with sound or fill data.
 
-    A single channel has a gain that is not 0, and a reserved bit that is (14496-3, 4.4.2.1).
+    A single channel element must have a gain above 0 and a reserved bit of 0 (14496-3, 4.4.2.1).
     """
     if len(data) < 4:
         return False
@@ -499,7 +503,7 @@ def _is_raw_aac(data: bytes) -> bool:
 
 
 def _advice(data: bytes, codec: VideoCodec) -> str:
-    """What the data looks like, and what to do."""
+    """Return a text that says what the data looks like, and what to do."""
     found = other_format(data)
     if found is not None:
         return (
@@ -524,7 +528,7 @@ def _advice(data: bytes, codec: VideoCodec) -> str:
 
 
 def _has_recovery_point(unit: memoryview, header: int) -> bool:
-    """Whether an SEI unit has a recovery point message (14496-10 section 7.3.2.3.1)."""
+    """Return True if an SEI unit has a recovery point message (14496-10 section 7.3.2.3.1)."""
     data = unescape(bytes(unit[header:1024]))
     position = 0
     while position + 2 < len(data):
@@ -537,7 +541,7 @@ def _has_recovery_point(unit: memoryview, header: int) -> bool:
 
 
 def _sei_number(data: bytes, position: int) -> tuple[int, int]:
-    """A number as SEI messages have it, runs of 255 and a rest, and where it ends."""
+    """Read a number of an SEI message (bytes of 255 and a last byte, added up) and its end."""
     number = 0
     while position < len(data):
         byte = data[position]
@@ -551,9 +555,9 @@ def _sei_number(data: bytes, position: int) -> tuple[int, int]:
 def _plain_pattern(
     codec: VideoCodec, *, annexb: bool, length_size: int
 ) -> Callable[[bytes], object]:
-    """What matches a frame that begins with the first slice of a picture, in its first bytes.
+    """Compile the pattern for a frame that begins with the first slice of a picture.
 
-    A delimiter may come first. In Annex-B zeros may precede a start code.
+    An access unit delimiter may come first. In Annex-B zeros may precede a start code.
     """
     if codec is VideoCodec.H264:
         kinds = bytes(ref << 5 | kind for ref in range(4) for kind in (1, 2, 5))

@@ -1,7 +1,7 @@
-"""Reading EBML from bytes at hand: element headers, children of a master, typed payloads.
+"""Decoding of EBML in memory: element headers, children of a master element, typed payloads.
 
-RFC 8794 sections 4 to 7. Whatever is wrong raises `MkvError` ACK_ERR_INVALID_MKV_DATA (the status
-that the service's answer to such data has) with the absolute offset of the element.
+RFC 8794 sections 4 to 7. Invalid data raises `MkvError` with the absolute offset of the element and
+the status ACK_ERR_INVALID_MKV_DATA, which the service reports for such data.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ _MAX_INTEGER_BYTES: Final = 8
 
 
 def invalid_mkv(detail: str, offset: int) -> MkvError:
-    """The error for data that is no Matroska, ready to raise."""
+    """Make the error for data that is not valid Matroska."""
     return MkvError(StatusCode.ACK_ERR_INVALID_MKV_DATA, detail, offset=offset)
 
 
 def read_header(data: bytes | memoryview, offset: int) -> tuple[int, int, int] | None:
-    """(id, payload size or UNKNOWN, header length) at the start of `data`; None when it is cut.
+    """Return (id, payload size or UNKNOWN, header length) of the element at the start of `data`.
 
-    `offset` is where `data` lies in the input, for errors.
+    Returns None if the header is not complete. `offset` is the position of `data` in the input, for
+    errors.
     """
     if not data:
         return None
     id_width = NUMBER_WIDTHS[data[0]]
     if not 1 <= id_width <= MAX_ID_BYTES:
-        raise invalid_mkv(f"byte 0x{data[0]:02X} starts no element id", offset)
+        raise invalid_mkv(f"byte 0x{data[0]:02X} does not begin an element id", offset)
     if len(data) <= id_width:
         return None
     size_width = NUMBER_WIDTHS[data[id_width]]
@@ -64,18 +65,19 @@ def read_header(data: bytes | memoryview, offset: int) -> tuple[int, int, int] |
 
 
 def read_number(data: memoryview, offset: int) -> tuple[int, int]:
-    """(value, width) of the EBML number at the start of `data`."""
+    """Return (value, width in bytes) of the EBML number at the start of `data`."""
     width = NUMBER_WIDTHS[data[0]] if data else 0
     if not width or len(data) < width:
-        raise invalid_mkv("a cut EBML number", offset)
+        raise invalid_mkv("an EBML number is cut off", offset)
     return int.from_bytes(data[:width], "big") ^ (1 << (7 * width)), width
 
 
 class Walk:
-    """A walk through one master that is read whole, and through the masters in it.
+    """Iterates over the elements of a master element, and limits their number.
 
-    It ends after `MAX_MASTER_ELEMENTS` elements: a header takes two bytes, so that a limit on bytes
-    alone would let 50 MB of empty elements keep the reader busy for a minute.
+    One object is used for a master and all masters inside it. It raises after
+    `MAX_MASTER_ELEMENTS` elements: an empty element takes only two bytes, so 50 MB of them would
+    keep the parser busy for a minute.
     """
 
     __slots__ = ("_left",)
@@ -84,7 +86,7 @@ class Walk:
         self._left = MAX_MASTER_ELEMENTS
 
     def children(self, data: memoryview, offset: int) -> Iterator[tuple[int, memoryview, int]]:
-        """(id, payload, payload's offset) of each element in a master's payload."""
+        """Yield (id, payload, offset of the payload) for each element in a master's payload."""
         position = 0
         while position < len(data):
             start = offset + position
@@ -93,7 +95,7 @@ class Walk:
                 raise invalid_mkv(f"more than {MAX_MASTER_ELEMENTS} elements in a master", start)
             header = read_header(data[position : position + MAX_HEADER_BYTES], start)
             if header is None:
-                raise invalid_mkv("an element's header is cut by the end of its parent", start)
+                raise invalid_mkv("an element's header reaches past its parent's end", start)
             element_id, size, length = header
             end = position + length + size
             if size == UNKNOWN or end > len(data):
@@ -107,14 +109,14 @@ class Walk:
 
 
 def read_uint(payload: memoryview, offset: int) -> int:
-    """An unsigned integer of 0 to 8 bytes."""
+    """Decode an unsigned integer of 0 to 8 bytes."""
     if len(payload) > _MAX_INTEGER_BYTES:
         raise invalid_mkv(f"an integer of {len(payload)} bytes", offset)
     return int.from_bytes(payload, "big")
 
 
 def read_float(payload: memoryview, offset: int) -> float:
-    """A float of 0, 4 or 8 bytes."""
+    """Decode a float of 0, 4 or 8 bytes."""
     if not payload:
         return 0.0
     layout = _FLOATS.get(len(payload))
@@ -125,5 +127,5 @@ def read_float(payload: memoryview, offset: int) -> float:
 
 
 def read_text(payload: memoryview) -> str:
-    """A string; it ends at the first zero byte, and what is no UTF-8 is replaced."""
+    """Decode a string up to its first zero byte; invalid UTF-8 is replaced."""
     return bytes(payload).partition(b"\0")[0].decode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""Tags elements: fragment metadata, events and the end-of-fragment mark, as AWS lays them out.
+"""Tags elements for fragment metadata, events and the end of a fragment.
 
-RFC 9559 section 5.1.8; layout in the producer's manner: Tags { Tag { SimpleTag { TagName,
-TagString } ... } }, every size 8 bytes wide. Several pairs are several SimpleTags of one Tag. Names
-hold 1 to 128 bytes of UTF-8, values 0 to 256. Whose names are allowed is the caller's business.
+RFC 9559 section 5.1.8. The layout is that of AWS's producer: Tags { Tag { SimpleTag { TagName,
+TagString } ... } }, with sizes of 8 bytes. Several pairs become several SimpleTags of one Tag.
+Names have 1 to 128 bytes of UTF-8, values 0 to 256. The caller checks for reserved names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEVELS: Final = ("tags", "tag", "simple_tag")
 
 
 def _simple_tag(name: str, value: str) -> bytes:
-    """One SimpleTag. Raises MKV_INVALID_TAG_NAME_LENGTH or MKV_INVALID_TAG_VALUE_LENGTH."""
+    """Make one SimpleTag; raises MKV_INVALID_TAG_NAME_LENGTH or MKV_INVALID_TAG_VALUE_LENGTH."""
     encoded_name, encoded_value = utf8(name), utf8(value)
     if not MIN_MKV_TAG_NAME_LEN <= len(encoded_name) <= MAX_MKV_TAG_NAME_LEN:
         raise kvs_error(
@@ -46,7 +46,7 @@ def _wide(element_id: int, payload: bytes) -> bytes:
 
 
 def tags(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """A whole Tags element with one Tag that holds a SimpleTag for each (name, value).
+    """Make a Tags element with one Tag, which has a SimpleTag for each (name, value) pair.
 
     Raises MKV_INVALID_TAG_NAME_LENGTH or MKV_INVALID_TAG_VALUE_LENGTH.
     """
@@ -55,9 +55,9 @@ def tags(pairs: Iterable[tuple[str, str]]) -> bytes:
 
 
 def tag_part(level: str, name: str, value: str) -> bytes:
-    """The element of `level` for one pair: "tags", or the "tag" or "simple_tag" inside it.
+    """Make the element for one pair: whole "tags", or only the "tag" or "simple_tag" inside it.
 
-    Raises as `tags`, and MKV_INVALID_PARENT_TYPE for another level.
+    Raises as `tags`, and MKV_INVALID_PARENT_TYPE for another `level`.
     """
     if level not in _LEVELS:
         raise kvs_error(
@@ -74,5 +74,5 @@ _END_OF_FRAGMENT: Final = tags([(TAG_END_OF_FRAGMENT, "")])
 
 
 def end_of_fragment_tag() -> bytes:
-    """The Tags element that makes the service close the fragment (or the stream) at once."""
+    """Return the Tags element that makes the service close the fragment at once."""
     return _END_OF_FRAGMENT

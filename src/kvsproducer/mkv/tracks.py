@@ -1,8 +1,7 @@
-"""What a track is, and the flags that frames and adaptation carry.
+"""`TrackInfo`, frame flags and NAL adaptation flags, with the values of AWS's producer interface.
 
-The values are those of the Kinesis Video Streams producer interface (`TrackInfo`, frame flags, NAL
-adaptation flags), so that configuration files and other producers' numbers mean the same here.
-Immutable data only: the generator returns a new `TrackInfo` where it completes one.
+The values are the same as in AWS's producers, so configuration files can be shared. `TrackInfo` is
+immutable: the generator returns a new one when it adds values from the codec private data.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ __all__ = ["FrameFlags", "FrameKind", "NalAdaptation", "TrackInfo", "TrackType"]
 
 
 class TrackType(IntEnum):
-    """Matroska's TrackType as far as KVS knows it; UNKNOWN carries any other data."""
+    """The type of a track in KVS; UNKNOWN is for data that is neither video nor audio."""
 
     VIDEO = 1
     AUDIO = 2
@@ -22,7 +21,7 @@ class TrackType(IntEnum):
 
 
 class FrameFlags(IntFlag):
-    """What a frame is. END_OF_FRAGMENT marks the empty frame that closes a fragment."""
+    """Properties of a frame; END_OF_FRAGMENT marks the empty frame that closes a fragment."""
 
     NONE = 0
     KEY = 1
@@ -40,10 +39,11 @@ class FrameKind(IntEnum):
 
 
 class NalAdaptation(IntFlag):
-    """Which conversions video frames and codec private data need, bits as in `StreamCaps`.
+    """Conversions of video frames and codec private data; the bits are those of `StreamCaps`.
 
-    ANNEXB_NALS: frames come with start codes and leave with 4-byte lengths. AVCC_NALS: the other
-    way round. ANNEXB_CPD_NALS: codec private data comes with start codes and leaves as avcC / hvcC.
+    ANNEXB_NALS: frames are put with start codes, and are converted to 4-byte lengths. AVCC_NALS:
+    frames are put with lengths, and are converted to start codes. ANNEXB_CPD_NALS: codec private
+    data is given with start codes, and is converted to an avcC or hvcC record.
     """
 
     NONE = 0
@@ -56,11 +56,10 @@ class NalAdaptation(IntFlag):
 class TrackInfo:
     """One track of a stream.
 
-    `track_id` (1 or more) becomes TrackUID; the number in blocks is the position in the list.
-    `codec_id` and `track_name` hold at most 32 bytes of UTF-8, `codec_private_data` at most 1 MiB.
-    Video tracks use `width` and `height` (pixels), audio tracks `sampling_frequency` (Hz),
-    `channels` and `bit_depth` (bits); 0 means unknown. Codec private data that can be read
-    overrides them.
+    `track_id` (at least 1) identifies the track in frames, and is its TrackUID. `codec_id` and
+    `track_name` have at most 32 bytes of UTF-8, `codec_private_data` at most 1 MiB. Video tracks
+    use `width` and `height` (pixels), audio tracks `sampling_frequency` (Hz), `channels` and
+    `bit_depth` (bits); 0 means unknown. Values in valid codec private data override these.
     """
 
     track_id: int

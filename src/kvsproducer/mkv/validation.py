@@ -1,8 +1,8 @@
-"""What a generator accepts: the limits of streams, tracks and frames, each with its status.
+"""Checks of streams, tracks and frames against the limits of the generator.
 
-The numbers and the order of the checks are those of AWS's packager (`limits.py` gives the sources).
-Lengths of text count bytes of UTF-8, as there. Functions named `check_...` raise; `frame_error`
-only makes the exception, so that the hot path tests inline and the reason is found afterwards.
+The limits and the order of the checks are those of AWS's packager (`limits.py` has the sources).
+Text is measured in bytes of UTF-8, as there. Functions named `check_...` raise. `frame_error` only
+makes the exception: `MkvGenerator.pack` tests the limits itself, because it runs for every frame.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_stream(
     key_frame_fragmentation: bool,
     fragment_duration: int,
 ) -> None:
-    """What holds for a stream as a whole. Scale and duration are in ticks."""
+    """Check the settings of a stream; `timecode_scale` and `fragment_duration` are in ticks."""
     _check_length(
         StatusCode.MKV_INVALID_CONTENT_TYPE_LENGTH,
         "content type",
@@ -81,7 +81,7 @@ def check_stream(
 
 
 def check_adaptation(adaptation: NalAdaptation) -> None:
-    """Frames can be converted one way or the other, not both."""
+    """Check that frames are not to be converted in both directions."""
     both = NalAdaptation.ANNEXB_NALS | NalAdaptation.AVCC_NALS
     if adaptation & both == both:
         raise kvs_error(
@@ -91,7 +91,7 @@ def check_adaptation(adaptation: NalAdaptation) -> None:
 
 
 def check_segment_uuid(uuid: bytes) -> None:
-    """16 bytes that are not all zero."""
+    """Check that a segment UUID has 16 bytes that are not all zero."""
     if len(uuid) != SEGMENT_UUID_BYTES or not any(uuid):
         raise kvs_error(
             StatusCode.MKV_INVALID_SEGMENT_UUID,
@@ -100,7 +100,7 @@ def check_segment_uuid(uuid: bytes) -> None:
 
 
 def check_codec_private_data(track_id: int, data: bytes | None) -> None:
-    """Bytes, at most 1 MiB. None is what configuration read as data has for a missing member."""
+    """Check that private data is not None (as in incomplete configurations) nor above 1 MiB."""
     if data is None:
         raise kvs_error(
             StatusCode.MKV_CODEC_PRIVATE_NULL,
@@ -115,7 +115,7 @@ def check_codec_private_data(track_id: int, data: bytes | None) -> None:
 
 
 def check_track(number: int, track: TrackInfo) -> None:
-    """What holds for one track; `number` is its position in the list, from 1."""
+    """Check one track; `number` is its position in the list, from 1."""
     if number > _MAX_TRACK_NUMBER:
         raise kvs_error(
             StatusCode.MAX_TRACK_COUNT_EXCEEDED, f"more than {_MAX_TRACK_NUMBER} tracks"
@@ -145,12 +145,12 @@ def check_track(number: int, track: TrackInfo) -> None:
 
 
 def track_not_found(track_id: int) -> KvsError:
-    """The stream has no track with this id."""
+    """Make the error for a frame of an undeclared track."""
     return kvs_error(StatusCode.MKV_TRACK_INFO_NOT_FOUND, f"the stream has no track {track_id}")
 
 
 def frame_error(pts: int, dts: int, duration: int, size: int) -> KvsError:
-    """Why a frame of a known track is refused: no payload, or a time out of range."""
+    """Make the error for a frame that has no payload, a time out of range, or too many bytes."""
     if size <= 0:
         return kvs_error(StatusCode.MKV_INVALID_FRAME_DATA, "the frame has no data")
     for name, value in (("pts", pts), ("dts", dts), ("duration", duration)):
@@ -159,4 +159,6 @@ def frame_error(pts: int, dts: int, duration: int, size: int) -> KvsError:
                 StatusCode.MKV_MAX_FRAME_TIMECODE,
                 f"{name} is {value} ticks of 100 ns, allowed are 0 to {MAX_TIMESTAMP}",
             )
-    return kvs_error(StatusCode.MKV_NUMBER_TOO_BIG, f"a frame of {size} bytes fits no block")
+    return kvs_error(
+        StatusCode.MKV_NUMBER_TOO_BIG, f"a frame of {size} bytes does not fit into a block"
+    )
