@@ -55,8 +55,10 @@ fuzz: $(STAMP)
 interop: $(STAMP)
 	$(BIN)/python -m pytest tests/interop -rs $(ARGS)
 
+# The documentation site, in build/site; any warning is an error. Open build/site/index.html.
 docs: $(STAMP)
-	$(BIN)/python docs/build.py
+	@$(BIN)/python -c 'import material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest build dist src/*.egg-info

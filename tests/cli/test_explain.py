@@ -52,4 +52,4 @@ def test_each_code_by_each_of_its_spellings(kvs: Any, entry: Entry) -> None:
         spellings.add(f"0x{entry.printed:08x}")
     (screen,) = {kvs("explain", spelling).stdout for spelling in spellings}
     assert max(map(len, screen.splitlines())) <= 80
-    assert f"status-codes.md#{entry.status.hex}" in screen
+    assert f"reference/status/{entry.status.hex}" in screen

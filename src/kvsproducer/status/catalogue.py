@@ -44,11 +44,6 @@ class Entry(NamedTuple):
         return self.name
 
     @property
-    def anchor(self) -> str:
-        """The HTML anchor of this status on the page of all status codes."""
-        return self.status.hex
-
-    @property
     def raised(self) -> bool:
         """True if this package raises or reports the status; otherwise `condition` says why not."""
         return not self.condition.startswith(_NOT_RAISED)

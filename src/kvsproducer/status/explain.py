@@ -15,7 +15,7 @@ from kvsproducer.status.service_errors import wire_names
 __all__ = ["Explanation", "explain", "lookup"]
 
 _WIDTH = 80
-_PAGE = "docs/reference/status-codes.md"
+_PAGES = "reference/status"  # of the documentation site
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Explanation:
 
     @property
     def page(self) -> str:
-        """The page and anchor of the status in the project's documentation."""
-        return f"{_PAGE}#{self.entry.anchor}"
+        """Path of the status's page in the documentation."""
+        return f"{_PAGES}/{self.entry.status.hex}"
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
         """Return all fields for JSON; the keys are the same for every status.
@@ -95,7 +95,7 @@ class Explanation:
                 subsequent_indent=" " * 14,
                 break_on_hyphens=False,
             )
-        lines.append(f"  see         {self.page}")
+        lines.append(f"  see         {self.page} in the documentation")
         if self.test is not None:
             lines.append(f"  test        {self.test.rpartition('::')[2]}")
         return "\n".join(lines)
