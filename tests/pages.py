@@ -7,6 +7,7 @@ the line above a block says what is special about it:
     <!-- not run: REASON -->      it cannot run here
     <!-- needs: MODULE -->        it runs if the module can be imported
     <!-- run: until SIGTERM -->   a program that goes on until it is stopped
+    <!-- run: with pytest -->     a file of tests
 """
 
 from __future__ import annotations
@@ -137,6 +138,12 @@ class Shell:
         pairs = (item.partition("=") for item in after.read_text().split("\0") if "=" in item)
         self.environment |= {name: value for name, _, value in pairs}
         return printed
+
+    def run_with_pytest(self, code: str) -> None:
+        """Run a block as a file of tests; all of them must pass."""
+        (self.folder / "test_page.py").write_text(self.here(code))
+        printed = self.run("python -m pytest -q -p no:cacheprovider test_page.py")
+        assert " passed" in printed, printed
 
     def run_until_sigterm(self, code: str) -> None:
         """Run a Python program, end it by SIGTERM once it has printed a line; it must exit well."""

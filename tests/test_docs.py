@@ -142,7 +142,9 @@ def test_code_blocks_run(page: Path, shell: Shell, monkeypatch: pytest.MonkeyPat
         if block.mark == "needs" and importlib.util.find_spec(block.reason) is None:
             continue
         assert block.language in LANGUAGES, f"{block.place}: mark it as not run, or run it"
-        if block.mark == "run":
+        if block.reason == "with pytest":
+            shell.run_with_pytest(block.code)
+        elif block.reason == "until SIGTERM":
             shell.run_until_sigterm(block.code)
         elif block.language == "python":
             run_python(block, shell, monkeypatch)

@@ -24,6 +24,7 @@ EXAMPLES = {
     "events.py": ["front-door", "1"],
     "many_cameras.py": ["3", "2"],
     "metrics.py": ["front-door", "1"],
+    "rtsp_camera.py": ["clip.mp4", "front-door", "2"],
     "read_back.py": ["front-door", "fragments"],
 }
 

@@ -27,11 +27,17 @@ _MEMBERS: Final = (
 class MediaPacket(Protocol):
     """What `Frame.from_packet` needs of a demuxed packet; `av.Packet` has it."""
 
-    pts: int | None
-    dts: int | None
-    duration: int | None
-    time_base: Fraction | None
-    is_keyframe: bool
+    # Properties, so that a packet whose types are narrower (a time base that is never None) fits.
+    @property
+    def pts(self) -> int | None: ...
+    @property
+    def dts(self) -> int | None: ...
+    @property
+    def duration(self) -> int | None: ...
+    @property
+    def time_base(self) -> Fraction | None: ...
+    @property
+    def is_keyframe(self) -> bool: ...
 
     def __bytes__(self) -> bytes: ...
 
