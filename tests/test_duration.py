@@ -24,7 +24,7 @@ from kvsproducer.duration import (
     parse_duration,
     to_ticks,
 )
-from kvsproducer.status import DurationError, KvsError, StatusCode
+from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode
 
 
 def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str = "0") -> int:
@@ -100,8 +100,8 @@ def test_iso_8601_text(text: str, ticks: int) -> None:
     ],
 )
 def test_other_text_is_refused(text: str) -> None:
-    """Anything else is a DurationError, which is also a ValueError, with the sentinel status."""
-    with pytest.raises(DurationError) as caught:
+    """Other text raises InvalidConfiguration, which is a ValueError, with the sentinel status."""
+    with pytest.raises(InvalidConfiguration) as caught:
         parse_duration(text)
     assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
     assert isinstance(caught.value, ValueError)
@@ -112,7 +112,7 @@ def test_the_longest_duration_fits_and_one_tick_more_does_not() -> None:
     """The sentinel itself is no duration that text can give."""
     seconds, ticks = divmod(MAX_TICKS, TICKS_PER_SECOND)
     assert parse_duration(f"PT{seconds}.{ticks:07}S") == MAX_TICKS
-    with pytest.raises(DurationError):
+    with pytest.raises(InvalidConfiguration):
         parse_duration(f"PT{seconds}.{ticks + 1:07}S")
 
 
@@ -146,7 +146,7 @@ def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
     """The parser fails in one way only, and what it gives is in range."""
     try:
         ticks = parse_duration(text)
-    except DurationError:
+    except InvalidConfiguration:
         return
     assert text.startswith("P")
     assert 0 <= ticks <= MAX_TICKS

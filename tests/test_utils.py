@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status import KvsError, StatusCode, StorageError
 from kvsproducer.utils import (
     base64_decode,
     base64_encode,
@@ -191,15 +191,14 @@ def test_check_directory_tells_why_not(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
 def test_check_directory_without_permission(tmp_path: Path) -> None:
-    """A directory that may not be read is DIRECTORY_ACCESS_DENIED, also a PermissionError."""
+    """A directory that may not be read is DIRECTORY_ACCESS_DENIED, a StorageError."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     try:
-        with pytest.raises(PermissionError) as caught:
+        with pytest.raises(StorageError) as caught:
             check_directory(closed)
     finally:
         closed.chmod(0o700)
-    assert isinstance(caught.value, KvsError)
     assert caught.value.status is StatusCode.DIRECTORY_ACCESS_DENIED
 
 
@@ -212,9 +211,9 @@ def test_check_directory_maps_a_permission_error(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(PermissionError) as caught:
+    with pytest.raises(StorageError) as caught:
         check_directory(tmp_path)
-    assert isinstance(caught.value, KvsError)
+    assert caught.value.status is StatusCode.DIRECTORY_ACCESS_DENIED
 
 
 def test_instants_as_strftime_writes_them() -> None:

@@ -27,8 +27,9 @@ the headers of AWS's SDKs. Each has a page of its own with its cause and what to
 command line, `kvs explain CODE` prints the same.
 
 **Value** is the number that AWS's SDKs use. The reference misprints {misprints} of them; the table
-gives the misprint below the correct value. **Exception** is the class to catch: the exception of
-this package, and the built-in exception that the error also is. Nothing in this package raises the
+gives the misprint below the correct value. **Exception** is the class to
+[catch](../how-to/errors.md): the usual one first, then those that carry the status in other places.
+Nothing in this package raises the
 {silent} codes marked with a dash; their pages say why. Of the codes in AWS's reference those are
 {argued}.
 
@@ -70,8 +71,8 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _exception(one: Entry) -> str:
-    words = Explanation(one).exception.split(" and ")
-    return "" if one.status is StatusCode.SUCCESS else ",<br>".join(f"`{word}`" for word in words)
+    words = Explanation(one).exception.split(" or ")
+    return "" if one.status is StatusCode.SUCCESS else " or<br>".join(f"`{word}`" for word in words)
 
 
 def pages() -> Iterator[tuple[str, str]]:

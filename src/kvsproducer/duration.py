@@ -105,7 +105,7 @@ _FIELD: Final = re.compile(f"({_NUMBER})?([A-Z])")
 def parse_duration(text: str) -> int:
     """Ticks of an ISO 8601 duration such as `"PT2M"`, `"P1DT12H"` or `"PT0.5S"`.
 
-    Parts of a tick are cut off. Raises `DurationError` (also a `ValueError`) with
+    Parts of a tick are cut off. Raises `InvalidConfiguration` (also a `ValueError`) with
     INVALID_DURATION_VALUE for any other text, and for more than `MAX_TICKS`.
     """
     match = _DURATION.fullmatch(text) if len(text) <= _MAX_TEXT_LEN else None

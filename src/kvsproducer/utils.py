@@ -185,7 +185,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 def check_exists(path: str | os.PathLike[str]) -> Path:
     """The path of a file or directory that exists and may be examined.
 
-    Raises what `check_path` does, and DIRECTORY_ENTRY_STAT_ERROR (also an `OSError`).
+    Raises what `check_path` does, and DIRECTORY_ENTRY_STAT_ERROR (a StorageError).
     """
     checked = check_path(path)
     try:
@@ -203,7 +203,7 @@ def check_directory(path: str | os.PathLike[str]) -> Path:
 
     Raises what `check_path` does, DIRECTORY_MISSING_PATH when it does not exist,
     DIRECTORY_ACCESS_DENIED without permission, and DIRECTORY_OPEN_FAILED for what is no directory
-    or cannot be opened for another reason; these three are `OSError`s too.
+    or cannot be opened for another reason; these three are StorageErrors.
     """
     checked = check_path(path)
     try:

@@ -17,7 +17,15 @@ from kvsproducer.client.states import (
     result_status,
 )
 from kvsproducer.limits import MAX_BACKOFF
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.status import (
+    ConnectionFailed,
+    KvsError,
+    NotAuthorized,
+    ServiceError,
+    StatusCode,
+    Throttled,
+    TimedOut,
+)
 
 SECOND = 10_000_000
 Desks = Callable[..., Any]
@@ -134,6 +142,38 @@ def test_what_trying_again_does_not_cure_is_fatal(
     assert d.stream.closed
     assert d.told(ev.StreamEnded)
     assert d.stream.account().held == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "cls"),
+    [
+        (kvs.DescribeStream, (403, None), NotAuthorized),
+        (kvs.DescribeStream, (599, None), TimedOut),
+        (kvs.DescribeStream, (10006, None), ConnectionFailed),
+        (kvs.DescribeStream, (503, None), ServiceError),
+        (kvs.DescribeStream, (429, None), Throttled),
+        (
+            kvs.DescribeStream,
+            (200, kvs.StreamDescription("a", kvs.StreamStatus.CREATING)),
+            ServiceError,
+        ),
+        (kvs.CreateStream, (403, None), NotAuthorized),
+        (kvs.GetStreamingEndpoint, (599, None), TimedOut),
+        (kvs.GetStreamingToken, (10006, None), NotAuthorized),
+    ],
+)
+def test_a_call_that_is_given_up_has_the_class_of_its_cause(
+    desk: Desks, call: type[kvs.Call], answer: tuple[int, object], cls: type[KvsError]
+) -> None:
+    """What a program does about it depends on why it failed, not on which call it was."""
+    d = desk()
+    d.answers[kvs.DescribeStream] = [(404, None)] if call is kvs.CreateStream else []
+    d.answers[call] = [answer] * 6
+    d.settle()
+    with pytest.raises(cls) as caught:
+        d.put(0)
+    assert type(caught.value) is cls
+    assert caught.value.status.name.endswith("_CALL_FAILED")
 
 
 def test_a_missing_stream_that_may_not_be_created(desk: Desks) -> None:

@@ -23,7 +23,7 @@ from kvsproducer.codecs import (
     strip_adts,
 )
 from kvsproducer.codecs.audio import AAC_SAMPLE_RATES, adts_config
-from kvsproducer.status import KvsError, MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, KvsError, StatusCode
 
 S = StatusCode
 
@@ -152,7 +152,7 @@ def test_what_is_no_g711_is_refused(arguments: tuple[int, int, int]) -> None:
 )
 def test_any_bytes_end_in_a_result_or_a_status(data: bytes, head: bytes) -> None:
     for parse in (parse_aac_config, parse_adts, strip_adts, parse_pcm_config):
-        with suppress(MkvError):
+        with suppress(InvalidMedia):
             parse(head + data)
 
 
@@ -199,7 +199,7 @@ def test_a_program_config_element_with_everything() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x20\0\0", b"\xa0", b"\xa0\x11\x11"])
 def test_channel_configuration_0_without_its_element_is_refused(payload: bytes) -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         adts_config(adts_of(payload))
     assert caught.value.status is StatusCode.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG
 

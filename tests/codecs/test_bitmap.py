@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvsproducer.codecs import BitmapInfo, parse_bitmap_info
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 
 def header(width: int, height: int) -> bytes:
@@ -27,12 +27,12 @@ def test_size_and_fourcc_whichever_way_the_rows_run(height: int) -> None:
     "bad", [b"", header(320, 240)[:39], header(-1, 1), header(65536, 1), header(1, -65536)]
 )
 def test_bad_headers_have_their_status(bad: bytes) -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         parse_bitmap_info(bad)
     assert caught.value.status is StatusCode.MKV_INVALID_BIH_CPD
 
 
 @given(st.binary(min_size=38, max_size=44))
 def test_any_bytes_end_in_a_result_or_the_status(data: bytes) -> None:
-    with suppress(MkvError):
+    with suppress(InvalidMedia):
         assert 0 <= parse_bitmap_info(data).height <= 65535

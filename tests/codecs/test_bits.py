@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvsproducer.codecs import BitReader, unescape
-from kvsproducer.status import StatusCode, UtilsError
+from kvsproducer.status import InvalidMedia, StatusCode
 
 
 def test_fields_are_read_from_the_most_significant_bit_on() -> None:
@@ -36,7 +36,7 @@ def test_reading_past_the_end_raises_and_consumes_nothing() -> None:
     bits = BitReader(b"\xff")
     bits.skip(4)
     for past_the_end in (lambda: bits.read(5), lambda: bits.skip(5)):
-        with pytest.raises(UtilsError) as caught:
+        with pytest.raises(InvalidMedia) as caught:
             past_the_end()
         assert caught.value.status is StatusCode.BIT_READER_OUT_OF_RANGE
         assert bits.position == 4
@@ -44,13 +44,13 @@ def test_reading_past_the_end_raises_and_consumes_nothing() -> None:
 
 @pytest.mark.parametrize("count", [-1, 33])
 def test_fields_wider_than_32_bits_are_refused(count: int) -> None:
-    with pytest.raises(UtilsError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         BitReader(bytes(8)).read(count)
     assert caught.value.status is StatusCode.BIT_READER_INVALID_SIZE
 
 
 def test_codes_longer_than_32_bits_are_refused() -> None:
-    with pytest.raises(UtilsError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         BitReader(bytes(4) + b"\xff" * 8).ue()
     assert caught.value.status is StatusCode.BIT_READER_INVALID_SIZE
 

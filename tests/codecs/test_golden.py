@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kvsproducer.status import MkvError, UtilsError
+from kvsproducer.status import InvalidFrame, InvalidMedia
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "tests" / "data" / "golden"
@@ -144,7 +144,7 @@ def test_ours_and_the_oracle_agree_on_damaged_inputs(monkeypatch: pytest.MonkeyP
         right: bytes | int
         try:
             ours = module.OURS[case["op"]](data)
-        except (MkvError, UtilsError) as error:
+        except (InvalidFrame, InvalidMedia) as error:
             ours = int(error.status)
             seen[ours] += 1
         try:

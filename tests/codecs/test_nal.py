@@ -26,7 +26,7 @@ from kvsproducer.codecs import (
 )
 from kvsproducer.codecs.nal import cpd_units, iterate_annexb, iterate_avcc
 from kvsproducer.limits import MAX_UNITS
-from kvsproducer.status import KvsError, MkvError, StatusCode
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode
 
 H264, H265 = VideoCodec.H264, VideoCodec.H265
 BAD_ANNEXB = StatusCode.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA
@@ -81,7 +81,7 @@ BAD_STREAMS = [
 
 @pytest.mark.parametrize(("what", "stream"), BAD_STREAMS)
 def test_what_is_no_byte_stream_is_refused(what: str, stream: str) -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidFrame) as caught:
         annexb_to_avcc(bytes.fromhex(stream))
     assert caught.value.status is BAD_ANNEXB
     assert caught.value.offset is not None
@@ -121,14 +121,14 @@ def test_units_come_back_from_any_byte_stream_that_holds_them(
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 0x65]), max_size=60).map(bytes))
 def test_any_bytes_end_in_units_or_in_a_status(data: bytes) -> None:
     for convert in (annexb_to_avcc, avcc_to_annexb):
-        with suppress(MkvError):
+        with suppress(InvalidFrame):
             buffers, total = convert(data)
             assert sum(map(len, buffers)) == total
     try:
         units = split_annexb(data)
         assert all(units)
         assert is_annexb(data) or not units
-    except MkvError:
+    except InvalidFrame:
         assert not is_annexb(data) or b"\0\0\0\0" in data
 
 
@@ -137,7 +137,7 @@ def test_long_runs_of_zeros_take_linear_time() -> None:
     zeros = bytes(1_000_000)
     assert split_annexb(zeros + b"\1\x65" + zeros) == [b"\x65"]
     for bad in (zeros, zeros + b"\2", b"\0\0\1\x65" + zeros + b"\2"):
-        with pytest.raises(MkvError):
+        with pytest.raises(InvalidFrame):
             split_annexb(bad)
 
 
@@ -154,7 +154,7 @@ BAD_AVCC_FRAMES = [
 
 @pytest.mark.parametrize("frame", BAD_AVCC_FRAMES)
 def test_lengths_that_are_cut_or_too_long_are_refused(frame: str) -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidFrame) as caught:
         avcc_to_annexb(bytes.fromhex(frame))
     assert caught.value.status is BAD_AVCC
 

@@ -15,7 +15,7 @@ from kvsproducer.mkv.blocks import (
     simple_block_at,
 )
 from kvsproducer.mkv.ebml import element, encode_number, encode_size
-from kvsproducer.status import MkvError
+from kvsproducer.status import InvalidMedia
 
 
 def simple(payload: bytes, flags: int = 0, head: bytes = b"\x81\0\0") -> ev.Block:
@@ -44,7 +44,7 @@ def test_frames_are_views_over_the_raw_bytes() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x81", b"\x81\0\0", b"\x40", b"\x00\0\0\0"])
 def test_a_block_that_is_too_short(data: bytes) -> None:
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         read_simple_block(data, 0, 0)
 
 
@@ -75,7 +75,7 @@ def test_a_group_with_a_reference_is_none() -> None:
 
 @pytest.mark.parametrize("parts", [[], [element(el.BLOCK_DURATION, b"\1")], [BLOCK, BLOCK]])
 def test_a_group_has_one_block(parts: list[bytes]) -> None:
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         group(*parts)
 
 
@@ -131,7 +131,7 @@ def test_fixed_lacing(count: int, size: int) -> None:
     ],
 )
 def test_bad_lacing(flags: int, payload: str) -> None:
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         simple(bytes.fromhex(payload), flags)
 
 

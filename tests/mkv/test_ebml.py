@@ -18,7 +18,7 @@ from kvsproducer.mkv.ebml import (
     utf8,
 )
 from kvsproducer.mkv.reading import UNKNOWN, read_header
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidFrame, StatusCode
 
 
 @pytest.mark.parametrize("width", range(1, 9))
@@ -32,7 +32,7 @@ def test_a_width_holds_all_but_its_all_ones_pattern(width: int) -> None:
         assert len(encode_number(largest + 1)) == width + 1
     else:
         assert largest == MAX_NUMBER
-        with pytest.raises(MkvError) as caught:
+        with pytest.raises(InvalidFrame) as caught:
             encode_number(largest + 1)
         assert caught.value.status is StatusCode.MKV_NUMBER_TOO_BIG
 
@@ -46,7 +46,7 @@ def test_numbers_as_the_standard_writes_them(number: int, encoded: str) -> None:
 
 
 def test_a_negative_number_is_refused() -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidFrame) as caught:
         encode_number(-1)
     assert caught.value.status is StatusCode.MKV_NUMBER_TOO_BIG
 

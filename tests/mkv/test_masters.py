@@ -8,7 +8,7 @@ from kvsproducer.mkv import elements as el
 from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.ebml import element
 from kvsproducer.mkv.masters import read_ebml_header, read_info, read_tags, read_tracks
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 
 def test_an_empty_ebml_header_has_the_defaults() -> None:
@@ -47,7 +47,7 @@ def test_what_libwebm_and_ffmpeg_write() -> None:
 )
 def test_headers_that_are_refused(element_id: int, value: bytes) -> None:
     """Ids over 4 bytes and sizes over 8 are not Matroska."""
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         read_ebml_header(element(element_id, value), 0, 40)
     assert caught.value.status is StatusCode.ACK_ERR_INVALID_MKV_DATA
     assert caught.value.offset is not None
@@ -61,7 +61,7 @@ def test_info_defaults() -> None:
 
 
 def test_a_scale_of_zero_is_refused() -> None:
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         read_info(element(el.TIMECODE_SCALE, b"\0"), 0, 0)
 
 
@@ -82,7 +82,7 @@ def test_tracks_of_another_writer() -> None:
 
 
 def test_an_entry_without_number_is_refused() -> None:
-    with pytest.raises(MkvError, match="TrackNumber"):
+    with pytest.raises(InvalidMedia, match="TrackNumber"):
         read_tracks(element(el.TRACK_ENTRY, element(el.CODEC_ID, b"V")), 0, 0)
 
 
@@ -119,5 +119,5 @@ def test_tags_do_not_nest_without_end() -> None:
         if fine:
             assert len(read_tags(data, 0, 0).pairs) == depth
         else:
-            with pytest.raises(MkvError, match="nested"):
+            with pytest.raises(InvalidMedia, match="nested"):
                 read_tags(data, 0, 0)

@@ -16,7 +16,7 @@ from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.ebml import element, encode_number, id_bytes
 from kvsproducer.mkv.header import EBML_HEADER
 from kvsproducer.mkv.reading import read_header
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 Parse = Callable[[list[bytes]], list[ev.Event]]
 Bytes = Callable[..., bytes]
@@ -34,12 +34,12 @@ def names(events: list[ev.Event]) -> list[str]:
     ]
 
 
-def refused(data: bytes, *, whole: bool = True) -> MkvError:
+def refused(data: bytes, *, whole: bool = True) -> InvalidMedia:
     """The error of the parser; it must be the same when asked again and at another split."""
     errors = []
     for size in (len(data) or 1, 1):
         parser = MkvParser()
-        with pytest.raises(MkvError) as caught:
+        with pytest.raises(InvalidMedia) as caught:
             for start in range(0, len(data), size):
                 parser.receive_data(data[start : start + size])
                 while parser.next_event() is not None:
@@ -48,7 +48,7 @@ def refused(data: bytes, *, whole: bool = True) -> MkvError:
                 parser.receive_eof()
                 while not isinstance(parser.next_event(), ev.EndOfFile):
                     pass
-        with pytest.raises(MkvError) as again:
+        with pytest.raises(InvalidMedia) as again:
             parser.next_event()
         assert again.value is caught.value
         errors.append(caught.value)
@@ -283,7 +283,7 @@ def test_the_largest_block_is_the_callers_choice() -> None:
     parser.receive_data(element(el.SIMPLE_BLOCK, b"\x81\0\0\0" + bytes(7)))
     events = [parser.next_event() for _ in range(4)]
     assert isinstance(events[-1], ev.Block)
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         parser.next_event()
 
 
@@ -299,7 +299,7 @@ def test_the_offset_is_absolute(document: Bytes, cluster: Bytes, block: Bytes) -
 
 
 def feed(data: bytes) -> int:
-    """Feed in chunks; returns the most that was held. Lets nothing but MkvError pass."""
+    """Feed in chunks; returns the most that was held. Lets nothing but InvalidMedia pass."""
     parser = MkvParser()
     held = consumed = 0
     try:
@@ -312,7 +312,7 @@ def feed(data: bytes) -> int:
         parser.receive_eof()
         while parser.next_event() is not None:
             pass
-    except MkvError as error:
+    except InvalidMedia as error:
         assert error.offset is not None  # noqa: PT017 - errors are allowed, not demanded
     return held
 
@@ -372,7 +372,7 @@ def test_empty_elements_cost_no_more_than_their_limit(
     parser.receive_data(document(data))
     for module in ("reading", "parser"):
         monkeypatch.setattr(f"kvsproducer.mkv.{module}.read_header", counted)
-    with pytest.raises(MkvError, match="elements in a master") as caught:
+    with pytest.raises(InvalidMedia, match="elements in a master") as caught:
         while parser.next_event() is not None:
             pass
     assert caught.value.status is StatusCode.ACK_ERR_INVALID_MKV_DATA

@@ -14,7 +14,7 @@ from kvsproducer.mkv.reading import (
     read_text,
     read_uint,
 )
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 
 @pytest.mark.parametrize("cut", range(12))
@@ -27,14 +27,14 @@ def test_a_cut_header_is_none(cut: int) -> None:
 @pytest.mark.parametrize("data", ["00", "08", "07ff", "0f"])
 def test_no_element_id(data: str) -> None:
     """An id has at most four bytes."""
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidMedia) as caught:
         read_header(bytes.fromhex(data), 17)
     assert caught.value.status is StatusCode.ACK_ERR_INVALID_MKV_DATA
     assert caught.value.offset == 17
 
 
 def test_a_size_of_nine_bytes_is_refused() -> None:
-    with pytest.raises(MkvError, match="more than 8 bytes"):
+    with pytest.raises(InvalidMedia, match="more than 8 bytes"):
         read_header(b"\xec\x00", 0)
 
 
@@ -47,7 +47,7 @@ def test_numbers_in_blocks() -> None:
     assert read_number(memoryview(b"\x81"), 0) == (1, 1)
     assert read_number(memoryview(b"\x40\x7f..."), 0) == (127, 2)
     for cut in (b"", b"\x40", b"\x00\xff"):
-        with pytest.raises(MkvError):
+        with pytest.raises(InvalidMedia):
             read_number(memoryview(cut), 0)
 
 
@@ -59,7 +59,7 @@ def test_children_have_offsets() -> None:
 @pytest.mark.parametrize("data", ["ec", "ec8200", "ecff"])
 def test_children_that_do_not_fit(data: str) -> None:
     """A cut header, a payload that is too long, an unknown size."""
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         list(Walk().children(memoryview(bytes.fromhex(data)), 0))
 
 
@@ -68,7 +68,7 @@ def test_a_walk_counts_the_elements_of_all_depths() -> None:
     walk, empty = Walk(), memoryview(bytes.fromhex("ec80"))
     for _ in range(MAX_MASTER_ELEMENTS):
         assert len(list(walk.children(empty, 0))) == 1
-    with pytest.raises(MkvError, match="elements in a master") as caught:
+    with pytest.raises(InvalidMedia, match="elements in a master") as caught:
         list(walk.children(empty, 7))
     assert caught.value.offset == 7
 
@@ -81,7 +81,7 @@ def test_payloads() -> None:
     assert read_float(memoryview(bytes.fromhex("40e5888000000000")), 0) == 44_100.0
     assert read_text(memoryview(b"a\xc3\xbc\0\0x")) == "aü"
     assert read_text(memoryview(b"\xff")) == "\N{REPLACEMENT CHARACTER}"
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         read_uint(memoryview(bytes(9)), 0)
-    with pytest.raises(MkvError):
+    with pytest.raises(InvalidMedia):
         read_float(memoryview(bytes(10)), 0)

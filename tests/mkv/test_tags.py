@@ -9,7 +9,7 @@ import pytest
 from kvsproducer.mkv import end_of_fragment_tag, tags
 from kvsproducer.mkv import events as ev
 from kvsproducer.mkv.tags import tag_part
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidConfiguration, InvalidFrame, StatusCode
 
 
 def test_every_size_takes_eight_bytes() -> None:
@@ -56,7 +56,7 @@ def test_the_end_of_fragment_tag_has_an_empty_value() -> None:
     ],
 )
 def test_lengths_are_held_in_bytes(name: str, value: str, status: StatusCode) -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidFrame) as caught:
         tags([(name, value)])
     assert caught.value.status is status
 
@@ -66,6 +66,6 @@ def test_the_longest_name_and_value_fit() -> None:
 
 
 def test_there_is_no_fourth_level() -> None:
-    with pytest.raises(MkvError) as caught:
+    with pytest.raises(InvalidConfiguration) as caught:
         tag_part("targets", "n", "v")
     assert caught.value.status is StatusCode.MKV_INVALID_PARENT_TYPE

@@ -207,9 +207,8 @@ def test_no_credentials_are_told(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
-        stream = producer.open_stream("door", info)
-        with pytest.raises(kvs.KvsError) as caught:
-            stream.wait_ready(timeout=30)
+        with pytest.raises(kvs.NotAuthorized) as caught:
+            producer.open_stream("door", info).wait_ready(timeout=30)
         assert "credentials" in str(caught.value)
 
 

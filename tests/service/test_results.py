@@ -23,6 +23,15 @@ from tests.peers import Server
 from tests.waiting import until
 
 import kvsproducer as kvs
+from kvsproducer import (
+    ConnectionFailed,
+    KvsError,
+    NotAuthorized,
+    ServiceError,
+    StreamNotFound,
+    Throttled,
+    TimedOut,
+)
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.service.results import LIMITED, UNKNOWN, failure_of, failure_of_answer
 
@@ -406,8 +415,28 @@ def test_a_throttled_call_is_tried_again() -> None:
     """AWS's client would give up on the result of a limit; its producer never makes it."""
     failure = failure_of_answer(400, "ClientLimitExceededException", "slow down")
     assert failure.result == LIMITED
-    assert failure.of_call().result == UNKNOWN
+    assert failure.of_call().result == 429
     assert failure.of_call().status is S.SERVICE_CALL_CLIENT_LIMIT_ERROR
+    assert failure.of_call().error_class is Throttled
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (500, ServiceError),
+        (503, ServiceError),
+        (511, ServiceError),
+        (504, TimedOut),
+        (401, NotAuthorized),
+        (403, NotAuthorized),
+        (404, StreamNotFound),
+        (429, Throttled),
+    ],
+)
+def test_the_class_of_an_answer_says_who_failed(status: int, cls: type[KvsError]) -> None:
+    """HTTP 5xx is a fault of the service, whose status is that of a lost connection."""
+    assert failure_of_answer(status, "", "no").error_class is cls
+    assert failure_of(ConnectionResetError(104, "reset")).error_class is ConnectionFailed
 
 
 @pytest.mark.parametrize(

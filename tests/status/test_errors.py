@@ -1,82 +1,238 @@
-"""The exception tree: what a user catches, and what an error says."""
+"""The exceptions by meaning: which class a status has, what it can be caught as, what it says."""
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
+import re
 import subprocess
 import sys
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
+import kvsproducer
 from kvsproducer.status import (
-    ClientError,
-    CommonError,
-    DurationError,
-    HeapError,
+    BufferFull,
+    ConnectionFailed,
+    InternalError,
+    InvalidConfiguration,
+    InvalidFrame,
+    InvalidMedia,
     KvsError,
-    MkvError,
-    ProducerError,
+    NotAuthorized,
+    ServiceError,
     StatusCode,
-    TraceError,
-    UtilsError,
-    ViewError,
+    StorageError,
+    StreamClosed,
+    StreamNotFound,
+    Throttled,
+    TimedOut,
+    error_class,
     kvs_error,
+    with_detail,
 )
+from kvsproducer.status.catalogue import entries
+from kvsproducer.status.errors import BY_PLACE
+from kvsproducer.status.service_errors import ACK_ERRORS, EXCEPTIONS
+
+_S = StatusCode
+SOURCE = Path(kvsproducer.__file__).parent
+BUILTINS: dict[type[KvsError], tuple[type[Exception], ...]] = {
+    StreamNotFound: (ServiceError, OSError, LookupError),
+    NotAuthorized: (ServiceError, PermissionError),
+    Throttled: (ServiceError, OSError),
+    ServiceError: (OSError,),
+    ConnectionFailed: (ConnectionError,),
+    TimedOut: (TimeoutError,),
+    BufferFull: (MemoryError,),
+    StreamClosed: (RuntimeError,),
+    InvalidFrame: (ValueError, TypeError),
+    InvalidMedia: (ValueError,),
+    InvalidConfiguration: (ValueError, TypeError),
+    StorageError: (OSError,),
+    InternalError: (RuntimeError,),
+}
+INVALID = (InvalidFrame, InvalidMedia, InvalidConfiguration)
 
 
-@pytest.mark.parametrize(
-    ("status", "library"),
-    [
-        (StatusCode.NULL_ARG, CommonError),
-        (StatusCode.INVALID_THREAD_PARAMS_VERSION, CommonError),
-        (StatusCode.HEAP_FLAGS_ERROR, HeapError),
-        (StatusCode.MIN_PROFILER_BUFFER, TraceError),
-        (StatusCode.STOP_CALLBACK_CHAIN, ProducerError),
-        (StatusCode.CURL_PERFORM_FAILED, ProducerError),
-        (StatusCode.MIN_CONTENT_VIEW_ITEMS, ViewError),
-        (StatusCode.MKV_INVALID_FRAME_DATA, MkvError),
-        (StatusCode.INVALID_BASE, UtilsError),
-        (StatusCode.FILE_LOGGER_INDEX_FILE_INVALID_SIZE, UtilsError),
-        (StatusCode.MAX_STREAM_COUNT, ClientError),
-        (StatusCode.STATE_MACHINE_NAME_LEN_INVALID, ClientError),
-        (StatusCode.INVALID_DURATION_VALUE, DurationError),
-    ],
-)
-def test_the_value_tells_the_library(status: StatusCode, library: type[KvsError]) -> None:
-    """`except MkvError` catches all of 0x3200...., and so on."""
-    assert isinstance(kvs_error(status), library)
-
-
-@pytest.mark.parametrize(
-    ("status", "builtin"),
-    [
-        (StatusCode.INVALID_ARG, ValueError),
-        (StatusCode.MKV_INVALID_FRAME_DATA, ValueError),
-        (StatusCode.INVALID_DURATION_VALUE, ValueError),
-        (StatusCode.STORE_OUT_OF_MEMORY, MemoryError),
-        (StatusCode.OPERATION_TIMED_OUT, TimeoutError),
-        (StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR, PermissionError),
-        (StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, LookupError),
-        (StatusCode.NOT_IMPLEMENTED, NotImplementedError),
-        (StatusCode.DIRECTORY_MISSING_PATH, FileNotFoundError),
-        (StatusCode.INT_OVERFLOW, OverflowError),
-        (StatusCode.STREAM_HAS_BEEN_STOPPED, RuntimeError),
-        (StatusCode.CONTENT_VIEW_INVALID_INDEX, IndexError),
-    ],
-)
-def test_errors_are_the_built_in_that_a_python_user_expects(
-    status: StatusCode, builtin: type[Exception]
+@pytest.mark.parametrize("cls", BUILTINS, ids=lambda cls: cls.__name__)
+def test_each_class_is_public_and_the_built_in_that_a_python_user_expects(
+    cls: type[KvsError],
 ) -> None:
-    """`except ValueError` and its kin work without knowing this package."""
-    assert isinstance(kvs_error(status), builtin)
+    """`except TimeoutError` works without knowing this package; the docstring names statuses."""
+    assert getattr(kvsproducer, cls.__name__) is cls
+    assert cls.__name__ in kvsproducer.__all__
+    assert all(issubclass(cls, one) for one in (KvsError, *BUILTINS[cls]))
+    words = {word.strip(".,()") for word in (cls.__doc__ or "").split()}
+    named = {word for word in words if word in StatusCode.__members__}
+    assert named
+    for name in named:
+        status = StatusCode[name]
+        assert cls in (error_class(status), *BY_PLACE.get(status, ())), f"{name} is not {cls}"
+
+
+def test_no_other_class_carries_a_status() -> None:
+    """Every status has one of the 13 classes, and none is made at run time."""
+    assert {error_class(status) for status in StatusCode} == set(BUILTINS)
+    assert {cls.__name__ for cls in BUILTINS} < set(vars(kvsproducer.status.errors))
+
+
+def test_outside_failures_are_os_errors_and_mistakes_are_value_errors() -> None:
+    """The two halves of the tree: what time or an operator cures, and what an edit cures."""
+    outside = [ServiceError, ConnectionFailed, TimedOut, StorageError]
+    assert all(issubclass(cls, OSError) for cls in outside)
+    assert not any(issubclass(cls, OSError) for cls in (*INVALID, BufferFull, StreamClosed))
+    assert all(issubclass(cls, ValueError) for cls in INVALID)
+
+
+WORDS: list[tuple[str, tuple[type[KvsError], ...]]] = [
+    (r"^ACK_ERR_", (ServiceError, StreamNotFound, NotAuthorized)),
+    (r"^HEAP_", (StorageError, BufferFull, InvalidConfiguration)),
+    (r"^MKV_|^BIT_READER|^MAX_FRAGMENT_METADATA|INVALID_METADATA|IMAGE_METADATA", INVALID),
+    (r"_VERSION$|^MAX_IOT|^MAX_REQUEST|^MAX_.*TAG_|^INVALID_TAG", (InvalidConfiguration,)),
+    (r"NOT_AUTHORIZED|KEY_ACCESS_DENIED", (NotAuthorized,)),
+    (r"TIMED_OUT|TIMEOUT", (TimedOut,)),
+    (r"STORE_OUT_OF_MEMORY", (BufferFull,)),
+    (r"BEING_SHUTDOWN|SHUTTING_DOWN|AFTER_SHUTDOWN|STOPPED", (StreamClosed,)),
+    (r"^DIRECTORY_|^REMOVE_|_FILE_FAILED$", (StorageError,)),
+    (r"^THREAD|^HASH_|_THREAD_|STATE_MACHINE_STATE", (InternalError, InvalidConfiguration)),
+    (r"_RETURN_JSON$|_RESPONSE$|^INVALID_ACK_", (ServiceError,)),
+    (
+        r"^SERVICE_CALL_(?!CALLBACKS)",
+        (StreamNotFound, NotAuthorized, Throttled, ServiceError, ConnectionFailed, TimedOut),
+    ),
+]
+"""What a part of a status's name says about its class: rules by group, and no copy of the table."""
+
+
+@pytest.mark.parametrize(("words", "classes"), WORDS, ids=[words for words, _ in WORDS])
+def test_the_name_of_a_status_fits_its_class(
+    words: str, classes: tuple[type[KvsError], ...]
+) -> None:
+    """A user who reads a status's name is not surprised by its class."""
+    named = [status for status in StatusCode if re.search(words, status.name)]
+    assert named
+    assert [status.name for status in named if error_class(status) not in classes] == []
+
+
+def test_what_nothing_raises_is_no_error_to_catch() -> None:
+    """Statuses that Python has no use for have the class of what should never happen."""
+    silent = [entry.status for entry in entries() if not entry.raised]
+    odd = {error_class(status) for status in silent}
+    assert odd <= {InternalError, InvalidConfiguration, StreamClosed}
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("AccessDeniedException", NotAuthorized),
+        ("NotAuthorizedException", NotAuthorized),
+        ("ExpiredTokenException", NotAuthorized),
+        ("ResourceNotFoundException", StreamNotFound),
+        ("ThrottlingException", Throttled),
+        ("ClientLimitExceededException", Throttled),
+        ("InvalidArgumentException", ServiceError),
+        ("ResourceInUseException", ServiceError),
+        ("AccountStreamLimitExceededException", ServiceError),
+    ],
+)
+def test_the_services_exceptions_have_the_class_that_their_name_says(
+    name: str, cls: type[KvsError]
+) -> None:
+    """As a user who knows boto3 expects; a limit on streams is not cured by waiting."""
+    assert error_class(EXCEPTIONS[name]) is cls
+
+
+def test_errors_of_acks_are_service_errors() -> None:
+    """What the service says about a fragment; a deleted stream is one that is not found."""
+    classes = {error.id: error_class(error.status) for error in ACK_ERRORS.values()}
+    assert all(issubclass(cls, ServiceError) for cls in classes.values())
+    assert (classes[4507], classes[4500]) == (StreamNotFound, NotAuthorized)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (_S.NULL_ARG, InvalidConfiguration),
+        (_S.INVALID_DURATION_VALUE, InvalidConfiguration),
+        (_S.INVALID_RETENTION_PERIOD, InvalidConfiguration),
+        (_S.NOT_FOUND, InvalidConfiguration),
+        (_S.FORMAT_ERROR, InvalidMedia),
+        (_S.UNEXPECTED_EOF, InvalidMedia),
+        (_S.MKV_INVALID_H264_H265_CPD, InvalidMedia),
+        (_S.MKV_INVALID_FRAME_DATA, InvalidFrame),
+        (_S.CONTENT_VIEW_INVALID_TIMESTAMP, InvalidFrame),
+        (_S.MAX_FRAGMENT_METADATA_COUNT, InvalidFrame),
+        (_S.STORE_OUT_OF_MEMORY, BufferFull),
+        (_S.STREAM_HAS_BEEN_STOPPED, StreamClosed),
+        (_S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED, StreamClosed),
+        (_S.INVALID_OPERATION, StreamClosed),
+        (_S.OPEN_FILE_FAILED, StorageError),
+        (_S.HEAP_FILE_HEAP_FILE_CORRUPT, StorageError),
+        (_S.INTERNAL_ERROR, InternalError),
+        (_S.CREATE_THREAD_FAILED, InternalError),
+        (_S.SERVICE_CALL_UNKOWN_ERROR, ConnectionFailed),
+        (_S.CLIENT_AUTH_CALL_FAILED, NotAuthorized),
+        (_S.IOT_EXPIRATION_OCCURS_IN_PAST, NotAuthorized),
+        (_S.STREAM_IS_BEING_DELETED_ERROR, StreamNotFound),
+    ],
+)
+def test_the_statuses_that_users_meet_have_the_class_that_helps(
+    status: StatusCode, cls: type[KvsError]
+) -> None:
+    """One or two of each class, which a change of the table has to argue with."""
+    assert type(kvs_error(status)) is cls
+
+
+def chosen_by_place() -> dict[StatusCode, set[str]]:
+    """The classes that the source makes itself, by the status that they carry."""
+    found = defaultdict[StatusCode, set[str]](set)
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+                continue
+            status = node.args[0]
+            named = isinstance(status, ast.Attribute) and status.attr in StatusCode.__members__
+            if node.func.id in {cls.__name__ for cls in BUILTINS} and named:
+                assert isinstance(status, ast.Attribute)
+                found[StatusCode[status.attr]].add(node.func.id)
+    return found
+
+
+def test_by_place_lists_the_pairs_that_the_source_makes() -> None:
+    """What `kvs explain` and the status page say about other classes is true."""
+    for status, names in chosen_by_place().items():
+        listed = {cls.__name__ for cls in (error_class(status), *BY_PLACE.get(status, ()))}
+        assert names <= listed, f"{status.name}: {names - listed} is missing in BY_PLACE"
+    for status, classes in BY_PLACE.items():
+        assert error_class(status) not in classes
+        assert len(set(classes)) == len(classes)
+
+
+def test_an_os_error_has_no_errno_of_a_status() -> None:
+    """NULL_ARG has the number of EPERM: code that looks at `errno` must not be misled."""
+    for status in (_S.OPEN_FILE_FAILED, _S.SERVICE_CALL_TIMEOUT_ERROR):
+        error = kvs_error(status, "detail")
+        assert isinstance(error, OSError)
+        assert (error.errno, error.strerror, error.filename) == (None, None, None)
+
+
+def test_another_detail_keeps_class_status_and_remedy() -> None:
+    """A failure that is raised again in another call stays what it was."""
+    error = InvalidMedia(_S.READ_FILE_FAILED, "half of it", stream="a", action="Copy it again.")
+    other = with_detail(error, "all of it", stream="b")
+    assert (type(other), other.status, other.stream) == (InvalidMedia, _S.READ_FILE_FAILED, "b")
+    assert str(other).endswith("all of it [stream 'b'] -> Copy it again.")
 
 
 @pytest.mark.parametrize("status", StatusCode)
 def test_every_status_can_be_raised_printed_and_sent_to_another_process(
     status: StatusCode,
 ) -> None:
-    """No class of the tree is impossible, and pickle keeps class, context and text."""
+    """Pickle and copy keep class, context and text."""
     error = kvs_error(status, "detail", stream="door", upload=3, timecode=17, offset=44)
     error.add_note("seen twice")
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
@@ -86,12 +242,12 @@ def test_every_status_can_be_raised_printed_and_sent_to_another_process(
         assert twin.__notes__ == ["seen twice"]
 
 
-def test_a_class_chosen_by_hand_survives_pickling() -> None:
-    """The Matroska parser raises the service's codes as MkvError; that is kept."""
-    error = MkvError(StatusCode.ACK_ERR_INVALID_MKV_DATA, "no EBML", offset=12)
+def test_a_class_chosen_by_place_survives_pickling() -> None:
+    """The Matroska parser raises a status of the service as InvalidMedia; that is kept."""
+    error = InvalidMedia(_S.ACK_ERR_INVALID_MKV_DATA, "no EBML", offset=12, action="Look at it.")
     twin = pickle.loads(pickle.dumps(error))
-    assert type(twin) is MkvError
-    assert (str(twin), twin.offset) == (str(error), 12)
+    assert type(twin) is InvalidMedia
+    assert (str(twin), twin.offset, twin.action) == (str(error), 12, "Look at it.")
 
 
 def test_an_error_says_name_code_cause_place_and_action() -> None:
@@ -101,7 +257,7 @@ def test_an_error_says_name_code_cause_place_and_action() -> None:
     assert text.startswith("STATUS_MKV_INVALID_TRACK_UID (0x32000028): track id is 0")
     assert "[stream 'door', byte 7]" in text
     assert text.endswith("-> Number the tracks from 1.")
-    assert repr(error) == "MkvValueError(MKV_INVALID_TRACK_UID, 'track id is 0')"
+    assert repr(error) == "InvalidConfiguration(MKV_INVALID_TRACK_UID, 'track id is 0')"
 
 
 def test_without_a_detail_the_description_is_shown() -> None:

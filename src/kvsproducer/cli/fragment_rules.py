@@ -32,7 +32,7 @@ from kvsproducer.mkv.events import (
     Tags,
     Tracks,
 )
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidFrame, InvalidMedia, StatusCode
 
 __all__ = ["Rules"]
 
@@ -117,7 +117,7 @@ class Rules:
         if len(own) == len(event.pairs):
             return event.raw
         self.is_answer = True
-        with suppress(MkvError):  # a name or value of a wrong length, which is a warning
+        with suppress(InvalidFrame):  # a name or value of a wrong length, which is a warning
             return tags(own) if own else b""
         return b""
 
@@ -146,7 +146,7 @@ class Rules:
         self._session.receive_eof(0)
         return problems + self._refusals()
 
-    def broken(self, error: MkvError) -> Problem:
+    def broken(self, error: InvalidMedia) -> Problem:
         """The parser's own refusal, as the service words it."""
         too_large = error.status is _S.ACK_ERR_FRAGMENT_SIZE_REACHED
         detail = f"{error.detail} ({error.context})" if error.context else error.detail

@@ -36,7 +36,7 @@ from kvsproducer.mkv.events import (
     TrackEntry,
     Tracks,
 )
-from kvsproducer.status import MkvError, StatusCode, kvs_error
+from kvsproducer.status import InvalidMedia, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def inspect_file(path: str) -> Inspection:
         parser.receive_eof()
         _drain(parser, reader, rules)
         _note(found, rules.end())
-    except MkvError as error:
+    except InvalidMedia as error:
         _note(found, [rules.broken(error)])
     except OSError as error:
         raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{path}: {in_words(error)}") from error

@@ -10,7 +10,7 @@ import typer
 
 from kvsproducer.cli.console import err, reports, writing
 from kvsproducer.cli.logs import LogFile, Verbose, logged
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import ConnectionFailed, KvsError, StatusCode, StorageError, kvs_error
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -138,12 +138,12 @@ def serve(
         raise
     except OSError as error:
         if data is not None and error.filename is not None:
-            raise kvs_error(
+            raise StorageError(
                 StatusCode.INVALID_OPERATION,
                 f"cannot use the data folder {data}: {error.filename}: {error.strerror}",
             ) from error
         place = f"the folder {data} or " if data else ""
-        raise kvs_error(
+        raise ConnectionFailed(
             StatusCode.INVALID_OPERATION,
             f"cannot use {place}the address {host}:{port}: {_reason(error)}",
         ) from error

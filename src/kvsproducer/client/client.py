@@ -44,7 +44,7 @@ from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = ["Client"]
 
@@ -153,7 +153,7 @@ class Client:
         if info.name in self._streams:
             raise kvs_error(_S.DUPLICATE_STREAM_NAME, repr(info.name))
         if self._failure is not None:
-            raise kvs_error(self._failure.status, self._failure.detail, stream=info.name)
+            raise with_detail(self._failure, self._failure.detail, stream=info.name)
         core = StreamCore(
             info,
             self._generator(info),
@@ -198,7 +198,7 @@ class Client:
         self._pending = None  # whatever is answered to it does not matter any more
         self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
         for control in list(self._controls.values()):
-            control.fail(kvs_error(error.status, error.detail))
+            control.fail(with_detail(error, error.detail))
 
     def close(self, now: int) -> None:
         """Free every stream; none can be opened or revived after this."""
@@ -344,7 +344,7 @@ class Client:
                 self._auth_result(answer, now)
         except KvsError as error:
             told = "; ".join(filter(None, (error.detail, detail)))
-            self._exhausted(kvs_error(error.status, told), status, now)
+            self._exhausted(with_detail(error, told), status, now)
 
     def _exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
         """It does not work: fail, or begin anew with the credentials."""
@@ -383,7 +383,7 @@ class Client:
         except KvsError as error:
             left_s = (auth.expiration - self.wall(now)) // TICKS_PER_SECOND
             told = f"the credentials expire in {left_s} s, at least 30 s are needed"
-            raise kvs_error(error.status, f"{error.detail}; {told}") from None
+            raise with_detail(error, f"{error.detail}; {told}") from None
 
     def _device_created(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:

@@ -40,12 +40,19 @@ from kvsproducer.client.states import (
     StreamState,
     UploadState,
     is_timeout,
+    result_class,
     result_status,
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
 from kvsproducer.duration import TICKS_PER_HOUR, format_duration
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import (
+    KvsError,
+    ServiceError,
+    StatusCode,
+    kvs_error,
+    with_detail,
+)
 from kvsproducer.wire import CONTENT_TYPE
 
 __all__ = ["StreamControl"]
@@ -55,6 +62,15 @@ _T = StreamState
 _RESULT_OK: Final = 200
 # Defaults of `StreamInfo` and `kvs put`: who asks for one may not have thought of a number.
 _USUAL_RETENTIONS: Final = frozenset((limits.STREAM_INFO_RETENTION, 24 * TICKS_PER_HOUR))
+# Results of calls that are tried again, whose class a call that was given up has.
+_CAUSES: Final = frozenset(
+    (
+        _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
+        _S.SERVICE_CALL_CLIENT_LIMIT_ERROR,
+        _S.SERVICE_CALL_TIMEOUT_ERROR,
+        _S.SERVICE_CALL_UNKOWN_ERROR,
+    )
+)
 _CALL = TypeVar("_CALL", bound=Call)
 
 # While in these, a session is on its way already: another loss changes nothing.
@@ -77,7 +93,8 @@ class StreamControl:
         # Of its own: with AWS's shared one, many streams that fail together wait for one another.
         self._backoff = Backoff(client.roll)
         self.tally = Tally(core)
-        self._cause = _S.SUCCESS  # what the last call met with
+        self._cause = _S.SUCCESS  # the result of the last call, and the class of its error
+        self._cause_class: type[KvsError] = ServiceError
         self._anew = 0  # how often it has begun anew without having been ready
         self._endpoint = ""
         self._arn = ""
@@ -157,7 +174,7 @@ class StreamControl:
             self._move(On.LOST, now)
             self._pending = None  # its answer would begin another session
             why = detail or f"result {result}"
-            self._give_up(kvs_error(status, f"{why}; recovery is switched off"))
+            self._give_up(result_class(result)(status, f"{why}; recovery is switched off"))
             return
         if core.stopped and not anything_to_send(core.buffer):
             self.close(None)
@@ -233,6 +250,7 @@ class StreamControl:
         self._pending = None
         self.tally.call_answered(call, now)
         status = self._cause = result_status(result)
+        self._cause_class = result_class(result)
         if isinstance(call, PutStream) and status is not _S.SUCCESS:
             self.tally.upload_failed(call.upload, result, detail)
             self._core.uploads.remove_new()
@@ -364,7 +382,10 @@ class StreamControl:
             self._core.report(error.status, detail)
             self._move(On.GIVEN_UP, now)
             return
-        failure = kvs_error(error.status, detail)
+        # What a program does about it depends on the cause, not on the call that failed.
+        by_cause = type(error) is ServiceError and self._cause in _CAUSES
+        kind = self._cause_class if by_cause else type(error)
+        failure = kind(error.status, detail)
         told = failure if self.ready else self._begin_anew(failure, self._cause)
         if told is None:
             self.fail(failure)
@@ -383,7 +404,7 @@ class StreamControl:
     def client_failed(self, failure: KvsError, cause: StatusCode) -> None:
         """The client is out of attempts and begins anew: fail, unless this stream waits for it."""
         if not self.ready and self._begin_anew(failure, cause) is None:
-            self.fail(kvs_error(failure.status, failure.detail))
+            self.fail(with_detail(failure, failure.detail))
 
     def _may_call(self, now: int) -> bool:
         """Whether the client may make calls; if not, `resume` follows, or there is no hope."""
@@ -391,7 +412,7 @@ class StreamControl:
             return True
         failure = self._client.failure
         if failure is not None:
-            self.fail(kvs_error(failure.status, failure.detail))
+            self.fail(with_detail(failure, failure.detail))
         return False
 
     def _issue(self, kind: type[_CALL], now: int, **members: Any) -> None:

@@ -16,7 +16,7 @@ from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.playable import Format, format_of
 from kvsproducer.mkv.tracks import TrackType
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, InvalidMedia, KvsError, StatusCode
 
 __all__ = ["Formats"]
 
@@ -61,10 +61,10 @@ class Formats:
         key = bool(frame.flags & FLAG_KEY)
         try:
             looked = found.look(frame.data, key=key, close=self._is_close(frame))
-        except KvsError:
+        except KvsError as error:
             if not self._ordered and frame.data and track_id in self._leading:
                 core.refuse_until_key()  # what follows needs this picture
-            raise
+            raise _about_frame(error) from error.__cause__
         if looked is None:
             self.taken(track_id)
             return None
@@ -114,7 +114,10 @@ class Formats:
 
     def take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use what a key frame says about its track; a change begins a new session."""
-        record = self._adapter.codec_private_data(track_id, payload)
+        try:
+            record = self._adapter.codec_private_data(track_id, payload)
+        except KvsError as error:
+            raise _about_frame(error) from error.__cause__
         if record is not None:
             self._core.generator.set_codec_private_data(track_id, record, adapted=True)
             self._core.generator.reset()
@@ -126,10 +129,17 @@ class Formats:
         for track_id, found in self.by_track.items():
             absent = track_id not in self._tracks.declared
             if found.waited_for and not found.ready and not absent:
-                raise kvs_error(
+                raise InvalidFrame(
                     StatusCode.MKV_INVALID_AAC_CPD,
                     f"the AAC track {track_id} has no AudioSpecificConfig, without which no player"
                     " could decode it; give it as its codec_private_data, or put a frame of it"
                     " with an ADTS header before the first key frame",
                     stream=self._core.name,
                 )
+
+
+def _about_frame(error: KvsError) -> KvsError:
+    """Return the error as InvalidFrame: the codec readers cannot know that a frame was put."""
+    if not isinstance(error, InvalidMedia):
+        return error
+    return InvalidFrame(error.status, error.detail, stream=error.stream, offset=error.offset)

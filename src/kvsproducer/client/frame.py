@@ -12,7 +12,7 @@ from typing import Final, NoReturn, Protocol
 
 from kvsproducer.duration import TICKS_PER_SECOND, Duration, Instant, instant_to_ticks, to_ticks
 from kvsproducer.mkv.tracks import FrameFlags
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, StatusCode
 
 __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
@@ -85,7 +85,7 @@ class Frame:
         if type(lead) is not int:
             lead = to_ticks(lead)
         if type(flags) is not int and not isinstance(flags, int):
-            raise kvs_error(StatusCode.INVALID_ARG, f"flags {flags!r}: give FrameFlags values")
+            raise InvalidFrame(StatusCode.INVALID_ARG, f"flags {flags!r}: give FrameFlags values")
         self.data = data
         self.pts = pts
         self.dts = dts
@@ -116,7 +116,7 @@ class Frame:
         dts = pts if packet.dts is None else packet.dts
         base = packet.time_base
         if pts is None or dts is None or not base:
-            raise kvs_error(StatusCode.INVALID_ARG, "the packet has no timestamp or no time base")
+            raise InvalidFrame(StatusCode.INVALID_ARG, "the packet has no timestamp or time base")
         scale = TICKS_PER_SECOND * base
         return cls(
             bytes(packet),
@@ -138,7 +138,7 @@ def check_types(frame: object, stream: str) -> None:
     """Raise INVALID_ARG for what is not a frame, or has members that are not of their types."""
     if not isinstance(frame, Frame):
         why = f"put_frame takes a Frame, not {type(frame).__name__}; make one: Frame(data, pts)"
-        raise kvs_error(StatusCode.INVALID_ARG, why, stream=stream)
+        raise InvalidFrame(StatusCode.INVALID_ARG, why, stream=stream)
     times = type(frame.pts) is type(frame.dts) is type(frame.duration) is type(frame.lead) is int
     if times and type(frame.data) is bytes and type(frame.track_id) is type(frame.flags) is int:
         return  # nearly always
@@ -146,7 +146,7 @@ def check_types(frame: object, stream: str) -> None:
         value = getattr(frame, name)
         if not isinstance(value, right):
             why = f"the frame's {name} is of type {type(value).__name__}, not {right.__name__}"
-            raise kvs_error(StatusCode.INVALID_ARG, why, stream=stream)
+            raise InvalidFrame(StatusCode.INVALID_ARG, why, stream=stream)
 
 
 def _is_audio(packet: MediaPacket) -> bool:
@@ -170,7 +170,7 @@ def _to_bytes(data: object) -> bytes:
         try:
             return bytes(data)
         except Exception as error:
-            raise kvs_error(
+            raise InvalidFrame(
                 StatusCode.INVALID_ARG, f"bytes() of the frame's data failed: {error!r}"
             ) from error
     if view.ndim != 1 or view.itemsize != 1:
@@ -180,7 +180,7 @@ def _to_bytes(data: object) -> bytes:
 
 
 def _refuse_data(what: str) -> NoReturn:
-    raise kvs_error(
+    raise InvalidFrame(
         StatusCode.INVALID_ARG,
         f"the frame's data {what}; give the bytes of one encoded picture or audio packet. Pixels"
         " have to be encoded first, for example with PyAV:"

@@ -52,7 +52,7 @@ from kvsproducer.client.timeline import (
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tracks import FrameKind, TrackType
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = ["Intake"]
 
@@ -629,7 +629,7 @@ class Intake:
             raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
         if core.failure is not None:
             failure = core.failure
-            raise kvs_error(failure.status, failure.detail, stream=core.name)
+            raise with_detail(failure, failure.detail, stream=core.name)
 
     def _attend(self, frame: Frame, flags: int, now: int) -> bool:
         """Handle closed streams, skipping, and sessions that are due; False: the frame is done."""

@@ -20,7 +20,7 @@ from typing import Final
 
 from kvsproducer import limits
 from kvsproducer.mkv.tags import tags
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, StatusCode, kvs_error
 from kvsproducer.wire import (
     TAG_IMAGE_GENERATION,
     TAG_IMAGE_PREFIX,
@@ -99,10 +99,10 @@ class MetadataQueue:
         MAX_FRAGMENT_METADATA_COUNT; then nothing is queued.
         """
         if not isinstance(types, int):
-            raise kvs_error(_S.INVALID_ARG, f"event types {types!r}: give EventType values")
+            raise InvalidFrame(_S.INVALID_ARG, f"event types {types!r}: give EventType values")
         wanted = [kind for kind in EventType if types & kind]
         if not wanted or types & ~sum(EventType):
-            raise kvs_error(_S.INVALID_ARG, f"event types {types:#x}")
+            raise InvalidFrame(_S.INVALID_ARG, f"event types {types:#x}")
         pairs = _checked_pairs(image_prefix, pairs)
         names = [_EVENT_TAGS[kind] for kind in wanted]
         for name in names:
@@ -175,7 +175,9 @@ class MetadataQueue:
 
 def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str):
-        raise kvs_error(_S.INVALID_ARG, f"{what} is of type {type(text).__name__}; give text (str)")
+        raise InvalidFrame(
+            _S.INVALID_ARG, f"{what} is of type {type(text).__name__}; give text (str)"
+        )
 
 
 def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]:
@@ -184,7 +186,7 @@ def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]
     try:
         checked = [(name, value) for name, value in pairs]  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise kvs_error(
+        raise InvalidFrame(
             _S.INVALID_ARG, f"the pairs of an event are {pairs!r:.100}; give (name, value) tuples"
         ) from None
     for name, value in checked:
@@ -206,7 +208,7 @@ def _check_event(image_prefix: str, pairs: Sequence[tuple[str, str]]) -> None:
     if len(image_prefix) > limits.MAX_IMAGE_PREFIX_LEN:
         raise kvs_error(_S.INVALID_IMAGE_PREFIX_LENGTH, f"{len(image_prefix)} characters")
     if len(pairs) > limits.MAX_EVENT_PAIRS:
-        raise kvs_error(_S.INVALID_ARG, f"{len(pairs)} pairs, at most {limits.MAX_EVENT_PAIRS}")
+        raise InvalidFrame(_S.INVALID_ARG, f"{len(pairs)} pairs, at most {limits.MAX_EVENT_PAIRS}")
     for name, value in pairs:
         _check_name(name)
         if not 0 < len(name) <= limits.MAX_MKV_TAG_NAME_LEN:

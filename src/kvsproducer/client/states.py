@@ -36,12 +36,20 @@ from kvsproducer.limits import (
     MAX_SERVICE_CALL_RETRIES,
     MAX_STATE_MACHINE_NAME_LEN,
 )
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import (
+    KvsError,
+    ServiceError,
+    StatusCode,
+    Throttled,
+    error_class,
+    kvs_error,
+)
 from kvsproducer.wire import ACK_ERRORS
 
 __all__ = [
     "CLIENT_STATES",
     "STREAM_STATES",
+    "THROTTLED_RESULT",
     "ClientState",
     "Input",
     "Lifecycle",
@@ -52,6 +60,7 @@ __all__ = [
     "UploadState",
     "host_is_alive",
     "is_timeout",
+    "result_class",
     "result_status",
     "status_result",
 ]
@@ -272,6 +281,20 @@ def result_status(result: int) -> StatusCode:
     return _RESULT_STATUS.get(result, _S.SERVICE_CALL_UNKOWN_ERROR)
 
 
+def result_class(result: int) -> type[KvsError]:
+    """The class of the error for a result; the number says more than its status.
+
+    A failure of the service itself (HTTP 5xx) and a throttled call (429) have the status UNKNOWN,
+    as a connection that failed, so that the same call is tried again.
+    """
+    status = result_status(result)
+    if status is _S.SERVICE_CALL_UNKOWN_ERROR and result in _SERVICE_FAULTS:
+        return ServiceError
+    return Throttled if result == THROTTLED_RESULT else error_class(status)
+
+
+THROTTLED_RESULT: Final = 429
+_SERVICE_FAULTS: Final = range(500, 600)
 _UNKNOWN_RESULT: Final = 10006
 _STATUS_RESULT: Final[Mapping[StatusCode, int]] = {
     status: result for result, status in reversed(list(_RESULT_STATUS.items()))

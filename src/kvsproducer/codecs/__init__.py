@@ -5,8 +5,9 @@ sets and make avcC and hvcC records. `audio` parses and makes AAC and G.711 conf
 parses BITMAPINFOHEADER, and `bits` reads bits for all of them. Floor 1: nothing here depends on
 Matroska.
 
-All functions raise `KvsError` for invalid data: an `MkvError`, or a `UtilsError` if the data ends
-in the middle of a parameter set. `aac_config` and `pcm_config` raise INVALID_ARG.
+Every failure is a `KvsError` with the status that the Error Code Reference names: `InvalidFrame`
+for the NAL units of a frame, `InvalidMedia` for parameter sets and codec private data, and
+`InvalidConfiguration` for arguments of `aac_config` and `pcm_config`.
 """
 
 from kvsproducer.codecs import audio, bitmap, h264, h265

@@ -21,7 +21,7 @@ from kvsproducer.limits import (
     MIN_PCM_CPD_BYTES,
     MIN_PCM_SAMPLE_RATE_HZ,
 )
-from kvsproducer.status import StatusCode, UtilsError, kvs_error
+from kvsproducer.status import InvalidMedia, StatusCode, kvs_error
 
 __all__ = [
     "AAC_SAMPLE_RATES",
@@ -127,7 +127,7 @@ def parse_aac_config(cpd: bytes) -> AacConfig:
         explicit = index == _EXPLICIT_RATE and 8 * len(cpd) - bits.position >= 28
         rate = bits.read(24) if explicit else _rate(index)
         config = bits.read(4)
-    except UtilsError as error:
+    except InvalidMedia as error:
         raise kvs_error(
             _S.MKV_INVALID_AAC_CPD, f"the AudioSpecificConfig of {len(cpd)} bytes is cut off"
         ) from error
@@ -200,16 +200,18 @@ def adts_config(data: bytes) -> bytes:
     out.write(4, _RATE_INDEX[header.sampling_frequency])
     out.write(4 + 3, 0)  # channel configuration; 1024 samples, no core coder, no extension
     try:
-        if bits.read(3) != _PROGRAM_CONFIG:
-            raise kvs_error(
-                _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG,
-                "channel configuration 0 without a program config element in the first frame",
-            )
-        _copy_program_config(bits, out)
-    except UtilsError as error:
+        found = bits.read(3) == _PROGRAM_CONFIG
+        if found:
+            _copy_program_config(bits, out)
+    except InvalidMedia as error:
         raise kvs_error(
             _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG, "the program config element is cut off"
         ) from error
+    if not found:
+        raise kvs_error(
+            _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG,
+            "channel configuration 0 without a program config element in the first frame",
+        )
     return out.bytes()
 
 
@@ -318,5 +320,5 @@ def _extension_rate(bits: BitReader) -> int:
     try:
         index = bits.read(4)
         return bits.read(24) if index == _EXPLICIT_RATE else _rate(index)
-    except UtilsError:
+    except InvalidMedia:
         return 0

@@ -23,10 +23,9 @@ from kvsproducer.codecs.nal import (
     distinct,
     is_annexb,
     nal_type,
-    split_annexb,
 )
 from kvsproducer.limits import MIN_H264_ANNEXB_CPD_BYTES, MIN_H264_H265_CPD_BYTES
-from kvsproducer.status import StatusCode, UtilsError, kvs_error
+from kvsproducer.status import InvalidMedia, StatusCode, kvs_error
 
 __all__ = [
     "AvcConfig",
@@ -126,7 +125,7 @@ def parse_cpd(cpd: bytes) -> Sps:
         )
         raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
     if is_annexb(cpd):
-        for unit in split_annexb(cpd):
+        for unit in cpd_units(cpd):
             if _is_sps(unit):
                 return parse_sps(bytes(unit))
         raise kvs_error(_S.MKV_INVALID_ANNEXB_CPD_NALUS, "no SPS in the Annex-B CPD")
@@ -212,7 +211,7 @@ def may_reorder(unit: bytes) -> bool:
     bits.position -= 1
     try:
         return not bits.flag() or _read_max_reordering(bits) != 0
-    except UtilsError:
+    except InvalidMedia:
         return True
 
 

@@ -22,7 +22,6 @@ from kvsproducer.codecs.nal import (
     distinct,
     is_annexb,
     nal_type,
-    split_annexb,
 )
 from kvsproducer.limits import MIN_H264_H265_CPD_BYTES, MIN_H265_ANNEXB_CPD_BYTES
 from kvsproducer.status import StatusCode, kvs_error
@@ -100,7 +99,7 @@ def parse_cpd(cpd: bytes, *, strict: bool = False) -> Sps:
         )
         raise kvs_error(_S.MKV_INVALID_H264_H265_CPD, detail)
     if is_annexb(cpd):
-        for unit in split_annexb(cpd):
+        for unit in cpd_units(cpd):
             if nal_type(unit, _CODEC) == _SPS:
                 return parse_sps(bytes(unit), strict=strict)
         raise kvs_error(_S.MKV_INVALID_ANNEXB_CPD_NALUS, "no SPS in the Annex-B CPD")

@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from kvsproducer.limits import MAX_UNITS
-from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, InvalidMedia, KvsError, StatusCode, kvs_error
 
 __all__ = [
     "Buffer",
@@ -216,18 +216,21 @@ def is_annexb(data: bytes) -> bool:
 def cpd_units(cpd: bytes) -> list[memoryview]:
     """Return the units of codec private data that is Annex-B or has 4-byte lengths.
 
-    The list is empty if the data has neither form. Raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA as
-    `annexb_to_avcc`, and for more than three zeros in a row if the data has no start code at its
-    beginning.
+    The list is empty if the data has neither form. Raises InvalidMedia
+    (MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA) as `annexb_to_avcc`, and for more than three zeros in a
+    row if the data has no start code at its beginning.
     """
-    if is_annexb(cpd):
-        return split_annexb(cpd)
-    run = _find_long_run(cpd, 0, len(cpd.rstrip(b"\0")))
-    if run is not None:
-        raise _too_many_zeros(run.start())
+    try:
+        if is_annexb(cpd):
+            return split_annexb(cpd)
+        run = _find_long_run(cpd, 0, len(cpd.rstrip(b"\0")))
+        if run is not None:
+            raise _too_many_zeros(run.start())
+    except InvalidFrame as error:
+        raise InvalidMedia(error.status, error.detail, offset=error.offset) from None
     try:
         return split_avcc(cpd)
-    except MkvError:
+    except InvalidFrame:
         return []
 
 
@@ -284,11 +287,9 @@ def _too_many_units() -> KvsError:
     return kvs_error(_S.MKV_INVALID_FRAME_DATA, detail)
 
 
-def _too_many_zeros(offset: int) -> MkvError:
+def _too_many_zeros(offset: int) -> KvsError:
     detail = "more than three zero bytes that are not followed by a start code"
-    error = kvs_error(_S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, detail, offset=offset)
-    assert isinstance(error, MkvError)
-    return error
+    return kvs_error(_S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, detail, offset=offset)
 
 
 _S = StatusCode

@@ -48,7 +48,7 @@ from kvsproducer.limits import MAX_QUEUED_EVENTS
 from kvsproducer.producer.hooks import Fault
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.urls import shown, url_fault
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = ["CallbacksProvider", "Chains", "Numbered", "Report"]
 
@@ -168,7 +168,9 @@ class CallbacksProvider:
         _check_version(platform.version, _S.INVALID_PLATFORM_CALLBACKS_VERSION)
         with self._lock:
             if self._taken:
-                raise kvs_error(_S.INVALID_OPERATION, "a producer has begun with another platform")
+                raise InvalidConfiguration(
+                    _S.INVALID_OPERATION, "a producer has begun with another platform"
+                )
             replaced, self._platform = self._platform, platform
         if replaced.free != platform.free:
             _free(replaced.free)
@@ -236,7 +238,7 @@ class CallbacksProvider:
         """A producer takes the provider over; raises INVALID_OPERATION when one has already."""
         with self._lock:
             if self._taken:
-                raise kvs_error(_S.INVALID_OPERATION, "a provider serves one producer")
+                raise InvalidConfiguration(_S.INVALID_OPERATION, "a provider serves one producer")
             self._taken = True
 
     def free(self) -> None:
@@ -337,8 +339,8 @@ class Chains:
             try:
                 self._run(_TOLD[type(report)], report)
             except KvsError as error:
-                raise kvs_error(
-                    error.status, f"{error.detail}; the frame was accepted", stream=report.stream
+                raise with_detail(
+                    error, f"{error.detail}; the frame was accepted", stream=report.stream
                 ) from error.__cause__
 
     # --- afterwards -----------------------------------------------------------------------------
@@ -495,8 +497,8 @@ def _called(function: Callable[[object], object], record: _Record, where: str) -
     except KvsError as error:
         if error.status is _S.STOP_CALLBACK_CHAIN:
             return error.status
-        raise kvs_error(
-            error.status, f"{where} raised {error.name}: {error.detail}", stream=record.stream
+        raise with_detail(
+            error, f"{where} raised {error.name}: {error.detail}", stream=record.stream
         ) from error
     except Exception as error:
         raise kvs_error(

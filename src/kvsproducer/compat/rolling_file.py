@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from kvsproducer import limits
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_path
 
@@ -51,6 +51,8 @@ class RollingFile:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self.number = self._next_number()
+        except KvsError:
+            raise  # of the index file; it is an OSError too
         except OSError as error:
             raise kvs_error(_S.OPEN_FILE_FAILED, f"{self._folder}: {in_words(error)}") from error
         self._gathered: list[bytes] = []

@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import InvalidConfiguration, StatusCode, StorageError, kvs_error
 
 __all__ = ["make_certificates", "server_context"]
 
@@ -54,7 +54,7 @@ def make_certificates(folder: Path, host: str) -> tuple[Path, Path]:
     try:
         import trustme
     except ImportError as error:
-        raise kvs_error(
+        raise InvalidConfiguration(
             StatusCode.INVALID_OPERATION,
             "making certificates needs trustme: pip install 'kvsproducer[tls]'",
         ) from error
@@ -67,7 +67,7 @@ def make_certificates(folder: Path, host: str) -> tuple[Path, Path]:
         issued.private_key_and_cert_chain_pem.write_to_path(str(server))
         made.cert_pem.write_to_path(str(authority))
     except OSError as error:
-        raise kvs_error(
+        raise StorageError(
             StatusCode.INVALID_ARG,
             f"cannot write certificates to {folder}: {error.strerror}",
         ) from error

@@ -52,7 +52,7 @@ from kvsproducer.mkv.events import (
     Tracks,
 )
 from kvsproducer.mkv.parser import MkvParser
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 __all__ = ["WORK_PER_CALL", "PutMediaRequest", "PutMediaSession"]
 
@@ -290,7 +290,7 @@ class PutMediaSession:
                 else:
                     self._other(event)
             self._has_input = True
-        except MkvError as error:
+        except InvalidMedia as error:
             too_large = error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
             error_id = ErrorId.FRAGMENT_SIZE if too_large else ErrorId.INVALID_MKV
             self._fail(Refusal(error_id, str(error)))

@@ -24,7 +24,7 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.heap.arena import memory_part
 from kvsproducer.heap.store import HoldingStore, Payload
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, StorageError, kvs_error
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_exists
 
@@ -80,7 +80,7 @@ class SpillFiles:
             self.directory, self._lock = _own_directory(root_directory)
         except OSError as error:
             status = _ROOT_FAILURES.get(error.errno or 0, StatusCode.WRITE_TO_FILE_FAILED)
-            raise kvs_error(
+            raise StorageError(
                 status, f"cannot use root directory {root_directory!r}: {in_words(error)}"
             ) from error
         self._next = limits.FILE_HEAP_FIRST_INDEX

@@ -1,6 +1,6 @@
 """Parsing of blocks: SimpleBlock, BlockGroup, and laced frames (RFC 9559 section 10).
 
-The frames of a block are views of its raw bytes. The functions raise only `MkvError`.
+The frames of a block are views of its raw bytes. The functions raise only InvalidMedia.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class MkvGenerator:
     fragment has a pts that differs from its dts. Without `strict` (as in AWS's producer), such a
     track has no Video or Audio element, and any pts is accepted.
 
-    Raises `MkvError` MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
+    Raises MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
     _CLUSTER_DURATION, _SEGMENT_UUID, _TRACK_UID, _CODEC_ID_LENGTH, _TRACK_NAME_LENGTH,
     _CODEC_PRIVATE_LENGTH, BOTH_ANNEXB_AND_AVCC_SPECIFIED, and what converting codec private data
     raises (see `codec_private`).

@@ -1,7 +1,7 @@
 """Parsing of whole master elements: EBML header, Info, Tracks, Tags (RFC 9559 section 5).
 
 Each function takes the element's raw bytes, the position of its payload in them, and the element's
-offset in the input. It returns the event, ignores unknown fields, and raises only `MkvError`.
+offset in the input. It returns the event, ignores unknown fields, and raises only InvalidMedia.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Invariants:
 
 - The events do not depend on how the input was split.
 - The `raw` of all events, joined, is the input.
-- Only `MkvError` is raised, with `offset`. After an error, each further call raises it again.
+- Only InvalidMedia is raised, with `offset`. After an error, each further call raises it again.
 - No element larger than its limit is buffered, so the memory used is bounded.
 
 The input may end between elements of a Segment, and inside a cluster of unknown size. A cluster of
@@ -59,7 +59,7 @@ from kvsproducer.mkv.masters import (
     read_tracks,
 )
 from kvsproducer.mkv.reading import MAX_HEADER_BYTES, UNKNOWN, invalid_mkv, read_header, read_uint
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 __all__ = ["MkvParser"]
 
@@ -92,7 +92,7 @@ class MkvParser:
         self._max_block_bytes = max_block_bytes
         self._eof = False
         self._wanted = 0  # bytes that must be available before the next element is complete
-        self._error: MkvError | None = None
+        self._error: InvalidMedia | None = None
         self._step: Callable[[], Event | None] = self._at_top
         self._documents = 0
         self._segment_end: int | None = None  # absolute offsets; None = unknown size
@@ -126,8 +126,8 @@ class MkvParser:
     def next_event(self) -> Event | None:
         """Return the next event, or None if more data is needed or after `EndOfFile`.
 
-        Raises `MkvError` with ACK_ERR_INVALID_MKV_DATA, or with ACK_ERR_FRAGMENT_SIZE_REACHED for a
-        block above the limit. Each further call raises the same error.
+        Raises InvalidMedia with ACK_ERR_INVALID_MKV_DATA, or with ACK_ERR_FRAGMENT_SIZE_REACHED for
+        a block above the limit. Each further call raises the same error.
         """
         if self._error is not None:
             raise self._error
@@ -136,7 +136,7 @@ class MkvParser:
         self._wanted = 0
         try:
             return self._step()
-        except MkvError as error:
+        except InvalidMedia as error:
             self._error = error
             raise
 
@@ -357,8 +357,8 @@ class MkvParser:
                 self._queue.offset,
             )
 
-    def _too_large(self, header: _Header, limit: int) -> MkvError:
-        return MkvError(
+    def _too_large(self, header: _Header, limit: int) -> InvalidMedia:
+        return InvalidMedia(
             StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,
             f"{element_name(header.id)} of {header.size} bytes, allowed are {limit}",
             offset=self._queue.offset,
@@ -370,5 +370,5 @@ class MkvParser:
         if known is not None and known.parent not in (parent, ANYWHERE):
             raise self._misplaced(header, f"in {element_name(parent)}")
 
-    def _misplaced(self, header: _Header, where: str) -> MkvError:
+    def _misplaced(self, header: _Header, where: str) -> InvalidMedia:
         return invalid_mkv(f"{element_name(header.id)} {where}", self._queue.offset)

@@ -56,7 +56,7 @@ from kvsproducer.codecs.recognize import (
 from kvsproducer.limits import MAX_CODEC_PRIVATE_BYTES, MAX_UNITS_LOOKED_AT
 from kvsproducer.mkv.codec_private import video_codec
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode, kvs_error
 
 __all__ = ["Format", "Looked", "format_of"]
 
@@ -284,7 +284,7 @@ class _Video(Format):
                 _S.MKV_MISSING_PPS_FROM_H264_CPD if only_pps else _S.MKV_MISSING_SPS_FROM_H264_CPD
             )
         names = ", ".join(PARAMETER_SETS[codec][kind] for kind in sorted(missing)) or "avcC or hvcC"
-        raise kvs_error(
+        raise InvalidFrame(
             status,
             f"the first key frame comes without {names}, and the track has no codec private data:"
             " no player could decode it. Have the encoder repeat its headers with each key frame"
@@ -308,7 +308,7 @@ class _Video(Format):
         """Add to the error what the data looks like and what to do."""
         if self._annexb and is_annexb(data[:64]) and not is_length_prefixed(data, self._codec):
             return error  # it has the declared format, but is damaged
-        return kvs_error(error.status, f"{error.detail}; {_advice(data, self._codec)}")
+        return InvalidFrame(error.status, f"{error.detail}; {_advice(data, self._codec)}")
 
 
 class _Unknown(Format):
@@ -410,7 +410,7 @@ class _Aac(Format):
         if config == self._config:
             return
         if not header.channel_config:
-            raise kvs_error(
+            raise InvalidFrame(
                 _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG,
                 "the ADTS header has channel configuration 0 (the channels are in a program config"
                 " element), from which no AudioSpecificConfig can be made; give it:"
@@ -446,7 +446,7 @@ def _never(_: bytes) -> None:
 
 
 def _refuse_aac(detail: str) -> NoReturn:
-    raise kvs_error(_S.MKV_INVALID_AAC_CPD, detail)
+    raise InvalidFrame(_S.MKV_INVALID_AAC_CPD, detail)
 
 
 class _Start(Enum):

@@ -1,7 +1,7 @@
 """Decoding of EBML in memory: element headers, children of a master element, typed payloads.
 
-RFC 8794 sections 4 to 7. Invalid data raises `MkvError` with the absolute offset of the element and
-the status ACK_ERR_INVALID_MKV_DATA, which the service reports for such data.
+RFC 8794 sections 4 to 7. Invalid data raises InvalidMedia with the absolute offset of the element
+and the status ACK_ERR_INVALID_MKV_DATA, which the service reports for such data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from kvsproducer.limits import MAX_MASTER_ELEMENTS
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.ebml import NUMBER_WIDTHS, UNKNOWN_SIZES
-from kvsproducer.status import MkvError, StatusCode
+from kvsproducer.status import InvalidMedia, StatusCode
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -34,9 +34,9 @@ _FLOATS: Final = {4: struct.Struct(">f"), 8: struct.Struct(">d")}
 _MAX_INTEGER_BYTES: Final = 8
 
 
-def invalid_mkv(detail: str, offset: int) -> MkvError:
+def invalid_mkv(detail: str, offset: int) -> InvalidMedia:
     """Make the error for data that is not valid Matroska."""
-    return MkvError(StatusCode.ACK_ERR_INVALID_MKV_DATA, detail, offset=offset)
+    return InvalidMedia(StatusCode.ACK_ERR_INVALID_MKV_DATA, detail, offset=offset)
 
 
 def read_header(data: bytes | memoryview, offset: int) -> tuple[int, int, int] | None:

@@ -32,7 +32,7 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
 from kvsproducer.producer.outcome import timeout_seconds
 from kvsproducer.service.loop import started
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import ConnectionFailed, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 try:
@@ -182,7 +182,7 @@ class MetricsServer:
         except TypeError as error:
             raise kvs_error(StatusCode.INVALID_ARG, f"host={host!r}, port={port!r}") from error
         except (OSError, OverflowError) as error:
-            raise kvs_error(
+            raise ConnectionFailed(
                 StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
             ) from error
         self._process = os.getpid()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = [
     "CLOSE_LIMIT_S",
@@ -39,9 +39,7 @@ def explained(error: KvsError, last_error: str) -> KvsError:
     """Return the error with the message of the last failed call added, unless it has it."""
     if not last_error or last_error in error.detail:
         return error
-    return kvs_error(
-        error.status, f"{error.detail}; the last call: {last_error}", stream=error.stream
-    )
+    return with_detail(error, f"{error.detail}; the last call: {last_error}", stream=error.stream)
 
 
 def no_space_error(stream: str, last_error: str) -> KvsError:
@@ -81,7 +79,7 @@ def loss_error(
         f"{account.dropped} dropped{why and f' ({why})'}, {account.held} still held"
     )
     if failure is not None:
-        return kvs_error(failure.status, f"{failure.detail}; {told}", stream=stream)
+        return with_detail(failure, f"{failure.detail}; {told}", stream=stream)
     status = (
         StatusCode.OPERATION_TIMED_OUT
         if account.held

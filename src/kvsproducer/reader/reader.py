@@ -31,7 +31,7 @@ from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
 from kvsproducer.service.sockets import hang_up
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidMedia, KvsError, StatusCode, kvs_error
 
 __all__ = [
     "Assembler",
@@ -96,7 +96,7 @@ class ReadFragment:
 class Assembler:
     """Bytes of a GetMedia answer in, whole fragments out; any split of the input will do.
 
-    Raises only KvsError: MkvError for bytes that are not Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED
+    Raises InvalidMedia for bytes that are not Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED
     for a fragment of over 64 MiB (the service stores up to 50 MB), and the status of the error that
     the service put into its tags.
     """
@@ -134,7 +134,7 @@ class Assembler:
         frames = len(event.frames) if isinstance(event, events.Block) else 0
         self._kept_bytes += len(event.raw) + _EVENT_OVERHEAD + frames * _FRAME_OVERHEAD
         if self._kept_bytes > _MAX_FRAGMENT_BYTES:
-            raise kvs_error(
+            raise InvalidMedia(
                 StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,
                 f"a fragment of GetMedia's answer takes over {_MAX_FRAGMENT_BYTES >> 20} MiB;"
                 " what answers is not Kinesis Video Streams, or the data are damaged",
@@ -452,7 +452,7 @@ def _error(
     if status is StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
         where = service.endpoint_url or service.region_name
         detail += f" (reading creates no stream; asked was {where}, is its name spelt so?)"
-    return kvs_error(status, detail, stream=stream_name)
+    return failure.error_class(status, detail, stream=stream_name)
 
 
 _TRIED_AGAIN = {

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
 __all__ = ["SharedLoop", "started"]
@@ -106,7 +106,7 @@ def _refuse_green_threads() -> None:
         or (eventlet is not None and eventlet.is_monkey_patched(part))
     ]
     if patched:
-        raise kvs_error(
+        raise InvalidConfiguration(
             StatusCode.INVALID_OPERATION,
             f"gevent or eventlet has patched {', '.join(patched)}, and the producer needs real"
             " threads and sockets: use patch_all(thread=False, socket=False, select=False), or run"
@@ -117,7 +117,7 @@ def _refuse_green_threads() -> None:
 def started(work: Callable[[], None], name: str) -> threading.Thread:
     """A daemon thread that runs `work`.
 
-    Raises CREATE_THREAD_FAILED (also a `RuntimeError`) when the system gives no thread: it has as
+    Raises InternalError (CREATE_THREAD_FAILED) when the system gives no thread: it has as
     many as it may, or no memory for another one's stack.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)

@@ -19,10 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from kvsproducer.client.states import result_status, status_result
+from kvsproducer.client.states import (
+    THROTTLED_RESULT,
+    result_class,
+    result_status,
+    status_result,
+)
 from kvsproducer.service.tls import at_wrong_time
 from kvsproducer.service.urls import shown
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, error_class, kvs_error
 from kvsproducer.status.service_errors import EXCEPTIONS
 from kvsproducer.status.system import in_words, without_numbers
 
@@ -62,7 +67,7 @@ def _result_of(name: str) -> int:
 _EXCEPTIONS: Final = {name: _result_of(name) for name in EXCEPTIONS}
 # HTTP statuses that are in neither of these are UNKNOWN.
 _STATUSES: Final = {429: LIMITED}
-_PASSED_ON: Final = {200, 401, 403, 404, 406, 408, 500, 501, 504, 598, 599}
+_PASSED_ON: Final = {200, 401, 403, 404, 406, 408, *range(500, 600)}
 
 _LONGEST_MESSAGE: Final = 500  # characters; a log line and an event have to hold it
 _PROXY_LOGIN: Final = 407
@@ -89,6 +94,11 @@ class Failure:
         return self.own or result_status(self.result)
 
     @property
+    def error_class(self) -> type[KvsError]:
+        """The class of the exception for the user."""
+        return error_class(self.own) if self.own else result_class(self.result)
+
+    @property
     def said(self) -> bool:
         """Whether the result alone says what the status is."""
         return self.own in (None, result_status(self.result))
@@ -101,7 +111,7 @@ class Failure:
         """As a result of a control-plane call: being throttled is no reason to give up."""
         if self.result != LIMITED:
             return self
-        return replace(self, result=UNKNOWN, own=self.status)
+        return replace(self, result=THROTTLED_RESULT, own=self.status)
 
 
 class RefusedError(Exception):

@@ -43,7 +43,7 @@ from kvsproducer.service.results import OK, RefusedError, failure_of
 from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.service.tls import Verify
 from kvsproducer.service.urls import shown, url_fault
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import InvalidConfiguration, StatusCode, kvs_error
 
 if TYPE_CHECKING:
     from botocore.auth import SigV4Auth
@@ -156,7 +156,7 @@ class Service:
         try:
             body = json.dumps(dict(parameters)).encode()
         except TypeError as error:
-            raise kvs_error(
+            raise InvalidConfiguration(
                 StatusCode.SERVICE_CALL_INVALID_ARG_ERROR, f"{operation} of {parameters}: {error}"
             ) from error
         url = (endpoint or await self._control_plane()).rstrip("/") + wire.PATHS[operation]

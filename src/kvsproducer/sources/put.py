@@ -40,7 +40,7 @@ from kvsproducer.sources.pacing import paced
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
-from kvsproducer.status import KvsError, MkvError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode, kvs_error
 
 __all__ = ["PutProgress", "PutResult", "put_media"]
 
@@ -435,7 +435,7 @@ def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: 
     for frame in frames:
         try:
             stream.put_frame(frame)
-        except MkvError as error:  # this frame is not fit; the next ones may be
+        except InvalidFrame as error:  # this frame is not fit; the next ones may be
             source.refused(error)
         else:
             watch.put(frame)

@@ -31,7 +31,7 @@ from kvsproducer.sources.raw_order import completed, counted, displayed
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.sources.tracks import with_parameter_sets
 from kvsproducer.sources.unread import UnreadBytes
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidMedia, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 try:
@@ -728,7 +728,7 @@ def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decod
                 assert frame.time_base is not None
                 result.pts.append(_ticks(frame.pts, frame.time_base) or 0)
     except (av.error.FFmpegError, OSError) as error:
-        raise kvs_error(
+        raise InvalidMedia(
             StatusCode.MKV_INVALID_FRAME_DATA,
             f"{path}: picture {len(result.pts)} cannot be decoded ({in_words(error)})",
         ) from error

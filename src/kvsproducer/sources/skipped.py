@@ -13,7 +13,7 @@ from typing import Final
 
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.sources.media import Kind, MediaPacket
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidMedia, KvsError, StatusCode
 
 __all__ = ["Reason", "Skip", "SkipLog"]
 
@@ -134,7 +134,7 @@ class SkipLog:
         named = "; ".join(str(skip) for skip in skips[:_MAX_NAMED])
         if len(skips) > _MAX_NAMED:
             named += "; and more"
-        return kvs_error(
+        return InvalidMedia(
             reason.status,
             f"{name}: {lost} of {lost + put} frames cannot be put: {named}."
             f" The rest is put. To do: {reason.remedy.format(encoder=encoder)}",

@@ -37,7 +37,7 @@ from kvsproducer.sources.spec import FileSpec, PatternSpec, StdinSpec, parse_spe
 from kvsproducer.sources.timestamps import Timeline, seconds
 from kvsproducer.sources.tracks import ENCODERS, PutTrack, SizeWatch, put_track
 from kvsproducer.sources.truncation import Cut, find_cut
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidMedia, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
 __all__ = ["Source", "TrackChoice", "open_source"]
@@ -318,14 +318,14 @@ class Source:
                 lost.add_note(f"the first refusal was {self._refusal}")
             raise lost
         if self._reader.breaks:
-            raise kvs_error(
+            raise InvalidMedia(
                 StatusCode.READ_FILE_FAILED,
                 f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
                 " the rest is put. Put an intact copy of the file if there is one",
             )
         if self._reader.unread:
             places = "; ".join(self._reader.unread[:_MAX_NAMED])
-            raise kvs_error(
+            raise InvalidMedia(
                 StatusCode.READ_FILE_FAILED,
                 f"{self.name}: what could be read is put, but FFmpeg passed over {places}. Put an"
                 " intact copy of the file if there is one; files that were joined have to be put"
@@ -511,7 +511,7 @@ def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[Medi
         return chosen
     found = ", ".join(f"{t.kind.value} ({codec_name(t.codec)})" for t in reader.tracks)
     wanted = "video or audio" if choice == "all" else choice
-    raise kvs_error(
+    raise InvalidMedia(
         StatusCode.TRACK_INFO_MISSING,
         f"{name} has no {wanted} track; it has {found or 'no media'}",
     )

@@ -1,26 +1,35 @@
-"""The exception tree: one `KvsError`, a subclass by library, mixed with the expected built-in.
+"""The exceptions, by meaning: each class says what a program can do about the failure.
 
-    KvsError
-      CommonError    0x0000....   argument, memory, file and time-out failures shared by all rooms
-      HeapError      0x1000....   content stores
-      TraceError     0x1010....   the profiler
-      ProducerError  0x15......, 0x16......   credentials, HTTP, callbacks
-      ViewError      0x3000....   the content view
-      MkvError       0x3200....   Matroska and codec private data
-      UtilsError     0x40......, 0x41......   conversions, directories, bit reader
-      ClientError    0x5200....   the producer client
-      DurationError  the INVALID_DURATION_VALUE sentinel
+    KvsError                everything that this package raises
+      ServiceError          OSError                 the service refused a call or a fragment
+        StreamNotFound      also LookupError        the stream does not exist, or is being deleted
+        NotAuthorized       also PermissionError    the credentials are missing, expired or refused
+        Throttled                                   a limit on calls or connections was exceeded
+      ConnectionFailed      ConnectionError         the service could not be reached
+      TimedOut              TimeoutError            a wait or a call took too long
+      StorageError          OSError                 a file, folder or content store failed
+      BufferFull            MemoryError             no space in the buffer for a frame
+      StreamClosed          RuntimeError            the object cannot be used here, or any more
+      InvalidFrame          ValueError, TypeError   a frame or metadata item cannot be stored
+      InvalidMedia          ValueError              a file or its codec data cannot be stored
+      InvalidConfiguration  ValueError, TypeError   an option or argument is wrong
+      InternalError         RuntimeError            a callback failed, or a bug of this package
 
-`kvs_error(status, ...)` makes the right one: the base of the code tells the library, and a table
-below tells the built-in that a Python user would catch (`ValueError`, `MemoryError`,
-`TimeoutError`, `PermissionError` ...). Foreign errors are wrapped at the border with `raise ...
-from error`. A detail never contains a secret: callers pass names, lengths and numbers.
+Each class is also the built-in exception that Python raises for such a failure, so that code
+which does not know this package catches it. Failures outside of the program are all OSErrors:
+TimeoutError, ConnectionError and PermissionError are OSErrors too. InvalidFrame and
+InvalidConfiguration cover wrong values and wrong types, so they are both ValueError and TypeError.
+
+`kvs_error(status, ...)` makes the exception for a status from the table below. A general status,
+such as INVALID_ARG, means different things in different places; code that knows better makes the
+class that fits itself: `InvalidFrame(StatusCode.INVALID_ARG, ...)`. `BY_PLACE` lists these pairs.
+Foreign errors are wrapped where they come in with `raise ... from error`. A detail never contains
+a secret: it has names, lengths and numbers.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kvsproducer.status.codes import StatusCode
 
@@ -28,31 +37,36 @@ if TYPE_CHECKING:
     from kvsproducer.status.catalogue import Entry
 
 __all__ = [
-    "ClientError",
-    "CommonError",
-    "DurationError",
-    "HeapError",
+    "BY_PLACE",
+    "BufferFull",
+    "ConnectionFailed",
+    "InternalError",
+    "InvalidConfiguration",
+    "InvalidFrame",
+    "InvalidMedia",
     "KvsError",
-    "MkvError",
-    "ProducerError",
-    "TraceError",
-    "UtilsError",
-    "ViewError",
-    "builtin_class",
+    "NotAuthorized",
+    "ServiceError",
+    "StorageError",
+    "StreamClosed",
+    "StreamNotFound",
+    "Throttled",
+    "TimedOut",
     "error_class",
     "kvs_error",
-    "library_class",
+    "with_detail",
 ]
 
 
 class KvsError(Exception):
-    """Any failure that this package reports.
+    """Any failure that this package raises.
 
     `status` is the `StatusCode`; `detail` says what was wrong this time; `stream` (name), `upload`
     (handle), `timecode` (of the fragment, in stream timecode units) and `offset` (bytes into the
     input) say where, each None when it does not apply. `name`, `description`, `condition` and
     `action` are the catalogue's texts for the status; the last three are empty when the catalogue
-    cannot be read, as in a process without a file descriptor left.
+    cannot be read, as in a process without a file descriptor left. Give `action` when the remedy
+    for this case is narrower than the catalogue's.
     """
 
     def __init__(
@@ -64,14 +78,17 @@ class KvsError(Exception):
         upload: int | None = None,
         timecode: int | None = None,
         offset: int | None = None,
+        action: str = "",
     ) -> None:
-        super().__init__(status, detail)
+        # Not super(): OSError's initializer would take the status for an errno.
+        Exception.__init__(self, status, detail)
         self.status = status
         self.detail = detail
         self.stream = stream
         self.upload = upload
         self.timecode = timecode
         self.offset = offset
+        self.own_action = action
 
     @property
     def name(self) -> str:
@@ -93,7 +110,9 @@ class KvsError(Exception):
 
     @property
     def action(self) -> str:
-        """What to do about it, from the catalogue; empty when there is nothing to do."""
+        """What to do about it, in this case or from the catalogue; empty if nothing is to do."""
+        if self.own_action:
+            return self.own_action
         entry = self._entry()
         return entry.action if entry else ""
 
@@ -120,15 +139,9 @@ class KvsError(Exception):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.status.name}, {self.detail!r})"
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Most classes are made on the fly, and pickle (multiprocessing) finds none of them by name.
-        mixed = type(self) is error_class(self.status)
-        make = kvs_error if mixed else type(self)
-        return make, (self.status, self.detail), self.__dict__
-
     def _entry(self) -> Entry | None:
-        # The texts are read from disk only once somebody looks at an error. A process that has no
-        # file descriptor left, or whose disk is gone, must still be able to say which error.
+        # The texts are read from disk at the first look at an error. A process that has no file
+        # descriptor left, or whose disk is gone, must still be able to say which error.
         try:
             from kvsproducer.status.catalogue import entry
 
@@ -137,130 +150,505 @@ class KvsError(Exception):
             return None
 
 
-class CommonError(KvsError):
-    """0x0000....: arguments, memory, files and time-outs."""
+class ServiceError(KvsError, OSError):
+    """The service refused a call or a fragment, or its answer cannot be used.
+
+    The `detail` has the service's own words. A refusal of arguments or a limit on the number of
+    streams stays until its cause is removed: do not retry it. Typically
+    SERVICE_CALL_INVALID_ARG_ERROR, ACK_ERR_... (what the service says about a fragment), and
+    DESCRIBE_STREAM_CALL_FAILED and its kin for a call that was given up after six attempts. Such a
+    call raises NotAuthorized, Throttled, ConnectionFailed or TimedOut if that was the cause.
+    """
 
 
-class HeapError(KvsError):
-    """0x1000....: a content store."""
+class StreamNotFound(ServiceError, LookupError):
+    """The stream does not exist in this region and account, or it is being deleted.
+
+    Raised by `get_media()` and `list_fragments()`, and by a producer that may not create streams.
+    Create the stream, or check its name, the region and the account. Do not retry before.
+    Typically SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, also SERVICE_CALL_RESOURCE_DELETED_ERROR and
+    STREAM_IS_BEING_DELETED_ERROR.
+    """
 
 
-class TraceError(KvsError):
-    """0x1010....: the profiler."""
+class NotAuthorized(ServiceError, PermissionError):
+    """The credentials are missing, expired or refused, or lack a permission; or TLS failed.
+
+    Raised when a call or an upload needs credentials. Correct them or the role's policy; retrying
+    with the same ones does not help. Typically SERVICE_CALL_NOT_AUTHORIZED_ERROR, also
+    CLIENT_AUTH_CALL_FAILED (a provider of your own failed) and IOT_FAILED (AWS IoT).
+    """
 
 
-class ProducerError(KvsError):
-    """0x15...... and 0x16......: credentials, HTTP calls, callbacks."""
+class Throttled(ServiceError):
+    """The service limits the number of calls or connections, and the limit was exceeded.
+
+    A producer retries on its own with growing pauses. `get_media()` and `list_fragments()` raise
+    it: retry them after a pause, and make fewer calls. Typically SERVICE_CALL_CLIENT_LIMIT_ERROR.
+    """
 
 
-class ViewError(KvsError):
-    """0x3000....: the content view."""
+class ConnectionFailed(KvsError, ConnectionError):
+    """The service could not be reached: no network, no such host, a refused or broken connection.
+
+    A producer retries on its own, and raises it only when its attempts are used up, or when
+    `recover_on_error` is off. Check network, proxy and endpoint_url; it is safe to retry.
+    Typically SERVICE_CALL_UNKNOWN_ERROR, also CURL_PERFORM_FAILED (AWS IoT's credential endpoint).
+    """
 
 
-class MkvError(KvsError):
-    """0x3200....: Matroska packaging and parsing, codec private data, NAL units."""
+class TimedOut(KvsError, TimeoutError):
+    """A wait or a call took longer than its time limit.
+
+    Raised by `wait_ready()`, by `put_frame()` of an offline stream that finds no space, and at the
+    end of a `with` block while frames are still held. The detail has the last call's failure: look
+    at that first, then give a longer time limit. Typically OPERATION_TIMED_OUT, also
+    SERVICE_CALL_TIMEOUT_ERROR.
+    """
 
 
-class UtilsError(KvsError):
-    """0x40...... and 0x41......: conversions, directories, bit reader, timers."""
+class StorageError(KvsError, OSError):
+    """A file or folder cannot be opened, read or written, or a content store is damaged.
+
+    Raised for a media file that is missing, an output file, a credentials file, and the stores of
+    `StorageInfo`. Check the path, its permissions and the disk. Typically OPEN_FILE_FAILED,
+    READ_FILE_FAILED, WRITE_TO_FILE_FAILED, the DIRECTORY_... and the HEAP_... statuses.
+    """
 
 
-class ClientError(KvsError):
-    """0x5200....: the producer client."""
+class BufferFull(KvsError, MemoryError):
+    """The buffer has no space for a frame, and the stream's policy is not to make or await any.
+
+    `put_frame()` raises it; the frame was not accepted. Drop the frame, or give more
+    `storage_size`; an offline stream waits instead. Frames that were accepted and dropped for want
+    of space raise it at the end of a `with` block. Typically STORE_OUT_OF_MEMORY.
+    """
 
 
-class DurationError(KvsError, ValueError):
-    """The duration text is not ISO 8601."""
+class StreamClosed(KvsError, RuntimeError):
+    """A stream, producer or source cannot be used here, or not any more.
+
+    It was stopped or closed, an exception from outside interrupted it, or it belongs to another
+    process (after a fork) or another event loop. Open a new one where it is needed. Typically
+    STREAM_HAS_BEEN_STOPPED, also INVALID_OPERATION and CLIENT_BEING_SHUTDOWN.
+    """
 
 
-_LIBRARIES: tuple[tuple[int, type[KvsError]], ...] = (
-    # (first value of the next library, class), ascending
-    (0x10000000, CommonError),
-    (0x10100000, HeapError),
-    (0x15000000, TraceError),
-    (0x30000000, ProducerError),
-    (0x32000000, ViewError),
-    (0x40000000, MkvError),
-    (0x52000000, UtilsError),
-    (0x53000000, ClientError),
-    (1 << 64, DurationError),
-)
+class InvalidFrame(KvsError, ValueError, TypeError):
+    """A frame, metadata item or image event that was put cannot be stored as it is.
+
+    `put_frame()` and its kin raise it; the frame was not accepted, and the stream goes on. Correct
+    the frame's data, times, track or flags; the same frame is refused again. Typically
+    MKV_INVALID_FRAME_DATA, MKV_INVALID_FRAME_TIMESTAMP, CONTENT_VIEW_INVALID_TIMESTAMP,
+    MAX_FRAGMENT_METADATA_COUNT, and INVALID_ARG for a wrong type.
+    """
+
+
+class InvalidMedia(KvsError, ValueError):
+    """A media file, a Matroska stream or codec private data is damaged, or not what KVS takes.
+
+    Raised by `put_media()`, by the readers of `kvsproducer.mkv` and `kvsproducer.codecs`, and for a
+    stream's codec private data. Convert the media, or use an intact copy. Typically FORMAT_ERROR,
+    UNEXPECTED_EOF, MKV_INVALID_H264_H265_CPD, and ACK_ERR_INVALID_MKV_DATA with the `offset`.
+    """
+
+
+class InvalidConfiguration(KvsError, ValueError, TypeError):
+    """An option, an argument or the installation is wrong: the program has to be changed.
+
+    Raised where the value is given: constructors, `from_dict()`, `open_stream()`. The detail names
+    the option, its value and what is allowed. Do not retry. Typically INVALID_ARG, NULL_ARG,
+    INVALID_DURATION_VALUE, NOT_FOUND (an extra is not installed) and the limits of single options.
+    """
+
+
+class InternalError(KvsError, RuntimeError):
+    """Something failed inside the process: a callback of the program, threads, or this package.
+
+    A callback that raised is in `__cause__` or in the log. If this package is to blame, please
+    report it as a bug. Typically INTERNAL_ERROR and CREATE_THREAD_FAILED.
+    """
+
 
 _S = StatusCode
-_BUILTINS: dict[StatusCode, type[Exception]] = {
-    _S.NULL_ARG: ValueError,
-    _S.NOT_ENOUGH_MEMORY: MemoryError,
-    _S.STORE_OUT_OF_MEMORY: MemoryError,
-    _S.HEAP_REALLOC_ERROR: MemoryError,
-    _S.UNEXPECTED_EOF: EOFError,
-    _S.FORMAT_ERROR: ValueError,
-    _S.EMPTY_STRING: ValueError,
-    _S.INT_OVERFLOW: OverflowError,
-    _S.NOT_IMPLEMENTED: NotImplementedError,
-    _S.OPERATION_TIMED_OUT: TimeoutError,
-    _S.SERVICE_CALL_TIMEOUT_ERROR: TimeoutError,
-    _S.PERSISTED_ACK_TIMEOUT: TimeoutError,
-    _S.NOT_FOUND: LookupError,
-    _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR: LookupError,
-    _S.MKV_TRACK_INFO_NOT_FOUND: LookupError,
-    _S.HASH_KEY_NOT_PRESENT: LookupError,
-    _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR: PermissionError,
-    _S.DIRECTORY_ACCESS_DENIED: PermissionError,
-    _S.OPEN_FILE_FAILED: OSError,
-    _S.READ_FILE_FAILED: OSError,
-    _S.WRITE_TO_FILE_FAILED: OSError,
-    _S.DIRECTORY_OPEN_FAILED: OSError,
-    _S.DIRECTORY_MISSING_PATH: FileNotFoundError,
-    _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED: OSError,
-    _S.STREAM_HAS_BEEN_STOPPED: RuntimeError,
-    _S.INVALID_STREAM_STATE: RuntimeError,
-    _S.INVALID_OPERATION: RuntimeError,
-    _S.STREAM_NOT_STARTED: RuntimeError,
-    _S.CLIENT_BEING_SHUTDOWN: RuntimeError,
-    _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED: RuntimeError,
-    _S.PATH_TOO_LONG: ValueError,
-    _S.TRACK_INFO_MISSING: ValueError,
-    _S.OFFLINE_MODE_WITH_ZERO_RETENTION: ValueError,
-    _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL: ValueError,
-    _S.CONTENT_VIEW_INVALID_TIMESTAMP: ValueError,
-    _S.CONTENT_VIEW_INVALID_INDEX: IndexError,
-    _S.DIRECTORY_ENTRY_STAT_ERROR: OSError,
-    _S.REMOVE_DIRECTORY_FAILED: OSError,
-    _S.REMOVE_FILE_FAILED: OSError,
-    _S.REMOVE_LINK_FAILED: OSError,
-    _S.CREATE_THREAD_FAILED: RuntimeError,
-    _S.DESCRIBE_STREAM_CALL_FAILED: ConnectionError,
-    _S.CREATE_STREAM_CALL_FAILED: ConnectionError,
-    _S.GET_STREAMING_ENDPOINT_CALL_FAILED: ConnectionError,
-    _S.PUT_STREAM_CALL_FAILED: ConnectionError,
-    _S.SERVICE_CALL_UNKOWN_ERROR: ConnectionError,
+_STATUSES: Final[dict[type[KvsError], tuple[StatusCode, ...]]] = {
+    StreamNotFound: (
+        _S.STREAM_IS_BEING_DELETED_ERROR,
+        _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR,
+        _S.SERVICE_CALL_RESOURCE_DELETED_ERROR,
+        _S.ACK_ERR_STREAM_DELETED,
+    ),
+    NotAuthorized: (
+        _S.IOT_FAILED,
+        _S.IOT_EXPIRATION_OCCURS_IN_PAST,
+        _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
+        _S.GET_STREAMING_TOKEN_CALL_FAILED,
+        _S.CLIENT_AUTH_CALL_FAILED,
+        _S.GET_CLIENT_TOKEN_CALL_FAILED,
+        _S.CLIENT_PROVISION_CALL_FAILED,
+        _S.INVALID_TOKEN_EXPIRATION,
+        _S.ACK_ERR_KMS_KEY_ACCESS_DENIED,
+    ),
+    Throttled: (_S.SERVICE_CALL_CLIENT_LIMIT_ERROR,),
+    ServiceError: (
+        _S.INVALID_API_CALL_RETURN_JSON,
+        _S.INVALID_DESCRIBE_STREAM_RETURN_JSON,
+        _S.IOT_INVALID_RESPONSE_LENGTH,
+        _S.IOT_NULL_AWS_CREDS,
+        _S.DESCRIBE_STREAM_CALL_FAILED,
+        _S.INVALID_DESCRIBE_STREAM_RESPONSE,
+        _S.SERVICE_CALL_INVALID_ARG_ERROR,
+        _S.SERVICE_CALL_DEVICE_NOT_FOUND_ERROR,
+        _S.SERVICE_CALL_DEVICE_NOT_PROVISIONED_ERROR,
+        _S.CREATE_STREAM_CALL_FAILED,
+        _S.GET_STREAMING_ENDPOINT_CALL_FAILED,
+        _S.INVALID_URI_LEN,
+        _S.PUT_STREAM_CALL_FAILED,
+        _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR,
+        _S.SERVICE_CALL_DEVICE_LIMIT_ERROR,
+        _S.SERVICE_CALL_STREAM_LIMIT_ERROR,
+        _S.TAG_STREAM_CALL_FAILED,
+        _S.INVALID_CREATE_STREAM_RESPONSE,
+        _S.CREATE_CLIENT_CALL_FAILED,
+        _S.TAG_CLIENT_CALL_FAILED,
+        _S.INVALID_CREATE_DEVICE_RESPONSE,
+        _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW,
+        _S.INVALID_ACK_KEY_START,
+        _S.INVALID_ACK_DUPLICATE_KEY_NAME,
+        _S.INVALID_ACK_INVALID_VALUE_START,
+        _S.INVALID_ACK_INVALID_VALUE_END,
+        _S.INVALID_PARSED_ACK_TYPE,
+        _S.INVALID_FRAGMENT_ACK_TYPE,
+        _S.ACK_ERR_STREAM_READ_ERROR,
+        _S.ACK_ERR_FRAGMENT_SIZE_REACHED,
+        _S.ACK_ERR_FRAGMENT_DURATION_REACHED,
+        _S.ACK_ERR_CONNECTION_DURATION_REACHED,
+        _S.ACK_ERR_FRAGMENT_TIMECODE_NOT_MONOTONIC,
+        _S.ACK_ERR_MULTI_TRACK_MKV,
+        _S.ACK_ERR_INVALID_MKV_DATA,
+        _S.ACK_ERR_INVALID_PRODUCER_TIMESTAMP,
+        _S.ACK_ERR_STREAM_NOT_ACTIVE,
+        _S.ACK_ERR_KMS_KEY_DISABLED,
+        _S.ACK_ERR_KMS_KEY_VALIDATION_ERROR,
+        _S.ACK_ERR_KMS_KEY_UNAVAILABLE,
+        _S.ACK_ERR_KMS_KEY_INVALID_USAGE,
+        _S.ACK_ERR_KMS_KEY_INVALID_STATE,
+        _S.ACK_ERR_KMS_KEY_NOT_FOUND,
+        _S.ACK_ERR_ACK_INTERNAL_ERROR,
+        _S.ACK_ERR_FRAGMENT_ARCHIVAL_ERROR,
+        _S.ACK_ERR_UNKNOWN_ACK_ERROR,
+        _S.MISSING_ERR_ACK_ID,
+        _S.INVALID_ACK_SEGMENT_LEN,
+        _S.ACK_ERR_FRAGMENT_METADATA_LIMIT_REACHED,
+        _S.ACK_ERR_TRACK_NUMBER_MISMATCH,
+        _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK,
+        _S.ACK_ERR_MORE_THAN_ALLOWED_TRACKS_FOUND,
+        _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
+    ),
+    ConnectionFailed: (
+        _S.CURL_INIT_FAILED,
+        _S.CONTINUOUS_RETRY_RESET_FAILED,
+        _S.CURL_PERFORM_FAILED,
+        _S.SERVICE_CALL_UNKNOWN_ERROR,
+    ),
+    TimedOut: (
+        _S.OPERATION_TIMED_OUT,
+        _S.NO_MORE_DATA_AVAILABLE,
+        _S.SERVICE_CALL_TIMEOUT_ERROR,
+        _S.PERSISTED_ACK_TIMEOUT,
+    ),
+    BufferFull: (
+        _S.HEAP_REALLOC_ERROR,
+        _S.STORE_OUT_OF_MEMORY,
+    ),
+    StreamClosed: (
+        _S.INVALID_OPERATION,
+        _S.STREAM_BEING_SHUTDOWN,
+        _S.CLIENT_BEING_SHUTDOWN,
+        _S.SEMAPHORE_OPERATION_AFTER_SHUTDOWN,
+        _S.SEMAPHORE_ACQUIRE_WHEN_LOCKED,
+        _S.END_OF_STREAM,
+        _S.STREAM_HAS_BEEN_STOPPED,
+        _S.CLIENT_FREED_BEFORE_STREAM,
+        _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
+        _S.UPLOAD_HANDLE_ABORTED,
+        _S.STREAM_SHUTTING_DOWN,
+        _S.CLIENT_SHUTTING_DOWN,
+    ),
+    InvalidFrame: (
+        _S.CONTENT_VIEW_NO_MORE_ITEMS,
+        _S.CONTENT_VIEW_INVALID_TIMESTAMP,
+        _S.MKV_INVALID_FRAME_DATA,
+        _S.MKV_INVALID_FRAME_TIMESTAMP,
+        _S.MKV_NUMBER_TOO_BIG,
+        _S.MKV_MAX_FRAME_TIMECODE,
+        _S.MKV_LARGE_FRAME_TIMECODE,
+        _S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA,
+        _S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA,
+        _S.MKV_PTS_DTS_ARE_NOT_SAME,
+        _S.MKV_INVALID_TAG_NAME_LENGTH,
+        _S.MKV_INVALID_TAG_VALUE_LENGTH,
+        _S.MKV_INVALID_GENERATOR_STATE_TAGS,
+        _S.MKV_TRACK_INFO_NOT_FOUND,
+        _S.MAX_FRAGMENT_METADATA_COUNT,
+        _S.INVALID_METADATA_NAME,
+        _S.END_OF_FRAGMENT_FRAME_INVALID_STATE,
+        _S.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR,
+        _S.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED,
+        _S.MULTIPLE_CONSECUTIVE_EOFR,
+        _S.DUPLICATE_STREAM_EVENT_TYPE,
+        _S.STREAM_NOT_STARTED,
+        _S.INVALID_IMAGE_PREFIX_LENGTH,
+        _S.INVALID_IMAGE_METADATA_KEY_LENGTH,
+        _S.INVALID_IMAGE_METADATA_VALUE_LENGTH,
+    ),
+    InvalidMedia: (
+        _S.UNEXPECTED_EOF,
+        _S.FORMAT_ERROR,
+        _S.MKV_INVALID_ANNEXB_NALU_IN_CPD,
+        _S.MKV_INVALID_H264_H265_CPD,
+        _S.MKV_INVALID_H264_H265_SPS_WIDTH,
+        _S.MKV_INVALID_H264_H265_SPS_HEIGHT,
+        _S.MKV_INVALID_H264_H265_SPS_NALU,
+        _S.MKV_INVALID_BIH_CPD,
+        _S.MKV_INVALID_HEVC_NALU_COUNT,
+        _S.MKV_INVALID_HEVC_FORMAT,
+        _S.MKV_HEVC_SPS_NALU_MISSING,
+        _S.MKV_INVALID_HEVC_SPS_NALU_SIZE,
+        _S.MKV_INVALID_HEVC_SPS_CHROMA_FORMAT_IDC,
+        _S.MKV_INVALID_HEVC_SPS_RESERVED,
+        _S.MKV_MIN_ANNEX_B_CPD_SIZE,
+        _S.MKV_ANNEXB_CPD_MISSING_NALUS,
+        _S.MKV_INVALID_ANNEXB_CPD_NALUS,
+        _S.MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX,
+        _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG,
+        _S.MKV_INVALID_AAC_CPD,
+        _S.MKV_INVALID_AMS_ACM_CPD,
+        _S.MKV_MISSING_SPS_FROM_H264_CPD,
+        _S.MKV_MISSING_PPS_FROM_H264_CPD,
+        _S.BIT_READER_OUT_OF_RANGE,
+        _S.BIT_READER_INVALID_SIZE,
+    ),
+    InvalidConfiguration: (
+        _S.NULL_ARG,
+        _S.INVALID_ARG,
+        _S.INVALID_ARG_LEN,
+        _S.NOT_IMPLEMENTED,
+        _S.NOT_FOUND,
+        _S.INVALID_THREAD_PARAMS_VERSION,
+        _S.HEAP_FLAGS_ERROR,
+        _S.INVALID_ALLOCATION_SIZE,
+        _S.MIN_PROFILER_BUFFER,
+        _S.MAX_CALLBACK_CHAIN,
+        _S.INVALID_PLATFORM_CALLBACKS_VERSION,
+        _S.INVALID_PRODUCER_CALLBACKS_VERSION,
+        _S.INVALID_STREAM_CALLBACKS_VERSION,
+        _S.INVALID_AUTH_CALLBACKS_VERSION,
+        _S.INVALID_API_CALLBACKS_VERSION,
+        _S.INVALID_AWS_CREDENTIALS_VERSION,
+        _S.MAX_REQUEST_HEADER_COUNT,
+        _S.MAX_REQUEST_HEADER_NAME_LEN,
+        _S.MAX_REQUEST_HEADER_VALUE_LEN,
+        _S.CURL_LIBRARY_INIT_FAILED,
+        _S.HMAC_GENERATION_ERROR,
+        _S.MAX_ROLE_ALIAS_LEN_EXCEEDED,
+        _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED,
+        _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED,
+        _S.INVALID_USER_AGENT_LENGTH,
+        _S.INVALID_ENDPOINT_CACHING_PERIOD,
+        _S.IOT_EXPIRATION_PARSING_FAILED,
+        _S.DUPLICATE_PRODUCER_CALLBACK_FREE_FUNC,
+        _S.DUPLICATE_STREAM_CALLBACK_FREE_FUNC,
+        _S.DUPLICATE_AUTH_CALLBACK_FREE_FUNC,
+        _S.DUPLICATE_API_CALLBACK_FREE_FUNC,
+        _S.MAX_IOT_THING_NAME_LENGTH,
+        _S.IOT_CREATE_LWS_CONTEXT_FAILED,
+        _S.INVALID_CA_CERT_PATH,
+        _S.FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH,
+        _S.FILE_CREDENTIAL_PROVIDER_INVALID_FILE_FORMAT,
+        _S.IOT_INVALID_URI_LEN,
+        _S.TIMESTAMP_STRING_UNRECOGNIZED_FORMAT,
+        _S.MIN_CONTENT_VIEW_ITEMS,
+        _S.INVALID_CONTENT_VIEW_DURATION,
+        _S.MKV_INVALID_CLUSTER_DURATION,
+        _S.MKV_INVALID_CONTENT_TYPE_LENGTH,
+        _S.MKV_INVALID_CODEC_ID_LENGTH,
+        _S.MKV_INVALID_TRACK_NAME_LENGTH,
+        _S.MKV_INVALID_CODEC_PRIVATE_LENGTH,
+        _S.MKV_CODEC_PRIVATE_NULL,
+        _S.MKV_INVALID_TIMECODE_SCALE,
+        _S.MKV_BOTH_ANNEXB_AND_AVCC_SPECIFIED,
+        _S.MKV_INVALID_SEGMENT_UUID,
+        _S.MKV_INVALID_TRACK_UID,
+        _S.MKV_INVALID_CLIENT_ID_LENGTH,
+        _S.MKV_INVALID_PARENT_TYPE,
+        _S.INVALID_BASE64_ENCODE,
+        _S.INVALID_BASE,
+        _S.INVALID_DIGIT,
+        _S.INT_OVERFLOW,
+        _S.EMPTY_STRING,
+        _S.PATH_TOO_LONG,
+        _S.STRFTIME_FALIED,
+        _S.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
+        _S.UTIL_MAX_TAG_COUNT,
+        _S.UTIL_INVALID_TAG_VERSION,
+        _S.UTIL_TAGS_COUNT_NON_ZERO_TAGS_NULL,
+        _S.UTIL_INVALID_TAG_NAME_LEN,
+        _S.UTIL_INVALID_TAG_VALUE_LEN,
+        _S.INVALID_TIMER_PERIOD_VALUE,
+        _S.MAX_STREAM_COUNT,
+        _S.MIN_STREAM_COUNT,
+        _S.INVALID_DEVICE_NAME_LENGTH,
+        _S.INVALID_DEVICE_INFO_VERSION,
+        _S.MAX_TAG_COUNT,
+        _S.DEVICE_FINGERPRINT_LENGTH,
+        _S.INVALID_CALLBACKS_VERSION,
+        _S.INVALID_STREAM_INFO_VERSION,
+        _S.INVALID_STREAM_NAME_LENGTH,
+        _S.INVALID_STORAGE_SIZE,
+        _S.INVALID_ROOT_DIRECTORY_LENGTH,
+        _S.INVALID_SPILL_RATIO,
+        _S.INVALID_STORAGE_INFO_VERSION,
+        _S.SERVICE_CALL_CALLBACKS_MISSING,
+        _S.INVALID_AUTH_LEN,
+        _S.INVALID_TAG_VERSION,
+        _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL,
+        _S.INVALID_STREAM_DESCRIPTION_VERSION,
+        _S.INVALID_TAG_NAME_LEN,
+        _S.INVALID_TAG_VALUE_LEN,
+        _S.INVALID_FRAGMENT_ACK_VERSION,
+        _S.DUPLICATE_STREAM_NAME,
+        _S.INVALID_RETENTION_PERIOD,
+        _S.INVALID_STREAM_METRICS_VERSION,
+        _S.INVALID_CLIENT_METRICS_VERSION,
+        _S.TRACK_INFO_MISSING,
+        _S.MAX_TRACK_COUNT_EXCEEDED,
+        _S.OFFLINE_MODE_WITH_ZERO_RETENTION,
+        _S.INVALID_CERT_PATH_LENGTH,
+        _S.DUPLICATE_TRACK_ID_FOUND,
+        _S.INVALID_CLIENT_INFO_VERSION,
+        _S.INVALID_CLIENT_ID_STRING_LENGTH,
+        _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS,
+        _S.STATE_MACHINE_NAME_LEN_INVALID,
+        _S.INVALID_DURATION_VALUE,
+    ),
+    StorageError: (
+        _S.NOT_ENOUGH_MEMORY,
+        _S.BUFFER_TOO_SMALL,
+        _S.INVALID_HANDLE_ERROR,
+        _S.OPEN_FILE_FAILED,
+        _S.READ_FILE_FAILED,
+        _S.WRITE_TO_FILE_FAILED,
+        _S.HEAP_NOT_INITIALIZED,
+        _S.HEAP_CORRUPTED,
+        _S.HEAP_VRAM_LIB_MISSING,
+        _S.HEAP_VRAM_LIB_REOPEN,
+        _S.HEAP_VRAM_INIT_FUNC_SYMBOL,
+        _S.HEAP_VRAM_ALLOC_FUNC_SYMBOL,
+        _S.HEAP_VRAM_FREE_FUNC_SYMBOL,
+        _S.HEAP_VRAM_LOCK_FUNC_SYMBOL,
+        _S.HEAP_VRAM_UNLOCK_FUNC_SYMBOL,
+        _S.HEAP_VRAM_UNINIT_FUNC_SYMBOL,
+        _S.HEAP_VRAM_GETMAX_FUNC_SYMBOL,
+        _S.HEAP_DIRECT_MEM_INIT,
+        _S.HEAP_VRAM_INIT_FAILED,
+        _S.HEAP_LIBRARY_FREE_FAILED,
+        _S.HEAP_VRAM_ALLOC_FAILED,
+        _S.HEAP_VRAM_FREE_FAILED,
+        _S.HEAP_VRAM_MAP_FAILED,
+        _S.HEAP_VRAM_UNMAP_FAILED,
+        _S.HEAP_VRAM_UNINIT_FAILED,
+        _S.HEAP_FILE_HEAP_FILE_CORRUPT,
+        _S.FILE_LOGGER_INDEX_FILE_TOO_LARGE,
+        _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED,
+        _S.DIRECTORY_OPEN_FAILED,
+        _S.UNKNOWN_DIR_ENTRY_TYPE,
+        _S.REMOVE_DIRECTORY_FAILED,
+        _S.REMOVE_FILE_FAILED,
+        _S.REMOVE_LINK_FAILED,
+        _S.DIRECTORY_ACCESS_DENIED,
+        _S.DIRECTORY_MISSING_PATH,
+        _S.DIRECTORY_ENTRY_STAT_ERROR,
+        _S.FILE_LOGGER_INDEX_FILE_INVALID_SIZE,
+        _S.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED,
+        _S.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION,
+    ),
+    InternalError: (
+        _S.SUCCESS,
+        _S.INTERNAL_ERROR,
+        _S.CREATE_THREAD_FAILED,
+        _S.THREAD_NOT_ENOUGH_RESOURCES,
+        _S.THREAD_INVALID_ARG,
+        _S.THREAD_PERMISSIONS,
+        _S.THREAD_DEADLOCKED,
+        _S.THREAD_DOES_NOT_EXIST,
+        _S.JOIN_THREAD_FAILED,
+        _S.WAIT_FAILED,
+        _S.CANCEL_THREAD_FAILED,
+        _S.THREAD_IS_NOT_JOINABLE,
+        _S.DETACH_THREAD_FAILED,
+        _S.THREAD_ATTR_INIT_FAILED,
+        _S.THREAD_ATTR_SET_STACK_SIZE_FAILED,
+        _S.MEMORY_NOT_FREED,
+        _S.STOP_CALLBACK_CHAIN,
+        _S.CONTENT_VIEW_INVALID_INDEX,
+        _S.INVALID_CONTENT_VIEW_LENGTH,
+        _S.EXPONENTIAL_BACKOFF_INVALID_STATE,
+        _S.EXPONENTIAL_BACKOFF_RETRIES_EXHAUSTED,
+        _S.THREADPOOL_MAX_COUNT,
+        _S.THREADPOOL_INTERNAL_ERROR,
+        _S.HASH_KEY_NOT_PRESENT,
+        _S.HASH_KEY_ALREADY_PRESENT,
+        _S.HASH_ENTRY_ITERATION_ABORT,
+        _S.TIMER_QUEUE_STOP_SCHEDULING,
+        _S.INVALID_TIMER_COUNT_VALUE,
+        _S.MAX_TIMER_COUNT_REACHED,
+        _S.TIMER_QUEUE_SHUTDOWN,
+        _S.INVALID_STREAM_STATE,
+        _S.STREAM_READY_CALLBACK_FAILED,
+        _S.INVALID_CUSTOM_DATA,
+        _S.CLIENT_READY_CALLBACK_FAILED,
+        _S.INVALID_CLIENT_READY_STATE,
+        _S.STATE_MACHINE_STATE_NOT_FOUND,
+        _S.INVALID_STREAM_READY_STATE,
+        _S.AWAITING_PERSISTED_ACK,
+    ),
 }
+"""The statuses of each class, every status once."""
+
+_CAUSES: Final = (NotAuthorized, Throttled, ConnectionFailed, TimedOut)  # of a call given up
+
+BY_PLACE: Final[dict[StatusCode, tuple[type[KvsError], ...]]] = {
+    _S.INVALID_ARG: (InvalidFrame, StorageError),
+    _S.READ_FILE_FAILED: (InvalidMedia,),
+    _S.INVALID_OPERATION: (InvalidConfiguration, ConnectionFailed, StorageError),
+    _S.NOT_FOUND: (StorageError,),
+    _S.CURL_PERFORM_FAILED: (NotAuthorized, ServiceError, TimedOut),
+    _S.MKV_INVALID_FRAME_DATA: (InvalidMedia,),
+    _S.MKV_INVALID_FRAME_TIMESTAMP: (InvalidMedia,),
+    _S.MKV_ANNEXB_CPD_MISSING_NALUS: (InvalidFrame,),
+    _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG: (InvalidFrame,),
+    _S.MKV_INVALID_AAC_CPD: (InvalidFrame,),
+    _S.MKV_MISSING_SPS_FROM_H264_CPD: (InvalidFrame,),
+    _S.MKV_MISSING_PPS_FROM_H264_CPD: (InvalidFrame,),
+    _S.DESCRIBE_STREAM_CALL_FAILED: _CAUSES,
+    _S.SERVICE_CALL_INVALID_ARG_ERROR: (InvalidConfiguration,),
+    _S.CREATE_STREAM_CALL_FAILED: _CAUSES,
+    _S.GET_STREAMING_ENDPOINT_CALL_FAILED: _CAUSES,
+    _S.ACK_ERR_FRAGMENT_SIZE_REACHED: (InvalidMedia,),
+    _S.ACK_ERR_FRAGMENT_DURATION_REACHED: (InvalidMedia,),
+    _S.ACK_ERR_INVALID_MKV_DATA: (InvalidMedia,),
+    _S.TRACK_INFO_MISSING: (InvalidMedia,),
+    _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK: (InvalidMedia,),
+}
+"""The other classes that carry a status, where the place says more than the status."""
+
+_CLASSES: Final = {status: cls for cls, group in _STATUSES.items() for status in group}
 
 
-def library_class(status: StatusCode) -> type[KvsError]:
-    """The class of the library that a status belongs to, which `except` clauses name."""
-    return next(cls for bound, cls in _LIBRARIES if status < bound)
-
-
-def builtin_class(status: StatusCode) -> type[Exception] | None:
-    """The built-in exception that a Python user expects for `status`, if there is one."""
-    known = _BUILTINS.get(status)
-    if known is not None:
-        return known
-    # Lengths, counts, versions and formats of what the caller passed are all bad values.
-    bad_value = ("INVALID_", "MKV_", "MAX_", "MIN_", "DUPLICATE_", "BIT_READER_")
-    return ValueError if status.name.startswith(bad_value) else None
-
-
-@cache
 def error_class(status: StatusCode) -> type[KvsError]:
-    """The exception class for a status: its library's, mixed with the built-in that fits."""
-    library = library_class(status)
-    builtin = builtin_class(status)
-    if builtin is None or issubclass(library, builtin):
-        return library
-    name = library.__name__.removesuffix("Error") + builtin.__name__
-    return type(name, (library, builtin), {"__doc__": library.__doc__, "__module__": __name__})
+    """Return the class of the exception that carries `status`; see `BY_PLACE` for exceptions."""
+    return _CLASSES[status]
 
 
 def kvs_error(
@@ -273,6 +661,11 @@ def kvs_error(
     offset: int | None = None,
 ) -> KvsError:
     """Make the exception for `status`, ready to raise; see `KvsError` for the arguments."""
-    return error_class(status)(
+    return _CLASSES[status](
         status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset
     )
+
+
+def with_detail(error: KvsError, detail: str, *, stream: str | None = None) -> KvsError:
+    """Make an error of the class, status and remedy of `error` with another detail and stream."""
+    return type(error)(error.status, detail, stream=stream, action=error.own_action)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kvsproducer.status.catalogue import Entry, find, parse_number, suggest
 from kvsproducer.status.codes import StatusCode
-from kvsproducer.status.errors import builtin_class, kvs_error, library_class
+from kvsproducer.status.errors import BY_PLACE, error_class, kvs_error
 from kvsproducer.status.service_errors import wire_names
 
 __all__ = ["Explanation", "explain", "lookup"]
@@ -26,10 +26,13 @@ class Explanation:
 
     @property
     def exception(self) -> str:
-        """The exception that carries the status, such as `ClientError and ValueError`."""
-        library = library_class(self.entry.status).__name__
-        builtin = builtin_class(self.entry.status)
-        return f"{library} and {builtin.__name__}" if builtin else library
+        """The classes of the exceptions that carry the status, the usual one first.
+
+        Such as `InvalidConfiguration or InvalidFrame`.
+        """
+        status = self.entry.status
+        classes = (error_class(status), *BY_PLACE.get(status, ()))
+        return " or ".join(cls.__name__ for cls in classes)
 
     @property
     def test(self) -> str | None:
@@ -80,9 +83,8 @@ class Explanation:
         if item.header_name != item.name:
             lines.append(f"  spelt       {item.header_name} in AWS's header")
         lines.append(f"  library     {item.section}")
-        if item.status is not StatusCode.SUCCESS:
-            lines.append(f"  exception   {self.exception}")
         for title, text in (
+            ("exception", "" if item.status is StatusCode.SUCCESS else self.exception),
             ("the service", ", ".join(wire_names(item.status))),
             ("meaning", item.description),
             ("cause here", item.condition),
@@ -105,7 +107,8 @@ def explain(code_or_name: int | str) -> Explanation:
     """Return the explanation of a status, to print it: `print(kvs.explain("0x5200000e"))`.
 
     `code_or_name` is a value, as AWS's headers or the Error Code Reference print it, or a name in
-    any spelling. Raises NOT_FOUND (also a `LookupError`), with suggestions, for an unknown code.
+    any spelling. Raises InvalidConfiguration (NOT_FOUND) with suggestions for
+    an unknown code.
     """
     return Explanation(lookup(code_or_name))
 
@@ -117,7 +120,7 @@ def lookup(code: int | str) -> Entry:
     an ERROR ack. A text is such a number in decimal or hexadecimal (with or without 0x), or a name
     in upper or lower case: the status's name with or without STATUS_ (in the reference's spelling
     or the header's), an ack's ErrorCode, or an exception such as ResourceNotFoundException.
-    Raises NOT_FOUND (also a `LookupError`) with suggestions for anything else.
+    Raises InvalidConfiguration (NOT_FOUND) with suggestions for anything else.
     """
     found = find(code)
     if found is None:

@@ -30,7 +30,7 @@ from kvsproducer.service.credentials.expiration import (
     parse_expiration,
 )
 from kvsproducer.service.network import Network
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import check_path
 
@@ -82,7 +82,7 @@ class FileCredentials:
         try:
             return parse_credentials_file(content, now)
         except KvsError as error:
-            raise kvs_error(error.status, f"{self._path}: {error.detail}") from None
+            raise with_detail(error, f"{self._path}: {error.detail}") from None
 
     def __repr__(self) -> str:
         return f"FileCredentials({str(self._path)!r})"

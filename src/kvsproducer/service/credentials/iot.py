@@ -38,7 +38,13 @@ from kvsproducer.service.results import failure_of
 from kvsproducer.service.sockets import hang_up
 from kvsproducer.service.tls import at_wrong_time, tls_context
 from kvsproducer.service.urls import shown, url_fault
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import (
+    KvsError,
+    NotAuthorized,
+    ServiceError,
+    StatusCode,
+    kvs_error,
+)
 from kvsproducer.status.system import in_words
 
 if TYPE_CHECKING:
@@ -184,7 +190,8 @@ class IotCredentials:
         except Exception as error:
             raise self._failure(error) from error
         if status != _OK:
-            raise kvs_error(
+            refused = NotAuthorized if status in (401, 403) else ServiceError
+            raise refused(
                 _S.CURL_PERFORM_FAILED,
                 f"{self.url} answered HTTP {status} {error_type}".rstrip()
                 + f" for the thing {self.thing_name!r}",
@@ -224,12 +231,13 @@ class IotCredentials:
                 _S.IOT_FAILED, f"{self.url} does not accept {self.certificate}: TLS {alert}"
             )
         refusal = getattr(error, "certificate_error", None)
+        failure = failure_of(error)
         if isinstance(refusal, ssl.SSLCertVerificationError):
             told = f"its certificate is not accepted: {refusal.verify_message}"
             told += at_wrong_time(refusal) or " (own roots: ca=)"
         else:
-            told = failure_of(error).detail
-        return kvs_error(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
+            told = failure.detail
+        return failure.error_class(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
 
     def _check_host(self) -> None:
         fault = url_fault(self.url)

@@ -23,11 +23,12 @@ from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import FrozenCredentials, credentials_of_botocore
 from kvsproducer.service.threads import in_thread
-from kvsproducer.status import KvsError, ProducerError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
 
 _OURS = {StatusCode.OPERATION_TIMED_OUT, StatusCode.CLIENT_BEING_SHUTDOWN}
+_FIRST, _LAST = 0x15000000, 0x16FFFFFF  # the statuses of credentials and requests
 _TIMEOUT_S = limits.OWN_CREDENTIALS_TIMEOUT / TICKS_PER_SECOND
 
 
@@ -53,8 +54,8 @@ class OwnCredentials:
     def fetch(self) -> AwsCredentials:
         """Call the function; blocks, never on the loop that its coroutines run on.
 
-        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (`ProducerError` as it is: those
-        are the statuses of credentials), OPERATION_TIMED_OUT when it takes more than 30 s,
+        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (a status of credentials,
+        0x15000001 to 0x16ffffff, as it is), OPERATION_TIMED_OUT when it takes more than 30 s,
         NULL_ARG for None, INVALID_ARG for what are no credentials, CLIENT_BEING_SHUTDOWN when the
         producer was closed meanwhile, and as `AwsCredentials.from_dict` does.
         """
@@ -63,7 +64,7 @@ class OwnCredentials:
             if inspect.isawaitable(found):
                 found = self._answer(self._scheduled(found))
         except KvsError as error:
-            if isinstance(error, ProducerError) or error.status in _OURS:
+            if error.status in _OURS or _FIRST <= error.status <= _LAST:
                 raise
             # Taken for the service's word, another status could end the stream for good.
             raise kvs_error(

@@ -42,7 +42,7 @@ from kvsproducer.service.credentials.provider import (
     PromptProvider,
 )
 from kvsproducer.service.network import Network
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = ["FreshCredentials"]
 
@@ -106,7 +106,7 @@ class FreshCredentials:
                 failure, held = self._failure, self._held
                 if failure is not None and not _lives(held, self._now() + max(life, 1)):
                     # Made anew: one exception object raised in many threads would mix tracebacks.
-                    raise kvs_error(failure.status, failure.detail) from failure.__cause__
+                    raise with_detail(failure, failure.detail) from failure.__cause__
             assert self._held is not None
             return self._held
 
