@@ -220,8 +220,7 @@ class BufferFull(KvsError, MemoryError):
     """The buffer has no space for a frame, and the stream's policy is not to make or await any.
 
     `put_frame()` raises it; the frame was not accepted. Drop the frame, or give more
-    `storage_size`; an offline stream waits instead. Frames that were accepted and dropped for want
-    of space raise it at the end of a `with` block. Typically STORE_OUT_OF_MEMORY.
+    `storage_size`; an offline stream waits instead. Typically STORE_OUT_OF_MEMORY.
     """
 
 
