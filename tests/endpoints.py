@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from kvsproducer.endpoint import EndpointLimits
 
-QUICK = EndpointLimits(get_media_idle=2_000_000)
+QUICK = EndpointLimits(get_media_idle=0.2)
 """GetMedia ends 0.2 s after the last fragment, in place of the service's three seconds."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,13 +20,27 @@ from kvsproducer.duration import (
     TICKS_PER_MS,
     TICKS_PER_SECOND,
     TICKS_PER_US,
+    durations_from_ticks,
     format_duration,
     format_instant,
     instant_to_ticks,
     parse_duration,
-    to_ticks,
+    ticks,
+    to_datetime,
+    to_seconds,
+    to_timedelta,
 )
 from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode
+
+
+class numpy_like:  # noqa: N801
+    """An integer of another library, as NumPy's are."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
 
 
 def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str = "0") -> int:
@@ -34,7 +50,7 @@ def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str 
 
 
 @pytest.mark.parametrize(
-    ("text", "ticks"),
+    ("text", "count"),
     [
         ("PT2M", 2 * TICKS_PER_MINUTE),
         ("PT0.5S", TICKS_PER_SECOND // 2),
@@ -59,10 +75,9 @@ def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str 
         ),
     ],
 )
-def test_iso_8601_text(text: str, ticks: int) -> None:
+def test_iso_8601_text(text: str, count: int) -> None:
     """The grammar of AWS's Duration library, computed exactly."""
-    assert parse_duration(text) == ticks
-    assert to_ticks(text) == ticks
+    assert parse_duration(text) == count
 
 
 @pytest.mark.parametrize(
@@ -110,16 +125,16 @@ def test_other_text_is_refused(text: str) -> None:
 
 def test_the_longest_duration_fits_and_one_tick_more_does_not() -> None:
     """The sentinel itself is no duration that text can give."""
-    seconds, ticks = divmod(MAX_TICKS, TICKS_PER_SECOND)
-    assert parse_duration(f"PT{seconds}.{ticks:07}S") == MAX_TICKS
+    seconds, count = divmod(MAX_TICKS, TICKS_PER_SECOND)
+    assert parse_duration(f"PT{seconds}.{count:07}S") == MAX_TICKS
     with pytest.raises(InvalidConfiguration):
-        parse_duration(f"PT{seconds}.{ticks + 1:07}S")
+        parse_duration(f"PT{seconds}.{count + 1:07}S")
 
 
 @given(st.integers(0, MAX_TICKS))
-def test_format_and_parse_are_inverse(ticks: int) -> None:
+def test_format_and_parse_are_inverse(count: int) -> None:
     """Every duration survives its text."""
-    assert parse_duration(format_duration(ticks)) == ticks
+    assert parse_duration(format_duration(count)) == count
 
 
 @given(
@@ -145,15 +160,15 @@ def test_fields_in_order_add_up(
 def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
     """The parser fails in one way only, and what it gives is in range."""
     try:
-        ticks = parse_duration(text)
+        count = parse_duration(text)
     except InvalidConfiguration:
         return
     assert text.startswith("P")
-    assert 0 <= ticks <= MAX_TICKS
+    assert 0 <= count <= MAX_TICKS
 
 
 @pytest.mark.parametrize(
-    ("ticks", "text"),
+    ("count", "text"),
     [
         (0, "PT0S"),
         (1, "PT0.0000001S"),
@@ -164,30 +179,138 @@ def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
         (TICKS_PER_DAY + TICKS_PER_MINUTE, "P1DT1M"),
     ],
 )
-def test_format_duration(ticks: int, text: str) -> None:
+def test_format_duration(count: int, text: str) -> None:
     """The shortest text in days, hours, minutes and seconds."""
-    assert format_duration(ticks) == text
+    assert format_duration(count) == text
 
 
 @given(st.integers(0, 10**15))
 def test_timedelta_is_exact(microseconds: int) -> None:
     """A timedelta of any length within the range loses nothing."""
-    assert to_ticks(timedelta(microseconds=microseconds)) == microseconds * TICKS_PER_US
+    length = timedelta(microseconds=microseconds)
+    assert to_timedelta(length) == length
+    assert ticks(length) == microseconds * TICKS_PER_US
 
 
-def test_ticks_pass_the_door_unchanged() -> None:
-    """An int is ticks; the sentinel is let through, for it means no time-out."""
-    assert to_ticks(0) == 0
-    assert to_ticks(INVALID_DURATION_VALUE) == INVALID_DURATION_VALUE
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (0, 0.0),
+        (2, 2.0),
+        (2.5, 2.5),
+        (numpy_like(3), 3.0),
+        (Fraction(1, 4), 0.25),
+        (timedelta(milliseconds=20), 0.02),
+        ("PT2M", 120.0),
+        (1e-9, 1e-6),  # 0 often means "none", so nothing becomes 0 by rounding
+        ("PT0.0000001S", 1e-6),
+        (30 * 86_400, 30 * 86_400.0),
+        (timedelta(days=4000), 4000 * 86_400.0),
+        ("P1Y", 365 * 86_400.0),
+    ],
+)
+def test_seconds_timedelta_and_text_mean_the_same_length(value: Any, seconds: float) -> None:
+    """Seconds are ints or floats, of other libraries as well."""
+    assert to_timedelta(value) == timedelta(seconds=seconds)
+    assert to_seconds(value) == seconds
 
 
-@pytest.mark.parametrize("value", [-1, 2**64, True, 1.5, None, timedelta(seconds=-1), b"PT1S"])
-def test_other_durations_are_refused(value: object) -> None:
-    """Negative, oversized and of another type: INVALID_ARG, also a ValueError."""
-    with pytest.raises(ValueError, match="duration") as caught:
-        to_ticks(value)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-1, "give 0 or more seconds"),
+        (-0.5, "give 0 or more seconds"),
+        (timedelta(seconds=-1), "cannot be negative"),
+        (math.nan, "give 0 or more seconds"),
+        (math.inf, "give 0 or more seconds"),
+        (10**400, "30 days at most"),
+        (True, "(bool); give seconds"),
+        (None, "(NoneType); give seconds"),
+        (b"PT1S", "(bytes); give seconds"),
+        ([1], "(list); give seconds"),
+        (timedelta.max, "64 bits"),
+        (1_200_000_000, "give 120 seconds"),  # two minutes in ticks
+        (15_000_000, "give 1.5 seconds"),
+        (30 * 86_400 + 1, "30 days at most"),
+    ],
+)
+def test_other_lengths_of_time_are_refused(value: Any, words: str) -> None:
+    """INVALID_ARG, also a ValueError, with the name of the option and what to give instead."""
+    with pytest.raises(ValueError, match="buffer_duration is ") as caught:
+        to_timedelta(value, "buffer_duration")
     assert isinstance(caught.value, KvsError)
     assert caught.value.status is StatusCode.INVALID_ARG
+    assert words in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("24h", "write 'PT24H'"),
+        ("2 M", "write 'PT2M'"),
+        ("1d", "write 'P1D'"),
+        ("30", "give the number 30, without quotes"),
+        ("1.5", "give the number 1.5, without quotes"),
+        ("two hours", "is not an ISO 8601 duration such as 'PT2M'"),
+    ],
+)
+def test_text_that_is_not_iso_8601_is_refused_with_advice(text: str, words: str) -> None:
+    """INVALID_DURATION_VALUE, with the name of the option."""
+    with pytest.raises(InvalidConfiguration) as caught:
+        to_timedelta(text, "retention")
+    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+    assert caught.value.detail.startswith("retention: ")
+    assert words in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (2, 20_000_000),
+        (0.1, 1_000_000),
+        (-0.5, -5_000_000),
+        (numpy_like(3), 30_000_000),
+        (Fraction(1, 3), 3_333_333),
+        (1_767_225_600.123_456_7, 17_672_256_001_234_567),
+        (timedelta(microseconds=1), 10),
+        (datetime(2026, 1, 1, tzinfo=UTC), 17_672_256_000_000_000),
+    ],
+)
+def test_ticks(value: Any, expected: int) -> None:
+    """Of seconds, of a timedelta, of a datetime; to the precision of what was given."""
+    assert abs(ticks(value) - expected) <= (2 if isinstance(value, float) and value > 1e9 else 0)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, math.nan, math.inf, datetime(2026, 1, 1)])  # noqa: DTZ001
+def test_ticks_refuses_other_values(value: Any) -> None:
+    """With INVALID_ARG."""
+    with pytest.raises(KvsError) as caught:
+        ticks(value)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_to_datetime_is_the_inverse_of_ticks() -> None:
+    """To the microsecond; what a datetime cannot hold is refused."""
+    instant = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    assert to_datetime(ticks(instant)) == instant
+    assert to_datetime(numpy_like(ticks(instant) + 9)) == instant
+    assert to_datetime(0) == datetime(1970, 1, 1, tzinfo=UTC)
+    for wrong in (-1, MAX_TICKS, 1.7e16, True, "0", None):
+        with pytest.raises(KvsError) as caught:
+            to_datetime(wrong)  # type: ignore[arg-type]
+        assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_a_structure_in_awss_layout_has_ticks() -> None:
+    """Ints become timedelta, to the microsecond; text stays for the structure to read."""
+    values: dict[str, object] = {"a": 20_000_009, "b": 1, "c": 0, "d": "PT2M", "other": 5}
+    durations_from_ticks(values, ("a", "b", "c", "d", "absent"))
+    seconds, least = timedelta(seconds=2), timedelta(microseconds=1)
+    assert values == {"a": seconds, "b": least, "c": timedelta(0), "d": "PT2M", "other": 5}
+    for wrong in (-1, 2**64, 1.5, True, None):
+        with pytest.raises(KvsError, match=r"a is|the a") as caught:
+            durations_from_ticks({"a": wrong}, ("a",))
+        assert caught.value.status is StatusCode.INVALID_ARG
 
 
 @given(
@@ -197,11 +320,11 @@ def test_other_durations_are_refused(value: object) -> None:
 def test_aware_datetimes_are_exact(naive: datetime, hours: int) -> None:
     """The time zone counts, and microseconds are kept."""
     zone = timezone(timedelta(hours=hours))
-    ticks = instant_to_ticks(naive.replace(tzinfo=zone))
-    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10) == naive.replace(
+    count = instant_to_ticks(naive.replace(tzinfo=zone))
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=count // 10) == naive.replace(
         tzinfo=zone
     )
-    assert ticks % 10 == 0
+    assert count % 10 == 0
 
 
 @pytest.mark.parametrize(

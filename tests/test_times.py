@@ -1,16 +1,18 @@
 """Every public argument that is a duration or an instant takes every form of one.
 
-A duration is ticks, a `timedelta` or ISO 8601 text; an instant is ticks or an aware `datetime`. The
-tables have one line for each such argument; a signature with one that is in no table fails.
+A length of time is seconds, a `timedelta` or ISO 8601 text, and is read as a `timedelta`. An
+instant is ticks or an aware `datetime`. The tables have one line for each such argument; a
+signature with one that is in no table fails.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -25,16 +27,13 @@ from kvsproducer.cli.app import app
 from kvsproducer.endpoint import EndpointLimits, local_endpoint
 
 SECOND = 10_000_000
-TWO_HOURS = [7200 * SECOND, timedelta(hours=2), "PT2H"]
+TWO_HOURS = [7200, 7200.0, timedelta(hours=2), "PT2H"]
 INSTANT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 INSTANTS = [17_673_230_450_000_000, INSTANT]
 STREAM = ("retention", "max_latency", "fragment_duration", "buffer_duration", "replay_duration")
 CLIENT = (
-    "create_client_timeout",
-    "create_stream_timeout",
     "stop_stream_timeout",
     "offline_buffer_availability_timeout",
-    "metric_logging_period",
     "reserved_callback_period",
     "service_call_completion_timeout",
     "service_call_connection_timeout",
@@ -52,10 +51,14 @@ KINDS: list[tuple[Callable[..., Any], tuple[str, ...]]] = [
     (kvs.ClientInfo, CLIENT),
     (kvs.ServiceConfig, ("caching_period",)),
     (EndpointLimits, ENDPOINT),
-    (lambda **member: kvs.Frame(b"data", 0, **member), ("duration",)),
     (kvs.StreamInfo.video, STREAM),
-    (lambda **member: kvs.StreamInfo.from_dict(member), STREAM),
-    (lambda **member: kvs.ClientInfo.from_dict(member), CLIENT),
+    (kvs.StreamInfo.audio, STREAM),
+    (kvs.StreamInfo.audio_video, STREAM),
+]
+# In AWS's layout numbers are ticks.
+DATA: list[tuple[Callable[..., Any], str]] = [
+    *((kvs.StreamInfo.from_dict, name) for name in STREAM),
+    *((kvs.ClientInfo.from_dict, name) for name in CLIENT),
 ]
 DURATIONS = [
     pytest.param(make, name, id=f"{number}-{name}")
@@ -64,7 +67,7 @@ DURATIONS = [
 ]
 # Where the other arguments are given below; time-outs of calls that wait are seconds when plain.
 ELSEWHERE = {
-    "Frame": {"pts", "dts"},
+    "Frame": {"pts", "dts", "duration"},
     "Producer": {"close_timeout"},
     "AwsCredentials": {"expiration"},
     "IotCredentials": {"connection_timeout", "completion_timeout"},  # tests/service/credentials
@@ -85,19 +88,40 @@ TIME = re.compile(
 @pytest.mark.parametrize("value", TWO_HOURS, ids=str)
 @pytest.mark.parametrize(("make", "name"), DURATIONS)
 def test_durations(make: Callable[..., Any], name: str, value: object) -> None:
-    """All forms mean the same ticks."""
-    assert getattr(make(**{name: value}), name) == 7200 * SECOND
+    """All forms mean the same, and the unit of what is read is visible."""
+    made = make(**{name: value})
+    assert getattr(made, name) == timedelta(hours=2)
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert replace(made, **{name: getattr(made, name)}) == made
+
+
+@pytest.mark.parametrize("value", [7200 * SECOND, timedelta(hours=2), "PT2H"], ids=str)
+@pytest.mark.parametrize(("read", "name"), DATA)
+def test_durations_of_data(read: Callable[..., Any], name: str, value: object) -> None:
+    """A number in a configuration file of AWS's layout is ticks."""
+    assert getattr(read({name: value}), name) == timedelta(hours=2)
+
+
+def test_media_times_are_ticks() -> None:
+    """The duration of a frame as well; a `timedelta` and text say their unit."""
+    for value in (400_000, timedelta(milliseconds=40), "PT0.04S"):
+        frame = kvs.Frame(b"data", 0, duration=value, lead=value)
+        assert (frame.duration, frame.lead) == (400_000, 400_000)
 
 
 @pytest.mark.parametrize(("make", "name"), DURATIONS)
 def test_what_is_no_duration(make: Callable[..., Any], name: str) -> None:
-    """Bad text, a float whose unit would be open, and a negative one are refused at the door."""
+    """Bad text, negative lengths and ticks are refused with the name of the option."""
     for value, status in (
         ("two hours", kvs.StatusCode.INVALID_DURATION_VALUE),
-        (2.5, kvs.StatusCode.INVALID_ARG),
         (timedelta(seconds=-1), kvs.StatusCode.INVALID_ARG),
+        (-1, kvs.StatusCode.INVALID_ARG),
+        (float("nan"), kvs.StatusCode.INVALID_ARG),
+        (True, kvs.StatusCode.INVALID_ARG),
+        (None, kvs.StatusCode.INVALID_ARG),
+        (24 * 3600 * SECOND, kvs.StatusCode.INVALID_ARG),
     ):
-        with pytest.raises(kvs.KvsError) as caught:
+        with pytest.raises(kvs.KvsError, match=name) as caught:
             make(**{name: value})
         assert caught.value.status is status
 
@@ -136,7 +160,9 @@ def test_calls_that_wait_and_media_in_and_out() -> None:
                 stream.close(timeout)
                 producer.close(timeout)
         clip = "testsrc:duration=1,size=64x64"
-        forms = zip([None, *INSTANTS], TWO_HOURS, (60, timedelta(minutes=1), "PT1M"), strict=True)
+        forms = zip(
+            [None, *INSTANTS], TWO_HOURS[1:], (60, timedelta(minutes=1), "PT1M"), strict=True
+        )
         for number, (start, retention, timeout) in enumerate(forms):
             kvs.put_media(
                 clip,
@@ -195,9 +221,8 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def test_no_argument_is_forgotten() -> None:
     """Whatever has the name of a time is in a table above."""
-    known = {(kind.__name__, name) for kind, names in KINDS[:4] for name in names}
+    known = {(kind.__name__, name) for kind, names in KINDS for name in names}
     known |= {(kind, name) for kind, names in ELSEWHERE.items() for name in names}
-    known.add(("Frame", "duration"))
     forgotten = {
         (where, name)
         for where, function in public_callables()

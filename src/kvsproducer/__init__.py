@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         StreamDataAvailable,
     )
     from kvsproducer.compat.logs import FileLogHandler
-    from kvsproducer.duration import Duration, Instant
+    from kvsproducer.duration import Duration, Instant, ticks, to_datetime
     from kvsproducer.mkv import FrameFlags, TrackInfo, TrackType
     from kvsproducer.observe.metrics_server import Health, MetricsServer
     from kvsproducer.observe.tracing import traced
@@ -123,6 +123,8 @@ __all__ = [
     "Duration",
     "Instant",
     "now",
+    "ticks",
+    "to_datetime",
     "put_media",
     "PutResult",
     # describe
@@ -228,6 +230,8 @@ __version__ = VERSION
 # `__all__` is the client's.
 _LATER = {
     "Duration": "kvsproducer.duration",
+    "ticks": "kvsproducer.duration",
+    "to_datetime": "kvsproducer.duration",
     "Instant": "kvsproducer.duration",
     "FrameFlags": "kvsproducer.mkv",
     "TrackInfo": "kvsproducer.mkv",

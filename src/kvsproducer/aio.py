@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
@@ -21,6 +21,7 @@ from kvsproducer.service.service import Service
 
 if TYPE_CHECKING:
     from kvsproducer.client import DeviceInfo, StreamingType
+    from kvsproducer.client.stream_info import StreamOptions
     from kvsproducer.producer.facade import Timeout
     from kvsproducer.sources import PutProgress, PutResult, Source, TrackChoice
 
@@ -67,7 +68,7 @@ async def put_media(
     frame_rate: float | None = None,
     start: Instant | None = None,
     any_codec: bool = False,
-    stream_options: Mapping[str, object] | None = None,
+    stream_options: StreamOptions | None = None,
     progress: Callable[[PutProgress], object] | None = None,
     timeout: Timeout | None = None,
     resume: bool = False,

@@ -1,28 +1,32 @@
-"""Durations and instants: what a user writes, and the ticks that everything inside counts in.
+"""Lengths of time and instants: the forms that users give, and the ticks that the core counts in.
 
-A tick is 100 ns. Inside, a duration and an instant (since 1970-01-01 UTC) are plain ints of ticks
-in the range of an unsigned 64-bit number, as in AWS's client. At the door a duration is also a
-`timedelta` or ISO 8601 text (`"PT2M"`), an instant also an aware `datetime`; this module is that
-door.
+A tick is 100 ns. Media times and instants (since 1970-01-01 UTC) are plain ints of ticks in the
+range of an unsigned 64-bit number, as in AWS's client. A length of time that is an option (a
+timeout, a retention) is given as seconds, as a `timedelta` or as ISO 8601 text (`"PT2M"`), and is
+kept as a `timedelta`: its unit is visible wherever it is read. The core converts it to ticks once,
+when a stream is opened.
 
 The text grammar is that of AWS's Duration library: `P[nY][nM][nW][nD][T[nH][nM][nS]]`, a year of
 365 days, a month of 31. It is wider than ISO 8601: weeks mix with the rest, every field may have
 a fraction (`.` or `,`), a number may be missing (0) and a designator may repeat, but not go
 backwards. Here the arithmetic is exact; AWS's is in doubles.
 
-It reads no clock.
+This module reads no clock.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from math import inf, isfinite
+from numbers import Real
 from operator import index
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, SupportsIndex, cast
 
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
     "INVALID_DURATION_VALUE",
@@ -30,19 +34,25 @@ __all__ = [
     "DurationField",
     "Instant",
     "MAX_TICKS",
+    "MediaDuration",
     "TICKS_PER_DAY",
     "TICKS_PER_HOUR",
     "TICKS_PER_MINUTE",
     "TICKS_PER_MS",
     "TICKS_PER_SECOND",
     "TICKS_PER_US",
-    "default_ticks",
-    "durations_to_ticks",
+    "as_timedelta",
+    "default_duration",
+    "durations_from_ticks",
     "format_duration",
     "format_instant",
     "instant_to_ticks",
     "parse_duration",
-    "to_ticks",
+    "ticks",
+    "to_datetime",
+    "to_seconds",
+    "to_timedelta",
+    "set_durations",
 ]
 
 TICKS_PER_US: Final = 10
@@ -53,31 +63,38 @@ TICKS_PER_HOUR: Final = 60 * TICKS_PER_MINUTE
 TICKS_PER_DAY: Final = 24 * TICKS_PER_HOUR
 
 INVALID_DURATION_VALUE: Final = 2**64 - 1
-"""AWS's sentinel for "no valid time"; as a time-out it means "for ever"."""
+"""AWS's sentinel for "no valid time"; as a timeout it means no limit."""
 
 MAX_TICKS: Final = INVALID_DURATION_VALUE - 1
 """The longest duration and the latest instant (year 60425)."""
 
-Duration = SupportsIndex | timedelta | str
-"""A duration at the door: ticks of 100 ns, a `timedelta`, or ISO 8601 text (`"PT2M"`)."""
+Duration = SupportsIndex | float | timedelta | str
+"""A length of time: seconds (int or float), a `timedelta`, or ISO 8601 text (`"PT2M"`)."""
+
+MediaDuration = SupportsIndex | timedelta | str
+"""A length of media: ticks of 100 ns, a `timedelta`, or ISO 8601 text (`"PT0.04S"`)."""
 
 Instant = SupportsIndex | datetime
-"""An instant at the door: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`."""
+"""A point in time: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`."""
 
 if TYPE_CHECKING:
 
     class DurationField:
-        """A member of a frozen dataclass that is given as a `Duration` and read as ticks.
+        """A member of a frozen dataclass: assigned a `Duration`, read as a `timedelta`.
 
-        So type checkers see it; it is an int, which `durations_to_ticks` makes of what was given.
+        This is for type checkers; `set_durations` converts the members when an instance is made.
         """
 
-        def __get__(self, instance: object, owner: type) -> int: ...
+        def __get__(self, instance: object, owner: type) -> timedelta: ...
 
         def __set__(self, instance: object, value: Duration) -> None: ...
 else:
-    DurationField = int
+    DurationField = timedelta
 
+# A plain number of seconds above this is refused: it is probably in ticks. A timedelta or text may
+# be longer, for it says its unit.
+_MAX_NUMBER: Final = timedelta(days=30)
+_US: Final = timedelta(microseconds=1)
 _MAX_TEXT_LEN: Final = 256  # ours: the text comes from files and command lines
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,6 +117,7 @@ def _fields(units: dict[str, int]) -> str:
 
 _DURATION: Final = re.compile(f"P({_fields(_DATE_UNITS)})(?:T(?=.)({_fields(_TIME_UNITS)}))?")
 _FIELD: Final = re.compile(f"({_NUMBER})?([A-Z])")
+_SHORTHAND: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\s*", re.IGNORECASE)
 
 
 def parse_duration(text: str) -> int:
@@ -112,7 +130,7 @@ def parse_duration(text: str) -> int:
     if match is None:
         raise kvs_error(
             StatusCode.INVALID_DURATION_VALUE,
-            f"{text[:_MAX_TEXT_LEN]!r} is no ISO 8601 duration such as 'PT2M' or 'P1DT12H'",
+            f"{text[:_MAX_TEXT_LEN]!r} is not an ISO 8601 duration such as 'PT2M' or 'P1DT12H'",
         )
     ticks = int(_total(match[1], _DATE_UNITS) + _total(match[2] or "", _TIME_UNITS))
     if ticks > MAX_TICKS:
@@ -129,41 +147,175 @@ def _total(fields: str, units: dict[str, int]) -> Fraction:
     ) or Fraction(0)
 
 
-def to_ticks(value: Duration) -> int:
-    """A duration at the door: ticks of 100 ns, a `timedelta`, or ISO 8601 text.
+def to_timedelta(
+    value: Duration, name: str = "the duration", *, largest: timedelta = _MAX_NUMBER
+) -> timedelta:
+    """Return a length of time that a user gave; `name` is the argument's, for the messages.
 
-    An int (NumPy's too) may be 2**64 - 1 (for ever). Raises INVALID_DURATION_VALUE for bad text,
-    INVALID_ARG for a negative or oversized value and for any other type (a float would leave the
-    unit open).
+    It is exact to the microsecond, and never rounded to 0. `largest` bounds plain numbers only.
+    Raises INVALID_DURATION_VALUE for text that is not ISO 8601, and INVALID_ARG for any other type,
+    NaN, a negative value, and one that is too large.
     """
     if isinstance(value, str):
-        return parse_duration(value)
+        return _from_text(value, name)
     if isinstance(value, timedelta):
-        return _checked(value // timedelta(microseconds=1) * TICKS_PER_US, "duration", value)
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        return _checked(index(value), "duration", value)
-    raise kvs_error(
-        StatusCode.INVALID_ARG,
-        f"a duration is ticks of 100 ns (int), a timedelta or text such as 'PT2M', not {value!r}",
+        if value < timedelta(0):
+            raise kvs_error(StatusCode.INVALID_ARG, f"{name} is {value!r}: it cannot be negative")
+        return _bounded(value, name, value)
+    if isinstance(value, bool) or not isinstance(value, Real | SupportsIndex):
+        kind = type(value).__name__
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"{name} is {value!r} ({kind}); give seconds as an int or float, a timedelta, or ISO"
+            " 8601 text such as 'PT2M'",
+        )
+    number = index(value) if isinstance(value, SupportsIndex) else float(value)
+    if not 0 <= number < inf:
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"{name} is {value!r}; give 0 or more seconds, for example 2.5"
+        )
+    if number > largest.total_seconds():
+        raise kvs_error(StatusCode.INVALID_ARG, _too_large(value, name, number, largest))
+    seconds = timedelta(seconds=number)
+    return seconds if seconds or not number else _US
+
+
+def _too_large(value: object, name: str, number: float, largest: timedelta) -> str:
+    number = min(number, MAX_TICKS)
+    meant, days = number / TICKS_PER_SECOND, number / 86_400
+    return (
+        f"{name} is {str(value)[:40]} seconds, which is {days:,.0f} days; as a plain number it is"
+        f" {largest.days:,} days at most. If the number is in ticks of 100 ns, as media times are,"
+        f" give {meant:g} seconds; for so long a time give a timedelta"
     )
 
 
-def default_ticks(ticks: int) -> DurationField:
-    """The default of a `DurationField`."""
-    return cast("DurationField", ticks)
+def _from_text(text: str, name: str) -> timedelta:
+    try:
+        length = parse_duration(text)
+    except KvsError as error:
+        raise kvs_error(error.status, f"{name}: {error.detail}{_text_advice(text)}") from error
+    return as_timedelta(length)
 
 
-def durations_to_ticks(structure: object, names: Iterable[str]) -> None:
-    """At the door of a frozen dataclass (its `__post_init__`): these members become ticks.
+def _text_advice(text: str) -> str:
+    """What to write instead of text that is not ISO 8601, if that can be guessed."""
+    match = _SHORTHAND.fullmatch(text)
+    if match is None:
+        return ""
+    number, unit = match[1], match[2]
+    if not unit:
+        return f"; for {number} seconds give the number {number}, without quotes"
+    written = f"P{number}D" if unit == "d" else f"PT{number}{unit.upper()}"
+    return f"; write {written!r}"
 
-    Raises as `to_ticks`.
+
+def _bounded(length: timedelta, name: str, value: object) -> timedelta:
+    if length // _US * TICKS_PER_US > MAX_TICKS:
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"{name} is {value!r}: 64 bits of 100 ns cannot hold it"
+        )
+    return length
+
+
+def to_seconds(value: Duration, name: str = "timeout") -> float:
+    """Return a length of time that a user gave in seconds; raises as `to_timedelta`."""
+    return to_timedelta(value, name).total_seconds()
+
+
+def default_duration(ticks: int) -> DurationField:
+    """The default of a `DurationField`, given in ticks."""
+    return cast("DurationField", as_timedelta(ticks))
+
+
+def set_durations(
+    structure: object,
+    names: Iterable[str],
+    *,
+    largest: Mapping[str, timedelta] = MappingProxyType({}),
+) -> None:
+    """Convert members of a frozen dataclass to `timedelta`; for its `__post_init__`.
+
+    `largest` bounds plain numbers, by name. Raises as `to_timedelta`.
     """
     for name in names:
-        object.__setattr__(structure, name, to_ticks(getattr(structure, name)))
+        bound = largest.get(name, _MAX_NUMBER)
+        value = to_timedelta(getattr(structure, name), name, largest=bound)
+        object.__setattr__(structure, name, value)
+
+
+def durations_from_ticks(values: dict[str, object], names: Iterable[str]) -> None:
+    """Replace the ints of a structure in AWS's layout, which are ticks, by `timedelta`.
+
+    Text and `timedelta` stay. Raises INVALID_ARG for other types, and for numbers that are not in
+    0 to 2**64 - 1.
+    """
+    for name in names:
+        value = values.get(name, "")
+        if isinstance(value, str | timedelta):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"{name} is {value!r}; give ticks of 100 ns (int) or ISO 8601 text such as 'PT2M'",
+            )
+        values[name] = as_timedelta(_checked(value, name, value))
+
+
+def as_timedelta(ticks: int) -> timedelta:
+    """Return a length of time in ticks as a `timedelta`.
+
+    A rest of less than a microsecond is cut off, but nothing becomes 0 by that.
+    """
+    return max(timedelta(microseconds=ticks // TICKS_PER_US), _US) if ticks else timedelta(0)
+
+
+def ticks(value: SupportsIndex | float | timedelta | datetime) -> int:
+    """Return ticks of 100 ns: of seconds, of a `timedelta`, or of an aware `datetime` since 1970.
+
+    The result is what `Frame` takes as `pts`, `dts`, `duration` and `lead`. Seconds may be
+    negative, for a difference; a float is rounded to the nearest tick. Raises INVALID_ARG for NaN,
+    infinity, a `datetime` without a time zone or before 1970, and any other type.
+    """
+    if isinstance(value, datetime):
+        return instant_to_ticks(value)
+    if isinstance(value, timedelta):
+        return value // _US * TICKS_PER_US
+    if not isinstance(value, bool):
+        if isinstance(value, SupportsIndex):
+            return index(value) * TICKS_PER_SECOND
+        if isinstance(value, Real | float) and isfinite(value):
+            return round(Fraction(float(value)) * TICKS_PER_SECOND)
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"ticks() takes seconds (int or float), a timedelta or an aware datetime, not {value!r}",
+    )
+
+
+def to_datetime(ticks: SupportsIndex) -> datetime:
+    """Return the `datetime` in UTC of an instant in ticks of 100 ns since 1970.
+
+    Parts of a microsecond are cut off. Raises INVALID_ARG for anything but an int, and for an
+    instant that is not in the years 1970 to 9999, which are those of `datetime`.
+    """
+    if isinstance(ticks, bool) or not isinstance(ticks, SupportsIndex):
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"to_datetime() takes ticks of 100 ns (int), not {ticks!r}"
+        )
+    number = index(ticks)
+    try:
+        if number >= 0:
+            return _EPOCH + timedelta(microseconds=number // TICKS_PER_US)
+    except OverflowError:
+        pass
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"{number} ticks of 100 ns since 1970 is not in the years 1970 to 9999 of a datetime",
+    )
 
 
 def instant_to_ticks(value: Instant) -> int:
-    """An instant at the door: ticks of 100 ns since 1970-01-01 UTC, or an aware `datetime`.
+    """Return the ticks of 100 ns since 1970-01-01 UTC of an instant: those, or an aware `datetime`.
 
     Raises INVALID_ARG for a naive `datetime`, an instant before 1970 or any other type.
     """

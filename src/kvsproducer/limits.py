@@ -74,12 +74,11 @@ MAX_TRACK_QUEUE_FRAMES: Final = 2000  # ours (client: 60); of a track, waiting f
 STREAM_INFO_BUFFER_DURATION: Final = 120 * TICKS_PER_SECOND  # samples
 STREAM_INFO_REPLAY_FACTOR: Final = 0.5  # replay_duration / buffer_duration
 STREAM_INFO_LATENCY_FACTOR: Final = 0.85  # max_latency / buffer_duration
-STREAM_INFO_RETENTION: Final = 2 * TICKS_PER_HOUR  # samples
+STREAM_INFO_RETENTION: Final = 24 * TICKS_PER_HOUR  # ours (samples: 2 hours)
 STREAM_INFO_STALENESS_DURATION: Final = 5 * TICKS_PER_SECOND
 STREAM_INFO_FRAGMENT_DURATION: Final = 2 * TICKS_PER_SECOND
 STREAM_INFO_TIMECODE_SCALE: Final = TICKS_PER_MS
 STREAM_INFO_FRAME_RATE: Final = 120  # frames/s: it sizes the view
-STREAM_INFO_BANDWIDTH_BPS: Final = 2 * MIB  # bits/s
 VIDEO_TRACK_ID: Final = 1
 AUDIO_TRACK_ID: Final = 2
 AUDIO_ONLY_TRACK_ID: Final = 1
@@ -130,8 +129,6 @@ MAX_CUSTOM_BACKOFF_JITTER: Final = 600 * TICKS_PER_MS
 DEFAULT_CUSTOM_BACKOFF_JITTER: Final = 300 * TICKS_PER_MS
 
 # === client/: waits (S: OPERATION_TIMED_OUT) ===================================================
-CLIENT_READY_TIMEOUT: Final = 15 * TICKS_PER_SECOND  # client; default of ClientInfo
-STREAM_READY_TIMEOUT: Final = 30 * TICKS_PER_SECOND  # client; default of ClientInfo
 STREAM_CLOSED_TIMEOUT: Final = 120 * TICKS_PER_SECOND  # client; default of ClientInfo
 MAX_BLOCKING_PUT_WAIT: Final = 15 * TICKS_PER_SECOND  # client; offline, per wait for space
 

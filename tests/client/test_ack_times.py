@@ -89,7 +89,7 @@ def test_a_time_within_a_fragment_is_found_in_units_too(desk: Desks) -> None:
 def test_what_has_left_the_view_is_settled_by_its_millisecond(desk: Desks, kind: str) -> None:
     """The doubt is over with the ack, though the fragment's start is finer than its timecode."""
     shift = 7000 if kind == "cut" else 0
-    d = desk(timecode_scale=1000, buffer_duration=2 * SECOND, frame_rate=30)
+    d = desk(timecode_scale=1000, buffer_duration=2, frame_rate=30)
     for index in range(15):
         put(d, index, shift)
         d.read()

@@ -177,7 +177,7 @@ def test_an_ack_without_a_timecode_is_for_what_is_being_sent(desk: Desks) -> Non
 
 def evicted(desk: Desks) -> Any:
     """One long fragment, all sent, whose start has left the view for want of room."""
-    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=3, view_overflow_policy=0)
     for index in range(20):
         d.put(index, key=index == 0)
         d.read()
@@ -273,7 +273,7 @@ def test_received_is_final_where_nothing_is_kept(desk: Desks) -> None:
 
 def test_an_old_fragment_that_left_the_view_whole(desk: Desks) -> None:
     """Its ack settles it, and nothing of the newer one that has left in part."""
-    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=3, view_overflow_policy=0)
     for index in range(23):
         d.put(index)
         d.read()
@@ -299,7 +299,7 @@ def test_the_newest_fragment_is_settled_while_an_older_upload_is_still_to_be_ask
 
 def test_what_has_left_the_view_waits_for_the_acks_of_its_own_upload(desk: Desks) -> None:
     """An ack of the newer upload, also for what has left, settles nothing of the older one."""
-    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=3, view_overflow_policy=0)
     d.rotate()
     for index in range(10, 40):
         d.put(index)
@@ -407,7 +407,7 @@ def test_an_item_that_is_being_handed_out_is_not_stored(desk: Desks) -> None:
 
 def test_an_ack_from_the_future_settles_no_item_that_is_being_handed_out(desk: Desks) -> None:
     """It has left the view for want of room, half of it sent; then its connection is lost."""
-    d = desk(buffer_duration=2 * SECOND, replay_duration=0)
+    d = desk(buffer_duration=2, replay_duration=0)
     for index in range(5):
         d.put(index)
     while d.stream._core.buffer.view.current < 3:

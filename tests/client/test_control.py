@@ -66,7 +66,7 @@ def test_a_stream_that_is_being_made_is_asked_about_with_pauses(desk: Desks) -> 
 
 def test_a_missing_stream_is_created(desk: Desks) -> None:
     """Without a second describe; with the description's retention."""
-    d = desk(retention=3 * 3600 * SECOND)
+    d = desk(retention=3 * 3600)
     d.answers[kvs.DescribeStream] = [(404, None)]
     d.settle()
     assert names(d)[2:5] == ["DescribeStream", "CreateStream", "GetStreamingEndpoint"]
@@ -572,7 +572,7 @@ def test_another_retention_than_asked_is_said_once(
 ) -> None:
     """The stream exists, and its retention is not changed by putting into it."""
     hour = 3600 * SECOND
-    d = desk(retention=asked_hours * hour)
+    d = desk(retention=asked_hours * 3600)
     found = kvs.StreamDescription("arn", kvs.StreamStatus.ACTIVE, retention=kept_hours * hour)
     d.answers[kvs.DescribeStream] = [(200, found)]
     d.settle()

@@ -21,7 +21,7 @@ from kvsproducer.status import KvsError, StatusCode
 SECOND = 10_000_000
 ORDERED = {"frame_order_mode": kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR}
 OFFLINE = {"streaming_type": kvs.StreamingType.OFFLINE}
-SMALL_VIEW = {"buffer_duration": 5 * SECOND, "frame_rate": 60}
+SMALL_VIEW = {"buffer_duration": 5, "frame_rate": 60}
 
 
 class Struck(Exception):

@@ -23,8 +23,8 @@ def test_calls_are_numbered_and_carry_what_the_client_was_told(desk: Desks) -> N
     d = desk(
         kvs.DeviceInfo(
             client_info=kvs.ClientInfo(
-                service_call_completion_timeout=70_000_000,
-                service_call_connection_timeout=60_000_000,
+                service_call_completion_timeout=7.0,
+                service_call_connection_timeout=6.0,
             )
         )
     )

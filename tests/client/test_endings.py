@@ -48,7 +48,7 @@ def test_stopping_and_freeing_again_changes_nothing(desk: Desks) -> None:
 def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
     """By the timer, after the device's time for stopping; not once it has come."""
     seconds = 9
-    info = kvs.ClientInfo(stop_stream_timeout=seconds * SECOND)
+    info = kvs.ClientInfo(stop_stream_timeout=seconds)
     d = desk(kvs.DeviceInfo(client_info=info))
     d.put(0)
     d.read()

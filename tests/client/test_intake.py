@@ -118,7 +118,7 @@ def test_a_refused_frame_makes_no_room(
     desk: Desks, frame: dict[str, int], status: StatusCode
 ) -> None:
     """With the window full, what is refused anyway drops nothing that is held."""
-    d = desk(buffer_duration=3 * SECOND)
+    d = desk(buffer_duration=3)
     for number in range(15):
         d.put(number)
     before = d.stream.account()

@@ -419,7 +419,7 @@ def test_a_pause_of_both_tracks_in_a_recording_loses_nothing(
         desk,
         frame_order_mode=kvs.FrameOrderMode(mode),
         streaming_type=kvs.StreamingType.OFFLINE,
-        buffer_duration=60 * SECOND,
+        buffer_duration=60,
     )
     frames = []
     for index in range(600):

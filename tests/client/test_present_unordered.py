@@ -245,7 +245,7 @@ def test_sound_after_a_session_was_declared_anew(desk: Desks) -> None:
 
 def test_what_is_before_the_refused_fragment_keeps_its_tracks(desk: Desks) -> None:
     """It was sent, but not stored yet, and is sent again in a session of its own."""
-    pair = Unordered(desk, replay_duration=20 * SECOND)
+    pair = Unordered(desk, replay_duration=20)
     slowly(pair, 0, 10, audio=True)
     slowly(pair, 10, 22, audio=False)
     refuse(pair, 2)

@@ -130,7 +130,7 @@ def test_a_session_of_one_is_cut_off_where_the_next_begins(desk: Desks) -> None:
 
 def test_no_block_is_sent_without_its_cluster(desk: Desks) -> None:
     """Frames whose fragment start was dropped for room are dropped too, and said to be."""
-    d = desk(buffer_duration=2 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=2, view_overflow_policy=0)
     for index in range(12):
         d.put(index, data=f"frame {index}.".encode())
     data, _ = d.read()
@@ -252,7 +252,7 @@ def test_an_aborted_upload_is_over_when_it_was_asked_for(desk: Desks) -> None:
 
 def test_buffering_of_the_frame_before_is_fresh_however_long_ago(desk: Desks) -> None:
     """Nothing was sent since that the service could have been slow with."""
-    d = desk(connection_staleness_duration=SECOND)
+    d = desk(connection_staleness_duration=1)
     d.put(0)
     d.read()
     d.ack("BUFFERING", 0)
@@ -330,7 +330,7 @@ def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None
 
 def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) -> None:
     """That fragment is ended, for its ack makes room; the writer's frame would end it else."""
-    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(15):
         d.put(index)
     d.read()
@@ -348,7 +348,7 @@ def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) 
 
 def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
     """Its frame will: the acks of the fragments before make room."""
-    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(13):
         d.put(index)
     d.read()
@@ -365,7 +365,7 @@ def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
 
 def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
     """Its cluster was never sent: the session goes on with the next fragment."""
-    d = desk(buffer_duration=3 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=3, view_overflow_policy=0)
     d.put(0)
     d.read()
     for index in range(1, 23):
@@ -378,7 +378,7 @@ def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
 
 def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
     """The rest of a fragment whose start is gone, and a refused one."""
-    d = desk(buffer_duration=3 * SECOND, replay_duration=3 * SECOND, view_overflow_policy=0)
+    d = desk(buffer_duration=3, replay_duration=3, view_overflow_policy=0)
     for index in range(18):
         d.put(index)
         d.read()
@@ -392,7 +392,7 @@ def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
 @pytest.mark.parametrize("heard", [True, False])
 def test_a_long_fragment_is_no_trouble(desk: Desks, heard: bool) -> None:
     """The service says BUFFERING once a fragment; only when it did not is the shell to look."""
-    d = desk(connection_staleness_duration=SECOND)
+    d = desk(connection_staleness_duration=1)
     d.put(0)
     d.read()
     if heard:

@@ -122,7 +122,7 @@ def test_a_stream_that_runs_for_hours_is_never_on_one_connection_for_45_minutes(
     desk: Desks,
 ) -> None:
     """Rotated at a key frame each time, with no frame lost, doubled or put on a wrong session."""
-    d = desk(buffer_duration=600 * SECOND, replay_duration=0)
+    d = desk(buffer_duration=600, replay_duration=0)
     d.token_life = 100 * MINUTE
     opened, start, sent = {}, d.now, b""
     for minute in range(200):

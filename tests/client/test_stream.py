@@ -267,7 +267,7 @@ def test_a_token_that_expires_too_soon_keeps_the_old_session(desk: Desks) -> Non
 
 def test_an_offline_writer_waits_and_is_woken(desk: Desks) -> None:
     """WouldBlock changes nothing; a PERSISTED ack makes room."""
-    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3 * SECOND)
+    d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(15):
         d.put(index)
     with pytest.raises(kvs.WouldBlock) as blocked:
@@ -314,7 +314,7 @@ def test_frames_that_never_fit_are_refused_at_once(desk: Desks) -> None:
 
 def test_pressure_is_told(desk: Desks) -> None:
     """Latency and buffer duration, once per frame that meets it."""
-    d = desk(buffer_duration=4 * SECOND, max_latency=2 * SECOND)
+    d = desk(buffer_duration=4, max_latency=2)
     for index in range(20):
         d.put(index)
     assert d.told(ev.StreamLatencyPressure)[0].duration == 22_000_000
@@ -323,7 +323,7 @@ def test_pressure_is_told(desk: Desks) -> None:
 
 def test_staleness_is_told(desk: Desks) -> None:
     """When no BUFFERING ack came for more media than allowed."""
-    d = desk(connection_staleness_duration=SECOND)
+    d = desk(connection_staleness_duration=1)
     for index in range(7):
         d.put(index)
     d.read()

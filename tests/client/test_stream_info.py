@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,7 +18,6 @@ from kvsproducer.client import (
 from kvsproducer.mkv.tracks import TrackInfo, TrackType
 from kvsproducer.status import KvsError, StatusCode
 
-SECOND = 10_000_000
 TRACK = TrackInfo(1, TrackType.VIDEO, "V_X")
 GOOD = StreamInfo(name="door", tracks=(TRACK,))
 BAD = {
@@ -25,7 +25,7 @@ BAD = {
     StatusCode.MAX_TAG_COUNT: {"tags": (("a", "b"),) * 51},
     StatusCode.INVALID_TAG_NAME_LEN: {"tags": (("n" * 129, ""),)},
     StatusCode.INVALID_TAG_VALUE_LEN: {"tags": (("n", "v" * 1025),)},
-    StatusCode.INVALID_RETENTION_PERIOD: {"retention": 3599 * SECOND},
+    StatusCode.INVALID_RETENTION_PERIOD: {"retention": 3599},
     StatusCode.TRACK_INFO_MISSING: {"tracks": ()},
     StatusCode.MAX_TRACK_COUNT_EXCEEDED: {"tracks": (TRACK,) * 4},
     StatusCode.MKV_INVALID_TRACK_UID: {"tracks": (TrackInfo(0, TrackType.VIDEO, "V"),)},
@@ -58,8 +58,11 @@ def test_zeros_stand_for_defaults_and_nothing_is_changed_in_place() -> None:
     )
     resolved = info.resolved()
     assert (resolved.frame_rate, resolved.timecode_scale) == (24, 10_000)
-    assert (resolved.buffer_duration, resolved.replay_duration) == (20 * SECOND, 0)
-    assert resolved.max_latency == 0
+    assert (resolved.buffer_duration, resolved.replay_duration) == (
+        timedelta(seconds=20),
+        timedelta(0),
+    )
+    assert resolved.max_latency == timedelta(0)
     assert info.frame_rate == 0
 
 
@@ -69,7 +72,10 @@ def test_creators_make_the_usual_tracks() -> None:
     assert both.content_type == "video/h265,audio/aac"
     assert [track.track_id for track in both.tracks] == [1, 2]
     assert both.frame_order_mode is FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR
-    assert (both.buffer_duration, both.replay_duration) == (10 * SECOND, 5 * SECOND)
+    assert (both.buffer_duration, both.replay_duration) == (
+        timedelta(seconds=10),
+        timedelta(seconds=5),
+    )
     assert StreamInfo.audio("alaw").tracks[0].track_id == 1
     assert NalAdaptation.ANNEXB_NALS in StreamInfo.video().nal_adaptation
     for bad in ({"codec": "vp9"}, {"codec": "h264", "nonsense": 1}):
@@ -191,5 +197,5 @@ def test_a_description_without_tracks_is_read_and_refused() -> None:
 def test_the_duration_of_frames_that_have_none() -> None:
     """It comes from a frame rate that was set; the default says nothing."""
     assert GOOD.frame_duration == 0
-    assert replace(GOOD, frame_rate=25).frame_duration == SECOND // 25
+    assert replace(GOOD, frame_rate=25).frame_duration == 400_000
     assert replace(GOOD, frame_rate=0).frame_duration == 0

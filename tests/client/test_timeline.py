@@ -272,7 +272,7 @@ def test_held_frames_of_a_stream_that_is_reset_are_dropped(film: Film) -> None:
 
 def test_nothing_held_is_dropped_for_a_jump(desk: Desks) -> None:
     """The buffer's duration counts media."""
-    film = Film(desk(buffer_duration=10 * SECOND, max_latency=9 * SECOND))
+    film = Film(desk(buffer_duration=10, max_latency=9))
     film.put(0, 100)
     film.put(100, 200, 7200.0)
     film.put(200, 220, -7200.0)
@@ -285,9 +285,7 @@ def test_nothing_held_is_dropped_for_a_jump(desk: Desks) -> None:
 
 def test_an_offline_stream_does_not_wait_for_a_jump(desk: Desks) -> None:
     """There is room for what is there."""
-    film = Film(
-        desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=10 * SECOND), clock=False
-    )
+    film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=10), clock=False)
     film.put(0, 100)
     film.put(100, 200, 7200.0)
     assert film.d.stream.account().accepted == 200
@@ -295,7 +293,7 @@ def test_an_offline_stream_does_not_wait_for_a_jump(desk: Desks) -> None:
 
 def test_a_connection_is_not_stale_because_time_jumped(desk: Desks) -> None:
     """The service has said BUFFERING for what is there."""
-    film = Film(desk(connection_staleness_duration=6 * SECOND))
+    film = Film(desk(connection_staleness_duration=6))
     film.put(0, 100)
     film.d.read()
     film.d.ack("BUFFERING", 3.6)
@@ -405,7 +403,7 @@ def test_refused_frame_does_not_move_the_time(desk: Desks, data: bytes, off: flo
     """A frame without data, or larger than the buffer, says nothing about the next ones."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     film = Film(
-        desk(device, streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60 * SECOND),
+        desk(device, streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60),
         clock=False,
     )
     film.put(0, 45)
@@ -538,9 +536,7 @@ def test_corrected_times_rise_and_true_ones_stay() -> None:
 
 def test_waiting_for_space_is_no_pause_of_the_source(desk: Desks) -> None:
     """An offline writer was held up for a minute, and then puts a frame that is far off."""
-    film = Film(
-        desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60 * SECOND), clock=False
-    )
+    film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60), clock=False)
     film.put(0, 45)
     film.d.now += 60 * SECOND
     film.put(45, 46, 10.0)

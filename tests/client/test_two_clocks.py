@@ -96,7 +96,7 @@ def test_time_that_passes_between_two_frames_ends_no_fragment(
 # --- timers --------------------------------------------------------------------------------------
 def test_a_last_ack_that_does_not_come_is_reported_once(desk: Desks) -> None:
     """After the time for it, however often the clock is set."""
-    d = desk(kvs.DeviceInfo(client_info=kvs.ClientInfo(stop_stream_timeout=60 * SECOND)))
+    d = desk(kvs.DeviceInfo(client_info=kvs.ClientInfo(stop_stream_timeout=60)))
     d.put(0)
     d.read()
     d.stream.stop(d.now)

@@ -43,7 +43,7 @@ def test_space_that_one_stream_frees_wakes_the_writers_of_another(desk: Desks) -
 
 def test_a_fragment_longer_than_the_buffer_does_not_wait_for_its_own_ack(desk: Desks) -> None:
     """The service says nothing about an open fragment: waiting would never end."""
-    d = desk(**offline(buffer_duration=4 * SECOND))
+    d = desk(**offline(buffer_duration=4))
     d.put(0)
     for index in range(1, 31):  # 6 s
         d.put(index, key=False)
@@ -94,7 +94,7 @@ def test_a_refused_key_frame_does_not_open_the_fragment_that_a_mark_closed(desk:
 
 def test_an_ack_for_a_fragment_that_was_never_sent_settles_nothing(desk: Desks) -> None:
     """Not even frames that left the view unconfirmed."""
-    d = desk(buffer_duration=SECOND, frame_rate=30, replay_duration=0)
+    d = desk(buffer_duration=1, frame_rate=30, replay_duration=0)
     for second in range(4):
         d.put(second)
         d.read()
@@ -166,7 +166,7 @@ def test_frames_in_a_queue_may_wait_for_space_before_the_stream_stops(desk: Desk
 
 def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
     """A frame that left the view while it was on the wire is stored once it was handed out."""
-    d = desk(fragment_acks=False, buffer_duration=SECOND, frame_rate=30)
+    d = desk(fragment_acks=False, buffer_duration=1, frame_rate=30)
     d.put(0, data=b"x" * 1000)
     d.read(limit=600)
     for index in range(1, 8):
@@ -177,7 +177,7 @@ def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
 
 def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None:
     """Else the service would wait for the rest of it, and a flush for the service."""
-    d = desk(replay_duration=120 * SECOND)
+    d = desk(replay_duration=120)
     d.put(0)
     d.put(5)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
@@ -191,7 +191,7 @@ def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None
 
 def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -> None:
     """What is left has lost its cluster: it is told as dropped, and the stream closes."""
-    d = desk(view_overflow_policy=0, buffer_duration=SECOND, frame_rate=30)
+    d = desk(view_overflow_policy=0, buffer_duration=1, frame_rate=30)
     d.put(0)
     for index in range(1, 8):
         d.put(index, key=False)
@@ -204,7 +204,7 @@ def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -
 
 def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: Desks) -> None:
     """Relative timecodes begin anew with a session: rolled back, it is a session again."""
-    d = desk(absolute_fragment_times=False, replay_duration=120 * SECOND)
+    d = desk(absolute_fragment_times=False, replay_duration=120)
     d.put(0)
     d.stream._core.refuse_until_key(new_session=True)
     d.put(5)
@@ -243,7 +243,7 @@ def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
 
 def test_a_refused_fragment_leaves_room_though_a_part_of_it_was_not_sent(desk: Desks) -> None:
     """Nothing more of it is sent. A frame that is half sent is in the way of nothing."""
-    d = desk(**offline(buffer_duration=4 * SECOND))
+    d = desk(**offline(buffer_duration=4))
     for index in range(20):
         d.put(index, data=b"x" * 1000)
     d.read(limit=2500)  # its third frame
@@ -408,7 +408,7 @@ def test_a_key_frame_that_waits_ends_the_fragment_that_fills_the_store(
     desk: Desks, by_keys: bool
 ) -> None:
     """Else no ack would come: the service acknowledges whole fragments."""
-    d = fill_with_one_fragment(desk, key_frame_fragmentation=by_keys, fragment_duration=SECOND)
+    d = fill_with_one_fragment(desk, key_frame_fragmentation=by_keys, fragment_duration=1)
     d.read()
     d.stream.put_fragment_metadata("door", "open", False, d.now)
     before, used = d.stream.account(), d.client.store.used_bytes

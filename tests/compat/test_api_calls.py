@@ -11,7 +11,6 @@ import pytest
 from tests.compat.conftest import (
     NOBODY,
     PATIENT,
-    SECOND,
     Frames,
     provider_of,
     put_all,
@@ -60,7 +59,7 @@ def test_api_calls_are_answered_in_the_services_place(
 ) -> None:
     """The first answer ends the chain; no request is made for the call."""
     asked: list[str] = []
-    found = core.StreamDescription("arn:none", retention=36_000_000_000)
+    found = core.StreamDescription("arn:none", retention=3600.0)
     with kvs.Producer(endpoint_url=quick_url) as other:  # the stream exists already
         other.open_stream("door", info).wait_ready()
     first = kvs.ApiCallbacks(
@@ -168,9 +167,7 @@ def test_one_that_hangs_fails_its_call_only(
             hung.append(call.stream)
             release.wait(PATIENT)
 
-    short = kvs.ClientInfo(
-        service_call_connection_timeout=SECOND // 2, service_call_completion_timeout=SECOND // 2
-    )
+    short = kvs.ClientInfo(service_call_connection_timeout=0.5, service_call_completion_timeout=0.5)
     producer = kvs.Producer(
         endpoint_url=endpoint_url,
         device_info=kvs.DeviceInfo(client_info=short),

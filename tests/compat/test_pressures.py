@@ -40,10 +40,10 @@ PRESSURES: dict[str, tuple[Any, dict[str, object], int]] = {
     "storage_overflow_pressure": (kvs.ProducerCallbacks, {}, 18_000),
     "buffer_duration_overflow_pressure": (
         kvs.StreamCallbacks,
-        {"buffer_duration": 2 * SECOND, "max_latency": 0},
+        {"buffer_duration": 2, "max_latency": 0},
         100,
     ),
-    "stream_latency_pressure": (kvs.StreamCallbacks, {"max_latency": SECOND}, 100),
+    "stream_latency_pressure": (kvs.StreamCallbacks, {"max_latency": 1}, 100),
 }
 
 
@@ -89,7 +89,7 @@ def test_pressures_without_a_callback_are_events(outage: Callable[..., kvs.Produ
     """A provider that is not asked about them changes nothing."""
     heard: list[kvs.Event] = []
     producer = outage(kvs.StreamCallbacks(), on_event=heard.append)
-    info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE, max_latency=SECOND)
+    info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE, max_latency=1)
     stream = producer.open_stream("door", info)
     start = kvs.now()
     for number in range(40):

@@ -257,7 +257,7 @@ def test_an_offline_writer_that_waits_is_told_why(
     link, media = proxy(endpoint_url), kit.Media(size=40_000)
     device = kvs.DeviceInfo(
         storage_info=kvs.StorageInfo(storage_size=1 << 20),
-        client_info=kvs.ClientInfo(offline_buffer_availability_timeout=20_000_000),
+        client_info=kvs.ClientInfo(offline_buffer_availability_timeout=2.0),
     )
     producer = kvs.Producer(endpoint_url=link.url, device_info=device)
     stream = producer.open_stream("door", kit.info(streaming_type=kvs.StreamingType.OFFLINE))

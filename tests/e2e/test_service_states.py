@@ -173,7 +173,7 @@ def test_existing_stream_that_keeps_media(endpoint_url: str, kit: Any) -> None:
 def test_silence_is_ended_by_the_service(kit: Any) -> None:
     """The service ends an idle upload; frames that come later go on in another."""
     media = kit.Media()
-    limits = EndpointLimits(idle_timeout=3_000_000, idle_ack_interval=1_000_000)
+    limits = EndpointLimits(idle_timeout=0.3, idle_ack_interval=0.1)
     with local_endpoint(limits=limits) as endpoint:
         events: list[kvs.Event] = []
         with kvs.Producer(endpoint_url=endpoint.url, on_event=events.append) as producer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from kvsproducer.endpoint.bounds import EndpointLimits
 
 SECOND = 10_000_000
@@ -11,8 +13,8 @@ def test_defaults_are_the_limits_of_the_service() -> None:
     """The KVS documentation has these values."""
     limits = EndpointLimits()
     assert limits.fragment_bytes == 50_000_000
-    assert limits.fragment_duration == 20 * SECOND
-    assert limits.connection_duration == 45 * 60 * SECOND
-    assert limits.idle_timeout == 30 * SECOND
-    assert limits.get_media_idle == 3 * SECOND
+    assert limits.fragment_duration == timedelta(seconds=20)
+    assert limits.connection_duration == timedelta(minutes=45)
+    assert limits.idle_timeout == timedelta(seconds=30)
+    assert limits.get_media_idle == timedelta(seconds=3)
     assert limits.idle_ack_interval < limits.idle_timeout

@@ -32,7 +32,7 @@ def say(url):
     print("listening on", url, flush=True)
 
 logging.basicConfig()
-run_server(LocalEndpoint(sys.argv[1], limits=EndpointLimits(get_media_idle=2_000_000)), say)
+run_server(LocalEndpoint(sys.argv[1], limits=EndpointLimits(get_media_idle=0.2)), say)
 """
 
 

@@ -37,7 +37,7 @@ def test_slow_disk_slows_the_producer_down(
     monkeypatch.setattr(upload, "MAX_PENDING_BYTES", 1_000_000)
     disk = SlowDisk()
     store = Store(Index(None), disk)
-    bounds = EndpointLimits(idle_timeout=SECOND, idle_ack_interval=SECOND // 4)
+    bounds = EndpointLimits(idle_timeout=1, idle_ack_interval=0.25)
     with local_endpoint(store=store, limits=bounds) as endpoint:
         disk.go.set()
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)

@@ -218,7 +218,7 @@ def test_a_full_buffer_can_be_flushed(mode: kvs.StreamingType) -> None:
 
     The error count is that of puts: the one that waited in vain.
     """
-    short = replace(SMALL, client_info=kvs.ClientInfo(offline_buffer_availability_timeout=1_000))
+    short = replace(SMALL, client_info=kvs.ClientInfo(offline_buffer_availability_timeout=0.0001))
     plain = kvs.StreamInfo.video("h264", streaming_type=mode, nal_adaptation=kvs.NalAdaptation.NONE)
     both = kvs.StreamInfo.audio_video(
         "h264", "aac", streaming_type=mode, nal_adaptation=kvs.NalAdaptation.NONE

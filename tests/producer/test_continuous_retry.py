@@ -184,7 +184,7 @@ def test_a_peer_that_takes_nothing() -> None:
     """From the stream's own limit on, and for the patience; not when that is switched off."""
     for enabled, limit, resets in ((True, 5, 1), (True, 0, 0), (False, 5, 0)):
         retry = ContinuousRetry(enabled)
-        stream = stream_that_streams(connection_staleness_duration=limit * SECOND)
+        stream = stream_that_streams(connection_staleness_duration=limit)
         told = [
             retry.blocked(stream, half * SECOND // 2, NOW + half * SECOND // 2)
             for half in range(2, 30)
@@ -197,7 +197,7 @@ def test_a_peer_that_takes_nothing() -> None:
 def test_a_stream_without_a_connection_is_left_alone() -> None:
     """There is nothing to reset while another one is on its way."""
     retry = ContinuousRetry()
-    stream = stream_that_streams(connection_staleness_duration=SECOND)
+    stream = stream_that_streams(connection_staleness_duration=1)
     stream.reset_connection(NOW)
     assert stream.state is not core.StreamState.STREAMING
     assert not any(retry.blocked(stream, n * SECOND, NOW + n * SECOND) for n in range(60))

@@ -16,7 +16,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 NOBODY = "http://127.0.0.1:9"
 SHORT = kvs.DeviceInfo(
     storage_info=kvs.StorageInfo(storage_size=1 << 20),
-    client_info=kvs.ClientInfo(offline_buffer_availability_timeout=5_000_000),
+    client_info=kvs.ClientInfo(offline_buffer_availability_timeout=0.5),
 )
 
 

@@ -145,7 +145,7 @@ def test_clock_step_with_a_token_that_expires(
     monkeypatch.setattr("kvsproducer.limits.IDLE_CHECK_START_DELAY", SECOND // 10)
     monkeypatch.setattr("kvsproducer.limits.TOKEN_GRACE_PERIOD", 0)
     events: list[kvs.Event] = []
-    device = kvs.DeviceInfo(client_info=kvs.ClientInfo(reserved_callback_period=SECOND // 10))
+    device = kvs.DeviceInfo(client_info=kvs.ClientInfo(reserved_callback_period=0.1))
 
     def credentials() -> kvs.AwsCredentials:
         return kvs.AwsCredentials("AKIDEXAMPLE", "secret", "token", clock.true() + 3600 * SECOND)

@@ -202,11 +202,10 @@ def test_a_name_that_is_none() -> None:
 
 
 def service_limits(connection_s: int, completion_s: int) -> kvs.DeviceInfo:
-    ticks = 10_000_000
     return kvs.DeviceInfo(
         client_info=kvs.ClientInfo(
-            service_call_connection_timeout=connection_s * ticks,
-            service_call_completion_timeout=completion_s * ticks,
+            service_call_connection_timeout=connection_s,
+            service_call_completion_timeout=completion_s,
         )
     )
 

@@ -198,7 +198,7 @@ class Plan:
 
     def _roomy(self) -> Plan:
         """The same world with room for everything, without what may cost a frame all the same."""
-        room = self.storm + 600 * _S
+        room = self.storm / _S + 600
         return replace(
             self,
             roomy=True,
@@ -285,9 +285,9 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
         "nal_adaptation": _ANNEX_B if shot.annex_b else NalAdaptation.NONE,
         "timecode_scale": _scale(dice, shot),
         "frame_rate": 60,
-        "buffer_duration": buffer,
-        "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)),
-        "retention": 2 * 3600 * _S if offline or dice.random() < 0.7 else 0,
+        "buffer_duration": buffer / _S,
+        "replay_duration": dice.choice((0, 3 * _S, buffer // 2, buffer)) / _S,
+        "retention": 2 * 3600 if offline or dice.random() < 0.7 else 0,
         "fragment_acks": offline or dice.random() < 0.85,
         "absolute_fragment_times": dice.random() < 0.6,
         # Offline, frames come fast: a fragment cut by the time of the put would hold them all.
@@ -295,8 +295,8 @@ def _stream_info(dice: random.Random, name: str, shot: Shot, *, calm: bool) -> S
         "frame_timecodes": bool(shot.audio_interval) or dice.random() < 0.85,
         "store_pressure_policy": dice.choice(list(StorePressurePolicy)),
         "view_overflow_policy": dice.choice(list(ViewOverflowPolicy)),
-        "connection_staleness_duration": dice.choice((0, 5 * _S)),
-        "max_latency": dice.choice((0, 2 * _S)),
+        "connection_staleness_duration": dice.choice((0, 5)),
+        "max_latency": dice.choice((0, 2)),
         "tags": dice.choice(((), (("site", "north"),))),
     }
     if not shot.audio_interval:

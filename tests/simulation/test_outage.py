@@ -131,7 +131,7 @@ class Outage:
             core.GetSecurityToken: core.AuthInfo(expiration=self.now + 3600 * SECOND),
             core.GetStreamingToken: core.AuthInfo(expiration=self.now + 3600 * SECOND),
             core.CreateDevice: "device",
-            core.DescribeStream: core.StreamDescription("arn", retention=24 * 3600 * SECOND),
+            core.DescribeStream: core.StreamDescription("arn", retention=24 * 3600),
             core.GetStreamingEndpoint: "https://data",
         }.get(type(call))
 

@@ -63,7 +63,7 @@ def plan(mode: core.StreamingType) -> Plan:
         streaming_type=mode,
         nal_adaptation=0,
         frame_rate=30,
-        replay_duration=120 * SECOND,
+        replay_duration=120,
         tags=(("site", "north"),),
     )
     return Plan(

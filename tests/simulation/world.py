@@ -32,7 +32,7 @@ from tests.simulation.writers import Writer
 
 from kvsproducer import client as core
 from kvsproducer.client.events import Event
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, ticks
 from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.heap import ContentStore, ReferenceStore
 from kvsproducer.status import StatusCode
@@ -73,7 +73,7 @@ class World:
             self.dice,
             token_life=plan.token_life,
             created=not plan.listed_later,
-            retention={info.name: info.retention for info in plan.streams},
+            retention={info.name: ticks(info.retention) for info in plan.streams},
             record=self._record,
             refused=self._check_refusal,
             trace=self.trace,

@@ -19,7 +19,7 @@ from tests.simulation.source_clock import Silences, SourceClock, Stamped
 from tests.simulation.surroundings import Surroundings
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, ticks
 from kvsproducer.limits import OFFLINE_TRACK_GRACE, TRACK_GRACE
 from kvsproducer.status import KvsError, StatusCode
 
@@ -289,7 +289,7 @@ class Writer:
         """
         waiting, told = self._latency()
         ordered = self.info.frame_order_mode is not core.FrameOrderMode.PASS_THROUGH
-        limit = self.stream.info.max_latency + frame.duration
+        limit = ticks(self.stream.info.max_latency) + frame.duration
         if waiting > limit and told == before and not (ordered or self.stream.waiting):
             raise Broken(f"{waiting} ticks of media wait to be sent, and nobody is told")
 

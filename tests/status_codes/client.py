@@ -351,7 +351,7 @@ TABLE: Table = {
     _S.INVALID_TOKEN_EXPIRATION: answered(kvs.GetStreamingToken, (200, kvs.AuthInfo(expiration=0))),
     _S.END_OF_STREAM: streaming(acked_to_the_end),
     _S.DUPLICATE_STREAM_NAME: streaming(opened_twice),
-    _S.INVALID_RETENTION_PERIOD: stream(retention=HOUR - 1),
+    _S.INVALID_RETENTION_PERIOD: stream(retention=3599),
     _S.INVALID_ACK_KEY_START: acked("{EventType}"),
     _S.INVALID_ACK_DUPLICATE_KEY_NAME: acked('{"EventType":"IDLE","EventType":"IDLE"}'),
     _S.INVALID_ACK_INVALID_VALUE_START: acked('{"EventType":}'),

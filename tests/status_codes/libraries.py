@@ -36,7 +36,7 @@ START = 17_000_000_000_000_000  # in 2023
 
 TABLE: Table = {
     _S.MIN_PROFILER_BUFFER: lambda _: Profiler(99, clock=lambda: 0),
-    _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10 * SECOND),
+    _S.MIN_CONTENT_VIEW_ITEMS: stream(frame_rate=1, buffer_duration=10),
     _S.CONTENT_VIEW_NO_MORE_ITEMS: stream(Frame.end_of_fragment()),
     _S.CONTENT_VIEW_INVALID_TIMESTAMP: stream(
         Frame(b"\0\0\0\1\x65", START + SECOND, key_frame=True),

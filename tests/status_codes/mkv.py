@@ -102,7 +102,7 @@ TABLE: Table = {
     _S.MKV_INVALID_FRAME_DATA: lambda _: packed((KEY, 0, 0), size=0),
     _S.MKV_INVALID_FRAME_TIMESTAMP: lambda _: packed((KEY, SECOND, SECOND), (0, 0, SECOND)),
     _S.MKV_INVALID_CLUSTER_DURATION: lambda _: generator(
-        key_frame_fragmentation=False, fragment_duration=SECOND - 1
+        key_frame_fragmentation=False, fragment_duration=0.9
     ),
     _S.MKV_INVALID_CONTENT_TYPE_LENGTH: lambda _: generator(content_type="v" * 129),
     _S.MKV_NUMBER_TOO_BIG: lambda _: packed((KEY, 0, 0), size=1 << 56),

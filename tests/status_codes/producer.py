@@ -184,7 +184,7 @@ TABLE: Table = {
     _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED: config(user_agent_name="n" * 33),
     _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED: config(user_agent_extra="e" * 129),
     _S.INVALID_USER_AGENT_LENGTH: application_of_a_long_name,
-    _S.INVALID_ENDPOINT_CACHING_PERIOD: config(caching_period=25 * HOUR),
+    _S.INVALID_ENDPOINT_CACHING_PERIOD: config(caching_period=25 * 3600),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.INVALID_CA_CERT_PATH: lambda place: (
         Producer(region_name="us-west-2", verify=str(place.folder / "ca.pem")) and None

@@ -35,7 +35,7 @@ from kvsproducer.cli.options import (
 from kvsproducer.cli.progress import PutDisplay
 from kvsproducer.cli.tracing import TraceFile, tracing
 from kvsproducer.client import StreamingType
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
+from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, as_timedelta, format_instant
 from kvsproducer.producer.unreachable import UNREACHABLE
 from kvsproducer.service.clock import now
 from kvsproducer.service.config import Caching
@@ -193,7 +193,7 @@ def put(
             as_json=as_json,
             offline=mode is Mode.OFFLINE or (mode is None and kept > 0),
             streaming_type=None if mode is None else _MODES[mode],
-            retention=kept,
+            retention=as_timedelta(kept),
             stream_options=overrides,
             timeout=limit_s,
             resume=resume,

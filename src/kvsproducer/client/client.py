@@ -41,7 +41,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, ticks
 from kvsproducer.heap import ContentStore, ReferenceStore, StorageType
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
@@ -83,6 +83,7 @@ class Client:
         self._anew = 0  # how often it has begun anew without credentials and a device
         self.device_info = device_info
         self.client_info = device_info.client_info.resolved()
+        self._period = ticks(self.client_info.reserved_callback_period)
         self.device_name = device_info.name or self._random_name(dice)
         self.roll = dice
         self.wall = wall
@@ -183,7 +184,7 @@ class Client:
             content_type=info.content_type,
             timecode_scale=info.timecode_scale,
             key_frame_fragmentation=info.key_frame_fragmentation,
-            fragment_duration=info.fragment_duration,
+            fragment_duration=ticks(info.fragment_duration),
             min_fragment_duration=limits.MIN_FRAGMENT_INTERVAL,
             absolute_timecodes=info.absolute_fragment_times,
             segment_uuid=uuid,
@@ -237,7 +238,7 @@ class Client:
         """Do what is due by time alone, in every stream; nothing before `next_timer`."""
         if self._timer is None or now < self._timer:
             return
-        self._timer = now + self.client_info.reserved_callback_period
+        self._timer = now + self._period
         for stream in list(self._streams.values()):
             stream.handle_timer(now)
 
@@ -415,8 +416,8 @@ class Client:
             call_id=self.new_call_id(),
             stream=None,
             not_before=now + self._wait,
-            timeout=info.service_call_completion_timeout,
-            connection_timeout=info.service_call_connection_timeout,
+            timeout=ticks(info.service_call_completion_timeout),
+            connection_timeout=ticks(info.service_call_connection_timeout),
             auth=self.auth,
             **members,
         )

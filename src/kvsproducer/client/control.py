@@ -45,6 +45,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
+<<<<<<< HEAD
 from kvsproducer.duration import TICKS_PER_HOUR, format_duration
 from kvsproducer.status import (
     KvsError,
@@ -53,6 +54,10 @@ from kvsproducer.status import (
     kvs_error,
     with_detail,
 )
+=======
+from kvsproducer.duration import format_duration, ticks
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+>>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 from kvsproducer.wire import CONTENT_TYPE
 
 __all__ = ["StreamControl"]
@@ -61,6 +66,7 @@ _S = StatusCode
 _T = StreamState
 _RESULT_OK: Final = 200
 # Defaults of `StreamInfo` and `kvs put`: who asks for one may not have thought of a number.
+<<<<<<< HEAD
 _USUAL_RETENTIONS: Final = frozenset((limits.STREAM_INFO_RETENTION, 24 * TICKS_PER_HOUR))
 # Results of calls that are tried again, whose class a call that was given up has.
 _CAUSES: Final = frozenset(
@@ -71,6 +77,8 @@ _CAUSES: Final = frozenset(
         _S.SERVICE_CALL_UNKOWN_ERROR,
     )
 )
+=======
+>>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 _CALL = TypeVar("_CALL", bound=Call)
 
 # While in these, a session is on its way already: another loss changes nothing.
@@ -313,10 +321,10 @@ class StreamControl:
     def _compare_retention(self, found: int) -> None:
         """Note that an existing stream does not keep media for as long as asked.
 
-        One that keeps it longer than the usual default is what most callers are happy with.
+        A stream that keeps it longer than the default retention is not reported.
         """
-        asked = self._core.info.retention
-        if self.ready or found == asked or (found > asked and asked in _USUAL_RETENTIONS):
+        asked = ticks(self._core.info.retention)
+        if self.ready or found == asked or (found > asked == limits.STREAM_INFO_RETENTION):
             return
         keeps = f"keeps media for {format_duration(found)}" if found else "keeps no media"
         self._warning = (
@@ -420,13 +428,13 @@ class StreamControl:
         if not self._may_call(now):
             return
         info = self._client.client_info
-        members.setdefault("timeout", info.service_call_completion_timeout)
+        members.setdefault("timeout", ticks(info.service_call_completion_timeout))
         members.setdefault("auth", self._client.auth)
         call = kind(
             call_id=self._client.new_call_id(),
             stream=self._core.name,
             not_before=now + self._wait,
-            connection_timeout=info.service_call_connection_timeout,
+            connection_timeout=ticks(info.service_call_connection_timeout),
             **members,
         )
         self._wait = 0
@@ -441,7 +449,7 @@ class StreamControl:
             device_name=self._client.device_name,
             content_type=info.content_type,
             kms_key_id=info.kms_key_id,
-            retention=info.retention,
+            retention=ticks(info.retention),
             tags=info.tags,
         )
 

@@ -1,14 +1,16 @@
 """What a producer client is told about its device: name, storage, time-outs.
 
 Facts: AWS's DeviceInfo (version 1), StorageInfo (0) and ClientInfo (3), limits from `limits`.
-Plain data: `from_dict` reads the versioned form of configuration files, `validate` gives each
+Plain data: `from_dict` reads AWS's layout, in which durations are ticks, `validate` gives each
 limit its status. `resolved` fills in the defaults that a 0 stands for; nothing is changed in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,8 +18,10 @@ from kvsproducer import limits
 from kvsproducer.duration import (
     INVALID_DURATION_VALUE,
     DurationField,
-    default_ticks,
-    durations_to_ticks,
+    as_timedelta,
+    default_duration,
+    durations_from_ticks,
+    set_durations,
 )
 from kvsproducer.heap import StorageType
 from kvsproducer.status import StatusCode, kvs_error
@@ -66,60 +70,71 @@ class StorageInfo:
 
 
 _TIMES: Final = (
-    "create_client_timeout",
-    "create_stream_timeout",
     "stop_stream_timeout",
     "offline_buffer_availability_timeout",
-    "metric_logging_period",
     "reserved_callback_period",
     "service_call_completion_timeout",
     "service_call_connection_timeout",
+)
+_DEAD: Final = frozenset(
+    {"create_client_timeout", "create_stream_timeout", "log_metric", "metric_logging_period"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """Time-outs and switches; a 0 stands for the default. All durations in ticks, once made: they
-    may be given as a `timedelta` or as text (`"PT5S"`) too; raises as `to_ticks`.
+    """Timeouts and switches of a producer.
 
-    `automatic_streaming_flags`: 0 ends the open fragment of an idle stream by itself (intermittent
-    producer), 256 never does.
+    Lengths of time are given as seconds (int or float), a `timedelta` or ISO 8601 text (`"PT5S"`),
+    and are read as a `timedelta`; 0 stands for the default.
+
+    Attributes:
+        stop_stream_timeout: How long a stopped stream waits for its last acks. Default: 120 s.
+        offline_buffer_availability_timeout: How long `put_frame` of an offline stream waits for
+            space in the buffer while the service stores nothing. Default: 15 s.
+        log_level: What `PlatformCallbacks.log_print` gets, in AWS's numbers: 1 (verbose) to 7
+            (silent). Default: 4 (warnings).
+        automatic_streaming_flags: 0: the open fragment of an idle stream is ended after 20 s
+            (intermittent producer); 256: it never is. Default: 0.
+        reserved_callback_period: How often idle streams are looked at, 1 ms or more. Default: 5 s.
+        service_call_completion_timeout: Limit of one call to the service. Default: 10 s.
+        service_call_connection_timeout: Limit of connecting for it; when it is above the other,
+            both are the defaults. Default: 5 s.
+
+    Raises INVALID_ARG for a length of time that is of another type, negative or too large, and
+    INVALID_DURATION_VALUE for text that is not ISO 8601.
     """
 
-    create_client_timeout: DurationField = default_ticks(0)
-    create_stream_timeout: DurationField = default_ticks(0)
-    stop_stream_timeout: DurationField = default_ticks(0)
-    offline_buffer_availability_timeout: DurationField = default_ticks(0)
+    stop_stream_timeout: DurationField = default_duration(0)
+    offline_buffer_availability_timeout: DurationField = default_duration(0)
     log_level: int = 4
-    log_metric: bool = True
-    metric_logging_period: DurationField = default_ticks(0)
     automatic_streaming_flags: int = 0
-    reserved_callback_period: DurationField = default_ticks(0)
-    service_call_completion_timeout: DurationField = default_ticks(0)
-    service_call_connection_timeout: DurationField = default_ticks(0)
+    reserved_callback_period: DurationField = default_duration(0)
+    service_call_completion_timeout: DurationField = default_duration(0)
+    service_call_connection_timeout: DurationField = default_duration(0)
 
     def __post_init__(self) -> None:
-        durations_to_ticks(self, _TIMES)
+        set_durations(self, _TIMES)
 
     def validate(self) -> None:
-        """Raise INVALID_TIMER_PERIOD_VALUE for a period that would have the timer never rest."""
+        """Raise INVALID_TIMER_PERIOD_VALUE for a period between 0 and 1 ms."""
         period = self.reserved_callback_period
-        if 0 < period < limits.MIN_TIMER_PERIOD:
+        if timedelta(0) < period < as_timedelta(limits.MIN_TIMER_PERIOD):
             raise kvs_error(
-                _S.INVALID_TIMER_PERIOD_VALUE, f"reserved_callback_period of {period} ticks"
+                _S.INVALID_TIMER_PERIOD_VALUE,
+                f"reserved_callback_period is {period.total_seconds():g} seconds; give 0.001 or"
+                " more, or 0 for the default",
             )
 
     def resolved(self) -> ClientInfo:
-        """With the defaults in place of zeros and invalid durations."""
+        """Return a copy with the defaults in place of zeros."""
         completion = _or(self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT)
         connection = _or(self.service_call_connection_timeout, limits.DEFAULT_CONNECTION_TIMEOUT)
         if connection > completion:
-            completion = limits.DEFAULT_SERVICE_CALL_TIMEOUT
-            connection = limits.DEFAULT_CONNECTION_TIMEOUT
+            completion = as_timedelta(limits.DEFAULT_SERVICE_CALL_TIMEOUT)
+            connection = as_timedelta(limits.DEFAULT_CONNECTION_TIMEOUT)
         return replace(
             self,
-            create_client_timeout=_or(self.create_client_timeout, limits.CLIENT_READY_TIMEOUT),
-            create_stream_timeout=_or(self.create_stream_timeout, limits.STREAM_READY_TIMEOUT),
             stop_stream_timeout=_or(self.stop_stream_timeout, limits.STREAM_CLOSED_TIMEOUT),
             offline_buffer_availability_timeout=_or(
                 self.offline_buffer_availability_timeout, limits.MAX_BLOCKING_PUT_WAIT
@@ -132,15 +147,26 @@ class ClientInfo:
 
     @property
     def intermittent(self) -> bool:
-        """Whether an idle stream's open fragment is ended by itself."""
+        """Whether the open fragment of an idle stream is ended."""
         return self.automatic_streaming_flags == 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> ClientInfo:
-        """From the versioned form; raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG."""
-        return cls(
-            **versioned(cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION)  # type: ignore[arg-type]
+        """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
+
+        2**64 - 1 ticks ("no valid time") is the default, as 0 is. `create_client_timeout`,
+        `create_stream_timeout`, `log_metric` and `metric_logging_period` are accepted and ignored:
+        nothing here waits for them or uses them. Raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG
+        and INVALID_DURATION_VALUE.
+        """
+        values = versioned(
+            cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION, ignored=_DEAD
         )
+        for name in _TIMES:
+            if values.get(name) == INVALID_DURATION_VALUE:
+                values[name] = 0
+        durations_from_ticks(values, _TIMES)
+        return cls(**values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +216,9 @@ class DeviceInfo:
         return cls(**values)  # type: ignore[arg-type]
 
 
-def _or(duration: int, default: int) -> int:
-    return default if duration in (0, INVALID_DURATION_VALUE) else duration
+def _or(duration: timedelta, default: int) -> timedelta:
+    """Return `duration`, or the default (ticks) if it is 0."""
+    return duration or as_timedelta(default)
 
 
 # --- reading versioned structures; stream_info reads its own with these -------------------------
@@ -201,23 +228,31 @@ _Member = TypeVar("_Member", bound=IntEnum)
 
 
 def versioned(
-    cls: type[DataclassInstance], data: Mapping[str, object], newest: int, status: StatusCode
+    cls: type[DataclassInstance],
+    data: Mapping[str, object],
+    newest: int,
+    status: StatusCode,
+    *,
+    ignored: Collection[str] = (),
 ) -> dict[str, object]:
-    """The members of a structure, its version checked and taken off."""
+    """Return the members of a structure; check its version and leave it out, as what is ignored."""
     if not isinstance(data, Mapping):
         raise kvs_error(_S.NULL_ARG, f"{cls.__name__} is missing")
     version = data.get("version", newest)
     if not isinstance(version, int) or not 0 <= version <= newest:
         raise kvs_error(status, f"version {version!r}; the newest known is {newest}")
-    known = {f.name: f for f in fields(cls)}
-    values: dict[str, object] = {}
-    for name, value in data.items():
-        if name == "version":
-            continue
-        if name not in known:
-            raise kvs_error(_S.INVALID_ARG, f"{cls.__name__} has no member {name!r}")
-        values[name] = value
+    values = {name: data[name] for name in data if name != "version" and name not in ignored}
+    refuse_unknown(cls.__name__, values, [each.name for each in fields(cls)])
     return values
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise INVALID_ARG for the first name that is not known, with the one that was meant."""
+    for name in given:
+        if name not in known:
+            near = get_close_matches(str(name), known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
+            raise kvs_error(_S.INVALID_ARG, f"{owner} has no option {name!r}{hint}")
 
 
 def enum_member(kind: type[_Member], value: object) -> _Member:

@@ -16,6 +16,7 @@ from typing import Final
 from kvsproducer.client.buffer.admission import Admission, WouldBlock
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
+from kvsproducer.duration import ticks
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -58,7 +59,7 @@ class FragmentEnd:
         core.metadata.ended()  # the mark has taken it
         self.reached = core.attention = True
         if core.info.max_latency:
-            self._admission.check_latency(core.info.max_latency)
+            self._admission.check_latency(ticks(core.info.max_latency))
         core.wake()
 
     @contextmanager

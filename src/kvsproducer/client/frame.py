@@ -2,20 +2,32 @@
 
 Facts: AWS's Frame structure (version 0). A frame is made 30 times a second per camera, so it is a
 plain class with slots. Invariant: `data` is immutable `bytes`; any other buffer is copied once,
-when the frame is made, so that a caller may reuse its own. It checks no times: the stream does.
+when the frame is made, so that a caller may reuse its own. A frame checks no times, and of its data
+only the type: the stream does the rest, since it knows the codec.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Final, NoReturn, Protocol
+from operator import index
+from typing import Final, NoReturn, Protocol, SupportsIndex
 
-from kvsproducer.duration import TICKS_PER_SECOND, Duration, Instant, instant_to_ticks, to_ticks
+from kvsproducer.duration import (
+    TICKS_PER_SECOND,
+    Instant,
+    MediaDuration,
+    instant_to_ticks,
+    parse_duration,
+    ticks,
+)
 from kvsproducer.mkv.tracks import FrameFlags
 from kvsproducer.status import InvalidFrame, StatusCode
 
 __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
+_LONGEST_UNIT_S: Final = 600  # ours; a time base above it is upside down
+_TICK: Final = (1, 1)  # the unit of times without a time base
 FLAG_KEY: Final = int(FrameFlags.KEY)
 FLAG_END_OF_FRAGMENT: Final = int(FrameFlags.END_OF_FRAGMENT)
 _MEMBERS: Final = (
@@ -43,21 +55,38 @@ class MediaPacket(Protocol):
 
 
 class Frame:
-    """One frame: `data` (bytes), `pts`, `dts` and `duration` (ticks), `flags`, `track_id`.
+    """One encoded picture (access unit), or one audio packet, with its times.
 
-    `data` is one whole encoded picture (access unit) or one audio packet: bytes, or any object with
-    a one-dimensional buffer of bytes; raises INVALID_ARG for anything else (text, numbers, arrays
-    of pixels). Times may be given as an aware `datetime`, durations as a `timedelta` or ISO 8601
-    text; raises INVALID_ARG and INVALID_DURATION_VALUE as `duration.to_ticks`. `dts` is `pts` when
-    it is not given. `flags` are `FrameFlags` bits; `key_frame=True` adds KEY. A duration of 0 lets
-    the stream take it from its frame rate.
+    Args:
+        data: The encoded bytes: `bytes`, or any one-dimensional buffer of bytes, which is copied.
+        pts: When it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an aware
+            `datetime`. On a stream without absolute times: ticks since any moment.
+        dts: When it is decoded. Default: `pts`, which is right without B-frames.
+        duration: How long it is shown: ticks, a `timedelta`, or ISO 8601 text. Default: 0, which
+            lets the stream take it from its frame rate.
+        key_frame: Whether decoding can start with it; adds KEY to `flags`.
+        track_id: The track of the stream that it belongs to.
+        flags: `FrameFlags`.
+        lead: For a key frame of an open group, which pictures follow that are shown before it: how
+            long before `pts` the first of them is shown, as `duration`. The fragment then starts
+            there, because KVS takes nothing that is earlier than its fragment.
+        time_base: Unit of the ints among the times, in seconds: a `Fraction` or a (numerator,
+            denominator) pair, for example `packet.time_base` of PyAV or `(1, 90_000)` of RTP video.
+            They are rounded to the nearest tick. Default: None, ticks of 100 ns.
 
-    `lead`, a duration, is for a key frame with leading pictures: those of an open group, which
-    follow it and are shown before it. It is how long before `pts` the first of them is shown; the
-    fragment then starts there, for KVS takes nothing that is earlier than its fragment.
+    The attributes of these names hold ints, times in ticks. Raises INVALID_ARG for arguments of
+    other types, and INVALID_DURATION_VALUE for text that is not ISO 8601.
     """
 
     __slots__ = ("data", "dts", "duration", "flags", "lead", "pts", "track_id")
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    flags: int
+    track_id: int
+    lead: int
 
     def __init__(
         self,
@@ -65,25 +94,27 @@ class Frame:
         pts: Instant,
         *,
         dts: Instant | None = None,
-        duration: Duration = 0,
+        duration: MediaDuration = 0,
         key_frame: bool = False,
         track_id: int = 1,
         flags: int = 0,
-        lead: Duration = 0,
+        lead: MediaDuration = 0,
+        time_base: Fraction | tuple[int, int] | None = None,
     ) -> None:
-        # Times are in ticks already, mostly: only then this is quick.
+        # Nearly always the types are right and the times are ticks; this must cost little then.
         if type(data) is not bytes:
             data = _to_bytes(data)
-        if type(pts) is not int:
-            pts = instant_to_ticks(pts)
+        unit = _TICK if time_base is None else _unit_of(time_base)
+        if type(pts) is not int or unit is not _TICK:
+            pts = _instant("pts", pts, unit)
         if dts is None:
             dts = pts
-        elif type(dts) is not int:
-            dts = instant_to_ticks(dts)
-        if type(duration) is not int:
-            duration = to_ticks(duration)
-        if type(lead) is not int:
-            lead = to_ticks(lead)
+        elif type(dts) is not int or unit is not _TICK:
+            dts = _instant("dts", dts, unit)
+        if type(duration) is not int or unit is not _TICK:
+            duration = _length("duration", duration, unit)
+        if type(lead) is not int or unit is not _TICK:
+            lead = _length("lead", lead, unit)
         if type(flags) is not int and not isinstance(flags, int):
             raise InvalidFrame(StatusCode.INVALID_ARG, f"flags {flags!r}: give FrameFlags values")
         self.data = data
@@ -106,26 +137,36 @@ class Frame:
 
     @classmethod
     def from_packet(cls, packet: MediaPacket, *, track_id: int = 1, offset: int = 0) -> Frame:
-        """The frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
+        """Return the frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
 
         Audio packets get no key flag: FFmpeg marks each of them, and fragments begin with pictures
         (in a stream of sound alone, with any packet). A missing pts is the dts and the other way
         round; raises INVALID_ARG when both are missing or the packet has no time base.
         """
         pts = packet.dts if packet.pts is None else packet.pts
+<<<<<<< HEAD
         dts = pts if packet.dts is None else packet.dts
         base = packet.time_base
         if pts is None or dts is None or not base:
             raise InvalidFrame(StatusCode.INVALID_ARG, "the packet has no timestamp or time base")
         scale = TICKS_PER_SECOND * base
         return cls(
+=======
+        if pts is None or not packet.time_base:
+            raise kvs_error(StatusCode.INVALID_ARG, "the packet has no timestamp or no time base")
+        frame = cls(
+>>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
             bytes(packet),
-            int(pts * scale) + offset,
-            dts=int(dts * scale) + offset,
-            duration=int((packet.duration or 0) * scale),
+            pts,
+            dts=packet.dts,
+            duration=packet.duration or 0,
             key_frame=packet.is_keyframe and not _is_audio(packet),
             track_id=track_id,
+            time_base=packet.time_base,
         )
+        frame.pts += offset
+        frame.dts += offset
+        return frame
 
     def __repr__(self) -> str:
         return (
@@ -147,6 +188,58 @@ def check_types(frame: object, stream: str) -> None:
         if not isinstance(value, right):
             why = f"the frame's {name} is of type {type(value).__name__}, not {right.__name__}"
             raise InvalidFrame(StatusCode.INVALID_ARG, why, stream=stream)
+
+
+def _unit_of(time_base: object) -> tuple[int, int]:
+    """Return ticks per unit of a time base, as numerator and denominator."""
+    above: object = None
+    below: object = None
+    if isinstance(time_base, tuple) and len(time_base) == 2:
+        above, below = time_base
+    elif not isinstance(time_base, int | float):
+        above = getattr(time_base, "numerator", None)
+        below = getattr(time_base, "denominator", None)
+    if isinstance(above, SupportsIndex) and isinstance(below, SupportsIndex):
+        above, below = index(above), index(below)
+        if 0 < above <= below * _LONGEST_UNIT_S:
+            return above * TICKS_PER_SECOND, below
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"time_base is {time_base!r}; give the seconds of one unit as a Fraction or a (numerator,"
+        f" denominator) pair, above 0 and at most {_LONGEST_UNIT_S}: 90,000 units a second are"
+        " time_base=(1, 90000)",
+    )
+
+
+def _scaled(name: str, value: object, unit: tuple[int, int]) -> int:
+    """Return a number of units in ticks, rounded to the nearest one."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        _refuse_time(name, value)
+    above, below = unit
+    return (2 * index(value) * above + below) // (2 * below)
+
+
+def _instant(name: str, value: object, unit: tuple[int, int]) -> int:
+    return instant_to_ticks(value) if isinstance(value, datetime) else _scaled(name, value, unit)
+
+
+def _length(name: str, value: object, unit: tuple[int, int]) -> int:
+    if isinstance(value, timedelta):
+        return ticks(value)
+    return parse_duration(value) if isinstance(value, str) else _scaled(name, value, unit)
+
+
+def _refuse_time(name: str, value: object) -> NoReturn:
+    forms = "ticks of 100 ns (int), or an aware datetime"
+    if name in ("duration", "lead"):
+        forms = "ticks of 100 ns (int), a timedelta or ISO 8601 text"
+    hint = ""
+    if isinstance(value, float):
+        hint = f"; for seconds give kvsproducer.ticks({value!r})"
+    raise kvs_error(
+        StatusCode.INVALID_ARG,
+        f"the frame's {name} is {value!r} ({type(value).__name__}); give {forms}{hint}",
+    )
 
 
 def _is_audio(packet: MediaPacket) -> bool:

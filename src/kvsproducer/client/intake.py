@@ -49,6 +49,7 @@ from kvsproducer.client.timeline import (
     stamped,
     usual_step,
 )
+from kvsproducer.duration import ticks
 from kvsproducer.heap.store import compact
 from kvsproducer.mkv.adaptation import FrameAdapter
 from kvsproducer.mkv.tracks import FrameKind, TrackType
@@ -111,7 +112,7 @@ class Intake:
         self._key_refused = False  # the newest key frame, because the store was full or it was bad
         self._stalled = False  # a frame whose turn it was in the order coordinator had no space
         self.last_put: int | None = None  # when; None: nothing since the stream was made or reset
-        self._max_latency = info.max_latency
+        self._max_latency = ticks(info.max_latency)
         self._own_times = not info.frame_timecodes
         self._wall = control.wall
         self._ahead: int | None = None  # of `now` is the wall clock, for the times that we give

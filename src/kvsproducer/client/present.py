@@ -20,6 +20,7 @@ from kvsproducer.client.events import TrackResumed, TrackSilent
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.client.frame_order import FrameOrderCoordinator
 from kvsproducer.client.timeline import Timeline
+from kvsproducer.duration import ticks
 from kvsproducer.mkv.tracks import TrackType
 
 __all__ = ["PresentTracks"]
@@ -58,7 +59,7 @@ class PresentTracks:
         self._grace = limits.OFFLINE_TRACK_GRACE if waits else limits.TRACK_GRACE
         timeline.grace = self._grace
         self._share = core.buffer.store.size_bytes // limits.TRACK_QUEUE_SHARE
-        self.sound_duration = max(core.info.fragment_duration, limits.MIN_FRAGMENT_INTERVAL)
+        self.sound_duration = max(ticks(core.info.fragment_duration), limits.MIN_FRAGMENT_INTERVAL)
         self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
         self.all = frozenset(self._numbers)
         self.silent: set[int] = set() if order is None else order.silent

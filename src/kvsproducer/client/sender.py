@@ -44,6 +44,7 @@ from kvsproducer.client.core import NEVER, StreamCore
 from kvsproducer.client.events import ConnectionStale, DropReason
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import Lifecycle, UploadState
+from kvsproducer.duration import ticks
 from kvsproducer.heap import Payload
 from kvsproducer.mkv.tags import end_of_fragment_tag
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -110,7 +111,7 @@ class Sender:
         self._plain = False  # whole blocks may follow what was handed out: see `_look`
         self._cluster = -1  # the fragment whose cluster this session has been given
         info = core.info
-        self._staleness = info.connection_staleness_duration if info.fragment_acks else 0
+        self._staleness = ticks(info.connection_staleness_duration) if info.fragment_acks else 0
         self._settles = not info.fragment_acks
 
     def next_buffers(

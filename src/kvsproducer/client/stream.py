@@ -37,6 +37,7 @@ from kvsproducer.client.metrics import StreamMetrics, check_metrics_version
 from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import Lifecycle, StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
+from kvsproducer.duration import ticks
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Stream"]
@@ -60,10 +61,10 @@ class Stream:
         self._control = control
         self._sender = Sender(core, control)
         self._parsers: dict[int, AckParser] = {}
-        self._intake = Intake(core, control, info.offline_buffer_availability_timeout)
+        self._intake = Intake(core, control, ticks(info.offline_buffer_availability_timeout))
         self._acks = AckHandler(core, control, self._intake.tracks)
         self._ends_idle_fragments = info.intermittent
-        self._ack_limit = info.stop_stream_timeout
+        self._ack_limit = ticks(info.stop_stream_timeout)
         self._ack_due: int | None = None  # when the last ack is late, all else being done
         # What was put at the last call of the timer, and when the first call saw no more than that.
         self._seen = self._seen_at = 0

@@ -1,29 +1,38 @@
 """What a stream is: names, tracks, buffers, policies.
 
 Facts: AWS's StreamInfo (version 3) with its StreamCaps, and the C producer's stream info creators
-(`video`, `audio`, `audio_video`). Plain data: `from_dict` reads the versioned form of
-configuration files, `validate` gives each limit its status, `resolved` fills in the defaults that a
-0 stands for. Durations are ticks at rest; the creators also take `timedelta` and ISO 8601 text.
+(`video`, `audio`, `audio_video`). Plain data: `from_dict` reads AWS's layout, in which
+durations are ticks, `validate` gives each limit its status, `resolved` fills in the defaults that a
+0 stands for. Durations are kept as `timedelta`; the core takes ticks of them when a stream opens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal, TypedDict, Unpack
 
 from kvsproducer import limits
-from kvsproducer.client.device_info import enum_member, tags_from, validate_tags, versioned
+from kvsproducer.client.device_info import (
+    enum_member,
+    refuse_unknown,
+    tags_from,
+    validate_tags,
+    versioned,
+)
 from kvsproducer.client.presets import audio_track, complete_sound, video_track
 from kvsproducer.duration import (
     TICKS_PER_SECOND,
+    Duration,
     DurationField,
-    default_ticks,
-    durations_to_ticks,
-    format_duration,
-    to_ticks,
+    as_timedelta,
+    default_duration,
+    durations_from_ticks,
+    set_durations,
+    to_timedelta,
 )
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
 from kvsproducer.status import StatusCode, kvs_error
@@ -34,6 +43,7 @@ __all__ = [
     "NalAdaptation",
     "StorePressurePolicy",
     "StreamInfo",
+    "StreamOptions",
     "StreamingType",
     "ViewOverflowPolicy",
 ]
@@ -86,44 +96,109 @@ _TIMES: Final = (
     "replay_duration",
     "connection_staleness_duration",
 )
+# A plain number of seconds may be as large as the longest retention that the service takes.
+_LARGEST: Final = {"retention": timedelta(hours=limits.SERVICE_MAX_RETENTION_HOURS)}
+_DEAD: Final = frozenset({"adaptive", "avg_bandwidth_bps", "recalculate_metrics"})
+
+
+class StreamOptions(TypedDict, total=False):
+    """The options of a stream, as the creators of `StreamInfo` take them; see there for each."""
+
+    name: str
+    content_type: str
+    tracks: tuple[TrackInfo, ...]
+    retention: Duration
+    tags: Mapping[str, str] | tuple[tuple[str, str], ...]
+    kms_key_id: str
+    streaming_type: StreamingType
+    max_latency: Duration
+    fragment_duration: Duration
+    key_frame_fragmentation: bool
+    frame_timecodes: bool
+    absolute_fragment_times: bool
+    fragment_acks: bool
+    recover_on_error: bool
+    nal_adaptation: NalAdaptation
+    frame_rate: int
+    buffer_duration: Duration
+    replay_duration: Duration
+    connection_staleness_duration: Duration
+    timecode_scale: int
+    segment_uuid: bytes | None
+    frame_order_mode: FrameOrderMode
+    store_pressure_policy: StorePressurePolicy
+    view_overflow_policy: ViewOverflowPolicy
+    allow_stream_creation: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """A stream's description; durations in ticks, `frame_rate` in frames/s (it sizes the view).
+    """What a stream is. Make one with `video`, `audio` or `audio_video`.
 
-    Durations may be given as a `timedelta` or as text (`"PT2M"`) too; raises as `to_ticks`.
+    Lengths of time are given as seconds (int or float), a `timedelta` or ISO 8601 text (`"PT2M"`),
+    and are read as a `timedelta`.
 
-    `frame_rate` is also what a video frame put without a duration lasts, once it is set: the
-    default of 120 only leaves room for any source, and such frames then have no duration.
-    `retention` 0 means that the service stores nothing; `buffer_duration` bounds what is held,
-    `replay_duration` what is sent again after a lost connection; `max_latency` and
-    `connection_staleness_duration` 0 switch their events off.
+    Attributes:
+        name: Name of the stream, up to 256 characters; default: the one given to `open_stream`.
+        content_type: Media types of the tracks, for example `"video/h264,audio/aac"`.
+        tracks: One to three `TrackInfo`.
+        retention: How long the service keeps the media, if the stream has to be created: 1 hour
+            to 10 years, or 0 to store nothing. Default: 24 hours.
+        tags: Up to 50 tags for a stream that has to be created; a mapping, or (name, value) pairs.
+        kms_key_id: Key that encrypts a stream that has to be created; default: KVS's own key.
+        streaming_type: What happens when the buffer is full, see `StreamingType`. Default:
+            REALTIME.
+        max_latency: The event StreamLatencyPressure reports more unsent media than this; 0: never.
+            Default: 0; of the creators 85 % of `buffer_duration`.
+        fragment_duration: Length of fragments without `key_frame_fragmentation`, 1 to 30 s: a
+            fragment begins with the first key frame after it. Default: 2 s.
+        key_frame_fragmentation: Whether each key frame begins a fragment. Default: True.
+        frame_timecodes: False: frames are stamped with the time of their put. Default: True.
+        absolute_fragment_times: Whether times count from 1970. False: they count from the start of
+            the upload, and the service adds its own time. Default: True.
+        fragment_acks: Whether the service acknowledges fragments. Default: True.
+        recover_on_error: Whether the stream is set up again after an error. Default: True.
+        nal_adaptation: How H.264 and H.265 frames are converted, `NalAdaptation` flags. Default:
+            NONE; of the creators from Annex-B (start codes), or NONE with an avcC or hvcC record.
+        frame_rate: Frames per second at most, of all tracks; an int. It sizes the buffer's index,
+            and is what a video frame without a duration lasts, unless it is the default: 120.
+        buffer_duration: How much media is held at most. Default: 120 s; 0: 20 s.
+        replay_duration: How much of it is sent again after a lost connection. Default: 60 s; of the
+            creators half of `buffer_duration`.
+        connection_staleness_duration: The event ConnectionStale reports that the service
+            acknowledged nothing for so much sent media; 0: never. Default: 0; of the creators 5 s.
+        timecode_scale: Unit of the stored times, in ticks of 100 ns. Default: 10,000 (1 ms).
+        segment_uuid: 16 bytes that identify the Matroska segment. Default: random.
+        frame_order_mode: How frames of several tracks are put in order. Default: PASS_THROUGH; of
+            `audio_video`: by pts.
+        store_pressure_policy: What happens when the storage is full. Default: DROP_TAIL_ITEM.
+        view_overflow_policy: How much is dropped at once. Default: DROP_UNTIL_FRAGMENT_START.
+        allow_stream_creation: Whether a stream that does not exist is created. Default: True.
+
+    Raises INVALID_ARG for a value of a wrong type, or a length of time that is negative or too
+    large, and INVALID_DURATION_VALUE for text that is not ISO 8601.
     """
 
     name: str = ""
     content_type: str = "video/h264"
     tracks: tuple[TrackInfo, ...] = ()
-    retention: DurationField = default_ticks(limits.STREAM_INFO_RETENTION)
+    retention: DurationField = default_duration(limits.STREAM_INFO_RETENTION)
     tags: tuple[tuple[str, str], ...] = ()
     kms_key_id: str = ""
     streaming_type: StreamingType = StreamingType.REALTIME
-    adaptive: bool = False
-    max_latency: DurationField = default_ticks(0)
-    fragment_duration: DurationField = default_ticks(limits.STREAM_INFO_FRAGMENT_DURATION)
+    max_latency: DurationField = default_duration(0)
+    fragment_duration: DurationField = default_duration(limits.STREAM_INFO_FRAGMENT_DURATION)
     key_frame_fragmentation: bool = True
     frame_timecodes: bool = True
     absolute_fragment_times: bool = True
     fragment_acks: bool = True
     recover_on_error: bool = True
     nal_adaptation: NalAdaptation = NalAdaptation.NONE
-    avg_bandwidth_bps: int = limits.STREAM_INFO_BANDWIDTH_BPS
     frame_rate: int = limits.STREAM_INFO_FRAME_RATE
-    buffer_duration: DurationField = default_ticks(limits.STREAM_INFO_BUFFER_DURATION)
-    replay_duration: DurationField = default_ticks(limits.STREAM_INFO_BUFFER_DURATION // 2)
-    connection_staleness_duration: DurationField = default_ticks(0)
+    buffer_duration: DurationField = default_duration(limits.STREAM_INFO_BUFFER_DURATION)
+    replay_duration: DurationField = default_duration(limits.STREAM_INFO_BUFFER_DURATION // 2)
+    connection_staleness_duration: DurationField = default_duration(0)
     timecode_scale: int = limits.STREAM_INFO_TIMECODE_SCALE
-    recalculate_metrics: bool = True
     segment_uuid: bytes | None = None
     frame_order_mode: FrameOrderMode = FrameOrderMode.PASS_THROUGH
     store_pressure_policy: StorePressurePolicy = StorePressurePolicy.DROP_TAIL_ITEM
@@ -131,95 +206,121 @@ class StreamInfo:
     allow_stream_creation: bool = True
 
     def __post_init__(self) -> None:
-        durations_to_ticks(self, _TIMES)
+        set_durations(self, _TIMES, largest=_LARGEST)
+        for name, kind in _ENUMS.items():
+            value = getattr(self, name)
+            if type(value) is not kind:
+                object.__setattr__(self, name, enum_member(kind, value))
+        object.__setattr__(self, "nal_adaptation", _nal_flags(self.nal_adaptation))
+        object.__setattr__(self, "tags", tags_from(self.tags))
+        for name in ("frame_rate", "timecode_scale"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise kvs_error(_S.INVALID_ARG, f"{name} is {value!r}; give an int")
+        if not isinstance(self.name, str):
+            raise kvs_error(_S.INVALID_ARG, f"the stream's name is {self.name!r}; give a str")
 
     # --- creators -------------------------------------------------------------------------------
     @classmethod
     def video(
-        cls, codec: str = "h264", *, codec_private_data: bytes = b"", **overrides: object
+        cls,
+        codec: Literal["h264", "h265"] = "h264",
+        *,
+        codec_private_data: bytes = b"",
+        **options: Unpack[StreamOptions],
     ) -> StreamInfo:
-        """One video track, `codec` "h264" or "h265", Annex-B or AVCC adapted by `nal_adaptation`.
+        """Describe a stream with one video track, with the `options` listed at `StreamInfo`.
 
         `codec_private_data` is the avcC or hvcC record of the encoder or file (PyAV: extradata).
         With it, frames have length prefixes unless `nal_adaptation` says otherwise. Parameter sets
         behind start codes will do too, for frames with start codes. By default the record is made
-        of the first key frame's parameter sets. Any field may be overridden by name. Raises
-        INVALID_ARG for another codec or field.
+        of the first key frame's parameter sets.
+
+        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
         """
         track, media = _with_data(video_track(codec), codec_private_data)
-        _adapt_to_record(codec_private_data, overrides)
-        return cls._made((track,), media, overrides)
+        _adapt_to_record(codec_private_data, options)
+        return cls._made((track,), media, options)
 
     @classmethod
     def audio(
-        cls, codec: str = "aac", *, codec_private_data: bytes = b"", **overrides: object
+        cls,
+        codec: Literal["aac", "alaw", "mulaw"] = "aac",
+        *,
+        codec_private_data: bytes = b"",
+        **options: Unpack[StreamOptions],
     ) -> StreamInfo:
-        """One audio track, `codec` "aac", "alaw" or "mulaw"; otherwise as `video`.
+        """Describe a stream with one audio track, with the `options` listed at `StreamInfo`.
 
         `codec_private_data` is the AudioSpecificConfig of AAC, which frames with ADTS headers give
         too, or the WAVEFORMATEX of G.711 (default: 8000 Hz, one channel).
+
+        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
         """
         track, media = _with_data(
             audio_track(codec, limits.AUDIO_ONLY_TRACK_ID), codec_private_data
         )
-        return cls._made((track,), media, overrides)
+        return cls._made((track,), media, options)
 
     @classmethod
     def audio_video(
         cls,
-        video_codec: str = "h264",
-        audio_codec: str = "aac",
+        video_codec: Literal["h264", "h265"] = "h264",
+        audio_codec: Literal["aac", "alaw", "mulaw"] = "aac",
         *,
         video_private_data: bytes = b"",
         audio_private_data: bytes = b"",
-        **overrides: object,
+        **options: Unpack[StreamOptions],
     ) -> StreamInfo:
-        """A video track (id 1) and an audio track (id 2), ordered by pts; otherwise as `video`.
+        """Describe a stream with a video track (id 1) and an audio track (id 2).
 
-        `video_private_data` and `audio_private_data` are the `codec_private_data` of each.
+        `video_private_data` and `audio_private_data` are the `codec_private_data` of `video` and
+        `audio`; the `options` are listed at `StreamInfo`. Frames are ordered by pts by default.
+
+        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
         """
         video, video_media = _with_data(video_track(video_codec), video_private_data)
         audio, audio_media = _with_data(
             audio_track(audio_codec, limits.AUDIO_TRACK_ID), audio_private_data
         )
-        overrides.setdefault("frame_order_mode", FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR)
-        _adapt_to_record(video_private_data, overrides)
-        return cls._made((video, audio), f"{video_media},{audio_media}", overrides)
+        options.setdefault("frame_order_mode", FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR)
+        _adapt_to_record(video_private_data, options)
+        return cls._made((video, audio), f"{video_media},{audio_media}", options)
 
     @classmethod
     def _made(
-        cls, tracks: tuple[TrackInfo, ...], content_type: str, overrides: dict[str, object]
+        cls, tracks: tuple[TrackInfo, ...], content_type: str, options: StreamOptions
     ) -> StreamInfo:
-        buffer = _duration(overrides.get("buffer_duration", limits.STREAM_INFO_BUFFER_DURATION))
-        values: dict[str, object] = {
+        refuse_unknown("StreamInfo", options, StreamOptions.__annotations__)
+        default = as_timedelta(limits.STREAM_INFO_BUFFER_DURATION)
+        buffer = to_timedelta(options.get("buffer_duration", default), "buffer_duration")
+        values: StreamOptions = {
             "tracks": tracks,
             "content_type": content_type,
-            "replay_duration": int(buffer * limits.STREAM_INFO_REPLAY_FACTOR),
-            "max_latency": int(buffer * limits.STREAM_INFO_LATENCY_FACTOR),
-            "connection_staleness_duration": limits.STREAM_INFO_STALENESS_DURATION,
+            "replay_duration": buffer * limits.STREAM_INFO_REPLAY_FACTOR,
+            "max_latency": buffer * limits.STREAM_INFO_LATENCY_FACTOR,
+            "connection_staleness_duration": as_timedelta(limits.STREAM_INFO_STALENESS_DURATION),
             "nal_adaptation": NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS,
-            "adaptive": True,
-            **overrides,
+            **options,
         }
-        return cls.from_dict(values)
+        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> StreamInfo:
-        """From the versioned form of a configuration file.
+        """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
 
         Older versions mean what they meant to AWS's client: version 0 orders one video and one
         audio track by pts, versions up to 1 refuse frames when the store is full and drop frame by
-        frame, versions up to 2 allow stream creation. Raises INVALID_STREAM_INFO_VERSION,
-        TRACK_INFO_MISSING for `tracks: null`, INVALID_ARG for an unknown member or value.
+        frame, versions up to 2 allow stream creation. `adaptive`, `avg_bandwidth_bps` and
+        `recalculate_metrics` are accepted and ignored: they have no effect in any producer.
+
+        Raises INVALID_STREAM_INFO_VERSION, TRACK_INFO_MISSING for `tracks: null`, INVALID_ARG for
+        an unknown member or value, INVALID_DURATION_VALUE for a duration that is wrong text.
         """
-        values = versioned(cls, data, limits.STREAM_INFO_VERSION, _S.INVALID_STREAM_INFO_VERSION)
-        for name, kind in _ENUMS.items():
-            if name in values:
-                values[name] = enum_member(kind, values[name])
-        if "nal_adaptation" in values:
-            values["nal_adaptation"] = _nal_flags(values["nal_adaptation"])
-        if "tags" in values:
-            values["tags"] = tags_from(values["tags"])
+        values = versioned(
+            cls, data, limits.STREAM_INFO_VERSION, _S.INVALID_STREAM_INFO_VERSION, ignored=_DEAD
+        )
+        durations_from_ticks(values, _TIMES)
         if "tracks" in values:
             values["tracks"] = _tracks(values["tracks"])
         version = data.get("version", limits.STREAM_INFO_VERSION)
@@ -239,11 +340,7 @@ class StreamInfo:
         validate_tags(self.tags)
         if len(self.kms_key_id) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_ARG_LEN, f"KMS key id of {len(self.kms_key_id)} characters")
-        if self.retention and self.retention < limits.MIN_RETENTION_PERIOD:
-            raise kvs_error(
-                _S.INVALID_RETENTION_PERIOD,
-                f"retention is {format_duration(self.retention)}, below 1 hour (PT1H)",
-            )
+        self._validate_retention()
         self._validate_tracks()
         offline = self.streaming_type is StreamingType.OFFLINE
         if offline and not (self.retention and self.fragment_acks):
@@ -251,6 +348,18 @@ class StreamInfo:
                 _S.OFFLINE_MODE_WITH_ZERO_RETENTION,
                 "offline streaming needs a retention and fragment acks: nothing else tells that a "
                 "frame is stored",
+            )
+
+    def _validate_retention(self) -> None:
+        seconds = self.retention.total_seconds()
+        if 0 < seconds < limits.MIN_RETENTION_PERIOD / TICKS_PER_SECOND:
+            hint = ""
+            if self.retention.microseconds == 0 and seconds <= 168:
+                hint = f"; {seconds:g} hours are retention={seconds * 3600:g}"
+            raise kvs_error(
+                _S.INVALID_RETENTION_PERIOD,
+                f"retention is {seconds:g} seconds; the service takes 1 hour (3600) or more, or 0"
+                f" to store nothing{hint}",
             )
 
     def _validate_tracks(self) -> None:
@@ -280,15 +389,18 @@ class StreamInfo:
     def resolved(self) -> StreamInfo:
         """Return a copy with defaults in place of zeros, and without what its type rules out."""
         offline = self.streaming_type is StreamingType.OFFLINE
+        buffer = as_timedelta(limits.DEFAULT_BUFFER_DURATION)
         return replace(
             self,
             tracks=tuple(complete_sound(track, self.content_type) for track in self.tracks),
             timecode_scale=self.timecode_scale or limits.DEFAULT_TIMECODE_SCALE,
             frame_rate=self.frame_rate or limits.DEFAULT_FRAME_RATE,
             replay_duration=min(self.replay_duration, self.buffer_duration),
-            buffer_duration=self.buffer_duration or limits.DEFAULT_BUFFER_DURATION,
-            max_latency=0 if offline else self.max_latency,
-            connection_staleness_duration=0 if offline else self.connection_staleness_duration,
+            buffer_duration=self.buffer_duration or buffer,
+            max_latency=timedelta(0) if offline else self.max_latency,
+            connection_staleness_duration=(
+                timedelta(0) if offline else self.connection_staleness_duration
+            ),
         )
 
 
@@ -302,10 +414,10 @@ def _with_data(preset: tuple[TrackInfo, str], data: bytes) -> tuple[TrackInfo, s
     return replace(track, codec_private_data=bytes(data)), media
 
 
-def _adapt_to_record(data: bytes, overrides: dict[str, object]) -> None:
-    """Frames beside an avcC or hvcC record (version 1) have lengths already."""
+def _adapt_to_record(data: bytes, options: StreamOptions) -> None:
+    """Convert no frames beside an avcC or hvcC record (version 1): they have lengths already."""
     if bytes(data[:1]) == b"\1":
-        overrides.setdefault("nal_adaptation", NalAdaptation.NONE)
+        options.setdefault("nal_adaptation", NalAdaptation.NONE)
 
 
 _ENUMS: dict[str, type[IntEnum]] = {
@@ -316,16 +428,29 @@ _ENUMS: dict[str, type[IntEnum]] = {
 }
 
 
-def _duration(value: object) -> int:
-    if isinstance(value, int | str | timedelta):
-        return to_ticks(value)
-    raise kvs_error(_S.INVALID_ARG, f"{value!r} is not a duration")
-
-
 def _nal_flags(value: object) -> NalAdaptation:
     if isinstance(value, int):
         return NalAdaptation(value)
-    raise kvs_error(_S.INVALID_ARG, f"{value!r} is no NalAdaptation")
+    raise kvs_error(_S.INVALID_ARG, f"nal_adaptation is {value!r}; give NalAdaptation flags")
+
+
+def _show_options(creator: Callable[..., object]) -> None:
+    """Have `help()` and interactive completion show the options of a creator one by one."""
+    signature = inspect.signature(creator)
+    defaults = {each.name: each.default for each in fields(StreamInfo)}
+    options = (
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation
+        )
+        for name, annotation in StreamOptions.__annotations__.items()
+    )
+    own = list(signature.parameters.values())[:-1]  # without `**options`
+    shown = signature.replace(parameters=[*own, *options])
+    creator.__signature__ = shown  # type: ignore[attr-defined]
+
+
+for _creator in (StreamInfo.video, StreamInfo.audio, StreamInfo.audio_video):
+    _show_options(getattr(_creator, "__func__"))  # noqa: B009
 
 
 def _tracks(value: object) -> tuple[TrackInfo, ...]:

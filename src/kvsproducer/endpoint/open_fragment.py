@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from kvsproducer import limits, wire
+from kvsproducer.duration import ticks
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentInfo
 from kvsproducer.mkv.events import Block
@@ -64,6 +65,7 @@ class OpenFragment:
         "_durations",
         "_earliest",
         "_limits",
+        "_max_span",
         "_size",
         "latest",
         "leading",
@@ -96,6 +98,7 @@ class OpenFragment:
         self.metadata_count = metadata_count
         self.latest: dict[int, int] = {}  # track -> the latest time of its blocks, in Cluster units
         self._limits = bounds
+        self._max_span = ticks(bounds.fragment_duration)
         self._cluster: list[bytes | bytearray] = []
         self._size = len(leading)
         self._earliest: dict[int, int] = {}
@@ -146,7 +149,7 @@ class OpenFragment:
         if block.duration is not None:
             self._durations[track] = block.duration
         span = (self.latest[track] - self._earliest[track]) * self.scale_ns // 100
-        if span > self._limits.fragment_duration:
+        if span > self._max_span:
             raise Refusal(ErrorId.FRAGMENT_DURATION, f"the blocks span {span} ticks")
 
     def finish(self, header: bytes, trailing: bytes, tracks: Iterable[int]) -> Fragment:
@@ -181,7 +184,7 @@ class OpenFragment:
             mean = (latest - self._earliest[track]) // gaps if gaps else 0
             end = max(end, latest + self._durations.get(track, mean))
         duration = (end - min(self._earliest.values())) * self.scale_ns // 100
-        return min(duration, self._limits.connection_duration)
+        return min(duration, ticks(self._limits.connection_duration))
 
 
 def check_metadata(pairs: Iterable[tuple[str, str]], count: int) -> int:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kvsproducer import limits, wire
-from kvsproducer.duration import TICKS_PER_DAY
+from kvsproducer.duration import TICKS_PER_DAY, ticks
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.fragment import Fragment, FragmentNumbers
 from kvsproducer.endpoint.open_fragment import (
@@ -100,6 +100,9 @@ class PutMediaSession:
         self._work = sys.maxsize if work is None else work
         self._numbers = numbers
         self._limits = bounds or EndpointLimits()
+        self._ack_interval = ticks(self._limits.idle_ack_interval)
+        self._idle_timeout = ticks(self._limits.idle_timeout)
+        self._max_connection = ticks(self._limits.connection_duration)
         self._parser = MkvParser(max_block_bytes=self._limits.fragment_bytes)
         self._started = now
         self._last_data = now
@@ -199,20 +202,20 @@ class PutMediaSession:
         if not self._receiving:
             return None
         return min(
-            self._last_idle_ack + self._limits.idle_ack_interval,
-            self._last_data + self._limits.idle_timeout,
-            self._started + self._limits.connection_duration,
+            self._last_idle_ack + self._ack_interval,
+            self._last_data + self._idle_timeout,
+            self._started + self._max_connection,
         )
 
     def handle_timer(self, now: int) -> None:
         """Send an IDLE ack, end an idle request, or send ERROR 4003 after 45 minutes."""
         if not self._receiving:
             return
-        if now >= self._started + self._limits.connection_duration:
+        if now >= self._started + self._max_connection:
             self._fail(Refusal(ErrorId.CONNECTION_DURATION, "the connection lasted too long"))
-        elif now >= self._last_data + self._limits.idle_timeout:
+        elif now >= self._last_data + self._idle_timeout:
             self._end()
-        elif now >= self._last_idle_ack + self._limits.idle_ack_interval:
+        elif now >= self._last_idle_ack + self._ack_interval:
             self._last_idle_ack = now
             if self._request.acks:
                 self._acks.append(_ack_bytes({wire.ACK_EVENT_TYPE: wire.AckType.IDLE.name}))
@@ -326,7 +329,7 @@ class PutMediaSession:
                 ErrorId.TIMECODE_NOT_GREATER,
                 f"Cluster timecode {event.timecode} is not above {self._previous_timecode}",
             )
-        latest = min(wall + self._limits.future, _MAX_INSTANT)
+        latest = min(wall + ticks(self._limits.future), _MAX_INSTANT)
         if not 0 <= producer_timestamp <= latest:
             raise Refusal(
                 ErrorId.PRODUCER_TIMESTAMP,

@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from kvsproducer import wire
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, ticks
 from kvsproducer.endpoint.archive import FragmentList, list_fragments
 from kvsproducer.endpoint.bounds import EndpointLimits
 from kvsproducer.endpoint.control import DEFAULT_REGION, OPERATIONS, ControlPlane
@@ -299,7 +299,7 @@ class EndpointApplication:
             except ServiceError:  # the stream was deleted
                 return
             now = self._steady()
-            if now - started > self._limits.connection_duration:
+            if now - started > ticks(self._limits.connection_duration):
                 return
             if fragment is not None:
                 await response.write(b"".join(get_media_segment(fragment, self._now())))
@@ -307,7 +307,7 @@ class EndpointApplication:
                 continue
             if live.uploads:
                 quiet_since = now
-            left = quiet_since + self._limits.get_media_idle - now
+            left = quiet_since + ticks(self._limits.get_media_idle) - now
             if left <= 0:
                 return
             await live.changed.wait(min(left / TICKS_PER_SECOND, _POLL_S), change)

@@ -28,9 +28,8 @@ from types import TracebackType
 from typing import Any, Final
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
-from kvsproducer.producer.outcome import timeout_seconds
 from kvsproducer.service.loop import started
 from kvsproducer.status import ConnectionFailed, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
@@ -170,7 +169,7 @@ class MetricsServer:
                 StatusCode.NOT_FOUND,
                 "metrics need prometheus_client: pip install 'kvsproducer[metrics]'",
             ) from _MISSING
-        max_silence_s = timeout_seconds(max_silence)
+        max_silence_s = to_seconds(max_silence, "max_silence")
         if not max_silence_s > 0:
             raise kvs_error(StatusCode.INVALID_ARG, f"max_silence={max_silence!r} is not above 0")
         self._producer = producer

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.client.events import EventQueue
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog, deliver
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, StreamFacade, Timeout
@@ -30,7 +30,6 @@ from kvsproducer.producer.outcome import (
     interrupted_error,
     loss_error,
     no_space_error,
-    timeout_seconds,
 )
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.service import Service
@@ -124,7 +123,7 @@ class Stream(StreamFacade):
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
         """Wait until the service has answered for this stream; raises what it said otherwise."""
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         answered = await self._engine.wait(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
@@ -133,7 +132,7 @@ class Stream(StreamFacade):
 
         Returns and raises as `kvsproducer.Stream.flush` does.
         """
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
         try:
             self._engine.do(self._core.end_fragment)
@@ -148,7 +147,7 @@ class Stream(StreamFacade):
 
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; returns what became of the frames."""
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
         await self._put_waiting(limit_s)
         self.stop()

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Final
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, ticks
 from kvsproducer.limits import LATENCY_VERIFICATION_PERIOD, STALE_GRACE_PERIOD
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -196,7 +196,7 @@ class ContinuousRetry:
         Nothing is read meanwhile, so the core sees no sign of staleness. A stream that has no
         `connection_staleness_duration`, such as an offline one, does not care.
         """
-        limit = stream.info.connection_staleness_duration
+        limit = ticks(stream.info.connection_staleness_duration)
         if not limit or duration < limit or not self._sign(stream, _STALE, duration, now):
             return ""
         return f"no data were taken for {duration / TICKS_PER_SECOND:.1f} s"

@@ -136,8 +136,8 @@ class Engine(Waiting):
         )
         limits = self.core.client_info
         service.time_limits = TimeLimits(
-            limits.service_call_connection_timeout / TICKS_PER_SECOND,
-            limits.service_call_completion_timeout / TICKS_PER_SECOND,
+            limits.service_call_connection_timeout.total_seconds(),
+            limits.service_call_completion_timeout.total_seconds(),
         )
         service.skew.on_change = self._tell_skew
         service.on_given_refused = partial(self.do, self.core.renew_auth)
@@ -417,7 +417,7 @@ class Engine(Waiting):
         """
         if self.hooks is None or not self.hooks.asks(call):
             return None
-        limit_s = self.core.client_info.service_call_completion_timeout / TICKS_PER_SECOND
+        limit_s = self.core.client_info.service_call_completion_timeout.total_seconds()
         try:
             return await in_daemon_thread(self.hooks.ask, call, timeout_s=limit_s)
         except KvsError:  # some are TimeoutErrors too

@@ -6,15 +6,15 @@ The methods here may be called from any thread for a blocking producer, and retu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Generic, TypeVar, Unpack
 
 from kvsproducer import client as core
 from kvsproducer import limits
+from kvsproducer.duration import Duration, to_seconds
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.hooks import Callbacks, Hooks
-from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained, timeout_seconds
+from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.service import Service
@@ -22,7 +22,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["OnEvent", "ProducerFacade", "StreamFacade", "Timeout"]
 
-Timeout = float | timedelta | str
+Timeout = Duration
 OnEvent = Callable[[core.Event], object]
 
 
@@ -189,7 +189,7 @@ class ProducerFacade(Generic[S]):
         hooks = None if callbacks is None else callbacks.start(device.client_info.log_level)
         try:
             self._engine = self._make_engine(device, service, hooks)
-            self._engine.close_limit_s = timeout_seconds(close_timeout)
+            self._engine.close_limit_s = to_seconds(close_timeout, "close_timeout")
         except BaseException:
             if hooks is not None:
                 hooks.end()

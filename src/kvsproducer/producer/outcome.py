@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from types import MappingProxyType
 
 from kvsproducer import client as core
+<<<<<<< HEAD
 from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
+=======
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+>>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 
 __all__ = [
     "CLOSE_LIMIT_S",
@@ -18,7 +21,6 @@ __all__ = [
     "interrupted_error",
     "loss_error",
     "no_space_error",
-    "timeout_seconds",
 ]
 
 CLOSE_LIMIT_S = 30.0  # how long leaving a `with` block waits for the last acks, by default
@@ -98,10 +100,3 @@ def _all_skipped(stream: str, account: core.FrameAccount) -> KvsError | None:
         " with a key frame and none was accepted. Put key frames with Frame(..., key_frame=True)",
         stream=stream,
     )
-
-
-def timeout_seconds(timeout: float | timedelta | str) -> float:
-    """A time-out at the door: seconds as elsewhere in Python, a `timedelta`, or ISO 8601 text."""
-    if isinstance(timeout, str):
-        return parse_duration(timeout) / TICKS_PER_SECOND
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)

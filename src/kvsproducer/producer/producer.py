@@ -13,11 +13,12 @@ import time
 from types import TracebackType
 
 from kvsproducer import client as core
+from kvsproducer.duration import to_seconds
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
 from kvsproducer.producer.hooks import Hooks
-from kvsproducer.producer.outcome import closing_limit_s, timeout_seconds
+from kvsproducer.producer.outcome import closing_limit_s
 from kvsproducer.producer.stream import Stream
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.loop import SharedLoop
@@ -75,7 +76,7 @@ class Producer(ProducerFacade[Stream]):
         Returns what became of the frames, by stream name, of streams that were closed before too
         (of the newest 1,000 names). Closing twice is fine.
         """
-        deadline = time.monotonic() + timeout_seconds(timeout)
+        deadline = time.monotonic() + to_seconds(timeout)
         self._engine.refuse_reentry()
         self._engine.refuse_loop()
         with self._engine.lock:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
@@ -25,7 +25,6 @@ from kvsproducer.producer.outcome import (
     interrupted_error,
     loss_error,
     no_space_error,
-    timeout_seconds,
 )
 
 __all__ = ["Stream"]
@@ -148,7 +147,7 @@ class Stream(StreamFacade):
         Raises OPERATION_TIMED_OUT, the status of the stream's failure, STREAM_BEING_SHUTDOWN when
         the stream is closed meanwhile.
         """
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         answered = self._engine.block(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
@@ -159,7 +158,7 @@ class Stream(StreamFacade):
         failed. Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
         STREAM_HAS_BEEN_STOPPED, the stream's failure if it had failed before.
         """
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
         self._engine.refuse_loop()
         try:
@@ -179,7 +178,7 @@ class Stream(StreamFacade):
         held. Closing twice is fine.
         """
         self._engine.refuse_loop()
-        limit_s = timeout_seconds(timeout)
+        limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
         self._put_waiting(limit_s)
         self.stop()

@@ -148,7 +148,7 @@ class Upload:
         self._data = asyncio.Event()
         self.wake = self._data.set  # there are data to send, or the end of the stream
         self._body_ended = asyncio.Event()
-        stale_s = stream.info.connection_staleness_duration / TICKS_PER_SECOND
+        stale_s = stream.info.connection_staleness_duration.total_seconds()
         self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
         self._answer = b""  # its first bytes
         self._response: aiohttp.ClientResponse | None = None

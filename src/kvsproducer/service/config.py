@@ -10,12 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from string import ascii_letters, digits
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.duration import TICKS_PER_HOUR, Duration, DurationField, default_ticks, to_ticks
+from kvsproducer.duration import (
+    Duration,
+    DurationField,
+    as_timedelta,
+    default_duration,
+    ticks,
+    to_timedelta,
+)
 from kvsproducer.service.urls import url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -77,8 +85,8 @@ class ServiceConfig:
     user_agent_name, user_agent_extra: what User-Agent begins and ends with (32, 128 characters);
         between, AWS_SDK_UA_APP_ID or the profile's sdk_ua_app_id name the application, as in boto3.
     extra_headers: headers that a gateway on the way wants with every request; not signed.
-    caching, caching_period: which answers are used again, and how long (ticks, `timedelta` or ISO
-        8601; at most 24 hours; 0: 40 minutes).
+    caching, caching_period: which answers are used again, and for how long: seconds (int or float),
+        a `timedelta` or ISO 8601 text; at most 24 hours; 0: 40 minutes. Read as a `timedelta`.
     continuous_retry: whether a stream that cannot begin, for want of a network say, keeps trying
         and holds its frames meanwhile (never when OFFLINE), and a connection that does badly is
         reset. False: it fails after six attempts of a call. A stream that has been ready once
@@ -97,7 +105,7 @@ class ServiceConfig:
     user_agent_extra: str = ""
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     caching: Caching | str = Caching.ALL
-    caching_period: DurationField = default_ticks(0)
+    caching_period: DurationField = default_duration(0)
     continuous_retry: bool = True
 
     def __post_init__(self) -> None:
@@ -115,7 +123,7 @@ class ServiceConfig:
     @property
     def caching_ticks(self) -> int:
         """How long a cached answer is used, in ticks."""
-        return self.caching_period or limits.DEFAULT_ENDPOINT_CACHE_PERIOD
+        return ticks(self.caching_period) or limits.DEFAULT_ENDPOINT_CACHE_PERIOD
 
 
 def _member(kind: type[StrEnum], name: str, value: str) -> StrEnum:
@@ -126,12 +134,12 @@ def _member(kind: type[StrEnum], name: str, value: str) -> StrEnum:
         raise kvs_error(_S.INVALID_ARG, f"{name}={value!r} is none of {known}") from error
 
 
-def _period(value: Duration) -> int:
-    period = to_ticks(value)
-    if not 0 <= period <= limits.MAX_ENDPOINT_CACHE_PERIOD:
-        hours = period / TICKS_PER_HOUR
+def _period(value: Duration) -> timedelta:
+    period = to_timedelta(value, "caching_period")
+    if period > as_timedelta(limits.MAX_ENDPOINT_CACHE_PERIOD):
         raise kvs_error(
-            _S.INVALID_ENDPOINT_CACHING_PERIOD, f"caching_period={value!r} is {hours:g} hours"
+            _S.INVALID_ENDPOINT_CACHING_PERIOD,
+            f"caching_period={value!r} is {period.total_seconds() / 3600:g} hours; the most is 24",
         )
     return period
 

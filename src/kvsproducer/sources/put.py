@@ -6,11 +6,10 @@ closes, and answers with a `PutResult` or raises. It uses only what a user could
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -28,10 +27,10 @@ from kvsproducer.client import (
     StreamErrorReported,
     StreamReady,
 )
-from kvsproducer.client.stream_info import StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Duration, Instant, to_ticks
+from kvsproducer.client.stream_info import StreamInfo, StreamingType, StreamOptions
+from kvsproducer.duration import TICKS_PER_MS, Duration, Instant, ticks, to_seconds, to_timedelta
 from kvsproducer.producer import Producer, Stream
-from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error, timeout_seconds
+from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
@@ -46,7 +45,7 @@ __all__ = ["PutProgress", "PutResult", "put_media"]
 
 _ECHO_S: Final = 0.5
 _LAST_ACKS_S: Final = 120.0  # the default time-out of a put that is not offline
-_NO_LIMIT_S: Final = 10.0 * 365 * 86_400  # in the producer's ticks: as good as none
+_NO_LIMIT_S: Final = 10.0 * 365 * 86_400  # ten years
 _COUNT_LIMIT_S: Final = 5.0  # ours: counting the rest of a file for an error message
 _MAX_OPEN_FRAGMENTS: Final = 1_000  # ours: fragments remembered between their acks
 _REPORT_INTERVAL: Final = 20 * TICKS_PER_MS  # ours: between two calls of `progress`
@@ -112,7 +111,7 @@ def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInter
     began = time.monotonic()
     while True:
         try:
-            return stream.close(limit_s), None
+            return stream.close(timedelta(seconds=limit_s)), None
         except KeyboardInterrupt as interrupt:
             if time.monotonic() - began > _ECHO_S:
                 return stream.account(), interrupt
@@ -225,9 +224,9 @@ def put_media(
     frame_rate: float | None = None,
     start: Instant | None = None,
     any_codec: bool = False,
-    stream_options: Mapping[str, object] | None = None,
+    stream_options: StreamOptions | None = None,
     progress: Callable[[PutProgress], object] | None = None,
-    timeout: float | timedelta | str | None = None,
+    timeout: Duration | None = None,
     resume: bool = False,
     metrics_port: int | None = None,
     device_info: DeviceInfo | None = None,
@@ -338,22 +337,24 @@ def _stream_info(
     source: Source,
     kind: StreamingType | None,
     retention: Duration | None,
-    options: Mapping[str, object] | None,
+    options: StreamOptions | None,
 ) -> tuple[StreamingType, StreamInfo]:
     """How to put it, and what to open the stream with; `kind` None is what fits the source."""
-    overrides = dict(options or {})
+    overrides = StreamOptions(**(options or {}))
     if retention is not None:
-        overrides["retention"] = to_ticks(retention)
+        overrides["retention"] = retention
     if kind is None:
-        paced_by_nature = source.live or source.synthetic or overrides.get("retention") == 0
+        kept = to_timedelta(overrides.get("retention", 1), "retention", largest=timedelta.max)
+        paced_by_nature = source.live or source.synthetic or not kept
         kind = StreamingType.REALTIME if paced_by_nature else StreamingType.OFFLINE
-    return kind, source.stream_info(kind, **overrides)
+    overrides["streaming_type"] = kind
+    return kind, source.stream_info(**overrides)
 
 
-def _limit_s(timeout: float | timedelta | str | None, kind: StreamingType) -> float:
+def _limit_s(timeout: Duration | None, kind: StreamingType) -> float:
     if timeout is None:
-        return math.inf if kind is StreamingType.OFFLINE else _LAST_ACKS_S
-    return timeout_seconds(timeout)
+        return _NO_LIMIT_S if kind is StreamingType.OFFLINE else _LAST_ACKS_S
+    return to_seconds(timeout)
 
 
 def _refuse_beside_producer(
@@ -386,7 +387,7 @@ def _producer(
     config = replace(connection.config or ServiceConfig(), continuous_retry=False)
     device = device_info or DeviceInfo()
     if not device.client_info.offline_buffer_availability_timeout:
-        patience = max(1, round(min(limit_s, _NO_LIMIT_S) * TICKS_PER_SECOND))
+        patience = timedelta(seconds=max(1e-6, limit_s))
         client = replace(device.client_info, offline_buffer_availability_timeout=patience)
         device = replace(device, client_info=client)
     return Producer(
@@ -460,7 +461,7 @@ class _Reading:
         self.resumed = 0  # stored already
         self._left = self._frames
         if last is not None:
-            least = info.fragment_duration
+            least = ticks(info.fragment_duration)
             if info.key_frame_fragmentation:
                 least = limits.MIN_FRAGMENT_INTERVAL
             self._left = frames_left(self._frames, last, least, self._resume)

@@ -19,12 +19,27 @@ from fractions import Fraction
 from itertools import chain
 from math import ceil
 from types import TracebackType
-from typing import BinaryIO, Final, Literal, cast
+from typing import BinaryIO, Final, Literal, Unpack, cast
 
 from kvsproducer import limits
+from kvsproducer.client.device_info import refuse_unknown
 from kvsproducer.client.frame import Frame
-from kvsproducer.client.stream_info import FrameOrderMode, StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
+from kvsproducer.client.stream_info import (
+    FrameOrderMode,
+    StreamInfo,
+    StreamingType,
+    StreamOptions,
+)
+from kvsproducer.duration import (
+    TICKS_PER_MS,
+    TICKS_PER_SECOND,
+    Duration,
+    Instant,
+    as_timedelta,
+    instant_to_ticks,
+    ticks,
+    to_timedelta,
+)
 from kvsproducer.mkv.tracks import FrameFlags, NalAdaptation, TrackInfo
 from kvsproducer.service.clock import monotonic, now
 from kvsproducer.sources.arrival import ArrivalClock, ArrivalRate
@@ -228,37 +243,39 @@ class Source:
             return True
         return max(lengths) - min(lengths) > _LEAST_APART
 
-    def stream_info(
-        self, streaming_type: StreamingType = StreamingType.REALTIME, **overrides: object
-    ) -> StreamInfo:
-        """What to open a stream with: tracks, content type, adaptation and fragmentation set.
+    def stream_info(self, **options: Unpack[StreamOptions]) -> StreamInfo:
+        """Return what to open a stream with: tracks, content type, adaptation and fragmentation.
 
         Fragments are cut at the first key frame after `fragment_duration`, and frames come in the
         right order already. Where one of two tracks may stop (a live source, a file with a track
-        that is shorter) the `frame_order_mode` is one in which the stream goes on. Any field may be
-        overridden by name.
+        that is shorter) the `frame_order_mode` is one in which the stream goes on. The `options`
+        are those of `StreamInfo`. Raises INVALID_ARG for an unknown one, and as `StreamInfo` does.
         """
         adaptation = NalAdaptation.NONE
         for put in self._put.values():
             adaptation |= put.adaptation
         rate = ceil(self.frame_rate) + (_PACKETS_PER_S if Kind.AUDIO in self._put else 0)
-        buffer = limits.STREAM_INFO_BUFFER_DURATION
-        values: dict[str, object] = {
+        buffer = to_timedelta(
+            options.get("buffer_duration", as_timedelta(limits.STREAM_INFO_BUFFER_DURATION)),
+            "buffer_duration",
+        )
+        refuse_unknown("StreamInfo", options, StreamOptions.__annotations__)
+        kind = options.get("streaming_type", StreamingType.REALTIME)
+        values: StreamOptions = {
             "tracks": tuple(self.tracks),
             "content_type": self.content_type,
-            "streaming_type": streaming_type,
             "nal_adaptation": adaptation,
             "key_frame_fragmentation": False,
-            "fragment_duration": self._fragment_duration,
+            "fragment_duration": as_timedelta(self._fragment_duration),
             "frame_rate": max(rate, limits.STREAM_INFO_FRAME_RATE),
-            "frame_order_mode": self._order_mode(streaming_type),
+            "frame_order_mode": self._order_mode(kind),
             "buffer_duration": buffer,
-            "replay_duration": int(buffer * limits.STREAM_INFO_REPLAY_FACTOR),
-            "max_latency": int(buffer * limits.STREAM_INFO_LATENCY_FACTOR),
-            "connection_staleness_duration": limits.STREAM_INFO_STALENESS_DURATION,
-            **overrides,
+            "replay_duration": buffer * limits.STREAM_INFO_REPLAY_FACTOR,
+            "max_latency": buffer * limits.STREAM_INFO_LATENCY_FACTOR,
+            "connection_staleness_duration": as_timedelta(limits.STREAM_INFO_STALENESS_DURATION),
         }
-        return StreamInfo.from_dict(values)
+        values.update(options)
+        return StreamInfo(**values)  # type: ignore[arg-type]
 
     def _order_mode(self, streaming_type: StreamingType) -> FrameOrderMode:
         """Frames go as they come; where a track may stop, so that the other one goes on.
@@ -542,7 +559,7 @@ def open_source(
     tracks: TrackChoice = "all",
     frame_rate: float | None = None,
     start: Instant | None = None,
-    fragment_duration: int = FRAGMENT_DURATION,
+    fragment_duration: Duration = FRAGMENT_DURATION / TICKS_PER_SECOND,
     demuxer: str | None = None,
     any_codec: bool = False,
     stdin: BinaryIO | None = None,
@@ -554,6 +571,8 @@ def open_source(
     parameter sets, else 25 with a warning); `start` (ticks or an aware datetime) is where the first
     frame is put in time (default: `clock()` when the first frame is read; for a pipe, the times at
     which its bytes arrive); `demuxer` forces FFmpeg's name of a format.
+    A fragment begins with the first
+    key frame after `fragment_duration` (seconds, a `timedelta` or ISO 8601 text; default: 1 s).
     `any_codec` takes encrypted tracks and codecs that KVS stores and does not play.
 
     Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
@@ -598,7 +617,7 @@ def open_source(
             name,
             choice=tracks,
             start=None if start is None else instant_to_ticks(start),
-            fragment_duration=fragment_duration,
+            fragment_duration=ticks(to_timedelta(fragment_duration, "fragment_duration")),
             cut=cut,
             pipe=pipe,
             synthetic=isinstance(what, PatternSpec),

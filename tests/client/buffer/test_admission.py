@@ -74,8 +74,8 @@ def test_nothing_is_dropped_when_other_streams_have_the_store(desk: Desks) -> No
     ("info", "size"),
     [
         ({}, 100_000),  # the store is full
-        ({"buffer_duration": 3 * SECOND}, 10),  # the window is, by duration
-        ({"buffer_duration": 4 * SECOND, "frame_rate": 4}, 10),  # and by count
+        ({"buffer_duration": 3}, 10),  # the window is, by duration
+        ({"buffer_duration": 4, "frame_rate": 4}, 10),  # and by count
     ],
 )
 def test_the_oldest_frame_or_fragment_gives_way(

@@ -77,7 +77,7 @@ def test_what_is_on_the_wire_keeps_its_bytes(desk: Desks) -> None:
 @pytest.mark.parametrize(("hours", "flags"), [(0, PERSISTED | RECEIVED), (2, PERSISTED)])
 def test_which_acks_are_final(desk: Desks, hours: int, flags: int) -> None:
     """RECEIVED is, in a stream that keeps nothing."""
-    _, core = filled(desk, retention=hours * 3600 * SECOND)
+    _, core = filled(desk, retention=hours * 3600)
     assert core.buffer.final_flags == flags
 
 

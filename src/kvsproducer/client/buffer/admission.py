@@ -24,6 +24,7 @@ from kvsproducer.client.stream_info import (
     StreamInfo,
     ViewOverflowPolicy,
 )
+from kvsproducer.duration import ticks
 from kvsproducer.heap import HoldingStore, Payload
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -95,13 +96,14 @@ class Admission:
         size = buffer.store.size_bytes
         # Whole percents are left: 5 % and a bit is 5 %.
         self._pressure_bytes = size + 1 + -size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
-        left = info.buffer_duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
-        self._pressure_ticks = info.buffer_duration - left if info.retention else None
+        duration = ticks(info.buffer_duration)
+        left = duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
+        self._pressure_ticks = duration - left if info.retention else None
         self.final = False  # the stream stops: a frame that was accepted before cannot wait
         # A frame within these needs no decision; `bytes` is 0 for a store that holds payloads.
         self.largest = 0
         self.bytes = 0
-        self.ticks = info.buffer_duration - 1
+        self.ticks = duration - 1
         if self._pressure_ticks is not None and not buffer.offline:
             self.ticks = self._pressure_ticks
 

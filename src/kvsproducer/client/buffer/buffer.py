@@ -42,7 +42,7 @@ from kvsproducer.client.buffer.view import (
 )
 from kvsproducer.client.events import DropReason
 from kvsproducer.client.stream_info import StreamInfo, StreamingType
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, ticks
 from kvsproducer.heap import ContentStore, HoldingStore, Payload
 from kvsproducer.status import KvsError, StatusCode
 
@@ -106,12 +106,12 @@ class Buffer:
         self.item_overhead = limits.ITEM_OVERHEAD_BYTES  # charged for remembering an item
         if self.holding is not None:
             self.item_overhead = limits.HELD_ITEM_OVERHEAD_BYTES
-        seconds = info.buffer_duration // TICKS_PER_SECOND
-        self.view = ContentView(info.frame_rate * seconds, info.buffer_duration)
+        duration = ticks(info.buffer_duration)
+        self.view = ContentView(info.frame_rate * (duration // TICKS_PER_SECOND), duration)
         self.ledger = Ledger(outbox.report_drop)
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = info.fragment_acks
-        self.replay_duration = info.replay_duration
+        self.replay_duration = ticks(info.replay_duration)
         # The acks after which the service has a fragment for good.
         self.set_retention(retains=bool(info.retention))  # until the service says what it does
         # (first item, stream start in ticks, stream header)

@@ -23,10 +23,10 @@ from urllib.parse import quote
 
 from kvsproducer import limits
 from kvsproducer.duration import (
-    TICKS_PER_SECOND,
     DurationField,
-    default_ticks,
-    durations_to_ticks,
+    as_timedelta,
+    default_duration,
+    set_durations,
 )
 from kvsproducer.service.clock import now
 from kvsproducer.service.clock_skew import ClockSkew
@@ -92,8 +92,8 @@ class IotCredentials:
     certificate, private_key: paths of the device's PEM files; read anew with every fetch.
     role_alias, thing_name: up to 128 characters each.
     ca: path of a PEM file or folder of the roots to trust; None: the public ones.
-    connection_timeout, completion_timeout: ticks, a `timedelta` or text (`"PT3S"`); when the second
-        is 0 or less than the first, both are the defaults, 3 and 5 seconds.
+    connection_timeout, completion_timeout: seconds, a `timedelta` or ISO 8601 text (`"PT3S"`); when
+        the second is less than the first, or the first is 0, both are the defaults, 3 and 5 s.
     clock, dice: the time in ticks since 1970; `dice(n)` gives a uniform int below n. The remaining
         life is shortened by 1 to 20 % of it, so that a fleet does not renew all at once.
 
@@ -109,13 +109,13 @@ class IotCredentials:
     role_alias: str
     thing_name: str
     ca: str | os.PathLike[str] | None = None
-    connection_timeout: DurationField = default_ticks(limits.IOT_CONNECTION_TIMEOUT)
-    completion_timeout: DurationField = default_ticks(limits.IOT_COMPLETION_TIMEOUT)
+    connection_timeout: DurationField = default_duration(limits.IOT_CONNECTION_TIMEOUT)
+    completion_timeout: DurationField = default_duration(limits.IOT_COMPLETION_TIMEOUT)
     clock: Callable[[], int] = now
     dice: Callable[[int], int] = secrets.randbelow
 
     def __post_init__(self) -> None:
-        durations_to_ticks(self, ("connection_timeout", "completion_timeout"))
+        set_durations(self, ("connection_timeout", "completion_timeout"))
         for name in ENVIRONMENT.values():
             value = getattr(self, name)
             if value is None:
@@ -203,10 +203,11 @@ class IotCredentials:
         import aiohttp
 
         connect, total = self.connection_timeout, self.completion_timeout
-        if connect <= 0 or total < connect:
-            connect, total = limits.IOT_CONNECTION_TIMEOUT, limits.IOT_COMPLETION_TIMEOUT
+        if not connect or total < connect:
+            connect = as_timedelta(limits.IOT_CONNECTION_TIMEOUT)
+            total = as_timedelta(limits.IOT_COMPLETION_TIMEOUT)
         timeout = aiohttp.ClientTimeout(
-            total=total / TICKS_PER_SECOND, connect=connect / TICKS_PER_SECOND
+            total=total.total_seconds(), connect=connect.total_seconds()
         )
         headers = {"x-amzn-iot-thingname": self.thing_name, "Accept": "*/*"}
         sockets: list[socket.socket] = []
