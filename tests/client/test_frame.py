@@ -69,6 +69,81 @@ def test_times_are_instants_in_any_form() -> None:
     assert Frame(b"", shown).dts == 600_000_000
 
 
+class Whole:
+    """An integer of another library, as NumPy's are."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("time_base", "value", "expected"),
+    [
+        (Fraction(1, 90_000), 90_000, 10_000_000),
+        ((1, 90_000), 3003, 333_667),  # 333,666.67
+        ((1, 90_000), 1, 111),
+        ((1, 90_000), -1, -111),
+        ((1001, 30_000), 30_000, 10_010_000_000),
+        ((1, 10**9), 150, 2),  # to the nearest, half up
+        ((1, 10**9), 149, 1),
+        ((1, 10**6), 2**62, 2**62 * 10),  # nothing overflows; the stream refuses it
+        ((1, 1000), Whole(5), 50_000),
+        ((Whole(1), Whole(1000)), 5, 50_000),
+        (Fraction(5), 2, 100_000_000),  # a picture every five seconds
+        (None, Whole(5), 5),
+        (None, -5, -5),
+    ],
+)
+def test_times_in_units_of_a_time_base(time_base: Any, value: Any, expected: int) -> None:
+    """They are converted exactly, and rounded once."""
+    frame = Frame(b"", value, dts=value, duration=value, lead=value, time_base=time_base)
+    assert (frame.pts, frame.dts, frame.duration, frame.lead) == (expected,) * 4
+    assert {type(time) for time in (frame.pts, frame.dts, frame.duration, frame.lead)} == {int}
+    assert Frame(b"", value, time_base=time_base).dts == expected
+
+
+def test_a_time_that_says_its_unit_is_not_scaled() -> None:
+    """A datetime, a timedelta and text mean the same beside any time base."""
+    frame = Frame(
+        b"",
+        datetime(1970, 1, 1, 0, 1, tzinfo=UTC),
+        duration=timedelta(milliseconds=40),
+        lead="PT0.08S",
+        time_base=(1, 1000),
+    )
+    assert (frame.pts, frame.duration, frame.lead) == (600_000_000, 400_000, 800_000)
+
+
+@pytest.mark.parametrize("name", ["pts", "dts", "duration", "lead"])
+@pytest.mark.parametrize("time_base", [None, (1, 1000)])
+@pytest.mark.parametrize("value", [1.5, True, [1], b"1"])
+def test_times_of_other_types_are_refused(name: str, time_base: Any, value: Any) -> None:
+    """With the name of the time; for a float with how to convert it."""
+    times: dict[str, Any] = {"pts": 0, name: value}
+    with pytest.raises(KvsError, match=f"the frame's {name} is ") as caught:
+        Frame(b"", **times, time_base=time_base)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert ("kvsproducer.ticks(1.5)" in caught.value.detail) == (value == 1.5)
+
+
+@pytest.mark.parametrize(
+    "time_base",
+    [
+        *(90_000, 1, 0.001, True, "1/90000", Fraction(48_000)),
+        *((90_000, 1), (1, 0), (0, 1), (-1, 5), (1, 2, 3), (0.001, 1), (1, None)),
+    ],
+)
+def test_a_time_base_of_another_form_is_refused(time_base: Any) -> None:
+    """A clock rate, a time base upside down, floats: the error says what to give."""
+    with pytest.raises(KvsError, match="time_base is ") as caught:
+        Frame(b"", 5, time_base=time_base)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert "(1, 90000)" in caught.value.detail
+
+
 def test_a_packet_of_sound_gets_no_key_flag() -> None:
     """Demuxers flag every one; with pictures each would begin a fragment."""
     for kind, flagged in (("audio", False), ("video", True), ("data", True)):

@@ -365,7 +365,7 @@ def test_deleting_a_stream_ends_its_uploads(
 
 
 def test_idle_upload_gets_idle_acks_and_ends(put_media: Client, media: Any, aws: Client) -> None:
-    bounds = EndpointLimits(idle_timeout=SECOND // 2, idle_ack_interval=SECOND // 5)
+    bounds = EndpointLimits(idle_timeout=0.5, idle_ack_interval=0.2)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
         upload = put_media(endpoint, "door")

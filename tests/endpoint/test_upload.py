@@ -90,7 +90,7 @@ def test_broken_chunks_lose_only_the_open_fragment(
     put_media: Make, media: Any, aws: Make, rest: bytes
 ) -> None:
     """aiohttp does not report them, so the request ends by its idle timeout."""
-    bounds = EndpointLimits(idle_timeout=SECOND // 2, idle_ack_interval=SECOND)
+    bounds = EndpointLimits(idle_timeout=0.5, idle_ack_interval=1)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
         connection = put_media(endpoint, "door")
@@ -157,7 +157,7 @@ def test_exceeding_an_enforced_quota_slows_reading_down(
 ) -> None:
     """AWS does the same. The pause is not idle time, and nothing is refused."""
     bounds = EndpointLimits(
-        fragments_per_s=20, idle_timeout=SECOND // 2, idle_ack_interval=SECOND // 4
+        fragments_per_s=20, idle_timeout=0.5, idle_ack_interval=0.25
     )
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
