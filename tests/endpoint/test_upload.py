@@ -156,9 +156,7 @@ def test_exceeding_an_enforced_quota_slows_reading_down(
     put_media: Make, media: Any, aws: Make
 ) -> None:
     """AWS does the same. The pause is not idle time, and nothing is refused."""
-    bounds = EndpointLimits(
-        fragments_per_s=20, idle_timeout=0.5, idle_ack_interval=0.25
-    )
+    bounds = EndpointLimits(fragments_per_s=20, idle_timeout=0.5, idle_ack_interval=0.25)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door", DataRetentionInHours=1)
         started = time.monotonic()

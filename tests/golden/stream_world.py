@@ -20,6 +20,7 @@ from kvsproducer.client.buffer.view import (
     SKIP,
     STREAM_START,
 )
+from kvsproducer.duration import ticks
 from kvsproducer.mkv import MkvGenerator
 from kvsproducer.status import KvsError, StatusCode
 
@@ -62,7 +63,7 @@ class AwsClient(kvs.Client):
             content_type=info.content_type,
             timecode_scale=info.timecode_scale,
             key_frame_fragmentation=info.key_frame_fragmentation,
-            fragment_duration=info.fragment_duration,
+            fragment_duration=ticks(info.fragment_duration),
             absolute_timecodes=info.absolute_fragment_times,
             segment_uuid=info.segment_uuid,
             client_id=self.device_info.client_id,

@@ -1,13 +1,11 @@
-"""How closing ends: the error of a loss, time-outs at the door, how long an exit may take."""
+"""How closing ends: the error of a loss, and how long an exit may take."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 import pytest
 
 from kvsproducer.client import FrameAccount
-from kvsproducer.producer.outcome import closing_limit_s, loss_error, timeout_seconds
+from kvsproducer.producer.outcome import closing_limit_s, loss_error
 from kvsproducer.status import StatusCode, kvs_error
 
 
@@ -66,13 +64,6 @@ def test_failure_gives_the_status() -> None:
     assert error is not None
     assert error.status is StatusCode.STREAM_IS_BEING_DELETED_ERROR
     assert "wait until it is gone; 0 of 5" in str(error)
-
-
-def test_timeouts_at_the_door() -> None:
-    """Seconds, a timedelta, or ISO 8601."""
-    assert timeout_seconds(1.5) == 1.5
-    assert timeout_seconds(timedelta(milliseconds=250)) == 0.25
-    assert timeout_seconds("PT2M") == 120
 
 
 def test_ending_the_program_waits_less() -> None:

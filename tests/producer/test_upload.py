@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -487,7 +488,7 @@ def test_data_that_come_during_a_write_are_sent() -> None:
         found = [[b"one"]]
         stream: Any = SimpleNamespace(
             name="door",
-            info=SimpleNamespace(connection_staleness_duration=0, streaming_type=None),
+            info=SimpleNamespace(connection_staleness_duration=timedelta(0), streaming_type=None),
             next_buffers=lambda *_: (found.pop() if found else [], core.ReadStatus.NO_MORE_DATA),
         )
         engine: Any = SimpleNamespace(

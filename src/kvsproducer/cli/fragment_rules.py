@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 
 from kvsproducer import limits, wire
@@ -53,7 +54,7 @@ _GET_MEDIA_TAGS: Final = frozenset(
 )
 _HEADER: Final = (EbmlHeader, SegmentStart, SegmentInfo, Tracks)
 # A file may be looked at at any time: how far its times are ahead of a clock is not judged.
-_BOUNDS: Final = EndpointLimits(future=2**62)
+_BOUNDS: Final = EndpointLimits(future=timedelta(days=10_000_000))
 _MOST_BLOCKS: Final = 1000
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("18538067ff")
 
