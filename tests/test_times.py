@@ -80,6 +80,7 @@ ELSEWHERE = {
 NOT_GIVEN = {  # made by the package, for the user to read; ticks
     "PutResult", "StreamMetrics", "FragmentSummary", "ReadFragment", "ReadFrame", "StreamCallbacks",
 }  # fmt: skip
+NOT_CALLED = (tuple, BaseException, Enum, kvs.Event)  # made by the package, too
 TIME = re.compile(
     r"duration|timeout|retention|max_latency|period|expiration|^(start|end|pts|dts|interval|idle)$"
 )
@@ -212,7 +213,7 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
         found = importlib.import_module(module)
         for name in found.__all__:
             value = getattr(found, name)
-            if inspect.isclass(value) and not issubclass(value, tuple | BaseException | Enum):
+            if inspect.isclass(value) and not issubclass(value, NOT_CALLED):
                 yield name, value
                 yield from ((n, f) for n, f in vars(value).items() if inspect.isfunction(f))
             elif inspect.isfunction(value):
