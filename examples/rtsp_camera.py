@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import av
 import av.container
@@ -23,10 +24,10 @@ PAUSE_S = 1.0  # before the camera is opened again
 def stream_info(camera: av.container.InputContainer) -> kvs.StreamInfo:
     """What the camera says about its video."""
     context = camera.streams.video[0].codec_context
-    codec = {"h264": "h264", "hevc": "h265"}.get(context.name)
-    if codec is None:
+    if context.name not in ("h264", "hevc"):
         sys.exit(f"the camera sends {context.name}; set it to H.264 or H.265")
     record = bytes(context.extradata or b"")
+    codec: Literal["h264", "h265"] = "h264" if context.name == "h264" else "h265"
     return kvs.StreamInfo.video(codec, codec_private_data=record, retention="PT24H")
 
 
