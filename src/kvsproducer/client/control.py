@@ -45,8 +45,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
-<<<<<<< HEAD
-from kvsproducer.duration import TICKS_PER_HOUR, format_duration
+from kvsproducer.duration import format_duration, ticks
 from kvsproducer.status import (
     KvsError,
     ServiceError,
@@ -54,10 +53,6 @@ from kvsproducer.status import (
     kvs_error,
     with_detail,
 )
-=======
-from kvsproducer.duration import format_duration, ticks
-from kvsproducer.status import KvsError, StatusCode, kvs_error
->>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 from kvsproducer.wire import CONTENT_TYPE
 
 __all__ = ["StreamControl"]
@@ -65,9 +60,6 @@ __all__ = ["StreamControl"]
 _S = StatusCode
 _T = StreamState
 _RESULT_OK: Final = 200
-# Defaults of `StreamInfo` and `kvs put`: who asks for one may not have thought of a number.
-<<<<<<< HEAD
-_USUAL_RETENTIONS: Final = frozenset((limits.STREAM_INFO_RETENTION, 24 * TICKS_PER_HOUR))
 # Results of calls that are tried again, whose class a call that was given up has.
 _CAUSES: Final = frozenset(
     (
@@ -77,8 +69,6 @@ _CAUSES: Final = frozenset(
         _S.SERVICE_CALL_UNKOWN_ERROR,
     )
 )
-=======
->>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 _CALL = TypeVar("_CALL", bound=Call)
 
 # While in these, a session is on its way already: another loss changes nothing.

@@ -22,7 +22,7 @@ from kvsproducer.duration import (
     ticks,
 )
 from kvsproducer.mkv.tracks import FrameFlags
-from kvsproducer.status import InvalidFrame, StatusCode
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode
 
 __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
@@ -144,18 +144,9 @@ class Frame:
         round; raises INVALID_ARG when both are missing or the packet has no time base.
         """
         pts = packet.dts if packet.pts is None else packet.pts
-<<<<<<< HEAD
-        dts = pts if packet.dts is None else packet.dts
-        base = packet.time_base
-        if pts is None or dts is None or not base:
-            raise InvalidFrame(StatusCode.INVALID_ARG, "the packet has no timestamp or time base")
-        scale = TICKS_PER_SECOND * base
-        return cls(
-=======
         if pts is None or not packet.time_base:
-            raise kvs_error(StatusCode.INVALID_ARG, "the packet has no timestamp or no time base")
+            raise InvalidFrame(StatusCode.INVALID_ARG, "the packet has no timestamp or time base")
         frame = cls(
->>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
             bytes(packet),
             pts,
             dts=packet.dts,
@@ -203,7 +194,7 @@ def _unit_of(time_base: object) -> tuple[int, int]:
         above, below = index(above), index(below)
         if 0 < above <= below * _LONGEST_UNIT_S:
             return above * TICKS_PER_SECOND, below
-    raise kvs_error(
+    raise InvalidFrame(
         StatusCode.INVALID_ARG,
         f"time_base is {time_base!r}; give the seconds of one unit as a Fraction or a (numerator,"
         f" denominator) pair, above 0 and at most {_LONGEST_UNIT_S}: 90,000 units a second are"
@@ -220,7 +211,12 @@ def _scaled(name: str, value: object, unit: tuple[int, int]) -> int:
 
 
 def _instant(name: str, value: object, unit: tuple[int, int]) -> int:
-    return instant_to_ticks(value) if isinstance(value, datetime) else _scaled(name, value, unit)
+    if not isinstance(value, datetime):
+        return _scaled(name, value, unit)
+    try:
+        return instant_to_ticks(value)
+    except KvsError as error:
+        raise InvalidFrame(error.status, f"the frame's {name}: {error.detail}") from error
 
 
 def _length(name: str, value: object, unit: tuple[int, int]) -> int:
@@ -236,7 +232,7 @@ def _refuse_time(name: str, value: object) -> NoReturn:
     hint = ""
     if isinstance(value, float):
         hint = f"; for seconds give kvsproducer.ticks({value!r})"
-    raise kvs_error(
+    raise InvalidFrame(
         StatusCode.INVALID_ARG,
         f"the frame's {name} is {value!r} ({type(value).__name__}); give {forms}{hint}",
     )

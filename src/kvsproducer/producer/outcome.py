@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kvsproducer import client as core
-<<<<<<< HEAD
-from kvsproducer.duration import TICKS_PER_SECOND, parse_duration
 from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
-=======
-from kvsproducer.status import KvsError, StatusCode, kvs_error
->>>>>>> 938267c (Take lengths of time as seconds, and type the stream options)
 
 __all__ = [
     "CLOSE_LIMIT_S",
