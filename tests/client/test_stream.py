@@ -13,7 +13,7 @@ from kvsproducer.heap import ReferenceStore
 from kvsproducer.status import KvsError, StatusCode
 
 NOW = 17_000_000_000_000_000
-SECOND = 10_000_000
+MS, SECOND = 10_000, 10_000_000
 EBML = bytes.fromhex("1a45dfa3")
 CLUSTER = bytes.fromhex("1f43b675")
 Desks = Callable[..., Any]
@@ -145,6 +145,22 @@ def test_end_of_fragment_frames(desk: Desks) -> None:
         refused(lambda: by_time.stream.put_frame(end, by_time.now))
         is StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE
     )
+
+
+@pytest.mark.parametrize("streaming_type", kvs.StreamingType)
+def test_fragment_can_be_ended_between_frames_with_long_durations(
+    desk: Desks, streaming_type: kvs.StreamingType
+) -> None:
+    """The next frame may come before the end of the last one, as it may without the mark."""
+    d = desk(streaming_type=streaming_type)
+    for index in range(30):
+        pts = d.now + index * 40 * MS
+        d.stream.put_frame(kvs.Frame(b"x", pts, duration=SECOND, key_frame=index % 5 == 0), d.now)
+        if index % 10 == 4:
+            d.stream.end_fragment(d.now)
+        d.settle()
+    assert d.stream.account().accepted == 30
+    assert d.told(kvs.FrameSkipped) == []
 
 
 def test_a_lost_connection_is_replayed_with_a_header(desk: Desks) -> None:

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
-from kvsproducer.client.buffer.view import END_OF_FRAGMENT, STREAM_START
-from kvsproducer.client.timeline import Timeline, Verdict
+from kvsproducer.client.buffer.view import (
+    END_OF_FRAGMENT,
+    FRAGMENT_START,
+    STREAM_START,
+    ContentView,
+    ViewItem,
+)
+from kvsproducer.client.timeline import Timeline, Verdict, usual_step
 from kvsproducer.status import KvsError, StatusCode
 
 NOW = 17_000_000_000_000_000
@@ -521,6 +527,17 @@ def test_what_is_far_depends_on_the_usual_step() -> None:
     assert timeline.far(40 * MS) == timeline.far(0) == SECOND // 2 + MS
     assert timeline.far(SECOND) == 8 * SECOND + MS
     assert timeline.far(None) == 2 * SECOND + MS
+
+
+def test_marks_do_not_count_as_steps() -> None:
+    """A fragment of three frames, then marks and single frames: the usual step is 1 s."""
+    view = ContentView(100, 600 * SECOND)
+    for index in range(6):
+        flags = FRAGMENT_START if index in (0, 3, 4, 5) else 0
+        view.append(ViewItem(index * SECOND, index * SECOND, SECOND, flags, b"", 0, (), 1, 0))
+        if index >= 2:
+            view.append_mark(b"mark", 0)
+            assert usual_step(view, 0) == (SECOND if index > 2 else None)
 
 
 def test_corrected_times_rise_and_true_ones_stay() -> None:

@@ -221,6 +221,23 @@ def _sessions_counted(ctx: Context) -> Fields:
     return frozenset({"m.sessions"}) if late else _NOTHING
 
 
+def _mark_time(ctx: Context) -> Fields:
+    """The item is a mark: ours has the dts of the frame before it, AWS's client its end."""
+    if not ctx.expect.get("buffer"):
+        return _NOTHING
+    theirs = {item["index"]: item for item in ctx.expect["buffer"]["items"]}
+    ours = {item["index"]: item for item in ctx.got["buffer"]["items"]}
+    others = [i for i in ours if i in theirs and ours[i]["dts"] != theirs[i]["dts"]]
+    before = [ours.get(i - 1) for i in others]
+    marks = ctx.marks and all(
+        item is not None
+        and ours[i]["dts"] == item["dts"]
+        and theirs[i]["dts"] == item["dts"] + item["duration"]
+        for i, item in zip(others, before, strict=True)
+    )
+    return frozenset({"items.dts"}) if others and marks else _NOTHING
+
+
 _EXACT: dict[str, Callable[[Context], Fields]] = {
     "eofr_dropped": lambda ctx: _drops_of(ctx, ctx.marks),
     "sent_frames": lambda ctx: _drops_of(ctx, ctx.sent | ctx.marks),
@@ -235,6 +252,7 @@ _EXACT: dict[str, Callable[[Context], Fields]] = {
     "waits_for_received": _waits_for_received,
     "sessions_counted": _sessions_counted,
     "client_id": _client_id,
+    "mark_time": _mark_time,
 }
 _STATE: dict[str, Fields] = {
     "touching_frames": SESSIONS,

@@ -63,7 +63,7 @@ class FragmentEnd:
         core.wake()
 
     @contextmanager
-    def before_waiting(self, begins: bool, dts: int) -> Iterator[None]:
+    def before_waiting(self, begins: bool) -> Iterator[None]:
         """End the open fragment when a frame that would do so waits for space, and no ack can come.
 
         The mark is not charged, since space is short. Metadata that waits is the next fragment's.
@@ -74,7 +74,7 @@ class FragmentEnd:
             core, view = self._core, self._core.buffer.view
             alone = view.head > view.tail and not self._admission.worth_waiting()
             if begins and alone and not core.buffer.closed_newest:
-                core.buffer.append_mark(end_of_fragment_tag(), charged=False, latest=dts)
+                core.buffer.append_mark(end_of_fragment_tag(), charged=False)
                 self.reached = core.attention = True
                 core.wake()
             raise

@@ -529,7 +529,7 @@ class Intake:
         if not self._admission.charge(room, charge):
             self._refuse_early(frame, flags, pts, start, size, room, charge)
             begins = bool(self._generator.kind_of(flags, pts))
-            with self._end.before_waiting(begins, frame.dts):
+            with self._end.before_waiting(begins):
                 payload = self._admission.admit(room, charge, now, payload, size, begins=begins)
         try:
             header, kind, prefix_length, timestamp, ack_timestamp, duration = self._generator.pack(

@@ -30,11 +30,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 
 from kvsproducer import limits
-from kvsproducer.client.buffer.view import ContentView
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, ContentView
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
@@ -301,20 +301,23 @@ class Timeline:
 
 
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
-    """Return the usual distance of two items of a view in ticks, None if it is not known.
+    """Return the usual time between two frames of a view in ticks, None if it is not known.
 
-    It is that of the open fragment. If that has only a few items, it is the median of the newest
+    It is that of the open fragment. If that has only a few frames, it is the median of the newest
     steps, of which one may be a jump; without those it comes from the rate so far.
     """
     newest = view.newest
+    if newest is not None and newest.flags & END_OF_FRAGMENT:
+        newest = view.items.get(newest.index - 1)
     if newest is not None:
         start = view.items.get(newest.fragment)
         if start is not None and newest.index - newest.fragment >= _IN_A_ROW:
             return max(newest.timestamp - start.timestamp, 0) // (newest.index - start.index)
-        first = newest.index - _IN_A_ROW
-        if first >= view.tail:
-            times = [view.items[index].timestamp for index in range(first, newest.index + 1)]
-            steps = sorted(later - time for time, later in pairwise(times))
+        indexes = range(view.head - 1, view.tail - 1, -1)
+        frames = (view.items[i] for i in indexes if not view.items[i].flags & END_OF_FRAGMENT)
+        times = [item.timestamp for item in islice(frames, _IN_A_ROW + 1)]
+        if len(times) > _IN_A_ROW:
+            steps = sorted(later - time for later, time in pairwise(times))
             return max(steps[len(steps) // 2], 0)
     return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
 

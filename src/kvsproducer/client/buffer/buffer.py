@@ -130,10 +130,8 @@ class Buffer:
         """Add the newest item, which was charged; `jump` and errors as `ContentView.append`."""
         self.view.append(item, jump=jump)
 
-    def append_mark(
-        self, data: bytes, *, charged: bool, latest: int = limits.MAX_TIMESTAMP
-    ) -> None:
-        """Add an end-of-fragment mark, at `latest` (dts) or before.
+    def append_mark(self, data: bytes, *, charged: bool) -> None:
+        """Add an end-of-fragment mark.
 
         It needs no free space: without it, what fills the buffer could not be stored. One that does
         not fit is not charged; there is at most one for each fragment.
@@ -141,7 +139,7 @@ class Buffer:
         charge = len(data) + self.item_overhead
         if not charged or not self.store.charge(charge):
             charge = 0
-        self.view.append_mark(data, charge, latest)
+        self.view.append_mark(data, charge)
 
     def begin_session_at(self, item: ViewItem, start: int) -> None:
         """Note that the newest item begins a session; times count from `start` (ticks)."""

@@ -237,15 +237,15 @@ class ContentView:
         self.size_bytes += length
         self.unsent_bytes += length
 
-    def append_mark(self, data: bytes, charge: int, latest: int = limits.MAX_TIMESTAMP) -> None:
-        """Add an end-of-fragment mark, which is where the newest item ends.
+    def append_mark(self, data: bytes, charge: int) -> None:
+        """Add an end-of-fragment mark, with the decoding time of the newest item.
 
-        Its decoding time is at most `latest`: durations may be longer than what is between frames.
+        The end of that item is no bound for the next frame: durations may be longer than the time
+        between frames.
         """
         newest = self.newest
         assert newest is not None, "the view is not empty"
-        end = min(newest.timestamp + newest.duration, max(latest, newest.timestamp))
-        times = end, newest.ack_timestamp + newest.duration, 0
+        times = newest.timestamp, newest.ack_timestamp + newest.duration, 0
         self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge))
 
     def take(self) -> ViewItem | None:
