@@ -62,7 +62,7 @@ def test_closed_standard_input_is_told(environment: dict[str, str]) -> None:
     """`kvs put - STREAM <&-` has nothing to read."""
     ended = run("<&-", "put", "-", "unfed")
     assert ended.returncode == 1
-    assert "standard input: it is closed" in ended.stderr
+    assert "standard input is closed" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -1,4 +1,4 @@
-"""Providers, and streams that have them, against a real endpoint."""
+"""Providers of callbacks, and streams that use them, with a real endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def provider_of(*sets: Any, platform: kvs.PlatformCallbacks | None = None) -> kv
 
 
 def put_all(url: str, info: kvs.StreamInfo, frames: Iterator[kvs.Frame], *sets: Any) -> None:
-    """Put the frames with these callbacks; leaving the blocks raises unless all are stored."""
+    """Put the frames with these callbacks. Leaving the blocks raises unless all are stored."""
     with kvs.Producer(endpoint_url=url, callbacks=provider_of(*sets)) as producer:
         with producer.open_stream("door", info) as stream:
             for frame in frames:

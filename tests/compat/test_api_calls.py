@@ -1,4 +1,4 @@
-"""Chains that are asked before a service call: they watch it, answer it, or fail it."""
+"""Chains before a service call: they observe it, answer it, or fail it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ S = StatusCode
 
 
 def test_api_calls_are_observed(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """Each call is shown before it is made, in a thread of its own; the service answers it."""
+    """Each function gets the call before it is made, in its own thread. The service answers."""
     seen: list[core.Call] = []
     threads: set[str] = set()
 
@@ -54,10 +54,8 @@ def test_api_calls_are_observed(endpoint_url: str, info: kvs.StreamInfo, frames:
     assert threads == {"kvsproducer-callback"}
 
 
-def test_api_calls_are_answered_in_the_services_place(
-    quick_url: str, info: kvs.StreamInfo, frames: Frames
-) -> None:
-    """The first answer ends the chain; no request is made for the call."""
+def test_entries_answer_api_calls(quick_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """The first answer ends the chain, and no request is sent."""
     asked: list[str] = []
     found = core.StreamDescription("arn:none", retention=3600.0)
     with kvs.Producer(endpoint_url=quick_url) as other:  # the stream exists already
@@ -76,7 +74,7 @@ def test_api_calls_are_answered_in_the_services_place(
         "h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE, tags={"room": "hall"}
     )
     provider = provider_of(first, second)
-    # A control plane that nobody serves: only PutMedia goes anywhere.
+    # Only PutMedia has an endpoint; callbacks answer all calls of the control plane.
     with kvs.Producer(endpoint_url=NOBODY, callbacks=provider) as producer:
         with producer.open_stream("door", tagged) as stream:
             for frame in frames(10):
@@ -95,10 +93,10 @@ def test_api_calls_are_answered_in_the_services_place(
     ],
     ids=str,
 )
-def test_api_calls_are_failed(
+def test_entries_fail_api_calls(
     said: object, status: StatusCode, endpoint_url: str, info: kvs.StreamInfo
 ) -> None:
-    """A failure is the call's result, and the wait for the stream names it."""
+    """A failure is the result of the call, and the error of waiting for the stream names it."""
 
     def fail(call: core.DescribeStream) -> Any:
         if isinstance(said, Exception):
@@ -108,8 +106,8 @@ def test_api_calls_are_failed(
     provider = provider_of(kvs.ApiCallbacks(describe_stream=fail))
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
         stream = producer.open_stream("door", info)
-        told = str(why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1"))
-        assert status.name in told
+        observed = str(why_not_ready(stream, "ApiCallbacks.describe_stream of entry 1"))
+        assert status.name in observed
 
 
 @pytest.mark.parametrize(
@@ -118,32 +116,32 @@ def test_api_calls_are_failed(
         ("get_streaming_endpoint", "kvs.local:8080", "'kvs.local:8080'"),
         ("get_streaming_endpoint", "", "does not begin with http"),
         ("describe_stream", core.StreamDescription(None), "a stream_arn that is NoneType"),  # type: ignore[arg-type]
-        ("describe_stream", core.StreamDescription("a", "ACTIVE"), "no StreamStatus"),  # type: ignore[arg-type]
+        ("describe_stream", core.StreamDescription("a", "ACTIVE"), "not a StreamStatus"),  # type: ignore[arg-type]
     ],
 )
-def test_answers_that_cannot_be_used(
+def test_invalid_answers(
     member: str, said: object, why: str, endpoint_url: str, info: kvs.StreamInfo
 ) -> None:
-    """They used to be told as failures of the network, or as errors of our own."""
+    """The error names the function and the answer, not the network or an internal error."""
     provider = provider_of(kvs.ApiCallbacks(**{member: lambda call: said}))  # type: ignore[arg-type]
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
-        told = str(why_not_ready(producer.open_stream("door", info), why))
-        assert f"ApiCallbacks.{member} of entry 1 returned" in told
-        assert "INVALID_ARG" in told
+        observed = str(why_not_ready(producer.open_stream("door", info), why))
+        assert f"ApiCallbacks.{member} of entry 1 returned" in observed
+        assert "INVALID_ARG" in observed
 
 
-def test_a_stream_that_is_not_active_says_so(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """While it is waited for: the calls are answered, and nothing has failed."""
+def test_wait_reports_a_stream_that_is_not_active(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """The wait reports the stream's status, because the calls succeed."""
     updating = core.StreamDescription("arn", core.StreamStatus.UPDATING)
     provider = provider_of(kvs.ApiCallbacks(describe_stream=lambda call: updating))
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=provider) as producer:
         why_not_ready(producer.open_stream("door", info), "the stream is UPDATING")
 
 
-def test_an_upload_that_is_refused_is_tried_again(
+def test_refused_upload_is_repeated(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """`put_stream` fails the first, answers the second with nonsense, and lets the third go."""
+    """`put_stream` fails the first upload, returns an invalid answer for the second, then None."""
     says: Iterator[Any] = iter([S.SERVICE_CALL_TIMEOUT_ERROR, S.SERVICE_CALL_UNKOWN_ERROR])
     uploads: list[int] = []
 
@@ -155,10 +153,10 @@ def test_an_upload_that_is_refused_is_tried_again(
     assert len(uploads) == len(set(uploads)) >= 3
 
 
-def test_one_that_hangs_fails_its_call_only(
+def test_hanging_entry_fails_only_its_call(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the time of a call it counts as timed out; others go on, and so does closing."""
+    """It counts as timed out after the time of a call. Other calls and closing continue."""
     release = threading.Event()
     hung: list[str | None] = []
 
@@ -184,8 +182,10 @@ def test_one_that_hangs_fails_its_call_only(
     assert hung
 
 
-def test_a_callbacks_own_time_out_is_not_ours(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """It raised one within milliseconds; nothing took as long as a call may."""
+def test_timeout_error_of_a_callback_is_not_a_timed_out_call(
+    endpoint_url: str, info: kvs.StreamInfo
+) -> None:
+    """The callback raised TimeoutError within milliseconds, which must not count as our timeout."""
 
     def give_up(call: core.Call) -> None:
         raise kvs.KvsError(S.OPERATION_TIMED_OUT, "the vault is slow")

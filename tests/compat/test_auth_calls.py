@@ -1,4 +1,4 @@
-"""Chains that are asked for credentials, of the control plane and of uploads."""
+"""Chains that return credentials, for the control plane and for uploads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = AwsCredentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
 @pytest.fixture
 def guarded() -> Iterator[str]:
-    """An endpoint that wants requests signed with KEYS."""
+    """Run an endpoint that accepts only requests signed with KEYS."""
     known = {KEYS.access_key_id: Credentials(KEYS.secret_access_key)}
     with local_endpoint(verify_signatures=known) as endpoint:
         yield endpoint.url
@@ -35,7 +35,7 @@ def guarded() -> Iterator[str]:
 def test_entries_supply_credentials(
     guarded: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the control plane and the uploads, in place of what the environment has."""
+    """The control plane and the uploads use them instead of the environment's credentials."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     asked: list[str] = []
 
@@ -50,12 +50,12 @@ def test_entries_supply_credentials(
         kvs.AuthCallbacks(get_security_token=lambda call: KEYS),
         kvs.AuthCallbacks(get_security_token=undecided),
     )
-    # The upload's own chain has nothing, so the other is asked for it.
+    # The chain for uploads returns None, so the other chain is called.
     assert asked == ["GetSecurityToken", "GetStreamingToken", "GetStreamingToken"]
 
 
-def test_an_entry_that_has_no_more(guarded: str, info: kvs.StreamInfo) -> None:
-    """Credentials that end are asked for anew; then the producer's own are used."""
+def test_entry_without_further_credentials(guarded: str, info: kvs.StreamInfo) -> None:
+    """Credentials are requested again when they expire, and then the producer's own are used."""
     asked: list[int] = []
     offset = 0
 
@@ -77,10 +77,8 @@ def test_an_entry_that_has_no_more(guarded: str, info: kvs.StreamInfo) -> None:
     producer.close(0)
 
 
-def test_an_entry_that_gives_others_when_they_are_refused(
-    guarded: str, info: kvs.StreamInfo
-) -> None:
-    """The chain is asked again although what it gave has not expired."""
+def test_refused_credentials_are_requested_again(guarded: str, info: kvs.StreamInfo) -> None:
+    """The chain is called again although its credentials have not expired."""
     answers = iter([AwsCredentials("AKIDEXAMPLE", "wrong")])
     provider = provider_of(kvs.AuthCallbacks(get_security_token=lambda call: next(answers, KEYS)))
     producer = kvs.Producer(endpoint_url=guarded, callbacks=provider)
@@ -89,7 +87,7 @@ def test_an_entry_that_gives_others_when_they_are_refused(
 
 
 def test_credentials_for_uploads_only(guarded: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """The control plane keeps the producer's own; a wrong token is the upload's failure."""
+    """The control plane uses the producer's own credentials. A wrong token fails the upload."""
     wrong = AwsCredentials("AKIDEXAMPLE", "wrong")
     answers = iter([wrong])
     put_all(
@@ -101,8 +99,8 @@ def test_credentials_for_uploads_only(guarded: str, info: kvs.StreamInfo, frames
     assert next(answers, None) is None
 
 
-def test_no_credentials_from_an_entry(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """What fails there is told by the wait for the stream."""
+def test_failing_entry_returns_no_credentials(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """The error of waiting for the stream names the failure of the entry."""
     refuse = kvs.AuthCallbacks(get_security_token=lambda call: S.SERVICE_CALL_NOT_AUTHORIZED_ERROR)
     producer = kvs.Producer(endpoint_url=endpoint_url, callbacks=provider_of(refuse))
     stream = producer.open_stream("door", info)

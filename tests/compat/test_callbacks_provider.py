@@ -1,4 +1,4 @@
-"""Chains as a user builds them: their limits, versions, doubles, and how they are freed."""
+"""Providers of callbacks: their limits, versions, duplicates, and how they are freed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 class Owner:
-    """What a C program keeps in its custom data: a method of it frees it."""
+    """An object like the custom data of a C program, with a method that frees it."""
 
     def __init__(self, name: str = "", freed: list[str] | None = None) -> None:
         self.name = name
@@ -47,7 +47,7 @@ def refused(status: StatusCode, action: Any, *arguments: Any) -> str:
 
 @pytest.mark.parametrize("kind", CHAINS, ids=lambda kind: kind.__name__)
 class TestChain:
-    """Each of the four chains."""
+    """Tests of each of the four chains."""
 
     def test_version(self, kind: type[CallbackSet]) -> None:
         provider = kvs.CallbacksProvider()
@@ -55,7 +55,7 @@ class TestChain:
         assert provider.chain(kind) == ()
 
     def test_length(self, kind: type[CallbackSet]) -> None:
-        """A full chain takes no more; the others have room."""
+        """A full chain accepts no more sets. The other chains still do."""
         provider = kvs.CallbacksProvider(chain_length=2)
         sets = [kind(), kind()]
         for one in sets:
@@ -66,8 +66,11 @@ class TestChain:
         other = next(one for one in CHAINS if one is not kind)
         provider.add(other())
 
-    def test_doubles(self, kind: type[CallbackSet]) -> None:
-        """The same function of the same object; of another object, or none, is fine."""
+    def test_duplicates(self, kind: type[CallbackSet]) -> None:
+        """A `free` function may occur once.
+
+        Methods of different objects are different, None is allowed.
+        """
         provider, owner = kvs.CallbacksProvider(), Owner()
         provider.add(kind(free=owner.free))
         refused(CHAINS[kind][1], provider.add, kind(free=owner.free))
@@ -85,16 +88,16 @@ def test_default_length_is_five() -> None:
 
 
 @pytest.mark.parametrize("length", [0, -1, 20, 100, 5.5, "5", None])
-def test_lengths_that_are_none(length: Any) -> None:
+def test_invalid_lengths(length: Any) -> None:
     refused(S.INVALID_ARG, kvs.CallbacksProvider, length)
 
 
 @pytest.mark.parametrize("length", [1, 19])
-def test_lengths_at_the_bounds(length: int) -> None:
+def test_lengths_at_the_limits(length: int) -> None:
     assert kvs.CallbacksProvider(length).chain_length == length
 
 
-def test_what_is_no_set() -> None:
+def test_objects_that_are_not_sets() -> None:
     provider: Any = kvs.CallbacksProvider()
     refused(S.NULL_ARG, provider.add, None)
     refused(S.INVALID_ARG, provider.add, print)
@@ -103,18 +106,20 @@ def test_what_is_no_set() -> None:
     refused(S.INVALID_ARG, provider.set_platform, kvs.StreamCallbacks())
 
 
-def test_what_nobody_would_await_is_refused() -> None:
-    async def told(event: kvs.FragmentAcked) -> None:
-        """Would never run."""
+def test_coroutine_functions_are_refused() -> None:
+    async def observe(event: kvs.FragmentAcked) -> None:
+        """Would never be awaited."""
 
     provider = kvs.CallbacksProvider()
-    detail = refused(S.INVALID_ARG, provider.add, kvs.StreamCallbacks(fragment_ack_received=told))
+    detail = refused(
+        S.INVALID_ARG, provider.add, kvs.StreamCallbacks(fragment_ack_received=observe)
+    )
     assert "StreamCallbacks.fragment_ack_received" in detail
     assert provider.chain(kvs.StreamCallbacks) == ()
 
 
-def test_the_platform_is_one_set_that_is_replaced() -> None:
-    """The one before is freed, unless its successor has its `free` too."""
+def test_platform_is_one_set_that_can_be_replaced() -> None:
+    """The previous set is freed, unless the new one has the same `free`."""
     freed: list[str] = []
     first, second = Owner("first", freed), Owner("second", freed)
     provider = kvs.CallbacksProvider()
@@ -132,8 +137,8 @@ def test_the_platform_is_one_set_that_is_replaced() -> None:
     assert provider.platform.get_current_time is None
 
 
-def test_a_producer_frees_in_order_and_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Platform, producer, stream, auth, API; after `client_shutdown`; one that raises is logged."""
+def test_producer_frees_all_sets_in_order_and_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Platform, producer, stream, auth, API, after `client_shutdown`. An exception is logged."""
     freed: list[str] = []
     provider = kvs.CallbacksProvider()
     for name, kind in (
@@ -145,7 +150,8 @@ def test_a_producer_frees_in_order_and_once(caplog: pytest.LogCaptureFixture) ->
         provider.add(kind(free=Owner(name, freed).free))
     provider.add(
         kvs.ProducerCallbacks(
-            client_shutdown=lambda told: freed.append(type(told).__name__), free=lambda: 1 // 0
+            client_shutdown=lambda observed: freed.append(type(observed).__name__),
+            free=lambda: 1 // 0,
         )
     )
     provider.set_platform(kvs.PlatformCallbacks(free=Owner("platform", freed).free))
@@ -159,8 +165,8 @@ def test_a_producer_frees_in_order_and_once(caplog: pytest.LogCaptureFixture) ->
     assert len(freed) == 6
 
 
-def test_a_producer_that_cannot_be_made_frees_too() -> None:
-    """Nothing stays behind."""
+def test_producer_that_cannot_be_created_frees_all_sets() -> None:
+    """All sets are freed."""
     freed: list[str] = []
     provider = kvs.CallbacksProvider()
     provider.add(kvs.StreamCallbacks(free=Owner("stream", freed).free))
@@ -172,8 +178,8 @@ def test_a_producer_that_cannot_be_made_frees_too() -> None:
     assert freed == ["stream"]
 
 
-def test_a_provider_serves_one_producer() -> None:
-    """Afterwards too; its platform is fixed while it is used, its chains end with it."""
+def test_provider_serves_one_producer() -> None:
+    """This also holds after closing. The platform is fixed and the chains end with the producer."""
     provider = kvs.CallbacksProvider()
     with kvs.Producer(endpoint_url=NOBODY, callbacks=provider):
         refused(S.INVALID_OPERATION, provider.set_platform, kvs.PlatformCallbacks())

@@ -1,4 +1,4 @@
-"""Chains that are told what has happened: order, ends, failures, threads."""
+"""Chains that observe events: order, ends, failures, threads."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_order_and_end(
     calls: list[str] = []
 
     def entry(name: str, says: object = None) -> kvs.StreamCallbacks:
-        def ready(told: kvs.StreamReady) -> object:
+        def ready(observed: kvs.StreamReady) -> object:
             calls.append(name)
-            assert told == kvs.StreamReady("door")
+            assert observed == kvs.StreamReady("door")
             if isinstance(says, Exception):
                 raise says
             return says
@@ -68,25 +68,25 @@ def test_order_and_end(
     assert ("StreamCallbacks.stream_ready of entry 2" in caplog.text) == failed
 
 
-def test_what_is_told(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """A life without trouble, on a thread of its own; listeners hear the same."""
-    told: list[Any] = []
+def test_events_of_a_normal_stream(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """The events of a normal stream arrive on a separate thread, as for event handlers."""
+    observed: list[Any] = []
     threads: set[str] = set()
 
-    def tell(record: Any) -> None:
-        told.append(record)
+    def observe(record: Any) -> None:
+        observed.append(record)
         threads.add(threading.current_thread().name)
 
     heard: list[kvs.Event] = []
     provider = provider_of(
-        kvs.ProducerCallbacks(client_ready=tell, client_shutdown=tell),
+        kvs.ProducerCallbacks(client_ready=observe, client_shutdown=observe),
         kvs.StreamCallbacks(
-            stream_ready=tell,
-            fragment_ack_received=tell,
-            stream_closed=tell,
-            stream_shutdown=tell,
-            stream_error_report=tell,
-            dropped_frame_report=tell,
+            stream_ready=observe,
+            fragment_ack_received=observe,
+            stream_closed=observe,
+            stream_shutdown=observe,
+            stream_error_report=observe,
+            dropped_frame_report=observe,
         ),
     )
     with kvs.Producer(
@@ -95,7 +95,7 @@ def test_what_is_told(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -
         with producer.open_stream("door", info) as stream:
             for frame in frames(5):
                 stream.put_frame(frame)
-    kinds = [kind.__name__ for kind, _ in itertools.groupby(told, key=type)]
+    kinds = [kind.__name__ for kind, _ in itertools.groupby(observed, key=type)]
     assert kinds == [
         "ClientReady",
         "StreamReady",
@@ -106,15 +106,17 @@ def test_what_is_told(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -
     ]
     assert threads == {"kvsproducer-events"}
     assert [one for one in heard if isinstance(one, kvs.FragmentAcked)] == [
-        one for one in told if isinstance(one, kvs.FragmentAcked)
+        one for one in observed if isinstance(one, kvs.FragmentAcked)
     ]
 
 
-def test_drops_are_told(info: kvs.StreamInfo, frames: Frames) -> None:
-    """A reset in an outage."""
-    told: list[Any] = []
+def test_drops_are_reported(info: kvs.StreamInfo, frames: Frames) -> None:
+    """The stream is reset during an outage."""
+    observed: list[Any] = []
     provider = provider_of(
-        kvs.StreamCallbacks(dropped_frame_report=told.append, dropped_fragment_report=told.append)
+        kvs.StreamCallbacks(
+            dropped_frame_report=observed.append, dropped_fragment_report=observed.append
+        )
     )
     producer = kvs.Producer(endpoint_url=NOBODY, callbacks=provider)
     stream = producer.open_stream("door", info)
@@ -122,10 +124,10 @@ def test_drops_are_told(info: kvs.StreamInfo, frames: Frames) -> None:
         stream.put_frame(frame)
     stream.reset()
     producer.close(0)
-    assert sum(one.count for one in told if isinstance(one, kvs.FrameDropped)) == 3
+    assert sum(one.count for one in observed if isinstance(one, kvs.FrameDropped)) == 3
 
 
-def test_one_that_blocks_stalls_no_upload(
+def test_blocking_callback_does_not_delay_the_upload(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
     """Every ack arrives while the first one's callback still waits."""
@@ -151,10 +153,10 @@ def test_one_that_blocks_stalls_no_upload(
             release.set()
 
 
-def test_one_that_raises_stalls_no_upload(
+def test_failing_callback_does_not_affect_the_upload(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each failure is logged with its traceback; everything is stored."""
+    """Each failure is logged with its traceback, and everything is stored."""
     put_all(
         endpoint_url,
         info,
@@ -165,10 +167,10 @@ def test_one_that_raises_stalls_no_upload(
     assert "Traceback" in caplog.text
 
 
-def test_a_callback_that_fails_ends_only_itself(
+def test_failing_callback_ends_only_its_chain(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Others go on, the next are called, all is freed."""
+    """Other functions are still called, and all sets are freed."""
     called: list[str] = []
 
     def fail(record: object) -> None:
@@ -196,13 +198,13 @@ def test_a_callback_that_fails_ends_only_itself(
 
 
 def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """Callbacks that block stall neither the loop nor the upload; events come beside them."""
+    """Blocking callbacks delay neither the loop nor the upload, and events still arrive."""
     entered, release = threading.Event(), threading.Event()
-    told: list[kvs.FragmentAcked] = []
+    observed: list[kvs.FragmentAcked] = []
     sizes: list[int] = []
 
     def block(ack: kvs.FragmentAcked) -> None:
-        told.append(ack)
+        observed.append(ack)
         entered.set()
         assert release.wait(PATIENT)
 
@@ -225,11 +227,11 @@ def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> Non
                     await stream.put_frame(frame)
                 assert (await stream.flush()).held == 0
                 assert await asyncio.to_thread(entered.wait, PATIENT)
-                assert len(told) == 1
+                assert len(observed) == 1
             release.set()
         await listener
 
     asyncio.run(main())
     assert len(sizes) == 20
-    assert told == [event for event in heard if isinstance(event, kvs.FragmentAcked)]
+    assert observed == [event for event in heard if isinstance(event, kvs.FragmentAcked)]
     assert isinstance(heard[-1], kvs.StreamShutdown | kvs.StreamEnded | kvs.StreamStateChanged)

@@ -1,6 +1,6 @@
-"""Chains that know the device: its certificate, its fingerprint, its creation and tags.
+"""Chains for the device: its certificate, its fingerprint, its creation and tags.
 
-KVS has no operations for these. The core does not know them; `Chains` calls the functions.
+KVS has no such operations, and the core does not have them either: `Chains` calls the functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AUTH = core.GetSecurityToken(1, None, 0, 0, 0, None)
 
 @pytest.fixture
 def guarded() -> Iterator[str]:
-    """An endpoint that wants requests signed with KEYS."""
+    """Run an endpoint that accepts only requests signed with KEYS."""
     known = {KEYS.access_key_id: Credentials(KEYS.secret_access_key)}
     with local_endpoint(verify_signatures=known) as endpoint:
         yield endpoint.url
@@ -38,9 +38,9 @@ def creation(tags: tuple[tuple[str, str], ...] = ()) -> core.CreateDevice:
 
 
 def asked(call: core.Call, *sets: Any) -> object:
-    """What the chains answer; None also when they are not to be asked."""
+    """Return the answer of the chains, or None if they do not handle the call."""
     chains = Chains(provider_of(*sets), 4)
-    return chains.ask(call) if chains.asks(call) else None
+    return chains.ask(call) if chains.handles(call) else None
 
 
 def refused(call: core.Call, *sets: Any) -> kvs.KvsError:
@@ -49,10 +49,10 @@ def refused(call: core.Call, *sets: Any) -> kvs.KvsError:
     return caught.value
 
 
-def test_a_certificate_is_exchanged_for_credentials(
+def test_certificate_is_exchanged_for_credentials(
     guarded: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They serve the control plane and the uploads, in place of what the environment has."""
+    """The control plane and the uploads use them instead of the environment's credentials."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     exchanged: list[DeviceCertToToken] = []
 
@@ -73,10 +73,10 @@ def test_a_certificate_is_exchanged_for_credentials(
     ]
 
 
-def test_an_exchange_that_fails_is_reported_and_repeated(
+def test_failed_exchange_is_reported_and_repeated(
     guarded: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As any failure to get credentials: the next attempt may cure it."""
+    """It is a failure to get credentials like any other: the next attempt may succeed."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     answers: Iterator[object] = iter([S.IOT_FAILED, None])  # then KEYS
     events: list[kvs.Event] = []
@@ -89,13 +89,13 @@ def test_an_exchange_that_fails_is_reported_and_repeated(
     producer = kvs.Producer(endpoint_url=guarded, callbacks=provider, on_event=events.append)
     producer.open_stream("door", info).wait_ready(PATIENT)
     producer.close(0)
-    told = [event for event in events if isinstance(event, kvs.ClientErrorReported)]
-    assert [event.status for event in told] == [S.GET_CLIENT_TOKEN_CALL_FAILED] * 2
-    assert "IOT_FAILED" in told[0].detail
-    assert not any(event.fatal for event in told)
+    observed = [event for event in events if isinstance(event, kvs.ClientErrorReported)]
+    assert [event.status for event in observed] == [S.GET_CLIENT_TOKEN_CALL_FAILED] * 2
+    assert "IOT_FAILED" in observed[0].detail
+    assert not any(event.fatal for event in observed)
 
 
-def test_the_order_of_what_a_device_has() -> None:
+def test_order_of_token_certificate_and_fingerprint() -> None:
     """A token, then a certificate, then a fingerprint; without all three the producer's own."""
     device = kvs.AuthCallbacks(
         get_device_certificate=lambda _: b"certificate",
@@ -125,23 +125,23 @@ def test_the_order_of_what_a_device_has() -> None:
         ({"get_device_certificate": lambda _: S.NOT_FOUND}, S.NOT_FOUND),
     ],
 )
-def test_what_cannot_be_used_has_its_status(functions: Any, status: StatusCode) -> None:
-    """It is the result of the call for credentials."""
+def test_invalid_answers_have_their_status(functions: Any, status: StatusCode) -> None:
+    """The status is the result of the call for credentials."""
     assert refused(AUTH, kvs.AuthCallbacks(**functions)).status is status
 
 
 @pytest.mark.parametrize(
     "exchange", [lambda _: None, lambda _: S.SUCCESS, lambda _: S.IOT_FAILED, lambda _: 7]
 )
-def test_an_exchange_without_credentials_has_one_status(exchange: Any) -> None:
+def test_exchange_without_credentials_has_one_status(exchange: Any) -> None:
     device = kvs.AuthCallbacks(
         get_device_certificate=lambda _: b"certificate", device_cert_to_token=exchange
     )
     assert refused(AUTH, device).status is S.GET_CLIENT_TOKEN_CALL_FAILED
 
 
-def test_the_device_may_be_created_and_tagged() -> None:
-    """Tagged only when there are tags, after it was created."""
+def test_device_can_be_created_and_tagged() -> None:
+    """It is tagged after it was created, and only if it has tags."""
     seen: list[str] = []
     api = kvs.ApiCallbacks(
         create_device=lambda call: seen.append("create") or f"arn:{call.device_name}",  # type: ignore[func-returns-value]
@@ -159,7 +159,7 @@ def test_the_device_may_be_created_and_tagged() -> None:
     assert "NOT_FOUND" in failed.detail
 
 
-def test_a_device_arn_that_is_too_long_fails_the_producer() -> None:
+def test_too_long_device_arn_fails_the_producer() -> None:
     """The core checks an entry's answer as it checks the service's."""
     provider = provider_of(kvs.ApiCallbacks(create_device=lambda _: "a" * 2049))
     producer = kvs.Producer(region_name="us-west-2", endpoint_url=NOBODY, callbacks=provider)

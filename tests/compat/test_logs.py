@@ -12,14 +12,14 @@ import pytest
 
 import kvsproducer as kvs
 from kvsproducer import StatusCode
-from kvsproducer.compat.logs import attached, environment_level, log_level
+from kvsproducer.compat.logs import attach, environment_level, log_level
 
 S = StatusCode
 
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """A logger of the test's own, that takes everything."""
+    """Return a logger of the test, which accepts all levels."""
     one = logging.getLogger("kvsproducer.of-a-test")
     one.setLevel(1)
     yield one
@@ -46,8 +46,8 @@ def test_levels(number: int, level: int) -> None:
     ("text", "level"),
     [("2", 10), ("3", 20), ("0", 5), ("99", 60), ("", 30), ("debug", 30), ("-1", 30), (" 5 ", 40)],
 )
-def test_the_environments_level(text: str, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brought into 1 to 7; anything else is the default."""
+def test_level_of_the_environment(text: str, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is limited to 1 to 7; anything else is the default."""
     monkeypatch.setenv("AWS_KVS_LOG_LEVEL", text)
     assert environment_level() == level
     assert kvs.FileLogHandler.__init__  # the name is public
@@ -55,8 +55,8 @@ def test_the_environments_level(text: str, level: int, monkeypatch: pytest.Monke
     assert environment_level() == logging.WARNING
 
 
-def test_lines_reach_the_file_when_it_is_closed(tmp_path: Path, logger: logging.Logger) -> None:
-    """One line for each, with time, level and logger; earlier with an error."""
+def test_lines_are_written_when_the_file_is_closed(tmp_path: Path, logger: logging.Logger) -> None:
+    """One line for each record, with time, level and logger. An error is written at once."""
     handler = kvs.FileLogHandler(tmp_path, level="DEBUG", time_format="%Y")
     logger.addHandler(handler)
     logger.debug("first %s", "line")
@@ -73,7 +73,7 @@ def test_lines_reach_the_file_when_it_is_closed(tmp_path: Path, logger: logging.
     assert (tmp_path / "kvsFileLogIndex").read_text() == "1"
 
 
-def test_the_level_is_the_environments(
+def test_level_is_that_of_the_environment(
     tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_KVS_LOG_LEVEL", "3")
@@ -86,10 +86,10 @@ def test_the_level_is_the_environments(
 
 
 @pytest.mark.parametrize("all_levels", [True, False])
-def test_one_level_goes_to_files_of_its_own(
+def test_filtered_level_has_separate_files(
     tmp_path: Path, logger: logging.Logger, all_levels: bool
 ) -> None:
-    """The others go to the main files, or nowhere."""
+    """The other lines go to the main files, or nowhere."""
     handler = kvs.FileLogHandler(
         tmp_path, level=1, filter_level=logging.INFO, all_levels=all_levels
     )
@@ -106,8 +106,8 @@ def test_one_level_goes_to_files_of_its_own(
         assert "chosen" not in main.read_text()
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
-    """With AWS's statuses; the producer's own for an index, whose cause is the utilities'."""
+def test_invalid_options(tmp_path: Path) -> None:
+    """The statuses are AWS's. The one of the index has a status of the utilities as cause."""
     refused(S.INVALID_ARG, tmp_path, file_bytes=1)
     refused(S.INVALID_ARG, tmp_path, max_files=0)
     refused(S.INVALID_ARG, tmp_path, level="LOUD")
@@ -119,10 +119,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert error.__cause__.status is S.FILE_LOGGER_INDEX_FILE_INVALID_SIZE
 
 
-def test_a_disk_that_fails_later_costs_lines_only(
+def test_disk_that_fails_later_loses_only_lines(
     tmp_path: Path, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Told on standard error, as `logging` does; the caller goes on."""
+    """The failure is reported on standard error, as `logging` does, and the caller continues."""
     folder = tmp_path / "logs"
     handler = kvs.FileLogHandler(folder, level=1)
     logger.addHandler(handler)
@@ -131,16 +131,16 @@ def test_a_disk_that_fails_later_costs_lines_only(
     assert "FileNotFoundError" in capsys.readouterr().err
     logger.info("nor this")
     handler.close()
-    assert "the log file cannot be written" in capsys.readouterr().err
+    assert "cannot write the log file" in capsys.readouterr().err
 
 
-def test_a_stream_writes_a_line_for_each_state(
+def test_stream_logs_a_line_for_each_state(
     tmp_path: Path, endpoint_url: str, info: kvs.StreamInfo
 ) -> None:
-    """While it is attached; the logger's level is as before then."""
+    """Lines arrive while the handler is attached. Then the logger's level is restored."""
     package = logging.getLogger("kvsproducer")
     before = package.level
-    with attached(kvs.FileLogHandler(tmp_path, level="INFO")):
+    with attach(kvs.FileLogHandler(tmp_path, level="INFO")):
         with kvs.Producer(endpoint_url=endpoint_url) as producer:
             producer.open_stream("door", info).wait_ready()
     assert package.level == before
@@ -152,8 +152,8 @@ def test_a_stream_writes_a_line_for_each_state(
     assert (tmp_path / "kvsFileLog.0").read_text() == text
 
 
-def test_handlers_that_go_in_another_order_than_they_came() -> None:
-    """The second keeps its lines when the first goes; in the end the level is as before."""
+def test_handlers_removed_in_another_order() -> None:
+    """The second handler still gets lines after the first is removed."""
     lines: list[str] = []
 
     class Second(logging.Handler):
@@ -162,11 +162,11 @@ def test_handlers_that_go_in_another_order_than_they_came() -> None:
 
     package = logging.getLogger("kvsproducer")
     before = package.level
-    first, second = attached(logging.NullHandler(5)), attached(Second(logging.DEBUG))
+    first, second = attach(logging.NullHandler(5)), attach(Second(logging.DEBUG))
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    package.debug("still told")
+    package.debug("still logged")
     second.__exit__(None, None, None)
-    assert lines == ["still told"]
+    assert lines == ["still logged"]
     assert package.level == before

@@ -1,4 +1,4 @@
-"""A program's own clock, dice and log: at work, and where they fail, hang, or call back."""
+"""A program's own clock, random numbers and log: normal use, failures, hangs, re-entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kvsproducer.service.service import Service
 
 
 def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """Wall-clock time is the given clock's; names and identifiers come from the given dice."""
+    """The wall-clock time and all random names come from the given functions."""
     offset, events = 3600 * SECOND, []
     rolled: list[int] = []
 
@@ -46,7 +46,7 @@ def test_clock_and_dice(endpoint_url: str, info: kvs.StreamInfo, frames: Frames)
 
 
 def test_log_print(info: kvs.StreamInfo, caplog: pytest.LogCaptureFixture) -> None:
-    """Lines at or above the client's log level, while the producer lives."""
+    """Lines at or above the client's log level arrive while the producer is open."""
     lines: list[logging.LogRecord] = []
     platform = kvs.PlatformCallbacks(log_print=lines.append)
     loud = kvs.DeviceInfo(client_info=kvs.ClientInfo(log_level=3))
@@ -65,8 +65,8 @@ def fails(*_: object) -> int:
     raise ZeroDivisionError("a bug")
 
 
-def test_a_clock_that_fails_is_replaced_and_told_once() -> None:
-    """The system's answers; one that gives a float is as good as one that gives ticks."""
+def test_failing_clock_is_replaced_and_reported_once() -> None:
+    """The system's clock is used instead. A clock that returns a float is accepted."""
     faults: list[str] = []
     clock = clock_of(kvs.PlatformCallbacks(get_current_time=fails), faults.append)
     assert abs(clock() - kvs.now()) < PATIENT * SECOND
@@ -77,8 +77,8 @@ def test_a_clock_that_fails_is_replaced_and_told_once() -> None:
 
 
 @pytest.mark.parametrize("roll", [fails, lambda n: n, lambda _: -1])
-def test_dice_that_fail_are_replaced_and_told_once(roll: Callable[[int], int]) -> None:
-    """Also by a number that is none of theirs."""
+def test_failing_random_numbers_are_replaced_and_reported_once(roll: Callable[[int], int]) -> None:
+    """A number out of range is also a failure."""
     faults: list[str] = []
     dice = dice_of(kvs.PlatformCallbacks(get_random_number=roll), faults.append)
     assert all(0 <= dice(6) < 6 for _ in range(20))
@@ -86,10 +86,10 @@ def test_dice_that_fail_are_replaced_and_told_once(roll: Callable[[int], int]) -
     assert "get_random_number" in faults[0]
 
 
-def test_a_producer_goes_on_with_the_systems_clock(
+def test_producer_continues_with_the_system_clock(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """It used to lose a service call, or all its timers, wherever the clock failed."""
+    """The clock once failed a service call or all timers, depending on where it was called."""
     platform = kvs.PlatformCallbacks(get_current_time=fails, get_random_number=fails)
     provider, seen = provider_of(platform=platform), []
     with kvs.Producer(
@@ -98,36 +98,36 @@ def test_a_producer_goes_on_with_the_systems_clock(
         with producer.open_stream("door", info) as stream:
             for frame in frames(10):
                 stream.put_frame(frame)
-    told = [e.detail for e in seen if isinstance(e, kvs.ClientErrorReported)]
-    assert sorted(text.split()[0] for text in told) == [
+    observed = [e.detail for e in seen if isinstance(e, kvs.ClientErrorReported)]
+    assert sorted(text.split()[0] for text in observed) == [
         "PlatformCallbacks.get_current_time",
         "PlatformCallbacks.get_random_number",
     ]
 
 
 class EagerLoop(asyncio.SelectorEventLoop):
-    """Does at once what another thread asks for, as a loop in a thread of its own may."""
+    """An event loop that runs a callback of another thread immediately."""
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
         callback(*args)
 
 
-def test_a_clock_that_fails_while_a_producer_is_made() -> None:
-    """Its loop could look at an engine that had no core yet."""
+def test_clock_that_fails_while_a_producer_is_created() -> None:
+    """The loop could use the engine before its core existed."""
     provider = provider_of(platform=kvs.PlatformCallbacks(get_current_time=fails))
     loop = EagerLoop()
     engine = Engine(kvs.DeviceInfo(), Service(endpoint_url=NOBODY), loop, Chains(provider, level=4))
-    told = engine.next_event()
-    assert isinstance(told, kvs.ClientErrorReported)
-    assert "get_current_time" in told.detail
-    assert not engine.poked  # now it may
+    observed = engine.next_event()
+    assert isinstance(observed, kvs.ClientErrorReported)
+    assert "get_current_time" in observed.detail
+    assert not engine.poked  # now it may be poked
     loop.close()
 
 
-def test_a_log_that_hangs_holds_up_nobody(
+def test_hanging_log_function_delays_no_frame(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first line never ends, and every frame is stored."""
+    """The first line never returns, and every frame is stored."""
     monkeypatch.setattr("kvsproducer.compat.platform._CLOSING_LIMIT_S", 0.1)
     release, entered = threading.Event(), threading.Event()
 
@@ -149,8 +149,8 @@ def test_a_log_that_hangs_holds_up_nobody(
         release.set()
 
 
-def test_a_log_may_call_the_producer_and_log() -> None:
-    """What it logs does not come back to it; what it raises ends it not."""
+def test_log_function_may_call_the_producer_and_log() -> None:
+    """Lines that it logs are not passed to it, and an exception does not end it."""
     lines: list[str] = []
     logger = logging.getLogger("kvsproducer")
 

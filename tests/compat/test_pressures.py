@@ -1,4 +1,4 @@
-"""Chains inside `put_frame`, in the caller's thread: pressures and available data may fail it."""
+"""Chains in `put_frame`, in the caller's thread: pressures and available data can fail it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
 
 @pytest.fixture
 def outage() -> Iterator[Callable[..., kvs.Producer]]:
-    """`outage(*sets)`: a producer without a service, with a small store."""
+    """Return `outage(*sets)`: a producer without a service, with a small store."""
     made: list[kvs.Producer] = []
 
     def make(*sets: Any, **options: Any) -> kvs.Producer:
@@ -36,7 +36,7 @@ def outage() -> Iterator[Callable[..., kvs.Producer]]:
 
 
 PRESSURES: dict[str, tuple[Any, dict[str, object], int]] = {
-    # function -> its set, what the stream is like, bytes of a frame
+    # function -> its set, the properties of the stream, bytes of a frame
     "storage_overflow_pressure": (kvs.ProducerCallbacks, {}, 18_000),
     "buffer_duration_overflow_pressure": (
         kvs.StreamCallbacks,
@@ -49,7 +49,7 @@ PRESSURES: dict[str, tuple[Any, dict[str, object], int]] = {
 
 @pytest.mark.parametrize("name", PRESSURES)
 def test_pressure_can_fail_put_frame(name: str, outage: Callable[..., kvs.Producer]) -> None:
-    """In the caller's thread, the lock free; the frame is accepted; listeners hear of it too."""
+    """It runs in the caller's thread without the lock. The frame is accepted, and events arrive."""
     kind, members, size = PRESSURES[name]
     info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE, **members)
     told: list[Any] = []
@@ -86,7 +86,7 @@ def test_pressure_can_fail_put_frame(name: str, outage: Callable[..., kvs.Produc
 
 
 def test_pressures_without_a_callback_are_events(outage: Callable[..., kvs.Producer]) -> None:
-    """A provider that is not asked about them changes nothing."""
+    """A provider without functions for them changes nothing."""
     heard: list[kvs.Event] = []
     producer = outage(kvs.StreamCallbacks(), on_event=heard.append)
     info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE, max_latency=1)
@@ -100,10 +100,10 @@ def test_pressures_without_a_callback_are_events(outage: Callable[..., kvs.Produ
     assert [event for event in heard if isinstance(event, kvs.StreamLatencyPressure)]
 
 
-def test_data_available_is_told_with_each_frame(
+def test_data_available_is_reported_for_each_frame(
     outage: Callable[..., kvs.Producer], info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """How much waits grows; a failure is the frame's; a skipped frame before the first is none."""
+    """The waiting data grows. A failure fails the put. A skipped first frame is not reported."""
     told: list[kvs.StreamDataAvailable] = []
 
     def available(record: kvs.StreamDataAvailable) -> object:
@@ -135,10 +135,10 @@ def big_key_frames(count: int) -> Iterator[kvs.Frame]:
         yield kvs.Frame(bytes(100_000), start + number * SECOND, duration=SECOND, key_frame=True)
 
 
-def test_a_frame_that_waited_for_space_is_told_too(
+def test_frame_that_waited_for_space_is_reported(
     outage: Callable[..., kvs.Producer], offline_info: kvs.StreamInfo
 ) -> None:
-    """Offline, once for each frame; resets make the space here."""
+    """An offline stream reports once for each frame. Resets free the space here."""
     told: list[kvs.StreamDataAvailable] = []
     producer = outage(kvs.StreamCallbacks(stream_data_available=told.append))
     stream = producer.open_stream("door", offline_info)
@@ -155,8 +155,8 @@ def test_a_frame_that_waited_for_space_is_told_too(
     assert len(told) == stream.account().accepted == 30
 
 
-def test_asyncio_tells_a_frame_that_waited_too(offline_info: kvs.StreamInfo) -> None:
-    """As above."""
+def test_asyncio_reports_a_frame_that_waited(offline_info: kvs.StreamInfo) -> None:
+    """The asyncio stream does the same."""
     told: list[kvs.StreamDataAvailable] = []
 
     async def main() -> int:
@@ -183,7 +183,7 @@ def test_asyncio_tells_a_frame_that_waited_too(offline_info: kvs.StreamInfo) -> 
     assert asyncio.run(main()) == len(told) == 30
 
 
-def test_an_entry_that_is_added_while_frames_are_put(info: kvs.StreamInfo, frames: Frames) -> None:
+def test_entry_added_while_frames_are_put(info: kvs.StreamInfo, frames: Frames) -> None:
     """It is called from the next frame on."""
     provider, told = kvs.CallbacksProvider(), []
     producer = kvs.Producer(endpoint_url=NOBODY, callbacks=provider)
@@ -197,7 +197,7 @@ def test_an_entry_that_is_added_while_frames_are_put(info: kvs.StreamInfo, frame
 
 
 def test_asyncio_pressure_fails_put_frame(info: kvs.StreamInfo) -> None:
-    """As in the blocking producer."""
+    """It behaves like the blocking producer."""
 
     async def main() -> StatusCode | None:
         provider = provider_of(

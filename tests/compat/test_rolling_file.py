@@ -1,4 +1,4 @@
-"""Numbered files: what rolls, what is kept, where a restarted program goes on."""
+"""Numbered files: when a new file begins, which are kept, and restarts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def rolling(folder: Path, max_files: int = 3) -> RollingFile:
 
 
 def files(folder: Path) -> dict[str, int]:
-    """Names and sizes, the index aside."""
+    """Return names and sizes, except for the index."""
     return {path.name: path.stat().st_size for path in folder.glob("log.*")}
 
 
-def test_text_is_gathered_until_a_file_is_full(tmp_path: Path) -> None:
-    """A text is never split; the newest files are kept; the index names the next one."""
+def test_text_is_collected_until_a_file_is_full(tmp_path: Path) -> None:
+    """A text is never split, the newest files are kept, and the index has the next number."""
     one = rolling(tmp_path, max_files=2)
     one.write("a" * 6000)
     one.write("b" * 4000)
@@ -39,8 +39,8 @@ def test_text_is_gathered_until_a_file_is_full(tmp_path: Path) -> None:
     assert (tmp_path / "logIndex").read_text() == "4"
 
 
-def test_flush_goes_on_in_the_same_file(tmp_path: Path) -> None:
-    """As long as there is room; flushing nothing makes no file."""
+def test_flush_appends_to_the_same_file(tmp_path: Path) -> None:
+    """It appends while there is space. Flushing nothing creates no file."""
     one = rolling(tmp_path)
     one.flush()
     assert files(tmp_path) == {}
@@ -50,8 +50,8 @@ def test_flush_goes_on_in_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "log.0").read_text() == "one two three"
 
 
-def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
-    """To a whole file."""
+def test_too_long_text_is_cut(tmp_path: Path) -> None:
+    """It is cut to the size of a file."""
     one = rolling(tmp_path)
     one.write("x" * 50_000)
     one.write("next")
@@ -59,8 +59,8 @@ def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
     assert files(tmp_path) == {"log.0": LEAST, "log.1": 4}
 
 
-def test_a_restart_goes_on_with_the_next_number(tmp_path: Path) -> None:
-    """Also when the index is damaged or gone: the files tell."""
+def test_restart_continues_with_the_next_number(tmp_path: Path) -> None:
+    """If the index is damaged or missing, the names of the files are used."""
     for number, index in enumerate([None, None, b"", b"not a number", "gone"]):
         if isinstance(index, bytes):
             (tmp_path / "logIndex").write_bytes(index)
@@ -73,8 +73,8 @@ def test_a_restart_goes_on_with_the_next_number(tmp_path: Path) -> None:
     assert (tmp_path / "log.4").read_text() == "life 4"
 
 
-def test_a_number_of_an_earlier_life_is_begun_anew(tmp_path: Path) -> None:
-    """An index that was set back does not mix two lives in one file."""
+def test_file_of_an_earlier_run_is_replaced(tmp_path: Path) -> None:
+    """If the index was set back, an old file is replaced, not appended to."""
     (tmp_path / "log.5").write_text("old")
     (tmp_path / "logIndex").write_text("5\n")
     one = rolling(tmp_path)
@@ -84,7 +84,7 @@ def test_a_number_of_an_earlier_life_is_begun_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [255, 256, 5000])
-def test_an_index_that_is_too_long(tmp_path: Path, size: int) -> None:
+def test_too_long_index(tmp_path: Path, size: int) -> None:
     """255 bytes are read (and repaired), 256 are refused."""
     (tmp_path / "logIndex").write_text("7" * size)
     if size < 256:
@@ -98,14 +98,14 @@ def test_an_index_that_is_too_long(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(
     ("file_bytes", "max_files"), [(LEAST - 1, 3), (100 * 2**20 + 1, 3), (LEAST, 0), (LEAST, 10_241)]
 )
-def test_out_of_bounds(tmp_path: Path, file_bytes: int, max_files: int) -> None:
+def test_out_of_range(tmp_path: Path, file_bytes: int, max_files: int) -> None:
     with pytest.raises(KvsError) as caught:
         RollingFile(tmp_path, "log", "logIndex", file_bytes, max_files)
     assert caught.value.status is S.INVALID_ARG
 
 
 def test_folders(tmp_path: Path) -> None:
-    """One is made; what cannot be one says so."""
+    """A folder is created. A path that cannot be a folder is reported."""
     rolling(tmp_path / "a" / "b").write("x")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The sets of callbacks are plain records: every function is optional and named."""
+"""The sets of callbacks are plain records with optional, named functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_function_is_optional_and_named(kind: type[CallbackSet]) -> None:
-    """An empty set does nothing; functions are given by name; a set does not change."""
+    """An empty set has no effect, functions are keyword arguments, and a set is immutable."""
     empty = kind()
     values = {field.name: getattr(empty, field.name) for field in dataclasses.fields(empty)}
     assert values.pop("version") == 0
@@ -34,8 +34,8 @@ def test_every_function_is_optional_and_named(kind: type[CallbackSet]) -> None:
         empty.free = print  # type: ignore[misc]
 
 
-def test_a_stream_description_is_read_from_data() -> None:
-    """The status by name in any case, by number or as it is; version 0 knows less."""
+def test_stream_description_from_data() -> None:
+    """The status is a name in any case, a number or a StreamStatus. Version 0 has fewer members."""
     data: dict[str, object] = {"stream_arn": "arn", "retention": 5, "kms_key_id": "key"}
     for status in ("deleting", "DELETING", 3, core.StreamStatus.DELETING):
         described = stream_description({**data, "status": status})
@@ -56,8 +56,10 @@ def test_a_stream_description_is_read_from_data() -> None:
         ({}, StatusCode.INVALID_ARG),
     ],
 )
-def test_bad_descriptions_have_their_status(data: dict[str, object], status: StatusCode) -> None:
-    """Versions, members and values that are not known, and a missing ARN."""
+def test_invalid_descriptions_have_their_status(
+    data: dict[str, object], status: StatusCode
+) -> None:
+    """Unknown versions, members and values, and a missing ARN."""
     with pytest.raises(KvsError) as caught:
         stream_description(data)
     assert caught.value.status is status

@@ -14,11 +14,11 @@ from kvsproducer.producer.hooks import Callbacks, Fault, Hooks
 
 
 class Recorder:
-    """Callbacks that answer nothing, and remember what they are told."""
+    """Callbacks that answer nothing, and store their events."""
 
     def __init__(self) -> None:
         self.log_level: int | None = None
-        self.told: list[core.Event] = []
+        self.events: list[core.Event] = []
         self.ended = 0
 
     def start(self, log_level: int) -> Recorder:
@@ -40,10 +40,10 @@ class Recorder:
     def next_reported(self) -> core.Event | None:
         return None
 
-    def tell(self, event: core.Event) -> None:
-        self.told.append(event)
+    def notify(self, event: core.Event) -> None:
+        self.events.append(event)
 
-    def asks(self, call: core.Call) -> bool:
+    def handles(self, call: core.Call) -> bool:
         return False
 
     def ask(self, call: core.Call) -> object:
@@ -57,14 +57,14 @@ class Recorder:
 def test_a_producer_serves_its_hooks(
     endpoint_url: str, info: kvs.StreamInfo, frames: Callable[[int], Any]
 ) -> None:
-    """They are started once, told what happens, and ended with the producer."""
+    """They are started once, get all events, and end with the producer."""
     recorder = Recorder()
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=recorder) as producer:
         with producer.open_stream("door", info) as stream:
             for frame in frames(10):
                 stream.put_frame(frame)
     assert recorder.log_level == kvs.ClientInfo().log_level
-    assert {kvs.StreamReady, kvs.FragmentAcked} <= {type(event) for event in recorder.told}
+    assert {kvs.StreamReady, kvs.FragmentAcked} <= {type(event) for event in recorder.events}
     assert recorder.ended == 1
 
 

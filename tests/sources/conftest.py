@@ -1,4 +1,4 @@
-"""Clips made with FFmpeg on the spot, one per container and codec, once per run."""
+"""Clips made with FFmpeg, one for each container and codec, once per test run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MakeClip = Callable[..., Path]
 
 
 def write_raw(path: Path, pattern: PatternSpec) -> None:
-    """Bare Annex-B, parameter sets in front: what a camera's encoder writes to a file."""
+    """Write plain Annex-B with parameter sets first, as a camera's encoder writes to a file."""
     reader = PatternReader(pattern)
     data = reader.tracks[0].extradata + b"".join(packet.data for packet in reader.packets())
     path.write_bytes(data)
@@ -27,7 +27,7 @@ def write_raw(path: Path, pattern: PatternSpec) -> None:
 
 @pytest.fixture(scope="session")
 def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
-    """`make_clip("mp4", bframes=2, audio="aac")`: a 3 s clip with a key frame every second."""
+    """Return `make_clip("mp4", bframes=2, audio="aac")`: a 3 s clip, one key frame per second."""
     folder = tmp_path_factory.mktemp("clips")
     made: dict[tuple[object, ...], Path] = {}
 
@@ -55,7 +55,7 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
 
 @pytest.fixture
 def codec_threads() -> Iterator[Callable[[], int]]:
-    """Counts the threads that Python knows nothing of, FFmpeg's; no garbage collection ends any."""
+    """Return a function that counts FFmpeg's threads. Garbage collection is off meanwhile."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("FFmpeg and x264 start no threads where they see one CPU only")
     gc.collect()
@@ -66,7 +66,7 @@ def codec_threads() -> Iterator[Callable[[], int]]:
 
 @pytest.fixture
 def remux(tmp_path: Path) -> Callable[..., Path]:
-    """Copy a clip packet by packet into another file, with FFmpeg options and a change to each.
+    """Return a function that copies a clip packet by packet, with FFmpeg options and changes.
 
     `only` names the one kind of track that is copied.
     """

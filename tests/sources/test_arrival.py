@@ -1,4 +1,4 @@
-"""Times of live sources: by arrival, whatever their own clock, the wall clock or a stall does."""
+"""Times of live sources, for any drift of their clock, wall-clock change, or stall."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def packet(number: int, media: int, arrived: int, gop: int = 25) -> MediaPacket:
 def play(
     world: World, clock: ArrivalClock, first: int, count: int, *, media: int = 40 * MS
 ) -> Iterator[int]:
-    """Frames of 25 fps that come every 40 ms; how late each one's time is against the wall clock.
+    """Feed frames of 25 fps that arrive every 40 ms. Yield the lateness of each one's time.
 
-    `media` is how much the camera's own clock says of it.
+    `media` is the distance between frames on the camera's own clock.
     """
     for number in range(first, first + count):
         one = packet(number, 55 * S + number * media, world.now)
@@ -49,8 +49,8 @@ def play(
         world.now += 40 * MS
 
 
-def test_the_first_frame_is_at_its_arrival() -> None:
-    """Not at the time at which FFmpeg has found out what the stream holds."""
+def test_first_frame_is_at_its_arrival() -> None:
+    """It is not at the time when FFmpeg has probed the stream."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     one = packet(0, 77 * S, world.now)
@@ -60,8 +60,8 @@ def test_the_first_frame_is_at_its_arrival() -> None:
     assert clock.wait(arrived) < 0
 
 
-def test_a_source_at_its_own_pace_keeps_its_times() -> None:
-    """An hour without drift: nothing is moved."""
+def test_source_at_its_own_pace_keeps_its_times() -> None:
+    """Nothing is moved in an hour without drift."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     assert set(play(world, clock, 0, 90_000)) == {0}
@@ -69,8 +69,8 @@ def test_a_source_at_its_own_pace_keeps_its_times() -> None:
 
 
 @pytest.mark.parametrize("stall_s", [1, 3, 10, 300])
-def test_a_stall_without_a_gap_in_media_time(stall_s: int) -> None:
-    """The source goes on where it was: from the second whole fragment on its times are right."""
+def test_stall_without_a_gap_in_media_time(stall_s: int) -> None:
+    """The source continues with old times. They are right from the second complete fragment on."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     list(play(world, clock, 0, 110))
@@ -81,8 +81,8 @@ def test_a_stall_without_a_gap_in_media_time(stall_s: int) -> None:
     assert set(late[65:]) == {0 if stall_s > 2 else stall_s * S}
 
 
-def test_a_stall_after_which_the_source_catches_up() -> None:
-    """A network that stalls for 5 s and then delivers all: the times were right."""
+def test_stall_after_which_the_source_catches_up() -> None:
+    """The network stalls for 5 s and then delivers everything, so the times were right."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     list(play(world, clock, 0, 110))
@@ -94,8 +94,8 @@ def test_a_stall_after_which_the_source_catches_up() -> None:
 
 
 @pytest.mark.parametrize("ppm", [-1000, -200, 200, 900])
-def test_a_camera_whose_clock_drifts(ppm: int) -> None:
-    """Over five hours the times stay within 2 s of the wall clock, and never far ahead of it."""
+def test_camera_with_a_drifting_clock(ppm: int) -> None:
+    """Over five hours the times stay within 2 s of the wall clock, and are never far ahead."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     media = 40 * MS * (1_000_000 + ppm) // 1_000_000
@@ -105,8 +105,8 @@ def test_a_camera_whose_clock_drifts(ppm: int) -> None:
 
 
 @pytest.mark.parametrize("step_s", [-3600, -5, 5, 3600])
-def test_the_wall_clock_is_set(step_s: int) -> None:
-    """From the next fragment on, the times follow; no frame waits for the old time."""
+def test_wall_clock_is_set(step_s: int) -> None:
+    """The times follow from the next fragment on. No frame waits for the old time."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     list(play(world, clock, 0, 110))
@@ -116,8 +116,8 @@ def test_the_wall_clock_is_set(step_s: int) -> None:
     assert set(late[15:]) == {0}
 
 
-def test_after_a_jump_of_media_time_the_arrival_counts() -> None:
-    """A camera that restarts after a minute: media time goes on, the wall clock's went on too."""
+def test_arrival_counts_after_a_jump_of_media_time() -> None:
+    """A camera restarts after a minute. Media time continues, but a minute is missing."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     list(play(world, clock, 0, 100))
@@ -127,8 +127,8 @@ def test_after_a_jump_of_media_time_the_arrival_counts() -> None:
     assert one.pts + clock.shift(one, 1) == world.wall()
 
 
-def test_a_recording_through_a_pipe_waits_for_its_time() -> None:
-    """Ten seconds that come at once keep their own distances."""
+def test_recording_through_a_pipe_waits_for_its_time() -> None:
+    """Ten seconds that arrive at once keep their own distances."""
     world = World()
     clock = ArrivalClock(world.wall, world.monotonic)
     began, waits, times = world.now, [], []
@@ -142,8 +142,8 @@ def test_a_recording_through_a_pipe_waits_for_its_time() -> None:
 
 
 @pytest.mark.parametrize("fps", [5, 15, 24, 25, 30, 60, 90])
-def test_raw_video_counts_at_the_rate_at_which_it_comes(fps: int) -> None:
-    """The stream says 25 frames a second, or nothing; the camera makes more or fewer."""
+def test_raw_video_counts_at_its_arrival_rate(fps: int) -> None:
+    """The stream gives 25 fps, or no rate. The camera makes more or fewer."""
     rate = ArrivalRate(400_000)
     late, steps, last = [], [], None
     for number in range(20 * fps):
@@ -160,8 +160,8 @@ def test_raw_video_counts_at_the_rate_at_which_it_comes(fps: int) -> None:
     assert max(steps[10 * fps :]) <= 1.2 * S / fps
 
 
-def test_raw_video_that_comes_at_once_keeps_the_rate_of_the_stream() -> None:
-    """`cat clip.h264 | kvs put -`: a recording, at the rate that its parameter sets say."""
+def test_raw_video_that_arrives_at_once_keeps_its_own_rate() -> None:
+    """`cat clip.h264 | kvs put -` is a recording, with the rate of its parameter sets."""
     rate = ArrivalRate(400_000)
     times = []
     for number in range(250):
@@ -172,7 +172,7 @@ def test_raw_video_that_comes_at_once_keeps_the_rate_of_the_stream() -> None:
 
 
 def test_raw_video_after_a_stall() -> None:
-    """The stall is no frame rate; the next pictures are at their arrival again."""
+    """The stall is not a frame rate. Later pictures are at their arrival times again."""
     rate = ArrivalRate(400_000)
     late = []
     for number in range(500):

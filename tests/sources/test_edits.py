@@ -1,4 +1,4 @@
-"""Edit lists: what they cut away is hidden or left out, and counted."""
+"""Edit lists: frames that they cut are hidden or removed, and counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEP = 40 * TICKS_PER_MS
 
 
 def pictures(text: str) -> list[MediaPacket]:
-    """`K` key, `p` other, `H` hidden key, `h` hidden; a digit begins again at that picture."""
+    """Parse `K` key, `p` other, `H` hidden key, `h` hidden; a digit repeats from a picture on."""
     packets: list[MediaPacket] = []
     place = 0
     for letter in text:
@@ -51,7 +51,7 @@ def pictures(text: str) -> list[MediaPacket]:
     ],
 )
 def test_hidden_pictures(text: str, kept: str, left_out: int) -> None:
-    """They stay while a shown picture may need them, at times that do not go back."""
+    """They stay while a shown picture may need them, at times that do not decrease."""
     edits = Edits()
     out = list(edits.apply(pictures(text)))
     letters = {(True, False): "K", (False, False): "p", (True, True): "H", (False, True): "h"}
@@ -64,7 +64,7 @@ def test_hidden_pictures(text: str, kept: str, left_out: int) -> None:
     [(0, 5, 5, 0), (4, 5, 9, 0), (5, 5, 5, 5), (100, 5, 5, 100), (3, 0, 0, 3)],
 )
 def test_hidden_sound(hidden: int, after: int, kept: int, left_out: int) -> None:
-    """The first 0.1 s is what the decoder warms up with; more of it was cut away."""
+    """The first 0.1 s starts the decoder. More hidden sound was cut."""
     sound = [
         MediaPacket(Kind.AUDIO, b"x", n, n, 21 * TICKS_PER_MS, True, n, hidden=n < hidden)
         for n in range(hidden + after)
@@ -76,7 +76,7 @@ def test_hidden_sound(hidden: int, after: int, kept: int, left_out: int) -> None
     assert edits.left_out[Kind.AUDIO] == left_out
 
 
-def test_sound_that_is_hidden_later_is_left_out() -> None:
+def test_sound_hidden_later_is_removed() -> None:
     sound = [MediaPacket(Kind.AUDIO, b"x", n, n, 1, True, n, hidden=n == 2) for n in range(4)]
     edits = Edits()
     assert [packet.number for packet in edits.apply(sound)] == [0, 1, 3]
@@ -84,7 +84,10 @@ def test_sound_that_is_hidden_later_is_left_out() -> None:
 
 
 def trim(data: bytes, start_ms: int, duration_ms: int) -> bytes:
-    """An MP4 whose edit lists show `duration_ms` from `start_ms` on, as `ffmpeg -ss -c copy`."""
+    """Return an MP4 whose edit lists show `duration_ms` from `start_ms` on.
+
+    `ffmpeg -ss -c copy` writes such files.
+    """
     out = bytearray(data)
     at = -1
     while (at := out.find(b"elst", at + 1)) >= 0:
@@ -101,7 +104,7 @@ def take(source: Source) -> list[Frame]:
 
 
 @pytest.mark.parametrize("bframes", [0, 2])
-def test_a_trimmed_file(make_clip: MakeClip, tmp_path: Path, bframes: int) -> None:
+def test_trimmed_file(make_clip: MakeClip, tmp_path: Path, bframes: int) -> None:
     """It begins 1.4 s into the clip, in the middle of its second group, and lasts 1 s."""
     path = tmp_path / "trimmed.mp4"
     clip = make_clip("mp4", bframes=bframes, audio="aac")
@@ -120,8 +123,8 @@ def test_a_trimmed_file(make_clip: MakeClip, tmp_path: Path, bframes: int) -> No
     assert source.repairs == source.skipped == 0
 
 
-def test_cut_away_counts_the_tracks_that_are_put(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Hidden sound does not count where only pictures are put."""
+def test_cut_away_counts_only_put_tracks(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Hidden sound does not count if only video is put."""
     path = tmp_path / "trimmed.mp4"
     path.write_bytes(trim(make_clip("mp4", audio="aac").read_bytes(), 400, 2000))
     counts = []
@@ -135,8 +138,8 @@ def test_cut_away_counts_the_tracks_that_are_put(make_clip: MakeClip, tmp_path: 
     assert both.cut_away == sum(counts)
 
 
-def test_a_file_without_frames(make_clip: MakeClip, remux: Callable[..., Path]) -> None:
-    """The beginning of a fragmented MP4 describes tracks, and no more."""
+def test_file_without_frames(make_clip: MakeClip, remux: Callable[..., Path]) -> None:
+    """The beginning of a fragmented MP4 has only descriptions of tracks."""
     path = remux(make_clip("mp4"), "init.mp4", movflags="frag_keyframe+empty_moov")
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moof") - 4])
@@ -145,10 +148,10 @@ def test_a_file_without_frames(make_clip: MakeClip, remux: Callable[..., Path]) 
     assert caught.value.status is StatusCode.FORMAT_ERROR
 
 
-def test_a_file_without_a_key_frame(
+def test_file_without_a_key_frame(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """All pictures are skipped, and the end says so."""
+    """All pictures are skipped, and the error at the end reports it."""
     path = tmp_path / "clip.h264"
     units = make_clip("h264", bframes=0).read_bytes().split(b"\0\0\0\1")
     path.write_bytes(b"\0\0\0\1".join(u for u in units if not u or u[0] & 31 != 5))
@@ -156,14 +159,12 @@ def test_a_file_without_a_key_frame(
         take(open_source(path))
 
 
-def test_a_track_without_frames_is_left_out(
-    make_clip: MakeClip, remux: Callable[..., Path]
-) -> None:
-    """The service wants every declared track in every fragment."""
+def test_track_without_frames_is_not_put(make_clip: MakeClip, remux: Callable[..., Path]) -> None:
+    """The service requires every declared track in every fragment."""
     path = remux(
         make_clip("mkv", audio="aac"), "half.mkv", lambda packet, _: packet.stream.type == "video"
     )
     source = open_source(path)
     assert source.content_type == "video/h264"
-    assert source.warnings == [f"the audio track of {path} has no frames, and is left out"]
+    assert source.warnings == [f"the audio track of {path} has no frames and is not put"]
     assert len(take(source)) == 75

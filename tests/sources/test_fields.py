@@ -37,7 +37,7 @@ def numbers(joined: Iterator[MediaPacket]) -> list[tuple[int, int | None, int]]:
 
 
 def write(path: Path, units: list[Unit]) -> Path:
-    """A transport stream or an MP4 with a packet for each field, or the fields as a raw file."""
+    """Write a transport stream or MP4 with one packet per field, or the fields as a raw file."""
     raw = path.with_suffix(".h264")
     raw.write_bytes(b"".join(unit.data for unit in units))
     if path == raw:
@@ -56,7 +56,7 @@ def write(path: Path, units: list[Unit]) -> Path:
 
 @pytest.mark.parametrize("delimiters", [True, False])
 def test_two_fields_become_one_picture(delimiters: bool) -> None:
-    """It has the times of the first field and the length of both; a delimiter begins it only."""
+    """The picture has the times of the first field and the duration of both, and one delimiter."""
     units = coded(PICTURES, delimiters=delimiters)
     joined = list(join_fields(packets(units), FieldReader(SETS)))
     assert [p.number for p in joined] == list(range(len(PICTURES)))
@@ -69,7 +69,7 @@ def test_two_fields_become_one_picture(delimiters: bool) -> None:
 
 
 def test_fields_with_lengths() -> None:
-    """MP4 files that were copied from a transport stream have a sample for each field."""
+    """MP4 files copied from a transport stream have one sample for each field."""
     units = coded(PICTURES)
     record = h264.cpd_to_avcc(SETS)
     for unit in units:
@@ -79,8 +79,8 @@ def test_fields_with_lengths() -> None:
     assert sum(len(p.data) for p in joined) == sum(len(u.data) for u in units) - 6 * len(joined)
 
 
-def test_what_is_no_pair_stays_alone() -> None:
-    """A lost field, two of the same parity, whole pictures, sound, and what cannot be read."""
+def test_packets_that_are_not_a_pair_stay_separate() -> None:
+    """A lost field, two of the same parity, complete pictures, sound, and unreadable data."""
     units = coded("IPPP")
     del units[3]
     pairs = [(p.number, len(p.data)) for p in join_fields(packets(units), FieldReader(SETS))]
@@ -96,8 +96,8 @@ def test_what_is_no_pair_stays_alone() -> None:
     assert not FieldReader(b"\x01bad").interlaced
 
 
-def test_a_field_that_was_held_comes_out_before_an_error() -> None:
-    """Reading breaks off between two fields."""
+def test_held_field_is_yielded_before_an_error() -> None:
+    """Reading fails between two fields."""
 
     def broken() -> Iterator[MediaPacket]:
         yield from list(packets(coded("IP")))[:3]
@@ -111,8 +111,8 @@ def test_a_field_that_was_held_comes_out_before_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.h264", "clip.mp4", "clip.mkv"])
-def test_field_coded_media_is_put_picture_by_picture(tmp_path: Path, name: str) -> None:
-    """Every picture once, 25 a second, and FFmpeg decodes as many from what is put."""
+def test_field_coded_media_is_put_by_pictures(tmp_path: Path, name: str) -> None:
+    """Every picture is put once, at 25 fps, and FFmpeg decodes the same number."""
     path = write(tmp_path / name, coded(PICTURES, time_scale=50))
     with open_source(path, start=0) as source:
         frames = list(source.frames())
@@ -126,7 +126,7 @@ def test_field_coded_media_is_put_picture_by_picture(tmp_path: Path, name: str) 
 
 
 def test_fields_through_a_pipe(tmp_path: Path) -> None:
-    """The same from standard input."""
+    """Standard input gives the same result."""
     data = write(tmp_path / "clip.ts", coded(PICTURES)).read_bytes()
     with open_source("-", stdin=io.BytesIO(data), start=0) as source:
         assert len(list(source.frames())) == len(PICTURES)

@@ -1,4 +1,4 @@
-"""The order of frames, and where fragments begin, held against the service's rules."""
+"""The order of frames and the beginnings of fragments, checked against the service's rules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sound(number: int, pts: int) -> MediaPacket:
 
 
 def pictures(count: int, gop: int, *, bframes: bool = False, start: int = 0) -> list[MediaPacket]:
-    """25 fps; with `bframes`, closed groups I P B B shown I B B P, dts 80 ms ahead."""
+    """Return pictures at 25 fps; with `bframes`, groups I P B B shown I B B P, dts 80 ms ahead."""
     shown = {1: 3, 2: 1, 3: 2} if bframes else {}
     delay = 80 if bframes else 0
     return [
@@ -52,12 +52,12 @@ def by_dts(*tracks: list[MediaPacket]) -> list[MediaPacket]:
 
 
 def start(first: MediaPacket) -> int:
-    """When the fragment starts that begins with this packet."""
+    """Return the start of the fragment that begins with this packet."""
     return (first.pts or 0) - first.lead
 
 
 def fragments(packets: list[MediaPacket]) -> Iterator[list[MediaPacket]]:
-    """Fragments as the client cuts them: at a key frame, 1 s or more after the last cut."""
+    """Yield fragments as the client cuts them: at a key frame, 1 s or more after the last one."""
     current: list[MediaPacket] = []
     for packet in packets:
         due = current and (packet.pts or 0) - start(current[0]) >= TICKS_PER_SECOND
@@ -69,7 +69,7 @@ def fragments(packets: list[MediaPacket]) -> Iterator[list[MediaPacket]]:
 
 
 def check_rules(packets: list[MediaPacket], tracks: int) -> list[list[MediaPacket]]:
-    """KVS's rules on the whole sequence; returns the fragments."""
+    """Check KVS's rules on the whole sequence, and return the fragments."""
     decode = [p.dts or 0 for p in packets]
     assert decode == sorted(decode)
     assert packets[0].key_frame
@@ -86,8 +86,8 @@ def check_rules(packets: list[MediaPacket], tracks: int) -> list[list[MediaPacke
 @pytest.mark.parametrize("bframes", [False, True])
 @pytest.mark.parametrize("early", [-21, 0, 13, 95])
 @pytest.mark.parametrize("gop", [12, 24, 48])
-def test_two_tracks_in_the_order_that_kvs_takes(bframes: bool, early: int, gop: int) -> None:
-    """With and without B-frames, sound early or late: every rule holds, no frame is missing."""
+def test_two_tracks_in_the_order_of_kvs(bframes: bool, early: int, gop: int) -> None:
+    """With and without B-frames, sound early or late: every rule holds, and no frame is missing."""
     video = pictures(120, gop, bframes=bframes)
     given = by_dts(video, sounds(240, start=early))
     order = Interleaver([REORDERED if bframes else VIDEO, AUDIO], fragment_duration=10_000_000)
@@ -102,33 +102,33 @@ def test_two_tracks_in_the_order_that_kvs_takes(bframes: bool, early: int, gop: 
 
 @pytest.mark.parametrize("count", [40, 100])
 def test_sound_that_ends_early_leaves_no_fragment_without_it(count: int) -> None:
-    """The last fragment goes on to the end of the pictures, rather than be refused (4011)."""
+    """The last fragment extends to the end of the pictures, and is not refused (4011)."""
     given = by_dts(pictures(125, 25), sounds(count))
     taken = list(Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND).order(given))
     assert len(taken) == 125 + count
     check_rules(taken, tracks=2)
 
 
-def test_sound_that_begins_late_is_waited_for() -> None:
-    """The first fragment goes on until there is sound in it."""
+def test_first_fragment_waits_for_late_sound() -> None:
+    """The first fragment continues until it has sound."""
     given = by_dts(pictures(125, 25), sounds(50, start=2500))
     taken = list(Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND).order(given))
     found = check_rules(taken, tracks=2)
     assert len(found[0]) > 75
 
 
-def test_pictures_go_on_after_the_sound_has_ended() -> None:
-    """More than 20 s of them: the stream leaves the sound out, and the source says where."""
+def test_pictures_continue_after_the_end_of_the_sound() -> None:
+    """After more than 20 s the stream continues without the sound, and the source warns."""
     given, warnings = by_dts(pictures(2000, 25), sounds(5)), []
     order = Interleaver([VIDEO, AUDIO], fragment_duration=TICKS_PER_SECOND, warnings=warnings)
     assert len(list(order.order(given))) == 2005
     assert not order.left_out.frames
-    assert warnings == ["the sound ends at 0.1 s; the pictures go on without it"]
+    assert warnings == ["the sound ends at 0.1 s; the video continues without it"]
 
 
 @pytest.mark.parametrize(("gop", "lost"), [(500, 0), (501, 0), (502, 2), (600, 99)])
-def test_a_key_frame_interval_over_20_s(gop: int, lost: int) -> None:
-    """Frames over 20 s after their key frame are left out; the next group is put again."""
+def test_key_frame_interval_over_20_s(gop: int, lost: int) -> None:
+    """Frames more than 20 s after their key frame are skipped, and the next group is put again."""
     order = Interleaver([VIDEO], fragment_duration=TICKS_PER_SECOND)
     taken = list(order.order(pictures(1100, gop)))
     assert len(taken) == 1100 - lost
@@ -142,9 +142,9 @@ def test_a_key_frame_interval_over_20_s(gop: int, lost: int) -> None:
 
 
 def open_groups(groups: int, *, early: int = 0) -> list[MediaPacket]:
-    """H.265 as x265 makes it: key frames are followed by pictures that are shown before them.
+    """Return H.265 as x265 makes it: leading pictures follow each key frame.
 
-    `early` ms too early: among the pictures of the group before.
+    They are shown before it, `early` ms too early: among the pictures of the group before.
     """
     out = [picture(0, 80, 0, key=True)]
     for group in range(1, groups):
@@ -162,8 +162,8 @@ OPEN = MediaTrack(Kind.VIDEO, "hevc", rate=25.0, reordered=True)
 
 
 @pytest.mark.parametrize("with_sound", [False, True])
-def test_a_fragment_of_an_open_group_starts_with_its_leading_pictures(with_sound: bool) -> None:
-    """40 groups of a second each: every one is a fragment, and sound stays on its side of them."""
+def test_fragment_of_an_open_group_starts_with_its_leading_pictures(with_sound: bool) -> None:
+    """Each of 40 groups of 1 s is a fragment, and sound is in the right one."""
     given, tracks = open_groups(40), [OPEN]
     if with_sound:
         given, tracks = by_dts(given, sounds(1990)), [OPEN, AUDIO]
@@ -174,18 +174,18 @@ def test_a_fragment_of_an_open_group_starts_with_its_leading_pictures(with_sound
     assert {fragment[0].lead for fragment in found[1:]} == {80 * MS}
 
 
-def test_a_file_that_begins_with_leading_pictures() -> None:
-    """A recording cut at a key frame of open groups: its leading pictures count from the start."""
+def test_file_that_begins_with_leading_pictures() -> None:
+    """In a recording cut at a key frame of open groups, times count from the leading pictures."""
     given = open_groups(3)[1:]
     taken = list(Interleaver([OPEN], fragment_duration=TICKS_PER_SECOND).order(given))
     assert taken[0].lead == 80 * MS
     check_rules(taken, tracks=1)
 
 
-def test_groups_that_overlap_go_on_in_the_same_fragment() -> None:
-    """A fragment may not begin before the one before it ends; nothing is lost within 20 s.
+def test_overlapping_groups_stay_in_one_fragment() -> None:
+    """A fragment may not begin before the end of the previous one. Nothing is lost within 20 s.
 
-    The first group has one picture only, with which nothing overlaps.
+    The first group has one picture, which nothing overlaps.
     """
     given = open_groups(15, early=600)
     taken = list(Interleaver([OPEN], fragment_duration=TICKS_PER_SECOND).order(given))
@@ -193,8 +193,8 @@ def test_groups_that_overlap_go_on_in_the_same_fragment() -> None:
     assert len(check_rules(taken, tracks=1)) == 2
 
 
-def test_groups_that_overlap_for_20_s_are_an_error_that_says_why() -> None:
-    """Only the pictures up to the next group are left out, and the error names the overlap."""
+def test_groups_that_overlap_for_20_s_are_an_error_with_the_reason() -> None:
+    """Only the pictures up to the next group are skipped, and the error names the overlap."""
     track = MediaTrack(Kind.VIDEO, "hevc", rate=25.0, reordered=True)
     order = Interleaver([track], fragment_duration=TICKS_PER_SECOND)
     taken = list(order.order(open_groups(40, early=600)))
@@ -216,8 +216,8 @@ def test_pictures_before_the_first_key_frame_are_counted() -> None:
     assert order.left_out.error("clip", 75, "") is None
 
 
-def test_a_fragment_over_50_mb_ends_before_it_is_refused() -> None:
-    """The size limit is the service's 4001; the next group is put again."""
+def test_fragment_over_50_mb_ends_before_it_is_refused() -> None:
+    """The service refuses a larger one (4001). The next group is put again."""
     given = pictures(120, 60)
     for packet in given[:60]:
         packet.data = bytes(1_000_000)
@@ -228,8 +228,8 @@ def test_a_fragment_over_50_mb_ends_before_it_is_refused() -> None:
     assert error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
 
 
-def test_what_was_read_before_an_error_comes_out_first() -> None:
-    """Reading breaks off: the frames before it are put, then the error is told."""
+def test_packets_read_before_an_error_come_first() -> None:
+    """Frames before the place where reading fails are yielded, and then the error is raised."""
 
     def broken() -> Iterator[MediaPacket]:
         yield from by_dts(pictures(30, 25), sounds(60))
@@ -245,8 +245,8 @@ def test_what_was_read_before_an_error_comes_out_first() -> None:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_damaged_picture_costs_those_that_need_it(live: bool) -> None:
-    """The next key frame goes on; a damaged sound costs itself only."""
+def test_damaged_picture_loses_the_pictures_that_need_it(live: bool) -> None:
+    """The next key frame continues. A damaged sound packet loses only itself."""
     given = by_dts(pictures(100, 25), sounds(200))
     for packet in given:
         packet.corrupt = (packet.kind, packet.number) in ((Kind.VIDEO, 30), (Kind.AUDIO, 7))
@@ -263,8 +263,8 @@ def test_a_damaged_picture_costs_those_that_need_it(live: bool) -> None:
 
 
 @pytest.mark.parametrize("ahead", [Kind.VIDEO, Kind.AUDIO])
-def test_tracks_far_apart_are_read_on(ahead: Kind) -> None:
-    """One track lies 30 s behind the other one in the file: all of both is put, in order."""
+def test_tracks_far_apart_are_read_further(ahead: Kind) -> None:
+    """One track is 30 s behind the other in the file. Both are put completely and in order."""
     tracks = {Kind.VIDEO: pictures(2000, 25), Kind.AUDIO: sounds(4000)}
     early = tracks[ahead]
     late = tracks[Kind.AUDIO if ahead is Kind.VIDEO else Kind.VIDEO]
@@ -280,8 +280,8 @@ def test_tracks_far_apart_are_read_on(ahead: Kind) -> None:
     check_rules(taken, tracks=2)
 
 
-def test_tracks_farther_apart_than_the_bound_are_named() -> None:
-    """At the bound the pictures go on; what fits into no fragment then is counted and named."""
+def test_tracks_farther_apart_than_the_limit_are_reported() -> None:
+    """At the limit the pictures continue. Frames that fit into no fragment are counted."""
     video = pictures(500, 25)
     for packet in video:
         packet.data = bytes(MAX_QUEUED_BYTES // 100)
@@ -293,9 +293,11 @@ def test_tracks_farther_apart_than_the_bound_are_named() -> None:
     assert "128 MB further on in the file" in error.detail
 
 
-def test_a_live_track_does_not_wait_for_one_that_stopped() -> None:
-    """The pictures go on a second after the stream will take the sound for silent, with key frames
-    where fragments begin without it."""
+def test_live_track_does_not_wait_for_a_stopped_one() -> None:
+    """Pictures continue 1 s after the stream treats the sound as stopped.
+
+    Fragments then begin at key frames without sound.
+    """
     given = by_dts(pictures(300, 25), sounds(100))
     told: list[str] = []
     order = Interleaver(
@@ -317,13 +319,15 @@ def test_a_live_track_does_not_wait_for_one_that_stopped() -> None:
     assert max(waits) <= 6_100 * MS
     assert set(waits[-50:]) == {0}
     assert sum(p.key_frame for p in given if p.kind is Kind.VIDEO) == 12
-    assert told == ["the sound stops at 2.0 s; the pictures go on without it"]
+    assert told == ["the sound stops at 2.0 s; the video continues without it"]
 
 
 @pytest.mark.parametrize("silence_s", [4, 7])
-def test_a_live_track_that_comes_back(silence_s: int) -> None:
-    """A short silence is waited for, since the stream waits too; in a longer one fragments begin
-    without the sound, and with it again once it is back."""
+def test_live_track_returns(silence_s: int) -> None:
+    """A short silence is waited for, because the stream waits too.
+
+    In a longer one, fragments begin without sound, and with sound again when it returns.
+    """
     again = 2 + silence_s
     order = Interleaver(
         [VIDEO, AUDIO],
@@ -340,8 +344,8 @@ def test_a_live_track_that_comes_back(silence_s: int) -> None:
     assert begun == set(range(15)) - (set() if silence_s > 6 else set(range(3, 7)))
 
 
-def test_sound_goes_on_when_live_pictures_stop() -> None:
-    """Its packets begin fragments then; the pictures begin them again when they are back."""
+def test_sound_continues_when_live_pictures_stop() -> None:
+    """Its packets begin fragments until the pictures return."""
     video = [*pictures(50, 25), *pictures(100, 25, start=20_000)]
     order = Interleaver(
         [VIDEO, AUDIO],
@@ -358,8 +362,8 @@ def test_sound_goes_on_when_live_pictures_stop() -> None:
 
 
 @pytest.mark.parametrize(("gop", "count"), [(25, 1500), (250, 1500), (25, 800)])
-def test_a_file_with_short_sound(gop: int, count: int) -> None:
-    """With a stream that goes on without sound, every picture is put, in memory for 128 MB."""
+def test_file_with_short_sound(gop: int, count: int) -> None:
+    """If the stream continues without sound, every picture is put, with 128 MB of memory."""
     told: list[str] = []
     order = Interleaver(
         [VIDEO, AUDIO],
@@ -372,16 +376,16 @@ def test_a_file_with_short_sound(gop: int, count: int) -> None:
     assert sum(p.key_frame for p in taken if p.kind is Kind.VIDEO) == count // gop
     decode = [p.dts or 0 for p in taken]
     assert decode == sorted(decode)
-    assert told == ["the sound ends at 10.0 s; the pictures go on without it"]
+    assert told == ["the sound ends at 10.0 s; the video continues without it"]
 
 
 @pytest.mark.parametrize("early_ms", [-300, 0, 60, 300])
 @pytest.mark.parametrize("pause_ms", [600, 3_000, 100_000])
 @pytest.mark.parametrize("before", [100, 110], ids=["at a key frame", "in mid-group"])
-def test_after_a_pause_of_both_tracks_pictures_come_first(
+def test_pictures_come_first_after_a_pause_of_both_tracks(
     before: int, pause_ms: int, early_ms: int
 ) -> None:
-    """The core would take sound that is far ahead of the pictures for damaged."""
+    """The core would refuse sound far ahead of the pictures as damaged."""
     if before % 25 and pause_ms > 20_000:
         return  # the rest of the group cannot be put
     again = before * 40 + pause_ms
@@ -401,7 +405,7 @@ def test_after_a_pause_of_both_tracks_pictures_come_first(
 
 
 def test_tracks_stay_together_over_a_join() -> None:
-    """Two recordings in one file: the second follows the first, sound and pictures in step."""
+    """Two recordings in one file: the second follows the first, and tracks stay synchronous."""
     part = by_dts(pictures(100, 25), sounds(200))
     again = by_dts(pictures(100, 25), sounds(200))
     for packet in again:
@@ -418,7 +422,7 @@ def test_tracks_stay_together_over_a_join() -> None:
 
 
 def test_leading_pictures_may_follow_a_second_field() -> None:
-    """Both fields of the key picture come before the pictures that are shown before it."""
+    """Both fields of the key picture come before its leading pictures."""
     times = [(1.12, 1.00), (1.14, 1.02), (1.04, 1.04), (1.06, 1.06), (1.08, 1.08), (1.10, 1.10)]
     times += [(1.20, 1.12), (1.22, 1.14), (1.16, 1.16), (1.18, 1.18)]
     second = 10_000_000

@@ -1,7 +1,7 @@
-"""Intact files of many makes: every picture and every packet of sound is put, at the right times.
+"""Intact files of many kinds: every frame is put, at the right time.
 
-Containers x B-frames x sound x frame rates x ways of muxing. What is put decodes to as many
-pictures as the file has, at the same distances.
+Containers, B-frames, sound, frame rates and muxers are combined. The frames that are put decode to
+as many pictures as the file has, at the same distances.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NTSC = Fraction(30000, 1001)
 
 PLAIN: dict[str, Any] = {"duration_s": Fraction(1), "gop": 10}
 MADE = [
-    # ending, what the clip has, FFmpeg's options for writing it anew
+    # suffix, options of the clip, FFmpeg's options for rewriting it
     *[(ending, {"bframes": b}, {}) for ending in ("mp4", "mov", "mkv", "ts") for b in (0, 1, 3)],
     *[(ending, {"audio": "aac", "bframes": 2}, {}) for ending in ("mp4", "mkv", "ts", "flv")],
     *[(ending, {"audio": "aac"}, {}) for ending in ("avi", "3gp", "m2ts", "mov")],
@@ -61,7 +61,7 @@ def take(source: Source) -> list[Frame]:
 
 
 def pictures(source: Source, frames: list[Frame]) -> int:
-    """How many pictures a decoder makes of what is put."""
+    """Return how many pictures a decoder makes of the frames."""
     track = source.tracks[0]
     codec = "hevc" if "HEVC" in track.codec_id else "h264"
     decoder = av.CodecContext.create(codec, "r")
@@ -71,14 +71,14 @@ def pictures(source: Source, frames: list[Frame]) -> int:
 
 
 def check_steps(frames: list[Frame], rate: Fraction) -> None:
-    """Pictures lie as far apart as the rate says, to the millisecond."""
+    """Check that the distances of pictures match the rate, to the millisecond."""
     shown = sorted(frame.pts for frame in frames if frame.track_id == 1)
     step = TICKS_PER_SECOND / rate
     assert all(abs(b - a - step) <= TICKS_PER_MS + 10 for a, b in pairwise(shown))
 
 
 @pytest.mark.parametrize(("ending", "options", "muxing"), MADE, ids=names)
-def test_every_make_is_put_whole(
+def test_every_kind_of_file_is_put_completely(
     make_clip: MakeClip,
     remux: Callable[..., Path],
     ending: str,
@@ -105,10 +105,10 @@ def test_every_make_is_put_whole(
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
-def test_a_variable_frame_rate_keeps_its_times(
+def test_variable_frame_rate_keeps_its_times(
     make_clip: MakeClip, remux: Callable[..., Path], ending: str
 ) -> None:
-    """Screen recordings and phones: a picture may stand for long."""
+    """In screen recordings and on phones, one picture may be shown for long."""
     times = [0, 40, 80, 120, 400, 440, 1900, 1940, 1980, 2500]
 
     def spread(packet: av.Packet, number: int) -> bool:
@@ -124,10 +124,10 @@ def test_a_variable_frame_rate_keeps_its_times(
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "ts"])
-def test_times_that_begin_below_zero(
+def test_times_below_zero_at_the_start(
     make_clip: MakeClip, remux: Callable[..., Path], ending: str
 ) -> None:
-    """Muxers that keep negative times, and those that hide them behind an edit list."""
+    """Some muxers keep negative times, others hide them behind an edit list."""
 
     def earlier(packet: av.Packet, _: int) -> bool:
         assert packet.time_base is not None

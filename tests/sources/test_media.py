@@ -10,8 +10,8 @@ def test_kinds_are_named_as_on_the_command_line() -> None:
     assert [kind.value for kind in Kind] == ["video", "audio"]
 
 
-def test_defaults_say_unknown() -> None:
-    """A track of which nothing is known has no rate, no extradata and no B-frames."""
+def test_defaults_mean_unknown() -> None:
+    """A track without further information has no rate, no extradata and no B-frames."""
     track = MediaTrack(Kind.AUDIO, "aac")
     assert (track.rate, track.extradata, track.reordered) == (0.0, b"", False)
     assert not MediaPacket(Kind.AUDIO, b"", 0, 0, 0, True, 0).corrupt

@@ -1,4 +1,4 @@
-"""How long packets last whose container does not say."""
+"""The durations of packets whose container does not have them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from kvsproducer.sources.packet_duration import duration_rule
     ],
 )
 def test_durations(track: MediaTrack, data: bytes, duration: int) -> None:
-    """By the frame rate, the samples of AAC, and the bytes of G.711; 0 where nothing is known."""
+    """From the frame rate, the samples of AAC, and the bytes of G.711; 0 if unknown."""
     assert duration_rule(track)(data) == duration
 
 
-def test_he_aac_counts_at_the_rate_of_its_core() -> None:
-    """AudioSpecificConfig of SBR at 44.1 kHz over a core of 22.05 kHz."""
+def test_he_aac_uses_the_rate_of_its_core() -> None:
+    """An AudioSpecificConfig of SBR at 44.1 kHz over a core of 22.05 kHz."""
     track = MediaTrack(Kind.AUDIO, "aac", bytes.fromhex("2b8a0800"), sample_rate=44_100)
     assert duration_rule(track)(b"x") == 1024 * TICKS_PER_SECOND // 22_050
 
 
-def test_an_adts_header_says_its_rate() -> None:
-    """One frame of 1,024 samples at 48 kHz, whatever the container said."""
+def test_adts_header_has_the_rate() -> None:
+    """One frame of 1,024 samples at 48 kHz, whatever rate the container has."""
     track = MediaTrack(Kind.AUDIO, "aac", sample_rate=96_000)
     assert duration_rule(track)(bytes.fromhex("fff14c80057ffc")) == 213_333

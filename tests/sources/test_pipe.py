@@ -1,4 +1,4 @@
-"""Sources that can be read once: nothing of them is lost, and what goes wrong is told."""
+"""Sources that can be read once: no byte is lost, and errors are reported."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def take(source: Source) -> list[Frame]:
         return list(source.frames())
 
 
-def test_a_fifo_loses_no_byte(make_clip: MakeClip, tmp_path: Path) -> None:
-    """`kvs put <(ffmpeg ...)`: what comes through a FIFO is what the file has, from its start."""
+def test_fifo_loses_no_byte(make_clip: MakeClip, tmp_path: Path) -> None:
+    """`kvs put <(ffmpeg ...)` reads all bytes of a FIFO from its start."""
     clip = make_clip("ts", bframes=2, audio="aac")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -39,18 +39,18 @@ def test_a_fifo_loses_no_byte(make_clip: MakeClip, tmp_path: Path) -> None:
     assert [f.data for f in piped] == [f.data for f in take(open_source(clip, start=0))]
 
 
-def test_what_is_a_pipe(tmp_path: Path) -> None:
-    """Files and folders are none, nor is what is not there."""
+def test_is_pipe(tmp_path: Path) -> None:
+    """Files, folders and missing paths are not pipes."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "file").touch()
     assert is_pipe(str(tmp_path / "fifo"))
     assert not any(is_pipe(str(tmp_path / name)) for name in ("file", ".", "missing", "nul\0"))
 
 
-def test_a_file_behind_standard_input_is_a_file(
+def test_file_behind_standard_input_is_a_file(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`kvs put - STREAM < clip.mp4` may have its index anywhere; read from, it is a pipe."""
+    """In `kvs put - STREAM < clip.mp4` the index may be at the end. After a read it is a pipe."""
     clip = make_clip("mp4", audio="aac")
     saved = os.dup(0)
     try:
@@ -69,19 +69,21 @@ def test_a_file_behind_standard_input_is_a_file(
 
 
 @pytest.mark.parametrize("stdin", [None, "closed"])
-def test_closed_standard_input_is_told(stdin: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service manager starts programs without one."""
+def test_closed_standard_input_is_reported(
+    stdin: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager may start programs without it."""
     file = None if stdin is None else io.StringIO()
     if file is not None:
         file.close()
     monkeypatch.setattr("sys.stdin", file)
-    with pytest.raises(KvsError, match="it is closed") as caught:
+    with pytest.raises(KvsError, match="is closed") as caught:
         open_source("-")
     assert caught.value.status is StatusCode.READ_FILE_FAILED
 
 
-def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`kvs put - STREAM` at a prompt says what is missing, and does not wait for ever."""
+def test_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kvs put - STREAM` at a prompt reports the missing pipe instead of waiting for input."""
     ours, theirs = os.openpty()
     try:
         with open(theirs, closefd=False) as terminal:
@@ -94,15 +96,15 @@ def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(theirs)
 
 
-def test_nothing_at_all_is_told() -> None:
+def test_empty_input_is_reported() -> None:
     """The command before the `|` failed."""
     with pytest.raises(KvsError, match="standard input is empty") as caught:
         open_source("-", stdin=io.BytesIO())
     assert caught.value.status is StatusCode.FORMAT_ERROR
 
 
-def test_a_read_error_is_told() -> None:
-    """The system's words, not FFmpeg's."""
+def test_read_error_is_reported() -> None:
+    """The message is the operating system's, not FFmpeg's."""
 
     class Broken(io.BytesIO):
         def read1(self, size: int | None = -1, /) -> bytes:
@@ -113,8 +115,8 @@ def test_a_read_error_is_told() -> None:
     assert caught.value.status is StatusCode.READ_FILE_FAILED
 
 
-def test_an_index_at_the_end_is_told(make_clip: MakeClip) -> None:
-    """FFmpeg writes MP4 so, and a pipe has no way back."""
+def test_index_at_the_end_is_reported(make_clip: MakeClip) -> None:
+    """FFmpeg writes MP4 like this, and a pipe cannot seek back."""
     clip = make_clip("mp4", audio="aac")
     with pytest.raises(KvsError, match="index at the end") as caught:
         take(open_source("-", stdin=io.BytesIO(clip.read_bytes())))
@@ -122,7 +124,7 @@ def test_an_index_at_the_end_is_told(make_clip: MakeClip) -> None:
 
 
 def test_ctrl_c_ends_the_input_and_is_raised() -> None:
-    """FFmpeg asks again after an end, and is answered so."""
+    """`read` returns b"" to FFmpeg, also when FFmpeg calls it again."""
 
     class Interrupted(io.BytesIO):
         def read1(self, size: int | None = -1, /) -> bytes:
@@ -135,22 +137,22 @@ def test_ctrl_c_ends_the_input_and_is_raised() -> None:
 
 
 def test_only_its_own_file_is_closed(tmp_path: Path) -> None:
-    """Standard input stays the application's."""
+    """Standard input belongs to the application."""
     theirs, own = io.BytesIO(b"x"), io.BytesIO(b"x")
     Pipe(theirs, "standard input").close()
     Pipe(own, "fifo", own=True).close()
     assert (theirs.closed, own.closed) == (False, True)
 
 
-def test_when_a_byte_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each piece has its time; the oldest are forgotten, and count as the oldest one known."""
+def test_arrival_time_of_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read has its time. Forgotten ones count as the oldest known one."""
     now = [0]
     monkeypatch.setattr(pipe_module, "monotonic", lambda: now[0])
     pipe = Pipe(io.BytesIO(bytes(100_000)), "test")
-    assert pipe.arrived(0) == 0
+    assert pipe.arrival(0) == 0
     for piece in range(10_000):
         now[0] = piece
         assert pipe.read(10) == bytes(10)
-    assert [pipe.arrived(n) for n in (99_999, 99_990, 99_989, 95_000)] == [9999, 9999, 9998, 9500]
-    assert [pipe.arrived(n) for n in (None, -1, 10**6)] == [9999] * 3
-    assert pipe.arrived(0) > 1000
+    assert [pipe.arrival(n) for n in (99_999, 99_990, 99_989, 95_000)] == [9999, 9999, 9998, 9500]
+    assert [pipe.arrival(n) for n in (None, -1, 10**6)] == [9999] * 3
+    assert pipe.arrival(0) > 1000

@@ -1,4 +1,4 @@
-"""`put_media` against the real local endpoint: what is stored, and what is raised."""
+"""`put_media` with the real local endpoint: what is stored, and what is raised."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def options(endpoint: LocalEndpoint) -> ConnectionOptions:
     return ConnectionOptions(region_name="us-west-2", session=session, endpoint_url=endpoint.url)
 
 
-def test_an_echo_of_ctrl_c_costs_no_frame(
+def test_second_ctrl_c_loses_no_frame(
     options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes just before the stream is closed: what was put is stored all the same, and told."""
+    """A second Ctrl-C comes just before the stream is closed. Frames are stored and reported."""
     began: list[object] = []
 
     def closed(stream: kvs.Stream, limit_s: float) -> object:
@@ -69,11 +69,14 @@ def test_an_echo_of_ctrl_c_costs_no_frame(
     assert note.split()[0] == note.split()[2] != "0"
 
 
-def test_an_interrupted_put_lets_go_of_the_codecs(
+def test_interrupted_put_releases_the_codecs(
     options: ConnectionOptions, codec_threads: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of the encoder that was just at work. Their threads are not there in a forked child,
-    where a collection would wait for them."""
+    """This includes an encoder that is encoding at that moment.
+
+    A forked child does not have the codecs' threads, and garbage collection there would wait for
+    them.
+    """
     before = codec_threads()
     running: list[int] = []
 
@@ -95,10 +98,13 @@ def test_an_interrupted_put_lets_go_of_the_codecs(
 
 
 @pytest.mark.parametrize("fault", ["stream_options", "device_info"])
-def test_a_put_that_cannot_begin_lets_go_of_the_codecs(
+def test_put_that_cannot_begin_releases_the_codecs(
     fault: str, options: ConnectionOptions, codec_threads: Callable[[], int]
 ) -> None:
-    """Before there is a producer, too, though the error is kept; the caller's own stays open."""
+    """This also holds without a producer, and while the error is kept.
+
+    The caller's source stays open.
+    """
     wrong: dict[str, Any] = {
         "stream_options": {"no_such_member": 1},
         "device_info": kvs.DeviceInfo(stream_count=-1),
@@ -116,7 +122,7 @@ def test_a_put_that_cannot_begin_lets_go_of_the_codecs(
 
 
 def stored(stream: str, options: ConnectionOptions, count: int) -> list[kvs.ReadFrame]:
-    """`count` frames of the stream, as GetMedia gives them."""
+    """Return `count` frames of the stream from GetMedia."""
     frames: list[kvs.ReadFrame] = []
     for fragment in fragments(stream, options):
         frames += fragment.frames
@@ -126,7 +132,7 @@ def stored(stream: str, options: ConnectionOptions, count: int) -> list[kvs.Read
 
 
 def fragments(stream: str, options: ConnectionOptions) -> Iterator[kvs.ReadFragment]:
-    """The stream's fragments, as GetMedia gives them."""
+    """Yield the stream's fragments from GetMedia."""
     return kvs.get_media(
         stream,
         region_name=options["region_name"],
@@ -135,8 +141,8 @@ def fragments(stream: str, options: ConnectionOptions) -> Iterator[kvs.ReadFragm
     )
 
 
-def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ConnectionOptions) -> None:
-    """The one-liner: everything that the file holds is in the stream, with the same times."""
+def test_file_is_stored_frame_by_frame(make_clip: MakeClip, options: ConnectionOptions) -> None:
+    """With one call, all frames of the file are in the stream, with the same times."""
     clip = make_clip("mp4", bframes=2, audio="aac")
     seen: list[PutProgress] = []
     result = put_media(clip, "file", start=START, retention="PT2H", progress=seen.append, **options)
@@ -152,8 +158,10 @@ def test_a_file_is_stored_frame_by_frame(make_clip: MakeClip, options: Connectio
 
 
 def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: ConnectionOptions) -> None:
-    """x265 as it comes: key frames every 5 s, which pictures lead. 30 s are no single fragment,
-    and what is stored decodes to the same pictures."""
+    """x265's defaults have a key frame every 5 s, followed by leading pictures.
+
+    30 s make several fragments, and the stored frames decode to the same pictures.
+    """
     clip, copy = tmp_path / "open.mkv", tmp_path / "copy.mkv"
     with av.open(str(clip), "w") as written:
         track = written.add_stream("libx265", rate=5)
@@ -181,13 +189,13 @@ def test_open_groups_of_pictures_make_fragments(tmp_path: Path, options: Connect
 
 
 def shown(path: Path) -> list[bytes]:
-    """The brightness of every picture, in the order of display."""
+    """Return the brightness of every picture, in display order."""
     with av.open(str(path)) as container:
         return [bytes(picture.planes[0]) for picture in container.decode(video=0)]
 
 
-def test_annexb_arrives_length_prefixed(make_clip: MakeClip, options: ConnectionOptions) -> None:
-    """Raw H.264 becomes what players of MKV want; no frame is missing."""
+def test_annexb_is_stored_length_prefixed(make_clip: MakeClip, options: ConnectionOptions) -> None:
+    """Raw H.264 is converted to the format that MKV players need. No frame is missing."""
     result = put_media(make_clip("h264", bframes=2), "raw", retention="PT2H", **options)
     got = stored("raw", options, result.frames)
     assert len(got) == result.frames == 75
@@ -202,10 +210,10 @@ def test_realtime_takes_its_time(options: ConnectionOptions) -> None:
     assert result.frames == 25
 
 
-def test_a_cut_file_stores_what_it_has_then_raises(
+def test_truncated_file_stores_what_it_has_then_raises(
     make_clip: MakeClip, tmp_path: Path, options: ConnectionOptions
 ) -> None:
-    """What could be read is stored; the error says where it broke, and a note how much that was."""
+    """The frames before the cut are stored. The error has the position, and a note the amount."""
     data = make_clip("mkv", bframes=2, audio="aac").read_bytes()
     path = tmp_path / "cut.mkv"
     path.write_bytes(data[: len(data) // 2])
@@ -218,10 +226,10 @@ def test_a_cut_file_stores_what_it_has_then_raises(
     assert len(stored("cut", options, count)) == count > 40
 
 
-def test_the_caller_s_producer_is_used_and_left_open(
+def test_producer_of_the_caller_is_used_and_left_open(
     make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
-    """Two clips through one producer, which stays usable."""
+    """Two clips are put through one producer, which stays usable."""
     clip = make_clip("mp4")
     with kvs.Producer(**options) as producer:
         for name in ("own-1", "own-2"):
@@ -231,7 +239,7 @@ def test_the_caller_s_producer_is_used_and_left_open(
 def test_offline_without_retention_is_refused(
     make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
-    """Nothing would tell that a frame is stored."""
+    """No ack would report that a frame is stored."""
     with pytest.raises(kvs.KvsError) as caught:
         put_media(
             make_clip("mp4"),
@@ -247,7 +255,7 @@ def test_offline_without_retention_is_refused(
 def test_setting_the_wall_clock_does_not_change_the_pace(
     options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch, step_s: int
 ) -> None:
-    """The pace is kept by the monotonic clock: no frame waits for an hour, none hurries."""
+    """The monotonic clock paces the put: no frame waits for an hour or is early."""
     real, step = time.time_ns, [0]
     monkeypatch.setattr(time, "time_ns", lambda: real() + step[0])
 
@@ -262,10 +270,10 @@ def test_setting_the_wall_clock_does_not_change_the_pace(
     assert 1.9 <= result.elapsed / TICKS_PER_SECOND <= 8
 
 
-def test_what_damage_took_is_in_the_result(
+def test_result_counts_damaged_frames(
     make_clip: MakeClip, tmp_path: Path, options: ConnectionOptions
 ) -> None:
-    """A damaged file: the rest is stored, then the error; its first key frame may come late."""
+    """The rest is stored, and then the error is raised. The first key frame may come late."""
     data = make_clip("ts").read_bytes()
     middle = len(data) // 2 // 188 * 188
     path = tmp_path / "damaged.ts"
@@ -281,7 +289,7 @@ def test_what_damage_took_is_in_the_result(
 @pytest.mark.parametrize(
     ("ending", "live"), [("mkv", True), ("ts", True), ("mkv", False), ("mp4", False)]
 )
-def test_sound_that_stops_does_not_stop_the_pictures(
+def test_pictures_continue_when_sound_stops(
     make_clip: MakeClip,
     remux: Callable[..., Path],
     tmp_path: Path,
@@ -290,8 +298,10 @@ def test_sound_that_stops_does_not_stop_the_pictures(
     *,
     live: bool,
 ) -> None:
-    """The service takes no fragment without a declared track: a session without sound follows.
-    Every picture is stored and decodes."""
+    """The service accepts no fragment without a declared track: a session without sound follows.
+
+    Every picture is stored and decodes.
+    """
     values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
     whole = make_clip(ending, audio="aac", gop=10, **values)
 
@@ -304,8 +314,8 @@ def test_sound_that_stops_does_not_stop_the_pictures(
     if live:
         source = open_source("-", stdin=io.BytesIO(clip.read_bytes()), start=START)
     result = put_media(source, name, retention="PT2H", **options)
-    assert any("sound" in line and "pictures go on" in line for line in result.warnings)
-    if ending != "ts":  # whose packets FFmpeg divides in its own way
+    assert any("sound" in line and "video continues" in line for line in result.warnings)
+    if ending != "ts":  # FFmpeg divides the packets of TS differently
         assert (result.frames, result.skipped) == (800, 0)
     with closing(Recording(str(copy))) as recording:
         for fragment in islice(fragments(name, options), result.fragments):
@@ -317,11 +327,11 @@ def test_sound_that_stops_does_not_stop_the_pictures(
 @pytest.mark.parametrize(
     ("ending", "track", "first_s", "last_s"),
     [
-        ("flv", "audio", 0, 2),  # no track says how long it is
-        ("ts", "audio", 0, 0.01),  # one packet, too far from the end for FFmpeg to see
+        ("flv", "audio", 0, 2),  # no track has its length
+        ("ts", "audio", 0, 0.01),  # one packet, too far from the end for FFmpeg to find
         ("ts", "video", 0, 3.5),
         ("flv", "video", 0, 3.5),
-        ("mkv", "audio", 28, 99),  # all tracks end at one time, as Matroska says it
+        ("mkv", "audio", 28, 99),  # in Matroska, all tracks end at the same time
         ("mp4", "audio", 28, 99),
         ("mp4", "audio", 33, 10),  # a silence in the middle
         ("mkv", "audio", 33, 10),
@@ -334,7 +344,7 @@ def test_sound_that_stops_does_not_stop_the_pictures(
         ("ts", "video", 0, 0.01),
     ],
 )
-def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
+def test_file_is_stored_completely_although_a_track_is_missing_for_long(
     make_clip: MakeClip,
     remux: Callable[..., Path],
     options: ConnectionOptions,
@@ -343,7 +353,7 @@ def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
     first_s: float,
     last_s: float,
 ) -> None:
-    """From `first_s` to `last_s` there is the track, or outside of that."""
+    """The track has frames only from `first_s` to `last_s`, or only outside of that."""
     values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
     whole = make_clip("mkv", audio="aac", gop=10, **values)
     kept = dict.fromkeys(("video", "audio"), 0)
@@ -367,7 +377,7 @@ def test_a_file_is_stored_whole_though_a_track_is_missing_for_long(
 
 @pytest.mark.parametrize("bframes", [0, 2])
 @pytest.mark.parametrize(("ending", "pause_s"), [("mp4", 0.6), ("mkv", 8), ("flv", 40)])
-def test_a_pause_in_a_recording_loses_nothing(
+def test_pause_in_a_recording_loses_nothing(
     make_clip: MakeClip,
     remux: Callable[..., Path],
     options: ConnectionOptions,
@@ -375,7 +385,7 @@ def test_a_pause_in_a_recording_loses_nothing(
     pause_s: float,
     bframes: int,
 ) -> None:
-    """Sound comes back a little before the pictures."""
+    """Sound returns a little before the pictures."""
     whole = make_clip("mp4", audio="aac", bframes=bframes)
     counts = dict.fromkeys(("video", "audio"), 0)
 
@@ -395,10 +405,10 @@ def test_a_pause_in_a_recording_loses_nothing(
     assert len(stored(name, options, result.frames)) == result.frames
 
 
-def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
+def test_returning_sound_is_stored_from_the_next_key_frame_on(
     make_clip: MakeClip, remux: Callable[..., Path], options: ConnectionOptions
 ) -> None:
-    """What came before that key frame is no part of any fragment; the result counts it."""
+    """Earlier sound is part of no fragment, and the result counts it."""
     values = {"duration_s": Fraction(40), "rate": Fraction(10), "width": 64, "height": 48}
     whole = make_clip("mkv", audio="aac", gop=10, **values)
 
@@ -416,10 +426,10 @@ def test_sound_that_comes_back_is_stored_from_the_next_key_frame_on(
         assert result.frames + int(left_out.split()[0]) == len(list(again.frames()))
 
 
-def test_a_frame_that_the_producer_refuses_is_counted(
+def test_frame_that_the_producer_refuses_is_counted(
     make_clip: MakeClip, options: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One bad frame does not end a put; when every frame is bad, the first one does."""
+    """One bad frame does not end a put. If every frame is bad, the first one does."""
     put_frame, bad = kvs.Stream.put_frame, {30, 31}
 
     def refuse(stream: kvs.Stream, frame: kvs.Frame) -> None:
@@ -454,32 +464,32 @@ STALL = Fault(on="PutMedia", do="stall", after_bytes=2_000, seconds=4)
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A producer by itself would wait 0.1 s for space, not 15 s."""
+    """Let a producer wait only 0.1 s for space, not 15 s."""
     monkeypatch.setattr("kvsproducer.limits.MAX_BLOCKING_PUT_WAIT", TICKS_PER_SECOND // 10)
 
 
 @pytest.fixture
 def stalling(options: ConnectionOptions) -> Iterator[ConnectionOptions]:
-    """The first upload takes nothing for 4 s."""
+    """Let the first upload read nothing for 4 s."""
     with local_endpoint(faults=[STALL]) as endpoint:
         yield ConnectionOptions(**{**options, "endpoint_url": endpoint.url})
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_offline_put_waits_as_long_as_an_outage_lasts(
+def test_offline_put_waits_as_long_as_an_outage_lasts(
     make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
-    """Not for as long as a producer by itself."""
+    """Without this, a producer waits only for its own time limit."""
     clip = make_clip("mp4", duration_s=20, bframes=0)
     result = put_media(clip, "outage", stream_options=SMALL, **stalling)
     assert (result.frames, result.fragments) == (500, 20)
     assert result.elapsed > TICKS_PER_SECOND
 
 
-def test_a_time_out_bounds_the_wait_for_space(
+def test_timeout_limits_the_wait_for_space(
     make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
-    """The error says how much of the file is stored; what is held gets the same time."""
+    """The error has the number of stored frames. Held frames get the same time."""
     clip = make_clip("mp4", duration_s=20, bframes=0)
     with pytest.raises(TimeoutError, match="no space in the buffer") as caught:
         put_media(clip, "outage", stream_options=SMALL, timeout=1, **stalling)
@@ -489,10 +499,10 @@ def test_a_time_out_bounds_the_wait_for_space(
     )
 
 
-def test_a_time_out_of_the_last_acks_counts_the_file_s_frames(
+def test_timeout_of_the_last_acks_counts_the_frames_of_the_file(
     make_clip: MakeClip, stalling: ConnectionOptions
 ) -> None:
-    """All were put, so nothing is left to count."""
+    """All frames were put, so none are left to count."""
     clip = make_clip("mp4", bframes=0)
     with pytest.raises(kvs.KvsError) as caught:
         put_media(clip, "outage", timeout=1, **stalling)
@@ -501,9 +511,7 @@ def test_a_time_out_of_the_last_acks_counts_the_file_s_frames(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_patience_of_device_info_counts(
-    make_clip: MakeClip, stalling: ConnectionOptions
-) -> None:
+def test_limits_of_device_info_are_used(make_clip: MakeClip, stalling: ConnectionOptions) -> None:
     patience = kvs.ClientInfo(offline_buffer_availability_timeout=0.2)
     device_info = kvs.DeviceInfo(client_info=patience)
     with pytest.raises(TimeoutError, match="no space in the buffer"):
@@ -517,7 +525,7 @@ def test_the_patience_of_device_info_counts(
         )
 
 
-def test_the_rest_of_a_file_is_counted_within_a_bound(
+def test_time_for_counting_the_rest_of_a_file_is_limited(
     make_clip: MakeClip, stalling: ConnectionOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long file is not read to its end for a message."""
@@ -528,10 +536,10 @@ def test_the_rest_of_a_file_is_counted_within_a_bound(
     assert " of more than " in caught.value.__notes__[0]
 
 
-def test_another_retention_than_asked_is_in_the_result(
+def test_result_reports_another_retention_than_requested(
     make_clip: MakeClip, options: ConnectionOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is put into a stream that keeps nothing is not there to be watched later."""
+    """Media in a stream without retention cannot be read later."""
     clip = make_clip("mp4")
     first = put_media("testsrc:size=64x64,duration=1", "brief", retention=0, **options)
     assert first.warnings == ()

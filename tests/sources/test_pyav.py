@@ -1,4 +1,4 @@
-"""The border to FFmpeg: reading, making and decoding media, and its absence."""
+"""The interface to FFmpeg: reading, encoding and decoding media, and a missing PyAV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kvsproducer.status import KvsError, StatusCode
 MakeClip = Callable[..., Path]
 
 
-def test_a_container_becomes_plain_packets(make_clip: MakeClip) -> None:
+def test_container_becomes_plain_packets(make_clip: MakeClip) -> None:
     """Tracks, numbers and times of the first video and the first audio track."""
     path = make_clip("mp4", bframes=2, audio="aac")
     reader = ContainerReader(str(path), "clip")
@@ -39,8 +39,8 @@ def test_a_container_becomes_plain_packets(make_clip: MakeClip) -> None:
     assert {p.duration for p in video} == {TICKS_PER_SECOND // 25}
 
 
-def test_the_encoder_gives_parameter_sets_and_regular_key_frames() -> None:
-    """Key frames exactly every `gop` pictures, whatever the picture shows."""
+def test_encoder_makes_parameter_sets_and_regular_key_frames() -> None:
+    """Key frames are exactly `gop` pictures apart, whatever the pictures show."""
     reader = PatternReader(
         PatternSpec(Fraction(2), Fraction(25), 160, 120, gop=10, audio="pcm_alaw")
     )
@@ -53,7 +53,7 @@ def test_the_encoder_gives_parameter_sets_and_regular_key_frames() -> None:
 
 
 def test_decoding_counts_everything(make_clip: MakeClip) -> None:
-    """Every picture and sound is decoded; thumbnails are spread over the file."""
+    """Every picture and sound is decoded, and thumbnails are distributed over the file."""
     decoded = decode_file(
         str(make_clip("mov", audio="pcm_mulaw")), thumbnails=5, width=32, height=24
     )
@@ -65,7 +65,7 @@ def test_decoding_counts_everything(make_clip: MakeClip) -> None:
 
 
 def test_decoding_reports_damage(make_clip: MakeClip, tmp_path: Path) -> None:
-    """A file that does not decode is an error, not a smaller count."""
+    """An invalid picture is an error, not a smaller count."""
     path = tmp_path / "text.mkv"
     path.write_bytes(b"no media at all\n" * 10)
     with pytest.raises(KvsError) as caught:
@@ -73,8 +73,8 @@ def test_decoding_reports_damage(make_clip: MakeClip, tmp_path: Path) -> None:
     assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA
 
 
-def test_png_pictures_are_read_back(tmp_path: Path) -> None:
-    """The picture that FFmpeg reads is the one that was written."""
+def test_png_pictures_can_be_read(tmp_path: Path) -> None:
+    """FFmpeg reads the same picture that was written."""
     path, rgb = tmp_path / "x.png", bytes(range(256)) * 3
     write_png(str(path), rgb, 16, 16)
     with av.open(str(path)) as container:
@@ -85,7 +85,7 @@ def test_png_pictures_are_read_back(tmp_path: Path) -> None:
 
 
 def test_without_pyav_the_error_says_what_to_install() -> None:
-    """The media extra is optional; its absence is a NOT_FOUND with the command to run."""
+    """The media extra is optional. Without it, NOT_FOUND has the command to run."""
     program = (
         "import sys; sys.modules['av'] = None\n"
         "from kvsproducer.sources import open_source\n"

@@ -1,4 +1,4 @@
-"""Raw H.264 and H.265: the frame rate, the order of display, and odd NAL units."""
+"""Raw H.264 and H.265: the frame rate, the display order, and unusual NAL units."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def take(source: Source) -> list[Frame]:
 
 
 def test_frame_rate_of_raw_video(make_clip: MakeClip) -> None:
-    """Raw video has no times: `frame_rate` gives them."""
+    """Raw video has no times; `frame_rate` determines them."""
     frames = take(open_source(make_clip("h264", bframes=2), frame_rate=10, start=START))
     shown = sorted(frame.pts for frame in frames)
     assert shown[-1] - shown[0] == 74 * TICKS_PER_SECOND // 10
@@ -35,10 +35,10 @@ def test_frame_rate_of_raw_video(make_clip: MakeClip) -> None:
 @pytest.mark.parametrize("bframes", [0, 2])
 @pytest.mark.parametrize("ending", ["h264", "h265"])
 @pytest.mark.parametrize("rate", [Fraction(60), Fraction(30000, 1001), Fraction(12, 5)])
-def test_raw_video_has_the_rate_that_it_says(
+def test_raw_video_uses_the_rate_of_its_parameter_sets(
     make_clip: MakeClip, ending: str, rate: Fraction, bframes: int
 ) -> None:
-    """Its parameter sets do; an own rate goes before theirs."""
+    """The rate is in its parameter sets. A given `frame_rate` overrides it."""
     codec = "hevc" if ending == "h265" else "h264"
     path = make_clip(ending, codec=codec, rate=rate, bframes=bframes, duration_s=Fraction(2))
     source = open_source(path, start=START)
@@ -50,10 +50,10 @@ def test_raw_video_has_the_rate_that_it_says(
 
 
 @pytest.mark.parametrize("rate", [None, 1000, 90_000])
-def test_a_rate_that_is_not_said_is_assumed_and_said(
+def test_missing_rate_is_assumed_with_a_warning(
     make_clip: MakeClip, tmp_path: Path, rate: int | None
 ) -> None:
-    """Many hardware encoders leave the timing out, or write the units of their clock."""
+    """Many hardware encoders omit the timing, or write the units of their clock."""
     path = tmp_path / "clip.h264"
     if rate is None:
         path.write_bytes(without_vui(make_clip("h264").read_bytes()))
@@ -61,13 +61,13 @@ def test_a_rate_that_is_not_said_is_assumed_and_said(
         path.write_bytes(b"".join(unit.data for unit in coded("IPPP", time_scale=2 * rate)))
     source = open_source(path)
     assert source.frame_rate == 25
-    assert "so 25 frames a second are assumed" in source.warnings[0]
+    assert "so 25 frames per second are assumed" in source.warnings[0]
     assert len(take(source)) == (75 if rate is None else 4)
     assert open_source(path, frame_rate=30).warnings == []
 
 
 def test_b_frames_without_reorder_information(make_clip: MakeClip, tmp_path: Path) -> None:
-    """The SPS does not say how far pictures are reordered; a decoder has to allow for the most."""
+    """The SPS lacks the reordering depth, so a decoder must assume the maximum."""
     path = tmp_path / "clip.h264"
     path.write_bytes(without_vui(make_clip("h264", bframes=3).read_bytes()))
     frames = take(open_source(path, start=START))
@@ -79,8 +79,8 @@ def test_b_frames_without_reorder_information(make_clip: MakeClip, tmp_path: Pat
 
 
 @pytest.mark.parametrize("plain", [5, 80, 200])
-def test_b_frames_that_come_late(tmp_path: Path, plain: int) -> None:
-    """The first pictures have none, and nothing rules them out."""
+def test_b_frames_that_begin_late(tmp_path: Path, plain: int) -> None:
+    """The first pictures have none, but the parameter sets allow them."""
     units = coded("I" + "P" * plain + "IPBPBPB" * 3)
     path = tmp_path / "clip.h264"
     path.write_bytes(b"".join(unit.data for unit in units))
@@ -90,7 +90,7 @@ def test_b_frames_that_come_late(tmp_path: Path, plain: int) -> None:
 
 
 def decoded(frames: list[Frame]) -> list[int]:
-    """The times of Annex-B H.264 frames, in ms, in the order in which a decoder shows them."""
+    """Return the times of Annex-B H.264 frames, in ms, in a decoder's display order."""
     decoder = av.CodecContext.create("h264", "r")
     decoder.options = {"strict": "1"}
     pictures: list[av.VideoFrame] = []
@@ -102,7 +102,7 @@ def decoded(frames: list[Frame]) -> list[int]:
 
 
 def test_empty_nal_units_lose_no_picture(make_clip: MakeClip, tmp_path: Path) -> None:
-    """A start code with nothing behind it, at the end of each picture."""
+    """Each picture ends with a start code without a NAL unit."""
     data = make_clip("h264", bframes=0).read_bytes()
     path = tmp_path / "clip.h264"
     path.write_bytes(data.replace(b"\0\0\0\1\x41", b"\0\0\0\1\0\0\0\1\x41") + b"\0\0\1")

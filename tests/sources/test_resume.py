@@ -1,4 +1,4 @@
-"""Going on with a put that was interrupted: nothing is missing, and nothing is stored twice."""
+"""Resume an interrupted put: nothing is missing, and nothing is stored twice."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def options(endpoint: LocalEndpoint) -> ConnectionOptions:
 
 
 def interrupted(clip: Path, name: str, count: int, options: ConnectionOptions) -> None:
-    """Put the first frames only; closing the stream ends the fragment that was begun.
+    """Put only the first frames. Closing the stream ends the open fragment.
 
-    The service refuses it while it has no frame of one of the tracks.
+    The service refuses this fragment if one of the tracks has no frame in it.
     """
     with open_source(clip, start=START) as source:
         producer = kvs.Producer(**options)
@@ -52,7 +52,7 @@ def interrupted(clip: Path, name: str, count: int, options: ConnectionOptions) -
 
 
 def stored(name: str, options: ConnectionOptions) -> list[list[tuple[int, int, bytes]]]:
-    """The frames of each stored fragment, in order of their times."""
+    """Return the frames of each stored fragment, ordered by time."""
     found = kvs.get_media(name, **options)  # type: ignore[misc]
     fragments = sorted(found, key=lambda fragment: fragment.producer_timestamp)
     return [
@@ -69,10 +69,10 @@ def stored(name: str, options: ConnectionOptions) -> list[list[tuple[int, int, b
         ("ts", {"codec": "hevc", "bframes": 1, "audio": "aac"}),
     ],
 )
-def test_a_resumed_put_stores_the_rest(
+def test_resumed_put_stores_the_rest(
     ending: str, shape: dict[str, object], make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
-    """Whatever the place of the interruption; a fragment that it cut short is put again."""
+    """This works for any place of the interruption. A shortened fragment is put again."""
     clip = make_clip(ending, **shape)
     whole = f"whole-{ending}"
     total = put_media(clip, whole, start=START, **options).frames
@@ -84,7 +84,7 @@ def test_a_resumed_put_stores_the_rest(
         before = stored(name, options)
         result = put_media(clip, name, start=START, resume=True, **options)
         found = stored(name, options)
-        if before and before[-1] not in expected:  # the interruption cut it short
+        if before and before[-1] not in expected:  # the interruption shortened it
             found.remove(before.pop())
         assert result.resumed == sum(map(len, before))
         assert result.frames + result.resumed == total
@@ -108,7 +108,7 @@ def test_sound_alone_is_resumed(make_clip: MakeClip, options: ConnectionOptions)
     assert result.frames + result.resumed == total
 
 
-def test_a_stream_that_does_not_exist_is_begun(
+def test_resume_of_a_stream_that_does_not_exist(
     make_clip: MakeClip, options: ConnectionOptions
 ) -> None:
     result = put_media(make_clip("mp4"), "new", start=START, resume=True, **options)
@@ -116,10 +116,10 @@ def test_a_stream_that_does_not_exist_is_begun(
 
 
 def test_another_start_time_is_refused(make_clip: MakeClip, options: ConnectionOptions) -> None:
-    """As is another file: where the stored fragment begins, it has none."""
+    """Another file is refused too: it has no fragment where the last stored one begins."""
     clip = make_clip("mp4")
     put_media(clip, "other", start=START, **options)
-    with pytest.raises(KvsError, match="has no fragment: give the start time") as caught:
+    with pytest.raises(KvsError, match="has no fragment there: use the start time") as caught:
         put_media(clip, "other", start=START - 100 * MS, resume=True, **options)
     assert caught.value.status is StatusCode.INVALID_ARG
 
@@ -132,30 +132,28 @@ def test_another_start_time_is_refused(make_clip: MakeClip, options: ConnectionO
         ("clip", {"start": START, "streaming_type": kvs.StreamingType.REALTIME}, "REALTIME"),
     ],
 )
-def test_what_cannot_be_resumed(
+def test_sources_that_cannot_be_resumed(
     source: str,
     more: dict[str, object],
     reason: str,
     make_clip: MakeClip,
     options: ConnectionOptions,
 ) -> None:
-    """It is not known where its frames were stored, or in which order."""
+    """The times or the order of the stored frames are unknown."""
     given = str(make_clip("mp4")) if source == "clip" else source
     with pytest.raises(KvsError, match=reason) as caught:
         put_media(given, "never", resume=True, **options, **more)  # type: ignore[arg-type]
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_a_producer_of_the_caller_s_is_refused(
-    make_clip: MakeClip, options: ConnectionOptions
-) -> None:
+def test_producer_of_the_caller_is_refused(make_clip: MakeClip, options: ConnectionOptions) -> None:
     with kvs.Producer(**options) as producer:
         with pytest.raises(KvsError, match="producer= is given"):
             put_media(make_clip("mp4"), "never", start=START, resume=True, producer=producer)
 
 
-def test_the_newest_of_two_fragments_at_one_time_counts() -> None:
-    """An earlier one may have been cut short."""
+def test_newest_of_two_fragments_at_one_time_counts() -> None:
+    """An earlier one may have been shortened."""
 
     def summary(number: int) -> kvs.FragmentSummary:
         return kvs.FragmentSummary(str(number), 1, START, START, MS)
@@ -173,8 +171,8 @@ def test_the_newest_of_two_fragments_at_one_time_counts() -> None:
     assert found == StoredFragment(START, 5)
 
 
-def test_a_fragment_that_cannot_be_read_is_put_again() -> None:
-    """It has expired between the two calls, say."""
+def test_unreadable_fragment_is_put_again() -> None:
+    """For example, it expired between the two calls."""
     frames = [Frame(b"x", pts=START + n * 500 * MS, key_frame=True) for n in range(6)]
     skipped: list[int] = []
     last = StoredFragment(START + 1000 * MS, 0)

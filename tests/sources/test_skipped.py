@@ -1,4 +1,4 @@
-"""Frames that are not put: stretches, counts, and the error at the end."""
+"""Skipped frames: stretches, counts, and the error at the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def skip(left_out: SkipLog, numbers: range, reason: Reason, kind: Kind = Kind.VI
         left_out.add(packet, number * TICKS_PER_SECOND // 25, reason)
 
 
-def test_frames_that_follow_each_other_are_one_stretch() -> None:
-    """A frame that was put in between, another track or another reason begins the next stretch."""
+def test_consecutive_frames_are_one_stretch() -> None:
+    """A frame that was put, another track or another reason begins a new stretch."""
     left_out = SkipLog()
     skip(left_out, range(10, 20), Reason.DAMAGED)
     skip(left_out, range(3), Reason.DAMAGED, Kind.AUDIO)
@@ -31,8 +31,8 @@ def test_frames_that_follow_each_other_are_one_stretch() -> None:
     assert str(left_out.skips[3]).startswith("1 picture from 1.200 s on (no key frame came")
 
 
-def test_the_error_has_the_first_reason_and_names_three_stretches() -> None:
-    """Pictures before the first key frame are no loss; many stretches are counted."""
+def test_error_has_the_first_reason_and_three_stretches() -> None:
+    """Pictures before the first key frame are not lost ones. Many stretches are counted."""
     left_out = SkipLog()
     skip(left_out, range(5), Reason.BEFORE_KEY)
     assert left_out.error("a.ts", 95, "") is None

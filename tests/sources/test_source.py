@@ -1,4 +1,4 @@
-"""Sources on real clips: every container and codec, and what is said about bad ones."""
+"""Sources from real clips: every container and codec, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MakeClip = Callable[..., Path]
 START = 1_700_000_000 * TICKS_PER_SECOND
 
 CLIPS = [
-    # ending, options, codec ids, needs Annex-B adaptation
+    # suffix, options, codec ids, needs Annex-B adaptation
     ("mp4", {"bframes": 2, "audio": "aac"}, ["V_MPEG4/ISO/AVC", "A_AAC"], False),
     ("mp4", {"codec": "hevc", "bframes": 2}, ["V_MPEGH/ISO/HEVC"], False),
     ("mov", {"audio": "pcm_alaw"}, ["V_MPEG4/ISO/AVC", "A_MS/ACM"], False),
@@ -54,7 +54,7 @@ def take(source: Source) -> list[Frame]:
 
 
 def check_frames(source: Source, frames: list[Frame], bframes: bool) -> None:
-    """Order, start, and the picture times of 75 pictures at 25 a second."""
+    """Check order, start, and the times of 75 pictures at 25 fps."""
     assert (frames[0].pts - frames[0].lead) // TICKS_PER_MS == START // TICKS_PER_MS
     assert frames[0].key_frame
     decode = [frame.dts for frame in frames]
@@ -72,7 +72,7 @@ def check_frames(source: Source, frames: list[Frame], bframes: bool) -> None:
 def test_every_container_and_codec(
     make_clip: MakeClip, ending: str, options: dict[str, object], ids: list[str], annexb: bool
 ) -> None:
-    """Tracks, adaptation and times are right for each; every packet becomes a frame."""
+    """Tracks, adaptation and times are right for each. Every packet becomes a frame."""
     path = make_clip(ending, **options)
     source = open_source(path, start=START)
     assert [track.codec_id for track in source.tracks] == ids
@@ -91,10 +91,10 @@ def test_every_container_and_codec(
     ("ending", "options"),
     [(e, o) for e, o, _, _ in CLIPS if e in ("mkv", "ts", "h264", "h265") and "codec" not in o],
 )
-def test_standard_input_gives_what_the_file_gives(
+def test_standard_input_yields_the_frames_of_the_file(
     make_clip: MakeClip, ending: str, options: dict[str, object]
 ) -> None:
-    """MKV, TS and raw video through a pipe: the same frames."""
+    """MKV, TS and raw video through a pipe yield the same frames."""
     path = make_clip(ending, **options)
     from_file = take(open_source(path, start=START))
     piped = open_source("-", stdin=io.BytesIO(path.read_bytes()), start=START)
@@ -106,24 +106,24 @@ def test_standard_input_gives_what_the_file_gives(
 
 
 @pytest.mark.parametrize("spec", ["mp4", "testsrc:duration=1"])
-def test_a_frame_rate_that_would_change_nothing_is_refused(make_clip: MakeClip, spec: str) -> None:
-    """Only raw video has no times of its own."""
-    with pytest.raises(KvsError, match="times of its own") as caught:
+def test_frame_rate_without_effect_is_refused(make_clip: MakeClip, spec: str) -> None:
+    """Only raw video has no times."""
+    with pytest.raises(KvsError, match="has times, which are kept") as caught:
         open_source(spec if ":" in spec else make_clip(spec), frame_rate=30)
     assert caught.value.status is StatusCode.INVALID_ARG
     assert open_source(make_clip("h264", bframes=0), frame_rate=50).frame_rate == 50
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1001, float("nan"), float("inf")])
-def test_a_frame_rate_is_one(make_clip: MakeClip, rate: float) -> None:
-    """Nothing that no camera has, and no division by zero."""
+def test_invalid_frame_rates(make_clip: MakeClip, rate: float) -> None:
+    """Rates that no camera has, and rates that would divide by zero, are refused."""
     with pytest.raises(KvsError, match=r"is not in 0\.01\.\.1000") as caught:
         open_source(make_clip("h264", bframes=0), frame_rate=rate)
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
-    """`tracks="audio"`: track 1, and any frame may begin a fragment."""
+    """With `tracks="audio"` it is track 1, and any frame may begin a fragment."""
     source = open_source(make_clip("mp4", audio="aac"), tracks="audio")
     assert [(t.track_id, t.track_type) for t in source.tracks] == [(1, TrackType.AUDIO)]
     assert source.content_type == "audio/aac"
@@ -131,7 +131,7 @@ def test_audio_alone_is_one_track(make_clip: MakeClip) -> None:
 
 
 def test_wav_with_g711(tmp_path: Path) -> None:
-    """A WAV file of A-law sound is a source."""
+    """A WAV file with A-law sound is a source."""
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as output:
         stream = output.add_stream("pcm_alaw", rate=8000, layout="mono")
@@ -146,7 +146,7 @@ def test_wav_with_g711(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["audio=1", "codec=h265,bframes=2,gop=25", "rate=10,audio=mulaw"])
 def test_synthetic_source(text: str) -> None:
-    """`testsrc:` gives as many pictures as it promises, encoded here."""
+    """`testsrc:` yields as many pictures as requested, encoded here."""
     source = open_source(f"testsrc:duration=2,size=160x120,{text}", start=START)
     assert source.synthetic
     frames = take(source)
@@ -157,7 +157,7 @@ def test_synthetic_source(text: str) -> None:
 
 
 def test_stream_info_fits_the_source(make_clip: MakeClip) -> None:
-    """Fragments begin at key frames, order is already right, overrides win."""
+    """Fragments begin at key frames, the order is already right, and overrides are used."""
     source = open_source(make_clip("mp4", bframes=2, audio="aac"))
     info = source.stream_info(retention="PT3H", fragment_duration="PT4S")
     assert (info.retention, info.fragment_duration) == (
@@ -168,15 +168,18 @@ def test_stream_info_fits_the_source(make_clip: MakeClip) -> None:
     info.validate()
 
 
-def test_a_cut_file_gives_what_is_there_then_says_where_it_broke(
+def test_truncated_file_yields_its_frames_then_the_position(
     make_clip: MakeClip, tmp_path: Path
 ) -> None:
-    """Truncated media: frames up to the cut, then UNEXPECTED_EOF with the byte and the time."""
+    """Frames up to the cut are yielded, then UNEXPECTED_EOF with the byte and the time."""
     data = make_clip("mkv", bframes=2, audio="aac").read_bytes()
     path = tmp_path / "cut.mkv"
     path.write_bytes(data[: len(data) // 2])
     frames: list[Frame] = []
-    with open_source(path) as source, pytest.raises(KvsError, match="breaks off at byte") as caught:
+    with (
+        open_source(path) as source,
+        pytest.raises(KvsError, match="is truncated at byte") as caught,
+    ):
         for frame in source.frames():
             frames.append(frame)  # noqa: PERF402  what came before the error counts
     assert 40 < len(frames) < 200
@@ -188,13 +191,13 @@ TS = 188
 
 
 def lose_ts_packets(data: bytes, at: float) -> bytes:
-    """A loss on the way: some TS packets in the middle are gone."""
+    """Remove some TS packets in the middle, as lost on a network."""
     first = int(len(data) * at) // TS * TS
     return data[:first] + data[first + 3 * TS :]
 
 
 def overwrite(data: bytes, at: float, length: int = 40) -> bytes:
-    """A damaged disk: some bytes in the middle are zero."""
+    """Overwrite some bytes in the middle with zeros, as on a damaged disk."""
     first = int(len(data) * at)
     return data[:first] + bytes(length) + data[first + length :]
 
@@ -212,10 +215,10 @@ DAMAGE: dict[str, tuple[str, dict[str, object], Callable[[bytes, float], bytes]]
 
 @pytest.mark.parametrize("at", [0.4, 0.55, 0.8])
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_in_the_middle_costs_one_group(
+def test_damage_in_the_middle_loses_one_group(
     make_clip: MakeClip, tmp_path: Path, case: str, at: float
 ) -> None:
-    """The rest is put; at the end of a file an error says what was not, of a pipe `skips` does."""
+    """The rest is put. A file ends with an error about it, a pipe has `skips`."""
     ending, options, damage = DAMAGE[case]
     clip = make_clip(ending, **options)
     whole = len(take(open_source(clip)))
@@ -263,10 +266,10 @@ def check_frames_rise(frames: list[Frame]) -> None:
     ],
 )
 @pytest.mark.parametrize("live", [False, True])
-def test_a_joined_file_goes_on(
+def test_joined_file_continues(
     make_clip: MakeClip, tmp_path: Path, ending: str, options: dict[str, object], live: bool
 ) -> None:
-    """`cat a b`: the second recording follows the first, at most its last frame is lost."""
+    """In `cat a b`, the second recording follows the first. At most its last frame is lost."""
     clip = make_clip(ending, **options)
     path = tmp_path / f"joined.{ending}"
     path.write_bytes(2 * clip.read_bytes())
@@ -307,8 +310,8 @@ def bad_inputs(folder: Path, make_clip: MakeClip) -> dict[str, tuple[Path, Statu
     }
 
 
-def test_bad_input_table(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Each kind of bad file ends in its own status, and the message names the file."""
+def test_invalid_input_has_a_status_and_names_the_file(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Each kind of invalid file has its own status, and the message names the file."""
     for name, (path, status) in bad_inputs(tmp_path, make_clip).items():
         with pytest.raises(KvsError) as caught:
             open_source(path)
@@ -316,16 +319,18 @@ def test_bad_input_table(make_clip: MakeClip, tmp_path: Path) -> None:
         assert path.name in caught.value.detail
 
 
-def test_no_track_of_the_wanted_kind(make_clip: MakeClip) -> None:
-    """Asking for sound of a silent clip says what it has."""
+def test_missing_track_of_the_wanted_kind(make_clip: MakeClip) -> None:
+    """Asking for sound of a silent clip reports the tracks that it has."""
     with pytest.raises(KvsError, match=r"no audio track; it has video \(H\.264\)") as caught:
         open_source(make_clip("mp4"), tracks="audio")
     assert caught.value.status is StatusCode.TRACK_INFO_MISSING
 
 
 @pytest.mark.parametrize("spec", ["codec=h264", "codec=h265", "codec=h264,bframes=2,audio=1"])
-def test_closing_ends_what_reads_it(spec: str, codec_threads: Callable[[], int]) -> None:
-    """Its threads go, though somebody still has the iterator; which says that it is closed."""
+def test_close_ends_the_codecs_of_an_open_iterator(
+    spec: str, codec_threads: Callable[[], int]
+) -> None:
+    """Its threads end although the iterator still exists. The iterator raises "closed"."""
     before = codec_threads()
     source = open_source(f"testsrc:size=320x240,{spec}")
     frames = source.frames()
@@ -336,14 +341,14 @@ def test_closing_ends_what_reads_it(spec: str, codec_threads: Callable[[], int])
     until(lambda: codec_threads() <= before, 5)
     for closed in (frames, source.frames()):
         with pytest.raises(KvsError, match="testsrc: is closed") as caught:
-            next(closed)  # none of what was read ahead
+            next(closed)  # none of the frames read ahead
         assert caught.value.status is StatusCode.INVALID_OPERATION
 
 
-def test_closing_a_raw_file_ends_its_decoder(
+def test_close_of_a_raw_file_ends_its_decoder(
     make_clip: MakeClip, codec_threads: Callable[[], int]
 ) -> None:
-    """The order of raw pictures comes from a decoder, which has threads too."""
+    """A decoder finds the display order of raw pictures, and it has threads too."""
     before = codec_threads()
     with open_source(make_clip("h264", bframes=2)) as source:
         frames = source.frames()
@@ -355,10 +360,10 @@ def test_closing_a_raw_file_ends_its_decoder(
 
 
 @pytest.mark.parametrize("part", [0, 8, 16])
-def test_an_error_that_is_gone_keeps_no_decoder(
+def test_released_error_keeps_no_decoder(
     part: int, make_clip: MakeClip, tmp_path: Path, codec_threads: Callable[[], int]
 ) -> None:
-    """Nor does the source that it came from. Part 0 is read before the first frame is asked for."""
+    """Neither does its source. Part 0 is read before the first frame is requested."""
     data = bytearray(make_clip("h264", bframes=2).read_bytes())
     at = data.find(b"\0\0\1", len(data) * part // 17)
     data[at + 4 : at + 400] = b"\xff" * 396
@@ -378,7 +383,7 @@ def test_an_error_that_is_gone_keeps_no_decoder(
 
 
 class Reading(threading.Thread):
-    """Takes all frames of a source, until the test ends; `told` is what it met with."""
+    """A thread that reads all frames of a source. `result` is how it ended."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -405,8 +410,8 @@ class Reading(threading.Thread):
         self.join(20)
 
 
-def test_closing_while_another_thread_reads(make_clip: MakeClip) -> None:
-    """FFmpeg is in the middle of the file, and keeps it: the reader ends, and is told why."""
+def test_close_while_another_thread_reads(make_clip: MakeClip) -> None:
+    """FFmpeg is reading the file. The reader ends with an error that gives the reason."""
     reading, going_on = threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
@@ -428,8 +433,10 @@ def test_closing_while_another_thread_reads(make_clip: MakeClip) -> None:
         assert stdin.tell() < len(data)
 
 
-def test_closing_what_another_thread_reads_for_ever(codec_threads: Callable[[], int]) -> None:
-    """It ends, and with it the encoder."""
+def test_close_while_another_thread_reads_an_endless_source(
+    codec_threads: Callable[[], int],
+) -> None:
+    """The endless reader ends, and so does its encoder."""
     before = codec_threads()
     source = open_source("testsrc:size=320x240,duration=0")
     with Reading(source) as reader:
@@ -442,7 +449,7 @@ def test_closing_what_another_thread_reads_for_ever(codec_threads: Callable[[], 
 
 @contextmanager
 def fifo(path: Path, data: bytes) -> Iterator[tuple[Source, FileIO]]:
-    """A source that reads a FIFO, and the FIFO's other end; so much data is in it already."""
+    """Yield a source that reads a FIFO with some data in it, and the FIFO's other end."""
     os.mkfifo(path)
     with ThreadPoolExecutor() as pool:
         opening = pool.submit(open_source, path)
@@ -451,14 +458,14 @@ def fifo(path: Path, data: bytes) -> Iterator[tuple[Source, FileIO]]:
             yield opening.result(20), writer
 
 
-def test_closing_a_fifo_that_is_being_read(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Its file is closed once FFmpeg is out of the way, so that the writer notices."""
+def test_close_of_a_fifo_that_is_being_read(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Its file is closed once FFmpeg has returned, so the writer gets an error."""
     data = make_clip("ts").read_bytes()
     half = len(data) // 2
     with fifo(tmp_path / "fifo", data[:half]) as (source, writer), Reading(source) as reader:
 
         def waits() -> bool:
-            """Whether FFmpeg wants more than there is."""
+            """Return whether FFmpeg waits for more data."""
             frame = sys._current_frames()[reader.ident or 0]
             left = array("i", [0])
             fcntl.ioctl(writer, termios.FIONREAD, left)
@@ -473,10 +480,10 @@ def test_closing_a_fifo_that_is_being_read(make_clip: MakeClip, tmp_path: Path) 
             writer.write(b"more")
 
 
-def test_an_interrupt_while_closing_leaves_no_file_open(
+def test_interrupt_while_closing_leaves_no_file_open(
     make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C that came while FFmpeg read goes on when the file is closed."""
+    """Ctrl-C during FFmpeg's read is raised after the file was closed."""
 
     def interrupt(_: Pipe) -> None:
         raise KeyboardInterrupt
@@ -491,8 +498,8 @@ def test_an_interrupt_while_closing_leaves_no_file_open(
 
 
 @pytest.mark.parametrize("delay_s", [0.1, 0.15, 0.2])
-def test_a_signal_handler_closes(delay_s: float) -> None:
-    """It comes while its own thread is reading, at most one frame ahead."""
+def test_close_in_a_signal_handler(delay_s: float) -> None:
+    """It is called while its own thread reads, at most one frame ahead."""
     source = open_source("testsrc:size=320x240,duration=0")
     closed: list[bool] = []
     after = 0
@@ -515,7 +522,7 @@ def test_a_signal_handler_closes(delay_s: float) -> None:
 
 
 def test_mpeg_ps_with_times_for_some_pictures_only(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Small pictures share a PES packet and its one time; the others follow from the decoder."""
+    """Small pictures share a PES packet with one time. The others' times come from the decoder."""
     clip, path = make_clip("ts", bframes=2, width=32, height=32), tmp_path / "clip.mpg"
     with av.open(str(clip)) as read, av.open(str(path), "w", format="mpeg") as written:
         stream = written.add_stream_from_template(read.streams[0])
@@ -535,7 +542,7 @@ def test_mpeg_ps_with_times_for_some_pictures_only(make_clip: MakeClip, tmp_path
 
 
 class RealTime(io.BytesIO):
-    """A pipe whose bytes come at the pace of the media: reading moves a clock."""
+    """A pipe whose bytes arrive at the pace of the media: reading advances a clock."""
 
     def __init__(self, data: bytes, seconds: float) -> None:
         super().__init__(data)
@@ -562,13 +569,13 @@ class RealTime(io.BytesIO):
         ("h265", {"codec": "hevc", "bframes": 0}),
     ],
 )
-def test_live_frames_have_the_time_of_their_arrival(
+def test_live_frames_have_their_arrival_times(
     make_clip: MakeClip,
     monkeypatch: pytest.MonkeyPatch,
     ending: str,
     options: dict[str, object],
 ) -> None:
-    """The first frame has that of the first byte, however long FFmpeg probes; none is ahead."""
+    """The first frame has the arrival time of the first byte, and none is ahead of its arrival."""
     stdin = RealTime(make_clip(ending, **options).read_bytes(), 3)
     monkeypatch.setattr("kvsproducer.sources.pipe.monotonic", lambda: stdin.now)
     monkeypatch.setattr("kvsproducer.sources.source.monotonic", lambda: stdin.now)
@@ -586,11 +593,11 @@ def test_live_frames_have_the_time_of_their_arrival(
     assert 2.5 < (max(frame.pts for frame in frames) - start) / TICKS_PER_SECOND < 3.5
 
 
-def test_damage_that_stops_the_demuxer_is_passed(make_clip: MakeClip, tmp_path: Path) -> None:
-    """FLV whose damage looks like another stream: FFmpeg goes on, and so does the source."""
+def test_damage_that_stops_the_demuxer_is_skipped(make_clip: MakeClip, tmp_path: Path) -> None:
+    """The damage looks like another stream of FLV. FFmpeg continues, and so does the source."""
     clip = make_clip("flv", audio="aac")
     data, whole = bytearray(clip.read_bytes()), len(take(open_source(clip)))
-    tag = data.index(b"\x08\x00", len(data) // 2)  # an audio tag becomes one of script data
+    tag = data.index(b"\x08\x00", len(data) // 2)  # an audio tag becomes a script data tag
     data[tag : tag + 40] = b"\x09\x00\x00\x20" + bytes(range(36))
     path = tmp_path / "damaged.flv"
     path.write_bytes(data)
@@ -601,17 +608,17 @@ def test_damage_that_stops_the_demuxer_is_passed(make_clip: MakeClip, tmp_path: 
 
 
 @pytest.mark.parametrize("given", [0, None, io.BytesIO(b"media"), 1.5, ["clip.mp4"]])
-def test_what_is_no_source_is_refused_by_name(given: Any) -> None:
-    """A number would be taken for a file descriptor; media in memory for nothing at all."""
-    with pytest.raises(KvsError, match=f"given as {type(given).__name__}") as caught:
+def test_invalid_types_of_sources_are_refused(given: Any) -> None:
+    """A number would be a file descriptor, and media in memory would be ignored."""
+    with pytest.raises(KvsError, match=f"the source is {type(given).__name__}") as caught:
         open_source(given)
     assert caught.value.status is StatusCode.INVALID_ARG
     with pytest.raises(KvsError, match="OPEN_FILE_FAILED"):
         open_source(b"/nowhere/clip.mp4")  # type: ignore[arg-type]
 
 
-def test_a_join_with_another_kind_of_picture(make_clip: MakeClip, tmp_path: Path) -> None:
-    """A camera that restarts with another size and with B-frames: their times stay right."""
+def test_join_with_another_kind_of_picture(make_clip: MakeClip, tmp_path: Path) -> None:
+    """A camera restarts with another size and with B-frames. Their times stay right."""
     first, second = make_clip("ts"), make_clip("ts", width=320, height=240, bframes=2)
     path = tmp_path / "joined.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())

@@ -1,4 +1,4 @@
-"""What SOURCE means, and what is said about a wrong one."""
+"""The forms of SOURCE, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from kvsproducer.status import KvsError, StatusCode
     ],
 )
 def test_source_texts(text: str, meaning: object) -> None:
-    """Paths, standard input and the synthetic source are told apart by their text."""
+    """Paths, standard input and the synthetic source are recognised by their text."""
     assert parse_spec(text) == meaning
 
 
 @pytest.mark.parametrize("text", ["rtsp://camera/1", "rtmp://x/y", "http://x/clip.mp4",
                                   "/dev/video0", "v4l2:/dev/video0", "camera:0"])  # fmt: skip
-def test_what_comes_later_says_so(text: str) -> None:
-    """Network addresses and devices are refused as not implemented, with a way round."""
-    with pytest.raises(KvsError, match="later") as caught:
+def test_unsupported_sources_are_refused_with_an_alternative(text: str) -> None:
+    """Network addresses and devices are refused as not implemented, with an alternative."""
+    with pytest.raises(KvsError, match="not supported yet") as caught:
         parse_spec(text)
     assert caught.value.status is StatusCode.NOT_IMPLEMENTED
     assert "kvs put -" in caught.value.detail
@@ -48,7 +48,7 @@ def test_what_comes_later_says_so(text: str) -> None:
                                   "testsrc:size=10x10", "testsrc:size=321x240", "testsrc:gop=0",
                                   "testsrc:size=640", "testsrc:codec=vp9", "testsrc:rate=1/0",
                                   "testsrc:duration=-1", "testsrc:audio=opus"])  # fmt: skip
-def test_bad_sources_are_named(text: str) -> None:
+def test_invalid_sources_are_named(text: str) -> None:
     """A mistyped option is an INVALID_ARG that repeats it."""
     with pytest.raises(KvsError) as caught:
         parse_spec(text)

@@ -1,4 +1,4 @@
-"""Times of one track: what is derived, what is repaired, what is refused."""
+"""The times of one track: derived, repaired and refused ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Times = list[tuple[int | None, int | None]]
 
 
 def run(track: MediaTrack, times: Times, timeline: Timeline | None = None) -> tuple[Times, int]:
-    """(pts, dts) in ms in and out, and the number of repairs."""
+    """Return (pts, dts) in ms for those given, and the number of repairs."""
     repairer, out = TrackTimes(track, timeline), []
     for number, (pts, dts) in enumerate(times):
         packet = MediaPacket(
@@ -55,7 +55,7 @@ def run(track: MediaTrack, times: Times, timeline: Timeline | None = None) -> tu
     ],
 )  # fmt: skip
 def test_times(what: str, track: MediaTrack, given: Times, taken: Times, repairs: int) -> None:
-    """What follows from the neighbours is derived, and derived times are counted."""
+    """Times that follow from their neighbours are derived and counted."""
     assert run(track, given) == (taken, repairs), what
 
 
@@ -70,12 +70,12 @@ def steps(times: Times) -> list[int]:
 @pytest.mark.parametrize("to", [-60_000, -9_000, -1_000, 36_000_000])
 @pytest.mark.parametrize("at", [1, 10, 19])
 def test_one_wrong_time_changes_no_other(to: int, at: int, gaps: bool) -> None:
-    """A frame whose time is far off alone takes the time that it should have."""
+    """Only the frame with the wrong time gets another one."""
     given = list(FRAMES)
     given[at] = (to, to)
     timeline = Timeline(gaps=gaps)
     times, _ = run(PLAIN, given, timeline)
-    if at == 19 and gaps and to > 0:  # the last frame: perhaps it really is that late
+    if at == 19 and gaps and to > 0:  # the last frame may really be that late
         assert times == given
         return
     assert times == FRAMES
@@ -83,8 +83,8 @@ def test_one_wrong_time_changes_no_other(to: int, at: int, gaps: bool) -> None:
 
 
 @pytest.mark.parametrize("start", [-3_600_000, 0, 500, 15_000, 40_000_000])
-def test_times_that_restart_go_on(start: int) -> None:
-    """A joined recording, whatever its first time is, follows the one before it."""
+def test_restarted_times_continue(start: int) -> None:
+    """A joined recording follows the one before it, whatever its first time is."""
     timeline = Timeline(gaps=False)
     again = [(start + pts, start + dts) for pts, dts in FRAMES]
     times, repairs = run(PLAIN, [*FRAMES, *again, *again], timeline)
@@ -92,8 +92,8 @@ def test_times_that_restart_go_on(start: int) -> None:
     assert (timeline.jumps, repairs) == (2, 0)
 
 
-def test_a_counter_of_33_bits_that_wraps() -> None:
-    """MPEG-TS counts to 2^33 at 90 kHz, 26.5 hours."""
+def test_overflow_of_the_33_bit_counter() -> None:
+    """MPEG-TS counts to 2^33 at 90 kHz, which is 26.5 hours."""
     wrap = (1 << 33) // 90
     given = [((wrap - 400 + 40 * n) % wrap, (wrap - 400 + 40 * n) % wrap) for n in range(20)]
     timeline = Timeline(gaps=False)
@@ -104,8 +104,8 @@ def test_a_counter_of_33_bits_that_wraps() -> None:
 
 @pytest.mark.parametrize("reordered", [False, True])
 @pytest.mark.parametrize("pause", [2_000, 15_000, 3_600_000])
-def test_a_pause_in_a_recording_is_kept(pause: int, reordered: bool) -> None:
-    """MP4 and Matroska say when a picture was made, also after an hour without motion."""
+def test_pause_in_a_recording_is_kept(pause: int, reordered: bool) -> None:
+    """MP4 and Matroska have the time of each picture, also after an hour without motion."""
     later = [(pts + pause, dts + pause) for pts, dts in FRAMES]
     timeline = Timeline(gaps=True)
     given = [*FRAMES, *((pts + 800, dts + 800) for pts, dts in later)]
@@ -114,8 +114,8 @@ def test_a_pause_in_a_recording_is_kept(pause: int, reordered: bool) -> None:
 
 
 @pytest.mark.parametrize("gaps", [True, False])
-def test_one_picture_a_minute_is_no_jump(gaps: bool) -> None:
-    """A time lapse keeps its times, in every container."""
+def test_one_picture_a_minute_is_not_a_jump(gaps: bool) -> None:
+    """A time lapse keeps its times in every container."""
     track = MediaTrack(Kind.VIDEO, "h264", rate=1 / 60)
     given: Times = [(60_000 * n, 60_000 * n) for n in range(10)]
     timeline = Timeline(gaps=gaps)
@@ -128,8 +128,8 @@ def test_one_picture_a_minute_is_no_jump(gaps: bool) -> None:
     assert timeline.jumps == 0
 
 
-def test_sound_that_paused_comes_back_where_the_pictures_are() -> None:
-    """A microphone that was off for a minute: no jump, since its time fits the other track."""
+def test_sound_after_a_pause_matches_the_pictures() -> None:
+    """The microphone was off for a minute. Its new time fits the other track."""
     timeline = Timeline(gaps=False)
     video = TrackTimes(PLAIN, timeline)
     audio = TrackTimes(MediaTrack(Kind.AUDIO, "aac", sample_rate=48_000), timeline)
@@ -165,7 +165,7 @@ AUDIO_TRACKS = {
 @pytest.mark.parametrize("name", AUDIO_TRACKS)
 @pytest.mark.parametrize("known", [0, 3, 9, 10])
 def test_times_of_sound_follow_from_its_codec(name: str, known: int) -> None:
-    """One time for several frames, as in MPEG-TS; those before the first known are counted back."""
+    """In MPEG-TS, several frames share one time. Frames before the first time are counted back."""
     track, data, duration = AUDIO_TRACKS[name]
     times, out = TrackTimes(track), []
     for number in range(10):
@@ -177,8 +177,8 @@ def test_times_of_sound_follow_from_its_codec(name: str, known: int) -> None:
     assert times.repairs == (10 if known == 10 else 9)
 
 
-def test_a_picture_without_a_place_is_marked() -> None:
-    """With B-frames a time that nobody could derive is a damaged picture, not the end."""
+def test_picture_without_a_display_position_is_marked() -> None:
+    """With B-frames, a picture whose time cannot be derived is marked, and the rest continues."""
     times = TrackTimes(REORDERED)
     packets = [
         MediaPacket(Kind.VIDEO, b"x", 0, -800_000, 400_000, True, 0),
@@ -190,7 +190,7 @@ def test_a_picture_without_a_place_is_marked() -> None:
 
 
 def test_b_frames_that_begin_later_keep_their_times() -> None:
-    """A joined source whose second part has B-frames, or an encoder that turns them on."""
+    """The second part of a joined source has B-frames, or an encoder enables them."""
     given: Times = [(0, 0), (40, 40), (80, 80), (240, 120), (160, 160), (200, 200), (360, 240)]
     assert run(PLAIN, given) == (given, 0)
     audio = MediaTrack(Kind.AUDIO, "aac", sample_rate=25_600)

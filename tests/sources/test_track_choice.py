@@ -1,4 +1,4 @@
-"""Which tracks of a file are put, which are left out, and which media is refused."""
+"""Which tracks of a file are put or ignored, and which media is refused."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def take(source: Source) -> list[Frame]:
         return list(source.frames())
 
 
-def test_a_cover_picture_is_no_video(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Music files carry one, which FFmpeg takes for a video track of a single frame."""
+def test_cover_picture_is_not_video(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Music files have one, which is a video track of one frame for FFmpeg."""
     cover, song = tmp_path / "cover.png", tmp_path / "song.mkv"
     write_png(str(cover), bytes(3 * 16 * 16), 16, 16)
     with (
@@ -45,7 +45,7 @@ def test_a_cover_picture_is_no_video(make_clip: MakeClip, tmp_path: Path) -> Non
 
 
 def one_frame(stream: av.VideoStream | av.AudioStream, codec: str) -> list[av.Packet]:
-    """The first frame of a stream, grey or silent."""
+    """Return the first frame of a stream, grey or silent."""
     if isinstance(stream, av.VideoStream):
         picture = av.VideoFrame(64, 48, stream.pix_fmt or "")
         picture.pts = 0
@@ -58,7 +58,7 @@ def one_frame(stream: av.VideoStream | av.AudioStream, codec: str) -> list[av.Pa
 
 
 def several_tracks(path: Path, clip: Path, *codecs: str) -> Path:
-    """The clip's tracks behind others of these codecs, of one frame each."""
+    """Write the clip's tracks after one-frame tracks with these codecs."""
     with av.open(str(clip)) as read, av.open(str(path), "w") as written:
         added: list[av.VideoStream | av.AudioStream] = []
         for codec in codecs:
@@ -96,10 +96,10 @@ def several_tracks(path: Path, clip: Path, *codecs: str) -> Path:
         ([], [], []),
     ],
 )
-def test_the_first_track_that_fits_is_taken(
+def test_first_track_that_fits_is_chosen(
     make_clip: MakeClip, tmp_path: Path, codecs: list[str], taken: list[str], ignored: list[str]
 ) -> None:
-    """Both it and what is left out are named."""
+    """It is named, and so are the ignored ones."""
     path = several_tracks(tmp_path / "clip.mkv", make_clip("mkv", audio="aac"), *codecs)
     for any_codec in (False, True):
         source = open_source(path, any_codec=any_codec)
@@ -108,10 +108,10 @@ def test_the_first_track_that_fits_is_taken(
     assert sum(frame.track_id == 1 for frame in take(source)) == 75
 
 
-def test_without_a_track_that_fits_the_first_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_without_a_fitting_track_the_first_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
     """Its sound is not dropped silently."""
     path = several_tracks(tmp_path / "clip.mkv", make_clip("mkv"), "ac3", "mp2")
-    with pytest.raises(KvsError, match=r"the audio codec is AC-3; KVS takes AAC or G\.711"):
+    with pytest.raises(KvsError, match=r"the audio codec is AC-3; KVS plays AAC and G\.711"):
         open_source(path)
     assert len(take(open_source(path, tracks="video"))) == 75
     assert open_source(path, any_codec=True).content_type == "video/h264,audio/ac3"
@@ -120,7 +120,7 @@ def test_without_a_track_that_fits_the_first_is_named(make_clip: MakeClip, tmp_p
 def test_encrypted_media_is_refused(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Without the key it cannot be played; `any_codec` stores it for those who have one."""
+    """It cannot be played without the key. `any_codec` stores it for owners of the key."""
     key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "ab" * 16}
     path = remux(make_clip("mp4", audio="aac"), "secret.mp4", **key, encryption_kid="cd" * 16)
     with pytest.raises(KvsError, match=r"secret.mp4 is encrypted: \w+ frame 0 at .* needs a key"):
@@ -131,7 +131,7 @@ def test_encrypted_media_is_refused(
     assert sum(frame.track_id == 1 for frame in frames) == 75
 
 
-def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
+def test_still_picture_is_not_video(tmp_path: Path) -> None:
     """HEIF and AVIF files have the boxes of an MP4."""
     path = tmp_path / "still.avif"
     with av.open(str(path), "w") as output:
@@ -140,6 +140,6 @@ def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
         picture = av.VideoFrame(64, 64, "yuv420p")
         picture.pts = 0
         output.mux([*stream.encode(picture), *stream.encode(None)])
-    with pytest.raises(KvsError, match=r"is a still picture \(AVIF\), no video") as caught:
+    with pytest.raises(KvsError, match=r"is a still picture \(AVIF\), not video") as caught:
         open_source(path)
     assert caught.value.status is StatusCode.FORMAT_ERROR

@@ -1,4 +1,4 @@
-"""Files that were cut off say so in their own bytes."""
+"""Truncated files are detected from their own bytes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ENDINGS = ["mp4", "mov", "mkv", "ts", "m2ts", "avi", "flv", "h264"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_whole_files_are_whole(make_clip: MakeClip, ending: str) -> None:
-    """No cut is seen in a whole file of any container."""
+def test_complete_files_have_no_cut(make_clip: MakeClip, ending: str) -> None:
+    """No cut is found in a complete file of any container."""
     assert find_cut(str(make_clip(ending))) is None
 
 
 @pytest.mark.parametrize("ending", ["mkv", "ts"])
-def test_a_cut_file_is_playable_up_to_the_cut(
+def test_truncated_file_is_playable_up_to_the_cut(
     make_clip: MakeClip, tmp_path: Path, ending: str
 ) -> None:
     """MKV and TS can be read up to the byte where they end."""
@@ -43,18 +43,18 @@ def test_a_cut_file_is_playable_up_to_the_cut(
         assert cut.offset + cut.missing == whole.stat().st_size
 
 
-def test_an_mp4_without_its_index_is_not_playable(make_clip: MakeClip, tmp_path: Path) -> None:
-    """The usual recording that was cut off: the moov box was to come last."""
+def test_mp4_without_its_index_is_not_playable(make_clip: MakeClip, tmp_path: Path) -> None:
+    """This is the usual interrupted recording: the moov box would have been the last."""
     cut = find_cut(str(cut_to(make_clip("mp4"), tmp_path, 0.5)))
     assert cut is not None
     assert not cut.playable
     assert "mdat" in cut.reason
 
 
-def test_an_mp4_with_its_index_in_front_is_playable(
+def test_mp4_with_its_index_first_is_playable(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """With the moov box in front, the frames before the cut can be read."""
+    """With the moov box first, the frames before the cut can be read."""
     front = remux(make_clip("mp4"), "front.mp4", movflags="faststart")
     assert find_cut(str(front)) is None
     cut = find_cut(str(cut_to(front, tmp_path, 0.5)))
@@ -63,8 +63,8 @@ def test_an_mp4_with_its_index_in_front_is_playable(
     assert cut.offset + cut.missing == front.stat().st_size
 
 
-def test_m2ts_and_avi_say_where_they_break_off(make_clip: MakeClip, tmp_path: Path) -> None:
-    """Packets of 192 bytes, and the chunk that holds the media of an AVI."""
+def test_truncated_m2ts_and_avi(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Packets of 192 bytes, and the chunk with the media of an AVI."""
     cut = find_cut(str(cut_to(make_clip("m2ts"), tmp_path, 0.503)))
     assert cut is not None
     assert (cut.playable, cut.reason) == (True, "the last TS packet is incomplete")
@@ -78,8 +78,8 @@ def test_m2ts_and_avi_say_where_they_break_off(make_clip: MakeClip, tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", ["true", 0, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_a_wav_of_unknown_size_is_whole(tmp_path: Path, size: int | str) -> None:
-    """Streamed WAV has no size, or one that is too large for any file; only a true one counts."""
+def test_wav_of_unknown_size_is_complete(tmp_path: Path, size: int | str) -> None:
+    """Streamed WAV has no size, or one too large for any file; only a plausible one counts."""
     body = bytes(1600)
     length = len(body) if isinstance(size, str) else size
     head = b"RIFF\xff\xff\xff\xffWAVEfmt " + (18).to_bytes(4, "little") + bytes(18)
@@ -93,10 +93,10 @@ def test_a_wav_of_unknown_size_is_whole(tmp_path: Path, size: int | str) -> None
 
 
 @pytest.mark.parametrize("part", [0.3, 0.503, 0.7, 0.95])
-def test_a_live_matroska_is_walked_through(
+def test_live_matroska_is_checked_by_elements(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path, part: float
 ) -> None:
-    """Its Segment has no size, and its Clusters or their blocks have."""
+    """Its Segment has no size, but its Clusters or their blocks have."""
     live = remux(make_clip("mkv"), "live.mkv", live="1", cluster_time_limit="500")
     assert find_cut(str(live)) is None
     data = live.read_bytes()
@@ -110,8 +110,8 @@ def test_a_live_matroska_is_walked_through(
     assert cut.playable
 
 
-def test_a_cluster_of_unknown_size_is_walked_into(tmp_path: Path) -> None:
-    """GetMedia's own answers have such; the block that is cut off says so."""
+def test_cluster_of_unknown_size_is_checked_by_blocks(tmp_path: Path) -> None:
+    """GetMedia's own responses have such Clusters. The truncated block is found."""
     block = b"\xa3\x84\x81\0\0\x80"
     data = UNKNOWN_SIZE + b"\x1f\x43\xb6\x75\xff\xe7\x81\0" + block * 3
     path = tmp_path / "live.mkv"
@@ -125,10 +125,10 @@ def test_a_cluster_of_unknown_size_is_walked_into(tmp_path: Path) -> None:
     assert find_cut(str(path)) is not None
 
 
-def test_a_fragment_without_its_media(
+def test_fragment_without_its_media(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A fragmented MP4 that breaks off right behind a 'moof' box."""
+    """A fragmented MP4 that ends directly after a 'moof' box."""
     options = {"movflags": "frag_keyframe+empty_moov"}
     path = remux(make_clip("mp4"), "fragments.mp4", **options)
     assert find_cut(str(path)) is None
@@ -142,16 +142,16 @@ def test_a_fragment_without_its_media(
 
 
 @pytest.mark.parametrize(("ending", "junk"), [("mp4", bytes(4)), ("ts", bytes(100))])
-def test_what_was_appended_is_no_cut(
+def test_appended_bytes_are_not_a_cut(
     make_clip: MakeClip, tmp_path: Path, ending: str, junk: bytes
 ) -> None:
-    """Padding behind the last box or packet takes nothing away."""
+    """Padding after the last box or packet is not a cut."""
     path = tmp_path / "padded"
     path.write_bytes(make_clip(ending).read_bytes() + junk)
     assert find_cut(str(path)) is None
 
 
-def test_a_still_picture_is_not_cut(tmp_path: Path) -> None:
+def test_still_picture_has_no_cut(tmp_path: Path) -> None:
     """HEIF and AVIF files have no 'moov' box."""
     path = tmp_path / "still.avif"
     path.write_bytes(b"\0\0\0\x0cftypavif\0\0\0\x08meta")
@@ -163,8 +163,8 @@ UNKNOWN_SIZE = EBML + b"\x80\x18\x53\x80\x67\x01" + b"\xff" * 7
 
 
 @pytest.mark.parametrize("data", [b"", EBML, b"hello\n" * 100, bytes(1000), UNKNOWN_SIZE])
-def test_what_cannot_tell_is_not_judged(tmp_path: Path, data: bytes) -> None:
-    """Other bytes, and a Segment of unknown size, are never called cut."""
+def test_unknown_formats_have_no_cut(tmp_path: Path, data: bytes) -> None:
+    """Other bytes, and a Segment of unknown size, are never reported as truncated."""
     path = tmp_path / "data.bin"
     path.write_bytes(data)
     assert find_cut(str(path)) is None

@@ -1,4 +1,4 @@
-"""What FFmpeg passes over in a damaged file is said, and intact files are not suspected."""
+"""Bytes that FFmpeg skips in a damaged file are reported, but none of intact files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLUSTER = b"\x1f\x43\xb6\x75"
 
 
 def read(path: Path) -> tuple[int, str]:
-    """How many frames come, and what is said at the end of what FFmpeg passed over."""
+    """Return the number of frames, and the skipped places in the error at the end."""
     count = 0
     with open_source(path) as source:
         try:
@@ -32,13 +32,13 @@ def read(path: Path) -> tuple[int, str]:
 
 @pytest.fixture
 def mkv(make_clip: MakeClip, remux: Callable[..., Path]) -> Path:
-    """A Matroska file of several clusters."""
+    """Return a Matroska file of several clusters."""
     clip = make_clip("mkv", audio="aac", bframes=2)
     return remux(clip, "parts.mkv", cluster_time_limit="500")
 
 
 def damaged(path: Path, at: int, data: bytes) -> Path:
-    """A copy of a file with other bytes at an offset."""
+    """Return a copy of a file with other bytes at an offset."""
     whole = bytearray(path.read_bytes())
     whole[at : at + len(data)] = data
     copy = path.with_name(f"damaged{path.suffix}")
@@ -47,31 +47,31 @@ def damaged(path: Path, at: int, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("length", [4, 12, 200])
-def test_a_cluster_that_cannot_be_found_is_said(mkv: Path, length: int) -> None:
-    """FFmpeg goes on at the next one without an error."""
+def test_lost_cluster_is_reported(mkv: Path, length: int) -> None:
+    """FFmpeg continues at the next one without an error."""
     clusters = [m.start() for m in re.finditer(re.escape(CLUSTER), mkv.read_bytes())]
     count, said = read(damaged(mkv, clusters[2], b"\xff" * length))
     assert 0 < count < read(mkv)[0]
-    found = re.search(r"passed over ([\d,]+) bytes from byte ([\d,]+) on", said)
+    found = re.search(r"skipped ([\d,]+) bytes from byte ([\d,]+) on", said)
     assert found is not None
     lost, at = (int(number.replace(",", "")) for number in found.groups())
     assert abs(at - clusters[2]) < 50
     assert abs(lost - (clusters[3] - clusters[2])) < 50
 
 
-def test_zeros_inside_a_cluster_are_said(mkv: Path) -> None:
+def test_zeros_inside_a_cluster_are_reported(mkv: Path) -> None:
     clusters = [m.start() for m in re.finditer(re.escape(CLUSTER), mkv.read_bytes())]
     middle = (clusters[1] + clusters[2]) // 2
     with open_source(damaged(mkv, middle, bytes(500))) as source:
         with pytest.raises(KvsError) as caught:
             list(source.frames())
-    # A frame may be damaged too, and is said first then.
+    # A frame may be damaged too, and is reported first then.
     assert caught.value.status in (StatusCode.READ_FILE_FAILED, StatusCode.MKV_INVALID_FRAME_DATA)
 
 
 @pytest.mark.parametrize("ending", ["mkv", "flv"])
 @pytest.mark.parametrize("options", [{}, {"audio": "aac"}, {"audio": "aac", "bframes": 2}])
-def test_intact_files_are_not_suspected(
+def test_intact_files_are_not_reported(
     make_clip: MakeClip, remux: Callable[..., Path], ending: str, options: dict[str, object]
 ) -> None:
     clip = remux(make_clip("mp4", **options), f"whole.{ending}")
@@ -79,8 +79,8 @@ def test_intact_files_are_not_suspected(
     assert (count > 70, said) == (True, "")
 
 
-def test_elements_behind_the_media_are_no_damage(mkv: Path, tmp_path: Path) -> None:
-    """Attachments, chapters and padding."""
+def test_elements_behind_the_media_are_accepted(mkv: Path, tmp_path: Path) -> None:
+    """Attachments, chapters and padding are not damage."""
     extra = b"\xec\x50\x00" + bytes(4096)  # Void
     extra += bytes.fromhex("1941a469") + b"\x58\x00" + bytes(6144)  # Attachments
     longer = tmp_path / "longer.mkv"
@@ -93,16 +93,16 @@ def test_elements_behind_the_media_are_no_damage(mkv: Path, tmp_path: Path) -> N
     assert read(longer) == read(mkv)
 
 
-def test_an_flv_file_that_another_follows_is_said(
+def test_appended_flv_file_is_reported(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """FFmpeg ends at the end of the first."""
+    """FFmpeg stops at the end of the first one."""
     clip = remux(make_clip("mp4", audio="aac"), "one.flv")
     joined = tmp_path / "joined.flv"
     joined.write_bytes(clip.read_bytes() * 2)
     count, said = read(joined)
     assert count == read(clip)[0]
-    assert f"passed over byte {clip.stat().st_size:,}, where another FLV file begins" in said
+    assert f"skipped byte {clip.stat().st_size:,}, where another FLV file begins" in said
 
 
 def test_frames_that_share_a_block_leave_no_gap(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ def take(source: Source) -> list[Frame]:
 
 
 def count_more(path: Path, ending: str, more: int) -> bytearray:
-    """Raise the number of frames that the header of an intact AVI promises, or of an MP4 hide some
-    sound behind an edit list that begins later and ends earlier."""
+    """Raise the number of frames in the header of an intact AVI.
+
+    In an MP4, hide some sound behind an edit list that begins later and ends earlier.
+    """
     data = bytearray(path.read_bytes())
     if ending == "avi":
         at = data.index(b"strh") + 8 + 32
@@ -38,8 +40,10 @@ def count_more(path: Path, ending: str, more: int) -> bytearray:
 
 
 @pytest.mark.parametrize(("ending", "more"), [("avi", 1), ("avi", 75), ("mp4", 5)])
-def test_counts_are_no_promise(make_clip: MakeClip, tmp_path: Path, ending: str, more: int) -> None:
-    """An intact file ends without an error, however many frames its header counts."""
+def test_frame_counts_of_headers_are_ignored(
+    make_clip: MakeClip, tmp_path: Path, ending: str, more: int
+) -> None:
+    """An intact file ends without an error, whatever number of frames its header has."""
     clip = make_clip(ending, bframes=2, audio="aac")
     path = tmp_path / clip.name
     path.write_bytes(count_more(clip, ending, more))
@@ -54,7 +58,7 @@ def test_counts_are_no_promise(make_clip: MakeClip, tmp_path: Path, ending: str,
 def test_missing_bytes_are_noticed(
     make_clip: MakeClip, remux: Callable[..., Path], tmp_path: Path, ending: str, part: float
 ) -> None:
-    """Whatever the container, and wherever it was cut: an error after what could be read."""
+    """For any container and place of the cut, an error follows the readable frames."""
     path = cut_file(make_clip, remux, tmp_path, ending, part)
     frames: list[Frame] = []
     with open_source(path) as source, pytest.raises(KvsError) as caught:
@@ -62,7 +66,7 @@ def test_missing_bytes_are_noticed(
             frames.append(frame)  # noqa: PERF402  what came before the error counts
     assert frames
     expected = {StatusCode.UNEXPECTED_EOF}
-    if ending == "flv":  # says it of its last packet only
+    if ending == "flv":  # has the length of its last packet only
         expected.add(StatusCode.MKV_INVALID_FRAME_DATA)
     assert caught.value.status in expected
 
@@ -70,7 +74,7 @@ def test_missing_bytes_are_noticed(
 def cut_file(
     make_clip: MakeClip, remux: Callable[..., Path], folder: Path, ending: str, part: float
 ) -> Path:
-    """A clip that ends early; `open` is an MP4 whose media box ends with the file."""
+    """Write a truncated clip; `open` is an MP4 whose media box ends with the file."""
     if ending == "wav":
         whole = remux(make_clip("mov", audio="pcm_alaw"), "clip.wav", only="audio")
     elif ending in ("faststart", "open"):

@@ -19,7 +19,7 @@ from kvsproducer.cli.console import err
 from kvsproducer.compat.logs import (
     LEVEL_VARIABLE,
     FileLogHandler,
-    attached,
+    attach,
     environment_level,
 )
 
@@ -83,9 +83,9 @@ def logged(log_file: Path | None, verbose: int, *, warnings: bool = False) -> It
             console.setFormatter(
                 logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
             )
-            stack.enter_context(attached(console))
+            stack.enter_context(attach(console))
         if log_file is not None:
             usual = environment_level() if LEVEL_VARIABLE in os.environ else logging.INFO
             file = FileLogHandler(log_file, level=min(usual, level) if verbose else usual)
-            stack.enter_context(attached(file))
+            stack.enter_context(attach(file))
         yield

@@ -1,8 +1,8 @@
-"""C-style callbacks: chains of functions that are told, asked, or may fail a `put_frame`.
+"""C-style callbacks: chains of functions that observe events, answer calls or fail `put_frame`.
 
-For programs that come from AWS's C producer; events (`on_event`, `events()`) are the Python way.
-`structures` has the five sets of functions, `provider` the chains that a user builds, `chains`
-what a producer does with them. See docs/how-to/callbacks.md.
+They are for programs written for AWS's C producer. Other programs use events (`on_event`,
+`events()`). `structures` has the five sets of functions, and `chains` has the provider that
+collects the sets and the object that calls them. See docs/how-to/callbacks.md.
 """
 
 from kvsproducer.compat.chains import CallbacksProvider

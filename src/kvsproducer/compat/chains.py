@@ -1,20 +1,21 @@
-"""The chains of callbacks that a program hands to its producer, and how they are called.
+"""Chains of callbacks: the provider that collects them, and the object that calls them.
 
 A `CallbacksProvider` has one set of platform functions and four chains (producer, stream, auth,
-API), each at most `chain_length` long, in the order in which they were added. It belongs to one
-producer, which frees it when it is closed. The producer's own work takes no slot of a chain (in
-AWS's C producer it does). `Chains` is the provider at work:
+API). A chain has at most `chain_length` sets, in the order in which they were added. The provider
+belongs to one producer, which frees it when it is closed. The producer's own work uses no slot of a
+chain (in AWS's C producer it does). `Chains` calls the functions:
 
 | chain | when | thread | a failure |
 |---|---|---|---|
 | pressures, data available | in `put_frame`, after the lock | the caller's | fails `put_frame` |
-| other events | once the event is there | the dispatcher's | ends the chain, is logged |
+| other events | after the event | the dispatcher's | ends the chain, is logged |
 | auth, API | before a service call | one of its own | is the call's result |
 
-Entries are called in order. STOP_CALLBACK_CHAIN, returned or raised, ends a chain with success; any
-other failure ends it and is its result; what is raised and is no `KvsError` is INTERNAL_ERROR.
-Source: the callbacks provider of AWS's C producer. There the last of several answers counts, for
-each overwrites the one before; here an answer ends the chain.
+Entries are called in order. STOP_CALLBACK_CHAIN, returned or raised, ends a chain successfully. Any
+other failure ends it and is its result; an exception other than `KvsError` becomes INTERNAL_ERROR.
+
+Source: the callbacks provider of AWS's C producer. There the last of several answers is used,
+because each overwrites the one before. Here the first answer ends the chain.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any, Final
 from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.client.events import EventQueue
-from kvsproducer.compat.logs import attached, log_level
+from kvsproducer.compat.logs import attach, log_level
 from kvsproducer.compat.platform import LogPrint, clock_of, dice_of
 from kvsproducer.compat.structures import (
     ApiCallbacks,
@@ -60,8 +61,8 @@ Report = core.Event
 _Record = Report | core.Call | DeviceCertToToken
 _Place = tuple[type[CallbackSet], str]
 
-# What an entry is told: the record's class -> chain and function.
-_TOLD: Final[dict[type[Report], _Place]] = {
+# Functions that observe events: class of the record -> chain and function.
+_OBSERVERS: Final[dict[type[Report], _Place]] = {
     core.StoragePressure: (ProducerCallbacks, "storage_overflow_pressure"),
     core.ClientReady: (ProducerCallbacks, "client_ready"),
     ClientShutdown: (ProducerCallbacks, "client_shutdown"),
@@ -77,14 +78,14 @@ _TOLD: Final[dict[type[Report], _Place]] = {
     core.StreamEnded: (StreamCallbacks, "stream_closed"),
     core.StreamShutdown: (StreamCallbacks, "stream_shutdown"),
 }
-# Those of them that can fail a `put_frame`, besides StreamDataAvailable.
+# Events whose chains can fail a `put_frame`, besides StreamDataAvailable.
 _PRESSURES: Final[tuple[type[core.Event], ...]] = (
     core.StoragePressure,
     core.BufferDurationPressure,
     core.StreamLatencyPressure,
 )
-# What an entry is asked: the call's class -> chain, function, and the types of its answer.
-_ASKED: Final[dict[type[core.Call], tuple[_Place, tuple[type, ...]]]] = {
+# Functions that may answer calls: class of the call -> chain, function, types of the answer.
+_ANSWERERS: Final[dict[type[core.Call], tuple[_Place, tuple[type, ...]]]] = {
     core.GetSecurityToken: ((AuthCallbacks, "get_security_token"), (AwsCredentials,)),
     core.GetStreamingToken: ((AuthCallbacks, "get_streaming_token"), (AwsCredentials,)),
     core.CreateStream: ((ApiCallbacks, "create_stream"), (str,)),
@@ -99,15 +100,15 @@ _CERTIFICATE: Final = (AuthCallbacks, "get_device_certificate")
 _CERT_TO_TOKEN: Final = (AuthCallbacks, "device_cert_to_token")
 _FINGERPRINT: Final = (AuthCallbacks, "get_device_fingerprint")
 _TAG_DEVICE: Final = (ApiCallbacks, "tag_device")
-# A listener that fails when something is ready is logged under the status that AWS has for it.
+# AWS has these statuses for handlers that fail when something is ready. They are logged.
 _READY_FAILURES: Final[dict[type[Report], StatusCode]] = {
     core.ClientReady: _S.CLIENT_READY_CALLBACK_FAILED,
     core.StreamReady: _S.STREAM_READY_CALLBACK_FAILED,
 }
 
 
-# The chains in the order in which they are freed: what a version above the newest known raises,
-# and what a second set with the same `free` raises.
+# The chains in the order in which they are freed, with the status for a version above the newest
+# known one, and the status for a second set with the same `free`.
 _CHAINS: Final[dict[type[CallbackSet], tuple[StatusCode, StatusCode]]] = {
     ProducerCallbacks: (
         _S.INVALID_PRODUCER_CALLBACKS_VERSION,
@@ -123,8 +124,8 @@ class CallbacksProvider:
     """Chains of callbacks for one `Producer(callbacks=...)`.
 
     `chain_length` is how many sets of each kind can be added. `version` is that of AWS's structure
-    of all callbacks, `ClientCallbacks`. Raises INVALID_ARG unless `chain_length` is a whole number
-    from 1 to 19, and INVALID_CALLBACKS_VERSION for another version than 0.
+    `ClientCallbacks`. Raises INVALID_ARG unless `chain_length` is a whole number from 1 to 19, and
+    INVALID_CALLBACKS_VERSION for a version other than 0.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class CallbacksProvider:
         if not whole or not 0 < chain_length < limits.MAX_CALLBACK_CHAIN_LEN:
             raise kvs_error(
                 _S.INVALID_ARG,
-                f"chain_length={chain_length!r}: from 1 to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
+                f"chain_length={chain_length!r} must be 1 to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
             )
         self.chain_length = chain_length
         self.additions = 0  # how often `add` was called
@@ -150,45 +151,47 @@ class CallbacksProvider:
 
     @property
     def platform(self) -> PlatformCallbacks:
-        """The platform's functions; all None unless they were set."""
+        """The platform functions. All are None unless they were set."""
         return self._platform
 
     def set_platform(self, platform: PlatformCallbacks) -> None:
-        """Replace the platform's functions; the set that was there is freed.
+        """Replace the platform functions, and free the previous set.
 
         Raises NULL_ARG for None, INVALID_ARG for another kind of set,
-        INVALID_PLATFORM_CALLBACKS_VERSION, and INVALID_OPERATION when a producer uses the provider
-        already.
+        INVALID_PLATFORM_CALLBACKS_VERSION, and INVALID_OPERATION if a producer already uses the
+        provider.
         """
         if platform is None:
             raise kvs_error(_S.NULL_ARG, "platform is None")
         if type(platform) is not PlatformCallbacks:
             kind = type(platform).__name__
-            raise kvs_error(_S.INVALID_ARG, f"{kind} is not PlatformCallbacks: it goes to add()")
+            raise kvs_error(_S.INVALID_ARG, f"{kind} is not PlatformCallbacks: give it to add()")
         _check_version(platform.version, _S.INVALID_PLATFORM_CALLBACKS_VERSION)
         with self._lock:
             if self._taken:
                 raise InvalidConfiguration(
-                    _S.INVALID_OPERATION, "a producer has begun with another platform"
+                    _S.INVALID_OPERATION, "a producer already uses other platform functions"
                 )
             replaced, self._platform = self._platform, platform
         if replaced.free != platform.free:
             _free(replaced.free)
 
     def add(self, callbacks: CallbackSet) -> None:
-        """Append a set to its chain; also while a producer uses the provider.
+        """Append a set to its chain. This is also allowed while a producer uses the provider.
 
-        Raises NULL_ARG for None, MAX_CALLBACK_CHAIN when the chain is full, the
-        INVALID_..._CALLBACKS_VERSION of its kind, DUPLICATE_..._CALLBACK_FREE_FUNC when a set with
-        the same `free` (of the same object, for a bound method) is in the chain already,
-        INVALID_ARG for anything else than a set, or one with a coroutine function, which is
-        not awaited, INVALID_OPERATION once the provider is freed.
+        Raises NULL_ARG for None; MAX_CALLBACK_CHAIN if the chain is full; the
+        INVALID_..._CALLBACKS_VERSION of its kind; DUPLICATE_..._CALLBACK_FREE_FUNC if the chain
+        already has a set with the same `free` (of the same object, for a bound method); INVALID_ARG
+        for anything other than a set, or for a coroutine function, which would not be awaited;
+        INVALID_OPERATION once the provider is freed.
         """
         if callbacks is None:
             raise kvs_error(_S.NULL_ARG, "callbacks is None")
         kind = type(callbacks)
         if kind not in _CHAINS:
-            raise kvs_error(_S.INVALID_ARG, f"{kind.__name__} is no set that goes into a chain")
+            raise kvs_error(
+                _S.INVALID_ARG, f"{kind.__name__} is not a set of callbacks for a chain"
+            )
         wrong_version, duplicate = _CHAINS[kind]
         _check_version(callbacks.version, wrong_version)
         self._check_functions(callbacks)
@@ -199,13 +202,16 @@ class CallbacksProvider:
             if len(chain) >= self.chain_length:
                 raise kvs_error(
                     _S.MAX_CALLBACK_CHAIN,
-                    f"{self.chain_length} {kind.__name__} are added: CallbacksProvider(chain_length"
-                    f"=...) takes up to {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
+                    f"the chain has {self.chain_length} {kind.__name__}: "
+                    "CallbacksProvider(chain_length=...) allows up to"
+                    f" {limits.MAX_CALLBACK_CHAIN_LEN - 1}",
                 )
             if callbacks.free is not None and any(one.free == callbacks.free for one in chain):
-                raise kvs_error(duplicate, f"{kind.__name__} with free={callbacks.free!r}")
+                raise kvs_error(
+                    duplicate, f"the chain has {kind.__name__} with free={callbacks.free!r}"
+                )
             self._chains[kind] = (*chain, callbacks)
-            self._functions = {}  # a thread that still fills the old one fills it in vain
+            self._functions = {}  # a thread that still fills the old cache does no harm
             self.additions += 1
 
     @staticmethod
@@ -213,14 +219,19 @@ class CallbacksProvider:
         for field in dataclasses.fields(callbacks):
             if inspect.iscoroutinefunction(getattr(callbacks, field.name)):
                 where = f"{type(callbacks).__name__}.{field.name}"
-                raise kvs_error(_S.INVALID_ARG, f"{where} is a coroutine function: give a function")
+                raise kvs_error(
+                    _S.INVALID_ARG,
+                    f"{where} is a coroutine function, which is not awaited: use a function",
+                )
 
     def chain(self, kind: type[CallbackSet]) -> tuple[CallbackSet, ...]:
-        """The sets of a kind, in the order in which they were added."""
+        """Return the sets of a kind, in the order in which they were added."""
         return self._chains[kind]
 
     def functions(self, kind: type[CallbackSet], member: str) -> tuple[Numbered, ...]:
-        """The functions of that name in a chain, with the numbers (from 1) of their entries."""
+        """Return the functions with this name in a chain, with the numbers (from 1) of their
+        entries.
+        """
         known, place = self._functions, (kind, member)
         if place not in known:
             numbered = enumerate((getattr(one, member) for one in self._chains[kind]), start=1)
@@ -228,23 +239,31 @@ class CallbacksProvider:
         return known[place]
 
     def start(self, log_level: int) -> Chains:
-        """Serve a producer, whose `ClientInfo.log_level` is for `log_print`.
+        """Return the chains for a producer, whose `ClientInfo.log_level` applies to `log_print`.
 
-        Raises INVALID_OPERATION when the provider serves another producer.
+        Raises INVALID_OPERATION if another producer uses the provider.
         """
         return Chains(self, log_level)
 
     def take(self) -> None:
-        """A producer takes the provider over; raises INVALID_OPERATION when one has already."""
+        """Reserve the provider for one producer.
+
+        Raises INVALID_OPERATION if another one uses it.
+        """
         with self._lock:
             if self._taken:
-                raise InvalidConfiguration(_S.INVALID_OPERATION, "a provider serves one producer")
+                raise InvalidConfiguration(
+                    _S.INVALID_OPERATION,
+                    "another producer uses this provider; create one for each producer",
+                )
             self._taken = True
 
     def free(self) -> None:
-        """Call each set's `free` once: platform, producer, stream, auth, API; a producer does it.
+        """Call `free` of each set once: platform, producer, stream, auth, API.
 
-        One that raises is logged, and the next is called.
+        The producer calls this.
+
+        An exception is logged, and the next function is called.
         """
         with self._lock:
             if self._freed:
@@ -262,7 +281,7 @@ class CallbacksProvider:
 def _check_version(version: int, status: StatusCode) -> None:
     if version != limits.CALLBACKS_VERSION:
         raise kvs_error(
-            status, f"version {version!r}; the newest known is {limits.CALLBACKS_VERSION}"
+            status, f"version {version!r} is unknown; the newest is {limits.CALLBACKS_VERSION}"
         )
 
 
@@ -272,42 +291,45 @@ def _free(function: Free | None) -> None:
     try:
         function()
     except Exception:
-        log.exception("a free function of callbacks raised")
+        log.exception("a free function of callbacks failed")
 
 
 class Chains:
-    """What one producer does with its provider's chains.
+    """Calls the functions of a provider's chains for one producer.
 
-    `level` is the `ClientInfo.log_level` for `log_print`. Raises INVALID_OPERATION when the
-    provider serves another producer.
+    `level` is the `ClientInfo.log_level` for `log_print`. Raises INVALID_OPERATION if another
+    producer uses the provider.
     """
 
     def __init__(self, provider: CallbacksProvider, level: int) -> None:
         provider.take()
         self._provider = provider
-        self._look_at_put_frame()
+        self._find_put_frame_chains()
         self._log = ExitStack()
         if provider.platform.log_print is not None:
             print_lines = LogPrint(provider.platform.log_print, log_level(level))
-            self._log.enter_context(attached(print_lines))
+            self._log.enter_context(attach(print_lines))
         self._reported = EventQueue(MAX_QUEUED_EVENTS)
 
     def clock(self, fault: Fault) -> Callable[[], int]:
-        """What tells the time in ticks: the platform's clock, or the system's if that fails."""
+        """Return a function for the time in ticks.
+
+        The platform's, or the system's if that fails.
+        """
         return clock_of(self._provider.platform, fault)
 
     def dice(self, fault: Fault) -> Callable[[int], int]:
-        """A number from 0 to below n: the platform's, or the system's if that fails."""
+        """Return a random number function: the platform's, or the system's if that fails."""
         return dice_of(self._provider.platform, fault)
 
     # --- inside put_frame -----------------------------------------------------------------------
     def reports(self, stream: core.Stream, now: int) -> list[Report]:
-        """What a `put_frame` that has just been made has to report; call it under the lock.
+        """Return the records for the chains that run in `put_frame`. The caller holds the lock.
 
-        The events among them go on to listeners, by `next_reported`.
+        `next_reported` also returns the events among them, for event handlers.
         """
         if self._known != self._provider.additions:
-            self._look_at_put_frame()
+            self._find_put_frame_chains()
         found: list[Report] = []
         if self._pressures:
             for event in stream.take_events(self._pressures):
@@ -320,33 +342,33 @@ class Chains:
                 found.append(StreamDataAvailable(stream.name, duration, size))
         return found
 
-    def _look_at_put_frame(self) -> None:
-        """Which entries a `put_frame` is for; they are few, and frames are many."""
+    def _find_put_frame_chains(self) -> None:
+        """Find out which chains run in `put_frame`, only when sets were added: this path is hot."""
         self._known = self._provider.additions
-        self._pressures = tuple(kind for kind in _PRESSURES if self._functions(_TOLD[kind]))
-        self._data_available = bool(self._functions(_TOLD[StreamDataAvailable]))
+        self._pressures = tuple(kind for kind in _PRESSURES if self._functions(_OBSERVERS[kind]))
+        self._data_available = bool(self._functions(_OBSERVERS[StreamDataAvailable]))
 
     def next_reported(self) -> core.Event | None:
-        """The next event whose chain `report` runs; call it under the lock."""
+        """Return the next event whose chain ran in `put_frame`. The caller holds the lock."""
         return self._reported.pop()
 
     def report(self, reports: Sequence[Report]) -> None:
-        """Run the chains of these; raises what the first one fails with. Not under the lock.
+        """Run the chains of these records, and raise the first failure. Do not hold the lock.
 
-        The frame was accepted all the same, and its error says so.
+        The frame was accepted nevertheless, and the error says so.
         """
         for report in reports:
             try:
-                self._run(_TOLD[type(report)], report)
+                self._run(_OBSERVERS[type(report)], report)
             except KvsError as error:
                 raise with_detail(
                     error, f"{error.detail}; the frame was accepted", stream=report.stream
                 ) from error.__cause__
 
-    # --- afterwards -----------------------------------------------------------------------------
-    def tell(self, report: Report) -> None:
-        """Run the chain of an event that no caller waits for; a failure is logged."""
-        place = _TOLD.get(type(report))
+    # --- after put_frame ------------------------------------------------------------------------
+    def notify(self, report: Report) -> None:
+        """Run the chain of an event outside `put_frame`. A failure is logged."""
+        place = _OBSERVERS.get(type(report))
         if place is None:
             return
         try:
@@ -356,14 +378,14 @@ class Chains:
             log.warning("%s: %s", status.name, error.detail, exc_info=error.__cause__)
 
     def end(self) -> None:
-        """The producer is closed: tell, and free the provider's sets."""
-        self.tell(ClientShutdown())
+        """Run the shutdown chain of a closed producer, and free the provider's sets."""
+        self.notify(ClientShutdown())
         self._log.close()
         self._provider.free()
 
     # --- before a call --------------------------------------------------------------------------
-    def asks(self, call: core.Call) -> bool:
-        """Whether an entry is to be asked about this call."""
+    def handles(self, call: core.Call) -> bool:
+        """Return whether a chain has an entry for this call."""
         places = [place for place, _ in _questions(call)]
         if isinstance(call, _TOKEN_CALLS):
             places += _CERTIFICATE, _FINGERPRINT
@@ -372,23 +394,23 @@ class Chains:
         return any(self._functions(place) for place in places)
 
     def ask(self, call: core.Call) -> object:
-        """The first entry's answer to a call, None when it is to be made; may block.
+        """Return the first answer to a call, or None if the call must be made. May block.
 
-        Raises what the chain fails with, INVALID_ARG for an answer that cannot be used.
+        Raises the failure of the chain, or INVALID_ARG for an invalid answer.
         """
         for place, answers in _questions(call):
-            said = self._run(place, call, answers)
-            if said is not None:
+            result = self._run(place, call, answers)
+            if result is not None:
                 break
-        if isinstance(call, _TOKEN_CALLS) and said is None:
+        if isinstance(call, _TOKEN_CALLS) and result is None:
             return self._token_of_device(call)
         if isinstance(call, core.CreateDevice) and call.tags:
             self._tag_device(call)
-        return said
+        return result
 
     # --- the device, for which KVS has no operations --------------------------------------------
     def _token_of_device(self, call: core.GetSecurityToken | core.GetStreamingToken) -> object:
-        """Exchange the device's certificate for a token; None when no entry has either.
+        """Exchange the device's certificate for a token. Return None if no entry has either.
 
         Raises GET_CLIENT_TOKEN_CALL_FAILED, SERVICE_CALL_CALLBACKS_MISSING,
         DEVICE_FINGERPRINT_LENGTH and CLIENT_PROVISION_CALL_FAILED; see `AuthCallbacks`.
@@ -407,7 +429,7 @@ class Chains:
             )
         raise kvs_error(
             _S.CLIENT_PROVISION_CALL_FAILED,
-            "the callbacks gave neither a token nor a certificate, and KVS cannot provision a"
+            "the callbacks returned neither a token nor a certificate, and KVS cannot provision a"
             " device by its fingerprint; add an AuthCallbacks.get_security_token",
         )
 
@@ -415,14 +437,14 @@ class Chains:
         if not self._functions(_CERT_TO_TOKEN):
             raise kvs_error(
                 _S.SERVICE_CALL_CALLBACKS_MISSING,
-                "AuthCallbacks.get_device_certificate returned a certificate, and no entry has a"
+                "AuthCallbacks.get_device_certificate returned a certificate, but no entry has a"
                 " device_cert_to_token to exchange it for credentials",
             )
         try:
             token = self._run(_CERT_TO_TOKEN, question, (AwsCredentials,))
         except KvsError as error:
-            told = f"{error.name}: {error.detail}"
-            raise kvs_error(_S.GET_CLIENT_TOKEN_CALL_FAILED, told) from error
+            detail = f"{error.name}: {error.detail}"
+            raise kvs_error(_S.GET_CLIENT_TOKEN_CALL_FAILED, detail) from error
         if token is None:
             raise kvs_error(
                 _S.GET_CLIENT_TOKEN_CALL_FAILED,
@@ -434,8 +456,8 @@ class Chains:
         try:
             self._run(_TAG_DEVICE, call)
         except KvsError as error:
-            told = f"{error.name}: {error.detail}"
-            raise kvs_error(_S.TAG_CLIENT_CALL_FAILED, told) from error
+            detail = f"{error.name}: {error.detail}"
+            raise kvs_error(_S.TAG_CLIENT_CALL_FAILED, detail) from error
 
     # --- chains ---------------------------------------------------------------------------------
     def _functions(self, place: _Place) -> tuple[Numbered, ...]:
@@ -444,54 +466,54 @@ class Chains:
     def _run(
         self, place: _Place, record: _Record, answers: tuple[type, ...] | None = None
     ) -> object:
-        """Call the entries in order; returns the first answer when there may be one."""
+        """Call the entries of a chain in order. If `answers` has types, return the first answer."""
         for number, function in self._functions(place):
             where = f"{place[0].__name__}.{place[1]} of entry {number}"
-            said = _called(function, record, where)
-            if said is _S.STOP_CALLBACK_CHAIN:
+            result = _call(function, record, where)
+            if result is _S.STOP_CALLBACK_CHAIN:
                 return None
-            if isinstance(said, StatusCode) and said is not _S.SUCCESS:
-                raise kvs_error(said, f"{where} returned {said.name}", stream=record.stream)
+            if isinstance(result, StatusCode) and result is not _S.SUCCESS:
+                raise kvs_error(result, f"{where} returned {result.name}", stream=record.stream)
             if (
                 answers is None
-                or said is None
-                or (said is _S.SUCCESS and StatusCode not in answers)
+                or result is None
+                or (result is _S.SUCCESS and StatusCode not in answers)
             ):
                 continue
-            if fault := _fault(said, answers, record):
+            if fault := _fault(result, answers, record):
                 raise kvs_error(_S.INVALID_ARG, f"{where} returned {fault}", stream=record.stream)
-            return said
+            return result
         return None
 
 
 def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
-    """The chains to ask, in order: who has no token for an upload may have one for all."""
-    if type(call) in _ASKED:
-        yield _ASKED[type(call)]
+    """Yield the chains for a call, in order. A streaming token may be a security token."""
+    if type(call) in _ANSWERERS:
+        yield _ANSWERERS[type(call)]
     if isinstance(call, core.GetStreamingToken):
-        yield _ASKED[core.GetSecurityToken]
+        yield _ANSWERERS[core.GetSecurityToken]
 
 
-def _fault(said: object, answers: tuple[type, ...], record: _Record) -> str:
-    """Why an answer cannot be used, "" when it can: the core takes it for the service's own."""
-    if not isinstance(said, answers):
+def _fault(result: object, answers: tuple[type, ...], record: _Record) -> str:
+    """Return why an answer is invalid, or "". The core trusts answers as it does the service's."""
+    if not isinstance(result, answers):
         wanted = " or ".join(one.__name__ for one in answers) or "a status"
-        return f"{type(said).__name__} in place of {wanted}"
+        return f"{type(result).__name__} instead of {wanted}"
     if isinstance(record, core.GetStreamingEndpoint):
-        fault = url_fault(said)
-        return f"what is no URL ({shown(said)}): {fault}" if fault else ""
-    if isinstance(said, core.StreamDescription):
-        arn: object = said.stream_arn
-        status: object = said.status
+        fault = url_fault(result)
+        return f"an invalid URL ({shown(result)}): {fault}" if fault else ""
+    if isinstance(result, core.StreamDescription):
+        arn: object = result.stream_arn
+        status: object = result.status
         if not isinstance(arn, str):
             return f"a stream_arn that is {type(arn).__name__}"
         if not isinstance(status, core.StreamStatus):
-            return f"a status that is no StreamStatus: {status!r}"
+            return f"a status that is not a StreamStatus: {status!r}"
     return ""
 
 
-def _called(function: Callable[[object], object], record: _Record, where: str) -> object:
-    """What a function returned, or raised as a status of its own."""
+def _call(function: Callable[[object], object], record: _Record, where: str) -> object:
+    """Call a function and return its result. An exception becomes a `KvsError` with `where`."""
     try:
         return function(record)
     except KvsError as error:

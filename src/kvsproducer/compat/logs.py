@@ -1,8 +1,8 @@
-"""Logging as AWS's producers know it: their levels, on Python's `logging`.
+"""Log levels and log files as in AWS's producers, on Python's `logging`.
 
 The loggers are "kvsproducer" and those below it ("kvsproducer.engine", "kvsproducer.upload" ...).
-Quiet unless the application asks: with handlers of its own, with `FileLogHandler`, with
-`PlatformCallbacks(log_print=...)`, or with `kvs ... --verbose`. Source: the levels of AWS's
+They print nothing unless the application adds handlers, a `FileLogHandler`,
+`PlatformCallbacks(log_print=...)` or `kvs ... --verbose`. Source: the levels of AWS's
 platform-independent client (1 verbose to 7 silent).
 """
 
@@ -23,11 +23,11 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 from kvsproducer.utils import format_timestamp
 
-__all__ = ["FileLogHandler", "attached", "environment_level", "log_level"]
+__all__ = ["FileLogHandler", "attach", "environment_level", "log_level"]
 
 LEVEL_VARIABLE: Final = "AWS_KVS_LOG_LEVEL"
 SILENT: Final = logging.CRITICAL + 10
-# AWS's number -> Python's.
+# AWS's number -> Python's level.
 _LEVELS: Final = {
     1: 5,  # verbose
     2: logging.DEBUG,
@@ -42,16 +42,16 @@ _LEVELS: Final = {
 
 _attaching = threading.Lock()
 _attached: list[logging.Handler] = []
-_level_before = [logging.NOTSET]  # as the first of them found it
+_level_before = [logging.NOTSET]  # before the first handler was attached
 
 
 def log_level(number: int) -> int:
-    """Python's level for AWS's, such as `ClientInfo.log_level`; WARNING for one that is none."""
+    """Return Python's level for AWS's, such as `ClientInfo.log_level`; WARNING if it is unknown."""
     return _LEVELS.get(number, logging.WARNING)
 
 
 def environment_level() -> int:
-    """The level that AWS_KVS_LOG_LEVEL asks for, brought into 1 to 7; WARNING without it."""
+    """Return the level of the variable AWS_KVS_LOG_LEVEL, limited to 1 to 7; WARNING without it."""
     text = os.environ.get(LEVEL_VARIABLE, "").strip()
     if not text.isascii() or not text.isdigit():
         return logging.WARNING
@@ -59,21 +59,23 @@ def environment_level() -> int:
 
 
 class FileLogHandler(logging.Handler):
-    """Writes log lines to rolling files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
+    """Write log lines to rolling files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
 
-    `directory` is made if there is none. A file has at most `file_bytes`; the newest `max_files`
-    are kept; `kvsFileLogIndex` holds the next number, so that a restarted program goes on with it.
-    Lines are gathered in memory until a file is full, and written at once with a line of level
-    ERROR, by `flush` and by `close`. With `filter_level` the lines of exactly that level go to
-    `kvsFileLogFilter.0` ... instead, and the others only to the main files with `all_levels`. The
-    level is AWS_KVS_LOG_LEVEL's unless `level` is given. `time_format` is `strftime`'s, in UTC.
+    `directory` is created if it does not exist. A file has at most `file_bytes`, and the newest
+    `max_files` are kept. `kvsFileLogIndex` has the next number, so that a restarted program
+    continues with it. Lines are collected in memory until a file is full. They are also written
+    with a line of level ERROR, by `flush`, and by `close`.
+
+    With `filter_level`, lines of exactly that level go to `kvsFileLogFilter.0` ... instead. The
+    other lines are written to the main files only with `all_levels`. The level is that of
+    AWS_KVS_LOG_LEVEL unless `level` is given. `time_format` is as in `strftime`, in UTC.
 
         logging.getLogger("kvsproducer").addHandler(kvs.FileLogHandler("/var/log/camera"))
 
-    Raises INVALID_ARG for a size or count out of bounds or a level that is none, OPEN_FILE_FAILED,
+    Raises INVALID_ARG for a size or count out of range or an unknown level, OPEN_FILE_FAILED,
     PATH_TOO_LONG, FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
-    STRFTIME_FALIED. A disk that is full later costs lines, and is told as `logging` does. Source:
-    the file logger of AWS's C producer.
+    STRFTIME_FALIED. If the disk becomes full later, lines are lost and the error goes to standard
+    error, as in `logging`. Source: the file logger of AWS's C producer.
     """
 
     def __init__(
@@ -90,8 +92,8 @@ class FileLogHandler(logging.Handler):
         try:
             super().__init__(environment_level() if level is None else level)
         except (TypeError, ValueError) as error:
-            told = f"level={level!r}: one of logging's, as a number or a name"
-            raise kvs_error(StatusCode.INVALID_ARG, told) from error
+            detail = f"level={level!r} is not a level of logging, as a number or a name"
+            raise kvs_error(StatusCode.INVALID_ARG, detail) from error
         self._main = self._filtered = None
         self.setFormatter(_LineFormatter(time_format))
         self._filter_level = filter_level
@@ -118,50 +120,52 @@ class FileLogHandler(logging.Handler):
             file.write(self.format(record) + "\n")
             if record.levelno >= logging.ERROR:
                 file.flush()
-        except Exception:  # noqa: BLE001  as every handler: told on standard error, no further
+        except Exception:  # noqa: BLE001  reported on standard error, as by every handler
             self.handleError(record)
 
     def flush(self) -> None:
-        """Write what was gathered; a failure is told on standard error."""
+        """Write the collected lines. A failure is reported on standard error."""
         self.acquire()
         try:
             for file in (self._main, self._filtered):
                 if file is not None:
                     file.flush()
         except OSError as error:
-            _tell(error)
+            _report_error(error)
         finally:
             self.release()
 
     def close(self) -> None:
-        """Write what was gathered; nothing is to be logged after this."""
+        """Write the collected lines. Log nothing afterwards."""
         self.flush()
         super().close()
 
 
 class _LineFormatter(logging.Formatter):
-    """`2026-01-02 03:04:05.678 WARNING kvsproducer.upload - text`."""
+    """Format a line: `2026-01-02 03:04:05.678 WARNING kvsproducer.upload - text`."""
 
     def __init__(self, time_format: str) -> None:
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s - %(message)s")
         self._time_format = time_format
-        format_timestamp(0, time_format)  # says now, not at the first line, that it is none
+        format_timestamp(
+            0, time_format
+        )  # raises for an invalid format now, not with the first line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         return format_timestamp(int(record.created) * TICKS_PER_SECOND, self._time_format)
 
 
-def _tell(error: OSError) -> None:
+def _report_error(error: OSError) -> None:
     if logging.raiseExceptions and sys.stderr is not None:
-        sys.stderr.write(f"kvsproducer: the log file cannot be written: {in_words(error)}\n")
+        sys.stderr.write(f"kvsproducer: cannot write the log file: {in_words(error)}\n")
 
 
 @contextmanager
-def attached(handler: logging.Handler) -> Iterator[None]:
-    """Let a handler have the package's lines in the block, down to its level; then close it.
+def attach(handler: logging.Handler) -> Iterator[None]:
+    """Pass the package's log lines to a handler inside the block, from its level on; then close it.
 
-    The package's logger is opened to that level, so handlers of the application's own that have no
-    level see those lines too.
+    The level of the package's logger is set to that level. So other handlers of the application
+    that have no level get these lines too.
     """
     logger = logging.getLogger("kvsproducer")
     with _attaching:
@@ -177,6 +181,6 @@ def attached(handler: logging.Handler) -> Iterator[None]:
         logger.removeHandler(handler)
         with _attaching:
             _attached.remove(handler)
-            if not _attached:  # they may go in another order than they came
+            if not _attached:  # handlers may be removed in any order
                 logger.setLevel(_level_before[0])
         handler.close()

@@ -1,8 +1,8 @@
-"""A program's own clock, dice and log at work: what fails or hangs in them stalls no producer.
+"""A program's own clock, random numbers and log function, protected against their failures.
 
-Clock and dice are asked under the producer's lock, so a failure of theirs cannot be logged there:
-the built-in one answers instead, and `fault` is told once, which may not wait for anything. Lines
-for `log_print` go through a thread of their own, for one that hangs may be called from everywhere.
+The clock and the random numbers are used under the producer's lock, so a failure cannot be logged
+there. Instead the system's function is used, and `fault` is called once, which must not block.
+`log_print` runs on its own thread, because it may block and log lines come from everywhere.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from kvsproducer.service.loop import started
 
 __all__ = ["LogPrint", "clock_of", "dice_of"]
 
-_MAX_LINES: Final = 10_000  # ours: those that wait for a slow log_print; more are lost
+_MAX_LINES: Final = 10_000  # our limit: lines that wait for a slow log_print; more are lost
 _CLOSING_LIMIT_S: Final = 2.0  # for the last lines
 
 
 def clock_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[], int]:
-    """The wall-clock time in ticks, as the platform tells it, or the system if that fails."""
+    """Return a function for the wall-clock time in ticks: the platform's, or the system's.
+
+    The system's is used if the platform has none, or when its function fails.
+    """
     given = platform.get_current_time
     if given is None:
         return now
@@ -34,50 +37,53 @@ def clock_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[], int]:
     def clock() -> int:
         try:
             return int(given())
-        except Exception as error:  # noqa: BLE001  told, and the producer goes on
-            told("get_current_time", error)
+        except Exception as error:  # noqa: BLE001  reported, and the producer continues
+            report("get_current_time", error)
             return now()
 
-    told = _once(fault)
+    report = _report_once(fault)
     return clock
 
 
 def dice_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[int], int]:
-    """A number from 0 to below n: the platform's, or the system's if that fails."""
+    """Return a function for random numbers from 0 to below n: the platform's, or the system's.
+
+    The system's is used if the platform has none, or when its function fails.
+    """
     given = platform.get_random_number
     if given is None:
         return secrets.randbelow
 
     def dice(sides: int) -> int:
         try:
-            thrown = int(given(sides))
-            if 0 <= thrown < sides:
-                return thrown
-            raise ValueError(f"{thrown} is not from 0 to {sides - 1}")
-        except Exception as error:  # noqa: BLE001  told, and the producer goes on
-            told("get_random_number", error)
+            drawn = int(given(sides))
+            if 0 <= drawn < sides:
+                return drawn
+            raise ValueError(f"{drawn} is not from 0 to {sides - 1}")
+        except Exception as error:  # noqa: BLE001  reported, and the producer continues
+            report("get_random_number", error)
             return secrets.randbelow(sides)
 
-    told = _once(fault)
+    report = _report_once(fault)
     return dice
 
 
-def _once(fault: Fault) -> Callable[[str, Exception], None]:
-    was_told = False
+def _report_once(fault: Fault) -> Callable[[str, Exception], None]:
+    reported = False
 
-    def told(name: str, error: Exception) -> None:
-        nonlocal was_told
-        if not was_told:
-            was_told = True
+    def report(name: str, error: Exception) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
             fault(f"PlatformCallbacks.{name} failed: {type(error).__name__}: {error}")
 
-    return told
+    return report
 
 
 class LogPrint(logging.Handler):
-    """Gives lines of the log to a platform's `log_print`, on a thread of its own.
+    """Pass log lines to a platform's `log_print`, on a separate thread.
 
-    What `log_print` itself logs there does not come back to it. Raises CREATE_THREAD_FAILED.
+    Lines that `log_print` logs are not passed to it again. Raises CREATE_THREAD_FAILED.
     """
 
     def __init__(self, log_print: Callable[[logging.LogRecord], object], level: int) -> None:
@@ -87,12 +93,12 @@ class LogPrint(logging.Handler):
         self._thread = started(self._run, "kvsproducer-log")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a line over; it is lost when too many wait."""
+        """Queue a line. It is lost if too many lines wait."""
         if threading.current_thread() is not self._thread and self._lines.qsize() < _MAX_LINES:
             self._lines.put(record)
 
     def close(self) -> None:
-        """Print what is left, within a bound."""
+        """Print the remaining lines, for at most 2 s."""
         self._lines.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSING_LIMIT_S)

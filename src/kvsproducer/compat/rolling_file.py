@@ -1,10 +1,10 @@
-"""A text that goes on in numbered files, of which the newest are kept: AWS's file logger's files.
+"""Text in numbered files, of which the newest are kept, as AWS's file logger writes it.
 
-Text is gathered in memory and written to `<folder>/<name>.<n>`; what no longer fits into a file of
-`file_bytes` goes to the next one, and file n - `max_files` is deleted. The number of the next file
-is stored beside them, so that a restarted program goes on with it. `flush` may append to a file
+Text is collected in memory and written to `<folder>/<name>.<n>`. When a file would exceed
+`file_bytes`, the next file begins, and file n - `max_files` is deleted. The number of the next file
+is stored beside them, so that a restarted program continues with it. `flush` may append to a file
 several times. Not thread-safe. Source: the file logger of AWS's utilities, which keeps text in
-memory until a whole file is full.
+memory until a file is full.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _S = StatusCode
 
 
 class RollingFile:
-    """Files `<name>.0`, `<name>.1` ... in a folder, which is made if there is none.
+    """Files `<name>.0`, `<name>.1` ... in a folder, which is created if it does not exist.
 
-    `index_name` is the file with the next number. One that is damaged is replaced by what the files
-    themselves say. Raises INVALID_ARG for sizes and counts out of bounds, PATH_TOO_LONG,
-    INVALID_ARG_LEN for an empty path, OPEN_FILE_FAILED when the folder cannot be used, and
-    FILE_LOGGER_INDEX_FILE_INVALID_SIZE when the index has 256 bytes or more.
+    `index_name` is the file with the next number. If it is damaged, the number is derived from the
+    names of the files. Raises INVALID_ARG for sizes and counts out of range, PATH_TOO_LONG,
+    INVALID_ARG_LEN for an empty path, OPEN_FILE_FAILED if the folder cannot be used, and
+    FILE_LOGGER_INDEX_FILE_INVALID_SIZE if the index has 256 bytes or more.
     """
 
     def __init__(
@@ -54,13 +54,18 @@ class RollingFile:
         except KvsError:
             raise  # of the index file; it is an OSError too
         except OSError as error:
-            raise kvs_error(_S.OPEN_FILE_FAILED, f"{self._folder}: {in_words(error)}") from error
+            raise kvs_error(
+                _S.OPEN_FILE_FAILED, f"cannot use {self._folder}: {in_words(error)}"
+            ) from error
         self._gathered: list[bytes] = []
-        self._size = 0  # of the file, with what is gathered for it
-        self._begun = False  # the file exists
+        self._size = 0  # of the file, including the collected text
+        self._begun = False  # whether the file exists
 
     def write(self, text: str) -> None:
-        """Add text; cut to the size of a file, and never split over two. Raises OSError."""
+        """Add text. It is cut to the size of a file, and never split between two.
+
+        Raises OSError.
+        """
         data = text.encode(errors="replace")[: self._file_bytes]
         if self._size + len(data) > self._file_bytes:
             self.flush()
@@ -70,7 +75,7 @@ class RollingFile:
         self._size += len(data)
 
     def flush(self) -> None:
-        """Write what was gathered; raises OSError, and what could not be written is lost."""
+        """Write the collected text. Raises OSError; text that could not be written is lost."""
         data, self._gathered = b"".join(self._gathered), []
         if not data:
             return
@@ -82,7 +87,7 @@ class RollingFile:
     def _begin(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._path(self.number - self._max_files).unlink()
-        with contextlib.suppress(FileNotFoundError):  # of another life, whose index was lost
+        with contextlib.suppress(FileNotFoundError):  # of an earlier program whose index was lost
             self._path(self.number).unlink()
         whole = self._index.with_name(self._index.name + ".new")
         whole.write_text(str(self.number + 1))
@@ -112,4 +117,4 @@ class RollingFile:
 
 def _check_range(name: str, value: int, lowest: int, highest: int) -> None:
     if not lowest <= value <= highest:
-        raise kvs_error(_S.INVALID_ARG, f"{name}={value}: {lowest} to {highest} are allowed")
+        raise kvs_error(_S.INVALID_ARG, f"{name}={value} must be {lowest} to {highest}")

@@ -1,15 +1,15 @@
-"""The sets of callbacks, as AWS's C producer has them: platform, producer, stream, auth, API.
+"""The sets of callbacks, as in AWS's C producer: platform, producer, stream, auth, API.
 
-Each is a record of functions, all optional. A function takes one record: an event for those that
-are told, a `Call` of `kvsproducer.client` for those that are asked. Returning a `StatusCode`
-(STOP_CALLBACK_CHAIN, or a failure) or raising `KvsError` ends the chain; see
-`kvsproducer.compat.chains`. There is no custom data: a closure or a bound method
-carries its own. `free` is called once, when the producer is closed or the set is replaced.
+Each is a record of functions, all optional. A function takes one argument: an event, or a `Call` of
+`kvsproducer.client` that it may answer. It ends the chain by returning a `StatusCode`
+(STOP_CALLBACK_CHAIN, or a failure) or by raising `KvsError`; see `kvsproducer.compat.chains`. There
+is no custom data, because a closure or a bound method has its own. `free` is called once, when the
+producer is closed or the set is replaced.
 
-`version` is that of AWS's structure; `CallbacksProvider` checks it. Not here: streamUnderflowReport
-(nothing calls it), locks and threads (they are Python's). What concerns the device (certificate,
-fingerprint, creation, tags) is here only: KVS has no such operations, and the core knows none.
-Source: Include.h of AWS's C producer.
+`version` is that of AWS's structure; `CallbacksProvider` checks it. Not implemented:
+streamUnderflowReport (nothing calls it), locks and threads (Python has them). KVS has no operations
+for devices (certificate, fingerprint, creation, tags), so these exist only here and not in the
+core. Source: Include.h of AWS's C producer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ Free = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class StreamDataAvailable(core.Event):
-    """Reported after each `put_frame`: `duration` ticks, `size` bytes wait to be sent."""
+    """The argument of `stream_data_available`, after each `put_frame`.
+
+    `duration` (ticks) and `size` (bytes) are the data that waits to be sent.
+    """
 
     stream: str
     duration: int
@@ -54,7 +57,7 @@ class StreamDataAvailable(core.Event):
 
 @dataclass(frozen=True, slots=True)
 class ClientShutdown(core.Event):
-    """Reported when the producer has been closed, before the sets are freed."""
+    """The argument of `client_shutdown`: the producer is closed, and its sets are freed next."""
 
     stream: str | None = None
 
@@ -71,13 +74,13 @@ class DeviceCertToToken(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformCallbacks:
-    """The producer's clock, dice and log: one set, which replaces what is built in.
+    """The producer's clock, random numbers and log: one set, which replaces the built-in functions.
 
-    `get_current_time()` gives the wall-clock time in ticks of 100 ns since 1970; timers follow the
-    system's monotonic clock. `get_random_number(n)` gives an int from 0 to below n. Neither may
-    block: both are called under the producer's lock. When one fails, that is reported once and the
-    built-in one answers. `log_print(record)` takes the log lines of `kvsproducer` at or above
-    `ClientInfo.log_level`, on a thread of its own, beside the handlers of `logging`.
+    `get_current_time()` returns the wall-clock time in ticks of 100 ns since 1970. Timers use the
+    system's monotonic clock. `get_random_number(n)` returns an int from 0 to below n. Neither may
+    block, because both are called under the producer's lock. If one fails, this is reported once,
+    and the built-in function is used. `log_print(record)` gets the log lines of `kvsproducer` at or
+    above `ClientInfo.log_level`, on its own thread, in addition to the handlers of `logging`.
     """
 
     get_current_time: Callable[[], int] | None = None
@@ -89,9 +92,9 @@ class PlatformCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerCallbacks:
-    """What concerns the whole producer.
+    """Functions for the whole producer.
 
-    `storage_overflow_pressure` runs inside `put_frame` and can fail it; the others are told.
+    `storage_overflow_pressure` runs inside `put_frame` and can fail it. The others observe events.
     """
 
     storage_overflow_pressure: Callable[[core.StoragePressure], object] | None = None
@@ -103,11 +106,11 @@ class ProducerCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCallbacks:
-    """What concerns one stream; the record names it.
+    """Functions for streams. The argument has the name of the stream.
 
     `buffer_duration_overflow_pressure`, `stream_latency_pressure` and `stream_data_available` run
-    inside `put_frame`, in the caller's thread, and can fail it. The others are told afterwards, on
-    a thread of their own; what they return only ends their chain and is logged.
+    inside `put_frame`, in the caller's thread, and can fail it. The others observe events on a
+    separate thread. A failure of these only ends their chain and is logged.
     """
 
     buffer_duration_overflow_pressure: Callable[[core.BufferDurationPressure], object] | None = None
@@ -127,17 +130,18 @@ class StreamCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthCallbacks:
-    """Asked for credentials when they are due; the first entry that returns some is believed.
+    """Functions that return credentials when they are needed. The first credentials are used.
 
-    `get_streaming_token` is for one upload; `get_security_token` for the control plane, and for
-    uploads for which the other has nothing. None leaves it to the next entry, and after the last to
-    the producer's own credentials. A token must live for 30 s more.
+    `get_streaming_token` is for one upload. `get_security_token` is for the control plane, and for
+    uploads if the other function returns None. If a function returns None, the next entry is
+    called, and after the last entry the producer's own credentials are used. A token must be valid
+    for at least 30 s more.
 
-    The others are called when the functions for tokens returned nothing. The bytes that
-    `get_device_certificate` returns go to `device_cert_to_token`, which must return credentials
-    (GET_CLIENT_TOKEN_CALL_FAILED) and must be there (SERVICE_CALL_CALLBACKS_MISSING).
-    `get_device_fingerprint`, which returns up to 32 characters (DEVICE_FINGERPRINT_LENGTH), is
-    called when there is no certificate; KVS has no provisioning, so that the call then fails with
+    The other functions are called if those for tokens returned None. The bytes from
+    `get_device_certificate` go to `device_cert_to_token`, which must exist
+    (SERVICE_CALL_CALLBACKS_MISSING) and return credentials (GET_CLIENT_TOKEN_CALL_FAILED). Without
+    a certificate, `get_device_fingerprint` is called, which returns up to 32 characters
+    (DEVICE_FINGERPRINT_LENGTH). Because KVS cannot provision devices, the call then fails with
     CLIENT_PROVISION_CALL_FAILED.
     """
 
@@ -165,15 +169,15 @@ class AuthCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiCallbacks:
-    """Asked before each service call: observe it, fail it, or answer it in the service's place.
+    """Functions that run before each service call. They may observe it, fail it, or answer it.
 
-    None goes on to the next entry, and after the last to the service. The answers: an ARN for
-    `create_stream`, a `StreamDescription` for `describe_stream`, a URL for
-    `get_streaming_endpoint`, SUCCESS for `tag_resource` (the tags are set). `put_stream` can
-    observe and fail only: the upload itself is the producer's.
+    If a function returns None, the next entry is called, and after the last entry the service. The
+    answers are an ARN for `create_stream`, a `StreamDescription` for `describe_stream`, a URL for
+    `get_streaming_endpoint`, and SUCCESS for `tag_resource` (the tags are set). `put_stream` can
+    only observe and fail, because the producer makes the upload.
 
-    KVS has no device to create or tag. `create_device` may return an ARN; `tag_device` is called
-    after it when `DeviceInfo` has tags, and a failure of it is TAG_CLIENT_CALL_FAILED.
+    KVS has no operations to create or tag devices. `create_device` may return an ARN. `tag_device`
+    is called after it if `DeviceInfo` has tags; if it fails, the status is TAG_CLIENT_CALL_FAILED.
     """
 
     create_stream: Callable[[core.CreateStream], str | StatusCode | None] | None = None
@@ -195,7 +199,7 @@ CallbackSet = ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks
 
 
 def stream_description(data: Mapping[str, object]) -> core.StreamDescription:
-    """Return the answer of a `describe_stream` function that has it as data, in AWS's layout.
+    """Return a StreamDescription from data in AWS's layout, for a `describe_stream` function.
 
     `version` is 0 or 1 (the default); version 0 has no retention and no KMS key. `status` is a
     `StreamStatus`, its name or its number. Raises INVALID_STREAM_DESCRIPTION_VERSION, and
@@ -209,7 +213,7 @@ def stream_description(data: Mapping[str, object]) -> core.StreamDescription:
     elif version != limits.STREAM_DESCRIPTION_VERSION:
         raise kvs_error(
             StatusCode.INVALID_STREAM_DESCRIPTION_VERSION,
-            f"version {version!r}; the newest known is {limits.STREAM_DESCRIPTION_VERSION}",
+            f"version {version!r} is unknown; the newest is {limits.STREAM_DESCRIPTION_VERSION}",
         )
     status = values.get("status", core.StreamStatus.ACTIVE)
     try:

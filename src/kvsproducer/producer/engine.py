@@ -238,7 +238,7 @@ class Engine(Waiting):
         if event is not None:
             self._reach.look_at(event)
             if self.hooks is not None:
-                self.hooks.tell(event)
+                self.hooks.notify(event)
         return event or reported
 
     # --- on the loop -------------------------------------------------------------------------
@@ -415,7 +415,7 @@ class Engine(Waiting):
 
         Raises what they fail with, SERVICE_CALL_TIMEOUT_ERROR when they take longer than a call.
         """
-        if self.hooks is None or not self.hooks.asks(call):
+        if self.hooks is None or not self.hooks.handles(call):
             return None
         limit_s = self.core.client_info.service_call_completion_timeout.total_seconds()
         try:

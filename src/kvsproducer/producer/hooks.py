@@ -41,10 +41,10 @@ class Hooks(Protocol):
     def next_reported(self) -> core.Event | None:
         """The next event that `report` has run the callbacks for; call it under the lock."""
 
-    def tell(self, event: core.Event) -> None:
+    def notify(self, event: core.Event) -> None:
         """Run the callbacks of any other event; raises nothing."""
 
-    def asks(self, call: core.Call) -> bool:
+    def handles(self, call: core.Call) -> bool:
         """Whether a callback is to be asked about this call."""
 
     def ask(self, call: core.Call) -> object:

@@ -1,9 +1,9 @@
-"""Where frames come from: media files, standard input, a synthetic picture.
+"""Sources of frames: media files, standard input, and a synthetic picture.
 
 `open_source` reads MP4, MOV, MKV, TS, WAV and raw H.264 / H.265 through FFmpeg (PyAV, the `media`
-extra) and `testsrc:`; `put_media` puts one into a stream and returns once everything is stored.
-Cameras, RTSP and arrays come later. What is repaired, moved or left out is counted: see
-`Source.repairs`, `jumps` and `skips`.
+extra) and `testsrc:`. `put_media` puts a source into a stream and returns once everything is
+stored. Cameras and RTSP are not supported yet. Frames that are repaired, moved or skipped are
+counted: see `Source.repairs`, `jumps` and `skips`.
 """
 
 from kvsproducer.sources.put import PutProgress, PutResult, put_media

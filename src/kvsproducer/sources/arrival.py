@@ -1,20 +1,19 @@
-"""Times of a live source: by the wall clock when its bytes arrive.
+"""Times of a live source: the wall-clock times at which its bytes arrive.
 
-A pipe says when a frame was made only relative to others, on a clock of its own. `ArrivalClock`
-puts the first frame at the time at which its bytes came (not when FFmpeg had probed the stream,
-seconds later) and the others after it by their own times. At the start of each fragment it looks
-how late the frames of the last second or more were, at least:
+The times in a pipe are relative to a clock of its sender. `ArrivalClock` gives the first frame the
+time at which its bytes arrived (not the time seconds later, when FFmpeg has probed the stream), and
+the others follow by their own times. At the start of each fragment it checks the lateness of the
+frames of the last second or more, and takes the minimum:
 
-* Over 2 s: the source stalled, or its clock is slow. The fragment starts at its arrival.
-* Early by 50 ms: its clock is fast. Times are drawn back by 10 ms every 10 s, which is more than a
-  quartz is off. Until then frames wait for their time, so that none is put before it. A pipe that
-  delivers a recording faster than it plays is slowed down by that to its own pace.
-* The wall clock was set: times follow it, backwards too.
+- Over 2 s late: the source stalled, or its clock is slow. The fragment starts at its arrival time.
+- Over 50 ms early: its clock is fast. Times are moved back by 10 ms every 10 s, which is more than
+  the error of a quartz clock. Until then frames wait for their time, so that none is put early.
+  This also slows a recording that arrives faster than real time down to its own pace.
+- The wall clock was set: times follow it, also backwards.
 
-Waiting and lateness go by the monotonic clock; the wall clock is read once a fragment.
+Waiting and lateness use the monotonic clock. The wall clock is read once per fragment.
 
-Raw H.264 and H.265 have no times at all: `ArrivalRate` counts pictures at the rate at which they
-come.
+Raw H.264 and H.265 have no times: `ArrivalRate` counts pictures at the rate at which they arrive.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from kvsproducer.sources.media import MediaPacket
 
 __all__ = ["ArrivalClock", "ArrivalRate"]
 
-_MAX_LATE: Final = 2 * TICKS_PER_SECOND  # ours, as are all of these
+_MAX_LATE: Final = 2 * TICKS_PER_SECOND  # our value, as are all of these
 _MAX_EARLY: Final = 50 * TICKS_PER_MS
 _WINDOW: Final = TICKS_PER_SECOND
 _CLOCK_SET: Final = TICKS_PER_SECOND
 _DRAW_BACK: Final = 10 * TICKS_PER_MS
 _DRAW_BACK_EVERY: Final = 10 * TICKS_PER_SECOND
-_FASTEST: Final = 4  # times the stream's own rate; what comes faster is a recording
+_FASTEST: Final = 4  # multiple of the stream's own rate; a faster source is a recording
 _FOREVER: Final = 1 << 62
 
 
 class ArrivalClock:
-    """From media time to wall-clock time; see the module. All times are in ticks.
+    """Convert media time to wall-clock time; see the module. All times are in ticks.
 
     `clock` is the wall clock, `monotonic` the clock of `MediaPacket.arrived`.
     """
@@ -48,18 +47,18 @@ class ArrivalClock:
         self._monotonic = monotonic
         self._offset = clock() - monotonic()  # from the monotonic clock to the wall clock
         self._shift: int | None = None  # from media time to wall-clock time
-        self._last = 0  # the latest wall-clock time given
-        self._least = 0  # how late the packets of the window were, at least
+        self._last = 0  # the latest wall-clock time returned
+        self._least = 0  # the lateness of the packets of the window, minimum
         self._window = 0  # when the window began
-        self._drawn_back = 0  # when times were drawn back
+        self._drawn_back = 0  # when times were last moved back
         self._jumps = 0
         self.anchors = 0
-        """How often media time was put anew beside the wall clock, after the first time."""
+        """How often the offset to the wall clock was corrected."""
 
     def shift(self, packet: MediaPacket, jumps: int) -> int:
-        """Return what to add to the times of `packet`.
+        """Return the offset to add to the times of `packet`.
 
-        `jumps` counts the jumps of media time so far (`Timeline.jumps`).
+        `jumps` is the number of jumps of media time so far (`Timeline.jumps`).
         """
         assert packet.pts is not None
         assert packet.dts is not None
@@ -77,14 +76,14 @@ class ArrivalClock:
         return self._shift
 
     def wait(self, time: int) -> int:
-        """Return how long it is to wall-clock time `time`; 0 or less when it has come."""
+        """Return the time until wall-clock time `time`: 0 or less if it has passed."""
         return time - (self._monotonic() + self._offset)
 
     def _begin_window(self, arrived: int) -> None:
         self._window, self._least = arrived, _FOREVER
 
     def _review(self, start: int, arrived: int, jumps: int) -> None:
-        """Put the fragment that begins at `start` anew beside the wall clock if that is needed."""
+        """Change the offset for the fragment that begins at `start`, if that is needed."""
         assert self._shift is not None
         shift = self._shift
         offset = self._clock() - self._monotonic()
@@ -112,7 +111,7 @@ class ArrivalClock:
         self._begin_window(arrived)
 
     def _anchor(self, shift: int, start: int, arrived: int) -> None:
-        """Change the shift, so that the fragment at `start` stays behind the one before it."""
+        """Change the offset, but keep the fragment at `start` behind the previous one."""
         self.anchors += 1
         self._shift = _whole_ms(max(shift, self._last + 2 * TICKS_PER_MS - start))
         self._begin_window(arrived)
@@ -123,21 +122,23 @@ def _whole_ms(ticks: int) -> int:
 
 
 class ArrivalRate:
-    """Times for pictures without any: counted at the rate of the last second or more.
+    """Times for pictures that have none, counted at the rate of the last second or more.
 
-    `frame` is the duration of a picture by the stream's own frame rate, in ticks. It serves for the
-    first second, and for a pipe that delivers a recording, faster than any camera would.
+    `frame` is the duration of a picture by the stream's own frame rate, in ticks. It is used for
+    the first second, and for a pipe with a recording, which arrives faster than from any camera.
     """
 
     def __init__(self, frame: int) -> None:
         self._nominal = self._frame = frame
         self._time: int | None = None
         self._count = 0  # pictures since the window began
-        self._window = self._previous = 0  # arrivals: of its first picture, and of the last one
-        self._longest = 0  # between two arrivals in the window
+        self._window = self._previous = (
+            0  # arrival times of its first picture and of the latest one
+        )
+        self._longest = 0  # longest time between two arrivals in the window
 
     def set_times(self, packet: MediaPacket, arrived: int) -> None:
-        """Give `packet` its times, in ticks of the clock of `arrived`."""
+        """Set the times of `packet`, in ticks of the clock of `arrived`."""
         if self._time is None:
             self._time = self._window = self._previous = arrived
         else:
@@ -151,7 +152,7 @@ class ArrivalRate:
         packet.duration = self._frame
 
     def _adjust(self, time: int, arrived: int) -> None:
-        """Take the rate of the window, and make up for what its pictures were late or early."""
+        """Use the rate of the last window, and correct the lateness of its pictures."""
         count, span = self._count, arrived - self._window
         stalled = self._longest > max(_WINDOW, span // 2)
         if stalled:

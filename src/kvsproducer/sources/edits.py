@@ -1,16 +1,16 @@
-"""What the edit list of an MP4 cuts away: pictures are hidden, or left out, and sound is left out.
+"""Apply the edit list of an MP4: mark or remove hidden pictures, and remove hidden sound.
 
-FFmpeg gives the packets that an edit list cuts away as hidden ones where a decoder may need them.
-Matroska has a flag for pictures that are decoded and not shown (invisible), and so
+FFmpeg returns packets that an edit list cuts as hidden ones, if a decoder may need them. Matroska
+has a flag for pictures that are decoded but not shown (invisible). So
 
-* hidden pictures that shown ones may need keep their place and are marked; where the same pictures
-  come again at their own times, they are squeezed into the time of the one before;
-* a hidden group without a shown picture, and what is hidden at the end, are needed by none and are
-  left out;
-* hidden sound is left out, except for the start of the file: the first 0.1 s or less is what a
-  decoder needs to warm up (the priming of AAC), and every MP4 with AAC has it.
+- hidden pictures that shown ones may need stay at their place and are marked. If the same pictures
+  are repeated at their own times, the hidden ones get the time of the picture before.
+- a hidden group without a shown picture, and hidden pictures at the end, are not needed and are
+  removed.
+- hidden sound is removed, except at the start of the file: up to 0.1 s is needed to start the
+  decoder (the priming of AAC), and every MP4 with AAC has it.
 
-`Edits.left_out` counts the frames that were left out, by track.
+`Edits.left_out` counts the removed frames of each track.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from kvsproducer.sources.media import Kind, MediaPacket
 
 __all__ = ["Edits"]
 
-_PRIMING: Final = TICKS_PER_SECOND // 10  # ours: AAC has 1024 to 2112 samples of it
+_PRIMING: Final = TICKS_PER_SECOND // 10  # our limit: AAC has 1024 to 2112 samples of it
 
 
 class Edits:
-    """Applies the edit list of one file; see the module."""
+    """Apply the edit list of one file; see the module."""
 
     def __init__(self) -> None:
         self.left_out = dict.fromkeys(Kind, 0)
         self._group: list[
             MediaPacket
         ] = []  # hidden pictures since the last shown one, or a key frame
-        self._shown: MediaPacket | None = None  # the picture that went on last
-        self._sound: list[MediaPacket] | None = []  # hidden sound at the start; None behind it
+        self._shown: MediaPacket | None = None  # the last picture that was yielded
+        self._sound: list[MediaPacket] | None = []  # hidden sound at the start; None after it
 
     def apply(self, packets: Iterable[MediaPacket]) -> Iterator[MediaPacket]:
-        """The packets without those that are cut away and not needed."""
+        """Yield the packets without those that are hidden and not needed."""
         for packet in packets:
             yield from self._audio(packet) if packet.kind is Kind.AUDIO else self._video(packet)
         self.left_out[Kind.VIDEO] += len(self._group)
@@ -79,7 +79,7 @@ class Edits:
         return out
 
     def _squeeze(self, packet: MediaPacket) -> None:
-        """Move a hidden picture behind the one that went on last, if its own time is over."""
+        """Move a hidden picture that is before the previous picture to the time of that one."""
         last = self._shown
         if last is None:
             return

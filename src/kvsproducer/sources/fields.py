@@ -1,12 +1,12 @@
-"""Field-coded H.264 (PAFF, as camcorders and broadcasters make it): one packet for each picture.
+"""Join the fields of field-coded H.264 (PAFF, from camcorders and broadcasters) into pictures.
 
-A transport stream or a raw file carries the two fields of a picture as two access units, and FFmpeg
-gives two packets. Matroska wants both fields of a picture in one frame, and players count frames,
-so that the two are joined here: `join_fields`.
+In a transport stream or raw file, the two fields of a picture are two access units, and FFmpeg
+returns two packets. Matroska requires both fields of a picture in one frame, and players count
+frames. `join_fields` makes one packet of each picture.
 
-Two packets are fields of one picture if each holds a field, of opposite parity and with the same
-frame_num, one right after the other (ISO/IEC 14496-10, 3.30 and 7.4.3). A field without its partner
-stays alone. It reads slice headers only, and only of streams whose SPS allows fields.
+Two packets are the fields of one picture if each has one field, of opposite parity and with the
+same frame_num, and one follows the other (ISO/IEC 14496-10, 3.30 and 7.4.3). A field without a
+partner stays a packet. Only slice headers are read, and only of streams whose SPS allows fields.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _SPS, _PPS, _DELIMITER = 7, 8, 9
 
 
 class FieldReader:
-    """Tells what fields a packet holds; `extradata` is the track's avcC record or its Annex-B.
+    """Read which field a packet has. `extradata` is the track's avcC record or Annex-B data.
 
-    `interlaced` says whether there can be fields at all.
+    `interlaced` is whether the stream can have fields.
     """
 
     def __init__(self, extradata: bytes) -> None:
         self._sps: dict[int, h264.Sps] = {}
         self._sets: dict[int, h264.Sps] = {}  # by the id of the PPS that names them
-        self._length_size = 0  # 0: Annex-B
+        self._length_size = 0  # by the id of the PPS that refers to them
         units: list[Buffer] = []
         try:
             if extradata[:1] == b"\x01":
@@ -49,16 +49,16 @@ class FieldReader:
                 units += [*record.sps, *record.pps]
             else:
                 units += cpd_units(extradata)
-            self._learn(units)
+            self._add_parameter_sets(units)
         except KvsError:
-            pass  # what cannot be read is left as it comes
+            pass  # unreadable parameter sets: packets are not joined
 
     @property
     def interlaced(self) -> bool:
         """Whether a parameter set allows fields."""
         return any(sps.interlaced for sps in self._sps.values())
 
-    def _learn(self, units: Iterable[Buffer]) -> None:
+    def _add_parameter_sets(self, units: Iterable[Buffer]) -> None:
         for unit in units:
             kind = nal_type(unit, VideoCodec.H264)
             if kind == _SPS:
@@ -70,22 +70,22 @@ class FieldReader:
                     self._sets[pps_id] = self._sps[sps_id]
 
     def units(self, data: bytes) -> list[memoryview]:
-        """The NAL units of a packet; raises as `split_annexb` and `split_avcc`."""
+        """Return the NAL units of a packet. Raises as `split_annexb` and `split_avcc`."""
         return split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
 
     def only_field(self, data: bytes) -> h264.Slice | None:
-        """The field that `data` holds and nothing else, None for anything else."""
+        """Return the field of a packet that has exactly one field, else None."""
         try:
             units = self.units(data)
-            self._learn(units)
+            self._add_parameter_sets(units)
             slices = {found for unit in units if (found := h264.parse_slice(unit, self._sets))}
         except KvsError:
             return None
         fields = {(found.frame_num, found.bottom) for found in slices if found.field}
         return next(iter(slices)) if len(fields) == 1 else None
 
-    def joined(self, first: bytes, second: bytes) -> bytes:
-        """Both fields of a picture; the delimiter in front of the second one is left out."""
+    def join(self, first: bytes, second: bytes) -> bytes:
+        """Return both fields of a picture, without the delimiter before the second one."""
         units = [u for u in self.units(second) if nal_type(u, VideoCodec.H264) != _DELIMITER]
         size = self._length_size
         return first + b"".join(
@@ -94,7 +94,7 @@ class FieldReader:
 
 
 def join_fields(packets: Iterable[MediaPacket], reader: FieldReader) -> Iterator[MediaPacket]:
-    """Join the packets of the fields of one picture, and number the pictures anew.
+    """Join the packets of the fields of one picture, and renumber the pictures.
 
     A picture has the times of its first field, and the duration of both.
     """
@@ -108,7 +108,7 @@ def join_fields(packets: Iterable[MediaPacket], reader: FieldReader) -> Iterator
                 continue
             field = reader.only_field(packet.data)
             if held is not None and _are_pair(first, field):
-                held.data = reader.joined(held.data, packet.data)
+                held.data = reader.join(held.data, packet.data)
                 held.duration += packet.duration
                 held.corrupt |= packet.corrupt
                 joined += 1

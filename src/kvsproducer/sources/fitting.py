@@ -1,9 +1,8 @@
-"""Codecs by their names: which ones KVS plays, and how Matroska stores some that it does not.
+"""Codecs by name: those that KVS plays, and Matroska's names for some others.
 
-Codecs are keyed by FFmpeg's name of the codec (`hevc`), not of one of its decoders (`libdav1d`).
-The service stores the bytes of any codec; its players, and its consumers of images and clips, take
-H.264, H.265, AAC and G.711. `any_codec` is for those who read the media back with players of their
-own.
+The keys are FFmpeg's names of codecs (`hevc`), not of decoders (`libdav1d`). The service stores the
+bytes of any codec, but its players, images and clips support H.264, H.265, AAC and G.711 only.
+`any_codec` is for applications that read the media with their own players.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _FITTING: Final = {
     Kind.AUDIO: frozenset(("aac", "pcm_alaw", "pcm_mulaw")),
 }
 MATROSKA: Final = {
-    # codec -> (Matroska codec id, content type); the codec private data is as FFmpeg gives it
+    # codec -> (Matroska codec id, content type); the codec private data is FFmpeg's extradata
     "av1": ("V_AV1", "video/av1"),
     "vp8": ("V_VP8", "video/vp8"),
     "vp9": ("V_VP9", "video/vp9"),
@@ -60,12 +59,12 @@ _NAMES: Final = {
 
 
 def codec_name(codec: str) -> str:
-    """The name that people know a codec by: `AV1` for `av1`."""
+    """Return the common name of a codec: `AV1` for `av1`."""
     if codec.startswith("pcm_") and codec not in _NAMES:
         return "PCM"
     return _NAMES.get(codec, codec.upper())
 
 
 def fits(kind: Kind, codec: str) -> bool:
-    """Whether KVS plays tracks of this codec."""
+    """Return whether KVS plays tracks of this codec."""
     return codec in _FITTING[kind]

@@ -1,29 +1,31 @@
-"""One sequence of frames out of the tracks, in the order that KVS takes: fragments and all.
+"""Merge the tracks into one sequence of frames, and decide where fragments begin.
 
-The service's rules (KVS documentation, "Fragments"): a fragment begins with a key frame, holds
-every track, lasts at most 20 s from its first to its last frame, has at most 50 MB, and starts
-after the last timestamp of the one before. The client's: decode times rise over all tracks, and
-nothing in a fragment is shown before its first frame. So between video frames the sound goes
+The service has these rules (KVS documentation, "Fragments"). A fragment begins with a key frame,
+has frames of every track, lasts at most 20 s from its first to its last frame, has at most 50 MB,
+and starts after the last timestamp of the fragment before. The client requires that decode times
+increase over all tracks, and that no frame of a fragment is shown before its first frame.
 
-* before a key frame, if it is heard before the fragment that this begins, else after it (after the
-  first one always: the core begins fragments with pictures, so that the first fragment starts with
-  the sound that comes before it);
-* otherwise before a frame once it is not later than what was already shown.
+So a sound packet goes
 
-Video keeps its own times; sound gets decode times in between. Pictures that follow a key frame and
-are shown before it (open groups, which x265 makes unless it is configured otherwise) belong to its
-fragment, which starts with the first of them (`lead`). A key frame is put as a plain frame (the
-fragment goes on) where a new fragment would break a rule: it would begin among pictures of the one
-before, or a track has nothing left, or had nothing in this fragment.
+- before a key frame, if it is heard before the start of the fragment that this key frame begins,
+  else after it. At the very start it always goes after it: the core begins fragments with pictures,
+  so the first fragment starts with the sound before its first picture.
+- before any other picture, if it is not later than the pictures already put.
 
-To know the order, a packet waits until the other track has one too. How far the tracks lie apart is
-bounded in bytes, and for a live source in time too; at the bound the track that has packets goes on
-alone. The stream takes it on: after `grace` of media without frames of a track it begins a session
-without the track, and one with it when the track is back (`kvsproducer.client.present`). Fragments
-then begin without that track. Frames that fit into no fragment are left out, with those that need
-them, up to the next fragment: `skipped.py` counts them.
+Pictures keep their own times; sound gets decode times between them. Leading pictures follow a key
+frame but are shown before it (open groups, the default of x265). They belong to its fragment, which
+starts with the first of them (`lead`). A key frame does not begin a fragment where this would
+violate a rule: its leading pictures overlap the fragment before, or a track has no more packets, or
+had none in the open fragment.
 
-`fragment_duration` is the stream's: it starts a fragment at the first key frame after so long.
+To decide the order, a packet waits until the other track also has one. The distance of the tracks
+is limited in bytes, and for a live source in time. At the limit, the track with packets continues
+alone. The stream does the same: `grace` after the last frame of a track it begins a session without
+that track, and another one when the track returns (`kvsproducer.client.present`). Fragments then
+begin without that track. Frames that fit into no fragment are skipped, with those that need them,
+up to the next fragment; `skipped.py` counts them.
+
+`fragment_duration` is the stream's: a fragment begins at the first key frame after this time.
 """
 
 from __future__ import annotations
@@ -43,20 +45,26 @@ from kvsproducer.status import KvsError
 __all__ = ["MAX_QUEUED_BYTES", "Interleaver"]
 
 MAX_QUEUED_BYTES: Final = 128_000_000
-"""Ours: so much of one track is read ahead to find the other one."""
-_MAX_LEAD: Final = 10 * TICKS_PER_SECOND  # ours: so much sound before the first picture is put
-_PAUSE: Final = limits.FAR_TIMESTAMP // 2  # ours: both tracks step so far after a pause
-_PICTURES_OF_A_PAUSE: Final = 3  # as many as the core waits for
-_MARGIN: Final = TICKS_PER_SECOND  # ours: so much longer than `grace` a track waits for the other
-_MAX_WARNINGS: Final = 10  # ours: tracks that stop are named so often
+"""Our limit: how many bytes of one track are read ahead to find the other one."""
+_MAX_LEAD: Final = (
+    10 * TICKS_PER_SECOND
+)  # our limit: how much earlier than the first picture sound may start
+_PAUSE: Final = (
+    limits.FAR_TIMESTAMP // 2
+)  # our limit: a step of both tracks by more than this is a pause
+_PICTURES_OF_A_PAUSE: Final = 3  # number of pictures that the core waits for
+_MARGIN: Final = (
+    TICKS_PER_SECOND  # our value: a track waits this much longer than `grace` for the other one
+)
+_MAX_WARNINGS: Final = 10  # our limit: warnings about tracks that stop
 
 
 class Interleaver:
-    """Orders the packets of `tracks` (at most one video and one audio track); see the module.
+    """Order the packets of `tracks` (at most one video and one audio track); see the module.
 
-    `timeline` is how their times are moved; `live` that a track waits for the other only a second
-    longer than `grace`, in ticks of media, which is that of the stream. `warnings` gets a line for
-    a track that stops.
+    `timeline` has the offsets of their times. With `live`, a track waits for the other one only 1 s
+    longer than `grace`, the stream's setting in ticks of media. A message is appended to `warnings`
+    when a track stops.
     """
 
     def __init__(
@@ -80,14 +88,14 @@ class Interleaver:
         self.grace = grace
         self._warnings = [] if warnings is None else warnings
         self._stops = 0  # how often a track has stopped
-        self._silent: Reason | None = None  # why the other track is no longer waited for
-        self._waited_for: Kind | None = None  # that track, then
-        self._without = False  # whether the stream goes on without it
+        self._silent: Reason | None = None  # why the other track is not waited for
+        self._waited_for: Kind | None = None  # the other track, in that case
+        self._without = False  # whether the stream continues without it
         self._fragment_duration = fragment_duration
         self._queued_bytes = 0
         self._at_end = False
         self._waits_for_key: Reason | None = Reason.BEFORE_KEY if self._video is not None else None
-        self._first: int | None = None  # pts of the first packet, where positions count from
+        self._first: int | None = None  # pts of the first packet, from which positions count
         self._shown = -1  # latest presentation time of a picture so far, ms
         self._last_dts: int | None = None
         self._to_come_first = 0  # pictures that go before sound, after a pause
@@ -98,13 +106,13 @@ class Interleaver:
 
     @property
     def repairs(self) -> int:
-        """Timestamps that were derived."""
+        """Number of timestamps that were derived."""
         return sum(times.repairs for times in self._times.values())
 
     def order(self, packets: Iterable[MediaPacket]) -> Iterator[MediaPacket]:
-        """The packets of all tracks in the order to put them, key flags as fragments need them.
+        """Yield the packets of all tracks in the order to put them, with their final key flags.
 
-        When reading `packets` fails, everything read before comes out first.
+        If reading `packets` fails, everything read before is yielded first.
         """
         failure: KvsError | None = None
         try:
@@ -122,7 +130,7 @@ class Interleaver:
                 yield ready
             if failure is not None:
                 raise failure
-        finally:  # an error and the frame it came through would keep each other, and the codecs
+        finally:  # the error and this frame would keep each other, and the codecs, alive
             del failure
 
     def _queue(self, packets: list[MediaPacket]) -> None:
@@ -152,12 +160,12 @@ class Interleaver:
             self._queued_bytes += len(packet.data)
 
     def skip(self, packet: MediaPacket, reason: Reason) -> None:
-        """Count `packet` as not put."""
+        """Count `packet` as skipped."""
         assert packet.pts is not None
         self.left_out.add(packet, packet.pts - (self._first or 0), reason)
 
     def _take(self) -> MediaPacket | None:
-        """The next packet to put, None when that takes more reading."""
+        """Return the next packet to put, or None if more packets must be read first."""
         while queue := self._next_queue():
             start = self._start_of(queue)
             packet = queue.popleft()
@@ -166,12 +174,12 @@ class Interleaver:
                 self._to_come_first -= queue is self._video
                 self._resuming = False
             self._queued_bytes -= len(packet.data)
-            if self._placed(packet, start):
+            if self._place(packet, start):
                 return packet
         return None
 
     def _next_queue(self) -> deque[MediaPacket] | None:
-        """The track whose packet comes next, None when that takes more reading, or at the end."""
+        """Return the queue with the next packet, or None if there is none (yet)."""
         video, audio = self._video, self._audio
         if video and audio:
             picture = video[0]
@@ -183,7 +191,7 @@ class Interleaver:
             elif not self._leading_complete(video):
                 return None
             elif not self._fragment.open:
-                # A fragment begins with a picture, also where sound is a little earlier.
+                # A fragment begins with a picture, even if sound is a little earlier.
                 return audio if self._pauses(Kind.VIDEO) else video
             else:
                 before = _ms(_first_shown(video))
@@ -196,10 +204,11 @@ class Interleaver:
         return queue
 
     def _pictures_first(self, picture: MediaPacket, sound: MediaPacket) -> bool:
-        """Whether the next picture goes before sound of the same time, as after a pause of both.
+        """Return whether the next picture goes before sound, as after a pause of both tracks.
 
-        The core takes pictures that are far ahead for a pause when three of them have come. Until
-        then it holds two packets of sound that is as far ahead, and takes more for damaged.
+        If pictures are far ahead, the core waits for three of them before it accepts a pause. Until
+        then it holds at most two sound packets that are as far ahead, and refuses further ones as
+        damaged.
         """
         assert picture.pts is not None
         assert sound.pts is not None
@@ -214,7 +223,7 @@ class Interleaver:
         return True
 
     def _leading_complete(self, video: deque[MediaPacket]) -> bool:
-        """Whether all pictures that are shown before the key frame at the front are known."""
+        """Return whether all leading pictures of the key frame at the front were read."""
         if not self._times[Kind.VIDEO].reordered or self._at_end:
             return True
         key = _ms(video[0].pts)
@@ -222,7 +231,7 @@ class Interleaver:
         return any(_ms(later.pts) > key for later in behind) or self._is_overdue(video)
 
     def _is_overdue(self, queue: deque[MediaPacket]) -> bool:
-        """Whether `queue` has waited long enough for more packets, or for the other track."""
+        """Return whether `queue` waited long enough for more packets or for the other track."""
         if self._silent is None:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self._stop(queue, Reason.FAR_APART)
@@ -231,14 +240,14 @@ class Interleaver:
         return self._silent is not None
 
     def _outlasts_grace(self, queue: deque[MediaPacket]) -> bool:
-        """Whether the stream will go on without the other track while it gets `queue`."""
+        """Return whether the stream will continue without the other track during `queue`."""
         assert queue[-1].pts is not None
         assert queue[0].pts is not None
-        since = max(queue[0].pts, self._last_dts or 0)  # a packet may be of long ago
+        since = max(queue[0].pts, self._last_dts or 0)  # a queued packet may be much older
         return queue[-1].pts - since > self.grace + _MARGIN
 
     def _pauses(self, kind: Kind) -> bool:
-        """Whether the next packet of a track comes so late that the stream goes on without it."""
+        """Return whether the stream continues without a track until its next packet."""
         queue = self._queues[kind]
         if not queue:
             return False
@@ -247,7 +256,7 @@ class Interleaver:
         return queue[0].pts - self._ends.get(kind, self._first) > self.grace + _MARGIN
 
     def _stop(self, queue: deque[MediaPacket], reason: Reason) -> None:
-        """Wait no more for the other track, since only `queue` has packets."""
+        """Stop waiting for the other track: only `queue` has packets."""
         self._silent = reason
         self._waited_for = Kind.AUDIO if queue is self._video else Kind.VIDEO
         self._without = not self._alone and (
@@ -256,25 +265,25 @@ class Interleaver:
         if self._without and self._stops < _MAX_WARNINGS:
             self._stops += 1
             at = ((queue[0].pts or 0) - (self._first or 0)) / TICKS_PER_SECOND
-            gone, rest = "sound", "pictures go"
+            gone, rest = "sound", "video continues"
             if self._waited_for is Kind.VIDEO:
-                gone, rest = "video", "sound goes"
+                gone, rest = "video", "sound continues"
             verb = "ends" if self._at_end else "stops"
-            self._warnings.append(f"the {gone} {verb} at {at:.1f} s; the {rest} on without it")
+            self._warnings.append(f"the {gone} {verb} at {at:.1f} s; the {rest} without it")
 
     def _needs_fragments(self, queue: deque[MediaPacket]) -> bool:
-        """Whether the last pictures do not fit into the open fragment, and begin more of them.
+        """Return whether the last pictures exceed the open fragment, and can begin further ones.
 
-        The stream then leaves out the other track where it ends (`PresentTracks.end`).
+        The stream then ends the other track at its last frame (`PresentTracks.end`).
         """
         fits = self._fragment.fits(queue[-1].pts or 0)
         return queue is self._video and not fits and any(packet.key_frame for packet in queue)
 
     def _start_of(self, queue: deque[MediaPacket]) -> int:
-        """When the fragment starts that begins with the first packet of `queue`.
+        """Return the start of the fragment that begins with the first packet of `queue`.
 
-        The first one, and one after a pause, starts with the sound that comes before the first
-        picture, up to 10 s.
+        The first fragment, and the first one after a pause, starts with the sound before its first
+        picture, at most 10 s earlier.
         """
         first = queue[0]
         assert first.pts is not None
@@ -287,10 +296,10 @@ class Interleaver:
             start = min(start, max(self._audio[0].pts, first.pts - _MAX_LEAD))
         return start
 
-    def _placed(self, packet: MediaPacket, start: int) -> bool:
-        """Give a packet its decode time in the sequence and decide whether a fragment begins.
+    def _place(self, packet: MediaPacket, start: int) -> bool:
+        """Set the final decode time of a packet, and decide whether it begins a fragment.
 
-        A fragment that it begins starts at `start`. Returns False if the packet cannot be put.
+        If so, the fragment starts at `start`. Returns False if the packet is skipped.
         """
         assert packet.pts is not None
         assert packet.dts is not None
@@ -326,7 +335,7 @@ class Interleaver:
         return True
 
     def _obstacle(self, key: MediaPacket, *, begins_among: bool) -> Reason | None:
-        """Why no fragment may begin with `key`, None when one may.
+        """Return why `key` cannot begin a fragment, or None if it can.
 
         `begins_among`: its first picture is shown before one of the fragment before.
         """
@@ -350,10 +359,10 @@ def _ms(ticks: int | None) -> int:
 
 
 def _first_shown(queue: deque[MediaPacket]) -> int:
-    """When the first picture of a fragment is shown that begins with the first packet.
+    """Return when the first picture is shown of the fragment that `queue` begins with.
 
-    It is shown at its own time, or at that of the earliest of its leading pictures, which come
-    right after it, or after its second field.
+    This is the time of the key frame, or of the earliest of its leading pictures. They follow it
+    directly, or follow its second field.
     """
     first = own = queue[0].pts
     assert own is not None
@@ -367,10 +376,10 @@ def _first_shown(queue: deque[MediaPacket]) -> int:
 
 
 def _begins_with_fields(queue: deque[MediaPacket]) -> bool:
-    """Whether the second packet may be the second field of the first one's picture.
+    """Return whether the second packet may be the second field of the first one's picture.
 
-    The fields of H.265 are pictures of their own. The second one is shown right after the first,
-    and may come before the leading pictures of both.
+    The fields of H.265 are separate pictures. The second one is shown directly after the first, and
+    may be stored before the leading pictures of both.
     """
     if len(queue) < 2:
         return False
@@ -381,13 +390,13 @@ def _begins_with_fields(queue: deque[MediaPacket]) -> bool:
 
 
 class _Fragment:
-    """The fragment being written, held against the service's limits."""
+    """The open fragment, checked against the service's limits."""
 
     def __init__(self, kinds: set[Kind]) -> None:
         self._kinds = kinds
         self.open = False
         self.full = False
-        """Whether a frame did not fit: what follows is left out, up to the next fragment."""
+        """Whether a frame did not fit: frames are skipped up to the next fragment."""
         self.missing: set[Kind] = set()
         self.obstacle = Reason.NO_KEY_FRAME
         self._reason = Reason.NO_KEY_FRAME
@@ -395,11 +404,11 @@ class _Fragment:
         self._bytes = 0
 
     def may_end(self, pts: int, duration: int) -> bool:
-        """Whether a key frame at `pts` begins the next fragment."""
+        """Return whether a key frame at `pts` begins the next fragment."""
         return not self.open or self.full or pts - self._start >= duration
 
     def fits(self, pts: int) -> bool:
-        """Whether a frame at `pts` is early enough for this fragment."""
+        """Return whether a frame at `pts` is early enough for this fragment."""
         return self.open and pts - self._start <= limits.SERVICE_MAX_FRAGMENT_DURATION
 
     def start(self, pts: int) -> None:
@@ -408,7 +417,7 @@ class _Fragment:
         self.missing, self.obstacle = set(self._kinds), Reason.NO_KEY_FRAME
 
     def add(self, packet: MediaPacket) -> Reason | None:
-        """Count a frame in, or return why the service would refuse the fragment with it."""
+        """Add a frame, or return why the service would refuse the fragment with it."""
         assert packet.pts is not None
         if self.full:
             return self._reason

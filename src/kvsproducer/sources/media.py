@@ -1,7 +1,7 @@
-"""Media as plain data: what the PyAV border hands to the rest of `sources/`.
+"""Media as plain data, which `pyav` passes to the rest of `sources/`.
 
 Times are ticks of 100 ns in the file's own time line. A packet is one access unit or one audio
-packet, in decode order per track. Nothing here knows PyAV.
+packet, in decode order for each track. This module does not import PyAV.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ __all__ = ["Kind", "MediaPacket", "MediaReader", "MediaTrack", "Packets"]
 
 
 class Kind(Enum):
-    """What a track carries."""
+    """The kind of a track."""
 
     VIDEO = "video"
     AUDIO = "audio"
 
-    # A member is its only copy, and looked up several times for each packet.
+    # Members are singletons, and are looked up several times per packet.
     __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)
 class MediaTrack:
-    """A track as the container describes it; `codec` is FFmpeg's name, `rate` frames a second.
+    """A track as the container describes it. `codec` is FFmpeg's name, `rate` frames per second.
 
-    `reordered` tells that decode and display order differ (B-frames); `length` in ticks is None
-    where the container does not say how long the track is; `pauses` that its index has a step that
-    is longer than a fragment may be.
+    `reordered`: decode and display order differ (B-frames). `length`: in ticks, None if the
+    container does not have it. `pauses`: the index of the file has a step longer than a fragment
+    may be.
     """
 
     kind: Kind
@@ -48,11 +48,11 @@ class MediaTrack:
 
 @dataclass(slots=True)
 class MediaPacket:
-    """One packet; `pts` or `dts` is None where the container has none, `number` counts per track.
+    """One packet. `pts` or `dts` is None if the container has none; `number` counts per track.
 
-    `corrupt` marks a packet that is damaged or cut, `encrypted` one that needs a key, `hidden` a
-    picture that others need and that is not shown. `lead` is that of a `Frame`. `arrived` is when
-    the first of its bytes came through a pipe, on the monotonic clock; None for a file.
+    `corrupt`: it is damaged or truncated. `encrypted`: it needs a key. `hidden`: other pictures
+    need it, but it is not shown. `lead`: as in `Frame`. `arrived`: when its first byte arrived
+    through a pipe, on the monotonic clock; None for a file.
     """
 
     kind: Kind
@@ -69,20 +69,20 @@ class MediaPacket:
     arrived: int | None = None
 
 
-Packets: TypeAlias = Generator[MediaPacket, None, None]  # closed, it lets go of the codecs
+Packets: TypeAlias = Generator[MediaPacket, None, None]  # closing it releases the codecs
 
 
 class MediaReader(Protocol):
-    """Something that media packets come from: a container, or an encoder.
+    """A source of media packets: a container, or an encoder.
 
-    `raw` says that it is a bare Annex-B stream, without times of its own; `reach` is how many bytes
-    of the file its index needs, 0 without an index; `warnings` is what a user should know of it.
-    `gaps` says that its times never restart, so that a step forward is a pause in the recording
-    (MP4 and Matroska, but not MPEG-TS). `repairs` counts the times that it derived,
-    `breaks` the places where it could not read and went on, `unread` those, as text, where FFmpeg
-    passed over bytes without an error.
-    `taken` names the tracks that were chosen among several, `ignored` those that are not read.
-    `left_out` counts frames that an edit list hides and that no other needs; they are no packets.
+    `duration`: in ticks, None if unknown. `taken`: names of the tracks that were chosen among
+    several. `ignored`: names of tracks that are not read. `warnings`: messages for the user.
+    `left_out`: number of frames that an edit list hides and no other frame needs; they are not
+    yielded. `reach`: how many bytes the file must have for its index, 0 without an index.
+    `repairs`: number of derived times. `breaks`: number of places where reading failed and
+    continued. `unread`: places, as text, where FFmpeg skipped bytes without an error. `gaps`: times
+    never restart, so a step forward is a pause in the recording (MP4 and Matroska, but not
+    MPEG-TS).
     """
 
     tracks: list[MediaTrack]
@@ -99,13 +99,13 @@ class MediaReader(Protocol):
 
     @property
     def raw(self) -> bool:
-        """Whether times are made up."""
+        """Whether this is a plain Annex-B stream, whose times are derived."""
         ...
 
     def packets(self) -> Packets:
-        """The packets, interleaved roughly by time."""
+        """Yield the packets, roughly in the order of their times."""
         ...
 
     def close(self) -> None:
-        """Let go of the file and the codecs."""
+        """Close the file and the codecs."""
         ...

@@ -1,6 +1,7 @@
-"""Realtime pacing: frames of a recording leave as a camera would have sent them.
+"""Real-time pacing: put the frames of a recording at the pace at which they were recorded.
 
-The clock (monotonic, in ticks) and the sleep (seconds) are passed in. It changes no timestamp.
+The clock (monotonic, in ticks) and the sleep function (seconds) are arguments. No timestamp is
+changed.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from kvsproducer.client.frame import Frame
 from kvsproducer.duration import TICKS_PER_SECOND
 
-__all__ = ["paced"]
+__all__ = ["pace"]
 
 
-def paced(
+def pace(
     frames: Iterable[Frame], clock: Callable[[], int], sleep: Callable[[float], object]
 ) -> Iterator[Frame]:
-    """Yield `frames`, each when as much time has passed since the first as lies between their dts.
+    """Yield each frame when the time since the first one has passed, by their dts.
 
-    A frame that is late leaves at once, and the ones after it keep to the first frame's start. The
-    wall clock must not pace: it may be set meanwhile.
+    A late frame is yielded at once, and the following ones keep to the start of the first frame.
+    The clock must be monotonic, because the wall clock may be set.
     """
     first: int | None = None
     started = 0

@@ -1,9 +1,9 @@
-"""How long a packet lasts when its container does not say.
+"""The duration of a packet if its container does not have it.
 
-AAC packs 1,024 samples into a frame, counted at the rate of the AAC core, which an ADTS header
-gives (ISO/IEC 13818-7, 6.2), or else the AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1). HE-AAC
-plays 2,048 samples at twice that rate, which takes as long. G.711 has one byte for each sample and
-channel. A picture lasts as the track's frame rate says.
+An AAC frame has 1,024 samples at the rate of the AAC core. The rate is in the ADTS header (ISO/IEC
+13818-7, 6.2) or in the AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1). HE-AAC plays 2,048 samples
+at twice that rate, which takes the same time. G.711 has one byte for each sample and channel. The
+duration of a picture follows from the track's frame rate.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Sources that are read once, front to back: standard input, a FIFO, a shell's `<(...)`.
+"""Sources that can be read only once: standard input, a FIFO, a shell's `<(...)`.
 
-FFmpeg reads through `Pipe`, which has no `seek`, so that FFmpeg does not try to; and which is the
-only reader, for what somebody else has read of a pipe is gone. What goes wrong meanwhile is kept
-and raised once FFmpeg is out of the way: FFmpeg's reading swallows exceptions.
+FFmpeg reads through `Pipe`, which has no `seek`, so FFmpeg does not try to. There is only one
+reader, because bytes read from a pipe cannot be read again. FFmpeg ignores exceptions of its read
+function, so errors are stored and raised after FFmpeg returns.
 
-A file that a shell has put behind standard input is a file: `stdin_path` finds it.
+If a shell connected a file to standard input, `stdin_path` returns a path for it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from kvsproducer.status.system import in_words
 __all__ = ["STDIN", "Pipe", "is_pipe", "stdin_path", "stdin_pipe"]
 
 STDIN: Final = "standard input"
-_MP4_BOX: Final = slice(4, 8)  # the kind of the first box of an MP4 or MOV file
+_MP4_BOX: Final = slice(4, 8)  # the type of the first box of an MP4 or MOV file
 _HEAD: Final = 8
-_MAX_PIECES: Final = 8192  # ours: pieces whose arrival is remembered
+_MAX_PIECES: Final = 8192  # our limit: reads whose arrival times are remembered
 
 
 class Pipe:
-    """`file`, called `name` in errors, without a way back. `close` closes it if it is `own`."""
+    """A pipe, which is called `name` in errors. `close` closes `file` only if it is `own`."""
 
     def __init__(self, file: BinaryIO, name: str, *, own: bool = False) -> None:
         self.name = name
         self._file = file
         self._own = own
         self._head = b""
-        self._ends: list[int] = []  # of the pieces that came, in bytes from the start
-        self._times: list[int] = []  # when they came
+        self._ends: list[int] = []  # end of each read, in bytes from the start
+        self._times: list[int] = []  # arrival time of each read
         self._failure: KeyboardInterrupt | OSError | None = None
 
     def read(self, size: int) -> bytes:
-        """What is there, up to `size` bytes; b"" at the end."""
+        """Return the available bytes, at most `size`, or b"" at the end."""
         if self._failure is not None:
-            return b""  # FFmpeg asks again after an end
+            return b""  # FFmpeg calls again after the end
         read1 = getattr(self._file, "read1", self._file.read)
         try:
             data = cast(bytes, read1(size))
@@ -57,8 +57,8 @@ class Pipe:
         self._times.append(monotonic())
         return data
 
-    def arrived(self, offset: int | None) -> int:
-        """Return when the byte at `offset` came (monotonic ticks), the newest one for None."""
+    def arrival(self, offset: int | None) -> int:
+        """Return when the byte at `offset` arrived (monotonic ticks); None: the latest byte."""
         if not self._times:
             return monotonic()
         if offset is None or offset < 0:
@@ -66,9 +66,9 @@ class Pipe:
         return self._times[min(bisect_right(self._ends, offset), len(self._times) - 1)]
 
     def check(self) -> None:
-        """Raise what came while FFmpeg was reading, Ctrl-C or READ_FILE_FAILED.
+        """Raise the error that occurred while FFmpeg was reading: Ctrl-C or READ_FILE_FAILED.
 
-        Raises FORMAT_ERROR when nothing at all has come.
+        Raises FORMAT_ERROR if no bytes arrived.
         """
         if isinstance(self._failure, OSError):
             detail = f"{self.name}: {in_words(self._failure)}"
@@ -76,10 +76,13 @@ class Pipe:
         if self._failure is not None:
             raise KeyboardInterrupt
         if not self._head:
-            raise kvs_error(StatusCode.FORMAT_ERROR, f"{self.name} is empty: nothing has come")
+            raise kvs_error(StatusCode.FORMAT_ERROR, f"{self.name} is empty: it has no bytes")
 
-    def checked(self, packets: Packets) -> Packets:
-        """`packets`, until Ctrl-C; raises as `check`, and says it of an MP4 with a late index."""
+    def check_packets(self, packets: Packets) -> Packets:
+        """Yield `packets`.
+
+        Raise as `check`, and FORMAT_ERROR for an MP4 with its index at the end.
+        """
         try:
             for packet in packets:
                 self.check()
@@ -89,21 +92,21 @@ class Pipe:
                 raise
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{self.name} is MP4 with its index at the end, which a pipe cannot go back from."
-                " Name the file, or pipe MKV or TS: ffmpeg -i IN -c copy -f matroska - | kvs put"
-                " - STREAM",
+                f"{self.name} is MP4 with its index at the end, and a pipe cannot seek back."
+                " Give the path of the file, or pipe MKV: ffmpeg -i IN -c copy -f matroska -"
+                " | kvs put - STREAM",
             ) from error
         finally:
             self.check()
 
     def close(self) -> None:
-        """Nothing more is to be read."""
+        """Close the file if this object owns it."""
         if self._own:
             self._file.close()
 
 
 def is_pipe(path: str) -> bool:
-    """Whether `path` is something that can be read once: a FIFO, a socket, a terminal."""
+    """Return whether `path` can be read only once: a FIFO, a socket, a terminal."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -112,21 +115,25 @@ def is_pipe(path: str) -> bool:
 
 
 def stdin_path() -> str | None:
-    """A path for what is behind standard input if that is a whole file (`< clip.mp4`)."""
+    """Return a path for standard input if it is a complete file (`< clip.mp4`), else None."""
     path = "/dev/stdin"
     try:
         number = sys.stdin.fileno()
         regular = stat.S_ISREG(os.fstat(number).st_mode)
         whole = regular and os.lseek(number, 0, os.SEEK_CUR) == 0
         return path if whole and os.path.samestat(os.fstat(number), os.stat(path)) else None
-    except (AttributeError, OSError, ValueError):  # closed, or an object of the application's
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ):  # closed, or replaced by an object of the application
         return None
 
 
 def stdin_pipe() -> Pipe:
-    """Standard input; raises READ_FILE_FAILED when it is closed, INVALID_ARG for a terminal."""
+    """Return standard input. Raises READ_FILE_FAILED if closed, INVALID_ARG for a terminal."""
     if sys.stdin is None or sys.stdin.closed:
-        raise kvs_error(StatusCode.READ_FILE_FAILED, f"{STDIN}: it is closed")
+        raise kvs_error(StatusCode.READ_FILE_FAILED, f"{STDIN} is closed")
     if sys.stdin.isatty():
         raise kvs_error(
             StatusCode.INVALID_ARG,

@@ -35,7 +35,7 @@ from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fr
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
-from kvsproducer.sources.pacing import paced
+from kvsproducer.sources.pacing import pace
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
 from kvsproducer.sources.source import Source, TrackChoice, open_source
@@ -147,7 +147,7 @@ class _Watch:
             with self._lock:
                 _remember(self._put_at, frame.pts // TICKS_PER_MS, monotonic())
         if self._report is not None:
-            self._tell(monotonic())
+            self._report_progress(monotonic())
 
     def on_event(self, event: Event) -> None:
         """An event of the producer."""
@@ -163,7 +163,7 @@ class _Watch:
                 self._problem = f"{event.status.name} ({event.status.hex}): {event.detail}"
             else:
                 return
-        self._tell(now)
+        self._report_progress(now)
 
     def _acked(self, event: FragmentAcked, now: int) -> None:
         ack = event.ack
@@ -193,7 +193,7 @@ class _Watch:
                 problem=self._problem,
             )
 
-    def _tell(self, now: int) -> None:
+    def _report_progress(self, now: int) -> None:
         if self._report is not None and now - self._reported >= _REPORT_INTERVAL:
             self._reported = now
             self._report(self.progress())
@@ -424,7 +424,7 @@ def _last_stored(stream_name: str, source: Source, connection: Connection) -> St
 
 
 def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[object]:
-    """Figures and health of the producer over HTTP, if somebody wants them."""
+    """Serve metrics and health of the producer over HTTP, or do nothing without a port."""
     if port is None:
         return nullcontext()
     from kvsproducer.observe.metrics_server import MetricsServer
@@ -437,7 +437,7 @@ def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: 
         try:
             stream.put_frame(frame)
         except InvalidFrame as error:  # this frame is not fit; the next ones may be
-            source.refused(error)
+            source.count_refused(error)
         else:
             watch.put(frame)
 
@@ -506,7 +506,7 @@ def _put(
     """Put every frame, then close the stream; raises unless all of it is stored."""
     frames = iter(reading)
     if kind is not StreamingType.OFFLINE and not source.live:
-        frames = paced(frames, monotonic, time.sleep)
+        frames = pace(frames, monotonic, time.sleep)
     failure: BaseException | None = None
     try:
         try:

@@ -1,13 +1,13 @@
-"""The border to FFmpeg: the one module that imports PyAV.
+"""The interface to FFmpeg: the only module that imports PyAV.
 
-Demuxes containers (`ContainerReader`), encodes the synthetic source (`PatternReader`,
-`write_clip`), decodes files for checking (`decode_file`) and writes PNG pictures (`write_png`).
-PyAV is loaded on first use and its absence is an error that says what to install.
+It demuxes containers (`ContainerReader`), encodes the synthetic source (`PatternReader`,
+`write_clip`), decodes files for checks (`decode_file`) and writes PNG pictures (`write_png`). If
+PyAV is not installed, the first use raises an error that says what to install.
 
-Invariants: what leaves is plain data of `media.py`; FFmpeg's errors leave as `KvsError` with the
-original as cause. It repairs no timestamps (`timeline.py` does), with one exception: raw H.264 and
-H.265 have none at all, so `raw_order.py` derives them, for which a decoder here tells the order in
-which pictures are shown. The two fields of a picture are joined (`fields.py`).
+Invariants: this module returns plain data of `media.py`. FFmpeg's errors become a `KvsError` with
+the original as cause. Timestamps are not repaired here (`timestamps.py` does that), with one
+exception: raw H.264 and H.265 have none, so `raw_order.py` derives them with a decoder from here.
+The two fields of a picture are joined (`fields.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kvsproducer.sources.edits import Edits
 from kvsproducer.sources.fields import FieldReader, join_fields
 from kvsproducer.sources.fitting import MATROSKA, codec_name, fits
 from kvsproducer.sources.media import Kind, MediaPacket, MediaTrack, Packets
-from kvsproducer.sources.raw_order import completed, counted, displayed
+from kvsproducer.sources.raw_order import complete_times, count_times, derive_times
 from kvsproducer.sources.spec import PatternSpec
 from kvsproducer.sources.tracks import with_parameter_sets
 from kvsproducer.sources.unread import UnreadBytes
@@ -52,18 +52,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ContainerReader", "Decoded", "PatternReader", "decode_file", "write_clip", "write_png"]
 
-_RAW: Final = {"h264", "hevc"}  # demuxers of bare Annex-B files
+_RAW: Final = {"h264", "hevc"}  # demuxers of plain Annex-B files
 _NOT_MEDIA: Final = {"tty", "image2", "srt", "webvtt", "ass", "subviewer", "ffmetadata", "concat"}
 _EDITED: Final = "mp4"  # part of the name of the demuxer of MP4 and MOV, which have edit lists
-_STILL_BRANDS: Final = {"avif", "heic", "heix", "mif1"}  # HEIF; those of sequences have times
-_RAW_RATE: Final = Fraction(25)  # FFmpeg's own assumption
-_LOWEST_HINT: Final = Fraction(1, 100)  # ours, as is the highest: frame rates of raw video that are
-_HIGHEST_HINT: Final = 480  # believed; encoders write the units of their clock (1000, 90000) too
+_STILL_BRANDS: Final = {"avif", "heic", "heix", "mif1"}  # HEIF pictures; sequences have a duration
+_RAW_RATE: Final = Fraction(25)  # FFmpeg's default
+_LOWEST_HINT: Final = Fraction(1, 100)  # our limits: other frame rates in raw video are ignored,
+_HIGHEST_HINT: Final = 480  # since encoders also write the units of their clock (1000, 90000)
 _ENCODERS: Final = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",)}
-# Codecs whose packets FFmpeg gives as they lie in a Matroska or FLV file.
+# Codecs whose packets FFmpeg returns as they are in a Matroska or FLV file.
 _UNCHANGED: Final = {"h264", "hevc", "aac", "pcm_alaw", "pcm_mulaw", "opus", "vorbis", "flac"}
-_TIMES_RESTART: Final = 0x200  # AVFMT_TS_DISCONT: a demuxer whose times may jump
-_MAX_FAILURES: Final = 100  # ours: reads in a row that fail on damaged data
+_TIMES_RESTART: Final = 0x200  # AVFMT_TS_DISCONT: the times of this demuxer may jump
+_MAX_FAILURES: Final = 100  # our limit: consecutive reads that fail on damaged data
 _GLOBAL_HEADER: Final = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata
 _AUDIO_RATE: Final = {"aac": 48_000, "pcm_alaw": 8_000, "pcm_mulaw": 8_000}
 _AUDIO_FRAME: Final = {"aac": 1024, "pcm_alaw": 320, "pcm_mulaw": 320}  # samples
@@ -78,7 +78,7 @@ def _require() -> None:
 
 
 class _Ratio(Protocol):
-    """A time base: a Fraction, or from PyAV 19 on its own type."""
+    """The type of a time base: a Fraction, or a type of PyAV 19 and later."""
 
     @property
     def numerator(self) -> int: ...
@@ -91,7 +91,7 @@ def _ticks(value: int | None, base: _Ratio) -> int | None:
 
 
 def _plain(kind: Kind, packet: Encoded, number: int, scale: tuple[int, int]) -> MediaPacket:
-    """`packet` as plain data; a tick of its time base is `scale[0] / scale[1]` of ours."""
+    """Return `packet` as plain data. One unit of its time base is `scale[0] / scale[1]` ticks."""
     by, over = scale
     pts, dts, duration = packet.pts, packet.dts, packet.duration
     return MediaPacket(
@@ -113,7 +113,7 @@ def _scale(packet: Encoded) -> tuple[int, int]:
 
 
 class _TrackReading:
-    """What reading one track of a container keeps from packet to packet."""
+    """The state of reading one track of a container."""
 
     def __init__(self, kind: Kind, encrypted: bool, may_have_keys: bool) -> None:
         self.broken = False
@@ -125,8 +125,8 @@ class _TrackReading:
         self._scale: tuple[int, int] | None = None
 
     def plain(self, packet: Encoded) -> MediaPacket:
-        """The next packet as plain data."""
-        if self._scale is None:  # making a Fraction for each packet takes longer than the rest
+        """Return the next packet as plain data."""
+        if self._scale is None:  # a Fraction for each packet would take most of the time
             self._scale = _scale(packet)
         plain = _plain(self._kind, packet, self._number, self._scale)
         self._number += 1
@@ -142,12 +142,13 @@ class _TrackReading:
 
 # --- reading a container ------------------------------------------------------------------------
 class ContainerReader:
-    """The first video and the first audio track of a container that can be put, demuxed.
+    """Demux the first video track and the first audio track of a container that can be put.
 
-    `file` is a path or an object with `read`; `raw_rate` the frame rate of raw video (None: what
-    its parameter sets say, else 25); `any_codec` takes tracks that KVS stores and does not play;
-    `arrived` says when the byte at an offset came through a pipe.
-    Raises FORMAT_ERROR when FFmpeg sees no media in it.
+    `file`: a path or an object with `read`. `raw_rate`: the frame rate of raw video (None: that of
+    its parameter sets, else 25). `any_codec`: also choose tracks that KVS stores but does not play.
+    `arrived`: returns when the byte at an offset arrived through a pipe.
+
+    Raises FORMAT_ERROR if FFmpeg finds no media in it.
     """
 
     def __init__(
@@ -169,20 +170,20 @@ class ContainerReader:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{name} is no media that FFmpeg can read ({in_words(error)})",
+                f"{name} is not media that FFmpeg can read ({in_words(error)})",
             ) from error
         self.format_name = self._container.format.name
         self.gaps = not self._container.format.flags & _TIMES_RESTART
         self._unread = self._find_unread(file)
         if self.format_name in _NOT_MEDIA:
             self.close()
-            raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} holds text or pictures, no video")
+            raise kvs_error(StatusCode.FORMAT_ERROR, f"{name} contains text or pictures, not video")
         brand = self._container.metadata.get("major_brand", "")
         if brand in _STILL_BRANDS and self._container.duration is None:
             self.close()
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{name} is a still picture ({brand.upper()}), no video. Make a clip of it:"
+                f"{name} is a still picture ({brand.upper()}), not video. Make a clip of it:"
                 " ffmpeg -loop 1 -i IN -t 10 -c:v libx264 -pix_fmt yuv420p OUT.mp4",
             )
         self._raw_rate = raw_rate
@@ -194,7 +195,7 @@ class ContainerReader:
         self.tracks: list[MediaTrack] = []
         self._indexes: dict[int, Kind] = {}
         self._encrypted: set[Kind] = set()
-        self._record: bytes | None = None  # the latest description of the video track
+        self._record: bytes | None = None  # the latest description of the video track, from an MP4
         self._edits = Edits()
         self.left_out = self._edits.left_out
         self._choose_tracks()
@@ -204,7 +205,9 @@ class ContainerReader:
         self.reach = max((entry.pos + entry.size for entry in last), default=0)
 
     def _find_unread(self, file: str | BinaryIO) -> UnreadBytes | None:
-        """Watch where packets lie, if the format and all codecs leave them as they are."""
+        """Return a watcher of packet positions, if the format and all codecs keep packets
+        unchanged.
+        """
         flv = self.format_name == "flv"
         if not isinstance(file, str) or not (flv or "matroska" in self.format_name):
             return None
@@ -213,11 +216,11 @@ class ContainerReader:
 
     @property
     def raw(self) -> bool:
-        """Whether this is a bare Annex-B stream, without timestamps."""
+        """Whether this is a plain Annex-B stream without timestamps."""
         return self.format_name in _RAW
 
     def _choose_tracks(self) -> None:
-        """Take the first video and the first audio track that fit; without one, the first."""
+        """Choose the first video and audio track that fit; if none fits, the first one."""
         found: dict[Kind, list[tuple[av.stream.Stream, MediaTrack]]] = {kind: [] for kind in Kind}
         for stream in self._container.streams:
             kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
@@ -234,7 +237,7 @@ class ContainerReader:
                 fitting += [t for t in tracks if t[1].codec in MATROSKA]
             chosen, track = (fitting or tracks)[0]
             self._indexes[chosen.index] = kind
-            if "enc_key_id" in chosen.metadata:  # so FFmpeg says it of Matroska and WebM
+            if "enc_key_id" in chosen.metadata:  # FFmpeg's sign of encryption in Matroska and WebM
                 self._encrypted.add(kind)
             self.tracks.append(track)
             if len(tracks) > 1:
@@ -261,21 +264,21 @@ class ContainerReader:
         return replace(track, sample_rate=context.sample_rate, channels=context.channels)
 
     def _rate(self, context: av.VideoCodecContext) -> Fraction:
-        """The frame rate of raw video: the caller's, else what its parameter sets say, else 25."""
+        """Return the frame rate of raw video: the caller's, else its parameter sets', else 25."""
         if self._raw_rate is not None:
             return self._raw_rate
         own = context.framerate  # None: the parameter sets have no timing
         if own and _LOWEST_HINT <= own <= _HIGHEST_HINT:
             return Fraction(own)
-        said = f"says {float(own):g} frames a second" if own else "does not say its frame rate"
+        problem = f"gives {float(own):g} frames per second" if own else "has no frame rate"
         self.warnings.append(
-            f"{self._name} {said}, so {_RAW_RATE} frames a second are assumed;"
-            " give the right one with --frame-rate (frame_rate=)"
+            f"{self._name} {problem}, so {_RAW_RATE} frames per second are assumed;"
+            " give the frame rate with --frame-rate (frame_rate=)"
         )
         return _RAW_RATE
 
     def packets(self) -> Packets:
-        """Demux; raises READ_FILE_FAILED, with what was read before delivered, where it breaks."""
+        """Yield the packets. Raises READ_FILE_FAILED after the last packet that could be read."""
         packets: Iterator[MediaPacket] = self._demux()
         if _EDITED in self.format_name:
             packets = self._edits.apply(packets)
@@ -287,31 +290,33 @@ class ContainerReader:
         if not self.raw:
             if track.reordered:
                 usual = int(TICKS_PER_SECOND / (track.rate or _RAW_RATE))
-                packets = completed(
-                    packets, lambda: _shower(track.codec), self._count_repair, usual
+                packets = complete_times(
+                    packets, lambda: _make_decoder(track.codec), self._count_repair, usual
                 )
             yield from packets
             return
         frame = TICKS_PER_SECOND / Fraction(track.rate).limit_denominator(100_000)
         if track.reordered:
-            yield from displayed(packets, _shower(track.codec), frame)
+            yield from derive_times(packets, _make_decoder(track.codec), frame)
         else:
-            yield from counted(packets, frame)
+            yield from count_times(packets, frame)
 
     def _count_repair(self) -> None:
         self.repairs += 1
 
     def _demux(self) -> Iterator[MediaPacket]:
-        """Demux, and go on where FFmpeg can after a place that it cannot read."""
+        """Demux, and continue after a place that FFmpeg cannot read, if it can."""
         may_have_keys = "mp4" in self.format_name
         readings = {
             index: _TrackReading(kind, kind in self._encrypted, may_have_keys)
             for index, kind in self._indexes.items()
         }
-        failures = 0  # in a row
+        failures = 0  # consecutive failures
         while True:
             try:
-                for packet in self._container.demux() if self._unread is None else self._watched():
+                for packet in (
+                    self._container.demux() if self._unread is None else self._demux_watched()
+                ):
                     failures = 0
                     reading = readings.get(packet.stream_index)
                     if reading is None or packet.size == 0:
@@ -320,16 +325,16 @@ class ContainerReader:
                     if self._arrived is not None:
                         plain.arrived = self._arrived(packet.pos)
                     if plain.kind is Kind.VIDEO and plain.key_frame:
-                        self._look_at(packet, plain)
+                        self._apply_side_data(packet, plain)
                     yield plain
             except (av.error.FFmpegError, OSError, IndexError) as error:
-                # PyAV raises IndexError for a packet of a stream that it has not seen at the start.
+                # PyAV raises IndexError for a packet of a stream that did not exist at the start.
                 failures += 1
                 again = isinstance(error, av.error.InvalidDataError | IndexError)
                 if not again or failures > _MAX_FAILURES:
                     raise kvs_error(
                         StatusCode.READ_FILE_FAILED,
-                        f"{self._name} cannot be read further ({in_words(error)})",
+                        f"reading {self._name} failed ({in_words(error)})",
                     ) from error
             else:
                 return
@@ -337,20 +342,20 @@ class ContainerReader:
             for reading in readings.values():
                 reading.broken = True
 
-    def _watched(self) -> Iterator[Encoded]:
-        """Demux, and find what FFmpeg passed over."""
+    def _demux_watched(self) -> Iterator[Encoded]:
+        """Demux, and find the bytes that FFmpeg skipped."""
         unread = self._unread
         assert unread is not None
         for packet in self._container.demux():
             if packet.size:
                 unread.packet(packet.pos, packet.size)
             yield packet
-        if not self.breaks:  # those are said already
+        if not self.breaks:  # otherwise these places are counted in `breaks`
             unread.end()
             self.unread += unread.places
 
-    def _look_at(self, packet: Encoded, plain: MediaPacket) -> None:
-        """Take what a key frame of an MP4 or Matroska brings along beside its data."""
+    def _apply_side_data(self, packet: Encoded, plain: MediaPacket) -> None:
+        """Apply the data that FFmpeg returns beside a key frame of an MP4 or Matroska."""
         track = self.tracks[0]
         if track.codec not in _ENCODERS or self.raw:
             return
@@ -363,18 +368,18 @@ class ContainerReader:
         if not plain.number and not plain.encrypted:
             stream = packet.stream
             assert isinstance(stream, av.VideoStream)
-            self.warnings += _presentation(stream, plain.data, self._name)
+            self.warnings += _presentation_warnings(stream, plain.data, self._name)
 
     def close(self) -> None:
         """Close the container."""
         self._container.close()
 
 
-def _presentation(stream: av.VideoStream, data: bytes, name: str) -> list[str]:
-    """What the container asks of players and the video does not: that part is not stored.
+def _presentation_warnings(stream: av.VideoStream, data: bytes, name: str) -> list[str]:
+    """Return warnings about rotation and pixel aspect ratio, if only the container has them.
 
-    `data` is the stream's first key frame. A decoder that has been given the container's wishes is
-    compared with one that knows the video only.
+    KVS stores the video without the container's values. `data` is the stream's first key frame. It
+    is decoded once with the container's values and once without, and the results are compared.
     """
     asked, own = stream.codec_context, av.CodecContext.create(stream.codec_context.name, "r")
     assert isinstance(own, av.VideoCodecContext)
@@ -385,23 +390,23 @@ def _presentation(stream: av.VideoStream, data: bytes, name: str) -> list[str]:
     warnings = []
     if rotation != own_rotation:
         warnings.append(
-            f"{name} asks players to turn its pictures by {rotation} degrees; KVS does not store"
-            " that, so that they are shown unturned. To turn the pictures themselves:"
+            f"{name} has a rotation of {rotation} degrees in its container; KVS does not store"
+            " this, so they are shown unrotated. To rotate the pictures themselves:"
             " ffmpeg -i IN -c:a copy OUT.mp4"
         )
     if aspect != own_aspect:
         codec = stream.codec_context.codec.canonical_name
         ratio = f"{aspect.numerator}/{aspect.denominator}"
         warnings.append(
-            f"{name} asks players for pixels with an aspect ratio of {ratio}; KVS does not store"
-            " that, so that pictures are shown squeezed. To write it into the video:"
+            f"{name} has pixels with an aspect ratio of {ratio} in its container; KVS does not"
+            " store this, so pictures are shown distorted. To write it into the video:"
             f" ffmpeg -i IN -c copy -bsf:v {codec}_metadata=sample_aspect_ratio={ratio} OUT.mp4"
         )
     return warnings
 
 
 def _shape(decoder: av.VideoCodecContext, data: bytes) -> tuple[int, Fraction]:
-    """The rotation in degrees and the pixel aspect ratio of a picture; 0 and 1 if unknown."""
+    """Return rotation in degrees and pixel aspect ratio of a picture; 0 and 1 if unknown."""
     decoder.thread_count = 1
     try:
         pictures = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
@@ -412,7 +417,7 @@ def _shape(decoder: av.VideoCodecContext, data: bytes) -> tuple[int, Fraction]:
 
 
 def _codec(stream: av.stream.Stream) -> str:
-    """FFmpeg's name of a stream's codec; that of a decoder (libdav1d, mp3float) may differ."""
+    """Return FFmpeg's name of a stream's codec, not of its decoder (libdav1d, mp3float)."""
     context: CodecContext | None = stream.codec_context
     if context is None:  # FFmpeg has no decoder for it
         return "unknown"
@@ -420,7 +425,7 @@ def _codec(stream: av.stream.Stream) -> str:
 
 
 def _length(stream: av.stream.Stream) -> int | None:
-    """How long a track is in ticks, as MP4 and Matroska say it; None if the file does not."""
+    """Return the length of a track in ticks, from MP4 or Matroska; None if the file has none."""
     if stream.duration is not None and stream.time_base is not None:
         return int(stream.duration * stream.time_base * TICKS_PER_SECOND)
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # 00:01:02.345000000
@@ -433,14 +438,14 @@ def _length(stream: av.stream.Stream) -> int | None:
 
 
 def _has_pause(stream: av.stream.Stream) -> bool:
-    """Whether the file's index, if it has one (MP4), has a step longer than a fragment may be."""
+    """Return whether the file's index (MP4) has a step longer than a fragment may be."""
     entries, base = stream.index_entries, stream.time_base
     last = len(entries) - 1
     if last < 1 or base is None:
         return False
     longest = limits.SERVICE_MAX_FRAGMENT_DURATION / TICKS_PER_SECOND / base
     at, stride = 0, 1
-    while at < last:  # in strides of up to `longest`, so that few entries are looked at
+    while at < last:  # in steps of up to `longest`, so that few entries are read
         to = min(at + stride, last)
         if entries[to].timestamp - entries[at].timestamp <= longest:
             at, stride = to, 2 * stride
@@ -452,16 +457,16 @@ def _has_pause(stream: av.stream.Stream) -> bool:
 
 
 def _stream_name(stream: av.stream.Stream, kind: str) -> str:
-    """How messages name a stream: `stream 2 (audio AC-3)`."""
+    """Return the name of a stream for messages: `stream 2 (audio AC-3)`."""
     codec = _codec(stream)
     known = f" {codec_name(codec)}" if codec != "unknown" or stream.type != "data" else ""
     return f"stream {stream.index} ({kind}{known})"
 
 
 def _may_reorder(track: MediaTrack) -> bool:
-    """Whether the H.264 parameter sets leave open that there are B-frames, maybe later on."""
+    """Return whether H.264 parameter sets allow B-frames, even if the first frames have none."""
     if track.codec != "h264":
-        return False  # an H.265 SPS always says it, and FFmpeg has read it
+        return False  # FFmpeg has read it from the SPS of H.265, which always has it
     try:
         if track.extradata[:1] == b"\x01":
             units: Sequence[Buffer] = h264.parse_avcc(track.extradata).sps
@@ -472,15 +477,15 @@ def _may_reorder(track: MediaTrack) -> bool:
         return False
 
 
-def _shower(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
-    """A decoder as `raw_order` needs it: packet in, numbers of the pictures that are shown out.
+def _make_decoder(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
+    """Return a decoder for `raw_order`: it takes a packet and returns numbers of shown pictures.
 
     It returns None for a packet that cannot be decoded.
     """
     decoder = av.CodecContext.create(codec, "r")
     assert isinstance(decoder, av.VideoCodecContext)
-    # Without it FFmpeg guesses how far pictures are reordered where the parameter sets do not say,
-    # and drops those that come too late for its guess.
+    # Without this option, FFmpeg guesses the reordering depth if the parameter sets lack it, and
+    # drops pictures that come later than its guess.
     decoder.options = {"strict": "1"}
 
     def show(packet: MediaPacket | None) -> list[int] | None:
@@ -488,7 +493,7 @@ def _shower(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
         if packet is not None:
             unit = av.Packet(packet.data)
             unit.pts = unit.dts = packet.number
-            unit.time_base = Fraction(1, 25)  # any: the pts only carries the number through
+            unit.time_base = Fraction(1, 25)  # arbitrary: the pts is only the number
         try:
             pictures = decoder.decode(unit)
         except av.error.FFmpegError:
@@ -500,7 +505,7 @@ def _shower(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
 
 # --- the synthetic source -----------------------------------------------------------------------
 class PatternReader:
-    """FFmpeg's moving test picture and a tone, encoded as they are read; see `PatternSpec`."""
+    """FFmpeg's moving test picture and a tone, encoded while they are read; see `PatternSpec`."""
 
     raw = False
     reach = 0
@@ -534,19 +539,19 @@ class PatternReader:
 
     def packets(self) -> Packets:
         """Encode picture by picture, and the sound up to each picture's time."""
-        assert self._video is not None, "it is closed"
+        assert self._video is not None, "the reader is closed"
         numbers = dict.fromkeys(Kind, 0)
         for kind, packet in _encode(self._pattern, self._video, self._audio):
             yield _plain(kind, packet, numbers[kind], _scale(packet))
             numbers[kind] += 1
 
     def close(self) -> None:
-        """Free the encoders now, with their threads; end `packets` first, which uses them."""
+        """Free the encoders with their threads. Close the generator of `packets` before."""
         self._video = self._audio = None
 
 
 def write_clip(path: str, pattern: PatternSpec) -> None:
-    """Write the synthetic source into a file; its name's ending chooses the container."""
+    """Write the synthetic source to a file. The suffix of its name selects the container."""
     _require()
     with av.open(path, "w") as output:
         video = output.add_stream(_video_encoder(pattern), rate=pattern.rate)
@@ -563,7 +568,7 @@ def write_clip(path: str, pattern: PatternSpec) -> None:
 
 
 def _video_encoder(pattern: PatternSpec) -> str:
-    """The name of an encoder that this FFmpeg build has."""
+    """Return the name of an encoder that this FFmpeg build has. Raises NOT_IMPLEMENTED."""
     wanted = _ENCODERS[pattern.codec]
     for name in wanted:
         if name in av.codecs_available:
@@ -583,7 +588,8 @@ def _configure_video(context: CodecContext, pattern: PatternSpec) -> None:
     gop = str(pattern.gop_frames)
     options = {"preset": "ultrafast"}
     if pattern.codec == "hevc":
-        # Open groups, x265's default, show pictures before their key frame: no start of a fragment.
+        # Open groups, x265's default, show pictures before their key frame: no fragment may start
+        # there.
         options["x265-params"] = (
             f"log-level=none:keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"
             f":bframes={pattern.bframes}:b-adapt=0"
@@ -611,7 +617,7 @@ def _sample_format(pattern: PatternSpec) -> str:
 def _encode(
     pattern: PatternSpec, video: CodecContext, audio: CodecContext | None
 ) -> Iterator[tuple[Kind, Encoded]]:
-    """Both tracks, the sound a little ahead of each picture, then what the encoders still hold."""
+    """Encode both tracks, sound a little before each picture, then flush the encoders."""
     assert isinstance(video, av.VideoCodecContext)
     tones = deque[av.AudioFrame]()
     sound = _tone(pattern) if audio is not None else iter(())
@@ -666,10 +672,10 @@ def _until(pattern: PatternSpec) -> str:
 
 
 def _graph(*filters: tuple[str, str]) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """What comes out of a chain of FFmpeg filters that begins with a source.
+    """Yield the output of a chain of FFmpeg filters that begins with a source.
 
-    It has no threads: a graph may live until a garbage collection (from PyAV 19 on it is a cycle),
-    and one in a forked child would wait for threads that are not there.
+    The graph has no threads: it may live until a garbage collection (since PyAV 19 it is a cycle).
+    In a forked child this would wait for threads that do not exist there.
     """
     graph = av.filter.Graph()
     graph.threads = 1
@@ -689,10 +695,10 @@ def _graph(*filters: tuple[str, str]) -> Iterator[av.VideoFrame | av.AudioFrame]
 # --- decoding and pictures, for checks ----------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a file decodes to: pictures and audio frames, and small RGB copies of some pictures.
+    """The decoded content of a file.
 
-    `pts` holds the time of every picture in ticks, `thumbnails` the bytes (3 a pixel, by rows) of
-    those that were asked for.
+    `pts`: time of every picture in ticks. `sounds`: number of audio frames. `thumbnails`: RGB bytes
+    (3 per pixel, by rows) of the requested pictures.
     """
 
     pts: list[int]
@@ -701,9 +707,9 @@ class Decoded:
 
 
 def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decoded:
-    """Decode every frame of `path`; raises MKV_INVALID_FRAME_DATA at the first that does not.
+    """Decode every frame of `path`. Raises MKV_INVALID_FRAME_DATA at the first invalid one.
 
-    `thumbnails` pictures, evenly spread, are scaled to `width` x `height`.
+    `thumbnails` pictures, evenly distributed, are scaled to `width` x `height`.
     """
     _require()
     result = Decoded([], 0, [])
@@ -748,7 +754,7 @@ def _rgb(frame: av.VideoFrame, width: int, height: int) -> bytes:
 
 
 def write_png(path: str, rgb: bytes, width: int, height: int) -> None:
-    """Write `rgb` (3 bytes a pixel, by rows) as a PNG picture."""
+    """Write `rgb` (3 bytes per pixel, by rows) as a PNG picture."""
     _require()
     frame = av.VideoFrame(width, height, "rgb24")
     plane, row = frame.planes[0], 3 * width

@@ -1,15 +1,16 @@
-"""The order of display where a file does not say it: raw H.264 and H.265, and missing times.
+"""Derive the display order where a file does not have it: raw video, and missing times.
 
-Raw video has no times. Packets come in decode order. Without B-frames that is the order of display
-too and the nth picture is shown after n frame durations (`counted`). With B-frames a decoder shows
-the order (`displayed`): each packet is given to it under its number, and numbers come out as
-pictures do. Invariant: dts rises by one frame duration a packet and is at most pts.
+Raw video has no times, and its packets are in decode order. Without B-frames this is also the
+display order, and picture n is shown after n frame durations (`count_times`). With B-frames a
+decoder returns the display order (`derive_times`): it gets each packet with its number, and returns
+the numbers in display order. Invariant: dts increases by one frame duration per packet and is at
+most pts.
 
-A packet that the decoder takes and never shows (a picture that the stream itself hides, or that
-needs one before the stream's beginning) is marked hidden, one that it cannot decode corrupt.
+A packet that the decoder accepts but never shows is marked hidden: the stream hides the picture, or
+it needs one before the beginning of the stream. A packet that it cannot decode is marked corrupt.
 
-AVI and MPEG-PS have times for some pictures only. Where one is missing on a track with B-frames,
-`completed` asks a decoder what is shown before it, and counts on from there.
+AVI and MPEG-PS have times for some pictures only. If one is missing on a track with B-frames,
+`complete_times` uses a decoder to find the picture shown before it, and adds its duration.
 """
 
 from __future__ import annotations
@@ -21,24 +22,29 @@ from typing import Final
 
 from kvsproducer.sources.media import Kind, MediaPacket
 
-__all__ = ["completed", "counted", "displayed"]
+__all__ = ["complete_times", "count_times", "derive_times"]
 
-_MAX_WAITING: Final = 64  # ours: packets that wait for their place; H.265 reorders at most 16
+_MAX_WAITING: Final = (
+    64  # our limit: packets that wait for their position; H.265 reorders at most 16
+)
 Show = Callable[[MediaPacket | None], list[int] | None]
 
 
-def counted(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPacket]:
-    """Times by counting; `frame` is the frame duration in ticks."""
+def count_times(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPacket]:
+    """Yield packets with times by counting. `frame` is the frame duration in ticks."""
     for packet in packets:
         packet.pts = packet.dts = int(packet.number * frame)
         packet.duration = int(frame)
         yield packet
 
 
-def displayed(packets: Iterable[MediaPacket], show: Show, frame: Fraction) -> Iterator[MediaPacket]:
-    """Times by the order in which `show` (a decoder; None flushes it) gives numbers back.
+def derive_times(
+    packets: Iterable[MediaPacket], show: Show, frame: Fraction
+) -> Iterator[MediaPacket]:
+    """Yield packets with times from the display order, which the decoder `show` returns.
 
-    `show` returns None for a packet that it cannot decode, which is marked as corrupt.
+    `show` takes a packet (None at the end) and returns the numbers of shown pictures. It returns
+    None for a packet that it cannot decode, which is marked as corrupt.
     """
     order = _Order(frame)
     waiting: deque[MediaPacket] = deque()
@@ -49,29 +55,29 @@ def displayed(packets: Iterable[MediaPacket], show: Show, frame: Fraction) -> It
             order.measure(waiting)
         if order.delay is not None:
             while waiting and (order.is_placed(waiting[0]) or len(waiting) > _MAX_WAITING):
-                yield order.timed(waiting.popleft())
+                yield order.set_times(waiting.popleft())
     order.place(-1, show(None))
     if order.delay is None:
         order.measure(waiting)
     for packet in waiting:
-        yield order.timed(packet)
+        yield order.set_times(packet)
 
 
 class _Order:
-    """The places of pictures in the order of display, and the times that follow from them."""
+    """The display positions of pictures, and the times that follow from them."""
 
     def __init__(self, frame: Fraction) -> None:
         self._frame = frame
-        self._places: dict[int, int] = {}  # number of a packet -> its place
+        self._places: dict[int, int] = {}  # number of a packet -> its display position
         self._damaged: set[int] = set()
         self._shown = 0
-        self._decoded = 0  # pictures with a place that have been given out
+        self._decoded = 0  # yielded pictures with a position
         self._last_pts = self._last_dts = 0
         self.delay: int | None = None
-        """How many pictures dts runs behind: the deepest reordering of the first packets."""
+        """By how many pictures dts is behind: the deepest reordering of the first packets."""
 
     def place(self, number: int, shown: list[int] | None) -> None:
-        """Note what packet `number` made the decoder show, None when it was damaged."""
+        """Store which pictures packet `number` made the decoder show; None if it is damaged."""
         if shown is None:
             self._damaged.add(number)
             self._shown += 1  # it would have been shown
@@ -81,7 +87,7 @@ class _Order:
             self._shown += 1
 
     def is_placed(self, packet: MediaPacket) -> bool:
-        """Whether its place is known."""
+        """Return whether its display position is known."""
         return packet.number in self._places
 
     def measure(self, waiting: Iterable[MediaPacket]) -> None:
@@ -89,8 +95,8 @@ class _Order:
         places = [self._places[p.number] for p in waiting if self.is_placed(p)]
         self.delay = max((n - place for n, place in enumerate(places)), default=0)
 
-    def timed(self, packet: MediaPacket) -> MediaPacket:
-        """Give `packet` its times."""
+    def set_times(self, packet: MediaPacket) -> MediaPacket:
+        """Set the times of `packet`."""
         assert self.delay is not None
         packet.duration = int(self._frame)
         place = self._places.pop(packet.number, None)
@@ -106,16 +112,16 @@ class _Order:
         return packet
 
 
-def completed(
+def complete_times(
     packets: Iterable[MediaPacket],
     new_decoder: Callable[[], Show],
     count: Callable[[], None],
     frame: int,
 ) -> Iterator[MediaPacket]:
-    """Give pictures without a pts the time at which a decoder shows them, and `count` each.
+    """Set a missing pts to the time at which a decoder shows the picture, and call `count`.
 
-    `frame` is the duration, in ticks, of a picture that has none. It decodes only from a key
-    frame before a picture without time, up to a key frame after it. A picture that no decoder shows
+    `frame` is the duration, in ticks, of a picture without one. Only pictures between the key frame
+    before a missing time and the key frame after it are decoded. A picture that no decoder shows
     keeps its pts of None.
     """
     group: list[MediaPacket] = []  # the pictures since the last key frame
@@ -147,19 +153,19 @@ def completed(
 
 
 class _Display:
-    """Times of pictures by the order in which the decoder `show` gives their numbers back."""
+    """Times of pictures from the order in which the decoder `show` returns their numbers."""
 
     def __init__(self, show: Show, frame: int) -> None:
         self._frame = frame
         self.waiting: deque[MediaPacket] = deque()
-        """Pictures to hand on, in decode order."""
+        """Pictures to yield, in decode order."""
         self._show = show
-        self._inside: dict[int, MediaPacket] = {}  # by number, until the decoder gives it back
+        self._inside: dict[int, MediaPacket] = {}  # by number, until the decoder returns it
         self._before: list[MediaPacket] = []  # shown before any time is known
         self._next: int | None = None  # when the next picture is shown
 
     def show(self, packet: MediaPacket | None) -> None:
-        """Give a picture to the decoder (None: the end), and times to those that come out."""
+        """Give a picture (None: the end) to the decoder, and set the times of those it returns."""
         if packet is not None:
             self._inside[packet.number] = packet
         for number in self._show(packet) or ():
@@ -182,7 +188,7 @@ class _Display:
         self._next = packet.pts + (packet.duration or self._frame)
 
     def ready(self, keep: int) -> Iterator[MediaPacket]:
-        """Hand on what has its time, and what waits behind `keep` others."""
+        """Yield pictures that have a time, and those behind which more than `keep` others wait."""
         waiting = self.waiting
         while waiting and (waiting[0].pts is not None or len(waiting) > keep):
             packet = waiting.popleft()

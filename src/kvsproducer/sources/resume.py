@@ -1,12 +1,12 @@
-"""Going on with a file of which a part is stored already: which frames are left to put.
+"""Resume the put of a file that is partly stored: find out which frames remain.
 
-A put is resumed with the same file and the same start time. Then each fragment of the file has a
-known producer timestamp, to the millisecond. KVS stores whole fragments, and an offline stream
-sends them in order, so everything before the last stored fragment is there. The last one may have
-been ended early by the interruption: when it has fewer frames than in the file, it is put again.
+The put is resumed with the same file and the same start time, so each fragment of the file has a
+known producer timestamp, to the millisecond. KVS stores complete fragments, and an offline stream
+sends them in order. So everything before the last stored fragment is stored. The interruption may
+have ended the last one early: if it has fewer frames than in the file, it is put again.
 
-Where fragments begin is decided as the stream itself decides (`mkv.generator`): with the first key
-frame after the fragment duration.
+The code decides where fragments begin as the stream does (`mkv.generator`): at the first key frame
+after the fragment duration.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["StoredFragment", "frames_left", "last_stored"]
 
-# Of a source that does not know its duration: none is longer, and ListFragments wants an end.
+# Used for a source of unknown duration, because ListFragments needs an end. No file is longer.
 _LONGEST: Final = 366 * TICKS_PER_DAY
-_MAX_READ: Final = 20  # ours: fragments looked at to find the last one
+_MAX_READ: Final = 20  # our limit: fragments read to find the last one
 
 ListFragments = Callable[[tuple[int, int]], list[FragmentSummary]]
 GetMedia = Callable[[int], Iterator[ReadFragment]]
@@ -32,7 +32,7 @@ GetMedia = Callable[[int], Iterator[ReadFragment]]
 
 @dataclass(frozen=True, slots=True)
 class StoredFragment:
-    """The last stored fragment of a file: its producer timestamp in ticks, and its frames."""
+    """The last stored fragment of a file: its producer timestamp in ticks, and its frame count."""
 
     begin: int
     frames: int
@@ -43,9 +43,10 @@ def last_stored(
 ) -> StoredFragment | None:
     """Return the last stored fragment of a file, or None.
 
-    `start` is the time of the file's first frame, `duration` the file's; in ticks. `list_between`
-    lists the fragments of a span, `read_from` reads them from a producer timestamp on. A stream
-    that does not exist has none. Raises what `list_fragments` and `get_media` raise.
+    `start` is the time of the file's first frame and `duration` the file's, in ticks.
+    `list_between` lists the fragments of a time range. `read_from` reads fragments from a producer
+    timestamp on. A stream that does not exist has no fragments. Raises what `list_fragments` and
+    `get_media` raise.
     """
     span = start - start % TICKS_PER_MS, start + (_LONGEST if duration is None else duration)
     try:
@@ -73,9 +74,9 @@ def frames_left(
 ) -> Iterator[Frame]:
     """Yield the frames of a source that are not stored, from the beginning of a fragment on.
 
-    `fragment_duration` in ticks. `skipped` is called once, with the number of frames before them.
-    Raises INVALID_ARG when no fragment of the file begins where the last stored one does: that was
-    put with another start time, or is of another file.
+    `fragment_duration` is in ticks. `skipped` is called once, with the number of frames before
+    them. Raises INVALID_ARG if no fragment of the file begins where the last stored one does. Then
+    that one was put with another start time, or is from another file.
     """
     stored, least = last.begin // TICKS_PER_MS, fragment_duration // TICKS_PER_MS
     begin: int | None = None
@@ -102,9 +103,9 @@ def _unless_whole(
     if not again:
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"the last stored fragment of this span of time begins at {format_instant(last.begin)},"
-            " where this file with this start time has no fragment: give the start time of the put"
-            " that is to be resumed",
+            f"the last stored fragment of this time range begins at {format_instant(last.begin)},"
+            " but with this start time the file has no fragment there: use the start time of the"
+            " put to resume",
         )
     whole = len(again) <= last.frames
     skipped(count + len(again) if whole else count)

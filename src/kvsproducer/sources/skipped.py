@@ -1,7 +1,7 @@
-"""Frames of a source that are not put, and why: nothing is left out without being counted.
+"""Frames of a source that are skipped, with the reason: every skipped frame is counted.
 
-A source goes on after damage. Frames that follow each other and are left out for one reason make
-one `Skip`; the first 100 are kept in detail, all are counted.
+A source continues after damage. Consecutive frames that are skipped for one reason are one `Skip`.
+The first 100 are stored in detail, and all frames are counted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from kvsproducer.status import InvalidMedia, KvsError, StatusCode
 
 __all__ = ["Reason", "Skip", "SkipLog"]
 
-_MAX_SKIPS: Final = 100  # ours: stretches remembered one by one
-_MAX_NAMED: Final = 3  # ours: stretches in a message
+_MAX_SKIPS: Final = 100  # our limit: stored in detail
+_MAX_NAMED: Final = 3  # our limit: named in a message
 
 _KEYS = "encode with a key frame every 2 s: ffmpeg -i IN {encoder} OUT.mp4"
 _REWRITE = "ffmpeg -i IN -c copy OUT.mp4 writes such a file anew"
 
 
 class Reason(Enum):
-    """Why frames are not put: the text, the status of the error, and what to do about it."""
+    """Why frames are skipped: the text, the status of the error, and what to do about it."""
 
     BEFORE_KEY = ("before the first key frame", StatusCode.SUCCESS, "")
     DAMAGED = (
@@ -80,8 +80,11 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Skip:
-    """`frames` frames of a track that were not put, the first of them number `first` of the track
-    (from 0) at `position` (ticks from the start of the source)."""
+    """`frames` consecutive frames of a track that were skipped.
+
+    `first` is the number of the first one in the track (from 0), and `position` its time in ticks
+    from the start of the source.
+    """
 
     track: Kind
     reason: Reason
@@ -99,7 +102,7 @@ class Skip:
 
 
 class SkipLog:
-    """Counts skipped frames, and remembers where they were."""
+    """Count skipped frames, and store where they were."""
 
     def __init__(self) -> None:
         self.skips: list[Skip] = []
@@ -107,7 +110,7 @@ class SkipLog:
         self._last: dict[Kind, Skip] = {}
 
     def add(self, packet: MediaPacket, position: int, reason: Reason) -> None:
-        """Count `packet`, whose time is `position`, as not put."""
+        """Count `packet`, whose time is `position`, as skipped."""
         self.frames[reason] += 1
         last = self._last.get(packet.kind)
         if last is not None and last.reason is reason and last.first + last.frames == packet.number:
@@ -118,13 +121,13 @@ class SkipLog:
             self.skips.append(skip)
 
     def lost(self) -> int:
-        """Return how many frames were not put though the source should have held them."""
+        """Return how many frames were skipped that a correct source would not have lost."""
         return self.frames.total() - self.frames[Reason.BEFORE_KEY]
 
     def error(self, name: str, put: int, encoder: str) -> KvsError | None:
-        """Return the error that says what of `name` was not put, or None if nothing was lost.
+        """Return the error for the skipped frames of source `name`, or None if nothing was lost.
 
-        `put` frames were put; `encoder` are FFmpeg's options for the codec.
+        `put` frames were put. `encoder` has FFmpeg's options for the codec.
         """
         lost = self.lost()
         if not lost:

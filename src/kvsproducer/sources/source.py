@@ -1,11 +1,11 @@
-"""A source: something that frames come from, ready to be put.
+"""A source of frames that are ready to be put.
 
-`open_source` says what SOURCE is (`spec.py`), opens it (`pyav.py`), describes its tracks for KVS
-(`tracks.py`) and hands out frames in the order and with the times that KVS takes (`timestamps.py`,
-`interleave.py`), moved so that the first one is at `start`.
+`open_source` parses SOURCE (`spec.py`), opens it (`pyav.py`) and describes its tracks for KVS
+(`tracks.py`). A `Source` yields frames in the order and with the times that KVS requires
+(`timestamps.py`, `interleave.py`), moved so that the first one is at `start`.
 
-Invariant: every frame of the chosen tracks is handed out, or counted in `skipped` with the reason
-in `skips`. When reading breaks off, everything before comes out before the error.
+Invariant: every frame of the chosen tracks is yielded, or counted in `skipped` with its reason in
+`skips`. If reading fails, everything before is yielded before the error is raised.
 """
 
 from __future__ import annotations
@@ -60,25 +60,41 @@ __all__ = ["Source", "TrackChoice", "open_source"]
 TrackChoice = Literal["all", "video", "audio"]
 FRAGMENT_DURATION: Final = limits.MIN_CLUSTER_DURATION
 _INVISIBLE: Final = int(FrameFlags.INVISIBLE)
-_LOWEST_RATE: Final = 0.01  # ours, as is the highest: frames a second
+_LOWEST_RATE: Final = 0.01  # our limits: frames per second
 _HIGHEST_RATE: Final = 1000.0
-_MAX_PEEK: Final = 5_000  # ours: packets read to find the first of each track
-_LEAST_APART: Final = 5 * TICKS_PER_SECOND  # ours: tracks end apart; less may fit into a fragment
-_LONGEST_SLEEP_S: Final = 0.5  # ours: `close` is noticed within that
-_MAX_NAMED: Final = 3  # ours: places in a message
+_MAX_PEEK: Final = 5_000  # our limit: packets read to find the first of each track
+_LEAST_APART: Final = (
+    5 * TICKS_PER_SECOND
+)  # our value: tracks that end less than this apart may share the last fragment
+_LONGEST_SLEEP_S: Final = 0.5  # our value: `close` takes effect within this time
+_MAX_NAMED: Final = 3  # our limit: places in a message
 _PACKETS_PER_S: Final = 100  # audio packets a second, at most; for the size of the view
 
 
 class Source:
-    """Frames of one video track, one audio track, or both; made by `open_source`.
+    """Frames of one video track, one audio track, or both. `open_source` returns one.
 
-    `tracks` (KVS track descriptions with codec private data), `content_type`, `frame_rate` (frames
-    a second, 0 without video), `duration` (ticks, None if unknown), `taken` (streams of the file
-    that were chosen among several, as text), `ignored` (those that are left out), `warnings` (what
-    a user should know of the file, as text), `live` (frames come at their own pace), `synthetic`
-    (made here), `start` (time of the first frame in ticks, None: when it is read), `hidden`
-    (pictures so far that others need and that are not shown: their frames are INVISIBLE). Frames
-    can be taken once.
+    `tracks`: KVS track descriptions with codec private data.
+
+    `content_type`: content type of the stream.
+
+    `frame_rate`: frames per second, 0 without video.
+
+    `duration`: in ticks, None if unknown.
+
+    `taken`, `ignored`: names of the streams of the file that were chosen among several, and of
+    those that are not put.
+
+    `warnings`: messages about the file for the user.
+
+    `live`: frames arrive at their own pace. `synthetic`: frames are made here.
+
+    `start`: time of the first frame in ticks; None: the time when it is read.
+
+    `hidden`: number of yielded pictures that are not shown but needed by others; their frames are
+    INVISIBLE.
+
+    Frames can be iterated only once.
     """
 
     def __init__(
@@ -105,27 +121,27 @@ class Source:
         self._any_codec = any_codec
         self._monotonic = monotonic
         self._sleep = time.sleep
-        self._count = 0  # frames handed out
-        self._last = 0  # latest media time of them
-        self._latest: MediaPacket | None = None  # the packet of the last one
+        self._count = 0  # frames yielded so far
+        self._last = 0  # latest media time of a frame
+        self._latest: MediaPacket | None = None  # the packet of the last frame
         self._refusal = ""  # the first error of a frame that the producer refused
-        self._arrivals: ArrivalClock | None = None  # of a live source
-        self._arrival_rate: ArrivalRate | None = None  # of raw video without B-frames
+        self._arrivals: ArrivalClock | None = None  # for a live source
+        self._arrival_rate: ArrivalRate | None = None  # for live raw video without B-frames
         self._cut = cut
         self._fragment_duration = fragment_duration
         chosen = _tracks_of(reader, choice, name)
         self.taken = list(reader.taken)
         self.ignored = list(reader.ignored)
-        self.warnings = reader.warnings  # reading adds to them
+        self.warnings = reader.warnings  # the reader adds to this list later
         self.hidden = 0
         self.duration = reader.duration
         self.frame_rate = next((t.rate for t in chosen if t.kind is Kind.VIDEO), 0.0)
         self._closed = False
-        self._once = threading.Lock()  # is never released
-        self._reading = reader.packets() if pipe is None else pipe.checked(reader.packets())
+        self._once = threading.Lock()  # never released
+        self._reading = reader.packets() if pipe is None else pipe.check_packets(reader.packets())
         self._packets: Iterator[MediaPacket] = self._reading
-        self._first_pts: list[int] = []  # of the first packet of each track, as far as known
-        self._ended = False  # the file is so short that peeking has read all of it
+        self._first_pts: list[int] = []  # of the first packets of the tracks that were found
+        self._ended = False  # whether `_peek` read all of the file
         first = self._peek({t.kind for t in chosen})
         chosen = self._with_frames(chosen, first)
         self._put: dict[Kind, PutTrack] = {
@@ -154,34 +170,38 @@ class Source:
 
     @property
     def skipped(self) -> int:
-        """Frames that are not put; `skips` says which and why."""
+        """Number of skipped frames; `skips` has the places and reasons."""
         return self._interleaver.left_out.frames.total()
 
     @property
     def skips(self) -> tuple[Skip, ...]:
-        """The stretches of frames that are not put, up to 100: where, how many, and why."""
+        """The skipped stretches of frames, up to 100: where, how many, and why."""
         return tuple(self._interleaver.left_out.skips)
 
     @property
     def cut_away(self) -> int:
-        """Frames that the file's edit list hides and that no other needs; they are not put."""
+        """Number of frames that the file's edit list hides and no other frame needs.
+
+        They are not put.
+        """
         return sum(self._reader.left_out[kind] for kind in self._put)
 
     @property
     def repairs(self) -> int:
-        """Timestamps that were derived from their neighbours."""
+        """Number of timestamps that were derived from their neighbours."""
         return self._reader.repairs + self._interleaver.repairs
 
     @property
     def jumps(self) -> int:
-        """How often the source's times jumped, or ran away from the clock of a live source; what
-        followed was moved to go on.
+        """How often the source's times jumped, or diverged from the clock of a live source.
+
+        The frames after a jump were moved.
         """
         anchors = 0 if self._arrivals is None else self._arrivals.anchors
         return self._interleaver.timeline.jumps + anchors
 
     def _peek(self, kinds: set[Kind]) -> dict[Kind, bytes]:
-        """The first packet of each track, read ahead of `frames`."""
+        """Return the first packet of each track, which is read before `frames` is called."""
         read: list[MediaPacket] = []
         first: dict[Kind, bytes] = {}
         try:
@@ -206,9 +226,9 @@ class Source:
         return first
 
     def _with_frames(self, chosen: list[MediaTrack], first: dict[Kind, bytes]) -> list[MediaTrack]:
-        """The chosen tracks without those of a short file that have no frames at all.
+        """Return the chosen tracks, without those of a short file that have no frames.
 
-        Raises FORMAT_ERROR when none has any.
+        Raises FORMAT_ERROR if none has frames.
         """
         if not self._ended:
             return chosen
@@ -216,21 +236,22 @@ class Source:
         if not found:
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{self.name} has no frames, only a description of its tracks (the first part of a"
-                " fragmented MP4 is like that: cat INIT SEGMENTS... > WHOLE.mp4)",
+                f"{self.name} has no frames, only descriptions of its tracks (the first part of a"
+                " fragmented MP4 is like this: cat INIT SEGMENTS... > WHOLE.mp4)",
             )
         self.warnings += [
-            f"the {track.kind.value} track of {self.name} has no frames, and is left out"
+            f"the {track.kind.value} track of {self.name} has no frames and is not put"
             for track in chosen
             if track.kind not in first
         ]
         return found
 
     def _may_pause(self, tracks: list[MediaTrack]) -> bool:
-        """Whether a track of a file may be missing for longer than a fragment lasts.
+        """Return whether a track of a file may have no frames for longer than a fragment lasts.
 
-        Formats without an index (MPEG-TS) do not say how long a track is. FFmpeg looks at their
-        end, and gives a track of which it finds nothing there the length of the other one.
+        Formats without an index (MPEG-TS) do not have the length of a track. FFmpeg looks at the
+        end of the file. If it finds nothing of a track there, it assumes the length of the other
+        one.
         """
         if len(tracks) < 2:
             return False
@@ -244,12 +265,13 @@ class Source:
         return max(lengths) - min(lengths) > _LEAST_APART
 
     def stream_info(self, **options: Unpack[StreamOptions]) -> StreamInfo:
-        """Return what to open a stream with: tracks, content type, adaptation and fragmentation.
+        """Return the options for a stream with these frames: tracks, content type, fragments.
 
-        Fragments are cut at the first key frame after `fragment_duration`, and frames come in the
-        right order already. Where one of two tracks may stop (a live source, a file with a track
-        that is shorter) the `frame_order_mode` is one in which the stream goes on. The `options`
-        are those of `StreamInfo`. Raises INVALID_ARG for an unknown one, and as `StreamInfo` does.
+        Fragments begin at the first key frame after `fragment_duration`, and frames are in the
+        right order already. If one of two tracks may stop (in a live source, or in a file with a
+        shorter track), the stream continues without it (`frame_order_mode`). `options` are those of
+        `StreamInfo`, and override these. Raises INVALID_ARG for an unknown one, and as
+        `StreamInfo`.
         """
         adaptation = NalAdaptation.NONE
         for put in self._put.values():
@@ -278,9 +300,9 @@ class Source:
         return StreamInfo(**values)  # type: ignore[arg-type]
 
     def _order_mode(self, streaming_type: StreamingType) -> FrameOrderMode:
-        """Frames go as they come; where a track may stop, so that the other one goes on.
+        """Return a mode that passes frames on, or that continues without a track that stopped.
 
-        When the stream takes a track for one that has stopped depends on its type.
+        After which time a track counts as stopped depends on the type of the stream.
         """
         if len(self._put) == 1 or not self._may_stop:
             return FrameOrderMode.PASS_THROUGH
@@ -289,21 +311,22 @@ class Source:
         return FrameOrderMode.MULTI_TRACK_NO_COMPARISON
 
     def frames(self, *, own_times: bool = False) -> Iterator[Frame]:
-        """All frames, in decode order, times in ticks since 1970.
+        """Yield all frames, in decode order, with times in ticks since 1970.
 
-        The first frame is at `start`. Without a `start`, a live source has the times at which its
-        bytes arrive (see `arrival.py`), and its frames come when their time has come. `own_times`
-        takes a live source for a recording: its own times, from `start` or now, as fast as it
-        comes.
+        The first frame is at `start`. Without `start`, the frames of a live source get the times at
+        which their bytes arrive (see `arrival.py`), and are yielded at their times. With
+        `own_times`, a live source is read like a recording: with its own times, from `start` or now
+        on, as fast as it arrives.
 
-        A frame that is damaged or that KVS would refuse is left out, with those that need it, and
-        the rest comes; see `skips`. At the end of a file, not of a live source, an error says so:
-        MKV_INVALID_FRAME_DATA (damaged), MKV_INVALID_FRAME_TIMESTAMP (too far from the other track
-        in the file), ACK_ERR_FRAGMENT_DURATION_REACHED, ACK_ERR_FRAGMENT_SIZE_REACHED,
-        ACK_ERR_FRAMES_MISSING_FOR_TRACK, FORMAT_ERROR (not one frame can be put).
+        A frame that is damaged, or that KVS would refuse, is skipped with those that need it, and
+        the rest is yielded; see `skips`. At the end of a file, but not of a live source, an error
+        is raised for them: MKV_INVALID_FRAME_DATA (damaged), MKV_INVALID_FRAME_TIMESTAMP (too far
+        from the other track in the file), ACK_ERR_FRAGMENT_DURATION_REACHED,
+        ACK_ERR_FRAGMENT_SIZE_REACHED, ACK_ERR_FRAMES_MISSING_FOR_TRACK, FORMAT_ERROR (no frame can
+        be put).
 
-        Raises READ_FILE_FAILED when reading breaks off, UNEXPECTED_EOF at the end of a file that
-        was cut off and INVALID_OPERATION when the source is closed.
+        Raises READ_FILE_FAILED if reading fails, UNEXPECTED_EOF at the end of a truncated file, and
+        INVALID_OPERATION if the source is closed.
         """
         self._check_open()
         self._last = self._count = 0
@@ -314,9 +337,9 @@ class Source:
         try:
             for packet, shift in moved:
                 self._latest = packet
-                yield self._framed(packet, shift)
+                yield self._to_frame(packet, shift)
         except KvsError as error:
-            self._check_open()  # what was cut short has errors of its own
+            self._check_open()  # a closed source may raise misleading errors
             if self._cut is None:
                 raise
             raise self._broken_off(self._last) from error
@@ -327,7 +350,7 @@ class Source:
             self._check_end()
 
     def _check_end(self) -> None:
-        """Raise what was wrong with a file of which everything else has come."""
+        """Raise the error for a file that was read to its end but not put completely."""
         encoder = ENCODERS.get(self._video_codec, "")
         lost = self._interleaver.left_out.error(self.name, self._count, encoder)
         if lost is not None:
@@ -337,15 +360,15 @@ class Source:
         if self._reader.breaks:
             raise InvalidMedia(
                 StatusCode.READ_FILE_FAILED,
-                f"{self.name} is damaged in {self._reader.breaks} places that cannot be read;"
+                f"{self.name} is damaged: {self._reader.breaks} places cannot be read;"
                 " the rest is put. Put an intact copy of the file if there is one",
             )
         if self._reader.unread:
             places = "; ".join(self._reader.unread[:_MAX_NAMED])
             raise InvalidMedia(
                 StatusCode.READ_FILE_FAILED,
-                f"{self.name}: what could be read is put, but FFmpeg passed over {places}. Put an"
-                " intact copy of the file if there is one; files that were joined have to be put"
+                f"{self.name}: readable frames are put, but FFmpeg skipped {places}. Put an"
+                " intact copy of the file if there is one; put files that were joined"
                 " one by one",
             )
         if not self._count:
@@ -355,10 +378,11 @@ class Source:
                 " it has no key frame, or its edit list hides all",
             )
 
-    def refused(self, error: KvsError) -> None:
-        """Count the last frame that came as not put, since the producer refused it with `error`.
+    def count_refused(self, error: KvsError) -> None:
+        """Count the last frame as skipped because the producer refused it with `error`.
 
-        Raises `error` when every frame so far was refused: then the source does not fit at all.
+        Raises `error` if every frame so far was refused, because the source does not fit at all
+        then.
         """
         assert self._latest is not None
         self._count -= 1
@@ -368,8 +392,8 @@ class Source:
         if not self._refusal:
             self._refusal = f"{error.status.name}: {error.detail}"
 
-    def _framed(self, packet: MediaPacket, shift: int) -> Frame:
-        """The frame of a packet whose times are moved by `shift`."""
+    def _to_frame(self, packet: MediaPacket, shift: int) -> Frame:
+        """Return the frame of a packet, with its times moved by `shift`."""
         assert packet.pts is not None
         assert packet.dts is not None
         self.hidden += packet.hidden
@@ -388,7 +412,7 @@ class Source:
         )
 
     def _by_own_times(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Packets, and what moves the first one to the start."""
+        """Yield packets with the offset that moves the first one to the start."""
         shift: int | None = None
         for packet in self._interleaver.order(self._chosen()):
             if self._closed:
@@ -401,7 +425,7 @@ class Source:
             yield packet, shift
 
     def _by_arrival(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Packets when their time has come, and what moves them to when they arrived."""
+        """Yield packets at their times, with the offset that moves them to their arrival times."""
         self._arrivals = clock = ArrivalClock(self._clock, self._monotonic)
         video = self._reader.tracks[0]
         if self._reader.raw and not video.reordered:
@@ -418,7 +442,7 @@ class Source:
             yield packet, shift
 
     def _chosen(self) -> Iterator[MediaPacket]:
-        """The packets of the chosen tracks as they are put, until the source is closed."""
+        """Yield the packets of the chosen tracks as they are put, until the source is closed."""
         try:
             for packet in self._packets:
                 if self._closed:
@@ -440,19 +464,19 @@ class Source:
                 yield packet
         finally:
             if self._closed:
-                self.close()  # what `close` had to leave while this was reading
+                self.close()  # `close` left this to the reading thread
 
     def _check_open(self) -> None:
         if self._closed:
             raise kvs_error(StatusCode.INVALID_OPERATION, f"{self.name} is closed: open it again")
 
     def _check_size(self, watch: SizeWatch, packet: MediaPacket) -> None:
-        changed = watch.changed(packet.data)
+        changed = watch.find_change(packet.data)
         if changed is not None:
             self.warnings.append(
                 f"the picture size of {self.name} changes from {changed} at video frame"
-                f" {packet.number}, {seconds(packet.pts or 0)}: many players, and images and clips"
-                " of KVS, go by the first size. To keep one: ffmpeg -i IN -vf scale=WIDTH:HEIGHT"
+                f" {packet.number}, {seconds(packet.pts or 0)}: many players, and KVS's images and"
+                " clips, use the first size. To keep one size: ffmpeg -i IN -vf scale=WIDTH:HEIGHT"
                 " OUT.mp4"
             )
 
@@ -472,19 +496,19 @@ class Source:
         missing = f", {cut.missing:,} bytes are missing" if cut.missing else ""
         return kvs_error(
             StatusCode.UNEXPECTED_EOF,
-            f"{self.name} breaks off at byte {cut.offset:,} ({cut.reason}{missing}):"
-            f" what could be read, up to {seconds(last)}, is put",
+            f"{self.name} is truncated at byte {cut.offset:,} ({cut.reason}{missing}):"
+            f" the frames up to {seconds(last)} are put",
             offset=cut.offset,
         )
 
     def close(self) -> None:
-        """End reading and close the file; `frames` gives no more.
+        """Stop reading and close the file. `frames` yields nothing more.
 
-        While another thread reads, or the one that a signal's handler closes this from, the file
-        stays open until that thread has got its packet.
+        The file stays open until a packet that is being read has been read: by another thread, or
+        by this one if a signal handler calls `close`.
 
-        FFmpeg's threads end here, not when a garbage collection finds them: that may come in a
-        forked child, where they are not, and waiting for them hangs or crashes.
+        This also ends FFmpeg's threads. A later garbage collection might run in a forked child,
+        which does not have these threads: waiting for them would hang or crash.
         """
         self._closed = True
         self._packets = iter(())
@@ -497,10 +521,10 @@ class Source:
                 raise
         finally:
             if not reading:
-                self._let_go()
+                self._release()
 
-    def _let_go(self) -> None:
-        """Close the file and the codecs, whatever happens meanwhile; once, for FFmpeg's sake."""
+    def _release(self) -> None:
+        """Close the file and the codecs once, because closing them twice crashes FFmpeg."""
         if not self._once.acquire(blocking=False):
             return
         try:
@@ -522,7 +546,7 @@ class Source:
 
 
 def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[MediaTrack]:
-    """The tracks to put; raises TRACK_INFO_MISSING if there are none of that kind."""
+    """Return the tracks to put. Raises TRACK_INFO_MISSING if there are none of that kind."""
     chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
     if chosen:
         return chosen
@@ -543,13 +567,13 @@ def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
 
 
 def _path(spec: object) -> str:
-    """The path that was given as a source; raises INVALID_ARG for other objects."""
+    """Return the path that was given as a source. Raises INVALID_ARG for other objects."""
     if isinstance(spec, bytes | os.PathLike):
         return os.fsdecode(spec)
     raise kvs_error(
         StatusCode.INVALID_ARG,
-        f"a source is given as {type(spec).__name__}; give the path of a file, testsrc:, - for"
-        " standard input, or an open Source. Media in memory has to be written to a file first",
+        f"the source is {type(spec).__name__}; give the path of a file, testsrc:, - for"
+        " standard input, or an open Source. Write media in memory to a file first",
     )
 
 
@@ -567,18 +591,23 @@ def open_source(
 ) -> Source:
     """Open a file, `testsrc:` or `-` (standard input, or `stdin`).
 
-    `frame_rate` is for raw H.264 / H.265, which carry none (default: that of their own
-    parameter sets, else 25 with a warning); `start` (ticks or an aware datetime) is where the first
-    frame is put in time (default: `clock()` when the first frame is read; for a pipe, the times at
-    which its bytes arrive); `demuxer` forces FFmpeg's name of a format.
-    A fragment begins with the first
-    key frame after `fragment_duration` (seconds, a `timedelta` or ISO 8601 text; default: 1 s).
-    `any_codec` takes encrypted tracks and codecs that KVS stores and does not play.
+    `frame_rate`: frames per second of raw H.264 / H.265, which has no times (default: that of its
+    parameter sets, else 25 with a warning).
 
-    Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF (cut
-    off with its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is missing), READ_FILE_FAILED (standard
-    input is closed), INVALID_ARG (a frame rate for media with times, or out of 0.01 to 1000), or as
-    `parse_spec`.
+    `fragment_duration`: a fragment begins at the first key frame after this time (seconds, a
+    `timedelta` or ISO 8601 text; default: 1 s).
+
+    `start`: time of the first frame, in ticks or as an aware datetime (default: `clock()` when it
+    is read; for a pipe, the times at which its bytes arrive).
+
+    `demuxer`: FFmpeg's name of a format, to skip detection.
+
+    `any_codec`: accept encrypted tracks, and codecs that KVS stores but does not play.
+
+    Raises OPEN_FILE_FAILED, FORMAT_ERROR (no media, or an unsupported codec), UNEXPECTED_EOF
+    (truncated, without its index), TRACK_INFO_MISSING, NOT_FOUND (PyAV is not installed),
+    READ_FILE_FAILED (standard input is closed), INVALID_ARG (a frame rate for media with times, or
+    outside 0.01 to 1000), and what `parse_spec` raises.
     """
     what = parse_spec(spec) if isinstance(spec, str) else FileSpec(_path(spec))
     from kvsproducer.sources.pyav import ContainerReader, PatternReader
@@ -597,14 +626,14 @@ def open_source(
                 name,
                 demuxer=demuxer,
                 raw_rate=raw_rate,
-                arrived=pipe.arrived,
+                arrived=pipe.arrival,
                 any_codec=any_codec,
             )
         finally:
             pipe.check()
     else:
         path, name = _file_of(what)
-        cut = _checked_file(path, name)
+        cut = _check_file(path, name)
         reader = ContainerReader(
             path, name, demuxer=demuxer, raw_rate=raw_rate, any_codec=any_codec
         )
@@ -630,7 +659,7 @@ def open_source(
 
 
 def _pipe_of(what: FileSpec | StdinSpec, stdin: BinaryIO | None) -> Pipe | None:
-    """What is to be read front to back, None for a file; raises OPEN_FILE_FAILED."""
+    """Return a source that can be read only once, or None for a file. Raises OPEN_FILE_FAILED."""
     if isinstance(what, StdinSpec):
         if stdin is not None:
             return Pipe(stdin, STDIN)
@@ -645,7 +674,7 @@ def _pipe_of(what: FileSpec | StdinSpec, stdin: BinaryIO | None) -> Pipe | None:
 
 
 def _file_of(what: FileSpec | StdinSpec) -> tuple[str, str]:
-    """A file's path, and its name in messages."""
+    """Return a file's path, and its name in messages."""
     return (what.path, what.path) if isinstance(what, FileSpec) else (stdin_path() or "", STDIN)
 
 
@@ -659,13 +688,13 @@ def _raw_rate(frame_rate: float) -> Fraction:
 
 
 def _check_rate(reader: MediaReader, name: str, frame_rate: float | None) -> None:
-    """A frame rate that would change nothing is a mistake."""
+    """Raise INVALID_ARG for a frame rate that would have no effect."""
     if frame_rate is None or reader.raw:
         return
     raise kvs_error(
         StatusCode.INVALID_ARG,
-        f"frame_rate={frame_rate:g} is for raw H.264 / H.265 without times; {name} has times of its"
-        " own, which are kept",
+        f"frame_rate={frame_rate:g} is for raw H.264 / H.265 without times; {name} has times,"
+        " which are kept: leave frame_rate out",
     )
 
 
@@ -673,11 +702,11 @@ def _index_cut(reader: MediaReader, size: int) -> Cut | None:
     """Return a cut that only the index shows, as in an MP4 whose last box ends with the file."""
     if reader.reach <= size:
         return None
-    return Cut(size, reader.reach - size, True, "its index points past its end")
+    return Cut(size, reader.reach - size, True, "its index refers to bytes past its end")
 
 
-def _checked_file(path: str, name: str) -> Cut | None:
-    """What can be said about a file without FFmpeg: that it opens, and whether it is whole."""
+def _check_file(path: str, name: str) -> Cut | None:
+    """Check that a file can be opened, and return where it is truncated, or None."""
     try:
         cut = find_cut(path)
         size = os.path.getsize(path)
@@ -685,7 +714,7 @@ def _checked_file(path: str, name: str) -> Cut | None:
         reasons = {
             FileNotFoundError: "there is no such file",
             IsADirectoryError: "it is a folder; name a media file in it",
-            PermissionError: "this user may not read it",
+            PermissionError: "this user has no permission to read it",
         }
         reason = reasons.get(type(error), in_words(error))
         raise kvs_error(StatusCode.OPEN_FILE_FAILED, f"{name}: {reason}") from error
@@ -694,7 +723,7 @@ def _checked_file(path: str, name: str) -> Cut | None:
     if cut is not None and not cut.playable:
         raise kvs_error(
             StatusCode.UNEXPECTED_EOF,
-            f"{name} breaks off at byte {cut.offset:,} ({cut.reason}), and without its index"
+            f"{name} is truncated at byte {cut.offset:,} ({cut.reason}), and without its index"
             " nothing of it can be read",
             offset=cut.offset,
         )

@@ -1,11 +1,11 @@
-"""What SOURCE means: a path, `testsrc:` with options, `-`, or something that comes later.
+"""Parse SOURCE: a path, `testsrc:` with options, or `-`.
 
     clip.mp4                          a file; a name with a colon in it needs ./ in front
     testsrc:duration=5,rate=25        a synthetic moving picture, encoded here
     -                                 standard input: MKV, TS or raw H.264 / H.265
-    rtsp://..., v4l2:, /dev/video0    not yet
+    rtsp://..., v4l2:, /dev/video0    not supported yet
 
-Text only: nothing is opened here, so that a mistyped SOURCE fails before anything is connected.
+This module opens nothing, so a mistyped SOURCE fails before a connection is made.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["FileSpec", "PatternSpec", "StdinSpec", "parse_spec"]
 
-MAX_PATTERN_SIDE: Final = 4096  # ours: pixels of a synthetic picture
-MAX_PATTERN_RATE: Final = 240  # ours: frames a second
+MAX_PATTERN_SIDE: Final = 4096  # our limit: pixels of a synthetic picture
+MAX_PATTERN_RATE: Final = 240  # our limit: frames per second
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _DEVICE: Final = re.compile(
     r"(?:v4l2|avfoundation|dshow|alsa|camera|udp|srt)(?::|$)|/dev/(?!shm/|fd/|std)"
@@ -42,7 +42,10 @@ class StdinSpec:
 
 @dataclass(frozen=True, slots=True)
 class PatternSpec:
-    """A synthetic moving picture. `duration_s` 0 never ends; `audio` is '', aac, alaw or mulaw."""
+    """A synthetic moving picture. `audio` is '', aac, alaw or mulaw.
+
+    `duration_s` is in seconds; 0: without end.
+    """
 
     duration_s: Fraction = Fraction(10)
     rate: Fraction = Fraction(25)
@@ -55,15 +58,15 @@ class PatternSpec:
 
     @property
     def gop_frames(self) -> int:
-        """Frames from one key frame to the next."""
+        """Number of frames from one key frame to the next."""
         return self.gop or max(1, round(self.rate * 2))
 
 
 def parse_spec(text: str) -> FileSpec | StdinSpec | PatternSpec:
-    """Tell what `text` names.
+    """Return what `text` describes.
 
-    Raises INVALID_ARG for a bad `testsrc:` option and for empty text, NOT_IMPLEMENTED for network
-    addresses and devices, which later versions will read.
+    Raises INVALID_ARG for an invalid `testsrc:` option and for empty text, and NOT_IMPLEMENTED for
+    network addresses and devices, which are not supported yet.
     """
     if text == "-":
         return StdinSpec()
@@ -77,23 +80,23 @@ def parse_spec(text: str) -> FileSpec | StdinSpec | PatternSpec:
         tcp = "-rtsp_transport tcp " if match[1].lower() == "rtsp" else ""
         raise kvs_error(
             StatusCode.NOT_IMPLEMENTED,
-            f"{match[1].lower()}:// sources come later; today SOURCE is a file, testsrc: or -."
-            f" Until then pipe it: ffmpeg {tcp}-i URL -c copy -f matroska - | kvs put - STREAM",
+            f"{match[1].lower()}:// sources are not supported yet; use a file, testsrc: or -."
+            f" Until then use a pipe: ffmpeg {tcp}-i URL -c copy -f matroska - | kvs put - STREAM",
         )
     if _DEVICE.match(text):
         raise kvs_error(
             StatusCode.NOT_IMPLEMENTED,
-            f"{text}: cameras and devices come later; today SOURCE is a file, testsrc: or -."
-            " Until then pipe it: ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -tune zerolatency"
+            f"{text}: cameras and devices are not supported yet; use a file, testsrc: or -."
+            " Until then use a pipe: ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -tune zerolatency"
             " -g 50 -f matroska - | kvs put - STREAM",
         )
     if not text:
-        raise kvs_error(StatusCode.INVALID_ARG, "SOURCE is empty: name a file, testsrc: or -")
+        raise kvs_error(StatusCode.INVALID_ARG, "SOURCE is empty: give a file, testsrc: or -")
     return FileSpec(text)
 
 
 def _pattern(options: str) -> PatternSpec:
-    """`duration=5,rate=25,size=320x240,...` as a `PatternSpec`."""
+    """Parse `duration=5,rate=25,size=320x240,...` into a `PatternSpec`."""
     pattern = PatternSpec()
     for item in filter(None, options.split(",")):
         key, _, value = item.partition("=")
@@ -109,7 +112,7 @@ def _pattern(options: str) -> PatternSpec:
             raise
         except (ValueError, ZeroDivisionError) as error:
             raise kvs_error(
-                StatusCode.INVALID_ARG, f"testsrc: {key}={value!r} is out of range or no number"
+                StatusCode.INVALID_ARG, f"testsrc: {key}={value!r} is out of range or not a number"
             ) from error
     return pattern
 
@@ -131,7 +134,7 @@ def _size(pattern: PatternSpec, value: str) -> PatternSpec:
 def _choice(key: str, value: str, choices: dict[str, str]) -> str:
     if value not in choices:
         raise kvs_error(
-            StatusCode.INVALID_ARG, f"testsrc: {key}={value!r} is none of {', '.join(choices)}"
+            StatusCode.INVALID_ARG, f"testsrc: {key}={value!r} must be one of {', '.join(choices)}"
         )
     return choices[value]
 

@@ -1,22 +1,23 @@
-"""The times of one track, made fit for a stream: complete, rising, and without jumps.
+"""Make the times of a track fit for a stream: complete, increasing, and without jumps.
 
-KVS needs a presentation time on every frame, and decode times that do not go back. A container may
-leave out either: Matroska has no dts, MPEG-TS gives one time to several audio frames, a broken
-muxer forgets some. `TrackTimes` derives what is missing from the frame before, and the first times
-of a track from the first one that is known, counted back.
+KVS requires a presentation time for every frame, and decode times that do not decrease. A container
+may lack either: Matroska has no dts, MPEG-TS has one time for several audio frames, and a broken
+muxer omits some. `TrackTimes` derives a missing time from the previous frame. The first times of a
+track are derived from the first known one, by counting back.
 
-Times also jump: in joined files, when a camera restarts, when the 33-bit counter of MPEG-TS wraps.
-The rest of the source is then moved so that it goes on where the track was. A `Timeline` holds
-these offsets for all tracks, so that sound and pictures stay together: a track that jumps first
-looks whether an offset that another track found, or an earlier one, fits its new time. (FFmpeg's
-command line does the same; see `-dts_delta_threshold` in its manual.)
+Times also jump: in joined files, when a camera restarts, and when the 33-bit counter of MPEG-TS
+overflows. The rest of the source is then moved, so that it continues where the track was. A
+`Timeline` has these offsets for all tracks, so that sound and pictures stay together: a track that
+jumps first tries the offsets that it or another track used before. (FFmpeg's command line does the
+same; see `-dts_delta_threshold` in its manual.)
 
 A step forward is a jump only in containers whose times may restart (`gaps=False`: MPEG-TS, MPEG-PS,
-FLV, and every pipe). In an MP4 or Matroska file it is a pause in the recording and is kept, unless
-the next frame goes back to the old time: then one frame had a wrong time, and that is corrected.
+FLV, and every pipe). In an MP4 or Matroska file it is a pause in the recording and is kept. The
+exception is when the next frame returns to the old time: then one frame had a wrong time, which is
+corrected.
 
-Everything that is derived or moved is counted. Times are ticks in the file's own time line; the
-module neither orders tracks nor knows fragments.
+Every derived or moved time is counted. Times are ticks in the file's own time line. This module
+does not order tracks, and does not know fragments.
 """
 
 from __future__ import annotations
@@ -30,25 +31,29 @@ from kvsproducer.sources.packet_duration import duration_rule
 
 __all__ = ["Timeline", "TrackTimes", "seconds"]
 
-_MAX_REORDERED: Final = 16  # pictures between decoding and display, in H.264 and H.265
-_MAX_WITHOUT_DTS: Final = 32  # ours: packets held until one has a dts
-_MAX_WITHOUT_TIME: Final = 2_000  # ours: packets held until one has a time at all
-_SMALL_STEP: Final = TICKS_PER_SECOND // 4  # ours: a step back up to this is evened out
-_MAX_OVERLAP: Final = TICKS_PER_SECOND  # ours: how early a track may be after another's jump
+_MAX_REORDERED: Final = (
+    16  # maximum number of pictures between decoding and display, in H.264 and H.265
+)
+_MAX_WITHOUT_DTS: Final = 32  # our limit: packets held until one has a dts
+_MAX_WITHOUT_TIME: Final = 2_000  # our limit: packets held until one has any time
+_SMALL_STEP: Final = TICKS_PER_SECOND // 4  # our limit: a step back up to this is corrected
+_MAX_OVERLAP: Final = (
+    TICKS_PER_SECOND  # our limit: how early a track may be after another track's jump
+)
 _MAX_STEP: Final = 10 * TICKS_PER_SECOND  # a longer step may be a jump; FFmpeg's threshold too
 _MAX_GAP: Final = 30 * 3600 * TICKS_PER_SECOND  # a longer gap is a wrong time; FFmpeg's threshold
-_REMEMBERED: Final = 8  # ours: offsets that may be returned to
+_REMEMBERED: Final = 8  # our limit: offsets that may be used again
 
 
 def seconds(ticks: int) -> str:
-    """`ticks` as people read a position in a file: `1.040 s`."""
+    """Return `ticks` as a position in a file, for messages: `1.040 s`."""
     return f"{ticks / TICKS_PER_SECOND:.3f} s"
 
 
 class Timeline:
-    """How far the times of a source are moved; shared by its tracks.
+    """The offsets that are added to the times of a source, shared by its tracks.
 
-    `gaps` says that a step forward is a pause in the recording rather than a jump.
+    `gaps`: a step forward is a pause in the recording, not a jump.
     """
 
     def __init__(self, *, gaps: bool = True) -> None:
@@ -59,7 +64,7 @@ class Timeline:
         self._offsets: deque[int] = deque([0], maxlen=_REMEMBERED)
 
     def known_offset(self, time: int, track: TrackTimes) -> int | None:
-        """The offset, of those found so far, that puts `time` where the tracks are now, or None.
+        """Return a known offset that moves `time` to where the tracks are now, or None.
 
         `time` is the source's own time of a packet of `track`.
         """
@@ -75,9 +80,10 @@ class Timeline:
         return best
 
     def jump(self, time: int, place: int) -> int:
-        """Remember and return the offset that moves `time` to `place`.
+        """Store and return the offset that moves `time` to `place`.
 
-        It moves it behind what other tracks have already, if that is close by.
+        If another track is already a little later than `place`, the offset moves `time` there
+        instead.
         """
         self.jumps += 1
         for other in self.tracks:
@@ -88,47 +94,49 @@ class Timeline:
 
 
 class TrackTimes:
-    """Completes one track: `push` packets in decode order, take what comes out, then `flush`."""
+    """Complete the times of one track: `push` packets in decode order, then `flush`."""
 
     def __init__(self, track: MediaTrack, timeline: Timeline | None = None) -> None:
         self.reordered = track.reordered
-        """Whether pictures are shown in another order than they are decoded in."""
+        """Whether the display order of pictures differs from their decode order."""
         self._is_video = track.kind is Kind.VIDEO
         self._duration = duration_rule(track)
         self._timeline = timeline or Timeline()
         self._timeline.tracks.append(self)
-        self._held: list[MediaPacket] = []  # the first packets, while their times are not known
-        self._suspect: MediaPacket | None = None  # far ahead; the next packet decides
+        self._held: list[MediaPacket] = []  # the first packets, until their times are known
+        self._suspect: MediaPacket | None = (
+            None  # far ahead; the next packet decides whether its time is wrong
+        )
         self._last_pts = self._last_dts = 0
         self._last_duration = self._step = 0
-        self._overlaps = False  # still behind its own last packet, after another track's jump
-        self.offset = 0  # what is added to the source's times at present
+        self._overlaps = False  # after another track's jump, still behind its own last packet
+        self.offset = 0  # currently added to the source's times
         self.next_time: int | None = None
         """When the next packet is expected to be decoded, None before the first."""
         self.repairs = 0
 
     def push(self, packet: MediaPacket) -> list[MediaPacket]:
-        """Take a packet; return those that are ready, `packet` among them or not yet.
+        """Accept a packet. Return the packets that are ready, which may not include this one yet.
 
-        A packet of a track with B-frames that has no presentation time here is marked as corrupt:
-        its place in the order of display is not known.
+        A packet of a track with B-frames that has no presentation time here is marked as corrupt,
+        because its display position is unknown.
         """
         if packet.duration <= 0:
             packet.duration = self._duration(packet.data)
         if self._suspect is not None:
-            return self._decided(packet)
-        if packet.pts is None and not self._completed(packet):
+            return self._decide(packet)
+        if packet.pts is None and not self._complete(packet):
             return self._hold(packet, _MAX_WITHOUT_TIME)
         if packet.dts is None and self.reordered and self.next_time is None:
             return self._hold(packet, _MAX_WITHOUT_DTS)
         if self._held:
             assert packet.pts is not None
             next_dts = packet.pts if packet.dts is None else packet.dts
-            return [*self._release(next_dts), *self._ordered(packet)]
-        return self._ordered(packet)
+            return [*self._release(next_dts), *self._order_packet(packet)]
+        return self._order_packet(packet)
 
     def flush(self) -> list[MediaPacket]:
-        """Return the packets still held."""
+        """Return the packets that are still held."""
         packets: list[MediaPacket] = []
         if self._suspect is not None:
             packets, self._suspect = [self._put(self._suspect)], None
@@ -144,7 +152,7 @@ class TrackTimes:
         return self.flush() if len(self._held) >= limit else []
 
     def _release(self, next_dts: int) -> list[MediaPacket]:
-        """Count the times of the held packets back from `next_dts`, that of the packet after."""
+        """Derive the times of the held packets by counting back from `next_dts`."""
         held, self._held = self._held, []
         for packet in reversed(held):
             next_dts -= packet.duration or TICKS_PER_MS
@@ -153,10 +161,10 @@ class TrackTimes:
                 packet.pts = next_dts
                 packet.corrupt |= self.reordered
                 self.repairs += 1
-        return [ready for packet in held for ready in self._ordered(packet)]
+        return [ready for packet in held for ready in self._order_packet(packet)]
 
-    def _completed(self, packet: MediaPacket) -> bool:
-        """Give `packet` a pts; return False if nothing is known yet to derive it from."""
+    def _complete(self, packet: MediaPacket) -> bool:
+        """Derive the pts of `packet`. Return False if no time is known from which to derive it."""
         if packet.dts is None:
             if self.next_time is None:
                 return False
@@ -166,8 +174,8 @@ class TrackTimes:
         self.repairs += 1
         return True
 
-    def _ordered(self, packet: MediaPacket) -> list[MediaPacket]:
-        """Hold the packet against the one before it; this is the common path."""
+    def _order_packet(self, packet: MediaPacket) -> list[MediaPacket]:
+        """Compare the packet with the previous one. This is the common path."""
         assert packet.pts is not None
         if self.next_time is None:
             if self._timeline.jumps and packet.dts is not None:
@@ -181,13 +189,13 @@ class TrackTimes:
         if 0 <= step <= _SMALL_STEP:
             self._step = step
             return [self._put(packet)]
-        return self._stepped(packet, step)
+        return self._handle_step(packet, step)
 
     def _is_guess(self, packet: MediaPacket) -> bool:
-        """Whether a decode time cannot be right, as FFmpeg's is after a pause in a Matroska file.
+        """Return whether a decode time is wrong, as FFmpeg's are after a pause in a Matroska file.
 
-        Such a file has none. FFmpeg gives the presentation times in rising order, so that the first
-        pictures after a pause have decode times from before it.
+        Such a file has no decode times. FFmpeg uses the presentation times in increasing order, so
+        the first pictures after a pause get decode times from before it.
         """
         assert packet.pts is not None
         return (
@@ -198,17 +206,17 @@ class TrackTimes:
         )
 
     def _derived_dts(self, pts: int) -> int:
-        """The dts of a packet that has a pts only, both in the source's time."""
+        """Return the dts of a packet that has only a pts, both in the source's time."""
         assert self.next_time is not None
         if not self.reordered:
             return pts
         next_dts = self.next_time - self.offset
         if pts - next_dts > max(_SMALL_STEP, _MAX_REORDERED * self._last_duration):
-            return pts - (self._last_pts - self._last_dts)  # a step forward; it is looked at later
+            return pts - (self._last_pts - self._last_dts)  # a step forward, which is checked later
         return min(pts, next_dts)
 
-    def _stepped(self, packet: MediaPacket, step: int) -> list[MediaPacket]:
-        """A packet that is earlier than the one before it, or much later."""
+    def _handle_step(self, packet: MediaPacket, step: int) -> list[MediaPacket]:
+        """Handle a packet that is earlier than the previous one, or much later."""
         assert packet.dts is not None
         assert self.next_time is not None
         usual = max(packet.duration, self._last_duration, self._step)
@@ -229,8 +237,8 @@ class TrackTimes:
         self._overlaps = packet.dts + offset < self._last_dts
         return [self._put(packet)]
 
-    def _decided(self, packet: MediaPacket) -> list[MediaPacket]:
-        """Put the packet that was far ahead, now that the one after it is known."""
+    def _decide(self, packet: MediaPacket) -> list[MediaPacket]:
+        """Put the packet that was far ahead, now that the next one is known."""
         suspect, self._suspect = self._suspect, None
         assert suspect is not None
         assert suspect.dts is not None
@@ -245,7 +253,7 @@ class TrackTimes:
         return [self._put(suspect), *self.push(packet)]
 
     def _put(self, packet: MediaPacket) -> MediaPacket:
-        """Move the packet by the offset, behind the one before it, and remember its times."""
+        """Move the packet by the offset, but not before the previous one, and store its times."""
         assert packet.pts is not None
         assert packet.dts is not None
         offset, last_dts = self.offset, self._last_dts

@@ -1,9 +1,9 @@
-"""From a container's track to a KVS track: codec id, codec private data, what frames need done.
+"""Convert a container's track to a KVS track: codec id, codec private data, frame conversion.
 
-H.264 and H.265 come length-prefixed with an avcC / hvcC record (MP4, MOV, MKV; ISO/IEC 14496-15) or
-as Annex-B with parameter sets behind start codes (TS, raw files); the client turns the second into
-the first. AAC comes raw with an AudioSpecificConfig, or with an ADTS header on every frame (TS),
-which is cut off here. G.711 needs a WAVEFORMATEX. Other codecs are refused by name.
+H.264 and H.265 are length-prefixed with an avcC / hvcC record (MP4, MOV, MKV; ISO/IEC 14496-15), or
+Annex-B with parameter sets behind start codes (TS, raw files), which the client converts to the
+former. AAC is raw with an AudioSpecificConfig, or has an ADTS header on every frame (TS), which is
+removed here. G.711 needs a WAVEFORMATEX. Other codecs are refused by name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["ENCODERS", "PutTrack", "SizeWatch", "put_track", "with_parameter_sets"]
 
-# How to encode a file anew, by its codec (FFmpeg's name), with a key frame every 2 s of 25 fps.
+# FFmpeg options that encode with a key frame every 2 s at 25 fps, by codec (FFmpeg's name).
 ENCODERS: Final = {
     "h264": "-c:v libx264 -force_key_frames 'expr:gte(t,n_forced*2)'",
     "hevc": "-c:v libx265 -x265-params keyint=50:open-gop=0",
@@ -43,15 +43,21 @@ _PCM: Final = {"alaw": PcmFormat.ALAW, "mulaw": PcmFormat.MULAW}
 _OTHER_AUDIO: Final = (
     "Convert it (ffmpeg -i IN -c:v copy -c:a aac OUT.mp4) or leave it out (--tracks video)"
 )
-_KINDS: Final = {VideoCodec.H264: 2, VideoCodec.H265: 3}  # of parameter sets that a decoder needs
+_KINDS: Final = {
+    VideoCodec.H264: 2,
+    VideoCodec.H265: 3,
+}  # number of kinds of parameter sets that a decoder needs
 _START_CODE: Final = b"\x00\x00\x00\x01"
 
 
 @dataclass(frozen=True, slots=True)
 class PutTrack:
-    """A track as it is put: `info` for the stream, `media` its content type, `adaptation` the
-    flags its frames need, `adts` whether each frame has an ADTS header to cut off, `length_size`
-    how many bytes the length before each NAL unit has (0: it has none)."""
+    """A track as it is put.
+
+    `info` is for the stream, and `media` its content type. `adaptation` has the flags that its
+    frames need. `adts`: each frame has an ADTS header, which is removed. `length_size`: number of
+    bytes of the length before each NAL unit, 0 for Annex-B.
+    """
 
     info: TrackInfo
     media: str
@@ -72,7 +78,7 @@ class PutTrack:
 
 
 def _has_whole_units(data: bytes, size: int) -> bool:
-    """Whether `data` is a sequence of NAL units, each behind its length of `size` bytes."""
+    """Return whether `data` is a sequence of NAL units, each behind its length of `size` bytes."""
     at, end, longest = 0, len(data), 0
     while at < end:
         length = int.from_bytes(data[at : at + size])
@@ -85,11 +91,11 @@ def _has_whole_units(data: bytes, size: int) -> bool:
 def put_track(
     track: MediaTrack, first: bytes, *, alone: bool, name: str, any_codec: bool = False
 ) -> PutTrack:
-    """How `track` is put; `first` is its first packet, `alone` says that it is the only track.
+    """Return how to put `track`. `first` is its first packet; `alone`: it is the only track.
 
-    `any_codec` takes codecs that KVS stores and does not play, as far as Matroska has a name for
-    them. Raises FORMAT_ERROR for any other codec, naming it and what would work, and for Annex-B
-    without parameter sets, which would be stored and could not be played.
+    `any_codec` accepts codecs that KVS stores but does not play, if Matroska has a name for them.
+    Raises FORMAT_ERROR for any other codec, with its name and what to do, and for Annex-B without
+    parameter sets, which could be stored but not played.
     """
     if any_codec and track.codec in MATROSKA:
         return _other(track, alone)
@@ -99,12 +105,12 @@ def put_track(
 
 
 def _as_it_is(track: MediaTrack) -> str:
-    """The advice for those who play the media themselves."""
+    """Return a hint for users who play the media with their own players."""
     return " (--any-codec stores it as it is)" if track.codec in MATROSKA else ""
 
 
 def _other(track: MediaTrack, alone: bool) -> PutTrack:
-    """A track of a codec that KVS does not play."""
+    """Return a track with a codec that KVS does not play."""
     codec_id, media = MATROSKA[track.codec]
     if track.kind is Kind.VIDEO:
         info = replace(video_track("h264")[0], width=track.width, height=track.height)
@@ -120,7 +126,7 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     if track.codec not in _VIDEO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
-            f"{name}: the video codec is {codec_name(track.codec)}; KVS takes H.264 or H.265"
+            f"{name}: the video codec is {codec_name(track.codec)}; KVS plays H.264 and H.265"
             f"{_as_it_is(track)}. Convert it: ffmpeg -i IN -c:v libx264 -g 50 -c:a aac OUT.mp4",
         )
     codec, nal_codec = _VIDEO[track.codec]
@@ -130,7 +136,7 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
     if not cpd or cpd[0] != 1:  # configurationVersion of avcC and hvcC
         adaptation = NalAdaptation.ANNEXB_NALS | NalAdaptation.ANNEXB_CPD_NALS
         units = split_annexb(first)
-        # The stream's own sets go first: FFmpeg's may be those of a later picture.
+        # The stream's own sets come first: FFmpeg's may be those of a later picture.
         sets = parameter_sets(units, nal_codec)
         if len({nal_type(unit, nal_codec) for unit in sets}) < _KINDS[nal_codec]:
             sets = parameter_sets(cpd_units(cpd), nal_codec)
@@ -138,9 +144,9 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
         if not sets and is_key_frame(units, nal_codec) and not parameter_sets(units, nal_codec):
             raise kvs_error(
                 StatusCode.FORMAT_ERROR,
-                f"{name} has no parameter sets (SPS, PPS) before its first key frame, so that"
-                " nobody could decode it. Have the encoder repeat them (x264: repeat-headers=1), or"
-                " put the MP4 or MKV that it was taken from",
+                f"{name} has no parameter sets (SPS, PPS) before its first key frame, so no player"
+                " can decode it. Let the encoder repeat them (x264: repeat-headers=1), or"
+                " put the MP4 or MKV that it was extracted from",
             )
     width, height = _size(cpd, nal_codec) or (track.width, track.height)
     info = replace(info, codec_private_data=cpd, width=width, height=height)
@@ -148,7 +154,7 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
 
 
 def _size(cpd: bytes, codec: VideoCodec) -> tuple[int, int] | None:
-    """The picture size that codec private data says, None when it cannot be read."""
+    """Return the picture size in codec private data, or None if it cannot be parsed."""
     parse = h264.parse_cpd if codec is VideoCodec.H264 else h265.parse_cpd
     try:
         found = parse(cpd)
@@ -158,7 +164,7 @@ def _size(cpd: bytes, codec: VideoCodec) -> tuple[int, int] | None:
 
 
 def _length_size(cpd: bytes, codec: VideoCodec) -> int:
-    """Return how many bytes a NAL unit's length has, by an avcC or hvcC record; 0 without one."""
+    """Return the size of a NAL unit's length from an avcC or hvcC record, 0 for anything else."""
     at = 4 if codec is VideoCodec.H264 else 21  # lengthSizeMinusOne, in the two lowest bits
     return (cpd[at] & 3) + 1 if cpd[:1] == b"\x01" and len(cpd) > at else 0
 
@@ -167,7 +173,7 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
     if track.codec not in _AUDIO:
         raise kvs_error(
             StatusCode.FORMAT_ERROR,
-            f"{name}: the audio codec is {codec_name(track.codec)}; KVS takes AAC or G.711"
+            f"{name}: the audio codec is {codec_name(track.codec)}; KVS plays AAC and G.711"
             f"{_as_it_is(track)}. "
             + ("Convert it: ffmpeg -i IN -c:a aac OUT.mp4" if alone else _OTHER_AUDIO),
         )
@@ -195,9 +201,9 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
 def with_parameter_sets(data: bytes, record: bytes, extradata: bytes, codec: str) -> bytes | None:
     """Return a key frame with the parameter sets of a new avcC or hvcC record in front.
 
-    An MP4 may have several descriptions of a track, and its frames go with the latest. The core
-    takes the sets from the frame. `extradata` is the track's first record; returns None when the
-    new one has lengths of another size, or cannot be read.
+    An MP4 may have several descriptions of a track, and each frame uses the latest. The core takes
+    the sets from the frame. `extradata` is the track's first record. Returns None if the new record
+    has another length size, or cannot be parsed.
     """
     nal_codec = _VIDEO[codec][1]
     size = _length_size(extradata, nal_codec)
@@ -217,7 +223,7 @@ def with_parameter_sets(data: bytes, record: bytes, extradata: bytes, codec: str
 
 
 class SizeWatch:
-    """Notices that the size of the pictures changes: `changed` with each key frame as it is put."""
+    """Detect changes of the picture size. Call `changed` with each key frame as it is put."""
 
     def __init__(self, codec: str, put: PutTrack) -> None:
         self._codec = _VIDEO[codec][1]
@@ -225,8 +231,8 @@ class SizeWatch:
         self._sps = b""
         self._size = _size(put.info.codec_private_data, self._codec)
 
-    def changed(self, data: bytes) -> str | None:
-        """What the size was and is now, None if it stays or is not known."""
+    def find_change(self, data: bytes) -> str | None:
+        """Return the old and the new size, or None if it is the same or unknown."""
         try:
             units = split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
             kind = 7 if self._codec is VideoCodec.H264 else 33

@@ -1,13 +1,13 @@
-"""Was a file cut off? MP4 / MOV, Matroska, MPEG-TS, AVI and WAV say it in their own bytes.
+"""Detect truncated files: MP4 / MOV, Matroska, MPEG-TS, AVI and WAV, from their own bytes.
 
-Implements as much as that takes of ISO/IEC 14496-12 section 4.2 (boxes), RFC 8794 / RFC 9559 (EBML
-elements), ISO/IEC 13818-1 section 2.4.3.2 (188-byte packets; 192 with a time code in front, as
-cameras write them, 204 with a checksum) and RIFF chunks. FFmpeg plays what is left of such a file
-and ends without an error, so a producer has to look itself.
+Implements the necessary parts of ISO/IEC 14496-12 section 4.2 (boxes), RFC 8794 / RFC 9559 (EBML
+elements), ISO/IEC 13818-1 section 2.4.3.2 (188-byte packets; 192 with a time code before them, as
+cameras write them; 204 with a checksum) and RIFF chunks. FFmpeg plays the rest of such a file and
+ends without an error, so a producer must check itself.
 
-Only missing bytes mean that a file was cut off. The numbers of frames in headers are no promise:
-edit lists, skipped AVI chunks and rounding make them differ in intact files. Raw H.264 / H.265 has
-no length anywhere: a cut there looks like an end.
+Only missing bytes show that a file was truncated. The frame counts in headers do not: edit lists,
+skipped AVI chunks and rounding make them differ in intact files. Raw H.264 / H.265 has no lengths,
+so a truncated file cannot be distinguished from a complete one.
 """
 
 from __future__ import annotations
@@ -22,15 +22,24 @@ _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _CLUSTER: Final = b"\x1f\x43\xb6\x75"
 _TS_SYNC: Final = 0x47
-_TS_PACKETS: Final = ((188, 0), (192, 4), (204, 0))  # bytes a packet, and before its sync byte
-_RIFF_UNKNOWN: Final = 0x7FFF_F000  # sizes from here on stand for "not known yet" in streamed WAV
-_MAX_PARTS: Final = 100_000  # ours: boxes or elements looked at; a long fragmented MP4 has as many
+_TS_PACKETS: Final = (
+    (188, 0),
+    (192, 4),
+    (204, 0),
+)  # bytes per packet, and bytes before its sync byte
+_RIFF_UNKNOWN: Final = 0x7FFF_F000  # larger sizes mean "not known yet" in streamed WAV
+_MAX_PARTS: Final = (
+    100_000  # our limit: boxes or elements checked; a long fragmented MP4 has this many
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a file breaks off: `offset` its length in bytes, `missing` bytes still to come (0 if
-    unknown), `playable` False when its index was in the part that is gone."""
+    """Where a file is truncated.
+
+    `offset` is its length in bytes. `missing` is how many bytes are missing, 0 if unknown.
+    `playable` is False if its index is missing.
+    """
 
     offset: int
     missing: int
@@ -39,9 +48,9 @@ class Cut:
 
 
 def find_cut(path: str) -> Cut | None:
-    """Return how the file at `path` is cut off, None if it is whole or of a kind that cannot tell.
+    """Return where the file at `path` is truncated, or None if it is complete or unknown.
 
-    Raises OSError when it cannot be read.
+    Raises OSError if it cannot be read.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -62,7 +71,7 @@ def _ts_cut(file: BinaryIO, head: bytes, size: int) -> Cut | None:
             continue
         rest = size % length
         file.seek(size - rest + sync)
-        if rest > sync and file.read(1)[0] == _TS_SYNC:  # else something else was appended
+        if rest > sync and file.read(1)[0] == _TS_SYNC:  # otherwise other data was appended
             return Cut(size, length - rest, True, "the last TS packet is incomplete")
         break
     return None
@@ -80,7 +89,7 @@ def _mp4_cut(file: BinaryIO, size: int) -> Cut | None:
             return Cut(size, 8 - len(header), b"moov" in seen, "a box header is incomplete")
         length, kind = _box(header, size - offset)
         if length < 8:
-            break  # not a box: FFmpeg will say what it thinks of it
+            break  # not a box: FFmpeg reports it if necessary
         missing = offset + length - size
         if missing > 0:
             name = kind.decode("latin-1")
@@ -96,7 +105,10 @@ def _mp4_cut(file: BinaryIO, size: int) -> Cut | None:
 
 
 def _box(header: bytes, left: int) -> tuple[int, bytes]:
-    """The length and the kind of a box with `left` bytes from its start to the end of the file."""
+    """Return the length and the type of a box.
+
+    `left` is the number of bytes to the end of the file.
+    """
     length = int.from_bytes(header[:4], "big")
     if length == 1:
         length = int.from_bytes(header[8:16], "big")
@@ -104,9 +116,9 @@ def _box(header: bytes, left: int) -> tuple[int, bytes]:
 
 
 def _matroska_cut(file: BinaryIO, head: bytes, size: int) -> Cut | None:
-    """The EBML header is followed by the Segment; sizes say where it and its parts should end.
+    """Check the Segment, whose size says where it must end.
 
-    A Segment of unknown size, as live writers make it, is walked through: its parts have sizes.
+    A Segment of unknown size, from live writers, is checked element by element.
     """
     header_length, header_at = _vint(head, 4)
     if header_length is None:
@@ -127,14 +139,14 @@ def _elements_cut(file: BinaryIO, at: int, size: int) -> Cut | None:
         header = file.read(12)
         width = 9 - header[0].bit_length() if header else 9
         if width > 4:
-            break  # no element: the end, padding, or something that was appended
+            break  # not an element: the end, padding, or data that was appended
         length, body = _vint(header, width)
         if body == width:
             return Cut(size, 0, True, "the header of the last element is incomplete")
         if length is None:
             if header[:4] != _CLUSTER:
-                break  # its end cannot be known
-            length = 0  # a Cluster of unknown size is walked into
+                break  # its end is unknown
+            length = 0  # continue with the children of a Cluster of unknown size
         missing = at + body + length - size
         if missing > 0:
             return Cut(size, missing, True, "the last element is incomplete")
@@ -143,9 +155,9 @@ def _elements_cut(file: BinaryIO, at: int, size: int) -> Cut | None:
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """An EBML size at `at`: (value, where its payload starts); None if unknown or cut.
+    """Parse an EBML size at `at`. Return (value, start of its payload).
 
-    Where it is cut, the payload starts at `at`.
+    The value is None if the size is unknown, or truncated; then the payload starts at `at`.
     """
     first = data[at] if at < len(data) else 0
     width = 9 - first.bit_length()
@@ -156,9 +168,9 @@ def _vint(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _riff_cut(file: BinaryIO, size: int) -> Cut | None:
-    """AVI and WAV: the chunks inside a RIFF have to end inside the file.
+    """Check that the chunks of an AVI or WAV end inside the file.
 
-    The size of the RIFF itself is not looked at: writers count it differently.
+    The size of the RIFF itself is not checked, because programs count it differently.
     """
     offset = 0
     for _ in range(_MAX_PARTS):
@@ -173,11 +185,11 @@ def _riff_cut(file: BinaryIO, size: int) -> Cut | None:
         if not kind.isascii() or length >= _RIFF_UNKNOWN:
             break
         if kind == b"LIST" and header[8:12] == b"movi" and not length:
-            break  # a recorder that did not get to write it
+            break  # the recorder was interrupted before it wrote the size
         missing = offset + 8 + length - size
         if missing > 0:
             if kind not in (b"LIST", b"data", b"idx1"):
-                break  # tags and padding hold no media, and their sizes are often wrong
+                break  # tags and padding contain no media, and often have wrong sizes
             name = header[8:12] if kind == b"LIST" else kind
             return Cut(size, missing, True, f"the {name.decode()!r} chunk is incomplete")
         offset += 8 + length + length % 2

@@ -1,11 +1,11 @@
-"""Bytes of a Matroska or FLV file that FFmpeg passed over without an error.
+"""Find bytes of a Matroska or FLV file that FFmpeg skipped without an error.
 
-When the size or the identifier of a Matroska element is damaged, FFmpeg looks for the next Cluster
-and goes on, and it ends at an FLV file that was appended to another. What lies between is lost, and
-only the positions of the packets show it. Between two packets there may be other elements (indexes,
-attachments, blocks of tracks that are not used), so a large gap is walked through before it counts.
+If the size or the identifier of a Matroska element is damaged, FFmpeg continues at the next
+Cluster. It also stops where a second FLV file was appended. The bytes between are lost, and only
+the positions of the packets show it. There may be other elements between two packets (indexes,
+attachments, blocks of other tracks), so a large gap is parsed before it counts.
 
-Facts: RFC 9559 section 5 (identifiers); Adobe Flash Video File Format 10.1, annex E (tags).
+Source: RFC 9559 section 5 (identifiers); Adobe Flash Video File Format 10.1, annex E (tags).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import BinaryIO, Final
 
 __all__ = ["UnreadBytes"]
 
-_SMALL: Final = 1_000  # ours: headers between two packets take less
-_MAX_PARTS: Final = 10_000  # ours: elements or tags that are walked through in one gap
-# In a Cluster and in its BlockGroups; Void, CRC-32.
+_SMALL: Final = 1_000  # our limit: headers between two packets need less
+_MAX_PARTS: Final = 10_000  # our limit: elements or tags that are parsed in one gap
+# Elements in a Cluster and in its BlockGroups; Void, CRC-32.
 _INSIDE: Final = frozenset(
     (0xA3, 0xA0, 0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA, 0xA4, 0x75A1, 0x75A2, 0xEC, 0xBF)
 )
@@ -28,44 +28,46 @@ _FLV_TAGS: Final = frozenset((8, 9, 18))  # sound, pictures, data
 
 
 class UnreadBytes:
-    """Compares where packets lie in the file at `path`, which is FLV if `flv`, else Matroska.
+    """Compare the positions of packets in the file at `path`, which is FLV if `flv`, else Matroska.
 
     Call `packet` for each packet of any track, in their order, and `end` after the last one.
-    `places` says what was passed over, as text.
+    `places` has the skipped places as text.
     """
 
     def __init__(self, path: str, *, flv: bool) -> None:
         self._path = path
         self._flv = flv
-        self._position = self._end = 0  # where the last packet begins, and where all of them end
+        self._position = self._end = (
+            0  # where the last packet begins, and the end of all packets so far
+        )
         self.places: list[str] = []
 
     def packet(self, position: int | None, size: int) -> None:
-        """Take the position and the size of a packet in bytes."""
+        """Process the position and the size of a packet in bytes."""
         if position is None or position < 0:
             return
         if position == self._position:  # frames that share a block
             self._end += size
         elif position > self._position:
             if position - self._end > _SMALL and self._end:
-                self._look(position)
+                self._parse_gap(position)
             self._position, self._end = position, position + size
 
     def end(self) -> None:
-        """Look at what follows the last packet."""
+        """Check the bytes after the last packet."""
         if not self._end:
             return
         with open(self._path, "rb") as file:
             size = file.seek(0, 2)
         if size - self._end > _SMALL:
-            self._look(size)
+            self._parse_gap(size)
 
-    def _look(self, until: int) -> None:
-        """Walk from the last packet to `until`."""
+    def _parse_gap(self, until: int) -> None:
+        """Parse the file from the last packet to `until`."""
         with open(self._path, "rb") as file:
-            if not self._flv:  # there it is where the content of its block begins
+            if not self._flv:  # there it is the position of the block's content
                 at = _walk_elements(file, _end_of_block(file, self._position), until)
-            else:  # where a packet lies in FLV is where its tag begins
+            else:  # in FLV, a packet's position is that of its tag
                 at = _walk_tags(file, self._position, until)
                 file.seek(at)
                 if at < until and file.read(4) == b"FLV\x01":
@@ -76,7 +78,7 @@ class UnreadBytes:
 
 
 def _end_of_block(file: BinaryIO, content: int) -> int:
-    """Return where the (Simple)Block ends whose content begins at `content`, as its header says."""
+    """Return the end of the (Simple)Block whose content begins at `content`, from its header."""
     file.seek(max(content - 9, 0))
     header = file.read(min(content, 9))
     for width in range(1, 9):
@@ -86,7 +88,7 @@ def _end_of_block(file: BinaryIO, content: int) -> int:
 
 
 def _walk_elements(file: BinaryIO, at: int, end: int) -> int:
-    """Return where the first thing is that is no Matroska element, or what is not before `end`."""
+    """Return the position of the first bytes that are not a Matroska element, or at least `end`."""
     for _ in range(_MAX_PARTS):
         if at >= end:
             return at
@@ -104,7 +106,7 @@ def _walk_elements(file: BinaryIO, at: int, end: int) -> int:
 
 
 def _walk_tags(file: BinaryIO, at: int, end: int) -> int:
-    """Return where the first thing is that is no FLV tag, or what is not before `end`."""
+    """Return the position of the first bytes that are not an FLV tag, or at least `end`."""
     for _ in range(_MAX_PARTS):
         if at >= end:
             return end
@@ -112,5 +114,5 @@ def _walk_tags(file: BinaryIO, at: int, end: int) -> int:
         header = file.read(11)
         if len(header) < 11 or header[0] not in _FLV_TAGS or header[8:] != b"\0\0\0":
             return at
-        at += 11 + int.from_bytes(header[1:4], "big") + 4  # its size comes once more
+        at += 11 + int.from_bytes(header[1:4], "big") + 4  # its size is repeated
     return end

@@ -1,4 +1,4 @@
-"""What a file asks of players and KVS does not store is said; what can be carried is carried."""
+"""Properties of a file that KVS does not store are reported, or carried in the video."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def take(source: Source) -> list[Frame]:
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_rotation_is_said(make_clip: MakeClip, tmp_path: Path, codec: str) -> None:
-    """A phone held upright writes a matrix into the track header, and turns no pixels."""
+def test_rotation_is_reported(make_clip: MakeClip, tmp_path: Path, codec: str) -> None:
+    """A phone held upright writes a matrix into the track header instead of rotating pixels."""
     clip = make_clip("mp4", codec=codec)
     data = bytearray(clip.read_bytes())
     at = data.index(b"tkhd") + 44
@@ -31,14 +31,14 @@ def test_rotation_is_said(make_clip: MakeClip, tmp_path: Path, codec: str) -> No
     path.write_bytes(data)
     source = open_source(path)
     assert len(source.warnings) == 1
-    assert "turned.mp4 asks players to turn its pictures by " in source.warnings[0]
+    assert "turned.mp4 has a rotation of " in source.warnings[0]
     assert "90 degrees" in source.warnings[0]
     assert len(take(source)) == 75
     assert open_source(clip).warnings == []
 
 
-def test_pixel_aspect_is_said(make_clip: MakeClip, tmp_path: Path) -> None:
-    """The container's, where it is not that of the video itself, which is stored with it."""
+def test_pixel_aspect_is_reported(make_clip: MakeClip, tmp_path: Path) -> None:
+    """The container's ratio is reported if it differs from that of the video, which is stored."""
     data = bytearray(make_clip("mp4").read_bytes())
     box = (16).to_bytes(4) + b"pasp" + (4).to_bytes(4) + (3).to_bytes(4)
     at = end = 0
@@ -56,8 +56,8 @@ def test_pixel_aspect_is_said(make_clip: MakeClip, tmp_path: Path) -> None:
     assert "h264_metadata=sample_aspect_ratio=4/3" in source.warnings[0]
 
 
-def test_a_change_of_the_picture_size_is_said(make_clip: MakeClip, tmp_path: Path) -> None:
-    """With the frame and the time; every picture is put."""
+def test_change_of_the_picture_size_is_reported(make_clip: MakeClip, tmp_path: Path) -> None:
+    """The warning has the frame and the time, and every picture is put."""
     small, large = (make_clip("h264", bframes=0, width=w) for w in (160, 320))
     path = tmp_path / "joined.h264"
     path.write_bytes(small.read_bytes() + large.read_bytes())
@@ -68,8 +68,10 @@ def test_a_change_of_the_picture_size_is_said(make_clip: MakeClip, tmp_path: Pat
     assert "changes from 160x120 to 320x120 at video frame 75, 3.0" in source.warnings[0]
 
 
-def test_a_second_description_of_the_track_is_carried(make_clip: MakeClip, tmp_path: Path) -> None:
-    """FLV files and MP4 files with several descriptions change the parameter sets in between."""
+def test_second_description_of_the_track_is_put_into_the_video(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """FLV files, and MP4 files with several descriptions, change the parameter sets."""
     first, second = (make_clip("flv", bframes=0, width=w).read_bytes() for w in (160, 320))
     path = tmp_path / "joined.flv"
     path.write_bytes(first + later(second[13:], 3000))
@@ -78,12 +80,12 @@ def test_a_second_description_of_the_track_is_carried(make_clip: MakeClip, tmp_p
     video = [frame.data for frame in frames if frame.track_id == 1]
     assert len(video) == 150
     sets = [data[4] & 31 for data in (video[0], video[75])]
-    assert sets == [6, 7]  # the second begins with its SPS
+    assert sets == [6, 7]  # the second one begins with its SPS
     assert "changes from 160x120 to 320x120" in source.warnings[0]
 
 
 def later(tags: bytes, milliseconds: int) -> bytes:
-    """FLV tags with later times."""
+    """Return FLV tags with later times."""
     out, at = bytearray(tags), 0
     while at + 11 < len(out):
         size = int.from_bytes(out[at + 1 : at + 4])
@@ -93,8 +95,8 @@ def later(tags: bytes, milliseconds: int) -> bytes:
     return bytes(out)
 
 
-def test_raw_fields_have_nothing_to_say(tmp_path: Path) -> None:
-    """A raw file has no container that could ask for anything."""
+def test_raw_fields_have_no_warnings(tmp_path: Path) -> None:
+    """A raw file has no container with such properties."""
     path = tmp_path / "clip.h264"
     path.write_bytes(b"".join(unit.data for unit in coded("IPPP", time_scale=50)))
     source = open_source(path)
