@@ -15,7 +15,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # for `generator`
 
-from generator import repository
+from generator import api, repository
 from generator.commands import commands
 from generator.differences import differences
 from generator.states import states
@@ -38,6 +38,7 @@ def generated() -> Iterator[tuple[str, str]]:
     for path, write in PAGES:
         yield path, write()
     yield from pages()
+    yield from api.pages()
     for name, page in repository.FILES.items():
         yield page, repository.from_file(name)
 

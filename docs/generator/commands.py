@@ -39,9 +39,9 @@ def commands() -> str:
 
 def _command(command: Any, context: Any) -> Iterator[str]:
     yield from (f"## kvs {command.name}", "")
-    yield from (_prose(command.help or ""), "")
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = " ".join(command.collect_usage_pieces(context)).replace("{", "").replace("}", "")
     yield from ("```text", f"kvs {command.name} {usage}", "```", "")
+    yield from (_prose(command.help or ""), "")
     panels: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):
         argument = parameter.param_type_name == "argument"

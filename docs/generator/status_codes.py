@@ -19,6 +19,10 @@ __all__ = ["COMPAT_NOTE", "overview", "pages", "raised_by_compat_only"]
 PACKAGE = Path(kvsproducer.__file__).resolve().parent
 
 INTRO = """\
+---
+hide: [toc]
+---
+
 # Status codes
 
 Every error that `kvsproducer` raises or reports is a `KvsError` with a `status`. This table has all
@@ -65,7 +69,8 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
         value = f"`{one.status.hex}`"
         if one.misprinted:
             value += f"<br>printed `0x{one.printed:08x}`"
-        name = f"[`{one.name.removeprefix('STATUS_')}`](status/{one.status.hex}.md)"
+        short = one.name.removeprefix("STATUS_").replace("_", "_<wbr>")  # where a name may break
+        name = f"[<code>{short}</code>](status/{one.status.hex}.md)"
         exception = _exception(one) if one.raised else "–"  # noqa: RUF001 a dash for readers
         yield name, value, cell(one.description), exception
 
