@@ -28,7 +28,7 @@ from kvsproducer.client import (
     TrackResumed,
     TrackSilent,
 )
-from kvsproducer.client.events import FragmentDropped, FrameDropped
+from kvsproducer.client.events import FragmentDropped, FragmentStored, FrameDropped
 from kvsproducer.limits import FAR_TIMESTAMP
 
 __all__ = ["Books", "Broken", "Outcome"]
@@ -81,6 +81,7 @@ class Books:
         self.put: dict[int, _Put] = {}  # frame number -> frame, in the order of the puts
         self.stored = 0  # different frames
         self.told: list[tuple[int, int, int]] = []  # first, last, count: dropped or skipped
+        self.told_stored = 0
         self.told_dropped = 0
         self.told_skipped = 0
         self.rubbish: list[int] = []  # the dts of frames without a number, which were skipped
@@ -90,6 +91,8 @@ class Books:
         self.mistimed = False  # the times of frames may be wrong
         self.silences = False  # a track may have no frames for a while
         self.emptied = False  # the application has reset the stream
+        self._stored_until: int | None = None
+        self._pending: list[_Put] = []  # not known to be stored
         self._described: dict[str, str] = {}  # metadata of fragments: value -> name
         self._fresh: list[str] = []  # values that no fragment has begun with yet
         self._due: list[str] = []  # that are to be stored with a fragment
@@ -105,6 +108,7 @@ class Books:
         pts, dts = (frame.pts, frame.dts) if self.info.frame_timecodes else (time, time)
         place = len(self.put)
         self.put[number] = _Put(stored, pts, dts, frame.track_id, frame.key_frame, place, moved)
+        self._pending.append(self.put[number])
         if frame.key_frame and self.info.key_frame_fragmentation:
             self._due += self._fresh
             self._fresh.clear()
@@ -139,6 +143,8 @@ class Books:
             self.told_dropped += event.count
             self.reasons[event.reason.value] += event.count
             self.told.append((event.first, event.last, event.count))
+        elif isinstance(event, FragmentStored):
+            self._note_stored(event)
         elif isinstance(event, TrackSilent):
             self.silent.add(event.track_id)
         elif isinstance(event, TrackResumed):
@@ -153,6 +159,11 @@ class Books:
             same = [put for put in self.put.values() if put.dts == event.first == event.last]
             if len(same) == 1:  # frames of several tracks may have the same time
                 same[0].skipped = True
+
+    def _note_stored(self, event: FragmentStored) -> None:
+        if event.frames < 1 or event.first_pts > event.last_pts or event.latency < 0:
+            raise Broken(f"a senseless event: {event}")
+        self.told_stored += event.frames
 
     def _correct(self, event: TimestampCorrected) -> None:
         """A frame was given another time than it was put with: drops of it are told with that."""
@@ -269,9 +280,32 @@ class Books:
             raise Broken(f"{len(self.put)} frames were put, the stream says {account}")
         if self.info.fragment_acks and account.persisted > self.stored:
             raise Broken(f"{account}, but the service has stored {self.stored}")
+        if heard and self.info.fragment_acks and account.persisted != self.told_stored:
+            raise Broken(f"{account}, but events say that {self.told_stored} frames are stored")
         if heard and (account.dropped, account.skipped) != (self.told_dropped, self.told_skipped):
             raise Broken(
                 f"{account}, but told were {self.told_dropped} drops, {self.told_skipped} skips"
+            )
+
+    def check_stored_until(self, until: int | None) -> None:
+        """Each frame up to that pts was stored by the service, or reported as dropped or skipped.
+
+        Which frame an event means cannot always be seen, so as many as were reported may lack.
+        """
+        if until == self._stored_until or not (
+            self.info.fragment_acks and self.info.frame_timecodes
+        ):
+            return
+        self._stored_until = until
+        if until is None:
+            return
+        self._pending = [put for put in self._pending if not put.stored]
+        early = [put for put in self._pending if put.pts <= until and not put.moved]
+        reported = self.told_dropped + self.told_skipped - len(self.rubbish)
+        if len(early) > reported:
+            raise Broken(
+                f"stored_until is {until}, and {len(early)} frames before are not stored,"
+                f" {reported} were reported: {early[0]}"
             )
 
     def check_end(self, account: FrameAccount) -> None:

@@ -140,6 +140,8 @@ class World:
             raise Broken(f"{client.store.used_bytes} bytes of {client.store.size_bytes} are used")
         for writer in self.writers:
             writer.books.check_account(writer.stream.account(), heard=not self.deaf)
+            if not self.deaf:
+                writer.books.check_stored_until(writer.stream.stored_until)
 
     def _on_timer(self) -> None:
         self._timer = None

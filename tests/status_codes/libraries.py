@@ -29,7 +29,7 @@ def stream(*frames: Frame, **members: float) -> Provocation:
 
 
 def item(length: int) -> ViewItem:
-    return ViewItem(0, 0, 100, 0, b"h", 0, (b"payload",), length, length)
+    return ViewItem(0, 0, 100, 0, b"h", 0, (b"payload",), length, length, 0)
 
 
 START = 17_000_000_000_000_000  # in 2023

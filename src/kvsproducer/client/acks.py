@@ -29,10 +29,11 @@ from kvsproducer.client.buffer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
-from kvsproducer.client.events import AckRejected, FragmentAcked
+from kvsproducer.client.events import AckRejected, FragmentAcked, FragmentStored
 from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import AckError, AckType, ack_error
 
@@ -82,14 +83,41 @@ class AckHandler:
         if kind is _ERROR:
             self._error(upload, ack, index, now)
         elif index is None:
-            self._outside(upload, ack)
+            self._outside(upload, ack, now)
         else:
-            item = self._buffer.view.items[index]
-            if kind is not _BUFFERING and not upload.carries(item.fragment):
-                return  # the service cannot have it from this connection
-            upload.acknowledge(self._buffer.acknowledge(index, flag))
-            if kind is not _BUFFERING:
-                self._arrived(upload, index, flag)
+            self._inside(upload, ack, index, flag, now)
+
+    def _inside(self, upload: Upload, ack: FragmentAck, index: int, flag: int, now: int) -> None:
+        """Take an ack, which gives `flag`, of the fragment of item `index`."""
+        buffer, items = self._buffer, self._buffer.view.items
+        fragment = items[index].fragment
+        if flag == BUFFERING:
+            upload.acknowledge(buffer.acknowledge(index, flag))
+        elif upload.carries(fragment):  # else the service cannot have it from this connection
+            upload.acknowledge(buffer.acknowledge(index, flag))
+            start = items.get(fragment)
+            started = buffer.ledger.evicted_fragment if start is None else start.ack_timestamp
+            self._arrived(upload, index, flag)
+            if buffer.ledger.stored:
+                self._report_stored(ack, (started, started), now)
+
+    def _report_stored(self, ack: FragmentAck, acked: tuple[int, int], now: int) -> None:
+        """Report what an ack has shown to be stored: its own fragment, and others before it.
+
+        `acked` are the earliest and the latest time, in ticks, at which its own fragment starts.
+        """
+        first, last = acked
+        for run in self._buffer.take_stored():
+            own = first <= run.fragment <= last
+            event = FragmentStored(
+                self._core.name,
+                run.first_pts,
+                run.last_pts,
+                run.frames,
+                ack.sequence_number if own else "",
+                (now - run.put_at) / TICKS_PER_SECOND,
+            )
+            self._core.events.push(event)
 
     def _count(self, kind: AckType) -> None:
         counters = self._core.counters
@@ -146,10 +174,13 @@ class AckHandler:
             end += 1  # passed over, not sent
         return end < view.current
 
-    def _outside(self, upload: Upload, ack: FragmentAck) -> None:
+    def _outside(self, upload: Upload, ack: FragmentAck, now: int) -> None:
         """Settle the frames of a fragment that has left the view before its ack came."""
         if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
-            self._stored_outside(upload, *self._times.span(upload, ack.timecode))
+            acked = self._times.span(upload, ack.timecode)
+            self._stored_outside(upload, *acked)
+            if self._buffer.ledger.stored:
+                self._report_stored(ack, acked, now)
         detail = f"{ack.ack_type.name} for a fragment that is not held"
         self.reject(
             upload.number,

@@ -27,6 +27,7 @@ __all__ = [
     "EventQueue",
     "FragmentAcked",
     "FragmentDropped",
+    "FragmentStored",
     "FrameDropped",
     "FrameSkipped",
     "StoragePressure",
@@ -149,6 +150,28 @@ class FragmentAcked(Event):
     stream: str
     upload: int
     ack: FragmentAck
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentStored(Event):
+    """Fired when the service has stored a fragment for good.
+
+    That is with its PERSISTED ack, or RECEIVED in a stream without retention. A stream without
+    acks (`fragment_acks=False`) has no such events.
+
+    `first_pts` and `last_pts` are the earliest and the latest pts among its `frames` frames, as
+    they were put, in ticks. `fragment_number` is the service's number, "" when the service said so
+    with the ack of a later fragment. `latency` is how long the service took to store it: seconds
+    from the put of the fragment's first frame to the ack, so it includes the fragment's own length.
+    Frames that an open fragment takes after it was stored come with another event.
+    """
+
+    stream: str
+    first_pts: int
+    last_pts: int
+    frames: int
+    fragment_number: str
+    latency: float
 
 
 @dataclass(frozen=True, slots=True)

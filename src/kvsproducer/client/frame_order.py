@@ -55,6 +55,7 @@ class FrameOrderCoordinator:
         "_decided",
         "_epochs",
         "_force_key",
+        "_given",
         "_head",
         "_key",
         "_key_seen",
@@ -64,6 +65,7 @@ class FrameOrderCoordinator:
         "_scale",
         "_serial",
         "_types",
+        "given_pts",
         "silent",
         "size_bytes",
     )
@@ -85,6 +87,8 @@ class FrameOrderCoordinator:
         self._beginning = types & {TrackType.VIDEO} or types
         self._serial = 0
         self._places: dict[Frame, int] = {}  # serial numbers of frames that are queued later
+        self._given: dict[Frame, int] = {}  # pts that frames were put with which were moved
+        self.given_pts = 0  # the pts with which the last frame that `ready` gave was put
         self._key_seen = False
         self._force_key = False
         self._head: tuple[int, Frame, int] | None = None  # the last one that was given out
@@ -209,7 +213,13 @@ class FrameOrderCoordinator:
         self._queues[given.track_id].appendleft(self._head)
         self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
         self._force_key |= frame.key_frame and not given.key_frame
+        self._given[given] = self.given_pts
         self._decided = given.track_id  # comparing it again would move the others' times again
+
+    def waiting_pts(self) -> list[int]:
+        """Return the pts with which the queued frames were put."""
+        queues = self._queues.values()
+        return [self._given.get(frame, frame.pts) for queue in queues for _, frame, _ in queue]
 
     def give_up(self) -> list[Frame]:
         """Return the queued frames, which are not to go out, and forget them."""
@@ -219,6 +229,7 @@ class FrameOrderCoordinator:
         self.size_bytes = 0
         self._decided = None
         self._places.clear()
+        self._given.clear()
         return frames
 
     def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
@@ -232,6 +243,7 @@ class FrameOrderCoordinator:
                 best = self._earlier(best, queue)
         self._head = best.popleft()
         frame = self._head[1]
+        self.given_pts = self._given.pop(frame, frame.pts) if self._given else frame.pts
         self.size_bytes -= len(frame.data) + limits.ITEM_OVERHEAD_BYTES
         limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)
         if frame.dts > limit:
@@ -254,7 +266,9 @@ class FrameOrderCoordinator:
             if self._begins(right) and not self._begins(left):
                 first, second = second, first
             serial, delayed, epoch = second[0]
-            second[0] = (serial, _changed(delayed, pts=delayed.pts + self._scale), epoch)
+            moved = _changed(delayed, pts=delayed.pts + self._scale)
+            self._given[moved] = self._given.pop(delayed, delayed.pts)
+            second[0] = (serial, moved, epoch)
         return first
 
     def _begins(self, frame: Frame) -> bool:

@@ -133,6 +133,12 @@ class Intake:
         """How many accepted frames wait for others, which decide on their order or their time."""
         return len(self.timeline) + (0 if self.order is None else len(self.order))
 
+    def waiting_pts(self) -> list[int]:
+        """Return the pts of the accepted frames that wait for others, as they were put."""
+        timeline = self.timeline
+        times = [frame.pts for frame in (*timeline.held, *timeline.due)]
+        return times if self.order is None else times + self.order.waiting_pts()
+
     def put(self, frame: Frame, now: int) -> None:
         """Take a frame; see `Stream.put_frame`."""
         if self.order is not None:
@@ -156,7 +162,7 @@ class Intake:
             self._put_any(frame, now)
             return
         try:
-            self._store(frame, 0, pts, pts, now)
+            self._store(frame, 0, pts, pts, now, pts)
             self._buffer.accept()
         except KvsError as error:
             self._refused(frame, error)
@@ -393,7 +399,7 @@ class Intake:
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                self._buffer.drop(frame.dts, DropReason.INVALID)
+                self._buffer.drop(frame.dts, frame.pts, DropReason.INVALID)
 
     def put_waiting(self, now: int) -> None:
         """Put the frames that wait for others, as they are, since no others will come."""
@@ -493,7 +499,7 @@ class Intake:
             except KvsError as error:
                 self._refused(frame, error)
                 self._core.report(error.status, error.detail)
-                self._buffer.drop(order.given_dts, DropReason.INVALID)
+                self._buffer.drop(order.given_dts, order.given_pts, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
@@ -504,13 +510,14 @@ class Intake:
         ):
             return False
         pts, start = self._borders.fit(frame, flags, join=not core.skip_until_key)
-        self._store(frame, flags, pts, start, now)
+        given = frame.pts if self.order is None else self.order.given_pts
+        self._store(frame, flags, pts, start, now, given)
         return True
 
-    def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int) -> None:
+    def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int, given: int) -> None:
         """Package a frame that is to be stored with that pts, charge it, and append it.
 
-        `start` is the pts of the fragment that it may begin.
+        `start` is the pts of the fragment that it may begin, `given` the pts it was put with.
         """
         track_id, data = frame.track_id, frame.data
         payload: Sequence[bytes | memoryview] = (data,)
@@ -553,6 +560,7 @@ class Intake:
                 payload,
                 len(header) + size,
                 charge,
+                given,
             )
             self._buffer.append(item, jump=self._jumped)
         except _REFUSALS:
@@ -604,6 +612,7 @@ class Intake:
 
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
+        self._buffer.note_put(item, now)
         if self._tracks.sound_only:  # what begins the next one is decided on
             generator = self._generator
             generator.block_room = min(generator.block_room, self._tracks.sound_duration)

@@ -115,6 +115,15 @@ class Stream:
         return self._core.buffer.ledger.account()
 
     @property
+    def stored_until(self) -> int | None:
+        """The media time up to which everything accepted is stored or was dropped; None at first.
+
+        A pts in ticks: no frame that is held has that pts or an earlier one. It goes back when a
+        frame with an earlier pts is put. After a jump back in time it follows the new time line.
+        """
+        return self._core.buffer.settled_until(self._intake.waiting_pts())
+
+    @property
     def waiting(self) -> int:
         """How many accepted frames wait for others, which decide on their order or their time."""
         return self._intake.waiting
@@ -332,15 +341,15 @@ class Stream:
             stream=core.name,
         )
         self._control.fail(failure)
-        queued = [frame.dts for frame in self._intake.give_up()]
+        queued = [(frame.dts, frame.pts) for frame in self._intake.give_up()]
         self._end_uploads()
-        core.buffer.drop_held(queued or [now], DropReason.INTERRUPTED)
+        core.buffer.drop_held(queued or [(now, now)], DropReason.INTERRUPTED)
 
     def _abandon(self, reason: DropReason) -> None:
         """Throw away everything held, frame by frame, and report it as dropped."""
         core = self._core
         for frame in self._intake.give_up():
-            core.buffer.drop(frame.dts, reason)
+            core.buffer.drop(frame.dts, frame.pts, reason)
         self._end_uploads()
         core.buffer.abandon(reason)
 

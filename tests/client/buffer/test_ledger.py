@@ -33,7 +33,8 @@ class Books:
         for _ in range(count):
             time = self.view.head
             flags = 0 if time % self.size else FRAGMENT_START
-            self.view.append(ViewItem(time, time, 1, flags, b"h", 0, (), 1, 1))
+            self.view.append(ViewItem(time, time, 1, flags, b"h", 0, (), 1, 1, time))
+            self.view.items[time].put_at = 0
             self.ledger.accepted += 1
 
     def send(self, count: int) -> None:
@@ -42,7 +43,7 @@ class Books:
 
     def evict(self, *, lost: bool = False) -> None:
         sent = self.view.tail < self.view.current
-        self.ledger.evict(self.view.drop_tail(), sent=sent, lost=lost)
+        self.ledger.evict(self.view.drop_tail(), 0, sent=sent, lost=lost)
 
     @property
     def sums(self) -> tuple[int, int, int]:
@@ -99,7 +100,7 @@ def test_a_doubt_does_not_reach_over_what_was_refused() -> None:
     books = Books(3)
     books.put(3)
     books.send(3)
-    books.ledger.refuse(books.view[1])
+    books.ledger.refuse(books.view[1], 0)
     for _ in range(3):
         books.evict()
     books.ledger.lose_doubts()
@@ -141,7 +142,7 @@ def test_a_refused_frame_is_dropped_unless_it_is_settled(settled: bool) -> None:
     if settled:
         books.ledger.confirm(books.view, 1)
     for _ in range(2):
-        books.ledger.refuse(books.view[0])
+        books.ledger.refuse(books.view[0], 0)
     assert books.view[0].flags & SKIP
     assert books.ledger.refused == 1
     assert books.drops == ([] if settled else [(0, 0, 1, REFUSED)])
@@ -182,7 +183,7 @@ def test_the_books_balance_whatever_happens(seed: int) -> None:
             case 3:
                 ledger.confirm(view, dice.randrange(view.tail, view.current + 1))
             case 4 if len(view):
-                ledger.refuse(view[dice.randrange(view.tail, view.head)])
+                ledger.refuse(view[dice.randrange(view.tail, view.head)], 0)
             case 5:
                 ledger.unconfirmed = dice.randrange(view.head + 1)
                 ledger.clear_doubts(dice.randrange(view.head + 1))

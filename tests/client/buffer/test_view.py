@@ -18,7 +18,7 @@ from kvsproducer.status.catalogue import entries
 def item(time: int, *, start: bool = False, session: bool = False, length: int = 10) -> ViewItem:
     flags = FRAGMENT_START if start or session else 0
     flags |= STREAM_START if session else 0
-    return ViewItem(time, time, 100, flags, b"h", 0, (b"payload",), length, length + 5)
+    return ViewItem(time, time, 100, flags, b"h", 0, (b"payload",), length, length + 5, time)
 
 
 def filled(count: int, *, fragment: int = 5) -> ContentView:

@@ -24,11 +24,11 @@ so each session's start and header are kept while it has items.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from kvsproducer import limits
-from kvsproducer.client.buffer.ledger import Ledger
+from kvsproducer.client.buffer.ledger import Ledger, Stored
 from kvsproducer.client.buffer.view import (
     BUFFERING,
     END_OF_FRAGMENT,
@@ -130,6 +130,10 @@ class Buffer:
         """Add the newest item, which was charged; `jump` and errors as `ContentView.append`."""
         self.view.append(item, jump=jump)
 
+    def note_put(self, item: ViewItem, now: int) -> None:
+        """Note when an item was put that begins a fragment, in ticks of the core's clock."""
+        item.put_at = now
+
     def append_mark(self, data: bytes, *, charged: bool) -> None:
         """Add an end-of-fragment mark.
 
@@ -156,9 +160,16 @@ class Buffer:
         """Count a frame that is not accepted, since frames are skipped up to a key frame."""
         self.ledger.skipped += 1
 
-    def drop(self, dts: int, reason: DropReason) -> None:
+    def drop(self, dts: int, pts: int, reason: DropReason) -> None:
         """Count and report a frame that was accepted and has no item."""
-        self.ledger.drop(dts, dts, 1, reason)
+        self.ledger.drop((dts, dts), (pts, pts), 1, reason, self.view.line)
+
+    def settled_until(self, waiting: Iterable[int]) -> int | None:
+        """Return the media time up to which everything accepted is stored or was dropped.
+
+        `waiting` are the pts of accepted frames that have no item. None while nothing is settled.
+        """
+        return self.ledger.settled_until(self.view, waiting)
 
     def take_back(self, charge: int, payload: Payload) -> None:
         """Undo the charge for an item that was not added."""
@@ -351,13 +362,19 @@ class Buffer:
 
     def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
         """Drop an item, which is not sent (again): the service refused it, or for the `reason`."""
-        self.ledger.refuse(item, reason)
+        self.ledger.refuse(item, self.view.line_of(item.index), reason)
 
     def settle_sent(self) -> None:
         """Count what was handed out as stored, in a stream without acks."""
         self.ledger.confirm(self.view, self.view.current - (self._on_wire is not None))
         if self._on_wire is None:
             self.ledger.clear_doubts(NEVER)  # what left the view while it was on the wire
+        self.ledger.stored.clear()  # no ack says that it is stored
+
+    def take_stored(self) -> list[Stored]:
+        """Take what turned out to be stored since the last call, fragment by fragment."""
+        stored, self.ledger.stored = self.ledger.stored, []
+        return stored
 
     def give_up_sent(self) -> None:
         """Settle what was sent: no connection is left on which an ack could come."""
@@ -405,7 +422,8 @@ class Buffer:
         if view.tail >= view.head:
             return False
         sent = view.tail < view.current
-        self.ledger.evict(view[view.tail], sent=sent, lost=self.lost is not None)
+        line = view.line_of(view.tail)
+        self.ledger.evict(view[view.tail], line, sent=sent, lost=self.lost is not None)
         item = view.drop_tail()
         self.give_up(item.payload)
         if item is self._on_wire:
@@ -430,13 +448,15 @@ class Buffer:
         self.ledger.abandon(self.view, reason)
         self._empty()
 
-    def drop_held(self, queued: Sequence[int], reason: DropReason) -> None:
+    def drop_held(self, queued: Sequence[tuple[int, int]], reason: DropReason) -> None:
         """Drop everything by the counts alone, since items and books may not agree any more.
 
-        `queued` are the dts of frames that were accepted and have no item.
+        `queued` are dts and pts of frames that were accepted and have no item.
         """
-        times = [item.timestamp for item in self.view.items.values()] + list(queued) or [0]
-        self.ledger.drop_held(self.view, min(times), max(times), reason)
+        times = [(item.timestamp, item.pts) for item in self.view.items.values()]
+        dts, pts = zip(*times, *queued, strict=True) if times or queued else ((0,), (0,))
+        first_last = (min(dts), max(dts)), (min(pts), max(pts))
+        self.ledger.drop_held(self.view, *first_last, reason)
         self._empty()
 
     def _empty(self) -> None:

@@ -7,13 +7,18 @@ until the ack comes (persisted) or the connection is lost (dropped, reason UNCON
 skipped until a key frame were never accepted; they only count as skipped.
 
 Without acks, a frame that was sent counts as persisted: nothing better is ever known.
+
+`reached` is the latest pts that is settled. With the earliest pts that is still held it says up to
+which media time everything is settled. After a jump back in time it starts again, at the times of
+the new time line.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from kvsproducer.client.buffer.view import (
@@ -26,7 +31,7 @@ from kvsproducer.client.buffer.view import (
 )
 from kvsproducer.client.events import DropReason
 
-__all__ = ["FrameAccount", "Ledger"]
+__all__ = ["FrameAccount", "Ledger", "Stored"]
 
 _NO_FRAME = SKIP | END_OF_FRAGMENT
 
@@ -41,6 +46,16 @@ class FrameAccount(NamedTuple):
     held: int
 
 
+class Stored(NamedTuple):
+    """Frames of one fragment that turned out to be stored; times in ticks."""
+
+    fragment: int  # ack timestamp of the fragment's start
+    first_pts: int
+    last_pts: int
+    frames: int
+    put_at: int  # when the first frame of the fragment was appended
+
+
 @dataclass(slots=True)
 class _Doubt:
     """Frames of one fragment that were sent and have left the view."""
@@ -50,6 +65,10 @@ class _Doubt:
     last: int
     count: int
     next_index: int  # of the item that would continue it
+    earliest: int  # pts, ticks
+    latest: int
+    line: int  # its time line
+    put_at: int
 
 
 class Ledger:
@@ -58,14 +77,19 @@ class Ledger:
     __slots__ = (
         "_doubts",
         "_fragment",
+        "_line",
+        "_put_at",
         "_report",
         "_skipped_end",
         "accepted",
         "dropped",
+        "lost_pts",
         "persisted",
+        "reached",
         "refused",
         "settled",
         "skipped",
+        "stored",
         "unconfirmed",
     )
 
@@ -74,7 +98,12 @@ class Ledger:
         self.settled = 0  # items below this index are settled
         self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
         self._doubts: deque[_Doubt] = deque()
-        self._fragment = 0
+        self._fragment = self._put_at = 0  # of the fragment whose start left the view last
+        self.reached: int | None = None
+        self._line = 0  # the time line of `reached`
+        # First and last pts of the newest drops that nothing was stored between.
+        self.lost_pts: tuple[int, int] | None = None
+        self.stored: list[Stored] = []  # not yet reported
         self._skipped_end = 0  # one past the newest item that is marked SKIP
         self._report = report
 
@@ -87,10 +116,73 @@ class Ledger:
         """How many frames are neither known to be stored nor dropped."""
         return self.accepted - self.persisted - self.dropped
 
-    def drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
-        """Count and report `count` accepted frames with dts from `first` to `last` as dropped."""
-        self._report(first, last, count, reason)
+    def drop(
+        self,
+        dts: tuple[int, int],
+        pts: tuple[int, int],
+        count: int,
+        reason: DropReason,
+        line: int,
+    ) -> None:
+        """Count and report `count` accepted frames of a time line as dropped.
+
+        `dts` and `pts` are those of the first and of the last frame, in ticks.
+        """
+        self._report(*dts, count, reason)
         self.dropped += count
+        first, last = pts
+        if self.lost_pts is not None:
+            first, last = min(first, self.lost_pts[0]), max(last, self.lost_pts[1])
+        self.lost_pts = first, last
+        self._reach(pts[1], line)
+
+    def _drop_item(self, item: ViewItem, reason: DropReason, line: int) -> None:
+        dts, pts = (item.timestamp, item.timestamp), (item.pts, item.pts)
+        self.drop(dts, pts, 1, reason, line)
+
+    def _reach(self, pts: int, line: int) -> None:
+        """Note that frames up to `pts` of a time line are settled."""
+        if self.reached is None or line > self._line:
+            self.reached, self._line = pts, line
+        elif line == self._line and pts > self.reached:
+            self.reached = pts
+
+    def settled_until(self, view: ContentView, waiting: Iterable[int]) -> int | None:
+        """Return the media time up to which everything accepted is settled, or None.
+
+        `waiting` are the pts of accepted frames that have no item yet.
+        """
+        if self.reached is None:
+            return None
+        in_view = view.times_without(max(self.settled, view.tail), view.head, _NO_FRAME)
+        in_doubt = (doubt.earliest for doubt in self._doubts)
+        first_held = min(chain(in_view, in_doubt, waiting), default=None)
+        return self.reached if first_held is None else min(self.reached, first_held - 1)
+
+    def _store(self, view: ContentView, start: int, end: int) -> None:
+        """Count the frames of [start, end) as persisted, fragment by fragment."""
+        plain = start >= view.marks_end and start >= self._skipped_end  # nearly always
+        items = view.items
+        while start < end:
+            following = min(view.next_start(start + 1), end)
+            if plain:
+                times = [items[index].pts for index in range(start, following)]
+            else:
+                times = view.times_without(start, following, _NO_FRAME)
+            if times:
+                self.persisted += len(times)
+                first = items.get(items[start].fragment)
+                fragment, put_at = self._fragment, self._put_at  # its start has left the view
+                if first is not None:
+                    fragment, put_at = first.ack_timestamp, first.put_at
+                run = Stored(fragment, min(times), max(times), len(times), put_at)
+                self._note_stored(run, view.line_of(start))
+            start = following
+
+    def _note_stored(self, run: Stored, line: int) -> None:
+        self.stored.append(run)
+        self.lost_pts = None
+        self._reach(run.last_pts, line)
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """The service has everything of the session up to item `end`: settle it.
@@ -103,45 +195,41 @@ class Ledger:
             return
         if start < self.unconfirmed:
             start = self._confirm_old(view, start, min(end, self.unconfirmed), final)
-        if start >= view.marks_end and start >= self._skipped_end:  # nearly always
-            self.persisted += max(end - start, 0)
-        else:
-            self.persisted += view.count_without(start, end, _NO_FRAME)
+        self._store(view, start, end)
         self.settled = end
 
     def _confirm_old(self, view: ContentView, start: int, end: int, final: int) -> int:
-        persisted = bool(view[view.start_of(start)].flags & final)
-        for index in range(start, end):
-            item = view[index]
-            if item.flags & FRAGMENT_START:
-                persisted = bool(item.flags & final)
-            if item.flags & _NO_FRAME:
-                continue
-            if persisted:
-                self.persisted += 1
+        while start < end:
+            following = min(view.next_start(start + 1), end)
+            if view[view.start_of(start)].flags & final:
+                self._store(view, start, following)
             else:
-                self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
+                for index in range(start, following):
+                    if not view[index].flags & _NO_FRAME:
+                        self._drop_item(view[index], DropReason.UNCONFIRMED, view.line_of(index))
+            start = following
         return end
 
-    def evict(self, item: ViewItem, *, sent: bool, lost: bool) -> None:
-        """An item leaves the view for want of room: a drop if it was never sent, else a doubt.
+    def evict(self, item: ViewItem, line: int, *, sent: bool, lost: bool) -> None:
+        """Settle an item that leaves the view for want of room, or note that it is in doubt.
 
-        `lost`: the connection that it was sent on is gone, and it was not sent again.
+        It is dropped if it was never sent. `line` is its time line. `lost`: the connection that it
+        was sent on is gone, and it was not sent again.
         """
         if item.flags & FRAGMENT_START:
-            self._fragment = item.ack_timestamp
+            self._fragment, self._put_at = item.ack_timestamp, item.put_at
         if item.index < self.settled:
             return
         if not item.flags & _NO_FRAME:
             if not sent:
-                self.drop(item.timestamp, item.timestamp, 1, DropReason.OVERFLOW)
+                self._drop_item(item, DropReason.OVERFLOW, line)
             elif lost or item.index < self.unconfirmed:
-                self.drop(item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED)
+                self._drop_item(item, DropReason.UNCONFIRMED, line)
             else:
-                self._doubt(item)
+                self._doubt(item, line)
         self.settled = item.index + 1
 
-    def _doubt(self, item: ViewItem) -> None:
+    def _doubt(self, item: ViewItem, line: int) -> None:
         newest = self._doubts[-1] if self._doubts else None
         if (
             newest is not None
@@ -151,16 +239,24 @@ class Ledger:
             newest.last = item.timestamp
             newest.count += 1
             newest.next_index += 1
+            newest.earliest = min(newest.earliest, item.pts)
+            newest.latest = max(newest.latest, item.pts)
         else:
-            time = item.timestamp
-            self._doubts.append(_Doubt(self._fragment, time, time, 1, item.index + 1))
+            dts, pts = item.timestamp, item.pts
+            doubt = _Doubt(
+                self._fragment, dts, dts, 1, item.index + 1, pts, pts, line, self._put_at
+            )
+            self._doubts.append(doubt)
 
-    def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
-        """The item will never be sent (again): the service refused it, or the `reason`."""
+    def refuse(self, item: ViewItem, line: int, reason: DropReason = DropReason.REFUSED) -> None:
+        """Drop an item that is never sent (again): the service refused it, or for the `reason`.
+
+        `line` is its time line.
+        """
         if not item.flags & SKIP:
             self.refused += 1
         if not item.flags & _NO_FRAME and item.index >= self.settled:
-            self.drop(item.timestamp, item.timestamp, 1, reason)
+            self._drop_item(item, reason, line)
         item.flags |= SKIP
         self._skipped_end = max(self._skipped_end, item.index + 1)
 
@@ -169,11 +265,10 @@ class Ledger:
 
         They count as persisted and are marked SKIP, so that they are not sent again.
         """
-        for index in range(max(start, self.settled, view.tail), end):
-            item = view[index]
-            if not item.flags & _NO_FRAME:
-                self.persisted += 1
-            item.flags |= SKIP
+        start = max(start, self.settled, view.tail)
+        self._store(view, start, end)
+        for index in range(start, end):
+            view[index].flags |= SKIP
         self._skipped_end = max(self._skipped_end, end)
 
     @property
@@ -194,23 +289,33 @@ class Ledger:
                 others.append(doubt)
             else:
                 self.persisted += doubt.count
+                times = doubt.earliest, doubt.latest
+                run = Stored(doubt.fragment, *times, doubt.count, doubt.put_at)
+                self._note_stored(run, doubt.line)
         doubts.extendleft(reversed(others))
 
     def lose_doubts(self) -> None:
         """Drop the frames that left the view unacknowledged: their connection is lost."""
         while self._doubts:
             doubt = self._doubts.popleft()
-            self.drop(doubt.first, doubt.last, doubt.count, DropReason.UNCONFIRMED)
+            dts, pts = (doubt.first, doubt.last), (doubt.earliest, doubt.latest)
+            self.drop(dts, pts, doubt.count, DropReason.UNCONFIRMED, doubt.line)
 
-    def drop_held(self, view: ContentView, first: int, last: int, reason: DropReason) -> None:
-        """Drop all frames that are held, with dts from `first` to `last`, whatever the items say.
+    def drop_held(
+        self,
+        view: ContentView,
+        dts: tuple[int, int],
+        pts: tuple[int, int],
+        reason: DropReason,
+    ) -> None:
+        """Drop all frames that are held, with these first and last times, whatever the items say.
 
         For a stream whose items and books may not agree any more.
         """
         self._doubts.clear()
         self.settled = view.head
         if self.held:
-            self.drop(first, last, self.held, reason)
+            self.drop(dts, pts, self.held, reason, view.line)
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
         """Settle everything in the view as dropped: it is about to be emptied.
@@ -221,8 +326,6 @@ class Ledger:
         for index in range(max(self.settled, view.tail), view.head):
             item = view[index]
             if not item.flags & _NO_FRAME:
-                sent = index < view.current
-                self.drop(
-                    item.timestamp, item.timestamp, 1, DropReason.UNCONFIRMED if sent else reason
-                )
+                why = DropReason.UNCONFIRMED if index < view.current else reason
+                self._drop_item(item, why, view.line_of(index))
         self.settled = view.head

@@ -52,7 +52,9 @@ SKIP: Final = 64  # the service refused it: never to be sent (again)
 class ViewItem:
     """One packaged frame: `header` bytes, then `payload` buffers; `length` is that of both.
 
-    `timestamp` (dts), `ack_timestamp` (pts, which acks name) and `duration` are in ticks.
+    `timestamp` (dts), `ack_timestamp` (pts, which acks name) and `duration` are in ticks, in whole
+    timecode units; `pts` is the presentation time that the frame was put with. `put_at` is when a
+    fragment's first frame was appended, in ticks of the core's clock.
     `prefix_length` bytes of the header are a stream header. `fragment` is the index of the item
     that starts its fragment; `charge` is what the store was charged for it; `skipped` is how many
     ticks before it, since the first item of all, had no media.
@@ -69,6 +71,8 @@ class ViewItem:
         "length",
         "payload",
         "prefix_length",
+        "pts",
+        "put_at",
         "skipped",
         "timestamp",
     )
@@ -76,6 +80,7 @@ class ViewItem:
     index: int
     fragment: int
     skipped: int
+    put_at: int
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class ViewItem:
         payload: Sequence[bytes | memoryview],
         length: int,
         charge: int,
+        pts: int,
     ) -> None:
         self.timestamp = timestamp
         self.ack_timestamp = ack_timestamp
@@ -98,7 +104,8 @@ class ViewItem:
         self.payload = payload
         self.length = length
         self.charge = charge
-        # `index`, `fragment` and `skipped` are set by `ContentView.append`.
+        self.pts = pts
+        # `index`, `fragment` and `skipped` are set by `ContentView.append`, `put_at` by `Buffer`.
 
     @property
     def media_time(self) -> int:
@@ -109,7 +116,7 @@ class ViewItem:
 def mark_at(item: ViewItem, data: bytes) -> ViewItem:
     """An end-of-fragment mark in place of an item; it is not in the view."""
     times = item.timestamp, item.ack_timestamp, 0
-    mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0)
+    mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0, item.pts)
     mark.index = mark.fragment = item.index
     mark.skipped = item.skipped
     return mark
@@ -131,6 +138,8 @@ class ContentView:
         "end_time",
         "head",
         "items",
+        "line",
+        "line_start",
         "marks_end",
         "newest",
         "size_bytes",
@@ -154,6 +163,8 @@ class ContentView:
         self.size_bytes = self.unsent_bytes = 0
         # Of the window, by ack timestamps without what is skipped; ticks.
         self.start_time = self.end_time = 0
+        # Each jump back in time begins a new time line, which starts at the item `line_start`.
+        self.line = self.line_start = 0
         self.marks_end = 0  # one past the newest end-of-fragment tag; all after it are frames
         self.newest: ViewItem | None = None  # the last item appended, even when it has left
         self.items: dict[int, ViewItem] = {}  # by index; for others to look, not to change
@@ -216,6 +227,9 @@ class ContentView:
                     f"dts {item.timestamp} is before {newest.timestamp} of the frame put before",
                 )
             item.skipped = newest.skipped
+            if step < 0:
+                self.line += 1
+                self.line_start = self.head
             if jump or step < 0 or step > limits.SERVICE_MAX_FRAGMENT_DURATION:
                 item.skipped += step - newest.duration
         index = self.head
@@ -246,7 +260,7 @@ class ContentView:
         newest = self.newest
         assert newest is not None, "the view is not empty"
         times = newest.timestamp, newest.ack_timestamp + newest.duration, 0
-        self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge))
+        self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge, newest.pts))
 
     def take(self) -> ViewItem | None:
         """The next item to send, or None at the head."""
@@ -307,13 +321,10 @@ class ContentView:
         if not indices:
             del self._times[item.ack_timestamp]
 
-    def count_without(self, start: int, end: int, flags: int) -> int:
-        """How many items of [start, end) have none of the flags."""
-        items, count = self.items, 0
-        for index in range(start, end):
-            if not items[index].flags & flags:
-                count += 1
-        return count
+    def times_without(self, start: int, end: int, flags: int) -> list[int]:
+        """Return the pts of the items of [start, end) that have none of the flags."""
+        items = self.items
+        return [item.pts for i in range(start, end) if not (item := items[i]).flags & flags]
 
     def rewind(self, index: int) -> None:
         """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond the head."""
@@ -419,6 +430,10 @@ class ContentView:
             if self.items[index].flags & flag:
                 return self.items[index]
         return None
+
+    def line_of(self, index: int) -> int:
+        """Return the time line of an item: the newest one, or an earlier one."""
+        return self.line if index >= self.line_start else self.line - 1
 
     def next_start(self, index: int) -> int:
         """The first fragment start at or after `index`, or `head`."""
