@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 
@@ -280,3 +281,56 @@ def test_closing_that_is_interrupted_drops_and_tells(
     with pytest.raises(kvs.KvsError) as caught:
         stream.put_frame(put[5])
     assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED
+
+
+def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """In another thread, until the producer is closed; all that is left comes before the end."""
+    seen: list[kvs.Event] = []
+    producer = kvs.Producer(endpoint_url=endpoint_url)
+    events = producer.events()
+    listening = threading.Thread(target=lambda: seen.extend(events))
+    listening.start()
+    with producer, producer.open_stream("door", info) as stream:
+        for frame in frames(10):
+            stream.put_frame(frame)
+    listening.join(30)
+    assert not listening.is_alive()
+    assert sum(event.frames for event in seen if isinstance(event, kvs.FragmentStored)) == 10
+    assert any(isinstance(event, kvs.StreamEnded) for event in seen)
+    assert list(producer.events()) == []
+
+
+def test_iteration_may_be_left_and_begun_again(
+    endpoint_url: str, info: kvs.StreamInfo, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events that no iteration takes are logged, those of the next one come to it."""
+    with kvs.Producer(endpoint_url=endpoint_url) as producer:
+        for event in producer.events():
+            assert isinstance(event, kvs.ClientReady)
+            break
+        with caplog.at_level(logging.INFO, "kvsproducer"):
+            with producer.open_stream("door", info):
+                until(lambda: "StreamReady" in caplog.text, seen=lambda: caplog.text)
+        again = producer.events()
+        with producer.open_stream("gate", info):
+            assert any(event.stream == "gate" for event in again)
+
+
+def test_events_and_a_listener_are_not_for_one_producer(endpoint_url: str) -> None:
+    """The listener would take all events."""
+    with kvs.Producer(endpoint_url=endpoint_url, on_event=print) as producer:
+        with pytest.raises(kvs.KvsError, match="on_event takes all events") as caught:
+            producer.events()
+        assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
+
+
+def test_events_come_after_their_callbacks(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """A producer with callbacks can be iterated over, too."""
+    told: list[kvs.Event] = []
+    callbacks = kvs.CallbacksProvider()
+    callbacks.add(kvs.StreamCallbacks(stream_ready=told.append))
+    with kvs.Producer(endpoint_url=endpoint_url, callbacks=callbacks) as producer:
+        events = producer.events()
+        with producer.open_stream("door", info):
+            event = next(event for event in events if isinstance(event, kvs.StreamReady))
+            assert told == [event]

@@ -124,6 +124,20 @@ class Stream:
         return self._core.buffer.settled_until(self._intake.waiting_pts())
 
     @property
+    def lost_pts(self) -> tuple[int, int] | None:
+        """First and last pts of the newest frames that were dropped, in ticks, or None."""
+        return self._core.buffer.ledger.lost_pts
+
+    @property
+    def open_fragment(self) -> int | None:
+        """The pts at which the fragment begins that is being written, in ticks; None if none is."""
+        buffer, newest = self._core.buffer, self._core.buffer.view.newest
+        if newest is None or buffer.closed_newest:
+            return None
+        first = buffer.view.items.get(newest.fragment)
+        return None if first is None else first.ack_timestamp
+
+    @property
     def waiting(self) -> int:
         """How many accepted frames wait for others, which decide on their order or their time."""
         return self._intake.waiting

@@ -19,10 +19,16 @@ from typing import Any, TypeVar
 from kvsproducer import client as core
 from kvsproducer import limits
 from kvsproducer.client.events import EventQueue
-from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
+from kvsproducer.duration import TICKS_PER_SECOND, Instant, to_seconds
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog, deliver
 from kvsproducer.producer.engine import Engine
-from kvsproducer.producer.facade import OnEvent, ProducerFacade, StreamFacade, Timeout
+from kvsproducer.producer.facade import (
+    OnEvent,
+    ProducerFacade,
+    StreamFacade,
+    Timeout,
+    refuse_events,
+)
 from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import (
     closing_limit_s,
@@ -145,6 +151,16 @@ class Stream(StreamFacade):
         )
         return self.account()
 
+    async def wait_stored(self, pts: Instant, timeout: Timeout = 30) -> None:
+        """Wait until everything accepted with this pts or an earlier one is stored.
+
+        Raises as `kvsproducer.Stream.wait_stored` does; see there.
+        """
+        limit_s = to_seconds(timeout)
+        wait = self._stored_wait(pts)
+        await self._engine.wait(wait.is_over, limit_s)
+        self._require_stored(wait, limit_s)
+
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; returns what became of the frames."""
         limit_s = to_seconds(timeout)
@@ -201,7 +217,7 @@ class Producer(ProducerFacade[Stream]):
 
     def _listen(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
-        self._iterated = False
+        self._iterators = 0  # `events()` that are not over, which take the events
         self._log = EventLog()
         self._next_event = self._engine.next_event
         self._dispatcher: Dispatcher | None = None
@@ -231,20 +247,36 @@ class Producer(ProducerFacade[Stream]):
         self._take_events()
         self._engine.settled()
 
-    async def events(self) -> AsyncIterator[core.Event]:
-        """The events of all streams, from now on, until the producer is closed."""
+    def events(self) -> AsyncIterator[core.Event]:
+        """Iterate over the events of all streams, from now on, until the producer is closed.
+
+        `async for event in producer.events():` waits while there is none, and may be left with
+        `break`. Of several iterators each event goes to one. Events wait in a bounded queue for
+        the next step, and without an iterator and `on_event` they are only logged: as with
+        `kvsproducer.Producer.events`.
+
+        Raises INVALID_OPERATION if the producer has an `on_event`, which takes all events.
+        """
+        refuse_events(self._on_event)
         self._engine.refuse_fork()
-        self._iterated = True
-        while True:
-            event = self._next_event()
-            if event is not None:
-                self._log.add(event)
-                yield event
-            elif self._engine.closed and self._dispatcher is None:
-                return
-            else:
-                self._log.settle()
-                await self._engine.changes()
+        self._iterators += 1
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[core.Event]:
+        try:
+            while True:
+                event = self._next_event()
+                if event is not None:
+                    self._log.add(event)
+                    yield event
+                elif self._engine.closed and self._dispatcher is None:
+                    return
+                else:
+                    self._log.settle()
+                    await self._engine.changes()
+        finally:
+            self._iterators -= 1
+            self._arrived()  # the events that no other iterator takes are logged
 
     async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.
@@ -277,7 +309,7 @@ class Producer(ProducerFacade[Stream]):
                 self._arrived()
 
     def _take_events(self) -> None:
-        if self._iterated and self._on_event is None:
+        if self._iterators:
             self._engine.settled()  # `events()` waits for a change, and takes them
             return
         while (event := self._next_event()) is not None:

@@ -11,16 +11,17 @@ from typing import Generic, TypeVar, Unpack
 
 from kvsproducer import client as core
 from kvsproducer import limits
-from kvsproducer.duration import Duration, to_seconds
+from kvsproducer.duration import Duration, Instant, instant_to_ticks, to_seconds
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.hooks import Callbacks, Hooks
 from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained
+from kvsproducer.producer.stored import StoredWait
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.service import Service
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["OnEvent", "ProducerFacade", "StreamFacade", "Timeout"]
+__all__ = ["OnEvent", "ProducerFacade", "StreamFacade", "Timeout", "refuse_events"]
 
 Timeout = Duration
 OnEvent = Callable[[core.Event], object]
@@ -48,6 +49,22 @@ class StreamFacade:
     def failure(self) -> KvsError | None:
         """Why the stream will not recover, None while it works."""
         return self._core.failure
+
+    @property
+    def stored_until(self) -> int | None:
+        """The media time up to which everything accepted is stored, or was reported as dropped.
+
+        A pts in ticks: no frame that the producer still holds has that pts or an earlier one. None
+        while nothing is stored or dropped. It moves on with each fragment that is stored, whatever
+        the order of the acks, and it never passes a fragment that is sent again or a frame that
+        waits for another track. It goes back when a frame is put with an earlier pts than frames
+        that are stored. After the source's clock was set back (`TimeJumped`) it follows the new
+        times. Times are those of the stored frames: see `TimestampCorrected` for single frames
+        that are moved. Without `fragment_acks`, what was sent counts as stored.
+        """
+        self._engine.refuse_fork()
+        with self._lock:
+            return self._core.stored_until
 
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
@@ -112,6 +129,18 @@ class StreamFacade:
         self._engine.refuse_fork()
         with self._lock:
             return self._core.metrics(self._engine.now(), version)
+
+    def _stored_wait(self, pts: Instant) -> StoredWait:
+        with self._lock:
+            return StoredWait(self._core, pts if isinstance(pts, int) else instant_to_ticks(pts))
+
+    def _require_stored(self, wait: StoredWait, limit_s: float) -> None:
+        """Raise what keeps the media of a wait, which is over, from being stored."""
+        last_error = self.last_error
+        with self._lock:
+            error = wait.error(limit_s, last_error)
+        if error is not None:
+            raise error
 
     def _failed(self) -> bool:
         return self._core.failure is not None
@@ -253,6 +282,16 @@ class ProducerFacade(Generic[S]):
     def __repr__(self) -> str:
         where = self._engine.service.endpoint_url or self._engine.service.region_name
         return f"<Producer {where} streams={list(self._streams)}>"
+
+
+def refuse_events(on_event: OnEvent | None) -> None:
+    """Raise INVALID_OPERATION for `events()` of a producer whose `on_event` takes all events."""
+    if on_event is not None:
+        raise kvs_error(
+            StatusCode.INVALID_OPERATION,
+            "this producer's on_event takes all events: make the producer without on_event to"
+            " iterate over events()",
+        )
 
 
 def _check_listener(on_event: OnEvent | None) -> None:

@@ -10,13 +10,16 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from kvsproducer import client as core
+from kvsproducer import limits
+from kvsproducer.client.events import EventQueue
 from kvsproducer.duration import to_seconds
 from kvsproducer.producer.dispatcher import LISTENER_LIMIT_S, Dispatcher, EventLog
 from kvsproducer.producer.engine import Engine
-from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout
+from kvsproducer.producer.facade import OnEvent, ProducerFacade, Timeout, refuse_events
 from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import closing_limit_s
 from kvsproducer.producer.stream import Stream
@@ -35,7 +38,7 @@ SHUTDOWN_LIMIT_S = 10  # cutting connections that do not end by themselves
 class Producer(ProducerFacade[Stream]):
     """A producer client whose calls block; may be used from any number of threads.
 
-    Events reach `on_event` on a thread of its own.
+    Events reach `on_event` on a thread of its own, or an iteration over `events()`.
 
     Use as a context manager: leaving the block closes all streams, and raises if a frame that was
     accepted was not stored (unless the block itself is raising: that exception goes on).
@@ -57,18 +60,84 @@ class Producer(ProducerFacade[Stream]):
         self._once = threading.Lock()  # is never released
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
+        self._on_event = on_event
+        self._iterators = 0  # `events()` that are not over, which take the events
+        self._ended = False  # no more events will come
+        self._next_event = self._engine.next_event
         hooks = self._engine.hooks
         if on_event is None and hooks is None:
-            self._engine.on_events = self._log_events
+            self._engine.on_events = self._take_events
         else:
             try:
                 self._dispatcher = Dispatcher(
-                    self._engine.next_event, on_event, None if hooks is None else hooks.end
+                    self._engine.next_event,
+                    on_event or self._pass_on(),
+                    None if hooks is None else hooks.end,
                 )
             except KvsError:
                 self._shut_down()
                 raise
             self._engine.on_events = self._dispatcher.wake
+
+    def _pass_on(self) -> OnEvent:
+        """Return a listener that passes events on to `events()`, once their callbacks have run."""
+        arrived, lock = EventQueue(limits.MAX_QUEUED_EVENTS), threading.Lock()
+
+        def arrive(event: core.Event) -> None:
+            if self._iterators:
+                with lock:
+                    arrived.push(event)
+                self._engine.notify()
+
+        def next_event() -> core.Event | None:
+            with lock:
+                return arrived.pop()
+
+        self._next_event = next_event
+        return arrive
+
+    def events(self) -> Iterator[core.Event]:
+        """Iterate over the events of all streams, from now on, until the producer is closed.
+
+        `for event in producer.events():` blocks while there is none. Use it in any thread but those
+        of callbacks, and leave it with `break` at any time. Of several iterators each event goes to
+        one. Events wait in a bounded queue for the next step: there drops and skips merge with
+        their neighbours, of pressures the newest stays, and when 2,000 of a stream wait the oldest
+        goes that is no drop or skip. Without an iterator and `on_event`, events are only logged.
+
+        Raises INVALID_OPERATION if the producer has an `on_event`, which takes all events.
+        """
+        refuse_events(self._on_event)
+        self._engine.refuse_fork()
+        self._iterators += 1
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[core.Event]:
+        engine = self._engine
+        try:
+            while True:
+                seen = engine.change_count  # before the look: a change after it ends the wait
+                ended = self._ended  # before the look: what came before it is there
+                engine.refuse_reentry()
+                event = self._next_event()
+                if event is not None:
+                    if self._dispatcher is None:
+                        self._log.add(event)
+                    yield event
+                elif ended:
+                    return
+                else:
+                    engine.refuse_loop()
+                    self._log.settle()
+                    engine.wait_for_change(seen, threading.TIMEOUT_MAX)
+        finally:
+            self._iterators -= 1
+
+    def _take_events(self) -> None:
+        if self._iterators:
+            self._engine.notify()
+        else:
+            self._log_events()
 
     def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
         """Close all streams at once, within `timeout` together; then end everything.
@@ -110,13 +179,15 @@ class Producer(ProducerFacade[Stream]):
                 SharedLoop.release()
 
     def _end_core(self) -> None:
-        """Close the core, and tell all that there was to be told."""
+        """Close the core, and deliver the events that are left."""
         self._engine.close_core()
         lifetime.closed(self)
         if self._dispatcher is not None:
             self._dispatcher.end(LISTENER_LIMIT_S)
-        else:
+        elif not self._iterators:
             self._log_events()
+        self._ended = True
+        self._engine.notify()
 
     def _end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
         """See `kvsproducer.service.lifetime`: the loop still runs, so it is closed."""

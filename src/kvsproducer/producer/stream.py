@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
+from kvsproducer.duration import TICKS_PER_SECOND, Instant, to_seconds
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
@@ -170,6 +170,23 @@ class Stream(StreamFacade):
             lambda: self._core.account().held == 0 or self._failed(), deadline - time.monotonic()
         )
         return self.account()
+
+    def wait_stored(self, pts: Instant, timeout: Timeout = 30) -> None:
+        """Wait until everything accepted with this pts or an earlier one is stored.
+
+        `pts` is in ticks, or an aware `datetime`. Frames up to there may still be put meanwhile, by
+        another thread. The service stores whole fragments: the last one is stored after the next
+        key frame, or after `end_fragment` or `flush`. Without `fragment_acks` this waits until the
+        frames are sent; without retention, until the service has received them.
+
+        Raises PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when a frame up to `pts` was dropped,
+        OPERATION_TIMED_OUT after `timeout`, the status of the stream's failure, and
+        STREAM_HAS_BEEN_STOPPED when the stream ends, or has ended, before that pts.
+        """
+        limit_s = to_seconds(timeout)
+        wait = self._stored_wait(pts)
+        self._engine.block(wait.is_over, limit_s)
+        self._require_stored(wait, limit_s)
 
     def close(self, timeout: Timeout = 120) -> core.FrameAccount:
         """Stop, send what is held, wait for the last ack; then give the stream back.

@@ -78,6 +78,7 @@ class Ledger:
         "_doubts",
         "_fragment",
         "_line",
+        "_lost_over",
         "_put_at",
         "_report",
         "_skipped_end",
@@ -101,8 +102,9 @@ class Ledger:
         self._fragment = self._put_at = 0  # of the fragment whose start left the view last
         self.reached: int | None = None
         self._line = 0  # the time line of `reached`
-        # First and last pts of the newest drops that nothing was stored between.
+        # First and last pts of the newest drops, of which none was stored in between.
         self.lost_pts: tuple[int, int] | None = None
+        self._lost_over = False  # something was stored after them
         self.stored: list[Stored] = []  # not yet reported
         self._skipped_end = 0  # one past the newest item that is marked SKIP
         self._report = report
@@ -131,9 +133,9 @@ class Ledger:
         self._report(*dts, count, reason)
         self.dropped += count
         first, last = pts
-        if self.lost_pts is not None:
+        if self.lost_pts is not None and not self._lost_over:
             first, last = min(first, self.lost_pts[0]), max(last, self.lost_pts[1])
-        self.lost_pts = first, last
+        self.lost_pts, self._lost_over = (first, last), False
         self._reach(pts[1], line)
 
     def _drop_item(self, item: ViewItem, reason: DropReason, line: int) -> None:
@@ -181,7 +183,9 @@ class Ledger:
 
     def _note_stored(self, run: Stored, line: int) -> None:
         self.stored.append(run)
-        self.lost_pts = None
+        lost, self._lost_over = self.lost_pts, True
+        if lost is not None and run.first_pts <= lost[1] and run.last_pts >= lost[0]:
+            self.lost_pts = None
         self._reach(run.last_pts, line)
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
