@@ -85,6 +85,7 @@ class Books:
         self.told_dropped = 0
         self.told_skipped = 0
         self.rubbish: list[int] = []  # the dts of frames without a number, which were skipped
+        self.senseless: list[int] = []  # the dts of all frames without a number
         self.reasons: Counter[str] = Counter()
         self.queues = info.frame_order_mode is not FrameOrderMode.PASS_THROUGH
         self.silent: set[int] = set()  # tracks, as told
@@ -171,6 +172,8 @@ class Books:
             # Without times of its own a frame has that of its put, on a clock that is set.
             wrong = put.moved or not self.info.frame_timecodes
             wrong = wrong or (self.silences and self.mistimed and self._is_lone(put))
+            # A frame that is refused or skipped shows that the old time goes on, too.
+            wrong = wrong or any(event.used < dts < event.given for dts in self.senseless)
             if put.dts == event.given and put.track_id == event.track_id and wrong:
                 put.moved = put.moved or event.given - event.used
                 put.dts = event.used
@@ -233,12 +236,16 @@ class Books:
             return
         if timecode is None or (timecode == frame.pts // scale and not frame.outlier):
             return
+        anywhere = self.silences and not frame.outlier and self._is_lone(frame)
         around = [
             put.pts
             for put in self.put.values()
-            if put.track_id == frame.track_id
-            and not put.moved
-            and abs(put.place - frame.place) < _NEAR
+            if anywhere
+            or (
+                put.track_id == frame.track_id
+                and not put.moved
+                and abs(put.place - frame.place) < _NEAR
+            )
         ]
         if around and not min(around) // scale <= timecode <= max(around) // scale:
             raise Broken(f"frame {number} was far off, and is stored at {timecode}: {frame.pts}")

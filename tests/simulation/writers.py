@@ -488,6 +488,7 @@ class Writer:
 
     def _put_refusable(self, frame: core.Frame) -> None:
         before = self.stream.account()
+        self.books.senseless.append(frame.dts)
         try:
             self.stream.put_frame(frame, self.world.clock.now)
         except KvsError:
