@@ -1,4 +1,4 @@
-"""`python -m kvsproducer` is `kvs`, for where the command is not on the PATH."""
+"""`python -m kvsproducer` runs `kvs`, also where the command is not on the PATH."""
 
 from kvsproducer.cli import main
 

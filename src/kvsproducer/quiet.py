@@ -1,7 +1,7 @@
-"""Quiet until the application configures logging: a library does not write to its user's console.
+"""Keeps the package silent until the application configures logging, as libraries should.
 
-Imported by the rooms that log, not by the package itself: `logging` would take most of the time of
-`import kvsproducer`, in which nothing of ours can answer Ctrl-C yet.
+The modules that log import this one. `kvsproducer/__init__.py` does not, because importing
+`logging` would take most of the time of `import kvsproducer`.
 """
 
 import logging

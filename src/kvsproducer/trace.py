@@ -1,8 +1,9 @@
-"""The profiler: how long named pieces of work took, in a ring of records that never grows.
+"""A profiler: it records how long named pieces of work take, in a ring of fixed size.
 
-What AWS's Trace library does: levels, a ring that overwrites its oldest records, and output as
-comma-separated text; besides, a table for people, and the trace event format that chrome://tracing
-and Perfetto read. The clock is an argument, in ticks of 100 ns, and should be monotonic.
+As in AWS's Trace library, traces have levels, new records overwrite the oldest, and the output is
+comma-separated text. This module can also print a table, and write the trace event format for
+chrome://tracing and Perfetto. The caller passes the clock, which returns ticks of 100 ns and should
+be monotonic.
 
     profiler = Profiler(clock=lambda: time.monotonic_ns() // 100)
     with profiler.span("pack"):
@@ -11,8 +12,8 @@ and Perfetto read. The clock is an argument, in ticks of 100 ns, and should be m
     def send(packet): ...
     print(profiler.report())
 
-It is safe to use from several threads. While it is off, a span costs one comparison: see
-docs/how-to/trace.md for figures.
+It can be used from several threads. If its level is DISABLED, a span costs one comparison;
+docs/how-to/trace.md has figures.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_TRACE: Final = -1
-"""The handle of a trace that is not recorded."""
+"""The handle that `Profiler.start` returns for a trace that is not recorded."""
 
 
 class TraceLevel(IntEnum):
-    """How important a trace is; a profiler records its own level and above."""
+    """The importance of a trace; a profiler records traces of its own level and above."""
 
     INFO = 0
     WARNING = 1
     CRITICAL = 2
-    DISABLED = 3  # of a profiler: it records nothing
+    DISABLED = 3  # as the level of a profiler: record nothing
 
 
 class TraceRecord(NamedTuple):
-    """One trace, in ticks; `duration` is None while it runs."""
+    """One trace; `start` and `duration` are in ticks, `duration` is None while it runs."""
 
     handle: int
     name: str
@@ -68,7 +69,7 @@ _NO_SPAN: Final = nullcontext()
 
 
 class Profiler:
-    """A ring of at least 100 trace records."""
+    """Records traces in a ring of at least 100 records."""
 
     def __init__(
         self,
@@ -77,21 +78,24 @@ class Profiler:
         clock: Callable[[], int],
         level: TraceLevel = TraceLevel.INFO,
     ) -> None:
-        """`records` is how many the ring holds; raises MIN_PROFILER_BUFFER below 100."""
+        """Make a ring of `records` records; `clock` returns ticks of 100 ns.
+
+        Raises MIN_PROFILER_BUFFER below 100 records.
+        """
         if records < MIN_TRACE_RECORDS:
             raise kvs_error(
                 StatusCode.MIN_PROFILER_BUFFER,
-                f"{records} records are too few, at least {MIN_TRACE_RECORDS}",
+                f"records is {records}: give at least {MIN_TRACE_RECORDS}",
             )
         self.level = level
         self._clock = clock
         self._ring: list[TraceRecord | None] = [None] * records
-        self._handles = itertools.count()  # next() on it is atomic
+        self._handles = itertools.count()  # next() is atomic, so no lock is needed
 
     def start(self, name: str, level: TraceLevel = TraceLevel.INFO) -> int:
-        """Begin a trace, named by at most 32 characters (the rest is cut); returns its handle.
+        """Start a trace; return its handle, or NO_TRACE below the level of the profiler.
 
-        Returns NO_TRACE when the profiler's level is above `level`.
+        `name` is cut to 32 characters.
         """
         if level < self.level:
             return NO_TRACE
@@ -109,7 +113,7 @@ class Profiler:
         return handle
 
     def stop(self, handle: int) -> None:
-        """End a trace. NO_TRACE, and a trace that was overwritten meanwhile, are ignored."""
+        """End a trace; does nothing for NO_TRACE or a trace that was overwritten."""
         if handle == NO_TRACE:
             return
         slot = handle % len(self._ring)
@@ -120,15 +124,15 @@ class Profiler:
     def span(
         self, name: str, level: TraceLevel = TraceLevel.INFO
     ) -> AbstractContextManager[object]:
-        """A context manager that starts a trace on entry and ends it on exit."""
+        """Return a context manager that starts a trace on entry and ends it on exit."""
         return _NO_SPAN if level < self.level else _Span(self, name, level)
 
     def traced(
         self, name: str = "", level: TraceLevel = TraceLevel.INFO
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """A decorator: each call is a trace, by default under the function's name.
+        """Return a decorator that traces each call; `name` is by default the function's name.
 
-        Of a coroutine function it lasts until the coroutine ends, with what it waits for.
+        The trace of a coroutine function lasts until the coroutine ends, including its waits.
         """
 
         def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -152,15 +156,18 @@ class Profiler:
         return decorate
 
     def records(self) -> list[TraceRecord]:
-        """What the ring holds, oldest first, running traces included."""
+        """Return all records in the ring, oldest first; running traces are included."""
         return sorted(record for record in self._ring if record is not None)
 
     def clear(self) -> None:
-        """Forget all records; running traces are not recorded any more."""
+        """Delete all records, including those of running traces."""
         self._ring[:] = [None] * len(self._ring)
 
     def report(self) -> str:
-        """A table of the ended traces by name, the longest in all first: count and milliseconds."""
+        """Return a table of the ended traces by name: count, and total, mean and max in ms.
+
+        The name with the largest total comes first.
+        """
         durations: dict[str, list[int]] = {}
         for record in self.records():
             if record.duration is not None:
@@ -179,7 +186,10 @@ class Profiler:
         return "\n".join(lines)
 
     def to_csv(self) -> str:
-        """A line `trace,name,thread name,thread id,start ms,duration ms` per ended trace."""
+        """Return CSV lines `trace,name,thread name,thread id,start ms,duration ms`.
+
+        There is one line for each ended trace.
+        """
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         for record in self.records():
@@ -191,7 +201,7 @@ class Profiler:
         return out.getvalue()
 
     def to_chrome_trace(self) -> str:
-        """JSON in the trace event format ("complete" events, microseconds), one per ended trace."""
+        """Return JSON in the trace event format, with one "complete" event for each ended trace."""
         events: list[dict[str, object]] = [
             {
                 "ph": "X",

@@ -1,8 +1,8 @@
-"""Checked conversions and path checks: where a user's text or path gets a status of its own.
+"""Conversions of numbers, base64 and hexadecimal, and checks of paths, with precise errors.
 
-What AWS's Utils library does for numbers, base64, hexadecimal and directories, with its codes
-(0x4000....); Python's own functions do the work, and these say precisely what was wrong. Unlike
-`int()`, `parse_int` takes no blanks, underscores or digits outside of ASCII.
+Python's own functions do the work. These functions add the checks of AWS's Utils library, and raise
+its statuses (0x4000....). Unlike `int()`, `parse_int` does not accept blanks, underscores or digits
+outside ASCII.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _DIGITS: Final = string.digits + string.ascii_lowercase
 _VALUES: Final = {
     char: value for value, digit in enumerate(_DIGITS) for char in {digit, digit.upper()}
 }
-_SHOWN_LEN: Final = 40  # of a bad text in a message
+_SHOWN_LEN: Final = 40  # characters of an invalid text in a message
 
 
 def parse_int(text: str, base: int = 10, *, bits: int = 64, signed: bool = False) -> int:
-    """The number that `text` writes in `base` 2..36, within an integer of `bits` bits.
+    """Convert text in `base` (2 to 36) to an integer that fits into `bits` bits.
 
-    One leading + is allowed, one - too if `signed`; leading zeros are. Raises INVALID_BASE for
-    another base and for a letter or digit that the base does not have, INVALID_DIGIT for any
-    other character (a - for an unsigned number included), EMPTY_STRING when there is no digit, and
-    INT_OVERFLOW for what the integer cannot hold.
+    The text may begin with + (if `signed` also with -), and have leading zeros. Raises INVALID_BASE
+    for a `base` outside 2 to 36 and for a letter or digit that the base does not have,
+    INVALID_DIGIT for any other character (including - for an unsigned number), EMPTY_STRING if
+    there is no digit, and INT_OVERFLOW if the number needs more bits.
     """
     _check_base(base)
     digits = text[1:] if text[:1] == "+" or (signed and text[:1] == "-") else text
@@ -61,7 +61,9 @@ def parse_int(text: str, base: int = 10, *, bits: int = 64, signed: bool = False
         value = _VALUES.get(char)
         if value is None or value >= base:
             status = StatusCode.INVALID_DIGIT if value is None else StatusCode.INVALID_BASE
-            raise kvs_error(status, f"{char!r} in {text[:_SHOWN_LEN]!r} is no digit of base {base}")
+            raise kvs_error(
+                status, f"{char!r} in {text[:_SHOWN_LEN]!r} is not a digit of base {base}"
+            )
     significant = digits.lstrip("0") or "0"
     number = int(significant, base) if len(significant) <= bits else 1 << bits
     if text[0] == "-":
@@ -76,7 +78,10 @@ def parse_int(text: str, base: int = 10, *, bits: int = 64, signed: bool = False
 
 
 def format_int(value: int, base: int = 10) -> str:
-    """`value` in `base` 2..36 with lower-case letters; raises INVALID_BASE."""
+    """Convert an integer to text in `base` (2 to 36), with lower-case letters.
+
+    Raises INVALID_BASE for another base.
+    """
     _check_base(base)
     digits: list[str] = []
     rest = abs(value)
@@ -92,19 +97,22 @@ def _check_base(base: int) -> None:
 
 
 def base64_encode(data: bytes) -> str:
-    """Base64 (RFC 4648 section 4) with padding; raises INVALID_ARG_LEN for empty data."""
+    """Encode data as base64 (RFC 4648 section 4) with padding.
+
+    Raises INVALID_ARG_LEN for empty data.
+    """
     _require_content(data)
     return base64.b64encode(data).decode("ascii")
 
 
 def base64_decode(text: str) -> bytes:
-    """The bytes of base64 text, whose padding may be left out.
+    """Decode base64 text, with or without padding.
 
-    Raises INVALID_ARG_LEN for an empty text and INVALID_BASE64_ENCODE for one that is not base64.
+    Raises INVALID_ARG_LEN for an empty text, and INVALID_BASE64_ENCODE for text that is not base64.
     """
     _require_content(text)
     bare = text.rstrip("=")
-    # The text itself stays out of the message: credentials are passed in base64.
+    # The message does not contain the text, which may be a credential.
     bad = kvs_error(
         StatusCode.INVALID_BASE64_ENCODE, f"the {len(text)} characters given are not base64"
     )
@@ -117,21 +125,22 @@ def base64_decode(text: str) -> bytes:
 
 
 def hex_encode(data: bytes) -> str:
-    """Lower-case hexadecimal; raises INVALID_ARG_LEN for empty data."""
+    """Encode data as lower-case hexadecimal; raises INVALID_ARG_LEN for empty data."""
     _require_content(data)
     return data.hex()
 
 
 def hex_decode(text: str) -> bytes:
-    """The bytes of hexadecimal text without blanks, in either case.
+    """Decode hexadecimal text in upper or lower case, without blanks.
 
-    Raises INVALID_ARG_LEN for an empty text or an odd number of digits, INVALID_DIGIT or
-    INVALID_BASE as `parse_int` does for a character that is no hexadecimal digit.
+    Raises INVALID_ARG_LEN for an empty text or an odd number of digits, and INVALID_DIGIT or
+    INVALID_BASE, as `parse_int`, for a character that is not a hexadecimal digit.
     """
     _require_content(text)
     if len(text) % 2:
         raise kvs_error(
-            StatusCode.INVALID_ARG_LEN, f"{len(text)} hexadecimal digits: one is missing"
+            StatusCode.INVALID_ARG_LEN,
+            f"{len(text)} hexadecimal digits: bytes need an even number of digits",
         )
     for char in text:
         parse_int(char, 16)
@@ -140,39 +149,44 @@ def hex_decode(text: str) -> bytes:
 
 def _require_content(value: str | bytes) -> None:
     if not value:
-        raise kvs_error(StatusCode.INVALID_ARG_LEN, "nothing to convert")
+        raise kvs_error(StatusCode.INVALID_ARG_LEN, "the value to convert is empty")
 
 
 def format_timestamp(ticks: int, time_format: str) -> str:
-    """An instant (ticks of 100 ns since 1970) in UTC, as `strftime` writes it.
+    """Format a time (ticks of 100 ns since 1970) in UTC, with a format for `strftime`.
 
     Raises MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED for a format of more than 26 characters, and
-    STRFTIME_FALIED when nothing comes of it: an empty format, an instant beyond the year 9999.
+    STRFTIME_FALIED if the result is empty or the time is after the year 9999.
     """
     if len(time_format) > MAX_TIMESTAMP_FORMAT_LEN:
         raise kvs_error(
             StatusCode.MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
-            f"{len(time_format)} characters; at most {MAX_TIMESTAMP_FORMAT_LEN}",
+            f"the format has {len(time_format)} characters, at most {MAX_TIMESTAMP_FORMAT_LEN}",
         )
     try:
         text = (_EPOCH + timedelta(milliseconds=ticks // TICKS_PER_MS)).strftime(time_format)
     except (OverflowError, ValueError) as error:
         raise kvs_error(StatusCode.STRFTIME_FALIED, f"{ticks} ticks: {error}") from error
     if not text:
-        raise kvs_error(StatusCode.STRFTIME_FALIED, f"{time_format!r} writes nothing")
+        raise kvs_error(
+            StatusCode.STRFTIME_FALIED, f"the format {time_format!r} gives an empty text"
+        )
     return text
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if it has 1 to 4096 characters; raises INVALID_ARG_LEN and PATH_TOO_LONG.
+    """Check the type and the length of a path, and return it as a `Path`.
 
-    For what is no text and no `PathLike` of text, NULL_ARG (None) and INVALID_ARG.
+    Raises INVALID_ARG_LEN for an empty path, PATH_TOO_LONG for more than 4096 characters, NULL_ARG
+    for None, and INVALID_ARG for another type than `str` or a `PathLike` of `str`.
     """
     if path is None:
         raise kvs_error(StatusCode.NULL_ARG, "the path is None")
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
-        raise kvs_error(StatusCode.INVALID_ARG, f"a path that is {type(text).__name__}")
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"the path is of type {type(text).__name__}: give a str or Path"
+        )
     if not text:
         raise kvs_error(StatusCode.INVALID_ARG_LEN, "the path is empty")
     if len(text) > MAX_PATH_LEN:
@@ -183,9 +197,9 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 
 def check_exists(path: str | os.PathLike[str]) -> Path:
-    """The path of a file or directory that exists and may be examined.
+    """Check that a file or directory exists and can be examined, and return its `Path`.
 
-    Raises what `check_path` does, and DIRECTORY_ENTRY_STAT_ERROR (a StorageError).
+    Raises what `check_path` raises, and DIRECTORY_ENTRY_STAT_ERROR (a `StorageError`).
     """
     checked = check_path(path)
     try:
@@ -199,11 +213,12 @@ def check_exists(path: str | os.PathLike[str]) -> Path:
 
 
 def check_directory(path: str | os.PathLike[str]) -> Path:
-    """The path of a directory that can be listed.
+    """Check that a directory can be listed, and return its `Path`.
 
-    Raises what `check_path` does, DIRECTORY_MISSING_PATH when it does not exist,
-    DIRECTORY_ACCESS_DENIED without permission, and DIRECTORY_OPEN_FAILED for what is no directory
-    or cannot be opened for another reason; these three are StorageErrors.
+    Raises what `check_path` raises; DIRECTORY_MISSING_PATH if it does not exist;
+    DIRECTORY_ACCESS_DENIED without permission; DIRECTORY_OPEN_FAILED if it is not a directory or
+    cannot be opened for another reason. These three are
+    `StorageError`s.
     """
     checked = check_path(path)
     try:

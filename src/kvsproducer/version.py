@@ -1,4 +1,4 @@
-"""The version of this package, in one place: user agents, MKV application names, `kvs --version`.
+"""The version of this package, for user agents, MKV application names and `kvs --version`.
 
 `pyproject.toml` states the same number; a test holds the two together.
 """
@@ -7,4 +7,4 @@ __all__ = ["APPLICATION", "VERSION"]
 
 VERSION = "0.1.0"
 APPLICATION = f"kvsproducer {VERSION}"
-"""What we call ourselves in MKV headers (MuxingApp, WritingApp)."""
+"""The name of this package in MKV headers (MuxingApp, WritingApp)."""

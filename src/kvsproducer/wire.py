@@ -1,7 +1,7 @@
-"""The names that both ends of the KVS API use: paths, headers, tags, acks and their errors.
+"""Names and numbers of the KVS API: paths, headers, tags, acks and their errors.
 
-Kinesis Video Streams API 2017-09-30 and its PutMedia and GetMedia operations, which no botocore
-model describes. Constants only: neither end's behaviour is here.
+Source: Kinesis Video Streams API 2017-09-30. botocore has no model of PutMedia. The producer, the
+reader and the local endpoint use these constants; this module contains no behaviour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "ack_error",
 ]
 
-SERVICE_NAME: Final = "kinesisvideo"  # endpoint prefix and SigV4 service of all three APIs
+SERVICE_NAME: Final = "kinesisvideo"  # endpoint prefix and SigV4 service name of all three APIs
 
 # --- operations -------------------------------------------------------------------------------
 PATHS: Final[dict[str, str]] = {
@@ -35,13 +35,13 @@ PATHS: Final[dict[str, str]] = {
     "ListTagsForStream": "/listTagsForStream",
     "DescribeStreamStorageConfiguration": "/describeStreamStorageConfiguration",
     "UpdateStreamStorageConfiguration": "/updateStreamStorageConfiguration",
-    # data plane, on the endpoint that GetDataEndpoint names
+    # data plane, on the endpoint that GetDataEndpoint returns
     "PutMedia": "/putMedia",
     "GetMedia": "/getMedia",
     "ListFragments": "/listFragments",
     "GetMediaForFragmentList": "/getMediaForFragmentList",
 }
-"""Operation -> path; every one is a POST."""
+"""The path of each operation; all requests are POST requests."""
 
 OTHER_PATHS: Final[dict[str, str]] = {
     **{
@@ -76,7 +76,7 @@ OTHER_PATHS: Final[dict[str, str]] = {
     "GetIceServerConfig": "/v1/get-ice-server-config",
     "SendAlexaOfferToMaster": "/v1/send-alexa-offer-to-master",
 }
-"""The service's other operations -> path: the local endpoint does not have them."""
+"""The paths of the operations that the local endpoint does not implement."""
 
 API_NAMES: Final = (
     "PUT_MEDIA",
@@ -101,32 +101,32 @@ START_SELECTORS: Final = (
 """The values of GetMedia's StartSelectorType."""
 
 # --- headers ----------------------------------------------------------------------------------
-HEADER_STREAM_NAME: Final = "x-amzn-stream-name"  # this or the next, not both
+HEADER_STREAM_NAME: Final = "x-amzn-stream-name"  # either this header or the next
 HEADER_STREAM_ARN: Final = "x-amzn-stream-arn"
 HEADER_TIMECODE_TYPE: Final = "x-amzn-fragment-timecode-type"
 HEADER_PRODUCER_START: Final = "x-amzn-producer-start-timestamp"  # epoch seconds "1700000000.005"
 HEADER_ACK_REQUIRED: Final = "x-amzn-fragment-acknowledgment-required"  # "1" or "0"; absent is 1
-HEADER_ERROR_TYPE: Final = "x-amzn-ErrorType"  # exception name, ':' and a URL may follow
+HEADER_ERROR_TYPE: Final = "x-amzn-ErrorType"  # exception name, sometimes followed by ":" and a URL
 HEADER_REQUEST_ID: Final = "x-amzn-RequestId"
 HEADER_PAYLOAD_HASH: Final = "x-amz-content-sha256"
 
 TIMECODE_ABSOLUTE: Final = "ABSOLUTE"
 TIMECODE_RELATIVE: Final = "RELATIVE"
 
-CONTENT_TYPE: Final = "video/x-matroska"  # of a PutStream call's media
-CONTENT_TYPE_JSON: Final = "application/json"  # of every other request, and of acks
-CONTENT_TYPE_GET_MEDIA: Final = "video/webm"  # of GetMedia's answer
+CONTENT_TYPE: Final = "video/x-matroska"  # of PutMedia requests
+CONTENT_TYPE_JSON: Final = "application/json"  # of all other requests, and of acks
+CONTENT_TYPE_GET_MEDIA: Final = "video/webm"  # of GetMedia responses
 
 # --- Matroska tags ----------------------------------------------------------------------------
 TAG_RESERVED_PREFIX: Final = "AWS"  # a user's tag name must not start with it
 
-# A producer writes these.
+# Tags that producers write.
 TAG_END_OF_FRAGMENT: Final = "AWS_KINESISVIDEO_END_OF_FRAGMENT"
 TAG_IMAGE_GENERATION: Final = "AWS_KINESISVIDEO_IMAGE_GENERATION"
 TAG_IMAGE_PREFIX: Final = "AWS_KINESISVIDEO_IMAGE_PREFIX"
 TAG_NOTIFICATION: Final = "AWS_KINESISVIDEO_NOTIFICATION"
 
-# GetMedia writes these; times are epoch seconds with three decimals.
+# Tags in GetMedia responses; times are seconds since 1970 with three decimals.
 TAG_FRAGMENT_NUMBER: Final = "AWS_KINESISVIDEO_FRAGMENT_NUMBER"
 TAG_SERVER_TIMESTAMP: Final = "AWS_KINESISVIDEO_SERVER_TIMESTAMP"
 TAG_PRODUCER_TIMESTAMP: Final = "AWS_KINESISVIDEO_PRODUCER_TIMESTAMP"
@@ -138,18 +138,18 @@ TAG_ERROR_CODE: Final = "AWS_KINESISVIDEO_ERROR_CODE"
 
 # --- acks -------------------------------------------------------------------------------------
 class AckType(IntEnum):
-    """EventType of an ack of a PutMedia response; the wire has the names."""
+    """EventType of an ack in a PutMedia response, which contains the name."""
 
     UNDEFINED = 0
     BUFFERING = 1  # the service has begun to receive the fragment
-    RECEIVED = 2  # it has the whole fragment in memory
-    PERSISTED = 3  # the fragment is stored; only with a retention above 0
-    ERROR = 4  # the error is one of ACK_ERRORS
-    IDLE = 5  # nothing received for a while
+    RECEIVED = 2  # the service has the whole fragment in memory
+    PERSISTED = 3  # the service has stored the fragment; only with a retention above 0
+    ERROR = 4  # one of ACK_ERRORS
+    IDLE = 5  # the service has received no data for a while
 
 
 ACK_EVENT_TYPE: Final = "EventType"
-ACK_FRAGMENT_TIMECODE: Final = "FragmentTimecode"  # ms as sent; -1 when unknown
-ACK_FRAGMENT_NUMBER: Final = "FragmentNumber"  # up to 128 digits in a string; "" when unknown
+ACK_FRAGMENT_TIMECODE: Final = "FragmentTimecode"  # ms, as the producer sent it; -1 if unknown
+ACK_FRAGMENT_NUMBER: Final = "FragmentNumber"  # string of up to 128 digits; "" if unknown
 ACK_ERROR_ID: Final = "ErrorId"
 ACK_ERROR_CODE: Final = "ErrorCode"
