@@ -16,7 +16,7 @@ START = b"\0\0\0\1"
 
 
 class Bits:
-    """Bits that are written one after the other."""
+    """Writes bits one after the other."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -32,12 +32,12 @@ class Bits:
         return self
 
     def raw(self, data: bytes) -> Bits:
-        """Bytes at the next byte boundary."""
+        """Append bytes at the next byte boundary."""
         self._text += "0" * (-len(self._text) % 8) + "".join(f"{byte:08b}" for byte in data)
         return self
 
     def unit(self, header: int) -> bytes:
-        """A NAL unit with trailing bits and emulation prevention."""
+        """Return a NAL unit with trailing bits and emulation prevention."""
         text = self._text + "1"
         text += "0" * (-len(text) % 8)
         body = int(text, 2).to_bytes(len(text) // 8)
@@ -47,7 +47,7 @@ class Bits:
 def sps_unit(
     vui: Callable[[Bits], object] | None = None, *, profile: int = 77, poc_type: int = 0
 ) -> bytes:
-    """An SPS that allows fields; `vui` writes what follows vui_parameters_present_flag."""
+    """Make an SPS that allows fields; `vui` writes the bits after vui_parameters_present_flag."""
     sps = Bits().u(8, profile).u(8, 0).u(8, 30).ue(0, 0, poc_type)
     if poc_type == 0:
         sps.ue(4)
@@ -60,7 +60,7 @@ def sps_unit(
 
 
 def parameter_sets(*, time_scale: int = 0) -> bytes:
-    """SPS and PPS; a `time_scale` counts fields a second in the VUI."""
+    """Make SPS and PPS; `time_scale` is the number of fields per second in the VUI."""
 
     def timing(bits: Bits) -> None:
         bits.u(4, 0).u(1, 1).u(32, 1).u(32, time_scale).u(1, 1).u(4, 0)
@@ -71,7 +71,7 @@ def parameter_sets(*, time_scale: int = 0) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A field of the picture that is `decoded`th in the stream and `shown`th on the screen."""
+    """A field; `decoded` and `shown` are its picture's positions in decoding and display order."""
 
     data: bytes
     shown: int
@@ -130,7 +130,7 @@ def coded(pictures: str, *, delimiters: bool = True, time_scale: int = 0) -> lis
 
 
 def without_vui(stream: bytes) -> bytes:
-    """The Annex-B stream with the VUI taken out of each H.264 SPS."""
+    """Return the Annex-B stream without the VUI in each H.264 SPS."""
     parts = re.split(b"\0\0\0?\1", stream)[1:]
     return b"".join(START + (_bare(part) if part[0] & 31 == 7 else part) for part in parts)
 

@@ -1,4 +1,4 @@
-"""Limits: the numbers of AWS's documentation and SDKs, and what must hold between them."""
+"""Tests of the limits: their numbers, sources, and consistency."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def numbers() -> dict[str, float]:
 
 @pytest.mark.parametrize("name", [n for n in numbers() if n.startswith("MIN_")])
 def test_minimum_is_not_above_maximum(name: str) -> None:
-    """Each MIN_ with a MAX_ of the same name leaves a range."""
+    """Each MIN_ constant is not above the MAX_ constant of the same name."""
     maximum = numbers().get("MAX_" + name.removeprefix("MIN_"))
     if maximum is not None:
         assert numbers()[name] <= maximum
 
 
 def test_defaults_lie_within_their_limits() -> None:
-    """A default is never refused."""
+    """Each default is within the limits of the same name."""
     for name, value in numbers().items():
         if name.startswith("DEFAULT_"):
             thing = name.removeprefix("DEFAULT_")
@@ -36,7 +36,7 @@ def test_defaults_lie_within_their_limits() -> None:
 
 
 def test_statuses_named_in_comments_exist() -> None:
-    """Each status that a comment names after S: is there."""
+    """Each status after "S:" in a comment exists."""
     named = re.findall(r"S: ((?:[A-Z][A-Z0-9_]+(?:, )?)+)", SOURCE)
     names = [name for group in named for name in group.split(", ") if name[-1:] not in ("", "_")]
     assert len(names) > 50
@@ -44,14 +44,14 @@ def test_statuses_named_in_comments_exist() -> None:
 
 
 def test_each_constant_has_a_comment_or_an_evident_unit() -> None:
-    """A number without a source cannot be checked."""
+    """Each constant has a comment with its source, unless its name makes it clear."""
     bare = re.findall(r"^([A-Z][A-Z0-9_]+): Final = [^#\n]*$", SOURCE, flags=re.MULTILINE)
     evident = ("KIB", "MIB", "GIB", "STREAM_INFO_", "SERVICE_", "_TRACK_ID", "_VERSION", "_CUSTOM_")
     assert [name for name in bare if not any(part in name for part in evident)] == []
 
 
 def test_numbers_of_the_documentation() -> None:
-    """A sample of the documented numbers, as a guard against a slip of the unit."""
+    """A sample of documented numbers, to detect a wrong unit."""
     assert limits.MAX_STORAGE_SIZE_BYTES == 10 * 1024**3
     assert limits.MIN_STORAGE_SIZE_BYTES == 1024**2
     assert limits.MAX_STREAM_NAME_LEN == 256

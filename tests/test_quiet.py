@@ -1,4 +1,4 @@
-"""Nothing is written to the console of a program that has configured no logging."""
+"""Tests that the package writes nothing to the console if logging is not configured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 
 @pytest.mark.parametrize("room", ["producer.engine", "reader", "sources", "endpoint.store", "aio"])
-def test_warnings_go_nowhere(room: str) -> None:
-    """Whichever room that logs is loaded, and however."""
+def test_warnings_are_not_printed(room: str) -> None:
+    """This holds for each package that logs, imported first."""
     program = f"""
 import logging, kvsproducer.{room}
 logging.getLogger("kvsproducer.{room}").warning("nobody has asked")
@@ -21,8 +21,8 @@ logging.getLogger("kvsproducer.{room}").warning("nobody has asked")
     assert (ran.stdout, ran.stderr) == ("", "")
 
 
-def test_the_package_itself_loads_next_to_nothing() -> None:
-    """Until it is loaded, Ctrl-C ends a command in a traceback."""
+def test_importing_the_package_loads_few_modules() -> None:
+    """A short import matters, because Ctrl-C during it prints a traceback."""
     program = """
 import sys
 before = set(sys.modules)

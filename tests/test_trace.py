@@ -1,4 +1,4 @@
-"""The profiler: a bounded ring, levels, and output that other tools read."""
+"""Tests of the profiler: the ring, levels, and the output formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kvsproducer.trace import NO_TRACE, Profiler, TraceLevel
 
 @pytest.fixture
 def clock() -> Callable[[], int]:
-    """A clock that goes on by 1 ms with every look at it, from 1 ms."""
+    """A clock that starts at 1 ms and advances by 1 ms with each call."""
     ticks = 0
 
     def now() -> int:
@@ -30,7 +30,7 @@ def clock() -> Callable[[], int]:
 
 @pytest.mark.parametrize("records", [99, 0, -1])
 def test_a_ring_needs_100_records(records: int, clock: Callable[[], int]) -> None:
-    """MIN_PROFILER_BUFFER below."""
+    """Fewer records raise MIN_PROFILER_BUFFER."""
     with pytest.raises(KvsError) as caught:
         Profiler(records, clock=clock)
     assert caught.value.status is StatusCode.MIN_PROFILER_BUFFER
@@ -48,7 +48,7 @@ def test_a_span_is_one_record(clock: Callable[[], int]) -> None:
 
 
 def test_a_span_ends_when_its_body_raises(clock: Callable[[], int]) -> None:
-    """The exception passes through and the time is still taken."""
+    """The exception propagates, and the duration is recorded."""
     profiler = Profiler(100, clock=clock)
     with pytest.raises(ZeroDivisionError), profiler.span("fails"):
         _ = 1 // 0
@@ -56,7 +56,7 @@ def test_a_span_ends_when_its_body_raises(clock: Callable[[], int]) -> None:
 
 
 def test_the_ring_overwrites_its_oldest_records(clock: Callable[[], int]) -> None:
-    """After 100 + n traces the last 100 are there, in order, and memory has not grown."""
+    """After 100 + n traces the ring has the last 100, in order."""
     profiler = Profiler(100, clock=clock)
     for number in range(250):
         profiler.stop(profiler.start(f"trace {number}"))
@@ -64,7 +64,7 @@ def test_the_ring_overwrites_its_oldest_records(clock: Callable[[], int]) -> Non
 
 
 def test_stopping_an_overwritten_or_ended_trace_does_nothing(clock: Callable[[], int]) -> None:
-    """A late stop spoils no other record."""
+    """A late stop does not change another record."""
     profiler = Profiler(100, clock=clock)
     late = profiler.start("late")
     for _ in range(100):
@@ -80,7 +80,7 @@ def test_stopping_an_overwritten_or_ended_trace_does_nothing(clock: Callable[[],
 
 
 def test_traces_below_the_level_are_not_recorded(clock: Callable[[], int]) -> None:
-    """The level can change at any time; DISABLED records nothing and looks at no clock."""
+    """The level can change at any time; DISABLED records nothing and does not call the clock."""
     profiler = Profiler(100, clock=clock, level=TraceLevel.WARNING)
     assert profiler.start("info") == NO_TRACE
     with profiler.span("info"):
@@ -103,7 +103,7 @@ def test_long_names_are_cut(clock: Callable[[], int]) -> None:
 
 
 def test_csv_has_a_line_per_ended_trace(clock: Callable[[], int]) -> None:
-    """AWS's columns; nothing recorded is an empty text, and a comma in a name is quoted."""
+    """It has AWS's columns; without records it is empty; names with commas are quoted."""
     profiler = Profiler(100, clock=clock)
     assert profiler.to_csv() == ""
     profiler.start("still running")
@@ -112,8 +112,8 @@ def test_csv_has_a_line_per_ended_trace(clock: Callable[[], int]) -> None:
     assert profiler.to_csv() == f'trace,"put, get",{thread.name},{thread.ident},2.0000,1.0000\n'
 
 
-def test_chrome_trace_is_what_perfetto_reads(clock: Callable[[], int]) -> None:
-    """Complete events in microseconds, and a name for every thread."""
+def test_chrome_trace_has_the_format_of_perfetto(clock: Callable[[], int]) -> None:
+    """It has complete events in microseconds, and a name for every thread."""
     profiler = Profiler(100, clock=clock)
     with profiler.span("outer"), profiler.span("inner"):
         pass
@@ -124,8 +124,8 @@ def test_chrome_trace_is_what_perfetto_reads(clock: Callable[[], int]) -> None:
     assert (thread["ph"], thread["args"]["name"]) == ("M", threading.current_thread().name)
 
 
-def test_clear_forgets(clock: Callable[[], int]) -> None:
-    """A trace that ran while the ring was cleared is not recorded."""
+def test_clear_deletes_all_records(clock: Callable[[], int]) -> None:
+    """A trace that runs while the ring is cleared is not recorded either."""
     profiler = Profiler(100, clock=clock)
     running = profiler.start("running")
     profiler.clear()
@@ -134,7 +134,7 @@ def test_clear_forgets(clock: Callable[[], int]) -> None:
 
 
 def test_threads_share_a_profiler(clock: Callable[[], int]) -> None:
-    """No record of any thread is lost while there is room."""
+    """No record of any thread is lost while the ring has space."""
     profiler = Profiler(1000, clock=clock)
 
     def work() -> None:
@@ -152,7 +152,7 @@ def test_threads_share_a_profiler(clock: Callable[[], int]) -> None:
 
 
 def test_a_decorated_function_is_traced(clock: Callable[[], int]) -> None:
-    """Under its own name or another, with its result, also a coroutine function; not when off."""
+    """Functions and coroutine functions keep their results; DISABLED records nothing."""
     profiler = Profiler(100, clock=clock)
 
     @profiler.traced()
@@ -175,7 +175,7 @@ def test_a_decorated_function_is_traced(clock: Callable[[], int]) -> None:
 
 
 def test_the_report_adds_up_by_name(clock: Callable[[], int]) -> None:
-    """The longest first; what still runs is left out."""
+    """The largest total comes first; running traces are left out."""
     profiler = Profiler(100, clock=clock)
     for _ in range(3):
         with profiler.span("short"):

@@ -1,4 +1,4 @@
-"""Checked conversions and paths: each way to be wrong has its status."""
+"""Tests of conversions and path checks: each kind of mistake has its own status."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from kvsproducer.utils import (
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(2, 36))
-def test_numbers_survive_their_text(value: int, base: int) -> None:
-    """format_int and parse_int are inverse in every base, in both cases of letters."""
+def test_parse_int_reverses_format_int(value: int, base: int) -> None:
+    """Conversion to text and back keeps a number, in every base and with letters in both cases."""
     text = format_int(value, base)
     assert parse_int(text, base, signed=True) == value
     assert parse_int(text.upper(), base, signed=True) == value
@@ -51,7 +51,7 @@ def test_numbers_survive_their_text(value: int, base: int) -> None:
     ],
 )
 def test_parse_int(text: str, options: dict[str, int], number: int) -> None:
-    """Leading zeros and a sign are fine, and each type's limits are exact."""
+    """Leading zeros and a sign are accepted, and the limits of each type are exact."""
     assert parse_int(text, **options) == number  # type: ignore[arg-type]
 
 
@@ -82,10 +82,10 @@ def test_parse_int(text: str, options: dict[str, int], number: int) -> None:
         ("9" * 10_000, {}, StatusCode.INT_OVERFLOW),
     ],
 )
-def test_what_is_no_number_is_refused(
+def test_invalid_numbers_are_refused(
     text: str, options: dict[str, int], status: StatusCode
 ) -> None:
-    """Each fault has its own code, and a long text does not flood the message."""
+    """Each mistake has its own status, and a long text is cut in the message."""
     with pytest.raises(KvsError) as caught:
         parse_int(text, **options)  # type: ignore[arg-type]
     assert caught.value.status is status
@@ -94,15 +94,15 @@ def test_what_is_no_number_is_refused(
 
 @pytest.mark.parametrize("base", [0, 1, 37, -10])
 def test_format_int_refuses_other_bases(base: int) -> None:
-    """INVALID_BASE outside of 2..36."""
+    """A base outside 2 to 36 raises INVALID_BASE."""
     with pytest.raises(KvsError) as caught:
         format_int(1, base)
     assert caught.value.status is StatusCode.INVALID_BASE
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_bytes_survive_base64_and_hex(data: bytes) -> None:
-    """Both pairs are inverse, with and without padding, in both cases."""
+def test_decoding_reverses_encoding(data: bytes) -> None:
+    """Base64 is decoded with and without padding, hexadecimal in upper and lower case."""
     text = base64_encode(data)
     assert text == base64.b64encode(data).decode()
     assert base64_decode(text) == base64_decode(text.rstrip("=")) == data
@@ -110,8 +110,8 @@ def test_bytes_survive_base64_and_hex(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["A", "AAAAA", "A===", "AA==AA==", "A A=", "=", "A-__", "\xe9A=="])
-def test_what_is_no_base64_is_refused(text: str) -> None:
-    """INVALID_BASE64_ENCODE, and the text, which may be a secret, is not in the message."""
+def test_invalid_base64_is_refused(text: str) -> None:
+    """It raises INVALID_BASE64_ENCODE; the text, which may be secret, is not in the message."""
     with pytest.raises(KvsError) as caught:
         base64_decode(text)
     assert caught.value.status is StatusCode.INVALID_BASE64_ENCODE
@@ -127,15 +127,15 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
         ("a ", StatusCode.INVALID_DIGIT),
     ],
 )
-def test_what_is_no_hexadecimal_is_refused(text: str, status: StatusCode) -> None:
-    """Length first, then the digits."""
+def test_invalid_hexadecimal_is_refused(text: str, status: StatusCode) -> None:
+    """The length is checked first, then the digits."""
     with pytest.raises(KvsError) as caught:
         hex_decode(text)
     assert caught.value.status is status
 
 
-def test_nothing_cannot_be_converted() -> None:
-    """Empty input is INVALID_ARG_LEN, as in AWS's helpers."""
+def test_empty_input_is_refused() -> None:
+    """Empty input raises INVALID_ARG_LEN, as in AWS's functions."""
     for call in (lambda: base64_encode(b""), lambda: base64_decode(""), lambda: hex_encode(b"")):
         with pytest.raises(KvsError) as caught:
             call()
@@ -143,7 +143,7 @@ def test_nothing_cannot_be_converted() -> None:
 
 
 def test_paths_have_1_to_4096_characters() -> None:
-    """The bounds are inclusive; a path is text or stands for some."""
+    """Both limits are allowed; a path is a str or a PathLike of str."""
     assert check_path("x" * 4096) == Path("x" * 4096)
     for path, status in (
         ("x" * 4097, StatusCode.PATH_TOO_LONG),
@@ -173,8 +173,8 @@ def test_check_exists_finds_files_and_directories(tmp_path: Path) -> None:
         assert caught.value.__cause__ is not None
 
 
-def test_check_directory_tells_why_not(tmp_path: Path) -> None:
-    """A directory passes; missing, a file, and nonsense each have a status."""
+def test_check_directory_has_a_status_for_each_reason(tmp_path: Path) -> None:
+    """A directory is accepted; a missing path, a file and an invalid path each have a status."""
     file = tmp_path / "file"
     file.touch()
     assert check_directory(tmp_path) == tmp_path
@@ -205,7 +205,7 @@ def test_check_directory_without_permission(tmp_path: Path) -> None:
 def test_check_directory_maps_a_permission_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same when the operating system says so to root, who has no such directory at hand."""
+    """The same with a simulated PermissionError, because root can read every directory."""
 
     def denied(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -216,8 +216,8 @@ def test_check_directory_maps_a_permission_error(
     assert caught.value.status is StatusCode.DIRECTORY_ACCESS_DENIED
 
 
-def test_instants_as_strftime_writes_them() -> None:
-    """In UTC; with a status for what cannot be written."""
+def test_format_timestamp() -> None:
+    """Times are formatted in UTC; impossible formats and times have a status."""
     assert format_timestamp(10_000_000, "%Y-%m-%d %H:%M:%S") == "1970-01-01 00:00:01"
     assert format_timestamp(0, "%Y" * 13) == "1970" * 13
     for ticks, text, status in (

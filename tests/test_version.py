@@ -1,4 +1,4 @@
-"""One version number everywhere."""
+"""Tests that there is one version number."""
 
 import tomllib
 from pathlib import Path

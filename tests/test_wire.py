@@ -1,4 +1,4 @@
-"""The wire's names: complete, and each path once."""
+"""Tests of the names and numbers of the KVS API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kvsproducer.wire import OTHER_PATHS, PATHS, AckType
 
 
 def test_ack_types_have_the_numbers_of_the_c_structure() -> None:
-    """FragmentAck as data carries them."""
+    """The values of AckType are those of AWS's FragmentAck structure."""
     assert [t.name for t in sorted(AckType)] == [
         "UNDEFINED",
         "BUFFERING",
@@ -22,13 +22,13 @@ def test_ack_types_have_the_numbers_of_the_c_structure() -> None:
 
 
 def test_paths_are_the_operation_names_in_camel_case() -> None:
-    """The service's rule, without exception among the operations used here."""
+    """All operations used here follow this rule."""
     for operation, path in PATHS.items():
         assert path == "/" + operation[0].lower() + operation[1:]
 
 
 def test_the_service_has_these_operations_and_no_other() -> None:
-    """Those of botocore's models, and PutMedia, which no model has."""
+    """The list has all operations of botocore's models, and PutMedia."""
     session = Session()
     paths = {"PutMedia": "/putMedia"}
     for service in (
@@ -46,7 +46,7 @@ def test_the_service_has_these_operations_and_no_other() -> None:
 
 
 def test_control_tags_have_the_reserved_prefix() -> None:
-    """No user's metadata can be taken for one of them."""
+    """So they differ from all names that users may choose."""
     tags = [value for name, value in vars(wire).items() if name.startswith("TAG_")]
     assert all(tag.startswith(wire.TAG_RESERVED_PREFIX) for tag in tags)
     assert len(set(tags)) == len(tags)

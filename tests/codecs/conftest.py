@@ -1,4 +1,4 @@
-"""Builders of parameter sets, bit by bit, with a known truth."""
+"""Builders that make parameter sets bit by bit from known values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def se(value: int) -> str:
 
 
 def escape(payload: bytes) -> bytes:
-    """Put emulation prevention bytes in."""
+    """Insert emulation prevention bytes."""
     out, zeros = bytearray(), 0
     for byte in payload:
         if zeros == 2 and byte <= 3:
@@ -34,7 +34,7 @@ def escape(payload: bytes) -> bytes:
 
 
 def pack(fields: Iterable[str], *, stop: bool = True) -> bytes:
-    """The bits as bytes, with rbsp_trailing_bits."""
+    """Join the bits to bytes, with rbsp_trailing_bits."""
     text = "".join(fields) + ("1" if stop else "")
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8) if text else b""
@@ -54,7 +54,7 @@ def h264_sps(
     frames_only: int = 1,
     crop: tuple[int, int, int, int] | None = None,
 ) -> bytes:
-    """An H.264 SPS unit; `scaling` has the deltas of each list, or None where a list is absent."""
+    """Make an H.264 SPS unit; `scaling` has the deltas of each list, or None for an absent list."""
     fields = [u(8, profile), u(8, constraints), u(8, level), ue(0)]
     if profile not in (66, 77, 88):
         fields += [ue(chroma)] + ([u(1, separate_planes)] if chroma == 3 else [])
@@ -80,7 +80,7 @@ def h265_sps(
     window: tuple[int, int, int, int] | None = None,
     depths: tuple[int, int] = (8, 8),
 ) -> bytes:
-    """An H.265 SPS unit; `general` is profile, compatibility, constraints and level."""
+    """Make an H.265 SPS unit; `general` is profile, compatibility, constraints and level."""
     fields = [u(4, 0), u(3, sub_layers - 1), u(1, 1), u(96, int.from_bytes(general))]
     if sub_layers > 1:
         flags = sub_layer_flags or [(0, 0)] * (sub_layers - 1)
@@ -95,7 +95,7 @@ def h265_sps(
 
 
 class Builders:
-    """The builders above, for tests."""
+    """The builders above, for the fixture `build`."""
 
     u = staticmethod(u)
     ue = staticmethod(ue)

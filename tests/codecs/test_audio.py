@@ -1,4 +1,4 @@
-"""AAC AudioSpecificConfig, ADTS and G.711 WAVEFORMATEX."""
+"""Tests of AAC AudioSpecificConfig, ADTS and G.711 WAVEFORMATEX."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_bad_aac_configurations_have_their_status(what: str, cpd: str, status: S
     "arguments",
     [(2, 12345, 2), (2, 44100, 0), (2, 44100, 8), (31, 44100, 2), (96, 44100, 2), (-1, 8000, 1)],
 )
-def test_what_no_aac_configuration_can_say_is_refused(arguments: tuple[int, int, int]) -> None:
+def test_impossible_aac_configurations_are_refused(arguments: tuple[int, int, int]) -> None:
     assert status_of(aac_config, *arguments) is S.INVALID_ARG
 
 
@@ -142,7 +142,7 @@ def test_a_wave_format_of_16_bytes_is_enough() -> None:
 @pytest.mark.parametrize(
     "arguments", [(1, 8000, 1), (6, 7999, 1), (6, 192001, 1), (7, 8000, 0), (7, 8000, 3)]
 )
-def test_what_is_no_g711_is_refused(arguments: tuple[int, int, int]) -> None:
+def test_invalid_g711_configurations_are_refused(arguments: tuple[int, int, int]) -> None:
     assert status_of(pcm_config, *arguments) is S.INVALID_ARG
 
 
@@ -150,21 +150,21 @@ def test_what_is_no_g711_is_refused(arguments: tuple[int, int, int]) -> None:
     st.binary(max_size=40),
     st.sampled_from([b"", b"\xff\xf1", b"\x06\0", b"\x17", b"\xff", b"\x2b"]),
 )
-def test_any_bytes_end_in_a_result_or_a_status(data: bytes, head: bytes) -> None:
+def test_any_bytes_give_a_result_or_a_status(data: bytes, head: bytes) -> None:
     for parse in (parse_aac_config, parse_adts, strip_adts, parse_pcm_config):
         with suppress(InvalidMedia):
             parse(head + data)
 
 
 def adts_of(payload: bytes) -> bytes:
-    """A frame with an ADTS header: AAC LC, 48 kHz, channel configuration 0."""
+    """Make a frame with an ADTS header: AAC LC, 48 kHz, channel configuration 0."""
     size = 7 + len(payload)
     head = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | size << 13 | 0x7FF << 2
     return head.to_bytes(7) + payload
 
 
-def test_channel_configuration_0_takes_the_program_config_element(tmp_path: Path) -> None:
-    """FFmpeg's own configuration of the same track, without its extension at the end."""
+def test_channel_configuration_0_uses_the_program_config_element(tmp_path: Path) -> None:
+    """The result is FFmpeg's configuration of the same track, without its extension at the end."""
     path = tmp_path / "sound.aac"
     with av.open(str(path), "w") as output:
         stream = output.add_stream("aac", rate=48000, layout="2.1")
@@ -185,7 +185,7 @@ def test_channel_configuration_0_takes_the_program_config_element(tmp_path: Path
 
 
 def test_a_program_config_element_with_everything() -> None:
-    """All mixdowns, and each kind of channel."""
+    """The element has all mixdowns and each kind of channel."""
     element = "0000010011000100010001010010001"
     element += "10011101011110" + "00001" * 3 + "0001" * 2 + "00001"
     head = "0001000110000000" + element

@@ -1,4 +1,4 @@
-"""BITMAPINFOHEADER."""
+"""Tests of parsing BITMAPINFOHEADER."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("height", [240, -240])
-def test_size_and_fourcc_whichever_way_the_rows_run(height: int) -> None:
+def test_size_and_fourcc_for_both_orders_of_rows(height: int) -> None:
     assert parse_bitmap_info(header(320, height)) == BitmapInfo(320, 240, b"MJPG")
     assert parse_bitmap_info(header(320, height) + b"more").width == 320
 
@@ -33,6 +33,6 @@ def test_bad_headers_have_their_status(bad: bytes) -> None:
 
 
 @given(st.binary(min_size=38, max_size=44))
-def test_any_bytes_end_in_a_result_or_the_status(data: bytes) -> None:
+def test_any_bytes_give_a_result_or_the_status(data: bytes) -> None:
     with suppress(InvalidMedia):
         assert 0 <= parse_bitmap_info(data).height <= 65535

@@ -1,4 +1,4 @@
-"""The bit reader and emulation prevention."""
+"""Tests of the bit reader and of emulation prevention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvsproducer.codecs import BitReader, unescape
 from kvsproducer.status import InvalidMedia, StatusCode
 
 
-def test_fields_are_read_from_the_most_significant_bit_on() -> None:
+def test_fields_are_read_with_the_most_significant_bit_first() -> None:
     bits = BitReader(b"\xa5\x0f\xff\x00\xff\x80")
     assert [bits.read(1), bits.read(3), bits.read(0), bits.flag()] == [1, 2, 0, False]
     bits.skip(3)
@@ -56,10 +56,10 @@ def test_codes_longer_than_32_bits_are_refused() -> None:
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 255]), max_size=40))
-def test_emulation_prevention_is_taken_out_as_it_was_put_in(build: Any, payload: list[int]) -> None:
+def test_unescape_reverses_escape(build: Any, payload: list[int]) -> None:
     assert unescape(build.escape(bytes(payload))) == bytes(payload)
 
 
-def test_a_unit_without_emulation_prevention_is_returned_as_it_is() -> None:
+def test_a_unit_without_emulation_prevention_is_returned_unchanged() -> None:
     unit = b"\x67\0\0\x01"
     assert unescape(unit) is unit

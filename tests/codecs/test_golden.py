@@ -1,4 +1,4 @@
-"""What AWS's C producer was seen to do with the same inputs, through the golden runner."""
+"""Tests of codecs/ against outputs of AWS's C producer, through the golden runner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = ROOT / "tests" / "data" / "golden"
 
 
 def golden(*paths: Path) -> tuple[int, list[str]]:
-    """The exit code and the lines of the runner."""
+    """Run the golden runner and return its exit code and its output lines."""
     run = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "golden" / "run.py"), *map(str, paths)],
         capture_output=True,
@@ -38,7 +38,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["nal.jsonl.gz", "cpd.jsonl.gz"])
-def test_every_golden_case_gives_the_same_or_the_right_thing(name: str) -> None:
+def test_every_golden_case_gives_the_same_or_the_correct_result(name: str) -> None:
     code, lines = golden(DATA / name)
     assert lines[:-1] == []
     assert code == 0
@@ -53,7 +53,7 @@ FIRST_ONLY = f"0142c00affe10015{SPS}010005{PPS}"
 
 
 def oversized() -> dict[str, Any]:
-    """A case of H.265 pictures that are too large, without what the bit writer was told."""
+    """Make a case of H.265 pictures that are too large, without the bit writer's input."""
     case = next(c for c in cases("cpd.jsonl.gz") if c["group"] == "h265_limits" and "quirk" in c)
     return {key: value for key, value in case.items() if key not in ("truth", "quirk")}
 
@@ -75,14 +75,14 @@ def oversized() -> dict[str, Any]:
     ],
 )
 def test_rules_that_only_other_cases_need(case: dict[str, Any], tmp_path: Path) -> None:
-    """A second PPS, zeros before a start code, a picture of over 16 bits: no truth tells."""
+    """Cases without known values: a second PPS, zeros before a start code, sizes above 16 bits."""
     path = tmp_path / "case.jsonl"
     path.write_text(json.dumps(case))
     assert golden(path) == (0, ["0 passed, 0 failed, 1 quirks"])
 
 
 def tampered(case: dict[str, Any]) -> dict[str, Any]:
-    """The case with another expectation, and a truth that is not."""
+    """Return the case with a wrong expectation and wrong known values."""
     wrong: dict[str, Any] = {"status": "0x0badc0de"}
     return {**case, "expect": wrong} | (
         {"truth": {"width": 1, "height": 2}} if "truth" in case else {}
@@ -91,7 +91,7 @@ def tampered(case: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["nal.jsonl.gz", "cpd.jsonl.gz"])
 def test_the_runner_fails_a_case_whose_expectation_is_wrong(name: str, tmp_path: Path) -> None:
-    """Only cases without a mark: a rule may rightly explain what C did with the others."""
+    """Only unmarked cases are used; for the others a rule may excuse the difference."""
     sound = [case for case in cases(name) if "quirk" not in case][::20]
     sound = [case for case in sound if case.get("op") not in ("h265_cpd_to_hvcc",)]
     sound = [case for case in sound if case.get("codec") not in ("aac", "bih") or "truth" in case]
@@ -118,7 +118,7 @@ def test_a_case_of_no_known_schema_is_a_failure(tmp_path: Path) -> None:
 
 
 def damaged(data: bytes, dice: random.Random) -> bytes:
-    """The bytes with bits flipped, bytes put in or taken out."""
+    """Return the bytes with some bits flipped, and some bytes inserted or removed."""
     changed = bytearray(data)
     for _ in range(dice.randrange(4)):
         at = dice.randrange(len(changed) + 1)
@@ -133,7 +133,7 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
 
 
 def test_ours_and_the_oracle_agree_on_damaged_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slow second reading, from the standards alone, gives the same bytes or status."""
+    """A slow second implementation of the standards gives the same bytes or status."""
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "golden"))
     module, oracle = importlib.import_module("nal"), importlib.import_module("oracle")
     dice = random.Random(20261122)

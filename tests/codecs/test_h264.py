@@ -1,4 +1,4 @@
-"""H.264 parameter sets and avcC records."""
+"""Tests of H.264 parameter sets and avcC records."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_picture_order_count_types(build: Any) -> None:
 
 
 @pytest.mark.parametrize(("chroma", "lists"), [(1, 8), (3, 12)])
-def test_scaling_lists_are_passed_over(build: Any, chroma: int, lists: int) -> None:
-    """Present with signed deltas, cut short by a zero scale, or absent; 12 of them in 4:4:4."""
+def test_scaling_lists_are_skipped(build: Any, chroma: int, lists: int) -> None:
+    """Lists have signed deltas, end early at a zero scale, or are absent; 4:4:4 has 12 of them."""
     scaling: list[list[int] | None] = []
     for index in range(lists):
         count = 16 if index < 6 else 64
@@ -179,7 +179,7 @@ def test_bad_records_are_refused() -> None:
         assert status_of(h264.parse_avcc, bad) is S.MKV_INVALID_H264_H265_CPD
 
 
-def test_what_cannot_become_a_record_has_its_status(build: Any) -> None:
+def test_units_that_cannot_make_a_record_have_their_status(build: Any) -> None:
     cases = [
         (build.annexb(BASELINE)[:10], S.MKV_MIN_ANNEX_B_CPD_SIZE),
         (build.annexb(PPS, PPS), S.MKV_MISSING_SPS_FROM_H264_CPD),
@@ -200,14 +200,14 @@ def test_what_cannot_become_a_record_has_its_status(build: Any) -> None:
     st.binary(max_size=80),
     st.sampled_from([b"", b"\0\0\0\1\x67", b"\1\x64\0\x0d\xff\xe1", b"\x67"]),
 )
-def test_any_bytes_end_in_a_result_or_a_status(data: bytes, head: bytes) -> None:
+def test_any_bytes_give_a_result_or_a_status(data: bytes, head: bytes) -> None:
     for parse in (h264.parse_cpd, h264.parse_sps, h264.parse_avcc, h264.cpd_to_avcc):
         with suppress(InvalidMedia):
             parse(head + data)
 
 
 @given(st.integers(0, 30 * 8 - 1))
-def test_an_sps_with_any_bit_flipped_ends_in_a_result_or_a_status(index: int) -> None:
+def test_an_sps_with_any_bit_flipped_gives_a_result_or_a_status(index: int) -> None:
     unit = bytearray(CROPPED.ljust(30, b"\x55"))
     unit[index // 8] ^= 1 << index % 8
     with suppress(InvalidMedia):
@@ -215,7 +215,7 @@ def test_an_sps_with_any_bit_flipped_ends_in_a_result_or_a_status(index: int) ->
 
 
 def _restricted(depth: int) -> Callable[[Bits], object]:
-    """A VUI that has everything, and bounds the reordering by `depth`."""
+    """Make a VUI with all optional parts, which limits the reordering to `depth` frames."""
 
     def vui(bits: Bits) -> None:
         bits.u(1, 1).u(8, 255).u(32, 0x40003)  # sample aspect ratio, written out
@@ -244,11 +244,11 @@ REORDERING = [
 
 @pytest.mark.parametrize(("unit", "reorders"), REORDERING)
 def test_may_reorder(unit: bytes, reorders: bool) -> None:
-    """Baseline, a POC of type 2 and a bound of 0 rule B-frames out; a VUI that is cut does not."""
+    """Baseline, POC type 2 and a limit of 0 exclude B-frames; a VUI that is cut off does not."""
     assert h264.may_reorder(unit[4:]) == reorders
 
 
-def test_slices_tell_fields_apart() -> None:
+def test_slices_distinguish_fields() -> None:
     """Two fields of a picture have the same frame_num and opposite parity."""
     sps = h264.parse_sps(sps_unit()[4:])
     assert (sps.interlaced, sps.frame_num_bits, sps.poc_type, sps.sps_id) == (True, 4, 0, 0)

@@ -1,4 +1,4 @@
-"""H.265 parameter sets and hvcC records."""
+"""Tests of H.265 parameter sets and hvcC records."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_codec_private_data_of_any_form(build: Any) -> None:
 
 
 def hvcc(*arrays: str) -> bytes:
-    """A record with a plain header and the arrays given in hex."""
+    """Make a record with a simple header and the arrays given in hex."""
     header = b"\1" + GENERAL + bytes.fromhex("f000fcfdf8f800000f")
     return header + bytes((len(arrays),)) + b"".join(map(bytes.fromhex, arrays))
 
@@ -137,7 +137,7 @@ def test_two_sps_in_a_record_are_valid() -> None:
 
 
 def test_an_hvcc_record_is_built_and_parsed_back(build: Any) -> None:
-    """Profile and level come from the SPS, arrays from the unit types, whatever their order."""
+    """Profile and level come from the SPS; the arrays are sorted by unit type."""
     wanted = (
         "01" + GENERAL.hex() + "f000fcfdf8f800000f03"
         "2000010018" + VPS.hex() + "2100010027" + SPS.hex() + "2200010006" + PPS.hex()
@@ -163,7 +163,7 @@ def test_all_different_parameter_sets_go_into_the_record() -> None:
     assert [unit for kind, unit in config.units if kind == 34] == [PPS, other]
 
 
-def test_what_cannot_become_a_record_has_its_status(build: Any) -> None:
+def test_units_that_cannot_make_a_record_have_their_status(build: Any) -> None:
     cases = [
         (build.annexb(PPS)[:14], S.MKV_MIN_ANNEX_B_CPD_SIZE),
         (b"no start code at all", S.MKV_INVALID_ANNEXB_CPD_NALUS),
@@ -181,14 +181,14 @@ heads = st.sampled_from([b"", b"\0\0\0\1\x42\1", b"\x42\1", hvcc()[:22] + b"\3\x
 
 
 @given(st.binary(max_size=80), heads)
-def test_any_bytes_end_in_a_result_or_a_status(data: bytes, head: bytes) -> None:
+def test_any_bytes_give_a_result_or_a_status(data: bytes, head: bytes) -> None:
     for parse in (h265.parse_cpd, h265.parse_sps, h265.parse_hvcc, h265.cpd_to_hvcc):
         with suppress(InvalidMedia):
             parse(head + data)
 
 
 @given(st.integers(0, len(SPS) * 8 - 1))
-def test_an_sps_with_any_bit_flipped_ends_in_a_result_or_a_status(index: int) -> None:
+def test_an_sps_with_any_bit_flipped_gives_a_result_or_a_status(index: int) -> None:
     unit = bytearray(SPS)
     unit[index // 8] ^= 1 << index % 8
     with suppress(InvalidMedia):

@@ -1,4 +1,4 @@
-"""NAL units in Annex-B and AVCC, and conversion between them without a copy."""
+"""Tests of the conversion between Annex-B and AVCC without copying."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ANNEXB_CASES = [
 
 
 @pytest.mark.parametrize(("what", "stream", "units"), ANNEXB_CASES)
-def test_annexb_becomes_lengths_and_units(what: str, stream: str, units: list[str]) -> None:
+def test_annexb_is_converted_to_lengths_and_units(what: str, stream: str, units: list[str]) -> None:
     data = bytes.fromhex(stream)
     wanted = [bytes.fromhex(unit) for unit in units]
     buffers, total = annexb_to_avcc(data)
@@ -80,7 +80,7 @@ BAD_STREAMS = [
 
 
 @pytest.mark.parametrize(("what", "stream"), BAD_STREAMS)
-def test_what_is_no_byte_stream_is_refused(what: str, stream: str) -> None:
+def test_invalid_byte_streams_are_refused(what: str, stream: str) -> None:
     with pytest.raises(InvalidFrame) as caught:
         annexb_to_avcc(bytes.fromhex(stream))
     assert caught.value.status is BAD_ANNEXB
@@ -104,7 +104,7 @@ units_strategy = st.lists(
 
 
 @given(units_strategy, st.data())
-def test_units_come_back_from_any_byte_stream_that_holds_them(
+def test_units_are_found_in_any_byte_stream_that_contains_them(
     units: list[bytes], data: st.DataObject
 ) -> None:
     zeros = st.integers(0, 6).map(bytes)
@@ -119,7 +119,7 @@ def test_units_come_back_from_any_byte_stream_that_holds_them(
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 0x65]), max_size=60).map(bytes))
-def test_any_bytes_end_in_units_or_in_a_status(data: bytes) -> None:
+def test_any_bytes_give_units_or_a_status(data: bytes) -> None:
     for convert in (annexb_to_avcc, avcc_to_annexb):
         with suppress(InvalidFrame):
             buffers, total = convert(data)
@@ -133,7 +133,7 @@ def test_any_bytes_end_in_units_or_in_a_status(data: bytes) -> None:
 
 
 def test_long_runs_of_zeros_take_linear_time() -> None:
-    """A megabyte of zeros, in front, inside and at the end, is looked at a few times only."""
+    """A megabyte of zeros, before, inside or after a unit, is searched only a few times."""
     zeros = bytes(1_000_000)
     assert split_annexb(zeros + b"\1\x65" + zeros) == [b"\x65"]
     for bad in (zeros, zeros + b"\2", b"\0\0\1\x65" + zeros + b"\2"):
@@ -189,7 +189,7 @@ def test_units_of_codec_private_data() -> None:
 
 @pytest.mark.parametrize(("what", "stream", "units"), ANNEXB_CASES)
 def test_units_can_be_read_one_by_one(what: str, stream: str, units: list[str]) -> None:
-    """Each up to the end of the frame: their ends are not looked for before they are needed."""
+    """Each view reaches to the end of the frame, because the end of a unit is searched later."""
     data = bytes.fromhex(stream)
     found = [bytes(unit) for unit in iterate_annexb(data)]
     assert len(found) == len(units)
@@ -200,8 +200,8 @@ def test_units_can_be_read_one_by_one(what: str, stream: str, units: list[str]) 
     assert list(iterate_avcc(prefixed)) == list(map(bytes.fromhex, units))
 
 
-def test_reading_one_by_one_meets_the_same_errors() -> None:
-    """Where they are, and not before."""
+def test_reading_one_by_one_raises_the_same_errors() -> None:
+    """The error is raised where the iteration reaches it, not before."""
     units = iterate_annexb(b"\0\0\1\x65\0\0\0\0\2")
     assert next(units)[0] == 0x65
     for bad in (units, iterate_annexb(b"\x65"), iterate_annexb(b"\0\0\1\0\0\0\0\2")):
@@ -218,8 +218,8 @@ def test_reading_one_by_one_meets_the_same_errors() -> None:
 
 @pytest.mark.parametrize("length_size", [1, 2, 4])
 @pytest.mark.parametrize("zeros", [*range(10), 90_003])
-def test_lengths_of_zero_are_passed_over(zeros: int, length_size: int) -> None:
-    """However many there are: the same units and errors as when they are read one by one."""
+def test_lengths_of_zero_are_skipped(zeros: int, length_size: int) -> None:
+    """Any number of them gives the same units and errors as reading one by one."""
     data = bytes(zeros) + (2).to_bytes(length_size) + b"\x09\xf0" + bytes(length_size)
     try:
         expected = [unit for unit in split_avcc(data, length_size) if unit]
@@ -234,7 +234,7 @@ def test_lengths_of_zero_are_passed_over(zeros: int, length_size: int) -> None:
 def test_a_frame_of_more_units_than_any_picture_is_refused(
     split: Callable[[bytes], object],
 ) -> None:
-    """Nine million of one byte each took a minute and 4 GB."""
+    """Nine million units of one byte each took a minute and 4 GB before."""
     unit = b"\0\0\0\1\x41"  # a start code or a length
     split(unit * MAX_UNITS)
     with pytest.raises(KvsError, match="over 100,000 NAL units") as caught:

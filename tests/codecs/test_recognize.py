@@ -1,4 +1,4 @@
-"""What bytes look like that should have been encoded video."""
+"""Tests of the recognition of data that is not encoded video."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MORE = bytes(range(1, 200))
         (bytes(224 * 224 * 3), "224x224 with 24 bits"),
     ],
 )
-def test_formats_are_known_by_their_beginning_or_size(data: bytes, found: str) -> None:
+def test_formats_are_recognized_by_their_beginning_or_size(data: bytes, found: str) -> None:
     name = other_format(data)
     assert name is not None
     assert found in name
@@ -44,7 +44,7 @@ def test_formats_are_known_by_their_beginning_or_size(data: bytes, found: str) -
 @pytest.mark.parametrize(
     "data", [b"", b"\0\0\0\1\x65\x88", b"BM" + MORE, b"after" * 100, bytes(100_000), b"\xff\xf1"]
 )
-def test_what_is_not_sure_is_not_told(data: bytes) -> None:
+def test_uncertain_data_is_not_recognized(data: bytes) -> None:
     assert other_format(data) is None
 
 

@@ -1,4 +1,4 @@
-"""What the tests of Matroska share: reading at any split, and small documents."""
+"""Fixtures for the tests of mkv/: parsing of split input, and small documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kvsproducer.mkv.header import EBML_HEADER
 
 @pytest.fixture
 def parse() -> Callable[[Iterable[bytes]], list[ev.Event]]:
-    """Parse chunks to the end of the file."""
+    """Return a function that parses chunks to the end of the file."""
     return parse_chunks
 
 
@@ -35,7 +35,7 @@ def parse_chunks(chunks: Iterable[bytes]) -> list[ev.Event]:
 
 @pytest.fixture
 def splits() -> Callable[[bytes], list[list[bytes]]]:
-    """The ways in which an input is fed: whole, byte by byte, and at random places."""
+    """Return a function that splits input in several ways: whole, byte by byte, and at random."""
 
     def cut(data: bytes) -> list[list[bytes]]:
         rng = random.Random(20241118)
@@ -51,7 +51,7 @@ def splits() -> Callable[[bytes], list[list[bytes]]]:
 
 @pytest.fixture
 def document() -> Callable[..., bytes]:
-    """EBML header, Segment of unknown size, then the given level-1 elements."""
+    """Return a function that makes an EBML header, a Segment, and the given level-1 elements."""
 
     def make(*parts: bytes, segment_size: bytes = b"\xff") -> bytes:
         return EBML_HEADER + id_bytes(el.SEGMENT) + segment_size + b"".join(parts)
@@ -61,7 +61,7 @@ def document() -> Callable[..., bytes]:
 
 @pytest.fixture
 def cluster() -> Callable[..., bytes]:
-    """A Cluster with its Timestamp first; of unknown size unless `known`."""
+    """Return a function that makes a Cluster with its Timestamp first; `known` gives it a size."""
 
     def make(timecode: int, *parts: bytes, known: bool = False) -> bytes:
         body = element(el.TIMECODE, timecode.to_bytes(8)) + b"".join(parts)
@@ -74,7 +74,7 @@ def cluster() -> Callable[..., bytes]:
 
 @pytest.fixture
 def block() -> Callable[..., bytes]:
-    """A SimpleBlock of track 1."""
+    """Return a function that makes a SimpleBlock of track 1."""
 
     def make(payload: bytes, timecode: int = 0, flags: int = 0x80) -> bytes:
         return element(el.SIMPLE_BLOCK, b"\x81" + timecode.to_bytes(2) + bytes([flags]) + payload)
@@ -93,7 +93,7 @@ def video_track() -> TrackInfo:
 
 @pytest.fixture
 def make_generator() -> Callable[..., MkvGenerator]:
-    """A generator of one video and one audio track; keywords override."""
+    """Return a function that makes a generator with one video and one audio track."""
 
     def make(**options: object) -> MkvGenerator:
         arguments: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Frames adapted for blocks, and parameter sets taken from key frames."""
+"""Tests of NAL conversion, and of parameter sets taken from key frames."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_video_frames_get_start_codes() -> None:
     ("flags", "track"),
     [(NalAdaptation.NONE, 1), (NalAdaptation.ANNEXB_CPD_NALS, 1), (ANNEXB, 2), (ANNEXB, 3)],
 )
-def test_other_frames_are_passed_on_uncopied(flags: NalAdaptation, track: int) -> None:
-    """Without a frame flag, and on audio and unknown tracks."""
+def test_other_frames_are_returned_without_a_copy(flags: NalAdaptation, track: int) -> None:
+    """Frames are not converted without a frame flag, and on audio and unknown tracks."""
     data = b"\0\0\0\0\0\0\1\x65"
     buffers, size = adapter(flags).adapt(track, data)
     assert size == 8
@@ -65,7 +65,7 @@ def test_bad_frames(flags: NalAdaptation, data: bytes, status: StatusCode) -> No
     assert caught.value.status is status
 
 
-def test_both_ways_at_once_is_refused() -> None:
+def test_conversion_in_both_directions_is_refused() -> None:
     with pytest.raises(KvsError) as caught:
         adapter(ANNEXB | TO_ANNEXB)
     assert caught.value.status is StatusCode.MKV_BOTH_ANNEXB_AND_AVCC_SPECIFIED
@@ -77,11 +77,11 @@ def record(subject: FrameAdapter, frame: bytes, track: int = 1) -> bytes | None:
 
 
 def test_a_key_frame_gives_its_configuration_record() -> None:
-    """Not the raw Annex-B with the SEI in it, which AWS stores (DEFECTS 16)."""
+    """AWS stores the raw Annex-B with the SEI instead (DEFECTS 16)."""
     assert record(adapter(ANNEXB), KEY_FRAME) == AVCC
 
 
-def test_a_frame_without_parameter_sets_gives_nothing() -> None:
+def test_a_frame_without_parameter_sets_gives_no_record() -> None:
     assert record(adapter(ANNEXB), CODE + b"\x06\x05" + CODE + IDR) is None
 
 
@@ -93,19 +93,19 @@ def test_a_frame_without_parameter_sets_gives_nothing() -> None:
         adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=b"?" * 20)),
     ],
 )
-def test_key_frames_that_are_not_looked_into(subject: FrameAdapter) -> None:
-    """Of unknown form or codec, or beside private data that cannot be read."""
+def test_key_frames_that_are_not_parsed(subject: FrameAdapter) -> None:
+    """Their format or codec is not known, or the private data is invalid."""
     assert record(subject, KEY_FRAME) is None
 
 
 @pytest.mark.parametrize("given", [AVCC, CODE + SPS + CODE + PPS, CODE + PPS + CODE + SPS])
-def test_sets_that_are_in_force_are_no_news(given: bytes) -> None:
-    """However the private data that has them was written."""
+def test_current_sets_give_no_record(given: bytes) -> None:
+    """This holds for each format of the private data that contains the sets."""
     track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
     assert record(adapter(ANNEXB, track), KEY_FRAME) is None
 
 
-def test_a_change_is_told_once() -> None:
+def test_a_change_gives_one_record() -> None:
     """A new SPS and PPS replace both; a new PPS alone keeps the SPS; the old pair comes back."""
     subject = adapter(ANNEXB, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC))
     sps, pps = SPS[:-1] + b"\x6b", PPS[:-1] + b"\x81"
@@ -124,8 +124,8 @@ OTHER_SPS = SPS[:-1] + b"\x6b"
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_sets_in_band_behind_lengths(size: int) -> None:
-    """avc3: frames that need no conversion, with lengths as the record that was given says."""
+def test_in_band_sets_in_frames_with_lengths(size: int) -> None:
+    """avc3: frames are not converted, and have the length size that the given record declares."""
     given = h264.build_avcc([SPS, PPS], length_size=size)
     subject = adapter(
         NalAdaptation.NONE, TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
@@ -138,7 +138,7 @@ def test_sets_in_band_behind_lengths(size: int) -> None:
     assert record(subject, changed) is None
 
 
-def test_annexb_private_data_that_is_converted_announces_lengths() -> None:
+def test_converted_annexb_private_data_declares_lengths() -> None:
     given = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=CODE + SPS + CODE + PPS)
     subject = adapter(NalAdaptation.ANNEXB_CPD_NALS, given)
     assert record(subject, lengths(SPS, PPS, IDR)) is None
@@ -146,7 +146,7 @@ def test_annexb_private_data_that_is_converted_announces_lengths() -> None:
 
 
 @pytest.mark.parametrize("frame", [KEY_FRAME, IDR, lengths(SPS, IDR)[:-1], b"\0\0\0\0"])
-def test_a_key_frame_without_the_lengths_that_were_announced_says_nothing(frame: bytes) -> None:
+def test_a_key_frame_without_the_declared_lengths_gives_no_record(frame: bytes) -> None:
     given = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=AVCC)
     assert record(adapter(NalAdaptation.NONE, given), frame) is None
 
@@ -163,18 +163,18 @@ def test_a_key_frame_without_the_lengths_that_were_announced_says_nothing(frame:
         ),
     ],
 )
-def test_new_private_data_has_the_form_of_the_old(
+def test_new_private_data_has_the_format_of_the_old(
     flags: NalAdaptation, given: bytes, expected: bytes
 ) -> None:
-    """Frames that become Annex-B: beside Annex-B private data, new sets are Annex-B too."""
+    """If frames are converted to Annex-B and the old private data is Annex-B, so is the new."""
     track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=given)
     subject = adapter(flags, track)
     assert record(subject, lengths(SPS, PPS, IDR)) is None
     assert record(subject, lengths(OTHER_SPS, IDR)) == expected
 
 
-def test_frames_of_unknown_form_are_not_looked_into() -> None:
-    """Not converted, and private data that does not announce lengths: Annex-B, or anything else."""
+def test_frames_of_unknown_format_are_not_parsed() -> None:
+    """Frames are not converted, and the private data declares no lengths."""
     track = TrackInfo(1, TrackType.VIDEO, "V", codec_private_data=CODE + SPS + CODE + PPS)
     annexb = CODE + OTHER_SPS + CODE + PPS + CODE + IDR
     for frame in (lengths(OTHER_SPS, PPS, IDR), annexb):
@@ -183,13 +183,13 @@ def test_frames_of_unknown_form_are_not_looked_into() -> None:
 
 
 def test_frames_with_lengths_and_their_sets_need_no_private_data() -> None:
-    """As MP4 files of the sample entry avc3 have them: the record is made of the sets."""
+    """MP4 files with the sample entry avc3 have such frames; the record is made from the sets."""
     frame = lengths(SPS, PPS, IDR)
     assert record(adapter(NalAdaptation.NONE), frame) == h264.build_avcc([SPS, PPS])
     assert record(adapter(NalAdaptation.NONE), b"anything") is None
 
 
-def test_sets_that_make_no_record_are_left_in_the_frame() -> None:
+def test_sets_that_cannot_make_a_record_stay_in_the_frame() -> None:
     assert record(adapter(ANNEXB), CODE + SPS + CODE + IDR) is None
     assert record(adapter(ANNEXB), KEY_FRAME) == AVCC
 

@@ -1,4 +1,4 @@
-"""SimpleBlock, BlockGroup and lacing."""
+"""Tests of SimpleBlock, BlockGroup and lacing."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ BLOCK = element(el.BLOCK, b"\x82\x00\x05\x89frame")
 
 
 def test_a_group_without_reference_is_a_key_frame() -> None:
-    """A Block has no key and discardable flags: those bits are reserved."""
+    """A Block has no key and no discardable flag: those bits are reserved."""
     block = group(BLOCK, element(el.BLOCK_DURATION, b"\x28"), element(el.VOID, b""))
     assert (block.track_number, block.relative_timecode, block.duration) == (2, 5, 40)
     assert (block.key_frame, block.invisible, block.discardable) == (True, True, False)
     assert contents(block) == [b"frame"]
 
 
-def test_a_group_with_a_reference_is_none() -> None:
+def test_a_group_with_a_reference_is_not_a_key_frame() -> None:
     block = group(element(el.REFERENCE_BLOCK, b"\xd8"), BLOCK)
     assert not block.key_frame
     assert block.duration is None
@@ -154,7 +154,7 @@ def test_bad_lacing(flags: int, payload: str) -> None:
         ("", (0, 0)),
     ],
 )
-def test_only_a_usual_block_takes_the_short_way(data: str, found: tuple[int, int]) -> None:
+def test_only_a_usual_block_takes_the_fast_path(data: str, found: tuple[int, int]) -> None:
     raw = bytes.fromhex(data)
     assert simple_block_at(raw, 0) == found
     assert simple_block_at(b"before" + raw, 6) == found

@@ -1,4 +1,4 @@
-"""The queue of received bytes."""
+"""Tests of the queue of received bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from kvsproducer.mkv.byte_queue import ByteQueue
 
 
-def test_it_gives_back_what_it_got_at_any_pieces() -> None:
-    """Random chunk and piece sizes, small and large; peeking changes nothing."""
+def test_bytes_are_returned_in_pieces_of_any_size() -> None:
+    """Chunks and pieces have random sizes; peeking changes nothing."""
     rng = random.Random(7)
     data = rng.randbytes(300_000)
     queue = ByteQueue()
@@ -32,8 +32,8 @@ def test_a_whole_chunk_is_not_copied() -> None:
     assert queue.take(len(chunk)) is chunk
 
 
-def test_tiny_chunks_are_gathered() -> None:
-    """A sender of single bytes does not make millions of objects."""
+def test_tiny_chunks_are_collected() -> None:
+    """Input in single bytes does not create millions of objects."""
     queue = ByteQueue()
     for _ in range(100_000):
         queue.feed(b"x")

@@ -1,4 +1,4 @@
-"""Which codec private data is read and converted, by content type."""
+"""Tests of parsing and converting codec private data by content type."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def complete(track: TrackInfo, content_type: str, **how: bool) -> TrackInfo:
     ],
 )
 def test_sizes(data: bytes, codec_id: str, content_type: str, size: tuple[int, int]) -> None:
-    """Width and height come from the data; the data itself stays as it is."""
+    """Width and height come from the data, which is not changed."""
     track = complete(video(data, codec_id), content_type)
     assert (track.width, track.height) == size
     assert track.codec_private_data == data
@@ -72,7 +72,7 @@ def test_sizes(data: bytes, codec_id: str, content_type: str, size: tuple[int, i
         (AAC, "A_AAC", "video/h264", (0.0, 0, 0)),
     ],
 )
-def test_audio_figures(
+def test_audio_values(
     data: bytes, codec_id: str, content_type: str, figures: tuple[float, int, int]
 ) -> None:
     track = complete(audio(data, codec_id), content_type)
@@ -80,7 +80,7 @@ def test_audio_figures(
 
 
 def test_annexb_is_converted_on_request() -> None:
-    """H.264 becomes avcC and H.265 hvcC; other content types keep their bytes (AWS zeroes them)."""
+    """H.264 becomes avcC, H.265 hvcC; data of other content types stays (AWS sets it to zeros)."""
     assert complete(video(H264_ANNEXB), "video/h264", convert=True).codec_private_data == AVCC
     hvcc = complete(video(H265_ANNEXB), "video/h265", convert=True)
     assert hvcc.codec_private_data[:2] == b"\x01\x01"
@@ -91,7 +91,7 @@ def test_annexb_is_converted_on_request() -> None:
     assert bitmap.codec_private_data == BITMAP
 
 
-def test_conversion_fails_aloud() -> None:
+def test_conversion_of_invalid_data_raises() -> None:
     with pytest.raises(KvsError) as caught:
         complete(video(AVCC), "video/h264", convert=True)
     assert caught.value.status is StatusCode.MKV_MISSING_SPS_FROM_H264_CPD
@@ -109,10 +109,10 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("track", "content_type", "status"), UNREADABLE)
-def test_unreadable_data_is_kept_without_figures(
+def test_invalid_data_is_kept_without_values(
     track: TrackInfo, content_type: str, status: str
 ) -> None:
-    """As AWS does, even when the caller gave figures; `strict` raises instead."""
+    """As in AWS's producer, the caller's values are dropped too; `strict` raises instead."""
     lenient = complete(track, content_type)
     assert lenient.codec_private_data == track.codec_private_data
     assert (lenient.width, lenient.height, lenient.sampling_frequency) == (0, 0, 0.0)
@@ -122,7 +122,7 @@ def test_unreadable_data_is_kept_without_figures(
     assert caught.value.status is StatusCode[status]
 
 
-def test_without_data_the_callers_figures_stay() -> None:
+def test_without_data_the_callers_values_stay() -> None:
     track = video(b"", width=640, height=480)
     assert complete(track, "video/h264", convert=True) == track
     unknown = TrackInfo(1, TrackType.UNKNOWN, "X", codec_private_data=H264_ANNEXB)

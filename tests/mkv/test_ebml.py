@@ -1,4 +1,4 @@
-"""EBML numbers at every width boundary, and elements."""
+"""Tests of EBML numbers at every width boundary, and of elements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kvsproducer.status import InvalidFrame, StatusCode
 
 @pytest.mark.parametrize("width", range(1, 9))
 def test_a_width_holds_all_but_its_all_ones_pattern(width: int) -> None:
-    """2**(7w) - 2 still fits w bytes, 2**(7w) - 1 (unknown size) takes the next width."""
+    """2**(7w) - 2 fits into w bytes; 2**(7w) - 1 (unknown size) needs the next width."""
     largest = (1 << (7 * width)) - 2
     encoded = encode_number(largest)
     assert len(encoded) == width
@@ -41,7 +41,7 @@ def test_a_width_holds_all_but_its_all_ones_pattern(width: int) -> None:
     ("number", "encoded"),
     [(0, "80"), (126, "fe"), (127, "407f"), (256, "4100"), (16382, "7ffe"), (16383, "203fff")],
 )
-def test_numbers_as_the_standard_writes_them(number: int, encoded: str) -> None:
+def test_numbers_are_encoded_as_in_the_standard(number: int, encoded: str) -> None:
     assert encode_number(number).hex() == encoded
 
 
@@ -53,7 +53,7 @@ def test_a_negative_number_is_refused() -> None:
 
 @given(st.integers(0, MAX_NUMBER))
 def test_a_number_reads_back(number: int) -> None:
-    """As the size of an element whose id has one byte."""
+    """The number is read as the size of an element whose id has one byte."""
     header = b"\xec" + encode_number(number)
     assert read_header(header, 0) == (0xEC, number, len(header))
 
@@ -71,7 +71,7 @@ def test_all_ones_is_the_unknown_size(width: int) -> None:
 
 
 def test_element_and_parts() -> None:
-    """The id keeps its marker; the size can be given a width; integers and text have payloads."""
+    """Ids keep their marker, sizes can have a fixed width, and integers and text are encoded."""
     assert element(0x4282, b"ab").hex() == "4282826162"
     assert element(0xE7, b"\x01", size_width=8).hex() == "e7010000000000000101"
     assert id_bytes(0x1A45DFA3).hex() == "1a45dfa3"

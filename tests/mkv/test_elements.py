@@ -1,11 +1,11 @@
-"""The table of Matroska elements."""
+"""Tests of the table of Matroska elements."""
 
 from kvsproducer.mkv import elements as el
 from kvsproducer.mkv.ebml import NUMBER_WIDTHS, id_bytes
 
 
 def test_every_id_has_its_marker() -> None:
-    """An id's first byte tells its length, as RFC 8794 section 5 wants."""
+    """The first byte of an id determines its length, as RFC 8794 section 5 requires."""
     for element_id in el.ELEMENTS:
         encoded = id_bytes(element_id)
         assert NUMBER_WIDTHS[encoded[0]] == len(encoded)

@@ -1,4 +1,4 @@
-"""What the parser tells, as values."""
+"""Tests of the event classes."""
 
 from typing import get_args
 
@@ -6,7 +6,7 @@ from kvsproducer.mkv import events as ev
 
 
 def test_every_event_has_its_raw_bytes() -> None:
-    """So that a reader can pass the input on unchanged, whatever it is."""
+    """A reader can thus pass on any input unchanged."""
     kinds = get_args(ev.Event)
     assert len(kinds) == 10
     assert all("raw" in kind.__slots__ for kind in kinds)

@@ -1,4 +1,4 @@
-"""The generator: where clusters start, which times blocks carry, what a refusal leaves behind.
+"""Tests of the generator: where clusters start, the times of blocks, and refused frames.
 
 The exact bytes of AWS's producer are checked by the golden cases (tests/golden).
 """
@@ -35,7 +35,7 @@ START = 17_000_000_000_000_000
 
 
 def put(generator: MkvGenerator, at_ms: int, flags: int = 0, **more: int) -> Packed:
-    """A frame of track 1 with pts = dts = START + `at_ms`."""
+    """Pack a frame of track 1 with pts = dts = START + `at_ms`."""
     pts = START + at_ms * TICKS_PER_MS
     values = {"track_id": 1, "pts": pts, "dts": pts, "duration": 400_000, "size": 4, **more}
     return generator.pack(flags=flags, **values)
@@ -52,7 +52,7 @@ def state(generator: MkvGenerator) -> tuple[Any, ...]:
 
 
 def test_the_first_frame_starts_the_stream_even_without_key_flag(make_generator: Make) -> None:
-    """Its header is the stream's head, then the cluster."""
+    """The frame's header contains the stream header and the start of a cluster."""
     generator = make_generator()
     assert generator.kind_of(0, START) is FrameKind.STREAM
     packed = put(generator, 0)
@@ -72,8 +72,8 @@ def test_key_frames_start_clusters(make_generator: Make) -> None:
     assert (packed.kind, packed.prefix_length) == (FrameKind.CLUSTER, 0)
 
 
-def test_key_frames_start_no_cluster_too_soon(make_generator: Make) -> None:
-    """They are blocks with their flag, unless the fragment was ended; `check` changes nothing."""
+def test_early_key_frames_do_not_start_a_cluster(make_generator: Make) -> None:
+    """They are blocks with the key flag, unless the fragment was ended; `check` changes nothing."""
     generator = make_generator(min_fragment_duration=200 * TICKS_PER_MS)
     put(generator, 0, KEY)
     soon = put(generator, 199, KEY)
@@ -88,7 +88,7 @@ def test_key_frames_start_no_cluster_too_soon(make_generator: Make) -> None:
 
 
 def test_durations_start_clusters_at_the_next_key_frame(make_generator: Make) -> None:
-    """Never a frame without key flag, never before the duration has passed."""
+    """Frames without key flag, and key frames before that duration, do not start a cluster."""
     generator = make_generator(key_frame_fragmentation=False, fragment_duration=2 * 10**7)
     put(generator, 0, KEY)
     kinds = [(at, put(generator, at, flag).kind) for at, flag in ((1999, KEY), (2500, 0))]
@@ -98,7 +98,7 @@ def test_durations_start_clusters_at_the_next_key_frame(make_generator: Make) ->
 
 
 def test_times_are_cut_to_timecode_units(make_generator: Make) -> None:
-    """timestamp is from dts, ack_timestamp from pts, and a B-frame's may cross."""
+    """`timestamp` comes from dts, `ack_timestamp` from pts; B-frames give them different orders."""
     generator = make_generator()
     put(generator, 0, KEY)
     packed = generator.pack(1, 0, START + 12_345_678, START + 2_345_678, 399_999, 4)
@@ -108,8 +108,8 @@ def test_times_are_cut_to_timecode_units(make_generator: Make) -> None:
     assert packed.header[10:12] == (1234).to_bytes(2)
 
 
-def test_relative_timecodes_count_from_the_first_frame(make_generator: Make) -> None:
-    """The cluster's timecode is relative, the times that acks are matched with are not."""
+def test_relative_timecodes_start_at_the_first_frame(make_generator: Make) -> None:
+    """The cluster's timecode is relative; the times for matching acks are absolute."""
     generator = make_generator(absolute_timecodes=False)
     packed = put(generator, 0, KEY)
     assert packed.header[packed.prefix_length :][7:15] == bytes(8)
@@ -119,7 +119,7 @@ def test_relative_timecodes_count_from_the_first_frame(make_generator: Make) -> 
 
 
 def test_tracks_are_numbered_by_position(make_generator: Make) -> None:
-    """The id is only the UID; with a repeated id the first track gets the frames."""
+    """The id is the TrackUID; if an id is repeated, the first track gets the frames."""
     tracks = [
         TrackInfo(7, TrackType.VIDEO, "V"),
         TrackInfo(300, TrackType.AUDIO, "A"),
@@ -148,7 +148,7 @@ def test_block_flags(flags: FrameFlags, written: int, make_generator: Make) -> N
 
 
 def test_plain_ints_and_unknown_flag_bits(make_generator: Make) -> None:
-    """Flags come as FrameFlags or as ints; bits without a meaning have none here either."""
+    """Flags can be FrameFlags or ints; unknown bits are ignored."""
     generator = make_generator()
     put(generator, 0, 0x101)
     assert put(generator, 1, 0x104).header[-1] == 0x08
@@ -171,7 +171,7 @@ TOO_LATE = StatusCode.MKV_LARGE_FRAME_TIMECODE
 def test_a_frame_outside_its_cluster_is_refused(
     flags: int, pts_ms: int, dts_ms: int, status: StatusCode, make_generator: Make
 ) -> None:
-    """Nothing changes, and the error names the fragment."""
+    """The generator does not change, and the error has the fragment's timecode."""
     generator = make_generator()
     put(generator, 0, KEY)
     before = state(generator)
@@ -187,7 +187,7 @@ def test_a_frame_outside_its_cluster_is_refused(
 def test_a_fragment_starts_with_the_earliest_of_its_frames(
     absolute: bool, make_generator: Make
 ) -> None:
-    """Open groups of pictures: the key frame is shown after pictures that follow it."""
+    """In open groups of pictures, the key frame is shown after some later pictures."""
     generator = make_generator(absolute_timecodes=absolute)
     media, origin = b"", START // TICKS_PER_MS if absolute else 0
     for at, flags, earliest in ((80, KEY, 0), (0, 0, 0), (120, 0, 0), (1080, KEY, 1000)):
@@ -210,10 +210,10 @@ def test_a_fragment_starts_with_the_earliest_of_its_frames(
     ("earliest_ms", "status", "allowed_ms"),
     [(-1, TOO_EARLY, 7_233), (40_001, TOO_EARLY, 40_000), (7_232, TOO_LATE, 7_233)],
 )
-def test_a_fragment_may_not_start_anywhere(
+def test_invalid_fragment_starts_are_refused(
     earliest_ms: int, status: StatusCode, allowed_ms: int, make_generator: Make
 ) -> None:
-    """Not before the one before it, not after its first frame, not too long before that."""
+    """A start before the last fragment, after the first frame, or too long before it is refused."""
     generator = make_generator()
     put(generator, 0, KEY)
     before = state(generator)
@@ -242,7 +242,7 @@ def test_reset_starts_a_new_stream_that_may_lie_in_the_past(make_generator: Make
     assert again.header[: again.prefix_length] == first.header[: first.prefix_length]
 
 
-def test_overhead_is_what_pack_adds(make_generator: Make) -> None:
+def test_overhead_is_the_size_of_the_header(make_generator: Make) -> None:
     generator = make_generator()
     for at, flags in ((0, KEY), (1, 0), (2, KEY)):
         packed = put(generator, at, flags)
@@ -253,8 +253,8 @@ def test_timecodes_to_ticks(make_generator: Make) -> None:
     assert make_generator(timecode_scale=9_999_999).timecode_to_timestamp(3) == 29_999_997
 
 
-def test_who_wrote_it(make_generator: Make) -> None:
-    """Our name by default, the client id behind it, a UUID even when nobody chose one."""
+def test_application_name_and_uuid_in_the_header(make_generator: Make) -> None:
+    """The default is the package's name, followed by the client id, and AWS's default UUID."""
     info = first(make_generator(client_id="cam-7").header(), ev.SegmentInfo)
     assert info.muxing_app == info.writing_app == f"{APPLICATION} cam-7"
     assert info.title == APPLICATION
@@ -290,15 +290,15 @@ def test_new_private_data_appears_in_the_next_header(make_generator: Make) -> No
 
 
 def test_empty_private_data_keeps_the_size(make_generator: Make) -> None:
-    """As AWS does: the figures of the data before stay."""
+    """As in AWS's producer, the values of the data before are kept."""
     generator = make_generator()
     generator.set_codec_private_data(1, AVCC)
     generator.set_codec_private_data(1, b"")
     assert (generator.tracks[0].codec_private_data, generator.tracks[0].width) == (b"", 96)
 
 
-def test_private_data_can_come_adapted(make_generator: Make) -> None:
-    """A record is stored as it is although the flags say that private data is Annex-B."""
+def test_adapted_private_data_is_not_converted(make_generator: Make) -> None:
+    """A record is stored unchanged although the flags say that private data is Annex-B."""
     generator = make_generator(adaptation=NalAdaptation.ANNEXB_CPD_NALS)
     with pytest.raises(KvsError) as caught:
         generator.set_codec_private_data(1, AVCC)
@@ -412,8 +412,8 @@ def test_round_trip_through_the_parser(
 
 
 @pytest.mark.parametrize("scale", [1, 7, 10_000])
-def test_where_blocks_have_room(scale: int, make_generator: Make) -> None:
-    """From the fragment's start to the last time that fits, whatever the timecode scale."""
+def test_range_of_block_times(scale: int, make_generator: Make) -> None:
+    """Blocks fit from the fragment's start to the last possible time, for each timecode scale."""
     generator = make_generator(timecode_scale=scale)
     assert generator.block_room == 0
     put(generator, 0, KEY, pts=START + 80 * scale, fragment_pts=START)
@@ -429,8 +429,8 @@ def test_where_blocks_have_room(scale: int, make_generator: Make) -> None:
     assert generator.block_room == 0
 
 
-def test_a_strict_fragment_begins_with_pts_and_dts_alike(make_generator: Make) -> None:
-    """In timecode units: what the file does not tell apart is the same."""
+def test_strict_requires_equal_pts_and_dts_at_a_fragment_start(make_generator: Make) -> None:
+    """Times are compared in timecode units, so a smaller difference is accepted."""
     generator = make_generator(strict=True)
     with pytest.raises(KvsError) as caught:
         put(generator, 1, KEY, dts=START)
@@ -440,7 +440,7 @@ def test_a_strict_fragment_begins_with_pts_and_dts_alike(make_generator: Make) -
 
 
 def test_checking_a_frame_changes_nothing(make_generator: Make) -> None:
-    """`check` raises what `pack` would, and leaves everything as it was, whatever it says."""
+    """`check` raises what `pack` would raise, and never changes the generator."""
     generator = make_generator()
     frame = {"track_id": 1, "pts": START, "dts": START, "duration": 0, "size": 4}
     generator.check(flags=KEY, **frame)  # would begin the stream
@@ -466,8 +466,8 @@ def test_checking_a_frame_changes_nothing(make_generator: Make) -> None:
     assert caught.value.status is StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS
 
 
-def test_a_fragment_that_is_kept_open_takes_a_key_frame(make_generator: Make) -> None:
-    """At that time; a later one starts a cluster again."""
+def test_a_fragment_that_is_kept_open_accepts_a_key_frame(make_generator: Make) -> None:
+    """A key frame at that time is a block; a later one starts a cluster."""
     generator = make_generator()
     put(generator, 0, KEY)
     generator.keep_open(START + 400 * TICKS_PER_MS)

@@ -1,4 +1,4 @@
-"""The head of a stream, read back by our parser; its exact bytes are in the golden cases."""
+"""Tests of the stream header with our parser; the golden cases have its exact bytes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def entries(events: list[ev.Event]) -> list[ev.TrackEntry]:
 
 
 def test_info_reads_back(parse: Parse) -> None:
-    """A scale of 1 ms is a million nanoseconds."""
+    """The fields of the Info element can be parsed; a scale of 1 ms is 1,000,000 ns."""
     events = parse([head([], title="Tür", application="cam 1")])
     info = next(event for event in events if isinstance(event, ev.SegmentInfo))
     assert (info.timecode_scale_ns, info.segment_uid) == (1_000_000, UUID)
     assert (info.title, info.muxing_app, info.writing_app) == ("Tür", "cam 1", "cam 1")
 
 
-def test_a_client_id_of_the_greatest_length_is_written_whole(parse: Parse) -> None:
-    """All 64 characters; AWS's producer loses the last one."""
+def test_a_client_id_of_the_maximum_length_is_complete(parse: Parse) -> None:
+    """All 64 characters are written; AWS's producer loses the last one."""
     generator = MkvGenerator(
         [TrackInfo(1, TrackType.VIDEO, "V_X")], content_type="video/h264", client_id="c" * 64
     )
@@ -46,7 +46,7 @@ def test_a_client_id_of_the_greatest_length_is_written_whole(parse: Parse) -> No
 
 
 def test_tracks_read_back(parse: Parse) -> None:
-    """Numbers are positions, ids are UIDs; figures stand in Video or Audio."""
+    """Track numbers are positions, ids are UIDs; sizes and rates are in Video or Audio."""
     tracks = [
         TrackInfo(7, TrackType.VIDEO, "V_X", "front", b"\1\2", width=96, height=64),
         TrackInfo(
@@ -66,8 +66,8 @@ def test_tracks_read_back(parse: Parse) -> None:
     ]
 
 
-def test_unknown_figures_leave_the_element_out() -> None:
-    """Half a size is no size; a rate of 0 is no rate; a depth of 0 is not written."""
+def test_unknown_values_are_left_out() -> None:
+    """A width without height, a rate of 0, and a depth of 0 are not written."""
     video = TrackInfo(1, TrackType.VIDEO, "V", width=96)
     audio = TrackInfo(1, TrackType.AUDIO, "A", channels=2, bit_depth=8)
     rate = TrackInfo(1, TrackType.AUDIO, "A", sampling_frequency=8000.0, channels=1)
@@ -76,8 +76,8 @@ def test_unknown_figures_leave_the_element_out() -> None:
     assert head([rate]).endswith(b"\x9f\x81\x01")
 
 
-def test_large_figures_take_more_bytes(parse: Parse) -> None:
-    """AWS cuts them to 16 and 8 bits (DEFECTS 15)."""
+def test_large_values_take_more_bytes(parse: Parse) -> None:
+    """AWS's producer cuts them to 16 and 8 bits (DEFECTS 15)."""
     tracks = [
         TrackInfo(1, TrackType.VIDEO, "V", width=65_536, height=300_000),
         TrackInfo(2, TrackType.AUDIO, "A", sampling_frequency=8000.0, channels=300, bit_depth=512),

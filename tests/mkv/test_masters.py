@@ -1,4 +1,4 @@
-"""EBML header, Info, Tracks and Tags, as producers other than ours write them."""
+"""Tests of EBML header, Info, Tracks and Tags from other writers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def test_an_empty_ebml_header_has_the_defaults() -> None:
     assert read_ebml_header(b"", 0, 0) == ev.EbmlHeader(b"", "matroska", 1, 1)
 
 
-def test_what_libwebm_and_ffmpeg_write() -> None:
-    """DocType webm, version 4, Void and CRC-32 inside."""
+def test_header_of_libwebm_and_ffmpeg() -> None:
+    """It has DocType webm, version 4, and Void and CRC-32 elements."""
     data = (
         element(el.CRC_32, bytes(4))
         + element(el.EBML_MAX_ID_LENGTH, b"\x04")
@@ -46,7 +46,7 @@ def test_what_libwebm_and_ffmpeg_write() -> None:
     ],
 )
 def test_headers_that_are_refused(element_id: int, value: bytes) -> None:
-    """Ids over 4 bytes and sizes over 8 are not Matroska."""
+    """Ids of more than 4 bytes and sizes of more than 8 are not valid Matroska."""
     with pytest.raises(InvalidMedia) as caught:
         read_ebml_header(element(element_id, value), 0, 40)
     assert caught.value.status is StatusCode.ACK_ERR_INVALID_MKV_DATA
@@ -54,7 +54,7 @@ def test_headers_that_are_refused(element_id: int, value: bytes) -> None:
 
 
 def test_info_defaults() -> None:
-    """A millisecond when no scale is given; what we do not use is passed over."""
+    """The default scale is 1 ms; unknown fields are ignored."""
     info = read_info(element(el.DURATION, bytes(8)) + element(0x4D81, b"?"), 0, 0)
     assert info.timecode_scale_ns == 1_000_000
     assert info.title == ""
@@ -66,7 +66,7 @@ def test_a_scale_of_zero_is_refused() -> None:
 
 
 def test_tracks_of_another_writer() -> None:
-    """Short integers, a 4-byte float, Language, ContentEncodings, elements beside the entries."""
+    """They have short integers, a 4-byte float, and elements that are not parsed."""
     entry = (
         element(el.TRACK_NUMBER, b"\x01")
         + element(el.LANGUAGE, b"und")
@@ -93,7 +93,7 @@ def simple(name: bytes, value: bytes, inner: bytes = b"") -> bytes:
 
 
 def test_tags_in_any_arrangement() -> None:
-    """Several Tags, nested SimpleTags, Targets, and a SimpleTag directly in Tags."""
+    """Pairs are found in several Tags, nested SimpleTags, and a SimpleTag directly in Tags."""
     data = (
         element(el.TAG, element(el.TARGETS, b"") + simple(b"a", b"1", simple(b"b", b"2")))
         + element(el.TAG, simple(b"c", b""))
@@ -109,8 +109,8 @@ def test_tags_in_any_arrangement() -> None:
     ]
 
 
-def test_tags_do_not_nest_without_end() -> None:
-    """A depth that is hostile, not one that is merely odd."""
+def test_nesting_of_tags_is_limited() -> None:
+    """A very large depth is refused, an unusual one is accepted."""
     for depth, fine in ((7, True), (9, False), (200, False)):
         data = b""
         for _ in range(depth):

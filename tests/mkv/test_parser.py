@@ -1,4 +1,4 @@
-"""The parser: structure, splits, limits, and input that is no Matroska."""
+"""Tests of the parser: structure, splits, limits, and invalid input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names(events: list[ev.Event]) -> list[str]:
 
 
 def refused(data: bytes, *, whole: bool = True) -> InvalidMedia:
-    """The error of the parser; it must be the same when asked again and at another split."""
+    """Return the parser's error, which must be the same for a second call and another split."""
     errors = []
     for size in (len(data) or 1, 1):
         parser = MkvParser()
@@ -61,12 +61,12 @@ def refused(data: bytes, *, whole: bool = True) -> InvalidMedia:
 # --- structure --------------------------------------------------------------------------------
 
 
-def test_a_stream_as_our_generator_writes_it(
+def test_a_stream_from_our_generator(
     make_generator: Callable[..., MkvGenerator],
     splits: Callable[[bytes], list[list[bytes]]],
     parse: Parse,
 ) -> None:
-    """Header, tags, two fragments, end-of-fragment tag; the same at any split."""
+    """Header, tags, two fragments and end-of-fragment tag give the same events for any split."""
     rng = random.Random(3)
     generator = make_generator()
     data = b""
@@ -88,7 +88,7 @@ def test_a_stream_as_our_generator_writes_it(
     assert names(found[0]) == expected
 
 
-def test_known_sizes_and_all_that_other_writers_add(
+def test_known_sizes_and_elements_of_other_writers(
     parse: Parse, splits: Callable[[bytes], list[list[bytes]]], block: Bytes
 ) -> None:
     """Segment and Cluster of known size, SeekHead, Void, CRC-32, PrevSize, groups, Cues, trailing
@@ -124,7 +124,7 @@ def test_known_sizes_and_all_that_other_writers_add(
 
 
 def test_clusterstart_comes_with_the_timestamp(document: Bytes) -> None:
-    """The endpoint says BUFFERING as soon as a fragment has a timecode."""
+    """The endpoint can send BUFFERING as soon as a fragment has a timecode."""
     parser = MkvParser()
     parser.receive_data(document(INFO, TRACKS, id_bytes(el.CLUSTER), b"\xff\xe7\x82\x01"))
     events = []
@@ -144,14 +144,14 @@ def test_clusterstart_comes_with_the_timestamp(document: Bytes) -> None:
 def test_what_ends_a_cluster_of_unknown_size(
     following: bytes, parse: Parse, document: Bytes, cluster: Bytes, block: Bytes
 ) -> None:
-    """Any level-1 element; Void belongs to the cluster."""
+    """Any level-1 element ends the cluster; Void belongs to it."""
     found = names(parse([document(cluster(1, block(b"x")), following)]))
     inside = following is VOID
     assert found.index("ClusterEnd") == len(found) - (2 if inside else 3)
 
 
 def test_documents_follow_one_another(parse: Parse, document: Bytes, cluster: Bytes) -> None:
-    """As in what GetMedia answers: a whole head for every fragment."""
+    """In GetMedia responses, each fragment has its own EBML header and Segment."""
     one = document(INFO, TRACKS, cluster(1))
     events = parse([one + one])
     assert names(events).count("EbmlHeader") == 2
@@ -172,12 +172,12 @@ def test_a_cluster_of_unknown_size_ends_with_its_segment(
     "data",
     [b"", EBML_HEADER + element(el.SEGMENT, b""), EBML_HEADER + id_bytes(el.SEGMENT) + b"\x90"],
 )
-def test_ends_that_are_fine(data: bytes, parse: Parse) -> None:
-    """Nothing at all, an empty Segment, a Segment of known size cut between its elements."""
+def test_valid_ends_of_input(data: bytes, parse: Parse) -> None:
+    """The input may be empty, an empty Segment, or a Segment cut off between its elements."""
     assert names(parse([data]))[-1] == "EndOfFile"
 
 
-def test_after_the_end_there_is_nothing() -> None:
+def test_no_events_follow_the_end() -> None:
     parser = MkvParser()
     parser.receive_eof()
     assert isinstance(parser.next_event(), ev.EndOfFile)
@@ -193,7 +193,7 @@ def test_a_long_void_comes_in_pieces(
     cluster: Bytes,
     block: Bytes,
 ) -> None:
-    """Nothing of it is held back longer than needed, and the pieces are the same at any split."""
+    """The pieces are the same for any split, and no more than one piece is buffered."""
     void = id_bytes(el.VOID) + encode_number(150_000) + bytes(150_000)
     data = document(void, INFO, cluster(0, void, block(b"x")))
     for way in splits(data)[2:]:
@@ -265,12 +265,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_input_that_is_refused(case: str) -> None:
-    """With the service's status for bad Matroska, at any split, and for ever."""
+    """The status is the service's for invalid Matroska, for any split and each further call."""
     assert refused(REFUSED[case]).status is StatusCode.ACK_ERR_INVALID_MKV_DATA
 
 
 def test_refusals_do_not_wait_for_the_payload() -> None:
-    """A declared size beyond the limit is refused before a byte of it is stored."""
+    """A declared size above the limit is refused before the payload arrives."""
     header = CLUSTER + TIME + id_bytes(el.SIMPLE_BLOCK)
     error = refused(header + encode_number(SERVICE_MAX_FRAGMENT_BYTES + 1), whole=False)
     assert error.status is StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
@@ -288,7 +288,7 @@ def test_the_largest_block_is_the_callers_choice() -> None:
 
 
 def test_the_offset_is_absolute(document: Bytes, cluster: Bytes, block: Bytes) -> None:
-    """It points at the element that is wrong, also inside one that is read whole."""
+    """The offset is that of the invalid element, also inside a master element."""
     good = document(INFO, cluster(0, block(b"x" * 100)))
     assert refused(good + b"\x00").offset == len(good)
     tracks = document(INFO, element(el.TRACKS, element(el.TRACK_ENTRY, b"\xd7\x89" + bytes(9))))
@@ -326,7 +326,7 @@ def test_random_bytes_raise_nothing_else(data: bytes) -> None:
 
 @given(st.integers(0, 2**32))
 def test_damaged_streams_raise_nothing_else(seed: int) -> None:
-    """A few bytes of a good stream changed, cut out or doubled."""
+    """A few bytes of a valid stream are changed, removed or duplicated."""
     rng = random.Random(seed)
     data = bytearray(
         SEGMENT + INFO + TRACKS + tags([("name", "value")]) + CLUSTER[len(SEGMENT) :] + TIME
@@ -350,7 +350,7 @@ def test_damaged_streams_raise_nothing_else(seed: int) -> None:
 def test_empty_elements_cost_no_more_than_their_limit(
     where: str, document: Bytes, cluster: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as fit in the bytes that are allowed: each header read is counted, not the time."""
+    """The test counts the headers that are read for as many empty elements as fit."""
     read = 0
 
     def counted(data: bytes | memoryview, offset: int) -> tuple[int, int, int] | None:

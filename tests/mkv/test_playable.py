@@ -1,4 +1,4 @@
-"""What a track's frames must be; whole streams of real media are in tests/client."""
+"""Tests of the checks for playable frames; tests/client has whole streams of real media."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def look(subject: Format, data: bytes, *, key: bool = False, close: bool = False
         (TrackType.UNKNOWN, "S_TEXT", b""),
     ],
 )
-def test_tracks_of_which_nothing_is_known(kind: TrackType, codec: str, data: bytes) -> None:
-    """Other codecs, and private data in a form that says nothing about the frames."""
+def test_tracks_of_unknown_format_have_no_checks(kind: TrackType, codec: str, data: bytes) -> None:
+    """These are other codecs, and private data that does not show the frames' format."""
     track = TrackInfo(1, kind, codec, codec_private_data=data)
     assert format_of(track, "video/h264", NalAdaptation.NONE) is None
 
@@ -66,7 +66,7 @@ def test_tracks_of_which_nothing_is_known(kind: TrackType, codec: str, data: byt
         (b"", False),
     ],
 )
-def test_most_frames_are_plain_at_their_first_bytes(data: bytes, plain: bool) -> None:
+def test_most_frames_match_the_plain_pattern(data: bytes, plain: bool) -> None:
     match = made().is_plain
     assert match is not None
     assert (match(data) is not None) is plain
@@ -76,8 +76,8 @@ def test_most_frames_are_plain_at_their_first_bytes(data: bytes, plain: bool) ->
     "flags", [NalAdaptation.ANNEXB_NALS, NalAdaptation.AVCC_NALS, NalAdaptation.NONE]
 )
 @pytest.mark.parametrize("unit", [b"\x09\xf0", b"\x06\x05\x01"])
-def test_only_so_many_units_are_looked_at(unit: bytes, flags: NalAdaptation) -> None:
-    """A picture that comes after thousands of other units is none."""
+def test_the_number_of_parsed_units_is_limited(unit: bytes, flags: NalAdaptation) -> None:
+    """A frame with thousands of units before its picture is refused."""
     subject = format_of(TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC"), "video/h264", flags)
     assert subject is not None
     code = len(unit).to_bytes(4) if flags is NalAdaptation.AVCC_NALS else CODE
@@ -90,7 +90,7 @@ def test_only_so_many_units_are_looked_at(unit: bytes, flags: NalAdaptation) -> 
 
 
 def test_units_without_a_picture_are_held_for_the_next_one() -> None:
-    """Nothing is plain meanwhile; a look that is not followed by `done` changes nothing."""
+    """Meanwhile no frame is plain; `look` without `done` changes nothing."""
     subject = made()
     for unit in (SPS, PPS, USER_DATA):
         assert look(subject, CODE + unit) is None
@@ -104,7 +104,7 @@ def test_units_without_a_picture_are_held_for_the_next_one() -> None:
     assert look(subject, CODE + SLICE) == (CODE + SLICE, False)
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_the_size_of_held_units_is_limited() -> None:
     subject = made()
     filler = CODE + b"\x0c" + b"\xff" * (1 << 19)
     assert look(subject, filler) is None
@@ -124,14 +124,14 @@ def test_what_is_held_is_bounded() -> None:
         ([SLICE], False),
     ],
 )
-def test_a_flag_counts_where_decoding_can_start(units: list[bytes], key: bool) -> None:
-    """An I slice, or a recovery point; the flag of other pictures is taken off."""
+def test_the_key_flag_is_kept_where_decoding_can_start(units: list[bytes], key: bool) -> None:
+    """An I slice or a recovery point keeps the flag; it is removed from other pictures."""
     data = CODE + SPS + CODE + PPS + b"".join(CODE + unit for unit in units)
     assert look(made(), data, key=True) == (data, key)
 
 
 def test_without_sets_the_first_key_picture_is_refused() -> None:
-    """Until one has them all; later ones need none."""
+    """Key frames are refused until one has all sets; later key frames need none."""
     subject = made()
     for units, status in (
         ([IDR], StatusCode.MKV_MISSING_SPS_FROM_H264_CPD),
@@ -148,8 +148,8 @@ def test_without_sets_the_first_key_picture_is_refused() -> None:
     assert look(given, CODE + IDR, key=True) == (CODE + IDR, True)
 
 
-def test_slices_of_one_picture_are_known_by_their_time() -> None:
-    """A picture whose first slice was lost on the way is passed on, as decoders conceal it."""
+def test_slices_of_one_picture_are_recognized_by_their_time() -> None:
+    """A picture whose first slice was lost is accepted, because decoders can conceal the loss."""
     subject = made()
     assert look(subject, CODE + LATER, close=True) is not None, "no picture was seen yet"
     look(subject, KEY, key=True)
@@ -159,7 +159,7 @@ def test_slices_of_one_picture_are_known_by_their_time() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_record_says_how_long_lengths_are(size: int) -> None:
+def test_a_record_declares_the_size_of_lengths(size: int) -> None:
     data = h264.build_avcc([SPS, PPS], length_size=size)
     subject = made(NalAdaptation.NONE, data)
     frame = len(IDR).to_bytes(size) + IDR
@@ -170,8 +170,8 @@ def test_a_record_says_how_long_lengths_are(size: int) -> None:
         look(subject, b"\xff\xd8\xff" + own, key=True)
 
 
-def test_lengths_that_are_to_become_start_codes_need_private_data() -> None:
-    """The packager makes no record of them."""
+def test_conversion_to_start_codes_needs_private_data() -> None:
+    """The packager makes no record from such frames."""
     subject = made(NalAdaptation.AVCC_NALS)
     frame = b"".join(len(unit).to_bytes(4) + unit for unit in (SPS, PPS, IDR))
     with pytest.raises(KvsError, match="avcC or hvcC"):
@@ -179,8 +179,8 @@ def test_lengths_that_are_to_become_start_codes_need_private_data() -> None:
     assert look(made(NalAdaptation.AVCC_NALS, RECORD), frame, key=True) == (frame, True)
 
 
-def test_sound_waits_for_its_configuration() -> None:
-    """ADTS gives it once, and again when it changes; then raw frames will do."""
+def test_audio_waits_for_its_configuration() -> None:
+    """An ADTS header gives it at first and when it changes; then raw frames are accepted."""
     track = TrackInfo(2, TrackType.AUDIO, "A_AAC")
     subject = format_of(track, "audio/aac", NalAdaptation.NONE)
     assert subject is not None

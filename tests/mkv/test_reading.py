@@ -1,4 +1,4 @@
-"""Element headers and typed payloads, good and bad."""
+"""Tests of element headers and typed payloads, valid and invalid."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kvsproducer.status import InvalidMedia, StatusCode
 
 
 @pytest.mark.parametrize("cut", range(12))
-def test_a_cut_header_is_none(cut: int) -> None:
+def test_an_incomplete_header_gives_none(cut: int) -> None:
     header = bytes.fromhex("1a45dfa3 01000000000000ff")
     assert read_header(header[:cut], 0) is None
     assert read_header(header + b"payload", 0) == (0x1A45DFA3, 255, 12)
 
 
 @pytest.mark.parametrize("data", ["00", "08", "07ff", "0f"])
-def test_no_element_id(data: str) -> None:
+def test_invalid_element_ids(data: str) -> None:
     """An id has at most four bytes."""
     with pytest.raises(InvalidMedia) as caught:
         read_header(bytes.fromhex(data), 17)
@@ -58,13 +58,13 @@ def test_children_have_offsets() -> None:
 
 @pytest.mark.parametrize("data", ["ec", "ec8200", "ecff"])
 def test_children_that_do_not_fit(data: str) -> None:
-    """A cut header, a payload that is too long, an unknown size."""
+    """A header is cut off, a payload is too long, or a size is unknown."""
     with pytest.raises(InvalidMedia):
         list(Walk().children(memoryview(bytes.fromhex(data)), 0))
 
 
-def test_a_walk_counts_the_elements_of_all_depths() -> None:
-    """As many as are allowed are fine; the next one is too many, wherever it is."""
+def test_walk_counts_the_elements_at_all_depths() -> None:
+    """The maximum is accepted; one more element is refused at any depth."""
     walk, empty = Walk(), memoryview(bytes.fromhex("ec80"))
     for _ in range(MAX_MASTER_ELEMENTS):
         assert len(list(walk.children(empty, 0))) == 1

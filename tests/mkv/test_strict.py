@@ -1,4 +1,4 @@
-"""What only a strict generator refuses, and what a fragment that was ended takes no more."""
+"""Tests of `strict`, and of a fragment that was ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kvsproducer.status import KvsError, StatusCode
 
 
 def test_what_only_a_strict_generator_refuses() -> None:
-    """Swallowed or never raised by AWS's producer: the same without `strict` goes on."""
+    """AWS's producer never raises these; without `strict` the same input is accepted."""
     for cpd, content_type in (
         (b"\x67\x42\x00\x1e", "video/h264"),
         (hvcc()[:20], "video/h265"),
@@ -22,8 +22,8 @@ def test_what_only_a_strict_generator_refuses() -> None:
     assert generator(strict=False).pack(1, KEY, SECOND, 0, 1, 1).header
 
 
-def test_a_fragment_that_was_ended() -> None:
-    """It takes no block and no second end; a key frame or a new stream goes on."""
+def test_an_ended_fragment_accepts_no_block() -> None:
+    """It also refuses a second end; a key frame or a new stream continues."""
     subject = generator()
     for action in (subject.end_fragment, block_after_the_end):
         with pytest.raises(KvsError) as caught:

@@ -1,4 +1,4 @@
-"""Tags elements: their bytes, limits, and that they read back."""
+"""Tests of Tags elements: bytes, limits, and parsing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvsproducer.status import InvalidConfiguration, InvalidFrame, StatusCode
 
 
 def test_every_size_takes_eight_bytes() -> None:
-    """Tags { Tag { SimpleTag { TagName "n", TagString "v" } } } in AWS's layout."""
+    """The layout is AWS's: Tags { Tag { SimpleTag { TagName "n", TagString "v" } } }."""
     name = "45a301000000000000016e"
     value = "448701000000000000" + "0176"
     simple = "67c801000000000000" + "16" + name + value
@@ -24,7 +24,7 @@ def test_every_size_takes_eight_bytes() -> None:
 def test_several_pairs_share_one_tag(
     parse: Callable[[list[bytes]], list[ev.Event]], document: Callable[..., bytes]
 ) -> None:
-    """An event's pairs are further SimpleTags of the same Tag."""
+    """The pairs of an event are SimpleTags of the same Tag."""
     pairs = [("AWS_KINESISVIDEO_NOTIFICATION", ""), ("door", "öffnen")]
     element = tags(pairs)
     assert element.count(bytes.fromhex("7373")) == 1
@@ -55,7 +55,7 @@ def test_the_end_of_fragment_tag_has_an_empty_value() -> None:
         ("n", "v" * 257, StatusCode.MKV_INVALID_TAG_VALUE_LENGTH),
     ],
 )
-def test_lengths_are_held_in_bytes(name: str, value: str, status: StatusCode) -> None:
+def test_lengths_are_limited_in_bytes(name: str, value: str, status: StatusCode) -> None:
     with pytest.raises(InvalidFrame) as caught:
         tags([(name, value)])
     assert caught.value.status is status
@@ -65,7 +65,7 @@ def test_the_longest_name_and_value_fit() -> None:
     assert len(tags([("n" * 128, "v" * 256)])) == 12 + 10 + 10 + 10 + 128 + 10 + 256
 
 
-def test_there_is_no_fourth_level() -> None:
+def test_unknown_levels_are_refused() -> None:
     with pytest.raises(InvalidConfiguration) as caught:
         tag_part("targets", "n", "v")
     assert caught.value.status is StatusCode.MKV_INVALID_PARENT_TYPE

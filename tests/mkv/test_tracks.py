@@ -1,4 +1,4 @@
-"""The numbers of the producer interface."""
+"""Tests of the values of AWS's producer interface."""
 
 from dataclasses import FrozenInstanceError
 

@@ -1,4 +1,4 @@
-"""What a generator refuses, each with its status, through the generator's own door."""
+"""Tests of the generator's limits: each refusal has its status."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_the_bound_itself_is_accepted(case: str, make_generator: Make) -> None:
+def test_the_limit_itself_is_accepted(case: str, make_generator: Make) -> None:
     assert make_generator(**ACCEPTED[case]).header()
 
 
@@ -98,7 +98,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("case", FRAMES)
 def test_a_frame_is_refused_and_nothing_changes(case: str, make_generator: Make) -> None:
-    """The generator is as before, so that the next good frame still starts the stream."""
+    """The generator does not change, so the next valid frame still starts the stream."""
     (track_id, pts, dts, duration, size), status = FRAMES[case]
     generator = make_generator()
     with pytest.raises(KvsError) as caught:
