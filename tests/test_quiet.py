@@ -8,12 +8,14 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("room", ["producer.engine", "reader", "sources", "endpoint.store", "aio"])
-def test_warnings_are_not_printed(room: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["producer.engine", "reader", "sources", "endpoint.store", "aio"]
+)
+def test_warnings_are_not_printed(module: str) -> None:
     """This holds for each package that logs, imported first."""
     program = f"""
-import logging, kvsproducer.{room}
-logging.getLogger("kvsproducer.{room}").warning("nobody has asked")
+import logging, kvsproducer.{module}
+logging.getLogger("kvsproducer.{module}").warning("a warning that is not configured")
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True

@@ -105,7 +105,8 @@ def _page(one: Entry) -> str:
     lines += ["## Cause", "", cell(one.condition), ""]
     if one.status in raised_by_compat_only():
         lines += [COMPAT_NOTE, ""]
-    lines += ["## What to do", "", cell(one.action), ""]
+    if one.action:
+        lines += ["## What to do", "", cell(one.action), ""]
     if one.test is not None:
         command = f'pytest "{one.test}"'
         lines += ["## Test", "", f"In a clone of the project, `{command}` provokes it.", ""]

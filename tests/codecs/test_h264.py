@@ -268,7 +268,7 @@ def test_slices_distinguish_fields() -> None:
 
 
 def test_a_slice_of_separate_planes_has_their_id() -> None:
-    """colour_plane_id comes before frame_num; a slice of a progressive stream is no field."""
+    """colour_plane_id comes before frame_num; slices of a progressive stream are not fields."""
     sps = replace(h264.parse_sps(sps_unit()[4:]), separate_planes=True, interlaced=False)
     unit = Bits().ue(0, 5, 0).u(2, 2).u(4, 9).unit(0x41)[4:]
     assert h264.parse_slice(unit, {0: sps}) == h264.Slice(False, 9, False, False)

@@ -49,7 +49,10 @@ REFUSED = {
     ),
     "private data None": ({"tracks": track(codec_private_data=None)}, S.MKV_CODEC_PRIVATE_NULL),
     "negative width": ({"tracks": track(width=-1)}, S.INVALID_ARG),
-    "rate that is no number": ({"tracks": track(sampling_frequency=float("nan"))}, S.INVALID_ARG),
+    "rate that is not a number": (
+        {"tracks": track(sampling_frequency=float("nan"))},
+        S.INVALID_ARG,
+    ),
     "127 tracks": ({"tracks": track() * 127}, S.MAX_TRACK_COUNT_EXCEEDED),
     "application of 20 KB": ({"application": "a" * 20_000}, S.MKV_NUMBER_TOO_BIG),
 }

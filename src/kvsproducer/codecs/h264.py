@@ -4,10 +4,10 @@ Standards: ISO/IEC 14496-10 section 7.3.2.1.1 (SPS), table 6-1 (chroma), equatio
 (cropping), annex E.1.1 (VUI), 7.3.3 (slice header); ISO/IEC 14496-15 section 5.3.3.1
 (AVCDecoderConfigurationRecord).
 
-Codec private data (CPD) has one of three forms: Annex-B, avcC, or a single SPS. `parse_cpd` tells
-them apart in the same way as AWS's producer. Length fields are checked against the actual size of
-the data. The VUI is parsed only for the reordering of pictures, slice headers only to tell the two
-fields of a picture apart.
+Codec private data (CPD) has one of three forms: Annex-B, avcC, or a single SPS. `parse_cpd`
+detects the form as AWS's producer does. Length fields are checked against the actual size of the
+data. The VUI is parsed only for the reordering of pictures, and slice headers only to distinguish
+the two fields of a picture.
 """
 
 from __future__ import annotations

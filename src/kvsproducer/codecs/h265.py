@@ -4,7 +4,7 @@ Standards: ISO/IEC 23008-2 sections 7.3.2.2.1 (SPS), 7.3.3 (profile, tier and le
 (chroma), 7.4.3.2.1 (conformance window); ISO/IEC 14496-15 section 8.3.3.1
 (HEVCDecoderConfigurationRecord).
 
-Codec private data (CPD) has one of three forms, which `parse_cpd` tells apart: Annex-B, hvcC, or a
+Codec private data (CPD) has one of three forms, which `parse_cpd` detects: Annex-B, hvcC, or a
 single SPS. Length fields are checked against the actual size of the data. An SPS is parsed up to
 the bit depths; video and picture parameter sets are not parsed.
 """
