@@ -266,8 +266,6 @@ PLAIN_ENGLISH = [
     "tests/test_wire.py",
 ]
 PLAIN_ENGLISH_EXCEPT = {
-    "src/kvsproducer/status/errors.py": "will be replaced together with the exception classes",
-    "tests/status/test_errors.py": "will be replaced together with the exception classes",
     "tests/test_repo.py": "the list itself",
 }
 # Words and phrases of the project's old private dialect, and what to write instead. Such a

@@ -217,8 +217,7 @@ def check_directory(path: str | os.PathLike[str]) -> Path:
 
     Raises what `check_path` raises; DIRECTORY_MISSING_PATH if it does not exist;
     DIRECTORY_ACCESS_DENIED without permission; DIRECTORY_OPEN_FAILED if it is not a directory or
-    cannot be opened for another reason. These three are
-    `StorageError`s.
+    cannot be opened for another reason. All three are `StorageError`s.
     """
     checked = check_path(path)
     try:

@@ -299,7 +299,7 @@ def test_the_offset_is_absolute(document: Bytes, cluster: Bytes, block: Bytes) -
 
 
 def feed(data: bytes) -> int:
-    """Feed in chunks; returns the most that was held. Lets nothing but InvalidMedia pass."""
+    """Feed data in chunks, ignore InvalidMedia, and return the largest number of buffered bytes."""
     parser = MkvParser()
     held = consumed = 0
     try:

@@ -118,8 +118,8 @@ def test_the_name_of_a_status_fits_its_class(
     assert [status.name for status in named if error_class(status) not in classes] == []
 
 
-def test_what_nothing_raises_is_no_error_to_catch() -> None:
-    """Statuses that Python has no use for have the class of what should never happen."""
+def test_statuses_that_are_never_raised_are_internal_errors() -> None:
+    """Statuses that this package does not raise have the class for internal errors."""
     silent = [entry.status for entry in entries() if not entry.raised]
     odd = {error_class(status) for status in silent}
     assert odd <= {InternalError, InvalidConfiguration, StreamClosed}
@@ -302,8 +302,8 @@ print(bool(error.description and error.action))
 """
 
 
-def test_an_error_is_told_by_a_process_that_can_open_no_file() -> None:
-    """The catalogue's texts come from disk; the status and what was wrong need none."""
+def test_an_error_can_be_printed_without_a_free_file_descriptor() -> None:
+    """The catalogue cannot be read then, but status and detail are printed."""
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_DESCRIPTORS], capture_output=True, text=True, timeout=60
     )

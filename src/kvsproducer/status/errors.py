@@ -217,9 +217,9 @@ class StorageError(KvsError, OSError):
 
 
 class BufferFull(KvsError, MemoryError):
-    """The buffer has no space for a frame, and the stream's policy is not to make or await any.
+    """The buffer has no space for a frame, and the stream's policy is neither to wait nor to drop.
 
-    `put_frame()` raises it; the frame was not accepted. Drop the frame, or give more
+    `put_frame()` raises it; the frame was not accepted. Drop the frame, or use a larger
     `storage_size`; an offline stream waits instead. Typically STORE_OUT_OF_MEMORY.
     """
 
