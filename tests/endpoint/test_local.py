@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -12,7 +13,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import trustme
 from tests.endpoints import QUICK
 
 from kvsproducer.endpoint import LocalEndpoint, local_endpoint
+from kvsproducer.endpoint.store import open_store
 
 Make = Callable[..., Any]
 SERVE = """
@@ -325,3 +328,98 @@ def test_a_request_that_is_not_http_is_one_line_in_the_log(
     assert record.levelname == "WARNING"
     assert record.exc_info is None
     assert "a request that is not HTTP was refused" in caplog.text
+
+
+class DeafPeer:
+    """Sends what it is given, and reads nothing of the answers to it."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.rpartition("/")[2].split(":")
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.settimeout(20)
+        self.socket.connect((host, int(port)))
+        if url.startswith("https"):
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            self.socket = trusting.wrap_socket(self.socket)
+
+    def call(self, path: str, **members: object) -> None:
+        body = json.dumps(members).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.socket.sendall(head.encode() + body)
+
+    def upload(self, parts: Iterable[bytes]) -> None:
+        """Begin a PutMedia request, and send its body in a thread for as long as it is taken."""
+        head = (
+            "POST /putMedia HTTP/1.1\r\nHost: h\r\nx-amzn-stream-name: door\r\n"
+            "x-amzn-fragment-timecode-type: ABSOLUTE\r\nx-amzn-producer-start-timestamp: 1.5\r\n"
+            "transfer-encoding: chunked\r\n\r\n"
+        )
+        self.socket.sendall(head.encode())
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                for part in parts:
+                    self.socket.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+
+        self._thread = threading.Thread(target=send, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def unsent(endpoint: LocalEndpoint) -> int:
+    """Bytes that wait in the endpoint for peers to read."""
+    assert endpoint._runner is not None
+    assert endpoint._runner.server is not None
+    transports = [one.transport for one in endpoint._runner.server.connections]
+    return sum(one.get_write_buffer_size() for one in transports if one is not None)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("kind", ["acks", "media"])
+def test_stops_soon_beside_a_peer_that_reads_nothing(
+    media: Any, tmp_path: Path, *, secure: bool, kind: str
+) -> None:
+    """Neither acks nor media: its connection is aborted after a grace, and no socket is left."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    store = open_store(None, 0)
+
+    async def run() -> float:
+        endpoint = LocalEndpoint(ssl_context=context if secure else None, store=store)
+        await endpoint.start()
+        loop = asyncio.get_running_loop()
+        maker = await asyncio.to_thread(DeafPeer, endpoint.url)
+        maker.call("/createStream", StreamName="door", DataRetentionInHours=1)
+        while not store.streams():
+            await asyncio.sleep(0.01)
+        peer = await asyncio.to_thread(DeafPeer, endpoint.url)
+        size = 20 if kind == "acks" else 4_000_000
+        clusters = (
+            media.cluster(1000 * n, [media.block(0, bytes(size), key=True)])
+            for n in range(1, 100_000 if kind == "acks" else 7)
+        )
+        peer.upload(
+            [media.header(), *clusters] if kind == "media" else chain([media.header()], clusters)
+        )
+        if kind == "media":
+            reader = await asyncio.to_thread(DeafPeer, endpoint.url)
+            reader.call(
+                "/getMedia", StreamName="door", StartSelector={"StartSelectorType": "EARLIEST"}
+            )
+        while unsent(endpoint) < 70_000:  # from there on, who writes waits
+            await asyncio.sleep(0.01)
+        began = loop.time()
+        await endpoint.stop()
+        took_s = loop.time() - began
+        for one in (maker, peer, *([reader] if kind == "media" else [])):
+            one.close()
+        return took_s
+
+    assert asyncio.run(run()) < 2
+    gc.collect()  # a socket that is still open is reported here

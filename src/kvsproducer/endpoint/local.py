@@ -8,7 +8,7 @@ import logging
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -26,8 +26,10 @@ from kvsproducer.endpoint.store import Store, open_store
 __all__ = ["LocalEndpoint", "local_endpoint", "run_server"]
 
 DEFAULT_HOST: Final = "127.0.0.1"
-_STOP_TIMEOUT_S: Final = 5.0  # for open uploads to get their last acks
-_CLOSE_TIMEOUT_S: Final = 1.0  # after that, for connections to close
+_STOP_TIMEOUT_S: Final = 5.0  # for the store to keep what open uploads have handed over
+_GRACE_S: Final = 0.5  # for peers to read what was written to them, such as the last acks
+_CLOSE_TIMEOUT_S: Final = 0.5  # for requests to end after that, and again once they are cancelled
+_LOOK_S: Final = 0.05
 _BACKLOG: Final = 128  # connections that wait to be accepted
 _ACCEPTING_TURNS: Final = (
     5  # turns of the event loop between accepting a connection and creating its protocol
@@ -147,16 +149,18 @@ class LocalEndpoint:
         self._url = f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
 
     async def stop(self) -> None:
-        """End open requests, store what was received, and close.
+        """End open requests, store what was received, and close; usually within 2 seconds.
 
-        This takes a few seconds at most.
+        Peers have 0.5 s to read what is written to them; then their connections are aborted. Only a
+        slow disk may take longer: fragments that were handed over are stored, for at most 5 s.
         """
         if self._server is not None:
             await _stop_accepting(self._server)
-        if self._application is not None:
-            await self._application.stop(_STOP_TIMEOUT_S)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        async with _aborted(self._runner):
+            if self._application is not None:
+                await self._application.stop(_STOP_TIMEOUT_S)
+            if self._runner is not None:
+                await self._runner.cleanup()
         if self._store is not None:
             await asyncio.to_thread(self._store.close)
         self._application = self._runner = self._server = self._store = None
@@ -189,6 +193,35 @@ async def _stop_accepting(server: asyncio.Server) -> None:
     for _ in range(_ACCEPTING_TURNS):
         await asyncio.sleep(0)
     server.close()
+
+
+@contextlib.asynccontextmanager
+async def _aborted(runner: web.AppRunner | None) -> AsyncGenerator[None, None]:
+    """Abort, after a grace, the open connections whose peers do not read; at the end, all of them.
+
+    A request that waits to write to such a peer would keep the endpoint from stopping, and
+    closing its connection would wait for the peer too: the socket would stay open after the loop.
+    """
+    server = None if runner is None else runner.server
+    transports = [one.transport for one in server.connections] if server is not None else []
+    opened = [one for one in transports if one is not None]
+
+    async def abort_unread() -> None:
+        await asyncio.sleep(_GRACE_S)
+        while True:
+            for one in opened:
+                if one.get_write_buffer_size():
+                    one.abort()
+            await asyncio.sleep(_LOOK_S)
+
+    watch = asyncio.create_task(abort_unread())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        for one in opened:
+            one.abort()
+        await asyncio.gather(watch, return_exceptions=True)
 
 
 @contextlib.contextmanager
