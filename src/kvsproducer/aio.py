@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Unpack
 from kvsproducer import reader
 from kvsproducer.duration import Duration, Instant
 from kvsproducer.producer.aio import Producer, Stream
-from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
+from kvsproducer.service.connection import (
+    Connection,
+    ConnectionOptions,
+    check_stream_name,
+    connection_from,
+)
 from kvsproducer.service.credentials.source import bound_to
 from kvsproducer.service.service import Service
 
@@ -39,6 +44,7 @@ def get_media(
 
     Arguments and errors are those of `kvsproducer.get_media`; it runs on the running loop.
     """
+    check_stream_name(stream_name)
     service = Service(connection_from(connection, options, get_media))
     return reader.fragments(service, stream_name, reader.start_selector(start))
 
@@ -54,6 +60,7 @@ async def list_fragments(
 
     Arguments and errors are those of `kvsproducer.list_fragments`; it runs on the running loop.
     """
+    check_stream_name(stream_name)
     service = Service(connection_from(connection, options, list_fragments))
     return reader.in_order([one async for one in reader.summaries(service, stream_name, between)])
 
@@ -73,6 +80,7 @@ async def put_media(
     timeout: Timeout | None = None,
     resume: bool = False,
     metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
     device_info: DeviceInfo | None = None,
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
@@ -103,6 +111,7 @@ async def put_media(
         timeout=timeout,
         resume=resume,
         metrics_port=metrics_port,
+        metrics_host=metrics_host,
         device_info=device_info,
         connection=reached,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from tests.program import KVS
 
 from kvsproducer.version import VERSION
 
@@ -29,7 +32,7 @@ def test_every_command_has_help_with_an_example(kvs: Any, command: str) -> None:
 def test_help_loses_no_brackets_and_breaks_no_lines(kvs: Any) -> None:
     """Brackets are markup to rich; docstrings have line breaks of their own."""
     shown = " ".join(kvs("put", "--help").stdout.replace("│", " ").split())
-    assert "CREDENTIALS key secret [token]" in shown
+    assert "testsrc:[OPTIONS]" in shown
     assert "SOURCE is MP4" in shown
 
 
@@ -80,3 +83,23 @@ def test_a_command_is_loaded_when_it_is_named() -> None:
         assert "kvsproducer.cli" in loaded, done.stderr
         for heavy in ("producer", "client", "sources", "endpoint", "mkv"):
             assert f"'kvsproducer.{heavy}'" not in loaded
+
+
+@pytest.mark.parametrize("command", ["put", "get", "serve", "inspect", "explain", "demo"])
+def test_help_is_in_words(kvs: Any, command: str) -> None:
+    """Neither Python types nor ranges; defaults are all in brackets."""
+    ran = kvs(command, "--help")
+    assert ran.exit_code == 0
+    assert not re.search(r"<\w+>|<=|>=|\(default", ran.stdout)
+    text = " ".join(ran.stdout.replace("\u2502", " ").split())
+    if command == "put":
+        assert "local time without a zone. [default: now]" in text
+        assert "[default: 120; offline: no limit]" in text
+
+
+def test_version_is_quick() -> None:
+    """Below 0.3 s of CPU, with room for a slow machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*KVS, "--version"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1

@@ -30,22 +30,34 @@ HOUR = 3600 * TICKS_PER_SECOND
 @pytest.mark.parametrize(
     ("text", "ticks"),
     [("0", 0), ("90s", 90 * TICKS_PER_SECOND), ("15m", HOUR // 4), ("24h", 24 * HOUR),
-     ("7d", 168 * HOUR), ("PT2H", 2 * HOUR), ("pt2h", 2 * HOUR)],
+     ("7d", 168 * HOUR), ("PT2H", 2 * HOUR), ("pt2h", 2 * HOUR),
+     ("1.5h", HOUR * 3 // 2), ("24H", 24 * HOUR), ("0.1s", TICKS_PER_SECOND // 10)],
 )  # fmt: skip
 def test_durations(text: str, ticks: int) -> None:
     """Short forms and ISO 8601."""
-    assert duration_option(text) == ticks
+    assert duration_option("--idle", text) == ticks
 
 
 @pytest.mark.parametrize(
-    "text", ["", "24", "h", "1.5h", "-1h", "PT", "two days", "²h", "99999999999d"]
+    "text", ["", "24", "h", "1.5.2h", "-1h", "PT", "two days", "²h", "99999999999d"]
 )
 def test_bad_durations(text: str) -> None:
     """A bare number is refused: it leaves the unit open."""
     with pytest.raises(KvsError) as caught:
-        duration_option(text)
-    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+        duration_option("--idle", text)
+    assert caught.value.status is StatusCode.INVALID_ARG
+    assert caught.value.detail.startswith(f"--idle {text}" if text == "24" else f"--idle {text!r}")
     assert "ticks" not in caught.value.detail
+
+
+def test_a_number_without_a_unit_asks_for_it() -> None:
+    """In a shell user's words, with what to write."""
+    with pytest.raises(KvsError) as caught:
+        duration_option("--retention", "24")
+    assert caught.value.detail == (
+        "--retention 24: 24 what? Write 24s for seconds, 24m for minutes, 24h for hours or 24d for"
+        " days"
+    )
 
 
 @pytest.mark.parametrize("text", ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", "1700000000",
@@ -105,15 +117,15 @@ def test_credentials_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_seconds_are_numbers_or_durations(text: str, seconds: float) -> None:
     """--timeout and --idle take what every duration takes, and a plain number of seconds."""
-    assert seconds_option(text) == seconds
+    assert seconds_option("--idle", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", ".", "soon", "-1", "1.2.3"])
 def test_what_is_no_time_is_told(text: str) -> None:
-    """With the status of durations, as in Python."""
+    """As for every duration."""
     with pytest.raises(KvsError) as caught:
-        seconds_option(text)
-    assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
+        seconds_option("--idle", text)
+    assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_network_options() -> None:

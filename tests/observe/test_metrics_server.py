@@ -189,7 +189,7 @@ def test_what_is_refused(endpoint_url: str) -> None:
             taken = int(server.url.rpartition(":")[2])
             for options, status in (
                 ({"port": taken}, StatusCode.INVALID_OPERATION),
-                ({"port": 70_000}, StatusCode.INVALID_OPERATION),
+                ({"port": 70_000}, StatusCode.INVALID_ARG),
                 ({"port": "x"}, StatusCode.INVALID_ARG),
                 ({"port": 0, "max_silence": 0}, StatusCode.INVALID_ARG),
                 ({"port": 0, "max_silence": "PT0S"}, StatusCode.INVALID_ARG),
@@ -317,3 +317,14 @@ def test_no_thread_leaves_no_port() -> None:
     assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
     gc.collect()  # an open socket would be told here
     producer.close(0)
+
+
+def test_arguments_of_other_types_are_refused() -> None:
+    """With what to give instead."""
+    with pytest.raises(kvs.KvsError, match="producer= is int: give a Producer"):
+        kvs.MetricsServer(3)  # type: ignore[arg-type]
+    with kvs.Producer(endpoint_url="http://127.0.0.1:9") as producer:
+        with pytest.raises(kvs.KvsError, match="port='x'"):
+            kvs.MetricsServer(producer, "x")  # type: ignore[arg-type]
+        with pytest.raises(kvs.KvsError, match="port=70000 is not a port"):
+            kvs.MetricsServer(producer, 70_000)

@@ -6,6 +6,7 @@ import pytest
 
 from kvsproducer import traced
 from kvsproducer.observe.tracing import HOPS
+from kvsproducer.status import KvsError
 from kvsproducer.trace import Profiler
 
 
@@ -43,3 +44,8 @@ def test_calls_and_items_are_spans() -> None:
     names = [record.name for record in profiler.records()]
     assert names == ["frame"] * 4 + ["look"]
     assert all(record.duration is not None for record in profiler.records())
+
+
+def test_a_profiler_of_another_type_is_refused() -> None:
+    with pytest.raises(KvsError, match="profiler= is int"), traced(3):  # type: ignore[arg-type]
+        pass

@@ -265,10 +265,28 @@ def test_fragment_without_end_is_bounded(piece: bytes) -> None:
     assert refused.value.status is kvs.StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED
 
 
-@pytest.mark.parametrize("name", ["", None, 5, b"door", "n" * 300, "front door"])
-def test_names_that_are_none(name: Any, filled_url: str) -> None:
-    """The service refuses most of them; bytes cannot be sent."""
+@pytest.mark.parametrize("name", ["n" * 300, "front door"])
+def test_names_that_the_service_refuses(name: Any, filled_url: str) -> None:
     for read in (kvs.list_fragments, lambda *a, **k: next(kvs.get_media(*a, **k))):
         with pytest.raises(kvs.KvsError) as caught:
             read(name, endpoint_url=filled_url)
         assert caught.value.status is kvs.StatusCode.SERVICE_CALL_INVALID_ARG_ERROR
+
+
+@pytest.mark.parametrize("name", [0, None, b"door", ""])
+def test_a_name_of_another_type_is_refused_at_once(name: Any) -> None:
+    for read in (kvs.get_media, kvs.list_fragments):
+        with pytest.raises(kvs.KvsError, match="stream_name= is") as caught:
+            read(name, endpoint_url="http://127.0.0.1:9")
+        assert caught.value.status is kvs.StatusCode.INVALID_ARG
+
+
+@pytest.mark.parametrize(
+    ("between", "said"),
+    [(1, "is not a pair"), ((1,), "is not a pair"), ((2, 1), "before it begins"),
+     (("a", "b"), "'a'")],
+)  # fmt: skip
+def test_a_span_of_another_shape_is_refused(between: Any, said: str) -> None:
+    with pytest.raises(kvs.KvsError, match=said) as caught:
+        kvs.list_fragments("door", between=between, endpoint_url="http://127.0.0.1:9")
+    assert caught.value.status is kvs.StatusCode.INVALID_ARG

@@ -547,3 +547,32 @@ def test_result_reports_another_retention_than_requested(
     (warning,) = second.warnings
     assert warning.startswith("stream 'brief' exists and keeps no media, not for P2D as asked")
     assert warning in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"source": 0}, "source= is int and not a path"),
+        ({"source": io.BytesIO(b"x")}, "source= is BytesIO and not a path"),
+        ({"source": b"\0\0\0\1g"}, "Write media in memory to a file first"),
+        ({"source": "a\0b"}, "source= is str and not a path"),
+        ({"source": b"x" * 5000}, "source= is bytes and not a path"),
+        ({"source": None}, "source= is NoneType"),
+        ({"stream_name": 0}, "stream_name= is int"),
+        ({"stream_name": ""}, "stream_name= is empty"),
+        ({"frame_rate": "25"}, "frame_rate='25' is not a number"),
+        ({"stream_options": [1]}, "stream_options= is list: give a mapping"),
+        ({"progress": 1}, "progress= is int: give a function"),
+        ({"device_info": 3}, "device_info= is int: give a DeviceInfo"),
+        ({"metrics_port": "a"}, "port='a'"),
+        ({"metrics_port": 70_000}, "port=70000 is not a port"),
+    ],
+)
+def test_wrong_types_are_refused(wrong: dict[str, Any], said: str) -> None:
+    """By a KvsError that says what to give instead, before anything is connected."""
+    given: dict[str, Any] = {"source": "testsrc:size=64x48,duration=1", "stream_name": "x"}
+    given |= {"endpoint_url": "http://127.0.0.1:9"} | wrong
+    with pytest.raises(kvs.KvsError) as caught:
+        put_media(given.pop("source"), given.pop("stream_name"), **given)
+    assert caught.value.status is kvs.StatusCode.INVALID_ARG
+    assert said in caught.value.detail

@@ -62,7 +62,17 @@ def _command(name: str) -> Any:
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     alone = typer.Typer(**_SETTINGS)
     alone.command(name, cls=_Command, help=text, no_args_is_help=name in _NEED_ARGUMENTS)(function)
-    return typer.main.get_command(alone)
+    command = typer.main.get_command(alone)
+    for parameter in command.params:
+        _simplify(parameter)
+    return command
+
+
+def _simplify(parameter: Any) -> None:
+    """Leave out of --help what its text says already: types such as <str>, ranges such as x>=1."""
+    parameter._get_number_range_help_str = lambda: ""
+    if parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda ctx: None  # noqa: ARG005  typer passes it
 
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import Final, ParamSpec, TypeVar
+from typing import Annotated, Final, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -33,6 +33,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_TERMINATED",
     "EXIT_USAGE",
+    "Json",
     "counted",
     "end_on_signals",
     "err",
@@ -43,6 +44,8 @@ __all__ = [
     "size_text",
     "writing",
 ]
+
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the result as JSON.")]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,14 +83,6 @@ _USAGE: Final = {
     _S.INVALID_TAG_NAME_LEN,
     _S.INVALID_TAG_VALUE_LEN,
     _S.INVALID_STORAGE_SIZE,
-}
-
-# Meaning and remedy for the user of a shell, where the catalogue's speak of Python and C.
-_SHELL_TEXTS: Final = {
-    _S.INVALID_DURATION_VALUE: (
-        "The text is not a length of time.",
-        "Write a number with its unit (90s, 15m, 24h, 7d) or ISO 8601 (PT24H).",
-    )
 }
 
 # Messages name the arguments of Python; at the command line the same thing is an option.
@@ -166,10 +161,10 @@ def print_error(error: KvsError) -> None:
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
     lines = [("what", error.detail or error.description), ("where", error.context)]
     lines += [("also", note) for note in getattr(error, "__notes__", [])]
-    meaning, remedy = _SHELL_TEXTS.get(error.status, (error.description, error.action))
-    if error.detail:
-        lines.append(("means", meaning))
-    lines.append(("do", remedy))
+    if error.status is not _S.INVALID_ARG or not error.detail:  # its detail says it all
+        if error.detail:
+            lines.append(("means", error.description))
+        lines.append(("do", error.action))
     width = max(_MIN_WIDTH, min(err.width, _MAX_WIDTH))
     for label, line in lines:
         # A path or URL is never broken: people copy them.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import EXIT_USAGE, out, print_error, print_json, reports
+from kvsproducer.cli.console import EXIT_USAGE, Json, out, print_error, print_json, reports
 from kvsproducer.status import KvsError
 from kvsproducer.status.catalogue import suggest
 from kvsproducer.status.explain import explain as explanation_of
@@ -20,10 +20,11 @@ def explain(
         str,
         typer.Argument(
             metavar="CODE|NAME",
-            help="A value (0x5200000e), a name, an ack's ErrorId (4009), or a service exception.",
+            help="A status code (0x5200000e) or name, the ErrorId"
+            " of an ack (4009), or a service exception.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="As JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Explain a status code of AWS's Error Code Reference.
 

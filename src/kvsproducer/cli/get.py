@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import counted, err, print_json, reports, shown, size_text
+from kvsproducer.cli.console import Json, counted, err, print_json, reports, shown, size_text
 from kvsproducer.cli.logs import LogFile, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
@@ -44,6 +44,46 @@ __all__ = ["get"]
 _FRAGMENT_NUMBER_DIGITS = 20  # more than any time has
 
 
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="File to write, or - for standard output. \\[default: STREAM.mkv]",
+    ),
+]
+_Force = Annotated[bool, typer.Option("--force", metavar="", help="Overwrite files that exist.")]
+_Start = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Where to begin: earliest, now, a time (2026-01-02T03:04:05Z; local time without a"
+        " zone), seconds since 1970, or the number of the fragment before.",
+    ),
+]
+_Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow", "-f", metavar="", help="Go on until Ctrl-C, instead of ending after --idle."
+    ),
+]
+_Idle = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION",
+        help="End when nothing new has come for this time: seconds, 1m, PT10S.",
+    ),
+]
+_Duration = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="End after this much media: 30s, 5m, PT1H."),
+]
+_MaxFragments = Annotated[
+    int | None, typer.Option(min=1, metavar="NUMBER", help="End after this many fragments.")
+]
+
+
 @dataclass(slots=True)
 class _Bounds:
     """When to stop reading; ticks and a number, None: no bound."""
@@ -55,37 +95,13 @@ class _Bounds:
 @reports
 def get(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="- is a pipe. Default: STREAM.mkv."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Overwrite files that exist.")
-    ] = False,
-    start: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="earliest, now, 2026-01-02T03:04:05Z, seconds, or a fragment number.",
-        ),
-    ] = "earliest",
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", metavar="", help="Go on for as long as the stream lives."),
-    ] = False,
-    idle: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION",
-            help="End when nothing new has come for so long: seconds, 1m, PT10S.",
-        ),
-    ] = "5",
-    duration: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="End after so much media: 30s, 5m, PT1H.")
-    ] = None,
-    max_fragments: Annotated[
-        int | None, typer.Option(min=1, metavar="NUMBER", help="End after so many fragments.")
-    ] = None,
+    output: _Output = None,
+    force: _Force = False,
+    start: _Start = "earliest",
+    follow: _Follow = False,
+    idle: _Idle = "5",
+    duration: _Duration = None,
+    max_fragments: _MaxFragments = None,
     log_file: LogFile = None,
     verbose: Verbose = 0,
     region: Region = None,
@@ -99,9 +115,7 @@ def get(
     dualstack: Dualstack = False,
     ip: IpVersion = None,
     proxy: Proxy = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="What was got, as JSON.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Get media out of a stream as a playable MKV.
 
@@ -116,8 +130,10 @@ def get(
     reached = connection(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
-    idle_s = None if follow else seconds_option(idle)
-    bounds = _Bounds(None if duration is None else duration_option(duration), max_fragments)
+    idle_s = None if follow else seconds_option("--idle", idle)
+    bounds = _Bounds(
+        None if duration is None else duration_option("--duration", duration), max_fragments
+    )
     reading = _Reading(stream, start, _start(start), idle, idle_s)
     written = _Written(Recording(_path(output, stream), force))
     with logged(log_file, verbose):

@@ -17,6 +17,7 @@ from rich.table import Table
 from kvsproducer import limits, wire
 from kvsproducer.cli.console import (
     EXIT_FAILURE,
+    Json,
     counted,
     out,
     print_json,
@@ -208,9 +209,9 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
 @reports
 def inspect(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="An MKV file, or what GetMedia answered.")
+        str, typer.Argument(metavar="FILE", help="An MKV file, or a saved answer of GetMedia.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="As JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show tracks, fragments and tags of an MKV file, and what KVS would refuse.
 

@@ -23,7 +23,7 @@ from kvsproducer.compat.logs import (
     environment_level,
 )
 
-__all__ = ["LogFile", "MetricsPort", "Verbose", "logged"]
+__all__ = ["LogFile", "MetricsHost", "MetricsPort", "Verbose", "logged"]
 
 _PANEL: Final = "Watch"
 LogFile = Annotated[
@@ -31,7 +31,7 @@ LogFile = Annotated[
     typer.Option(
         "--log-file",
         metavar="DIR",
-        help="Write the log to rolling files (kvsFileLog.0 ...) in this folder.",
+        help="Write a log into this folder, in rolling files kvsFileLog.0, kvsFileLog.1 ...",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -43,7 +43,7 @@ Verbose = Annotated[
         count=True,
         metavar="",
         show_default=False,
-        help="Log to standard error: state changes; twice: everything.",
+        help="Log main steps to standard error; -vv logs everything.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -53,7 +53,15 @@ MetricsPort = Annotated[
         min=0,
         max=65535,
         metavar="PORT",
-        help="Serve Prometheus /metrics and /health on this port of 127.0.0.1 meanwhile.",
+        help="Serve Prometheus metrics at /metrics and a health check at /health on this port.",
+        rich_help_panel=_PANEL,
+    ),
+]
+MetricsHost = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Address for --metrics-port; 0.0.0.0 lets other machines read the metrics.",
         rich_help_panel=_PANEL,
     ),
 ]

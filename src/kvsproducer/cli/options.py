@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Annotated, Final
 
 import typer
 
 from kvsproducer.cli.console import err
 from kvsproducer.duration import (
-    INVALID_DURATION_VALUE,
+    MAX_TICKS,
     TICKS_PER_DAY,
     TICKS_PER_HOUR,
     TICKS_PER_MINUTE,
@@ -50,14 +52,17 @@ Region = Annotated[
     typer.Option(
         "--region",
         metavar="NAME",
-        help="AWS region (default: as in boto3).",
+        help="AWS region of the stream. \\[default: as in boto3]",
         rich_help_panel=_SERVICE,
     ),
 ]
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", metavar="NAME", help="Profile of ~/.aws/config.", rich_help_panel=_SERVICE
+        "--profile",
+        metavar="NAME",
+        help="Take region and credentials from this profile of ~/.aws/config.",
+        rich_help_panel=_SERVICE,
     ),
 ]
 EndpointUrl = Annotated[
@@ -65,20 +70,26 @@ EndpointUrl = Annotated[
     typer.Option(
         "--endpoint-url",
         metavar="URL",
-        help="Another service than AWS's, such as `kvs serve`'s http://127.0.0.1:8080.",
+        help="Address of another service than AWS, such as http://127.0.0.1:8080 of `kvs serve`.",
         rich_help_panel=_SERVICE,
     ),
 ]
 CaBundle = Annotated[
     str | None,
     typer.Option(
-        "--ca-bundle", metavar="FILE", help="PEM file of CAs to trust.", rich_help_panel=_SERVICE
+        "--ca-bundle",
+        metavar="FILE",
+        help="Trust the certificate authorities in this PEM file.",
+        rich_help_panel=_SERVICE,
     ),
 ]
 NoVerify = Annotated[
     bool,
     typer.Option(
-        "--no-verify-ssl", metavar="", help="Trust any certificate.", rich_help_panel=_SERVICE
+        "--no-verify-ssl",
+        metavar="",
+        help="Do not verify the service's TLS certificate.",
+        rich_help_panel=_SERVICE,
     ),
 ]
 CredentialsFile = Annotated[
@@ -86,7 +97,7 @@ CredentialsFile = Annotated[
     typer.Option(
         "--credentials-file",
         metavar="FILE",
-        help="Credentials in the C producer's format: CREDENTIALS key secret \\[token].",
+        help="Read credentials from a file in the format of AWS's C producer.",
         rich_help_panel=_SERVICE,
     ),
 ]
@@ -95,7 +106,7 @@ Iot = Annotated[
     typer.Option(
         "--iot",
         metavar="",
-        help="Credentials from AWS IoT, as the variables AWS_IOT_CORE_... say.",
+        help="Get credentials from AWS IoT, set up by the variables AWS_IOT_CORE_...",
         rich_help_panel=_SERVICE,
     ),
 ]
@@ -103,7 +114,7 @@ Iot = Annotated[
 Fips = Annotated[
     bool,
     typer.Option(
-        "--fips", metavar="", help="The FIPS 140 form of AWS's endpoint.", rich_help_panel=_NETWORK
+        "--fips", metavar="", help="Use the FIPS 140 endpoint of AWS.", rich_help_panel=_NETWORK
     ),
 ]
 Dualstack = Annotated[
@@ -111,7 +122,7 @@ Dualstack = Annotated[
     typer.Option(
         "--dualstack",
         metavar="",
-        help="The IPv4-and-IPv6 form of AWS's endpoint.",
+        help="Use the endpoint of AWS that has IPv4 and IPv6 addresses.",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -120,7 +131,7 @@ IpVersion = Annotated[
     typer.Option(
         "--ip",
         metavar="VERSION",
-        help="Connect over this only: ipv4, ipv6.",
+        help="Connect over ipv4 or ipv6 only. \\[default: either]",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -129,7 +140,8 @@ Proxy = Annotated[
     typer.Option(
         "--proxy",
         metavar="URL",
-        help="HTTP proxy for everything (default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY).",
+        help="Send all requests through this HTTP proxy"
+        ". \\[default: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say]",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -139,8 +151,8 @@ CachingMode = Annotated[
     typer.Option(
         "--caching",
         metavar="MODE",
-        help="Calls made only once: none, all, or endpoint-only, which leaves out DescribeStream"
-        " and CreateStream, for roles without permission to call them.",
+        help="Calls of which the answer is kept: none, all, or endpoint-only, which never calls"
+        " DescribeStream and CreateStream, for roles without permission to call them.",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -211,37 +223,44 @@ _UNITS: Final = {
     "h": TICKS_PER_HOUR,
     "d": TICKS_PER_DAY,
 }
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_SHORT: Final = re.compile(rf"({_NUMBER.pattern})([smhd])", re.IGNORECASE)
 
 
-def duration_option(text: str) -> int:
-    """Ticks of `24h`, `90s`, `7d`, `0` or ISO 8601 (`PT24H`); raises INVALID_DURATION_VALUE."""
-    number, unit = text[:-1], text[-1:]
+def duration_option(name: str, text: str) -> int:
+    """Return the ticks of an option's length of time: `24h`, `1.5h`, `7d`, `0` or ISO 8601.
+
+    `name` is the option's, for the message. Raises INVALID_ARG for anything else, and for a number
+    without a unit, since hours, days and seconds are all common.
+    """
     if text == "0":
         return 0
-    if text.isascii() and text.isdigit():
+    if _NUMBER.fullmatch(text):
         raise kvs_error(
-            StatusCode.INVALID_DURATION_VALUE,
-            f"{text!r} has no unit: write {text}h for hours, {text}s for seconds",
+            StatusCode.INVALID_ARG,
+            f"{name} {text}: {text} what? Write {text}s for seconds, {text}m for minutes, {text}h"
+            f" for hours or {text}d for days",
         )
-    if unit in _UNITS and number.isascii() and number.isdigit():
-        ticks = int(number) * _UNITS[unit]
-        if ticks >= INVALID_DURATION_VALUE:
-            raise kvs_error(StatusCode.INVALID_DURATION_VALUE, f"{text} is too long")
-        return ticks
     try:
+        if short := _SHORT.fullmatch(text):
+            ticks = int(Fraction(short[1]) * _UNITS[short[2].lower()])
+            if ticks > MAX_TICKS:
+                raise kvs_error(StatusCode.INVALID_DURATION_VALUE, "too long")
+            return ticks
         return parse_duration(text.upper())
     except KvsError as error:
         raise kvs_error(
-            StatusCode.INVALID_DURATION_VALUE,
-            f"{text!r} is not a duration: write 90s, 15m, 24h, 7d or ISO 8601 (PT24H)",
+            StatusCode.INVALID_ARG,
+            f"{name} {text!r} is not a length of time: write a number and its unit, such as 90s,"
+            " 15m, 24h or 7d, or ISO 8601, such as PT24H",
         ) from error
 
 
-def seconds_option(text: str) -> float:
-    """Seconds of a plain number, or of what `duration_option` takes; raises as that does."""
-    if text.isascii() and text.replace(".", "", 1).isdigit():
+def seconds_option(name: str, text: str) -> float:
+    """Return seconds of a plain number, or of what `duration_option` takes; raises as that does."""
+    if _NUMBER.fullmatch(text):
         return float(text)
-    return duration_option(text) / TICKS_PER_SECOND
+    return duration_option(name, text) / TICKS_PER_SECOND
 
 
 def instant_option(text: str) -> int:

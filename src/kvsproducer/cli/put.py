@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kvsproducer.cli.console import counted, err, out, print_json, reports, size_text
-from kvsproducer.cli.logs import LogFile, MetricsPort, Verbose, logged
+from kvsproducer.cli.console import Json, counted, err, out, print_json, reports, size_text
+from kvsproducer.cli.logs import LogFile, MetricsHost, MetricsPort, Verbose, logged
 from kvsproducer.cli.options import (
     CaBundle,
     CachingMode,
@@ -73,33 +73,39 @@ ModeOption = Annotated[
     Mode | None,
     typer.Option(
         metavar="MODE",
-        help="realtime and near-realtime: at the media's pace; offline: as fast as it is stored."
-        " Default: offline for files, realtime otherwise and without retention.",
+        help="realtime and near-realtime put at the media's pace, offline as fast as it is stored"
+        ". \\[default: offline for files that are kept, else realtime]",
     ),
 ]
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A file, testsrc:[OPTIONS], or - (MKV, TS, raw).")
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A media file, testsrc:\\[OPTIONS], or - for standard input."
+    ),
 ]
 Retention = Annotated[
     str,
     typer.Option(
         metavar="DURATION",
-        help="How long a stream that has to be created keeps media: 24h, 7d, PT2H, 0.",
+        help="How long a stream that is created here keeps media: 24h, 7d, PT2H, or 0.",
     ),
 ]
 TracksOption = Annotated[
-    Tracks, typer.Option(metavar="KIND", help="all, or one kind of track only: video, audio.")
+    Tracks, typer.Option(metavar="KIND", help="Tracks to put: all, video or audio.")
 ]
 StartTime = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Time of the first frame: 2026-01-02T03:04:05Z (default: now)."
+        metavar="TIME",
+        help="Time of the first frame, such as 2026-01-02T03:04:05Z; local time without a zone"
+        ". \\[default: now]",
     ),
 ]
 FrameRate = Annotated[
     float | None,
     typer.Option(
-        metavar="RATE", help="Of raw H.264 / H.265 (default: what it says itself, else 25)."
+        metavar="RATE",
+        help="Frames per second of raw H.264 or H.265. \\[default: as the media says, else 25]",
     ),
 ]
 AnyCodec = Annotated[
@@ -115,7 +121,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="DURATION",
         help="How long to wait while nothing is stored, and for the last acks: seconds, 2m, PT2M"
-        " [default: offline no limit, else 120 for the last acks].",
+        ". \\[default: 120; offline: no limit]",
     ),
 ]
 Resume = Annotated[
@@ -123,9 +129,18 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="",
-        help="Go on after the last stored fragment of an offline put that was interrupted; give"
-        " the same SOURCE and options, and its --start-time.",
+        help="Continue an interrupted offline put after its last stored fragment; needs the same"
+        " SOURCE and options, and its --start-time.",
     ),
+]
+
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Tag for a stream that is created here; repeatable."),
+]
+
+KmsKey = Annotated[
+    str, typer.Option(metavar="KEY", help="KMS key for a stream that is created here.")
 ]
 
 
@@ -139,14 +154,13 @@ def put(
     start_time: StartTime = None,
     frame_rate: FrameRate = None,
     any_codec: AnyCodec = False,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag of a new stream.")
-    ] = None,
-    kms_key_id: Annotated[str, typer.Option(metavar="KEY", help="KMS key of a new stream.")] = "",
+    tag: Tag = None,
+    kms_key_id: KmsKey = "",
     timeout: Timeout = None,
     resume: Resume = False,
     trace: TraceFile = None,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     log_file: LogFile = None,
     verbose: Verbose = 0,
     region: Region = None,
@@ -161,10 +175,10 @@ def put(
     ip: IpVersion = None,
     proxy: Proxy = None,
     caching: CachingMode = Caching.ALL,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="The result as JSON.")
+    as_json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress.")] = False,
 ) -> None:
     """Put media into a stream; the stream is created if there is none.
 
@@ -180,8 +194,8 @@ def put(
         region, profile, endpoint_url, ca_bundle, no_verify_ssl, credentials_file, iot, config
     )
     start = None if start_time is None else instant_option(start_time)
-    kept = duration_option(retention)
-    limit_s = None if timeout is None else seconds_option(timeout)
+    kept = duration_option("--retention", retention)
+    limit_s = None if timeout is None else seconds_option("--timeout", timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
     with logged(log_file, verbose), tracing(trace):
         result = _put(
@@ -198,6 +212,7 @@ def put(
             timeout=limit_s,
             resume=resume,
             metrics_port=metrics_port,
+            metrics_host=metrics_host,
             connection=reached,
         )
     _tell(result, as_json)
@@ -259,6 +274,8 @@ def _fix_start(source: Source) -> None:
 
 
 def _tell_how_to_resume(source: Source, error: BaseException) -> None:
+    if source.failed:  # it was read as far as that is possible: the same would happen again
+        return
     if source.start is not None and not (source.live or source.synthetic):
         when = format_instant(source.start)
         error.add_note(f"to go on from there: the same command with --start-time {when} --resume")

@@ -24,11 +24,16 @@ __all__ = ["serve"]
 
 _Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
 _Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free one.")
+    int,
+    typer.Option(
+        "--port", min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one."
+    ),
 ]
 _Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder for the streams (default: in memory)."),
+    typer.Option(
+        "--data", metavar="DIR", help="Folder to keep the streams in. \\[default: in memory]"
+    ),
 ]
 _VerifySignatures = Annotated[
     bool,
@@ -40,14 +45,19 @@ _VerifySignatures = Annotated[
 ]
 _Profile = Annotated[
     str | None,
-    typer.Option("--profile", metavar="NAME", help="Profile to take those credentials from."),
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Take the credentials of --verify-signatures from this profile.",
+    ),
 ]
 _Region = Annotated[
     str | None,
     typer.Option(
         "--region",
         metavar="REGION",
-        help="Region of the streams (default: us-west-2; of signatures, this shell's first).",
+        help="Region of the streams, and of signatures. \\[default: us-west-2; with"
+        " --verify-signatures this shell's region]",
     ),
 ]
 _TlsCertificate = Annotated[
@@ -58,14 +68,18 @@ _TlsCertificate = Annotated[
 ]
 _TlsKey = Annotated[
     Path | None,
-    typer.Option("--tls-key", metavar="FILE", help="Its private key (default: in the same file)."),
+    typer.Option(
+        "--tls-key",
+        metavar="FILE",
+        help="Private key of --tls-cert (PEM). \\[default: in the same file]",
+    ),
 ]
 _TlsSelfSigned = Annotated[
     Path | None,
     typer.Option(
         "--tls-self-signed",
         metavar="DIR",
-        help="Serve HTTPS with a certificate for this machine, made in this folder.",
+        help="Serve HTTPS with a certificate that is made in this folder.",
     ),
 ]
 _Quotas = Annotated[
@@ -73,13 +87,15 @@ _Quotas = Annotated[
     typer.Option(
         "--quotas",
         metavar="",
-        help="Take at most 5 fragments a second of each stream, as AWS does.",
+        help="Take at most 5 fragments a second from each stream, as AWS does.",
     ),
 ]
 _Faults = Annotated[
     Path | None,
     typer.Option(
-        "--faults", metavar="FILE", help="Script of faults to play, as JSON; see the docs."
+        "--faults",
+        metavar="FILE",
+        help="Play the faults of this JSON script; see the how-to guide on the local endpoint.",
     ),
 ]
 
@@ -104,8 +120,8 @@ def serve(
 
     It speaks the service's HTTP API: boto3 and AWS's own producers work with it unchanged. The
     first line printed is `listening on http://HOST:PORT` (https with one of the --tls options).
-    With --data, what was acknowledged as PERSISTED is still there after a restart. -v logs each
-    request.
+    With --data, what was acknowledged as PERSISTED is still there after a restart. -v prints a
+    line for each request, -vv more.
 
     Example: kvs serve --port 8080 --data ./kvs-data
     """

@@ -19,7 +19,9 @@ __all__ = ["TraceFile", "tracing"]
 TraceFile = Annotated[
     str | None,
     typer.Option(
-        "--trace", metavar="FILE", help="Write where each frame's time goes, for chrome://tracing."
+        "--trace",
+        metavar="FILE",
+        help="Write a trace of where each frame spends time, for chrome://tracing.",
     ),
 ]
 

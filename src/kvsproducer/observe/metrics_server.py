@@ -145,15 +145,19 @@ class _Silence:
 
 
 class MetricsServer:
-    """Serves `/metrics` and `/health` of a producer, blocking or asyncio, until it is closed.
+    """Serves `/metrics` and `/health` of a producer over HTTP, until it is closed.
 
         with kvs.Producer() as producer, kvs.MetricsServer(producer, 9464):
             ...
 
-    `port` 0 takes a free one (see `url`). `max_silence` is how long no ack may come while frames
-    are held: seconds, a `timedelta` or ISO 8601 text. Raises NOT_FOUND without the extra
-    `metrics`, INVALID_ARG for a bound that is not above 0 and an address of other types,
-    INVALID_OPERATION when the address cannot be used.
+    `producer` is a blocking or an asyncio `Producer`. `port` (default 9464) 0 takes a free one; see
+    `url`. `host` (default 127.0.0.1) "0.0.0.0" lets other machines read. `max_silence` (default
+    60 s) is how long no ack may come while frames are held, before `/health` answers 503: seconds,
+    a `timedelta` or ISO 8601 text.
+
+    Raises NOT_FOUND without the extra `metrics`; INVALID_ARG for another producer, a
+    `max_silence` that is not above 0, and a host or port of another type or range;
+    INVALID_OPERATION when the address cannot be used. Source: the text format of Prometheus.
     """
 
     def __init__(
@@ -169,6 +173,11 @@ class MetricsServer:
                 StatusCode.NOT_FOUND,
                 "metrics need prometheus_client: pip install 'kvsproducer[metrics]'",
             ) from _MISSING
+        if not isinstance(producer, ProducerFacade):
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"producer= is {type(producer).__name__}: give a Producer, blocking or asyncio",
+            )
         max_silence_s = to_seconds(max_silence, "max_silence")
         if not max_silence_s > 0:
             raise kvs_error(StatusCode.INVALID_ARG, f"max_silence={max_silence!r} is not above 0")
@@ -179,8 +188,16 @@ class MetricsServer:
         try:
             self._server = _Server((host, port), lambda: generate_latest(registry), self.health)
         except TypeError as error:
-            raise kvs_error(StatusCode.INVALID_ARG, f"host={host!r}, port={port!r}") from error
-        except (OSError, OverflowError) as error:
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"host={host!r}, port={port!r}: give an address as text, and a port from 0 to 65535"
+                " as int",
+            ) from error
+        except OverflowError as error:
+            raise kvs_error(
+                StatusCode.INVALID_ARG, f"port={port} is not a port from 0 to 65535"
+            ) from error
+        except OSError as error:
             raise ConnectionFailed(
                 StatusCode.INVALID_OPERATION, f"cannot listen on {host}:{port}: {in_words(error)}"
             ) from error

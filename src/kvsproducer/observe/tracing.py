@@ -21,6 +21,7 @@ from kvsproducer.mkv import adaptation
 from kvsproducer.mkv.generator import MkvGenerator
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.stream import Stream
+from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.trace import Profiler
 
 __all__ = ["HOPS", "Hop", "traced"]
@@ -45,8 +46,14 @@ def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
     """Record every pass of a frame through the hops (and `more` of them) until the block ends.
 
     `profiler` is a `kvsproducer.trace.Profiler`; `more` are (class or module, method, span's name).
-    A method that makes an iterator is timed each time it is asked for an item.
+    A method that makes an iterator is timed each time it is asked for an item. Raises INVALID_ARG
+    for another profiler.
     """
+    if not isinstance(profiler, Profiler):
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"profiler= is {type(profiler).__name__}: give a kvsproducer.trace.Profiler",
+        )
     plain: list[tuple[type | ModuleType, str, Callable[..., object]]] = []
     try:
         for owner, method, name in (*HOPS, *more):

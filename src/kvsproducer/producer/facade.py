@@ -211,8 +211,8 @@ class ProducerFacade(Generic[S]):
         called; what `Connection` and `DeviceInfo` raise; INVALID_CA_CERT_PATH; INVALID_OPERATION
         for callbacks that serve another producer.
         """
-        _check_listener(on_event)
         service = Service(connection_from(connection, options, type(self)))
+        _check_types(device_info, callbacks, on_event)
         self._streams: dict[str, S] = {}
         device = device_info or core.DeviceInfo()
         hooks = None if callbacks is None else callbacks.start(device.client_info.log_level)
@@ -258,6 +258,10 @@ class ProducerFacade(Generic[S]):
         Frames put before the service has answered are held. Use `Stream.wait_ready` to learn what
         it said. Raises the statuses of `StreamInfo`, DUPLICATE_STREAM_NAME, MAX_STREAM_COUNT.
         """
+        if not isinstance(name, str):
+            raise _wrong_type("name", name, "the name of a stream as text")
+        if not isinstance(stream_info, core.StreamInfo):
+            raise _wrong_type("stream_info", stream_info, "a StreamInfo")
         stream = self._stream_type(self._engine, self._engine.open_stream(name, stream_info))
         with self._engine.lock:
             self._streams[name] = stream
@@ -294,12 +298,24 @@ def refuse_events(on_event: OnEvent | None) -> None:
         )
 
 
+def _wrong_type(name: str, value: object, wanted: str) -> KvsError:
+    return kvs_error(StatusCode.INVALID_ARG, f"{name}= is {type(value).__name__}: give {wanted}")
+
+
+def _check_types(device_info: object, callbacks: object, on_event: OnEvent | None) -> None:
+    if not isinstance(device_info, core.DeviceInfo | None):
+        raise _wrong_type("device_info", device_info, "a DeviceInfo")
+    if callbacks is not None and not callable(getattr(callbacks, "start", None)):
+        raise _wrong_type("callbacks", callbacks, "a CallbacksProvider")
+    _check_listener(on_event)
+
+
 def _check_listener(on_event: OnEvent | None) -> None:
-    """Refuse what could be called, and would hear nothing."""
+    """Raise INVALID_ARG for what cannot be called, and for a coroutine function."""
     if on_event is None:
         return
     if not callable(on_event):
-        raise kvs_error(StatusCode.INVALID_ARG, f"on_event is {type(on_event).__name__}")
+        raise _wrong_type("on_event", on_event, "a function that takes an Event")
     if iscoroutinefunction(on_event):
         raise kvs_error(
             StatusCode.INVALID_ARG,

@@ -22,11 +22,22 @@ from typing import Any, Unpack
 
 from kvsproducer import wire
 from kvsproducer.client.states import result_status
-from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, Instant, instant_to_ticks
+from kvsproducer.duration import (
+    TICKS_PER_MS,
+    TICKS_PER_SECOND,
+    Instant,
+    format_instant,
+    instant_to_ticks,
+)
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.reader.iterated import iterated
 from kvsproducer.service.calls import data_endpoint, instant
-from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
+from kvsproducer.service.connection import (
+    Connection,
+    ConnectionOptions,
+    check_stream_name,
+    connection_from,
+)
 from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
@@ -215,13 +226,17 @@ def get_media(
 ) -> Iterator[ReadFragment]:
     """The fragments of a stream, oldest first, until the service has no more or the caller stops.
 
-    `start` is "earliest", "now", an instant (an aware `datetime`, or ticks since 1970; the
-    producer's time), or a fragment number to go on after. The other arguments are those of
-    `Producer`. A live stream goes on for as long as it is read.
+    `start` is "earliest" (default), "now", an instant (an aware `datetime`, or ticks since 1970;
+    the producer's time), or the number of the fragment before the first one. `connection`, or the
+    fields of a `Connection` as keywords, say how the service is reached. A live stream goes on for
+    as long as it is read.
 
-    Raises SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, SERVICE_CALL_NOT_AUTHORIZED_ERROR and the other
-    service statuses; INVALID_ARG for a bad `start`.
+    Raises INVALID_ARG for a `stream_name`, `start` or `connection` of another kind, at once; and
+    with the first fragment SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR,
+    SERVICE_CALL_NOT_AUTHORIZED_ERROR and the other statuses of a service call. Source: the
+    GetMedia page of the API reference.
     """
+    check_stream_name(stream_name)
     selector = start_selector(start)
     service = Service(connection_from(connection, options, get_media))
     return iterated(fragments(service, stream_name, selector))
@@ -362,9 +377,10 @@ def list_fragments(
     """Return the stored fragments of a stream in order of their numbers.
 
     `between` selects those whose producer timestamp is in the span (aware `datetime`s, or ticks
-    since 1970; both ends included). The other arguments are those of `get_media`, and so are the
-    errors.
+    since 1970; both ends included); default: all of them. `connection`, its keywords and the errors
+    are those of `get_media`. Source: the ListFragments page of the API reference.
     """
+    check_stream_name(stream_name)
     service = Service(connection_from(connection, options, list_fragments))
     return in_order(iterated(summaries(service, stream_name, between)))
 
@@ -383,7 +399,7 @@ async def summaries(
     asked: dict[str, Any] = {"StreamName": stream_name}
     first, last = 0, 0
     if between is not None:
-        first, last = map(instant_to_ticks, between)
+        first, last = _span(between)
         asked["FragmentSelector"] = _selector(first, last)
     try:
         endpoint = await _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
@@ -404,6 +420,22 @@ async def summaries(
                 asked["NextToken"] = token
     finally:
         await service.disconnect()
+
+
+def _span(between: tuple[Instant, Instant]) -> tuple[int, int]:
+    """Return both ends of `between` in ticks; raises INVALID_ARG for what is not a span."""
+    if not isinstance(between, tuple | list) or len(between) != 2:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"between={between!r} is not a pair: give (first, last), two aware datetimes",
+        )
+    first, last = map(instant_to_ticks, between)
+    if last < first:
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"between= ends at {format_instant(last)}, before it begins at {format_instant(first)}",
+        )
+    return first, last
 
 
 def _selector(first: int, last: int) -> dict[str, Any]:

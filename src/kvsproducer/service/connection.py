@@ -25,7 +25,14 @@ from kvsproducer.service.tls import Verify
 from kvsproducer.service.urls import shown, url_fault
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["AwsSession", "Connection", "ConnectionOptions", "connection_from", "unknown_option"]
+__all__ = [
+    "AwsSession",
+    "Connection",
+    "ConnectionOptions",
+    "check_stream_name",
+    "connection_from",
+    "unknown_option",
+]
 
 
 class AwsSession(Protocol):
@@ -177,6 +184,14 @@ def unknown_option(name: str, caller: Callable[..., object]) -> KvsError:
     advice = _OTHER_NAMES.get(name) or next(iter(near), None)
     said = f"did you mean {advice}?" if advice else f"it has {', '.join(known)}"
     return kvs_error(StatusCode.INVALID_ARG, f"{_name_of(caller)} has no argument {name}=; {said}")
+
+
+def check_stream_name(name: object) -> None:
+    """Raise INVALID_ARG unless `name` is text that may name a stream; a missing one is empty."""
+    if not isinstance(name, str):
+        raise _wrong_type("stream_name", name, "give the name of a stream as text")
+    if not name:
+        raise kvs_error(StatusCode.INVALID_ARG, "stream_name= is empty: give the name of a stream")
 
 
 def _name_of(caller: Callable[..., object]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -34,7 +34,12 @@ from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_erro
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
-from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
+from kvsproducer.service.connection import (
+    Connection,
+    ConnectionOptions,
+    check_stream_name,
+    connection_from,
+)
 from kvsproducer.sources.pacing import pace
 from kvsproducer.sources.resume import StoredFragment, frames_left, last_stored
 from kvsproducer.sources.skipped import Skip
@@ -229,6 +234,7 @@ def put_media(
     timeout: Duration | None = None,
     resume: bool = False,
     metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
     device_info: DeviceInfo | None = None,
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
@@ -239,8 +245,8 @@ def put_media(
     (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
     stream that has to be created. `tracks`, `frame_rate`, `start` and `any_codec` are those of
     `open_source`. `stream_options` override fields of `StreamInfo`. `progress` is called with a
-    `PutProgress` from two threads, 50 times a second at most and at the end. `metrics_port` is
-    served by a `MetricsServer` on 127.0.0.1 meanwhile.
+    `PutProgress` from two threads, 50 times a second at most and at the end. A `MetricsServer`
+    serves `metrics_port` of `metrics_host` meanwhile, if a port is given.
 
     The producer that is made here takes `device_info`, and reaches the service by `connection`, or
     by the fields of a `Connection` as keywords (`region_name`, `endpoint_url` ...). It has no
@@ -263,7 +269,9 @@ def put_media(
     an argument of another type, and when a put cannot be resumed. An exception carries a note that
     says what was stored. On Ctrl-C what was put is given 10 s to be stored.
     """
+    check_stream_name(stream_name)
     reached = connection_from(connection, options, put_media)
+    _check_types(stream_options=stream_options, progress=progress, device_info=device_info)
     if producer is not None:
         _refuse_beside_producer(producer, connection, options, device_info)
     opened = source
@@ -287,7 +295,7 @@ def put_media(
         raise
     began = monotonic()
     try:
-        with opened, _metrics(used, metrics_port):
+        with opened, _metrics(used, metrics_port, metrics_host):
             frames = opened.frames(own_times=kind is StreamingType.OFFLINE)
             reading = _Reading(opened, frames, info, last)
             _put(opened, reading, used.open_stream(stream_name, info), kind, watch, limit_s)
@@ -357,6 +365,19 @@ def _limit_s(timeout: Duration | None, kind: StreamingType) -> float:
     return to_seconds(timeout)
 
 
+def _check_types(*, stream_options: object, progress: object, device_info: object) -> None:
+    """Raise INVALID_ARG for arguments that would fail only in the middle of a put."""
+    for name, value, fits, wanted in (
+        ("stream_options", stream_options, isinstance(stream_options, Mapping), "a mapping"),
+        ("progress", progress, callable(progress), "a function that takes a PutProgress"),
+        ("device_info", device_info, isinstance(device_info, DeviceInfo), "a DeviceInfo"),
+    ):
+        if value is not None and not fits:
+            raise kvs_error(
+                StatusCode.INVALID_ARG, f"{name}= is {type(value).__name__}: give {wanted}"
+            )
+
+
 def _refuse_beside_producer(
     producer: object,
     connection: Connection | None,
@@ -423,13 +444,13 @@ def _last_stored(stream_name: str, source: Source, connection: Connection) -> St
     return last_stored(between, since, source.start, source.duration)
 
 
-def _metrics(producer: Producer, port: int | None) -> AbstractContextManager[object]:
-    """Serve metrics and health of the producer over HTTP, or do nothing without a port."""
+def _metrics(producer: Producer, port: int | None, host: str) -> AbstractContextManager[object]:
+    """Serve metrics and health of the producer over HTTP in the block, if there is a port."""
     if port is None:
         return nullcontext()
     from kvsproducer.observe.metrics_server import MetricsServer
 
-    return MetricsServer(producer, port)
+    return MetricsServer(producer, port, host=host)
 
 
 def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: _Watch) -> None:

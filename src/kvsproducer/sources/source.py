@@ -94,8 +94,12 @@ class Source:
     `hidden`: number of yielded pictures that are not shown but needed by others; their frames are
     INVISIBLE.
 
+    `failed`: `frames` ended with an error of the source itself, so nothing more can be read of it.
+
     Frames can be iterated only once.
     """
+
+    failed = False
 
     def __init__(
         self,
@@ -328,6 +332,14 @@ class Source:
         Raises READ_FILE_FAILED if reading fails, UNEXPECTED_EOF at the end of a truncated file, and
         INVALID_OPERATION if the source is closed.
         """
+        self.failed = False
+        try:
+            yield from self._all_frames(own_times=own_times)
+        except KvsError:
+            self.failed = True
+            raise
+
+    def _all_frames(self, *, own_times: bool) -> Iterator[Frame]:
         self._check_open()
         self._last = self._count = 0
         if self.live and self.start is None and not own_times:
@@ -566,14 +578,23 @@ def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
         del failure
 
 
+def _spec_of(spec: object) -> FileSpec | StdinSpec | PatternSpec:
+    """Return what a source names; raises INVALID_ARG for other objects, and as `parse_spec`."""
+    if isinstance(spec, str):
+        return parse_spec(_path(spec) if spec else spec)
+    return FileSpec(_path(spec))
+
+
 def _path(spec: object) -> str:
-    """Return the path that was given as a source. Raises INVALID_ARG for other objects."""
-    if isinstance(spec, bytes | os.PathLike):
-        return os.fsdecode(spec)
+    """Return the path that was given as a source; raises INVALID_ARG for other objects."""
+    path = os.fsdecode(spec) if isinstance(spec, str | bytes | os.PathLike) else ""
+    if path and "\0" not in path and len(path) <= limits.MAX_PATH_LEN:
+        return path
     raise kvs_error(
         StatusCode.INVALID_ARG,
-        f"the source is {type(spec).__name__}; give the path of a file, testsrc:, - for"
-        " standard input, or an open Source. Write media in memory to a file first",
+        f"source= is {type(spec).__name__} and not a path: give the path of a file, testsrc:, - for"
+        " standard input, or an open Source. Write media in memory to a file first;"
+        " single frames go to Stream.put_frame",
     )
 
 
@@ -609,7 +630,7 @@ def open_source(
     READ_FILE_FAILED (standard input is closed), INVALID_ARG (a frame rate for media with times, or
     outside 0.01 to 1000), and what `parse_spec` raises.
     """
-    what = parse_spec(spec) if isinstance(spec, str) else FileSpec(_path(spec))
+    what = _spec_of(spec)
     from kvsproducer.sources.pyav import ContainerReader, PatternReader
 
     raw_rate = None if frame_rate is None else _raw_rate(frame_rate)
@@ -679,6 +700,11 @@ def _file_of(what: FileSpec | StdinSpec) -> tuple[str, str]:
 
 
 def _raw_rate(frame_rate: float) -> Fraction:
+    if not isinstance(frame_rate, int | float | Fraction) or isinstance(frame_rate, bool):
+        raise kvs_error(
+            StatusCode.INVALID_ARG,
+            f"frame_rate={frame_rate!r} is not a number of frames per second",
+        )
     if not _LOWEST_RATE <= frame_rate <= _HIGHEST_RATE:
         raise kvs_error(
             StatusCode.INVALID_ARG,

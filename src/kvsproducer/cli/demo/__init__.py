@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kvsproducer.cli.console import EXIT_FAILURE, err, out, print_json, reports, writing
+from kvsproducer.cli.console import EXIT_FAILURE, Json, err, out, print_json, reports, writing
 from kvsproducer.cli.demo.clip import demo_clip
 from kvsproducer.cli.demo.compare import Check, compare, expected_frames, read_back
 from kvsproducer.cli.demo.contact_sheet import contact_sheet
@@ -37,17 +37,20 @@ REGION: Final = "us-west-2"
 def demo(
     source: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A media file of your own instead of the made clip."),
+        typer.Option(
+            metavar="FILE", help="Put this media file. \\[default: a clip that is made here]"
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("demo-out"),
     fast: Annotated[
-        bool, typer.Option("--fast", metavar="", help="Put the made clip as fast as it goes, too.")
+        bool,
+        typer.Option(
+            "--fast", metavar="", help="Put the clip as fast as possible, not at its own pace."
+        ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="The verdict as JSON.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the main job: file -> stream -> file, against a local endpoint, and check every byte.
 
