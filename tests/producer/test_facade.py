@@ -79,3 +79,35 @@ def test_a_listener_that_would_hear_nothing_is_refused(surface: Any) -> None:
             assert caught.value.status is kvs.StatusCode.INVALID_ARG
 
     asyncio.run(work())
+
+
+def names_of(kind: type) -> list[str]:
+    """Return the public names of a class."""
+    return [name for name in dir(kind) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("surface", [kvs, aio])
+def test_both_surfaces_have_the_same_public_methods(surface: Any) -> None:
+    """And nothing internal among them; each has a docstring."""
+    assert names_of(surface.Producer) == ["close", "events", "metrics", "open_stream", "streams"]
+    assert names_of(surface.Stream) == [
+        "account",
+        "close",
+        "end_fragment",
+        "failure",
+        "flush",
+        "last_error",
+        "metrics",
+        "name",
+        "put_event",
+        "put_fragment_metadata",
+        "put_frame",
+        "reset",
+        "state",
+        "stop",
+        "stored_until",
+        "wait_ready",
+        "wait_stored",
+    ]
+    for kind in (surface.Producer, surface.Stream):
+        assert all(getattr(kind, name).__doc__ for name in names_of(kind))
