@@ -1,1 +1,1 @@
-"""What kvsproducer costs: `make bench` (`ARGS=--json`, or `ARGS='core import'` for parts)."""
+"""Benchmarks of kvsproducer: `make bench` (`ARGS=--json`, or `ARGS='core import'` for parts)."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--json] [PART ...]`: run the parts (all by default), show the figures."""
+"""`python -m benchmarks [--json] [PART ...]`: run benchmarks (all by default)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python calls of this package on a frame's way to the wire, and for a fragment's three acks.
+"""Number of Python calls in this package to send a frame, and to process a fragment's three acks.
 
 Unlike times, these counts are the same on every machine, so `tests/producer/test_calls.py` holds
 them. A blocking producer with a listener uploads to a server in this process. Each call of a
@@ -33,14 +33,14 @@ Calls = Counter[tuple[str, str]]  # by side ("put": in the caller's thread; "wir
 
 
 class Profiler:
-    """Counts the calls of functions of this package, in the threads that have its `profile`."""
+    """Counts calls of functions of this package, in the threads that use `profile`."""
 
     def __init__(self) -> None:
         self._calls: Calls = Counter()
         self._putting = threading.current_thread()
 
     def profile(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Be a profile function; see `sys.setprofile`."""
+        """Count one call; this is a profile function for `sys.setprofile`."""
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(PACKAGE):
             module = Path(code.co_filename).stem
@@ -50,7 +50,7 @@ class Profiler:
             self._calls[side, f"{module}.{code.co_qualname}"] += 1
 
     def settle(self) -> None:
-        """Wait until nothing more is called."""
+        """Wait until no more functions are called."""
         seen = -1
         while (count := self._calls.total()) != seen:
             seen = count
@@ -58,7 +58,7 @@ class Profiler:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[Calls]:
-        """Count what the block and all that follows from it call."""
+        """Count the calls of the block and of all work that it causes in other threads."""
         self.settle()
         self._calls.clear()
         counted: Calls = Counter()
@@ -70,7 +70,7 @@ class Profiler:
 
 
 class Server:
-    """A service that takes one upload, and acknowledges when it is asked to."""
+    """A service that accepts one upload, and sends acks when the benchmark requests them."""
 
     def __init__(self) -> None:
         self.arrived = threading.Semaphore(0)
@@ -98,18 +98,18 @@ class Server:
             transport.abort()
 
     def say(self, data: bytes) -> None:
-        """Send a chunk of the newest upload's answer; b"" ends it."""
+        """Send a chunk of the newest upload's response; b"" ends the response."""
         chunk = b"%x\r\n%s\r\n" % (len(data), data)
         self._loop.call_soon_threadsafe(self.uploads[-1].write, chunk)
 
     def close(self) -> None:
-        """End."""
+        """Close the server."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(LIMIT_S)
 
 
 class Connection(Sink):
-    """A connection to the server."""
+    """One connection to the server."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -119,13 +119,13 @@ class Connection(Sink):
         self._server.transports.append(self.transport)
 
     def note_marks(self, data: bytes, now: int) -> None:  # noqa: ARG002
-        """Note that media have come."""
+        """Record that media has arrived."""
         self._server.uploads.append(self.transport)
         self._server.arrived.release()
 
 
 def count() -> tuple[Calls, Calls]:
-    """Return the calls for a delta frame, and for a key frame and the acks of its fragment."""
+    """Return the calls for a delta frame, and for a key frame with its fragment's acks."""
     dummy_credentials()
     server, profiler, acked = Server(), Profiler(), threading.Semaphore(0)
 
@@ -179,12 +179,12 @@ def count() -> tuple[Calls, Calls]:
 
 
 def total(calls: Calls, *sides: str) -> int:
-    """How many calls, on those sides."""
+    """Return the number of calls on the given sides, "put" and "wire"."""
     return sum(count for (side, _), count in calls.items() if side in sides)
 
 
 def run() -> list[Figure]:
-    """Both counts."""
+    """Return both figures."""
     delta, fragment = count()
     frame, acks = total(delta, "put", "wire"), total(fragment, "wire")
     return [

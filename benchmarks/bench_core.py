@@ -1,4 +1,4 @@
-"""The client core alone: put a frame, read its bytes back, apply the acks; no network, no thread.
+"""The client core without network and threads: put a frame, read its bytes, apply the acks.
 
 The same work as AWS's C producer was measured with. Each frame size is put with and without NAL
 adaptation, beside the calibration loop on the same frame.
@@ -33,12 +33,12 @@ ANSWERS: dict[type, object] = {
 
 
 def never_waits(_sides: int) -> int:
-    """Dice that always show 0."""
+    """A source of random numbers that always returns 0."""
     return 0
 
 
 class Loop:
-    """A stream whose service answers everything at once, and stores each fragment.
+    """A stream with a service that answers all calls at once, and stores each fragment.
 
     Its frames have `size` bytes: any bytes without NAL adaptation, Annex-B with it.
     """
@@ -65,14 +65,14 @@ class Loop:
             self.carry_out(effect)
 
     def carry_out(self, effect: core.Effect) -> None:
-        """Be the service."""
+        """Answer the calls of the client."""
         if isinstance(effect, core.Call):
             self.client.call_result(effect, 200, START, answer=ANSWERS.get(type(effect)))
             if isinstance(effect, core.PutStream):
                 self.upload = effect.upload
 
     def step(self) -> None:
-        """One frame in, its bytes out, and at each fragment's end the acks."""
+        """Put one frame, read its bytes, and at the end of a fragment apply its acks."""
         number = self.number
         self.number += 1
         now = START + number * TICK
@@ -91,19 +91,19 @@ class Loop:
                 self._renew()
 
     def _renew(self) -> None:
-        """Another stream, before the service of this one has to rotate its token."""
+        """Replace the stream before its token has to be rotated."""
         self.check()
         self.stream.free(START)
         self._begin()
 
     def check(self) -> None:
-        """Every frame was taken and stored, but those of the open fragment."""
+        """Check that all frames are stored, except those of the open fragment."""
         account = self.stream.account()
         assert account.dropped == account.skipped == 0, account
         assert account.held <= GOP, account
 
     def acknowledge(self, timestamp: int, now: int) -> None:
-        """The three acks of a fragment, and the events taken."""
+        """Apply the three acks of a fragment, and take the events."""
         for kind in (b"BUFFERING", b"RECEIVED", b"PERSISTED"):
             self.stream.receive_ack(self.upload, ack(kind, timestamp // 10_000), now)
         while self.client.next_event() is not None:
@@ -111,7 +111,7 @@ class Loop:
 
 
 def ack(kind: bytes, timecode: int) -> bytes:
-    """An acknowledgement as the service words it."""
+    """Return an ack in the service's format."""
     return (
         b'{"EventType":"%s","FragmentTimecode":%d,"FragmentNumber":'
         b'"91343852333181704754345985890710005834298701132"}\n' % (kind, timecode)
@@ -119,7 +119,7 @@ def ack(kind: bytes, timecode: int) -> bytes:
 
 
 def measure(size: int, adaptation: core.NalAdaptation, store: ContentStore | None = None) -> float:
-    """ns per frame of put + get + ack: the fastest pass."""
+    """Return ns per frame of put + get + ack in the fastest pass."""
     loop = Loop(size, adaptation, store)
     for _ in range(GOP + 1):
         loop.step()
@@ -130,7 +130,7 @@ def measure(size: int, adaptation: core.NalAdaptation, store: ContentStore | Non
 
 
 def parse_acks() -> float:
-    """ns per well-formed ack that changes nothing any more (a duplicate BUFFERING)."""
+    """Return ns per valid ack without effect (a duplicate BUFFERING)."""
     loop = Loop(200, core.NalAdaptation.NONE)
     loop.step()
     data = ack(b"BUFFERING", START // 10_000)
@@ -143,7 +143,7 @@ def parse_acks() -> float:
 
 
 def run() -> list[Figure]:
-    """All sizes, both ways."""
+    """Return the figures for all sizes and both formats."""
     rows: list[Figure] = []
     ways = (
         ("no adaptation", core.NalAdaptation.NONE),

@@ -1,4 +1,4 @@
-"""The content stores: taking a payload in and giving it up, and a stream's put path on each."""
+"""The content stores: storing and releasing a payload, and the put path of a stream on each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = (1_000, 20_000, 100_000)
 
 @contextmanager
 def stores() -> Iterator[dict[str, ContentStore]]:
-    """A store of each kind; the hybrid ones with no memory left, so that they spill."""
+    """Yield a store of each kind; the memory of hybrid stores is full, so that they spill."""
     with tempfile.TemporaryDirectory() as folder:
         made: dict[str, ContentStore] = {
             "reference": ReferenceStore(SIZE),
@@ -57,7 +57,7 @@ def stores() -> Iterator[dict[str, ContentStore]]:
 
 
 def keep_and_free(store: ContentStore, data: bytes) -> Callable[[], None]:
-    """One payload in and out of the store, as the put path does it."""
+    """Store and release one payload, as the put path does."""
     size = len(data)
     if not isinstance(store, HoldingStore):
 
@@ -79,7 +79,7 @@ def keep_and_free(store: ContentStore, data: bytes) -> Callable[[], None]:
 
 
 def run() -> list[Figure]:
-    """Each store, each size."""
+    """Return the figures for each store and size."""
     rows: list[Figure] = []
     with stores() as made:
         for name, store in made.items():

@@ -21,7 +21,7 @@ PROBES = {
 
 
 def run() -> list[Figure]:
-    """The fastest of some runs, in milliseconds; beside it, what an interpreter takes to start."""
+    """Return ms of the fastest of several runs, and the start time of the interpreter alone."""
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         environ = {name: value for name, value in os.environ.items() if "BYTECODE" not in name}

@@ -1,4 +1,4 @@
-"""What an outage costs in memory: the store filled with tiny frames, in a fresh process."""
+"""Memory use in an outage: a fresh process fills its store with tiny frames."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def measure(frame_bytes: int, store: str) -> None:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def run() -> list[Figure]:
-    """One row per store and frame size."""
+    """Return one figure for each store and frame size."""
     figures = []
     for store, size in itertools.product(STORES, FRAME_BYTES):
         command = f"from benchmarks.bench_memory import measure; measure({size}, {store!r})"

@@ -1,4 +1,4 @@
-"""What it costs to split an Annex-B frame and to package it, beside a bare `bytes.find` over it.
+"""The time to split and pack an Annex-B frame, compared with a plain `bytes.find` over it.
 
 The calibration is the loop of `reference/peer_figures.md`: finding every start code of the same
 frame with `bytes.find`, which builds nothing and checks nothing.
@@ -25,7 +25,7 @@ RUNS = 9
 
 
 def find_start_codes(data: bytes) -> int:
-    """The calibration: how many start codes there are."""
+    """The calibration: count the start codes."""
     count, found = 0, data.find(b"\0\0\1")
     while found >= 0:
         count, found = count + 1, data.find(b"\0\0\1", found + 3)
@@ -33,7 +33,7 @@ def find_start_codes(data: bytes) -> int:
 
 
 def payload(size: int) -> bytes:
-    """Random bytes with emulation prevention, as an entropy coder leaves them."""
+    """Return random bytes with emulation prevention, as from an entropy coder."""
     raw = random.Random(1).randbytes(size)
     return (
         re.sub(rb"\0\0([\0-\x03])", lambda found: b"\0\0\x03" + found[1], raw)[: size - 1] + b"\x80"
@@ -41,7 +41,7 @@ def payload(size: int) -> bytes:
 
 
 def microseconds(call: Callable[[bytes], object], data: bytes) -> float:
-    """The fastest of some runs, per call; time on the processor, so that neighbours count less."""
+    """Return the CPU time per call in the fastest of several runs."""
     timer = timeit.Timer(lambda: call(data), timer=time.thread_time)
     count = 1
     while timer.timeit(count) < SHORTEST_RUN_S:
@@ -50,7 +50,7 @@ def microseconds(call: Callable[[bytes], object], data: bytes) -> float:
 
 
 def packager() -> Callable[[bytes], object]:
-    """A call that splits one frame and packages it, in the open cluster of a stream."""
+    """Return a function that splits one frame and packs it in the open cluster of a stream."""
     tracks = [TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC")]
     flags = NalAdaptation.ANNEXB_NALS
     generator = MkvGenerator(tracks, content_type="video/h264", adaptation=flags)
@@ -65,7 +65,7 @@ def packager() -> Callable[[bytes], object]:
 
 
 def run() -> list[Figure]:
-    """Frames of one and of two units (access unit delimiter first): split, joined, packaged."""
+    """Return the figures for frames of one unit, and of two (an access unit delimiter first)."""
     figures = []
     package = packager()
     for size in SIZES:

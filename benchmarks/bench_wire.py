@@ -1,4 +1,4 @@
-"""End to end against servers in processes of their own: throughput, CPU, put-to-wire latency."""
+"""End to end against servers in separate processes: throughput, CPU, put-to-wire latency."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACE_S = 1 / 25
 
 @contextlib.contextmanager
 def process(module: str, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server process; yields its URL; it ends with its standard input."""
+    """Run a server process and yield its URL; the process ends when its standard input closes."""
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
@@ -45,13 +45,13 @@ def process(module: str, *arguments: str) -> Iterator[tuple[str, subprocess.Pope
 
 
 def dummy_credentials() -> None:
-    """The servers here check none, but botocore wants some to sign with."""
+    """Set credentials: botocore needs some for signing, the servers do not check them."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "EXAMPLE")
 
 
 def offline(url: str, verify: bool | str, label: str) -> list[Figure]:
-    """Frames as fast as they go, until the last is stored."""
+    """Put frames as fast as possible, until the last one is stored."""
     plain, key = annexb_frame(FRAME_BYTES), annexb_frame(FRAME_BYTES, key=True)
     info = kvs.StreamInfo.video(
         "h264", streaming_type=kvs.StreamingType.OFFLINE, retention="PT1H", frame_rate=120
@@ -79,7 +79,7 @@ def offline(url: str, verify: bool | str, label: str) -> list[Figure]:
 
 
 def latency(label: str, busy: bool) -> Figure:
-    """Microseconds from `put_frame` on an idle upload to its first byte in the server."""
+    """Measure microseconds from `put_frame` on an idle upload to the first byte in the server."""
     with process("benchmarks.sink") as (url, server), kvs.Producer(endpoint_url=url) as producer:
         info = kvs.StreamInfo.video(
             "h264", nal_adaptation=kvs.NalAdaptation.NONE, retention=0, fragment_acks=False
@@ -105,13 +105,13 @@ def latency(label: str, busy: bool) -> Figure:
 
 
 def spin(ending: threading.Event) -> None:
-    """A Python thread that never waits."""
+    """Keep a Python thread busy."""
     while not ending.is_set():
         sum(range(1000))
 
 
 def run() -> list[Figure]:
-    """All rows; about half a minute."""
+    """Return all figures; this takes about half a minute."""
     dummy_credentials()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder, process("benchmarks.server", folder) as (url, _):

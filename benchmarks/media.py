@@ -1,4 +1,4 @@
-"""The frames that the benchmarks put: synthetic, seeded, the same on every machine."""
+"""Synthetic frames for the benchmarks, made from a seed and equal on every machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PASS_NS = 500_000  # at least; short passes find a quiet moment on a busy machin
 
 
 def payload(size: int, seed: int = 1) -> bytes:
-    """`size` random bytes without zeros, so that no start code arises by chance."""
+    """Return `size` random bytes without zeros, so that they contain no start code."""
     dice = random.Random(seed)
     return dice.randbytes(size).translate(bytes([1, *range(1, 256)]))
 
 
-# Of a baseline encoder at 640x480.
+# Parameter sets of a baseline encoder at 640x480.
 PARAMETER_SETS = (
     bytes.fromhex("6742c00ada189a1000000300100000030328f1226a"),
     bytes.fromhex("68ce039c80"),
@@ -26,14 +26,14 @@ PARAMETER_SETS = (
 
 
 def annexb_frame(size: int, *, key: bool = False) -> bytes:
-    """An H.264 access unit of `size` bytes: a delimiter, parameter sets of a key frame, a slice."""
+    """Make an H.264 access unit of `size` bytes: delimiter, parameter sets of key frames, slice."""
     units = [b"\x09\xf0", *PARAMETER_SETS, b"\x65\x88"] if key else [b"\x09\xf0", b"\x41\x9a"]
     head = b"\0" + b"".join(START_CODE + unit for unit in units)
     return head + payload(size - len(head))
 
 
 def calibration(frame: bytes) -> int:
-    """Split an Annex-B frame with `bytes.find` and nothing else: what the machine can do."""
+    """Split an Annex-B frame with `bytes.find` only, as a calibration of the machine."""
     units = 0
     position = frame.find(START_CODE)
     while position >= 0:
@@ -43,7 +43,7 @@ def calibration(frame: bytes) -> int:
 
 
 def ns_per_call(work: Callable[[], object], calls: int = 50) -> float:
-    """The fastest of many short passes of `calls` calls or a multiple: noise only ever adds."""
+    """Return the time per call of the fastest of many short passes, which has the least noise."""
     best = float("inf")
     end = perf_counter_ns() + TRIAL_NS
     now = 0

@@ -1,4 +1,4 @@
-"""Figures as rows: a table for people, JSON for machines."""
+"""Output of the figures as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Figure:
-    """One measured value, beside its target and the calibration on the same machine."""
+    """One measured value, with its target and the calibration on the same machine."""
 
     group: str
     what: str
@@ -21,7 +21,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the calibration the value is."""
+        """The ratio of the value to the calibration."""
         return self.value / self.calibration if self.calibration else None
 
 

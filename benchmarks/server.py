@@ -1,4 +1,4 @@
-"""The local endpoint as a process of its own: `python -m benchmarks.server FOLDER [CERT KEY]`.
+"""The local endpoint as a separate process: `python -m benchmarks.server FOLDER [CERT KEY]`.
 
 Prints its URL and ends with its standard input.
 """

@@ -1,4 +1,4 @@
-"""A server that answers as KVS just enough to take an upload, and notes when frames arrive.
+"""A minimal KVS server that accepts an upload, and measures when frames arrive.
 
 Run as a process of its own: `python -m benchmarks.sink`. It prints its URL, then for every frame
 that carries a time stamp the microseconds from `put_frame` to the frame's first byte in this
@@ -20,12 +20,12 @@ ANSWERS = {
 
 
 def stamp() -> bytes:
-    """The mark and the time now, to be put into a frame."""
+    """Return a marker with the present time, to put into a frame."""
     return MARK + time.monotonic_ns().to_bytes(8, "big")
 
 
 class Sink(asyncio.Protocol):
-    """One connection: control-plane calls are answered, an upload's marks are timed."""
+    """One connection: answers control-plane calls, and measures the age of an upload's markers."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -48,7 +48,7 @@ class Sink(asyncio.Protocol):
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
     def note_marks(self, data: bytes, now: int) -> None:
-        """Print the age of every time stamp; one may be cut by the end of the data."""
+        """Print the age of every timestamp; keep one that is cut off at the end of the data."""
         data = self.rest + data
         end = 0
         while (at := data.find(MARK, end)) >= 0 and len(data) >= at + 16:

@@ -1,4 +1,4 @@
-"""Many cameras in one process: CPU, memory a stream, the time that `put_frame` takes, drops.
+"""Many cameras in one process: CPU, memory per stream, time of `put_frame`, and drops.
 
 `python -m benchmarks.streams [--streams 200] [--seconds 60] [--json]`, or `make bench-streams`. The
 local endpoint is a process of its own; one thread puts the frames of all streams, evenly spread, as
@@ -28,7 +28,7 @@ READY_LIMIT_S = 60
 
 @dataclass
 class Run:
-    """What was measured."""
+    """The measured values."""
 
     streams: int
     elapsed_s: float = 0.0
@@ -40,12 +40,12 @@ class Run:
     accounts: dict[str, kvs.FrameAccount] = field(default_factory=dict)
 
     def put_us(self, share: float) -> float:
-        """That quantile of the time of a put."""
+        """Return a quantile of the time that `put_frame` takes."""
         ordered = sorted(self.puts_us)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     def figures(self) -> list[Figure]:
-        """As rows."""
+        """Return the values as figures."""
         group = f"{self.streams} streams, {FPS} fps, {FRAME_BYTES // 1000} KB"
         dropped = sum(account.dropped for account in self.accounts.values())
         missing = sum(a.accepted - a.persisted for a in self.accounts.values())
@@ -68,14 +68,14 @@ class Run:
 
 
 def info() -> kvs.StreamInfo:
-    """One camera's stream; frames as an encoder with 4-byte lengths gives them."""
+    """Describe the stream of one camera, whose frames have 4-byte NAL lengths."""
     return kvs.StreamInfo.video(
         "h264", retention="PT1H", frame_rate=FPS, nal_adaptation=kvs.NalAdaptation.NONE
     )
 
 
 def film(streams: list[kvs.Stream], seconds: float, run: Run) -> None:
-    """Put every stream's frames on time, slot by slot."""
+    """Put the frames of all streams at their times."""
     data, tick = payload(FRAME_BYTES), 10_000_000 // FPS
     start, began, number = kvs.now(), time.perf_counter(), 0
     clock, put_us = time.perf_counter, run.puts_us
@@ -97,7 +97,7 @@ def film(streams: list[kvs.Stream], seconds: float, run: Run) -> None:
 
 
 def measure(url: str, streams: int, seconds: float) -> Run:
-    """Open the streams, film, close."""
+    """Open the streams, put frames, and close them."""
     run = Run(streams)
     device = kvs.DeviceInfo(
         stream_count=streams, storage_info=kvs.StorageInfo(storage_size=1 << 30)
@@ -113,7 +113,7 @@ def measure(url: str, streams: int, seconds: float) -> Run:
         film(opened, seconds, run)
         run.elapsed_s, run.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
         run.held_bytes = producer.metrics().content_store_allocated_size
-        # The list of durations is the benchmark's own.
+        # Do not count the memory of the benchmark's list of durations.
         run.grown_mb = resident_mb() - before - sys.getsizeof(run.puts_us) * 4 / 1e6
         accounts = producer.close()
     run.accounts = {name: account for name, account in accounts.items() if name != "warm-up"}
@@ -121,7 +121,7 @@ def measure(url: str, streams: int, seconds: float) -> Run:
 
 
 def main() -> int:
-    """The command; 1 when a frame was lost."""
+    """Run the benchmark; return 1 if a frame was lost."""
     parser = argparse.ArgumentParser(prog="make bench-streams ARGS=")
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)

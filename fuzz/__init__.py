@@ -1,1 +1,1 @@
-"""Fuzz targets for what reads bytes from outside: `make fuzz`, see `fuzz.__main__`."""
+"""Fuzz targets for the parsers of external data: `make fuzz`, see `fuzz.__main__`."""

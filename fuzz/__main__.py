@@ -22,7 +22,7 @@ SPARE_SECONDS = 60  # atheris instruments the modules first
 
 
 def run(target: str, seconds: int) -> int | None:
-    """Fuzz one target in a process of its own; the number of executions, None on a finding."""
+    """Fuzz one target in its own process; return the number of executions, None on a finding."""
     FINDINGS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(seeds(target)):
@@ -48,7 +48,7 @@ def run(target: str, seconds: int) -> int | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Fuzz the named targets, or all; 1 on a finding."""
+    """Fuzz the named targets, or all; return 1 on a finding."""
     options = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     options.add_argument("--seconds", type=int, default=20, help="for each target")
     options.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")

@@ -1,4 +1,4 @@
-"""One target under atheris, in this process: `python -m fuzz.child TARGET [libFuzzer options]`.
+"""Run one target under atheris: `python -m fuzz.child TARGET [libFuzzer options]`.
 
 Nothing of `kvsproducer` may be imported before atheris can instrument it; libFuzzer ends it.
 """

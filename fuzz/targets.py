@@ -1,4 +1,4 @@
-"""The fuzz targets: one function per format, which takes any bytes.
+"""The fuzz targets: one function for each format, which accepts any bytes.
 
 Each may raise only the exceptions that its docstrings name; those are part of the answer. Anything
 else (an assertion of its own as well) is a finding. `SEEDS` gives each target inputs that reach
@@ -57,7 +57,7 @@ _ADAPTATIONS = (
 
 
 def parser(data: bytes) -> None:
-    """The first byte says how the rest is cut; events do not depend on it, and lose no byte."""
+    """Parse input in chunks chosen by the first byte; the events must not depend on the chunks."""
     piece = _PIECE_BYTES[data[0] % len(_PIECE_BYTES)] if data else 1
     rest = data[1:]
     whole = _parse([rest])
@@ -69,7 +69,7 @@ def parser(data: bytes) -> None:
 
 
 def _parse(chunks: list[bytes]) -> tuple[bytes, bool]:
-    """The input that events consumed, and whether the parser refused the rest."""
+    """Return the input that events consumed, and whether the parser refused the rest."""
     reader = MkvParser(max_block_bytes=_MAX_BLOCK_BYTES)
     raw: list[bytes] = []
     try:
@@ -93,7 +93,7 @@ def _events(reader: MkvParser) -> Iterator[bytes]:
 
 
 def h264_sps(data: bytes) -> None:
-    """A bare SPS, Annex-B, avcC: any CPD."""
+    """Parse H.264 codec private data of any form."""
     for read in (h264.parse_cpd, h264.parse_sps):
         try:
             sps = read(data)
@@ -104,7 +104,7 @@ def h264_sps(data: bytes) -> None:
 
 
 def h265_sps(data: bytes) -> None:
-    """A bare SPS, Annex-B, hvcC: any CPD, tolerant and strict."""
+    """Parse H.265 codec private data of any form, tolerant and strict."""
     for read in (h265.parse_cpd, h265.parse_sps):
         for strict in (False, True):
             try:
@@ -116,7 +116,7 @@ def h265_sps(data: bytes) -> None:
 
 
 def records(data: bytes) -> None:
-    """avcC and hvcC, read and made; what is made can be read."""
+    """Parse and build avcC and hvcC records; a record that was built can be parsed."""
     for read in (h264.parse_avcc, h265.parse_hvcc):
         try:
             read(data)
@@ -134,7 +134,7 @@ def records(data: bytes) -> None:
 
 
 def nal(data: bytes) -> None:
-    """Annex-B to lengths and back; a second way round changes nothing."""
+    """Convert Annex-B to lengths and back; a second conversion changes nothing."""
     try:
         units = split_avcc(data)
     except REFUSALS:
@@ -159,7 +159,7 @@ def nal(data: bytes) -> None:
 
 
 def adaptation(data: bytes) -> None:
-    """A key frame beside private data, in each form: what it changes is told once."""
+    """Adapt a key frame with private data of each form; a change gives a record only once."""
     if len(data) < 2:
         return
     codec = "h265" if data[0] & 1 else "h264"
@@ -179,7 +179,7 @@ def adaptation(data: bytes) -> None:
 
 
 def audio(data: bytes) -> None:
-    """AudioSpecificConfig, ADTS, WAVEFORMATEX, BITMAPINFOHEADER."""
+    """Parse AudioSpecificConfig, ADTS, WAVEFORMATEX and BITMAPINFOHEADER."""
     for read in (parse_aac_config, parse_adts, parse_pcm_config, parse_bitmap_info):
         try:
             read(data)
@@ -194,7 +194,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
 
 
 def _golden(name: str, member: str, **wanted: str) -> Iterator[bytes]:
-    """The short byte strings in a file of golden cases."""
+    """Return the short byte strings in a file of golden cases."""
     lines = gzip.decompress((GOLDEN / f"{name}.jsonl.gz").read_bytes()).splitlines()
     for case in map(json.loads, lines):
         data = case.get(member)
@@ -203,7 +203,7 @@ def _golden(name: str, member: str, **wanted: str) -> Iterator[bytes]:
 
 
 def _streams() -> Iterator[bytes]:
-    """Small streams of one and two tracks, with tags, behind each kind of cut."""
+    """Return small streams of one and two tracks, with tags, for each kind of chunks."""
     video = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", "v", b"\x01" * 20, 64, 48)
     sound = TrackInfo(2, TrackType.AUDIO, "A_AAC", "a", b"\x12\x10")
     for cut, tracks in enumerate(([video], [sound], [video, sound], [video]) * 2):
@@ -217,7 +217,7 @@ def _streams() -> Iterator[bytes]:
 
 
 def seeds(target: str) -> list[bytes]:
-    """Inputs to begin with."""
+    """Return the initial inputs of a target."""
     if target == "parser":
         return list(_streams())
     if target == "nal":

@@ -1,4 +1,4 @@
-"""What the interop tests share: media from ffmpeg's encoders (through PyAV)."""
+"""Helpers of the interop tests: media from ffmpeg's encoders (through PyAV)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import av
 
 
 class Sample(NamedTuple):
-    """A frame as an encoder gave it; times in ms from START_MS."""
+    """A frame from an encoder; times are in ms after START_MS."""
 
     track_id: int
     pts: int
@@ -21,7 +21,7 @@ class Sample(NamedTuple):
 
 
 def encode_video(codec: str, count: int = 25, **options: str) -> tuple[list[Sample], bytes]:
-    """A moving pattern of 96x64 at 25 fps in Annex-B, and the encoder's extradata."""
+    """Encode a moving pattern of 96x64 at 25 fps as Annex-B; return it and the extradata."""
     context: Any = av.CodecContext.create(codec, "w")
     context.width, context.height, context.pix_fmt = 96, 64, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -43,7 +43,7 @@ def encode_video(codec: str, count: int = 25, **options: str) -> tuple[list[Samp
 
 
 def encode_aac(track_id: int, count: int = 20) -> tuple[list[Sample], bytes]:
-    """A tone in AAC at 48 kHz stereo, without ADTS, and its AudioSpecificConfig."""
+    """Encode a tone as raw AAC at 48 kHz stereo; return it and its AudioSpecificConfig."""
     context: Any = av.CodecContext.create("aac", "w")
     context.sample_rate, context.layout, context.format = 48_000, "stereo", "fltp"
     tone = struct.pack("1024f", *(math.sin(at / 8) / 2 for at in range(1024)))

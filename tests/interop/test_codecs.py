@@ -1,4 +1,4 @@
-"""ffmpeg's encoders, muxers and decoders (through PyAV) against our configurations and units."""
+"""Tests of codecs/ with ffmpeg's encoders, muxers and decoders (through PyAV)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FRAMES = 4
 
 
 def pictures(width: int, height: int, pix_fmt: str) -> Iterator[Any]:
-    """Frames that differ, so that there is something to encode."""
+    """Yield pictures that differ from each other."""
     for index in range(FRAMES):
         frame = av.VideoFrame(width, height, pix_fmt)
         for number, plane in enumerate(frame.planes):
@@ -46,7 +46,7 @@ def pictures(width: int, height: int, pix_fmt: str) -> Iterator[Any]:
 def encode(
     encoder: str, width: int, height: int, pix_fmt: str, options: dict[str, str]
 ) -> tuple[bytes, list[bytes]]:
-    """The Annex-B extradata and frames of an encoder."""
+    """Encode pictures; return the Annex-B extradata and frames."""
     context: Any = av.CodecContext.create(encoder, "w")
     context.width, context.height, context.pix_fmt = width, height, pix_fmt
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -62,7 +62,7 @@ def encode(
 
 
 def remux(codec: str, extradata: bytes, frames: list[bytes], size: tuple[int, int]) -> bytes:
-    """The extradata that ffmpeg's Matroska muxer makes of an Annex-B stream."""
+    """Return the extradata that ffmpeg's Matroska muxer makes from an Annex-B stream."""
     raw, out = io.BytesIO(extradata + b"".join(frames)), io.BytesIO()
     with av.open(raw, format=codec) as source, av.open(out, "w", format="matroska") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -79,7 +79,7 @@ def remux(codec: str, extradata: bytes, frames: list[bytes], size: tuple[int, in
 
 
 def decode(codec: str, extradata: bytes, frames: list[bytes]) -> int:
-    """How many pictures ffmpeg decodes from frames with this configuration record."""
+    """Return the number of pictures that ffmpeg decodes with this configuration record."""
     context: Any = av.CodecContext.create(codec, "r")
     context.extradata = extradata
     packets = [av.Packet(frame) for frame in frames]
@@ -101,7 +101,7 @@ H264_CASES = [
 def test_h264_of_x264(
     width: int, height: int, pix_fmt: str, options: dict[str, str], profile: int
 ) -> None:
-    """Our avcC is ffmpeg's, byte for byte, and what we convert decodes frame for frame."""
+    """Our avcC equals ffmpeg's, and all converted frames can be decoded."""
     extradata, frames = encode("libx264", width, height, pix_fmt, options)
     sps = h264.parse_cpd(extradata)
     assert (sps.width, sps.height, sps.profile_idc) == (width, height, profile)
@@ -129,7 +129,7 @@ H265_CASES = [
 
 @pytest.mark.parametrize(("width", "height", "pix_fmt", "profile", "depth"), H265_CASES)
 def test_h265_of_x265(width: int, height: int, pix_fmt: str, profile: int, depth: int) -> None:
-    """Our hvcC says what ffmpeg's says, and what we convert decodes frame for frame."""
+    """Our hvcC has the same values as ffmpeg's, and all converted frames can be decoded."""
     quiet = {"x265-params": "log-level=none:pools=none:frame-threads=1", "preset": "ultrafast"}
     extradata, frames = encode("libx265", width, height, pix_fmt, quiet)
     sps = h265.parse_cpd(extradata, strict=True)
@@ -148,7 +148,7 @@ def test_h265_of_x265(width: int, height: int, pix_fmt: str, profile: int, depth
 
 
 def sound(encoder: str, rate: int, layout: str, container: str) -> tuple[bytes, bytes]:
-    """Half a second of silence: the encoder's extradata, and the container's bytes."""
+    """Encode half a second of silence; return the extradata and the container file."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
         stream: Any = target.add_stream(encoder, rate=rate, layout=layout)

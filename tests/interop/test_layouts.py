@@ -50,7 +50,7 @@ needs_mkvtoolnix = pytest.mark.skipif(
 
 @dataclass
 class Layout:
-    """Tracks, their samples, and how the generator is set up."""
+    """Tracks with their samples, and the options of the generator."""
 
     tracks: list[TrackInfo]
     content_type: str
@@ -78,7 +78,7 @@ def aac() -> tuple[list[Sample], bytes]:
 
 
 def law(track: int) -> list[Sample]:
-    """20 ms packets of G.711 at 8 kHz, a key frame every second."""
+    """Make 20 ms packets of G.711 at 8 kHz, with a key frame every second."""
     return [Sample(track, 20 * i, 20 * i, i % 50 == 0, bytes([i]) * 160) for i in range(60)]
 
 
@@ -122,7 +122,7 @@ def three_tracks() -> Layout:
 
 
 def at_scale(scale: int) -> Layout:
-    """Frames in units of the scale: key frames only where 16 bits hold a few units."""
+    """Make a layout with frames at this timecode scale."""
     return video(options={"timecode_scale": scale}, ticks_per_ms=max(1, min(scale, TICKS_PER_MS)))
 
 
@@ -149,7 +149,7 @@ LAYOUTS = {
 
 
 def package(layout: Layout) -> tuple[bytes, list[tuple[int, int, bytes]]]:
-    """The media, and (track index, pts in ticks as the media states it, payload) of each frame."""
+    """Return the media, and (track index, pts in ticks, payload) of each frame in it."""
     generator = MkvGenerator(
         layout.tracks,
         content_type=layout.content_type,
@@ -183,7 +183,7 @@ def package(layout: Layout) -> tuple[bytes, list[tuple[int, int, bytes]]]:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_ffmpeg_reads_every_frame(name: str) -> None:
-    """Track, time and bytes of each packet; video decodes to as many pictures as were encoded."""
+    """ffmpeg finds track, time and bytes of each packet, and decodes all pictures."""
     layout = LAYOUTS[name]()
     data, frames = package(layout)
     with av.open(io.BytesIO(data), format="matroska") as container:
@@ -236,7 +236,7 @@ def test_mkvtoolnix_accepts_it(name: str, tmp_path: Path) -> None:
 
 
 def tool(*command: str) -> str:
-    """What a tool prints; fails when its exit code is not 0."""
+    """Run a tool and return what it prints; fails if its exit code is not 0."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return result.stdout

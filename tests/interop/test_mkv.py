@@ -1,4 +1,4 @@
-"""ffmpeg (through PyAV) reads what the generator writes: packets, times, parameters, pictures."""
+"""Tests that ffmpeg (through PyAV) reads our Matroska, and that our parser reads ffmpeg's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def package(
     content_type: str,
     flags: NalAdaptation = NalAdaptation.NONE,
 ) -> bytes:
-    """A whole stream, with metadata before every fragment and the end-of-fragment tag last."""
+    """Make a stream with metadata before every fragment, and an end-of-fragment tag at the end."""
     generator = MkvGenerator(tracks, content_type=content_type, adaptation=flags, client_id="t")
     adapter = FrameAdapter(tracks, flags, content_type=content_type)
     out: list[bytes | memoryview] = []
@@ -59,7 +59,7 @@ def package(
 
 
 def packets_of(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(stream index, pts in ms from START_MS, payload) as ffmpeg reads them."""
+    """Yield (stream index, pts in ms after START_MS, payload) of each packet that ffmpeg reads."""
     with av.open(io.BytesIO(data), format="matroska") as container:
         for packet in container.demux():
             if packet.size:
@@ -68,7 +68,7 @@ def packets_of(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def pictures_of(data: bytes, container_format: str) -> list[bytes]:
-    """Every decoded picture's luma."""
+    """Return the luma of every decoded picture."""
     with av.open(io.BytesIO(data), format=container_format) as container:
         return [bytes(frame.planes[0]) for frame in container.decode(video=0)]
 
@@ -115,7 +115,7 @@ def test_video(
 
 
 def sets_of(key_frame: bytes, raw: str) -> bytes:
-    """The parameter sets of an Annex-B key frame, as Annex-B."""
+    """Return the parameter sets of an Annex-B key frame, as Annex-B."""
     kinds = {7, 8} if raw == "h264" else {32, 33, 34}
     units = key_frame.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
     kept = [
@@ -124,7 +124,7 @@ def sets_of(key_frame: bytes, raw: str) -> bytes:
     return b"".join(b"\0\0\0\1" + unit for unit in kept)
 
 
-def test_video_that_comes_as_avcc_leaves_as_annexb() -> None:
+def test_avcc_video_is_converted_to_annexb() -> None:
     samples, _ = encode_video("libx264", g="10", bf="0")
     track = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC")
     to_avcc = FrameAdapter([track], ANNEXB, content_type="video/h264")
@@ -136,7 +136,7 @@ def test_video_that_comes_as_avcc_leaves_as_annexb() -> None:
 
 
 def test_audio_and_video() -> None:
-    """Two tracks, interleaved by time, in fragments that key frames start."""
+    """Two tracks are interleaved by time; key frames start the fragments."""
     video, _ = encode_video("libx264", g="10", bf="0")
     audio, config = encode_aac(2)
     samples = sorted([*video, *audio], key=lambda sample: (sample.dts, sample.track_id))
@@ -159,7 +159,7 @@ def test_audio_and_video() -> None:
     ("law", "tag", "name"), [("alaw", 6, "pcm_alaw"), ("mulaw", 7, "pcm_mulaw")]
 )
 def test_g711(law: str, tag: int, name: str) -> None:
-    """20 ms packets of 8 kHz mono, every second's first one starts a fragment."""
+    """The stream has 20 ms packets of 8 kHz mono, and a fragment starts every second."""
     rng = random.Random(9)
     samples = [Sample(1, 20 * i, 20 * i, i % 50 == 0, rng.randbytes(160)) for i in range(120)]
     track = TrackInfo(1, TrackType.AUDIO, "A_MS/ACM", codec_private_data=pcm_config(tag, 8000, 1))
@@ -171,8 +171,8 @@ def test_g711(law: str, tag: int, name: str) -> None:
         assert sum(frame.samples for frame in container.decode(stream)) == 160 * 120
 
 
-def test_fragments_carry_their_metadata() -> None:
-    """ffmpeg takes Tags between clusters without complaint, and finds every packet after them."""
+def test_fragments_contain_their_metadata() -> None:
+    """ffmpeg accepts Tags between clusters, and finds every packet after them."""
     samples = [Sample(1, 40 * i, 40 * i, i % 5 == 0, b"x" * (i + 1)) for i in range(20)]
     track = TrackInfo(1, TrackType.VIDEO, "V_UNCOMPRESSED", width=4, height=4)
     data = package(samples, [track], "video/raw")
@@ -185,7 +185,7 @@ def test_fragments_carry_their_metadata() -> None:
 
 
 def mux(samples: list[Sample], encoder: str, options: dict[str, str]) -> bytes:
-    """The samples in ffmpeg's Matroska."""
+    """Write the samples with ffmpeg's Matroska muxer."""
     out = io.BytesIO()
     with av.open(out, "w", format="matroska", options=options) as container:
         stream: Any = container.add_stream(encoder, rate=25)

@@ -1,4 +1,4 @@
-"""The statuses of C-style callbacks."""
+"""Provocations for the statuses of C-style callbacks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = Callable[..., ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCa
 
 
 def added(kind: Kind, *, times: int = 1, **members: object) -> Provocation:
-    """Such a set is added, so often."""
+    """Add a set of callbacks with these members, `times` times."""
 
     def provoke(_: Place) -> None:
         provider = CallbacksProvider()
@@ -43,7 +43,7 @@ def added(kind: Kind, *, times: int = 1, **members: object) -> Provocation:
 
 
 def free() -> None:
-    """A function that two sets share."""
+    """Do nothing; two sets share this function."""
 
 
 def chain_with_a_bug(_: Place) -> None:
@@ -61,7 +61,7 @@ def chain_with_a_bug(_: Place) -> None:
 
 
 def set_up_with(*sets: AuthCallbacks | ApiCallbacks, **device: Any) -> Provocation:
-    """A producer sets itself up with the help of such callbacks, up to its first error."""
+    """Make a producer with these callbacks, and return the events up to its first error."""
 
     def provoke(place: Place) -> list[Event]:
         events: list[Event] = []

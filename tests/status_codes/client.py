@@ -1,4 +1,4 @@
-"""Every status of the client, provoked as a user of the client would, through its public names."""
+"""Provocations for the statuses of the client, through its public names."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOBODY = "http://127.0.0.1:9"  # where nobody listens
 
 # --- what users do -------------------------------------------------------------------------------
 def device(**members: Any) -> Provocation:
-    """Such a device."""
+    """Validate a device with these members."""
     return lambda _: kvs.DeviceInfo(**members).validate()
 
 
 def stream(**members: Any) -> Provocation:
-    """A stream of such a description."""
+    """Open a stream with these members."""
     return lambda place: place.desk(**members) and None
 
 
@@ -37,7 +37,7 @@ def read(kind: Any, **members: Any) -> Provocation:
 
 
 def answered(call: type[kvs.Call], *answers: tuple[int, object], **members: Any) -> Provocation:
-    """A service call is answered so, from the beginning."""
+    """Answer a service call with these results, from the first call on."""
 
     def provoke(place: Place) -> Sequence[kvs.Event]:
         d = place.desk(**members)
@@ -49,12 +49,12 @@ def answered(call: type[kvs.Call], *answers: tuple[int, object], **members: Any)
 
 
 def failing(call: type[kvs.Call], result: int = 599, **members: Any) -> Provocation:
-    """A service call fails six times in a row."""
+    """Let a service call fail six times in a row."""
     return answered(call, *[(result, None)] * 6, **members)
 
 
 def streaming(act: Callable[[Any], object], frames: int = 7, **members: Any) -> Provocation:
-    """A stream that has sent some frames, to which something happens."""
+    """Call `act` on a stream that has sent some frames."""
 
     def provoke(place: Place) -> object:
         d = place.desk(**members)
@@ -70,17 +70,17 @@ def streaming(act: Callable[[Any], object], frames: int = 7, **members: Any) -> 
 
 
 def acked(text: str) -> Provocation:
-    """The service answers PutMedia with this."""
+    """Answer PutMedia with this text."""
     return streaming(lambda d: d.stream.receive_ack(0, text.encode(), d.now))
 
 
 def refused(error_id: int) -> Provocation:
-    """The service answers PutMedia with an ERROR ack."""
+    """Answer PutMedia with an ERROR ack."""
     return streaming(lambda d: d.ack("ERROR", 1, error=error_id))
 
 
 def lost(result: int) -> Provocation:
-    """An upload ends with this result."""
+    """End an upload with this result."""
     return streaming(lambda d: d.stream.upload_ended(0, result, d.now, "gone"))
 
 
@@ -176,7 +176,7 @@ def used_after(end: Callable[[Any], object]) -> Provocation:
 
 
 def wait_interrupted(_: Place) -> object:
-    """An offline writer waits for room when another task stops the stream."""
+    """Stop a stream while an offline writer waits for space."""
     info = kvs.StreamInfo.video(
         "h264", streaming_type="offline", buffer_duration="PT1S", nal_adaptation=0
     )
@@ -203,7 +203,7 @@ def wait_interrupted(_: Place) -> object:
 
 
 def when_ready(kind: type[kvs.Event]) -> Provocation:
-    """A listener raises when it is told that something is ready."""
+    """Let on_event raise for an event of this kind."""
 
     def provoke(place: Place) -> object:
         def listen(event: kvs.Event) -> None:

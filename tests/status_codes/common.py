@@ -1,4 +1,4 @@
-"""The statuses that all libraries share: arguments, memory, files, time-outs."""
+"""Provocations for the common statuses: arguments, memory, files, timeouts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MORE_THAN_THERE_IS = 1 << 47  # bytes of a stack: all addresses of a process
 
 
 def store(storage_type: int, size: int, root: str = "") -> Provocation:
-    """A producer with such a content store."""
+    """Make a producer with this content store."""
     info = DeviceInfo(storage_info=StorageInfo(storage_type, size, 25, root))
     return lambda _: Producer(region_name="us-west-2", device_info=info) and None
 
 
 def put(name: str, content: bytes | None = None) -> Provocation:
-    """`kvs put` of such a file, or of one that is not there."""
+    """Run `kvs put` with a file of this content, or with a file that does not exist."""
 
     def provoke(place: Place) -> object:
         file = place.folder / name
@@ -55,7 +55,7 @@ def block_that_was_freed(_: Place) -> None:
 
 
 def spilled(place: Place) -> tuple[HybridFileStore, Path]:
-    """A store whose memory part is full, and its directory."""
+    """Return a store whose memory part is full, and its directory."""
     made = HybridFileStore(4 * MIB, 25, str(place.folder))
     assert made.keep([b"m" * (MIB - 100)], MIB - 100)
     return made, Path(made.files.directory)

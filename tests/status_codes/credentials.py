@@ -1,4 +1,4 @@
-"""The statuses of credentials: given ones, files in the C producer's format, AWS IoT."""
+"""Provocations for the statuses of credentials: given ones, credentials files, AWS IoT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _S = StatusCode
 
 
 def file(content: str | None) -> Provocation:
-    """A credentials file of such a content, or none."""
+    """Read a credentials file with this content, or one that does not exist."""
 
     def provoke(place: Place) -> None:
         path = place.folder / "credentials"
@@ -32,7 +32,7 @@ def iot(
     reply: Callable[[], tuple[int, bytes]] | None = None,
     change: Callable[[IotEndpoint], dict[str, Any]] = lambda _: {},
 ) -> Provocation:
-    """AWS IoT is asked for credentials, and answers so."""
+    """Fetch credentials from an AWS IoT endpoint that answers in this way."""
 
     def provoke(place: Place) -> None:
         with IotEndpoint(place.folder, TLSVersion.TLSv1_2) as endpoint:

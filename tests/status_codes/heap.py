@@ -1,4 +1,4 @@
-"""The statuses of the content stores, most of them of a video memory library that fails."""
+"""Provocations for the statuses of the content stores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ except KvsError as error:
 
 
 def video_memory(*defines: str) -> Provocation:
-    """A payload in video memory, whose library was compiled so, and given up again."""
+    """Store and release a payload in video memory, with a library compiled with these defines."""
 
     def provoke(place: Place) -> None:
         library = place.video_library(*defines)
@@ -50,7 +50,7 @@ def library_that_is_none(place: Place) -> None:
 
 
 def unloading_fails(place: Place) -> object:
-    """In a process of its own, where `dlclose` fails."""
+    """Run a process in which `dlclose` fails."""
     preload = place.video_library("FAIL_CLOSE")
     return place.run(UNLOADS_BADLY, place.video_library(), LD_PRELOAD=preload)
 

@@ -1,4 +1,4 @@
-"""The statuses of the small libraries: the profiler, the content view, durations."""
+"""Provocations for the statuses of the profiler, the content view, and durations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOBODY = "http://127.0.0.1:9"  # where nobody listens
 
 
 def stream(*frames: Frame, **members: float) -> Provocation:
-    """A stream of such a description, and frames put to it."""
+    """Open a stream with these members, and put frames into it."""
 
     def provoke(_: Place) -> None:
         producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)

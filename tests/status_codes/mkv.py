@@ -1,4 +1,4 @@
-"""Every status of the MKVGen library, provoked through a public name.
+"""Provocations for the statuses of the MKVGen library, through public names.
 
 What AWS's producer swallows or never raises comes from the strictest public entry,
 `MkvGenerator(strict=True)`.
@@ -34,19 +34,19 @@ H265_SPS = bytes.fromhex(
 
 
 def bits(text: str) -> bytes:
-    """Bits, with spaces between fields, padded to bytes."""
+    """Convert bits, with spaces between fields, to padded bytes."""
     text = text.replace(" ", "")
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8)
 
 
 def h264_sps(crop: str) -> bytes:
-    """16x16, baseline; `crop` is left, right, top and bottom as Exp-Golomb codes."""
+    """Make a 16x16 baseline SPS; `crop` is left, right, top and bottom as Exp-Golomb codes."""
     return b"\x67\x42\x00\x1e" + bits(f"1 1 011 1 0 1 1 1 1 1 {crop} 0 1") + b"\xff" * 4
 
 
 def h265_sps(*, sub_layers: int = 1, reserved: str = "0" * 14, chroma: str = "010") -> bytes:
-    """A Main SPS without a window."""
+    """Make a Main SPS without a cropping window."""
     head = f"0000 {sub_layers - 1:03b} 1" + f"{0x01600000:032b}" + "0" * 64
     if sub_layers > 1:
         head += "0 0" + reserved
@@ -54,14 +54,14 @@ def h265_sps(*, sub_layers: int = 1, reserved: str = "0" * 14, chroma: str = "01
 
 
 def hvcc(kind: int = 33, count: int = 1, size: int | None = None, unit: bytes = H265_SPS) -> bytes:
-    """A record of one array."""
+    """Make an hvcC record with one array."""
     length = len(unit) if size is None else size
     array = bytes([kind]) + count.to_bytes(2) + length.to_bytes(2) + unit
     return b"\x01" + bytes(20) + b"\x03\x01" + array
 
 
 def generator(cpd: Any = b"", content_type: str = "video/h264", **options: Any) -> MkvGenerator:
-    """A strict generator of one track; `track` overrides fields of the track."""
+    """Make a strict generator with one track; `track` overrides fields of the track."""
     audio = content_type.startswith("audio")
     codec_id = "V_MS/VFW/FOURCC" if content_type == "video/x-matroska" else "V"
     fields = {
@@ -76,7 +76,7 @@ def generator(cpd: Any = b"", content_type: str = "video/h264", **options: Any) 
 
 
 def packed(*frames: tuple[int, int, int], size: int = 1, track: int = 1, duration: int = 1) -> None:
-    """Frames of (flags, pts, dts) one after the other."""
+    """Pack frames of (flags, pts, dts) one after the other."""
     subject = generator()
     for flags, pts, dts in frames:
         subject.pack(track, flags, pts, dts, duration, size)

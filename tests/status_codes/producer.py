@@ -1,4 +1,4 @@
-"""The statuses of service calls: requests, answers, what goes wrong between them."""
+"""Provocations for the statuses of service calls."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ LIMIT_S = 60
 
 
 def config(**members: object) -> Provocation:
-    """Such a configuration."""
+    """Make a configuration with these members."""
     return lambda _: ServiceConfig(**members) and None  # type: ignore[arg-type]
 
 
 @contextmanager
 def service_that_says(body: bytes) -> Iterator[str]:
-    """Something that answers every request with this; its URL."""
+    """Run a server that answers every request with this body; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -72,7 +72,7 @@ def told(
     condition: AbstractContextManager[None] | None = None,
     **named: object,
 ) -> Sequence[object]:
-    """What a producer logs and tells of a stream, under a condition, until this status is named."""
+    """Return what a producer logs and reports about a stream until this status appears."""
     events: list[Event] = []
     place.log.set_level("INFO")
     producer = Producer(region_name="us-west-2", on_event=events.append, **named)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def told(
 
 
 def portal(_: Place) -> None:
-    """The network's log-in page answers in place of the service."""
+    """Let the log-in page of a network answer instead of the service."""
     with service_that_says(b"<html>Please log in</html>") as url:
         list_fragments("door", endpoint_url=url)
 
@@ -100,7 +100,7 @@ def empty_description(place: Place) -> object:
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """Others have taken all that the process may open."""
+    """Use all file descriptors of the process."""
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(map(int, os.listdir("/proc/self/fd")))
     taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]
@@ -126,7 +126,7 @@ def botocore_without_its_models(_: Place) -> None:
 
 
 def secret_of_bytes_that_are_no_text(place: Place) -> object:
-    """Such as a secret that was pasted in UTF-16, or cut out of a binary file."""
+    """The secret is not text, for example because it was pasted in UTF-16."""
     place.patch.setenv("AWS_SECRET_ACCESS_KEY", os.fsdecode(b"\xff\xfewJalrXUtnFEMI"))
     seen = told(_S.HMAC_GENERATION_ERROR, place, endpoint_url=NOBODY)
     assert "wJalrXUtnFEMI" not in f"{seen} {place.log.text}"
@@ -134,7 +134,7 @@ def secret_of_bytes_that_are_no_text(place: Place) -> object:
 
 
 def application_of_a_long_name(place: Place) -> None:
-    """Each part is as long as it may be, and together they are too long."""
+    """Each part has its maximum length, and together they are too long."""
     place.patch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
     config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
     Producer(region_name="us-west-2", endpoint_url=NOBODY, config=config)
@@ -153,7 +153,7 @@ def closed_while_somebody_waits(_: Place) -> object:
 
 
 def outage_of_minutes(place: Place) -> object:
-    """By a clock that is a thousand times as fast."""
+    """Use a clock that is a thousand times as fast."""
     provider = CallbacksProvider()
     provider.set_platform(PlatformCallbacks(get_random_number=lambda _: 0))
     clock = "kvsproducer.service.clock.monotonic_ns"

@@ -1,4 +1,4 @@
-"""The statuses of conversions, directories, files and the bit reader."""
+"""Provocations for the statuses of conversions, directories, files and the bit reader."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MIB = 1 << 20
 
 
 def private_data(text: str) -> Provocation:
-    """Codec private data as a configuration file has it."""
+    """Read codec private data as text from a configuration file."""
     track = {"track_id": 1, "track_type": "video", "codec_id": "V", "codec_private_data": text}
     return lambda _: StreamInfo.from_dict({"tracks": [track]}) and None
 
 
 def acked(number: str) -> Provocation:
-    """The service answers an upload with an ack of such a fragment."""
+    """Answer an upload with an ack that contains this number."""
 
     def provoke(place: Place) -> object:
         d = place.desk()
@@ -47,7 +47,7 @@ def acked(number: str) -> Provocation:
 
 
 def spilling_store(root: Path) -> tuple[HybridFileStore, Path]:
-    """A store with one payload in a file, and that file."""
+    """Return a store with one payload in a file, and that file."""
     store = HybridFileStore(4 * MIB, 25, str(root))
     assert store.keep([b"m" * (MIB - 100)], MIB - 100)
     assert store.keep([b"x" * 1000], 1000)
@@ -97,7 +97,7 @@ def file_that_cannot_be_removed(place: Place) -> None:
 
 
 def link_that_cannot_be_removed(place: Place) -> None:
-    """Somebody moved a payload to another disk, and made the directory read-only."""
+    """Another program replaced a payload by a link, and made the directory read-only."""
     with place.public_folder() as root:
         store, file = spilling_store(root)
         file.symlink_to(file.rename(root / "moved"))
