@@ -145,7 +145,6 @@ TRACK_QUEUE_SHARE: Final = 4  # ours; frames that wait for other tracks may use 
 METRICS_EMA_ALPHA: Final = 0.05  # client; weight of the newest sample
 EARLIEST_INSTANT: Final = 9_466_848_000_000_000  # ours; 2000-01-01; an earlier clock is not set
 FUTURE_INSTANT: Final = 24 * TICKS_PER_HOUR  # ours; how far a timestamp may be ahead of the clock
-NEAR_EPOCH: Final = 10 * 365 * 24 * TICKS_PER_HOUR  # ours; a smaller timestamp is probably relative
 TRANSFER_RATE_MIN_INTERVAL: Final = 200 * TICKS_PER_MS  # client; between two samples
 IDLE_CHECK_START_DELAY: Final = 3 * TICKS_PER_SECOND  # client; intermittent producer: first check
 IDLE_CHECK_PERIOD: Final = 5 * TICKS_PER_SECOND  # client; default of ClientInfo

@@ -165,6 +165,10 @@ PIXELS = memoryview(bytes(4 * 6 * 3)).cast("B", (4, 6, 3))
 @pytest.mark.parametrize(
     ("data", "said"),
     [
+        ("clip.mp4", "put_media"),
+        (None, "put no frame when the encoder gave none"),
+        (memoryview(bytes(9)).cast("B", (9, 1)), "data.tobytes"),
+        (1.5, "of type float"),
         (10**9, "of type int"),
         (True, "of type bool"),
         ("text", "of type str"),

@@ -146,18 +146,6 @@ def test_a_stream_with_times_of_its_own_takes_the_clock_s(desk: Desks) -> None:
     assert (item.timestamp, item.ack_timestamp) == (d.now - SECOND, d.now - SECOND)
 
 
-@pytest.mark.parametrize(
-    ("pts", "absolute", "told"), [(0, True, 1), (0, False, 0), (17 * 10**15, True, 0)]
-)
-def test_times_from_1970_are_told_once(desk: Desks, pts: int, absolute: bool, told: int) -> None:
-    """Only where fragment times are absolute, and the clock is not set either."""
-    d = desk(absolute_fragment_times=absolute)
-    d.now = pts
-    for second in range(3):
-        put(d, kvs.Frame(b"x", pts + second * SECOND, key_frame=True))
-    assert len(d.told(kvs.TimestampsNearEpoch)) == told
-
-
 def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
     """It was accepted when it was queued for the other track."""
     client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)

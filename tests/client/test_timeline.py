@@ -349,11 +349,11 @@ def test_held_sound_goes_with_the_pictures_that_jump() -> None:
 @pytest.mark.parametrize(
     ("pts", "meant"),
     [
-        (NOW // 10_000_000, "seconds, perhaps: multiply by 10000000"),
-        (NOW // 10_000, "milliseconds, perhaps: multiply by 10000"),
-        (NOW // 10, "microseconds, perhaps: multiply by 10"),
-        (NOW * 100, "nanoseconds, perhaps: divide by 100"),
-        (0, "add kvs.now()"),
+        (NOW // 10_000_000, "in seconds: give Frame(..., time_base=(1, 1))"),
+        (NOW // 10_000, "in milliseconds: give Frame(..., time_base=(1, 1000))"),
+        (NOW // 10, "in microseconds: give Frame(..., time_base=(1, 1_000_000))"),
+        (NOW * 100, "in nanoseconds: give Frame(..., time_base=(1, 1_000_000_000))"),
+        (0, "base = kvs.now() once at the start"),
         (3_600_000_000, "absolute_fragment_times=False"),
         (NOW + 25 * 3600 * SECOND, "clock is wrong"),
     ],

@@ -44,7 +44,9 @@ def interrupted(clip: Path, name: str, count: int, options: ConnectionOptions) -
     """
     with open_source(clip, start=START) as source:
         producer = kvs.Producer(**options)
-        stream = producer.open_stream(name, source.stream_info(OFFLINE, retention="PT1H"))
+        stream = producer.open_stream(
+            name, source.stream_info(streaming_type=OFFLINE, retention="PT1H")
+        )
         for frame in islice(source.frames(), count):
             stream.put_frame(frame)
         assert stream.close(30).held == 0
@@ -99,7 +101,7 @@ def test_sound_alone_is_resumed(make_clip: MakeClip, options: ConnectionOptions)
     assert (result.frames, result.resumed) == (0, total)
     with open_source(clip, start=START, tracks="audio") as source:
         with kvs.Producer(**options) as producer:
-            info = source.stream_info(OFFLINE, retention="PT1H")
+            info = source.stream_info(streaming_type=OFFLINE, retention="PT1H")
             with producer.open_stream("sound-cut", info) as stream:
                 for frame in islice(source.frames(), total // 2):
                     stream.put_frame(frame)

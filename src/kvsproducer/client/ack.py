@@ -18,13 +18,14 @@ there, the ack that was being read is given up, and they begin the next one.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from kvsproducer import limits, wire
-from kvsproducer.duration import INVALID_DURATION_VALUE
+from kvsproducer.duration import INVALID_DURATION_VALUE, TICKS_PER_MS, to_datetime
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.wire import AckType
 
@@ -45,6 +46,14 @@ class FragmentAck(NamedTuple):
     timecode: int | None = None
     sequence_number: str = ""
     result: int = RESULT_OK
+
+    @property
+    def datetime(self) -> dt.datetime | None:
+        """`timecode` as a `datetime` in UTC, None if unknown.
+
+        It is in 1970 if the times of the stream do not count from then.
+        """
+        return None if self.timecode is None else to_datetime(self.timecode * TICKS_PER_MS)
 
     @classmethod
     def from_dict(cls, data: dict[str, object]) -> FragmentAck:

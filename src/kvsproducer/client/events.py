@@ -39,7 +39,6 @@ __all__ = [
     "StreamStateChanged",
     "TimeJumped",
     "TimestampCorrected",
-    "TimestampsNearEpoch",
     "TrackResumed",
     "TrackSilent",
     "UploadStarted",
@@ -247,18 +246,6 @@ class ConnectionStale(Event):
 
     stream: str
     duration: int
-
-
-@dataclass(frozen=True, slots=True)
-class TimestampsNearEpoch(Event):
-    """Fired once when the first fragment of a stream with absolute timecodes begins before 1980.
-
-    `pts` in ticks counts from 1970 then, and the service refuses or misplaces such media: put
-    frames with `kvsproducer.now()`, or set `absolute_fragment_times=False`.
-    """
-
-    stream: str
-    pts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
 _LONGEST_UNIT_S: Final = 600  # ours; a time base above it is upside down
 _TICK: Final = (1, 1)  # the unit of times without a time base
+_ENCODE: Final = (
+    ". Pixels and samples have to be encoded first, for example with PyAV:"
+    " av.CodecContext.create('libx264', 'w')"
+)
 FLAG_KEY: Final = int(FrameFlags.KEY)
 FLAG_END_OF_FRAGMENT: Final = int(FrameFlags.END_OF_FRAGMENT)
 _MEMBERS: Final = (
@@ -255,7 +259,7 @@ def _to_bytes(data: object) -> bytes:
         view = memoryview(data)  # type: ignore[arg-type]
     except TypeError:
         if isinstance(data, int | str | list | tuple) or not hasattr(data, "__bytes__"):
-            _refuse_data(f"is of type {type(data).__name__}")
+            _refuse_data(f"is of type {type(data).__name__}", _type_advice(data))
         try:
             return bytes(data)
         except Exception as error:
@@ -264,14 +268,24 @@ def _to_bytes(data: object) -> bytes:
             ) from error
     if view.ndim != 1 or view.itemsize != 1:
         shape = "x".join(map(str, view.shape or ()))
-        _refuse_data(f"is an array of {shape} items of {view.itemsize} bytes, not encoded media")
+        what = f"is an array of {shape} items of {view.itemsize} bytes"
+        if view.ndim == 2 and 1 in (view.shape or ()) and view.itemsize == 1:
+            _refuse_data(what, "; for its bytes give data.tobytes()")
+        _refuse_data(f"{what}, which looks like pixels or samples", _ENCODE)
     return view.tobytes()
 
 
-def _refuse_data(what: str) -> NoReturn:
+def _type_advice(data: object) -> str:
+    """What to give instead of an object that has no bytes."""
+    if data is None:
+        return "; put no frame when the encoder gave none"
+    if isinstance(data, str):
+        return "; to put a file, call kvsproducer.put_media(path, stream_name)"
+    return _ENCODE
+
+
+def _refuse_data(what: str, advice: str) -> NoReturn:
     raise InvalidFrame(
         StatusCode.INVALID_ARG,
-        f"the frame's data {what}; give the bytes of one encoded picture or audio packet. Pixels"
-        " have to be encoded first, for example with PyAV:"
-        " av.CodecContext.create('libx264', 'w')",
+        f"the frame's data {what}; give the bytes of one encoded picture or audio packet{advice}",
     )

@@ -33,7 +33,6 @@ from kvsproducer.client.events import (
     FrameSkipped,
     TimeJumped,
     TimestampCorrected,
-    TimestampsNearEpoch,
 )
 from kvsproducer.client.formats import Formats
 from kvsproducer.client.fragment_end import FragmentEnd
@@ -116,7 +115,6 @@ class Intake:
         self._own_times = not info.frame_timecodes
         self._wall = control.wall
         self._ahead: int | None = None  # of `now` is the wall clock, for the times that we give
-        self._looks_for_epoch = info.absolute_fragment_times
         self._absolute = info.absolute_fragment_times and not self._own_times
         # Looked up with every frame.
         self._buffer, self._view = core.buffer, core.buffer.view
@@ -622,10 +620,6 @@ class Intake:
         self._passed = None
         self._borders.fragment_started(new_session=bool(item.flags & STREAM_START))
         core.rates.sample_put(self._buffer.ledger.accepted, item.ack_timestamp, now)
-        if self._looks_for_epoch:
-            self._looks_for_epoch = False
-            if item.ack_timestamp < limits.NEAR_EPOCH:
-                core.emit(TimestampsNearEpoch(core.name, item.ack_timestamp))
         if item.flags & STREAM_START:
             self._formats.outdated.clear()
             generator = core.generator

@@ -36,7 +36,7 @@ from typing import Final
 from kvsproducer import limits
 from kvsproducer.client.buffer.view import END_OF_FRAGMENT, ContentView
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
-from kvsproducer.duration import TICKS_PER_SECOND
+from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Timeline", "Verdict", "check_instant", "out_of_line", "stamped", "usual_step"]
@@ -343,7 +343,13 @@ def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
     )
 
 
-_UNITS: Final = (("seconds", 10_000_000), ("milliseconds", 10_000), ("microseconds", 10))
+# Unit, ticks in it as (numerator, denominator), and its time base.
+_UNITS: Final = (
+    ("seconds", 10_000_000, 1, "(1, 1)"),
+    ("milliseconds", 10_000, 1, "(1, 1000)"),
+    ("microseconds", 10, 1, "(1, 1_000_000)"),
+    ("nanoseconds", 1, 100, "(1, 1_000_000_000)"),
+)
 
 
 def check_instant(stream: str, pts: int, wall: int) -> None:
@@ -355,19 +361,22 @@ def check_instant(stream: str, pts: int, wall: int) -> None:
     latest = wall + limits.FUTURE_INSTANT
     if wall < limits.EARLIEST_INSTANT or limits.EARLIEST_INSTANT <= pts <= latest:
         return
-    meant = "it counts from the start of a recording or of the device, perhaps: add kvs.now() at"
-    meant += " the start, or set absolute_fragment_times=False"
-    if limits.EARLIEST_INSTANT <= pts // 100 <= latest:
-        meant = "it is in nanoseconds, perhaps: divide by 100"
-    elif pts > latest:
-        meant = "if it is right, this machine's clock is wrong: set it"
-    for unit, ticks in _UNITS:
-        if limits.EARLIEST_INSTANT <= pts * ticks <= latest:
-            meant = f"it is in {unit}, perhaps: multiply by {ticks}"
-    when = "before 2000-01-01" if pts < latest else "more than a day ahead of this machine's clock"
+    if pts < latest:
+        when = "before 2000-01-01"
+        meant = (
+            "It probably counts from the start of the recording or of the device: take base ="
+            " kvs.now() once at the start and give pts=base + kvs.ticks(seconds since then), or"
+            " open the stream with absolute_fragment_times=False"
+        )
+    else:
+        when = "more than a day ahead of this machine's clock"
+        meant = f"If it is right, this machine's clock is wrong (it says {format_instant(wall)})"
+    for unit, above, below, base in _UNITS:
+        if limits.EARLIEST_INSTANT <= pts * above // below <= latest:
+            meant = f"It is probably in {unit}: give Frame(..., time_base={base})"
     raise kvs_error(
         StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
-        f"pts {pts} is {when}; times are ticks of 100 ns since 1970, as kvs.now() gives them. Here"
+        f"pts {pts} is {when}; times are ticks of 100 ns since 1970, as kvs.now() gives them."
         f" {meant}",
         stream=stream,
     )

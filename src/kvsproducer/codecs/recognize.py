@@ -39,11 +39,15 @@ _RESOLUTIONS: Final = (
     (160, 120), (224, 224), (320, 240), (352, 288), (416, 416), (640, 360), (640, 480), (640, 640),
     (704, 576), (720, 480), (720, 576), (800, 600), (848, 480), (960, 540), (1024, 768),
     (1280, 720), (1280, 960), (1280, 1024), (1600, 1200), (1920, 1080), (1920, 1200), (2048, 1536),
-    (2560, 1440), (2592, 1944), (3840, 2160),
+    (2560, 1440), (2592, 1944), (3840, 2160), (256, 256), (299, 299), (300, 300), (384, 384),
+    (512, 512), (768, 768), (1024, 1024), (240, 180), (480, 270), (480, 360), (480, 480),
+    (426, 240), (512, 384), (800, 480), (854, 480), (1152, 864), (1280, 800), (1296, 972),
+    (1366, 768), (1440, 900), (1440, 1080), (1456, 1088), (1600, 900), (1640, 1232), (1680, 1050),
+    (2028, 1520), (2304, 1296), (3280, 2464), (4056, 3040), (4096, 2160), (4608, 2592),
 )  # fmt: skip
-# Bits per pixel of gray, YUYV, RGBA, I420 and NV12, RGB. If two formats give the same size in
-# bytes, the later one is reported.
-_PIXEL_BITS: Final = (8, 16, 32, 12, 24)
+# Bits per pixel of RGB in 16-bit ints and in floats, gray, YUYV, RGBA, I420 and NV12, RGB. If two
+# formats give the same size in bytes, the later one is reported.
+_PIXEL_BITS: Final = (48, 96, 8, 16, 32, 12, 24)
 _RAW_SIZES: Final = {
     width * height * bits // 8: f"raw pixels (the size of {width}x{height} with {bits} bits each)"
     for bits in _PIXEL_BITS

@@ -324,7 +324,9 @@ class _Unknown(Format):
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked:
         """See `Format`; refuses key frames that are certainly not playable."""
         del close  # slices are not parsed here
-        if key and (other_format(data) is not None or self._needs_more(data)):
+        # The size of raw pixels says nothing about units whose lengths add up to it.
+        other = other_format(data) is not None and not is_length_prefixed(data, self._codec)
+        if key and (other or self._needs_more(data)):
             raise kvs_error(
                 _S.MKV_INVALID_FRAME_DATA,
                 "the frame is stored as it is (NalAdaptation.NONE) on a track without codec private"

@@ -33,7 +33,6 @@ _WARNINGS = (
     | core.AckRejected
     | core.TimeJumped
     | core.TimestampCorrected
-    | core.TimestampsNearEpoch
     | core.TrackResumed
     | core.TrackSilent
 )

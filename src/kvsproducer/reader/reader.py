@@ -11,6 +11,7 @@ the GetMedia and ListFragments pages of the API reference.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import logging
 import socket
@@ -28,6 +29,7 @@ from kvsproducer.duration import (
     Instant,
     format_instant,
     instant_to_ticks,
+    to_datetime,
 )
 from kvsproducer.mkv import MkvParser, events
 from kvsproducer.reader.iterated import iterated
@@ -81,6 +83,11 @@ class ReadFrame:
     data: memoryview = field(repr=False)
     duration: int | None = None
 
+    @property
+    def datetime(self) -> dt.datetime:
+        """`timestamp` as a `datetime` in UTC; 1970 if the stream's times do not count from then."""
+        return to_datetime(self.timestamp)
+
 
 @dataclass(slots=True)
 class ReadFragment:
@@ -102,6 +109,16 @@ class ReadFragment:
     frames: list[ReadFrame] = field(default_factory=list, repr=False)
     millis_behind_now: int | None = None
     raw: bytes = field(default=b"", repr=False)
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`producer_timestamp` as a `datetime` in UTC."""
+        return to_datetime(self.producer_timestamp)
+
+    @property
+    def server_datetime(self) -> dt.datetime:
+        """`server_timestamp` as a `datetime` in UTC."""
+        return to_datetime(self.server_timestamp)
 
 
 class Assembler:
@@ -365,6 +382,16 @@ class FragmentSummary:
     producer_timestamp: int
     server_timestamp: int
     duration: int
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`producer_timestamp` as a `datetime` in UTC."""
+        return to_datetime(self.producer_timestamp)
+
+    @property
+    def server_datetime(self) -> dt.datetime:
+        """`server_timestamp` as a `datetime` in UTC."""
+        return to_datetime(self.server_timestamp)
 
 
 def list_fragments(
