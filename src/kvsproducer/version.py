@@ -1,6 +1,6 @@
 """The version of this package, for user agents, MKV application names and `kvs --version`.
 
-`pyproject.toml` states the same number; a test holds the two together.
+The build of the package reads it from here (`pyproject.toml`, `tool.setuptools.dynamic`).
 """
 
 __all__ = ["APPLICATION", "VERSION"]
