@@ -52,7 +52,10 @@ class StorageInfo:
         """Raise INVALID_STORAGE_SIZE, INVALID_SPILL_RATIO or INVALID_ROOT_DIRECTORY_LENGTH."""
         size = self.storage_size
         if not limits.MIN_STORAGE_SIZE_BYTES <= size <= limits.MAX_STORAGE_SIZE_BYTES:
-            raise kvs_error(_S.INVALID_STORAGE_SIZE, f"{size} bytes is not 1 MiB to 10 GiB")
+            raise kvs_error(
+                _S.INVALID_STORAGE_SIZE,
+                f"StorageInfo.storage_size={size:,} bytes is not 1 MiB to 10 GiB",
+            )
         if not 0 <= self.spill_ratio <= limits.MAX_SPILL_RATIO_PERCENT:
             raise kvs_error(_S.INVALID_SPILL_RATIO, f"{self.spill_ratio} is not 0 to 100 percent")
         if len(self.root_directory) > limits.MAX_PATH_LEN:
