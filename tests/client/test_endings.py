@@ -157,7 +157,7 @@ def test_drops_are_counted_by_reason(desk: Desks) -> None:
     assert d.stream.drops == {}
     d.ack("ERROR", 0, error=4005)
     name = d.told(ev.StreamErrorReported)[-1].status.name
-    assert d.stream.drops == {f"refused by the service: {name}": 5}
+    assert d.stream.drops == {f"refused: {name}": 5}
     d.stream.free(d.now)
-    assert d.stream.drops == {f"refused by the service: {name}": 5}
+    assert d.stream.drops == {f"refused: {name}": 5}
     assert d.stream.account().dropped == 11

@@ -208,7 +208,8 @@ def test_what_no_longer_fits_is_reported(kit: Any) -> None:
         with local_endpoint(port=port) as endpoint:
             assert stream.close(timeout=30) == kvs.FrameAccount(60, 20, 40, 0, 0)
             kit.assert_stored(endpoint.url, "door", media.put[40:])
-    assert caught.value.status is S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED
+    assert isinstance(caught.value, kvs.BufferFull)
+    assert "40 overflow" in caught.value.detail
 
 
 def test_asyncio(kit: Any) -> None:

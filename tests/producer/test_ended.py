@@ -1,4 +1,4 @@
-"""The accounts of closed streams add up, and do not grow for ever."""
+"""The accounts of closed streams add up, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,29 @@ def test_accounts_of_a_name_add_up() -> None:
     assert ended.accounts() == {"door": FrameAccount(8, 6, 1, 2, 1)}
 
 
-def test_the_loss_is_told_with_its_cause() -> None:
+def test_skipping_everything_is_a_loss_after_an_earlier_success() -> None:
+    """The sum of the accounts alone would hide it."""
+    ended = EndedStreams()
+    ended.add("door", FrameAccount(5, 5, 0, 0, 0), None)
+    ended.add("door", FrameAccount(0, 0, 0, 9, 0), None)
+    ended.add("door", FrameAccount(5, 5, 0, 0, 0), None)
+    loss = ended.loss()
+    assert loss is not None
+    assert loss.status is StatusCode.STREAM_NOT_STARTED
+    assert "all 9 frames were skipped" in loss.detail
+
+
+def test_reasons_of_drops_add_up() -> None:
+    ended = EndedStreams()
+    ended.add("door", FrameAccount(5, 3, 2, 0, 0), None, "", {"overflow": 2})
+    ended.add("door", FrameAccount(5, 4, 1, 0, 0), None, "", {"overflow": 1})
+    loss = ended.loss()
+    assert loss is not None
+    assert loss.status is StatusCode.STORE_OUT_OF_MEMORY
+    assert "7 of 10 accepted frames were stored, 3 dropped (3 overflow)" in loss.detail
+
+
+def test_the_loss_names_its_cause() -> None:
     ended = EndedStreams()
     ended.add("fine", FrameAccount(5, 5, 0, 0, 0), None)
     assert ended.loss() is None

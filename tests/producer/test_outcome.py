@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
-from kvsproducer.client import FrameAccount
-from kvsproducer.producer.outcome import closing_limit_s, loss_error
-from kvsproducer.status import StatusCode, kvs_error
+import kvsproducer as kvs
+from kvsproducer import aio
+from kvsproducer.client import DropReason, FrameAccount
+from kvsproducer.producer.outcome import closing_limit_s, explained, loss_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
+
+_S = StatusCode
 
 
 def test_nothing_lost_is_no_error() -> None:
@@ -16,35 +23,100 @@ def test_nothing_lost_is_no_error() -> None:
     assert loss_error("door", FrameAccount(5, 5, 0, 0, 0), failure) is None
 
 
-@pytest.mark.parametrize(
-    ("account", "status"),
-    [
-        (FrameAccount(5, 3, 0, 0, 2), StatusCode.OPERATION_TIMED_OUT),
-        (FrameAccount(5, 3, 2, 0, 0), StatusCode.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED),
-        (FrameAccount(5, 3, 1, 0, 1), StatusCode.OPERATION_TIMED_OUT),
-    ],
-)
-def test_loss_says_how_many(account: FrameAccount, status: StatusCode) -> None:
-    """Held frames are a matter of time, dropped ones are gone."""
-    error = loss_error("door", account, None)
+def loss(account: FrameAccount, drops: dict[str, int] | None = None) -> KvsError:
+    error = loss_error("door", account, None, drops or {})
     assert error is not None
-    assert error.status is status
-    assert "3 of 5 accepted frames were stored" in str(error)
-    assert "door" in str(error)
+    assert error.stream == "door"
+    assert f"{account.persisted} of {account.accepted} accepted frames were stored" in error.detail
+    return error
 
 
-def test_loss_names_the_reasons_of_drops() -> None:
-    """What is still held has none."""
-    drops = {"overflow": 2, "refused by the service: ACK_ERR_FRAMES_MISSING_FOR_TRACK": 1}
-    error = loss_error("door", FrameAccount(9, 5, 3, 0, 1), None, drops)
-    assert error is not None
-    assert (
-        "3 dropped (2 overflow, 1 refused by the service: ACK_ERR_FRAMES_MISSING_FOR_TRACK),"
-        " 1 still held" in error.detail
-    )
-    error = loss_error("door", FrameAccount(9, 5, 0, 0, 4), None, {})
-    assert error is not None
+def test_frames_still_held_are_a_timeout() -> None:
+    error = loss(FrameAccount(9, 5, 0, 0, 4))
+    assert (type(error), error.status) == (kvs.TimedOut, _S.OPERATION_TIMED_OUT)
     assert "0 dropped, 4 still held" in error.detail
+    assert "close_timeout" in error.action
+    error = explained(error, "connection refused")
+    assert "4 still held; the last call: connection refused" in error.detail
+    assert "close_timeout" in error.action
+
+
+DROPS: list[tuple[str, type[KvsError], StatusCode, str]] = [
+    ("overflow", kvs.BufferFull, _S.STORE_OUT_OF_MEMORY, "raise buffer_duration"),
+    (
+        "unconfirmed",
+        kvs.TimedOut,
+        _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
+        "may be stored: list_fragments()",
+    ),
+    ("refused", kvs.ServiceError, _S.ACK_ERR_UNKNOWN_ACK_ERROR, "StreamErrorReported"),
+    (
+        "refused: ACK_ERR_FRAMES_MISSING_FOR_TRACK",
+        kvs.ServiceError,
+        _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK,
+        "every declared track",
+    ),
+    (
+        "refused: ACK_ERR_KMS_KEY_ACCESS_DENIED",
+        kvs.NotAuthorized,
+        _S.ACK_ERR_KMS_KEY_ACCESS_DENIED,
+        "kms:GenerateDataKey",
+    ),
+    ("refused: ACK_ERR_STREAM_DELETED", kvs.StreamNotFound, _S.ACK_ERR_STREAM_DELETED, "deletes"),
+    ("invalid", kvs.InvalidFrame, _S.MKV_INVALID_FRAME_DATA, "Correct the frames"),
+    (
+        "invalid: CONTENT_VIEW_INVALID_TIMESTAMP",
+        kvs.InvalidFrame,
+        _S.CONTENT_VIEW_INVALID_TIMESTAMP,
+        "in the order of their dts",
+    ),
+    ("invalid: MKV_INVALID_AAC_CPD", kvs.InvalidFrame, _S.MKV_INVALID_AAC_CPD, "AudioSpecific"),
+    ("invalid: STORE_OUT_OF_MEMORY", kvs.BufferFull, _S.STORE_OUT_OF_MEMORY, "storage_size"),
+    ("unreadable", kvs.StorageError, _S.READ_FILE_FAILED, "root_directory"),
+    (
+        "unreadable: HEAP_FILE_HEAP_FILE_CORRUPT",
+        kvs.StorageError,
+        _S.HEAP_FILE_HEAP_FILE_CORRUPT,
+        "Check the disk",
+    ),
+    ("reset", kvs.StreamClosed, _S.STREAM_BEING_SHUTDOWN, "flush()"),
+    ("freed", kvs.StreamClosed, _S.STREAM_BEING_SHUTDOWN, "close()"),
+    ("interrupted", kvs.StreamClosed, _S.INVALID_OPERATION, "set a flag"),
+]
+
+
+def test_every_reason_is_in_the_table() -> None:
+    assert {reason.partition(":")[0] for reason, *_ in DROPS} == {one.value for one in DropReason}
+
+
+@pytest.mark.parametrize(
+    ("reason", "cls", "status", "action"), DROPS, ids=[row[0] for row in DROPS]
+)
+def test_loss_fits_the_reason_of_the_drops(
+    reason: str, cls: type[KvsError], status: StatusCode, action: str
+) -> None:
+    """The class, the status and the remedy do; the text names reason and count."""
+    error = loss(FrameAccount(5, 3, 2, 0, 0), {reason: 2})
+    assert (type(error), error.status) == (cls, status)
+    assert f"2 dropped (2 {reason}), 0 still held" in error.detail
+    assert action in error.action
+    assert error.action in str(explained(error, "connection refused"))
+
+
+def test_loss_fits_the_reason_of_most_drops() -> None:
+    """Drops matter more than what is held: held frames may still be stored."""
+    drops = {"invalid: MKV_INVALID_FRAME_DATA": 1, "overflow": 3}
+    error = loss(FrameAccount(20, 5, 4, 0, 11), drops)
+    assert type(error) is kvs.BufferFull
+    assert (
+        "4 dropped (1 invalid: MKV_INVALID_FRAME_DATA, 3 overflow), 11 still held" in error.detail
+    )
+
+
+def test_drops_without_a_reason_are_those_of_a_freed_stream() -> None:
+    error = loss(FrameAccount(5, 1, 4, 0, 0), {"overflow": 1})
+    assert type(error) is kvs.StreamClosed
+    assert "(1 overflow, 3 freed)" in error.detail
 
 
 def test_a_stream_whose_frames_were_all_skipped_is_a_loss() -> None:
@@ -58,7 +130,7 @@ def test_a_stream_whose_frames_were_all_skipped_is_a_loss() -> None:
 
 
 def test_failure_gives_the_status() -> None:
-    """What stopped the stream is told with what it cost."""
+    """The error says what stopped the stream, and what was lost by it."""
     failure = kvs_error(StatusCode.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")
     error = loss_error("door", FrameAccount(5, 0, 0, 0, 5), failure)
     assert error is not None
@@ -71,3 +143,56 @@ def test_ending_the_program_waits_less() -> None:
     assert closing_limit_s(KeyboardInterrupt) < closing_limit_s(None)
     assert closing_limit_s(ValueError) == closing_limit_s(None) == 30
     assert closing_limit_s(None, 3) == closing_limit_s(KeyboardInterrupt, 3) == 3
+
+
+SMALL = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
+UNREACHABLE = "http://127.0.0.1:9"  # nothing listens there
+
+
+def camera(count: int) -> list[kvs.Frame]:
+    start = kvs.now()
+    return [
+        kvs.Frame(bytes(30_000), start + number * 400_000, key_frame=number % 5 == 0)
+        for number in range(count)
+    ]
+
+
+def leave_block(count: int) -> None:
+    with kvs.Producer(endpoint_url=UNREACHABLE, device_info=SMALL, close_timeout=0.5) as producer:
+        with producer.open_stream("door", INFO) as stream:
+            for frame in camera(count):
+                stream.put_frame(frame)
+
+
+async def leave_async_block(count: int) -> None:
+    async with aio.Producer(
+        endpoint_url=UNREACHABLE, device_info=SMALL, close_timeout=0.5
+    ) as producer:
+        async with producer.open_stream("door", INFO) as stream:
+            for frame in camera(count):
+                await stream.put_frame(frame)
+
+
+INFO = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE)
+BLOCKS = pytest.mark.parametrize(
+    "leave", [leave_block, lambda count: asyncio.run(leave_async_block(count))], ids=["kvs", "aio"]
+)
+
+
+@BLOCKS
+@pytest.mark.filterwarnings("ignore:stream 'door'")
+def test_leaving_a_block_after_an_overflow(leave: Callable[[int], None]) -> None:
+    """A live stream without a connection drops its oldest frames."""
+    with pytest.raises(kvs.BufferFull, match=r"dropped \(\d+ overflow\)") as caught:
+        leave(60)
+    assert "the last call: " in caught.value.detail
+    assert "buffer_duration" in caught.value.action
+
+
+@BLOCKS
+@pytest.mark.filterwarnings("ignore:stream 'door'")
+def test_leaving_a_block_while_frames_are_held(leave: Callable[[int], None]) -> None:
+    with pytest.raises(kvs.TimedOut, match="0 dropped, 5 still held; the last call: ") as caught:
+        leave(5)
+    assert "127.0.0.1:9" in caught.value.detail
+    assert "close_timeout" in caught.value.action

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.status_codes.place import Place, Provocation, Table
+from tests.waiting import until
 
 import kvsproducer
 from kvsproducer import StatusCode, aio
@@ -238,11 +239,13 @@ def opened_twice(d: Any) -> None:
     d.client.open_stream(d.stream.info, d.now)
 
 
-def block_that_lost_frames(_: Place) -> None:
+def block_that_lost_frames(place: Place) -> None:
     info = kvs.StreamInfo.video("h264", nal_adaptation=0)
-    with kvsproducer.Producer(region_name="us-west-2", endpoint_url=NOBODY) as producer:
+    seen = list[object]()
+    with kvsproducer.Producer(endpoint_url=place.endpoint_url(), on_event=seen.append) as producer:
         with producer.open_stream("door", info) as stream:
             stream.put_frame(kvs.Frame(b"data", kvsproducer.now(), key_frame=True))
+            until(lambda: any(isinstance(one, kvs.FragmentAcked) for one in seen))
             stream.reset()
 
 

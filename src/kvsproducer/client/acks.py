@@ -29,7 +29,7 @@ from kvsproducer.client.buffer.view import BUFFERING, END_OF_FRAGMENT, PERSISTED
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.client.effects import UploadAborted
-from kvsproducer.client.events import AckRejected, FragmentAcked, FragmentStored
+from kvsproducer.client.events import AckRejected, DropReason, FragmentAcked, FragmentStored
 from kvsproducer.client.present import PresentTracks
 from kvsproducer.client.session import Upload
 from kvsproducer.client.states import UploadState
@@ -290,7 +290,7 @@ class AckHandler:
         """Skip a fragment, unless it lacks a track that its session need not declare."""
         if error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK and self._tracks.redeclare(index):
             return
-        self._core.refusal = error.status.name
+        self._core.causes[DropReason.REFUSED] = error.status.name
         self._skip(index)
 
     def _looks_on(self, upload: Upload) -> bool:

@@ -103,7 +103,7 @@ class StreamCore:
         self.created_at = now
         self.lifecycle = Lifecycle.OPEN
         self.drops: dict[DropReason, int] = {}  # frames given up so far
-        self.refusal = ""  # the service's name of the last error that cost a fragment
+        self.causes: dict[DropReason, str] = {}  # name of the status that last caused such drops
         self.attention = True  # the next frame needs `Intake._attend`
         self.failure: KvsError | None = None
         self.skip_until_key = True  # frames are refused until a key frame comes

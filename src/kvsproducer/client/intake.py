@@ -396,8 +396,7 @@ class Intake:
                 raise
             except KvsError as error:
                 self._refused(frame, error)
-                self._core.report(error.status, error.detail)
-                self._buffer.drop(frame.dts, frame.pts, DropReason.INVALID)
+                self._drop_invalid(frame.dts, frame.pts, error)
 
     def put_waiting(self, now: int) -> None:
         """Put the frames that wait for others, as they are, since no others will come."""
@@ -496,8 +495,13 @@ class Intake:
                 raise
             except KvsError as error:
                 self._refused(frame, error)
-                self._core.report(error.status, error.detail)
-                self._buffer.drop(order.given_dts, order.given_pts, DropReason.INVALID)
+                self._drop_invalid(order.given_dts, order.given_pts, error)
+
+    def _drop_invalid(self, dts: int, pts: int, error: KvsError) -> None:
+        """Report that an accepted frame cannot be stored, and why."""
+        self._core.report(error.status, error.detail)
+        self._core.causes[DropReason.INVALID] = error.status.name
+        self._buffer.drop(dts, pts, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
         """Store one frame; False when it was skipped, or was an end-of-fragment mark."""

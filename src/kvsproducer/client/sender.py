@@ -297,6 +297,7 @@ class Sender:
             return payload
         except KvsError as error:
             core.report(error.status, error.detail, upload=upload.number)
+            core.causes[DropReason.UNREADABLE] = error.status.name
             self._buffer.refuse(item, DropReason.UNREADABLE)
             if item.index == upload.first_index:
                 upload.first_index = None

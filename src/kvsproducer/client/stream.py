@@ -181,13 +181,15 @@ class Stream:
 
     @property
     def drops(self) -> dict[str, int]:
-        """How many accepted frames were given up so far, by reason in words."""
+        """How many accepted frames were dropped so far, by the value of their `DropReason`.
+
+        A reason that has a status ends with the name of the last one: "invalid: MKV_...".
+        """
         core = self._core
-        refused = f"refused by the service: {core.refusal}" if core.refusal else "refused"
         return {
-            refused if reason is DropReason.REFUSED else reason.value: count
+            ": ".join(filter(None, (reason.value, core.causes.get(reason)))): count
             for reason, count in core.drops.items()
-            if reason is not DropReason.FREED  # of a stream that is over: they count as held
+            if reason is not DropReason.FREED  # of a closed stream: they count as held
         }
 
     # --- frames in ------------------------------------------------------------------------------

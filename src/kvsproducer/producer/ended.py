@@ -1,7 +1,7 @@
-"""What became of the streams that a producer has closed, in a few numbers each.
+"""The results of the streams that a producer has closed, in a few numbers each.
 
-A producer that opens and closes streams for months keeps neither them nor their names for ever:
-the accounts of a name add up, and only the newest `REMEMBERED` names are remembered.
+A producer may open and close streams for months. Memory stays bounded, because the accounts of a
+name are added up, and only the newest `REMEMBERED` names are kept.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class EndedStreams:
         self._failures: dict[str, KvsError] = {}
         self._last_errors: dict[str, str] = {}
         self._drops: dict[str, Counter[str]] = {}
+        self._skipped: dict[str, FrameAccount] = {}  # of closes that skipped all their frames
 
     def add(
         self,
@@ -37,36 +38,41 @@ class EndedStreams:
         last_error: str = "",
         drops: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """A stream was closed; one of the same name may have been before.
+        """Add the results of a stream that was closed; the name may have been used before.
 
-        `last_error` is what its last call or upload met with, `drops` how many frames were dropped
-        for which reason.
+        `last_error` is the message of its last failed call or upload, "" if it succeeded; `drops`
+        says how many frames were dropped, by reason.
         """
         before = self._accounts.pop(name, FrameAccount(0, 0, 0, 0, 0))
         self._accounts[name] = FrameAccount(*map(sum, zip(before, account, strict=True)))
         if failure is not None:
             self._failures[name] = failure
+        if account.skipped and not account.accepted:
+            self._skipped[name] = account
         self._last_errors[name] = last_error
         self._drops[name] = Counter(self._drops.pop(name, {})) + Counter(drops)
         if len(self._accounts) > REMEMBERED:
             oldest = next(iter(self._accounts))
             del self._accounts[oldest]
             self._failures.pop(oldest, None)
+            self._skipped.pop(oldest, None)
             del self._last_errors[oldest]
             del self._drops[oldest]
 
     def accounts(self) -> dict[str, FrameAccount]:
-        """What became of the frames, by stream name."""
+        """Return the account of each stream, by name."""
         return dict(self._accounts)
 
     def last_error(self, name: str) -> str:
-        """What the last call or upload of a closed stream met with, "" if it went well."""
+        """Return the message of the last failed call or upload, "" if it succeeded."""
         return self._last_errors.get(name, "")
 
     def loss(self) -> KvsError | None:
-        """The error to raise when frames were accepted and not stored, None otherwise."""
+        """Return the error to raise when frames were not stored, or None; see `loss_error`."""
         for name, account in self._accounts.items():
             error = loss_error(name, account, self._failures.get(name), self._drops[name])
+            if error is None and name in self._skipped:
+                error = loss_error(name, self._skipped[name], None)
             if error is not None:
                 return explained(error, self._last_errors[name])
         return None

@@ -66,6 +66,16 @@ class StreamFacade:
         with self._lock:
             return self._core.stored_until
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """How many accepted frames were dropped so far, by the value of their `DropReason`.
+
+        A reason that has a status ends with its name: `{"overflow": 2, "invalid: MKV_...": 1}`.
+        """
+        self._engine.refuse_fork()
+        with self._lock:
+            return self._core.drops
+
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
 

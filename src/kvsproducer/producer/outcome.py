@@ -1,12 +1,23 @@
-"""How waiting and closing end: how frames fared, and the errors that say so."""
+"""Results of waiting and closing: the time limits, and the errors for what was not stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 from kvsproducer import client as core
-from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
+from kvsproducer.status import (
+    InvalidConfiguration,
+    InvalidFrame,
+    InvalidMedia,
+    KvsError,
+    StatusCode,
+    TimedOut,
+    error_class,
+    kvs_error,
+    with_detail,
+)
 
 __all__ = [
     "CLOSE_LIMIT_S",
@@ -18,6 +29,7 @@ __all__ = [
     "no_space_error",
 ]
 
+_S = StatusCode
 CLOSE_LIMIT_S = 30.0  # how long leaving a `with` block waits for the last acks, by default
 INTERRUPT_LIMIT_S = 10.0  # the same when the program is being ended (Ctrl-C, cancellation)
 
@@ -40,15 +52,17 @@ def explained(error: KvsError, last_error: str) -> KvsError:
 
 
 def no_space_error(stream: str, last_error: str) -> KvsError:
-    """What an offline `put_frame` raises that has waited too long; see `explained`."""
-    told = "no space in the buffer: the service stored nothing for too long"
-    return explained(kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=stream), last_error)
+    """Return what an offline `put_frame` raises that has waited too long; see `explained`."""
+    detail = (
+        "the buffer has no space for the frame, because the service stored nothing for too long"
+    )
+    return explained(kvs_error(_S.OPERATION_TIMED_OUT, detail, stream=stream), last_error)
 
 
 def interrupted_error(stream: str) -> KvsError:
-    """What an offline `put_frame` raises whose stream is stopped while it waits."""
+    """Return what an offline `put_frame` raises whose stream is stopped while it waits."""
     return kvs_error(
-        StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
+        _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
         "the stream was stopped while the frame waited for space",
         stream=stream,
     )
@@ -62,36 +76,94 @@ def loss_error(
 ) -> KvsError | None:
     """Return the error to raise on leaving a `with` block, None when everything was stored.
 
-    `drops` says how many frames were dropped for which reason.
+    `drops` is the stream's: how many frames were dropped, by reason. The error is, in this order:
 
-    The stream's own fatal failure if it had one; else OPERATION_TIMED_OUT while frames are still
-    held, PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were dropped, or STREAM_NOT_STARTED
-    when frames were put and every one of them was skipped.
+    - the stream's own failure, if it had one;
+    - what fits the reason of most drops: STORE_OUT_OF_MEMORY (overflow), the status of the ack or
+      of the frame's error (refused, invalid, unreadable), STREAM_BEING_SHUTDOWN (reset, freed),
+      INVALID_OPERATION (interrupted), PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED (unconfirmed);
+    - OPERATION_TIMED_OUT when frames are still held and none was dropped;
+    - STREAM_NOT_STARTED when frames were put and every one of them was skipped.
     """
     if account.held == 0 and account.dropped == 0:
         return _all_skipped(stream, account)
-    why = ", ".join(f"{count} {reason}" for reason, count in drops.items() if account.dropped)
-    told = (
+    reasons = dict(drops) if account.dropped else {}
+    if (unnamed := account.dropped - sum(reasons.values())) > 0:
+        reasons[core.DropReason.FREED.value] = unnamed
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    detail = (
         f"{account.persisted} of {account.accepted} accepted frames were stored, "
         f"{account.dropped} dropped{why and f' ({why})'}, {account.held} still held"
     )
     if failure is not None:
-        return with_detail(failure, f"{failure.detail}; {told}", stream=stream)
-    status = (
-        StatusCode.OPERATION_TIMED_OUT
-        if account.held
-        else StatusCode.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED
-    )
-    return kvs_error(status, told, stream=stream)
+        return with_detail(failure, f"{failure.detail}; {detail}", stream=stream)
+    if not reasons:
+        return TimedOut(_S.OPERATION_TIMED_OUT, detail, stream=stream, action=_HELD)
+    return _drop_error(stream, detail, max(reasons, key=lambda reason: reasons[reason]))
+
+
+def _drop_error(stream: str, detail: str, main: str) -> KvsError:
+    """Return the error that fits the reason of most drops."""
+    reason, _, cause = main.partition(": ")
+    default, action = _DROPS[core.DropReason(reason)]
+    status = StatusCode[cause] if cause else default
+    cls = error_class(status)
+    if issubclass(cls, (InvalidMedia, InvalidConfiguration)):  # here it was met in a frame
+        cls = InvalidFrame
+    if cause:  # the catalogue's remedy is exact
+        action = ""
+    return cls(status, detail, stream=stream, action=action)
+
+
+_HELD: Final = (
+    "Check the connection to the service: the detail has the last error, if there was one. If"
+    " nothing is wrong, raise the producer's close_timeout."
+)
+_SHUTDOWN: Final = (
+    "Call flush() before reset(), and close() to end a stream: a reset or freed stream drops what"
+    " is not stored yet."
+)
+_DROPS: Final[Mapping[core.DropReason, tuple[StatusCode, str]]] = {
+    core.DropReason.OVERFLOW: (
+        _S.STORE_OUT_OF_MEMORY,
+        "Put fewer or smaller frames, raise buffer_duration and StorageInfo.storage_size, or check"
+        " the connection's speed. A stream of the type OFFLINE waits for space instead.",
+    ),
+    core.DropReason.UNCONFIRMED: (
+        _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
+        "The frames were sent and may be stored: list_fragments() shows it. Check the connection,"
+        " or raise buffer_duration and StorageInfo.storage_size, so that frames are held until"
+        " their ack arrives. Before reset(), call flush().",
+    ),
+    core.DropReason.REFUSED: (
+        _S.ACK_ERR_UNKNOWN_ACK_ERROR,
+        "The StreamErrorReported events say what the service objects to.",
+    ),
+    core.DropReason.INVALID: (
+        _S.MKV_INVALID_FRAME_DATA,
+        "Correct the frames: the StreamErrorReported events say what is wrong with each.",
+    ),
+    core.DropReason.UNREADABLE: (
+        _S.READ_FILE_FAILED,
+        "Check the disk of StorageInfo.root_directory, and that no other program writes there.",
+    ),
+    core.DropReason.RESET: (_S.STREAM_BEING_SHUTDOWN, _SHUTDOWN),
+    core.DropReason.FREED: (_S.STREAM_BEING_SHUTDOWN, _SHUTDOWN),
+    core.DropReason.INTERRUPTED: (
+        _S.INVALID_OPERATION,
+        "Let signal handlers set a flag instead of raising an exception; the frames that the stream"
+        " held are lost.",
+    ),
+}
 
 
 def _all_skipped(stream: str, account: core.FrameAccount) -> KvsError | None:
-    """The error for a stream that stored nothing since no fragment ever began, or None."""
+    """Return the error for a stream that stored nothing because no fragment began, or None."""
     if account.accepted or not account.skipped:
         return None
     return kvs_error(
-        StatusCode.STREAM_NOT_STARTED,
-        f"nothing was stored: all {account.skipped} frames were skipped, since a fragment begins"
-        " with a key frame and none was accepted. Put key frames with Frame(..., key_frame=True)",
+        _S.STREAM_NOT_STARTED,
+        f"nothing was stored: all {account.skipped} frames were skipped, because a fragment begins"
+        " with a key frame and none was accepted",
         stream=stream,
     )

@@ -542,7 +542,7 @@ def _put(
         account, interrupt = _closed(stream, min(limit_s, INTERRUPT_LIMIT_S))
         failure = failure or echo
     failure = failure or interrupt
-    loss = loss_error(stream.name, account, stream.failure)
+    loss = loss_error(stream.name, account, stream.failure, stream.drops)
     try:
         if failure is None and loss is not None:
             failure = explained(loss, stream.last_error)

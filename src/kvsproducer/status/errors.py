@@ -201,9 +201,10 @@ class TimedOut(KvsError, TimeoutError):
     """A wait or a call took longer than its time limit.
 
     Raised by `wait_ready()`, by `put_frame()` of an offline stream that finds no space, and at the
-    end of a `with` block while frames are still held. The detail has the last call's failure: look
-    at that first, then give a longer time limit. Typically OPERATION_TIMED_OUT, also
-    SERVICE_CALL_TIMEOUT_ERROR.
+    end of a `with` block while frames are still held or were never acknowledged. The detail has the
+    last call's failure: look at that first, then give a longer time limit. Typically
+    OPERATION_TIMED_OUT, also SERVICE_CALL_TIMEOUT_ERROR and
+    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED.
     """
 
 
@@ -219,8 +220,9 @@ class StorageError(KvsError, OSError):
 class BufferFull(KvsError, MemoryError):
     """The buffer has no space for a frame, and the stream's policy is neither to wait nor to drop.
 
-    `put_frame()` raises it; the frame was not accepted. Drop the frame, or use a larger
-    `storage_size`; an offline stream waits instead. Typically STORE_OUT_OF_MEMORY.
+    `put_frame()` raises it; the frame was not accepted. The end of a `with` block raises it when
+    accepted frames were dropped from a full buffer. Put fewer frames, or give more `storage_size`;
+    an offline stream waits instead. Typically STORE_OUT_OF_MEMORY.
     """
 
 
@@ -236,8 +238,9 @@ class StreamClosed(KvsError, RuntimeError):
 class InvalidFrame(KvsError, ValueError, TypeError):
     """A frame, metadata item or image event that was put cannot be stored as it is.
 
-    `put_frame()` and its kin raise it; the frame was not accepted, and the stream goes on. Correct
-    the frame's data, times, track or flags; the same frame is refused again. Typically
+    `put_frame()` and its kin raise it; the frame was not accepted, and the stream goes on. The end
+    of a `with` block raises it for a frame that was found to be invalid later. Correct the frame's
+    data, times, track or flags; the same frame is refused again. Typically
     MKV_INVALID_FRAME_DATA, MKV_INVALID_FRAME_TIMESTAMP, CONTENT_VIEW_INVALID_TIMESTAMP,
     MAX_FRAGMENT_METADATA_COUNT, and INVALID_ARG for a wrong type.
     """
@@ -342,7 +345,6 @@ _STATUSES: Final[dict[type[KvsError], tuple[StatusCode, ...]]] = {
         _S.ACK_ERR_TRACK_NUMBER_MISMATCH,
         _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK,
         _S.ACK_ERR_MORE_THAN_ALLOWED_TRACKS_FOUND,
-        _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
     ),
     ConnectionFailed: (
         _S.CURL_INIT_FAILED,
@@ -355,6 +357,7 @@ _STATUSES: Final[dict[type[KvsError], tuple[StatusCode, ...]]] = {
         _S.NO_MORE_DATA_AVAILABLE,
         _S.SERVICE_CALL_TIMEOUT_ERROR,
         _S.PERSISTED_ACK_TIMEOUT,
+        _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
     ),
     BufferFull: (
         _S.HEAP_REALLOC_ERROR,
