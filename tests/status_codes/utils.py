@@ -131,7 +131,7 @@ TABLE: Table = {
         FileLogHandler(place.folder, time_format="%Y-%m-%d %H:%M:%S" * 2) and None
     ),
     _S.INVALID_TIMER_PERIOD_VALUE: lambda _: DeviceInfo(
-        client_info=ClientInfo(reserved_callback_period=0.0009999)
+        client_info=ClientInfo(reserved_callback_period=0.0005)
     ).validate(),
     _S.BIT_READER_OUT_OF_RANGE: lambda _: h264.parse_sps(b"\x67\x42"),
     _S.BIT_READER_INVALID_SIZE: lambda _: h264.parse_sps(b"\x67\x42\x00\x1e" + bytes(12)),
