@@ -187,6 +187,9 @@ def check_types(frame: object, stream: str) -> None:
 
 def _unit_of(time_base: object) -> tuple[int, int]:
     """Return ticks per unit of a time base, as numerator and denominator."""
+    # Nearly always it is a Fraction, and the checks of protocols below are slow.
+    if type(time_base) is Fraction and 0 < time_base <= _LONGEST_UNIT_S:
+        return time_base.numerator * TICKS_PER_SECOND, time_base.denominator
     above: object = None
     below: object = None
     if isinstance(time_base, tuple) and len(time_base) == 2:
@@ -208,10 +211,12 @@ def _unit_of(time_base: object) -> tuple[int, int]:
 
 def _scaled(name: str, value: object, unit: tuple[int, int]) -> int:
     """Return a number of units in ticks, rounded to the nearest one."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        _refuse_time(name, value)
+    if type(value) is not int:  # the check of a protocol is slow
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            _refuse_time(name, value)
+        value = index(value)
     above, below = unit
-    return (2 * index(value) * above + below) // (2 * below)
+    return (2 * value * above + below) // (2 * below)
 
 
 def _instant(name: str, value: object, unit: tuple[int, int]) -> int:
