@@ -14,6 +14,7 @@ from kvsproducer.client.core import StreamCore
 from kvsproducer.heap import ArenaStore, ContentStore, HoldingStore, ReferenceStore
 from kvsproducer.heap.files import SpillFiles
 from kvsproducer.heap.video_memory import VideoMemory
+from kvsproducer.status import KvsError
 
 NOW = 17_000_000_000_000_000
 MS = 10_000
@@ -32,6 +33,7 @@ class Desk:
         self.now = NOW  # monotonic
         self.step = 0  # of the wall clock, which else says the same, ticks
         self.answers: dict[type[kvs.Call], list[tuple[int, object]]] = {}
+        self.causes: dict[type[kvs.Call], type[KvsError]] = {}
         self.calls: list[kvs.Call] = []
         self.effects: list[kvs.Effect] = []
         self.events: list[kvs.Event] = []
@@ -54,7 +56,8 @@ class Desk:
             if isinstance(effect, kvs.Call):
                 self.calls.append(effect)
                 result, answer = self.answer(effect)
-                self.client.call_result(effect, result, self.now, answer)
+                cause = None if result == 200 else self.causes.get(type(effect))
+                self.client.call_result(effect, result, self.now, answer, cause=cause)
             else:
                 self.effects.append(effect)
         while (event := self.client.next_event()) is not None:

@@ -19,6 +19,7 @@ from kvsproducer.client.states import (
 from kvsproducer.limits import MAX_BACKOFF
 from kvsproducer.status import (
     ConnectionFailed,
+    InvalidConfiguration,
     KvsError,
     NotAuthorized,
     ServiceError,
@@ -159,7 +160,15 @@ def test_what_trying_again_does_not_cure_is_fatal(
         ),
         (kvs.CreateStream, (403, None), NotAuthorized),
         (kvs.GetStreamingEndpoint, (599, None), TimedOut),
-        (kvs.GetStreamingToken, (10006, None), NotAuthorized),
+        (kvs.GetStreamingToken, (599, None), TimedOut),
+        (kvs.GetStreamingToken, (10006, None), ConnectionFailed),
+        (kvs.GetStreamingToken, (429, None), Throttled),
+        (kvs.GetStreamingToken, (500, None), ServiceError),
+        (kvs.GetSecurityToken, (403, None), NotAuthorized),
+        (kvs.GetSecurityToken, (599, None), TimedOut),
+        (kvs.GetSecurityToken, (10006, None), ConnectionFailed),
+        (kvs.GetSecurityToken, (200, kvs.AuthInfo(expiration=0)), NotAuthorized),
+        (kvs.CreateDevice, (599, None), TimedOut),
     ],
 )
 def test_a_call_that_is_given_up_has_the_class_of_its_cause(
@@ -174,6 +183,39 @@ def test_a_call_that_is_given_up_has_the_class_of_its_cause(
         d.put(0)
     assert type(caught.value) is cls
     assert caught.value.status.name.endswith("_CALL_FAILED")
+
+
+@pytest.mark.parametrize(
+    ("cause", "cls"),
+    [
+        (None, ConnectionFailed),
+        (NotAuthorized, NotAuthorized),
+        (TimedOut, TimedOut),
+        (Throttled, Throttled),
+        (InvalidConfiguration, None),
+    ],
+)
+@pytest.mark.parametrize(
+    "call",
+    [kvs.GetSecurityToken, kvs.GetStreamingToken, kvs.DescribeStream],
+    ids=lambda c: c.__name__,
+)
+def test_the_shell_may_know_the_cause_better(
+    desk: Desks,
+    call: type[kvs.Call],
+    cause: type[KvsError] | None,
+    cls: type[KvsError] | None,
+) -> None:
+    """The result 10006 stands for all that may pass, such as a credentials provider that raises."""
+    d = desk()
+    d.answers[call] = [(10006, None)] * 6
+    if cause is not None:
+        d.causes[call] = cause
+    d.settle()
+    with pytest.raises(KvsError) as caught:
+        d.put(0)
+    usual = ServiceError if call is kvs.DescribeStream else NotAuthorized
+    assert type(caught.value) is (cls or usual)
 
 
 def test_a_missing_stream_that_may_not_be_created(desk: Desks) -> None:

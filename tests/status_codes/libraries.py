@@ -45,7 +45,5 @@ TABLE: Table = {
     _S.INVALID_CONTENT_VIEW_DURATION: lambda _: ContentView(11, 0),
     _S.CONTENT_VIEW_INVALID_INDEX: lambda _: ContentView(11, 1)[0],
     _S.INVALID_CONTENT_VIEW_LENGTH: lambda _: ContentView(11, 1).append(item(0)),
-    _S.INVALID_DURATION_VALUE: lambda place: place.kvs(
-        "put", "testsrc:duration=1", "door", "--retention", "PT2X"
-    ),
+    _S.INVALID_DURATION_VALUE: lambda _: StreamInfo.video("h264", retention="PT2X") and None,
 }

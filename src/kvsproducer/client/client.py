@@ -38,6 +38,7 @@ from kvsproducer.client.states import (
     On,
     StateMachine,
     result_status,
+    with_cause,
 )
 from kvsproducer.client.stream import Stream
 from kvsproducer.client.stream_info import StreamInfo
@@ -298,23 +299,29 @@ class Client:
 
     # --- results --------------------------------------------------------------------------------
     def call_result(
-        self, call: Call, result: int, now: int, answer: object = None, detail: str = ""
+        self,
+        call: Call,
+        result: int,
+        now: int,
+        answer: object = None,
+        detail: str = "",
+        cause: type[KvsError] | None = None,
     ) -> None:
-        """The result of a call: `result` as an HTTP status or one of the 10000s, `answer` for 200.
+        """Take the result of a call: an HTTP status or one of the 10000s; `answer` for 200.
 
-        Never raises for what the world did; late results of calls that no longer matter are
-        ignored. Raises INVALID_CUSTOM_DATA for a call that this client never made. Next: poll
-        effects.
+        `cause` is the class of the error behind a failure, None: as the result says. A call that is
+        given up raises it. Results of calls that no longer matter are ignored. Raises
+        INVALID_CUSTOM_DATA for a call that this client never made. Next: poll effects.
         """
         if not 0 < call.call_id <= self._call_count:
             raise kvs_error(_S.INVALID_CUSTOM_DATA, f"{type(call).__name__} {call.call_id}")
         if call.stream is not None:
             control = self._controls.get(call.stream)
             if control is not None:
-                control.call_result(call, result, now, answer, detail)
+                control.call_result(call, result, now, answer, detail, cause)
         elif call is self._pending:
             self._pending = None
-            self._client_result(call, result, now, answer, detail)
+            self._client_result(call, result, now, answer, detail, cause)
 
     def report(self, call: Call, status: StatusCode, detail: str) -> None:
         """Tell what a call met with, when its result says too little; changes nothing."""
@@ -325,7 +332,13 @@ class Client:
             stream.report(status, detail)
 
     def _client_result(
-        self, call: Call, result: int, now: int, answer: object, detail: str
+        self,
+        call: Call,
+        result: int,
+        now: int,
+        answer: object,
+        detail: str,
+        cause: type[KvsError] | None,
     ) -> None:
         status = result_status(result)
         if status is not _S.SUCCESS and not self._machine.accepts(status):
@@ -344,8 +357,8 @@ class Client:
             else:
                 self._auth_result(answer, now)
         except KvsError as error:
-            told = "; ".join(filter(None, (error.detail, detail)))
-            self._exhausted(with_detail(error, told), status, now)
+            text = "; ".join(filter(None, (error.detail, detail)))
+            self._exhausted(with_cause(with_detail(error, text), result, cause), status, now)
 
     def _exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
         """It does not work: fail, or begin anew with the credentials."""

@@ -42,13 +42,13 @@ from kvsproducer.client.states import (
     is_timeout,
     result_class,
     result_status,
+    with_cause,
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
 from kvsproducer.duration import format_duration, ticks
 from kvsproducer.status import (
     KvsError,
-    ServiceError,
     StatusCode,
     kvs_error,
     with_detail,
@@ -60,15 +60,6 @@ __all__ = ["StreamControl"]
 _S = StatusCode
 _T = StreamState
 _RESULT_OK: Final = 200
-# Results of calls that are tried again, whose class a call that was given up has.
-_CAUSES: Final = frozenset(
-    (
-        _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
-        _S.SERVICE_CALL_CLIENT_LIMIT_ERROR,
-        _S.SERVICE_CALL_TIMEOUT_ERROR,
-        _S.SERVICE_CALL_UNKOWN_ERROR,
-    )
-)
 _CALL = TypeVar("_CALL", bound=Call)
 
 # While in these, a session is on its way already: another loss changes nothing.
@@ -91,8 +82,10 @@ class StreamControl:
         # Of its own: with AWS's shared one, many streams that fail together wait for one another.
         self._backoff = Backoff(client.roll)
         self.tally = Tally(core)
-        self._cause = _S.SUCCESS  # the result of the last call, and the class of its error
-        self._cause_class: type[KvsError] = ServiceError
+        self._result = _RESULT_OK  # of the last call
+        self._cause: type[KvsError] | None = (
+            None  # the class of its error, None: as the result says
+        )
         self._anew = 0  # how often it has begun anew without having been ready
         self._endpoint = ""
         self._arn = ""
@@ -241,14 +234,22 @@ class StreamControl:
             core.wake_writers()
 
     # --- results --------------------------------------------------------------------------------
-    def call_result(self, call: Call, result: int, now: int, answer: object, detail: str) -> None:
-        """Take the result of a call."""
+    def call_result(
+        self,
+        call: Call,
+        result: int,
+        now: int,
+        answer: object,
+        detail: str,
+        cause: type[KvsError] | None,
+    ) -> None:
+        """Take the result of a call; see `Client.call_result`."""
         if call is not self._pending or self._core.closed:
             return
         self._pending = None
         self.tally.call_answered(call, now)
-        status = self._cause = result_status(result)
-        self._cause_class = result_class(result)
+        status = result_status(result)
+        self._result, self._cause = result, cause
         if isinstance(call, PutStream) and status is not _S.SUCCESS:
             self.tally.upload_failed(call.upload, result, detail)
             self._core.uploads.remove_new()
@@ -278,7 +279,7 @@ class StreamControl:
         """
         expired = self.ready and error.status is _S.INVALID_TOKEN_EXPIRATION
         working = expired or self._core.uploads.active()
-        told = error if working else self._begin_anew(error, self._cause)
+        told = error if working else self._begin_anew(error, result_status(self._result))
         if told is not None:
             self._core.report(told.status, told.detail)
             self._wait = self._next_wait(now)
@@ -380,11 +381,9 @@ class StreamControl:
             self._core.report(error.status, detail)
             self._move(On.GIVEN_UP, now)
             return
-        # What a program does about it depends on the cause, not on the call that failed.
-        by_cause = type(error) is ServiceError and self._cause in _CAUSES
-        kind = self._cause_class if by_cause else type(error)
-        failure = kind(error.status, detail)
-        told = failure if self.ready else self._begin_anew(failure, self._cause)
+        failure = with_cause(with_detail(error, detail), self._result, self._cause)
+        cause = result_status(self._result)
+        told = failure if self.ready else self._begin_anew(failure, cause)
         if told is None:
             self.fail(failure)
         else:

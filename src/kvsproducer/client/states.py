@@ -37,10 +37,13 @@ from kvsproducer.limits import (
     MAX_STATE_MACHINE_NAME_LEN,
 )
 from kvsproducer.status import (
+    ConnectionFailed,
     KvsError,
+    NotAuthorized,
     ServiceError,
     StatusCode,
     Throttled,
+    TimedOut,
     error_class,
     kvs_error,
 )
@@ -63,6 +66,7 @@ __all__ = [
     "result_class",
     "result_status",
     "status_result",
+    "with_cause",
 ]
 
 _S = StatusCode
@@ -292,6 +296,27 @@ def result_class(result: int) -> type[KvsError]:
         return ServiceError
     return Throttled if result == THROTTLED_RESULT else error_class(status)
 
+
+def with_cause(error: KvsError, result: int, cause: type[KvsError] | None) -> KvsError:
+    """Return the error of a call that was given up as the class of its last attempt's error.
+
+    What a program does about it depends on the cause, not on the call that failed. `cause` is that
+    class, None: as the result says. Other errors are returned as they are.
+    """
+    kind = cause or result_class(result)
+    if result_status(result) in _REPEATED and error.status in _GIVEN_UP and kind in _CAUSES:
+        return kind(error.status, error.detail, stream=error.stream, action=error.own_action)
+    return error
+
+
+_CAUSES: Final = (NotAuthorized, Throttled, ConnectionFailed, TimedOut, ServiceError)
+_REPEATED: Final = frozenset({*_CURED_RIGHTS, _S.SERVICE_CALL_CLIENT_LIMIT_ERROR})
+_GIVEN_UP: Final = frozenset(
+    rule.failure
+    for table in (_CLIENT, _STREAM)
+    for rule in table.values()
+    if rule.failure is not None
+)
 
 THROTTLED_RESULT: Final = 429
 _SERVICE_FAULTS: Final = range(500, 600)

@@ -385,7 +385,10 @@ class Engine(Waiting):
         waits = not_yet(call, reply) if failure.result == OK else ""
         self._note(call.stream, failure, waits)
         detail = failure.detail or waits
-        self._apply(self.core.call_result, call, failure.result, answer=reply, detail=detail)
+        cause = None if failure.result == OK else failure.error_class
+        self._apply(
+            self.core.call_result, call, failure.result, answer=reply, detail=detail, cause=cause
+        )
 
     async def _answer(self, call: core.Call) -> object:
         """What the service answers to a call, or has answered before."""

@@ -87,15 +87,18 @@ class Failure:
     result: int
     detail: str
     own: StatusCode | None = None  # when the result has none of its own
+    kind: type[KvsError] | None = None  # when the status has another class here
 
     @property
     def status(self) -> StatusCode:
-        """The message for the user."""
+        """The status of the exception for the user."""
         return self.own or result_status(self.result)
 
     @property
     def error_class(self) -> type[KvsError]:
         """The class of the exception for the user."""
+        if self.kind is not None:
+            return self.kind
         return error_class(self.own) if self.own else result_class(self.result)
 
     @property
@@ -153,7 +156,7 @@ def failure_of(error: BaseException) -> Failure:
         result = status_result(error.status)
         said_already = result_status(result) is error.status
         detail = error.detail if said_already else f"{error.name}: {error.detail}"
-        return Failure(result, detail, error.status)
+        return Failure(result, detail, error.status, type(error))
     if _exhausted(error):
         status = StatusCode.CURL_INIT_FAILED
         said = without_numbers(error)

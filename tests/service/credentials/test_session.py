@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import botocore.session
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import (
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    MetadataRetrievalError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 
-from kvsproducer import KvsError, StatusCode
+from kvsproducer import (
+    ConnectionFailed,
+    KvsError,
+    NotAuthorized,
+    StatusCode,
+    Throttled,
+    TimedOut,
+)
 from kvsproducer.duration import TICKS_PER_MINUTE, instant_to_ticks
 from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import AwsCredentials
+from kvsproducer.service.credentials.own import OwnCredentials
 from kvsproducer.service.credentials.session import (
     BotocoreCredentials,
     SessionCredentials,
@@ -25,6 +43,7 @@ from kvsproducer.service.credentials.session import (
     frozen,
 )
 from kvsproducer.service.network import Network
+from kvsproducer.service.results import failure_of
 
 S = StatusCode
 
@@ -85,6 +104,46 @@ def test_a_place_that_should_have_them_and_fails(
     with pytest.raises(KvsError, match="nonexistent") as caught:
         SessionCredentials(session).fetch()
     assert caught.value.status is S.CLIENT_AUTH_CALL_FAILED
+
+
+WRAPPED = MetadataRetrievalError(error_msg="no answer")
+WRAPPED.__context__ = ConnectTimeoutError(endpoint_url="http://169.254.170.2")
+
+
+@pytest.mark.parametrize(
+    ("error", "cls"),
+    [
+        (ConnectTimeoutError(endpoint_url="https://sso"), TimedOut),
+        (ReadTimeoutError(endpoint_url="https://sso"), TimedOut),
+        (TimeoutError("slow"), TimedOut),
+        (WRAPPED, TimedOut),
+        (EndpointConnectionError(endpoint_url="https://sso"), ConnectionFailed),
+        (ProxyConnectionError(proxy_url="http://proxy"), ConnectionFailed),
+        (ConnectionRefusedError("refused"), ConnectionFailed),
+        (socket.gaierror("no such name"), ConnectionFailed),
+        (aiohttp.ServerDisconnectedError(), ConnectionFailed),
+        (SSLError(endpoint_url="https://sso", error="self-signed"), NotAuthorized),
+        (MetadataRetrievalError(error_msg="HTTP 404"), NotAuthorized),
+        (FileNotFoundError("no such process"), NotAuthorized),
+        (LookupError("no entry"), NotAuthorized),
+        (Throttled(S.SERVICE_CALL_CLIENT_LIMIT_ERROR), Throttled),
+        (KvsError(S.SERVICE_CALL_NOT_AUTHORIZED_ERROR), NotAuthorized),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_the_class_says_why_there_are_no_credentials(error: Exception, cls: type[KvsError]) -> None:
+    """A network that is down is not a missing permission, also for the call that is given up."""
+
+    def renew() -> dict[str, str]:
+        raise error
+
+    ended = datetime.now(UTC) - timedelta(hours=1)
+    botocore_s = BotocoreCredentials(RefreshableCredentials("A", "S", "T", ended, renew, "test"))
+    for provider in (botocore_s, OwnCredentials(renew)):
+        with pytest.raises(KvsError) as caught:
+            provider.fetch()
+        assert (type(caught.value), caught.value.status) == (cls, S.CLIENT_AUTH_CALL_FAILED)
+        assert failure_of(caught.value).error_class is cls
 
 
 # --- an instance's metadata -----------------------------------------------------------------------

@@ -21,7 +21,11 @@ from concurrent.futures import CancelledError, Future
 from kvsproducer import limits
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.credentials.credentials import AwsCredentials
-from kvsproducer.service.credentials.session import FrozenCredentials, credentials_of_botocore
+from kvsproducer.service.credentials.session import (
+    FrozenCredentials,
+    cause_class,
+    credentials_of_botocore,
+)
 from kvsproducer.service.threads import in_thread
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -67,12 +71,12 @@ class OwnCredentials:
             if error.status in _OURS or _FIRST <= error.status <= _LAST:
                 raise
             # Taken for the service's word, another status could end the stream for good.
-            raise kvs_error(
+            raise cause_class(error)(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {error.name}: {error.detail}",
             ) from error
         except Exception as error:
-            raise kvs_error(
+            raise cause_class(error)(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {type(error).__name__}{_place(error)}",
             ) from error

@@ -8,6 +8,8 @@ renews them before they expire, so what it gives is never held here.
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -15,7 +17,15 @@ from kvsproducer.duration import TICKS_PER_MS
 from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.network import Network
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import (
+    ConnectionFailed,
+    KvsError,
+    NotAuthorized,
+    StatusCode,
+    Throttled,
+    TimedOut,
+    kvs_error,
+)
 from kvsproducer.status.system import without_numbers
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ __all__ = [
     "BotocoreCredentials",
     "FrozenCredentials",
     "SessionCredentials",
+    "cause_class",
     "credentials_of_botocore",
     "frozen",
 ]
@@ -238,8 +249,41 @@ def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
     )
 
 
+def cause_class(error: BaseException) -> type[KvsError]:
+    """Return the class for a provider's exception: what a program does about it.
+
+    TimedOut and ConnectionFailed for a failure of the network, else NotAuthorized. botocore wraps
+    some of them, so the exceptions behind it count too.
+    """
+    import aiohttp
+    from botocore import exceptions as aws
+
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, KvsError):
+            return type(behind) if isinstance(behind, _PASSING) else NotAuthorized
+        if isinstance(behind, aws.SSLError | ssl.SSLError | ssl.CertificateError):
+            return NotAuthorized
+        if isinstance(behind, TimeoutError | aws.ConnectTimeoutError | aws.ReadTimeoutError):
+            return TimedOut
+        if isinstance(
+            behind,
+            ConnectionError
+            | socket.gaierror
+            | aiohttp.ClientConnectionError
+            | aws.ConnectionError
+            | aws.HTTPClientError,
+        ):
+            return ConnectionFailed
+        behind = behind.__cause__ or behind.__context__
+    return NotAuthorized
+
+
+_PASSING: Final = (ConnectionFailed, Throttled, TimedOut)
+
+
 def _failed(error: Exception) -> KvsError:
-    return kvs_error(
+    return cause_class(error)(
         StatusCode.CLIENT_AUTH_CALL_FAILED,
         f"no usable AWS credentials: {type(error).__name__}: {without_numbers(error)}",
     )
