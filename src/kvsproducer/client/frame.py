@@ -194,6 +194,8 @@ def _unit_of(time_base: object) -> tuple[int, int]:
     below: object = None
     if isinstance(time_base, tuple) and len(time_base) == 2:
         above, below = time_base
+        if type(above) is type(below) is int and 0 < above <= below * _LONGEST_UNIT_S:
+            return above * TICKS_PER_SECOND, below
     elif not isinstance(time_base, int | float):
         above = getattr(time_base, "numerator", None)
         below = getattr(time_base, "denominator", None)
