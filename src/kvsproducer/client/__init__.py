@@ -1,7 +1,8 @@
-"""The producer client, sans-I/O: no clock, dice, socket, thread or file.
+"""The producer client as a sans-I/O state machine: no clock, random numbers, sockets, threads,
+files.
 
-Floor 3: everything below is imported from here. See `client` for the four kinds of traffic and
-`stream` for the life of a frame.
+Other packages import everything below from here. `client` describes the four kinds of traffic, and
+`stream` describes how a frame passes through the client.
 """
 
 from kvsproducer.client.ack import AckParser, FragmentAck
@@ -83,7 +84,7 @@ from kvsproducer.client.stream_info import (
 from kvsproducer.wire import AckType
 
 __all__ = [
-    # do
+    # objects that do the work
     "Client",
     "Stream",
     "Frame",
@@ -92,7 +93,7 @@ __all__ = [
     "WouldBlock",
     "RetryPolicy",
     "EventType",
-    # what is described
+    # descriptions and options
     "DeviceInfo",
     "StorageInfo",
     "StorageType",
@@ -149,7 +150,7 @@ __all__ = [
     "TrackSilent",
     "UploadStarted",
     "merge_events",
-    # figures and acks
+    # metrics and acks
     "FrameAccount",
     "StreamMetrics",
     "StreamCounters",

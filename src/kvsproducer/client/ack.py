@@ -1,19 +1,19 @@
-"""Acks of a PutMedia response: what the service says about fragments, read from a byte stream.
+"""Parses the acks in a PutMedia response from a byte stream.
 
-The service writes JSON objects (KVS developer guide, PutMedia), one per HTTP chunk, of flat
-members; a proxy may join or split them anywhere. A regular expression reads the exact form that
-the service sends; anything else goes through a tolerant character machine with AWS's grammar: text
-outside of objects is ignored, members are separated by commas or blanks, values may be bare,
+The service writes JSON objects with flat members, one per HTTP chunk (KVS developer guide,
+PutMedia). A proxy may join or split them anywhere. A regular expression parses the exact form that
+the service sends. Everything else goes through a tolerant character machine with AWS's grammar:
+text outside objects is ignored, members are separated by commas or blanks, values may be bare,
 unknown members and nested values are skipped.
 
-Invariants: any split of the input gives the same result; an error costs one ack, never the acks
-after it; memory is bounded. Unlike AWS's parser it understands strings and escapes within nested
-values, across chunks. Whether a fragment is known is not decided here.
+Invariants: Any split of the input gives the same result. An error costs one ack, never the acks
+after it. Memory is bounded. Unlike AWS's parser, this one understands strings and escapes within
+nested values, across chunks. Whether the client knows the fragment is decided elsewhere.
 
-A damaged quote makes a string run on into the next ack. So the parser looks for the words with
-which the service begins each ack (`_BEGINNING`). In JSON they cannot stand in a string, whose
-quotes are escaped, nor where a colon or the value of such a member belongs: if they are found
-there, the ack that was being read is given up, and they begin the next one.
+A damaged quote makes a string run into the next ack. So the parser looks for the bytes with which
+each ack of the service begins (`_BEGINNING`). In valid JSON they cannot appear within a string,
+whose quotes are escaped, nor instead of a colon or the value of a flat member. If they appear
+there, the parser gives up the ack and begins the next one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ RESULT_OK: Final = 200
 
 
 class FragmentAck(NamedTuple):
-    """One ack: `timecode` of the fragment as on the wire (milliseconds), None if unknown.
+    """One ack. `timecode` is that of the fragment, in milliseconds as sent, None if unknown.
 
-    `sequence_number` is the fragment number; `result` is 200, or the error id of an ERROR ack (7000
-    when it is not a known one).
+    `sequence_number` is the fragment number. `result` is 200, or the error id of an ERROR ack (7000
+    for an unknown id).
     """
 
     ack_type: AckType
@@ -51,13 +51,13 @@ class FragmentAck(NamedTuple):
     def datetime(self) -> dt.datetime | None:
         """`timecode` as a `datetime` in UTC, None if unknown.
 
-        It is in 1970 if the times of the stream do not count from then.
+        It is in 1970 if the times of the stream are relative.
         """
         return None if self.timecode is None else to_datetime(self.timecode * TICKS_PER_MS)
 
     @classmethod
     def from_dict(cls, data: dict[str, object]) -> FragmentAck:
-        """Return the ack of a versioned structure, as AWS's cases give it to `receive_parsed_ack`.
+        """Return the ack of a versioned structure, as AWS's test cases give it.
 
         Raises INVALID_FRAGMENT_ACK_VERSION, INVALID_ARG.
         """
@@ -77,7 +77,7 @@ _WELL_FORMED: Final = re.compile(
     rb'\s*+\{"EventType":"(BUFFERING|RECEIVED|PERSISTED|IDLE)","FragmentTimecode":([0-9]{1,18}),'
     rb'"FragmentNumber":"([0-9]{0,128})"\}\s*+'
 )
-_new_ack: Final = tuple.__new__  # half the time of the class's own
+_new_ack: Final = tuple.__new__  # takes half the time of calling the class
 _TYPES: Final = {kind.name.encode(): kind for kind in AckType if kind is not AckType.UNDEFINED}
 _BLANKS: Final = frozenset(b" \t\n\v\f\r")
 _BARE_START: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-.")
@@ -102,7 +102,7 @@ _ERROR_ID: Final = wire.ACK_ERROR_ID.encode()
 
 
 class _At(Enum):
-    """Where in the grammar the next byte stands."""
+    """The position of the next byte in the grammar."""
 
     OUTSIDE = auto()
     FIRST_KEY = auto()  # after the opening brace
@@ -115,13 +115,14 @@ class _At(Enum):
     NESTED = auto()
 
 
-_FLAT: Final = _KNOWN | {wire.ACK_ERROR_CODE.encode()}  # members whose values are not nested
+_FLAT: Final = _KNOWN | {wire.ACK_ERROR_CODE.encode()}  # members with flat values
 _RUN_ON: Final = frozenset({_At.KEY, _At.COLON, _At.QUOTED})  # where no ack can begin
-_OUTSIDE: Final = _At.OUTSIDE  # as a global: CPython 3.11 takes 0.2 us to look members up
+# a global, because in CPython 3.11 an enum member lookup takes 0.2 us
+_OUTSIDE: Final = _At.OUTSIDE
 
 
 class AckParser:
-    """Turns the bytes of one response into acks and errors, in order."""
+    """Parses the bytes of one response into acks and errors, in order."""
 
     __slots__ = (
         "_at",
@@ -136,7 +137,7 @@ class AckParser:
     )
 
     def __init__(self) -> None:
-        self._found = 0  # bytes of `_BEGINNING` found where no ack can begin; kept by `_reset`
+        self._found = 0  # number of bytes of `_BEGINNING` found; `_reset` keeps it
         self._reset()
 
     def _reset(self) -> None:
@@ -150,24 +151,24 @@ class AckParser:
         self._length = 0
 
     def read_one(self, data: bytes) -> FragmentAck | None:
-        """The ack that `data` is, nothing else and in the usual words: mostly so, and quickest.
+        """Return the ack if `data` is exactly one ack in the usual form, which is the common case.
 
-        None for anything else: `receive_data` is to take it.
+        Return None for anything else, which must be passed to `receive_data`.
         """
         match = _WELL_FORMED.fullmatch(data) if self._at is _OUTSIDE else None
         return None if match is None else _well_formed(match)
 
     def receive_data(self, data: bytes) -> Iterator[FragmentAck | KvsError]:
-        """Yield what `data` completes: acks, and errors for what could not be read.
+        """Yield the acks that `data` completes, and errors for those that could not be parsed.
 
         Errors: INVALID_ACK_KEY_START, INVALID_ACK_DUPLICATE_KEY_NAME,
         INVALID_ACK_INVALID_VALUE_START, INVALID_ACK_INVALID_VALUE_END, INVALID_PARSED_ACK_TYPE,
-        MISSING_ERR_ACK_ID, INVALID_ACK_SEGMENT_LEN (an ack beyond all reason), and the utilities'
-        number errors.
+        MISSING_ERR_ACK_ID, INVALID_ACK_SEGMENT_LEN (an ack that is far too long), and the number
+        errors of `utils`.
         """
         position, between = 0, self._at is _OUTSIDE
         while position < len(data):
-            if between:  # where one may begin: at first, and after each that took the slow way
+            if between:  # an ack may begin here: at the start, and after each ack on the slow path
                 between = False
                 while (match := _WELL_FORMED.match(data, position)) is not None:
                     yield _well_formed(match)
@@ -180,7 +181,7 @@ class AckParser:
                 yield outcome
 
     def _step(self, byte: int) -> FragmentAck | KvsError | None:
-        """Take one byte."""
+        """Process one byte."""
         if byte == _OPEN:
             self._found = int(self._runs_on())
         elif self._found:
@@ -201,13 +202,13 @@ class AckParser:
                 return ack
         except KvsError as error:
             self._reset()
-            if byte == _OPEN:  # what broke this ack may begin the next
+            if byte == _OPEN:  # the byte that broke this ack may begin the next
                 self._at = _At.FIRST_KEY
             return error
         return None
 
     def _runs_on(self) -> bool:
-        """Whether an ack that begins here begins within a damaged one."""
+        """Return whether an ack that begins here would begin within a damaged one."""
         return (
             self._at in _RUN_ON
             or (self._at is _At.NESTED and self._in_string)
@@ -215,7 +216,10 @@ class AckParser:
         )
 
     def _begin_anew(self) -> KvsError | None:
-        """`_BEGINNING` was found: give up the ack that was being read, if it has no error yet."""
+        """Give up the current ack, because `_BEGINNING` shows that the next one begins.
+
+        Return an error for it, unless it had one already.
+        """
         damaged = self._at is not _OUTSIDE
         self._found = 0
         self._reset()
@@ -225,7 +229,7 @@ class AckParser:
             return None
         return kvs_error(_S.INVALID_ACK_KEY_START, "another ack begins within the ack")
 
-    # Each step takes a byte and says whether it ended the object.
+    # Each step processes a byte and returns whether it ended the object.
     def _key_start(self, byte: int) -> bool:
         if byte == _QUOTE:
             self._at = _At.KEY
@@ -294,7 +298,7 @@ class AckParser:
         return False
 
     def _ends_string(self, byte: int) -> bool:
-        """Take a byte of a string; True for the quote that ends it. Escapes stay as they are."""
+        """Process a byte of a string; return True for the quote that ends it. Escapes are kept."""
         if self._escaped:
             self._escaped = False
         elif byte == _QUOTE:
@@ -305,12 +309,12 @@ class AckParser:
         return False
 
     def _member(self, value: bytes | None) -> None:
-        """A member is complete; None: its value was nested."""
+        """Store a complete member; `value` is None if it was nested."""
         self._at = _At.NEXT_KEY
         if self._key in _KNOWN:
             if self._key in self._members:
                 raise kvs_error(_S.INVALID_ACK_DUPLICATE_KEY_NAME, self._key.decode())
-            # Numbers are read at once, so that a bad one is the first error of its ack.
+            # Numbers are parsed at once, so that a bad one is the first error of its ack.
             if value is not None and self._key in (_TIMECODE, _ERROR_ID):
                 _number(value)
             self._members[self._key] = value
@@ -329,7 +333,7 @@ _STEPS: Final = {
 
 
 def _number(text: bytes) -> int:
-    """An unsigned 64-bit decimal number, or -1; a leading plus sign is allowed, as AWS allows it.
+    """Parse an unsigned 64-bit decimal number, or -1; like AWS, allow a leading plus sign.
 
     Raises EMPTY_STRING, INVALID_BASE (a digit of a larger base), INVALID_DIGIT, INT_OVERFLOW.
     """
@@ -353,13 +357,13 @@ def _number(text: bytes) -> int:
 
 
 def _well_formed(match: re.Match[bytes]) -> FragmentAck:
-    """The ack that `_WELL_FORMED` has found."""
+    """Return the ack in a match of `_WELL_FORMED`."""
     kind, timecode, number = match.groups()
     return _new_ack(FragmentAck, (_TYPES[kind], int(timecode), number.decode(), RESULT_OK))
 
 
 def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:
-    """The ack of a complete object."""
+    """Return the ack of a complete object."""
     kind = _TYPES.get(members.get(_EVENT_TYPE) or b"")
     if kind is None:
         raise kvs_error(

@@ -1,10 +1,10 @@
 """How long to wait before a service call is repeated: exponential, with full jitter.
 
-Facts: AWS's state machines: wait = base * 2**n, capped, plus a random part below the same amount;
-n starts over after a quiet period, and (unlike AWS's) once the service has stored media: a link
-that breaks often but works in between is not answered by ever longer pauses. A client and each of
-its streams have one of their own (AWS's share one, so that many streams that fail together wait
-for one another). The dice and the time are arguments.
+Source: AWS's state machines. The wait is base * 2**n, capped, plus a random part below the same
+amount. n starts over after a quiet period. Unlike in AWS's client, n also starts over once the
+service has stored media: a connection that breaks often but works in between does not cause ever
+longer pauses. A client and each of its streams have their own backoff. (AWS's share one, so streams
+that fail together delay one another.) Random numbers and times are arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """Gives the waits, in ticks; `dice(n)` gives a uniform int below n."""
+    """Computes the waits, in ticks; `dice(n)` returns a uniform int below n."""
 
     __slots__ = ("_count", "_dice", "_last")
 
@@ -32,10 +32,10 @@ class Backoff:
         self._last: int | None = None
 
     def next_wait(self, now: int, *, offline: bool = False) -> int:
-        """The wait before the next attempt, ticks from `now`; counts that attempt.
+        """Return the wait before the next attempt, in ticks from `now`, and count the attempt.
 
-        base * 2**n is capped, lower for an offline stream, whose writer waits. With its random part
-        a wait is below twice as much.
+        base * 2**n is capped, and lower for an offline stream, because its writer waits. The random
+        part adds less than the same amount again.
         """
         if self._last is not None and now - self._last > BACKOFF_RESET_AFTER:
             self._count = 0
@@ -48,5 +48,5 @@ class Backoff:
         return wait
 
     def reset(self) -> None:
-        """It worked: the next failure is the first again."""
+        """Start over with the shortest wait, because an attempt succeeded."""
         self._count = 0

@@ -1,12 +1,12 @@
-"""Where one fragment ends and the next begins: times that the service takes.
+"""Adjust timestamps at the border of two fragments so that the service accepts both.
 
-PutMedia refuses a whole fragment (ack 4004) when its timecode is not greater than that of the
-fragment before, or when one of its blocks is not later than all blocks of the same track in the
-fragment before. It refuses one whose blocks of a track span more than 20 s (ack 4002). Times count
-in timecode units there, so frames whose times differ may have the same.
+PutMedia refuses a whole fragment (ack 4004) in two cases: its timecode is not greater than that of
+the fragment before, or one of its blocks is not later than all blocks of the same track in the
+fragment before. It also refuses a fragment whose blocks of one track span more than 20 s (ack
+4002). The service compares times in timecode units, so two different times may count as the same.
 
-`fit` gives a frame a time that keeps these rules: one timecode unit later at most. A key frame that
-would have to move farther continues the open fragment instead of starting one.
+`fit` gives a frame a time that satisfies these rules, at most one timecode unit later. If a key
+frame would have to move farther, it continues the open fragment instead of starting a new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Borders"]
 
-_LOOKED_AT: Final = 128  # newest items of a fragment; later ones of a track are shown later
+# so many of the newest items of a fragment are searched for the latest times
+_LOOKED_AT: Final = 128
 
 
 class Borders:
@@ -48,20 +49,20 @@ class Borders:
         self._generator = generator
         self._scale = info.timecode_scale
         self._numbers = {track.track_id: n for n, track in enumerate(info.tracks, 1)}
-        # The latest time of each track (by its number) before the open fragment, in ticks.
+        # The latest time of each track before the open fragment, by track number, in ticks.
         self._latest: dict[int, int] = {}
         self._next: dict[int, int] = {}  # the same for the fragment that is about to start
-        # Whether the start of the open, and the next, fragment was moved by a timecode unit.
+        # Whether the start of the open and of the next fragment was moved by a timecode unit.
         self._moved = self._moves = False
-        # Frames that are so many ticks after the start of the open fragment need no fitting.
+        # A frame at least so many ticks after the start of the open fragment needs no adjustment.
         self.least = 0
 
     def fit(self, frame: Frame, flags: int, *, join: bool) -> tuple[int, int]:
-        """Return the pts to use for a frame, and that of a fragment which it starts; ticks.
+        """Return the pts to use for a frame, and the pts of the fragment that it starts; ticks.
 
-        `join`: a key frame may continue the open fragment. Raises MKV_INVALID_FRAME_TIMESTAMP when
-        the frame is too early for its fragment, and MKV_LARGE_FRAME_TIMECODE when it is more than
-        20 s after the fragment's start.
+        `join`: a key frame may continue the open fragment. Raises MKV_INVALID_FRAME_TIMESTAMP if
+        the frame is too early for its fragment, and MKV_LARGE_FRAME_TIMECODE if it is more than 20
+        s after the fragment's start.
         """
         pts, generator, scale = frame.pts, self._generator, self._scale
         opened = generator.cluster_start[0]
@@ -74,7 +75,7 @@ class Borders:
             raise _too_long(ahead)
         unit, first = pts // scale, opened // scale
         if unit < first - self._moved:
-            return pts, pts  # the generator refuses it
+            return pts, pts  # the generator raises
         before = self._latest.get(self._numbers.get(frame.track_id, 0), -1) // scale
         unit = max(unit, first)
         if unit == before:
@@ -86,7 +87,7 @@ class Borders:
         return pts, pts
 
     def _fit_start(self, frame: Frame, opened: int, *, join: bool) -> tuple[int, int]:
-        """`fit` for a frame that would start a fragment; the open one was started at `opened`."""
+        """Do `fit` for a frame that would start a fragment; the open one starts at `opened`."""
         pts, generator, scale = frame.pts, self._generator, self._scale
         start = pts - frame.lead
         self._moves = False
@@ -108,10 +109,11 @@ class Borders:
         return pts, start
 
     def check_order(self, dts: int) -> None:
-        """Raise CONTENT_VIEW_INVALID_TIMESTAMP for a key frame that goes back in time.
+        """Raise CONTENT_VIEW_INVALID_TIMESTAMP if a key frame goes back in time.
 
-        One that begins a session may. Only after this check does the generator begin a cluster, or
-        a session for new parameter sets.
+        A key frame that begins a session may do so.
+
+        This check comes before the generator begins a cluster, or a session for new parameter sets.
         """
         newest = self._view.newest
         if newest is None or not self._generator.started:
@@ -124,14 +126,14 @@ class Borders:
             )
 
     def fits(self, frame: Frame) -> bool:
-        """Whether a frame far ahead may go on: in the open fragment, or by starting one."""
+        """Return whether a frame far ahead fits into the open fragment or starts a new one."""
         if frame.flags & FLAG_KEY:
             return True
         generator = self._generator
         return 0 <= frame.pts - generator.block_start < generator.block_room
 
     def fragment_started(self, *, new_session: bool) -> None:
-        """Note that the frame which was fitted last has started a fragment."""
+        """Note that the frame of the last `fit` has started a fragment."""
         generator, scale = self._generator, self._scale
         self._moved = self._moves
         self._latest = {} if new_session else self._next
@@ -143,7 +145,7 @@ class Borders:
         generator.block_room = min(generator.block_room, longest)
 
     def _look(self) -> dict[int, int]:
-        """The latest time of each track, with those of the fragment that is open."""
+        """Return the latest time of each track, including the open fragment."""
         view = self._view
         latest, newest = dict(self._latest), view.newest
         if newest is None:
@@ -152,7 +154,8 @@ class Borders:
             item = view.items[index]
             if item.flags & END_OF_FRAGMENT:
                 continue
-            time, header = item.ack_timestamp, item.header  # which ends with that of its block
+            # the item's header ends with the header of its block
+            time, header = item.ack_timestamp, item.header
             if item.flags & FRAGMENT_START:
                 time += int.from_bytes(header[-3:-1], "big") * self._scale
             number = header[-4] & 0x7F

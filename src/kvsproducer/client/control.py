@@ -1,12 +1,12 @@
-"""The way of a stream to an upload, and back to one after a loss: the stream's state machine.
+"""Stream control: opens uploads, and opens another one after a connection is lost.
 
-The table of `states` says where each input leads; here is what entering a state does, and which
-input an answer is. A result that is not the pending call's is late and ignored. FAILED comes with a
-fatal `StreamErrorReported`.
+The tables in `states` say where each input leads. This module makes the service call of each state
+and turns its answer into an input. A result that does not belong to the pending call came late and
+is ignored. FAILED comes with a fatal `StreamErrorReported`.
 
-Once a stream has been ready, running out of retries is only reported: it goes on trying, with the
-longest waits, for a camera outlives an outage and its frames are held or reported meanwhile. Before
-that, the client's `RetryPolicy` decides.
+Once a stream has been ready, used-up retries are only reported. The stream keeps trying with the
+longest waits, because a camera outlives an outage. Meanwhile its frames are held or reported.
+Before that, the client's `RetryPolicy` decides.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _T = StreamState
 _RESULT_OK: Final = 200
 _CALL = TypeVar("_CALL", bound=Call)
 
-# While in these, a session is on its way already: another loss changes nothing.
+# In these states a session is already being prepared, so another loss changes nothing.
 _ON_THE_WAY: Final = frozenset(
     {_T.DESCRIBE, _T.CREATE, _T.TAG_STREAM, _T.GET_ENDPOINT, _T.GET_TOKEN}
 )
@@ -78,69 +78,69 @@ class StreamControl:
         self.wall = client.wall
         self._machine = StateMachine("stream", STREAM_STATES, _T.NEW)
         self._pending: Call | None = None
-        self._wait = 0  # before the next call, ticks
-        # Of its own: with AWS's shared one, many streams that fail together wait for one another.
+        self._wait = 0  # ticks before the next call
+        # Own backoff per stream. With AWS's shared one, streams that fail together delay one
+        # another.
         self._backoff = Backoff(client.roll)
         self.tally = Tally(core)
-        self._result = _RESULT_OK  # of the last call
-        self._cause: type[KvsError] | None = (
-            None  # the class of its error, None: as the result says
-        )
-        self._anew = 0  # how often it has begun anew without having been ready
+        self._result = _RESULT_OK  # result of the last call
+        # class of the last call's error, None: the class of its result
+        self._cause: type[KvsError] | None = None
+        self._anew = 0  # how often the stream started over without having been ready
         self._endpoint = ""
         self._arn = ""
-        self._warning = ""  # what the next StreamReady says of an existing stream
+        self._warning = ""  # text for the next StreamReady, about an existing stream
         self._token: AuthInfo | None = None
-        self.ready = False  # has been ready once
-        # Whether a connection is opened before there is media, as AWS's client does; but not the
-        # first one, and not one after another.
+        self.ready = False  # True once the stream has been ready
+        # Whether a connection is opened before there is media, as AWS's client does. Not the first
+        # connection, and not one that directly follows another.
         self.in_advance = False
         self.rotation = Rotation()
 
     @property
     def client_closed(self) -> bool:
-        """Whether there is no client any more to make calls for."""
+        """True if the client is closed and makes no calls."""
         return self._client.closed
 
     @property
     def state(self) -> StreamState:
-        """Where the stream is."""
+        """The current state of the stream."""
         return self._machine.state
 
-    # --- doing ----------------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------
     def start(self, now: int) -> None:
-        """Begin, from NEW."""
+        """Leave NEW and begin with the calls."""
         self._move(On.START, now)
 
     def resume(self, now: int) -> None:
-        """The client has its credentials (again): make the call that had to wait."""
+        """Make the delayed call now that the client has credentials (again)."""
         if self._pending is None and self.state in _CALLING and not self._core.closed:
             _ACTIONS[self.state](self, now)
 
     def session_due(self) -> None:
-        """Forget when a new session was due: the next key frame starts it."""
+        """Cancel the due time of a new session, because the next key frame starts it."""
         self.rotation.schedule(session_at=NEVER)
 
     def unpark(self, now: int) -> None:
-        """Open an upload, or rotate an old token, if the stream only lacked media to send."""
+        """Open an upload, or rotate an old token, if the stream was only waiting for media."""
         if self.state is not _T.READY:
             return
         self.in_advance = True
-        if now >= self.rotation.rotate_at:  # the token was good when there was nothing to upload
+        if now >= self.rotation.rotate_at:  # nothing was uploaded when the token expired
             self.rotate(now)
         else:
             self._move(On.MEDIA, now)
 
     def rotate(self, now: int) -> None:
-        """The token is about to expire: prepare the next session while this one goes on."""
+        """Prepare the next session while this one continues: the token is about to expire."""
         if self._machine.accepts(On.EXPIRING):
             self.rotation.schedule(rotate_at=NEVER)
             self._move(On.EXPIRING, now)
 
     def check_token(self, now: int) -> None:
-        """Rotate early when a wall clock that was set forward says that the token expires.
+        """Rotate now if the wall clock was set forward so that the token expires.
 
-        One that was set back delays no rotation: the service need not agree with it.
+        A clock that was set back delays no rotation: the service's clock did not change.
         """
         token, rotate_at = self._token, self.rotation.rotate_at
         if token is None or not now < rotate_at < NEVER:
@@ -149,9 +149,9 @@ class StreamControl:
             self.rotation.schedule(rotate_at=now)
 
     def lost(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
-        """An upload is gone: start another session unless one is on its way or at work.
+        """Handle the loss of an upload: start another session unless one is open or being prepared.
 
-        With `pause`, or when `result` is a failure, the next call waits for its backoff.
+        If `pause` is set or `result` is a failure, the next call waits for its backoff.
         """
         core = self._core
         if self.state in (_T.FAILED, _T.READY) or core.closed:
@@ -180,16 +180,16 @@ class StreamControl:
         self._move(status if known else On.START, now)
 
     def _next_wait(self, now: int) -> int:
-        """The wait before the next call."""
+        """Return the wait before the next call in ticks."""
         return self._backoff.next_wait(now, offline=self._core.buffer.offline)
 
     def confirmed(self) -> None:
-        """The service has stored media: what went wrong before counts no more."""
+        """Reset the failure counts, because the service has stored media."""
         self.tally.stored()
         self._backoff.reset()
 
     def reset(self, now: int) -> None:
-        """Start over, whatever the state."""
+        """Start over from any state."""
         was_ready = self.ready and self.state is not _T.FAILED
         self._pending = None
         self._wait = 0
@@ -199,7 +199,7 @@ class StreamControl:
         self._move(On.START, now)
 
     def fail(self, error: KvsError) -> None:
-        """Fail for good: report the error, close if stopped, and wake the writers that wait."""
+        """Fail permanently: report the error, close if stopped, and wake the waiting writers."""
         core = self._core
         if self.state is _T.FAILED:
             return
@@ -218,13 +218,13 @@ class StreamControl:
             self.close(None)
 
     def recover(self) -> None:
-        """A connection that was lost without recovery may be followed by another after all."""
+        """Allow another connection after one was lost while recovery was switched off."""
         self.in_advance = self.ready
         if self.state is not _T.FAILED and not self._core.closed:
             self._core.failure = None
 
     def close(self, upload: int | None) -> None:
-        """The stopped stream is done."""
+        """Close the stopped stream."""
         core = self._core
         if not core.closed:
             if core.failure is None and not anything_to_send(core.buffer):
@@ -243,7 +243,7 @@ class StreamControl:
         detail: str,
         cause: type[KvsError] | None,
     ) -> None:
-        """Take the result of a call; see `Client.call_result`."""
+        """Handle the result of a call; see `Client.call_result`."""
         if call is not self._pending or self._core.closed:
             return
         self._pending = None
@@ -272,10 +272,10 @@ class StreamControl:
         self._move(on, now, why=detail or f"{type(call).__name__}: result {result}")
 
     def _refused(self, error: KvsError, now: int) -> None:
-        """An answer that cannot be used: fatal, unless the old session still works.
+        """Handle an answer that cannot be used: fail, unless the old session still works.
 
-        A token that arrives expired says that the credentials behind it just were: the next one may
-        be good. Before the first session it says that the clock is wrong.
+        A token that arrives expired shows that the credentials had just expired. The next token may
+        be valid. Before the first session, it shows that the clock is wrong.
         """
         expired = self.ready and error.status is _S.INVALID_TOKEN_EXPIRATION
         working = expired or self._core.uploads.active()
@@ -288,7 +288,7 @@ class StreamControl:
         self.fail(error)
 
     def _input(self, status: StatusCode, answer: object, now: int) -> Input:
-        """What an answer is to the machine; raises for one that cannot be used."""
+        """Return the input that an answer is to the machine; raise if it cannot be used."""
         if status is _S.SUCCESS:
             answered = _ANSWERS.get(self.state)
             return status if answered is None else answered(self, answer, now)
@@ -310,9 +310,9 @@ class StreamControl:
         return self._exists(answer.stream_arn)
 
     def _compare_retention(self, found: int) -> None:
-        """Note that an existing stream does not keep media for as long as asked.
+        """Note that an existing stream keeps media for less time than requested.
 
-        A stream that keeps it longer than the default retention is not reported.
+        A stream that keeps it longer is not reported if the default was requested.
         """
         asked = ticks(self._core.info.retention)
         if self.ready or found == asked or (found > asked == limits.STREAM_INFO_RETENTION):
@@ -350,23 +350,24 @@ class StreamControl:
         upload = core.uploads.find(core.uploads.newest_number or 0)
         if upload is not None and upload.state is UploadState.NEW:
             core.uploads.set_state(upload, UploadState.READY)
-            upload.opened_at = now  # before that, the call may have waited for its time
+            upload.opened_at = now  # until then, the call may have waited for its time
             upload.idle = True
-        if core.uploads.active(besides=upload):  # the old session goes on until the new one begins
+        # the old session continues until the new one begins
+        if core.uploads.active(besides=upload):
             delay = 0 if core.buffer.offline else limits.TOKEN_GRACE_PERIOD
             self.rotation.schedule(session_at=now + delay)
         return _S.SUCCESS
 
     # --- entering states ------------------------------------------------------------------------
     def _step(self, on: Input) -> None:
-        """Step the machine, and say so."""
+        """Step the machine and report the change."""
         old = self.state
         self._machine.step(on, self._core.name)
         if old is not self.state:
             self._core.emit(StreamStateChanged(self._core.name, old, self.state))
 
     def _move(self, on: Input, now: int, why: str = "") -> None:
-        """Step the machine and do what the new state does."""
+        """Step the machine and perform the action of the new state."""
         try:
             self._step(on)
         except KvsError as error:
@@ -375,9 +376,10 @@ class StreamControl:
             _ACTIONS[self.state](self, now)
 
     def _exhausted(self, error: KvsError, now: int, why: str) -> None:
-        """A state was repeated too often."""
+        """Handle a state that was repeated too often."""
         detail = f"{error.detail}; {why}" if why else error.detail
-        if error.status is _S.TAG_STREAM_CALL_FAILED:  # the tags are not worth the stream
+        # missing tags are no reason to fail the stream
+        if error.status is _S.TAG_STREAM_CALL_FAILED:
             self._core.report(error.status, detail)
             self._move(On.GIVEN_UP, now)
             return
@@ -392,19 +394,22 @@ class StreamControl:
             _ACTIONS[self.state](self, now)
 
     def _begin_anew(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
-        """What to report instead of failing, None to fail."""
+        """Return the error to report if the stream starts over, or None if it fails."""
         offline, times = self._core.buffer.offline, self._anew
         self._anew += 1
         policy = self._client.retry_policy
         return policy.begin_anew(failure, cause, offline=offline, times=times)
 
     def client_failed(self, failure: KvsError, cause: StatusCode) -> None:
-        """The client is out of attempts and begins anew: fail, unless this stream waits for it."""
+        """Handle a failure of the client, which starts over.
+
+        The stream fails too if it has never been ready and its policy does not start over.
+        """
         if not self.ready and self._begin_anew(failure, cause) is None:
             self.fail(with_detail(failure, failure.detail))
 
     def _may_call(self, now: int) -> bool:
-        """Whether the client may make calls; if not, `resume` follows, or there is no hope."""
+        """Return whether the client may make calls; else wait for `resume`, or fail."""
         if self._client.authorize(now):
             return True
         failure = self._client.failure
@@ -413,7 +418,7 @@ class StreamControl:
         return False
 
     def _issue(self, kind: type[_CALL], now: int, **members: Any) -> None:
-        """Emit a call, once the client may make calls."""
+        """Emit a call if the client may make calls."""
         if not self._may_call(now):
             return
         info = self._client.client_info
@@ -483,7 +488,7 @@ class StreamControl:
         self._core.wake()
 
     def _nothing(self, _now: int) -> None:
-        """NEW, STOPPED and FAILED do nothing by themselves."""
+        """Do nothing in NEW, STOPPED and FAILED."""
 
 
 _ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
@@ -499,7 +504,7 @@ _ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
     _T.STOPPED: StreamControl._nothing,
     _T.FAILED: StreamControl._nothing,
 }
-"""What entering a state does."""
+"""The action of each state, performed when it is entered."""
 
 _ANSWERS: Final[dict[StreamState, Callable[[StreamControl, object, int], Input]]] = {
     _T.DESCRIBE: StreamControl._described,
@@ -508,4 +513,4 @@ _ANSWERS: Final[dict[StreamState, Callable[[StreamControl, object, int], Input]]
     _T.GET_TOKEN: StreamControl._authorized,
     _T.PUT_STREAM: StreamControl._opened,
 }
-"""Which input a successful answer is; for other states it is its status."""
+"""Functions that turn a successful answer into an input; in other states it is the status."""

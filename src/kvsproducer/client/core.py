@@ -1,8 +1,8 @@
-"""What the parts of one stream share: its view, uploads, books, and the two ways out.
+"""The state that the parts of one stream share: view, uploads, accounts, and the two outputs.
 
-`StreamCore` holds state and the few operations that every part needs (report, trim, wake); the
-behaviour is in `control` (state machine), `sender` (read path), `acks` and `stream` (put path).
-Effects go to the client's one queue, events to the stream's.
+`StreamCore` holds the state and the few operations that every part needs (report, trim, wake). The
+behaviour is in `control` (state machine), `sender` (read path), `acks`, and `stream` (put path).
+Effects go to the client's queue, events to the stream's queue.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = ["NEVER", "ClientServices", "StreamCore"]
 
 
 class ClientServices(Protocol):
-    """What a stream needs of its client."""
+    """What a stream needs from its client."""
 
     device_name: str
     client_info: ClientInfo
@@ -58,22 +58,22 @@ class ClientServices(Protocol):
 
     @property
     def failure(self) -> KvsError | None:
-        """Why it will never make calls, or None."""
+        """The error because of which the client will never make calls, or None."""
 
     def new_call_id(self) -> int:
-        """A number for a call."""
+        """Return a number for a call."""
 
     def new_upload(self) -> int:
-        """A number for an upload."""
+        """Return a number for an upload."""
 
     def roll(self, sides: int) -> int:
-        """A uniform int below `sides`."""
+        """Return a uniform random int below `sides`."""
 
     def wall(self, now: int) -> int:
         """Return the wall-clock time at `now`, in ticks since 1970."""
 
     def authorize(self, now: int) -> bool:
-        """Whether stream calls may be made now; if not, `StreamControl.resume` follows."""
+        """Return whether stream calls may be made now; if not, `StreamControl.resume` follows."""
 
 
 class StreamCore:
@@ -102,22 +102,23 @@ class StreamCore:
         self.rates = Rates(now)
         self.created_at = now
         self.lifecycle = Lifecycle.OPEN
-        self.drops: dict[DropReason, int] = {}  # frames given up so far
+        self.drops: dict[DropReason, int] = {}  # number of frames dropped so far, by reason
         self.causes: dict[DropReason, str] = {}  # name of the status that last caused such drops
         self.attention = True  # the next frame needs `Intake._attend`
         self.failure: KvsError | None = None
-        self.skip_until_key = True  # frames are refused until a key frame comes
+        self.skip_until_key = True  # frames are skipped until a key frame comes
         self.reset_on_key = False  # the next key frame starts a new session
-        self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}  # not yet taken
+        # by kind, until the shell takes them
+        self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes no more frames."""
+        """True if the stream accepts no more frames."""
         return self.lifecycle >= Lifecycle.STOPPED
 
     @property
     def closed(self) -> bool:
-        """Whether it has nothing left to send or to wait for."""
+        """True if the stream has nothing left to send or to wait for."""
         return self.lifecycle >= Lifecycle.CLOSED
 
     # --- reporting ------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class StreamCore:
         self.events.push(event)
 
     def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
-        """Report that the connection does badly, and have the shell look at it."""
+        """Report a problem of the connection, and ask the shell to look at it."""
         self.emit(sign)
         if not self.troubles:
             self.effects.append(ConnectionTroubled(self.name))
@@ -155,14 +156,14 @@ class StreamCore:
             self.emit(FrameDropped(self.name, first, last, count, reason))
 
     def wake(self, upload: Upload | None = None) -> None:
-        """Tell the shell to read again, if it had gone idle on that upload (or on the reader)."""
+        """Emit DataAvailable if the last read of the upload (default: the reader) found no data."""
         upload = upload or self.uploads.reader
         if upload is not None and upload.idle:
             self.effects.append(upload.available or self.available(upload))
             upload.idle = False
 
     def available(self, upload: Upload) -> DataAvailable:
-        """The effect that says that there is something for the upload, made once."""
+        """Return a DataAvailable effect for the upload; it is kept and reused."""
         effect = upload.available = DataAvailable(self.name, upload.number)
         return effect
 
@@ -173,24 +174,24 @@ class StreamCore:
             self.wake()  # see Sender._closing
 
     def wake_writers(self) -> None:
-        """Tell the shell that waiting writers may try again: the store is all streams'."""
+        """Emit SpaceAvailable for all waiting writers, because the streams share the store."""
         if self.waiting:
             self.effects.extend(map(SpaceAvailable, self.waiting))
             self.waiting.clear()
 
     # --- what the next key frame does -----------------------------------------------------------
     def begin_session_on_key(self) -> None:
-        """The next key frame has to begin a session."""
+        """Begin a session with the next key frame."""
         self.reset_on_key = self.attention = True
 
     def refuse_until_key(self, *, new_session: bool = False) -> None:
-        """Skip frames until a key frame, which begins a new session if asked to."""
+        """Skip frames until a key frame; with `new_session`, that key frame begins a session."""
         self.skip_until_key = self.attention = True
         self.reset_on_key |= new_session
 
     # --- uploads --------------------------------------------------------------------------------
     def abort_uploads(self) -> None:
-        """Give all uploads up, and have the shell close their connections."""
+        """Abort all uploads, and have the shell close their connections."""
         for upload in self.uploads.active():
             self.effects.append(UploadAborted(self.name, upload.number))
             self.uploads.set_state(upload, UploadState.TERMINATED)

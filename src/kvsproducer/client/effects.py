@@ -1,8 +1,8 @@
-"""What the core asks the shell to do: service calls to make and uploads to feed.
+"""What the core asks the shell to do: make service calls and feed uploads.
 
-`Client.poll_effect` hands these out in order. A `Call` is made once, not before its `not_before`,
-and answered with `Client.call_result(call, result, now, answer)`; the type of `answer` on result
-200 is in each docstring. AWS's client passes the same things to callbacks.
+`Client.poll_effect` returns these in order. The shell makes each `Call` once, not before its
+`not_before`, and answers with `Client.call_result(call, result, now, answer)`. The docstrings give
+the type of `answer` for result 200. AWS's client passes the same data to callbacks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 class AuthType(IntEnum):
     """What an `AuthInfo` holds; the values are AWS's.
 
-    UNDEFINED is here because AWS's client has statuses of its own for it, in both machines.
+    UNDEFINED exists because AWS's client has its own statuses for it in both state machines.
     """
 
     UNDEFINED = 0
@@ -43,10 +43,10 @@ class AuthType(IntEnum):
 
 @dataclass(slots=True)
 class AuthInfo:
-    """Credentials as the core sees them: opaque, with an expiration (ticks since 1970).
+    """Opaque credentials with an expiration (ticks since 1970).
 
-    `data` is whatever the shell wants back in `Call.auth`; `length` is the size of its serialized
-    form in bytes (0: no authentication). It never shows in a repr.
+    `data` is any object that the shell wants back in `Call.auth`; it is not part of the repr.
+    `length` is the size of its serialized form in bytes (0: no authentication).
     """
 
     data: object = field(default=None, repr=False)
@@ -68,7 +68,7 @@ class StreamStatus(IntEnum):
 class StreamDescription:
     """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`.
 
-    The rest of AWS's structure is here for the answers of `compat.ApiCallbacks.describe_stream`.
+    The other fields of AWS's structure serve the answers of `compat.ApiCallbacks.describe_stream`.
     """
 
     stream_arn: str
@@ -78,15 +78,16 @@ class StreamDescription:
     content_type: str = ""
     update_version: str = ""
     creation_time: int = 0  # ticks since 1970
-    retention: int | None = None  # ticks; None: not told
+    retention: int | None = None  # ticks; None: unknown
     kms_key_id: str = ""
 
 
 @dataclass(slots=True)
 class Call:
-    """A service call: `stream` is its stream's name (None: the client's own call).
+    """A service call. `stream` is the name of its stream, None for a call of the client.
 
-    `not_before` is a time as `now`; `timeout` and `connection_timeout` are durations, all in ticks.
+    `not_before` is a time on the clock of `now`; `timeout` and `connection_timeout` are durations.
+    All are in ticks.
     """
 
     call_id: int
@@ -99,7 +100,7 @@ class Call:
 
 @dataclass(slots=True)
 class GetSecurityToken(Call):
-    """The client's credentials. Answer: `AuthInfo`, or None for "there are none".
+    """Get the client's credentials. Answer: `AuthInfo`, or None if there are no credentials.
 
     None fails the client with SERVICE_CALL_NOT_AUTHORIZED_ERROR and the detail of the answer.
     """
@@ -107,7 +108,7 @@ class GetSecurityToken(Call):
 
 @dataclass(slots=True)
 class CreateDevice(Call):
-    """Announce the device and its tags. KVS has no such operation: answer any text as its ARN."""
+    """Announce the device and its tags. Answer: any text as its ARN; KVS has no such operation."""
 
     device_name: str
     tags: tuple[tuple[str, str], ...]
@@ -115,12 +116,15 @@ class CreateDevice(Call):
 
 @dataclass(slots=True)
 class DescribeStream(Call):
-    """Answer: `StreamDescription`."""
+    """Describe the stream. Answer: `StreamDescription`."""
 
 
 @dataclass(slots=True)
 class CreateStream(Call):
-    """Answer: the stream's ARN (text). `retention` is in ticks; `kms_key_id` may be empty."""
+    """Create the stream. Answer: its ARN (text).
+
+    `retention` is in ticks; `kms_key_id` may be empty.
+    """
 
     device_name: str
     content_type: str
@@ -131,7 +135,7 @@ class CreateStream(Call):
 
 @dataclass(slots=True)
 class TagStream(Call):
-    """Answer: None."""
+    """Tag the stream. Answer: None."""
 
     arn: str
     tags: tuple[tuple[str, str], ...]
@@ -139,23 +143,23 @@ class TagStream(Call):
 
 @dataclass(slots=True)
 class GetStreamingEndpoint(Call):
-    """Answer: the URL of the data endpoint (text)."""
+    """Get the URL of the data endpoint. Answer: the URL (text)."""
 
     api_name: str = "PUT_MEDIA"
 
 
 @dataclass(slots=True)
 class GetStreamingToken(Call):
-    """Credentials for one upload. Answer: `AuthInfo`."""
+    """Get credentials for one upload. Answer: `AuthInfo`."""
 
 
 @dataclass(slots=True)
 class PutStream(Call):
-    """Open an upload: a PutMedia request to `endpoint`, whose body `next_buffers` will give.
+    """Open an upload: a PutMedia request to `endpoint`, whose body comes from `next_buffers`.
 
-    Answer 200 as soon as the request is on its way; what becomes of it is told later with
-    `Stream.upload_ended`. `start_timestamp` is the wall-clock time of the start, in
-    ticks since 1970.
+    Answer 200 as soon as the request is on its way, and report its end later with
+    `Stream.upload_ended`. `start_timestamp` is the wall-clock time of the start, in ticks since
+    1970.
     """
 
     upload: int
@@ -168,9 +172,9 @@ class PutStream(Call):
 
 @dataclass(slots=True)
 class DataAvailable:
-    """`next_buffers(upload, ...)` of that stream has something to say again.
+    """`next_buffers(upload, ...)` of that stream has data or a new status again.
 
-    Emitted once per change from idle to data; then call it until it returns anything but MORE.
+    Emitted once per change from idle to data. Then call it until it returns anything but MORE.
     """
 
     stream: str
@@ -179,7 +183,7 @@ class DataAvailable:
 
 @dataclass(slots=True)
 class UploadAborted:
-    """The core has given this upload up: end its connection; nothing it says counts any more."""
+    """The core has given up this upload: close its connection and ignore its response."""
 
     stream: str
     upload: int
@@ -187,14 +191,14 @@ class UploadAborted:
 
 @dataclass(slots=True)
 class SpaceAvailable:
-    """Whoever got `WouldBlock` from `put_frame` of that stream may try again."""
+    """A writer that got `WouldBlock` from `put_frame` of that stream may try again."""
 
     stream: str
 
 
 @dataclass(slots=True)
 class ConnectionTroubled:
-    """A connection of that stream does badly: `Stream.take_troubles` tells how.
+    """A connection of that stream has problems; `Stream.take_troubles` returns them.
 
     The shell may answer with `Stream.reset_connection`.
     """

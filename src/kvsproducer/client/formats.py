@@ -1,7 +1,7 @@
-"""What the frames of a stream look like: if they can be played, and what their sessions need.
+"""Check whether frames can be decoded, and find what a session's header needs from them.
 
-`mkv.playable` knows the format of one track. Here frames are looked at before they are stored or
-queued, and codec private data that sound brings along begins a session.
+`mkv.playable` knows the format of one track. This module checks frames before they are stored or
+queued. When a sound frame brings codec private data, a new session begins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kvsproducer.status import InvalidFrame, InvalidMedia, KvsError, StatusCode
 
 __all__ = ["Formats"]
 
-# Slices of a picture that are put one by one are not farther apart than this; pictures are.
+# Slices of one picture that are put one by one are at most so far apart; pictures are farther.
 _SLICE_DISTANCE: Final = 15 * TICKS_PER_MS
 
 
@@ -38,21 +38,22 @@ class Formats:
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
         )
-        # Decides which frames can be played; what a session needs is learned from its first ones.
+        # One checker per track. It also collects from the first frames what the session header
+        # needs.
         self.by_track: dict[int, Format] = {}
         for track in info.tracks:
             found = format_of(track, info.content_type, info.nal_adaptation)
             if found is not None:
                 self.by_track[track.track_id] = found
         self.plain = {number: each.is_plain for number, each in self.by_track.items()}
-        self.queued: dict[int, int] = {}  # the dts of the newest frame that was queued, by track
+        self.queued: dict[int, int] = {}  # dts of the newest queued frame, by track
         # Tracks whose private data has changed since the header of the session was written.
         self.outdated: set[int] = set()
 
     def look(self, frame: Frame) -> Frame | None:
-        """Return the frame as it is to be stored; None when it is held back for the next one.
+        """Return the frame to store, or None if it is held back until the next frame.
 
-        Raises what `Format.look` raises for a frame that no player could show.
+        Raises what `Format.look` raises for a frame that no player could decode.
         """
         core, track_id = self._core, frame.track_id
         found = self.by_track.get(track_id)
@@ -63,7 +64,7 @@ class Formats:
             looked = found.look(frame.data, key=key, close=self._is_close(frame))
         except KvsError as error:
             if not self._ordered and frame.data and track_id in self._leading:
-                core.refuse_until_key()  # what follows needs this picture
+                core.refuse_until_key()  # the frames after it need this picture
             raise _about_frame(error) from error.__cause__
         if looked is None:
             self.taken(track_id)
@@ -84,23 +85,24 @@ class Formats:
         )
 
     def _is_close(self, frame: Frame) -> bool:
-        """Whether the frame before was put for about the same time, as slices of a picture are."""
+        """Return whether the frame before has about the same time, as in slices of a picture."""
         last = self.queued.get(frame.track_id)
         if not self._ordered and self._core.buffer.view.newest is not None:
             last = self._core.buffer.view.newest.timestamp
         return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
 
     def taken(self, track_id: int) -> None:
-        """A frame that was looked at is stored, or queued."""
+        """Finish the check of a frame after it was stored or queued."""
         found = self.by_track.get(track_id)
         if found is not None:
             found.done()
             self.plain[track_id] = found.is_plain
 
     def _use_record(self, track_id: int, found: Format) -> None:
-        """Take codec private data that sound has given; in mid-session a new one has to begin.
+        """Use codec private data from a sound frame; within a session, begin a new one.
 
-        Beside pictures that is at the next key frame: until then the track's frames are skipped.
+        In a stream with pictures, the new session begins at the next key frame. Until then the
+        frames of the sound track are skipped.
         """
         core, generator, record = self._core, self._core.generator, found.record
         assert record is not None, "the caller looked"
@@ -113,7 +115,7 @@ class Formats:
             core.begin_session_on_key()
 
     def take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
-        """Use what a key frame says about its track; a change begins a new session."""
+        """Use the parameter sets in a key frame; if they changed, begin a new session."""
         try:
             record = self._adapter.codec_private_data(track_id, payload)
         except KvsError as error:
@@ -123,9 +125,9 @@ class Formats:
             self._core.generator.reset()
 
     def require_private_data(self) -> None:
-        """Raise MKV_INVALID_AAC_CPD when a session would begin without what sound needs."""
+        """Raise MKV_INVALID_AAC_CPD if a session would begin without the data that AAC needs."""
         if not any(found.verified for found in self.by_track.values()):
-            return  # placeholders, perhaps
+            return  # these may be placeholders
         for track_id, found in self.by_track.items():
             absent = track_id not in self._tracks.declared
             if found.waited_for and not found.ready and not absent:
@@ -139,7 +141,7 @@ class Formats:
 
 
 def _about_frame(error: KvsError) -> KvsError:
-    """Return the error as InvalidFrame: the codec readers cannot know that a frame was put."""
+    """Return the error as InvalidFrame, because the codec readers raise InvalidMedia."""
     if not isinstance(error, InvalidMedia):
         return error
     return InvalidFrame(error.status, error.detail, stream=error.stream, offset=error.offset)

@@ -1,10 +1,10 @@
-"""Marks that end the fragment being written, when no key frame does.
+"""Marks that end the open fragment when no key frame does.
 
-The service stores and acknowledges whole fragments. The next fragment ends the one before it; until
-then, an end-of-fragment mark does: when the application asks for it, when a stream is idle, and
-when a key frame waits for the space that only the open fragment could free.
+The service stores and acknowledges whole fragments. Normally the start of the next fragment ends
+the one before. An end-of-fragment mark does so earlier, in three cases: the application asks for
+it, a stream is idle, or a key frame waits for space that only the open fragment could free.
 
-After a mark the fragment takes no more frames: the next frame has to begin another one.
+After a mark the fragment takes no more frames. The next frame must begin a new fragment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _S: Final = StatusCode
 
 
 class FragmentEnd:
-    """The end of one stream's open fragment. `reached`: it was ended, and no other has begun."""
+    """The end of one stream's open fragment. `reached`: it has ended and the next has not begun."""
 
     __slots__ = ("_admission", "_control", "_core", "reached")
 
@@ -37,10 +37,11 @@ class FragmentEnd:
         self.reached = False
 
     def put(self, now: int) -> None:
-        """End the open fragment with a mark, which carries the metadata that waits.
+        """End the open fragment with a mark, which carries the waiting metadata.
 
-        Raises MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that
-        are cut by time, CONTENT_VIEW_NO_MORE_ITEMS.
+        Raises MULTIPLE_CONSECUTIVE_EOFR if the fragment has ended already,
+        CONTENT_VIEW_NO_MORE_ITEMS if there is no fragment, and END_OF_FRAGMENT_FRAME_INVALID_STATE
+        if fragments are cut by time.
         """
         core, view = self._core, self._core.buffer.view
         if self.reached:
@@ -56,7 +57,7 @@ class FragmentEnd:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.at_end() + end_of_fragment_tag()
         core.buffer.append_mark(data, charged=True)
-        core.metadata.ended()  # the mark has taken it
+        core.metadata.ended()  # the mark carries it
         self.reached = core.attention = True
         if core.info.max_latency:
             self._admission.check_latency(ticks(core.info.max_latency))
@@ -64,9 +65,10 @@ class FragmentEnd:
 
     @contextmanager
     def before_waiting(self, begins: bool) -> Iterator[None]:
-        """End the open fragment when a frame that would do so waits for space, and no ack can come.
+        """End the open fragment when the frame that should end it waits and no ack can come.
 
-        The mark is not charged, since space is short. Metadata that waits is the next fragment's.
+        The mark is not charged to the buffer, because space is short. Waiting metadata goes with
+        the next fragment.
         """
         try:
             yield

@@ -1,22 +1,23 @@
-"""Putting the frames of several tracks into one order before they are packaged.
+"""Puts the frames of several tracks into one order before they are packaged.
 
-Facts: AWS's frame order coordinator. One queue per track; a frame is emitted only when every track
-has one: the smallest dts or pts, in timecode units, goes first; on equal times of tracks of
-different type the later one is moved by a timecode unit. Without comparison the frames go in the
-order in which they were put (AWS's client always takes the last track there). It copies no data.
+Source: AWS's frame order coordinator. Each track has a queue. A frame goes out only when every
+track has one. The frame with the smallest dts or pts, in timecode units, goes first. If frames of
+tracks of different types have equal times, the later one is moved by a timecode unit. Without
+comparison, frames go out in the order in which they were put (AWS's client always takes the last
+track there). No data is copied.
 
-These rules are not AWS's. Its coordinator loses frames of pictures that are shown in another order
-than they are decoded (B-frames), after jumps of time, and when a track ends:
+The following rules are not AWS's. Its coordinator loses frames in three cases: when pictures are
+shown in another order than decoded (B-frames), after jumps of time, and when a track ends.
 
-* Decode times must rise over all tracks (the view), but sound that is heard before a picture may be
-  decoded after it. No frame keeps a decode time that is later than what waits in another queue: it
-  gets that one's. Decode times stay in the client; only presentation times are sent.
-* After a jump back of a track's time its frames are of a later *epoch*. Frames of earlier epochs go
-  first, whatever their times, and are not compared with those of later ones.
-* A track that has no frames must not hold up the others without end. `overdue` finds it, and tracks
-  in `silent` are not waited for.
-* Nothing in a fragment may be shown before the fragment starts. A key frame of pictures is compared
-  by that start, and so sound that is heard before it goes into the fragment before.
+* Decode times must not decrease over all tracks (the view requires it). But sound that is heard
+  before a picture may be decoded after it. So if a frame's decode time is later than that of a
+  frame in another queue, it is lowered to that time. Only presentation times are sent.
+* After the time of a track jumps back, its frames belong to a later *epoch*. Frames of earlier
+  epochs go first, whatever their times, and are not compared with those of later ones.
+* A track without frames must not block the others forever. `overdue` finds it, and the coordinator
+  does not wait for tracks in `silent`.
+* Nothing in a fragment may be shown before the fragment starts. So a key frame of pictures is
+  compared by its fragment's start, and earlier sound goes into the fragment before.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = ["FrameOrderCoordinator"]
 
 _M = FrameOrderMode
 _KEYS: Final = {
-    # the time that is compared; None: the order of the puts
+    # the compared time; None: the order of the puts
     _M.MULTI_TRACK_NO_COMPARISON: None,
     _M.DTS_ONE_MS_COMPENSATE: attrgetter("dts"),
     _M.PTS_ONE_MS_COMPENSATE: attrgetter("pts"),
@@ -48,7 +49,7 @@ _KEY_AFTER_EOFR: Final = frozenset({_M.DTS_ONE_MS_COMPENSATE, _M.DTS_ONE_MS_COMP
 
 
 class FrameOrderCoordinator:
-    """The queues of one stream. Call `put`, then take frames with `ready` until it is exhausted."""
+    """The queues of one stream. Call `put`, then take all frames that `ready` yields."""
 
     __slots__ = (
         "_beginning",
@@ -78,30 +79,30 @@ class FrameOrderCoordinator:
         self._queues: dict[int, deque[tuple[int, Frame, int]]] = {
             track.track_id: deque() for track in tracks
         }
-        self._epochs = dict.fromkeys(self._queues, 0)  # of each track's next frame
-        self.silent: set[int] = set()  # tracks that are not waited for
-        self.size_bytes = 0  # what the queued frames will take in a store, about
+        self._epochs = dict.fromkeys(self._queues, 0)  # epoch of each track's next frame
+        self.silent: set[int] = set()  # tracks that the others do not wait for
+        self.size_bytes = 0  # about how many bytes the queued frames will take in a store
         self._types = {track.track_id: track.track_type for track in tracks}
         types = frozenset(self._types.values())
-        # What fragments begin with: pictures, if there are any.
+        # Fragments begin with pictures, if there are any.
         self._beginning = types & {TrackType.VIDEO} or types
         self._serial = 0
-        self._places: dict[Frame, int] = {}  # serial numbers of frames that are queued later
-        self._given: dict[Frame, int] = {}  # pts that frames were put with which were moved
-        self.given_pts = 0  # the pts with which the last frame that `ready` gave was put
+        self._places: dict[Frame, int] = {}  # serial numbers of frames that will be queued later
+        self._given: dict[Frame, int] = {}  # the original pts of frames that were moved
+        self.given_pts = 0  # the original pts of the last frame from `ready`
         self._key_seen = False
         self._force_key = False
-        self._head: tuple[int, Frame, int] | None = None  # the last one that was given out
-        self._decided: int | None = None  # the track whose turn it still is, after `put_back`
+        self._head: tuple[int, Frame, int] | None = None  # the last frame from `ready`
+        self._decided: int | None = None  # the track of the frame that was put back: it goes next
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
 
     def check(self, frame: Frame) -> None:
-        """Raise what `put` would, and change nothing.
+        """Raise what `put` would raise, and change nothing.
 
-        MKV_TRACK_INFO_NOT_FOUND, SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR (an end-of-fragment frame
-        in a mode without), MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED.
+        MKV_TRACK_INFO_NOT_FOUND; SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR for an end-of-fragment
+        frame in a mode that does not allow it; MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED.
         """
         if frame.flags & FrameFlags.END_OF_FRAGMENT:
             if self._mode in _NO_EOFR and self._key_seen:
@@ -120,18 +121,18 @@ class FrameOrderCoordinator:
             )
 
     def reserve(self, frame: Frame) -> None:
-        """Keep the place of a frame that is put now and queued later."""
+        """Reserve the place of a frame that is put now and queued later."""
         self._serial += 1
         self._places[frame] = self._serial
 
     def replace(self, given: Frame, used: Frame) -> None:
-        """Give the place that is kept for a frame to the one that goes out instead."""
+        """Transfer the place that is reserved for a frame to the frame that goes out instead."""
         place = self._places.pop(given, None)
         if place is not None:
             self._places[used] = place
 
     def put(self, frame: Frame) -> None:
-        """Queue a frame that `check` allowed."""
+        """Queue a frame that has passed `check`."""
         place = self._places.pop(frame, None) if self._places else None
         if place is None:
             self._serial += 1
@@ -142,17 +143,17 @@ class FrameOrderCoordinator:
         self.size_bytes += len(frame.data) + limits.ITEM_OVERHEAD_BYTES
 
     def join_epoch(self, track_id: int, *, back: bool = False) -> None:
-        """Note that the time of a track has jumped: its next frames are of the newest epoch.
+        """Assign the next frames of a track to the newest epoch, because its time has jumped.
 
-        After a jump `back` that is a new one, unless another track has begun one before.
+        A jump `back` begins a new epoch, unless another track has begun one before.
         """
         newest = max(self._epochs.values())
         self._epochs[track_id] = newest + (back and self._epochs[track_id] == newest)
 
     def overdue(self, grace: int, size_bytes: int) -> list[int]:
-        """Return the tracks without frames for which others have waited too long.
+        """Return the tracks without frames that the others have waited for too long.
 
-        That is more than `grace` ticks of media, or `size_bytes` bytes.
+        That is more than `grace` ticks of media, or more than `size_bytes` queued bytes.
         """
         empty = [t for t, queue in self._queues.items() if not queue and t not in self.silent]
         if not empty:
@@ -165,7 +166,7 @@ class FrameOrderCoordinator:
         return empty
 
     def lacking(self, begins: Container[int]) -> list[int]:
-        """Return the tracks without frames while a key frame of the tracks `begins` waits."""
+        """Return the tracks without frames, if a key frame of the tracks `begins` is queued."""
         if not any(
             frame.key_frame
             for track_id, queue in self._queues.items()
@@ -186,43 +187,44 @@ class FrameOrderCoordinator:
             yield self._next([queue for queue in heads if queue[0][2] == epoch])
 
     def end_fragment(self) -> None:
-        """Note that the fragment was ended, after everything that was queued.
+        """Note that the fragment was ended, after all queued frames.
 
-        In the modes of AWS that compare dts the next frame becomes a key frame, unless the caller
-        flags key frames in a mode that is for those.
+        In AWS's modes that compare dts, the next frame becomes a key frame. That does not happen if
+        the caller flags key frames in a mode for key frames.
         """
         keys_by_caller = self._mode in _NO_EOFR and self._key_seen
         self._force_key = self._mode in _KEY_AFTER_EOFR and not keys_by_caller
 
     @property
     def given_dts(self) -> int:
-        """The dts with which the last frame that `ready` gave was put; it may have been moved."""
+        """The original dts of the last frame that `ready` yielded."""
         assert self._head is not None, "only asked about a frame that was given"
         return self._head[1].dts
 
     @property
     def given_epoch(self) -> int:
-        """The epoch of the last frame that `ready` gave."""
+        """The epoch of the last frame that `ready` yielded."""
         assert self._head is not None, "only asked about a frame that was given"
         return self._head[2]
 
     def put_back(self, frame: Frame) -> None:
-        """Queue the last frame that was given again, as it was put; it was given as `frame`."""
+        """Put the last frame from `ready`, which was yielded as `frame`, back into its queue."""
         assert self._head is not None, "only called with a frame that was given"
         given = self._head[1]
         self._queues[given.track_id].appendleft(self._head)
         self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
         self._force_key |= frame.key_frame and not given.key_frame
         self._given[given] = self.given_pts
-        self._decided = given.track_id  # comparing it again would move the others' times again
+        # a second comparison would move the times of the others again
+        self._decided = given.track_id
 
     def waiting_pts(self) -> list[int]:
-        """Return the pts with which the queued frames were put."""
+        """Return the original pts of the queued frames."""
         queues = self._queues.values()
         return [self._given.get(frame, frame.pts) for queue in queues for _, frame, _ in queue]
 
     def give_up(self) -> list[Frame]:
-        """Return the queued frames, which are not to go out, and forget them."""
+        """Return the queued frames, which will not go out, and forget them."""
         frames = [frame for queue in self._queues.values() for _, frame, _ in queue]
         for queue in self._queues.values():
             queue.clear()
@@ -256,7 +258,10 @@ class FrameOrderCoordinator:
     def _earlier(
         self, first: deque[tuple[int, Frame, int]], second: deque[tuple[int, Frame, int]]
     ) -> deque[tuple[int, Frame, int]]:
-        """The queue whose frame goes first; a tie moves the other's frame by a timecode unit."""
+        """Return the queue whose frame goes first.
+
+        If the times are equal, move the other queue's frame by a timecode unit.
+        """
         assert self._key is not None, "only called with a time to compare"
         left, right = first[0][1], second[0][1]
         left_time, right_time = self._time(left) // self._scale, self._time(right) // self._scale
@@ -272,11 +277,11 @@ class FrameOrderCoordinator:
         return first
 
     def _begins(self, frame: Frame) -> bool:
-        """Whether a fragment may begin with the frame: a picture that needs no other."""
+        """Return whether a fragment may begin with the frame: it is a key frame of pictures."""
         return frame.key_frame and self._types[frame.track_id] is TrackType.VIDEO
 
     def _time(self, frame: Frame) -> int:
-        """The time in ticks by which a frame is compared with those of other tracks."""
+        """Return the time in ticks by which a frame is compared with frames of other tracks."""
         assert self._key is not None, "only called with a time to compare"
         if self._begins(frame):
             return frame.pts - frame.lead
@@ -287,7 +292,7 @@ class FrameOrderCoordinator:
 def _changed(
     frame: Frame, *, pts: int | None = None, dts: int | None = None, flags: int | None = None
 ) -> Frame:
-    """Return a copy with other values; the caller's frame stays as it is."""
+    """Return a copy with other values; the original does not change."""
     return Frame(
         frame.data,
         frame.pts if pts is None else pts,

@@ -1,18 +1,23 @@
 """The put path: what happens to a frame between `Stream.put_frame` and the buffer.
 
-A frame goes through three stages, and nothing is changed by one that is refused in any of them.
+A frame goes through three stages. A stage that refuses a frame changes nothing.
 
-1. *Decide*, unless it is a frame like those before it: a block of the open fragment, near the
-   newest one in time, while nothing special is due. Nearly all are, and `put` sees it at a glance.
-   For the others: Can it be played (`formats`)? Is its time far from its neighbours', so that it is
-   held until they decide (`timeline`)? Is its stream open, is a session or a fragment due, are
-   frames skipped up to a key frame (`_attend`)? Which time fits the borders of its fragment
-   (`borders`)? Frames of several tracks wait for their turn in the order coordinator first.
-2. *Package*: NAL units are adapted without a copy, and counted.
-3. *Charge and append*: `Admission` finds room, or makes it as the policies say, or has the writer
-   wait; the generator gives the bytes before the payload; the buffer takes the item.
+1. *Decide*. Most frames are ordinary: a block of the open fragment, close in time to the newest
+   frame, while no session or fragment is due. `put` recognizes these with a few comparisons. For
+   the others, these questions are answered in this order:
+   - Can a player decode the frame? (`formats`)
+   - Is its time far from that of its neighbours? Then it is held until later frames decide.
+     (`timeline`)
+   - Is the stream open, is a session or a fragment due, are frames skipped up to the next key
+     frame? (`_attend`)
+   - Which timestamp does the service accept in its fragment? (`borders`)
+   Frames of several tracks are first put into one order by the order coordinator.
+2. *Package*. NAL units are adapted without a copy of the payload, and the size is computed.
+3. *Charge and append*. `Admission` finds space. If there is none, it drops older frames or raises
+   `WouldBlock`, as the stream's policies say. The generator returns the bytes before the payload,
+   and the buffer takes the item.
 
-Facts: AWS's putFrame and its order of checks.
+Source: AWS's putFrame and its order of checks.
 """
 
 from __future__ import annotations
@@ -64,13 +69,13 @@ _MISTIMED: Final = frozenset(
         _S.MKV_MAX_FRAME_TIMECODE,
     }
 )
-# What the packager raises; the latter two for members that are of another type.
+# What the packager raises. TypeError and struct.error come from members of a wrong type.
 _REFUSALS: Final = (KvsError, TypeError, struct.error)
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
 class Intake:
-    """Takes the frames of one stream. `waits` ticks is how long an offline writer waits."""
+    """Takes the frames of one stream. An offline writer waits up to `waits` ticks for space."""
 
     def __init__(self, core: StreamCore, control: StreamControl, waits: int) -> None:
         info = core.info
@@ -87,19 +92,19 @@ class Intake:
             else FrameOrderCoordinator(info.tracks, info.frame_order_mode, info.timecode_scale)
         )
         self._track_ids = frozenset(track.track_id for track in info.tracks)
-        # Tracks whose key frames the frames after them need; sound stands for itself.
+        # Tracks in which frames depend on key frames. Each audio frame can be decoded alone.
         self._leading = frozenset(
             track.track_id for track in info.tracks if track.track_type is not TrackType.AUDIO
         )
         self._borders = Borders(info, core.buffer.view, core.generator)
-        self._epoch = 0  # of the newest frame that came out of the order coordinator
+        self._epoch = 0  # epoch of the newest frame that came out of the order coordinator
         self._lost: set[int] = set()  # tracks whose newest key frame was refused
         self._jumped = False  # the next item is the first one after a jump
-        # dts of the newest frame that was skipped or refused, but not for its time.
+        # dts of the newest frame that was skipped, or refused for another reason than its time.
         self._passed: int | None = None
-        # How far after the newest frame one needs no decision; -1 while each needs one.
+        # A frame up to so many ticks after the newest needs no decision; -1: each frame needs one.
         self._stride = limits.FAR_TIMESTAMP
-        self._durations = {  # of frames that have none, by track
+        self._durations = {  # default durations, by track
             track.track_id: info.frame_duration if track.track_type is TrackType.VIDEO else 0
             for track in info.tracks
         }
@@ -108,31 +113,33 @@ class Intake:
         self.tracks = self._tracks = PresentTracks(core, self.order, self.timeline)
         self._formats = Formats(core, self._tracks, self._adapter, ordered=self.order is not None)
         self._end = FragmentEnd(core, control, self._admission)
-        self._key_refused = False  # the newest key frame, because the store was full or it was bad
-        self._stalled = False  # a frame whose turn it was in the order coordinator had no space
-        self.last_put: int | None = None  # when; None: nothing since the stream was made or reset
+        # the newest key frame was refused: the store was full, or the frame invalid
+        self._key_refused = False
+        self._stalled = False  # the next frame from the order coordinator found no space
+        # time of the last put; None: no put since creation or reset
+        self.last_put: int | None = None
         self._max_latency = ticks(info.max_latency)
         self._own_times = not info.frame_timecodes
         self._wall = control.wall
-        self._ahead: int | None = None  # of `now` is the wall clock, for the times that we give
+        self._ahead: int | None = None  # wall clock minus `now`, for the times that we assign
         self._absolute = info.absolute_fragment_times and not self._own_times
-        # Looked up with every frame.
+        # Short names for objects that are used for every frame.
         self._buffer, self._view = core.buffer, core.buffer.view
         self._generator, self._uploads = core.generator, core.uploads
         self._scale = info.timecode_scale
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to end: no frame waits, and the newest fragment was ended."""
+        """True if there is nothing to end: no frame waits, and the newest fragment has ended."""
         return not self.waiting and (self.last_put is None or self._end.reached)
 
     @property
     def waiting(self) -> int:
-        """How many accepted frames wait for others, which decide on their order or their time."""
+        """Number of accepted frames that wait until later frames decide on their order or time."""
         return len(self.timeline) + (0 if self.order is None else len(self.order))
 
     def waiting_pts(self) -> list[int]:
-        """Return the pts of the accepted frames that wait for others, as they were put."""
+        """Return the original pts of the accepted frames that wait for a decision."""
         timeline = self.timeline
         times = [frame.pts for frame in (*timeline.held, *timeline.due)]
         return times if self.order is None else times + self.order.waiting_pts()
@@ -167,7 +174,7 @@ class Intake:
             raise
 
     def _put_any(self, frame: Frame, now: int) -> None:
-        """Decide on a frame that may be any, and store it unless it is held or skipped."""
+        """Decide on any kind of frame, and store it unless it is held or skipped."""
         check_types(frame, self._core.name)
         if self._own_times:
             frame = self._stamp(frame, now)
@@ -181,18 +188,18 @@ class Intake:
                 self._formats.taken(frame.track_id)
                 self._report_stamp(frame, now)
         except KvsError as error:
-            self._refused(frame, error)  # by the time that it was stamped with, if it was
+            self._refused(frame, error)  # with the time that `_stamp` assigned, if it did
             raise
         finally:
             self._set_stride()
 
     def _stamp(self, frame: Frame, now: int) -> Frame:
-        """Return a copy of a frame with the wall-clock time of its put.
+        """Return a copy of a frame whose time is the wall-clock time of its put.
 
-        A wall clock that was set counts from the next fragment on. Until then the times go on as
-        `now` does, so that no fragment is cut short. After the clock was set back a little, the
-        time is just after that of the newest frame until the clock is past it: no caller could do
-        anything about frames that are refused for that.
+        When the wall clock is set, the new time takes effect with the next fragment. Until then,
+        times advance with `now`, so that no fragment is cut short. If the clock was set back a
+        little, the frame gets the time just after the newest frame's, until the clock has passed
+        it. Refusing such frames would not help: the caller has no influence on their times.
         """
         begins = frame.flags & FLAG_KEY or self._tracks.sound_only
         if self._ahead is None or (begins and frame.track_id in self._tracks.beginning):
@@ -205,22 +212,22 @@ class Intake:
         return stamped(frame, last + self._scale)
 
     def _report_stamp(self, frame: Frame, now: int) -> None:
-        """Report that a frame of a stream without times was given a later one than its own."""
+        """Report that `_stamp` gave a frame a later time than that of its put."""
         if self._ahead is not None and frame.dts > now + self._ahead:
             name, given = self._core.name, now + self._ahead
             self._core.emit(TimestampCorrected(name, frame.track_id, given, frame.dts))
 
     def _set_stride(self) -> None:
-        """Have each frame decided on while one waits for others, which decide on it."""
+        """Send every frame through the decision stage while other frames wait for a decision."""
         self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
 
     def _refused(self, frame: Frame, error: KvsError) -> None:
-        """Skip the frames of a track after a refused key frame, which they need, up to the next."""
+        """Note a refused frame; if it is a key frame, skip its track up to the next one."""
         core = self._core
         if error.status not in _MISTIMED and self._in_line(frame):
             self._passed = frame.dts
         if error.status is _S.MKV_LARGE_FRAME_TIMECODE and frame.data:
-            core.refuse_until_key()  # the fragment takes no more frames of any track
+            core.refuse_until_key()  # the fragment is full for all tracks
         if not frame.flags & FLAG_KEY:
             return
         if not self._generator.started:
@@ -233,15 +240,15 @@ class Intake:
         self._key_refused = error.status not in _MISTIMED
 
     def _in_line(self, frame: Frame) -> bool:
-        """Return whether a frame that was looked at is where the time of its track is."""
+        """Return whether a checked frame continues the time of its track."""
         return self._counts(frame) and not self.timeline.line(frame.track_id).count
 
     def _counts(self, frame: Frame) -> bool:
-        """Return whether a frame has a track of this stream, and media."""
+        """Return whether a frame has payload and belongs to a track of this stream."""
         return bool(frame.data) and frame.track_id in self._track_ids
 
     def _pass_over(self, frame: Frame) -> None:
-        """Note where the time of a skipped frame is; one that is far off says nothing about it."""
+        """Note the time of a skipped frame, unless it is far off."""
         newest = self._view.newest
         if newest is not None:
             last = max(newest.timestamp, self._passed or 0)
@@ -250,7 +257,7 @@ class Intake:
 
     # --- frames whose time is far from their neighbours' ----------------------------------------
     def _put_in_time(self, frame: Frame, now: int) -> bool:
-        """Put a frame after those that wait, or hold it; whether it was accepted."""
+        """Put a frame after those that wait, or hold it. Return whether it was accepted."""
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.check_open()
             self._end_waits()
@@ -261,7 +268,7 @@ class Intake:
         return self._put(frame, now)
 
     def _waits(self, frame: Frame, now: int) -> bool:
-        """Whether a frame is to be held; raises for one that is refused for its time alone."""
+        """Return whether to hold a frame. Raise if it is refused for its time alone."""
         last, timeline = self._last(frame), self.timeline
         if not self._counts(frame):
             return False
@@ -272,8 +279,8 @@ class Intake:
             check_instant(self._core.name, frame.pts, self._wall(now))
         if last is None:
             return False
-        # An offline source may wait for space: that is no pause in its media, unless we stamp them.
-        # Held frames that are put below do not end the pause.
+        # An offline source may have waited for space. That is not a pause in its media, unless we
+        # assign the times. Held frames that are put below do not end the pause.
         before = None if self._buffer.offline and not self._own_times else self.last_put
         elapsed = 0 if before is None else now - before
         while True:
@@ -288,21 +295,21 @@ class Intake:
                 self._put_due(now)
                 return False
             elif verdict is Verdict.REFUSE and self._leads_alone(frame, last, now):
-                continue  # its track moves the stream's time from now on
-            else:  # one that goes back is refused by the view or the generator
+                continue  # judge again: its track now drives the stream's time
+            else:  # the view or the generator refuses a frame that goes back in time
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
     def _judge(self, frame: Frame, last: int, elapsed: int) -> Verdict:
-        """Judge the time of a frame, put `elapsed` ticks after the last one with the dts `last`."""
+        """Judge the time of a frame put `elapsed` ticks after the frame with dts `last`."""
         verdict = self.timeline.judge(frame, last, self._usual(frame), elapsed)
         if self._own_times and verdict is not Verdict.GO:
-            return Verdict.JUMP  # no time that we give is an outlier: the wall clock was set
+            return Verdict.JUMP  # our own times have no outliers: the wall clock was set
         return verdict
 
     def _leads_alone(self, frame: Frame, last: int, now: int) -> bool:
-        """Whether the track of a frame that is far off moves the time now; else refuse the frame.
+        """Return whether a far-off frame's track now drives the stream's time; else refuse it.
 
-        What is held of it goes to where the pictures are.
+        Held frames of a refused track get times up to that of the pictures.
         """
         if self._tracks.leads_alone(frame):
             return True
@@ -312,7 +319,7 @@ class Intake:
             self._put_due(now)
         if self.order is not None or frame.dts > last:
             raise out_of_line(self._core.name, frame, last)
-        return False  # the view or the generator refuses it
+        return False  # the view or the generator refuses the frame
 
     def _usual(self, frame: Frame) -> int | None:
         if self.order is None:
@@ -320,7 +327,7 @@ class Intake:
         return self.timeline.usual(frame.track_id)
 
     def _may_hold(self, frame: Frame, now: int) -> bool:
-        """Raise what a frame would be refused for that is to be held; else True."""
+        """Return True if there is space to hold a frame, else raise."""
         self.check_open()
         self._admission.check_memory(len(frame.data))
         try:
@@ -331,7 +338,7 @@ class Intake:
         return True
 
     def _settle_held(self, frame: Frame, last: int, *, left: bool) -> None:
-        """Decide on the held frames of a track, which this one does not go on from."""
+        """Decide on the held frames of a track when a new frame does not continue from them."""
         timeline, track_id = self.timeline, frame.track_id
         if left and self._tracks.lead(track_id):
             timeline.jump(next(held for held in timeline.held if held.track_id == track_id))
@@ -348,13 +355,14 @@ class Intake:
             core.emit(TimestampCorrected(core.name, track_id, given.dts, used.dts))
 
     def _last(self, frame: Frame) -> int | None:
-        """The dts that a frame is compared with; None when it may have any."""
+        """Return the dts to compare a frame with, or None if the frame may have any time."""
         core, newest = self._core, self._view.newest
         if self.order is not None:
             return self.timeline.line(frame.track_id).last
         if newest is None or frame.flags & FLAG_END_OF_FRAGMENT:
             return None
-        if not self.timeline.held:  # else this frame decides on what was put before it
+        # a frame after held ones decides on them, and is always compared
+        if not self.timeline.held:
             if (core.skip_until_key and core.reset_on_key) or not self._generator.started:
                 return None
             if (core.skip_until_key or self._end.reached) and not frame.flags & FLAG_KEY:
@@ -362,7 +370,7 @@ class Intake:
         return newest.timestamp if self._passed is None else max(newest.timestamp, self._passed)
 
     def _end_waits(self) -> None:
-        """No frame follows that could decide on the held ones: they keep their times."""
+        """Make the held frames due with their own times: no later frame will decide on them."""
         timeline = self.timeline
         if timeline.held:
             timeline.end()
@@ -370,7 +378,7 @@ class Intake:
             self._jump(first, self._last(first) or 0)
 
     def _jump(self, first: Frame, last: int) -> None:
-        """Time has jumped from `last` to where a frame is."""
+        """Handle a jump of time from `last` to the time of a frame."""
         core = self._core
         core.emit(TimeJumped(core.name, last, first.dts))
         if self.order is not None:
@@ -382,7 +390,7 @@ class Intake:
             core.refuse_until_key(new_session=True)
 
     def _put_due(self, now: int) -> None:
-        """Put the frames that were held and have been decided on; what fails is reported."""
+        """Put the frames that were held and have been decided on. Report those that fail."""
         due = self.timeline.due
         while due:
             frame = due.popleft()
@@ -399,7 +407,7 @@ class Intake:
                 self._drop_invalid(frame.dts, frame.pts, error)
 
     def put_waiting(self, now: int) -> None:
-        """Put the frames that wait for others, as they are, since no others will come."""
+        """Put all waiting frames as they are, because no further frames will decide on them."""
         self._end_waits()
         self._put_due(now)
         if self.order is not None:
@@ -408,17 +416,17 @@ class Intake:
         self._set_stride()
 
     def end_waiting(self, now: int) -> None:
-        """As `put_waiting`, since the stream stops: what has no space is dropped."""
+        """Do what `put_waiting` does when the stream stops: drop the frames that find no space."""
         self._admission.final = True
         self.put_waiting(now)
         self._admission.final = False
 
     def give_up(self) -> list[Frame]:
-        """Return the frames that wait for others, and forget them."""
+        """Return the waiting frames and forget them."""
         return self.timeline.give_up() + ([] if self.order is None else self.order.give_up())
 
     def begin_anew(self) -> None:
-        """The view was emptied: the next key frame begins everything."""
+        """Start over after the view was emptied: the next key frame begins a new session."""
         self._end.reached = False
         self.last_put = None
         self._lost.clear()
@@ -429,7 +437,7 @@ class Intake:
         self._core.refuse_until_key(new_session=True)
 
     def _put_in_order(self, frame: Frame, now: int) -> None:
-        """Put a frame through the order coordinator; what it held before comes first."""
+        """Put a frame through the order coordinator, after the frames that wait for space."""
         order = self.order
         assert order is not None, "the caller looked"
         check_types(frame, self._core.name)
@@ -460,11 +468,14 @@ class Intake:
         self._report_stamp(frame, now)
         self._buffer.accept()
         self._tracks.find_silent()
-        with suppress(WouldBlock):  # the frame was accepted: the next one waits
+        with suppress(WouldBlock):  # this frame was accepted; the next put waits
             self.drain(now, flush=False)
 
     def _joins(self, frame: Frame, now: int) -> bool:
-        """Return whether a frame goes to where another track is; what was held goes first."""
+        """Return whether a frame's time jumped to that of another track.
+
+        If so, decide on the held frames first.
+        """
         last = self.timeline.line(frame.track_id).last
         if last is None or not self._tracks.joins(frame):
             return False
@@ -475,15 +486,18 @@ class Intake:
         return True
 
     def drain(self, now: int, *, flush: bool) -> None:
-        """Store the frames whose turn it is. They were accepted: what fails is reported.
+        """Store the frames whose turn it is.
 
-        Raises `WouldBlock` for an offline stream when one has no space; it stays in its queue.
+        They were accepted before, so errors are reported and not raised.
+
+
+        Raises `WouldBlock` if an offline stream has no space; the frame then stays in its queue.
         """
         order = self.order
         assert order is not None, "the caller looked"
         self._stalled = False
         for frame in order.ready(flush=flush):
-            if order.given_epoch > self._epoch:  # its time is before that of the last one
+            if order.given_epoch > self._epoch:  # its time is before that of the last frame
                 self._epoch = order.given_epoch
                 self._core.refuse_until_key(new_session=True)
             try:
@@ -504,7 +518,7 @@ class Intake:
         self._buffer.drop(dts, pts, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
-        """Store one frame; False when it was skipped, or was an end-of-fragment mark."""
+        """Store a frame. Return False if it was skipped, or was an end-of-fragment mark."""
         flags = self._tracks.flags(frame, ended=self._end.reached)
         core = self._core
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
@@ -517,9 +531,9 @@ class Intake:
         return True
 
     def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int, given: int) -> None:
-        """Package a frame that is to be stored with that pts, charge it, and append it.
+        """Package a frame with the given pts, charge the buffer for it, and append it.
 
-        `start` is the pts of the fragment that it may begin, `given` the pts it was put with.
+        `start` is the pts of the fragment that it may begin, `given` the pts with which it was put.
         """
         track_id, data = frame.track_id, frame.data
         payload: Sequence[bytes | memoryview] = (data,)
@@ -578,14 +592,14 @@ class Intake:
     def _refuse_early(
         self, frame: Frame, flags: int, pts: int, start: int, size: int, room: int, charge: int
     ) -> None:
-        """Raise what `pack` would, before held frames are dropped to make room for this one."""
+        """Raise what `pack` would raise, before older frames are dropped to make room."""
         if self._admission.crowded(room, charge):
             times = pts, frame.dts, frame.duration
             self._generator.check(frame.track_id, flags, *times, size, start)
             self._borders.check_order(frame.dts)
 
     def _stored(self, now: int) -> None:
-        """What follows every frame: the upload that waits for one is to be fed."""
+        """Finish a put: check the latency, and wake the upload if it waits for data."""
         self.last_put = now
         if self._max_latency and self._view.head - self._view.current > 1:
             self._admission.check_latency(self._max_latency)
@@ -602,7 +616,7 @@ class Intake:
         pts: int,
         dts: int,
     ) -> tuple[int, bytes]:
-        """The most that a key frame's item may take, and the metadata that goes with it."""
+        """Return the maximum size of a key frame's item, and the metadata that goes with it."""
         core = self._core
         self._borders.check_order(dts)
         self._formats.take_parameter_sets(frame.track_id, payload)
@@ -615,7 +629,8 @@ class Intake:
     def _fragment_started(self, item: ViewItem, now: int) -> None:
         core = self._core
         self._buffer.note_put(item, now)
-        if self._tracks.sound_only:  # what begins the next one is decided on
+        # the next fragment begins after a duration, see `PresentTracks`
+        if self._tracks.sound_only:
             generator = self._generator
             generator.block_room = min(generator.block_room, self._tracks.sound_duration)
         self._end.reached = core.skip_until_key = core.reset_on_key = False
@@ -631,7 +646,7 @@ class Intake:
         core.metadata.started()
 
     def check_open(self) -> None:
-        """Raise what a stopped, freed or failed stream answers."""
+        """Raise the error for a frame put into a stopped, freed or failed stream."""
         core = self._core
         if core.stopped:
             raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
@@ -640,7 +655,11 @@ class Intake:
             raise with_detail(failure, failure.detail, stream=core.name)
 
     def _attend(self, frame: Frame, flags: int, now: int) -> bool:
-        """Handle closed streams, skipping, and sessions that are due; False: the frame is done."""
+        """Check whether the stream takes this frame, and start due sessions.
+
+        Returns False when the frame needs no further work: it was skipped, or was an
+        end-of-fragment mark.
+        """
         core, control = self._core, self._control
         if flags & FLAG_END_OF_FRAGMENT:
             self.check_open()
@@ -660,7 +679,8 @@ class Intake:
         if self._end.reached:
             core.skip_until_key = True
         if flags & FLAG_KEY:
-            # It may still be refused: what it is to begin is noted once it has (_fragment_started).
+            # The frame may still be refused. State that belongs to the new fragment changes only in
+            # `_fragment_started`.
             self._stay_attentive()
             self._prepare_generator()
             return True
@@ -677,7 +697,7 @@ class Intake:
         return True
 
     def _stay_attentive(self) -> None:
-        """Have `_attend` asked about the next frame only if that may not be the rule."""
+        """Call `_attend` for the next frame only if something special may be due."""
         core = self._core
         core.attention = (
             core.reset_on_key
@@ -687,7 +707,7 @@ class Intake:
         )
 
     def _prepare_generator(self) -> None:
-        """Have a key frame begin a session if one is due, or a fragment if none is open."""
+        """Make the next key frame begin a session if one is due, else a fragment."""
         core = self._core
         by_time = not core.info.key_frame_fragmentation and not self._end.reached
         if core.reset_on_key or (core.skip_until_key and by_time):
@@ -698,7 +718,7 @@ class Intake:
             self._tracks.declare()
 
     def end_fragment(self, now: int) -> None:
-        """End the open fragment, after the frames that wait for others; see `Stream`."""
+        """Put the waiting frames, then end the open fragment. See `Stream.end_fragment`."""
         self.check_open()
         order, view = self.order, self._view
         self._end_waits()

@@ -1,8 +1,8 @@
-"""Figures about a stream and a client.
+"""Metrics of a stream and of a client.
 
-Facts: AWS's StreamMetrics (version 3) and ClientMetrics (version 2). Durations and latencies are in
-ticks, sizes in bytes, rates in frames or bytes per second; averages are exponential moving
-averages. Counting happens where things happen; a snapshot is made only when somebody asks.
+Source: AWS's StreamMetrics (version 3) and ClientMetrics (version 2). Durations and latencies are
+in ticks, sizes in bytes, rates in frames or bytes per second. Averages are exponential moving
+averages. Counters are updated when something happens; a snapshot is made only on request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["ClientMetrics", "StreamCounters", "StreamMetrics", "moving_average"]
 
 
 def moving_average(average: float, sample: float) -> float:
-    """The average with one more sample; the first sample is the average."""
+    """Return the average after one more sample; the first sample is the average."""
     if not average:
         return sample
     return limits.METRICS_EMA_ALPHA * sample + (1 - limits.METRICS_EMA_ALPHA) * average
@@ -26,7 +26,7 @@ def moving_average(average: float, sample: float) -> float:
 
 @dataclass(slots=True)
 class StreamCounters:
-    """What a stream counts as it goes; see `StreamMetrics` for the meanings."""
+    """The counters of a stream; see `StreamMetrics` for their meanings."""
 
     transferred_bytes: int = 0
     total_sessions: int = 0
@@ -49,7 +49,7 @@ class StreamCounters:
     api_call_retries: int = 0
 
 
-# What each version of AWS's structures added, under our names.
+# The fields that each version of AWS's structures added, under our names.
 _STREAM_FIELDS: Final = (
     (
         "current_view_duration",
@@ -99,10 +99,10 @@ _CLIENT_FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StreamMetrics:
-    """A snapshot: `current_*` is what is still to be sent, `overall_*` everything held.
+    """A snapshot: `current_*` covers the media still to be sent, `overall_*` all held media.
 
-    `counters` has what was counted so far; latencies and session durations are averages in ticks.
-    `version` is the one that was asked for: `to_dict` gives the figures that it has.
+    `counters` has the counts so far; latencies and session durations are averages in ticks.
+    `version` is the requested version: `to_dict` returns the fields that it has.
     """
 
     current_view_duration: int
@@ -117,7 +117,7 @@ class StreamMetrics:
     version: int = limits.STREAM_METRICS_VERSION
 
     def to_dict(self) -> dict[str, int | float]:
-        """The figures of the structure's version, and that version, as plain data."""
+        """Return the fields of the structure's version, and the version, as plain data."""
         values = asdict(self)
         return _of_version({**values, **values["counters"]}, _STREAM_FIELDS, self.version)
 
@@ -137,7 +137,7 @@ class ClientMetrics:
     version: int = limits.CLIENT_METRICS_VERSION
 
     def to_dict(self) -> dict[str, int | float]:
-        """The figures of the structure's version, and that version, as plain data."""
+        """Return the fields of the structure's version, and the version, as plain data."""
         return _of_version(asdict(self), _CLIENT_FIELDS, self.version)
 
 
@@ -149,10 +149,10 @@ def _of_version(
 
 
 def check_metrics_version(version: int, newest: int, status: StatusCode) -> None:
-    """Raise `status` for a metrics version that is not known.
+    """Raise `status` for an unknown metrics version.
 
-    Versions are of AWS's structures. They are here, and not in `compat`, because
-    `Producer.metrics(version)` is public and AWS's cases ask for each version.
+    The versions are those of AWS's structures. They are here and not in `compat` because
+    `Producer.metrics(version)` is public, and because AWS's test cases ask for each version.
     """
     if not 0 <= version <= newest:
         raise kvs_error(status, f"version {version}; the newest known is {newest}")
@@ -175,19 +175,19 @@ class Rates:
     )
 
     def __init__(self, now: int) -> None:
-        self.frame = 0.0  # by the times of the puts
-        self.elementary = 0.0  # by the timestamps of the frames
+        self.frame = 0.0  # from the times of the puts
+        self.elementary = 0.0  # from the timestamps of the frames
         self.transfer = 0.0
         self.transferred = 0  # bytes
         self._frames = 0
         self._last_put = 0
         self._last_pts = 0
-        self._counted = 0  # of `transferred`, at the last sample
+        self._counted = 0  # value of `transferred` at the last sample
         self._last_read = now
         self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL  # when `sample_read` is due
 
     def sample_put(self, frames: int, pts: int, now: int) -> None:
-        """A fragment starts: `frames` frames have been put in all."""
+        """Take a sample when a fragment starts; `frames` frames have been put in total."""
         if self._frames:
             count = frames - self._frames
             if now > self._last_put:
@@ -201,7 +201,7 @@ class Rates:
         self._frames, self._last_put, self._last_pts = frames, now, pts
 
     def sample_read(self, now: int) -> None:
-        """It is `next_read`, and bytes were handed to an upload: they are in `transferred`."""
+        """Take a sample of `transferred`. Called at or after `next_read`."""
         count, elapsed = self.transferred - self._counted, now - self._last_read
         self.transfer = moving_average(self.transfer, count * TICKS_PER_SECOND / elapsed)
         self._counted, self._last_read = self.transferred, now

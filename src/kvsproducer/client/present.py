@@ -1,14 +1,14 @@
-"""Which tracks of a stream have frames, and so are in the sessions that begin.
+"""Which tracks of a stream have frames and are therefore declared in new sessions.
 
-The service refuses a fragment that lacks a declared track (ack 4011). A microphone that is switched
-off would so cost all pictures, and the order coordinator would wait for its sound without end. A
-track that has had no frames for a while is *silent*: the next session begins without it. With its
-next frame it is present again, and another session begins with it.
+The service refuses a fragment that lacks a declared track (ack 4011). If a microphone is switched
+off, all pictures would be refused, and the order coordinator would wait for its sound without end.
+So a track that had no frames for a while counts as *silent*: the next session begins without it.
+The next frame of the track makes it present again, and another session begins with it.
 
-Where the order coordinator puts the tracks in order, it finds those that others wait for. Without
+When the order coordinator orders the tracks, it finds the track that the others wait for. Without
 it (PASS_THROUGH) no frame waits, and fragments that lack a track are sent and refused. There
-`_watch` looks through the open fragment when it is about to end, so that nothing is done for each
-frame. When the service refuses one before that, `redeclare` has it sent again.
+`_watch` looks through the open fragment when it is about to end, so that no work is done for each
+frame. If the service refuses a fragment before that, `redeclare` makes the sender send it again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["PresentTracks"]
 
 
 class PresentTracks:
-    """The tracks of one stream. `present` is for sessions to come, `declared` for the open one."""
+    """The tracks of one stream: `present` are for future sessions, `declared` for the open one."""
 
     __slots__ = (
         "_core",
@@ -63,13 +63,14 @@ class PresentTracks:
         self._numbers = {track.track_id: n for n, track in enumerate(core.info.tracks, 1)}
         self.all = frozenset(self._numbers)
         self.silent: set[int] = set() if order is None else order.silent
-        # No order coordinator looks for silent tracks.
+        # Without an order coordinator, this class looks for silent tracks.
         self._watches = order is None and len(self.all) > 1
-        # What `_watch` has found, by track, dts in ticks: the newest frame, and since when there
-        # was none.
+        # By track, dts in ticks, as found by `_watch`: the newest frame, and the start of the time
+        # without frames.
         self._seen: dict[int, int] = {}
         self._since: dict[int, int] = {}
-        self._skipped_since: int | None = None  # frames are skipped, and no picture has come
+        # dts of the first skipped frame since a picture came
+        self._skipped_since: int | None = None
         self.declared = self.all
         self._choose(self.all)
 
@@ -81,15 +82,16 @@ class PresentTracks:
             if track.track_type is TrackType.VIDEO
         )
         self.present = present
-        # Fragments begin with key frames of these tracks: a picture has to be decodable at once.
+        # Fragments begin with key frames of these tracks: a player must be able to decode the first
+        # picture.
         self.beginning = video & present or present
-        # Pictures that come back may be anywhere.
+        # Pictures that come back may have any time.
         self._timeline.leading = self.beginning | video
-        # In a session of sound alone any packet may begin one: they are cut by time.
+        # In a session of sound alone any packet may begin a fragment, so fragments are cut by time.
         self.sound_only = all(track.track_type is TrackType.AUDIO for track in tracks)
 
     def restart(self) -> None:
-        """Forget which tracks were silent: the stream was reset."""
+        """Forget which tracks were silent, because the stream was reset."""
         self.silent.clear()
         self._seen.clear()
         self._since.clear()
@@ -102,26 +104,26 @@ class PresentTracks:
             self._core.generator.declare(self.declared)
 
     def queue(self, frame: Frame) -> None:
-        """Queue a frame for its turn among those of other tracks; a silent track is back."""
+        """Queue a frame in the order coordinator; a silent track becomes present again."""
         order = self._order
         assert order is not None, "the caller looked"
         if frame.track_id in self.silent:
-            order.join_epoch(frame.track_id)  # where the others are now
+            order.join_epoch(frame.track_id)  # at the current time of the other tracks
             self._resume(frame)
         self._timeline.went(frame.track_id, frame.dts)
         order.put(frame)
 
     def _resume(self, frame: Frame) -> None:
-        """A silent track has a frame again."""
+        """Make a silent track present again and report it."""
         self.silent.discard(frame.track_id)
         self._core.emit(TrackResumed(self._core.name, frame.track_id, frame.dts))
         self._change()
 
     def _watch(self, frame: Frame, flags: int) -> bool:
-        """Find silent tracks in a stream that does not order them; return whether that changed.
+        """Find silent tracks in a stream without order coordinator; return whether a track changed.
 
-        It looks when a key frame is about to end the fragment, or when the fragment is full since
-        the track of the key frames is silent, and when frames are skipped up to a key frame.
+        It looks in three cases: a key frame is about to end the fragment; the fragment is full
+        because no key frame came; frames are skipped up to a key frame.
         """
         core, generator = self._core, self._core.generator
         if frame.track_id in self.silent:
@@ -135,7 +137,7 @@ class PresentTracks:
         return self._leave_out([t for t in self._find_missing() if t != frame.track_id])
 
     def _wait_for_key(self, frame: Frame) -> bool:
-        """Leave out the tracks of the key frames when others have been skipped for too long."""
+        """Mark the tracks with key frames as silent if other frames were skipped too long."""
         if frame.track_id in self.beginning or self._skipped_since is None:
             self._skipped_since = None if frame.track_id in self.beginning else frame.dts
             return False
@@ -151,7 +153,8 @@ class PresentTracks:
         first = max(newest.fragment, view.tail)
         absent = {self._numbers[track]: track for track in self.declared}
         index = view.head
-        while absent and index > first:  # mostly a few steps: each track is among the newest
+        # few steps in most cases: each track has a frame among the newest
+        while absent and index > first:
             index -= 1
             item = view.items[index]
             if item.flags & END_OF_FRAGMENT:
@@ -169,11 +172,11 @@ class PresentTracks:
         ]
 
     def redeclare(self, index: int) -> bool:
-        """Have a fragment that the service has refused for a missing track sent again without it.
+        """Have a fragment sent again that the service refused because a declared track is missing.
 
-        `index` is one of its items. A session begins here that declares only the tracks of this
-        fragment, if the rest of the session has no frame of another one. Return whether that is so;
-        else the fragment is lost.
+        `index` is one of its items. A new session begins at the fragment and declares only the
+        tracks that the fragment has. That works only if the rest of the session has no frames of
+        other tracks. Return whether it was done; otherwise the fragment is lost.
         """
         core, view = self._core, self._core.buffer.view
         first = view[index].fragment
@@ -184,7 +187,8 @@ class PresentTracks:
         end = view.head if newest else core.buffer.sessions[place + 1][0]
         tracks = self._tracks_of(first, view.next_start(first + 1))
         header = core.buffer.sessions[place][2]
-        # Only what is known of the newest header is used: the formats may have changed since.
+        # Only a header that the generator can reproduce is used: the formats may have changed
+        # since.
         declared = self.declared if newest else self.all
         known = core.generator.header_for(declared) == header
         if not known or not tracks < declared or self._tracks_of(first, end) != tracks:
@@ -195,13 +199,13 @@ class PresentTracks:
         return True
 
     def _tracks_of(self, first: int, end: int) -> frozenset[int]:
-        """The tracks of the frames from item `first` to before item `end`."""
+        """Return the tracks of the frames from item `first` to before item `end`."""
         items = (self._core.buffer.view.items[index] for index in range(first, end))
         numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
         return frozenset(track for track, number in self._numbers.items() if number in numbers)
 
     def _go_on_with(self, tracks: frozenset[int]) -> None:
-        """The open session declares only these tracks from now on."""
+        """Declare only these tracks in the open session from now on."""
         begins = self._core.reset_on_key
         self._leave_out(sorted(self.declared - tracks - self.silent))
         self._core.reset_on_key = begins
@@ -209,17 +213,17 @@ class PresentTracks:
         self._core.generator.declare(tracks)
 
     def find_silent(self) -> None:
-        """Go on without tracks for which others have waited too long."""
+        """Mark the tracks silent that the others have waited for too long."""
         assert self._order is not None, "the caller looked"
         self._leave_out(self._order.overdue(self._grace, self._share))
 
     def end(self) -> None:
-        """No more frames come: let no fragment begin that would lack a track."""
+        """Mark missing tracks as silent at the end, so that no fragment waits for them."""
         if self._order is not None:
             self._leave_out(self._order.lacking(self.beginning))
 
     def _leave_out(self, tracks: list[int]) -> bool:
-        """Go on without these tracks, unless none would be left; return whether that is so."""
+        """Mark tracks as silent unless no track would be left; return whether it was done."""
         core = self._core
         if not tracks or len(self.silent) + len(tracks) >= len(self.all):
             return False
@@ -233,16 +237,16 @@ class PresentTracks:
         return True
 
     def _change(self) -> None:
-        """Have a session begin with the next key frame."""
+        """Begin a new session with the next key frame."""
         self._since.clear()
         self._skipped_since = None
         self._choose(self.all - self.silent)
         self._core.begin_session_on_key()
 
     def leads_alone(self, frame: Frame) -> bool:
-        """Return whether sound that is far off has become what moves the stream's time.
+        """Return whether a far-off sound frame now drives the stream's time.
 
-        Pictures would move it, but there was none in the time that a silent track is waited for.
+        Normally pictures drive it. Sound takes over when no picture came within the silence limit.
         """
         timeline = self._timeline
         since = timeline.line(frame.track_id).since
@@ -251,35 +255,35 @@ class PresentTracks:
         return self.lead(frame.track_id)
 
     def lead(self, track_id: int) -> bool:
-        """Leave out the tracks that move the stream's time; return whether this one does now."""
+        """Mark the tracks that drive time as silent; return whether this track drives it now."""
         timeline = self._timeline
         if track_id not in timeline.leading:
             self._leave_out([track for track in timeline.leading if track not in self.silent])
         return track_id in timeline.leading
 
     def joins(self, frame: Frame) -> bool:
-        """Return whether a frame that is far off is where another track's time has jumped to."""
+        """Return whether a far-off frame is where another track's time has jumped to."""
         line = self._timeline.line(frame.track_id)
         if line.last is None:
             return False
         if abs(frame.dts - line.last) <= self._timeline.far(self._timeline.usual(frame.track_id)):
-            return False  # it goes on
+            return False  # the frame continues its own track
         return self._timeline.near_leading(frame)
 
     def follow(self, frame: Frame, last: int) -> None:
-        """Let the time of a track, which was at `last`, go to where one of its frames is."""
+        """Move the time of a track from `last` to the time of one of its frames."""
         assert self._order is not None, "the caller looked"
         self._order.join_epoch(frame.track_id, back=frame.dts < last)
         self._timeline.line(frame.track_id).count = 0
         self._timeline.went(frame.track_id, frame.dts, jump=True)
 
     def flags(self, frame: Frame, *, ended: bool) -> int:
-        """Return the flags of a frame that is about to be stored.
+        """Return the flags with which to store a frame.
 
-        KEY is set only if the frame is to begin a fragment. Encoders and demuxers flag every packet
-        of sound as a key frame, or none. With pictures the flag of sound counts for nothing;
-        without, fragments are cut by `fragment_duration`, or after an end of fragment (`ended`).
-        Whether there are pictures may be found out with this frame.
+        KEY is set only if the frame begins a fragment. Encoders and demuxers flag each sound packet
+        as a key frame, or none of them. Beside pictures, the flag of a sound packet is ignored.
+        Without pictures, fragments are cut by `fragment_duration`, or after an end of fragment
+        (`ended`). This frame may also be the one that shows that the pictures have stopped.
         """
         flags = self._flags(frame, ended=ended)
         if self._watches and self._watch(frame, flags):
@@ -303,7 +307,7 @@ class PresentTracks:
         return flags | FLAG_KEY if begins else flags & ~FLAG_KEY
 
     def _completes(self, frame: Frame) -> bool:
-        """Return whether the open fragment, which the last pictures are in, lacks this sound."""
+        """Return whether the open fragment still has no frame of this sound track."""
         view, generator = self._core.buffer.view, self._core.generator
         newest = view.newest
         if newest is None or view.head == view.tail or frame.track_id not in self.declared:

@@ -1,4 +1,4 @@
-"""The tracks and content types of the usual codecs, as the C producer's creators make them."""
+"""Tracks and content types of the common codecs, as the C producer's creators set them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AUDIO_CODECS: Final = {
     "alaw": ("A_MS/ACM", "audio/alaw"),
     "mulaw": ("A_MS/ACM", "audio/mulaw"),
 }
-_G711_RATE_HZ: Final = 8000  # of a track that gives none: RFC 3551, tables 4 and 5
+_G711_RATE_HZ: Final = 8000  # default sample rate: RFC 3551, tables 4 and 5
 _VIDEO_TRACK_NAME: Final = "kvs_video_track"
 _AUDIO_TRACK_NAME: Final = "kvs_audio_track"
 
@@ -36,22 +36,22 @@ def _entry(codec: str, table: dict[str, tuple[str, str]], what: str) -> tuple[st
 
 
 def video_track(codec: str) -> tuple[TrackInfo, str]:
-    """The track and content type of a video codec; raises INVALID_ARG for an unknown one."""
+    """Return the track and content type of a video codec; raise INVALID_ARG if unknown."""
     codec_id, media = _entry(codec, VIDEO_CODECS, "video")
     return TrackInfo(limits.VIDEO_TRACK_ID, TrackType.VIDEO, codec_id, _VIDEO_TRACK_NAME), media
 
 
 def audio_track(codec: str, track_id: int) -> tuple[TrackInfo, str]:
-    """The track and content type of an audio codec; raises INVALID_ARG for an unknown one."""
+    """Return the track and content type of an audio codec; raise INVALID_ARG if unknown."""
     codec_id, media = _entry(codec, AUDIO_CODECS, "audio")
     return TrackInfo(track_id, TrackType.AUDIO, codec_id, _AUDIO_TRACK_NAME), media
 
 
 def complete_sound(track: TrackInfo, content_type: str) -> TrackInfo:
-    """Give a G.711 track without codec private data its WAVEFORMATEX, which players need.
+    """Return a G.711 track with the codec private data (WAVEFORMATEX) that players need.
 
-    Rate and channels are the track's, or else 8000 Hz and 1. Raises INVALID_ARG for a rate or a
-    number of channels that G.711 can't have. Other tracks stay as they are.
+    A track that has codec private data, or another codec, is returned unchanged. Rate and channels
+    are the track's, or else 8000 Hz and 1. Raises INVALID_ARG for values that G.711 cannot have.
     """
     laws = {"audio/alaw": PcmFormat.ALAW, "audio/mulaw": PcmFormat.MULAW}
     tokens = (token.strip().lower() for token in content_type.split(","))

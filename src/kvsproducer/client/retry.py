@@ -1,11 +1,11 @@
-"""Whether a client or stream that has run out of attempts fails, or begins anew.
+"""Whether a client or stream whose retries are used up fails or starts over.
 
-Facts: AWS's client gives up when a state was repeated too often; the C producer's continuous retry
-then resets the stream, which drops what it holds. Here the question is asked before anything
-fails, so that nothing is dropped and nobody sees a failure that does not last. Who has been ready
-once is not asked about: an outage never ends it.
+Source: AWS's client gives up when a state was repeated too often. The C producer's continuous retry
+then resets the stream, which drops the frames that it holds. Here the policy decides before
+anything fails. So no frame is dropped, and the caller sees no temporary failure. The policy is not
+asked about a stream that has been ready: an outage never ends it.
 
-The core asks a `RetryPolicy` and keeps no table of its own; the producer's is in
+The core asks a `RetryPolicy` and has no table of its own. The producer's policy is in
 `kvsproducer.producer.continuous_retry`. A policy has no clock and makes no calls.
 """
 
@@ -19,24 +19,24 @@ __all__ = ["GiveUp", "RetryPolicy"]
 
 
 class RetryPolicy(Protocol):
-    """Decides on failures."""
+    """Decides whether a failure is final."""
 
     def begin_anew(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
-        """What to report when it is to go on all the same, None when it is to fail.
+        """Return the error to report if the stream starts over, or None if it fails.
 
-        `failure` is the status that it would fail with, `cause` what the last call met with;
-        `times` counts how often it has begun anew without having been ready.
+        `failure` is the error that it would fail with, `cause` the status of the last call. `times`
+        counts how often it has started over without having been ready.
         """
 
 
 class GiveUp:
-    """Nobody begins anew: AWS's client by itself."""
+    """A policy that never starts over, as AWS's client without continuous retry."""
 
     def begin_anew(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
-        """Always None."""
-        del failure, cause, offline, times  # of the shape of the protocol
+        """Return None: the failure is final."""
+        del failure, cause, offline, times  # arguments of the protocol
         return None

@@ -1,27 +1,30 @@
-"""The read path: which bytes an upload is to send next.
+"""The read path: which bytes an upload sends next.
 
-An upload is read until it is over. READY, it looks for where to begin (`buffer.resume`); what it
-carries from there is one session, which begins with a stream header at a fragment's start.
-STREAMING, it is given items until there are no more (`DataAvailable` says when there are), or until
-an item belongs to another session, or the stream was stopped. TERMINATING, it is given the rest of
-the last item and what ends the session. AWAITING_ACK, everything was sent, and the connection stays
-open for the last PERSISTED ack.
+The shell reads from an upload until the upload is over. One upload carries one session, which
+begins with a stream header at the start of a fragment. `next_buffers` acts by the upload's state:
 
-Three rules hold it together:
+* READY: `buffer.resume` finds the item to begin with.
+* STREAMING: items are handed out until there are none (`DataAvailable` reports new ones), until an
+  item belongs to another session, or until the stream is stopped.
+* TERMINATING: the rest of the last item is handed out, and the bytes that end the session.
+* AWAITING_ACK: everything was sent. The connection stays open for the last PERSISTED ack.
 
-* Only the oldest upload that still has something to say is given media. A newer one, made while a
-  token is replaced, begins where the older one ends, never in mid-fragment. (AWS's client gives
-  data to whichever asks first.)
-* A block is given only to an upload that was given its cluster. One whose cluster has left the
-  buffer is refused: a player could not place it.
-* An item counts as sent once its first byte was handed out. One that was handed out in part is *on
-  the wire*: it may leave the view for want of room, and its bytes stay charged until it has gone.
+Three rules keep this correct:
 
-Buffers are handed out by reference, and may be cut at any byte. Most items are blocks that go on
-where the last one was; `_plain_items` hands them out without asking more. It gives the same as the
-way for all items (tests/client/test_straight_on.py).
+* Only the oldest upload that still has bytes to send gets media. A newer upload, made while a token
+  is replaced, begins where the older one ends, never within a fragment. (AWS's client gives data to
+  the upload that asks first.)
+* An upload gets a block only if it got the block's cluster. A block whose cluster has left the
+  buffer is refused, because a player could not place it.
+* An item counts as sent once its first byte was handed out. While only a part is handed out, the
+  item is *on the wire*. It may leave the view if space is short, but its bytes stay charged until
+  the rest was handed out.
 
-Facts: AWS's getStreamData and the states of its upload handles.
+Buffers are handed out by reference and may be cut at any byte. Most items are blocks that follow
+the last one directly. `_plain_items` hands these out with few checks. Its output equals that of the
+general path (tests/client/test_straight_on.py).
+
+Source: AWS's getStreamData and the states of its upload handles.
 """
 
 from __future__ import annotations
@@ -51,24 +54,24 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["ReadStatus", "Sender"]
 
-# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+# Globals, because in CPython 3.11 an enum member lookup takes 0.2 us.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
 _OPEN = Lifecycle.OPEN
 _NOT_PLAIN = SKIP | STREAM_START
 
 
 class ReadStatus(Enum):
-    """What to do after `next_buffers`."""
+    """What the shell does after `next_buffers`."""
 
     MORE = "more"  # the limit was reached: call again
     NO_MORE_DATA = "no-more-data"  # wait for DataAvailable
-    AWAITING_PERSISTED_ACK = "awaiting-persisted-ack"  # all sent: keep the connection for acks
-    END_OF_STREAM = "end-of-stream"  # end the body after these buffers; the upload is over
-    ABORTED = "aborted"  # the core has given the upload up: close its connection
+    AWAITING_PERSISTED_ACK = "awaiting-persisted-ack"  # all sent: keep the connection open for acks
+    END_OF_STREAM = "end-of-stream"  # the upload is over: end the request body after these buffers
+    ABORTED = "aborted"  # the core has given up the upload: close its connection
 
     @property
     def status(self) -> StatusCode:
-        """What AWS's getKinesisVideoStreamData returns then."""
+        """The status that AWS's getKinesisVideoStreamData returns in this case."""
         return _STATUSES[self]
 
 
@@ -106,10 +109,10 @@ class Sender:
         self._control = control
         self._uploads, self._rates = core.uploads, core.rates
         self._buffer, self._view = core.buffer, core.buffer.view
-        self._rest: Buffers = []  # of the item that is being handed out, last buffer first
+        self._rest: Buffers = []  # of the item that is handed out in part, last buffer first
         self._wire_item: ViewItem | None = None  # the last item handed out
-        self._plain = False  # whole blocks may follow what was handed out: see `_look`
-        self._cluster = -1  # the fragment whose cluster this session has been given
+        self._plain = False  # the next items may be plain; see `_look`
+        self._cluster = -1  # the fragment whose cluster was handed out in this session
         info = core.info
         self._staleness = ticks(info.connection_staleness_duration) if info.fragment_acks else 0
         self._settles = not info.fragment_acks
@@ -117,7 +120,7 @@ class Sender:
     def next_buffers(
         self, number: int, limit: int, now: int
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
-        """Up to `limit` bytes for an upload; see `Stream.next_buffers`."""
+        """Return up to `limit` bytes for an upload; see `Stream.next_buffers`."""
         upload = self._uploads.reader
         if upload is None or upload.number != number:
             upload = self._uploads.find(number)
@@ -125,7 +128,7 @@ class Sender:
             raise self._bad_read(number, limit)
         out: Buffers = []
         if self._plain and upload.state is _STREAMING:
-            # Mostly there is a block or two, and then nothing: that way is short.
+            # Fast path. Most reads find one or two blocks and then no more data.
             size = self._plain_items(upload, out, limit)
             up_to_date = self._view.current == self._view.head
             if size and up_to_date and self._core.lifecycle is _OPEN:
@@ -153,7 +156,7 @@ class Sender:
         )
 
     def _look(self) -> None:
-        """See whether plain items may follow at once what was handed out."""
+        """Find out whether plain items may directly follow the bytes that were handed out."""
         wire = self._wire_item
         self._plain = (
             wire is not None
@@ -163,7 +166,7 @@ class Sender:
         )
 
     def _count(self, size: int, now: int) -> None:
-        """Note that `size` bytes were handed out."""
+        """Count `size` bytes as handed out."""
         rates = self._rates
         rates.transferred += size
         if now >= rates.next_read:
@@ -203,29 +206,29 @@ class Sender:
             upload.acked_last is not None and upload.acked_last >= upload.last_fragment
         ):
             return _END
-        # What was sent again may have been stored before: then there is nothing to wait for.
+        # Media sent again may have been stored before. Then no ack is expected.
         return _AWAITING if self._buffer.ledger.held else _END
 
     def _begin_session(self, upload: Upload) -> bool:
-        """Find where the upload is to begin; False when there is nothing yet."""
+        """Find the item where the upload begins; return False if there is none yet."""
         core, view = self._core, self._buffer.view
         index = self._usable_start(resume_index(self._buffer))
         if index >= view.head:
-            self._buffer.rewind(index)  # what was refused can leave the view
+            self._buffer.rewind(index)  # refused items can now leave the view
             return False
         self.forget_wire_item()
         upload.first_index = index
         upload.session_start = self._buffer.begin_session(index)
         core.uploads.set_state(upload, _STREAMING)
         core.counters.total_active_sessions += 1
-        if core.waiting:  # what was refused may make room, now that it is left behind
+        if core.waiting:  # refused items are behind the read position now, and may leave the view
             self._buffer.trim_settled()
         return True
 
     def _usable_start(self, index: int) -> int:
-        """The fragment start at or before `index`; when it has left the view, the next one.
+        """Return the fragment start at or before `index`; if it has left the view, the next one.
 
-        Frames whose cluster has left the view cannot be sent: they are dropped.
+        Frames whose cluster has left the view cannot be sent, so they are dropped.
         """
         core, view = self._core, self._buffer.view
         if index >= view.head:
@@ -243,9 +246,9 @@ class Sender:
         return following
 
     def _fill(self, upload: Upload, out: Buffers, room: int) -> int:
-        """Hand out items until `room` is used up; returns what is left of it.
+        """Hand out items until `room` bytes are used; return the unused rest of `room`.
 
-        Leaves the state STREAMING when there is nothing more yet, TERMINATING at the end.
+        The state stays STREAMING if more items may follow, and becomes TERMINATING at the end.
         """
         while upload.is_streaming():
             if self._rest:
@@ -278,10 +281,10 @@ class Sender:
         return room
 
     def _load(self, upload: Upload, item: ViewItem) -> Payload | None:
-        """The payload; None when the store that holds it has damaged it: the frame is dropped.
+        """Return the payload; if the store has damaged it, drop the frame and return None.
 
-        With the first item of a session its stream header goes too: the session begins anew, with
-        the next fragment, or is READY to.
+        If the first item of a session is damaged, its stream header is lost too. Then the session
+        begins again with the next fragment, or the upload returns to READY.
         """
         core = self._core
         if self._buffer.holding is None:
@@ -306,15 +309,16 @@ class Sender:
             return None
 
     def _strip_sent(self) -> None:
-        """Take the stream header off an item that was handed out whole."""
+        """Remove the stream header from an item that was handed out completely."""
         wire = self._wire_item
         if wire is not None and wire.flags & STREAM_START and wire.index >= self._buffer.view.tail:
             self._buffer.strip_stream_header(wire)
 
     def _plain_items(self, upload: Upload, out: Buffers, room: int) -> int:
-        """Hand out whole blocks and clusters, which is what most items are; their bytes.
+        """Hand out plain items, which are whole blocks and clusters; return their number of bytes.
 
-        They take less than `room`, and none begins a session. Only while `_plain`.
+        They take less than `room` bytes, and none of them begins a session. Only called while
+        `_plain`.
         """
         view, cluster = self._view, self._cluster
         items, index, head = view.items, view.current, view.head
@@ -341,30 +345,34 @@ class Sender:
         return size
 
     def _goes_on(self, upload: Upload, item: ViewItem) -> bool:
-        """Whether an item continues the session; a cluster that does is the open one from now."""
+        """Return whether an item continues the session; a cluster becomes the open one."""
         if item.flags & FRAGMENT_START:
             sessions, first = self._buffer.sessions, upload.first_index
             if first is None or sessions[-1][0] > first:
-                return False  # `_next_item` looks whose session it is
+                return False  # `_next_item` decides to which session it belongs
             upload.last_fragment = self._cluster = item.index
             upload.last_time = item.ack_timestamp
         return True
 
     def _next_item(self, upload: Upload) -> ViewItem | None:
-        """The next item of the session, or None: nothing yet, or the state says that it is over."""
+        """Return the next item of the session, or None.
+
+        None means that there is no item yet, or, if the state has changed, that the session is
+        over.
+        """
         core, view = self._core, self._buffer.view
         while (index := view.current) < view.head:
             item = view[index]
             if item.flags & SKIP:
                 self._buffer.pass_over()
                 if item.flags & END_OF_FRAGMENT and self._left_open():
-                    return item  # it ends the fragment before the refused one as well
+                    return item  # this mark also ends the fragment before the refused one
             elif item.flags & FRAGMENT_START and self._starts_session(item, upload):
                 core.uploads.set_state(upload, _TERMINATING)
                 upload.tail_bytes = self._session_tail(at_end=False)
                 return None
             elif item.fragment != self._cluster and not item.flags & FRAGMENT_START:
-                self._buffer.refuse(item)  # its cluster was dropped: a block without one
+                self._buffer.refuse(item)  # its cluster was dropped
             else:
                 return self._buffer.take()
         if core.stopped:
@@ -377,22 +385,23 @@ class Sender:
         return None
 
     def _left_open(self) -> bool:
-        """Whether the service waits for more of the last fragment that was handed out."""
+        """Return whether the end of the last fragment handed out was not sent yet."""
         last = self._wire_item
         return last is not None and not last.flags & END_OF_FRAGMENT
 
     @staticmethod
     def _closing(refused: ViewItem) -> ViewItem:
-        """The mark that ends what was sent before a refused fragment.
+        """Return a mark that ends what was sent before a refused fragment.
 
-        The next fragment would, but its writer waits for the ack of what was sent.
+        Normally the next fragment does that, but its writer waits for the ack of what was sent.
         """
         return mark_at(refused, end_of_fragment_tag())
 
     def _starts_session(self, item: ViewItem, upload: Upload) -> bool:
-        """Whether a fragment belongs to another session than what the upload was given.
+        """Return whether a fragment belongs to another session than the upload's.
 
-        Its mark may be gone: stripped when it was sent before, or refused with the first fragment.
+        Its stream header may be missing: removed when it was sent before, or refused with the first
+        fragment.
         """
         first = upload.first_index
         if item.index == first or first is None:
@@ -402,8 +411,8 @@ class Sender:
         return bool(item.flags & STREAM_START)
 
     def _session_tail(self, *, at_end: bool) -> bytes:
-        """What ends a session: metadata that no fragment took, and the end-of-stream tag."""
-        last = self._wire_item  # not the newest: that may have been refused, and not sent
+        """Return the bytes that end a session: the remaining metadata and the end-of-stream tag."""
+        last = self._wire_item  # not the newest item, which may have been refused and never sent
         closed = last is not None and bool(last.flags & END_OF_FRAGMENT)
         tail = self._last_metadata(closed=closed) if at_end else b""
         if at_end and closed:
@@ -411,7 +420,7 @@ class Sender:
         return tail + end_of_fragment_tag()
 
     def _last_metadata(self, *, closed: bool) -> bytes:
-        """The metadata that the last fragment of all still takes; what is left is reported."""
+        """Return the metadata that the last fragment still takes; report the rest as not sent."""
         core, last, newest = self._core, self._wire_item, self._view.newest
         tail = b""
         if not (closed or last is None or newest is None or last.fragment != newest.fragment):
@@ -426,7 +435,7 @@ class Sender:
         return tail
 
     def _end_session(self, upload: Upload, out: Buffers, room: int) -> ReadStatus:
-        """Hand out the tail of a session that is over."""
+        """Hand out the bytes that end a session."""
         tail = upload.tail_bytes or b""
         if tail:
             out.append(tail[:room])
@@ -443,7 +452,7 @@ class Sender:
         return status
 
     def _finish(self, upload: Upload, status: ReadStatus, now: int) -> None:
-        """The upload is over: forget it, and see who goes on."""
+        """Remove an upload that is over, and decide what the stream does next."""
         core = self._core
         core.uploads.remove(upload)
         self._control.tally.upload_over(upload, now)
@@ -453,11 +462,11 @@ class Sender:
         if core.stopped and not anything_to_send(self._buffer):
             self._control.close(upload.number)
         elif status is _END:
-            self._control.lost(200, now)  # another session has media to send
+            self._control.lost(200, now)  # media of another session is waiting
 
     # --- bytes ----------------------------------------------------------------------------------
     def _hand_out(self, out: Buffers, room: int) -> int:
-        """Give what is left of the item on the wire; returns the room that is left."""
+        """Hand out the rest of the item on the wire; return the unused rest of `room`."""
         rest = self._rest
         while rest and room:
             buffer = rest.pop()
@@ -473,7 +482,7 @@ class Sender:
         return room
 
     def forget_wire_item(self) -> None:
-        """Forget the rest of the item on the wire: a session begins, or the view is emptied."""
+        """Forget the rest of the item on the wire: a session begins, or the view was emptied."""
         self._rest = []
         self._wire_item = None
         self._plain = False
@@ -481,7 +490,7 @@ class Sender:
         self._buffer.leave_wire()
 
     def _check_staleness(self) -> None:
-        """Tell when the service has not said BUFFERING for too long; it is asked at every read."""
+        """Report if no BUFFERING ack came for too long. Called when that may be the case."""
         core, view = self._core, self._buffer.view
         last = view.current - 1
         if last < view.tail:
@@ -489,7 +498,7 @@ class Sender:
         newest = view[last].media_time
         before = newest - self._staleness
         late = view.last_before(before, view.current)
-        # `_count` has seen to it that none after that one is acknowledged.
+        # `_count` has made sure that no item after that one is acknowledged.
         if late is None or late.flags & BUFFERING:
             return
         core.counters.stale_events += 1
@@ -498,10 +507,11 @@ class Sender:
         tell(sign)
 
     def _unheard(self, index: int, before: int) -> bool:
-        """Whether the service has not said BUFFERING for a fragment that began before a time.
+        """Return whether fragments that began before a time have no BUFFERING ack.
 
-        It says so once a fragment: in a long one it owes nothing more, whatever AWS's event says.
-        There is one from before: the caller has found an item of it.
+        The service sends one BUFFERING ack for each fragment. While a long fragment lasts, the
+        service owes no further ack, although AWS's client reports staleness then. The view has a
+        fragment from before that time, because the caller found an item of it.
         """
         view = self._buffer.view
         start = view[view.start_of(index)]

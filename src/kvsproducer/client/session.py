@@ -1,10 +1,10 @@
-"""Uploads as sessions: one PutMedia request each, of which one at a time is given media.
+"""Uploads of a stream. One upload is one PutMedia request, and only one at a time gets media.
 
-Facts: AWS's upload handles and their states. Several uploads of a stream may exist: while a token
-is rotated, the old one finishes its session and waits for acks as the new one takes over at a
-stream start. Invariant: the oldest upload that still has something to say is the reader; nobody
-else gets media, so a new upload never begins in mid-fragment (AWS's client gives data to whichever
-asks first).
+Source: AWS's upload handles and their states. A stream may have several uploads. While a token is
+rotated, the old upload finishes its session and waits for acks, and the new one takes over at a
+stream start. Invariant: the oldest upload that still has bytes to send is the reader, and no other
+gets media. So a new upload never begins within a fragment. (AWS's client gives data to the upload
+that asks first.)
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from kvsproducer.limits import MIN_UPLOAD_LIFE
 
 __all__ = ["Upload", "Uploads"]
 
-# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+# Globals, because in CPython 3.11 an enum member lookup takes 0.2 us.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
 _READING: Final = (_READY, _STREAMING, _TERMINATING)
-_REMEMBERED: Final = 4  # uploads that were given up, until the shell asks for them
+_REMEMBERED: Final = 4  # uploads that are over and kept until the shell asks for them
 
 
 class Upload:
-    """One upload. `last_fragment` is the index of the last fragment start that it was given."""
+    """One upload. `last_fragment` is the index of the last fragment start that it sent."""
 
     __slots__ = (
         "acked_last",
@@ -49,47 +49,47 @@ class Upload:
         self.opened_at = now  # ticks
         self.state = _NEW
         self.idle = False  # the last read found no data: emit DataAvailable when there is some
-        self.first_index: int | None = None  # of the first item it was given
+        self.first_index: int | None = None  # of the first item it sent
         self.last_fragment: int | None = None
         self.last_time: int | None = None  # the ack timestamp of that fragment's start
-        self.acked_last: int | None = None  # the newest fragment that it saw PERSISTED
-        self.acks = 0  # flags of the acks that changed something
-        self.useless_bytes = 0  # of its answer since the last such ack
-        self.session_start = 0  # ticks; what relative timecodes of its acks count from
-        self.available: DataAvailable | None = None  # the effect that says so, made once
-        self.tail_bytes: bytes | None = None  # what ends its session and is still to be given
+        self.acked_last: int | None = None  # the newest fragment for which it got PERSISTED
+        self.acks = 0  # flags of the acks that changed a view item
+        self.useless_bytes = 0  # bytes of its response since the last such ack
+        self.session_start = 0  # ticks; base of the relative timecodes in its acks
+        self.available: DataAvailable | None = None  # its DataAvailable effect, made once
+        self.tail_bytes: bytes | None = None  # the rest of the bytes that end its session
 
     @property
     def active(self) -> bool:
-        """Whether it is not over."""
+        """True until the upload is over."""
         return self.state is not _TERMINATED
 
     @property
     def reading(self) -> bool:
-        """Whether it is still to be given media or the end-of-stream tag."""
+        """True if it still gets media or the end-of-stream tag."""
         return self.state in _READING
 
     def is_streaming(self) -> bool:
-        """Whether it is being given media; handing out buffers may end that."""
+        """Return whether it gets media; handing out buffers may change that."""
         return self.state is _STREAMING
 
     @property
     def used(self) -> bool:
-        """Whether it was given any media."""
+        """True if it got any media."""
         return self.first_index is not None
 
     def acknowledge(self, flag: int) -> None:
-        """Note what an ack changed: flags of a view item, 0 for an ack that changed nothing."""
+        """Note the flags that an ack added to a view item, 0 for none."""
         if flag:
             self.acks |= flag
             self.useless_bytes = 0
 
     def failed_quietly(self, now: int, *, waits_for_acks: bool) -> bool:
-        """Return whether an exchange that ended with success was a failure all the same.
+        """Return whether an exchange that ended with success was a failure nevertheless.
 
         A captive portal or a broken proxy answers each PutMedia with HTTP 200 and ends it at once.
-        An upload that ended soon must have had media stored; one that lived longer and carried
-        media, an ack of any kind.
+        So an upload that ended soon must have got media stored. One that lived longer and sent
+        media must have got an ack of any kind.
         """
         if self.acks & (RECEIVED | PERSISTED):
             return False
@@ -98,7 +98,7 @@ class Upload:
         return waits_for_acks and self.used and not self.acks
 
     def carries(self, fragment: int) -> bool:
-        """Whether it was given media of the fragment that starts at that index."""
+        """Return whether it sent media of the fragment that starts at the index."""
         first, last = self.first_index, self.last_fragment
         return first is not None and last is not None and first <= fragment <= last
 
@@ -111,7 +111,7 @@ class Uploads:
     def __init__(self) -> None:
         self._uploads: list[Upload] = []
         self.newest_number: int | None = None
-        self.reader: Upload | None = None  # cached: asked for with every frame
+        self.reader: Upload | None = None  # cached, because each put reads it
 
     def __iter__(self) -> Iterator[Upload]:
         return iter(self._uploads)
@@ -120,7 +120,7 @@ class Uploads:
         return len(self._uploads)
 
     def add(self, number: int, now: int) -> Upload:
-        """Announce a new upload."""
+        """Add a new upload and return it."""
         upload = Upload(number, now)
         over = [old for old in self._uploads if not old.active]
         for old in over[:-_REMEMBERED]:
@@ -130,24 +130,24 @@ class Uploads:
         return upload
 
     def find(self, number: int) -> Upload | None:
-        """The upload of that number, unless it is over and forgotten."""
+        """Return the upload with a number, or None if it was removed."""
         for upload in self._uploads:
             if upload.number == number:
                 return upload
         return None
 
     def set_state(self, upload: Upload, state: UploadState) -> None:
-        """Move an upload on."""
+        """Change the state of an upload."""
         upload.state = state
         self._find_reader()
 
     def remove(self, upload: Upload) -> None:
-        """Forget an upload."""
+        """Remove an upload."""
         self._uploads.remove(upload)
         self._find_reader()
 
     def remove_new(self) -> None:
-        """Forget the uploads that did not begin."""
+        """Remove the uploads that have not begun."""
         for upload in list(self._uploads):
             if upload.state is _NEW:
                 self.remove(upload)
@@ -156,11 +156,11 @@ class Uploads:
         self.reader = next((upload for upload in self._uploads if upload.reading), None)
 
     def active(self, besides: Upload | None = None) -> list[Upload]:
-        """Those that are not over."""
+        """Return the uploads that are not over."""
         return [upload for upload in self._uploads if upload.active and upload is not besides]
 
     def older_unfinished(self, upload: Upload) -> bool:
-        """Whether an older upload still waits for acks of what came before."""
+        """Return whether an older upload still waits for acks."""
         if self._uploads[0] is upload:
             return False
         return any(

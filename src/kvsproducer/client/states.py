@@ -1,29 +1,28 @@
-"""The state machines as tables: what moves each state on, where to, how often, and what ends it.
+"""The state machines as tables: which input leads from each state to which, and how often.
 
-The client is on its way to credentials and a device, a stream on its way to an upload (the states),
-and back to one after a loss. Entering most states makes one service call. A machine is moved on by
-an input, which is one of two things:
+A client gets credentials and a device; a stream opens an upload, and another one after a loss. Most
+states make one service call when they are entered. A machine steps on an input, which is one of two
+things:
 
-* the status of the call's result. The table says where it leads. A status that is not in the table
-  will not be cured by trying again: it ends in FAILED.
-* something else that has happened (`On`): there is media, the token expires, the connection is
-  lost.
+* The status of the call's result. The table says where it leads. A status that is not in the table
+  cannot be cured by another attempt, so it leads to FAILED.
+* Another event (`On`): there is media, the token expires, the connection is lost.
 
-An input that leads from a state to itself repeats the call; repetitions are counted and limited.
-`StateMachine` makes no calls; `control` and `client` do, by effects, and they find out which input
-an answer is. The generated page docs/explanation/states.md is these tables.
+An input that leads from a state to itself repeats the call. Repetitions are counted and limited.
+`StateMachine` makes no calls. `control` and `client` make them through effects and turn each answer
+into an input. The page docs/explanation/states.md is generated from these tables.
 
-Two things that look like flags are states here. A stream without media to upload is READY, and
-stays so until there is some. One that prepares the next session while the old one goes on is on
-its way like any other; what tells them apart is that the old upload is active. A stream whose
-client has no credentials stays in its state without a pending call.
+Two conditions that look like flags are states here. A stream without media to upload stays READY
+until there is some. A stream that prepares the next session while the old one continues goes
+through the same states as any other; the difference is that the old upload is active. A stream
+whose client has no credentials stays in its state without a pending call.
 
-Facts: AWS's client has the same states, and three more: it exchanges a device's certificate for a
-token, provisions a device, and tags it. KVS has no operations for those; `kvsproducer.compat` does
-that work where it answers the calls of AUTH and CREATE. A step that AWS's client does not make is
-in no table here. Where it makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-
-out), the table has what it meant. FAILED is ours: a failure that trying again does not cure
-ends there instead of hanging.
+Source: AWS's client has the same states and three more. It exchanges a device's certificate for a
+token, provisions a device, and tags it. KVS has no operations for those. `kvsproducer.compat` does
+that work where it answers the calls of AUTH and CREATE. The tables contain only steps that AWS's
+client makes. Where it makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-out),
+the table has the intended one. FAILED is not AWS's: a failure that another attempt cannot cure ends
+there instead of hanging.
 """
 
 from __future__ import annotations
@@ -74,17 +73,17 @@ _State = TypeVar("_State", bound=Enum)
 
 
 class ClientState(Enum):
-    """Where the client is on its way to credentials and a device."""
+    """The states of a client, from its start to credentials and a device."""
 
     NEW = "new"
     AUTH = "auth"
-    CREATE = "create"  # KVS has no such operation; AWS's cases drive the state and its retries
+    CREATE = "create"  # KVS has no such operation; AWS's test cases use the state and its retries
     READY = "ready"
     FAILED = "failed"
 
 
 class StreamState(Enum):
-    """Where a stream is on its way to an upload."""
+    """The states of a stream, from its start to an upload."""
 
     NEW = "new"
     DESCRIBE = "describe"
@@ -92,35 +91,35 @@ class StreamState(Enum):
     TAG_STREAM = "tag-stream"
     GET_ENDPOINT = "get-endpoint"
     GET_TOKEN = "get-token"  # noqa: S105 - a state's name
-    READY = "ready"  # it could upload, and has nothing to
+    READY = "ready"  # could upload, but has no media
     PUT_STREAM = "put-stream"
     STREAMING = "streaming"
-    STOPPED = "stopped"  # the connection is gone
+    STOPPED = "stopped"  # the connection was lost or ended
     FAILED = "failed"
 
 
 class Lifecycle(IntEnum):
-    """How far a stream is with its end; each includes those before it."""
+    """How far the end of a stream has come; each member includes those before it."""
 
     OPEN = 0
-    STOPPED = 1  # takes no more frames
-    CLOSED = 2  # has nothing left to send or to wait for
+    STOPPED = 1  # nothing left to send or to wait for
+    CLOSED = 2  # removed from its client
     FREED = 3  # is gone from its client
 
 
 class UploadState(Enum):
-    """The life of one upload (PutMedia request)."""
+    """The states of one upload (PutMedia request)."""
 
-    NEW = "new"  # announced, its call not answered
-    READY = "ready"  # may be read from, nothing read yet
+    NEW = "new"  # announced; its call is not answered
+    READY = "ready"  # may be read, nothing read yet
     STREAMING = "streaming"
     TERMINATING = "terminating"  # its last media was read, the end-of-stream tag was not
-    AWAITING_ACK = "awaiting-ack"  # everything was read, the last PERSISTED ack is missing
+    AWAITING_ACK = "awaiting-ack"  # everything was read; the last PERSISTED ack is missing
     TERMINATED = "terminated"
 
 
 class On(Enum):
-    """What moves a machine on, besides the status of a call's result; the values are for docs."""
+    """Inputs besides the status of a call's result; the values are texts for the docs."""
 
     START = "it starts, or starts over"
     EXISTS = "it exists, or was created"
@@ -139,9 +138,10 @@ Input: TypeAlias = On | StatusCode
 
 
 class Rule(NamedTuple):
-    """One state: where each input leads; how many self-steps it allows, and the status beyond them.
+    """The rules of one state: where each input leads, and how often the state may be repeated.
 
-    `failure` is None in a state that makes no call, or whose calls are repeated without a limit.
+    `retries` is the number of allowed repetitions, `failure` the status when they are used up. It
+    is None in a state that makes no call, or whose calls are repeated without a limit.
     """
 
     following: Mapping[Input, Enum]
@@ -149,8 +149,8 @@ class Rule(NamedTuple):
     failure: StatusCode | None = None
 
 
-# Results that another attempt may cure. AWS's client tries again without the right to call, too,
-# where its credentials may have been replaced meanwhile.
+# Results that another attempt may cure. AWS's client also repeats calls for which it lacks the
+# permission, because its credentials may be replaced in the meantime.
 _CURED: Final = (_S.SERVICE_CALL_TIMEOUT_ERROR, _S.SERVICE_CALL_UNKOWN_ERROR)
 _CURED_RIGHTS: Final = (*_CURED, _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR)
 
@@ -162,7 +162,7 @@ def _call(
     *,
     cured: Iterable[StatusCode] = _CURED,
 ) -> Rule:
-    """A state that makes a call, and repeats it after the results `cured`."""
+    """Return the rule of a state that makes a call and repeats it after the results `cured`."""
     again: dict[Input, Enum] = {**dict.fromkeys(cured, state), On.AGAIN: state}
     return Rule({**again, **following}, MAX_SERVICE_CALL_RETRIES, failure)
 
@@ -202,7 +202,7 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
     _T.CREATE: _call(
         _T.CREATE,
         _S.CREATE_STREAM_CALL_FAILED,
-        # In use: it exists, since the answer to our call was lost or others made it.
+        # In use: the stream exists. The answer to our call was lost, or another client made it.
         {**_FOUND, _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: _T.DESCRIBE},
         cured=_CURED_RIGHTS,
     ),
@@ -229,7 +229,7 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
         }
     ),
     _T.STREAMING: Rule({On.EXPIRING: _T.GET_ENDPOINT}),
-    # By the status of the lost upload's result; for all others it starts over.
+    # By the status of the lost upload's result. For all other statuses it starts over.
     _T.STOPPED: Rule(
         {
             On.START: _T.DESCRIBE,
@@ -247,7 +247,7 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
 def _everywhere(
     table: Mapping[_State, Rule], common: Mapping[Input, Enum]
 ) -> Mapping[_State, Rule]:
-    """The table with inputs that lead from every state to the same one."""
+    """Return the table with inputs added that lead from every state to the same one."""
     return {
         state: rule._replace(following={**rule.following, **common})
         for state, rule in table.items()
@@ -260,7 +260,7 @@ STREAM_STATES: Final = _everywhere(_STREAM, {On.FAILED: _T.FAILED, On.LOST: _T.S
 # --- results of service calls -------------------------------------------------------------------
 _RESULT_STATUS: Final[Mapping[int, StatusCode]] = {
     200: _S.SUCCESS,
-    10401: _S.SUCCESS,  # the token is about to expire: a session is to follow
+    10401: _S.SUCCESS,  # the token is about to expire: a new session follows
     401: _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
     403: _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
     404: _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR,
@@ -281,15 +281,15 @@ _RESULT_STATUS: Final[Mapping[int, StatusCode]] = {
 
 
 def result_status(result: int) -> StatusCode:
-    """The status of a service call's result; a result that is not known is UNKNOWN."""
+    """Return the status of a service call's result; UNKNOWN for an unknown result."""
     return _RESULT_STATUS.get(result, _S.SERVICE_CALL_UNKOWN_ERROR)
 
 
 def result_class(result: int) -> type[KvsError]:
-    """The class of the error for a result; the number says more than its status.
+    """Return the error class for a result, which is more precise than its status.
 
-    A failure of the service itself (HTTP 5xx) and a throttled call (429) have the status UNKNOWN,
-    as a connection that failed, so that the same call is tried again.
+    Failures of the service (HTTP 5xx), throttled calls (429) and failed connections all have the
+    status UNKNOWN, so that the call is repeated.
     """
     status = result_status(result)
     if status is _S.SERVICE_CALL_UNKOWN_ERROR and result in _SERVICE_FAULTS:
@@ -327,12 +327,12 @@ _STATUS_RESULT: Final[Mapping[StatusCode, int]] = {
 
 
 def status_result(status: StatusCode) -> int:
-    """The result of a service call that failed with a status; UNKNOWN for most."""
+    """Return the result of a service call that failed with a status; UNKNOWN for most."""
     return _STATUS_RESULT.get(status, _UNKNOWN_RESULT)
 
 
 def is_timeout(result: int) -> bool:
-    """Whether the result is one of the time-outs (408, 504, 598, 599)."""
+    """Return whether the result is a time-out (408, 504, 598, 599)."""
     return result_status(result) is _S.SERVICE_CALL_TIMEOUT_ERROR
 
 
@@ -342,16 +342,16 @@ _ALIVE: Final = frozenset(
 
 
 def host_is_alive(result: int) -> bool:
-    """Whether a session that ended with `result` leaves RECEIVED acks credible."""
+    """Return whether RECEIVED acks are reliable after a session that ended with `result`."""
     return result in _ALIVE
 
 
 class StateMachine(Generic[_State]):
-    """The current state and its count of self-steps; see the module's docstring.
+    """The current state and its count of repetitions; see the module's docstring.
 
-    `name` (1 to 32 characters) is whose states they are. Raises STATE_MACHINE_NAME_LEN_INVALID,
-    and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks. No user of a Producer meets
-    these two; they are here because the class is public, and AWS's state library has them.
+    `name` (1 to 32 characters) names the machine in errors. Raises STATE_MACHINE_NAME_LEN_INVALID,
+    and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks. A `Producer` never causes
+    these two. They exist because the class is public, and because AWS's state library has them.
     """
 
     __slots__ = ("_table", "name", "retries", "state")
@@ -364,18 +364,18 @@ class StateMachine(Generic[_State]):
         self.restart(start)
 
     def accepts(self, on: Input) -> bool:
-        """Whether an input leads anywhere from the current state."""
+        """Return whether an input leads anywhere from the current state."""
         return on in self._table[self.state].following
 
     def leads_back(self, on: Input) -> bool:
-        """Whether an input leads from the current state to itself."""
+        """Return whether an input leads from the current state to itself."""
         return self._table[self.state].following.get(on) is self.state
 
     def step(self, on: Input, stream: str | None = None) -> None:
         """Go to the state that an input leads to.
 
-        Raises INVALID_STREAM_STATE when it leads nowhere, the state's own failure status when it
-        has been repeated too often, STATE_MACHINE_STATE_NOT_FOUND; then nothing changes.
+        Raises INVALID_STREAM_STATE if it leads nowhere, the state's own failure status if it was
+        repeated too often, and STATE_MACHINE_STATE_NOT_FOUND. When it raises, nothing changes.
         """
         rule = self._table[self.state]
         to = rule.following.get(on)
@@ -393,7 +393,7 @@ class StateMachine(Generic[_State]):
             raise kvs_error(rule.failure, f"given up after {self.retries} attempts", stream=stream)
 
     def restart(self, state: Enum) -> None:
-        """Put the machine into `state`, whatever it was in, with no retries counted."""
+        """Go to `state` from any state and reset the count of repetitions."""
         if state not in self._table:
             raise kvs_error(
                 _S.STATE_MACHINE_STATE_NOT_FOUND, f"the {self.name} machine has no {state!r}"

@@ -1,8 +1,8 @@
-"""Streaming tokens: which are good enough to open an upload with, and when to replace one.
+"""Streaming tokens: which are valid for opening an upload, and when to replace one.
 
-Facts: AWS's client refuses a token that lives for less than 30 s, counts none for longer than 40
-minutes, takes a random part off a long life, so that a fleet does not rotate at once, and begins
-the next session 3 s before the end.
+Source: AWS's client refuses a token that is valid for less than 30 s, and uses none for longer than
+40 minutes. It shortens a long life by a random part, so that many devices do not rotate at once. It
+begins the next session 3 s before the end.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _S = StatusCode
 
 
 def usable_token(answer: object, now: int) -> AuthInfo:
-    """The token that a service call was answered with; an empty one when it was none.
+    """Return the token in the answer of a service call, or an empty token if there is none.
 
-    Raises INVALID_AUTH_LEN, INVALID_STREAM_READY_STATE (a token of undefined type),
+    Raises INVALID_AUTH_LEN, INVALID_STREAM_READY_STATE (a token of undefined type), and
     INVALID_TOKEN_EXPIRATION.
     """
     token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
@@ -41,9 +41,9 @@ def usable_token(answer: object, now: int) -> AuthInfo:
 
 
 def rotation_time(expiration: int, now: int, roll: Callable[[int], int]) -> int:
-    """When to rotate (ticks): a grace period before the end, which is capped and jittered.
+    """Return when to rotate, in ticks: a grace period before the capped and randomized end.
 
-    `roll(n)` is a uniform int below n.
+    `roll(n)` returns a uniform int below n.
     """
     expiration = min(expiration, now + limits.MAX_TOKEN_LIFE)
     left = expiration - now
@@ -55,17 +55,17 @@ def rotation_time(expiration: int, now: int, roll: Callable[[int], int]) -> int:
 
 
 class Rotation:
-    """When a stream's token is to be replaced, and its next session to begin; `NEVER`, or ticks."""
+    """When to replace a stream's token and when its next session begins; ticks, or `NEVER`."""
 
     __slots__ = ("due", "rotate_at", "session_at")
 
     def __init__(self) -> None:
-        self.rotate_at = NEVER  # the token must be replaced
+        self.rotate_at = NEVER  # the token must be replaced from then on
         self.session_at = NEVER  # the first key frame from then on starts the new session
-        self.due = NEVER  # the earlier of the two: asked for with every frame
+        self.due = NEVER  # the earlier of the two; compared for every frame
 
     def schedule(self, *, rotate_at: int | None = None, session_at: int | None = None) -> None:
-        """Change one or both."""
+        """Set one or both times."""
         self.rotate_at = self.rotate_at if rotate_at is None else rotate_at
         self.session_at = self.session_at if session_at is None else session_at
         self.due = min(self.rotate_at, self.session_at)

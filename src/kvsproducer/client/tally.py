@@ -1,8 +1,8 @@
-"""How a stream's service calls and uploads fare: average durations, and failures that go on.
+"""Statistics of a stream's service calls and uploads: average durations and repeated failures.
 
-Facts: AWS's metrics of call latencies and session durations (exponential moving averages). AWS's
-client tells nobody that an upload failed; here each failure is an event, and when nothing is stored
-in between so many as a service call is repeated, that PutMedia does not work is another.
+Source: AWS's metrics of call latencies and session durations (exponential moving averages). AWS's
+client does not report that an upload failed. Here each failure is an event. A further event reports
+that PutMedia does not work: as many uploads in a row failed as a service call is repeated.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Tally"]
 
 
 class Tally:
-    """Counts for one stream."""
+    """The counters of one stream."""
 
     __slots__ = ("_core", "_failures")
 
     def __init__(self, core: StreamCore) -> None:
         self._core = core
-        self._failures = 0  # of uploads, one after another, nothing stored in between
+        self._failures = 0  # failed uploads in a row, with nothing stored in between
 
     def call_answered(self, call: Call, now: int) -> None:
-        """Count how long a call took from when it could be made."""
+        """Count the time from when a call could be made until its answer."""
         counters, took = self._core.counters, max(now - call.not_before, 0)
         if isinstance(call, PutStream):
             counters.data_api_call_latency = moving_average(counters.data_api_call_latency, took)
@@ -36,13 +36,13 @@ class Tally:
             counters.cpl_api_call_latency = moving_average(counters.cpl_api_call_latency, took)
 
     def upload_over(self, upload: Upload, now: int) -> None:
-        """Count the duration of an upload that was given media."""
+        """Count the duration of an upload that got media."""
         if upload.used:
             counters, took = self._core.counters, now - upload.opened_at
             counters.avg_session_duration = moving_average(counters.avg_session_duration, took)
 
     def upload_failed(self, upload: int, result: int, detail: str) -> None:
-        """Tell of an upload that did not end well, and every so often that none does."""
+        """Report a failed upload, and after several failures in a row also that none succeeds."""
         core, status = self._core, result_status(result)
         if status is StatusCode.SUCCESS:
             return
@@ -54,5 +54,5 @@ class Tally:
             core.report(StatusCode.PUT_STREAM_CALL_FAILED, told, upload=upload)
 
     def stored(self) -> None:
-        """The service has stored media: failures are counted anew."""
+        """Reset the count of failures, because the service has stored media."""
         self._failures = 0

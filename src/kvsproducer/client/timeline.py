@@ -1,28 +1,29 @@
-"""Where a track's time is: which frames go on from there, which are far off, when it has jumped.
+"""Which frames continue a track's time, which are far off, and when a track's time has jumped.
 
-Sources stamp frames with clocks that are set (NTP at boot: from 1970 to today), that start again
-(a camera reboots), or that are wrong for a single frame (recorders that mix up two channels). A
-single frame cannot tell which of these it is. So a frame far from its neighbours is *held* until
-the frames after it decide:
+Clocks of sources are set (NTP at boot: from 1970 to today) or start again (a camera reboots). Some
+are wrong for a single frame (recorders that mix up two channels). A single frame cannot show which
+of these happened. So a frame far from its neighbours is *held* until the frames after it decide:
 
-* The next frame of the track goes on where the others were. The held frame is an outlier: it gets a
-  time between its neighbours, since pictures after it may need it.
-* The next frames go on from the held one. With three frames in a row, time has jumped, and all
-  three are taken as they are.
+* The next frame of the track continues at the old time. Then the held frame is an outlier. It gets
+  a time between its neighbours, since pictures after it may depend on it.
+* The next frames continue at the new time. After three frames in a row, the time has jumped, and
+  all three are stored as they are.
 
-A frame that is not far ahead but far *behind* cannot be stored at all unless a new session begins
-(the service compares times within one connection only), and a session begins with a key frame. Only
-a key frame is held there; others are refused, and the refused ones count as well.
+A frame far *behind* its neighbours can be stored only in a new session, because the service
+compares times within one connection. A session begins with a key frame. So only a key frame is held
+there; other frames are refused, but they count towards the three in a row.
 
-"Far" is half a second, or eight times the usual distance of two frames if that is longer. Until the
-usual distance is known it is 2 s back, and nothing is far ahead. A step forward that took as long
-on our clock is a pause of the source and not far. In a stream with pictures only the pictures move
-the stream's time. Sound that is far ahead of them is held for up to 5 s of media, since they may
-follow: after a pause of both tracks, sound comes first. While no picture comes it is held until the
-pictures count as silent (`grace`, see `present`), and then sound moves the time.
+"Far" means half a second, or eight times the usual step between two frames if that is longer. While
+the usual step is unknown, 2 s back is far, and no step ahead is. A step ahead is not far if as much
+time passed on our clock: the source paused.
 
-`Timeline` decides; it is given all times and does not know the client. Frames that it holds have
-been accepted; `due` are those that have been decided on and go out first.
+In a stream with pictures, only the pictures drive the stream's time. Sound far ahead of them is
+held for up to 5 s of media, because pictures may follow: after a pause of both tracks, sound comes
+first. While no picture comes, sound is held until the video track counts as silent (`grace`, see
+`present`). After that, sound drives the time.
+
+`Timeline` makes these decisions. It gets all times as arguments and does not know the client. The
+frames that it holds have been accepted. `due` contains those that are decided on and go out first.
 """
 
 from __future__ import annotations
@@ -41,51 +42,53 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["Timeline", "Verdict", "check_instant", "out_of_line", "stamped", "usual_step"]
 
-_IN_A_ROW: Final = 3  # frames at a new time that make it the stream's time
+_IN_A_ROW: Final = 3  # so many frames at a new time make it the stream's time
 _USUAL_STEPS: Final = 8
 _UNKNOWN_STEP: Final = TICKS_PER_SECOND // 4
-_FADE: Final = 8  # of the longest step, a part of one in so many is forgotten with each frame
+_FADE: Final = 8  # one part in so many of the longest step is forgotten with each frame
 
 
 class Verdict(Enum):
-    """What is to become of a frame."""
+    """What to do with a frame."""
 
-    GO = "go"  # its time is not far off
-    HOLD = "hold"  # wait for the next frames
-    REFUSE = "refuse"  # far behind, or far ahead in a track that does not move the stream's time
-    RETURN = "return"  # the held frames of its track were outliers; then judge the frame again
-    LEAVE = "leave"  # time had jumped to the held frames of its track; then judge the frame again
-    JUMP = "jump"  # the third in a row: the held frames go out as they are, and so does this one
+    GO = "go"  # store it: its time is not far off
+    HOLD = "hold"  # hold it until the next frames decide
+    REFUSE = "refuse"  # far behind, or far ahead in a track that does not drive the stream's time
+    # its track's held frames are outliers; give them times, judge the frame again
+    RETURN = "return"
+    LEAVE = "leave"  # time jumped to its track's held frames; release them, judge the frame again
+    JUMP = "jump"  # third frame in a row: release the held frames and this one as they are
 
 
 class _Line:
-    """The time of one track, ticks."""
+    """The time of one track. All times are in ticks."""
 
     __slots__ = ("at", "back", "count", "last", "longest", "since", "steps")
 
     def __init__(self) -> None:
-        # Only used in streams whose tracks are put in order; the view knows it for others.
+        # Only used when frames of several tracks are put in order; otherwise the view has it.
         self.last: int | None = None  # dts of the newest frame
-        self.longest = 0  # step between two frames, fading
+        self.longest = 0  # longest step between two frames; it decays
         self.steps = 0
-        # The frames in a row that are far off: how many, where, and whether behind.
+        # The frames in a row that are far off: their number, the last dts, and whether it is
+        # behind.
         self.count = self.at = 0
         self.back = False
-        # The dts of the first of them after the newest picture that was not far off.
+        # The dts of the first far-off frame since the last picture at the old time.
         self.since: int | None = None
 
 
 class Timeline:
-    """The times of one stream's tracks; those of `leading` tracks move the stream's time."""
+    """The times of one stream's tracks. The tracks in `leading` drive the stream's time."""
 
     __slots__ = ("_lines", "_scale", "due", "grace", "held", "leading")
 
     def __init__(self, leading: frozenset[int], scale: int) -> None:
         self.leading = leading
         self.grace = limits.TRACK_GRACE  # ticks without a frame after which a track is silent
-        self._scale = scale  # ticks; times that were taken are cut to it
+        self._scale = scale  # ticks; the times of stored frames are rounded down to it
         self._lines: dict[int, _Line] = {}
-        self.held: list[Frame] = []  # accepted, undecided, in the order of the puts
+        self.held: list[Frame] = []  # accepted, not decided on, in the order of the puts
         self.due: deque[Frame] = deque()  # accepted and decided on
 
     def __len__(self) -> int:
@@ -93,16 +96,16 @@ class Timeline:
 
     @property
     def size_bytes(self) -> int:
-        """What the held frames will take in a store, about."""
+        """About how many bytes the held frames will take in a store."""
         return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in self.held)
 
     @property
     def calm(self) -> bool:
-        """Whether no frame is far off, so that a frame that goes on needs no judgement."""
+        """True if no frame is far off, so that a frame that continues needs no judgement."""
         return not (self.held or self.due or any(line.count for line in self._lines.values()))
 
     def line(self, track_id: int) -> _Line:
-        """The time of a track."""
+        """Return the time of a track."""
         line = self._lines.get(track_id)
         if line is None:
             line = self._lines[track_id] = _Line()
@@ -110,7 +113,7 @@ class Timeline:
 
     # --- tracks that are put in order -----------------------------------------------------------
     def went(self, track_id: int, dts: int, *, jump: bool = False) -> None:
-        """Note that a frame of a track was taken."""
+        """Record the dts of a frame that a track has taken."""
         line = self.line(track_id)
         if line.last is not None and line.last != dts and not jump:
             line.longest = max(dts - line.last, line.longest - line.longest // _FADE)
@@ -118,11 +121,10 @@ class Timeline:
         line.last = dts
 
     def near_leading(self, frame: Frame) -> bool:
-        """Return whether a frame is where the time of another track, a leading one, is.
+        """Return whether a frame is close to another track that drives the stream's time.
 
-        It may be behind, since what was missing may come late, but hardly ahead. A frame that is
-        farther from there than the one before it in its track does not come from elsewhere: it is
-        on its way off.
+        It may be behind, because frames may arrive late, but hardly ahead. The frame must also be
+        closer to the other track than its predecessor was. Otherwise its track is moving away.
         """
         last = self.line(frame.track_id).last
         if last is None:
@@ -140,21 +142,24 @@ class Timeline:
         )
 
     def usual(self, track_id: int) -> int | None:
-        """The usual step of a track in ticks, None before it is known."""
+        """Return the usual step of a track in ticks, or None while it is unknown."""
         line = self.line(track_id)
         return line.longest if line.steps >= _IN_A_ROW else None
 
     def far(self, usual: int | None) -> int:
-        """Return how many ticks off a frame is far off, with that usual step (None: unknown)."""
+        """Return the distance in ticks beyond which a frame is far off.
+
+        `usual` is the usual step of its track, None if it is unknown.
+        """
         step = _UNKNOWN_STEP if usual is None else usual
         return max(limits.FAR_TIMESTAMP, _USUAL_STEPS * step) + self._scale
 
     # --- judging --------------------------------------------------------------------------------
     def judge(self, frame: Frame, last: int, usual: int | None, elapsed: int) -> Verdict:
-        """Judge a frame of a track whose newest frame has the dts `last`.
+        """Judge the time of a frame in a track whose newest frame has the dts `last`.
 
-        `usual` is the usual step of the track, None if it is not known: then a step forward is
-        never too far. `elapsed` ticks have passed on our clock since the frame before.
+        `usual` is the usual step of the track. If it is None, no step ahead is too far. `elapsed`
+        is the time in ticks that passed on our clock since the frame before.
         """
         line = self.line(frame.track_id)
         far = self.far(usual)
@@ -173,7 +178,7 @@ class Timeline:
             first = self._first_held(frame.track_id)
             in_a_row, line.count = line.count >= _IN_A_ROW, 0
             if first is not None:
-                # Nothing goes on at the old time: neither this frame nor a picture.
+                # Neither this frame nor a picture continues at the old time.
                 left = off and in_a_row and not line.back and self._no_picture_since(line, first)
                 return Verdict.LEAVE if left else Verdict.RETURN
         if off:
@@ -185,7 +190,7 @@ class Timeline:
         return Verdict.GO
 
     def _wait(self, line: _Line, frame: Frame) -> Verdict:
-        """Hold a frame that is far off, or only count it if it could not begin anything."""
+        """Hold a frame that is far off, or only count it if it cannot begin a session."""
         if not line.count:
             line.since = frame.dts
         line.count += 1
@@ -196,10 +201,11 @@ class Timeline:
         return Verdict.HOLD
 
     def _may_be_early(self, line: _Line, frame: Frame) -> bool:
-        """Return whether the pictures may follow to where a frame of sound is.
+        """Return whether the pictures may still follow to the time of a sound frame.
 
-        After a pause of both, sound comes first, and it is some packets before there are pictures
-        enough to tell. While there is none, it waits until they count as silent.
+        After a pause of both, sound comes first, and some packets arrive before there are enough
+        pictures to decide. While no picture comes, sound waits until the video track counts as
+        silent.
         """
         first = self._first_held(frame.track_id)
         if line.back or first is None:
@@ -212,31 +218,32 @@ class Timeline:
 
     @staticmethod
     def _no_picture_since(line: _Line, first: Frame) -> bool:
-        """Return whether no picture has gone on at the old time since the first held frame."""
+        """Return True if no picture has continued at the old time since the first held frame."""
         return line.since is not None and line.since <= first.dts
 
     def leading_time(self, last: int) -> int:
-        """Return the dts of the newest frame that moved the stream's time, `last` or later."""
+        """Return the dts of the newest frame that drove the stream's time, at least `last`."""
         lines = (self._lines.get(track_id) for track_id in self.leading)
         return max([last, *(line.last for line in lines if line and line.last is not None)])
 
     def forget_newest(self, frame: Frame) -> None:
-        """Forget the judgement to hold a frame, which has no space: it is judged again later."""
+        """Undo the decision to hold a frame that found no space; it will be judged again."""
         self.line(frame.track_id).count -= 1
 
     def holds(self, track_id: int) -> bool:
-        """Whether a frame of a track is held."""
+        """Return whether a frame of a track is held."""
         return self._first_held(track_id) is not None
 
-    # --- what becomes of held frames ------------------------------------------------------------
+    # --- releasing held frames ------------------------------------------------------------------
     def correct(
         self, track_id: int, last: int, until: int, far: int
     ) -> Iterator[tuple[Frame, Frame]]:
-        """Make the held frames of a track due at times after `last`, not after `until`.
+        """Make the held frames of a track due, with times after `last` and up to `until`.
 
-        The time of one that is between them and nearer to `until` is right already. The others are
-        no farther from `last` than `far`, or than all of them last: what comes at `until` may have
-        jumped there. Yields each of these with the one that takes its place.
+        A frame whose time lies between the two and nearer to `until` keeps it. The others are
+        spread over the time after `last`. That is at most `far` ticks, or as long as the held
+        frames last: the frame at `until` may have jumped there. Yields each changed frame with its
+        replacement.
         """
         frames = [frame for frame in self.held if frame.track_id == track_id]
         far = max(far, frames[-1].dts - frames[0].dts) if frames else far
@@ -261,9 +268,9 @@ class Timeline:
             yield frame, moved
 
     def jump(self, frame: Frame) -> None:
-        """Time has jumped to a frame: make the held ones near it due, in the order of their times.
+        """Make the held frames near a frame due, because time has jumped there; order them by dts.
 
-        Those of other tracks stay if they are elsewhere.
+        Held frames of other tracks stay held if their times are elsewhere.
         """
         line = self.line(frame.track_id)
         near = [
@@ -275,23 +282,23 @@ class Timeline:
             self.held.remove(held)
             other = self.line(held.track_id)
             other.count = 0
-            other.last = None  # the jump is no step between two frames
+            other.last = None  # the jump does not count as a step between two frames
         line.count = 0
         self.due.extend(sorted(near, key=lambda held: held.dts))
 
     def end(self) -> None:
-        """No frame follows that could decide: make all held frames due as they are."""
+        """Make all held frames due as they are, because no later frame will decide."""
         self.due.extend(sorted(self.held, key=lambda held: held.dts))
         self.held.clear()
         for line in self._lines.values():
             line.count = 0
 
     def restart(self) -> None:
-        """Forget where the tracks were."""
+        """Forget the times of all tracks."""
         self._lines.clear()
 
     def give_up(self) -> list[Frame]:
-        """Return all frames that wait, which are not to go out, and forget them."""
+        """Return all waiting frames, which will not be stored, and forget them."""
         for line in self._lines.values():
             line.count = 0
         frames = [*self.due, *self.held]
@@ -301,10 +308,11 @@ class Timeline:
 
 
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
-    """Return the usual time between two frames of a view in ticks, None if it is not known.
+    """Return the usual time between two frames of a view in ticks, or None if it is unknown.
 
-    It is that of the open fragment. If that has only a few frames, it is the median of the newest
-    steps, of which one may be a jump; without those it comes from the rate so far.
+    Normally it is the mean step of the open fragment. If that has only a few frames, it is the
+    median of the newest steps, of which one may be a jump. Without those, it is derived from the
+    frame rate.
     """
     newest = view.newest
     if newest is not None and newest.flags & END_OF_FRAGMENT:
@@ -323,7 +331,7 @@ def usual_step(view: ContentView, frames_per_s: float) -> int | None:
 
 
 def stamped(frame: Frame, time: int) -> Frame:
-    """Return a copy of a frame with a time for both pts and dts."""
+    """Return a copy of a frame with `time` as both its pts and its dts."""
     if frame.flags & FLAG_END_OF_FRAGMENT:
         return frame
     return Frame(
@@ -332,7 +340,7 @@ def stamped(frame: Frame, time: int) -> Frame:
 
 
 def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
-    """Make the error for a frame that is far from the one before, and is refused alone."""
+    """Return the error for a frame that is refused because it is far from the frame before."""
     distance = (frame.dts - last) / TICKS_PER_SECOND
     where = f"{distance:.1f} s after" if distance > 0 else f"{-distance:.1f} s before"
     return kvs_error(
@@ -353,10 +361,10 @@ _UNITS: Final = (
 
 
 def check_instant(stream: str, pts: int, wall: int) -> None:
-    """Raise MKV_INVALID_FRAME_TIMESTAMP for an absolute time that cannot be meant so.
+    """Raise MKV_INVALID_FRAME_TIMESTAMP for an absolute time that is probably in a wrong unit.
 
-    That is one before 2000 or more than a day ahead of `wall`, the wall clock's time. A clock that
-    says something before 2000 is not set itself, and nothing can be said.
+    That is a time before 2000, or more than a day ahead of `wall`, the wall-clock time. If the wall
+    clock itself is before 2000, it was never set, and no time can be checked.
     """
     latest = wall + limits.FUTURE_INSTANT
     if wall < limits.EARLIEST_INSTANT or limits.EARLIEST_INSTANT <= pts <= latest:

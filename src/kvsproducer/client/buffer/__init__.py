@@ -1,1 +1,1 @@
-"""What a stream holds, from its put until it is stored or reported; `Buffer` owns all of it."""
+"""The frames that a stream holds, from the put until they are stored or dropped; see `Buffer`."""

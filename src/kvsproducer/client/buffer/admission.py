@@ -1,8 +1,8 @@
-"""Room for a frame: the store's budget, the view's window, and what is dropped for a new frame.
+"""Finds space for a frame in the store and in the view, and decides what is dropped for it.
 
-Facts: AWS's space check with its reserve, the policies for a full store and a full view, the
-pressure thresholds. Unlike AWS's client it never trims past the newest frame: a frame that cannot
-fit, ever, is refused at once, with nothing dropped for it. The item on the wire is never dropped.
+Source: AWS's space check with its reserve, the policies for a full store and a full view, and the
+pressure thresholds. Unlike AWS's client, it never trims past the newest frame. A frame that can
+never fit is refused at once, and nothing is dropped for it. The item on the wire is never dropped.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ __all__ = ["Admission", "WouldBlock"]
 
 
 class WouldBlock(Exception):
-    """Not now: an offline stream has no space. Try again after `SpaceAvailable`.
+    """An offline stream has no space now. Try again after `SpaceAvailable`.
 
-    A frame that begins a fragment has ended the open one, if that alone is held: it can be stored.
+    If only the open fragment is held and the refused frame begins a new one, the open fragment was
+    ended, so that it can be stored.
 
-    `deadline` (ticks, as `now`) is when waiting becomes an OPERATION_TIMED_OUT.
+    `deadline` is the time on the clock of `now`, in ticks, when waiting fails with
+    OPERATION_TIMED_OUT.
     """
 
     def __init__(self, deadline: int) -> None:
@@ -45,7 +47,7 @@ class WouldBlock(Exception):
 
 
 class Pressed(Outbox, Protocol):
-    """What admission needs of its stream."""
+    """What admission needs from its stream."""
 
     name: str
     counters: StreamCounters
@@ -54,7 +56,7 @@ class Pressed(Outbox, Protocol):
         """Queue an event."""
 
     def trouble(self, sign: StreamLatencyPressure) -> None:
-        """Report that the connection does badly, and have the shell look at it."""
+        """Report a problem of the connection, and ask the shell to look at it."""
 
     def want_space(self) -> None:
         """Note that an offline writer waits for space."""
@@ -64,7 +66,7 @@ class Pressed(Outbox, Protocol):
 
 
 class Admission:
-    """Decides on one stream's frames. `waits` ticks is how long an offline writer waits."""
+    """Admits the frames of one stream. An offline writer waits up to `waits` ticks for space."""
 
     __slots__ = (
         "_buffer",
@@ -92,15 +94,16 @@ class Admission:
             info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
         )
         self._reserve = limits.SPACE_RESERVE_BYTES
-        # Above these a pressure is reported, before the new frame counts.
+        # When more than this is used, a pressure is reported. The new frame does not count yet.
         size = buffer.store.size_bytes
-        # Whole percents are left: 5 % and a bit is 5 %.
+        # Compared in whole percents, rounded down.
         self._pressure_bytes = size + 1 + -size * (limits.STORAGE_PRESSURE_PERCENT + 1) // 100
         duration = ticks(info.buffer_duration)
         left = duration * (limits.BUFFER_PRESSURE_PERCENT + 1) // 100
         self._pressure_ticks = duration - left if info.retention else None
-        self.final = False  # the stream stops: a frame that was accepted before cannot wait
-        # A frame within these needs no decision; `bytes` is 0 for a store that holds payloads.
+        self.final = False  # the stream stops: frames that were accepted before cannot wait
+        # Limits of the fast path: `charge` accepts an item within them without any decision.
+        # `bytes` is 0 for a store that holds payloads.
         self.largest = 0
         self.bytes = 0
         self.ticks = duration - 1
@@ -108,14 +111,14 @@ class Admission:
             self.ticks = self._pressure_ticks
 
     def crowded(self, length: int, charge: int) -> bool:
-        """Whether an item of `length` bytes has room only if something else is dropped."""
+        """Return whether an item of `length` bytes fits only if something else is dropped."""
         buffer = self._buffer
         reserve = limits.SPACE_RESERVE_BYTES + int(limits.SPACE_RESERVE_FRAME_FACTOR * length)
         needed = charge + max(reserve, self._reserve)
         return buffer.view.full or buffer.store.used_bytes + needed > buffer.store.size_bytes
 
     def charge(self, length: int, charge: int) -> bool:
-        """Charge the store for an item of `length` bytes if it has room without any decision."""
+        """Charge the store for an item of `length` bytes if it fits without any decision."""
         view, store = self._buffer.view, self._buffer.store
         return (
             length <= self.largest
@@ -135,11 +138,11 @@ class Admission:
         *,
         begins: bool = False,
     ) -> Payload:
-        """Charge the store for an item of `length` bytes, making room as the policies say.
+        """Charge the store for an item of `length` bytes, making space as the policies say.
 
-        `begins`: it begins a fragment, and so does not need the open one to stay open. Returns what
-        stands for its payload of `size` bytes. Raises `WouldBlock` or STORE_OUT_OF_MEMORY with
-        nothing stored, and what a store raises that holds payloads.
+        `begins`: the item begins a fragment, so the open fragment may end. Returns the payload to
+        keep for the `size` bytes given. Raises `WouldBlock`, STORE_OUT_OF_MEMORY, or the error of a
+        store that holds payloads; then nothing is stored.
         """
         buffer = self._buffer
         store = buffer.store
@@ -173,7 +176,7 @@ class Admission:
         return payload
 
     def _fit_view(self, now: int) -> None:
-        """Make room in the view's window, or wait for it."""
+        """Make space in the view's window, or raise `WouldBlock`."""
         view = self._buffer.view
         if self._offline:
             if view.full:
@@ -198,10 +201,10 @@ class Admission:
         *,
         begins: bool,
     ) -> Payload:
-        """Have the store hold a payload that was charged; what stands for it.
+        """Let the store hold a payload that was charged, and return its replacement.
 
-        What is free may be in pieces, or on a disk that is full: then room is made as the policies
-        say. When that fails, the charge is given back.
+        The free space may be fragmented, or the disk of the store may be full. Then space is made
+        as the policies say. If that fails, the charge is released.
         """
         buffer, before = self._buffer, holding.failure
         try:
@@ -221,13 +224,13 @@ class Admission:
         return kept
 
     def _helps(self, holding: HoldingStore) -> bool:
-        """Whether giving up what this stream holds makes room where the store still works."""
+        """Return whether dropping items frees space in a part of the store that works."""
         items = self._buffer.view.items.values()
         return holding.failure is None or any(holding.frees_space(item.payload) for item in items)
 
     @staticmethod
     def _try_keep(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
-        """Have the store keep a payload; None when it has no room, or its disk is full."""
+        """Let the store keep a payload; return None if it has no space, or its disk is full."""
         try:
             return holding.keep(payload, size)
         except KvsError as error:
@@ -236,7 +239,7 @@ class Admission:
             return None
 
     def check_queued(self, length: int, now: int) -> None:
-        """Offline, refuse to queue what could not be stored; the order coordinator comes later."""
+        """Raise if an offline stream could not store a frame that is about to be queued."""
         store = self._buffer.store
         if not self._offline:
             return
@@ -248,7 +251,7 @@ class Admission:
             self._block(now)
 
     def _make_room(self, charge: int, now: int, *, begins: bool) -> None:
-        """The store lacks space: wait, refuse, or drop the oldest."""
+        """Make space in a full store: wait, refuse, or drop the oldest items."""
         buffer = self._buffer
         store, view = buffer.store, buffer.view
         if self._offline:
@@ -261,17 +264,18 @@ class Admission:
             return
         if not self._drops:
             raise self._no_memory(charge)
-        # What the items charge is at least their bytes, whose sum is known.
+        # Each item is charged at least for its bytes, whose sum is known.
         if (
             store.used_bytes - view.size_bytes + charge > store.size_bytes
             and store.used_bytes - self._droppable() + charge > store.size_bytes
         ):
-            raise self._no_memory(charge)  # other streams have it: dropping ours would not help
+            # other streams use the space: dropping our items would not help
+            raise self._no_memory(charge)
         while store.used_bytes + charge + self._reserve > store.size_bytes and self._evict():
             pass
 
     def check_memory(self, size: int) -> None:
-        """Raise STORE_OUT_OF_MEMORY for a payload of `size` bytes that `admit` would refuse so."""
+        """Raise STORE_OUT_OF_MEMORY if `admit` would do so for a payload of `size` bytes."""
         store = self._buffer.store
         charge = size + self._buffer.item_overhead
         makes_room = self._offline or self._drops
@@ -280,7 +284,7 @@ class Admission:
             raise self._no_memory(charge)
 
     def worth_waiting(self) -> bool:
-        """Whether acks may make room: nothing is said about a fragment before it is whole."""
+        """Return whether acks may free space. No ack comes for a fragment that has not ended."""
         view = self._buffer.view
         newest = view.newest
         if self.final or newest is None or view.head == view.tail:
@@ -289,13 +293,13 @@ class Admission:
         return not (open_fragment and view[view.tail].fragment == newest.fragment)
 
     def _droppable(self) -> int:
-        """How many charged bytes of this stream could be given up."""
+        """Return how many charged bytes of this stream could be released."""
         view, wire = self._buffer.view, self._buffer.on_wire
         items = (view[index] for index in range(view.tail, view.head))
         return sum(item.charge for item in items if item is not wire)
 
     def _evict(self) -> bool:
-        """Drop one item, or up to the next fragment start; False when nothing may go."""
+        """Drop one item, or all up to the next fragment start; return False if nothing may go."""
         buffer = self._buffer
         view = buffer.view
         if not buffer.evict():
@@ -305,7 +309,7 @@ class Admission:
         return True
 
     def _block(self, now: int, charge: int = 0, *, begins: bool = False) -> None:
-        """Have the writer wait, unless the open fragment can never take `charge` bytes more."""
+        """Raise `WouldBlock`, unless the open fragment can never take `charge` more bytes."""
         if self.final:
             return
         if charge and not begins:
@@ -314,9 +318,10 @@ class Admission:
         raise WouldBlock(now + self._waits)
 
     def _check_fragment(self, charge: int) -> None:
-        """Refuse a frame whose fragment does not fit into the store, and the rest of the fragment.
+        """Refuse a frame whose fragment is larger than the store, and the rest of the fragment.
 
-        The service acknowledges whole fragments: no ack makes room before the fragment has ended.
+        The service acknowledges whole fragments, so no ack frees space before the fragment has
+        ended.
         """
         buffer, view = self._buffer, self._buffer.view
         newest, size = view.newest, self._buffer.store.size_bytes
@@ -358,7 +363,7 @@ class Admission:
         self._outbox.emit(BufferDurationPressure(self._outbox.name, left))
 
     def check_latency(self, maximum: int) -> None:
-        """Tell when more than `maximum` ticks of media wait to be sent."""
+        """Report when more than `maximum` ticks of media wait to be sent."""
         buffer = self._buffer
         waiting = buffer.view.unsent_duration
         if waiting > maximum:

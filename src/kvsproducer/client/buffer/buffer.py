@@ -1,24 +1,25 @@
-"""The buffer of one stream: the items of its view, the books of its frames, its share of the store.
+"""The buffer of one stream: the items of its view, the accounts of its frames, its share of the
+store.
 
-These three change together, or the promise breaks: an item that leaves the view is settled in the
-books first, and gives its bytes back to the store. So there is one owner. Others read `view` and
-`ledger`; what changes them is a method here.
+These three must change together. For example, an item that leaves the view is first settled in the
+accounts, and its bytes go back to the store. So one class owns all three. Other modules read `view`
+and `ledger`, and change them only through methods of `Buffer`.
 
 The life of an item:
 
-* `append` (or `append_mark`): charged to the store, counted as held.
-* `take`: its first byte is handed out. `put_on_wire` and `leave_wire`: it is handed out in part.
+* `append` (or `append_mark`): it is charged to the store and counted as held.
+* `take`: its first byte is handed out. `put_on_wire` and `leave_wire`: it is handed out in parts.
 * `acknowledge`, `confirm`: the service has its fragment; the frame counts as stored.
-* `refuse`: the service, or a damaged store, will never let it be stored. It counts as dropped, and
-  stays as SKIP until what is before it is settled.
-* `trim_settled`: what is settled and was sent leaves the view. `evict`: the oldest leaves for want
-  of room: as dropped, or if it was sent, as one whose ack is still awaited.
-* `lose`: its connection is gone; `begin_session` goes on where `resume` says, with what was not
-  stored.
+* `refuse`: it will never be stored, because the service refused it or the store damaged it. It
+  counts as dropped, and stays marked SKIP until all items before it are settled.
+* `trim_settled`: settled items that were sent leave the view. `evict`: the oldest item leaves
+  because space is short. It counts as dropped, or as unacknowledged if it was sent.
+* `lose`: its connection is lost. `begin_session` continues where `resume` says, and sends again
+  what was not stored.
 
-A *session* is what one upload carries: it begins with a stream header. Media that is sent again may
-have been packed for a session before the newest one, whose tracks and parameter sets were others;
-so each session's start and header are kept while it has items.
+A *session* is what one upload carries; it begins with a stream header. Media that is sent again may
+have been packaged for an older session with other tracks and parameter sets. So the start and the
+header of each session are kept while it has items.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from kvsproducer.status import KvsError, StatusCode
 
 __all__ = ["NEVER", "Buffer", "Outbox"]
 
-NEVER: Final = 2**64 - 1  # later than any time, and behind any item
+NEVER: Final = 2**64 - 1  # later than any time, and after any item
 _NOT_ACKED: Final = ~(BUFFERING | RECEIVED | PERSISTED)
 
 
 class Outbox(Protocol):
-    """What a buffer reports to its stream."""
+    """Receives the reports of a buffer."""
 
     def report(self, status: StatusCode, detail: str = "") -> None:
         """Report an error."""
@@ -62,14 +63,14 @@ class Outbox(Protocol):
         """Report that frames with dts from `first` to `last` (ticks) were dropped."""
 
     def wake_writers(self) -> None:
-        """Wake the writers of all streams that wait for space: the store has more."""
+        """Wake the writers of all streams that wait for space, because the store has more."""
 
     def begin_session_on_key(self) -> None:
-        """Have the next key frame begin a session."""
+        """Begin a session with the next key frame."""
 
 
 class Buffer:
-    """See the module. `header` gives the newest stream header."""
+    """See the module's docstring. `header()` returns the newest stream header."""
 
     __slots__ = (
         "_header",
@@ -102,8 +103,9 @@ class Buffer:
         self._outbox = outbox
         self._header = header
         self.store = store
-        self.holding = store if isinstance(store, HoldingStore) else None  # it keeps the payloads
-        self.item_overhead = limits.ITEM_OVERHEAD_BYTES  # charged for remembering an item
+        # set if the store keeps the payloads
+        self.holding = store if isinstance(store, HoldingStore) else None
+        self.item_overhead = limits.ITEM_OVERHEAD_BYTES  # charged for each item besides its bytes
         if self.holding is not None:
             self.item_overhead = limits.HELD_ITEM_OVERHEAD_BYTES
         duration = ticks(info.buffer_duration)
@@ -112,33 +114,33 @@ class Buffer:
         self.offline = info.streaming_type is StreamingType.OFFLINE
         self.waits_for_acks = info.fragment_acks
         self.replay_duration = ticks(info.replay_duration)
-        # The acks after which the service has a fragment for good.
+        # The acks with which a fragment is stored permanently.
         self.set_retention(retains=bool(info.retention))  # until the service says what it does
         # (first item, stream start in ticks, stream header)
         self.sessions: deque[tuple[int, int, bytes]] = deque()
-        self.lost: int | None = None  # result of a lost connection whose media is to be sent again
-        # Media time of the newest item that was acknowledged as BUFFERING.
+        self.lost: int | None = None  # result of a lost connection whose media must be sent again
+        # Media time of the newest item with a BUFFERING ack.
         self.buffering_time = -1
-        # One past the last item of this session that a RECEIVED or PERSISTED ack covers.
+        # One past the last item of this session that has a RECEIVED or PERSISTED ack.
         self.received_end = 0
-        self.ended = False  # what ends the newest session was handed out too
-        self._on_wire: ViewItem | None = None  # handed out in part
-        self._wire_charge = 0  # of an item on the wire that has left the view
+        self.ended = False  # the end of the newest session was handed out too
+        self._on_wire: ViewItem | None = None  # the item that was handed out in part
+        self._wire_charge = 0  # charge of an item on the wire that has left the view
 
-    # --- frames come in ---------------------------------------------------------------------------
+    # --- adding frames ----------------------------------------------------------------------------
     def append(self, item: ViewItem, *, jump: bool = False) -> None:
-        """Add the newest item, which was charged; `jump` and errors as `ContentView.append`."""
+        """Add a new item, which was charged; `jump` and errors as in `ContentView.append`."""
         self.view.append(item, jump=jump)
 
     def note_put(self, item: ViewItem, now: int) -> None:
-        """Note when an item was put that begins a fragment, in ticks of the core's clock."""
+        """Note the time when the first item of a fragment was put, in ticks of the core's clock."""
         item.put_at = now
 
     def append_mark(self, data: bytes, *, charged: bool) -> None:
         """Add an end-of-fragment mark.
 
-        It needs no free space: without it, what fills the buffer could not be stored. One that does
-        not fit is not charged; there is at most one for each fragment.
+        A mark needs no free space: without it, a buffer full of one fragment could never be stored.
+        If it does not fit, it is not charged. There is at most one mark for each fragment.
         """
         charge = len(data) + self.item_overhead
         if not charged or not self.store.charge(charge):
@@ -146,38 +148,38 @@ class Buffer:
         self.view.append_mark(data, charge)
 
     def begin_session_at(self, item: ViewItem, start: int) -> None:
-        """Note that the newest item begins a session; times count from `start` (ticks)."""
+        """Note that the newest item begins a session whose times count from `start` (ticks)."""
         if not self.sessions or self.sessions[-1][0] != item.index:
             self.sessions.append((item.index, start, self._header()))
         while len(self.sessions) > 1 and self.sessions[1][0] <= self.view.tail:
             self.sessions.popleft()
 
     def accept(self, count: int = 1) -> None:
-        """Count frames as accepted; -1 for one that turned out to be no frame to hold."""
+        """Count frames as accepted; -1 takes one back that will not be held."""
         self.ledger.accepted += count
 
     def skip(self) -> None:
-        """Count a frame that is not accepted, since frames are skipped up to a key frame."""
+        """Count a frame that was not accepted, because frames are skipped up to a key frame."""
         self.ledger.skipped += 1
 
     def drop(self, dts: int, pts: int, reason: DropReason) -> None:
-        """Count and report a frame that was accepted and has no item."""
+        """Count and report the drop of an accepted frame that has no item."""
         self.ledger.drop((dts, dts), (pts, pts), 1, reason, self.view.line)
 
     def settled_until(self, waiting: Iterable[int]) -> int | None:
-        """Return the media time up to which everything accepted is stored or was dropped.
+        """Return the media time up to which all accepted frames are stored or dropped.
 
         `waiting` are the pts of accepted frames that have no item. None while nothing is settled.
         """
         return self.ledger.settled_until(self.view, waiting)
 
     def take_back(self, charge: int, payload: Payload) -> None:
-        """Undo the charge for an item that was not added."""
+        """Release the charge and the payload of an item that was not added."""
         self.store.release(charge)
         self.give_up(payload)
 
     def give_up(self, payload: Payload) -> None:
-        """Have a store that holds payloads forget one; if that fails, report it and go on."""
+        """Free a payload in a store that holds payloads; report an error and continue."""
         if self.holding is not None:
             try:
                 self.holding.free(payload)
@@ -185,28 +187,28 @@ class Buffer:
                 self._outbox.report(error.status, error.detail)
 
     def release(self, charge: int) -> None:
-        """Give bytes back to the store, for whichever stream waits for them."""
+        """Return bytes to the store and wake the streams that wait for space."""
         self.store.release(charge)
         self._outbox.wake_writers()
 
-    # --- items go out -----------------------------------------------------------------------------
+    # --- handing out items ------------------------------------------------------------------------
     def take(self) -> ViewItem | None:
-        """The next item to send, which loses the acks it had on another connection."""
+        """Return the next item to send, without the acks that it had on another connection."""
         item = self.view.take()
         if item is not None:
             item.flags &= _NOT_ACKED
         return item
 
     def pass_over(self) -> None:
-        """Go on behind the next item, which is not to be sent."""
+        """Move past the next item, which will not be sent."""
         self.view.take()
 
     def take_again(self, item: ViewItem) -> None:
-        """As `take`, for an item that `advance` is to pass."""
+        """Do what `take` does for an item that `advance` will pass."""
         item.flags &= _NOT_ACKED
 
     def advance(self, to: int, size: int) -> None:
-        """Note that items of `size` bytes were taken, up to before item `to`."""
+        """Note that all items before `to`, with `size` bytes, were taken."""
         self.view.current = to
         self.view.unsent_bytes -= size
 
@@ -215,7 +217,7 @@ class Buffer:
         self._on_wire = item
 
     def leave_wire(self) -> None:
-        """Give back the bytes of the item on the wire: it is handed out, or its connection gone."""
+        """Release the item on the wire, because it was handed out or its connection was lost."""
         self._on_wire = None
         charge, self._wire_charge = self._wire_charge, 0
         if charge:
@@ -223,28 +225,28 @@ class Buffer:
 
     @property
     def on_wire(self) -> ViewItem | None:
-        """The item that is being handed out."""
+        """The item that is being handed out, or None."""
         return self._on_wire
 
     @property
     def charged_bytes(self) -> int:
-        """What the store is charged for this stream."""
+        """The bytes for which the store charges this stream."""
         return sum(item.charge for item in self.view.items.values()) + self._wire_charge
 
     @property
     def cut(self) -> bool:
-        """Whether the newest item that was begun was not handed out whole, and is held."""
+        """True if the item before the read position was handed out only in part and is held."""
         wire = self._on_wire
         return wire is not None and not self._wire_charge and wire.index == self.view.current - 1
 
     @property
     def sent(self) -> int:
-        """One past the last item that was handed out to its last byte."""
+        """One past the last item that was handed out completely."""
         return self.view.current if self._on_wire is None else self.view.current - self.cut
 
     @property
     def evicted_wire(self) -> int | None:
-        """The index of an item that is being handed out and has left the view, if there is one."""
+        """The index of an item on the wire that has left the view, or None."""
         return self._on_wire.index if self._on_wire is not None and self._wire_charge else None
 
     def rewind(self, index: int) -> None:
@@ -253,9 +255,9 @@ class Buffer:
 
     # --- sessions ---------------------------------------------------------------------------------
     def begin_session(self, index: int) -> int:
-        """Begin an upload at a fragment; what its relative timecodes count from, in ticks."""
+        """Begin an upload at a fragment; return the base of its relative timecodes in ticks."""
         view = self.view
-        acked = view.last_flagged(BUFFERING, index)  # what is sent again loses its acks
+        acked = view.last_flagged(BUFFERING, index)  # media that is sent again loses its acks
         self.buffering_time = -1 if acked is None else acked.media_time
         if self.lost is not None:
             self.lost = None
@@ -268,16 +270,16 @@ class Buffer:
         return self.session_start(index)
 
     def end_session(self) -> None:
-        """Note that what ends the session was handed out, too."""
+        """Note that the end of the session was handed out too."""
         self.ended = True
 
     def lose(self, result: int) -> None:
-        """Have what was not stored sent again: a connection that carried media is gone."""
+        """Have unstored media sent again, because a connection that carried media was lost."""
         self.lost = result
         self.ledger.lose_doubts()
 
     def session_number(self, index: int) -> int:
-        """The item with which the session of item `index` began, though it may have left."""
+        """Return the index of the first item of an item's session, even if it has left the view."""
         began = 0
         for first, _, _ in self.sessions:
             if first > index:
@@ -286,11 +288,11 @@ class Buffer:
         return began
 
     def session_start(self, index: int) -> int:
-        """What the relative timecodes of item `index` count from, in ticks."""
+        """Return the base of the relative timecodes of an item, in ticks."""
         return self._session_of(index)[0]
 
     def _session_of(self, index: int) -> tuple[int, bytes]:
-        """Stream start and stream header of the session in which item `index` was packed."""
+        """Return the stream start and stream header of the session of an item."""
         found: tuple[int, bytes] | None = None
         for first, start, header in self.sessions:
             if found is not None and first > index:
@@ -299,18 +301,18 @@ class Buffer:
         return found or (0, self._header())
 
     def split_session(self, place: int, first: int, header: bytes) -> None:
-        """Have the rest of a session, from item `first` on, be one of its own with that header."""
+        """Split a session: the items from `first` on become a session with another header."""
         began, start, _ = self.sessions[place]
         session = first, start, header
         if began == first:
             self.sessions[place] = session
-        else:  # what is before it may have to be sent again, too
+        else:  # the items before it may have to be sent again too
             self.sessions.insert(place + 1, session)
         if self.view[first].flags & STREAM_START:
-            self.strip_stream_header(self.view[first])  # the next upload gives it the new one
+            self.strip_stream_header(self.view[first])  # the next upload adds the new header
 
     def add_stream_header(self, item: ViewItem) -> None:
-        """Make an item begin a session, unless it does."""
+        """Make an item begin a session, unless it already does."""
         if item.flags & STREAM_START:
             return
         assert item.flags & FRAGMENT_START, "a session begins with a fragment"
@@ -321,19 +323,20 @@ class Buffer:
         self.view.change_header(item, header + item.header, size, item.flags | STREAM_START)
 
     def strip_stream_header(self, item: ViewItem) -> None:
-        """Take the stream header off an item whose session is under way."""
+        """Remove the stream header from an item whose session is under way."""
         prefix = item.prefix_length
         self.view.change_header(item, item.header[prefix:], 0, item.flags & ~STREAM_START)
         item.charge -= prefix
         self.release(prefix)
 
-    # --- what the service says --------------------------------------------------------------------
+    # --- acks
+    # ---------------------------------------------------------------------------------------
     def set_retention(self, *, retains: bool) -> None:
-        """Note whether the service keeps the stream's media: without, RECEIVED is the last ack."""
+        """Set whether the service keeps the stream's media; if not, RECEIVED is the last ack."""
         self.final_flags = PERSISTED if retains else PERSISTED | RECEIVED
 
     def acknowledge(self, index: int, flag: int) -> int:
-        """Flag item `index`; returns the flags that are new."""
+        """Add a flag to an item; return the flags that are new."""
         item = self.view.items[index]
         new = flag & ~item.flags
         item.flags |= flag
@@ -342,52 +345,53 @@ class Buffer:
         return new
 
     def receive(self, end: int) -> None:
-        """Note that the service has what was sent of the items before `end`."""
+        """Note that the service has received the sent items before `end`."""
         self.received_end = max(self.received_end, min(end, self.sent))
 
     def confirm(self, end: int) -> None:
-        """Settle everything of the session up to item `end`: the service has stored it."""
+        """Settle the session's items before `end`, because the service has stored them."""
         self.ledger.confirm(self.view, end, self.final_flags)
 
     def store_out_of_order(self, start: int, end: int) -> None:
-        """Note that items of [start, end) are stored, before others that were sent earlier."""
+        """Count items of [start, end) as stored, before others that were sent earlier."""
         self.ledger.store(self.view, start, end)
 
     def clear_doubts(self, last: int, since: int = 0) -> None:
-        """Note that fragments that left the view and start at `last` (ticks) or before are stored.
+        """Count fragments that left the view as stored if they start at `last` (ticks) or before.
 
-        Items before index `since` are not meant.
+        Items before index `since` are not affected.
         """
         self.ledger.clear_doubts(last, since, self.evicted_wire)
 
     def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
-        """Drop an item, which is not sent (again): the service refused it, or for the `reason`."""
+        """Drop an item that will not be sent (again); by default because the service refused it."""
         self.ledger.refuse(item, self.view.line_of(item.index), reason)
 
     def settle_sent(self) -> None:
         """Count what was handed out as stored, in a stream without acks."""
         self.ledger.confirm(self.view, self.view.current - (self._on_wire is not None))
         if self._on_wire is None:
-            self.ledger.clear_doubts(NEVER)  # what left the view while it was on the wire
-        self.ledger.stored.clear()  # no ack says that it is stored
+            self.ledger.clear_doubts(NEVER)  # items that left the view while on the wire
+        self.ledger.stored.clear()  # there are no acks to report
 
     def take_stored(self) -> list[Stored]:
-        """Take what turned out to be stored since the last call, fragment by fragment."""
+        """Return the fragments that turned out to be stored since the last call."""
         stored, self.ledger.stored = self.ledger.stored, []
         return stored
 
     def give_up_sent(self) -> None:
-        """Settle what was sent: no connection is left on which an ack could come."""
+        """Settle what was sent, because no connection is left that could bring an ack."""
         self.ledger.lose_doubts()
         self.ledger.unconfirmed = self.view.head
         self.confirm(self.view.head)
 
-    # --- items leave ------------------------------------------------------------------------------
+    # --- removing items
+    # -----------------------------------------------------------------------------
     def trim_settled(self, end: int = NEVER) -> None:
-        """Drop the oldest fragments before item `end` of which no frame is held any more.
+        """Remove the oldest fragments before item `end` that have no held frames.
 
-        Their frames were stored, or given up. A fragment that is still open stays, since the frames
-        that follow need its cluster.
+        Their frames were stored or dropped. A fragment that is still open stays, because the next
+        frames need its cluster.
         """
         view = self.view
         sent = min(self.sent, end)
@@ -401,14 +405,15 @@ class Buffer:
 
     @property
     def closed_newest(self) -> bool:
-        """Whether the newest fragment that is held takes no more frames on its connection."""
+        """True if the newest fragment takes no more frames on its connection."""
         newest = self.view.newest
         return newest is None or bool(newest.flags & (END_OF_FRAGMENT | SKIP)) or self.ended
 
     def _trim(self, to: int) -> None:
-        """Drop the items before `to`, which are settled."""
+        """Remove the items before `to`, which are settled."""
         view, payloads = self.view, []
-        if self.holding is not None:  # out of the view first: what is in it can be read
+        # removed from the view first, because items in the view must be readable
+        if self.holding is not None:
             payloads = [view[index].payload for index in range(view.tail, to)]
         total = view.trim(to)
         for payload in payloads:
@@ -417,7 +422,7 @@ class Buffer:
             self.release(total)
 
     def evict(self) -> bool:
-        """Drop the oldest item for want of room; return False if there is none."""
+        """Drop the oldest item because space is short; return False if there is none."""
         view = self.view
         if view.tail >= view.head:
             return False
@@ -427,7 +432,7 @@ class Buffer:
         item = view.drop_tail()
         self.give_up(item.payload)
         if item is self._on_wire:
-            self._wire_charge = item.charge  # its bytes are still in use: see Sender
+            self._wire_charge = item.charge  # its bytes are still in use, see Sender
         else:
             self.release(item.charge)
         if not sent and item.flags & STREAM_START:
@@ -435,7 +440,7 @@ class Buffer:
         return True
 
     def _move_stream_start(self) -> None:
-        """The item that would have begun a session is gone: the next fragment begins it."""
+        """Make the next fragment begin the session whose first item was dropped."""
         index = self.view.next_start(self.view.tail)
         if index < self.view.head:
             self.add_stream_header(self.view[index])
@@ -443,13 +448,13 @@ class Buffer:
             self._outbox.begin_session_on_key()
 
     def abandon(self, reason: DropReason) -> None:
-        """Drop everything, for a reason; what was sent is unconfirmed."""
+        """Drop everything for a reason; frames that were sent are reported as UNCONFIRMED."""
         self.leave_wire()
         self.ledger.abandon(self.view, reason)
         self._empty()
 
     def drop_held(self, queued: Sequence[tuple[int, int]], reason: DropReason) -> None:
-        """Drop everything by the counts alone, since items and books may not agree any more.
+        """Drop everything by count, because items and accounts may have become inconsistent.
 
         `queued` are dts and pts of frames that were accepted and have no item.
         """

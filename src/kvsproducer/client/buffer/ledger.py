@@ -1,16 +1,16 @@
-"""What became of the frames: the accounts behind the promise that none is lost silently.
+"""The accounts of the frames, which keep the promise that no frame is lost without a report.
 
-`accepted == persisted + dropped + held` at every moment. A frame is *settled* once it counts as
-persisted or dropped; items are settled in order, so one index divides the books. Frames that were
-sent but leave the view (for want of room) before their ack came are *in doubt*: they are held
-until the ack comes (persisted) or the connection is lost (dropped, reason UNCONFIRMED). Frames
-skipped until a key frame were never accepted; they only count as skipped.
+`accepted == persisted + dropped + held` holds at any time. A frame is *settled* once it counts as
+persisted or dropped. Items are settled in order, so a single index separates settled items from
+others. If space is short, frames may leave the view after they were sent and before their ack came.
+Such frames are *unacknowledged*: they count as held until the ack comes (persisted) or the
+connection is lost (dropped, reason UNCONFIRMED). Frames that are skipped until a key frame were
+never accepted and only count as skipped.
 
-Without acks, a frame that was sent counts as persisted: nothing better is ever known.
+Without acks, a frame that was sent counts as persisted, because no better information ever comes.
 
-`reached` is the latest pts that is settled. With the earliest pts that is still held it says up to
-which media time everything is settled. After a jump back in time it starts again, at the times of
-the new time line.
+`reached` is the latest settled pts. Together with the earliest held pts, it gives the media time up
+to which everything is settled. After a jump back in time it starts over on the new time line.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FrameAccount(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Frames of one fragment that turned out to be stored; times in ticks."""
+    """Frames of one fragment that the service has stored; times in ticks."""
 
     fragment: int  # ack timestamp of the fragment's start
     first_pts: int
@@ -58,21 +58,21 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class _Doubt:
-    """Frames of one fragment that were sent and have left the view."""
+    """Frames of one fragment that were sent and have left the view before their ack came."""
 
     fragment: int  # ack timestamp of the fragment's start, ticks
     first: int  # dts, ticks
     last: int
     count: int
-    next_index: int  # of the item that would continue it
+    next_index: int  # index of the item that would continue this group
     earliest: int  # pts, ticks
     latest: int
-    line: int  # its time line
+    line: int  # number of its time line
     put_at: int
 
 
 class Ledger:
-    """The books of one stream. `report(first, last, count, reason)` is called for drops."""
+    """The accounts of one stream. Drops are passed to `report(first, last, count, reason)`."""
 
     __slots__ = (
         "_doubts",
@@ -97,25 +97,26 @@ class Ledger:
     def __init__(self, report: Callable[[int, int, int, DropReason], None]) -> None:
         self.accepted = self.persisted = self.dropped = self.skipped = self.refused = 0
         self.settled = 0  # items below this index are settled
-        self.unconfirmed = 0  # items below it need an ack of their own: they were not sent again
+        # items below it were not sent again, so each fragment needs its own ack
+        self.unconfirmed = 0
         self._doubts: deque[_Doubt] = deque()
-        self._fragment = self._put_at = 0  # of the fragment whose start left the view last
+        self._fragment = self._put_at = 0  # of the last fragment start that left the view
         self.reached: int | None = None
-        self._line = 0  # the time line of `reached`
-        # First and last pts of the newest drops, of which none was stored in between.
+        self._line = 0  # number of the time line of `reached`
+        # First and last pts of the newest drops, with nothing stored in between.
         self.lost_pts: tuple[int, int] | None = None
-        self._lost_over = False  # something was stored after them
+        self._lost_over = False  # something was stored since the newest drops
         self.stored: list[Stored] = []  # not yet reported
         self._skipped_end = 0  # one past the newest item that is marked SKIP
         self._report = report
 
     def account(self) -> FrameAccount:
-        """The books now."""
+        """Return the current counts."""
         return FrameAccount(self.accepted, self.persisted, self.dropped, self.skipped, self.held)
 
     @property
     def held(self) -> int:
-        """How many frames are neither known to be stored nor dropped."""
+        """Number of frames that are neither stored nor dropped."""
         return self.accepted - self.persisted - self.dropped
 
     def drop(
@@ -150,7 +151,7 @@ class Ledger:
             self.reached = pts
 
     def settled_until(self, view: ContentView, waiting: Iterable[int]) -> int | None:
-        """Return the media time up to which everything accepted is settled, or None.
+        """Return the media time up to which all accepted frames are settled, or None.
 
         `waiting` are the pts of accepted frames that have no item yet.
         """
@@ -163,7 +164,7 @@ class Ledger:
 
     def _store(self, view: ContentView, start: int, end: int) -> None:
         """Count the frames of [start, end) as persisted, fragment by fragment."""
-        plain = start >= view.marks_end and start >= self._skipped_end  # nearly always
+        plain = start >= view.marks_end and start >= self._skipped_end  # true for nearly all calls
         items = view.items
         while start < end:
             following = min(view.next_start(start + 1), end)
@@ -189,10 +190,10 @@ class Ledger:
         self._reach(run.last_pts, line)
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
-        """The service has everything of the session up to item `end`: settle it.
+        """Settle the session's items before `end`, because the service has stored them.
 
-        Items that were not sent again after a lost connection, and whose own fragment was never
-        acknowledged with one of the flags `final`, are dropped as unconfirmed.
+        Items that were sent before a lost connection and not sent again are dropped as unconfirmed,
+        unless their own fragment has an ack with one of the flags `final`.
         """
         start = max(self.settled, view.tail)
         if end <= start:
@@ -215,10 +216,10 @@ class Ledger:
         return end
 
     def evict(self, item: ViewItem, line: int, *, sent: bool, lost: bool) -> None:
-        """Settle an item that leaves the view for want of room, or note that it is in doubt.
+        """Settle an item that leaves the view because space is short, or keep it as unacknowledged.
 
-        It is dropped if it was never sent. `line` is its time line. `lost`: the connection that it
-        was sent on is gone, and it was not sent again.
+        It is dropped if it was never sent. `line` is its time line. `lost`: the connection on which
+        it was sent is lost, and it was not sent again.
         """
         if item.flags & FRAGMENT_START:
             self._fragment, self._put_at = item.ack_timestamp, item.put_at
@@ -253,7 +254,7 @@ class Ledger:
             self._doubts.append(doubt)
 
     def refuse(self, item: ViewItem, line: int, reason: DropReason = DropReason.REFUSED) -> None:
-        """Drop an item that is never sent (again): the service refused it, or for the `reason`.
+        """Drop an item that will not be sent (again): the service refused it, or see `reason`.
 
         `line` is its time line.
         """
@@ -265,9 +266,9 @@ class Ledger:
         self._skipped_end = max(self._skipped_end, item.index + 1)
 
     def store(self, view: ContentView, start: int, end: int) -> None:
-        """Items of [start, end) are stored, before others that were sent earlier.
+        """Count the items of [start, end) as persisted, before others that were sent earlier.
 
-        They count as persisted and are marked SKIP, so that they are not sent again.
+        They are marked SKIP, so that they are not sent again.
         """
         start = max(start, self.settled, view.tail)
         self._store(view, start, end)
@@ -277,14 +278,14 @@ class Ledger:
 
     @property
     def evicted_fragment(self) -> int:
-        """The ack timestamp of the last fragment start that left the view for want of room."""
+        """The ack timestamp of the last fragment start that left the view before its ack."""
         return self._fragment
 
     def clear_doubts(self, fragment: int, since: int = 0, wire: int | None = None) -> None:
-        """Fragments that have left the view up to the one that starts at `fragment` are stored.
+        """Count unacknowledged frames as stored, for fragments that start at `fragment` or before.
 
-        Items before index `since` are not meant: they wait for the acks of another connection. Nor
-        is what goes with item `wire`, which is still being handed out.
+        Two kinds stay unacknowledged: items before index `since`, which wait for acks of another
+        connection, and the fragment of item `wire`, which is still being handed out.
         """
         doubts, others = self._doubts, []
         while doubts and doubts[0].fragment <= fragment:
@@ -299,7 +300,7 @@ class Ledger:
         doubts.extendleft(reversed(others))
 
     def lose_doubts(self) -> None:
-        """Drop the frames that left the view unacknowledged: their connection is lost."""
+        """Drop the unacknowledged frames, because their connection is lost."""
         while self._doubts:
             doubt = self._doubts.popleft()
             dts, pts = (doubt.first, doubt.last), (doubt.earliest, doubt.latest)
@@ -312,9 +313,11 @@ class Ledger:
         pts: tuple[int, int],
         reason: DropReason,
     ) -> None:
-        """Drop all frames that are held, with these first and last times, whatever the items say.
+        """Drop all held frames by their count, without reading the items.
 
-        For a stream whose items and books may not agree any more.
+        `dts` and `pts` are the first and the last ones, to report.
+
+        For a stream whose items and accounts may have become inconsistent.
         """
         self._doubts.clear()
         self.settled = view.head
@@ -322,9 +325,9 @@ class Ledger:
             self.drop(dts, pts, self.held, reason, view.line)
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
-        """Settle everything in the view as dropped: it is about to be emptied.
+        """Settle everything in the view as dropped, before the view is emptied.
 
-        Frames that were sent are unconfirmed, the others have the `reason`.
+        Frames that were sent get the reason UNCONFIRMED, the others the `reason`.
         """
         self.lose_doubts()
         for index in range(max(self.settled, view.tail), view.head):

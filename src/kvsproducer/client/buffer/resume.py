@@ -1,16 +1,17 @@
-"""Where sending goes on after a lost connection.
+"""Finds the item from which sending continues after a lost connection.
 
-Facts: AWS's rollback: walk back from the next item to send, to the first fragment start that is
-the replay duration behind, no farther than the last RECEIVED fragment when the host is known to be
-alive (that one, if it was sent whole, is then not sent again), to the oldest item when streaming
-offline.
+Source: AWS's rollback. It goes back from the next item to send to the first fragment start that is
+at least the replay duration earlier. If the host is known to be alive, it goes back no farther than
+the last RECEIVED fragment; if that fragment was sent completely, it is not sent again. When
+streaming offline, it goes back to the oldest item.
 
-Unlike in AWS's client, RECEIVED says nothing about an older session: while uploads overlap, another
-one carries that, and may have been lost with it. Its fragments count as received by their own acks.
+RECEIVED applies to its own session only, unlike in AWS's client. While uploads overlap, an older
+session is carried by another upload, which may be lost too. Its fragments count as received only by
+their own acks.
 
-Unlike AWS's client, which goes on with the next fragment when nothing is to be replayed, a fragment
-that was cut is always sent again from its start, also when nothing is to be replayed: what is not
-is neither decodable nor stored. A fragment is cut when its end was not sent.
+A fragment that was cut is always sent again from its start, even if the replay duration is 0. A
+fragment is cut when its end was not sent. (AWS's client then continues with the next fragment, and
+the cut one is neither decodable nor stored.)
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ __all__ = ["anything_to_send", "resume_index"]
 
 
 def anything_to_send(buffer: Buffer) -> bool:
-    """Whether an upload would have media to send now."""
+    """Return whether an upload would have media to send now."""
     return resume_index(buffer) < buffer.view.head
 
 
 def resume_index(buffer: Buffer) -> int:
-    """The index of the item from which the next upload goes on; `head` for none.
+    """Return the index of the item from which the next upload continues; `head` if there is none.
 
-    It is never within fragments of which everything is settled: what was stored is not sent again.
+    It is never within fragments that are completely settled: stored media is not sent again.
     """
     view = buffer.view
     if buffer.lost is None:
@@ -52,7 +53,7 @@ def resume_index(buffer: Buffer) -> int:
 
 
 def _left_open(buffer: Buffer) -> bool:
-    """Whether everything was sent but the end of the newest fragment, and the service lacks it."""
+    """Return whether only the end of the newest fragment was not sent, and the service lacks it."""
     view = buffer.view
     if view.head == view.tail or buffer.received_end >= view.head:
         return False
@@ -60,7 +61,7 @@ def _left_open(buffer: Buffer) -> bool:
 
 
 def skip_refused(buffer: Buffer, index: int) -> int:
-    """The first item from `index` on that the service has not refused."""
+    """Return the index of the first item at or after `index` that was not refused."""
     view = buffer.view
     while index < view.head and view[index].flags & SKIP:
         index += 1
@@ -74,7 +75,7 @@ def _replay_start(buffer: Buffer, result: int) -> int:
         return current
     restricted = buffer.waits_for_acks and host_is_alive(result)
     start = index = current
-    received = NEVER  # a session of which the service has everything up to here
+    received = NEVER  # the session of which the service has everything up to here
     while index > view.tail:
         index = view.start_of(index - 1)
         item, session = view[index], buffer.session_number(index)
@@ -84,7 +85,7 @@ def _replay_start(buffer: Buffer, result: int) -> int:
             received = session
         if session != received:
             start = index
-        # Counted from the item to send next; once everything was sent, all that is held is sent.
+        # Counted from the next item to send. If everything was sent, all held media is sent again.
         if current < view.head and view.media_between(index, current) >= duration:
             break
     return start

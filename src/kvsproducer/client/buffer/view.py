@@ -1,20 +1,20 @@
-"""The content view: the window of packaged frames over the store, from the oldest to the newest.
+"""The content view: a window of packaged frames over the store, from the oldest to the newest.
 
-Facts: AWS's content view. Items have growing indices with `tail <= current <= head` (`head` is one
-past the newest); `current` is the next item to send. Appending, taking the next item and dropping
-the oldest are O(1); fragments are found by their exact start time in a table, never by a search
-that could credit a neighbour.
+Source: AWS's content view. Items have increasing indices with `tail <= current <= head`. `head` is
+one past the newest item, and `current` is the next item to send. Appending, taking the next item
+and dropping the oldest are O(1). Fragments are found by their exact start time in a table. A search
+for the nearest time could credit an ack to a neighbour.
 
-Durations count media. Where the timestamps jump there is no media between two items: the clock of
-the source was set, or the source paused for longer than a fragment may last. Each item knows the
-ticks without media before it (`skipped`, negative after a jump back), and `timestamp - skipped` is
-its media time, which never decreases. Without this, a clock that is set two hours forward would
-make the window two hours long, and full.
+Durations count media only. Where timestamps jump, there is no media between two items: the source's
+clock was set, or the source paused for longer than a fragment may last. Each item has the number of
+ticks without media before it (`skipped`, negative after a jump back). `timestamp - skipped` is its
+media time, which never decreases. Otherwise, a clock that is set two hours forward would make the
+window two hours long, and full.
 
-Invariants: decoding timestamps do not decrease, except where a session starts (the service compares
-times within one connection only); `size_bytes` and `unsent_bytes` are the sums over [tail, head)
-and [current, head). The view itself drops no items: when it is `full`, its owner decides, for only
-the owner knows what was sent and acknowledged. It does not interpret the bytes.
+Invariants: Decoding timestamps do not decrease, except where a session starts (the service compares
+times within one connection only). `size_bytes` and `unsent_bytes` are the sums over [tail, head)
+and [current, head). The view drops no items on its own. When it is `full`, its owner decides,
+because it knows what was sent and acknowledged. The view does not interpret the bytes.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ __all__ = [
 # Item flags, with AWS's values.
 STREAM_START: Final = 1  # its header begins with a stream header
 FRAGMENT_START: Final = 2
-BUFFERING: Final = 4  # the service acknowledged its fragment so
+BUFFERING: Final = 4  # ack of its fragment
 RECEIVED: Final = 8
 END_OF_FRAGMENT: Final = 16  # the end-of-fragment tag, not a frame
 PERSISTED: Final = 32
-SKIP: Final = 64  # the service refused it: never to be sent (again)
+SKIP: Final = 64  # the service refused it: never sent (again)
 
 
 class ViewItem:
-    """One packaged frame: `header` bytes, then `payload` buffers; `length` is that of both.
+    """A packaged frame: `header` bytes, then `payload` buffers; `length` is the size of both.
 
-    `timestamp` (dts), `ack_timestamp` (pts, which acks name) and `duration` are in ticks, in whole
-    timecode units; `pts` is the presentation time that the frame was put with. `put_at` is when a
-    fragment's first frame was appended, in ticks of the core's clock.
-    `prefix_length` bytes of the header are a stream header. `fragment` is the index of the item
-    that starts its fragment; `charge` is what the store was charged for it; `skipped` is how many
-    ticks before it, since the first item of all, had no media.
+    `timestamp` (dts), `ack_timestamp` (pts, used by acks) and `duration` are in ticks, in whole
+    timecode units. `pts` is the presentation time with which the frame was put. `put_at` is when a
+    fragment's first frame was appended, in ticks of the core's clock. The first `prefix_length`
+    bytes of the header are a stream header. `fragment` is the index of the item that starts its
+    fragment. `charge` is the number of bytes charged to the store for it. `skipped` is the number
+    of ticks without media between the very first item and this one.
     """
 
     __slots__ = (
@@ -105,7 +105,7 @@ class ViewItem:
         self.length = length
         self.charge = charge
         self.pts = pts
-        # `index`, `fragment` and `skipped` are set by `ContentView.append`, `put_at` by `Buffer`.
+        # `ContentView.append` sets `index`, `fragment` and `skipped`; `Buffer` sets `put_at`.
 
     @property
     def media_time(self) -> int:
@@ -114,7 +114,7 @@ class ViewItem:
 
 
 def mark_at(item: ViewItem, data: bytes) -> ViewItem:
-    """An end-of-fragment mark in place of an item; it is not in the view."""
+    """Return an end-of-fragment mark to send instead of an item; it is not in the view."""
     times = item.timestamp, item.ack_timestamp, 0
     mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0, item.pts)
     mark.index = mark.fragment = item.index
@@ -125,8 +125,8 @@ def mark_at(item: ViewItem, data: bytes) -> ViewItem:
 class ContentView:
     """The window. `capacity` is in items, `duration` in ticks.
 
-    Raises MIN_CONTENT_VIEW_ITEMS for a capacity of 10 or less, INVALID_CONTENT_VIEW_DURATION for
-    no duration.
+    Raises MIN_CONTENT_VIEW_ITEMS for a capacity of 10 or less, and INVALID_CONTENT_VIEW_DURATION
+    for a duration of 0.
     """
 
     __slots__ = (
@@ -161,13 +161,14 @@ class ContentView:
         self.duration = duration
         self.tail = self.current = self.head = 0
         self.size_bytes = self.unsent_bytes = 0
-        # Of the window, by ack timestamps without what is skipped; ticks.
+        # Start and end of the window, as ack timestamps minus skipped ticks.
         self.start_time = self.end_time = 0
         # Each jump back in time begins a new time line, which starts at the item `line_start`.
         self.line = self.line_start = 0
-        self.marks_end = 0  # one past the newest end-of-fragment tag; all after it are frames
-        self.newest: ViewItem | None = None  # the last item appended, even when it has left
-        self.items: dict[int, ViewItem] = {}  # by index; for others to look, not to change
+        # one past the newest end-of-fragment mark; all items after it are frames
+        self.marks_end = 0
+        self.newest: ViewItem | None = None  # the last item appended, even if it was removed
+        self.items: dict[int, ViewItem] = {}  # by index; others may read it
         self._starts: list[int] = []  # indices of fragment starts, ascending
         self._times: dict[int, list[int]] = {}  # ack timestamp of a fragment start -> indices
 
@@ -175,7 +176,7 @@ class ContentView:
         return self.head - self.tail
 
     def __getitem__(self, index: int) -> ViewItem:
-        """The item at `index`; raises CONTENT_VIEW_INVALID_INDEX outside of [tail, head)."""
+        """Return the item at `index`; raise CONTENT_VIEW_INVALID_INDEX outside [tail, head)."""
         item = self.items.get(index)
         if item is None:
             raise kvs_error(
@@ -197,22 +198,21 @@ class ContentView:
         return 0 if item is None else self.end_time - item.ack_timestamp + item.skipped
 
     def media_between(self, first: int, last: int) -> int:
-        """Ticks of media from the item with index `first` to the one with index `last`."""
+        """Return the ticks of media between the items with the indices `first` and `last`."""
         early, late = self.items[first], self.items[last]
         return late.ack_timestamp - late.skipped - early.ack_timestamp + early.skipped
 
     @property
     def full(self) -> bool:
-        """Whether the window has no room for another item, by count or by duration."""
+        """True if the window has no space for another item, by count or by duration."""
         return self.head - self.tail >= self.capacity or self.window_duration >= self.duration
 
-    # --- the window moves -----------------------------------------------------------------------
+    # --- changing the window --------------------------------------------------------------------
     def append(self, item: ViewItem, *, jump: bool = False) -> None:
-        """Add the newest item; `jump` says that there is no media between it and the one before.
+        """Add a new item; `jump`: there is no media between it and the item before.
 
-        Raises INVALID_CONTENT_VIEW_LENGTH for an empty one, and CONTENT_VIEW_INVALID_TIMESTAMP for
-        one that starts no session and whose dts is before that of the newest. Nothing is changed
-        then.
+        Raises INVALID_CONTENT_VIEW_LENGTH for an empty item, and CONTENT_VIEW_INVALID_TIMESTAMP if
+        its dts is before that of the newest and it starts no session. Then nothing changes.
         """
         newest = self.newest
         length = item.length
@@ -252,10 +252,10 @@ class ContentView:
         self.unsent_bytes += length
 
     def append_mark(self, data: bytes, charge: int) -> None:
-        """Add an end-of-fragment mark, with the decoding time of the newest item.
+        """Add an end-of-fragment mark with the decoding time of the newest item.
 
-        The end of that item is no bound for the next frame: durations may be longer than the time
-        between frames.
+        The mark does not get the end time of that item, because durations may be longer than the
+        time between frames. Then the next frame would be refused.
         """
         newest = self.newest
         assert newest is not None, "the view is not empty"
@@ -263,7 +263,7 @@ class ContentView:
         self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge, newest.pts))
 
     def take(self) -> ViewItem | None:
-        """The next item to send, or None at the head."""
+        """Return the next item to send and move past it; return None at the head."""
         item = self.items.get(self.current)
         if item is not None:
             self.current += 1
@@ -271,7 +271,7 @@ class ContentView:
         return item
 
     def drop_tail(self) -> ViewItem:
-        """Remove the oldest item and return it; raises CONTENT_VIEW_NO_MORE_ITEMS when empty."""
+        """Remove and return the oldest item; raise CONTENT_VIEW_NO_MORE_ITEMS if there is none."""
         item = self.items.pop(self.tail, None)
         if item is None:
             raise kvs_error(StatusCode.CONTENT_VIEW_NO_MORE_ITEMS, "the view is empty")
@@ -288,7 +288,7 @@ class ContentView:
         return item
 
     def trim(self, to: int) -> int:
-        """Remove the items before `to`, which were all taken; returns the sum of their charges."""
+        """Remove the items before `to`, which were all taken; return the sum of their charges."""
         assert to <= self.current, "only what was sent is trimmed"
         items, tail, starts = self.items, self.tail, self._starts
         charge = size = 0
@@ -307,7 +307,7 @@ class ContentView:
         return charge
 
     def clear(self) -> None:
-        """Remove all items, whether they were taken or not."""
+        """Remove all items, taken or not."""
         self.items.clear()
         self._starts.clear()
         self._times.clear()
@@ -327,7 +327,7 @@ class ContentView:
         return [item.pts for i in range(start, end) if not (item := items[i]).flags & flags]
 
     def rewind(self, index: int) -> None:
-        """Make `index` the next item to send; raises CONTENT_VIEW_INVALID_INDEX beyond the head."""
+        """Make `index` the next item to send; raise CONTENT_VIEW_INVALID_INDEX beyond the head."""
         if not self.tail <= index <= self.head:
             raise kvs_error(
                 StatusCode.CONTENT_VIEW_INVALID_INDEX,
@@ -338,7 +338,7 @@ class ContentView:
         self.unsent_bytes = sum(items[i].length for i in range(index, self.head))
 
     def change_header(self, item: ViewItem, header: bytes, prefix: int, flags: int) -> None:
-        """Give an item of the view another header, with its prefix length and its flags."""
+        """Replace the header of an item in the view, with its prefix length and its flags."""
         change = len(header) - len(item.header)
         item.header, item.prefix_length, item.flags = header, prefix, flags
         item.length += change
@@ -350,10 +350,11 @@ class ContentView:
     def fragment_at(
         self, ack_timestamp: int, lacking: int = 0, first: int = 0, last: int | None = None
     ) -> int | None:
-        """The index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
+        """Return the index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
 
-        When several do, the oldest one without any of the flags `lacking` is meant, and rather one
-        of [first, last], which an upload was given: after a jump back times come again.
+        After a jump back, several fragments may start at that time. Then fragments within [first,
+        last], which an upload sent, are preferred, and of those the oldest without any of the flags
+        `lacking`.
         """
         indices = self._times.get(ack_timestamp)
         if indices is None:
@@ -374,7 +375,7 @@ class ContentView:
         first: int = 0,
         last: int | None = None,
     ) -> int | None:
-        """As `fragment_at`, for a fragment that starts at any time from `start` to `end`."""
+        """Do `fragment_at` for a fragment that starts at any time from `start` to `end`."""
         if start == end:
             return self.fragment_at(start, lacking, first, last)
         for time in self._times:
@@ -383,17 +384,17 @@ class ContentView:
         return None
 
     def item_at(self, ack_timestamp: int, first: int = 0, last: int | None = None) -> int | None:
-        """The index of the item that plays at `ack_timestamp`, or the last before it; None outside.
+        """Return the index of the item that plays at `ack_timestamp`, or of the last one before it.
 
-        Only for times that are no fragment start; the item is one of the fragment that the time
-        falls into. `first` and `last` are the fragment starts that are looked at, which have to be
-        of one session: their times increase.
+        Return None if the time is outside the window. Only for times that are no fragment start.
+        The item belongs to the fragment that contains the time. `first` and `last` limit the search
+        to fragment starts of one session, whose times increase.
         """
         starts, items = self._starts, self.items
         low = bisect_left(starts, first)
         high = len(starts) if last is None else bisect_right(starts, last)
         if low == 0 and first <= self.tail:
-            begin = self.tail  # which may be within a fragment whose start has left
+            begin = self.tail  # may be within a fragment whose start was removed
         elif low < high:
             begin = starts[low]
         else:
@@ -413,34 +414,34 @@ class ContentView:
         )
         best = starts[position - 1] if position > low else begin
         for index in range(best, starts[position] if position < high else end):
-            # Not sorted: with B-frames presentation times go back and forth within a fragment.
+            # Not sorted: with B-frames, presentation times are not in order within a fragment.
             if items[best].ack_timestamp <= items[index].ack_timestamp <= ack_timestamp:
                 best = index
         return best
 
     def last_before(self, media_time: int, end: int) -> ViewItem | None:
-        """The last item below index `end` whose media time is before `media_time`, or None."""
+        """Return the last item before index `end` with an earlier media time, or None."""
         items, tail = self.items, self.tail
         later = bisect_left(range(tail, end), media_time, key=lambda index: items[index].media_time)
         return items[tail + later - 1] if later else None
 
     def last_flagged(self, flag: int, end: int) -> ViewItem | None:
-        """The last item below index `end` that has the flag, or None."""
+        """Return the last item below index `end` that has the flag, or None."""
         for index in range(end - 1, self.tail - 1, -1):
             if self.items[index].flags & flag:
                 return self.items[index]
         return None
 
     def line_of(self, index: int) -> int:
-        """Return the time line of an item: the newest one, or an earlier one."""
+        """Return the time line of an item: the newest one, or the one before."""
         return self.line if index >= self.line_start else self.line - 1
 
     def next_start(self, index: int) -> int:
-        """The first fragment start at or after `index`, or `head`."""
+        """Return the first fragment start at or after `index`, or `head`."""
         position = bisect_left(self._starts, index)
         return self._starts[position] if position < len(self._starts) else self.head
 
     def start_of(self, index: int) -> int:
-        """The start of the fragment that `index` belongs to, or `tail` if that has left."""
+        """Return the start of the fragment that contains `index`, or `tail` if it was removed."""
         position = bisect_right(self._starts, index)
         return self._starts[position - 1] if position else self.tail
