@@ -42,7 +42,8 @@ _FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MARK = re.compile(r"<!-- (not run|needs|run): (.+) -->", re.DOTALL)
-_PORTS = ("8080", "8443", "9464")  # the ones that pages use; a free one takes each one's place
+# Ports that pages use; a free one takes the place of each.
+_PORTS = ("8080", "8081", "8443", "9464")
 _SERVE = re.compile(r"^(kvs serve [^&\n#]*?)[ ]*(?:#.*)?$", re.MULTILINE)
 
 
@@ -114,7 +115,8 @@ class Shell:
         A `kvs serve` of its own goes on in the background until the page is done.
         """
         code = _SERVE.sub(
-            r"\1 > serve.log 2>&1 &" "\nuntil grep -q 'listening on' serve.log; do sleep 0.1; done",
+            r"\1 > serve.log 2>&1 &"
+            "\nuntil grep -q 'listening on' serve.log; do kill -0 $!; sleep 0.1; done",
             self.here(code),
         )
         after = self.folder / ".environment"
