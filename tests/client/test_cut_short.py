@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kvsproducer import client as kvs
-from kvsproducer.heap import ArenaStore
+from kvsproducer.heap import ArenaStore, ReferenceStore
 from kvsproducer.status import KvsError, StatusCode
 
 SECOND = 10_000_000
@@ -153,3 +153,52 @@ def test_the_reason_is_interrupted(desk: Callable[..., Any]) -> None:
     assert d.stream.failure.status is StatusCode.INVALID_OPERATION
     error = d.told(kvs.StreamErrorReported)[-1]
     assert (error.status, error.fatal) == (StatusCode.INVALID_OPERATION, True)
+
+
+class FailingStore(ReferenceStore):
+    """A store whose next charge raises an exception that is not the core's."""
+
+    error: BaseException | None = None
+
+    def charge(self, count: int) -> bool:
+        """Raise the exception that was set, if any."""
+        if self.error is not None:
+            raise self.error
+        return super().charge(count)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a fault"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["put_frame", "end_fragment"])
+def test_exception_from_outside_fails_the_stream(
+    desk: Callable[..., Any], call: str, error: BaseException
+) -> None:
+    """The caller gets the exception; the frames are reported as dropped."""
+    store = FailingStore(1 << 20)
+    d = desk(make_store=lambda size: store)
+    filled(d, 7)
+    store.error = error
+    with pytest.raises(type(error)):
+        if call == "put_frame":
+            d.stream.put_frame(frame(d, 10, key=True), d.now)
+        else:
+            d.stream.end_fragment(d.now)
+    store.error = None
+    d.settle()
+    assert d.stream.failure.status is StatusCode.INVALID_OPERATION
+    assert type(error).__name__ in d.stream.failure.detail
+    assert d.stream.drops == {"interrupted": 7}
+    assert store.used_bytes < 100, "at most what the call was about stays charged"
+
+
+def test_frame_of_a_wrong_type_is_refused_alone(desk: Callable[..., Any]) -> None:
+    """The exception that its type leads to does not fail the stream."""
+    d = desk()
+    filled(d, 7)
+    wrong = frame(d, 8)
+    object.__setattr__(wrong, "dts", None)
+    with pytest.raises(KvsError):
+        d.stream.put_frame(wrong, d.now)
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 1
+    d.stream.count_put_error()
+    assert d.stream.metrics(d.now).counters.put_frame_errors == 2
+    assert d.stream.failure is None
