@@ -205,10 +205,10 @@ def test_a_frame_that_is_refused_for_its_lead_costs_nothing(desk: Desks) -> None
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=10 << 20))
     d = desk(device)
     for index in range(0, 25, 5):
-        d.put(index, data=bytes(1 << 21))
+        d.put(index, data=bytes((1 << 21) - 1))
     held = d.stream.account()
     with pytest.raises(KvsError) as caught:
-        d.put(25, data=bytes(1 << 21), lead=40 * SECOND)
+        d.put(25, data=bytes((1 << 21) - 1), lead=40 * SECOND)
     assert caught.value.status is StatusCode.MKV_INVALID_FRAME_TIMESTAMP
     assert d.stream.account() == held
 

@@ -302,7 +302,7 @@ def test_a_full_store_drops_the_oldest_and_says_so(desk: Desks, by_fragment: boo
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     d = desk(device, view_overflow_policy=int(by_fragment))
     for index in range(20):
-        d.put(index, data=b"x" * 90_000)
+        d.put(index, data=b"x" * 90_001)
     account = d.stream.account()
     drops = d.told(ev.FrameDropped)
     assert account.dropped == sum(event.count for event in drops) > 0

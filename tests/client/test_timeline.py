@@ -534,7 +534,8 @@ def test_marks_do_not_count_as_steps() -> None:
     view = ContentView(100, 600 * SECOND)
     for index in range(6):
         flags = FRAGMENT_START if index in (0, 3, 4, 5) else 0
-        view.append(ViewItem(index * SECOND, index * SECOND, SECOND, flags, b"", 0, (), 1, 0))
+        time = index * SECOND
+        view.append(ViewItem(time, time, SECOND, flags, b"", 0, (), 1, 0, time))
         if index >= 2:
             view.append_mark(b"mark", 0)
             assert usual_step(view, 0) == (SECOND if index > 2 else None)

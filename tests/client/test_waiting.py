@@ -58,7 +58,7 @@ def test_a_frame_too_large_for_the_store_leaves_no_reserve_behind(desk: Desks) -
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     with pytest.raises(KvsError) as caught:
-        d.put(0, data=b"x" * 2 * MIB)
+        d.put(0, data=b"x" * (2 * MIB + 1))
     assert caught.value.status is StatusCode.STORE_OUT_OF_MEMORY
     for second in range(5):
         d.put(second)
