@@ -1,21 +1,21 @@
-"""What an ack does: flag the fragment, trim the view, skip what was refused, end an upload.
+"""The effect of an ack: flag the fragment, trim the view, skip refused media, end an upload.
 
-Facts: AWS's ack processing. An ack names a fragment by its timecode; the view's table of fragments
-finds it exactly. Acks of one connection come in the order of its fragments, so PERSISTED for one
-covers those before it in the same session; it never covers what another connection sent.
+Source: AWS's ack processing. An ack names a fragment by its timecode, and the view's table finds
+the fragment exactly. Acks of one connection come in the order of its fragments. So a PERSISTED ack
+also covers the fragments before it in the same session, but never those of another connection.
 
-Stored is done: a fragment that was sent whole leaves the view with its PERSISTED ack (RECEIVED in a
-stream without retention), whether or not anything follows it. If an older upload still waits for
-the acks of fragments before it, it stays in the view and is marked SKIP, so that no later
-connection sends it again. A fragment is whole when its end was sent: the next fragment, an
-end-of-fragment tag, or the end of the session.
+A fragment that was sent completely leaves the view with its PERSISTED ack (RECEIVED in a stream
+without retention), whether or not anything follows it. If an older upload still waits for acks of
+earlier fragments, the fragment stays in the view and is marked SKIP, so that no later connection
+sends it again. A fragment is complete when its end was sent. Its end is the start of the next
+fragment, an end-of-fragment tag, or the end of the session.
 
-The service may also store what it has of a fragment that is still open, when its connection was
-idle for too long. Such an ack settles what was sent so far. The fragment stays in the view, and is
-sent again from its start if more frames follow and the connection is lost.
+The service may also store the first part of an open fragment, if its connection was idle for too
+long. Such an ack settles what was sent so far. The fragment stays in the view. It is sent again
+from its start if more frames follow and the connection is lost.
 
-An ack that names nothing that is held (late, duplicate, foreign) is reported as `AckRejected` and
-changes nothing else; only an ERROR among them still ends its upload.
+An ack for a fragment that is not held (late, duplicate, or of another stream) is reported as
+`AckRejected` and changes nothing else. Only an ERROR ack among them ends its upload.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from kvsproducer.wire import AckError, AckType, ack_error
 __all__ = ["AckHandler"]
 
 _S = StatusCode
-# As globals: in CPython 3.11 it takes 0.2 us to look a member up in its class.
+# Globals, because in CPython 3.11 an enum member lookup takes 0.2 us.
 _UNDEFINED, _BUFFERING, _RECEIVED, _PERSISTED, _ERROR, _IDLE = AckType
 _TERMINATED = UploadState.TERMINATED
 _FLAGS = {_BUFFERING: BUFFERING, _RECEIVED: RECEIVED, _PERSISTED: PERSISTED}
@@ -59,11 +59,11 @@ class AckHandler:
         self._times = AckTimes(core)
 
     def reject(self, upload: int, error: KvsError, timecode: int | None = None) -> None:
-        """Tell about an ack that cannot be used."""
+        """Report an ack that cannot be used."""
         self._core.emit(AckRejected(self._core.name, upload, timecode, error.status, error.detail))
 
     def apply(self, number: int, upload: Upload | None, ack: FragmentAck, now: int) -> None:
-        """Take an ack of upload `number`, which is `upload` unless it is forgotten."""
+        """Apply an ack of upload `number`; `upload` is its object, or None if it was removed."""
         core, kind = self._core, ack.ack_type
         if kind is _IDLE:
             return
@@ -88,7 +88,7 @@ class AckHandler:
             self._inside(upload, ack, index, flag, now)
 
     def _inside(self, upload: Upload, ack: FragmentAck, index: int, flag: int, now: int) -> None:
-        """Take an ack, which gives `flag`, of the fragment of item `index`."""
+        """Apply an ack with the flag `flag` to the fragment of item `index`."""
         buffer, items = self._buffer, self._buffer.view.items
         fragment = items[index].fragment
         if flag == BUFFERING:
@@ -102,9 +102,9 @@ class AckHandler:
                 self._report_stored(ack, (started, started), now)
 
     def _report_stored(self, ack: FragmentAck, acked: tuple[int, int], now: int) -> None:
-        """Report what an ack has shown to be stored: its own fragment, and others before it.
+        """Report the fragments that an ack shows to be stored: its own, and others before it.
 
-        `acked` are the earliest and the latest time, in ticks, at which its own fragment starts.
+        The ack's own fragment starts between the two times in `acked`, in ticks.
         """
         first, last = acked
         for run in self._buffer.take_stored():
@@ -132,23 +132,23 @@ class AckHandler:
 
     # --- finding the fragment -------------------------------------------------------------------
     def _without_timecode(self, upload: Upload, flag: int) -> int | None:
-        """Return the index that an ack without timecode means, which gives `flag`, or None."""
+        """Return the index of the item that an ack without timecode means, or None."""
         view = self._buffer.view
         if view.head == view.tail or self._looks_on(upload):
             return None
         if flag & (RECEIVED | PERSISTED):
             return self._oldest_without(upload, flag)
-        # What is being sent is meant, or what was sent last.
+        # The ack is for the fragment that is being sent, or that was sent last.
         last = upload.last_fragment
         if last is not None and upload is not self._core.uploads.reader:
             return last if last >= view.tail else None
         return min(max(view.current, view.tail), view.head - 1)
 
     def _oldest_without(self, upload: Upload, flag: int) -> int | None:
-        """The oldest fragment that an upload has sent whole and that lacks the flag, or None.
+        """Return the oldest fragment without the flag that an upload sent completely, or None.
 
-        It is what RECEIVED or PERSISTED without a timecode means: acks come in order, and a later
-        fragment may still be lost.
+        That fragment is the one for RECEIVED or PERSISTED without a timecode: acks come in order,
+        and a later fragment may still be lost.
         """
         view, last = self._buffer.view, upload.last_fragment
         if upload.first_index is None or last is None:
@@ -161,9 +161,9 @@ class AckHandler:
         return start
 
     def _sent_whole(self, upload: Upload, end: int) -> bool:
-        """Whether the end of the fragment before item `end` was sent, not only its frames.
+        """Return whether the end of the fragment before item `end` was sent, not only its frames.
 
-        The next fragment ends it, of which the first bytes are enough.
+        The first bytes of the next fragment are enough, because they end it.
         """
         view = self._buffer.view
         if end > self._buffer.sent:
@@ -171,11 +171,11 @@ class AckHandler:
         if view[end - 1].flags & END_OF_FRAGMENT or upload.tail_bytes == b"":
             return True
         while end < view.current and view[end].flags & SKIP:
-            end += 1  # passed over, not sent
+            end += 1  # skipped, not sent
         return end < view.current
 
     def _outside(self, upload: Upload, ack: FragmentAck, now: int) -> None:
-        """Settle the frames of a fragment that has left the view before its ack came."""
+        """Settle the frames of a fragment that left the view before its ack came."""
         if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
             acked = self._times.span(upload, ack.timecode)
             self._stored_outside(upload, *acked)
@@ -189,10 +189,10 @@ class AckHandler:
         )
 
     def _stored_outside(self, upload: Upload, first: int, last: int) -> None:
-        """The service has a fragment for good whose start, between two times, has left the view."""
+        """Count a fragment as stored that has left the view and starts between two times."""
         core, view = self._core, self._buffer.view
         if upload.last_time is None or first > upload.last_time:
-            return  # it was given no such fragment
+            return  # the upload sent no such fragment
         upload.acknowledge(self._buffer.final_flags)
         alone = not core.uploads.older_unfinished(upload)
         since = 0 if alone else upload.first_index or 0
@@ -209,16 +209,16 @@ class AckHandler:
             self._buffer.confirm(rest)
             self._buffer.trim_settled(rest)
 
-    # --- what it means --------------------------------------------------------------------------
+    # --- effects of an ack ----------------------------------------------------------------------
     def _arrived(self, upload: Upload, index: int, flag: int) -> None:
-        """The service has the fragment of item `index`, or what was sent of it so far."""
+        """Note that the service has received the sent part of the fragment of item `index`."""
         end = self._buffer.view.next_start(index + 1)
         self._buffer.receive(end)
         if flag & self._buffer.final_flags:
             self._stored(upload, index, end)
 
     def _stored(self, upload: Upload, index: int, end: int) -> None:
-        """The service has stored the fragment of item `index`, which ends before item `end`."""
+        """Settle the fragment of item `index`, which ends before item `end`: it is stored."""
         core, view = self._core, self._buffer.view
         whole = self._sent_whole(upload, end)
         if whole:
@@ -245,7 +245,7 @@ class AckHandler:
         self._buffer.trim_settled(following)
 
     def _older_done(self, upload: Upload) -> bool:
-        """Whether the older uploads wait for nothing but being asked again."""
+        """Return whether all older uploads have the acks for everything that they sent."""
         older = takewhile(lambda other: other is not upload, self._core.uploads)
         return not any(
             other.active and other.used and other.acked_last != other.last_fragment
@@ -253,7 +253,7 @@ class AckHandler:
         )
 
     def _error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
-        """ERROR: skip the fragment unless trying again helps, and start another session."""
+        """Handle ERROR: skip the fragment unless a retry helps, and start another session."""
         core, view = self._core, self._buffer.view
         error = ack_error(ack.result)
         outside, concerned = index is None, not self._looks_on(upload)
@@ -263,8 +263,8 @@ class AckHandler:
         if index is not None and concerned:
             if not error.retriable and not outside:
                 self._refuse(index, error)
-            # A refused fragment of which a part was sent is passed over: only what is before
-            # `current` can leave the view, and nothing more of that fragment is sent.
+            # If a part of the refused fragment was sent, the rest of it is skipped. Only items
+            # before `current` can leave the view.
             following = skip_refused(self._buffer, index)
             if view[index].fragment >= view.current:
                 following = min(following, view.current)
@@ -274,7 +274,7 @@ class AckHandler:
         core.uploads.set_state(upload, UploadState.TERMINATED)
         core.effects.append(UploadAborted(core.name, upload.number))
         if upload.used:
-            core.abort_uploads()  # only the view knows what this one was given
+            core.abort_uploads()  # only the view knows what this upload was given
         if concerned:
             lost = self._buffer.lost
             self._buffer.lose(ack.result if lost is None else lost)
@@ -287,24 +287,24 @@ class AckHandler:
             )
 
     def _refuse(self, index: int, error: AckError) -> None:
-        """Skip a fragment, unless it lacks a track that its session need not declare."""
+        """Skip a fragment, unless a session without the missing track solves the problem."""
         if error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK and self._tracks.redeclare(index):
             return
         self._core.causes[DropReason.REFUSED] = error.status.name
         self._skip(index)
 
     def _looks_on(self, upload: Upload) -> bool:
-        """Whether it was given nothing, while another upload carries what was sent."""
+        """Return whether the upload has sent no media while another upload has."""
         return not upload.used and any(other.used for other in self._core.uploads.active(upload))
 
     def _skip(self, index: int) -> None:
-        """The service refused this fragment for good."""
+        """Refuse a fragment permanently."""
         core, view = self._core, self._buffer.view
         start = view[index].fragment
         end = view.next_start(index + 1)
         for refused in range(max(start, view.tail), end):
             self._buffer.refuse(view[refused])
         if end >= view.head and core.generator.started:
-            # It is still being written: the rest of it would be refused as well.
+            # It is still being written; the service would refuse the rest of it as well.
             core.refuse_until_key(new_session=True)
-        core.wake_writers()  # what was refused makes room, or a frame in hand is to be skipped
+        core.wake_writers()  # the refused items free space, or a waiting frame must be skipped

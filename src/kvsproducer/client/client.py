@@ -1,11 +1,16 @@
 """The client: credentials, a device, and the streams that share its storage.
 
-Facts: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). Four kinds of traffic,
-none of which waits or calls back: *do* (`open_stream`, the streams' methods, `close`), *receive*
-(`call_result`), *out* (`poll_effect`), *events* (`next_event`, `next_timer`). After any call, poll
-effects until there are none.
+Source: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). There are four kinds
+of traffic, and none of them waits or calls back:
 
-Not thread-safe: the shell holds its lock around every call.
+* commands: `open_stream`, the methods of streams, `close`
+* results of service calls: `call_result`
+* effects, which the shell has to perform: `poll_effect`
+* events and timers: `next_event`, `next_timer`
+
+After any call, poll effects until there are none.
+
+The client is not thread-safe: the shell holds its lock around every call.
 """
 
 from __future__ import annotations
@@ -57,16 +62,17 @@ _RESULT_OK: Final = 200
 class Client:
     """A producer client on one device.
 
-    There are two clocks. `now`, here and in every method, is a monotonic time in ticks: all timers,
-    timeouts and durations go by it. `wall(now)` gives the wall-clock time at `now`, in ticks since
-    1970, which may be set forward or back; it counts for timestamps and expirations only. By
-    default both are the same.
+    There are two clocks. `now`, here and in every method, is a monotonic time in ticks. All timers,
+    timeouts and durations use it. `wall(now)` returns the wall-clock time at `now`, in ticks since
+    1970. It may be set forward or back, and is used for timestamps and expirations only. By default
+    both are the same.
 
-    `dice(n)` gives a uniform int below n; `store` is the content store (by default the one by
-    reference, for `StorageType.IN_MEM`; see `heap.store_for`); `retry_policy` decides whether
-    running out of attempts is a failure (by default it is). Raises what `DeviceInfo.validate`
-    raises, and INVALID_ARG when a store of another type is missing
-    (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for IN_MEM_CONTENT_STORE_ALLOC).
+    `dice(n)` returns a uniform random int below n. `store` is the content store (default: a store
+    by reference, for `StorageType.IN_MEM`; see `heap.store_for`). `retry_policy` decides whether
+    used-up retries are a failure (default: they are).
+
+    Raises the errors of `DeviceInfo.validate`, and INVALID_ARG if a store of another type is
+    missing (NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for IN_MEM_CONTENT_STORE_ALLOC).
     """
 
     def __init__(
@@ -81,7 +87,7 @@ class Client:
     ) -> None:
         device_info.validate()
         self.retry_policy = retry_policy or GiveUp()
-        self._anew = 0  # how often it has begun anew without credentials and a device
+        self._anew = 0  # how often it started over without getting credentials and a device
         self.device_info = device_info
         self.client_info = device_info.client_info.resolved()
         self._period = ticks(self.client_info.reserved_callback_period)
@@ -94,7 +100,7 @@ class Client:
         self._machine = StateMachine("client", CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
         self._waiting: dict[str, None] = {}  # streams whose writers wait for space in the store
-        self._talkative: deque[EventQueue] = deque()  # those that have events
+        self._talkative: deque[EventQueue] = deque()  # the queues that have events
         self._events = EventQueue(limits.MAX_QUEUED_EVENTS, self._talkative, first=True)
         self._streams: dict[str, Stream] = {}
         self._controls: dict[str, StreamControl] = {}
@@ -114,20 +120,20 @@ class Client:
         alphabet = limits.GENERATED_NAME_ALPHABET
         return "".join(alphabet[dice(len(alphabet))] for _ in range(limits.DEFAULT_DEVICE_NAME_LEN))
 
-    # --- what it is -----------------------------------------------------------------------------
+    # --- properties -----------------------------------------------------------------------------
     @property
     def state(self) -> ClientState:
-        """Where the client's state machine is."""
+        """The current state of the client's state machine."""
         return self._machine.state
 
     @property
     def failure(self) -> KvsError | None:
-        """Why the client's set-up failed, or None."""
+        """The error with which the client failed, or None."""
         return self._failure
 
     @property
     def streams(self) -> Mapping[str, Stream]:
-        """The streams that were opened and not freed, by name."""
+        """The open streams, by name; a stream is open until it is freed."""
         return MappingProxyType(self._streams)
 
     @property
@@ -135,13 +141,13 @@ class Client:
         """The content store that the streams share."""
         return self._store
 
-    # --- doing ----------------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------
     def open_stream(self, stream_info: StreamInfo, now: int) -> Stream:
-        """A new stream; it becomes ready as its calls are answered, and takes frames at once.
+        """Return a new stream; it accepts frames at once and becomes ready when its calls succeed.
 
-        Raises CLIENT_SHUTTING_DOWN after `close`, what `StreamInfo.validate` and `MkvGenerator`
-        raise, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the client's own
-        failure.
+        Raises CLIENT_SHUTTING_DOWN after `close`, the errors of `StreamInfo.validate` and
+        `MkvGenerator`, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the
+        client's own failure.
         """
         if self.closed:
             raise kvs_error(_S.CLIENT_SHUTTING_DOWN, f"stream {stream_info.name!r}")
@@ -194,49 +200,49 @@ class Client:
         )
 
     def fail(self, error: KvsError) -> None:
-        """It cannot work, and neither can its streams: `error` is their failure from now on."""
+        """Fail the client and all its streams with `error`."""
         self._machine.step(On.FAILED)
         self._failure = error
-        self._pending = None  # whatever is answered to it does not matter any more
+        self._pending = None  # its answer no longer matters
         self._events.push(ClientErrorReported(None, error.status, error.detail, fatal=True))
         for control in list(self._controls.values()):
             control.fail(with_detail(error, error.detail))
 
     def close(self, now: int) -> None:
-        """Free every stream; none can be opened or revived after this."""
+        """Free every stream; after this, no stream can be opened or reset."""
         self.closed = True
         for stream in list(self._streams.values()):
             stream.free(now)
         self._timer = None
 
-    # --- out and events -------------------------------------------------------------------------
+    # --- effects and events ---------------------------------------------------------------------
     @property
     def effects(self) -> Sized:
-        """What `poll_effect` has to give; its truth may be asked without the shell's lock."""
+        """The queued effects; `bool()` of it is safe without the shell's lock."""
         return self._effects
 
     @property
     def talkative(self) -> Sized:
-        """The queues that have events; its truth may be asked without the shell's lock."""
+        """The queues that have events; `bool()` of it is safe without the shell's lock."""
         return self._talkative
 
     def poll_effect(self) -> Effect | None:
-        """The next thing for the shell to do, or None."""
+        """Return the next effect for the shell, or None."""
         return self._effects.popleft() if self._effects else None
 
     def next_event(self) -> Event | None:
-        """The next event of the client or of any stream, or None."""
+        """Return the next event of the client or of any stream, or None."""
         return self._talkative[0].pop() if self._talkative else None
 
     def next_timer(self) -> int | None:
-        """Return when to call `handle_timer`, in ticks as `now`, or None.
+        """Return when to call `handle_timer`, in ticks on the clock of `now`, or None.
 
-        It changes in `handle_timer` and in `close` only.
+        Only `handle_timer` and `close` change it.
         """
         return self._timer
 
     def handle_timer(self, now: int) -> None:
-        """Do what is due by time alone, in every stream; nothing before `next_timer`."""
+        """Do in every stream what only depends on time; do nothing before `next_timer`."""
         if self._timer is None or now < self._timer:
             return
         self._timer = now + self._period
@@ -244,7 +250,7 @@ class Client:
             stream.handle_timer(now)
 
     def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:
-        """A snapshot over all streams; raises INVALID_CLIENT_METRICS_VERSION."""
+        """Return a snapshot over all streams; raise INVALID_CLIENT_METRICS_VERSION."""
         check_metrics_version(
             version, limits.CLIENT_METRICS_VERSION, _S.INVALID_CLIENT_METRICS_VERSION
         )
@@ -263,19 +269,19 @@ class Client:
             version=version,
         )
 
-    # --- what streams need (ClientServices) -----------------------------------------------------
+    # --- services for streams (ClientServices) --------------------------------------------------
     def new_call_id(self) -> int:
-        """A number for a call."""
+        """Return a number for a call."""
         self._call_count += 1
         return self._call_count
 
     def new_upload(self) -> int:
-        """A number for an upload, unique within the client."""
+        """Return a number for an upload, unique within the client."""
         self._upload_count += 1
         return self._upload_count - 1
 
     def authorize(self, now: int) -> bool:
-        """Whether stream calls may be made now; if not, the streams are resumed later."""
+        """Return whether stream calls may be made now; if not, the streams are resumed later."""
         if self.state is not _C.READY:
             return False
         if self.auth is not None and self.auth.type is AuthType.UNDEFINED:
@@ -289,9 +295,9 @@ class Client:
         return True
 
     def renew_auth(self, now: int) -> None:
-        """Ask for other credentials before the next stream call: the service refuses the current.
+        """Get new credentials before the next stream call, because the service refuses the current.
 
-        `now` is of the same shape as the other calls.
+        `now` is not used; all calls of the client take it.
         """
         del now
         if self.auth is not None:
@@ -307,10 +313,11 @@ class Client:
         detail: str = "",
         cause: type[KvsError] | None = None,
     ) -> None:
-        """Take the result of a call: an HTTP status or one of the 10000s; `answer` for 200.
+        """Handle the result of a call.
 
-        `cause` is the class of the error behind a failure, None: as the result says. A call that is
-        given up raises it. Results of calls that no longer matter are ignored. Raises
+        `result` is an HTTP status or one of the 10000s; `answer` comes with 200. `cause` is the
+        class of the error behind a failure, and is raised when the call is given up (None: the
+        class of `result`). Results of calls that no longer matter are ignored. Raises
         INVALID_CUSTOM_DATA for a call that this client never made. Next: poll effects.
         """
         if not 0 < call.call_id <= self._call_count:
@@ -324,7 +331,7 @@ class Client:
             self._client_result(call, result, now, answer, detail, cause)
 
     def report(self, call: Call, status: StatusCode, detail: str) -> None:
-        """Tell what a call met with, when its result says too little; changes nothing."""
+        """Report an error of a call that its result does not describe; change nothing else."""
         stream = self._streams.get(call.stream or "")
         if call.stream is None:
             self._events.push(ClientErrorReported(None, status, detail, fatal=False))
@@ -361,7 +368,7 @@ class Client:
             self._exhausted(with_cause(with_detail(error, text), result, cause), status, now)
 
     def _exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
-        """It does not work: fail, or begin anew with the credentials."""
+        """Handle used-up retries: fail, or start over by getting credentials."""
         told: KvsError | None = error
         if not self._told_ready:
             told = self.retry_policy.begin_anew(error, cause, offline=False, times=self._anew)
@@ -377,7 +384,7 @@ class Client:
         self._issue(GetSecurityToken, now)
 
     def _auth_result(self, answer: object, now: int) -> None:
-        """Take credentials, or ask again when they cannot be used."""
+        """Use new credentials, or ask again if they cannot be used."""
         auth = answer if isinstance(answer, AuthInfo) else None
         if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
             raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {auth.length} bytes")
@@ -390,7 +397,7 @@ class Client:
             self._move(On.CREDENTIALS_AGAIN if self._created else On.CREDENTIALS, now)
 
     def _short_lived(self, auth: AuthInfo, now: int) -> None:
-        """Credentials that would expire before they could be used: ask again."""
+        """Ask again, because the credentials would expire before they could be used."""
         self._wait = self._backoff.next_wait(now)
         try:
             self._move(On.AGAIN, now)
@@ -407,7 +414,7 @@ class Client:
 
     # --- states ---------------------------------------------------------------------------------
     def _move(self, on: Input, now: int) -> None:
-        """Step the machine and do what the new state does; raises the state's failure."""
+        """Step the machine and perform the action of the new state; raise the state's failure."""
         self._machine.step(on)
         state = self.state
         if state is _C.AUTH:
@@ -423,7 +430,7 @@ class Client:
                 control.resume(now)
 
     def _issue(self, kind: type[Call], now: int, **members: object) -> None:
-        """Have the shell make a call."""
+        """Emit a call for the shell to make."""
         info = self.client_info
         call = kind(
             call_id=self.new_call_id(),
@@ -440,9 +447,9 @@ class Client:
 
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:
-    """Return the store that needs nothing from outside; the shell makes the others.
+    """Return the store by reference, which needs no resources; the shell makes the others.
 
-    A Producer always makes the store, so only other shells meet the errors here.
+    The shell of a Producer always makes the store, so these errors only concern other shells.
     """
     if info.storage_type is StorageType.IN_MEM_CONTENT_STORE_ALLOC:
         raise kvs_error(

@@ -1,8 +1,9 @@
-"""What a producer client is told about its device: name, storage, time-outs.
+"""The description of a producer's device: name, storage, time-outs.
 
-Facts: AWS's DeviceInfo (version 1), StorageInfo (0) and ClientInfo (3), limits from `limits`.
-Plain data: `from_dict` reads AWS's layout, in which durations are ticks, `validate` gives each
-limit its status. `resolved` fills in the defaults that a 0 stands for; nothing is changed in place.
+Source: AWS's DeviceInfo (version 1), StorageInfo (0) and ClientInfo (3); limits from `limits`.
+These are plain data. `from_dict` reads AWS's layout, in which durations are ticks. `validate`
+raises the status of a violated limit. `resolved` returns a copy in which 0 is replaced by the
+default.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class StorageInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> StorageInfo:
-        """From the versioned form; raises INVALID_STORAGE_INFO_VERSION, INVALID_ARG."""
+        """Read the versioned form; raise INVALID_STORAGE_INFO_VERSION, INVALID_ARG."""
         values = versioned(cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION)
         if "storage_type" in values:
             values["storage_type"] = enum_member(StorageType, values["storage_type"])
@@ -99,10 +100,10 @@ class ClientInfo:
             (silent). Default: 4 (warnings).
         automatic_streaming_flags: 0: the open fragment of an idle stream is ended after 20 s
             (intermittent producer); 256: it never is. Default: 0.
-        reserved_callback_period: How often idle streams are looked at, 1 ms or more. Default: 5 s.
+        reserved_callback_period: How often idle streams are checked, 1 ms or more. Default: 5 s.
         service_call_completion_timeout: Limit of one call to the service. Default: 10 s.
-        service_call_connection_timeout: Limit of connecting for it; when it is above the other,
-            both are the defaults. Default: 5 s.
+        service_call_connection_timeout: Limit for opening its connection. If it is above
+            `service_call_completion_timeout`, both get their defaults. Default: 5 s.
 
     Raises INVALID_ARG for a length of time that is of another type, negative or too large, and
     INVALID_DURATION_VALUE for text that is not ISO 8601.
@@ -130,7 +131,7 @@ class ClientInfo:
             )
 
     def resolved(self) -> ClientInfo:
-        """Return a copy with the defaults in place of zeros."""
+        """Return a copy with defaults instead of zeros."""
         completion = _or(self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT)
         connection = _or(self.service_call_connection_timeout, limits.DEFAULT_CONNECTION_TIMEOUT)
         if connection > completion:
@@ -150,14 +151,14 @@ class ClientInfo:
 
     @property
     def intermittent(self) -> bool:
-        """Whether the open fragment of an idle stream is ended."""
+        """True if the open fragment of an idle stream is ended."""
         return self.automatic_streaming_flags == 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> ClientInfo:
         """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
 
-        2**64 - 1 ticks ("no valid time") is the default, as 0 is. `create_client_timeout`,
+        2**64 - 1 ticks ("no valid time") means the default, like 0. `create_client_timeout`,
         `create_stream_timeout`, `log_metric` and `metric_logging_period` are accepted and ignored:
         nothing here waits for them or uses them. Raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG
         and INVALID_DURATION_VALUE.
@@ -176,8 +177,8 @@ class ClientInfo:
 class DeviceInfo:
     """The device of a client; an empty name is replaced by a random one.
 
-    KVS has no devices. Name and tags are there for the callbacks that a C program may bring:
-    `compat.ApiCallbacks.create_device` and `tag_device`; new streams also get the name.
+    KVS has no devices. Name and tags are passed to the callbacks of migrated C programs
+    (`compat.ApiCallbacks.create_device` and `tag_device`). New streams also get the name.
     """
 
     name: str = ""
@@ -188,7 +189,7 @@ class DeviceInfo:
     client_info: ClientInfo = field(default_factory=ClientInfo)
 
     def validate(self) -> None:
-        """Raise the status of the first limit that is not held, in AWS's order."""
+        """Raise the status of the first violated limit, in AWS's order."""
         if self.stream_count > limits.MAX_STREAM_COUNT:
             raise kvs_error(_S.MAX_STREAM_COUNT, f"{self.stream_count} streams")
         if self.stream_count < limits.MIN_STREAM_COUNT:
@@ -203,10 +204,10 @@ class DeviceInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> DeviceInfo:
-        """From the versioned form of a configuration file.
+        """Read the versioned form of a configuration file.
 
-        Raises INVALID_DEVICE_INFO_VERSION, the nested structures' own statuses, and INVALID_ARG
-        for an unknown member or a value of the wrong type.
+        Raises INVALID_DEVICE_INFO_VERSION, the statuses of the nested structures, and INVALID_ARG
+        for an unknown member or a value of a wrong type.
         """
         values = versioned(cls, data, limits.DEVICE_INFO_VERSION, _S.INVALID_DEVICE_INFO_VERSION)
         if "tags" in values:
@@ -224,9 +225,9 @@ def _or(duration: timedelta, default: int) -> timedelta:
     return duration or as_timedelta(default)
 
 
-# --- reading versioned structures; stream_info reads its own with these -------------------------
-# Versions are of AWS's structures. They are here, and not in `compat`, because `from_dict` is a
-# method of public classes, and AWS's cases give every structure in every version.
+# --- reading versioned structures; stream_info uses these too ----------------------------------
+# The versions are those of AWS's structures. The code is here and not in `compat` because
+# `from_dict` is public, and because AWS's test cases give every structure in every version.
 _Member = TypeVar("_Member", bound=IntEnum)
 
 
@@ -238,7 +239,7 @@ def versioned(
     *,
     ignored: Collection[str] = (),
 ) -> dict[str, object]:
-    """Return the members of a structure; check its version and leave it out, as what is ignored."""
+    """Check the version of a structure; return its other members, without those in `ignored`."""
     if not isinstance(data, Mapping):
         raise kvs_error(_S.NULL_ARG, f"{cls.__name__} is missing")
     version = data.get("version", newest)
@@ -250,7 +251,7 @@ def versioned(
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Raise INVALID_ARG for the first name that is not known, with the one that was meant."""
+    """Raise INVALID_ARG for the first unknown name, and suggest the closest known one."""
     for name in given:
         if name not in known:
             near = get_close_matches(str(name), known, 1)
@@ -259,7 +260,7 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> 
 
 
 def enum_member(kind: type[_Member], value: object) -> _Member:
-    """A member by name (any case, '-' or '_') or number; raises INVALID_ARG."""
+    """Return a member by name (any case, '-' or '_') or number; raise INVALID_ARG if unknown."""
     try:
         if isinstance(value, str):
             return kind[value.upper().replace("-", "_")]
@@ -269,14 +270,14 @@ def enum_member(kind: type[_Member], value: object) -> _Member:
 
 
 def mapping_from(name: str, value: object) -> Mapping[str, object]:
-    """`value` if it is a mapping; raises NULL_ARG otherwise."""
+    """Return `value` if it is a mapping; raise NULL_ARG otherwise."""
     if not isinstance(value, Mapping):
         raise kvs_error(_S.NULL_ARG, f"{name} is missing")
     return value
 
 
 def tags_from(value: object) -> tuple[tuple[str, str], ...]:
-    """Tags from a mapping, or from a list of {name, value, version}.
+    """Return tags from a mapping, or from a list of {name, value, version}.
 
     Raises DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL for None, INVALID_TAG_VERSION, INVALID_ARG.
     """

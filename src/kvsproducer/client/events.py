@@ -1,8 +1,9 @@
-"""What the core reports: frozen dataclasses of the base class `Event`.
+"""The events that the core reports: frozen dataclasses with the base class `Event`.
 
-`Client.next_event` and `Stream.next_event` hand them out in order. While everything is stored,
-there is no event per frame, only per fragment: one for each ack. Losses and pressures come with
-frames, so the queue merges them: a group of pictures that is dropped in one step is one event.
+`Client.next_event` and `Stream.next_event` return them in order. While everything is stored, there
+are no events per frame, only per fragment: one for each ack. Losses and pressures may come with
+every frame, so the queue merges them. For example, a group of pictures that is dropped in one step
+is one event.
 """
 
 from __future__ import annotations
@@ -47,24 +48,24 @@ __all__ = [
 
 
 class DropReason(Enum):
-    """Why an accepted frame will not be stored."""
+    """The reason why an accepted frame will not be stored."""
 
     OVERFLOW = "overflow"  # the store or the view was full and the frame was never sent
     UNCONFIRMED = "unconfirmed"  # sent, never acknowledged, and too old to be sent again
     REFUSED = "refused"  # the service refused its fragment for good
-    INVALID = "invalid"  # accepted into a queue of the order coordinator, refused by the packager
+    INVALID = "invalid"  # accepted into the order coordinator's queue, refused when it was packaged
     UNREADABLE = "unreadable"  # the content store, such as a file of it, was damaged
     RESET = "reset"  # the stream was reset
-    FREED = "freed"  # the stream was freed with the frame still in it
+    FREED = "freed"  # the stream was freed while it held the frame
     INTERRUPTED = "interrupted"  # an exception from outside the core failed the stream
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base class of all events; `stream` is the name of its stream, None for one of the producer.
+    """Base class of all events. `stream` is a stream's name, None for an event of the producer.
 
-    Events are immutable, equal only to an event of the same type with the same members, and can be
-    matched by position: `case FrameDropped(stream, first, last, count)`.
+    Events are immutable. An event equals another one of the same type with the same members. Events
+    can be matched by position: `case FrameDropped(stream, first, last, count)`.
     """
 
     stream: str | None
@@ -72,14 +73,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ClientReady(Event):
-    """Fired when the client has credentials and a device, once."""
+    """Fired once, when the client has credentials and a device."""
 
     stream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClientErrorReported(Event):
-    """Fired when the client's own set-up failed with `status`."""
+    """Fired when the set-up of the client failed with `status`."""
 
     status: StatusCode
     detail: str
@@ -90,8 +91,8 @@ class ClientErrorReported(Event):
 class ClockSkewDetected(Event):
     """Fired when the service's clock is `skew` ticks ahead of this machine's (behind: negative).
 
-    Requests are signed with the service's time from then on. Frames keep the time that they were
-    put with: if this machine's clock stamps them, set it.
+    From then on, requests are signed with the service's time. Frames keep their own times. If these
+    come from this machine's clock, set the clock.
     """
 
     skew: int
@@ -101,8 +102,8 @@ class ClockSkewDetected(Event):
 class StreamReady(Event):
     """Fired when the stream can upload: at first, and after every recovery.
 
-    `warning` says what an existing stream does otherwise than `StreamInfo` asked for (how long it
-    keeps media), once; "" if nothing.
+    `warning` names a difference between an existing stream and `StreamInfo` (how long it keeps
+    media). It is reported once; "" if there is none.
     """
 
     stream: str
@@ -128,7 +129,10 @@ class UploadStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded(Event):
-    """Fired when a stopped stream has nothing left to send or to wait for; `upload` the last."""
+    """Fired when a stopped stream has nothing left to send or to wait for.
+
+    `upload` is the number of its last upload.
+    """
 
     stream: str
     upload: int | None
@@ -136,7 +140,7 @@ class StreamEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamShutdown(Event):
-    """Fired when the stream's uploads are thrown away: reset (True) or freed (False)."""
+    """Fired when the stream's uploads are aborted: `reset` (True) or freed (False)."""
 
     stream: str
     reset: bool
@@ -144,7 +148,7 @@ class StreamShutdown(Event):
 
 @dataclass(frozen=True, slots=True)
 class FragmentAcked(Event):
-    """Fired for every ack but IDLE; `ack.timecode` is in milliseconds, as the service gives it."""
+    """Fired for every ack except IDLE; `ack.timecode` is in milliseconds, as the service sends it."""
 
     stream: str
     upload: int
@@ -153,16 +157,16 @@ class FragmentAcked(Event):
 
 @dataclass(frozen=True, slots=True)
 class FragmentStored(Event):
-    """Fired when the service has stored a fragment for good.
+    """Fired when the service has stored a fragment permanently.
 
-    That is with its PERSISTED ack, or RECEIVED in a stream without retention. A stream without
-    acks (`fragment_acks=False`) has no such events.
+    The PERSISTED ack shows it, or RECEIVED in a stream without retention. A stream without acks
+    (`fragment_acks=False`) has no such events.
 
-    `first_pts` and `last_pts` are the earliest and the latest pts among its `frames` frames, as
-    they were put, in ticks. `fragment_number` is the service's number, "" when the service said so
-    with the ack of a later fragment. `latency` is how long the service took to store it: seconds
-    from the put of the fragment's first frame to the ack, so it includes the fragment's own length.
-    Frames that an open fragment takes after it was stored come with another event.
+    `first_pts` and `last_pts` are the earliest and the latest pts of its `frames` frames, as they
+    were put, in ticks. `fragment_number` is the service's number, or "" if the ack of a later
+    fragment showed that this one is stored. `latency` is the time in seconds from the put of the
+    fragment's first frame to the ack, so it includes the fragment's own length. If an open fragment
+    takes more frames after it was stored, another event reports them.
     """
 
     stream: str
@@ -175,7 +179,7 @@ class FragmentStored(Event):
 
 @dataclass(frozen=True, slots=True)
 class AckRejected(Event):
-    """Fired when an ack could not be read, or names a fragment that is not held (any more)."""
+    """Fired when an ack could not be parsed, or names a fragment that is not held (any more)."""
 
     stream: str
     upload: int
@@ -186,7 +190,7 @@ class AckRejected(Event):
 
 @dataclass(frozen=True, slots=True)
 class FrameDropped(Event):
-    """Fired when `count` accepted frames were given up; `first`, `last` are their dts (ticks)."""
+    """Fired when `count` accepted frames were dropped; `first`, `last` are their dts (ticks)."""
 
     stream: str
     first: int
@@ -197,7 +201,7 @@ class FrameDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class FragmentDropped(Event):
-    """As `FrameDropped`, for near-real-time streams."""
+    """The event `FrameDropped` of near-real-time streams."""
 
     stream: str
     first: int
@@ -208,7 +212,10 @@ class FragmentDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class FrameSkipped(Event):
-    """Fired when frames were not accepted because a key frame must come first; dts in ticks."""
+    """Fired when `count` frames were not accepted because a key frame must come first.
+
+    `first` and `last` are their dts in ticks.
+    """
 
     stream: str
     first: int
@@ -242,7 +249,7 @@ class StoragePressure(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStale(Event):
-    """Fired when the service has not said BUFFERING for `duration` ticks of sent media."""
+    """Fired when the service sent no BUFFERING ack for `duration` ticks of sent media."""
 
     stream: str
     duration: int
@@ -250,11 +257,11 @@ class ConnectionStale(Event):
 
 @dataclass(frozen=True, slots=True)
 class TimeJumped(Event):
-    """Fired when the frames of a stream go on at another time: its source's clock was set.
+    """Fired when the times of a stream's frames jump, for example because a clock was set.
 
     `before` is the dts of the last frame at the old time, `after` that of the first at the new one,
-    both in ticks. After a jump back a new upload begins with the next key frame, since the service
-    compares times within one upload only.
+    both in ticks. After a jump back, a new upload begins with the next key frame, because the
+    service compares times within one upload only.
     """
 
     stream: str
@@ -264,9 +271,9 @@ class TimeJumped(Event):
 
 @dataclass(frozen=True, slots=True)
 class TimestampCorrected(Event):
-    """Fired when a single frame was far from its neighbours and was stored between them.
+    """Fired when a frame's time was far from its neighbours' and was changed to lie between them.
 
-    `given` is the dts that the frame was put with, `used` the one it was stored with; ticks.
+    `given` is the dts with which the frame was put, `used` that with which it was stored; ticks.
     """
 
     stream: str
@@ -279,11 +286,11 @@ class TimestampCorrected(Event):
 class TrackSilent(Event):
     """Fired when a track has had no frames for 5 s of media while others had.
 
-    Offline it is 20 s, if the stream puts its tracks in order (`frame_order_mode`). If it does not,
-    it is sooner when the service refuses a fragment for the track. The service refuses fragments
-    that lack a track, so the stream goes on without it, in a new upload from the next key frame, or
-    from the refused fragment, on. `last` is the dts of its newest frame in ticks, None if it never
-    had one, or none is known.
+    In an offline stream with ordered tracks (`frame_order_mode`) the limit is 20 s. In a stream
+    without ordered tracks, the event comes sooner if the service refuses a fragment that lacks the
+    track. The stream continues without the track, because the service refuses fragments that lack
+    one. A new upload begins with the next key frame, or with the refused fragment. `last` is the
+    dts of the track's newest frame in ticks, None if there is none or it is unknown.
     """
 
     stream: str
@@ -293,9 +300,9 @@ class TrackSilent(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrackResumed(Event):
-    """Fired when a silent track has frames again: it is back with the next key frame.
+    """Fired when a silent track has frames again; it is stored from the next key frame on.
 
-    Its frames before that are skipped. `first` is the dts of the first one in ticks.
+    Its frames before that key frame are skipped. `first` is the dts of the first one in ticks.
     """
 
     stream: str
@@ -305,9 +312,9 @@ class TrackResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamErrorReported(Event):
-    """Fired when something went wrong with the stream; `fatal` when it will not recover itself.
+    """Fired when an error occurred in the stream; `fatal` if the stream cannot recover.
 
-    `upload` and `timecode` (of the fragment, stream timecode units) are None when none applies.
+    `upload` and `timecode` (of the fragment, in timecode units) are None if they do not apply.
     """
 
     stream: str
@@ -324,14 +331,16 @@ _MERGING = _LOSSES + _REPEATED
 
 
 class EventQueue:
-    """A bounded queue of events, of which neighbours merge while they wait.
+    """A bounded queue of events, in which similar events merge while they wait.
 
-    A drop or skip joins one of its stream and reason, a pressure replaces the one of its kind, if
-    nothing but drops, skips and pressures waits between the two. When the queue is full, they merge
-    whatever is between them. Anything else is still appended, for it is rare, up to twice the
-    bound; then the oldest event goes that is no drop or skip, since those are promised.
+    A drop or skip merges with one of the same stream and reason; a pressure replaces one of its
+    kind. They merge only if no other kind of event waits between them. When the queue is full, they
+    merge across other events too.
 
-    While it has events, the queue is in `talkative`; at the left end if it is `first`.
+    Other events are rare and are appended up to twice the bound. After that, the oldest event that
+    is no drop or skip is removed. Drops and skips are never removed, because the API promises them.
+
+    While the queue has events, it is listed in `talkative`, at the left end if it is `first`.
     """
 
     __slots__ = ("_bound", "_events", "_first", "_talkative")
@@ -348,7 +357,7 @@ class EventQueue:
         return len(self._events)
 
     def push(self, event: Event) -> None:
-        """Append an event, or merge it into the newest one that it merges with."""
+        """Append an event, or merge it into the newest event that it merges with."""
         events = self._events
         if not events:
             if self._first:
@@ -364,7 +373,7 @@ class EventQueue:
     def _merge(self, event: Event) -> bool:
         """Merge an event into a queued one; return False if there is none.
 
-        The walk is short: what it passes has merged too, so it passes one event of each kind.
+        The loop is short: the events that it passes have merged too, so it passes one of each kind.
         """
         events, full = self._events, len(self._events) >= self._bound
         for index in range(len(events) - 1, -1, -1):
@@ -384,16 +393,16 @@ class EventQueue:
         del self._events[oldest]
 
     def pop(self) -> Event | None:
-        """Take the oldest event, or return None."""
+        """Remove and return the oldest event, or return None."""
         if not self._events:
             return None
         event = self._events.popleft()
         if not self._events:
-            self._talkative.remove(self)  # mostly the first of them
+            self._talkative.remove(self)  # in most cases the first of them
         return event
 
     def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """Take the events of these kinds, oldest first; the others stay in order."""
+        """Remove and return the events of these kinds, oldest first; the others stay in order."""
         found = [event for event in self._events if isinstance(event, kinds)]
         if found:
             left = [event for event in self._events if not isinstance(event, kinds)]
@@ -404,10 +413,10 @@ class EventQueue:
 
 
 def merge_events(old: Event, new: Event) -> Event | None:
-    """Return one event that says what both say, or None when they do not merge.
+    """Return one event that contains the data of both, or None if they do not merge.
 
-    Drops and skips of one stream merge when the reason is the same: the counts add up. Of two
-    pressures of a kind the newer one is returned.
+    Drops and skips of one stream merge if the reason is the same: their counts are added. Of two
+    pressures of a kind, the newer one is returned.
     """
     if type(old) is not type(new) or old.stream != new.stream:
         return None

@@ -1,9 +1,9 @@
-"""A media frame on its way in: the bytes of one access unit or audio packet, with its times.
+"""A media frame to put: the bytes of one access unit or audio packet, with its times.
 
-Facts: AWS's Frame structure (version 0). A frame is made 30 times a second per camera, so it is a
-plain class with slots. Invariant: `data` is immutable `bytes`; any other buffer is copied once,
-when the frame is made, so that a caller may reuse its own. A frame checks no times, and of its data
-only the type: the stream does the rest, since it knows the codec.
+Source: AWS's Frame structure (version 0). A camera makes about 30 frames a second, so this is a
+plain class with slots. Invariant: `data` is immutable `bytes`. Any other buffer is copied once when
+the frame is made, so the caller may reuse it. A frame checks its types, but neither the values of
+its times nor the contents of its data. The stream checks these, because it knows the codec.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kvsproducer.status import InvalidFrame, KvsError, StatusCode
 
 __all__ = ["Frame", "FrameFlags", "MediaPacket"]
 
-_LONGEST_UNIT_S: Final = 600  # ours; a time base above it is upside down
+_LONGEST_UNIT_S: Final = 600  # our limit; a larger time base is probably inverted
 _TICK: Final = (1, 1)  # the unit of times without a time base
 _ENCODE: Final = (
     ". Pixels and samples have to be encoded first, for example with PyAV:"
@@ -41,9 +41,9 @@ _MEMBERS: Final = (
 
 
 class MediaPacket(Protocol):
-    """What `Frame.from_packet` needs of a demuxed packet; `av.Packet` has it."""
+    """The attributes of a demuxed packet that `Frame.from_packet` reads; `av.Packet` has them."""
 
-    # Properties, so that a packet whose types are narrower (a time base that is never None) fits.
+    # Properties, so that a packet with narrower types (a time base that is never None) matches.
     @property
     def pts(self) -> int | None: ...
     @property
@@ -63,17 +63,17 @@ class Frame:
 
     Args:
         data: The encoded bytes: `bytes`, or any one-dimensional buffer of bytes, which is copied.
-        pts: When it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an aware
-            `datetime`. On a stream without absolute times: ticks since any moment.
-        dts: When it is decoded. Default: `pts`, which is right without B-frames.
+        pts: Time at which it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an aware
+            `datetime`. In a stream without absolute times: ticks since any moment.
+        dts: Time at which it is decoded. Default: `pts`, which is right without B-frames.
         duration: How long it is shown: ticks, a `timedelta`, or ISO 8601 text. Default: 0, which
             lets the stream take it from its frame rate.
         key_frame: Whether decoding can start with it; adds KEY to `flags`.
         track_id: The track of the stream that it belongs to.
         flags: `FrameFlags`.
-        lead: For a key frame of an open group, which pictures follow that are shown before it: how
-            long before `pts` the first of them is shown, as `duration`. The fragment then starts
-            there, because KVS takes nothing that is earlier than its fragment.
+        lead: For a key frame of an open group of pictures, where pictures that follow it are shown
+            before it: how long before `pts` the first of them is shown; same types as `duration`.
+            The fragment starts there, because KVS refuses frames earlier than their fragment.
         time_base: Unit of the ints among the times, in seconds: a `Fraction` or a (numerator,
             denominator) pair, for example `packet.time_base` of PyAV or `(1, 90_000)` of RTP video.
             They are rounded to the nearest tick. Default: None, ticks of 100 ns.
@@ -105,7 +105,8 @@ class Frame:
         lead: MediaDuration = 0,
         time_base: Fraction | tuple[int, int] | None = None,
     ) -> None:
-        # Nearly always the types are right and the times are ticks; this must cost little then.
+        # In nearly all calls the types are right and the times are ticks, so these checks must be
+        # cheap.
         if type(data) is not bytes:
             data = _to_bytes(data)
         unit = _TICK if time_base is None else _unit_of(time_base)
@@ -131,21 +132,22 @@ class Frame:
 
     @property
     def key_frame(self) -> bool:
-        """Whether decoding can start here."""
+        """True if decoding can start with this frame."""
         return bool(self.flags & FLAG_KEY)
 
     @classmethod
     def end_of_fragment(cls) -> Frame:
-        """The frame without data that closes the fragment being written."""
+        """Return a frame without data that ends the open fragment."""
         return cls(b"", 0, track_id=0, flags=FLAG_END_OF_FRAGMENT)
 
     @classmethod
     def from_packet(cls, packet: MediaPacket, *, track_id: int = 1, offset: int = 0) -> Frame:
         """Return the frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
 
-        Audio packets get no key flag: FFmpeg marks each of them, and fragments begin with pictures
-        (in a stream of sound alone, with any packet). A missing pts is the dts and the other way
-        round; raises INVALID_ARG when both are missing or the packet has no time base.
+        Audio packets get no key flag, because FFmpeg flags each of them, but fragments begin with
+        pictures. (In a stream of sound alone, fragments begin with any packet.) If only one of pts
+        and dts is present, it is used for both. Raises INVALID_ARG if both are missing, or if the
+        packet has no time base.
         """
         pts = packet.dts if packet.pts is None else packet.pts
         if pts is None or not packet.time_base:
@@ -171,13 +173,13 @@ class Frame:
 
 
 def check_types(frame: object, stream: str) -> None:
-    """Raise INVALID_ARG for what is not a frame, or has members that are not of their types."""
+    """Raise INVALID_ARG for an object that is not a frame, or has members of wrong types."""
     if not isinstance(frame, Frame):
         why = f"put_frame takes a Frame, not {type(frame).__name__}; make one: Frame(data, pts)"
         raise InvalidFrame(StatusCode.INVALID_ARG, why, stream=stream)
     times = type(frame.pts) is type(frame.dts) is type(frame.duration) is type(frame.lead) is int
     if times and type(frame.data) is bytes and type(frame.track_id) is type(frame.flags) is int:
-        return  # nearly always
+        return  # the common case
     for name, right in _MEMBERS:
         value = getattr(frame, name)
         if not isinstance(value, right):
@@ -186,7 +188,7 @@ def check_types(frame: object, stream: str) -> None:
 
 
 def _unit_of(time_base: object) -> tuple[int, int]:
-    """Return ticks per unit of a time base, as numerator and denominator."""
+    """Return the ticks per unit of a time base, as numerator and denominator."""
     # Nearly always it is a Fraction, and the checks of protocols below are slow.
     if type(time_base) is Fraction and 0 < time_base <= _LONGEST_UNIT_S:
         return time_base.numerator * TICKS_PER_SECOND, time_base.denominator
@@ -250,15 +252,15 @@ def _refuse_time(name: str, value: object) -> NoReturn:
 
 
 def _is_audio(packet: MediaPacket) -> bool:
-    """Whether a packet says that it comes from an audio stream (`av.Packet.stream.type`)."""
+    """Return whether a packet comes from an audio stream (`av.Packet.stream.type`)."""
     return getattr(getattr(packet, "stream", None), "type", None) == "audio"
 
 
 def _to_bytes(data: object) -> bytes:
-    """Copy what a caller gave as a frame's data; raises INVALID_ARG when it is not bytes.
+    """Return a copy of the caller's data; raise INVALID_ARG if it is not bytes-like.
 
-    `bytes(data)` alone would take more: it makes a gigabyte of zeros of the number 10**9, and a
-    picture's pixels of an array.
+    `bytes(data)` alone would accept too much: it makes a gigabyte of zeros from the number 10**9,
+    and pixels from an array.
     """
     if isinstance(data, bytes):
         return bytes(data)
@@ -283,7 +285,7 @@ def _to_bytes(data: object) -> bytes:
 
 
 def _type_advice(data: object) -> str:
-    """What to give instead of an object that has no bytes."""
+    """Return advice on what to give instead of an object without bytes."""
     if data is None:
         return "; put no frame when the encoder gave none"
     if isinstance(data, str):

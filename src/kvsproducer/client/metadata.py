@@ -1,14 +1,14 @@
-"""Fragment metadata and events waiting to be written with a fragment.
+"""The queue of fragment metadata and events, which are written with a fragment.
 
-Facts: the service takes 10 items a fragment (ack 4009 refuses the whole fragment for the 11th); the
-tags of events and their pairs count, the end-of-fragment tag does not. Persistent items repeat in
-every fragment; names must not begin with "AWS". Entries become MKV Tags elements; an event's pairs
-go into its own Tag. AWS's client queues 25 items, so that fragments are refused.
+Source: the service accepts 10 items in a fragment; with an 11th it refuses the whole fragment (ack
+4009). The tags of events and their pairs count, the end-of-fragment tag does not. Persistent items
+repeat in every fragment. Names must not begin with "AWS". Entries become MKV Tags elements; the
+pairs of an event go into its own Tag. AWS's client queues 25 items, so that fragments are refused.
 
-Which fragment an item goes with: the next one that starts. But if the open fragment is ended
-explicitly (end-of-fragment mark, end of the stream), its mark takes the items that were put since
-it started, as many as it has room for; the others wait for the next fragment. So an item is counted
-twice: in the queue when it is put, and in the open fragment when that is ended.
+Items are written with the next fragment that starts. If the open fragment is ended explicitly
+(end-of-fragment mark, end of the stream), its mark takes the items that were put since it started,
+as many as still fit. The others wait for the next fragment. So an item is counted twice: in the
+queue when it is put, and in the open fragment when that ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _S = StatusCode
 
 
 class EventType(IntFlag):
-    """What the service is asked to do with the fragment."""
+    """What the service does with the fragment: generate images, or send a notification."""
 
     IMAGE_GENERATION = 1
     NOTIFICATION = 2
@@ -48,7 +48,7 @@ _EVENT_TAGS: Final = {
 
 @dataclass(slots=True)
 class _Entry:
-    """One Tags element to write, which is `items` metadata items for the service."""
+    """One Tags element to write, which counts as `items` metadata items for the service."""
 
     name: str
     element: bytes
@@ -58,22 +58,23 @@ class _Entry:
 
 
 class MetadataQueue:
-    """The queue of one stream."""
+    """The metadata queue of one stream."""
 
     __slots__ = ("_entries", "_taken")
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
-        self._taken = 0  # items that the open fragment has
+        self._taken = 0  # number of items in the open fragment
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
     def put(self, name: str, value: str, persistent: bool) -> None:
-        """Queue a name and value; an empty value clears a persistent one.
+        """Queue a name and value; an empty value clears a persistent item.
 
-        Raises INVALID_ARG for what is not text, INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH,
-        MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT; then nothing is changed.
+        Raises INVALID_ARG for an argument that is not text, INVALID_METADATA_NAME,
+        MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT. When
+        it raises, nothing changes.
         """
         _check_text("the name of a metadata item", name)
         _check_text("the value of a metadata item", value)
@@ -96,7 +97,7 @@ class MetadataQueue:
 
         Raises INVALID_ARG, INVALID_IMAGE_PREFIX_LENGTH, INVALID_IMAGE_METADATA_KEY_LENGTH,
         INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, DUPLICATE_STREAM_EVENT_TYPE,
-        MAX_FRAGMENT_METADATA_COUNT; then nothing is queued.
+        MAX_FRAGMENT_METADATA_COUNT. When it raises, nothing is queued.
         """
         if not isinstance(types, int):
             raise InvalidFrame(_S.INVALID_ARG, f"event types {types!r}: give EventType values")
@@ -132,29 +133,29 @@ class MetadataQueue:
         )
 
     def at_start(self) -> bytes:
-        """The Tags elements to write with the fragment that starts now."""
+        """Return the Tags elements to write at the start of a new fragment."""
         return b"".join(entry.element for entry in self._entries)
 
     def started(self) -> None:
-        """The elements of `at_start` were written: persistent ones stay, the others are done."""
+        """Note that the elements of `at_start` were written; only persistent ones stay queued."""
         self._taken = sum(entry.items for entry in self._entries)
         self._entries = [entry for entry in self._entries if entry.persistent]
         for entry in self._entries:
             entry.applied = True
 
     def at_end(self) -> bytes:
-        """The Tags elements to write with the mark that ends the open fragment."""
+        """Return the Tags elements to write with the mark that ends the open fragment."""
         return b"".join(entry.element for entry in self._fitting())
 
     def ended(self) -> None:
-        """The elements of `at_end` were written."""
+        """Note that the elements of `at_end` were written."""
         for entry in self._fitting():
             self._taken += entry.items
             entry.applied = True
         self._entries = [e for e in self._entries if e.persistent or not e.applied]
 
     def _fitting(self) -> list[_Entry]:
-        """The entries that the open fragment lacks and has room for, in order."""
+        """Return the entries that the open fragment lacks and still has space for, in order."""
         taken, fitting = self._taken, []
         for entry in self._entries:
             if entry.applied:
@@ -166,7 +167,7 @@ class MetadataQueue:
         return fitting
 
     def clear(self) -> int:
-        """Forget everything; return how many items were never written."""
+        """Remove all entries; return how many items were never written."""
         left = sum(entry.items for entry in self._entries if not entry.applied)
         self._entries = []
         self._taken = 0
@@ -181,7 +182,7 @@ def _check_text(what: str, text: object) -> None:
 
 
 def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]:
-    """The pairs of an event; raises what `put_event` does."""
+    """Return the checked pairs of an event; raise as `put_event` does."""
     _check_text("the image prefix", image_prefix)
     try:
         checked = [(name, value) for name, value in pairs]  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
-"""A stream: frames in, buffers out, acks back. The facade of the sans-I/O core, and the put path.
+"""A stream: the facade of the sans-I/O core for frames, uploads and acks.
 
-The life of a frame: `put_frame` checks state and order, adapts NAL units, asks the generator for
-the bytes before the payload, charges the store and appends to the view; `next_buffers` hands the
-buffers to an upload; `receive_ack` settles the frame. Nothing here reads a clock, waits or calls
-back: after any call, take the client's effects (`Client.poll_effect`) and the events.
+The life of a frame: `put_frame` checks state and order, adapts NAL units, gets the bytes before the
+payload from the generator, charges the store, and appends to the view. `next_buffers` hands the
+buffers to an upload. `receive_ack` settles the frame. No method reads a clock, waits or calls back.
+After any call, take the client's effects (`Client.poll_effect`) and the events.
 
-Not thread-safe: the shell holds its lock around every call.
+A stream is not thread-safe: the shell holds its lock around every call.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ __all__ = ["Stream"]
 
 _S = StatusCode
 _OK = 200
-_UNKNOWN = 10006  # the result of an upload that failed in no way that the core knows
-_TIMED_OUT = 599  # the result of a connection of which nothing is known
+_UNKNOWN = 10006  # the result of an upload that failed in an unknown way
+_TIMED_OUT = 599  # the result of a connection whose state is unknown
 
 
 class Stream:
     """One stream; made by `Client.open_stream`.
 
-    `info` is the resolved `StreamInfo`. A status raised by a method is about that call; what the
-    world does wrong is reported by events (`StreamErrorReported`), a fatal one also as `failure`,
-    which every later `put_frame` raises.
+    `info` is the resolved `StreamInfo`. An error raised by a method concerns that call. Errors of
+    the service or the network are reported by events (`StreamErrorReported`). A fatal one is also
+    kept as `failure`, and every later `put_frame` raises it.
     """
 
     def __init__(self, core: StreamCore, control: StreamControl, info: ClientInfo) -> None:
@@ -65,11 +65,13 @@ class Stream:
         self._acks = AckHandler(core, control, self._intake.tracks)
         self._ends_idle_fragments = info.intermittent
         self._ack_limit = ticks(info.stop_stream_timeout)
-        self._ack_due: int | None = None  # when the last ack is late, all else being done
-        # What was put at the last call of the timer, and when the first call saw no more than that.
+        # when the last ack is overdue; None while other work is left
+        self._ack_due: int | None = None
+        # The number of frames put by the last timer call, and the time of the first call that saw
+        # it.
         self._seen = self._seen_at = 0
 
-    # --- what it is -----------------------------------------------------------------------------
+    # --- properties -----------------------------------------------------------------------------
     @property
     def name(self) -> str:
         """The stream's name."""
@@ -77,49 +79,49 @@ class Stream:
 
     @property
     def info(self) -> StreamInfo:
-        """The stream's description, defaults filled in."""
+        """The stream's description with the defaults filled in."""
         return self._core.info
 
     @property
     def state(self) -> StreamState:
-        """Where its state machine is."""
+        """The current state of the stream's state machine."""
         return self._control.state
 
     @property
     def ready(self) -> bool:
-        """Whether it has been ready to upload at least once."""
+        """True if the stream has been ready to upload at least once."""
         return self._control.ready
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop` was called."""
+        """True after `stop`."""
         return self._core.stopped
 
     @property
     def closed(self) -> bool:
-        """Whether it was stopped and has nothing left to send or wait for, or was freed."""
+        """True if the stream was stopped and has nothing left to send or wait for, or was freed."""
         return self._core.closed
 
     @property
     def freed(self) -> bool:
-        """Whether `free` was called."""
+        """True after `free`."""
         return self._core.lifecycle is Lifecycle.FREED
 
     @property
     def failure(self) -> KvsError | None:
-        """Why it gave up for good, or None."""
+        """The error with which the stream failed permanently, or None."""
         return self._core.failure
 
     def account(self) -> FrameAccount:
-        """What became of the frames so far."""
+        """Return the counts of frames so far."""
         return self._core.buffer.ledger.account()
 
     @property
     def stored_until(self) -> int | None:
-        """The media time up to which everything accepted is stored or was dropped; None at first.
+        """The media time up to which all accepted frames are stored or dropped; None at first.
 
-        A pts in ticks: no frame that is held has that pts or an earlier one. It goes back when a
-        frame with an earlier pts is put. After a jump back in time it follows the new time line.
+        A pts in ticks: no held frame has this pts or an earlier one. It decreases when a frame with
+        an earlier pts is put. After a jump back in time it follows the new time line.
         """
         return self._core.buffer.settled_until(self._intake.waiting_pts())
 
@@ -130,7 +132,7 @@ class Stream:
 
     @property
     def open_fragment(self) -> int | None:
-        """The pts at which the fragment begins that is being written, in ticks; None if none is."""
+        """The pts at which the open fragment begins, in ticks, or None."""
         buffer, newest = self._core.buffer, self._core.buffer.view.newest
         if newest is None or buffer.closed_newest:
             return None
@@ -139,19 +141,19 @@ class Stream:
 
     @property
     def waiting(self) -> int:
-        """How many accepted frames wait for others, which decide on their order or their time."""
+        """Number of accepted frames that wait until later frames decide on their order or time."""
         return self._intake.waiting
 
     def next_event(self) -> Event | None:
-        """The oldest event of this stream that was not taken yet."""
+        """Return the oldest event of this stream that was not taken yet, or None."""
         return self._core.events.pop()
 
     def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """The events of these kinds that were not taken yet, out of turn."""
+        """Return the events of these kinds that were not taken yet, ahead of other events."""
         return self._core.events.take(kinds)
 
     def metrics(self, now: int, version: int = limits.STREAM_METRICS_VERSION) -> StreamMetrics:
-        """A snapshot of the stream's figures; raises INVALID_STREAM_METRICS_VERSION."""
+        """Return a snapshot of the stream's metrics; raise INVALID_STREAM_METRICS_VERSION."""
         check_metrics_version(
             version, limits.STREAM_METRICS_VERSION, _S.INVALID_STREAM_METRICS_VERSION
         )
@@ -176,12 +178,12 @@ class Stream:
 
     @property
     def charged_bytes(self) -> int:
-        """What the store is charged for what this stream holds."""
+        """The bytes for which the store charges this stream."""
         return self._core.buffer.charged_bytes
 
     @property
     def drops(self) -> dict[str, int]:
-        """How many accepted frames were dropped so far, by the value of their `DropReason`.
+        """Number of accepted frames dropped so far, by the value of their `DropReason`.
 
         A reason that has a status ends with the name of the last one: "invalid: MKV_...".
         """
@@ -196,13 +198,15 @@ class Stream:
     def put_frame(self, frame: Frame, now: int) -> None:
         """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
 
-        Frames before the first key frame (and after an end-of-fragment frame, or a key frame that
-        was refused) are not accepted: `FrameSkipped` reports them. Raises, with nothing changed:
-        `WouldBlock` (offline streams: there is no space before an ack), STREAM_HAS_BEEN_STOPPED,
+        Frames before the first key frame are not accepted, and neither are frames after an
+        end-of-fragment frame or a refused key frame. `FrameSkipped` reports them.
+
+        Raises, with nothing changed: `WouldBlock` (an offline stream has no space before an ack),
+        STREAM_HAS_BEEN_STOPPED,
         the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
         MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE,
-        CONTENT_VIEW_INVALID_TIMESTAMP, what `MkvGenerator.pack` and the order coordinator raise,
-        INVALID_ARG for what is no `Frame` or has members of other types. Next: take the effects.
+        CONTENT_VIEW_INVALID_TIMESTAMP, the errors of `MkvGenerator.pack` and the order coordinator,
+        and INVALID_ARG if `frame` is not a valid `Frame`. Next: take the effects.
         """
         try:
             self._intake.put(frame, now)
@@ -226,28 +230,30 @@ class Stream:
     def end_fragment(self, now: int) -> None:
         """End the open fragment, so that the service can store it; do nothing if none is open.
 
-        The next frame must then be a key frame. Frames that wait for others, because of their order
-        or their time, are put first, as they are. It needs no free space, except that an offline
-        stream raises `WouldBlock` while such frames have no space.
-        Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
-        END_OF_FRAGMENT_FRAME_INVALID_STATE for fragments that are cut by time.
+        The next frame must be a key frame. Frames that wait until later frames decide on their
+        order or time are put first, as they are. No free space is needed, with one exception: an
+        offline stream raises `WouldBlock` while such frames have no space.
+
+        Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`, and
+        END_OF_FRAGMENT_FRAME_INVALID_STATE if fragments are cut by time.
         """
         self._do(self._intake.end_fragment, now)
 
     def count_put_error(self) -> None:
-        """Count a frame that the shell refused, such as one that waited for space for too long."""
+        """Count a frame that the shell refused, for example after waiting too long for space."""
         self._core.counters.put_frame_errors += 1
 
     def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
 
-        If the open fragment is ended explicitly (`end_fragment`, `stop`), it takes what was put
-        since it started, up to its 10th item. An empty value clears a persistent item. Raises
-        STREAM_HAS_BEEN_STOPPED, INVALID_ARG for what is not text, INVALID_METADATA_NAME,
-        MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, and for the 11th item that waits
-        for one fragment MAX_FRAGMENT_METADATA_COUNT.
+        If the open fragment is ended explicitly (`end_fragment`, `stop`), it takes the items that
+        were put since it started, up to its 10th item. An empty value clears a persistent item.
+
+        Raises STREAM_HAS_BEEN_STOPPED, INVALID_ARG for an argument that is not text,
+        INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, and
+        MAX_FRAGMENT_METADATA_COUNT for the 11th item of one fragment.
         """
-        del now  # of the same shape as the other calls
+        del now  # all calls of a stream take it
         self._intake.check_open()
         self._core.metadata.put(name, value, persistent)
 
@@ -259,7 +265,7 @@ class Stream:
         image_prefix: str = "",
         pairs: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Ask for images (1) or a notification (2) with the next fragment; see `EventType`.
+        """Request images (1) or a notification (2) for the next fragment; see `EventType`.
 
         Raises STREAM_HAS_BEEN_STOPPED, STREAM_NOT_STARTED, and as `MetadataQueue.put_event`.
         """
@@ -269,9 +275,9 @@ class Stream:
             raise kvs_error(_S.STREAM_NOT_STARTED, "put a frame first", stream=self.name)
         self._core.metadata.put_event(types, image_prefix, pairs)
 
-    # --- the end and the beginning --------------------------------------------------------------
+    # --- stop, reset, free ----------------------------------------------------------------------
     def put_waiting(self, now: int) -> None:
-        """Put the frames that wait for others, as they are, before `stop`.
+        """Put the frames that wait for later frames, as they are, before `stop`.
 
         An offline stream raises `WouldBlock` while one of them has no space; `stop` drops such
         frames.
@@ -280,7 +286,7 @@ class Stream:
             self._do(self._intake.put_waiting, now)
 
     def stop(self, now: int) -> None:
-        """Take no more frames; what is held is still sent. `StreamEnded` follows. Idempotent."""
+        """Accept no more frames; held ones are still sent. `StreamEnded` follows. Idempotent."""
         if not self._core.stopped:
             self._do(self._stop, now)
 
@@ -297,12 +303,10 @@ class Stream:
             self._control.unpark(now)
 
     def reset(self, now: int) -> None:
-        """Throw away everything held (reported as dropped) and begin anew.
+        """Drop everything held (it is reported) and start over.
 
-        Revives a failed stream, and one that was stopped: it takes frames again.
-
-        Raises STREAM_SHUTTING_DOWN for a freed stream, CLIENT_FREED_BEFORE_STREAM for one whose
-        client is closed.
+        A failed or stopped stream accepts frames again afterwards. Raises STREAM_SHUTTING_DOWN for
+        a freed stream, and CLIENT_FREED_BEFORE_STREAM if its client is closed.
         """
         self._check_usable()
         self._do(self._reset, now)
@@ -319,7 +323,7 @@ class Stream:
         core.wake_writers()
 
     def free(self, now: int) -> None:
-        """Throw the stream away: uploads are aborted, what is held counts as dropped."""
+        """Free the stream: abort its uploads and drop what it holds."""
         if not self.freed:
             self._do(self._free, now)
 
@@ -344,9 +348,9 @@ class Stream:
     def _cut_short(self, error: BaseException, now: int) -> None:
         """Fail the stream after an exception from outside, which may come between any two lines.
 
-        A signal handler that raises, or `PyThreadState_SetAsyncExc`, leaves a call half done.
-        Nothing is repaired: everything that is held is dropped, by the counts alone, and `reset`
-        begins anew. At worst the bytes that the call was about stay charged to the store.
+        A signal handler that raises, or `PyThreadState_SetAsyncExc`, leaves a call unfinished.
+        Nothing is repaired: all held frames are dropped by count, and `reset` starts over. In the
+        worst case, the bytes of the interrupted call stay charged to the store.
         """
         core = self._core
         failure = kvs_error(
@@ -362,7 +366,7 @@ class Stream:
         core.buffer.drop_held(queued or [(now, now)], DropReason.INTERRUPTED)
 
     def _abandon(self, reason: DropReason) -> None:
-        """Throw away everything held, frame by frame, and report it as dropped."""
+        """Drop everything held, frame by frame, and report it."""
         core = self._core
         for frame in self._intake.give_up():
             core.buffer.drop(frame.dts, frame.pts, reason)
@@ -370,7 +374,7 @@ class Stream:
         core.buffer.abandon(reason)
 
     def _end_uploads(self) -> None:
-        """Give up the uploads, and the metadata for fragments to come."""
+        """Abort the uploads, and drop the metadata for later fragments."""
         core = self._core
         core.abort_uploads()
         for upload in list(core.uploads):
@@ -380,15 +384,16 @@ class Stream:
         core.metadata.clear()
 
     def report(self, status: StatusCode, detail: str) -> None:
-        """Tell of an error that the shell has met with and that changes nothing here."""
+        """Report an error of the shell that changes nothing in the core."""
         self._core.report(status, detail)
 
     def reset_connection(self, now: int, *, alive: bool = True) -> None:
-        """Give the connections up and go on with new ones; what was not acknowledged is re-sent.
+        """Replace the connections by new ones; media without an ack is sent again.
 
-        It also ends the `failure` of a stream that lost its connection without `recover_on_error`.
-        A host that is `alive` goes on to store what it said RECEIVED for; from one that may not be,
-        no more acks are expected, and that is sent again too. Raises as `reset`.
+        It also clears the `failure` of a stream that lost its connection without
+        `recover_on_error`. A host that is `alive` will store what it acknowledged as RECEIVED. If
+        the host may be dead, no more acks are expected, and that media is sent again too. Raises as
+        `reset` does.
         """
         self._check_usable()
         self._control.recover()
@@ -396,7 +401,7 @@ class Stream:
         self._control.lost(200, now)
 
     def take_troubles(self) -> tuple[ConnectionStale | StreamLatencyPressure, ...]:
-        """How the connection has been doing badly since this was last asked; newest of each."""
+        """Return the connection problems since the last call, the newest of each kind."""
         found = tuple(self._core.troubles.values())
         self._core.troubles.clear()
         return found
@@ -413,24 +418,24 @@ class Stream:
             core.buffer.lose(result)
         core.abort_uploads()
 
-    # --- the network ----------------------------------------------------------------------------
+    # --- uploads --------------------------------------------------------------------------------
     def next_buffers(
         self, upload: int, limit: int, now: int
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
-        """Up to `limit` bytes (> 0) for the body of an upload, and what to do next.
+        """Return up to `limit` bytes (> 0) for the body of an upload, and what to do next.
 
-        The buffers are the caller's own frames and small headers, by reference; an item may be cut
-        anywhere. Raises UPLOAD_HANDLE_ABORTED for an upload that is unknown or over, INVALID_ARG
-        for a bad limit.
+        The buffers are the caller's own frames and small headers, by reference. An item may be cut
+        at any byte. Raises UPLOAD_HANDLE_ABORTED for an upload that is unknown or over, and
+        INVALID_ARG for a bad limit.
         """
         return self._sender.next_buffers(upload, limit, now)
 
     def receive_ack(self, upload: int, data: bytes, now: int) -> tuple[bool, bool]:
-        """Take bytes of an upload's response. Acks act as they complete; bad ones are events.
+        """Process bytes of an upload's response; invalid acks are reported as events.
 
-        Returns whether the response is of use, and whether frames are held, so that more acks are
-        due. A response that goes on and on without an ack that changes anything is of no use: the
-        upload is to be given up, because reading takes time from other streams.
+        Returns whether the response is useful, and whether frames are held, so that more acks are
+        expected. A long response without an ack that changes anything is not useful. The shell
+        should abort such an upload, because reading it takes time from other streams.
         """
         carrier = self._core.uploads.find(upload)
         if carrier is not None:
@@ -451,15 +456,15 @@ class Stream:
         return useful, self._core.buffer.ledger.held > 0
 
     def receive_parsed_ack(self, upload: int, ack: FragmentAck, now: int) -> None:
-        """Take an ack that the caller has parsed, as AWS's cases do; a Producer has bytes."""
+        """Apply an ack that the caller has parsed; AWS's test cases need it."""
         self._acks.apply(upload, self._core.uploads.find(upload), ack, now)
 
     def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:
-        """The connection of an upload is gone; `result` says why (200: complete exchange).
+        """Handle the end of an upload's connection, with `result` (200: complete exchange).
 
-        What it carried and was not acknowledged is sent again by another upload. Harmless for
-        uploads that are over. Returns the result that counts: a complete exchange in which the
-        service acknowledged nothing has failed.
+        Its media without an ack is sent again by another upload. Uploads that are over are ignored.
+        Returns the result to use: a complete exchange in which the service acknowledged nothing has
+        failed.
         """
         core = self._core
         self._parsers.pop(upload, None)
@@ -486,13 +491,13 @@ class Stream:
 
     # --- time -----------------------------------------------------------------------------------
     def handle_timer(self, now: int) -> None:
-        """Check what only the passing of time decides; the client calls it every few seconds."""
+        """Check everything that depends on time alone; the client calls it every few seconds."""
         self._check_idle(now)
         self._check_last_ack(now)
         self._control.check_token(now)
 
     def _check_last_ack(self, now: int) -> None:
-        """Report, once, that a stopped stream waits too long for its last PERSISTED ack."""
+        """Report once that a stopped stream waits too long for its last PERSISTED ack."""
         core = self._core
         if not core.stopped or not any(
             upload.state is UploadState.AWAITING_ACK for upload in core.uploads
@@ -505,10 +510,10 @@ class Stream:
             core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
 
     def _check_idle(self, now: int) -> None:
-        """End the open fragment of a stream that got no frame for long (intermittent producer).
+        """End the open fragment of a stream without new frames for a while (intermittent producer).
 
-        The time counts from when the timer first saw the newest frame, not from the frame's put: a
-        process that was suspended in between has not been idle.
+        The time counts from when the timer first saw the newest frame, not from the frame's put. A
+        process that was suspended in between was not idle.
         """
         seen = self._core.buffer.view.head + self._intake.waiting
         if seen != self._seen:
@@ -522,6 +527,6 @@ class Stream:
             or not self._core.info.key_frame_fragmentation
         ):
             return
-        self._seen_at = now  # if it cannot be ended now, try again after as long
-        with suppress(KvsError, WouldBlock):  # no caller waits for it: the fragment stays open
+        self._seen_at = now  # if the fragment cannot be ended now, try again after the same time
+        with suppress(KvsError, WouldBlock):  # no caller waits for this; the fragment stays open
             self.end_fragment(now)

@@ -1,9 +1,10 @@
-"""What a stream is: names, tracks, buffers, policies.
+"""The description of a stream: name, tracks, buffers, policies.
 
-Facts: AWS's StreamInfo (version 3) with its StreamCaps, and the C producer's stream info creators
-(`video`, `audio`, `audio_video`). Plain data: `from_dict` reads AWS's layout, in which
-durations are ticks, `validate` gives each limit its status, `resolved` fills in the defaults that a
-0 stands for. Durations are kept as `timedelta`; the core takes ticks of them when a stream opens.
+Source: AWS's StreamInfo (version 3) with its StreamCaps, and the C producer's stream info creators
+(`video`, `audio`, `audio_video`). A `StreamInfo` is plain data. `from_dict` reads AWS's layout, in
+which durations are ticks. `validate` raises the status of a violated limit. `resolved` replaces 0
+by the default. Durations are kept as `timedelta`; the core converts them to ticks when a stream
+opens.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _S = StatusCode
 
 
 class StreamingType(IntEnum):
-    """REALTIME and NEAR_REALTIME drop the oldest when full; OFFLINE waits and loses nothing."""
+    """REALTIME and NEAR_REALTIME drop the oldest frames when full; OFFLINE waits and drops none."""
 
     REALTIME = 0
     NEAR_REALTIME = 1
@@ -62,8 +63,9 @@ class StreamingType(IntEnum):
 class FrameOrderMode(IntEnum):
     """How frames of several tracks are put in order.
 
-    PASS_THROUGH: as put. The others hold a frame until every track has one and emit the smallest
-    dts or pts first; COMPENSATE adds a timecode unit on a tie; EOFR allows end-of-fragment frames.
+    PASS_THROUGH keeps the order of the puts. The others hold a frame until every track has one, and
+    the frame with the smallest dts or pts goes first. COMPENSATE adds a timecode unit if times are
+    equal. EOFR allows end-of-fragment frames.
     """
 
     PASS_THROUGH = 0
@@ -75,14 +77,14 @@ class FrameOrderMode(IntEnum):
 
 
 class StorePressurePolicy(IntEnum):
-    """When the store is full: refuse the new frame (OOM) or drop the oldest ones."""
+    """What happens when the store is full: refuse the new frame (OOM) or drop the oldest ones."""
 
     OOM = 0
     DROP_TAIL_ITEM = 1
 
 
 class ViewOverflowPolicy(IntEnum):
-    """What is dropped at once: one frame, or everything up to the next fragment."""
+    """How much is dropped at once: one frame, or everything up to the next fragment."""
 
     DROP_TAIL_VIEW_ITEM = 0
     DROP_UNTIL_FRAGMENT_START = 1
@@ -96,13 +98,13 @@ _TIMES: Final = (
     "replay_duration",
     "connection_staleness_duration",
 )
-# A plain number of seconds may be as large as the longest retention that the service takes.
+# A number of seconds may be as large as the longest retention that the service accepts.
 _LARGEST: Final = {"retention": timedelta(hours=limits.SERVICE_MAX_RETENTION_HOURS)}
 _DEAD: Final = frozenset({"adaptive", "avg_bandwidth_bps", "recalculate_metrics"})
 
 
 class StreamOptions(TypedDict, total=False):
-    """The options of a stream, as the creators of `StreamInfo` take them; see there for each."""
+    """The options of a stream, as the creators of `StreamInfo` accept them; see `StreamInfo`."""
 
     name: str
     content_type: str
@@ -148,29 +150,32 @@ class StreamInfo:
         kms_key_id: Key that encrypts a stream that has to be created; default: KVS's own key.
         streaming_type: What happens when the buffer is full, see `StreamingType`. Default:
             REALTIME.
-        max_latency: The event StreamLatencyPressure reports more unsent media than this; 0: never.
-            Default: 0; of the creators 85 % of `buffer_duration`.
+        max_latency: StreamLatencyPressure is reported when more media than this is unsent; 0:
+            never. Default: 0; with the creators 85 % of `buffer_duration`.
         fragment_duration: Length of fragments without `key_frame_fragmentation`, 1 to 30 s: a
             fragment begins with the first key frame after it. Default: 2 s.
         key_frame_fragmentation: Whether each key frame begins a fragment. Default: True.
-        frame_timecodes: False: frames are stamped with the time of their put. Default: True.
+        frame_timecodes: Whether frames keep their own times. False: each frame gets the time of its
+            put. Default: True.
         absolute_fragment_times: Whether times count from 1970. False: they count from the start of
             the upload, and the service adds its own time. Default: True.
         fragment_acks: Whether the service acknowledges fragments. Default: True.
         recover_on_error: Whether the stream is set up again after an error. Default: True.
         nal_adaptation: How H.264 and H.265 frames are converted, `NalAdaptation` flags. Default:
-            NONE; of the creators from Annex-B (start codes), or NONE with an avcC or hvcC record.
-        frame_rate: Frames per second at most, of all tracks; an int. It sizes the buffer's index,
-            and is what a video frame without a duration lasts, unless it is the default: 120.
+            NONE. Default of the creators: from Annex-B (start codes), or NONE with an avcC or hvcC
+            record.
+        frame_rate: Largest number of frames per second, over all tracks; an int. It sizes the
+            buffer's index. Unless it is the default (120), it also gives video frames without a
+            duration their duration.
         buffer_duration: How much media is held at most. Default: 120 s; 0: 20 s.
-        replay_duration: How much of it is sent again after a lost connection. Default: 60 s; of the
-            creators half of `buffer_duration`.
-        connection_staleness_duration: The event ConnectionStale reports that the service
-            acknowledged nothing for so much sent media; 0: never. Default: 0; of the creators 5 s.
+        replay_duration: How much held media is sent again after a lost connection. Default: 60 s;
+            with the creators half of `buffer_duration`.
+        connection_staleness_duration: ConnectionStale is reported when the service acknowledged
+            nothing for so much sent media; 0: never. Default: 0; with the creators 5 s.
         timecode_scale: Unit of the stored times, in ticks of 100 ns. Default: 10,000 (1 ms).
         segment_uuid: 16 bytes that identify the Matroska segment. Default: random.
-        frame_order_mode: How frames of several tracks are put in order. Default: PASS_THROUGH; of
-            `audio_video`: by pts.
+        frame_order_mode: How frames of several tracks are put in order. Default: PASS_THROUGH;
+            with `audio_video`: by pts.
         store_pressure_policy: What happens when the storage is full. Default: DROP_TAIL_ITEM.
         view_overflow_policy: How much is dropped at once. Default: DROP_UNTIL_FRAGMENT_START.
         allow_stream_creation: Whether a stream that does not exist is created. Default: True.
@@ -252,8 +257,8 @@ class StreamInfo:
     ) -> StreamInfo:
         """Describe a stream with one audio track, with the `options` listed at `StreamInfo`.
 
-        `codec_private_data` is the AudioSpecificConfig of AAC, which frames with ADTS headers give
-        too, or the WAVEFORMATEX of G.711 (default: 8000 Hz, one channel).
+        `codec_private_data` is the AudioSpecificConfig of AAC, or the WAVEFORMATEX of G.711
+        (default: 8000 Hz, one channel). AAC frames with ADTS headers need none.
 
         Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
         """
@@ -309,13 +314,13 @@ class StreamInfo:
     def from_dict(cls, data: Mapping[str, object]) -> StreamInfo:
         """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
 
-        Older versions mean what they meant to AWS's client: version 0 orders one video and one
-        audio track by pts, versions up to 1 refuse frames when the store is full and drop frame by
-        frame, versions up to 2 allow stream creation. `adaptive`, `avg_bandwidth_bps` and
+        Older versions have the meaning that AWS's client gave them. Version 0 orders one video
+        and one audio track by pts. Versions up to 1 refuse frames when the store is full and drop
+        frame by frame. Versions up to 2 allow stream creation. `adaptive`, `avg_bandwidth_bps` and
         `recalculate_metrics` are accepted and ignored: they have no effect in any producer.
 
         Raises INVALID_STREAM_INFO_VERSION, TRACK_INFO_MISSING for `tracks: null`, INVALID_ARG for
-        an unknown member or value, INVALID_DURATION_VALUE for a duration that is wrong text.
+        an unknown member or value, INVALID_DURATION_VALUE for a duration with invalid text.
         """
         values = versioned(
             cls, data, limits.STREAM_INFO_VERSION, _S.INVALID_STREAM_INFO_VERSION, ignored=_DEAD
@@ -330,7 +335,7 @@ class StreamInfo:
 
     # --- checks ---------------------------------------------------------------------------------
     def validate(self) -> None:
-        """Raise the status of the first limit that is not held, in AWS's order."""
+        """Raise the status of the first violated limit, in AWS's order."""
         if len(self.name) > limits.MAX_STREAM_NAME_LEN:
             raise kvs_error(
                 _S.INVALID_STREAM_NAME_LENGTH,
@@ -377,17 +382,17 @@ class StreamInfo:
 
     @property
     def frame_duration(self) -> int:
-        """What a video frame without a duration of its own lasts, in ticks; 0 when not known."""
+        """Duration of a video frame without a duration of its own, in ticks; 0 if unknown."""
         if self.frame_rate in (0, limits.STREAM_INFO_FRAME_RATE):
             return 0
         return TICKS_PER_SECOND // self.frame_rate
 
     def named(self, name: str) -> StreamInfo:
-        """The same with another name."""
+        """Return a copy with another name."""
         return replace(self, name=name)
 
     def resolved(self) -> StreamInfo:
-        """Return a copy with defaults in place of zeros, and without what its type rules out."""
+        """Return a copy with defaults instead of zeros, without options that its type excludes."""
         offline = self.streaming_type is StreamingType.OFFLINE
         buffer = as_timedelta(limits.DEFAULT_BUFFER_DURATION)
         return replace(
@@ -405,7 +410,7 @@ class StreamInfo:
 
 
 def _with_data(preset: tuple[TrackInfo, str], data: bytes) -> tuple[TrackInfo, str]:
-    """A preset track with the codec private data of a caller; raises INVALID_ARG if not bytes."""
+    """Return a preset track with the caller's codec private data (bytes, else INVALID_ARG)."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise kvs_error(
             _S.INVALID_ARG, f"codec_private_data is of type {type(data).__name__}; give bytes"
@@ -415,7 +420,7 @@ def _with_data(preset: tuple[TrackInfo, str], data: bytes) -> tuple[TrackInfo, s
 
 
 def _adapt_to_record(data: bytes, options: StreamOptions) -> None:
-    """Convert no frames beside an avcC or hvcC record (version 1): they have lengths already."""
+    """Switch conversion off if an avcC or hvcC record is given: then NALs have lengths."""
     if bytes(data[:1]) == b"\1":
         options.setdefault("nal_adaptation", NalAdaptation.NONE)
 
@@ -435,7 +440,7 @@ def _nal_flags(value: object) -> NalAdaptation:
 
 
 def _show_options(creator: Callable[..., object]) -> None:
-    """Have `help()` and interactive completion show the options of a creator one by one."""
+    """Make `help()` and interactive completion show each option of a creator."""
     signature = inspect.signature(creator)
     defaults = {each.name: each.default for each in fields(StreamInfo)}
     options = (
@@ -478,10 +483,11 @@ def _track(value: object) -> TrackInfo:
 
 
 def _codec_private_data(text: str) -> bytes:
-    """From hexadecimal text, or base64 behind `base64:`, or SDP's `sprop-parameter-sets=`.
+    """Return codec private data from hexadecimal text, base64 after `base64:`, or SDP.
 
-    The parameter sets become Annex B units, for `NalAdaptation.ANNEXB_CPD_NALS`. Raises the codes
-    of `utils.hex_decode` and `utils.base64_decode`.
+    SDP text is `sprop-parameter-sets=...`. Its parameter sets become Annex B units, for
+    `NalAdaptation.ANNEXB_CPD_NALS`. Raises the codes of `utils.hex_decode` and
+    `utils.base64_decode`.
     """
     kind, mark, rest = text.partition("=")
     if mark and kind.strip() == "sprop-parameter-sets":
@@ -492,10 +498,10 @@ def _codec_private_data(text: str) -> bytes:
 
 
 def _apply_version(values: dict[str, object], version: int) -> None:
-    """Set what a member that did not exist in `version` meant to the client of that time.
+    """Set members that did not exist in `version` to what AWS's client of that version did.
 
-    It is here, and not in `compat`, because `StreamInfo.from_dict` is public and AWS's cases give
-    streams in every version.
+    This is here and not in `compat` because `StreamInfo.from_dict` is public, and because AWS's
+    test cases give streams in every version.
     """
     if version < 1:
         tracks = values.get("tracks", ())
