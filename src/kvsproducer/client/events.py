@@ -148,7 +148,7 @@ class StreamShutdown(Event):
 
 @dataclass(frozen=True, slots=True)
 class FragmentAcked(Event):
-    """Fired for every ack except IDLE; `ack.timecode` is in milliseconds, as the service sends it."""
+    """Fired for every ack except IDLE; `ack.timecode` is in milliseconds, as sent."""
 
     stream: str
     upload: int

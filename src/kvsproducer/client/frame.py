@@ -63,8 +63,8 @@ class Frame:
 
     Args:
         data: The encoded bytes: `bytes`, or any one-dimensional buffer of bytes, which is copied.
-        pts: Time at which it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an aware
-            `datetime`. In a stream without absolute times: ticks since any moment.
+        pts: Time at which it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an
+            aware `datetime`. In a stream without absolute times: ticks since any moment.
         dts: Time at which it is decoded. Default: `pts`, which is right without B-frames.
         duration: How long it is shown: ticks, a `timedelta`, or ISO 8601 text. Default: 0, which
             lets the stream take it from its frame rate.
