@@ -26,7 +26,7 @@ from benchmarks.sink import Sink
 
 PACKAGE = str(Path(kvs.__file__).parent)
 LIMIT_S = 20
-QUIET_S = 0.05  # without a call: the threads have nothing more to do
+QUIET_S = 0.05  # the threads are idle after this time without a call
 FRAMES = 5  # of the first fragment
 TICK = 10_000_000 // 25
 Calls = Counter[tuple[str, str]]  # by side ("put": in the caller's thread; "wire") and function
@@ -45,7 +45,7 @@ class Profiler:
         if event == "call" and code.co_filename.startswith(PACKAGE):
             module = Path(code.co_filename).stem
             if module == "metrics":
-                return  # rates are sampled now and then, not with each frame
+                return  # rates are sampled by time, not for each frame
             side = "put" if threading.current_thread() is self._putting else "wire"
             self._calls[side, f"{module}.{code.co_qualname}"] += 1
 

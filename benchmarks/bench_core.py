@@ -1,7 +1,7 @@
 """The client core without network and threads: put a frame, read its bytes, apply the acks.
 
-The same work as AWS's C producer was measured with. Each frame size is put with and without NAL
-adaptation, beside the calibration loop on the same frame.
+AWS's C producer was measured with the same work. Each frame size is put with and without NAL
+adaptation, and compared with the calibration loop on the same frame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_FRAMES = 50_000  # 33 minutes of media
 START = 17_000_000_000_000_000
 READ_BYTES = 2 << 20  # nothing is copied, so an upload may take a frame at once
 TARGETS_NS = 9_000, 12_000  # as put, and from Annex-B, at up to 1,000 bytes
-ANNEXB_RATIOS = {10_000: 2.5}  # of larger frames, to the calibration; 1 if not here
+ANNEXB_RATIOS = {10_000: 2.5}  # targets for larger frames: multiples of calibration, usually 1
 MORE, DATA = core.ReadStatus.MORE, core.DataAvailable  # looked up once, not for every frame
 
 

@@ -36,7 +36,7 @@ def measure(frame_bytes: int, store: str) -> None:
     data = payload(frame_bytes)
     before = resident_mb()
     if chosen.storage_type is kvs.StorageType.ARENA:
-        before -= storage / 1e6  # it has been taken already
+        before -= storage / 1e6  # the store has allocated it already
     start = kvs.now()
     for number in range(2 * storage // (frame_bytes + 500)):
         copy = data[:-8] + number.to_bytes(8, "big")  # each frame holds bytes of its own

@@ -8,8 +8,8 @@ from time import perf_counter_ns
 
 SIZES = (200, 1_000, 10_000, 100_000, 1_000_000)
 START_CODE = b"\x00\x00\x01"
-TRIAL_NS = 2_000_000_000  # of all passes: a busy machine has a quiet moment in it
-PASS_NS = 500_000  # at least; short passes find a quiet moment on a busy machine
+TRIAL_NS = 2_000_000_000  # all passes together
+PASS_NS = 500_000  # at least; a short pass is less likely to be interrupted on a busy machine
 
 
 def payload(size: int, seed: int = 1) -> bytes:

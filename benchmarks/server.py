@@ -1,6 +1,6 @@
 """The local endpoint as a separate process: `python -m benchmarks.server FOLDER [CERT KEY]`.
 
-Prints its URL and ends with its standard input.
+It prints its URL and ends when its standard input closes.
 """
 
 from __future__ import annotations

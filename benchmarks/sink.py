@@ -1,8 +1,8 @@
 """A minimal KVS server that accepts an upload, and measures when frames arrive.
 
-Run as a process of its own: `python -m benchmarks.sink`. It prints its URL, then for every frame
-that carries a time stamp the microseconds from `put_frame` to the frame's first byte in this
-process (both processes read the same monotonic clock). It ends with its standard input.
+Run it as a separate process: `python -m benchmarks.sink`. It prints its URL. For every frame with a
+timestamp it then prints the microseconds from `put_frame` to the arrival of the frame's first byte
+(both processes read the same monotonic clock). It ends when its standard input closes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Many cameras in one process: CPU, memory per stream, time of `put_frame`, and drops.
 
 `python -m benchmarks.streams [--streams 200] [--seconds 60] [--json]`, or `make bench-streams`. The
-local endpoint is a process of its own; one thread puts the frames of all streams, evenly spread, as
-a program with a hardware encoder would. CPU is this process's, everything included.
+local endpoint runs in another process. One thread puts the frames of all streams, evenly spread, as
+a program with a hardware encoder would. CPU is the CPU time of this whole process.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Run:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     grown_mb: float = 0.0
-    held_bytes: int = 0  # of the store, at the end of the filming
-    late_s: float = 0.0  # the most that the putting thread was behind
+    held_bytes: int = 0  # in the store, after the last put
+    late_s: float = 0.0  # the maximum delay of a put
     puts_us: list[float] = field(default_factory=list)
     accounts: dict[str, kvs.FrameAccount] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Run:
             Figure(group, "CPU, share of one core", cpu, "%", "< 50"),
             Figure(group, "CPU per frame", self.cpu_s / len(self.puts_us) * 1e6, "us"),
             Figure(group, "memory per stream", memory, "KB"),
-            Figure(group, "of it media that waits for an ack", held, "KB"),
+            Figure(group, "of that, media that waits for an ack", held, "KB"),
             Figure(group, "put_frame, median", self.put_us(0.5), "us"),
             Figure(group, "put_frame, p99", self.put_us(0.99), "us"),
             Figure(group, "put_frame, longest", self.put_us(1.0), "us"),

@@ -1,9 +1,9 @@
-"""What a stream tells, three ways: `on_event`, `async for`, and C-style callbacks.
+"""Receive a stream's events in three ways: `on_event`, `async for`, and C-style callbacks.
 
     python examples/events.py front-door 2
 
-Puts stand-ins of frames for so many seconds, first with a listener, then in asyncio, then with
-callbacks one of which refuses to go on when too much waits to be sent.
+The program puts random bytes in place of video frames for the given number of seconds, once for
+each way. With callbacks, `put_frame` raises an error when too much media waits to be sent.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ INFO = kvs.StreamInfo.video(
 
 
 def frame(number: int) -> kvs.Frame:
-    """A key frame every second, a few kilobytes each."""
+    """Return frame `number` of a stream with a key frame every second."""
     return kvs.Frame(random.randbytes(5000), pts=kvs.now(), key_frame=number % FRAME_RATE == 0)
 
 
 def listen(event: kvs.Event) -> None:
-    """Called on a thread of its own; may be slow, may fail."""
+    """Handle an event. The producer calls it on its own thread, so it may be slow or raise."""
     match event:
         case kvs.FragmentAcked() if event.ack.ack_type is kvs.AckType.PERSISTED:
             print("stored", event.ack.timecode)
         case kvs.FrameDropped():
-            print("lost", event.count, "frames:", event.reason.value)
+            print("dropped", event.count, "frames:", event.reason.value)
         case kvs.StreamErrorReported():
-            print("trouble", event.status.name, event.detail)
+            print("error", event.status.name, event.detail)
 
 
 def with_a_listener(name: str, seconds: float) -> None:
@@ -57,12 +57,12 @@ async def in_asyncio(name: str, seconds: float) -> None:
             for number in range(int(seconds * FRAME_RATE)):
                 await stream.put_frame(frame(number))
                 await asyncio.sleep(1 / FRAME_RATE)
-    await watching  # it ends with the producer
+    await watching  # events() ends when the producer is closed
 
 
 def with_callbacks(name: str, seconds: float) -> None:
     def too_late(pressure: kvs.StreamLatencyPressure) -> kvs.StatusCode:
-        print("too much waits:", pressure.duration)
+        print("too much media waits to be sent:", pressure.duration)
         return kvs.StatusCode.OPERATION_TIMED_OUT  # put_frame raises it
 
     provider = kvs.CallbacksProvider()

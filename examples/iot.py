@@ -1,11 +1,12 @@
-"""A device with an AWS IoT certificate: its temporary credentials come from AWS IoT.
+"""Get temporary credentials from AWS IoT with a device's certificate.
 
     export AWS_IOT_CORE_CREDENTIAL_ENDPOINT=abc123.credentials.iot.us-west-2.amazonaws.com
     export AWS_IOT_CORE_CERT=device.pem.crt AWS_IOT_CORE_PRIVATE_KEY=private.pem.key
     export AWS_IOT_CORE_ROLE_ALIAS=camera-role AWS_IOT_CORE_THING_NAME=front-door-camera
     python examples/iot.py front-door 2
 
-Streams stand-ins of frames for so many seconds, and tells when the credentials cannot be renewed.
+The program puts random bytes in place of video frames for the given number of seconds. It prints an
+error if the credentials cannot be renewed.
 """
 
 import random
@@ -17,8 +18,8 @@ import kvsproducer as kvs
 FRAME_RATE = 15
 
 
-def tell(event: kvs.Event) -> None:
-    """What concerns the credentials; the stream goes on with those it has while they live."""
+def show(event: kvs.Event) -> None:
+    """Print errors. If a renewal fails, the current credentials are used until they expire."""
     match event:
         case kvs.ClientErrorReported() | kvs.StreamErrorReported():
             print(f"{event.status.name} ({event.status.hex}): {event.detail}", file=sys.stderr)
@@ -36,7 +37,7 @@ def main() -> None:
     info = kvs.StreamInfo.video(
         "h264", retention="PT24H", frame_rate=FRAME_RATE, nal_adaptation=kvs.NalAdaptation.NONE
     )
-    with kvs.Producer(credentials=credentials, on_event=tell) as producer:
+    with kvs.Producer(credentials=credentials, on_event=show) as producer:
         with producer.open_stream(stream_name, info) as stream:
             for number in range(int(seconds * FRAME_RATE)):
                 data, key_frame = random.randbytes(5000), number % FRAME_RATE == 0

@@ -1,9 +1,9 @@
-"""Live media from your own code: encode pictures with PyAV and stream each frame as it is made.
+"""Encode pictures with PyAV and put each frame into a stream at once.
 
     python examples/live_encoder.py front-door 5
 
-Streams a moving bar for the given number of seconds, in real time, and prints every fragment that
-the service has stored.
+The program streams a moving bar in real time for the given number of seconds, and prints each
+fragment that the service has stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 320, 240
 
 
 def pictures(count: int) -> Iterator[av.VideoFrame]:
-    """Grey pictures with a bar that moves."""
+    """Yield grey pictures with a moving bar."""
     for number in range(count):
         picture = av.VideoFrame(WIDTH, HEIGHT, "gray")
         plane = picture.planes[0]
@@ -35,7 +35,7 @@ def pictures(count: int) -> Iterator[av.VideoFrame]:
 
 
 def encoded(seconds: float) -> Iterator[av.Packet[av.stream.Stream]]:
-    """H.264 access units in Annex-B, a key frame every two seconds."""
+    """Yield H.264 access units in Annex-B, with a key frame every two seconds."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     encoder.framerate = Fraction(FRAME_RATE)
@@ -43,7 +43,7 @@ def encoded(seconds: float) -> Iterator[av.Packet[av.stream.Stream]]:
     encoder.options = {"tune": "zerolatency", "preset": "ultrafast"}
     for picture in pictures(int(seconds * FRAME_RATE)):
         yield from encoder.encode(picture)
-        time.sleep(1 / FRAME_RATE)  # a camera would set the pace
+        time.sleep(1 / FRAME_RATE)  # a camera delivers pictures at this rate
 
 
 def show(event: kvs.Event) -> None:

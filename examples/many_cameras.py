@@ -1,9 +1,9 @@
-"""Several live streams in one asyncio program, sharing one producer.
+"""Put several live streams in one asyncio program, with one producer.
 
     python examples/many_cameras.py 4 3
 
-Opens that many streams (camera-0, camera-1, ...) for that many seconds. The frames are stand-ins
-of random bytes: what matters here is how tasks share a producer.
+The arguments are the number of streams (camera-0, camera-1, ...) and of seconds. The frames are
+random bytes: the example shows how tasks share a producer.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ FRAME_RATE = 15
 
 
 async def camera(producer: aio.Producer, name: str, seconds: float) -> None:
-    """One camera: a key frame every second, a few kilobytes each."""
+    """Put the frames of one camera, with a key frame every second."""
     info = kvs.StreamInfo.video(
         "h264", retention="PT1H", frame_rate=FRAME_RATE, nal_adaptation=kvs.NalAdaptation.NONE
     )
@@ -35,7 +35,7 @@ async def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     cameras, seconds = int(sys.argv[1]), float(sys.argv[2])
-    # A stream that is closed waits this long for its last acks.
+    # Closing a stream waits this long for its last acks.
     times = kvs.ClientInfo(stop_stream_timeout="PT30S")
     async with aio.Producer(device_info=kvs.DeviceInfo(client_info=times)) as producer:
         await asyncio.gather(

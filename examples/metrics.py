@@ -1,9 +1,10 @@
-"""A producer that Prometheus and a supervisor can ask how it is.
+"""Serve a producer's metrics for Prometheus, and a health check.
 
     python examples/metrics.py front-door 2
 
-Puts stand-ins of frames for so many seconds while `/metrics` and `/health` are served on a free
-port of this machine, and asks them itself. Needs `pip install 'kvsproducer[metrics]'`.
+The program puts random bytes in place of video frames for the given number of seconds. It serves
+`/metrics` and `/health` on a free port of this machine, and reads both itself at the end. It needs
+`pip install 'kvsproducer[metrics]'`.
 """
 
 import random

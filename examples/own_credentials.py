@@ -1,9 +1,9 @@
-"""Credentials from a place of your own: a function or a coroutine function that returns them.
+"""Get credentials from your own function or coroutine function.
 
     python examples/own_credentials.py clip.mp4 front-door
 
-The broker here is a stand-in that hands out this shell's keys for an hour. A real one is a vault,
-`boto3.client("sts").assume_role(...)["Credentials"]`, or a service of yours.
+This example returns the keys of the environment, valid for an hour. A real program would ask a
+vault, another service, or `boto3.client("sts").assume_role(...)["Credentials"]`.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from kvsproducer import aio
 
 
 class Broker:
-    """Asked at first, and again 38 seconds before what it gave expires."""
+    """Called before the first request, and again before the credentials expire."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def fetch(self) -> kvs.AwsCredentials:
-        """Runs in a thread of its own and may take its time; what it raises is reported."""
-        self.asked += 1
-        print("asked for credentials, time", self.asked)
+        """Return credentials. It runs in its own thread, so it may be slow; errors are reported."""
+        self.calls += 1
+        print("request for credentials, number", self.calls)
         return kvs.AwsCredentials(
             os.environ["AWS_ACCESS_KEY_ID"],
             os.environ["AWS_SECRET_ACCESS_KEY"],
@@ -33,9 +33,9 @@ class Broker:
         )
 
 
-async def answer_of_sts() -> dict[str, object]:
-    """The same as a coroutine: it runs on the caller's loop. STS's own form is understood."""
-    await asyncio.sleep(0)  # an HTTP request, say
+async def fetch_from_sts() -> dict[str, object]:
+    """Return credentials in the form of STS. It runs on the caller's event loop."""
+    await asyncio.sleep(0)  # a real program sends an HTTP request here
     return {
         "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
         "SecretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
@@ -45,7 +45,7 @@ async def answer_of_sts() -> dict[str, object]:
 
 
 async def read_back(stream_name: str) -> int:
-    fragments = aio.get_media(stream_name, credentials=answer_of_sts)
+    fragments = aio.get_media(stream_name, credentials=fetch_from_sts)
     return sum([len(fragment.frames) async for fragment in fragments])
 
 

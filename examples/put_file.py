@@ -1,8 +1,8 @@
-"""Put a media file into a stream and say what became of it.
+"""Put a media file into a stream and print how many frames were stored.
 
     python examples/put_file.py clip.mp4 front-door
 
-Region, credentials and endpoint are those of the environment, as in boto3.
+Region, credentials and endpoint come from the environment, as in boto3.
 """
 
 import sys

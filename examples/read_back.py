@@ -1,4 +1,4 @@
-"""Print what a stream has stored, and save each fragment as a playable MKV file.
+"""Print the stored fragments of a stream, and save each as a playable MKV file.
 
 python examples/read_back.py front-door fragments/
 """

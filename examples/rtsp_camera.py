@@ -1,8 +1,9 @@
-"""A network camera: store its H.264 or H.265 as it is, and open it again when it fails.
+"""Store the video of a network camera without transcoding; reconnect when it fails.
 
     python examples/rtsp_camera.py rtsp://camera.local/stream front-door 60
 
-Streams the camera's video for the given number of seconds. A file may take the camera's place.
+The program streams the camera's H.264 or H.265 for the given number of seconds. The URL may also be
+the path of a file.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import av.container
 import kvsproducer as kvs
 
 OPTIONS = {"rtsp_transport": "tcp"}  # UDP loses packets
-PAUSE_S = 1.0  # before the camera is opened again
+PAUSE_S = 1.0  # wait this long before reconnecting
 
 
 def stream_info(camera: av.container.InputContainer) -> kvs.StreamInfo:
-    """What the camera says about its video."""
+    """Describe the stream from what the camera says about its video."""
     context = camera.streams.video[0].codec_context
     if context.name not in ("h264", "hevc"):
         sys.exit(f"the camera sends {context.name}; set it to H.264 or H.265")
@@ -32,7 +33,7 @@ def stream_info(camera: av.container.InputContainer) -> kvs.StreamInfo:
 
 
 def frames(camera: av.container.InputContainer) -> Iterator[kvs.Frame]:
-    """Frames with times of this machine's clock: the first one's is now."""
+    """Yield frames whose times follow this machine's clock: the first frame's time is now."""
     offset = None
     for packet in camera.demux(video=0):
         if packet.pts is None or packet.time_base is None or not packet.size:
@@ -59,9 +60,9 @@ def main() -> None:
                         if time.monotonic() >= end:
                             break
             except av.error.FFmpegError as error:
-                # Its text may have the password of the URL in it.
+                # The text of the error may contain the password of the URL.
                 print(f"the camera failed: {type(error).__name__}", file=sys.stderr)
-            time.sleep(PAUSE_S)  # FFmpeg reports a camera that went away as the end of the media
+            time.sleep(PAUSE_S)  # FFmpeg reports the loss of a camera as the end of the media
         if stream is not None:
             print(stream.close())
 

@@ -1,8 +1,8 @@
 """`python -m fuzz [--seconds S] [TARGET ...]`: run targets under atheris, each in its own process.
 
-Bounded: each target runs for at most S seconds. Prints how many executions ran, exits 1 on a
-finding, whose input is left in fuzz/findings/. Needs `pip install 'kvsproducer[fuzz]'` (wheels for
-Linux and macOS).
+Each target runs for at most S seconds. The program prints the number of executions. On a finding it
+exits 1 and leaves the input in fuzz/findings/. It needs `pip install 'kvsproducer[fuzz]'`, which
+has wheels for Linux and macOS.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     for target in chosen.targets or TARGETS:
         executions = run(target, chosen.seconds)
         if executions is None:
-            sys.stdout.write(f"{target}: a finding, see above and {FINDINGS}\n")
+            sys.stdout.write(f"{target}: a finding; see the output above and {FINDINGS}\n")
             return 1
         sys.stdout.write(f"{target}: {executions:,} executions, no finding\n")
         sys.stdout.flush()

@@ -1,6 +1,6 @@
 """Run one target under atheris: `python -m fuzz.child TARGET [libFuzzer options]`.
 
-Nothing of `kvsproducer` may be imported before atheris can instrument it; libFuzzer ends it.
+Do not import `kvsproducer` before atheris can instrument it. libFuzzer ends the process.
 """
 
 from __future__ import annotations

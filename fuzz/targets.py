@@ -1,9 +1,9 @@
 """The fuzz targets: one function for each format, which accepts any bytes.
 
-Each may raise only the exceptions that its docstrings name; those are part of the answer. Anything
-else (an assertion of its own as well) is a finding. `SEEDS` gives each target inputs that reach
-deep: golden cases, and streams that the generator wrote. Needs no fuzzer: `tests/test_fuzz.py`
-runs the same functions on their seeds and on damaged ones.
+Each target ignores the documented errors of the functions it calls. Any other exception, and a
+failed assertion, is a finding. `seeds` gives each target valid inputs to begin with: golden cases
+and streams from the generator. The functions need no fuzzer: `tests/test_fuzz.py` runs them on the
+seeds and on damaged seeds.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def parser(data: bytes) -> None:
     cut = _parse([rest[at : at + piece] for at in range(0, len(rest), piece)])
     assert whole == cut, "the events depend on the split"
     raw, failed = whole
-    assert rest.startswith(raw), "the events are not the input"
+    assert rest.startswith(raw), "the events differ from the input"
     assert failed or raw == rest, "bytes were lost"
 
 
@@ -80,7 +80,7 @@ def _parse(chunks: list[bytes]) -> tuple[bytes, bool]:
         raw += _events(reader)
     except REFUSALS as error:
         if error.offset is None:
-            raise AssertionError("an error without a place") from error
+            raise AssertionError("an error without an offset") from error
         return b"".join(raw), True
     return b"".join(raw), False
 
@@ -99,8 +99,8 @@ def h264_sps(data: bytes) -> None:
             sps = read(data)
         except REFUSALS:
             continue
-        assert 0 <= sps.width <= 0xFFFF, "a width that no element holds"
-        assert 0 <= sps.height <= 0xFFFF, "a height that no element holds"
+        assert 0 <= sps.width <= 0xFFFF, "the width exceeds 16 bits"
+        assert 0 <= sps.height <= 0xFFFF, "the height exceeds 16 bits"
 
 
 def h265_sps(data: bytes) -> None:
@@ -111,8 +111,8 @@ def h265_sps(data: bytes) -> None:
                 sps = read(data, strict=strict)
             except REFUSALS:
                 continue
-            assert 0 <= sps.width <= 0xFFFF, "a width that no element holds"
-            assert len(sps.general) == 12, "general profile, tier and level cut"
+            assert 0 <= sps.width <= 0xFFFF, "the width exceeds 16 bits"
+            assert len(sps.general) == 12, "general profile, tier and level are incomplete"
 
 
 def records(data: bytes) -> None:
@@ -141,21 +141,21 @@ def nal(data: bytes) -> None:
         units = []
     else:
         buffers, size = avcc_to_annexb(data)
-        assert size == len(data) == sum(map(len, buffers)), "another total"
+        assert size == len(data) == sum(map(len, buffers)), "the size differs from the sum"
     try:
         buffers, size = annexb_to_avcc(data)
     except REFUSALS:
-        assert data, "no data is no error"
+        assert data, "empty data was refused"
     else:
         joined = b"".join(buffers)
-        assert size == len(joined), "another total"
+        assert size == len(joined), "the size differs from the sum"
         if joined:
             units = split_avcc(joined)
             assert units == split_annexb(data), "units were lost"
     for codec in VideoCodec:
         is_key_frame(units, codec)
         parameter_sets(units, codec)
-    assert len(unescape(data)) <= len(data), "longer without emulation prevention"
+    assert len(unescape(data)) <= len(data), "unescaping made it longer"
 
 
 def adaptation(data: bytes) -> None:
@@ -171,11 +171,11 @@ def adaptation(data: bytes) -> None:
         buffers, size = adapter.adapt(1, frame)
     except REFUSALS:
         return
-    assert size == sum(map(len, buffers)), "another total"
+    assert size == sum(map(len, buffers)), "the size differs from the sum"
     record = adapter.codec_private_data(1, buffers)
     if record is not None:
-        assert record, "private data that is empty"
-        assert adapter.codec_private_data(1, buffers) is None, "a change is told twice"
+        assert record, "the private data is empty"
+        assert adapter.codec_private_data(1, buffers) is None, "a change is reported twice"
 
 
 def audio(data: bytes) -> None:
@@ -194,7 +194,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
 
 
 def _golden(name: str, member: str, **wanted: str) -> Iterator[bytes]:
-    """Return the short byte strings in a file of golden cases."""
+    """Yield the short byte strings in a file of golden cases."""
     lines = gzip.decompress((GOLDEN / f"{name}.jsonl.gz").read_bytes()).splitlines()
     for case in map(json.loads, lines):
         data = case.get(member)
@@ -203,7 +203,7 @@ def _golden(name: str, member: str, **wanted: str) -> Iterator[bytes]:
 
 
 def _streams() -> Iterator[bytes]:
-    """Return small streams of one and two tracks, with tags, for each kind of chunks."""
+    """Yield small streams of one and two tracks, with tags, for each size of chunks."""
     video = TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", "v", b"\x01" * 20, 64, 48)
     sound = TrackInfo(2, TrackType.AUDIO, "A_AAC", "a", b"\x12\x10")
     for cut, tracks in enumerate(([video], [sound], [video, sound], [video]) * 2):

@@ -1,8 +1,9 @@
 """Golden cases of the ack parser (`ack.jsonl`).
 
-A stream holds fragments with timecodes 1000 to 5000 ms of 1 s each; the chunks are fed to one
-upload. A chunk's status is its first error. Where ours differs, a listed rule must say which defect
-of AWS's client it is, and ours must report what any JSON parser reads.
+The stream under test holds fragments of 1 s with the timecodes 1000 to 5000 ms. Each case feeds its
+chunks to one upload. The status of a chunk is its first error. Where our result differs from that
+of AWS's client, a listed rule must name the defect of AWS's client, and we must report the same
+acks that a general JSON parser reads.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _CONFIG: dict[str, Any] = {
 }
 Record = dict[str, Any]
 _TYPES = ("BUFFERING", "RECEIVED", "PERSISTED", "ERROR", "IDLE")
-_OUTSIDE = "0x52000047"  # an ack for what the stream does not hold
-_MAX_CHUNK = 1024  # of AWS's client
+_OUTSIDE = "0x52000047"  # the ack names a time that the stream does not hold
+_MAX_CHUNK = 1024  # the limit of AWS's client
 
 
 def matches(case: Case) -> bool:
@@ -62,9 +63,9 @@ def _feed(world: World, upload: int, chunk: bytes) -> Record:
 
 
 def _objects(text: str) -> tuple[list[Record], bool]:
-    """The acks that any JSON parser finds in a text, and whether nothing of it is malformed.
+    """Return the acks that a general JSON parser finds in a text, and whether all are well-formed.
 
-    Text outside of objects does not count; an object at the end may be incomplete.
+    Text outside of objects is ignored. The last object may be incomplete.
     """
     found, well_formed, at = [], True, 0
     while (start := text.find("{", at)) >= 0:
@@ -96,11 +97,11 @@ def _end_of_object(text: str, at: int) -> int | None:
 
 
 def _completed(before: str, chunk: str) -> tuple[list[Record], bool]:
-    """The acks that a chunk completes, and whether it and what came before are well-formed."""
+    """Return the acks that a chunk completes; the flag is True if all text is well-formed."""
     known, _ = _objects(before)
     found, well_formed = _objects(before + chunk)
     alone, complete = _objects(chunk)
-    if alone and complete and found[len(known) :] != alone:  # what came before broke off
+    if alone and complete and found[len(known) :] != alone:  # the ack before it was cut off
         return alone, False
     return found[len(known) :], well_formed
 
@@ -117,17 +118,17 @@ def _ack(ack: Mapping[str, Any]) -> Record:
 
 
 class Chunk(NamedTuple):
-    """A chunk that differs: what AWS's client did, what ours did, and what JSON says is right."""
+    """A chunk with different results: AWS's client's, ours, and what a JSON parser reads."""
 
     expect: Record
     got: Record
     length: int
     right: list[Record]  # the acks that it completes
-    well_formed: bool  # it and what came before
+    well_formed: bool  # this chunk and the text before it
 
     @property
-    def heard(self) -> bool:
-        """Whether ours reports the acks that JSON finds, and no others unless some is malformed."""
+    def right_acks(self) -> bool:
+        """Return True if we report the acks of the JSON parser, and others only if one is bad."""
         if self.well_formed:
             return bool(
                 self.got["acks"] == self.right and self.got["status"] in (SUCCESS, _OUTSIDE)
@@ -136,9 +137,9 @@ class Chunk(NamedTuple):
 
 
 def _later_acks(chunk: Chunk) -> bool:
-    """DEFECTS 2: after a bad ack AWS's client throws the rest of the chunk away; ours reads on.
+    """DEFECTS 2: AWS's client discards the rest of a chunk after a bad ack; we read on.
 
-    If the ack runs on into the next one, ours reports that, and reads the next one.
+    If a new ack begins inside an unfinished one, we report that and read the new one.
     """
     known = chunk.expect.get("acks", [])
     if SUCCESS in (chunk.expect["status"], chunk.got["status"]):
@@ -151,23 +152,23 @@ def _later_acks(chunk: Chunk) -> bool:
 
 
 def _valid_json(chunk: Chunk) -> bool:
-    """DEFECTS 3: strings and escapes in nested values; plain JSON says what is right."""
+    """DEFECTS 3: strings and escapes in nested values; the JSON parser's result is right."""
     return chunk.well_formed
 
 
 def _chunk_length(chunk: Chunk) -> bool:
-    """AWS's client refuses chunks over 1024 bytes; ours reads them."""
+    """AWS's client refuses chunks over 1024 bytes; we read them."""
     too_long = chunk.length > _MAX_CHUNK and chunk.expect["status"] == "0x52000071"
     return too_long and chunk.well_formed
 
 
 def _reported(chunk: Chunk) -> bool:
-    """AWS's client starts afresh with a chunk, and forgets an ack that breaks off."""
+    """AWS's client resets its parser with each chunk and forgets an ack that was cut off."""
     same = chunk.expect["status"] == SUCCESS and chunk.got["acks"] == chunk.expect.get("acks", [])
     return same and not chunk.well_formed
 
 
-_RUN_ON = "0x5200004d"  # INVALID_ACK_KEY_START: another ack begins within the ack
+_RUN_ON = "0x5200004d"  # INVALID_ACK_KEY_START: another ack begins inside the ack
 _RULES: dict[str, Callable[[Chunk], bool]] = {
     "later_acks": _later_acks,
     "chunk_length": _chunk_length,
@@ -195,7 +196,7 @@ def check(case: Case, rules: frozenset[str]) -> Verdict:
             continue
         seen = Chunk(expect, got, len(chunk), right, well_formed)
         found = next((name for name in _RULES if name in rules and _RULES[name](seen)), "")
-        if not found or not seen.heard:
+        if not found or not seen.right_acks:
             detail = f"chunk {number}: expected {expect}, got {got}"
             return Verdict(Outcome.FAILED, detail, steps)
         quirk = found

@@ -1,9 +1,12 @@
-"""What the golden modules share: byte values, statuses, verdicts, deliberate differences.
+"""Helpers of the golden modules: byte values, statuses, verdicts and the list of differences.
 
 A golden module (`nal.py`, `cpd.py` ...) has two functions:
-- `matches(case) -> bool`: whether a case is of its schema;
-- `check(case, rules) -> Verdict`: runs the case; `rules` are the names of the deliberate
+- `matches(case) -> bool`: return True if a case has the module's schema;
+- `check(case, rules) -> Verdict`: run the case. `rules` are the names of the deliberate
   differences that `differences.toml` lists under the module's name.
+
+In all golden modules, "ours" and "we" mean kvsproducer; "AWS's client" and "the C producer" mean
+the program whose results were recorded.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ _PATTERN = bytes(1 + index % 251 for index in range(251))
 
 
 class Outcome(enum.Enum):
-    """QUIRK: the C producer does something else, and ours is right for a reason on the list.
+    """The result of a case.
 
-    NOT_EXPRESSED: the case asks for something that ours does not have.
+    QUIRK: our result differs from the C producer's, and a listed rule says why ours is right.
+    NOT_EXPRESSED: the case uses a feature that kvsproducer does not have.
     """
 
     PASSED = "passed"
@@ -38,9 +42,9 @@ class Outcome(enum.Enum):
 
 
 class Verdict(NamedTuple):
-    """What became of a case; `detail` is the rule of a quirk, or what differs, or is not expressed.
+    """The outcome of a case. `detail` names the rule, the difference or the missing feature.
 
-    `steps` counts its steps by what became of them: "compared", "excused", "not compared".
+    `steps` counts the case's steps: "compared", "excused", "not compared".
     """
 
     outcome: Outcome
@@ -49,13 +53,13 @@ class Verdict(NamedTuple):
 
 
 def differences(schema: str) -> frozenset[str]:
-    """The rules listed for a schema."""
+    """Return the names of the rules that are listed for a schema."""
     table = tomllib.loads(_DIFFERENCES.read_text())
     return frozenset(entry["rule"] for entry in table.get(schema, []))
 
 
 def input_bytes(value: str | Mapping[str, int]) -> bytes:
-    """The bytes of an input: hex, `{"pattern": N}` or `{"zeros": N}`."""
+    """Return the bytes of an input: hex, `{"pattern": N}` or `{"zeros": N}`."""
     if isinstance(value, str):
         return bytes.fromhex(value)
     if "zeros" in value:
@@ -65,7 +69,7 @@ def input_bytes(value: str | Mapping[str, int]) -> bytes:
 
 
 def output_form(data: bytes, like: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """`data` written the way in which the expectation is: hex, or hash, length and head."""
+    """Return `data` in the form of the expectation: hex, or hash, length and first bytes."""
     if isinstance(like, str):
         return data.hex()
     head = data[: len(bytes.fromhex(like["head"]))].hex()
@@ -73,7 +77,7 @@ def output_form(data: bytes, like: str | Mapping[str, Any]) -> str | dict[str, A
 
 
 def run(call: Callable[[], Result]) -> Result:
-    """The result of `call` with status 0, or the status alone of the error that it raised."""
+    """Return the result of `call` with status 0, or only the status of the error it raised."""
     try:
         return {"status": SUCCESS, **call()}
     except KvsError as error:
@@ -81,12 +85,12 @@ def run(call: Callable[[], Result]) -> Result:
 
 
 def failure(status: int) -> Result:
-    """A result that is a status alone."""
+    """Return a result that has a status only."""
     return {"status": f"0x{status:08x}"}
 
 
 def failed(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Verdict:
-    """A failure that shows what was expected and what came."""
+    """Return a failure that shows the expected and the actual result."""
     return Verdict(Outcome.FAILED, f"expected {_short(expected)}, got {_short(got)}")
 
 

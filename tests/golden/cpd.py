@@ -1,8 +1,8 @@
 """Golden cases of codec private data (`cpd.jsonl`).
 
-Where a case has a `truth` (what the encoder or the bit writer was told), ours must give it. Where
-ours differs from the C producer without one, a listed rule must give the right result from the
-case's input, by `oracle` for parameter sets.
+A case may have a `truth`: the settings of the encoder or bit writer that made the input. Then our
+result must equal the truth. Otherwise, where our result differs from the C producer's, a listed
+rule must derive the right result from the input; parameter sets are read by `oracle`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def matches(case: Case) -> bool:
 
 
 def check(case: Case, rules: frozenset[str]) -> Verdict:
-    """Ours equals the C producer's result, or the truth, or what a listed rule gives."""
+    """Compare our result with the C producer's, the truth and the results of listed rules."""
     expected = dict(case["expect"])
     got = _ours(case)
     if "truth" in case:
@@ -97,7 +97,7 @@ _PARSERS: Mapping[str, Callable[[bytes], Result]] = {
 
 
 def _from_truth(truth: Mapping[str, float]) -> Result:
-    """The truth, or the refusal of a picture that no width and height element can hold."""
+    """Return the truth, or a refusal if the picture is too large for 16-bit width and height."""
     if not 0 <= truth.get("width", 0) <= 0xFFFF:
         return _BAD_WIDTH
     if not 0 <= truth.get("height", 0) <= 0xFFFF:
@@ -114,7 +114,7 @@ def _oracle_size(codec: str, unit: bytes) -> Result:
 
 
 def _sps_of(case: Case) -> bytes | None:
-    """The first SPS of an H.264 or H.265 case, whatever form its CPD has."""
+    """Return the first SPS of an H.264 or H.265 case, for each form of codec private data."""
     if case.get("codec") not in ("h264", "h265"):
         return None
     cpd, h264_codec = input_bytes(case["cpd"]), case["codec"] == "h264"
@@ -136,7 +136,7 @@ def _sps_of(case: Case) -> bytes | None:
 
 
 def _sps_of_hvcc(record: bytes) -> bytes | None:
-    """The first unit of the SPS array, when everything before it is whole."""
+    """Return the first unit of the SPS array, or None if the record before it is incomplete."""
     rest = record[23:]
     while len(rest) > 5:
         kind, count, rest = rest[0] & 63, int.from_bytes(rest[1:3]), rest[3:]
@@ -151,7 +151,7 @@ def _sps_of_hvcc(record: bytes) -> bytes | None:
 
 
 def _memory_error(case: Case) -> Result | None:
-    """The C producer read beyond its buffer: right is the answer for the bytes that are there."""
+    """The C producer read past its buffer; the right result is that for the actual bytes."""
     unit = _sps_of(case) if "memory error" in case.get("quirk", "") else None
     return None if unit is None else _oracle_size(case["codec"], unit)
 
@@ -169,23 +169,23 @@ def _sps_fields(case: Case) -> Result | None:
     if unit is None:
         return None
     if case["codec"] == "h264":
-        # The C producer misreads emulation prevention and scaling lists, and takes an avcC with
-        # other than one SPS and 4-byte lengths for a bare SPS.
+        # The C producer misreads emulation prevention and scaling lists. It treats an avcC as a
+        # bare SPS unless it has one SPS and 4-byte lengths.
         scaling = len(unit) > 1 and unit[1] in oracle.CHROMA_PROFILES
         cpd = input_bytes(case["cpd"])
         other_avcc = cpd[0] == 1 and cpd[4:6] != b"\xff\xe1"
         misread = b"\0\0\x03" in unit or scaling or other_avcc
     else:
         payload = oracle.without_emulation(unit[2:])
-        # The C producer takes the last constraint byte and the level for sub-layer flags, and
-        # whatever an hvcC record has in its SPS array for an SPS.
+        # The C producer reads the last constraint byte and the level as sub-layer flags, and
+        # reads any unit in the SPS array of an hvcC record as an SPS.
         other_unit = unit[:1] not in (b"\x42", b"\x43")
         misread = len(payload) < 13 or payload[0] >> 1 & 7 or payload[11] & 0xC0 or other_unit
     return _oracle_size(case["codec"], unit) if misread else None
 
 
 def _picture_16_bits(case: Case) -> Result | None:
-    """A picture of H.265 that no width and height element can hold."""
+    """An H.265 picture is too large for the 16-bit width and height."""
     unit = _sps_of(case) if case.get("codec") == "h265" else None
     result = None if unit is None else _oracle_size("h265", unit)
     return result if result in (_BAD_WIDTH, _BAD_HEIGHT) else None
@@ -209,7 +209,7 @@ def _bitmap_16_bits(case: Case) -> Result | None:
 
 
 def _aac_fields(case: Case) -> Result | None:
-    """Seven stands for eight channels; escaped object types; rates that are written out."""
+    """Channel configuration 7 means 8 channels; escaped object types and explicit rates."""
     cpd = input_bytes(case["cpd"]) if case.get("codec") == "aac" else b""
     if len(cpd) < 2:
         return None

@@ -1,8 +1,9 @@
 """Golden cases of packaging frames into Matroska (`mkv.jsonl`).
 
-First everything must be equal: statuses, bytes, times, what each track's private data says. Where
-it is not, the listed rules say for which inputs ours differs on purpose and what may differ then;
-the case is run again and all the rest must still be equal. A rule looks at the input only.
+The first run compares everything: statuses, bytes, times, and the figures of each track's codec
+private data. If something differs, the listed rules are asked which fields may differ on purpose
+for this input. The case then runs again, and all other fields must be equal. A rule looks at the
+input only.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def status_text(status: int) -> str:
 
 
 def check(case: Case, rules: frozenset[str]) -> Verdict:
-    """Ours equals the C producer's result, but for what one listed rule (or all) lets differ."""
+    """Compare the results; allow the differences of one listed rule, or else of all of them."""
     problems = _run(case, Relaxed())
     if not problems:
         return Verdict(Outcome.PASSED)
@@ -105,7 +106,7 @@ def _number(case: Case) -> Mapping[str, str]:
 
 
 def _number_verdict(case: Case, rules: frozenset[str], problems: Problems) -> Verdict:
-    """The number whose eight bytes would say "unknown size" is refused as too big."""
+    """We refuse the number whose eight bytes mean "unknown size" as too big."""
     refused = _number(case)["status"] == status_text(StatusCode.MKV_NUMBER_TOO_BIG)
     if "unknown_size" in rules and int(case["number"]) in _UNKNOWN_SIZES and refused:
         return Verdict(Outcome.QUIRK, "unknown_size")
@@ -113,7 +114,7 @@ def _number_verdict(case: Case, rules: frozenset[str], problems: Problems) -> Ve
 
 
 class _Run:
-    """One case: a generator, an adapter, a clock, and what was wrong so far."""
+    """The run of one case: a generator, an adapter, a clock, and the differences found so far."""
 
     def __init__(self, case: Case, relaxed: Relaxed) -> None:
         self.case = case
@@ -191,11 +192,11 @@ class _Run:
                     self._compare(f"{where} {key}", getattr(track, name), wanted[key])
 
     def _given(self, track: TrackInfo) -> tuple[TrackInfo, VideoCodec | None, VideoCodec | None]:
-        """The track as the case gives it, its codec for us, its codec for the C producer."""
+        """Return the track of the case, its codec for us and its codec for the C producer."""
         return next(t for t in tracks_of(self.case) if t[0].track_id == track.track_id)
 
     def _check_record(self, track: TrackInfo) -> None:
-        """Ours must be the record of what was given, or that itself."""
+        """Check that our private data is the given data or the record made from it."""
         given = next(
             t for t in map(track_of, self.config["tracks"]) if t.track_id == track.track_id
         )
@@ -207,7 +208,7 @@ class _Run:
         self._compare("record", data.hex(), record_of(given.codec_private_data, codec).hex())
 
     def _check_size(self, track: TrackInfo, wanted: Mapping[str, Any]) -> None:
-        """Where both sides read an SPS and disagree, the rules of cpd.jsonl decide."""
+        """Apply the rules of cpd.jsonl if both sides read an SPS and got different sizes."""
         given, ours, theirs = next(
             t for t in tracks_of(self.case) if t[0].track_id == track.track_id
         )
@@ -262,11 +263,11 @@ class _Run:
     def _put(
         self, track: int, flags: FrameFlags, times: tuple[int, int, int], data: bytes | None
     ) -> tuple[int, Any, bytes]:
-        """(status, Packed, payload) of a frame, as the client puts it."""
+        """Package a frame as the client does; return its status, Packed and payload."""
         try:
             buffers, size = self.adapter.adapt(track, data or b"")
         except KvsError as error:
-            # AWS looks at times before it looks into the data.
+            # The C producer checks the times before the data.
             probe = copy.copy(self.generator)
             try:
                 probe.pack(track, flags, *times, len(data or b""))
@@ -284,10 +285,10 @@ class _Run:
             return error.status, None, b""
 
     def _times(self, step: Mapping[str, Any]) -> tuple[int, int, int]:
-        """pts, dts and duration, the former two by the clock when the stream says so."""
+        """Return pts, dts and duration; pts and dts come from the clock if the stream says so."""
         pts, dts, duration = (int(step[name]) for name in ("pts", "dts", "duration"))
         if not self.config["frame_timecodes"]:
-            # The C producer asks the clock in both of its passes; only the second one counts.
+            # The C producer reads the clock in both of its passes and uses the second time.
             tick = int(self.config["clock"]["step"])
             pts = dts = self.clock + tick
             self.clock += 2 * tick
@@ -296,8 +297,10 @@ class _Run:
     def _follow(
         self, what: str, frame: tuple[int, int, int, int, int], expected: Mapping[str, Any]
     ) -> None:
-        """A frame that the two sides read otherwise (nal.jsonl has the cases): keep in step with
-        what the C producer made of it, so that the frames after it can be compared."""
+        """Continue from the C producer's result for a frame that the two sides read differently.
+
+        So the frames after it can be compared. The cases of nal.jsonl compare such frames.
+        """
         if expected["status"] != SUCCESS:
             return
         whole = expected["bytes"]
@@ -311,7 +314,7 @@ class _Run:
         if not self.relaxed.tracks or not ours.startswith(EBML_HEADER):
             return bool(output_form(ours, expected) == expected)
         if not isinstance(expected, str):
-            # Only a digest of the whole: compare what stands before the tracks.
+            # The case has only a digest of all bytes: compare the bytes before the tracks.
             lead = ours.index(_TRACKS_ID)
             return bool(ours[:lead].hex() == expected["head"][: 2 * lead])
         theirs = bytes.fromhex(expected)
@@ -320,7 +323,7 @@ class _Run:
         )
 
     def _without_records(self, media: bytes) -> list[Any]:
-        """The elements of packaged media, without what may differ in the relaxed tracks."""
+        """Return the elements of packaged media without the fields that may differ."""
         parser = MkvParser()
         parser.receive_data(media)
         found: list[Any] = []
@@ -397,7 +400,7 @@ class _Run:
         self._compare(what, ours, int(step["expect"]["timestamp"]))
 
     def _step_overhead(self, what: str, step: Mapping[str, Any]) -> None:
-        """The kind is named by an argument, or by each figure; it is a stream's start if not."""
+        """An argument or each figure names the kind; the default is the start of a stream."""
         named = next((_KINDS[v] for v in step.values() if str(v) in _KINDS), FrameKind.STREAM)
         for key, expected in step["expect"].items():
             kind = _KINDS.get(key, named)
@@ -408,7 +411,10 @@ class _Run:
 
 
 def _reads_alike(data: bytes) -> bool:
-    """Whether an Annex-B frame has one reading: start codes of three or four bytes, from the very
-    beginning, and no zero at the end."""
+    """Return True if both sides read an Annex-B frame alike.
+
+    It begins with a start code, its start codes have three or four bytes, and it does not end with
+    a zero.
+    """
     starts = data.startswith((b"\0\0\1", b"\0\0\0\1"))
     return starts and data[-1] != 0 and b"\0\0\0\0\1" not in data

@@ -1,4 +1,4 @@
-"""Deliberate differences of packaging: which cases ours treats otherwise, and what may differ.
+"""Deliberate differences of packaging: in which cases our result differs, and which fields may.
 
 A rule looks at the input only; `differences.toml` has the reasons.
 """
@@ -30,7 +30,7 @@ _C_TOKENS = frozenset(
 
 
 def data_of(value: Any) -> bytes | None:
-    """A byte value of an input; None for a size without data."""
+    """Return a byte value of an input; None for a size without data."""
     return None if "null_with_size" in value else input_bytes(value)
 
 
@@ -40,7 +40,7 @@ def track_of(config: Mapping[str, Any]) -> TrackInfo:
         _TYPES[config["type"]],
         config["codec_id"],
         config["name"],
-        data_of(config["cpd"]),  # type: ignore[arg-type]  # None is a case of its own
+        data_of(config["cpd"]),  # type: ignore[arg-type]  # None is tested on purpose
         width=config.get("width", 0),
         height=config.get("height", 0),
         sampling_frequency=config.get("freq", 0),
@@ -51,21 +51,21 @@ def track_of(config: Mapping[str, Any]) -> TrackInfo:
 
 @dataclass
 class Relaxed:
-    """What a case may do differently, as its rules say."""
+    """The fields of a case that may differ, by its rules."""
 
     tracks: set[int] = field(default_factory=set)  # ids: private data and figures may differ
-    create_status: int | None = None  # what ours answers to create
+    create_status: int | None = None  # our status of create
     header_length_16_bits: bool = False
-    frames: bool = False  # Annex-B frames that the C producer reads otherwise
+    frames: bool = False  # the C producer reads some Annex-B frames differently
 
 
 def _known_to_c(content_type: str) -> str:
-    """The tokens of a content type that the C producer recognises."""
+    """Return the tokens of a content type that the C producer recognises."""
     return ",".join(token for token in content_type.split(",") if token in _C_TOKENS)
 
 
 def tracks_of(case: Case) -> Iterator[tuple[TrackInfo, VideoCodec | None, VideoCodec | None]]:
-    """(track, its codec for us, its codec for the C producer)."""
+    """Yield each track, its codec for us and its codec for the C producer."""
     content_type = case["config"]["content_type"]
     for track in case["config"]["tracks"]:
         info = track_of(track)
@@ -128,7 +128,7 @@ def _records(case: Case, relaxed: Relaxed) -> None:
 
 
 def _set_later(case: Case, track: TrackInfo) -> list[TrackInfo]:
-    """The track with each codec private data that a step gives it."""
+    """Return the track with each codec private data that a step sets."""
     return [
         replace(track, codec_private_data=data_of(step["cpd"]) or b"")
         for step in case["steps"]
@@ -137,7 +137,7 @@ def _set_later(case: Case, track: TrackInfo) -> list[TrackInfo]:
 
 
 def _odd_aac(track: TrackInfo) -> bool:
-    """Eight channels, an escaped object type or a rate that is written out."""
+    """Return True for eight channels, an escaped object type or an explicit sample rate."""
     if track.track_type is not TrackType.AUDIO or len(track.codec_private_data) < 2:
         return False
     word = int.from_bytes(track.codec_private_data[:2])
@@ -145,7 +145,7 @@ def _odd_aac(track: TrackInfo) -> bool:
 
 
 def conversion_status(data: bytes, codec: VideoCodec) -> int:
-    """The right answer to a request to convert this private data."""
+    """Return the right status of a request to convert this private data."""
     try:
         record_of(data, codec)
     except oracle.Refused as refusal:
@@ -154,7 +154,7 @@ def conversion_status(data: bytes, codec: VideoCodec) -> int:
 
 
 def record_of(data: bytes, codec: VideoCodec) -> bytes:
-    """The right avcC or hvcC for private data; raises `oracle.Refused`."""
+    """Return the right avcC or hvcC for private data; raise `oracle.Refused` if there is none."""
     return (oracle.h264_record if codec is VideoCodec.H264 else oracle.h265_record)(data)
 
 

@@ -1,7 +1,7 @@
 """Golden cases of NAL unit conversion (`nal.jsonl`).
 
-Where ours differs from the C producer, the right output comes from `oracle`, and a listed rule
-must say which defect of the C producer the case shows.
+Where our output differs from the C producer's, it must equal the output of `oracle`, and a listed
+rule must name the defect of the C producer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def matches(case: Case) -> bool:
 
 
 def check(case: Case, rules: frozenset[str]) -> Verdict:
-    """Ours equals the C producer's output, or the oracle's where a rule explains why not."""
+    """Compare our output with the C producer's, or with the oracle's where a rule applies."""
     data, expected = input_bytes(case["input"]), dict(case["expect"])
     form = expected.get("output", "")
     got = run(lambda: {"output": output_form(OURS[case["op"]](data), form)})

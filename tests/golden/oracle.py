@@ -1,8 +1,9 @@
-"""A second, slow reading of NAL units and parameter sets, written from the standards alone.
+"""A second, slow parser of NAL units and parameter sets, written from the standards alone.
 
-The golden modules hold it against ours where the C producer's output is a defect: byte by byte
-where ours uses a compiled pattern, a string of bits where ours uses a bit reader. Returns statuses
-as numbers, raises `Refused` with one.
+The golden modules compare our output with it where the C producer's output is wrong. It shares no
+method with the package: it goes byte by byte where the package uses a compiled pattern, and reads
+a string of bits where the package uses a bit reader. Statuses are numbers; an input that must be
+refused raises `Refused` with its status.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ CHROMA_PROFILES = {100, 110, 122, 144, 244, 44, 83, 86, 118, 128, 134, 135, 138,
 
 
 class Refused(Exception):
-    """The status with which an input is to be refused."""
+    """An input must be refused with this status."""
 
 
 def annexb_units(data: bytes) -> list[bytes]:
-    """The units of a byte stream (14496-10 Annex B): zeros around start codes belong to none.
+    """Return the units of a byte stream (14496-10 Annex B) without the zeros around start codes.
 
-    Units have at least a header byte: a start code with nothing behind it makes none.
+    A unit has at least a header byte: a start code without data behind it is ignored.
     """
     units: list[bytearray] = []
     zeros = 0
@@ -51,7 +52,7 @@ def begins_with_start_code(data: bytes) -> bool:
 
 
 def prefixed_units(data: bytes) -> list[bytes] | None:
-    """The units behind 4-byte lengths; None when the lengths do not add up."""
+    """Return the units behind 4-byte lengths; None if the lengths do not fit the data."""
     units = []
     while data:
         size = int.from_bytes(data[:4])
@@ -63,7 +64,7 @@ def prefixed_units(data: bytes) -> list[bytes] | None:
 
 
 def cpd_units(data: bytes) -> list[bytes]:
-    """The units of codec private data: a byte stream, or else length-prefixed; [] for neither."""
+    """Return the units of codec private data in Annex-B or length-prefixed form, or []."""
     if begins_with_start_code(data):
         return annexb_units(data)
     zeros = 0
@@ -87,7 +88,7 @@ def without_emulation(unit: bytes) -> bytes:
 
 
 class Bits:
-    """A string of 0 and 1 that is eaten from the left."""
+    """A string of 0 and 1 that is consumed from the left."""
 
     def __init__(self, data: bytes) -> None:
         self.text = "".join(f"{byte:08b}" for byte in data)
@@ -111,7 +112,7 @@ class Bits:
 
 
 def _window(bits: Bits) -> tuple[int, int] | None:
-    """The four offsets of a cropping rectangle, added up across and down; None without one."""
+    """Return the sums of the horizontal and vertical cropping offsets; None without cropping."""
     if not bits.u(1):
         return None
     left, right, top, bottom = bits.ue(), bits.ue(), bits.ue(), bits.ue()
@@ -127,13 +128,13 @@ def _size(width: int, height: int) -> tuple[int, int]:
 
 
 def _h264_chroma(bits: Bits) -> tuple[int, int, int, int]:
-    """chroma_format_idc, separate_colour_plane_flag and both bit depths minus 8."""
+    """Return chroma_format_idc, separate_colour_plane_flag and both bit depths minus 8."""
     chroma = bits.ue()
     return chroma, bits.u(1) if chroma == 3 else 0, bits.ue(), bits.ue()
 
 
 def h264_size(unit: bytes) -> tuple[int, int]:
-    """Width and height of an H.264 SPS, after cropping."""
+    """Return width and height of an H.264 SPS, after cropping."""
     if not unit or unit[0] & 0x9F != 7 or not unit[0] & 0x60:
         raise Refused(BAD_SPS)
     bits = Bits(without_emulation(unit)[1:])
@@ -182,7 +183,7 @@ def _scaling_list(bits: Bits, count: int) -> None:
 
 
 def _h265_fields(unit: bytes) -> tuple[Bits, int, int, bytes]:
-    """Bits from sps_seq_parameter_set_id on, max sub-layers, nesting flag, the 12 general bytes."""
+    """Return bits from sps_seq_parameter_set_id on, max sub-layers, nesting flag, general bytes."""
     if len(unit) < 2 or unit[0] >> 1 != 33:
         raise Refused(BAD_SPS)
     payload = without_emulation(unit[2:])
@@ -201,7 +202,7 @@ def _h265_fields(unit: bytes) -> tuple[Bits, int, int, bytes]:
 
 
 def h265_size(unit: bytes) -> tuple[int, int]:
-    """Width and height of an H.265 SPS, after the conformance window."""
+    """Return width and height of an H.265 SPS, after the conformance window."""
     bits, _, _, _ = _h265_fields(unit)
     return _h265_picture(bits)[0]
 
@@ -225,7 +226,7 @@ def _sized(units: list[bytes]) -> bytes:
 
 
 def _of(units: list[bytes], kinds: tuple[int, ...], mask: int, shift: int) -> list[list[bytes]]:
-    """The different units of each type."""
+    """Return the different units of each type."""
     found = []
     for kind in kinds:
         some = [unit for unit in units if unit and unit[0] >> shift & mask == kind]
@@ -234,7 +235,7 @@ def _of(units: list[bytes], kinds: tuple[int, ...], mask: int, shift: int) -> li
 
 
 def h264_record(cpd: bytes) -> bytes:
-    """The avcC record for Annex-B codec private data."""
+    """Return the avcC record for Annex-B codec private data."""
     if len(cpd) < 11:
         raise Refused(TOO_SHORT)
     sps, pps, extensions = _of(cpd_units(cpd), (7, 8, 13), 31, 0)
@@ -255,7 +256,7 @@ def h264_record(cpd: bytes) -> bytes:
 
 
 def h265_record(cpd: bytes) -> bytes:
-    """The hvcC record for Annex-B codec private data."""
+    """Return the hvcC record for Annex-B codec private data."""
     if len(cpd) < 15:
         raise Refused(TOO_SHORT)
     units = cpd_units(cpd)

@@ -1,9 +1,9 @@
-"""Bugs that are planted in a copy of the source, to see that the golden cases notice them.
+"""Plant bugs in a copy of the source, to check that the golden cases find them.
 
-`python tests/golden/plants.py [NAME ...]` plants each bug of `plants.toml`, alone, and runs the
-golden cases. It prints the first case that fails for each, and exits 1 when a bug goes unnoticed.
-A text that is no longer in the source is an error, and so is one that does not run any more, so
-that the table keeps up with the source.
+`python tests/golden/plants.py [NAME ...]` plants the bugs of `plants.toml` one at a time and runs
+the golden cases. It prints the first case that fails for each bug, and exits 1 if no case fails for
+one of them. It raises an error if the text to replace is no longer in the source, or if the planted
+code does not run, so that `plants.toml` is kept up to date.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ DATA = ROOT / "tests" / "data" / "golden"
 
 
 def plants() -> dict[str, dict[str, str]]:
-    """The bugs by name."""
+    """Return the bugs by name."""
     table = tomllib.loads((HERE / "plants.toml").read_text())
     return {plant["name"]: plant for plant in table["plant"]}
 
 
 def first_failure(plant: dict[str, str], folder: Path) -> str:
-    """Plant a bug in a copy in `folder`; return the first case that fails, "" for none."""
+    """Plant a bug in a copy in `folder`; return the first case that fails, or ""."""
     for part in ("src", "tests/golden"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "src" / "kvsproducer" / plant["path"]
     text = file.read_text()
     if text.count(plant["old"]) != 1:
-        raise ValueError(f"{plant['path']}: the text of {plant['name']!r} is not there once")
+        raise ValueError(f"{plant['path']}: the text of {plant['name']!r} must occur once")
     file.write_text(text.replace(plant["old"], plant["new"]))
     runner = folder / "tests" / "golden" / "run.py"
     run = subprocess.run(
@@ -50,7 +50,7 @@ def first_failure(plant: dict[str, str], folder: Path) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Plant the bugs of these names, or all."""
+    """Plant the bugs with these names, or all; return the exit code."""
     unnoticed = 0
     for name, plant in plants().items():
         if names and name not in names:

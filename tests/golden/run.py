@@ -1,10 +1,10 @@
 """Run golden cases: `python tests/golden/run.py FILE...` (`.jsonl` or `.jsonl.gz`).
 
-Each line of a file is a case; its keys tell the schema. Prints a line for each case that failed or
-is not expressed (it asks for something that ours does not have), how many steps of the stream and
-ack cases were compared, and last `N passed, M failed, K quirks`; exits 1 when a case failed. A
-quirk is a case where the C producer does something that differences.toml lists as a defect, and
-ours does the right thing.
+Each line of a file is a case; its keys identify the schema. The program prints a line for each case
+that failed or is not expressed (it uses a feature that kvsproducer does not have), then how many
+steps of the stream and ack cases were compared, and last `N passed, M failed, K quirks`. It exits 1
+if a case failed. A quirk is a case in which the C producer has a defect that differences.toml
+lists, and our result is right.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from types import ModuleType
 _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent.parent / "src")]
 
-from common import Case, Outcome, Verdict, differences  # noqa: E402 - found by the line above
+from common import Case, Outcome, Verdict, differences  # noqa: E402 - needs the path set above
 
 _SCHEMAS = [path.stem for path in sorted(_HERE.glob("*.py")) if path.stem[:5] != "test_"]
 
 
 def modules() -> dict[str, ModuleType]:
-    """The golden modules by the name of their schema."""
+    """Return the golden modules by the name of their schema."""
     loaded = {name: importlib.import_module(name) for name in _SCHEMAS if name != "run"}
     return {name: module for name, module in loaded.items() if hasattr(module, "matches")}
 
 
 def cases(path: Path) -> Iterator[Case]:
-    """The cases of a file, one a line."""
+    """Yield the cases of a file, one for each line."""
     data = path.read_bytes()
     lines = gzip.decompress(data) if path.suffix == ".gz" else data
     for line in lines.splitlines():
@@ -49,13 +49,13 @@ def _verdict(
         return Verdict(Outcome.FAILED, "no golden module knows this schema")
     try:
         verdict: Verdict = schemas[name].check(case, rules[name])
-    except Exception as error:  # noqa: BLE001 - one case's crash is that case's failure
+    except Exception as error:  # noqa: BLE001 - a crash fails this case only
         return Verdict(Outcome.FAILED, f"{type(error).__name__}: {error}")
     return verdict
 
 
 def main(paths: list[str]) -> int:
-    """Run the files and print the verdicts; returns the exit code."""
+    """Run the files, print the verdicts and return the exit code."""
     schemas = modules()
     rules = {name: differences(name) for name in schemas}
     tally: Counter[Outcome] = Counter()

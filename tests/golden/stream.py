@@ -1,15 +1,17 @@
 """Golden cases of whole stream scenarios (`stream.jsonl`).
 
-A case drives the sans-I/O core as AWS's client was driven: every service call is answered at once,
-the clock stands still unless it is advanced. A step is: do it, answer all effects until quiet; its
-status is the first error that the core reports for it; the order of events within a step is free.
-What the core reports and AWS's client does not (skipped, refused and unconfirmed frames, states) is
-left out, and so are figures of AWS's allocator.
+A case drives the sans-I/O core with the same steps as AWS's client. Every service call is answered
+at once, and the clock only changes when a step advances it. Each step performs one operation and
+then answers all calls until there are no more. The status of a step is the first error that the
+core reports for it. The order of events within a step is not compared. Events that AWS's client
+does not have (skipped, refused and unconfirmed frames, states) are left out, and so are the figures
+of AWS's allocator.
 
-Two things are asked at each step. Is it right, as `stream_right` derives it from the input? And is
-it what AWS's client did, field by field? A field that differs must be one that a listed rule
-excuses (`stream_rules`). Steps after it are compared on; rules of state end where both clients are
-seen to agree again. After its last step each case goes on until all is quiet (`Right.finish`).
+Each step is checked in two ways. `stream_right` derives the right result from the input, and our
+result must equal it. Then our result is compared with that of AWS's client, field by field: a field
+that differs must be excused by a listed rule (`stream_rules`). The steps after a difference are
+compared too; a rule of state ends when both clients agree again. After the last step, the service
+answers everything until the stream has nothing left to send (`Right.finish`).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _EVENT_FIELDS = {
     "streamClosed": "closed",
     "streamShutdown": "shutdown",
 }
-_STATUSES = ("put", "read", "ack")  # the kinds of step whose status has a field of its own
+_STATUSES = ("put", "read", "ack")  # the kinds of step that have their own status field
 _ITEM_FIELDS = ("dts", "pts", "duration", "length", "flags")
 # Figures of the buffer; the others count what happened since the stream was made.
 _BUFFER_METRICS = ("view_duration", "view_size", "overall_view_duration", "overall_view_size")
@@ -53,7 +55,7 @@ def matches(case: Case) -> bool:
 
 
 def fields(step: Mapping[str, Any], got: Record) -> dict[str, str]:
-    """What differs in a step, by field."""
+    """Return the differences of a step, by field."""
     expect = step["expect"]
     if "buffer" in expect:
         return _probe_fields(expect, got)
@@ -94,7 +96,8 @@ def _probe_fields(expect: Mapping[str, Any], got: Record) -> dict[str, str]:
                 found[f"items.{name}"] = differs
     held_back = False
     if ours and wanted["current"] != came["current"]:
-        # AWS's client has taken the item that begins the next session when it ends one; ours looks.
+        # When AWS's client ends a session, it has already taken the first item of the next one;
+        # we only look at it.
         item = ours.get(came["current"], {"flags": []})
         held_back = "session_start" in item["flags"] and wanted["current"] == came["current"] + 1
         if not held_back:
@@ -111,7 +114,7 @@ def check(case: Case, rules: frozenset[str]) -> Verdict:
 
 
 class _Run:
-    """One case: what it led to so far."""
+    """The run of one case, with its results so far."""
 
     def __init__(self, case: Case, rules: frozenset[str]) -> None:
         self._case = case
@@ -119,10 +122,10 @@ class _Run:
         self._world = World(case["config"])
         self._right = Right(self._world)
         self._causes: set[str] = set()
-        self._noticed: dict[str, int] = {}  # the newest upload when a cause was noticed last
-        self._crashed = False  # AWS's client did, so that there is nothing to compare with
-        self._read_alike = False  # since the last difference
-        self._their_upload = NEVER  # the newest of AWS's client
+        self._noticed: dict[str, int] = {}  # by cause: the newest upload when it was last seen
+        self._crashed = False  # AWS's client crashed: its later results are missing
+        self._read_alike = False  # a read gave the same bytes since the last difference
+        self._their_upload = NEVER  # the newest upload of AWS's client
         self._quirk = ""
         self._steps: Counter[str] = Counter()
 
@@ -141,7 +144,7 @@ class _Run:
         return Verdict(Outcome.QUIRK if self._quirk else Outcome.PASSED, self._quirk, self._steps)
 
     def _step(self, step: Mapping[str, Any]) -> str | None:
-        """Do a step; what is wrong with it, or None."""
+        """Perform a step; return what is wrong with it, or None."""
         for cause in causes(self._world, step):
             self._causes.add(cause)
             self._noticed[cause] = self._world.upload
@@ -161,7 +164,7 @@ class _Run:
         return self._compare(context, fields(step, context.got))
 
     def _compare(self, context: Context, found: dict[str, str]) -> str | None:
-        if self._quirk:  # what was counted so far differs from then on; `Right` looks at it
+        if self._quirk:  # counts differ from here on; `Right` checks them
             found = {name: text for name, text in found.items() if not is_count(name)}
         for event in context.expect.get("events", []):
             if event["event"] == "putStream":
@@ -179,8 +182,11 @@ class _Run:
         return None
 
     def _agree(self, context: Context) -> None:
-        """A step was the same. After one read and one look at the buffer both clients agree again,
-        if they are on the same upload: what led one of them astray is over."""
+        """End the causes of differences, if a step shows that both clients agree again.
+
+        They agree when they are on the same upload, a read gave the same bytes, and then a probe
+        showed the same buffer.
+        """
         if context.step["op"] == "reset_stream":
             self._causes.clear()
         self._read_alike |= bool(context.got.get("bytes"))

@@ -1,10 +1,11 @@
-"""What in a stream case leads AWS's client astray: noticed at the step at which it happens.
+"""Find the steps of a stream case that trigger a defect of AWS's client.
 
-A rule of `stream_rules` looks at the step that differs. Most differences come later than what
-caused them: an ack credited to the wrong fragment shows when the buffer is looked at, media sent
-without a header when it is read. So each step is looked at before it is done, with the core's own
-state at hand, and what it may set off is remembered. Resetting the stream throws all of it away in
-both clients, and the causes with it.
+A rule of `stream_rules` is applied at the step with a difference, but the difference often shows
+later than the step that caused it. For example, an ack that was credited to the wrong fragment
+shows in the next probe of the buffer, and a missing header shows in the next read. So `causes`
+looks at each step before it is performed, together with the state of our core, and names the
+defects that the step may trigger. Resetting a stream discards its buffer in both clients and so
+ends all causes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ENDING = ("RECEIVED", "PERSISTED", "ERROR")
 
 
 def causes(world: World, step: Mapping[str, Any]) -> set[str]:
-    """The names of the rules whose defect this step, about to be done, may set off."""
+    """Return the names of the rules whose defect the next step may trigger."""
     if world.stream is None and step["op"] != "answer":
         return set()
     return set(_OPS.get(step["op"], _none)(world, step))
@@ -36,12 +37,12 @@ def _none(_world: World, _step: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _view(world: World) -> ContentView:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     return world.stream._core.buffer.view
 
 
 def _upload(world: World, step: Mapping[str, Any]) -> Upload | None:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     return world.stream._core.uploads.find(step.get("upload", world.upload))
 
 
@@ -53,13 +54,13 @@ def _ack(world: World, step: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(timecode, int):
             yield from _timed_ack(world, upload, kind, timecode)
         elif kind != "BUFFERING":
-            yield "ack_ahead"  # of whatever is being sent
+            yield "ack_ahead"  # the ack has no timecode: it means the fragment that is being sent
         if kind == "ERROR":
             yield from _loss(world, 4000)
 
 
 def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterator[str]:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     view, info = _view(world), world.stream.info
     time = timecode * info.timecode_scale
     if not info.absolute_fragment_times:
@@ -84,15 +85,15 @@ def _timed_ack(world: World, upload: Upload, kind: str, timecode: int) -> Iterat
 
 
 def _unrecovered(world: World, result: int) -> Iterator[str]:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     lost = result_status(result) is not StatusCode.SUCCESS
     if lost and not world.stream.info.recover_on_error:
         yield "no_recovery"
 
 
 def _loss(world: World, result: int) -> Iterator[str]:
-    """A session is lost: where C's client goes on."""
-    assert world.stream is not None, "causes() looked"
+    """Yield the defects of AWS's client when it chooses where to resume a lost session."""
+    assert world.stream is not None, "causes() has checked"
     view, core = _view(world), world.stream._core
     yield from _unrecovered(world, result)
     if is_timeout(result) and view.current == view.head:
@@ -120,14 +121,14 @@ def _reset_connection(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _read(world: World, step: Mapping[str, Any]) -> Iterator[str]:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     reader = world.stream._core.uploads.reader
     if reader is not None and reader.number != step.get("upload", world.upload):
         yield "second_upload"
 
 
 def _reset_stream(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
-    assert world.stream is not None, "causes() looked"
+    assert world.stream is not None, "causes() has checked"
     if not world.stream.info.recover_on_error:
         yield "no_recovery"
 
@@ -147,7 +148,7 @@ def _put_event(_world: World, step: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _put(world: World, step: Mapping[str, Any]) -> Iterator[str]:
-    """A full view drops sent items; C's client keeps the last one of them for ever."""
+    """Yield the defects of a put: AWS's client never drops the last item that was read."""
     if not step["duration"]:
         yield "frame_duration"
     view, info = _view(world), world.stream.info if world.stream else None
@@ -165,8 +166,8 @@ def _put(world: World, step: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _stop(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
-    """A key frame waits for sound that will not come: its fragment would lack the track."""
-    assert world.stream is not None, "causes() looked"
+    """Yield ended_track if a fragment lacks audio because no more frames of it will be put."""
+    assert world.stream is not None, "causes() has checked"
     intake = world.stream._intake
     if intake.order is not None and intake.order.lacking(intake.tracks.beginning):
         yield "ended_track"

@@ -1,4 +1,4 @@
-"""The configuration of a stream case as the descriptions that the core takes."""
+"""Convert the configuration of a stream case to the options of the core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = {"video": TrackType.VIDEO, "audio": TrackType.AUDIO, "unknown": TrackTy
 
 
 def not_expressed(config: Mapping[str, Any]) -> str:
-    """What a case asks for that ours does not have, or that is not read; empty for nothing."""
+    """Return the options of a case that we do not have or do not read, or ""."""
     unread = [key for key in config if key not in _READ and not any(x in key for x in _NAMED)]
     return ", ".join(f"config {key}{_why(key)}" for key in sorted(unread))
 
@@ -109,7 +109,7 @@ def device_info(config: Mapping[str, Any]) -> kvs.DeviceInfo:
 
 
 def _named(config: Mapping[str, Any], name: str) -> Any:
-    """The value whose key has `name` in it, whatever the structure that it is prefixed with."""
+    """Return the value of the key that contains `name`; keys begin with a structure's name."""
     return next((value for key, value in config.items() if name in key), None)
 
 

@@ -1,20 +1,21 @@
-"""What is right in a stream case, derived from its input, whatever AWS's client did.
+"""Derive the right results of a stream case from its input, independent of AWS's client.
 
-`Right` is a model of the promise. It knows the frames that were accepted, what each upload was
-given (read back from its bytes), what the service said about it, and which drops were reported.
-After each step, compared with AWS's client or not, it asks of ours:
+`Right` is a model of the promise. It records the accepted frames, the media of each upload (parsed
+from its bytes), the acks of the service, and the drops that were reported. After each step it
+checks that our core keeps these rules:
 
-- a frame is skipped only before a key frame;
-- an upload begins with a stream header and at the right fragment: after a loss the oldest one that
-  is not known to be stored and is within the replay duration;
-- an upload is given the frames in order, unchanged, at their times, and none is left out;
-- a frame counts as stored when an upload that carried it was acknowledged, and not before;
-- a frame that is dropped was reported, and no more drops were reported than there are frames;
-- while there is something to send there is an upload, or the stream says that it has failed;
-- the figures in the metrics are those that were observed.
+- frames are skipped only until the next key frame;
+- an upload begins with a stream header and at the right fragment: after a lost upload, the oldest
+  fragment that is not known to be stored and is within the replay duration;
+- an upload carries all frames in order, unchanged and at their times;
+- a frame counts as stored once an upload that carried it was acknowledged, and not before;
+- each dropped frame was reported, and no other frame was reported as dropped;
+- while there is media to send, there is an upload, or the stream has reported its failure;
+- the metrics equal the observed figures.
 
-`finish` goes on after the last step with a service that does everything right, until all is quiet:
-then each accepted frame is stored, reported as dropped, or held by a stream that has failed.
+`finish` goes on after the last step with a service that accepts everything, until there is nothing
+left to send. Then each accepted frame must be stored, reported as dropped, or held by a stream that
+has failed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _TIE = 3  # timecode units by which the order coordinator may move a frame
 _KINDS = {1: "BUFFERING", 2: "RECEIVED", 3: "PERSISTED", 4: "ERROR"}
 _NO_MORE_DATA = f"0x{StatusCode.NO_MORE_DATA_AVAILABLE:08x}"
 _ROUNDS = 200
-_PACKAGING = 0x32  # the statuses of the packager, which mkv.jsonl holds
+_PACKAGING = 0x32  # the statuses of the packager; mkv.jsonl tests them
 Json = Mapping[str, Any]
 
 
@@ -54,53 +55,53 @@ class Item:
     payload: bytes
     pts: int
     dts: int
-    end: int  # when it has played
+    end: int  # pts + duration
     start: bool = False  # it begins a fragment
     key: bool = False
     mark: bool = False
-    dropped: bool = False  # reported as such
-    refused: bool = False  # by the service, or its cluster was dropped: not to be sent (again)
+    dropped: bool = False  # reported as dropped
+    refused: bool = False  # the service refused it, or its cluster was dropped: never send it again
     received: bool = False  # on the last upload that carried it
     stored: bool = False  # an upload that carried it was acknowledged
-    maybe: bool = False  # the same, but older uploads are not finished, or the ack is odd
+    maybe: bool = False  # perhaps stored: older uploads are not finished, or the ack is odd
 
 
 @dataclass
 class Fragment:
-    """A cluster on an upload, and its items as far as they were given whole."""
+    """A cluster of an upload, and the items that the upload has read completely."""
 
     timecode: int
     items: list[Item] = field(default_factory=list)
     closed: bool = False
-    final: bool = False  # the service said that it is stored
-    acked: bool = False  # by `finish`
+    final: bool = False  # the service has acknowledged it as stored
+    acked: bool = False  # `finish` has sent its acks
 
 
 @dataclass
 class Upload:
-    """What was read for one upload."""
+    """The media that was read for one upload."""
 
-    first: int  # the item with which it begins
-    last: int  # the start of the last fragment that was begun
-    next: int  # the item to come
-    base: int  # what relative times count from
+    first: int  # its first item
+    last: int  # the first item of its last fragment
+    next: int  # the next item that it must read
+    base: int  # relative times count from here
     parser: MkvParser = field(default_factory=MkvParser)
     header: bool = False
-    early: bool = False  # the fragment that has begun, in its header as yet, is said to be stored
+    early: bool = False  # an ack has named the fragment of which only the header was read
     fragments: list[Fragment] = field(default_factory=list)
 
 
 class Right:
-    """Follows one case. `check` says what is wrong after a step, or None."""
+    """The model for one case. `check` returns what is wrong after a step, or None."""
 
     def __init__(self, world: World) -> None:
-        self._lost = False  # time has jumped: what is right from then on is not modelled
+        self._lost = False  # time has jumped: the model ends there
         config = world.config
         self._world = world
         self._scale = config["timecode_scale"] or MS
         self._timed = bool(config.get("frame_timecodes", 1))
         self._absolute = bool(config.get("absolute_fragment_times", 1))
-        self._ordered = bool(config.get("frame_order_mode"))  # frames go out in another order
+        self._ordered = bool(config.get("frame_order_mode"))  # tracks are ordered by time
         self._by_key = bool(config.get("key_frame_fragmentation", 1))
         self._acks = bool(config.get("fragment_acks", 1))
         self._adapt = config.get("adapt_flags", 0)
@@ -108,23 +109,23 @@ class Right:
         self.begin()
 
     def begin(self) -> None:
-        """A stream was made."""
+        """Reset the model for a new stream."""
         self.items: list[Item] = []
         self.uploads: dict[int, Upload] = {}
-        self._current = 0  # one past the last item that was given whole
-        self._received = 0  # one past the last item that the service said it has
+        self._current = 0  # index after the last item that was read completely
+        self._received = 0  # index after the last item that the service has received
         self._loss: int | None = None  # result of a lost upload, until the next session begins
-        self._units = list(dict.fromkeys((MS, self._scale)))  # that acks may count in
+        self._units = list(dict.fromkeys((MS, self._scale)))  # of the timecodes in acks
         self._awaits_key = True
-        self._ended_session = False  # what ends the newest session was given, too
-        self._active: set[int] = set()  # uploads that were not over before the step
-        self._was_tail = 0  # before the step
+        self._ended_session = False  # the end of the newest session was read, too
+        self._active: set[int] = set()  # uploads that were active before the step
+        self._was_tail = 0  # the tail before the step
         self._read_bytes = 0
         self._seen: Counter[str] = Counter()  # events by name
 
     # --- the input ------------------------------------------------------------------------------
     def check(self, step: Json, got: Record) -> str | None:
-        """Take note of a step and what came of it; what is wrong, or None."""
+        """Record a step and its result; return what is wrong, or None."""
         world = self._world
         if world.stream is None or self._lost:
             return None
@@ -135,12 +136,12 @@ class Right:
         return None if self._lost else self._after(step, got, problem)
 
     def _after(self, step: Json, got: Record, problem: str | None) -> str | None:
-        """Look at the bytes and the acks of a step, and at what follows from them."""
+        """Check the bytes and the acks of a step, and their consequences."""
         try:
             if got.get("bytes") and problem is None:
                 problem = self._read(got["bytes"])
         except KvsError as error:
-            return f"what was sent is no Matroska: {error}"
+            return f"the upload is not valid Matroska: {error}"
         if step["op"].startswith("ack"):
             for kind, timecode, result in named_acks(step):
                 self._ack(kind, timecode, result)
@@ -159,30 +160,30 @@ class Right:
         )
 
     def _puts(self, step: Json, got: Record) -> str | None:
-        """The frames that were accepted, and whether one was skipped or refused for no reason."""
+        """Record accepted frames; return a problem if one was skipped or refused without reason."""
         world, op, refused = self._world, step["op"], int(got["status"], 16)
         skipped = any(isinstance(event, ev.FrameSkipped) for event in world.raw)
         problem = None
         if skipped and not (self._awaits_key or self._ordered):
-            problem = "a frame was skipped, though the fragment is open"
+            problem = "a frame was skipped although its fragment is open"
         elif op == "put_frame" and not (world.accepted or skipped):
             problem = self._why_refused(step, refused)
         for put in world.accepted:
             self._accept(put)
         world.accepted.clear()
         for event in world.raw:
-            # Frames that wait, and sessions that begin at another time, are not modelled.
+            # Waiting frames, and sessions that begin at another time, are not modelled.
             self._lost |= isinstance(event, ev.TimestampCorrected | ev.TimeJumped)
         self._lost |= bool(world.stream and len(world.stream._intake.timeline))
         if op == "put_end_of_fragment" or (op == "put_frame" and refused and "K" in step["flags"]):
             self._awaits_key = True
-        self._awaits_key |= refused == StatusCode.MKV_LARGE_FRAME_TIMECODE  # it takes no more
+        self._awaits_key |= refused == StatusCode.MKV_LARGE_FRAME_TIMECODE  # the fragment is full
         return problem
 
     def _why_refused(self, step: Json, status: int) -> str | None:
-        """What is wrong with refusing a frame with a status, or None."""
+        """Return what is wrong with refusing a frame with this status, or None."""
         stream = self._world.stream
-        assert stream is not None, "check() looked"
+        assert stream is not None, "check() has checked"
         right = {StatusCode.STORE_OUT_OF_MEMORY.value}
         if stream.stopped or stream.closed:
             right = {StatusCode.STREAM_HAS_BEEN_STOPPED.value}
@@ -198,23 +199,23 @@ class Right:
         return f"a frame was refused: {status:#010x}"
 
     def _accept(self, put: Json) -> None:
-        assert self._world.stream is not None, "check() looked"
+        assert self._world.stream is not None, "check() has checked"
         packed = self._world.stream._core.buffer.view.items.get(len(self.items))
         if put["op"] == "put_end_of_fragment":
             time = self.items[-1].end if self.items else 0
             self.items.append(Item(b"", time, -1, time, mark=True))
             return
         key, pts, dts = "K" in put["flags"], put["pts"], put.get("dts", put["pts"])
-        if packed is not None and not self._timed:  # by the clock
+        if packed is not None and not self._timed:  # the clock gives the time
             pts, dts = packed.ack_timestamp, packed.timestamp
         elif packed is not None and 0 < packed.ack_timestamp - pts <= self._scale:
-            pts = packed.ack_timestamp  # a fragment starts after all of the one before
+            pts = packed.ack_timestamp  # a fragment starts after all frames of the one before
         pts, dts = pts - pts % self._scale, dts - dts % self._scale
         rate = self._world.config.get("frame_rate", 25) or 25
         lasts = put["duration"] or SECOND // rate
         end = pts + lasts - lasts % self._scale
         item = Item(self._as_sent(input_bytes(put["data"])), pts, dts, end)
-        # The packager says what begins a fragment; the clusters on the wire show if it is so.
+        # The packager decides what begins a fragment; `_block` compares it with the clusters sent.
         item.start = key if packed is None else bool(packed.flags & FRAGMENT_START)
         item.key = key
         self.items.append(item)
@@ -230,21 +231,21 @@ class Right:
         units = oracle.prefixed_units(data) if self._adapt & 16 else None
         return data if units is None else b"".join(b"\0\0\0\x01" + unit for unit in units)
 
-    # --- where items stand ----------------------------------------------------------------------
+    # --- the state of the items -----------------------------------------------------------------
     @property
     def _tail(self) -> int:
-        assert self._world.stream is not None, "check() looked"
+        assert self._world.stream is not None, "check() has checked"
         return self._world.stream._core.buffer.view.tail
 
     def _next(self, index: int) -> int:
-        """The first item from `index` on that may be sent."""
+        """Return the first item from `index` on that may be sent."""
         index = max(index, self._tail)
         while index < len(self.items) and self.items[index].refused:
             index += 1
         return index
 
     def _start_of(self, index: int) -> int:
-        """The start of the fragment of an item, as far as it is held."""
+        """Return the first item that is held of an item's fragment."""
         while index > self._tail and not self.items[index].start:
             index -= 1
         return index
@@ -255,9 +256,9 @@ class Right:
         return index
 
     def _resume(self) -> int:
-        """The item with which the next upload begins; the number of items for none.
+        """Return the first item of the next upload; the number of items if there is none.
 
-        It is a fragment's start: items without theirs cannot be sent.
+        It is the first of a fragment: a fragment cannot be sent without its first frame.
         """
         index = self._resume_at()
         start = self._start_of(index) if index < len(self.items) else index
@@ -269,7 +270,7 @@ class Right:
 
     def _resume_at(self) -> int:
         world = self._world
-        assert world.stream is not None, "check() looked"
+        assert world.stream is not None, "check() has checked"
         if self._loss is None:
             return self._next(self._current)
         index = self._tail
@@ -282,13 +283,13 @@ class Right:
         return self._next(self._start_of(index) if index < len(self.items) else index)
 
     def _settled(self) -> int:
-        """One past the items that are all stored, or reported as dropped."""
+        """Return the index after the items that are all stored or reported as dropped."""
         open_items = (i for i, item in enumerate(self.items) if not (item.stored or item.dropped))
         return next(open_items, len(self.items))
 
     def _replay_from(self, result: int, duration: int) -> int:
-        """The oldest fragment within the replay duration, and after what is known to be safe."""
-        assert self._world.stream is not None, "check() looked"
+        """Return the oldest fragment that is within the replay duration and not known as stored."""
+        assert self._world.stream is not None, "check() has checked"
         here, session_of = (
             max(self._current, self._tail),
             self._world.stream._core.buffer.session_number,
@@ -297,7 +298,7 @@ class Right:
             return here
         reference = self.items[here].pts if here < len(self.items) else None
         start = index = here
-        safe: int | None = None  # a session of which the service has everything up to here
+        safe: int | None = None  # the service has everything of a session up to here
         while index > self._tail:
             index = self._start_of(index - 1)
             item, end = self.items[index], min(here, self._received)
@@ -311,21 +312,21 @@ class Right:
         return start
 
     def _left_open(self) -> bool:
-        """Whether the newest fragment's end was not sent, and the service lacks frames of it."""
+        """Return True if the end of the newest fragment was not sent and frames are missing."""
         if self._tail == len(self.items):
             return False
         received = self._received >= len(self.items)
         return not (self._ended_session or received or self.items[-1].mark)
 
-    # --- what happens ---------------------------------------------------------------------------
+    # --- drops, losses and acks -----------------------------------------------------------------
     def _drops(self) -> str | None:
-        """Mark what was reported as dropped."""
+        """Mark the frames that were reported as dropped; return what is wrong, or None."""
         slack = _TIE * self._scale if self._ordered else 0
         for event in self._world.raw:
             if not isinstance(event, ev.FrameDropped | ev.FragmentDropped):
                 continue
             if event.reason is ev.DropReason.OVERFLOW and not self._was_full():
-                return f"{event}, though there was room"
+                return f"{event}, although the buffer had space"
             held = [
                 item
                 for item in self.items
@@ -333,7 +334,7 @@ class Right:
                 and not (item.mark or item.dropped or item.stored)
             ][: event.count]
             if len(held) < event.count and not self._ordered:
-                return f"{event} names {len(held)} frames that are held"
+                return f"{event} names {len(held)} frames that are still held"
             for item in held:
                 item.dropped = True
                 item.refused |= event.reason in (ev.DropReason.REFUSED, ev.DropReason.UNREADABLE)
@@ -341,7 +342,7 @@ class Right:
         return None
 
     def _was_full(self) -> bool:
-        """Whether there was no room for one more item; how much the store holds is not known."""
+        """Return True if there was no space for another item; the store's size is not modelled."""
         config, held = self._world.config, self.items[self._was_tail :]
         if "storage_size" in config or not held or self._ordered:
             return True
@@ -384,7 +385,7 @@ class Right:
             self._stored(number, timecode, index)
 
     def _carries(self, number: int, index: int) -> bool:
-        """Whether an upload was given media of the fragment of an item."""
+        """Return True if an upload carries media of an item's fragment."""
         upload, start = self.uploads.get(number), self._start_of(index)
         if upload is None:
             return False
@@ -392,7 +393,7 @@ class Right:
         return begun or any(self.items[start] in part.items[:1] for part in upload.fragments)
 
     def _times(self, number: int, timecode: int) -> Iterator[range]:
-        """When a fragment may start that an ack names, in ticks: the likelier time first.
+        """Yield the times in ticks at which the fragment of an ack may start, the likelier first.
 
         The service counts in milliseconds, AWS's client in timecode units.
         """
@@ -401,22 +402,22 @@ class Right:
             yield range(first, first + max(1, unit if unit > self._scale else 1))
 
     def _base(self, number: int) -> int:
-        """What the times of an upload count from."""
+        """Return the time in ticks from which the timecodes of an upload count."""
         return self.uploads[number].base if number in self.uploads and not self._absolute else 0
 
     def _held_start(self, number: int, timecode: int) -> int | None:
-        """The fragment that is held and starts at the time of an ack."""
+        """Return the fragment that is held and starts at the time of an ack, or None."""
         found = {}
         for unit, times in zip(self._units, self._times(number, timecode), strict=True):
             for index in range(self._was_tail, len(self.items)):
                 if self.items[index].start and self.items[index].pts in times:
                     found.setdefault(unit, index)
-        if len(found) == 1:  # that tells for the stream what they count in
+        if len(found) == 1:  # now the unit of this stream's acks is known
             self._units = list(found)
         return next((found[unit] for unit in self._units if unit in found), None)
 
     def _stored(self, number: int, timecode: int | None, index: int | None) -> None:
-        """The service has a fragment, and with it all that its upload carried before."""
+        """Mark a fragment as stored, and all fragments that its upload carried before it."""
         upload, base = self.uploads[number], self._base(number)
         older = any(other < number and self._used(other) for other in self._active)
         times = None if timecode is None else list(self._times(number, timecode))
@@ -440,7 +441,7 @@ class Right:
             named.final = True
 
     def _error(self, number: int, timecode: int | None, result: int) -> None:
-        """ERROR: its fragment is refused unless trying again helps; the session is lost."""
+        """Apply an ERROR ack: the session is lost, and without a retry its fragment is refused."""
         used = self._used(number)
         concerned = used or not any(map(self._used, self._active - {number}))
         if used:
@@ -460,7 +461,7 @@ class Right:
         self._loss = result if self._loss is None else self._loss
 
     def _named(self, number: int, timecode: int | None) -> int | None:
-        """The item that an ack names: a fragment's start, or what plays then."""
+        """Return the item that an ack names: a fragment's first, or the one playing at the time."""
         if self._was_tail == len(self.items):
             return None
         if timecode is None:
@@ -471,7 +472,7 @@ class Right:
         return next((i for i in playing if i is not None), None) if index is None else index
 
     def _playing(self, upload: Upload | None, time: int) -> int | None:
-        """The item that plays then, of what an upload was given; None if it does not."""
+        """Return the item of an upload that plays at a time, or None."""
         begin = max(upload.first, self._was_tail) if upload else self._was_tail
         end = min(self._next_start(upload.last + 1) if upload else NEVER, len(self.items))
         if begin >= end or not self.items[begin].pts <= time <= self.items[end - 1].end:
@@ -485,7 +486,7 @@ class Right:
                 break
         return best
 
-    # --- what is given to uploads ---------------------------------------------------------------
+    # --- the bytes of uploads -------------------------------------------------------------------
     def _read(self, data: bytes) -> str | None:
         number = self._world.named_upload
         self._read_bytes += len(data)
@@ -512,7 +513,7 @@ class Right:
         return None
 
     def _begin_upload(self) -> Upload:
-        assert self._world.stream is not None, "check() looked"
+        assert self._world.stream is not None, "check() has checked"
         first = self._resume()
         self._loss, self._ended_session = None, False
         self._received = min(self._received, first)
@@ -525,7 +526,7 @@ class Right:
             upload.fragments[-1].closed = True
 
     def _end_of_fragment(self, upload: Upload) -> None:
-        """A mark that was put, or what ends the session."""
+        """Record an end-of-fragment tag: it is a mark that was put, or it ends the session."""
         self._close(upload)
         index = self._next(upload.next)
         if index < len(self.items) and self.items[index].mark:
@@ -537,18 +538,18 @@ class Right:
         payload, fragment = bytes(block.frames[0]), upload.fragments[-1]
         begins = not fragment.items
         index = upload.next
-        if index >= self._tail or self.items[index].payload != payload:  # else it was on the wire
+        if index >= self._tail or self.items[index].payload != payload:  # or already sent
             index = self._next(index)
         if self._ordered:
             index = self._find(payload)
         if index >= len(self.items) or self.items[index].payload != payload:
             right = "nothing" if index >= len(self.items) else self.items[index].payload[:8].hex()
-            return f"is given {payload[:8].hex()} instead of {right}"
+            return f"carries {payload[:8].hex()} instead of {right}"
         item = self.items[index]
         if begins != item.start and not self._ordered:
             return f"{payload[:8].hex()} begins a fragment: {begins}"
         if begins and self._by_key and not (item.key or self._ordered):
-            return f"a fragment begins with {payload[:8].hex()}, which is no key frame"
+            return f"a fragment begins with {payload[:8].hex()}, which is not a key frame"
         upload.last = index if begins else upload.last
         fragment.items.append(item)
         time = self._base(number) + (fragment.timecode + block.relative_timecode) * self._scale
@@ -560,15 +561,15 @@ class Right:
         return None
 
     def _find(self, payload: bytes) -> int:
-        """The frame of that payload: of several tracks, frames are not sent in the order of put."""
+        """Return the frame with this payload; frames of several tracks are reordered by time."""
         found = (i for i, item in enumerate(self.items) if item.payload == payload)
         return next(found, len(self.items))
 
-    # --- what must hold -------------------------------------------------------------------------
+    # --- checks of the whole stream -------------------------------------------------------------
     def _given(self, step: Json, got: Record) -> str | None:
-        """An upload that is told that there is nothing more was given everything."""
+        """Return a problem if a read found no more data although an item was not read."""
         stream, number = self._world.stream, self._world.named_upload
-        assert stream is not None, "check() looked"
+        assert stream is not None, "check() has checked"
         reader = stream._core.uploads.reader
         if not step["op"].startswith("read") or got["status"] != _NO_MORE_DATA or self._ordered:
             return None
@@ -577,12 +578,12 @@ class Right:
         upload = self.uploads.get(number)
         index = self._resume() if upload is None else self._next(upload.next)
         if index < len(self.items):
-            return f"upload {number} is not given {self.items[index].payload[:8].hex()}"
+            return f"upload {number} did not read {self.items[index].payload[:8].hex()}"
         return None
 
     def _books(self) -> str | None:
-        """Only what was acknowledged counts as stored, and all that was; drops were reported."""
-        assert self._world.stream is not None, "check() looked"
+        """Check the stream's account: stored frames were acknowledged, dropped ones reported."""
+        assert self._world.stream is not None, "check() has checked"
         account = self._world.stream.account()
         if self._ordered:  # frames may be skipped when their turn comes
             return (
@@ -605,7 +606,7 @@ class Right:
         return None
 
     def _figures(self, step: Json, got: Record) -> str | None:
-        """The figures of a probe are what was observed."""
+        """Compare the figures of a probe with those that were observed."""
         for event in self._world.raw:
             self._seen[type(event).__name__] += 1
         if step["op"] != "probe":
@@ -622,12 +623,12 @@ class Right:
             "view_size": sum(item["length"] for item in unsent),
         }
         wrong = {name: value for name, value in right.items() if metrics[name] != value}
-        return f"figures: {wrong} are right, not {metrics}" if wrong else None
+        return f"figures: expected {wrong}, got {metrics}" if wrong else None
 
     def _uploading(self) -> str | None:
-        """While there is something to send there is an upload, or a reason why there is none."""
+        """Return a problem if there is media to send, no upload, and no reason for it."""
         world = self._world
-        assert world.stream is not None, "check() looked"
+        assert world.stream is not None, "check() has checked"
         stream, core = world.stream, world.stream._core
         self._active = {upload.number for upload in core.uploads if upload.active}
         self._was_tail = self._tail
@@ -635,11 +636,11 @@ class Right:
         if self._active or excused or world.deferred is not None or self._ordered:
             return None
         index = self._resume()
-        return f"no upload, and item {index} to send" if index < len(self.items) else None
+        return f"no upload, but item {index} must be sent" if index < len(self.items) else None
 
     # --- the end --------------------------------------------------------------------------------
     def finish(self) -> str | None:
-        """Go on with a service that does everything right; what is wrong in the end, or None."""
+        """Continue with a service that accepts everything; return what is wrong, or None."""
         world = self._world
         world.heal()
         if (stream := world.stream) is None or self._lost:
@@ -668,7 +669,7 @@ class Right:
         return None
 
     def _two_more_fragments(self) -> Iterator[Json]:
-        """A stream that lives takes more frames; the first begins a session that was due."""
+        """Put two more fragments into an open stream; the first begins a session that was due."""
         stream = self._world.stream
         if stream is None or stream.stopped or stream.failure is not None or stream.closed:
             return
@@ -681,7 +682,7 @@ class Right:
         yield {**frame, "pts": time + 2 * SECOND, "data": "0000000165e1"}
 
     def _turn(self) -> Iterator[Json]:
-        """What the service and the network do next, and then the application."""
+        """Yield the next steps of the service and the network, and then of the application."""
         yield {"op": "put_answer", "result": 200}
         before = self._read_bytes
         for number in sorted(self._active):
@@ -704,7 +705,7 @@ class Right:
 
 
 def named_acks(step: Json) -> Iterator[tuple[str, int | None, int]]:
-    """Kind, timecode and result of the acks of a step; nothing for what is no JSON."""
+    """Yield kind, timecode and result of the acks of a step; ignore invalid JSON."""
     if step["op"] == "ack_struct":
         timecode = None if step["timecode"] == NEVER else step["timecode"]
         yield _KINDS.get(step["type"], ""), timecode, step["result"]

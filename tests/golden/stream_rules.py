@@ -1,15 +1,15 @@
-"""The rules that say where ours differs from AWS's client in the stream cases, and in which fields.
+"""Rules for the steps in which our result differs from that of AWS's client on purpose.
 
-A rule is asked for a step that differs. It answers which fields of the step it excuses:
+A rule is called for a step with differences. It returns the names of the fields that it excuses:
 "put.status", "bytes", one for each kind of event ("calls", "drops" ...), and for a probe "current",
-"items.flags", "m.sessions" and so on (see `stream.fields`). Other differences are failures.
+"items.flags", "m.sessions" and so on (see `stream.fields`). All other differences are failures.
 
-- Exact rules look at the step alone, and derive from the input what is right there.
-- Rules of state hold from when `stream_causes` notices the input that leads AWS's client astray,
-  until both clients are seen to agree again. They excuse the fields in which that defect can show;
-  what is right there is derived by `stream_right`, which looks at every step.
+- Exact rules look at the step alone and derive its right result from the input.
+- Rules of state hold from the step at which `stream_causes` finds the input that triggers a defect
+  of AWS's client, until both clients agree again. They excuse the fields in which the defect can
+  show. `stream_right` derives the right values of these fields; it checks every step.
 
-`differences.toml` has the reasons. The first rule that excuses a whole step gives it its name.
+`differences.toml` has the reasons. The last rule that excuses fields of a step names the quirk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ITEM = {"items.dts", "items.pts", "items.duration", "items.length", "items.flag
 _DURATIONS = {"m.view_duration", "m.overall_view_duration"}
 _SIZES = {"m.view_size", "m.overall_view_size"}
 _PRESSURES = {"connectionStale", "latencyPressure", "bufferDurationPressure"}
-# What may show once AWS's client holds, has sent or has settled other items than ours.
+# The fields that may differ once AWS's client holds, has sent or has settled other items than ours.
 ITEMS = frozenset(
     {
         "read.status",
@@ -52,7 +52,7 @@ ITEMS = frozenset(
     }
     | (_ITEM | _DURATIONS | _SIZES | _PRESSURES)
 )
-SESSIONS = ITEMS | {"calls", "acks"}  # and is in another session or in none; acks name an upload
+SESSIONS = ITEMS | {"calls", "acks"}  # AWS's client has another session, or none
 _HEADER = frozenset({"counts", "bytes", "read.status", "items.flags", "items.length"} | _SIZES)
 _TIMES = frozenset(
     {"calls", "counts", "drops", "bytes", "items.dts", "items.pts"} | _DURATIONS | _PRESSURES
@@ -61,17 +61,17 @@ _NOTHING: Fields = frozenset()
 
 
 class Context:
-    """What the rules look at: the step that differs, and what was held before it."""
+    """The input of the rules: the step with a difference, and the buffer before it."""
 
     def __init__(self, case: Case, step: Mapping[str, Any], world: World, causes: set[str]) -> None:
         self.config: Mapping[str, Any] = case["config"]
-        self.answers = dict(world.config)  # what `set` steps have changed
+        self.answers = dict(world.config)  # as changed by `set` steps
         self.step = step
         self.expect: Mapping[str, Any] = step.get("expect") or {}
         self.got: Record = {}
         self.causes = causes
         self.now = world.now
-        self.sent: set[int] = set()  # dts of the frames that were handed out
+        self.sent: set[int] = set()  # dts of the frames that were read
         self.marks: set[int] = set()  # dts of the end-of-fragment marks
         if world.stream is not None:
             view = world.stream._core.buffer.view
@@ -84,15 +84,15 @@ class Context:
 
     @property
     def status(self) -> str:
-        """What AWS's client answered."""
+        """The status that AWS's client returned."""
         return str(self.expect.get("status", SUCCESS))
 
     def missing(self, *kinds: str) -> list[Record]:
-        """The events of these kinds that AWS's client reports and ours does not."""
+        """Return the events of these kinds that AWS's client reports and we do not."""
         return _difference(self.expect.get("events", []), self.got["events"], kinds)
 
     def extra(self, *kinds: str) -> list[Record]:
-        """The events of these kinds that ours reports and AWS's client does not."""
+        """Return the events of these kinds that we report and AWS's client does not."""
         return _difference(self.got["events"], self.expect.get("events", []), kinds)
 
 
@@ -111,14 +111,14 @@ def _difference(these: list[Record], those: list[Record], kinds: Iterable[str]) 
 
 # --- exact rules --------------------------------------------------------------------------------
 def _drops_of(ctx: Context, times: set[int]) -> Fields:
-    """AWS's client reports these as dropped, and ours reports no other drops."""
+    """Excuse drops of frames with these times that only AWS's client reports."""
     missing = ctx.missing(*_DROPS)
     known = bool(missing) and all(event["value"] in times for event in missing)
     return frozenset({"drops"}) if known and not ctx.extra(*_DROPS) else _NOTHING
 
 
 def _missing_header(ctx: Context) -> Fields:
-    """Ours has a stream header before what is sent first; AWS's client lost it."""
+    """We send a stream header first; AWS's client lost it."""
     if "buffer" in ctx.expect:
         theirs = {i["index"]: i for i in (ctx.expect["buffer"] or {"items": []})["items"]}
         ours = {i["index"]: i for i in ctx.got["buffer"]["items"]}
@@ -136,7 +136,7 @@ def _missing_header(ctx: Context) -> Fields:
 
 
 def _near_realtime(ctx: Context) -> Fields:
-    """Ours makes a buffer of frames where AWS's client counts too few fragments for one."""
+    """We open a stream whose buffer AWS's client refuses, because it counts fragments."""
     fragments = ctx.config.get("buffer_duration", 120 * SECOND) // ctx.config["fragment_duration"]
     too_few = ctx.config.get("streaming_type") == "near_realtime" and fragments <= _MIN_VIEW_ITEMS
     made = ctx.got["status"] == SUCCESS and ctx.status == "0x30000001"
@@ -145,13 +145,13 @@ def _near_realtime(ctx: Context) -> Fields:
 
 
 def _hung_stop(ctx: Context) -> Fields:
-    """Everything is sent and settled; AWS's client does not say that the stream is closed."""
+    """Everything is sent and settled; AWS's client does not report the stream as closed."""
     closed = ctx.extra("streamClosed") and not ctx.missing("streamClosed")
     return frozenset({"closed"}) if closed else _NOTHING
 
 
 def _created(ctx: Context) -> Fields:
-    """A stream that was not made is not shut down; one that exists already is described again."""
+    """We do not shut down a stream that was never made, and describe an existing one again."""
     if ctx.step["op"] != "create":
         return _NOTHING
     if ctx.got["status"] == ctx.status != SUCCESS:
@@ -163,7 +163,7 @@ def _created(ctx: Context) -> Fields:
 
 
 def _short_token(ctx: Context) -> Fields:
-    """The token does not last: that is reported, another is asked for, and the frame is kept."""
+    """The token expires too early: we report it, request another one and keep the frame."""
     left = ctx.answers.get("token_expiration", 2**64) - ctx.now
     good = left > _TOKEN_LIFE and ctx.answers.get("token_length", 0) <= MAX_AUTH_LEN_BYTES
     asked = {event["api"] for event in ctx.extra("call")}
@@ -175,7 +175,7 @@ def _short_token(ctx: Context) -> Fields:
 
 
 def _annexb_frames(ctx: Context) -> Fields:
-    """Ours reads an Annex-B frame as the standard says."""
+    """We read an Annex-B frame as the standard says."""
     if not ctx.config.get("adapt_flags", 0) & 8 or "data" not in ctx.step:
         return _NOTHING
     try:
@@ -190,7 +190,7 @@ def _annexb_frames(ctx: Context) -> Fields:
 
 
 def _order_mode(ctx: Context) -> Fields:
-    """An unknown mode is refused when the stream is made; the known one reads in another order."""
+    """We refuse an unknown mode at once; without comparison we read in another order."""
     mode = ctx.config.get("frame_order_mode", 0)
     if mode == _NO_COMPARISON:
         return ITEMS
@@ -199,7 +199,7 @@ def _order_mode(ctx: Context) -> Fields:
 
 
 def _waits_for_received(ctx: Context) -> Fields:
-    """Where nothing is retained ours waits for the last RECEIVED; AWS's client for nothing."""
+    """Without retention we wait for the last RECEIVED; AWS's client does not wait."""
     waits = ctx.got["status"] == "0x52000072" and ctx.status == "0x5200004a"
     if ctx.config.get("retention", 1) or not waits or not ctx.config.get("fragment_acks", 1):
         return _NOTHING
@@ -208,7 +208,7 @@ def _waits_for_received(ctx: Context) -> Fields:
 
 
 def _client_id(ctx: Context) -> Fields:
-    """Ours writes a client id of the greatest length whole."""
+    """We write a client id of the maximum length; AWS's client cuts off its end."""
     name = ctx.config["client_id"]
     header = ctx.got.get("bytes", b"")
     whole = not header.startswith(EBML_ID) or name.encode() in header
@@ -216,13 +216,13 @@ def _client_id(ctx: Context) -> Fields:
 
 
 def _sessions_counted(ctx: Context) -> Fields:
-    """Ours counts a session when its call is made; here the answer to the call is late."""
+    """We count a session at its PutMedia call; AWS's client counts it at the late answer."""
     late = ctx.config.get("put_answer_deferred")
     return frozenset({"m.sessions"}) if late else _NOTHING
 
 
 def _mark_time(ctx: Context) -> Fields:
-    """The item is a mark: ours has the dts of the frame before it, AWS's client its end."""
+    """We give a mark the dts of the frame before it; AWS's client gives it the frame's end."""
     if not ctx.expect.get("buffer"):
         return _NOTHING
     theirs = {item["index"]: item for item in ctx.expect["buffer"]["items"]}
@@ -281,13 +281,13 @@ _STATE: dict[str, Fields] = {
     "no_recovery": SESSIONS | {"put.status", "status"},
 }
 _LASTING = {"no_recovery", "stored_is_done", "live_change"}  # until the stream is reset
-# What AWS's client keeps with an upload, where no probe shows it.
+# AWS's client keeps the state of these causes with an upload, where no probe shows it.
 _OF_UPLOAD = {"ack_ahead", "ack_within", "second_upload", "ended_upload", "error_outside"}
 RULES = frozenset((*_EXACT, *_STATE))
 
 
 def excuse(ctx: Context, differing: Fields, listed: frozenset[str]) -> str:
-    """The name of the rule that excuses all differing fields, or of the last of several."""
+    """Return the name of the (last) rule that excuses the differing fields, "" if one is left."""
     left, found = differing, ""
     for name in (*_EXACT, *_STATE):
         if name not in listed:
@@ -302,10 +302,10 @@ def excuse(ctx: Context, differing: Fields, listed: frozenset[str]) -> str:
 
 
 def ends(cause: str, upload: int, noticed: int | None) -> bool:
-    """Whether a cause is over when both clients agree, on an upload; it was noticed on another."""
+    """Return True if a cause seen at upload `noticed` ends when the clients agree on `upload`."""
     return cause not in _LASTING and (cause not in _OF_UPLOAD or upload != noticed)
 
 
 def is_count(field: str) -> bool:
-    """Whether a field is a figure that counts what happened, and not one of the buffer."""
+    """Return True if a field is a count of events, and not a figure of the buffer."""
     return field.startswith("m.") and field not in ITEMS

@@ -1,4 +1,4 @@
-"""The world of the stream cases: the core, a service that answers at once, and a clock."""
+"""The simulation for the stream cases: the core, a service that answers at once, and a clock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ITEM_FLAGS = (
     ("skip", SKIP),
     ("fragment_end", END_OF_FRAGMENT),
 )
-_C_REASONS = (ev.DropReason.OVERFLOW, ev.DropReason.RESET)  # C tells no others
+_C_REASONS = (ev.DropReason.OVERFLOW, ev.DropReason.RESET)  # AWS's client reports no others
 _APIS = {
     kvs.CreateDevice: "createDevice",
     kvs.DescribeStream: "describeStream",
@@ -55,7 +55,7 @@ _APIS = {
 
 
 class AwsClient(kvs.Client):
-    """The client under AWS's name, so that headers can be compared byte for byte."""
+    """The client with AWS's application name, so that headers are equal byte for byte."""
 
     def _generator(self, info: kvs.StreamInfo) -> MkvGenerator:
         return MkvGenerator(
@@ -110,19 +110,19 @@ class World:
         self.now = config["clock"]["start"]
         self.client: AwsClient | None = None
         self.stream: kvs.Stream | None = None
-        self.upload = self.named_upload = NEVER  # the newest, and the one a step names
-        self.dropped = self.told_dropped = 0  # as C counts, and all
+        self.upload = self.named_upload = NEVER  # the newest one, and the one that a step names
+        self.dropped = self.all_dropped = 0  # as AWS's client counts them, and all
         self.answers: dict[str, list[int]] = {}
         self.deferred: kvs.Call | None = None
         self.events: list[Record] = []
         self.status = 0
-        self.op = ""  # of the step that is being done
-        self.waiting: Mapping[str, Any] | None = None  # a put that waits in a thread of its own
-        self.background = 0  # its status
-        self.refused = False  # there is no stream, for it was refused
-        self.raw: list[kvs.Event] = []  # of the step that is being done
-        self.drops: list[kvs.Event] = []  # each by itself, before neighbours merge
-        self.accepted: list[Mapping[str, Any]] = []  # puts that were, for `Right` to take
+        self.op = ""  # operation of the current step
+        self.waiting: Mapping[str, Any] | None = None  # a put that waits in its own thread
+        self.background = 0  # the status of that put
+        self.refused = False  # the core refused to open the stream
+        self.raw: list[kvs.Event] = []  # events of the current step
+        self.drops: list[kvs.Event] = []  # single drops, before neighbours are merged
+        self.accepted: list[Mapping[str, Any]] = []  # accepted puts that `Right` has not read yet
 
     # --- the service ----------------------------------------------------------------------------
     def _result(self, api: str) -> int:
@@ -172,7 +172,7 @@ class World:
         return kvs.StreamDescription("a" * config.get("arn_length", 10), status)
 
     def settle(self) -> None:
-        """Answer all calls until there are none, and take the events."""
+        """Answer calls until there are no more, and take the events."""
         assert self.client is not None
         for effect in islice(iter(self.client.poll_effect, None), 1000):
             if isinstance(effect, kvs.Call):
@@ -209,14 +209,14 @@ class World:
         self.client.call_result(call, result, self.now, self._answer(call))
 
     def take_events(self) -> None:
-        """Events in the golden data's form; errors count as the step's status."""
+        """Convert the events to the golden form; the first error is the step's status."""
         assert self.client is not None
         events = [event for event in iter(self.client.next_event, None) if not _is_drop(event)]
         drops, self.drops = self.drops, []
         for event in drops + events:
             self.raw.append(event)
             if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
-                self.told_dropped += event.count
+                self.all_dropped += event.count
             if self._only_ours(event):
                 continue
             if (
@@ -227,20 +227,20 @@ class World:
             else:
                 self.events.extend(self._golden(event))
 
-    def _note_drops(self, stream: kvs.Stream) -> None:
-        """Note each drop where it is reported: C's client reports frame by frame, ours merges."""
+    def _record_drops(self, stream: kvs.Stream) -> None:
+        """Record each single drop: AWS's client reports frame by frame, we merge neighbours."""
         core = stream._core
         emit = core.emit
 
-        def noting(event: kvs.Event) -> None:
+        def record(event: kvs.Event) -> None:
             if _is_drop(event):
                 self.drops.append(event)
             emit(event)
 
-        core.emit = noting  # type: ignore[method-assign]
+        core.emit = record  # type: ignore[method-assign]
 
     def _only_ours(self, event: kvs.Event) -> bool:
-        """Whether it tells that an upload failed: C's client tells errors of acks only."""
+        """Return True if an event reports a failed upload; AWS's client reports ERROR acks only."""
         return (
             isinstance(event, ev.StreamErrorReported)
             and event.upload is not None
@@ -249,7 +249,7 @@ class World:
         )
 
     def _golden(self, event: kvs.Event) -> list[Record]:
-        """An event as the golden data writes it; nothing for what C's client does not tell."""
+        """Return an event in the golden form; [] for events that AWS's client does not have."""
         if isinstance(event, ev.FrameDropped | ev.FragmentDropped):
             if event.reason not in _C_REASONS:
                 return []
@@ -273,7 +273,7 @@ class World:
 
     # --- the steps ------------------------------------------------------------------------------
     def step(self, step: Mapping[str, Any]) -> Record:
-        """Do a step and say what came of it, in the form of the expectation."""
+        """Perform a step; return its result in the form of the expectation."""
         self.events, self.status, self.op, result = [], 0, step["op"], Record()
         self.raw = []
         self.named_upload = step.get("upload", self.upload)
@@ -303,8 +303,8 @@ class World:
             self.create(step)
         else:
             info = stream_info(self.config)
-            self.stream, self.told_dropped = self.client.open_stream(info, self.now), 0
-            self._note_drops(self.stream)
+            self.stream, self.all_dropped = self.client.open_stream(info, self.now), 0
+            self._record_drops(self.stream)
 
     def put_frame(self, step: Mapping[str, Any]) -> None:
         flags = 0
@@ -323,7 +323,7 @@ class World:
             self.now,
         )
         if self._live().account().accepted > before or self._live().info.frame_order_mode:
-            self.accepted.append(step)  # or it is skipped when its turn comes
+            self.accepted.append(step)  # unless it is skipped when its turn comes
 
     def put_end_of_fragment(self, step: Mapping[str, Any]) -> None:
         self._live().put_frame(kvs.Frame.end_of_fragment(), self.now)
@@ -391,7 +391,7 @@ class World:
         self.now += step["by"]
 
     def heal(self) -> None:
-        """From now on the service answers everything well."""
+        """Let the service answer all later calls with success."""
         self.answers.clear()
         for name in _ODD_ANSWERS:
             self.config.pop(name, None)
@@ -400,7 +400,7 @@ class World:
         self.config[step["name"]] = step["value"]
 
     def put_frame_in_background(self, step: Mapping[str, Any]) -> Record:
-        """A put in a thread of its own: one that has to wait is tried again when there is space."""
+        """Put a frame in its own thread; if the buffer is full, it waits for space."""
         try:
             self.put_frame(step)
         except kvs.WouldBlock:
@@ -408,7 +408,7 @@ class World:
         return {"blocked": int(self.waiting is not None)}
 
     def _put_waiting(self) -> None:
-        """What wakes a waiting writer: space, or the end of the stream."""
+        """Repeat a put that waits, if there is space now or the stream has ended."""
         if (step := self.waiting) is None:
             return
         self.waiting = None
@@ -436,16 +436,16 @@ class World:
         self.client.metrics(self.now, step.get("version", 2))
 
     def format_changed(self, step: Mapping[str, Any]) -> None:
-        """Key frames carry their parameter sets; given apart, they are the packager's to take."""
+        """Give the packager parameter sets that come apart from the key frame."""
         self._live()._core.generator.set_codec_private_data(
             step.get("track", 1), input_bytes(step["cpd"])
         )
 
     def set_adapt_flags(self, _step: Mapping[str, Any]) -> None:
-        """The adaptation is part of a stream's description; it does not change."""
+        """Do nothing: NAL adaptation is fixed when the stream is opened."""
 
     def unsolicited(self, _step: Mapping[str, Any]) -> None:
-        """A result that no call asked for: the core knows its calls, so there is nothing to do."""
+        """Set the status of a result without a call; the core cannot be given one."""
         self.status = StatusCode.INVALID_STREAM_STATE
 
     def reset_connection(self, _step: Mapping[str, Any]) -> None:
@@ -507,7 +507,7 @@ class World:
         }
 
 
-# Results that no call asked for: our core knows its calls, so that nobody can hand one in.
+# Results without a call: our core only accepts results of calls that it has made.
 NOT_EXPRESSED_STEPS = ("token_event", "describe_event")
 _ODD_ANSWERS = (
     "arn_length",

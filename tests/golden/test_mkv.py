@@ -1,4 +1,4 @@
-"""The golden cases of packaging pass, and a wrong byte would be seen."""
+"""The golden cases of packaging pass, and the runner finds a wrong byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_case_gives_what_the_c_producer_gave() -> None:
 
 
 def test_a_changed_expectation_fails(tmp_path: Path) -> None:
-    """Bytes, a status, a time, a kind, private data, a number: each is noticed."""
+    """The runner finds wrong bytes, and a wrong status, time, kind, private data or number."""
     cases = [json.loads(line) for line in CASES.read_text().splitlines()]
     case = next(c for c in cases if c["id"] == "mkv-0001")
     number = next(c for c in cases if c["id"] == "mkv-0424")
@@ -48,7 +48,7 @@ def test_a_changed_expectation_fails(tmp_path: Path) -> None:
 
 
 def test_operations_that_no_case_uses(tmp_path: Path) -> None:
-    """Parts of a tag and packaging overheads, as other cases show them; a wrong one is noticed."""
+    """The runner supports parts of tags and packaging overheads, and finds a wrong value."""
     cases = [json.loads(line) for line in CASES.read_text().splitlines()]
     case = next(c for c in cases if c["id"] == "mkv-0254")
     tag = next(step for step in case["steps"] if step["op"] == "tag")

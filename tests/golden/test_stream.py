@@ -1,8 +1,8 @@
-"""What AWS's client was seen to do with streams and acks, through the golden runner.
+"""Run the recorded cases of AWS's client with streams and acks, through the golden runner.
 
-Beside the cases as they were measured, mutations of them: steps that are left out, repeated, put
-elsewhere or taken from another case, other results, sizes and settings. Nothing is known of what
-AWS's client does there, but the promise has to hold after each step, and nothing may crash.
+The tests also run mutations of the cases: steps are left out, repeated, moved or taken from another
+case, and results, sizes and settings are changed. There are no results of AWS's client for these,
+but the promise must hold after each step, and nothing may crash.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def golden() -> Iterable[Any]:
-    """The modules of the stream cases, found as the runner finds them."""
+    """Return the modules of the stream cases, imported as the runner does."""
     names = ("run", "common", "plants", "stream", "stream_right", "stream_rules", "stream_world")
     sys.path.insert(0, str(RUNNER.parent))
     try:
@@ -52,7 +52,7 @@ def golden() -> Iterable[Any]:
 
 @pytest.fixture(scope="module")
 def cases(golden: Any) -> list[Any]:
-    """All stream cases."""
+    """Return all stream cases."""
     return list(golden["run"].cases(DATA / "stream.jsonl.gz"))
 
 
@@ -67,7 +67,7 @@ def _run(*paths: Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]
 
 
 def test_every_golden_case_gives_the_same_or_the_right_thing() -> None:
-    """No case fails, whatever the order of sets; nearly all steps are compared."""
+    """No case fails for any order of sets, and nearly all steps are compared."""
     runs = [
         _run(DATA / "stream.jsonl.gz", DATA / "ack.jsonl", hash_seed=seed) for seed in ("0", "1")
     ]
@@ -86,7 +86,7 @@ def _check(golden: Any, case: Any) -> Any:
 
 
 def test_steps_after_an_excused_difference_are_compared(golden: Any, cases: list[Any]) -> None:
-    """stream-0061 differs by a rule at step 30; a status that differs later fails."""
+    """A rule excuses step 30 of stream-0061; a wrong status in a later step still fails."""
     case = next(case for case in cases if case["id"] == "stream-0061")
     outcome = golden["common"].Outcome
     assert _check(golden, case).outcome is outcome.QUIRK
@@ -96,8 +96,8 @@ def test_steps_after_an_excused_difference_are_compared(golden: Any, cases: list
     assert f"step {late[0]}" in _check(golden, spoiled).detail
 
 
-def test_a_mark_excuses_nothing(golden: Any, cases: list[Any]) -> None:
-    """What the golden data marks as a defect needs a rule like any other difference."""
+def test_quirk_without_rule_fails(golden: Any, cases: list[Any]) -> None:
+    """A difference that the golden data marks as a quirk needs a rule, too."""
     case = json.loads(json.dumps(cases[0]))
     put = next(step for step in case["steps"] if step["op"] == "put_frame")
     put["expect"]["status"] = "0x00000099"
@@ -105,7 +105,7 @@ def test_a_mark_excuses_nothing(golden: Any, cases: list[Any]) -> None:
     assert verdict.outcome is golden["common"].Outcome.FAILED
 
 
-def test_what_is_not_read_is_counted(golden: Any, cases: list[Any], tmp_path: Path) -> None:
+def test_unknown_options_are_counted(golden: Any, cases: list[Any], tmp_path: Path) -> None:
     """A case whose configuration has a key that ours does not have is not expressed."""
     odd = json.loads(json.dumps(cases[0]))
     odd["config"]["moon_phase"] = 1
@@ -120,7 +120,7 @@ def test_what_is_not_read_is_counted(golden: Any, cases: list[Any], tmp_path: Pa
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_planted_bugs_are_noticed(golden: Any, tmp_path: Path) -> None:
-    """Each bug of plants.toml, planted alone in a copy, fails a case."""
+    """Each bug of plants.toml makes a case fail when it is planted in a copy of the source."""
     plants = golden["plants"]
     unnoticed = [
         name
@@ -131,7 +131,7 @@ def test_planted_bugs_are_noticed(golden: Any, tmp_path: Path) -> None:
 
 
 def test_plants_fit_the_source(golden: Any) -> None:
-    """The texts that plants replace are in the source, once."""
+    """Each text that a plant replaces occurs once in the source."""
     plants = golden["plants"]
     source = ROOT / "src" / "kvsproducer"
     for name, plant in plants.plants().items():
@@ -139,7 +139,7 @@ def test_plants_fit_the_source(golden: Any) -> None:
 
 
 class Mutator:
-    """Makes other cases of the golden ones, each from its seed."""
+    """Make mutated cases from the golden ones, each from its seed."""
 
     def __init__(self, cases: list[Any]) -> None:
         self._cases = cases
@@ -198,7 +198,7 @@ class Mutator:
 
 @pytest.mark.parametrize("first", range(0, 240, 40))
 def test_the_promise_holds_in_mutated_cases(golden: Any, cases: list[Any], first: int) -> None:
-    """Nothing is compared with AWS's client; what is right is derived from the steps."""
+    """The promise holds in mutated cases; the right results are derived from the steps."""
     mutator = Mutator(cases)
     for seed in range(first, first + 40):
         case = mutator.case(seed)

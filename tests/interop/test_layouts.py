@@ -1,4 +1,4 @@
-"""Every codec and layout that the generator writes, read by ffmpeg (PyAV) and by mkvtoolnix.
+"""Read every codec and layout that the generator writes with ffmpeg (PyAV) and mkvtoolnix.
 
 ffmpeg must find each frame with its track, time and bytes; mkvtoolnix must identify the tracks and
 remux the file without a warning. `make interop` prints why its tests are skipped where the tools
@@ -111,7 +111,7 @@ def sound_and_pictures() -> Layout:
 def three_tracks() -> Layout:
     two = sound_and_pictures()
     third = g711("mulaw", 7, track=3)
-    # The content type decides for all audio tracks but where the codec id tells them apart.
+    # The content type gives the codec of all audio tracks whose codec id does not name one.
     return Layout(
         two.tracks + third.tracks,
         "video/h264,audio/aac,audio/mulaw",
@@ -213,8 +213,10 @@ MKVTOOLNIX_NAMES = {
 @needs_mkvtoolnix
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_mkvtoolnix_accepts_it(name: str, tmp_path: Path) -> None:
-    """`mkvmerge --identify` knows container and tracks, `mkvinfo` reads it to the end with as many
-    blocks as frames, and `mkvmerge` writes it anew without a warning."""
+    """mkvtoolnix identifies the tracks, finds a block for each frame, and remuxes without warnings.
+
+    `mkvmerge --identify` identifies, `mkvinfo` reads the blocks, and `mkvmerge` remuxes.
+    """
     layout = LAYOUTS[name]()
     data, frames = package(layout)
     path, again = tmp_path / "in.mkv", tmp_path / "out.mkv"

@@ -93,8 +93,10 @@ VIDEOS = [
 def test_video(
     encoder: str, raw: str, codec_id: str, content_type: str, options: dict[str, str], given: str
 ) -> None:
-    """Annex-B frames, private data taken from the key frame or given as Annex-B: every packet with
-    its time and bytes, the size, and pictures as from the encoder's own stream."""
+    """ffmpeg reads time and bytes of every packet, the size, and the same pictures.
+
+    The frames are Annex-B; the private data is given as Annex-B or taken from the key frame.
+    """
     samples, _ = encode_video(encoder, **options)
     if options.get("bf") == "2":
         assert any(sample.pts != sample.dts for sample in samples)
@@ -206,8 +208,10 @@ def mux(samples: list[Sample], encoder: str, options: dict[str, str]) -> bytes:
 )
 @pytest.mark.parametrize("chunk", [1 << 20, 1000, 7])
 def test_the_parser_reads_ffmpeg(options: dict[str, str], chunk: int) -> None:
-    """Known and unknown sizes, SeekHead, Void, Cues, Tags, CRC-32: every packet as ffmpeg's own
-    demuxer has it."""
+    """Our parser finds the same packets as ffmpeg's demuxer.
+
+    The files have known and unknown sizes, SeekHead, Void, Cues, Tags and CRC-32.
+    """
     samples, _ = encode_video("libx264", g="10", bf="0")
     data = mux(samples, "libx264", options)
     parser = MkvParser()

@@ -27,7 +27,7 @@ from kvsproducer import (
 from kvsproducer.compat import stream_description
 
 _S = StatusCode
-NOBODY = "http://127.0.0.1:9"  # where nobody listens
+NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 Kind = Callable[..., ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks]
 
 
@@ -52,7 +52,7 @@ def chain_with_a_bug(_: Place) -> None:
 
     provider = CallbacksProvider()
     provider.add(StreamCallbacks(stream_data_available=data_available))
-    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY, callbacks=provider)
+    producer = Producer(region_name="us-west-2", endpoint_url=NO_SERVER, callbacks=provider)
     try:
         stream = producer.open_stream("door", StreamInfo.video("h264"))
         stream.put_frame(Frame(b"\0\0\0\1\x65", 17 * 10**15, key_frame=True))

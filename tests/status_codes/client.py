@@ -18,7 +18,7 @@ from kvsproducer.heap import ArenaStore, ReferenceStore
 _S = StatusCode
 SECOND = 10_000_000
 HOUR = 3600 * SECOND
-NOBODY = "http://127.0.0.1:9"  # where nobody listens
+NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 
 
 # --- what users do -------------------------------------------------------------------------------
@@ -110,22 +110,22 @@ def put(*frames: kvs.Frame) -> Callable[[Any], None]:
 
 
 # --- provocations of more than a line ------------------------------------------------------------
-def store_that_books_less(place: Place) -> None:
-    class Stingy(ReferenceStore):
+def store_with_less_space(place: Place) -> None:
+    class RefusingStore(ReferenceStore):
         def charge(self, count: int) -> bool:
             return super().charge(count // 2)
 
-    d = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0, store=Stingy(1 << 20))
+    d = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda n: 0, store=RefusingStore(1 << 20))
     info = kvs.StreamInfo.video("h264", name="door", nal_adaptation=0)
     d.open_stream(info, 0).put_frame(kvs.Frame(b"data", 0, key_frame=True), 0)
 
 
 def store_that_loses_bytes(place: Place) -> Sequence[kvs.Event]:
-    class Forgetful(ArenaStore):
+    class LosingStore(ArenaStore):
         def keep(self, payload: Any, size: int) -> Any:
             return [b"".join(payload)[:-1]]
 
-    d = place.desk(make_store=lambda size: Forgetful(1 << 20))
+    d = place.desk(make_store=lambda size: LosingStore(1 << 20))
     d.put(0)
     d.read()
     return d.events
@@ -191,10 +191,10 @@ def wait_interrupted(_: Place) -> object:
             )
 
     async def work() -> Sequence[object]:
-        producer = aio.Producer(region_name="us-west-2", endpoint_url=NOBODY)
+        producer = aio.Producer(region_name="us-west-2", endpoint_url=NO_SERVER)
         stream = producer.open_stream("door", info)
         writer = asyncio.create_task(write(stream))
-        await asyncio.sleep(0)  # put_frame gives control away only to wait for room
+        await asyncio.sleep(0)  # put_frame only yields to other tasks when it waits for space
         stream.stop()
         results = await asyncio.gather(writer, return_exceptions=True)
         await producer.close(0)
@@ -223,7 +223,7 @@ def two_tracks(**members: Any) -> kvs.Stream:
     return client().open_stream(info, 0)
 
 
-def end_of_fragment_in_a_mode_without(_: Place) -> None:
+def end_of_fragment_in_wrong_mode(_: Place) -> None:
     av = two_tracks(frame_order_mode=kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE)
     av.put_frame(kvs.Frame(b"v", 0, key_frame=True), 0)
     av.put_frame(kvs.Frame.end_of_fragment(), 0)
@@ -239,7 +239,7 @@ def opened_twice(d: Any) -> None:
     d.client.open_stream(d.stream.info, d.now)
 
 
-def block_that_lost_frames(place: Place) -> None:
+def with_block_that_lost_frames(place: Place) -> None:
     info = kvs.StreamInfo.video("h264", nal_adaptation=0)
     seen = list[object]()
     with kvsproducer.Producer(endpoint_url=place.endpoint_url(), on_event=seen.append) as producer:
@@ -376,7 +376,7 @@ TABLE: Table = {
         kvs.GetStreamingToken, (200, kvs.AuthInfo(type=kvs.AuthType.UNDEFINED))
     ),
     _S.CLIENT_FREED_BEFORE_STREAM: used_after(lambda d: d.client.close(d.now)),
-    _S.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED: store_that_books_less,
+    _S.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED: store_with_less_space,
     _S.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION: store_that_loses_bytes,
     **{status: refused(error_id) for error_id, status in ACK_ERRORS.items()},
     _S.MISSING_ERR_ACK_ID: acked('{"EventType":"ERROR","FragmentTimecode":1}'),
@@ -405,11 +405,11 @@ TABLE: Table = {
     ).validate(),
     _S.INVALID_CLIENT_INFO_VERSION: read(kvs.ClientInfo, version=4),
     _S.INVALID_CLIENT_ID_STRING_LENGTH: device(client_id="c" * 65),
-    _S.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR: end_of_fragment_in_a_mode_without,
+    _S.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR: end_of_fragment_in_wrong_mode,
     _S.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED: one_track_far_ahead,
     _S.STREAM_SHUTTING_DOWN: used_after(lambda d: d.stream.free(d.now)),
     _S.CLIENT_SHUTTING_DOWN: streaming(lambda d: d.client.close(d.now) or opened_twice(d)),
-    _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED: block_that_lost_frames,
+    _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED: with_block_that_lost_frames,
     _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS: lambda _: (
         kvs.Client(
             kvs.DeviceInfo(

@@ -14,9 +14,9 @@ from kvsproducer.heap import Arena, ArenaStore, HybridFileStore
 
 _S = StatusCode
 MIB = 1 << 20
-NOBODY = "http://127.0.0.1:9"  # where nobody listens
+NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 MP4_WITHOUT_INDEX = b"\0\0\0\x14ftypisom\0\0\0\0isom" + b"\0\0\x10\0mdat" + bytes(500)
-MORE_THAN_THERE_IS = 1 << 47  # bytes of a stack: all addresses of a process
+MORE_THAN_THERE_IS = 1 << 47  # bytes of a stack: the whole address space
 
 
 def store(storage_type: int, size: int, root: str = "") -> Provocation:
@@ -42,7 +42,7 @@ def memory_refused(place: Place) -> None:
         store(2, 8 << 30)(place)
 
 
-def payload_larger_than_its_room(_: Place) -> None:
+def payload_larger_than_its_block(_: Place) -> None:
     ArenaStore(MIB).keep([b"12345"], 4)
 
 
@@ -83,27 +83,27 @@ def port_in_use(place: Place) -> object:
 
 
 def service_that_does_not_answer(_: Place) -> None:
-    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
+    producer = Producer(region_name="us-west-2", endpoint_url=NO_SERVER)
     try:
         producer.open_stream("door", StreamInfo.video("h264")).wait_ready(0)
     finally:
         producer.close(0)
 
 
-def no_room_for_a_thread(_: Place) -> None:
+def thread_stack_too_large(_: Place) -> None:
     usual = threading.stack_size(MORE_THAN_THERE_IS)
     try:
-        Producer(region_name="us-west-2", endpoint_url=NOBODY)
+        Producer(region_name="us-west-2", endpoint_url=NO_SERVER)
     finally:
         threading.stack_size(usual)
 
 
 TABLE: Table = {
     _S.NULL_ARG: lambda _: DeviceInfo.from_dict({"storage_info": None}) and None,
-    _S.INVALID_ARG: lambda _: Producer(region_name="us-west-2", profile_name="nobody") and None,
+    _S.INVALID_ARG: lambda _: Producer(region_name="us-west-2", profile_name="missing") and None,
     _S.INVALID_ARG_LEN: store(1, 4 * MIB),
     _S.NOT_ENOUGH_MEMORY: memory_refused,
-    _S.BUFFER_TOO_SMALL: payload_larger_than_its_room,
+    _S.BUFFER_TOO_SMALL: payload_larger_than_its_block,
     _S.UNEXPECTED_EOF: put("cut.mp4", MP4_WITHOUT_INDEX),
     _S.FORMAT_ERROR: put("notes.mp4", b"not media at all\n" * 40),
     _S.INVALID_HANDLE_ERROR: block_that_was_freed,
@@ -115,5 +115,5 @@ TABLE: Table = {
     _S.OPERATION_TIMED_OUT: service_that_does_not_answer,
     _S.NOT_FOUND: lambda place: place.kvs("explain", "INVALID_STREAM_STAT"),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
-    _S.CREATE_THREAD_FAILED: no_room_for_a_thread,
+    _S.CREATE_THREAD_FAILED: thread_stack_too_large,
 }

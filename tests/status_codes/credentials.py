@@ -43,14 +43,14 @@ def iot(
     return provoke
 
 
-def not_accepted(endpoint: IotEndpoint) -> dict[str, str]:
+def certificate_not_accepted(endpoint: IotEndpoint) -> dict[str, str]:
     return {
         "certificate": str(endpoint.wrong_certificate),
         "private_key": str(endpoint.wrong_key),
     }
 
 
-def key_of_another(endpoint: IotEndpoint) -> dict[str, str]:
+def key_of_another_certificate(endpoint: IotEndpoint) -> dict[str, str]:
     return {"private_key": str(endpoint.wrong_key)}
 
 
@@ -58,13 +58,13 @@ TABLE: Table = {
     _S.INVALID_AWS_CREDENTIALS_VERSION: lambda _: kvsproducer.AwsCredentials.from_dict(
         {"version": 1, "access_key_id": "AKIDEXAMPLE", "secret_access_key": "secret"}
     ),
-    _S.IOT_FAILED: iot(change=not_accepted),
+    _S.IOT_FAILED: iot(change=certificate_not_accepted),
     _S.MAX_ROLE_ALIAS_LEN_EXCEEDED: iot(change=lambda _: {"role_alias": "r" * 129}),
     _S.IOT_EXPIRATION_OCCURS_IN_PAST: iot(lambda: (200, answer(timedelta(hours=-1)))),
     _S.IOT_EXPIRATION_PARSING_FAILED: file("CREDENTIALS key 2026-13-32T25:61:61Z secret token"),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.MAX_IOT_THING_NAME_LENGTH: iot(change=lambda _: {"thing_name": "t" * 129}),
-    _S.IOT_CREATE_LWS_CONTEXT_FAILED: iot(change=key_of_another),
+    _S.IOT_CREATE_LWS_CONTEXT_FAILED: iot(change=key_of_another_certificate),
     _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED: file(None),
     _S.FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH: file("CREDENTIALS " + "x" * 10_000),
     _S.FILE_CREDENTIAL_PROVIDER_INVALID_FILE_FORMAT: file("[default]\naws_access_key_id = key"),

@@ -43,7 +43,7 @@ def video_memory(*defines: str) -> Provocation:
     return provoke
 
 
-def library_that_is_none(place: Place) -> None:
+def file_that_is_not_a_library(place: Place) -> None:
     broken = place.folder / "libbroken.so"
     broken.write_text("no library")
     HybridVideoMemoryStore(2 * MIB, 50, str(broken))
@@ -74,14 +74,14 @@ def used_after_close(_: Place) -> None:
     store.keep([b"data"], 4)
 
 
-def block_without_room_behind_it(_: Place) -> None:
+def block_that_cannot_grow(_: Place) -> None:
     arena = Arena(MIB)
     first, _second = arena.allocate(100), arena.allocate(100)
     assert first is not None
     arena.resize(first, 200)
 
 
-def cut_file(place: Place) -> None:
+def truncated_file(place: Place) -> None:
     store = HybridFileStore(4 * MIB, 25, str(place.folder))
     assert store.keep([b"m" * (MIB - 100)], MIB - 100)
     payload = store.keep([b"x" * 1000], 1000)
@@ -101,7 +101,7 @@ TABLE: Table = {
     _S.HEAP_NOT_INITIALIZED: used_after_close,
     _S.HEAP_CORRUPTED: stray_write,
     _S.HEAP_VRAM_LIB_MISSING: lambda _: HybridVideoMemoryStore(2 * MIB, 50, "libNoSuch.so"),
-    _S.HEAP_VRAM_LIB_REOPEN: library_that_is_none,
+    _S.HEAP_VRAM_LIB_REOPEN: file_that_is_not_a_library,
     _S.HEAP_VRAM_INIT_FUNC_SYMBOL: video_memory("WITHOUT_INIT"),
     _S.HEAP_VRAM_ALLOC_FUNC_SYMBOL: video_memory("WITHOUT_ALLOC"),
     _S.HEAP_VRAM_FREE_FUNC_SYMBOL: video_memory("WITHOUT_FREE"),
@@ -119,6 +119,6 @@ TABLE: Table = {
     _S.HEAP_VRAM_UNINIT_FAILED: video_memory("FAIL_UNINIT"),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
     _S.INVALID_ALLOCATION_SIZE: lambda _: Arena(MIB).allocate(0),
-    _S.HEAP_REALLOC_ERROR: block_without_room_behind_it,
-    _S.HEAP_FILE_HEAP_FILE_CORRUPT: cut_file,
+    _S.HEAP_REALLOC_ERROR: block_that_cannot_grow,
+    _S.HEAP_FILE_HEAP_FILE_CORRUPT: truncated_file,
 }

@@ -10,14 +10,14 @@ from kvsproducer.trace import Profiler
 
 _S = StatusCode
 SECOND = 10_000_000
-NOBODY = "http://127.0.0.1:9"  # where nobody listens
+NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 
 
 def stream(*frames: Frame, **members: float) -> Provocation:
     """Open a stream with these members, and put frames into it."""
 
     def provoke(_: Place) -> None:
-        producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
+        producer = Producer(region_name="us-west-2", endpoint_url=NO_SERVER)
         try:
             opened = producer.open_stream("door", StreamInfo.video("h264", **members))
             for frame in frames:

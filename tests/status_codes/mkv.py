@@ -1,7 +1,6 @@
 """Provocations for the statuses of the MKVGen library, through public names.
 
-What AWS's producer swallows or never raises comes from the strictest public entry,
-`MkvGenerator(strict=True)`.
+AWS's producer ignores some of these errors. For them the tests use `MkvGenerator(strict=True)`.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def packed(*frames: tuple[int, int, int], size: int = 1, track: int = 1, duratio
         subject.pack(track, flags, pts, dts, duration, size)
 
 
-def block_after_the_end() -> None:
+def block_after_fragment_end() -> None:
     subject = generator()
     subject.pack(1, KEY, 0, 0, 1, 1)
     subject.end_fragment()
@@ -138,7 +137,7 @@ TABLE: Table = {
     _S.MKV_INVALID_ANNEXB_CPD_NALUS: lambda _: h265(H265_VPS + H265_SPS, adaptation=CPD_FLAG),
     _S.MKV_INVALID_TAG_NAME_LENGTH: lambda _: tags([("", "value")]),
     _S.MKV_INVALID_TAG_VALUE_LENGTH: lambda _: tags([("name", "v" * 257)]),
-    _S.MKV_INVALID_GENERATOR_STATE_TAGS: lambda _: block_after_the_end(),
+    _S.MKV_INVALID_GENERATOR_STATE_TAGS: lambda _: block_after_fragment_end(),
     _S.MKV_INVALID_AAC_CPD_SAMPLING_FREQUENCY_INDEX: lambda _: generator(b"\x16\x90", "audio/aac"),
     _S.MKV_INVALID_AAC_CPD_CHANNEL_CONFIG: lambda _: generator(b"\x11\xc0", "audio/aac"),
     _S.MKV_INVALID_AAC_CPD: lambda _: generator(b"\x12", "audio/aac"),

@@ -1,8 +1,9 @@
-"""What a provocation gets to work with, and what counts as evidence that a status arrived.
+"""`Place`, the helpers of all provocations, and `arrived`, which finds the reported statuses.
 
-A provocation raises, or returns evidence: errors that it caught, events, log records, what a read
-of an upload said, how a command ended, or any nesting of these. A bare `StatusCode` is none, and
-neither is an error that the provocation raised itself.
+A provocation is a function that makes the package report a status. It raises the package's error,
+or returns evidence: errors that it caught, events, log records, the result of reading an upload,
+the result of a command, or lists of these. A `StatusCode` alone is not evidence, and neither is an
+error that the provocation itself created.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ import kvsproducer
 from kvsproducer import KvsError, StatusCode
 
 SRC = str(Path(kvsproducer.__file__).parent)
-NOBODY = 65534
+NOBODY_UID = 65534
 NAMED = re.compile(r"\b(?:STATUS_)?([A-Z][A-Z0-9_]{4,})\b")
 
 
 @dataclass(frozen=True)
 class Command:
-    """How a command of `kvs` ended."""
+    """The result of a `kvs` command."""
 
     exit_code: int
     stderr: str
@@ -41,30 +42,30 @@ class Command:
 
 @dataclass(frozen=True)
 class Place:
-    """Everything that the provocations of all libraries use."""
+    """The helpers that the provocations of all libraries use."""
 
-    desk: Callable[..., Desk]  # a client core, with a service that answers as it is told
-    folder: Path  # an empty one
+    desk: Callable[..., Desk]  # make a client core with a scripted service
+    folder: Path  # empty
     patch: pytest.MonkeyPatch
     log: pytest.LogCaptureFixture
-    kvs: Callable[..., Command]  # a command, in this process
-    video_library: Callable[..., str]  # a video memory library, compiled with these defines
-    endpoint_url: Callable[[], str]  # a local endpoint of this test's own
+    kvs: Callable[..., Command]  # run a command in this process
+    video_library: Callable[..., str]  # compile a video memory library with these defines
+    endpoint_url: Callable[[], str]  # start a local endpoint for this test
 
     @contextmanager
     def public_folder(self) -> Iterator[Path]:
-        """A folder that also nobody in particular may enter; pytest's own are private."""
+        """Make a folder that all users may enter; pytest's own folders are private."""
         with tempfile.TemporaryDirectory() as name:
             os.chmod(name, 0o755)
             yield Path(name)
 
     @contextmanager
     def read_only(self, folder: Path) -> Iterator[None]:
-        """Within the block the process may look into the folder, not change it; not even root."""
+        """Make the folder read-only inside the block, for a process of root too."""
         root = os.geteuid() == 0
         folder.chmod(0o555)
         if root:
-            os.seteuid(NOBODY)
+            os.seteuid(NOBODY_UID)
         try:
             yield
         finally:
@@ -74,7 +75,7 @@ class Place:
 
     @contextmanager
     def memory_limit(self, count: int) -> Iterator[None]:
-        """Within the block the process gets `count` bytes more, and no byte beyond."""
+        """Let the process allocate at most `count` more bytes inside the block."""
         limit = resource.getrlimit(resource.RLIMIT_AS)
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + count, limit[1]))
@@ -84,7 +85,7 @@ class Place:
             resource.setrlimit(resource.RLIMIT_AS, limit)
 
     def run(self, program: str, *arguments: str, **environment: str) -> Command:
-        """A Python program in a process of its own."""
+        """Run a Python program in its own process."""
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             env={**os.environ, **environment},
@@ -95,7 +96,7 @@ class Place:
         return Command(done.returncode, done.stderr)
 
     def logged(self) -> list[logging.LogRecord]:
-        """What the package has logged so far."""
+        """Return the log records of the package."""
         return [record for record in self.log.records if record.name.startswith("kvsproducer")]
 
 
@@ -104,7 +105,7 @@ Table = Mapping[StatusCode, Provocation]
 
 
 def arrived(provoke: Provocation, place: Place) -> set[StatusCode]:
-    """The statuses that a user was told of."""
+    """Return the statuses that the package reported to the user."""
     try:
         return set(_statuses(provoke(place)))
     except KvsError as error:
@@ -127,8 +128,8 @@ def _statuses(evidence: object) -> Iterator[StatusCode]:
     elif isinstance(evidence, list | tuple) and not hasattr(evidence, "_fields"):
         for part in evidence:
             yield from _statuses(part)
-    else:  # an event, or what an upload's reader was told
-        assert type(evidence).__module__.startswith("kvsproducer."), f"{evidence!r} is no evidence"
+    else:  # an event, or the status of a read
+        assert type(evidence).__module__.startswith("kvsproducer."), f"{evidence!r} is not evidence"
         assert not isinstance(evidence, StatusCode), "a status alone proves nothing"
         status = getattr(evidence, "status", None)
         if isinstance(status, StatusCode):
@@ -136,8 +137,8 @@ def _statuses(evidence: object) -> Iterator[StatusCode]:
 
 
 def _raised_at(trace: TracebackType | None) -> str:
-    """The file of the innermost frame."""
-    assert trace is not None, "it was never raised"
+    """Return the file of the innermost frame."""
+    assert trace is not None, "the error was never raised"
     while trace.tb_next is not None:
         trace = trace.tb_next
     return trace.tb_frame.f_code.co_filename

@@ -29,7 +29,7 @@ from kvsproducer import (
 )
 
 _S = StatusCode
-NOBODY = "http://127.0.0.1:9"  # where nobody listens
+NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 HOUR = 36_000_000_000
 INFO = StreamInfo.video("h264")
 LIMIT_S = 60
@@ -66,7 +66,7 @@ def service_that_says(body: bytes) -> Iterator[str]:
         thread.join()
 
 
-def told(
+def report_until(
     until: StatusCode,
     place: Place,
     condition: AbstractContextManager[None] | None = None,
@@ -95,7 +95,7 @@ def portal(_: Place) -> None:
 
 def empty_description(place: Place) -> object:
     with service_that_says(b"{}") as url:
-        return told(_S.INVALID_DESCRIBE_STREAM_RETURN_JSON, place, endpoint_url=url)
+        return report_until(_S.INVALID_DESCRIBE_STREAM_RETURN_JSON, place, endpoint_url=url)
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def no_more_files() -> Iterator[None]:
 
 def no_sockets_left(place: Place) -> object:
     url = place.endpoint_url()
-    return told(_S.CURL_INIT_FAILED, place, no_more_files(), endpoint_url=url)
+    return report_until(_S.CURL_INIT_FAILED, place, no_more_files(), endpoint_url=url)
 
 
 def botocore_without_its_models(_: Place) -> None:
@@ -125,10 +125,10 @@ def botocore_without_its_models(_: Place) -> None:
     list_fragments("door", session=session, region_name="us-west-2")
 
 
-def secret_of_bytes_that_are_no_text(place: Place) -> object:
+def secret_that_is_not_text(place: Place) -> object:
     """The secret is not text, for example because it was pasted in UTF-16."""
     place.patch.setenv("AWS_SECRET_ACCESS_KEY", os.fsdecode(b"\xff\xfewJalrXUtnFEMI"))
-    seen = told(_S.HMAC_GENERATION_ERROR, place, endpoint_url=NOBODY)
+    seen = report_until(_S.HMAC_GENERATION_ERROR, place, endpoint_url=NO_SERVER)
     assert "wJalrXUtnFEMI" not in f"{seen} {place.log.text}"
     return seen
 
@@ -137,12 +137,12 @@ def application_of_a_long_name(place: Place) -> None:
     """Each part has its maximum length, and together they are too long."""
     place.patch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
     config = ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
-    Producer(region_name="us-west-2", endpoint_url=NOBODY, config=config)
+    Producer(region_name="us-west-2", endpoint_url=NO_SERVER, config=config)
 
 
-def closed_while_somebody_waits(_: Place) -> object:
+def close_during_wait(_: Place) -> object:
     async def work() -> list[object]:
-        async with aio.Producer(region_name="us-west-2", endpoint_url=NOBODY) as producer:
+        async with aio.Producer(region_name="us-west-2", endpoint_url=NO_SERVER) as producer:
             stream = producer.open_stream("door", INFO)
             waiting = asyncio.create_task(stream.wait_ready())
             await asyncio.sleep(0)
@@ -158,7 +158,9 @@ def outage_of_minutes(place: Place) -> object:
     provider.set_platform(PlatformCallbacks(get_random_number=lambda _: 0))
     clock = "kvsproducer.service.clock.monotonic_ns"
     place.patch.setattr(clock, lambda: 1000 * time.monotonic_ns())
-    return told(_S.CONTINUOUS_RETRY_RESET_FAILED, place, endpoint_url=NOBODY, callbacks=provider)
+    return report_until(
+        _S.CONTINUOUS_RETRY_RESET_FAILED, place, endpoint_url=NO_SERVER, callbacks=provider
+    )
 
 
 def index_of_another_program(place: Place) -> None:
@@ -167,7 +169,7 @@ def index_of_another_program(place: Place) -> None:
 
 
 def opened_after_close(_: Place) -> None:
-    producer = Producer(region_name="us-west-2", endpoint_url=NOBODY)
+    producer = Producer(region_name="us-west-2", endpoint_url=NO_SERVER)
     producer.close(0)
     producer.open_stream("door", INFO)
 
@@ -180,7 +182,7 @@ TABLE: Table = {
     _S.CURL_INIT_FAILED: no_sockets_left,
     _S.CURL_LIBRARY_INIT_FAILED: botocore_without_its_models,
     _S.INVALID_DESCRIBE_STREAM_RETURN_JSON: empty_description,
-    _S.HMAC_GENERATION_ERROR: secret_of_bytes_that_are_no_text,
+    _S.HMAC_GENERATION_ERROR: secret_that_is_not_text,
     _S.MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED: config(user_agent_name="n" * 33),
     _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED: config(user_agent_extra="e" * 129),
     _S.INVALID_USER_AGENT_LENGTH: application_of_a_long_name,
@@ -191,7 +193,7 @@ TABLE: Table = {
     ),
     _S.FILE_LOGGER_INDEX_FILE_TOO_LARGE: index_of_another_program,
     _S.FILE_LOGGER_INDEX_FILE_INVALID_SIZE: index_of_another_program,
-    _S.STREAM_BEING_SHUTDOWN: closed_while_somebody_waits,
+    _S.STREAM_BEING_SHUTDOWN: close_during_wait,
     _S.CLIENT_BEING_SHUTDOWN: opened_after_close,
     _S.CONTINUOUS_RETRY_RESET_FAILED: outage_of_minutes,
 }

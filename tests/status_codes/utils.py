@@ -66,7 +66,7 @@ def root_is_a_file(place: Place) -> None:
     device_with_root(file)
 
 
-def root_of_somebody_else(place: Place) -> None:
+def root_of_another_user(place: Place) -> None:
     with place.read_only(place.folder):
         device_with_root(place.folder)
 
@@ -122,7 +122,7 @@ TABLE: Table = {
     _S.REMOVE_DIRECTORY_FAILED: foreign_file_in_the_stores_directory,
     _S.REMOVE_FILE_FAILED: file_that_cannot_be_removed,
     _S.REMOVE_LINK_FAILED: link_that_cannot_be_removed,
-    _S.DIRECTORY_ACCESS_DENIED: root_of_somebody_else,
+    _S.DIRECTORY_ACCESS_DENIED: root_of_another_user,
     _S.DIRECTORY_MISSING_PATH: lambda place: check_directory(place.folder / "nothing"),
     _S.DIRECTORY_ENTRY_STAT_ERROR: root_on_a_disk_that_is_not_mounted,
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
