@@ -1,7 +1,7 @@
-"""The asyncio surface: the names of `kvsproducer`, with coroutines where those block.
+"""The asyncio API: the names of `kvsproducer`, with coroutines for the functions that block.
 
-`Producer` and `Stream` run on the caller's loop, and so does `list_fragments`; `get_media` is an
-async iterator. `put_media` demuxes a file, which blocks, so it works in a thread.
+`Producer`, `Stream` and `list_fragments` run on the caller's loop; `get_media` is an async
+iterator. `put_media` runs in a thread, because demuxing a file blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kvsproducer.service.connection import (
     check_stream_name,
     connection_from,
 )
-from kvsproducer.service.credentials.source import bound_to
+from kvsproducer.service.credentials.source import bind_to_loop
 from kvsproducer.service.service import Service
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def put_media(
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> PutResult:
-    """Put a source into a stream in a thread; return once all is stored.
+    """Put the frames of a source into a stream, in a thread; return when all are stored.
 
     Arguments and errors are those of `kvsproducer.put_media`, without `producer`. `progress` is
     called from other threads. A coroutine function given as `credentials` runs on the running loop.
@@ -94,7 +94,7 @@ async def put_media(
 
     reached = connection_from(connection, options, put_media)
     if reached.credentials is not None:
-        own = bound_to(asyncio.get_running_loop(), reached.credentials)
+        own = bind_to_loop(asyncio.get_running_loop(), reached.credentials)
         reached = replace(reached, credentials=own)
     return await asyncio.to_thread(
         blocking_put_media,

@@ -17,7 +17,7 @@ from kvsproducer.endpoint import Fault, local_endpoint
 
 FRAMES = 60
 PUT, DESCRIBE = "PutMedia", "DescribeStream"
-BROKEN = ("Disconnected", "reset", "broke off", "Broken pipe")
+BROKEN = ("Disconnected", "reset", "is incomplete", "Broken pipe")
 GARBAGE = '{"EventType":"PERSISTED","FragmentTimecode":"many"}'
 
 

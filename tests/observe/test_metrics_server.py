@@ -284,7 +284,7 @@ def test_a_request_that_trickles_is_cut(
     server: kvs.MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a byte of it comes."""
-    monkeypatch.setattr("kvsproducer.observe.metrics_server._ASKED_TOO_LONG_S", 0.2)
+    monkeypatch.setattr("kvsproducer.observe.metrics_server._REQUEST_LIMIT_S", 0.2)
     deadline = time.monotonic() + PATIENT_S
     with connected(server) as client, contextlib.suppress(ConnectionError):
         while time.monotonic() < deadline:

@@ -197,7 +197,7 @@ def test_an_answer_that_is_no_http_any_more_is_told(
         until(lambda: any(isinstance(event, kvs.AckRejected) for event in seen))
         monkeypatch.undo()  # the next upload goes to the endpoint
         garbling.heard.set()
-        until(lambda: any("no HTTP any more" in getattr(e, "detail", "") for e in seen))
+        until(lambda: any("not valid HTTP" in getattr(e, "detail", "") for e in seen))
         assert stream.close().persisted == 5
     finally:
         one.close(0)
@@ -365,7 +365,7 @@ def whole(body: bytes, status: str = "200 OK") -> bytes:
         (whole(b"", "204 No Content"), "HTTP 204"),
         (whole(b"log in", "302 Found"), "HTTP 302 log in"),
         (whole(b"log in", "511 Network Authentication Required"), "HTTP 511 log in"),
-        (b"", "the service broke the connection"),
+        (b"", "the service closed the connection"),
     ],
 )
 def test_a_captive_portal_is_backed_off_from(

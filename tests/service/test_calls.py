@@ -89,7 +89,7 @@ def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     call = core.GetSecurityToken(**BASE, stream=None)
     assert answer(service, call) is None
-    assert "no AWS credentials were found" in calls.not_yet(call, None)
+    assert "no AWS credentials were found" in calls.reason_to_wait(call, None)
 
 
 @pytest.mark.parametrize(

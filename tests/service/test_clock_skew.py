@@ -13,7 +13,7 @@ from tests.endpoints import QUICK
 import kvsproducer as kvs
 from kvsproducer import aio
 from kvsproducer.endpoint import Credentials, LocalEndpoint, local_endpoint
-from kvsproducer.service.clock_skew import ClockSkew, described
+from kvsproducer.service.clock_skew import ClockSkew, describe_skew
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 SECOND = 10_000_000
@@ -88,10 +88,10 @@ def test_what_does_not_count(headers: dict[str, str]) -> None:
 
 def test_in_words() -> None:
     """For the log."""
-    assert described(20 * MINUTE + 3 * SECOND) == (
+    assert describe_skew(20 * MINUTE + 3 * SECOND) == (
         "this machine's clock is 20 min 3 s behind the service's"
     )
-    assert "1 min 0 s ahead of" in described(-MINUTE)
+    assert "1 min 0 s ahead of" in describe_skew(-MINUTE)
 
 
 @pytest.mark.parametrize("off", [20 * MINUTE, -20 * MINUTE])

@@ -94,7 +94,7 @@ def test_a_loop_that_is_blocked_is_left_behind(
     thread = SharedLoop._thread
     assert thread is not None
     SharedLoop.release()
-    assert "left behind" in caplog.text
+    assert "abandoned" in caplog.text
     assert not loop.is_closed()
     go_on.set()
     thread.join(30)

@@ -261,7 +261,7 @@ def test_only_one_family_is_used(
 def test_an_address_of_the_other_family_is_refused(endpoint_url: str) -> None:
     """Told at once, without a try."""
     config = kvs.ServiceConfig(ip_family="ipv6")
-    with pytest.raises(kvs.KvsError, match=r"127\.0\.0\.1 is no ipv6 address") as caught:
+    with pytest.raises(kvs.KvsError, match=r"127\.0\.0\.1 is not an ipv6 address") as caught:
         kvs.list_fragments("door", endpoint_url=endpoint_url, config=config)
     assert caught.value.status is kvs.StatusCode.INVALID_ARG
 

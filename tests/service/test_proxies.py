@@ -79,7 +79,7 @@ def test_no_proxy(listed: str, host: str, bypassed: bool, monkeypatch: pytest.Mo
 )
 def test_an_environment_s_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is named, its value is not: it may be a password."""
-    with pytest.raises(KvsError, match="environment's HTTPS_PROXY is no URL") as caught:
+    with pytest.raises(KvsError, match="environment's HTTPS_PROXY is not a URL") as caught:
         environment(monkeypatch, HTTPS_PROXY=value).of(URL)
     assert caught.value.status is StatusCode.INVALID_ARG
     assert "hunter2" not in str(caught.value)

@@ -114,22 +114,22 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
     ("access-denied", no("AccessDenied", 403), DENIED, "AccessDenied"),
     ("expired", no("ExpiredToken", 403), DENIED, "ExpiredToken"),
     ("bare-403", says("403 No"), DENIED, "HTTP 403"),
-    ("not-found", no("ResourceNotFound", 404), MISSING, "reading creates no stream"),
+    ("not-found", no("ResourceNotFound", 404), MISSING, "reading does not create streams"),
     ("in-use", no("ResourceInUse"), S.SERVICE_CALL_RESOURCE_IN_USE_ERROR, "InUse"),
     ("device", no("InvalidDevice"), S.SERVICE_CALL_DEVICE_NOT_FOND_ERROR, "InvalidDevice"),
     ("argument", no("InvalidArgument"), S.SERVICE_CALL_INVALID_ARG_ERROR, "InvalidArgument"),
     ("broken-service", says("500 Oops"), UNREACHED, "HTTP 500"),
     ("overloaded", says("503 Later"), UNREACHED, "HTTP 503"),
     ("gateway-time-out", says("504 Later"), UNREACHED, "HTTP 504"),
-    ("portal", says("200 OK", b"<html>log in</html>"), NO_JSON, "no JSON object: '<html>log in"),
-    ("list", says("200 OK", b"[]"), NO_JSON, "no JSON object: '[]'"),
-    ("deep", says("200 OK", b"[" * 100_000), NO_JSON, "no JSON object"),
-    ("empty", says("200 OK"), NO_JSON, "without DataEndpoint"),
-    ("nothing-in-it", says("200 OK", b"{}"), NO_JSON, "without DataEndpoint"),
-    ("wrong-type", says("200 OK", b'{"DataEndpoint": 5}'), NO_JSON, "without DataEndpoint"),
+    ("portal", says("200 OK", b"<html>log in</html>"), NO_JSON, "a JSON object: '<html>log in"),
+    ("list", says("200 OK", b"[]"), NO_JSON, "return a JSON object: '[]'"),
+    ("deep", says("200 OK", b"[" * 100_000), NO_JSON, "return a JSON object"),
+    ("empty", says("200 OK"), NO_JSON, "no DataEndpoint"),
+    ("nothing-in-it", says("200 OK", b"{}"), NO_JSON, "no DataEndpoint"),
+    ("wrong-type", says("200 OK", b'{"DataEndpoint": 5}'), NO_JSON, "no DataEndpoint"),
     ("huge", says("200 OK", b'{"DataEndpoint": "%s"}' % bytes(5 << 20)), NO_JSON, "more than"),
-    ("hangs-up", lambda connection: None, UNREACHED, "broke the connection"),
-    ("breaks-off", lambda c: c.sendall(CUT), UNREACHED, "broke off"),
+    ("hangs-up", lambda connection: None, UNREACHED, "closed the connection"),
+    ("breaks-off", lambda c: c.sendall(CUT), UNREACHED, "response is incomplete"),
     ("no-http", lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), UNREACHED, "SSH"),
     ("redirects", says("301 Moved", Location="http://127.0.0.1:1/"), UNREACHED, "HTTP 301"),
     ("gateway", says("502 Bad", b"<html>no upstream</html>"), UNREACHED, "HTTP 502 '<html>no up"),
@@ -137,10 +137,10 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
     ("refusal-deep", says("400 Bad", b"[" * 100_000), UNREACHED, "HTTP 400 '[[["),
     ("refusal-types", says("400 Bad", b'{"message": 5, "code": [1]}'), UNREACHED, "no message"),
     ("refusal-bytes", BAD_BYTES, S.SERVICE_CALL_INVALID_ARG_ERROR, "InvalidArgumentException: '{"),
-    ("plain-proxy", says("407 Who"), UNREACHED, "the proxy wants a user and a password"),
+    ("plain-proxy", says("407 Who"), UNREACHED, "the proxy requires a user and a password"),
     ("compressed", says("200 OK", gzip.compress(bytes(99)), Content_Encoding="gzip"), NO_JSON, ""),
     *(
-        (f"endpoint-{n}", says("200 OK", b'{"DataEndpoint": "%s"}' % url), NO_JSON, "is no URL")
+        (f"endpoint-{n}", says("200 OK", b'{"DataEndpoint": "%s"}' % url), NO_JSON, "is not a URL")
         for n, url in enumerate(
             (b"file:///etc/passwd", b"//h", b"http://a b", b"http://h:99999", b"http://u:p@h", b" ")
         )
@@ -512,4 +512,4 @@ def test_an_answer_that_breaks_off_is_told_in_words(cause: Exception | None, rea
     """Not in those of an HTTP parser."""
     error = aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError>")
     error.__cause__ = cause
-    assert failure_of(error).detail == f"the service's answer broke off: {reason}"
+    assert failure_of(error).detail == f"the service's response is incomplete: {reason}"

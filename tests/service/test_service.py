@@ -188,7 +188,7 @@ def test_an_endpoint_url_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch)
 def test_an_environment_s_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told at once too."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy:1080")
-    with pytest.raises(KvsError, match="HTTPS_PROXY is no URL"):
+    with pytest.raises(KvsError, match="HTTPS_PROXY is not a URL"):
         Service(region_name="us-west-2")
     Service(endpoint_url="http://127.0.0.1:1")
 
@@ -274,14 +274,14 @@ def test_a_form_and_an_own_url_exclude_each_other(form: str) -> None:
 
 def test_a_form_that_a_partition_does_not_have() -> None:
     """Told as the argument that it is."""
-    with pytest.raises(KvsError, match="us-isof-south-1 has no such form") as caught:
+    with pytest.raises(KvsError, match="us-isof-south-1 does not have that form") as caught:
         control_plane("us-isof-south-1", ServiceConfig(use_dualstack_endpoint=True))
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_a_region_that_is_none() -> None:
     """botocore's check, told as ours."""
-    with pytest.raises(KvsError, match="is no region") as caught:
+    with pytest.raises(KvsError, match="is not an AWS region") as caught:
         Service(region_name="us west")
     assert caught.value.status is StatusCode.INVALID_ARG
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.sockets import close_sockets
 
 
 def test_a_stalled_peer_is_let_go_of() -> None:
@@ -18,7 +18,7 @@ def test_a_stalled_peer_is_let_go_of() -> None:
             writer.write(b"x" * 10_000_000)
             writer.close()
             assert ours.fileno() >= 0
-            await hang_up([ours])
+            await close_sockets([ours])
         return ours
 
     assert asyncio.run(talk_to_a_stalled_peer()).fileno() < 0
@@ -28,4 +28,4 @@ def test_what_is_closed_already_is_left_alone() -> None:
     """No error, no waiting."""
     closed = socket.socket()
     closed.close()
-    asyncio.run(hang_up([closed]))
+    asyncio.run(close_sockets([closed]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.urls import url_fault, url_for_message
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_can_be_connected_to(url: str) -> None:
         ("http://300.1.1.1", "its host"),
         (f"http://{'a' * 64}.example", "its host"),
         (f"http://{'abc.' * 64}example", "its host"),
-        ("http://host/\udcff", "bytes that are no text"),
+        ("http://host/\udcff", "bytes that are not UTF-8"),
         (b"http://host", "bytes"),
         (None, "NoneType"),
     ],
@@ -79,4 +79,4 @@ def test_a_login_only_where_it_may_be() -> None:
 )
 def test_no_login_is_shown(url: object, text: str) -> None:
     """And nothing endless."""
-    assert shown(url) == text
+    assert url_for_message(url) == text

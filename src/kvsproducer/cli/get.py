@@ -35,7 +35,7 @@ from kvsproducer.cli.span import Span
 from kvsproducer.cli.streams import writes_to_terminal
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.mkv.events import TrackEntry
-from kvsproducer.reader import Awaited, ReadFragment
+from kvsproducer.reader import ReadFragment, WaitStage
 from kvsproducer.service.connection import Connection
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
@@ -171,17 +171,17 @@ class _Reading:
     begin: str | int
     idle: str
     idle_s: float | None
-    awaited: Awaited = Awaited.ENDPOINT
+    awaited: WaitStage = WaitStage.ENDPOINT
     where: str = ""
     over: bool = False  # the service ended its answer
     limit: asyncio.Timeout | None = None
 
-    def waits(self, what: Awaited, where: str) -> None:
+    def waits(self, what: WaitStage, where: str) -> None:
         """Called by the reader. An answer is news; a call to the control plane ends by itself."""
         self.awaited, self.where = what, where
         if self.limit is not None and self.idle_s is not None:
             now = asyncio.get_running_loop().time()
-            self.limit.reschedule(None if what is Awaited.ENDPOINT else now + self.idle_s)
+            self.limit.reschedule(None if what is WaitStage.ENDPOINT else now + self.idle_s)
 
     async def next(self, source: AsyncIterator[ReadFragment]) -> ReadFragment | None:
         """The next fragment; None when there is none, or none came in time."""
@@ -195,7 +195,7 @@ class _Reading:
 
     def nothing(self) -> KvsError:
         """Why no fragment has come, and what to do."""
-        if self.awaited is not Awaited.MEDIA:
+        if self.awaited is not WaitStage.MEDIA:
             return kvs_error(
                 StatusCode.OPERATION_TIMED_OUT,
                 f"{self.where} did not answer {self.awaited} within --idle {self.idle}: is it a"
@@ -318,7 +318,9 @@ async def _fetch(
     from kvsproducer.service.service import Service
 
     service = Service(reached)
-    source = fragments(service, reading.stream, start_selector(reading.begin), waits=reading.waits)
+    source = fragments(
+        service, reading.stream, start_selector(reading.begin), on_wait=reading.waits
+    )
     try:
         while (fragment := await reading.next(source)) is not None:
             written.add(fragment)

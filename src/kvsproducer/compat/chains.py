@@ -48,7 +48,7 @@ from kvsproducer.compat.structures import (
 from kvsproducer.limits import MAX_QUEUED_EVENTS
 from kvsproducer.producer.hooks import Fault
 from kvsproducer.service.credentials import AwsCredentials
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.urls import url_fault, url_for_message
 from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode, kvs_error, with_detail
 
 __all__ = ["CallbacksProvider", "Chains", "Numbered", "Report"]
@@ -501,7 +501,7 @@ def _fault(result: object, answers: tuple[type, ...], record: _Record) -> str:
         return f"{type(result).__name__} instead of {wanted}"
     if isinstance(record, core.GetStreamingEndpoint):
         fault = url_fault(result)
-        return f"an invalid URL ({shown(result)}): {fault}" if fault else ""
+        return f"an invalid URL ({url_for_message(result)}): {fault}" if fault else ""
     if isinstance(result, core.StreamDescription):
         arn: object = result.stream_arn
         status: object = result.status

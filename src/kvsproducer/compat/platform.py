@@ -17,7 +17,7 @@ from typing import Final
 from kvsproducer.compat.structures import PlatformCallbacks
 from kvsproducer.producer.hooks import Fault
 from kvsproducer.service.clock import now
-from kvsproducer.service.loop import started
+from kvsproducer.service.loop import start_thread
 
 __all__ = ["LogPrint", "clock_of", "dice_of"]
 
@@ -90,7 +90,7 @@ class LogPrint(logging.Handler):
         super().__init__(level)
         self._log_print = log_print
         self._lines: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
-        self._thread = started(self._run, "kvsproducer-log")
+        self._thread = start_thread(self._run, "kvsproducer-log")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line. It is lost if too many lines wait."""

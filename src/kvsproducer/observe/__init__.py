@@ -1,1 +1,1 @@
-"""What an operator sees of a producer: metrics for Prometheus, and traces of uploads."""
+"""Observe a producer: metrics for Prometheus, a health check, and timings of its frames."""

@@ -1,12 +1,16 @@
-"""Prometheus metrics and a health check over HTTP: the only module that knows `prometheus_client`.
+"""An HTTP server for Prometheus metrics and a health check.
 
-`/metrics` shows the figures of AWS's StreamMetrics and ClientMetrics and the books of the frames,
-in base units (seconds, bytes), as text for Prometheus. `/health` answers 200, or 503 once the
-service has acknowledged nothing for too long while a stream holds frames, or a stream has failed;
-its JSON says why. The server looks at the streams twice a second, asked or not, so that it knows
-since when. Needs the extra `metrics`. It listens on this machine only unless `host` says otherwise,
-and asks nobody who they are: so a connection carries one request and lives for 10 s at most, and of
-too many the oldest goes.
+`/metrics` returns the values of AWS's StreamMetrics and ClientMetrics and the frame accounts, as
+text for Prometheus in base units (seconds, bytes). `/health` returns 200. It returns 503, with the
+reason as JSON, if a stream has failed, or if the service has sent no ack for too long while a
+stream holds frames. To measure that time, the server checks the streams twice a second, also
+without requests.
+
+The server listens on 127.0.0.1 unless `host` gives another address, and has no authentication. So
+that clients cannot exhaust its threads, a connection carries one request, is closed after 10 s, and
+the oldest one is closed if there are more than 32.
+
+This module needs the extra `metrics`; it is the only one that imports `prometheus_client`.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from typing import Any, Final
 from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND, to_seconds
 from kvsproducer.producer.facade import ProducerFacade, StreamFacade, Timeout
-from kvsproducer.service.loop import started
+from kvsproducer.service.loop import start_thread
 from kvsproducer.status import ConnectionFailed, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
@@ -49,17 +53,17 @@ __all__ = ["Health", "MetricsServer"]
 
 log = logging.getLogger("kvsproducer.metrics")
 
-DEFAULT_MAX_SILENCE_S: Final = 60.0  # three of the longest fragments
+DEFAULT_MAX_SILENCE_S: Final = 60.0  # three times the longest fragment
 LOOK_PERIOD_S: Final = 0.5
-_ASKED_TOO_LONG_S: Final = 10  # a client that does not finish its request is left
-_MAX_CONNECTIONS: Final = 32  # ours; each has a thread
-_CLOSING_LIMIT_S: Final = 5  # for answers under way to be cut
+_REQUEST_LIMIT_S: Final = 10  # after that, a connection with an unfinished request is closed
+_MAX_CONNECTIONS: Final = 32  # our choice; each connection has a thread
+_CLOSING_LIMIT_S: Final = 5  # how long `close` waits for the threads of open connections
 
 _Producer = ProducerFacade[Any]
 _S = 1 / TICKS_PER_SECOND
 
-# Figures of a stream: name, what it is, where it comes from, factor to the unit. A name that ends
-# in "_total" counts up.
+# Metrics of a stream: name, description, source, factor to the base unit. A name that ends in
+# "_total" is a counter; the others are gauges.
 _Source = Callable[[core.StreamMetrics], float]
 _STREAM: Final[tuple[tuple[str, str, _Source, float], ...]] = (
     ("unsent_seconds", "Media that waits to be sent.", lambda m: m.current_view_duration, _S),
@@ -103,7 +107,7 @@ _CLIENT: Final[tuple[tuple[str, str, Callable[[core.ClientMetrics], float]], ...
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether all is well; `problems` says by stream what is not."""
+    """The result of a health check; `problems` has a text for each stream with a problem."""
 
     problems: dict[str, str]
 
@@ -114,15 +118,15 @@ class Health:
 
 
 class _Silence:
-    """Since when each stream has heard nothing while it holds frames; fed with looks at them."""
+    """Measures for how long each stream has got no ack while it holds frames."""
 
     def __init__(self, max_silence_s: float) -> None:
         self._max_s = max_silence_s
-        self._since: dict[str, tuple[int, float]] = {}  # acks so far, since when
+        self._since: dict[str, tuple[int, float]] = {}  # number of acks, time of the last change
         self._lock = threading.Lock()
 
     def look(self, streams: Mapping[str, StreamFacade], now_s: float) -> Health:
-        """What is wrong at this moment, by a clock that never jumps."""
+        """Check the streams now and return their problems; `now_s` is monotonic time in seconds."""
         problems: dict[str, str] = {}
         since: dict[str, tuple[int, float]] = {}
         with self._lock:
@@ -145,19 +149,20 @@ class _Silence:
 
 
 class MetricsServer:
-    """Serves `/metrics` and `/health` of a producer over HTTP, until it is closed.
+    """An HTTP server with `/metrics` and `/health` of a producer, until it is closed.
 
         with kvs.Producer() as producer, kvs.MetricsServer(producer, 9464):
             ...
 
-    `producer` is a blocking or an asyncio `Producer`. `port` (default 9464) 0 takes a free one; see
-    `url`. `host` (default 127.0.0.1) "0.0.0.0" lets other machines read. `max_silence` (default
-    60 s) is how long no ack may come while frames are held, before `/health` answers 503: seconds,
-    a `timedelta` or ISO 8601 text.
+    producer: a blocking or an asyncio `Producer`.
+    port: the TCP port, default 9464; 0 chooses a free one (see `url`).
+    host: the address to listen on, default "127.0.0.1"; "0.0.0.0" accepts other machines.
+    max_silence: how long a stream that holds frames may get no ack before `/health` returns 503:
+        seconds, a `timedelta` or ISO 8601 text; default 60 s.
 
-    Raises NOT_FOUND without the extra `metrics`; INVALID_ARG for another producer, a
-    `max_silence` that is not above 0, and a host or port of another type or range;
-    INVALID_OPERATION when the address cannot be used. Source: the text format of Prometheus.
+    Raises NOT_FOUND if the extra `metrics` is not installed; INVALID_ARG if `producer` is not a
+    Producer, if `max_silence` is not above 0, and for a host or port of a wrong type or range;
+    INVALID_OPERATION if the address cannot be used. Source: the text format of Prometheus.
     """
 
     def __init__(
@@ -203,7 +208,7 @@ class MetricsServer:
             ) from error
         self._process = os.getpid()
         try:
-            self._thread = started(self._serve, "kvsproducer-metrics")
+            self._thread = start_thread(self._serve, "kvsproducer-metrics")
         except KvsError:
             self._server.server_close()
             raise
@@ -213,18 +218,18 @@ class MetricsServer:
 
     @property
     def url(self) -> str:
-        """`http://HOST:PORT`, where `/metrics` and `/health` are."""
+        """The base URL of `/metrics` and `/health`: `http://HOST:PORT`."""
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def health(self) -> Health:
-        """What `/health` answers now."""
+        """Return the health that `/health` reports now."""
         return self._silence.look(self._producer.streams, time.monotonic())
 
     def close(self) -> None:
-        """Stop serving, and cut the connections that are open. Closing twice is fine.
+        """Stop serving and close open connections; a second call has no effect.
 
-        In a forked child it closes the child's copy of the socket: the rest is the parent's.
+        In a forked child it only closes the child's copy of the listening socket.
         """
         if os.getpid() != self._process:
             self._server.server_close()
@@ -247,17 +252,17 @@ class MetricsServer:
 
 
 class _Figures(Collector):
-    """What Prometheus is told, made when it asks."""
+    """The collector that computes the metrics when Prometheus requests them."""
 
     def __init__(self, producer: _Producer) -> None:
         self._producer = producer
 
     def describe(self) -> list[Metric]:
-        """Nothing is promised before it is asked for."""
+        """Return nothing, so that the registry does not call `collect` when it registers this."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All figures of this moment."""
+        """Yield all metrics with their current values."""
         client = self._producer.metrics()
         for name, text, client_figure in _CLIENT:
             yield GaugeMetricFamily(f"kvs_client_{name}", text, client_figure(client))
@@ -282,7 +287,7 @@ class _Figures(Collector):
 
     @staticmethod
     def _books(streams: dict[str, StreamFacade]) -> Iterator[Metric]:
-        """What became of the frames, and where the streams are."""
+        """Yield the frame accounts and the states of the streams."""
         frames = _family("frames_total", "What became of frames.", "stream", "fate")
         held = _family("held_frames", "Frames held until they are stored.", "stream")
         state = _family("state", "1 for the state that the stream is in.", "stream", "state")
@@ -303,7 +308,10 @@ def _family(name: str, text: str, *labels: str) -> CounterMetricFamily | GaugeMe
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    """Listens, and looks at the streams between requests. (HTTPServer would resolve names.)"""
+    """The listening server; it also runs the health check between requests.
+
+    It does not derive from HTTPServer, because that resolves the name of its address.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -317,35 +325,35 @@ class _Server(ThreadingMixIn, TCPServer):
         health: Callable[[], Health],
     ) -> None:
         self.figures, self.health = figures, health
-        self._open: dict[socket.socket, float] = {}  # since when, oldest first
+        self._open: dict[socket.socket, float] = {}  # when each was opened, oldest first
         self._changed = threading.Condition()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def service_actions(self) -> None:
-        """Called twice a second, and after each request."""
+        """Check health and close old connections; called twice a second and after each request."""
         self.health()
-        late = time.monotonic() - _ASKED_TOO_LONG_S
+        late = time.monotonic() - _REQUEST_LIMIT_S
         with self._changed:
             self._hang_up(one for one, since in self._open.items() if since < late)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread; of too many the oldest is cut."""
+        """Serve a connection in a thread; close the oldest ones if there are too many."""
         with self._changed:
             self._open[request] = time.monotonic()
             self._hang_up(islice(self._open, max(0, len(self._open) - _MAX_CONNECTIONS)))
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """A connection is over."""
+        """Close a connection that has been served."""
         with self._changed:
             self._open.pop(request, None)
             self._changed.notify_all()
         super().shutdown_request(request)
 
     def cut(self, limit_s: float) -> None:
-        """End all connections, and wait until their threads have let go of them."""
+        """Shut down all connections, and wait until their threads have closed them."""
         with self._changed:
             self._hang_up(self._open)
             self._changed.wait_for(lambda: not self._open, limit_s)
@@ -353,23 +361,23 @@ class _Server(ThreadingMixIn, TCPServer):
     @staticmethod
     def _hang_up(connections: Iterable[socket.socket]) -> None:
         for one in connections:
-            with contextlib.suppress(OSError):  # it is over already
+            with contextlib.suppress(OSError):  # the client has closed it already
                 one.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away in the middle is nobody's business."""
+        """Log a failed request at debug level; usually the client has closed the connection."""
         log.debug("a request for metrics from %s", client_address, exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of the two pages."""
+    """The handler for GET and HEAD requests."""
 
     server: _Server
-    timeout = _ASKED_TOO_LONG_S
+    timeout = _REQUEST_LIMIT_S
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """`/metrics`, `/health`, or 404."""
+        """Send `/metrics`, `/health`, or 404."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.figures())
@@ -393,4 +401,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Requests are not logged."""
+        """Log nothing: the server does not log its requests."""

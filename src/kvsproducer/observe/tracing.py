@@ -1,9 +1,9 @@
-"""Where a frame's time goes: the hops of its life as spans of a profiler.
+"""Measure how long each step of a frame takes, as spans of a profiler.
 
-The hops are a table of methods and functions. `traced` puts a timed one in the place of each, and
-the plain ones back, so that it costs nothing while nothing is traced. Streams that
-are opened within it are traced; the spans of one frame nest (`put_frame` holds `core`, which holds
-`package`).
+The steps ("hops") are a table of methods and functions. `traced` replaces each of them by a version
+that measures its time, and restores the original afterwards, so that tracing costs nothing while it
+is off. Only streams that are opened inside the `traced` block are traced. The spans of a frame are
+nested: `put_frame` contains `core`, which contains `package`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Hop = tuple[type | ModuleType, str, str]
 
 HOPS: Final[tuple[Hop, ...]] = (
     # class or module, method or function, name of the span
-    (Stream, "put_frame", "put_frame"),  # with the wait for the lock, and for space
+    (Stream, "put_frame", "put_frame"),  # includes waiting for the lock and for space
     (core.Stream, "put_frame", "core"),
     (adaptation, "annexb_to_avcc", "adapt NAL units"),
     (adaptation, "avcc_to_annexb", "adapt NAL units"),
@@ -43,11 +43,13 @@ HOPS: Final[tuple[Hop, ...]] = (
 
 @contextmanager
 def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
-    """Record every pass of a frame through the hops (and `more` of them) until the block ends.
+    """Record a span for each call of a hop until the `with` block ends.
 
-    `profiler` is a `kvsproducer.trace.Profiler`; `more` are (class or module, method, span's name).
-    A method that makes an iterator is timed each time it is asked for an item. Raises INVALID_ARG
-    for another profiler.
+    profiler: a `kvsproducer.trace.Profiler`, which records the spans.
+    more: further hops, as (class or module, name of the method, name of the span). For a generator
+        function, each item has a span of its own.
+
+    Raises INVALID_ARG if `profiler` is not a Profiler.
     """
     if not isinstance(profiler, Profiler):
         raise kvs_error(

@@ -289,7 +289,7 @@ class Producer(ProducerFacade[Stream]):
             streams = list(self._streams.values())
             await asyncio.gather(*(stream.close(timeout) for stream in streams))
         finally:
-            lifetime.closed(self)
+            lifetime.unregister(self)
             if not self._engine.closed:
                 await self._shut_down()
         return self._engine.ended.accounts()

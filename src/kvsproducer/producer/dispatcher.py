@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from kvsproducer import client as core
-from kvsproducer.service.loop import started
+from kvsproducer.service.loop import start_thread
 from kvsproducer.status import StatusCode
 
 __all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]
@@ -118,7 +118,7 @@ class Dispatcher:
         self._due = threading.Event()
         self._ended = False
         self._log = EventLog() if logs else None
-        self._thread = started(self._run, "kvsproducer-events")
+        self._thread = start_thread(self._run, "kvsproducer-events")
 
     def wake(self) -> None:
         """There may be events; costs little when there are none."""

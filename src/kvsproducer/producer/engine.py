@@ -44,7 +44,7 @@ from kvsproducer.producer.unreachable import ReachWarnings
 from kvsproducer.producer.upload import Upload
 from kvsproducer.producer.waiting import Waiting
 from kvsproducer.service.caching import AnswerCache
-from kvsproducer.service.calls import answer, auth_info, not_yet
+from kvsproducer.service.calls import answer, auth_info, reason_to_wait
 from kvsproducer.service.clock import now, steady
 from kvsproducer.service.config import Caching
 from kvsproducer.service.credentials import AwsCredentials
@@ -382,7 +382,7 @@ class Engine(Waiting):
             if by_provider or not failure.said:
                 with self.lock:
                     self.core.report(call, failure.status, failure.detail)
-        waits = not_yet(call, reply) if failure.result == OK else ""
+        waits = reason_to_wait(call, reply) if failure.result == OK else ""
         self._note(call.stream, failure, waits)
         detail = failure.detail or waits
         cause = None if failure.result == OK else failure.error_class

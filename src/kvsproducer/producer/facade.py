@@ -235,7 +235,7 @@ class ProducerFacade(Generic[S]):
             raise
         self._engine.on_freed = self._forget
         self._listen(on_event)
-        lifetime.opened(self)
+        lifetime.register(self)
         interrupts.watch(self._engine.lock)
         self._engine.poke()
 

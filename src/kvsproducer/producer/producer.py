@@ -181,7 +181,7 @@ class Producer(ProducerFacade[Stream]):
     def _end_core(self) -> None:
         """Close the core, and deliver the events that are left."""
         self._engine.close_core()
-        lifetime.closed(self)
+        lifetime.unregister(self)
         if self._dispatcher is not None:
             self._dispatcher.end(LISTENER_LIMIT_S)
         elif not self._iterators:

@@ -49,7 +49,7 @@ from kvsproducer.service.results import (
     failure_of_answer,
 )
 from kvsproducer.service.service import Service
-from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.sockets import close_sockets
 from kvsproducer.status import KvsError, StatusCode
 from kvsproducer.status.system import in_words
 
@@ -202,7 +202,7 @@ class Upload:
         """What the peer fails to do, None while it does not."""
         overdue = self._engine.loop.time() - STALL_S
         if self._response is not None and _is_left_behind(self._response):
-            return Failure(UNKNOWN, "the service's answer broke off: it is no HTTP any more")
+            return Failure(UNKNOWN, "the service's response is incomplete: it is not valid HTTP")
         if self._writing_since is not None and self._writing_since < overdue:
             return Failure(TIMEOUT, f"the service took no data for {STALL_S:g} s")
         if self._asked_since is not None and self._asked_since < overdue:
@@ -245,7 +245,7 @@ class Upload:
                     service.skew.observe(response.headers, took, service.now())
                     return await self._take_answer(response)
             finally:
-                await hang_up(sockets)
+                await close_sockets(sockets)
 
     async def _take_answer(self, response: aiohttp.ClientResponse) -> Failure:
         """Hand acks to the core until the answer ends; returns what its end means."""

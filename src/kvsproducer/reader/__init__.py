@@ -1,13 +1,13 @@
-"""Reading back what is stored: GetMedia and ListFragments, blocking and asynchronous."""
+"""Read stored media with GetMedia and ListFragments, blocking or in asyncio."""
 
 from kvsproducer.reader.reader import (
     NS_PER_TICK,
     Assembler,
-    Awaited,
     FragmentSummary,
     ReadFragment,
     ReadFrame,
     Start,
+    WaitStage,
     fragments,
     get_media,
     in_order,
@@ -19,7 +19,7 @@ from kvsproducer.reader.reader import (
 __all__ = [
     "NS_PER_TICK",
     "Assembler",
-    "Awaited",
+    "WaitStage",
     "FragmentSummary",
     "ReadFragment",
     "ReadFrame",

@@ -1,11 +1,12 @@
-"""Reading back: GetMedia as fragments, ListFragments as a list.
+"""Read stored media: GetMedia yields fragments, ListFragments returns a list.
 
-GetMedia answers with one MKV document per fragment: the producer's own header and cluster between
-two Tags elements of the service's (number and timestamps before, place and lag after). `Assembler`
-makes `ReadFragment`s of those bytes, in any split, without I/O; `get_media` fetches them. Sources:
-the GetMedia and ListFragments pages of the API reference.
+GetMedia returns one MKV document per fragment. It contains the producer's header and cluster,
+between two Tags elements of the service: the first one has the fragment's number and timestamps,
+the second one a continuation token and how far the reader is behind. `Assembler` parses these bytes
+into `ReadFragment`s without I/O; `get_media` fetches them. Sources: the GetMedia and ListFragments
+pages of the API reference.
 
-`get_media` blocks between fragments; in asyncio it is `kvsproducer.aio.get_media`.
+`get_media` blocks between fragments; the asyncio version is `kvsproducer.aio.get_media`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from kvsproducer.duration import (
     to_datetime,
 )
 from kvsproducer.mkv import MkvParser, events
-from kvsproducer.reader.iterated import iterated
+from kvsproducer.reader.blocking import iterate_blocking
 from kvsproducer.service.calls import data_endpoint, instant
 from kvsproducer.service.connection import (
     Connection,
@@ -43,12 +44,12 @@ from kvsproducer.service.connection import (
 from kvsproducer.service.network import load_library
 from kvsproducer.service.results import OK, Failure, failure_of, failure_of_answer
 from kvsproducer.service.service import Service
-from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.sockets import close_sockets
 from kvsproducer.status import InvalidMedia, KvsError, StatusCode, kvs_error
 
 __all__ = [
     "Assembler",
-    "Awaited",
+    "WaitStage",
     "FragmentSummary",
     "ReadFragment",
     "ReadFrame",
@@ -63,18 +64,22 @@ log = logging.getLogger("kvsproducer.reader")
 
 Start = str | Instant
 NS_PER_TICK = 100
-_ANSWER_LIMIT_S = 60.0  # ours: for GetMedia's answer to begin; its media may take any time
-_REFUSAL_BYTES = 4096  # of an error's body
-_MAX_DIGITS = 18  # of a number in the service's tags; more do not fit 64 bits
-_MAX_FRAGMENT_BYTES = 64 << 20  # ours; the service's limit is 50 MB
-_EVENT_OVERHEAD, _FRAME_OVERHEAD = 100, 300  # bytes of memory beside the data
+_ANSWER_LIMIT_S = 60.0  # our choice: time until GetMedia's response begins; media may take longer
+_REFUSAL_BYTES = 4096  # how much of an error response is read
+_MAX_DIGITS = 18  # of a number in the service's tags; longer ones do not fit into 64 bits
+_MAX_FRAGMENT_BYTES = 64 << 20  # our choice; the service's limit is 50 MB
+_EVENT_OVERHEAD, _FRAME_OVERHEAD = 100, 300  # bytes of memory besides the data
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFrame:
-    """One frame as stored. `timestamp` is in ticks: the cluster's timecode plus the block's.
+    """One stored frame.
 
-    `duration` is in ticks too, None when the block has none: most producers write none.
+    track_number: the number of its track.
+    timestamp: presentation time in ticks (the cluster's timecode plus the block's).
+    key_frame: whether the frame is a key frame.
+    data: the payload.
+    duration: in ticks; None if the block has no duration, as with most producers.
     """
 
     track_number: int
@@ -93,10 +98,15 @@ class ReadFrame:
 class ReadFragment:
     """One stored fragment.
 
-    `number` is the service's (47 digits); `producer_timestamp` and `server_timestamp` are ticks
-    since 1970; `timecode` is the cluster's, in units of `timecode_scale_ns`; `tags` are the
-    producer's own fragment metadata; `raw` is the whole MKV document of the fragment.
-    `millis_behind_now` is how far the reader is behind the newest media, None when not told.
+    number: the fragment number that the service assigned (47 digits).
+    producer_timestamp, server_timestamp: in ticks since 1970.
+    timecode: the cluster's timecode, in units of `timecode_scale_ns` nanoseconds.
+    tracks: the entries of the MKV track list.
+    tags: the fragment metadata of the producer, as (name, value).
+    frames: the frames in the order in which they are stored.
+    millis_behind_now: how far the reader is behind the newest media, in milliseconds; None if the
+        service did not send it.
+    raw: the whole MKV document of the fragment.
     """
 
     number: str = ""
@@ -122,26 +132,26 @@ class ReadFragment:
 
 
 class Assembler:
-    """Bytes of a GetMedia answer in, whole fragments out; any split of the input will do.
+    """A parser that converts the bytes of a GetMedia response into complete fragments.
 
-    Raises InvalidMedia for bytes that are not Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED
-    for a fragment of over 64 MiB (the service stores up to 50 MB), and the status of the error that
-    the service put into its tags.
+    The input may be split at any byte. The methods raise InvalidMedia for bytes that are not
+    Matroska, ACK_ERR_FRAGMENT_SIZE_REACHED for a fragment of more than 64 MiB (the service stores
+    at most 50 MB), and the status of an error that the service reports in its tags.
     """
 
     def __init__(self) -> None:
         self._parser = MkvParser()
         self._fragment: ReadFragment | None = None
         self._raw: list[bytes] = []
-        self._kept_bytes = 0  # by the open fragment, with what its frames cost beside their data
+        self._kept_bytes = 0  # memory of the open fragment, including the overhead of its frames
 
     def receive_data(self, data: bytes) -> Iterator[ReadFragment]:
-        """Take the next bytes; yields the fragments that they complete."""
+        """Parse the next bytes, and yield the fragments that they complete."""
         self._parser.receive_data(data)
         yield from self._drain()
 
     def receive_eof(self) -> Iterator[ReadFragment]:
-        """The answer is over; yields the last fragment if its end was still open."""
+        """Parse the end of the response, and yield the last fragment if it was not complete yet."""
         self._parser.receive_eof()
         yield from self._drain()
         yield from self._finish()
@@ -158,14 +168,14 @@ class Assembler:
                     yield from self._finish()
 
     def _keep(self, event: events.Event) -> None:
-        """Hold the bytes of the open fragment, within a bound: its end may never come."""
+        """Keep the bytes of the open fragment; raise if they are too many."""
         frames = len(event.frames) if isinstance(event, events.Block) else 0
         self._kept_bytes += len(event.raw) + _EVENT_OVERHEAD + frames * _FRAME_OVERHEAD
         if self._kept_bytes > _MAX_FRAGMENT_BYTES:
             raise InvalidMedia(
                 StatusCode.ACK_ERR_FRAGMENT_SIZE_REACHED,
                 f"a fragment of GetMedia's answer takes over {_MAX_FRAGMENT_BYTES >> 20} MiB;"
-                " what answers is not Kinesis Video Streams, or the data are damaged",
+                " the remote host is not Kinesis Video Streams, or the data are damaged",
             )
         self._raw.append(event.raw)
 
@@ -214,7 +224,7 @@ class Assembler:
 
 
 def _ends_fragment(tags: events.Tags) -> bool:
-    """Whether these are the tags that the service puts behind a fragment."""
+    """Return whether these are the tags that the service appends to a fragment."""
     return any(name == wire.TAG_CONTINUATION_TOKEN for name, _ in tags.pairs)
 
 
@@ -222,14 +232,14 @@ _SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_
 
 
 def _ticks(seconds: str) -> int:
-    """Seconds with decimals, as in the service's tags, without a float's rounding."""
+    """Return seconds with decimals, as in the service's tags, as ticks, without float rounding."""
     whole, _, decimals = seconds.partition(".")
     found, fraction = _number(whole), _number(decimals[:7].ljust(7, "0"))
     return 0 if found is None or fraction is None else found * TICKS_PER_SECOND + fraction
 
 
 def _number(digits: str) -> int | None:
-    """The number in a tag of the service; None for anything that it would not write."""
+    """Return the number in a tag of the service, or None for text that is not such a number."""
     written = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
     return int(digits) if written else None
 
@@ -241,26 +251,28 @@ def get_media(
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Iterator[ReadFragment]:
-    """The fragments of a stream, oldest first, until the service has no more or the caller stops.
+    """Yield the fragments of a stream, oldest first.
 
-    `start` is "earliest" (default), "now", an instant (an aware `datetime`, or ticks since 1970;
-    the producer's time), or the number of the fragment before the first one. `connection`, or the
-    fields of a `Connection` as keywords, say how the service is reached. A live stream goes on for
-    as long as it is read.
+    The iterator ends when the service ends its response. For a live stream it waits for new
+    fragments for as long as the caller iterates. Closing the iterator closes the connection.
 
-    Raises INVALID_ARG for a `stream_name`, `start` or `connection` of another kind, at once; and
-    with the first fragment SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR,
-    SERVICE_CALL_NOT_AUTHORIZED_ERROR and the other statuses of a service call. Source: the
-    GetMedia page of the API reference.
+    stream_name: the name of the stream.
+    start: the first fragment: "earliest" (default), "now", a producer timestamp (an aware
+        `datetime`, or ticks since 1970), or the number of the fragment before the first one.
+    connection: how the service is reached; or give the fields of `Connection` as keywords.
+
+    Raises INVALID_ARG at once for a wrong `stream_name`, `start` or `connection`. With the first
+    fragment it raises SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, SERVICE_CALL_NOT_AUTHORIZED_ERROR and
+    the other statuses of a service call. Source: the GetMedia page of the API reference.
     """
     check_stream_name(stream_name)
     selector = start_selector(start)
     service = Service(connection_from(connection, options, get_media))
-    return iterated(fragments(service, stream_name, selector))
+    return iterate_blocking(fragments(service, stream_name, selector))
 
 
 def start_selector(start: Start) -> dict[str, Any]:
-    """The StartSelector of GetMedia for what the caller said."""
+    """Return GetMedia's StartSelector for the argument `start`."""
     if isinstance(start, str):
         if start.lower() in ("earliest", "now"):
             return {"StartSelectorType": start.upper()}
@@ -274,8 +286,8 @@ def start_selector(start: Start) -> dict[str, Any]:
     return {"StartSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": milliseconds / 1000}
 
 
-class Awaited(StrEnum):
-    """What a reader waits for, one after the other; a service may be silent at each."""
+class WaitStage(StrEnum):
+    """What a reader is waiting for; the stages follow one another."""
 
     ENDPOINT = "GetDataEndpoint"
     ANSWER = "GetMedia"
@@ -287,18 +299,18 @@ async def fragments(
     stream_name: str,
     selector: dict[str, Any],
     *,
-    waits: Callable[[Awaited, str], object] = lambda _what, _where: None,
+    on_wait: Callable[[WaitStage, str], object] = lambda _what, _where: None,
 ) -> AsyncGenerator[ReadFragment, None]:
-    """The fragments that GetMedia answers for a StartSelector, on the running loop.
+    """Yield the fragments that GetMedia returns for a StartSelector; runs on the running loop.
 
-    `waits` is told what is waited for, and from where (a URL or a region's name).
+    `on_wait(stage, where)` is called when the reader begins to wait; `where` is a URL or a region.
     """
     load_library()
     import aiohttp
 
-    def waiting(what: Awaited, where: str) -> None:
+    def waiting(what: WaitStage, where: str) -> None:
         log.info("stream %s: waiting for %s at %s", stream_name, what, where)
-        waits(what, where)
+        on_wait(what, where)
 
     loop = asyncio.get_running_loop()
     service.run_on(loop)
@@ -306,12 +318,12 @@ async def fragments(
     assembler = Assembler()
     sockets: list[socket.socket] = []
     try:
-        waiting(Awaited.ENDPOINT, service.endpoint_url or service.region_name)
+        waiting(WaitStage.ENDPOINT, service.endpoint_url or service.region_name)
         url, headers, body = await _prepare(service, stream_name, selector)
         where = url.removesuffix(wire.PATHS["GetMedia"])
-        waiting(Awaited.ANSWER, where)
+        waiting(WaitStage.ANSWER, where)
         async with (
-            _told_late(where) as limit,
+            _answer_limit(where) as limit,
             service.network.session(url, sockets) as session,
             service.network.request(
                 session, "POST", url, data=body, headers=headers, timeout=timeout
@@ -322,27 +334,30 @@ async def fragments(
                 text = (await response.content.read(_REFUSAL_BYTES)).decode(errors="replace")
                 failure = failure_of_answer(response.status, kind, text)
                 raise _error(failure, service, stream_name)
-            limit.reschedule(None)  # media come when there are some
-            waiting(Awaited.MEDIA, where)
+            limit.reschedule(None)  # no limit for the media: a live stream may pause
+            waiting(WaitStage.MEDIA, where)
             async for data in response.content.iter_any():
                 for fragment in assembler.receive_data(data):
                     log.debug("stream %s: fragment %s", stream_name, fragment.number)
                     yield fragment
-            log.info("stream %s: the service ended its answer", stream_name)
-    except KvsError:  # some are TimeoutErrors or OSErrors too
+            log.info("stream %s: the service ended its response", stream_name)
+    except KvsError:  # some of them are TimeoutErrors or OSErrors, which are converted below
         raise
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         raise _error(failure_of(error), service, stream_name) from error
-    finally:  # the loop may end right after this
-        await hang_up(sockets)
+    finally:  # close the sockets now, because the loop may stop right after this
+        await close_sockets(sockets)
         await service.disconnect()
     for fragment in assembler.receive_eof():
         yield fragment
 
 
 @asynccontextmanager
-async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
-    """A bound on the wait for an answer to begin, which says so; the connecting has its own."""
+async def _answer_limit(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
+    """Raise SERVICE_CALL_TIMEOUT_ERROR if the block takes more than 60 s.
+
+    The block may reschedule the timeout that this yields. Connecting has a limit of its own.
+    """
     limit = asyncio.timeout(_ANSWER_LIMIT_S)
     try:
         async with limit:
@@ -359,7 +374,7 @@ async def _told_late(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
 async def _prepare(
     service: Service, stream_name: str, selector: dict[str, Any]
 ) -> tuple[str, dict[str, str], bytes]:
-    """Where to send a GetMedia request, its signed headers and its body."""
+    """Return the URL, the signed headers and the body of a GetMedia request."""
     endpoint = await _data_endpoint(service, stream_name, "GET_MEDIA")
     url = endpoint.rstrip("/") + wire.PATHS["GetMedia"]
     await service.network.prepare(url)
@@ -369,13 +384,19 @@ async def _prepare(
 
 
 async def _data_endpoint(service: Service, stream_name: str, api_name: str) -> str:
-    with _told(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
+    with _convert_errors(service, stream_name, StatusCode.GET_STREAMING_ENDPOINT_CALL_FAILED):
         return await data_endpoint(service, stream_name, api_name)
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentSummary:
-    """One entry of ListFragments; timestamps and duration in ticks, size in bytes."""
+    """One stored fragment in the answer of ListFragments.
+
+    number: the fragment number that the service assigned.
+    size: in bytes.
+    producer_timestamp, server_timestamp: in ticks since 1970.
+    duration: in ticks.
+    """
 
     number: str
     size: int
@@ -403,13 +424,14 @@ def list_fragments(
 ) -> list[FragmentSummary]:
     """Return the stored fragments of a stream in order of their numbers.
 
-    `between` selects those whose producer timestamp is in the span (aware `datetime`s, or ticks
-    since 1970; both ends included); default: all of them. `connection`, its keywords and the errors
-    are those of `get_media`. Source: the ListFragments page of the API reference.
+    `between` is a pair of times (aware `datetime`s, or ticks since 1970): only fragments whose
+    producer timestamp is between them, or equal to one of them, are returned. Default: all
+    fragments. `connection`, its keywords and the errors are those of `get_media`. Source: the
+    ListFragments page of the API reference.
     """
     check_stream_name(stream_name)
     service = Service(connection_from(connection, options, list_fragments))
-    return in_order(iterated(summaries(service, stream_name, between)))
+    return in_order(iterate_blocking(summaries(service, stream_name, between)))
 
 
 def in_order(found: Iterable[FragmentSummary]) -> list[FragmentSummary]:
@@ -420,7 +442,10 @@ def in_order(found: Iterable[FragmentSummary]) -> list[FragmentSummary]:
 async def summaries(
     service: Service, stream_name: str, between: tuple[Instant, Instant] | None
 ) -> AsyncGenerator[FragmentSummary, None]:
-    """Yield what ListFragments answers, page by page, on the running loop; see `list_fragments`."""
+    """Yield the fragments that ListFragments returns, page by page; runs on the running loop.
+
+    The arguments are those of `list_fragments`.
+    """
     load_library()
     service.run_on(asyncio.get_running_loop())
     asked: dict[str, Any] = {"StreamName": stream_name}
@@ -430,7 +455,7 @@ async def summaries(
         asked["FragmentSelector"] = _selector(first, last)
     try:
         endpoint = await _data_endpoint(service, stream_name, "LIST_FRAGMENTS")
-        with _told(service, stream_name):
+        with _convert_errors(service, stream_name):
             while True:
                 page = await service.call("ListFragments", asked, endpoint)
                 for one in map(_summary, page["Fragments"]):
@@ -439,10 +464,10 @@ async def summaries(
                 token = page.get("NextToken")
                 if not token:
                     return
-                if token == asked.get("NextToken"):  # it would give the same page without end
+                if token == asked.get("NextToken"):  # it would return the same page endlessly
                     raise kvs_error(
                         StatusCode.INVALID_API_CALL_RETURN_JSON,
-                        "ListFragments answered the same NextToken twice",
+                        "ListFragments returned the same NextToken twice",
                     )
                 asked["NextToken"] = token
     finally:
@@ -450,7 +475,7 @@ async def summaries(
 
 
 def _span(between: tuple[Instant, Instant]) -> tuple[int, int]:
-    """Return both ends of `between` in ticks; raises INVALID_ARG for what is not a span."""
+    """Return both times of `between` in ticks; raise INVALID_ARG if they are not a time range."""
     if not isinstance(between, tuple | list) or len(between) != 2:
         raise kvs_error(
             StatusCode.INVALID_ARG,
@@ -466,9 +491,9 @@ def _span(between: tuple[Instant, Instant]) -> tuple[int, int]:
 
 
 def _selector(first: int, last: int) -> dict[str, Any]:
-    """Return ListFragments' selector for a span of producer timestamps in ticks.
+    """Return ListFragments' selector for a range of producer timestamps in ticks.
 
-    It takes whole seconds, so the span is up to 2 s longer.
+    The selector has whole seconds, so its range is up to 2 s longer.
     """
     start, end = first // TICKS_PER_SECOND, last // TICKS_PER_SECOND + 2
     return {
@@ -488,12 +513,13 @@ def _summary(item: dict[str, Any]) -> FragmentSummary:
 
 
 @contextmanager
-def _told(
+def _convert_errors(
     service: Service, stream_name: str, unreached: StatusCode | None = None
 ) -> Iterator[None]:
-    """What a call raises as the `KvsError` that a producer would have for it.
+    """Convert exceptions of a service call in the block into the `KvsError` for the user.
 
-    `unreached` is the call's own status for what a producer would try again, and give up with it.
+    `unreached` is the status for errors that a producer would retry: the status with which it would
+    give up the call.
     """
     try:
         yield
@@ -510,7 +536,7 @@ def _error(
         status = unreached
     if status is StatusCode.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR:
         where = service.endpoint_url or service.region_name
-        detail += f" (reading creates no stream; asked was {where}, is its name spelt so?)"
+        detail += f" (reading does not create streams; check the name, and that {where} is right)"
     return failure.error_class(status, detail, stream=stream_name)
 
 

@@ -1,8 +1,8 @@
-"""How KVS is reached: who calls (credentials), by which way (network), with what result.
+"""Access to KVS: credentials, network, requests and their results.
 
-Floor 4: the producer and the reader stand on it. `service` builds and signs requests with botocore,
-`exchange` sends them with aiohttp, `calls` are the operations of the control plane, and `results`
-is the border where foreign errors become results and status codes.
+The producer and the reader build on this package. `service` creates and signs requests with
+botocore, `exchange` sends them with aiohttp, `calls` has the operations of the control plane, and
+`results` converts errors of other libraries into results and status codes.
 """
 
 import kvsproducer.quiet  # noqa: F401  before anything logs

@@ -1,10 +1,11 @@
-"""Answers of the control plane that are used again: the caching modes of the C producer.
+"""A cache of control-plane answers, with the caching modes of the C producer.
 
-An entry for each stream: what DescribeStream (or CreateStream) and GetDataEndpoint said, good for
-the period from when the endpoint was asked for. It goes when the stream is closed, and when an
-upload to the endpoint fails other than by a refused signature: then the stream is described and its
-endpoint fetched anew (the C producer tries the dead endpoint again until the period is over). A
-reset of the stream keeps it.
+The cache has an entry for each stream: the answers of DescribeStream (or CreateStream) and
+GetDataEndpoint. An entry is valid for the caching period, which begins when GetDataEndpoint is
+called. Closing the stream removes the entry. So does an upload that fails, unless the service
+refused its signature: the next attempt then describes the stream and fetches its endpoint anew.
+(The C producer tries the dead endpoint until the period is over.) A reset of the stream keeps the
+entry.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from kvsproducer.status import StatusCode
 
 __all__ = ["AnswerCache", "Cached"]
 
-# After these the endpoint is as good as before.
+# Statuses of failed uploads that do not mean that the endpoint is wrong.
 _NOT_ITS_FAULT: Final = frozenset({StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR})
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """An answer that was given before, or that needs no asking."""
+    """An answer that needs no call; wrapped, because the answer itself may be None."""
 
     answer: Answer
 
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of a stream; `asked` is when its endpoint was asked for, in monotonic ticks."""
+    """The cached answers for a stream; `asked`: monotonic ticks of the call of GetDataEndpoint."""
 
     description: core.StreamDescription | None = None
     endpoint: str = ""
@@ -41,7 +42,7 @@ class _Entry:
 
 
 class AnswerCache:
-    """What was answered, by stream; lives on the engine's loop. `period` in ticks."""
+    """The cached answers by stream; used on the engine's loop only. `period` is in ticks."""
 
     def __init__(self, mode: Caching, period: int) -> None:
         self._mode = mode
@@ -49,7 +50,7 @@ class AnswerCache:
         self._entries: dict[str, _Entry] = {}
 
     def look_up(self, call: core.Call, now: int) -> Cached | None:
-        """The answer to a call, None when the service is to be asked."""
+        """Return the cached answer to a call, or None if the service has to be called."""
         if self._mode is Caching.NONE or call.stream is None:
             return None
         entry = self._entries.get(call.stream)
@@ -64,7 +65,7 @@ class AnswerCache:
         return Cached(None) if isinstance(call, core.TagStream) else None
 
     def keep(self, call: core.Call, answer: object, now: int) -> None:
-        """Remember what the service answered to a call that was made at `now`."""
+        """Store the service's answer to a call that was made at `now` (monotonic ticks)."""
         if self._mode is Caching.NONE or call.stream is None:
             return
         entry = self._entries.setdefault(call.stream, _Entry())
@@ -76,10 +77,10 @@ class AnswerCache:
             entry.endpoint, entry.asked = answer, now
 
     def upload_ended(self, stream: str, failure: Failure) -> None:
-        """An upload is over; one that failed takes its endpoint along."""
+        """Drop a stream's entry if its upload failed for a reason other than its signature."""
         if failure.result != OK and failure.status not in _NOT_ITS_FAULT:
             self.drop(stream)
 
     def drop(self, stream: str) -> None:
-        """Forget a stream."""
+        """Remove a stream's entry."""
         self._entries.pop(stream, None)

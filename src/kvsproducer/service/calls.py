@@ -1,7 +1,7 @@
-"""The core's service calls, carried out: one function for each kind of `Call` effect.
+"""Make the service calls that the core asks for: one function for each kind of `Call` effect.
 
-A handler returns the answer that the core expects for that call, or raises what
-`results.failure_of` makes a result of. Sources: the API reference of Kinesis Video Streams,
+Each function returns the answer that the core expects for that call, or raises an exception that
+`results.failure_of` converts into a result. Source: the API reference of Kinesis Video Streams,
 operation by operation.
 """
 
@@ -17,15 +17,15 @@ from kvsproducer.limits import MIN_TOKEN_LIFE
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.credentials.session import NO_CREDENTIALS
 from kvsproducer.service.service import Service
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.urls import url_fault, url_for_message
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "instant", "not_yet"]
+__all__ = ["Answer", "answer", "auth_info", "data_endpoint", "instant", "reason_to_wait"]
 
-# The longest that DescribeStream's members may be.
+# The maximum lengths, in characters, of the members in DescribeStream's answer.
 _LONGEST = {
     "Status": limits.MAX_STATUS_TEXT_LEN,
-    "StreamARN": limits.MAX_URI_LEN,  # what is longer than an ARN is the core's business
+    "StreamARN": limits.MAX_URI_LEN,  # the core checks the shorter limit of an ARN
     "StreamName": limits.MAX_STREAM_NAME_LEN,
     "DeviceName": limits.MAX_DEVICE_NAME_LEN,
     "MediaType": limits.MAX_CONTENT_TYPE_LEN,
@@ -37,12 +37,12 @@ Answer = core.StreamDescription | core.AuthInfo | str | None
 
 
 async def answer(service: Service, call: core.Call) -> Answer:
-    """Carry out `call`; returns what `Client.call_result` takes as its answer."""
+    """Make `call` and return the answer for `Client.call_result`."""
     return await _HANDLERS[type(call)](service, call)
 
 
 async def _create_device(service: Service, call: core.CreateDevice) -> str:
-    """KVS has no such operation; the step of the state machine is answered here."""
+    """Return a made-up device ARN: the state machine has this step, KVS has no such operation."""
     return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
 
 
@@ -52,7 +52,7 @@ async def _security_token(service: Service, call: core.Call) -> core.AuthInfo | 
     except KvsError as error:
         if error.status is not StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
             raise
-        return None  # there are none
+        return None  # there are no credentials
 
 
 async def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo:  # noqa: ARG001
@@ -60,9 +60,9 @@ async def _streaming_token(service: Service, call: core.Call) -> core.AuthInfo: 
 
 
 def auth_info(found: AwsCredentials, skew: int) -> core.AuthInfo:
-    """Credentials as the core takes them, which goes by this machine's clock.
+    """Return credentials for the core, with their expiration converted to this machine's clock.
 
-    `skew`: what the service's clock is ahead of it, in ticks.
+    `skew`: the service's clock minus this machine's, in ticks.
     """
     info = core.AuthInfo(data=found, length=found.length)
     if found.expiration is not None:
@@ -77,7 +77,7 @@ async def _describe_stream(service: Service, call: core.DescribeStream) -> core.
     for member, limit in _LONGEST.items():
         value = info.get(member) or ""
         if not isinstance(value, str):
-            raise _no_description(f"its {member} is no text")
+            raise _no_description(f"its {member} is not text")
         if len(value) > limit:
             raise kvs_error(
                 StatusCode.INVALID_API_CALL_RETURN_JSON,
@@ -102,8 +102,8 @@ async def _describe_stream(service: Service, call: core.DescribeStream) -> core.
     )
 
 
-def not_yet(call: core.Call, reply: object) -> str:
-    """Return why a call that was answered does not help yet, "" if it does."""
+def reason_to_wait(call: core.Call, reply: object) -> str:
+    """Return why the stream still has to wait after a successful call, or ""."""
     if reply is None and isinstance(call, core.GetSecurityToken):
         return NO_CREDENTIALS
     if isinstance(reply, core.StreamDescription) and reply.status is not core.StreamStatus.ACTIVE:
@@ -111,33 +111,33 @@ def not_yet(call: core.Call, reply: object) -> str:
     return ""
 
 
-def _creation_time(told: object) -> int:
+def _creation_time(value: object) -> int:
     try:
-        return 0 if told is None else instant(told)
+        return 0 if value is None else instant(value)
     except ValueError as error:
         detail = error.detail if isinstance(error, KvsError) else str(error)
         raise _no_description(f"its CreationTime: {detail}") from error
 
 
-def instant(told: object) -> int:
-    """Return the ticks of an instant in an answer, which is seconds since 1970 or ISO 8601 text.
+def instant(value: object) -> int:
+    """Return a timestamp of an answer (seconds since 1970 or ISO 8601 text) in ticks since 1970.
 
-    Raises ValueError, and as `instant_to_ticks` does.
+    Raises ValueError, and what `instant_to_ticks` raises.
     """
     from botocore.utils import parse_timestamp
 
-    if not isinstance(told, int | float | str):
-        raise ValueError(f"it is {type(told).__name__}")
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"it is {type(value).__name__}")
     try:
-        return instant_to_ticks(parse_timestamp(told))  # type: ignore[arg-type]  # numbers too
+        return instant_to_ticks(parse_timestamp(value))  # type: ignore[arg-type]  # numbers too
     except (ArithmeticError, OSError, RuntimeError) as error:
-        raise ValueError(f"{told!r} is no instant") from error
+        raise ValueError(f"{value!r} is not a timestamp") from error
 
 
 def _no_description(why: str) -> KvsError:
     return kvs_error(
         StatusCode.INVALID_DESCRIBE_STREAM_RETURN_JSON,
-        f"DescribeStream answered with what is no description: {why}",
+        f"DescribeStream did not return a valid stream description: {why}",
     )
 
 
@@ -165,21 +165,21 @@ async def _get_streaming_endpoint(service: Service, call: core.GetStreamingEndpo
 
 
 async def data_endpoint(service: Service, stream: str, api_name: str) -> str:
-    """Return the URL that a stream's media go to or come from.
+    """Return the URL of the data endpoint for `api_name` (PUT_MEDIA, GET_MEDIA ...) of a stream.
 
-    Raises INVALID_API_CALL_RETURN_JSON when the answer is nothing to connect to, and what
+    Raises INVALID_API_CALL_RETURN_JSON if the answer does not contain a usable URL, and what
     `Service.call` raises.
     """
     reply = await service.call("GetDataEndpoint", {"StreamName": stream, "APIName": api_name})
     endpoint = reply.get("DataEndpoint")
     if not isinstance(endpoint, str) or not endpoint:
         raise kvs_error(
-            StatusCode.INVALID_API_CALL_RETURN_JSON, "GetDataEndpoint answered without DataEndpoint"
+            StatusCode.INVALID_API_CALL_RETURN_JSON, "GetDataEndpoint returned no DataEndpoint"
         )
     if fault := url_fault(endpoint):
         raise kvs_error(
             StatusCode.INVALID_API_CALL_RETURN_JSON,
-            f"GetDataEndpoint answered with what is no URL ({shown(endpoint)}): {fault}",
+            f"GetDataEndpoint returned {url_for_message(endpoint)}, which is not a URL: {fault}",
         )
     return endpoint
 

@@ -1,8 +1,8 @@
-"""The system's two clocks, in ticks; the only place of the shell that asks them what time it is.
+"""The system's two clocks, in ticks of 100 ns. No other module outside the core reads them.
 
-The wall clock (`now`) may be set forward or back at any time, such as by NTP: it is for timestamps,
-expirations and the dates of requests. Whatever is a length of time (a timer, a timeout, a pause, a
-rate) is measured by the monotonic clock, which is never set.
+The wall clock (`now`) may be set forward or back at any time, for example by NTP. It is for
+timestamps, expirations and the dates of requests. Durations (a timer, a timeout, a pause, a rate)
+are measured with the monotonic clock, which is never set.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ __all__ = ["monotonic", "now", "steady"]
 
 
 def now() -> int:
-    """The time, in ticks of 100 ns since 1970: what `Frame.pts` takes for live media."""
+    """Return the wall clock's time in ticks of 100 ns since 1970, as `Frame.pts` of live media."""
     return time_ns() // 100
 
 
 def monotonic() -> int:
-    """Return the monotonic clock's time, in ticks of 100 ns since some moment."""
+    """Return the monotonic clock's time in ticks of 100 ns; its zero is an arbitrary moment."""
     return monotonic_ns() // 100
 
 
 def steady(start: int) -> Callable[[], int]:
-    """Return a clock that says `start` now (ticks) and goes on by the monotonic clock.
+    """Return a monotonic clock whose time is `start` now, in ticks.
 
-    Started at the wall clock's time, its times are easy to read, and are never set.
+    If it starts at the wall clock's time, its values look like wall-clock times in logs, but
+    setting the wall clock does not change them.
     """
     offset = start - monotonic()
     return lambda: offset + monotonic_ns() // 100

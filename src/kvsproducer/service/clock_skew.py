@@ -1,10 +1,11 @@
-"""How far this machine's clock is off the service's, learnt from the service's answers.
+"""The difference between this machine's clock and the service's, measured from its responses.
 
-SigV4 refuses a request whose date is more than 5 minutes off, and a camera without a battery-backed
-clock starts in 1970. Every answer of the service has a `Date`; from one minute on (a Date has whole
-seconds, and a stale one from a proxy must do no harm) the difference counts: it is reported, and
-requests are signed with the service's time. AWS's C producer has no such correction. A Date that
-is absurd does not count: with one beyond the calendar nothing could be signed any more.
+The service refuses a request whose SigV4 date is more than 5 minutes off, and a camera without a
+battery-backed clock starts in 1970. Every response of the service has a `Date` header. If it
+differs from this machine's clock by a minute or more, the difference is reported and requests are
+signed with the service's time. Smaller differences are ignored: a Date has whole seconds, and a
+proxy may send an old one. A Date outside `limits.SERVICE_TIMES` is ignored too, because a date
+beyond the calendar could not be signed. AWS's C producer has no such correction.
 """
 
 from __future__ import annotations
@@ -28,35 +29,37 @@ _HALF_SECOND: Final = TICKS_PER_SECOND // 2  # a Date is cut to its second
 
 
 class ClockSkew:
-    """The difference in ticks: the service's clock minus ours; 0 while they agree.
+    """The difference in `ticks`: the service's clock minus this machine's; 0 while they agree.
 
-    `on_change(ticks)` is called, in any thread, when the clocks turn out to differ, when the
-    difference changes by a minute or more, and with 0 when they agree again.
+    `on_change(ticks)` is called in any thread when the clocks begin to differ, when the difference
+    changes by a minute or more, and with 0 when they agree again.
     """
 
     def __init__(self) -> None:
         self.ticks = 0
-        self._ahead: int | None = None  # of the monotonic clock was ours at the service's last Date
+        # The wall clock minus the monotonic clock at the service's last Date.
+        self._ahead: int | None = None
         self.on_change: Callable[[int], None] = lambda _ticks: None
         self._lock = threading.Lock()
 
     def knows(self, now: int) -> bool:
-        """Return whether a Date of the service came since our clock, which says `now`, was set.
+        """Return whether the service has sent a Date since this machine's clock was last set.
 
-        A clock that is set forward would make all credentials look expired, and without them no
-        call is made whose answer would have a Date.
+        `now` is the wall clock's time in ticks. The caller asks because a clock that is set forward
+        makes all credentials look expired, and without credentials there is no call whose response
+        would have a Date.
         """
         if self._ahead is None:
             return False
         return abs(now - monotonic() - self._ahead) < limits.CLOCK_SKEW_NOTICED
 
     def observe(self, headers: Mapping[str, str], took: int, received: int) -> bool:
-        """Look at an answer's headers, which came `took` ticks after the request was sent.
+        """Measure the difference from a response; return whether it has changed.
 
-        `received` is what our clock says now, in ticks. (`took` is measured by the monotonic clock:
-        ours may have been set in between.)
-        Only answers of the service itself count (they have its request id), not those of a proxy.
-        Returns whether the difference has changed.
+        headers: the headers of the response. Only those of the service itself are used (they have
+            a request id), not those of a proxy.
+        took: ticks of the monotonic clock between the request and the response.
+        received: the wall clock's time of the response, in ticks.
         """
         told = _date(headers)
         if told is None:
@@ -64,22 +67,22 @@ class ClockSkew:
         self._ahead = received - monotonic()
         found = told + _HALF_SECOND - (received - took // 2)
         with self._lock:
-            # A reported difference is not taken back because it wavers about the limit.
+            # Hysteresis: a difference that varies around the limit is not reported again and again.
             if abs(found) < limits.CLOCK_SKEW_NOTICED // (2 if self.ticks else 1):
                 found = 0
             if abs(found - self.ticks) < limits.CLOCK_SKEW_NOTICED:
                 return False
             self.ticks = found
         if found:
-            log.warning("%s; requests are signed with the service's time", described(found))
+            log.warning("%s; requests are signed with the service's time", describe_skew(found))
         else:
             log.info("this machine's clock agrees with the service's")
         self.on_change(found)
         return True
 
 
-def described(ticks: int) -> str:
-    """`this machine's clock is 20 min 3 s behind the service's`."""
+def describe_skew(ticks: int) -> str:
+    """Return a sentence such as `this machine's clock is 20 min 3 s behind the service's`."""
     minutes, rest = divmod(abs(ticks), TICKS_PER_MINUTE)
     side = "behind" if ticks > 0 else "ahead of"
     return (
@@ -88,13 +91,13 @@ def described(ticks: int) -> str:
 
 
 def _date(headers: Mapping[str, str]) -> int | None:
-    """The service's time in ticks, None when the answer is not its own or has no usable Date."""
+    """Return the service's time in ticks, or None without a usable Date of the service itself."""
     names = {name.lower(): value for name, value in headers.items()}
     if wire.HEADER_REQUEST_ID.lower() not in names or "date" not in names:
         return None
     try:
         told = instant_to_ticks(parsedate_to_datetime(names["date"]))
-    except (ValueError, KvsError):  # no date, or one without a zone
+    except (ValueError, KvsError):  # not a date, or one without a time zone
         return None
     earliest, latest = limits.SERVICE_TIMES
     return told if earliest <= told < latest else None

@@ -1,9 +1,8 @@
-"""How the service is reached: endpoint forms, proxies, addresses, caching, who asks.
+"""`ServiceConfig`: endpoint forms, proxies, IP family, caching, User-Agent, extra headers.
 
-`ServiceConfig` is to `Producer`, `get_media`, `list_fragments` and `put_media` what botocore's
-`Config` is to a client: all of it optional, checked when it is made, never changed. What stays None
-is as the environment and the AWS profile say. Facts: the C producer's environment variables and
-limits, botocore's names.
+It has the role of botocore's `Config`: all fields are optional, checked when the object is created,
+and cannot be changed. A field that is None follows the environment and the AWS profile. Sources:
+the C producer's environment variables and limits; botocore's names.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ __all__ = ["TOKEN_CHARACTERS", "Caching", "IpFamily", "ServiceConfig"]
 
 _S = StatusCode
 _PROXIED_SCHEMES: Final = frozenset({"http", "https"})
-# RFC 9110, 5.6.2: what a word of a header and a header's name may hold.
+# The characters of a token, such as a header's name (RFC 9110, 5.6.2).
 TOKEN_CHARACTERS: Final = frozenset(ascii_letters + digits + "!#$%&'*+-.^_`|~")
-# Headers that make the request what it is; a gateway's own headers have other names.
+# Headers that the requests set themselves; `extra_headers` may not replace them.
 _OWN_HEADERS: Final = frozenset(
     {
         "accept-encoding",
@@ -48,15 +47,17 @@ _OWN_HEADERS: Final = frozenset(
     }
 )
 _OWN_PREFIX: Final = "x-amz"  # x-amz-date ..., x-amzn-stream-name ...
-_OWN_HEADER_COUNT: Final = 16  # the most that a request has by itself; PutMedia is the largest
+_OWN_HEADER_COUNT: Final = 16  # the most headers that a request sets itself (PutMedia)
 
 
 class Caching(StrEnum):
-    """Which answers of the control plane are used again, for each stream.
+    """Which answers of the control plane are cached, for each stream.
 
-    NONE: every call is made. ENDPOINT_ONLY: the data endpoint is fetched once; DescribeStream,
-    CreateStream and TagStream are never called, so the stream must exist and be ACTIVE. ALL: they
-    are called until the stream has a data endpoint, then not again until the period is over.
+    NONE: every call is made.
+    ENDPOINT_ONLY: the data endpoint is cached. DescribeStream, CreateStream and TagStream are never
+        called, so the stream must exist and be ACTIVE.
+    ALL: the answers of all calls are cached, from the time when the stream has a data endpoint
+        until the caching period is over.
     """
 
     NONE = "none"
@@ -65,7 +66,7 @@ class Caching(StrEnum):
 
 
 class IpFamily(StrEnum):
-    """The one version of the internet protocol that connections may use."""
+    """The only IP version that connections may use."""
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -73,24 +74,27 @@ class IpFamily(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
-    """How to reach the service; see each field. All checks are made at once.
+    """Settings for the access to the service. They are checked when the object is created.
 
-    use_fips_endpoint, use_dualstack_endpoint: the FIPS 140 or the IPv4-and-IPv6 form of the
-        control plane's name; None: as AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT or the
-        profile say.
-    ip_family: "ipv4" or "ipv6" and nothing else; None: as AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6
-        say, else whichever connects.
-    proxies: {"https": "http://user:password@proxy:3128"}, by the scheme of what is asked for; {}:
-        none; None: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
-    user_agent_name, user_agent_extra: what User-Agent begins and ends with (32, 128 characters);
-        between, AWS_SDK_UA_APP_ID or the profile's sdk_ua_app_id name the application, as in boto3.
-    extra_headers: headers that a gateway on the way wants with every request; not signed.
-    caching, caching_period: which answers are used again, and for how long: seconds (int or float),
-        a `timedelta` or ISO 8601 text; at most 24 hours; 0: 40 minutes. Read as a `timedelta`.
-    continuous_retry: whether a stream that cannot begin, for want of a network say, keeps trying
-        and holds its frames meanwhile (never when OFFLINE), and a connection that does badly is
-        reset. False: it fails after six attempts of a call. A stream that has been ready once
-        outlives an outage either way.
+    use_fips_endpoint, use_dualstack_endpoint: whether to use the FIPS 140 or the dual-stack (IPv4
+        and IPv6) name of the control plane. None (default): as AWS_USE_FIPS_ENDPOINT,
+        AWS_USE_DUALSTACK_ENDPOINT or the profile say.
+    ip_family: "ipv4" or "ipv6" to use only that one. None (default): as AWS_KVS_USE_IPV4 and
+        AWS_KVS_USE_IPV6 say, else both.
+    proxies: proxy URLs by the scheme of the request's URL, such as
+        {"https": "http://user:password@proxy:3128"}. {}: no proxies. None (default): as
+        HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+    user_agent_name, user_agent_extra: the beginning and the end of User-Agent, at most 32 and 128
+        characters. AWS_SDK_UA_APP_ID or the profile's sdk_ua_app_id add the application's id
+        between them, as in boto3.
+    extra_headers: headers for every request, for example for a gateway; they are not signed.
+    caching: which answers of the control plane are cached; see `Caching`. Default: ALL.
+    caching_period: for how long: seconds (int or float), a `timedelta` or ISO 8601 text, at most
+        24 hours. 0 (default) means 40 minutes. The attribute is a `timedelta`.
+    continuous_retry: True (default): a stream that cannot start, for example because there is no
+        network, keeps trying and holds its frames meanwhile (never an OFFLINE stream); a slow
+        connection is reset. False: such a stream fails after six attempts of a call. A stream that
+        has been ready once survives an outage with both values.
 
     Raises INVALID_ARG, MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED,
     MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED, MAX_REQUEST_HEADER_COUNT, MAX_REQUEST_HEADER_NAME_LEN,
@@ -122,7 +126,7 @@ class ServiceConfig:
 
     @property
     def caching_ticks(self) -> int:
-        """How long a cached answer is used, in ticks."""
+        """The caching period in ticks, with 0 replaced by the default."""
         return ticks(self.caching_period) or limits.DEFAULT_ENDPOINT_CACHE_PERIOD
 
 
@@ -131,7 +135,7 @@ def _member(kind: type[StrEnum], name: str, value: str) -> StrEnum:
         return kind(value)
     except ValueError as error:
         known = ", ".join(repr(str(member)) for member in kind)
-        raise kvs_error(_S.INVALID_ARG, f"{name}={value!r} is none of {known}") from error
+        raise kvs_error(_S.INVALID_ARG, f"{name}={value!r} is not one of {known}") from error
 
 
 def _period(value: Duration) -> timedelta:
@@ -155,7 +159,10 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_proxies(proxies: Mapping[str, str]) -> None:
-    """Messages name the scheme and never the URL: it may hold a password."""
+    """Raise INVALID_ARG for an invalid proxy.
+
+    Messages name the scheme and never show the URL, because it may contain a password.
+    """
     for scheme, url in proxies.items():
         if scheme not in _PROXIED_SCHEMES:
             raise kvs_error(
@@ -164,7 +171,7 @@ def _check_proxies(proxies: Mapping[str, str]) -> None:
         if fault := url_fault(url, login=True):
             raise kvs_error(
                 _S.INVALID_ARG,
-                f"proxies[{scheme!r}] is no URL such as http://proxy.local:3128: {fault}",
+                f"proxies[{scheme!r}] is not a URL such as http://proxy.local:3128: {fault}",
             )
 
 
@@ -210,12 +217,13 @@ def _check_headers(headers: Mapping[str, str]) -> None:
                 f"extra_headers[{name!r}] has {len(value)} characters",
             )
         if not name or not TOKEN_CHARACTERS.issuperset(name):
-            raise kvs_error(_S.INVALID_ARG, f"extra_headers: {name!r} is no header's name")
+            raise kvs_error(_S.INVALID_ARG, f"extra_headers: {name!r} is not a valid header name")
         if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIX):
             raise kvs_error(
                 _S.INVALID_ARG, f"extra_headers: {name!r} is one of the request's own headers"
             )
         if not (value.isascii() and value.isprintable()):
             raise kvs_error(
-                _S.INVALID_ARG, f"extra_headers[{name!r}] has characters that no header may have"
+                _S.INVALID_ARG,
+                f"extra_headers[{name!r}] has characters that are not allowed in a header",
             )

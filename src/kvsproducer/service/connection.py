@@ -22,7 +22,7 @@ from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.credentials import CredentialsSource
 from kvsproducer.service.credentials.source import provider_of
 from kvsproducer.service.tls import Verify
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.urls import url_fault, url_for_message
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = [
@@ -94,7 +94,7 @@ class Connection:
         if self.endpoint_url is not None and (fault := url_fault(self.endpoint_url)):
             raise kvs_error(
                 StatusCode.INVALID_ARG,
-                f"endpoint_url={shown(self.endpoint_url)} is not a URL such as"
+                f"endpoint_url={url_for_message(self.endpoint_url)} is not a URL such as"
                 f" http://127.0.0.1:8080: {fault}",
             )
         _check_session(self.session, self.profile_name)
@@ -115,7 +115,7 @@ class Connection:
             if one.name in ("session", "credentials"):
                 text = f"<{type(value).__name__}>"
             else:
-                text = shown(value) if one.name == "endpoint_url" else repr(value)
+                text = url_for_message(value) if one.name == "endpoint_url" else repr(value)
             parts.append(f"{one.name}={text}")
         return f"Connection({', '.join(parts)})"
 
@@ -150,10 +150,11 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
 def connection_from(
     connection: Connection | None, options: ConnectionOptions, caller: Callable[..., object]
 ) -> Connection:
-    """Return the connection that a caller of `caller` means: the given one, or one of keywords.
+    """Return `connection`, or a new `Connection` with the given keywords.
 
-    Raises INVALID_ARG when both are given, for a name that is neither a field of `Connection` nor
-    an argument of `caller`, for a `connection` of another type, and what `Connection` raises.
+    `caller` is the public function that got the arguments; messages name it. Raises INVALID_ARG if
+    both are given, for a name that is neither a field of `Connection` nor an argument of `caller`,
+    for a `connection` of another type, and what `Connection` raises.
     """
     for name in options:
         if name not in ConnectionOptions.__annotations__:
@@ -173,9 +174,9 @@ def connection_from(
 
 
 def unknown_option(name: str, caller: Callable[..., object]) -> KvsError:
-    """Return the error for an argument that `caller` does not have, with the nearest that it has.
+    """Return the INVALID_ARG error for an argument that `caller` does not have.
 
-    Its status is INVALID_ARG.
+    The message suggests the argument with the most similar name.
     """
     parameters = inspect.signature(caller).parameters.values()
     own = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
@@ -187,7 +188,7 @@ def unknown_option(name: str, caller: Callable[..., object]) -> KvsError:
 
 
 def check_stream_name(name: object) -> None:
-    """Raise INVALID_ARG unless `name` is text that may name a stream; a missing one is empty."""
+    """Raise INVALID_ARG unless `name` is non-empty text."""
     if not isinstance(name, str):
         raise _wrong_type("stream_name", name, "give the name of a stream as text")
     if not name:

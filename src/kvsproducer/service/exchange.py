@@ -1,15 +1,15 @@
-"""Calls with a JSON object in the request and in the answer, over connections that are kept.
+"""HTTP calls with a JSON object in the request and in the response, over kept-alive connections.
 
-All requests but PutMedia and GetMedia go through here. Opening many streams makes some calls for
-each of them within a short time, so a connection waits for the next call for `KEPT_S`. It is not
-kept for longer: when the network changes (Wi-Fi to mobile), a kept connection leads nowhere, and a
-call on it costs a whole time-out.
+All requests but PutMedia and GetMedia go through this module. Opening many streams makes several
+calls for each of them within a short time, so an idle connection stays open for `KEPT_S` and the
+next call uses it again. It does not stay open for longer: when the network changes (Wi-Fi to
+mobile), a kept connection is dead, and a call on it costs a whole time-out.
 
-A service may close a connection just as a call is sent on it. That is no failure: the call is sent
-again, on a new connection at the latest. All calls may be repeated: CreateStream is answered with
-ResourceInUseException then, which the core takes for what it is.
+The service may close a connection just as a call is sent on it. That is not a failure: the call is
+sent again, if necessary on a new connection. All calls may be repeated. A repeated CreateStream is
+answered with ResourceInUseException, which the core treats as "the stream exists".
 
-Connecting has a time limit, and so has the whole exchange, however slowly a peer may speak.
+Connecting has a time limit, and so has the whole exchange, however slowly the remote host sends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kvsproducer import limits, wire
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import Failure, failure_of_answer
-from kvsproducer.service.sockets import hang_up
+from kvsproducer.service.sockets import close_sockets
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ _SHOWN = 60  # characters of an answer in an error message
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """For connecting, and for everything from the name's resolution to the answer's end."""
+    """Time limits of a call, in seconds.
+
+    connection_s: for connecting.
+    completion_s: for the whole call, from resolving the host name to the end of the response.
+    """
 
     connection_s: float = limits.DEFAULT_CONNECTION_TIMEOUT / TICKS_PER_SECOND
     completion_s: float = limits.DEFAULT_SERVICE_CALL_TIMEOUT / TICKS_PER_SECOND
@@ -47,7 +51,7 @@ class TimeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What was answered; `headers` are found in any case if aiohttp has read them."""
+    """An HTTP response. The names in `headers` are case-insensitive if aiohttp has read them."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,22 +61,23 @@ class Reply:
 class Connections:
     """The connections of one `Service`; all methods run on one event loop.
 
-    The number of connections is the number of calls at the same time, which the caller bounds.
+    There is one connection for each concurrent call; the caller limits their number.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self.closed = False  # no connection is made any more
+        self.closed = False  # if True, `post` opens no connection and raises
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # by scheme and host
         self._sockets: list[socket.socket] = []
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, time_limits: TimeLimits
     ) -> Reply:
-        """POST `body` to `url` and return the whole answer.
+        """POST `body` to `url` and return the whole response.
 
-        Raises what aiohttp raises; SERVICE_CALL_TIMEOUT_ERROR; INVALID_API_CALL_RETURN_JSON for an
-        answer that is larger than any of the service's; CLIENT_BEING_SHUTDOWN if `closed` is set.
+        Raises aiohttp's exceptions, SERVICE_CALL_TIMEOUT_ERROR, INVALID_API_CALL_RETURN_JSON for a
+        response of more than `limits.MAX_ANSWER_BYTES`, and CLIENT_BEING_SHUTDOWN if `closed` is
+        set.
         """
         import aiohttp
 
@@ -95,7 +100,7 @@ class Connections:
                 f"no connection to {_place(url)} within {connection_s:g} s: check network, "
                 "firewall, proxies and endpoint_url",
             ) from error
-        except KvsError:  # some are TimeoutErrors too
+        except KvsError:  # some of them are TimeoutErrors, which the next branch would change
             raise
         except TimeoutError as error:
             raise kvs_error(
@@ -109,7 +114,7 @@ class Connections:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
-        await hang_up(self._sockets)
+        await close_sockets(self._sockets)
 
     async def _exchange(self, url: str, **options: Any) -> Reply:
         async with self._network.request(self._session(url), "POST", url, **options) as response:
@@ -124,7 +129,7 @@ class Connections:
             return Reply(response.status, response.headers, bytes(content))
 
     def _session(self, url: str) -> aiohttp.ClientSession:
-        # Asked for each attempt: closing the connections ends a call, which is not sent again then.
+        # Check this for each attempt: `close` breaks a running call, which must not be sent again.
         if self.closed:
             raise kvs_error(StatusCode.CLIENT_BEING_SHUTDOWN, "the producer is closed")
         self._sockets[:] = [one for one in self._sockets if one.fileno() >= 0]
@@ -137,10 +142,10 @@ class Connections:
 
 
 def json_object(url: str, reply: Reply) -> dict[str, Any]:
-    """Return the JSON object of an answer of success; an empty answer is an empty object.
+    """Return the JSON object in a successful response; an empty body is an empty object.
 
-    Raises INVALID_API_CALL_RETURN_JSON for anything else, which a captive portal or a wrong
-    endpoint_url answers with.
+    Raises INVALID_API_CALL_RETURN_JSON for a body that is not a JSON object, such as the web page
+    of a captive portal or of a wrong endpoint_url.
     """
     if not reply.body:
         return {}
@@ -153,14 +158,14 @@ def json_object(url: str, reply: Reply) -> dict[str, Any]:
     shown = reply.body[:_SHOWN].decode(errors="replace")
     raise kvs_error(
         StatusCode.INVALID_API_CALL_RETURN_JSON,
-        f"{_place(url)} answered with something that is no JSON object: {shown!r}",
+        f"{_place(url)} did not return a JSON object: {shown!r}",
     )
 
 
 def refusal(reply: Reply) -> Failure:
-    """Return what an answer other than success says, and by which name.
+    """Return the failure that an error response reports: its result, exception name and message.
 
-    A proxy or gateway may answer with anything; the beginning of it becomes the message.
+    A proxy or gateway may return any body; the beginning of the body becomes the message then.
     """
     try:
         found = json.loads(reply.body or b"{}")

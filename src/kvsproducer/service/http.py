@@ -1,14 +1,13 @@
-"""What we add to aiohttp: a resolver that can be left behind, and bounded interim answers.
+"""Two additions to aiohttp: a name resolver that can be abandoned, and bounded interim responses.
 
-Without a network the system's resolver may think for half a minute, and cannot be interrupted. In
-asyncio's own pool that thread would keep the interpreter from ending, and an asyncio program's
-`asyncio.run` from returning; here it is a daemon and is left behind. Address families and ports are
-aiohttp's business.
+Without a network the system's resolver may take half a minute, and cannot be interrupted. In the
+thread pool of asyncio it would keep `asyncio.run` from returning and the interpreter from exiting.
+Here it runs in a daemon thread that can be abandoned.
 
-aiohttp reads on for as long as interim answers (100 Continue and other 1xx) come. A peer that sends
-nothing else would keep the event loop busy, and with it all other uploads of the process.
+aiohttp reads on while interim responses (100 Continue and other 1xx) arrive. A remote host that
+sends nothing else would keep the event loop busy and so block all other uploads of the process.
 
-Importing this module loads aiohttp; `network` does so with the first request.
+Importing this module imports aiohttp; `network` does that with the first request.
 """
 
 from __future__ import annotations
@@ -26,16 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedResponse", "LIMIT_S", "MAX_INTERIM_ANSWERS", "Resolver"]
 
-LIMIT_S: Final = 30.0  # ours; what connects has a shorter limit of its own
+LIMIT_S: Final = 30.0  # our choice; the callers' time limits for connecting are shorter
 
 
 class Resolver(AbstractResolver):
-    """What aiohttp's connectors resolve with; keeps nothing."""
+    """The resolver for aiohttp's connectors; it caches nothing."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of `host`; raises OSError when there are none, TimeoutError."""
+        """Return the addresses of `host`.
+
+        Raises OSError if the name has no address, and TimeoutError after `LIMIT_S`.
+        """
         found = await in_daemon_thread(
             _addresses, host, port, family, timeout_s=LIMIT_S, name="resolver"
         )
@@ -56,20 +58,23 @@ class Resolver(AbstractResolver):
 
 
 def _addresses(host: str, port: int, family: int) -> list[tuple[str, int]]:
-    """Numeric addresses, those of a link with their zone; blocks."""
+    """Return numeric addresses and families; link-local addresses have their zone. Blocks."""
     found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
     return [(socket.getnameinfo(where, numeric)[0], kind) for kind, *_, where in found]
 
 
-MAX_INTERIM_ANSWERS: Final = 32  # ours; a service sends one at most
+MAX_INTERIM_ANSWERS: Final = 32  # our choice; the service sends at most one
 
 
 class BoundedResponse(ClientResponse):
-    """Raises `ClientResponseError` after `MAX_INTERIM_ANSWERS` interim answers."""
+    """A response that raises ClientResponseError after `MAX_INTERIM_ANSWERS` interim responses."""
 
     async def start(self, connection: Connection) -> ClientResponse:
-        """Read the head of the final answer; see `ClientResponse.start`, which calls `read`."""
+        """Read the head of the final response, as `ClientResponse.start` does.
+
+        aiohttp calls `protocol.read` once for each response head, so this counts those calls.
+        """
         protocol: Any = connection.protocol
         read, count = protocol.read, 0
 

@@ -1,32 +1,36 @@
-"""Ctrl-C during a call of the core is delivered at the end of that call.
+"""Deliver Ctrl-C that arrives during a call of the core at the end of that call.
 
 Python raises KeyboardInterrupt between any two bytecodes of the main thread. A call of the core
 changes many fields that belong together, and an exception between two of them would leave frames
-that are charged but not held, or held but not counted. So nothing is raised there: the first
-producer that is made in the main thread replaces Python's default handler of SIGINT, as
-`asyncio.Runner` does, and the last one that is closed restores it. Any other handler is left alone.
+that are charged but not held, or held but not counted. So the interrupt must wait until the call
+returns. The first producer that is created in the main thread replaces Python's default handler of
+SIGINT, as `asyncio.Runner` does, and the last producer that is closed restores it. If the program
+has installed a handler of its own, that handler stays.
 
-The lock of a producer says whether a call of the core is running in the main thread: the lock is
-taken before the core is touched, released after, and knows its owner. A separate flag would have to
-be set just after the lock is taken, and an interrupt could come between the two. This leaves:
+The handler needs to know whether the main thread is inside the core. It asks the producer's lock,
+which the thread takes before it enters the core and releases afterwards, and which knows its owner.
+(A separate flag would have to be set just after the lock is taken, and an interrupt could come
+between the two steps.) These are the cases:
 
-- Before the lock is taken, also while another thread holds it: the interrupt is raised at once, and
-  the core has not been touched.
-- While the main thread owns the lock: the handler notes the interrupt in the lock. `__enter__` is
-  RLock's own, in C, so there is no bytecode of ours between taking the lock and the `with` block
-  that releases it.
-- In `__exit__`, the lock is released first and looked at second. An interrupt before the release is
-  noted, and found by the look; one after it is raised at once, and clears the note, so that several
-  signals are one interrupt. Looking first would lose what is noted between the look and the
-  release. Another thread may see the note after the release; it is not the one to raise it.
-- A thread that waits for space or for acks does not own the lock, so waiting ends at once.
+- Before the main thread has the lock, also while another thread holds it: the handler raises at
+  once. The core has not been touched.
+- While the main thread owns the lock: the handler only sets `deferred` on the lock. `__enter__` is
+  RLock's own, in C, so Python runs no bytecode between taking the lock and entering the `with`
+  block that releases it.
+- In `__exit__`: the lock is released first, and `deferred` is checked second. An interrupt before
+  the release sets `deferred`, and the check finds it. An interrupt after the release is raised at
+  once and clears `deferred`, so that several signals raise one exception. With the opposite order,
+  an interrupt between the check and the release would be lost. Another thread may see `deferred`
+  after the release, but only the main thread raises it.
+- While the main thread waits for space or for acks: it does not own the lock, so the handler raises
+  at once and the wait ends.
 
-A put may thus be interrupted although its frame was accepted. A caller that counts frames counts
-too few then, never too many.
+A put may therefore raise KeyboardInterrupt although its frame was accepted. A caller that counts
+its frames then counts one too few, never one too many.
 
-Without the handler (another one is installed, or every producer was made in another thread), and
-for handlers of other signals that raise, the exception is raised inside the core. That fails the
-stream: see `client.Stream`.
+If the handler is not installed (the program has one of its own, or every producer was created in
+another thread), or if the handler of another signal raises, the exception is raised inside the
+core. That fails the stream: see `client.Stream`.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ __all__ = ["CoreLock", "interrupt", "unwatch", "watch"]
 
 
 class CoreLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, but not in CPython
-    """The lock of one producer; defers `interrupt` while the main thread owns it."""
+    """The lock of one producer; `interrupt` is deferred while the main thread owns it."""
 
     __slots__ = ("deferred",)
 
@@ -52,15 +56,16 @@ class CoreLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, but n
         self.deferred: type[KeyboardInterrupt] | None = None
 
     def __exit__(self, *_: object) -> None:
-        """Release the lock; raise the interrupt that came while the main thread owned it."""
+        """Release the lock, then raise the interrupt that was deferred while it was owned."""
         self.release()
         if self.deferred is not None:
             self._deliver()
 
     def _deliver(self) -> None:
-        """Raise what was deferred, in the main thread, once it has released the lock for good.
+        """Raise the deferred interrupt if the main thread has released the lock completely.
 
-        A handler of another signal may look at figures, and so take the lock a second time.
+        The lock may still be owned: the handler of another signal may read statistics, which takes
+        the lock a second time.
         """
         deferred = self.deferred
         if deferred is not None and _in_main_thread() and not self.owned:
@@ -69,7 +74,7 @@ class CoreLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, but n
 
     @property
     def owned(self) -> bool:
-        """Whether the current thread has taken the lock."""
+        """Whether the current thread owns the lock."""
         return self._is_owned()
 
 
@@ -79,18 +84,20 @@ _locks: set[CoreLock] = set()  # of the producers that are open
 def watch(lock: CoreLock) -> None:
     """Defer Ctrl-C while the main thread owns the lock, until `unwatch`.
 
-    Installs the handler of SIGINT if this is the main thread and Python's default is in place.
+    Installs the handler of SIGINT if this is the main thread and the current handler is Python's
+    default.
     """
     _locks.add(lock)
     if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        with suppress(ValueError):  # the main thread of an interpreter that gets no signals
+        with suppress(ValueError):  # a subinterpreter cannot install signal handlers
             signal.signal(signal.SIGINT, _on_sigint)
 
 
 def unwatch(lock: CoreLock) -> None:
-    """Forget a lock; after the last one, restore Python's handler if ours is still in place.
+    """Remove a lock; after the last one, restore Python's handler unless it was replaced meanwhile.
 
-    Only the main thread can restore it. A handler of ours that stays does what Python's does.
+    Only the main thread can restore it. If another thread removes the last lock, our handler stays
+    and behaves like Python's.
     """
     _locks.discard(lock)
     if not _locks and _in_main_thread() and signal.getsignal(signal.SIGINT) is _on_sigint:
@@ -98,11 +105,11 @@ def unwatch(lock: CoreLock) -> None:
 
 
 def interrupt(kind: type[KeyboardInterrupt] = KeyboardInterrupt) -> None:
-    """Raise `kind` at once, or at the end of the core's call that is running in this thread.
+    """Raise `kind` now, or at the end of the call of the core that this thread is running.
 
-    For signal handlers, which Python runs in the main thread.
+    Signal handlers call this; Python runs them in the main thread.
     """
-    locks = tuple(_locks)  # in one step: another thread may open or close a producer
+    locks = tuple(_locks)  # one atomic step: another thread may open or close a producer
     for lock in locks:
         if lock.owned:
             lock.deferred = lock.deferred or kind

@@ -1,13 +1,13 @@
-"""What happens to open producers when the interpreter exits, and after a fork.
+"""Close open producers when the interpreter exits, and refuse their use after a fork.
 
 If a script never calls `close`, its blocking producers are closed at exit, all of them together
-within `EXIT_LIMIT_S`; a `RuntimeWarning` says which frames were not stored. The loop of an asyncio
-producer is gone by then: a warning says what the producer still held. All threads of the package
-are daemons, so that none of them keeps the interpreter running.
+within `EXIT_LIMIT_S`, and a `RuntimeWarning` counts the frames that were not stored. The event loop
+of an asyncio producer no longer runs by then, so a warning only counts the frames that it still
+held. All threads of the package are daemons, so that none of them keeps the interpreter running.
 
-A producer does not survive a fork: its threads stay in the parent, and one of them may hold its
-lock. So the process id is compared before the lock is taken: in the child every use of the producer
-raises INVALID_OPERATION. The child may make a producer of its own.
+A producer does not survive a fork: its threads exist only in the parent, and one of them may have
+held the producer's lock. So every method compares process ids before it takes the lock, and in the
+child it raises INVALID_OPERATION. The child may create a producer of its own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from kvsproducer.client import FrameAccount
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
-__all__ = ["EXIT_LIMIT_S", "Closable", "closed", "opened", "refuse_fork"]
+__all__ = ["EXIT_LIMIT_S", "Closable", "refuse_fork", "register", "unregister"]
 
-EXIT_LIMIT_S: Final = 10.0  # ours: as long as Ctrl-C is given
+EXIT_LIMIT_S: Final = 10.0  # our choice: the same limit as after Ctrl-C
 
 
 class Closable(Protocol):
@@ -34,21 +34,27 @@ class Closable(Protocol):
         """Close within the limit if possible; return the accounts of the frames by stream name."""
 
 
-_open: dict[Closable, int] = {}  # with the id of the process that made it
+_open: dict[Closable, int] = {}  # each with the id of the process that created it
 
 
-def opened(producer: Closable) -> None:
-    """Register a producer; it is kept until it is closed, as its engine is by its loop."""
+def register(producer: Closable) -> None:
+    """Register a producer or iterator to be closed at exit.
+
+    This keeps a reference to it until `unregister`, so that it is not garbage-collected while open.
+    """
     _open[producer] = os.getpid()
 
 
-def closed(producer: Closable) -> None:
-    """Remove a producer from those to close at exit."""
+def unregister(producer: Closable) -> None:
+    """Remove a producer or iterator from those that are closed at exit."""
     _open.pop(producer, None)
 
 
 def refuse_fork(maker: int, what: str) -> None:
-    """Raise INVALID_OPERATION in a process that was forked from `maker`, which made a `what`."""
+    """Raise INVALID_OPERATION if this process is not `maker`, the process that created the `what`.
+
+    `maker` is a process id, `what` a noun for the message ("producer").
+    """
     if os.getpid() != maker:
         raise kvs_error(
             StatusCode.INVALID_OPERATION,
@@ -59,7 +65,7 @@ def refuse_fork(maker: int, what: str) -> None:
 
 def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_LIMIT_S
-    own = os.getpid()  # a forked child that exits leaves its parent's alone
+    own = os.getpid()  # a forked child that exits must not close its parent's producers
     for producer in [one for one, maker in _open.items() if maker == own]:
         try:
             accounts = producer._end_at_exit(max(0.0, deadline - time.monotonic()))

@@ -1,10 +1,11 @@
 """The event loop that all blocking producers of a process share, in one background thread.
 
-The thread is a daemon. It starts with the first producer and ends with the last. The asyncio
-surface uses the caller's own loop in its place. The thread does not survive a fork: a child starts
-its own, and never waits for a lock that a thread of the parent may have held.
+The thread is a daemon. It starts with the first producer and ends with the last. An asyncio
+producer uses the caller's loop instead. The thread does not survive a fork: a child process starts
+its own. Each process has a lock of its own too, because a thread of the parent may have held the
+parent's lock during the fork.
 
-A user's coroutine runs on this loop too (credentials).
+Coroutines of a user's credentials provider run on this loop too.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ from typing import ClassVar, TypeVar
 from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode, kvs_error
 from kvsproducer.status.system import without_numbers
 
-__all__ = ["SharedLoop", "started"]
+__all__ = ["SharedLoop", "start_thread"]
 
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer")
-_ENDING_LIMIT_S = 5  # what is left on a loop that ends
-_JOIN_LIMIT_S = 15  # a user's coroutine that blocks is left behind, with the loop
+_ENDING_LIMIT_S = 5  # how long a stopping loop waits for its remaining tasks
+_JOIN_LIMIT_S = 15  # after that, a loop that a user's coroutine blocks is abandoned
 
 
 class SharedLoop:
-    """A counted reference to the process-wide loop: `acquire`, use, `release`."""
+    """The event loop of the process, with a reference count: `acquire`, use, `release`."""
 
     _locks: ClassVar[dict[int, threading.RLock]] = {}  # by process id
-    _process = 0  # whose loop it is
+    _process = 0  # id of the process that started the loop
     _users = 0
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
 
     @classmethod
     def acquire(cls) -> asyncio.AbstractEventLoop:
-        """The running loop; started by the first user.
+        """Return the running loop, and start it for the first user.
 
-        Raises CREATE_THREAD_FAILED, CURL_INIT_FAILED without file descriptors for a loop, and
-        INVALID_OPERATION where there are no real threads.
+        Raises CREATE_THREAD_FAILED, CURL_INIT_FAILED if the process has no file descriptors left
+        for a loop, and INVALID_OPERATION if gevent or eventlet has replaced the threads.
         """
         _refuse_green_threads()
         with cls._lock():
@@ -54,7 +55,7 @@ class SharedLoop:
             if cls._loop is None:
                 loop = _new_loop()
                 try:
-                    cls._thread = started(partial(_serve, loop), "kvsproducer-loop")
+                    cls._thread = start_thread(partial(_serve, loop), "kvsproducer-loop")
                 except KvsError:
                     loop.close()
                     raise
@@ -64,7 +65,7 @@ class SharedLoop:
 
     @classmethod
     def release(cls, *, wait: bool = True) -> None:
-        """Give the loop back; the last user ends the thread, and waits for it if `wait`."""
+        """Give up one reference; the last one stops the loop's thread, and joins it if `wait`."""
         with cls._lock():
             cls._users -= 1
             if cls._users or cls._loop is None or cls._thread is None:
@@ -75,11 +76,15 @@ class SharedLoop:
         if wait and thread is not threading.current_thread():
             thread.join(_JOIN_LIMIT_S)
             if thread.is_alive():
-                log.warning("something blocks the event loop of the producers: it is left behind")
+                log.warning(
+                    "the producers' event loop did not stop within %d s, because a coroutine blocks"
+                    " it; its thread is abandoned",
+                    _JOIN_LIMIT_S,
+                )
 
     @classmethod
     def _lock(cls) -> threading.RLock:
-        """The lock of this process; its owner may take it again, in a signal handler."""
+        """Return this process's lock; it is reentrant, because a signal handler may take it too."""
         return cls._locks.setdefault(os.getpid(), threading.RLock())
 
 
@@ -94,9 +99,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _refuse_green_threads() -> None:
-    """Raise INVALID_OPERATION where gevent or eventlet has replaced what the loop's thread needs.
+    """Raise INVALID_OPERATION if gevent or eventlet has patched a module that the loop needs.
 
-    The "thread" would be a greenlet of the caller's own thread, and each wait for it a deadlock.
+    The loop's "thread" would be a greenlet in the caller's own thread, so waiting for it would be a
+    deadlock.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     patched = [
@@ -114,11 +120,11 @@ def _refuse_green_threads() -> None:
         )
 
 
-def started(work: Callable[[], None], name: str) -> threading.Thread:
-    """A daemon thread that runs `work`.
+def start_thread(work: Callable[[], None], name: str) -> threading.Thread:
+    """Start a daemon thread that runs `work`, and return it.
 
-    Raises InternalError (CREATE_THREAD_FAILED) when the system gives no thread: it has as
-    many as it may, or no memory for another one's stack.
+    Raises InternalError (CREATE_THREAD_FAILED) if the operating system cannot start a thread: the
+    limit of threads is reached, or there is no memory for another stack.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
@@ -140,7 +146,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _end_tasks() -> None:
-    """Cancel what is left, such as of a producer whose closing was interrupted."""
+    """Cancel the remaining tasks, such as those of a producer whose `close` was interrupted."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

@@ -1,20 +1,20 @@
-"""How connections are made: which addresses, which proxy, what is trusted, under which name.
+"""How connections are made: address family, proxy, trusted certificates, User-Agent.
 
-One `Network` for each `Service`; control plane, PutMedia and GetMedia all connect through it, with
-aiohttp. PutMedia and GetMedia have a session and a connection for each request: a shared connector
-would block upload 101, and the sockets of a peer that has stalled can be shut down. Calls share
-theirs (`exchange`).
+There is one `Network` for each `Service`. The control plane, PutMedia and GetMedia all connect
+through it, with aiohttp. PutMedia and GetMedia have a session and a connection for each request:
+a shared connector would block upload 101, and separate sockets can be shut down when the remote
+host stops reading. Control-plane calls share their connections (`exchange`).
 
-No request follows a redirect: it would take the session token to whoever is named there. Nothing
-is asked for compressed, and nothing is decompressed: a small answer could fill the memory.
-AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are the C producer's.
+No request follows a redirect, because that would send the session token to another host. No request
+asks for compression and no response is decompressed, because a small response could fill the
+memory. AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are variables of the C producer.
 
-After a failure the core wants the next attempt later, up to 20 s when there were several. That
-spares a service that is in trouble; but where this machine itself has no way out (a cable, a modem,
-a wireless network), every second of it costs frames. So `pause` looks for a route twice a second
-while there is none, and ends soon after one is there. "Soon" differs from camera to camera, for a
-whole site comes back at once. Looking sends nothing: it asks the kernel's table. A network that is
-there and lets nothing through looks like any other failure, and is waited for.
+After a failure the core delays the next attempt, by up to 20 s after several failures. That spares
+a service that is overloaded. But if this machine has no route (the cable is out, the modem is
+connecting), each second of delay costs frames. So `pause` looks for a route twice a second while
+there is none, and ends within a second after it finds one. That second is random, because all
+cameras of a site get their route back at the same moment. The check sends nothing: it reads the
+kernel's routing table. If there is a route but packets are lost, the whole delay is waited.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ _OFF: Final = frozenset({"", "0", "false", "off", "no"})
 
 
 class Network:
-    """Makes the sessions that requests go out on; may be used from any thread.
+    """Creates the aiohttp sessions for requests; may be used from any thread.
 
-    `app_id` is the application's, for User-Agent. Raises INVALID_USER_AGENT_LENGTH, and
-    what `tls_context` raises for a path.
+    `verify` is as in boto3: True, False or the path of a CA bundle. `app_id` is the application's
+    id for User-Agent. Raises INVALID_USER_AGENT_LENGTH, and what `tls_context` raises for a path.
     """
 
     def __init__(self, config: ServiceConfig, verify: bool | str, app_id: str = "") -> None:
@@ -71,26 +71,27 @@ class Network:
         self.proxies = Proxies(config.proxies)
         self._verify = verify
         self._lock = threading.Lock()
-        # aiohttp reads the system's roots as it is loaded, and holds the interpreter lock for
-        # 100 ms then. It is loaded here, before there are frames that would wait for the lock.
+        # Importing aiohttp reads the system's root certificates and holds the interpreter lock for
+        # 100 ms. Import it here, before there are frames whose put would wait for that lock.
         with contextlib.suppress(KvsError):  # `prepare` raises it
             load_library()
-        # A wrong path raises now; the public roots take a while to read, and plain HTTP has none.
+        # A wrong path raises now. The public roots are read later: that takes a while, and plain
+        # HTTP does not need them.
         self._tls = tls_context(verify) if isinstance(verify, str) else None
 
     def tls(self) -> ssl.SSLContext:
-        """What is trusted; made once, which reads files."""
+        """Return the TLS context; the first call reads the root certificates from files."""
         with self._lock:
             if self._tls is None:
                 self._tls = tls_context(self._verify)
             return self._tls
 
     async def prepare(self, url: str, tls: ssl.SSLContext | None = None) -> None:
-        """Do what has to be done before a session for `url` (and `tls`) is made.
+        """Load what `session` needs for `url`: aiohttp, the proxy, and `tls` or the default roots.
 
-        Raises INVALID_ARG for a host whose address is of the family that is excluded and for a
-        proxy of the environment that is none, CURL_LIBRARY_INIT_FAILED when aiohttp cannot be
-        loaded, and what `tls_context` raises.
+        Raises INVALID_ARG for a host whose IP address belongs to the excluded family and for an
+        invalid proxy in the environment, CURL_LIBRARY_INIT_FAILED if aiohttp cannot be loaded, and
+        what `tls_context` raises.
         """
         load_library()
         found = self.proxies.of(url)
@@ -99,7 +100,7 @@ class Network:
         if self.ip_family is not None and _family_of(host) not in (None, self.ip_family):
             raise kvs_error(
                 StatusCode.INVALID_ARG,
-                f"{host} is no {self.ip_family} address, and ip_family allows no other",
+                f"{host} is not an {self.ip_family} address, and ip_family allows no other",
             )
         secure = "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme)
         if tls is None and secure and self._tls is None:
@@ -114,12 +115,13 @@ class Network:
         receive_buffer: int | None = None,
         kept_s: float = 0,
     ) -> aiohttp.ClientSession:
-        """Return a session for requests to `url`; the sockets it opens are added to `sockets`.
+        """Return a session for requests to `url`; it appends the sockets it opens to `sockets`.
 
-        `tls` replaces what is trusted. `receive_buffer`, in bytes, bounds how much of an answer one
-        turn of the event loop has to parse; None leaves the size to the system. Idle connections
-        are kept for `kept_s` seconds; a request that goes out on one of them adds True to the list
-        that is its `trace_request_ctx`.
+        tls: the TLS context to use instead of the default one.
+        receive_buffer: size of the socket's receive buffer in bytes, which limits how much of a
+            response one turn of the event loop has to parse; None: the system's default.
+        kept_s: how many seconds an idle connection stays open. A request that uses such a
+            connection appends True to the list that was passed as its `trace_request_ctx`.
         """
         import aiohttp
 
@@ -154,7 +156,10 @@ class Network:
     def request(
         self, session: aiohttp.ClientSession, method: str, url: str, **options: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """A request on a session, through the proxy; `options` are aiohttp's: headers, data ..."""
+        """Return a request on a session, through the proxy if there is one.
+
+        `options` are those of aiohttp's `ClientSession.request`: headers, data and so on.
+        """
         proxy = self.proxies.of(url)
         if proxy is None:
             return session.request(method, url, allow_redirects=False, **options)
@@ -175,7 +180,7 @@ async def _note_reuse(_session: object, context: Any, _params: object) -> None:
 
 
 def load_library() -> None:
-    """Load aiohttp, which sets up TLS as it is loaded; raises CURL_LIBRARY_INIT_FAILED."""
+    """Import aiohttp, which sets up TLS; raise CURL_LIBRARY_INIT_FAILED if that fails."""
     try:
         import aiohttp  # noqa: F401
     except (ImportError, OSError) as error:  # ssl.SSLError is an OSError
@@ -185,7 +190,11 @@ def load_library() -> None:
 
 
 def _ip_family(config: ServiceConfig) -> IpFamily | None:
-    """What the configuration says, else the environment; both families allowed is none excluded."""
+    """Return the only allowed address family, or None if both are allowed.
+
+    `ServiceConfig.ip_family` takes precedence over the environment variables. If both variables are
+    set, both families are allowed.
+    """
     if config.ip_family is not None:
         return IpFamily(config.ip_family)
     on = [
@@ -197,7 +206,7 @@ def _ip_family(config: ServiceConfig) -> IpFamily | None:
 
 
 def _family_of(host: str) -> IpFamily | None:
-    """The family of a literal address, None for a name."""
+    """Return the family of an IP address, or None if `host` is a name."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -207,17 +216,17 @@ def _family_of(host: str) -> IpFamily | None:
 
 _LOOK_S: Final = 0.5
 _SPREAD_MS: Final = 1000
-# Documentation addresses (RFC 5737, RFC 3849): reached by the way that the whole internet is.
+# Documentation addresses (RFC 5737, RFC 3849), which use the default route like the internet does.
 _ANYWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _DISCARD: Final = 9
 
 
 def has_route() -> bool:
-    """Whether this machine knows a way to the rest of the world."""
+    """Return whether this machine has a route to the internet, over IPv4 or IPv6."""
     for family, address in _ANYWHERE:
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((address, _DISCARD))  # of datagrams: nothing is sent
+                probe.connect((address, _DISCARD))  # for a UDP socket this sends nothing
         except OSError:
             continue
         return True
@@ -225,7 +234,7 @@ def has_route() -> bool:
 
 
 async def pause(seconds: float, *, routed: Callable[[], bool] = has_route) -> None:
-    """Wait `seconds`, or less if there is no route at first and then there is one."""
+    """Wait `seconds`; end earlier if there is no route at first and then one appears."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     if routed():

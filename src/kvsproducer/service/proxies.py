@@ -1,10 +1,11 @@
-"""Which proxy a request goes through, and how it is logged in to.
+"""Which proxy a request goes through, and the proxy's user and password.
 
-The configuration's, else those of the environment as Python's standard library (and so botocore)
-understands it: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. NO_PROXY may have networks too
-(`10.0.0.0/8,fd00::/8`), as curl and requests take them.
+The proxies come from `ServiceConfig.proxies`, else from the environment (HTTPS_PROXY, HTTP_PROXY,
+NO_PROXY) as Python's standard library and so botocore read it. NO_PROXY may also contain networks
+(`10.0.0.0/8,fd00::/8`), as in curl and requests.
 
-User and password are taken out of the URL at once: what connects puts URLs into its errors.
+User and password are removed from the proxy's URL at once, because aiohttp puts URLs into its
+exceptions.
 """
 
 from __future__ import annotations
@@ -25,22 +26,26 @@ __all__ = ["Proxies", "Proxy"]
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where it is, and the headers that log in to it."""
+    """A proxy's URL without user and password, and the headers that send them."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
 
 
 class Proxies:
-    """`given` as in `ServiceConfig.proxies`: by scheme, {} for none, None for the environment's."""
+    """The configured proxies.
+
+    `given` is `ServiceConfig.proxies`: URLs by scheme, {} for no proxies, None to use the
+    environment.
+    """
 
     def __init__(self, given: Mapping[str, str] | None) -> None:
         self._given = given
 
     def of(self, url: str) -> Proxy | None:
-        """The proxy that a request to `url` goes through, None for none.
+        """Return the proxy for a request to `url`, or None if it connects directly.
 
-        Raises INVALID_ARG that names the environment's variable if that holds no URL.
+        Raises INVALID_ARG, which names the environment variable, if that does not contain a URL.
         """
         parts = urlsplit(url)
         if self._given is not None:
@@ -54,14 +59,14 @@ class Proxies:
         if fault := url_fault(found, login=True):
             raise kvs_error(
                 StatusCode.INVALID_ARG,
-                f"the environment's {parts.scheme.upper()}_PROXY is no URL such as"
+                f"the environment's {parts.scheme.upper()}_PROXY is not a URL such as"
                 f" http://proxy.local:3128: {fault}",
             )
         return _split(found)
 
 
 def _split(url: str) -> Proxy:
-    """A proxy's address and its login."""
+    """Return the proxy of a URL, with the URL's user and password as a header."""
     parts = urlsplit(url)
     login, _, place = parts.netloc.rpartition("@")
     headers = {}
@@ -73,7 +78,7 @@ def _split(url: str) -> Proxy:
 
 
 def _bypassed(parts: SplitResult) -> bool:
-    """Whether the environment (or the system's settings) wants no proxy for that host."""
+    """Return whether the environment or the system's settings exclude that host from proxying."""
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return True
     try:
@@ -85,7 +90,7 @@ def _bypassed(parts: SplitResult) -> bool:
 
 
 def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an entry of NO_PROXY is that address, or a network that it is of."""
+    """Return whether an entry of NO_PROXY is that address, or a network that contains it."""
     try:
         return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
     except ValueError:

@@ -1,11 +1,12 @@
-"""Foreign failures as service call results: the border between HTTP libraries and the core.
+"""Convert the failures of HTTP calls into the result numbers of the core.
 
-The core knows results as plain numbers (HTTP statuses and the 10000s of the producer libraries).
-Here aiohttp's exceptions, and the service's own exception names, become such a number and a
-sentence that says what happened, with whom, and where to look. Nothing else in the package
-interprets them, so one cause has one number and one sentence in put and get.
-Sources: the API reference of Kinesis Video Streams (errors of each operation); libcurl's failures
-in the C producer give the numbers for time-outs, TLS and unsupported protocols.
+The core knows the result of a call as a number: an HTTP status, or one of the 10000s of AWS's
+producer libraries. This module converts aiohttp's exceptions and the service's exception names into
+such a number and a message, which says what happened, with which host, and what to check. No other
+module interprets them, so a cause has the same number and the same message in put and get.
+
+Sources: the API reference of Kinesis Video Streams (errors of each operation); the C producer's use
+of libcurl for the numbers of time-outs, TLS failures and unsupported protocols.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from kvsproducer.client.states import (
     result_status,
     status_result,
 )
-from kvsproducer.service.tls import at_wrong_time
-from kvsproducer.service.urls import shown
+from kvsproducer.service.tls import clock_hint
+from kvsproducer.service.urls import url_for_message
 from kvsproducer.status import KvsError, StatusCode, error_class, kvs_error
 from kvsproducer.status.service_errors import EXCEPTIONS
 from kvsproducer.status.system import in_words, without_numbers
@@ -58,18 +59,18 @@ _FORBIDDEN = 403
 
 
 def _result_of(name: str) -> int:
-    """The result for an exception of the service; only NotAuthorizedException is a 401."""
+    """Return the result for an exception of the service; only NotAuthorizedException gives 401."""
     result = status_result(EXCEPTIONS[name])
     own = name == "NotAuthorizedException"
     return _FORBIDDEN if result == NOT_AUTHORIZED and not own else result
 
 
 _EXCEPTIONS: Final = {name: _result_of(name) for name in EXCEPTIONS}
-# HTTP statuses that are in neither of these are UNKNOWN.
+# An HTTP status that is in neither of these two becomes UNKNOWN.
 _STATUSES: Final = {429: LIMITED}
 _PASSED_ON: Final = {200, 401, 403, 404, 406, 408, *range(500, 600)}
 
-_LONGEST_MESSAGE: Final = 500  # characters; a log line and an event have to hold it
+_LONGEST_MESSAGE: Final = 500  # characters; the message must fit into a log line and an event
 _PROXY_LOGIN: Final = 407
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HINTS: Final[Mapping[int, str]] = {
@@ -82,43 +83,52 @@ _HINTS: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call: the result for the core, and the message for the user."""
+    """A failed call.
+
+    result: the result number for the core.
+    detail: the message for the user.
+    own: the status code for the user, if it is another one than that of `result`.
+    kind: the exception class for the user, if it is another one than that of the status code.
+    """
 
     result: int
     detail: str
-    own: StatusCode | None = None  # when the result has none of its own
-    kind: type[KvsError] | None = None  # when the status has another class here
+    own: StatusCode | None = None
+    kind: type[KvsError] | None = None
 
     @property
     def status(self) -> StatusCode:
-        """The status of the exception for the user."""
+        """The status code for the user."""
         return self.own or result_status(self.result)
 
     @property
     def error_class(self) -> type[KvsError]:
-        """The class of the exception for the user."""
+        """The exception class for the user."""
         if self.kind is not None:
             return self.kind
         return error_class(self.own) if self.own else result_class(self.result)
 
     @property
     def said(self) -> bool:
-        """Whether the result alone says what the status is."""
+        """Whether the status code follows from the result number alone."""
         return self.own in (None, result_status(self.result))
 
     def of_upload(self) -> Failure:
-        """As the end of an upload: what it went to was there when the upload was prepared."""
+        """Return the failure as the end of an upload: "not found" means that the stream is deleted.
+
+        The stream existed when the upload was prepared.
+        """
         return replace(self, result=DELETED) if self.result == MISSING else self
 
     def of_call(self) -> Failure:
-        """As a result of a control-plane call: being throttled is no reason to give up."""
+        """Return the failure as the result of a control-plane call: throttling is retried."""
         if self.result != LIMITED:
             return self
         return replace(self, result=THROTTLED_RESULT, own=self.status)
 
 
 class RefusedError(Exception):
-    """The service, or what is between, answered a call with `failure`."""
+    """The service, or a proxy or gateway in between, refused a call."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
@@ -126,10 +136,14 @@ class RefusedError(Exception):
 
 
 def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
-    """A failure that the service answered: HTTP status, `x-amzn-ErrorType` (or ""), message."""
+    """Return the failure for an error response.
+
+    status: the HTTP status. error_type: the header `x-amzn-ErrorType`, or "". message: the
+    response's message or body.
+    """
     name = error_type.partition(":")[0].rpartition("#")[2][:_LONGEST_MESSAGE]
     if status == _PROXY_LOGIN:
-        return Failure(UNKNOWN, "the proxy wants a user and a password: HTTP 407")
+        return Failure(UNKNOWN, "the proxy requires a user and a password: HTTP 407")
     message = _sentence(message)
     if len(message) > _LONGEST_MESSAGE:
         message = f"{message[:_LONGEST_MESSAGE]}..."
@@ -139,17 +153,17 @@ def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
 
 
 def _sentence(body: str) -> str:
-    """What a refusal says: the service puts its sentence into a JSON object."""
+    """Return the message in the JSON object of an error response, or the whole body without one."""
     try:
-        told = json.loads(body)
-        said = told.get("message") or told.get("Message")
+        found = json.loads(body)
+        message = found.get("message") or found.get("Message")
     except (AttributeError, RecursionError, ValueError):
         return body
-    return said if isinstance(said, str) and said else body
+    return message if isinstance(message, str) and message else body
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The failure that an exception of a call or an upload stands for."""
+    """Return the failure for an exception of a call or an upload."""
     if isinstance(error, RefusedError):
         return error.failure
     if isinstance(error, KvsError):
@@ -161,10 +175,10 @@ def failure_of(error: BaseException) -> Failure:
         status = StatusCode.CURL_INIT_FAILED
         said = without_numbers(error)
         return failure_of(
-            kvs_error(status, f"no connection could be opened, this process has no more: {said}")
+            kvs_error(status, f"this process has no resources for another connection: {said}")
         )
-    for told in (_of_tls, _of_aiohttp):
-        if (failure := told(error)) is not None:
+    for convert in (_of_tls, _of_aiohttp):
+        if (failure := convert(error)) is not None:
             return failure
     if isinstance(error, TimeoutError):
         return Failure(TIMEOUT, f"timed out: {str(error) or type(error).__name__}")
@@ -172,20 +186,20 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _of_tls(error: BaseException) -> Failure | None:
-    """TLS failures; aiohttp's connector errors carry theirs."""
+    """Return the failure for a TLS error, also inside a connector error of aiohttp; else None."""
     found = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if not isinstance(found, ssl.SSLError | ssl.CertificateError):
         return None
     where = _peer(error)
     if isinstance(found, ssl.SSLCertVerificationError):
-        told = f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
-        if wrong_time := at_wrong_time(found):
-            return Failure(UNKNOWN, f"{told}{wrong_time}")  # it passes when the clock is set
-        return Failure(NOT_AUTHORIZED, f"{told} (own roots: verify= or AWS_CA_BUNDLE)")
+        text = f"TLS failure: the certificate of {where} is not accepted: {found.verify_message}"
+        if wrong_time := clock_hint(found):
+            return Failure(UNKNOWN, f"{text}{wrong_time}")  # retried: the clock may be set later
+        return Failure(NOT_AUTHORIZED, f"{text} (own roots: verify= or AWS_CA_BUNDLE)")
     return Failure(
         NOT_AUTHORIZED,
-        f"TLS failure: no agreement with {where}: {found.reason or found}"
-        " (TLS 1.2 or newer is spoken here)",
+        f"TLS failure: the handshake with {where} failed: {found.reason or found}"
+        " (TLS 1.2 or newer is required)",
     )
 
 
@@ -209,36 +223,39 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
     if isinstance(error, aiohttp.ClientConnectorError):
         return Failure(UNKNOWN, f"could not connect to {where}: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.InvalidURL):
-        return Failure(INVALID_ARGUMENT, f"the data endpoint {shown(str(error.url))} is no URL")
+        return Failure(
+            INVALID_ARGUMENT,
+            f"the data endpoint {url_for_message(str(error.url))} is not a valid URL",
+        )
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
-        return Failure(UNKNOWN, f"the service broke the connection: {without_numbers(error)}")
+        return Failure(UNKNOWN, f"the service closed the connection: {without_numbers(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         cause = error.__cause__
         reason = in_words(cause) if isinstance(cause, OSError) else "its end is missing"
-        return Failure(UNKNOWN, f"the service's answer broke off: {reason}")
+        return Failure(UNKNOWN, f"the service's response is incomplete: {reason}")
     return None
 
 
 def _of_response(error: aiohttp.ClientResponseError) -> Failure:
-    """What came is no answer, or a proxy's.
+    """Return the failure for a response that is not valid HTTP, or for a proxy's refusal.
 
-    The request's headers (session token, proxy's password) are taken out of the error's repr.
+    This also removes the request's headers (session token, proxy password) from the error's repr.
     """
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy
 
     error.request_info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
     error.args = (error.request_info, error.history)
-    told = " ".join(error.message.split())[:_LONGEST_MESSAGE]
+    message = " ".join(error.message.split())[:_LONGEST_MESSAGE]
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"HTTP {error.status} {told}"
-        return Failure(UNKNOWN, f"the proxy refused to connect to the service: {said}")
-    peer = error.request_info.url.origin()
-    return Failure(UNKNOWN, f"what {peer} answered is no HTTP: {told}")
+        reason = f"HTTP {error.status} {message}"
+        return Failure(UNKNOWN, f"the proxy refused to connect to the service: {reason}")
+    origin = error.request_info.url.origin()
+    return Failure(UNKNOWN, f"{origin} did not respond with valid HTTP: {message}")
 
 
 def _peer(error: BaseException) -> str:
-    """`https://host:port` of an aiohttp connector error."""
+    """Return `https://host:port` of an aiohttp connector error, or "the service"."""
     key = getattr(error, "_conn_key", None)
     if key is None:
         return "the service"
@@ -246,7 +263,7 @@ def _peer(error: BaseException) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """`connection refused (what to look at)`; of several attempts, the last one's."""
+    """Return the text of a system error with a hint what to check: `Connection refused (...)`."""
     number = _errno(error)
     text = os.strerror(number) if number and number > 0 else error.strerror or str(error)
     text = text or type(error).__name__
@@ -255,13 +272,13 @@ def _reason(error: OSError) -> str:
 
 
 def _errno(error: BaseException) -> int | None:
-    """A system error's number; DNS errors have numbers of their own."""
+    """Return the `errno` of an OSError, or None; DNS errors use other numbers."""
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
         return error.errno
     return None
 
 
 def _exhausted(error: BaseException) -> bool:
-    """Whether this process or machine has no sockets or memory left."""
+    """Return whether the cause is that this process or machine has no sockets or memory left."""
     found = [error, getattr(error, "os_error", None), error.__cause__]
     return any(isinstance(one, OSError) and _errno(one) in _EXHAUSTED for one in found)

@@ -1,17 +1,19 @@
-"""Amazon Kinesis Video Streams as the producer and the reader see it.
+"""The client for the control plane of Kinesis Video Streams, used by the producer and the reader.
 
-botocore gives the credentials (unless those of `credentials/` are used), the signatures, and the
-address of the control plane in each partition. The calls themselves are a JSON object each way, and
-go out through `exchange`, so that every request of a `Service` has the same clock, addresses,
-proxies, trust and time limits. There are no retries here, except for a wrong clock, refused
-credentials and a kept connection that was closed: the core's state machines retry, and two layers
-of retries would hide failures and delay them.
+botocore provides the credentials (unless those of `credentials/` are used), the signatures, and the
+address of the control plane in each AWS partition. The calls are HTTP requests with a JSON object
+in both directions. They are sent through `exchange`, so that every request of a `Service` has the
+same clock, addresses, proxies, root certificates and time limits.
+
+This module retries only after a wrong clock, refused credentials and a kept connection that was
+closed. All other retries are made by the core's state machines; a second layer of retries would
+hide and delay failures.
 
 Calls are coroutines of one event loop. A thread is used only for what may block: fetching
-credentials (files, instance metadata, single sign-on), reading botocore's data and the roots to
-trust. Each of these happens once, or once until the credentials expire.
+credentials (files, instance metadata, single sign-on), reading botocore's data, and reading the
+root certificates. Each of these happens once, or once until the credentials expire.
 
-PutMedia and the media of GetMedia are not here.
+PutMedia and the media of GetMedia are in other modules.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.config import ServiceConfig
 from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
 from kvsproducer.service.credentials.credentials import AwsCredentials
-from kvsproducer.service.credentials.session import frozen
+from kvsproducer.service.credentials.session import to_botocore
 from kvsproducer.service.credentials.source import fresh_credentials
 from kvsproducer.service.exchange import Connections, Reply, TimeLimits, json_object, refusal
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import OK, RefusedError, failure_of
 from kvsproducer.service.threads import in_daemon_thread
 from kvsproducer.service.tls import Verify
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.urls import url_fault, url_for_message
 from kvsproducer.status import InvalidConfiguration, StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -55,11 +57,11 @@ __all__ = ["Service", "signed_headers"]
 
 log = logging.getLogger("kvsproducer.service")
 
-CALL_LIMIT_S = 120  # ours: a blocking function that takes longer is left behind
-_REDIRECTED = 300  # from here on an answer is no success
+CALL_LIMIT_S = 120  # our choice: after that, a blocking function is abandoned
+_REDIRECTED = 300  # HTTP statuses from this one on mean that the call failed
 # botocore's sessions make one client at a time; a session may be shared by several services.
 _MAKING_CLIENTS: Final = threading.Lock()
-DEFAULT_LOCAL_REGION = "us-west-2"  # only with endpoint_url, where the region just signs
+DEFAULT_LOCAL_REGION = "us-west-2"  # with endpoint_url, the region is used for signatures only
 
 
 def signed_headers(
@@ -70,9 +72,10 @@ def signed_headers(
     at: int,
     body: bytes = b"",
 ) -> dict[str, str]:
-    """The headers of a POST to `url` with the signature added; `at` is its date, in ticks.
+    """Return the headers of a POST to `url` with a SigV4 signature.
 
-    Raises HMAC_GENERATION_ERROR when this machine's cryptographic library cannot make one.
+    `at` is the date of the signature in ticks since 1970. Raises HMAC_GENERATION_ERROR if this
+    machine's cryptographic library cannot sign.
     """
     from botocore.auth import SIGV4_TIMESTAMP
     from botocore.awsrequest import AWSRequest
@@ -82,7 +85,7 @@ def signed_headers(
     request.context["timestamp"] = date
     try:
         _signer()(keys, wire.SERVICE_NAME, region_name).add_auth(request)
-    except ValueError as error:  # hashlib's, when OpenSSL is configured without SHA-256
+    except ValueError as error:  # hashlib raises it if OpenSSL is configured without SHA-256
         raise kvs_error(
             StatusCode.HMAC_GENERATION_ERROR, f"the request cannot be signed: {error}"
         ) from error
@@ -91,11 +94,11 @@ def signed_headers(
 
 @cache
 def _signer() -> type[SigV4Auth]:
-    """Return botocore's signer, changed as below; the module is loaded when it is needed."""
+    """Return a subclass of botocore's signer; botocore.auth is imported on the first call."""
     from botocore.auth import SigV4Auth
 
     class QuietSigV4Auth(SigV4Auth):
-        """Takes the date from the request's context, and does not log the session token."""
+        """Uses the date in the request's context, and does not log the session token."""
 
         def add_auth(self, request: Any) -> None:
             self._modify_request_before_signing(request)  # type: ignore[attr-defined]  # not in stubs
@@ -108,16 +111,16 @@ def _signer() -> type[SigV4Auth]:
 class Service:
     """One AWS account and region, reached through one botocore session.
 
-    It is made from a `Connection`, or from the fields of one as keywords. Without `endpoint_url`
-    the control plane's address comes from AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL, the
-    profile or CONTROL_PLANE_URI, else from botocore. With `verify` True or None the trusted roots
-    are those of AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the profile's ca_bundle, else the public
-    ones. `now` is the clock that requests are signed by.
+    Its arguments are a `Connection`, or the fields of one as keywords. Without `endpoint_url` the
+    control plane's address comes from AWS_ENDPOINT_URL_KINESIS_VIDEO, AWS_ENDPOINT_URL, the profile
+    or CONTROL_PLANE_URI, else from botocore. If `verify` is True or None, the trusted root
+    certificates are those of AWS_CA_BUNDLE, AWS_KVS_CACERT_PATH or the profile's ca_bundle, else
+    the public ones. The attribute `now` is the wall clock for the dates of signatures.
 
-    Raises what `connection_from` raises; INVALID_ARG when no region is configured, when the profile
-    does not exist or its file cannot be parsed, when the environment's endpoint or proxy is not a
-    URL, and when `endpoint_url` is given together with an endpoint form; INVALID_CA_CERT_PATH,
-    INVALID_USER_AGENT_LENGTH.
+    Raises what `connection_from` raises; INVALID_ARG if no region is configured, if the profile
+    does not exist or its file cannot be parsed, if the environment's endpoint or proxy is not a
+    URL, and if `endpoint_url` is given together with `use_fips_endpoint` or
+    `use_dualstack_endpoint`; INVALID_CA_CERT_PATH, INVALID_USER_AGENT_LENGTH.
     """
 
     def __init__(
@@ -130,7 +133,8 @@ class Service:
         self.region_name = _region(self._session, given.region_name, self.endpoint_url)
         app_id = self._session.get_config_variable("user_agent_appid") or ""
         self.network = Network(self.config, _trusted(self._session, given.verify), app_id)
-        self.network.proxies.of(self.endpoint_url or "https://aws")  # raises for a bad one now
+        # Raise for an invalid proxy now, not with the first request.
+        self.network.proxies.of(self.endpoint_url or "https://aws")
         self.time_limits = TimeLimits()
         self.now: Callable[[], int] = now
         self.skew = ClockSkew()
@@ -140,18 +144,18 @@ class Service:
         self._given: AwsCredentials | None = None
         self.on_given_refused: Callable[[], object] = lambda: None
         self._connections = Connections(self.network)
-        self._control_url = self.endpoint_url  # None until botocore has been asked
-        self._loop: asyncio.AbstractEventLoop | None = None  # of the calls
+        self._control_url = self.endpoint_url  # None until botocore has computed it
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop that makes the calls
 
     async def call(
         self, operation: str, parameters: Mapping[str, object], endpoint: str | None = None
     ) -> dict[str, Any]:
-        """Make a call (`DescribeStream` ...) and return the JSON object that answers it.
+        """Make a call (`DescribeStream` ...) and return the JSON object of the response.
 
-        It goes to the control plane, or to a data `endpoint`. Raises `RefusedError` for any answer
-        but success, INVALID_API_CALL_RETURN_JSON for a success without a JSON object,
-        SERVICE_CALL_INVALID_ARG_ERROR for parameters of a type that JSON lacks, and what `post`
-        raises.
+        The call goes to the control plane, or to a data `endpoint` if one is given. Raises
+        `RefusedError` for an error response, INVALID_API_CALL_RETURN_JSON for a successful response
+        without a JSON object, SERVICE_CALL_INVALID_ARG_ERROR for parameters that JSON cannot
+        represent, and what `post` raises.
         """
         try:
             body = json.dumps(dict(parameters)).encode()
@@ -171,9 +175,9 @@ class Service:
         return await in_daemon_thread(self.control_plane, timeout_s=CALL_LIMIT_S, name="call")
 
     def control_plane(self) -> str:
-        """Return the URL of the control plane, which blocks the first time: botocore reads files.
+        """Return the URL of the control plane.
 
-        Raises what `_ask_botocore` raises.
+        The first call blocks, because botocore reads files. Raises what `_ask_botocore` raises.
         """
         with _MAKING_CLIENTS:
             if self._control_url is None:
@@ -181,11 +185,11 @@ class Service:
             return self._control_url
 
     def _ask_botocore(self) -> str:
-        """Return the URL of the control plane in the region's partition, in the form asked for.
+        """Return the URL of the control plane in the region's partition, FIPS or dual-stack if set.
 
-        Raises INVALID_ARG for a form of endpoint that the region does not have,
-        CURL_LIBRARY_INIT_FAILED when botocore lacks its model of the service, as in a bundled
-        application that left its data out.
+        Raises INVALID_ARG if the region has no such form of the endpoint, and
+        CURL_LIBRARY_INIT_FAILED if botocore's model of the service is missing, as in a bundled
+        application that was built without botocore's data.
         """
         from botocore import UNSIGNED
         from botocore.awsrequest import AWSResponse
@@ -199,7 +203,7 @@ class Service:
         asked: list[str] = []
 
         def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
-            """Note where botocore would send a request, and send nothing."""
+            """Record the URL that botocore would send a request to, and send nothing."""
             asked.append(str(request.url))
             nothing: Any = SimpleNamespace(stream=lambda **_: iter([b"{}"]))
             return AWSResponse(asked[0], OK, {}, nothing)  # type: ignore[arg-type]
@@ -216,24 +220,24 @@ class Service:
         except EndpointVariantError as error:
             raise kvs_error(
                 StatusCode.INVALID_ARG,
-                f"{self.region_name} has no such form of endpoint (use_fips_endpoint, "
+                f"{self.region_name} does not have that form of endpoint (use_fips_endpoint, "
                 f"use_dualstack_endpoint): {error}",
             ) from error
         except (DataNotFoundError, UnknownServiceError, ssl.SSLError) as error:
             lack = "TLS" if isinstance(error, ssl.SSLError) else "its model of the service"
             raise kvs_error(
                 StatusCode.CURL_LIBRARY_INIT_FAILED,
-                f"botocore has to do without {lack} on this machine: {error}",
+                f"botocore cannot load {lack} on this machine: {error}",
             ) from error
         client.meta.events.register("before-send", answer)
         client.list_streams()
         return asked[0].removesuffix(wire.PATHS["ListStreams"])
 
     async def post(self, url: str, body: bytes) -> Reply:
-        """Sign and POST a JSON body, and return the whole answer.
+        """Sign and POST a JSON body, and return the whole response.
 
-        A request that is refused is sent once more when its clock was wrong, and when other
-        credentials are to be had.
+        If the service refuses the signature, the request is sent once more with the service's time
+        if this machine's clock was wrong, and once more if the provider has other credentials.
         """
         await self.network.prepare(url)
         keys = await self._keys()
@@ -254,23 +258,23 @@ class Service:
         return await self._send(url, headers, body)
 
     async def _send(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Reply, bool]:
-        """Send a request; returns the answer, and whether it shows another difference of clocks."""
+        """Send a request; return the response and whether the clock skew has changed with it."""
         sent = monotonic()
         reply = await self._connections.post(url, headers, body, self.time_limits)
         return reply, self.skew.observe(reply.headers, monotonic() - sent, self.now())
 
     def _learn_time(self) -> bool:
-        """Ask the service for its time, unless that is known; returns whether our clock is off.
+        """Ask the service for its time unless it is known; return whether the skew has changed.
 
-        The thread waits that asks for credentials. The request has no signature, so it is refused;
-        the refusal has a Date.
+        Runs in the thread that fetches credentials, and blocks it. The request is not signed, so
+        the service refuses it; the refusal has the Date header.
         """
         if self.skew.knows(self.now()) or self._loop is None:
             return False
         try:
             asking = asyncio.run_coroutine_threadsafe(self._ask_time(), self._loop)
             return asking.result(CALL_LIMIT_S)
-        except Exception as error:  # noqa: BLE001  then it is not learnt now
+        except Exception as error:  # noqa: BLE001  any failure means that the time stays unknown
             log.debug("the service's time is not known: %s", failure_of(error).detail)
             return False
 
@@ -290,8 +294,8 @@ class Service:
         await self._connections.close()
 
     async def keys(self, life: int = 0) -> AwsCredentials:
-        """Return credentials as `credentials` does; waits in a thread if they must be fetched."""
-        found = self._credentials.at_hand()
+        """Return what `credentials` returns; fetch in a thread if the provider has to be called."""
+        found = self._credentials.get_nowait()
         if found is None:
             self._loop = asyncio.get_running_loop()
             found = await in_daemon_thread(
@@ -300,54 +304,56 @@ class Service:
         return found
 
     def credentials(self, life: int = 0) -> AwsCredentials:
-        """Credentials that live for `life` ticks more, if such can be had; may block.
+        """Return credentials that are valid for `life` more ticks if possible; may block.
 
-        Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none, and what the provider raises.
+        Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR if there are no credentials, and what the provider
+        raises.
         """
         return self._credentials.get(life=life)
 
     def refuse(self, credentials: AwsCredentials) -> None:
-        """Note that the service refuses these credentials: the provider is asked for others."""
+        """Record that the service refused these credentials; the next call fetches others."""
         if credentials == self._given:
             self.on_given_refused()
         self._credentials.refuse(credentials)
 
     def use(self, credentials: AwsCredentials | None) -> None:
-        """Sign the control plane's calls with these from now on; None: with `credentials()`."""
+        """Sign control-plane calls with these credentials; None: with those of `credentials()`."""
         self._given = credentials
 
     def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] = now) -> None:
-        """Where the coroutines of a user's credentials provider run, and whose clock counts."""
+        """Set the loop for coroutines of a user's credentials provider, and the wall clock."""
         self._credentials.run_on(loop, clock)
         self.now = clock
 
     def sign(
         self, url: str, headers: dict[str, str], keys: AwsCredentials, body: bytes = b""
     ) -> dict[str, str]:
-        """The headers of a POST to `url` with SigV4 added, dated by the service's clock.
+        """Return the headers of a POST to `url` with a SigV4 signature.
 
-        For PutMedia `body` is empty. Raises HMAC_GENERATION_ERROR.
+        The signature has the date of the service's clock. For PutMedia `body` is empty. Raises
+        HMAC_GENERATION_ERROR.
         """
         at = self.now() + self.skew.ticks
-        return signed_headers(url, headers, frozen(keys), self.region_name, at, body)
+        return signed_headers(url, headers, to_botocore(keys), self.region_name, at, body)
 
 
 def _refuses_keys(reply: Reply) -> bool:
-    """Return whether an answer refuses the credentials, or the signature made with them."""
+    """Return whether a response refuses the credentials, or the signature made with them."""
     if reply.status < _REDIRECTED:
         return False
     return refusal(reply).status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR
 
 
 def _botocore_session(session: Any, profile_name: str | None) -> Session:
-    """The caller's session (botocore's or boto3's), or a new one for a profile."""
+    """Return the botocore session of the caller's session, or a new one for a profile."""
     import botocore.session
     from botocore.exceptions import ConfigParseError, ProfileNotFound
 
     made: Session = (
         botocore.session.Session(profile=profile_name)
         if session is None
-        else getattr(session, "_session", session)  # boto3 keeps botocore's there
+        else getattr(session, "_session", session)  # where boto3 keeps botocore's session
     )
     try:
         made.get_scoped_config()
@@ -368,9 +374,10 @@ def _trusted(session: Session, verify: Verify) -> bool | str:
 
 
 def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) -> str | None:
-    """The control plane's own URL: the caller's, else the environment's or the profile's.
+    """Return the configured URL of the control plane, or None for AWS's own.
 
-    `CONTROL_PLANE_URI` comes last: a variable of botocore's says which address is meant for AWS.
+    The order is: the caller's argument, botocore's environment variables, the profile, and
+    CONTROL_PLANE_URI last, because it is the only one that is not a setting of botocore.
     """
     url = given
     if url is None and not session.get_config_variable("ignore_configured_endpoint_urls"):
@@ -389,19 +396,23 @@ def _endpoint_url(session: Session, given: str | None, config: ServiceConfig) ->
     if fault := url_fault(url):
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"endpoint_url={shown(url)} is not a URL such as http://127.0.0.1:8080: {fault}",
+            f"endpoint_url={url_for_message(url)} is not a URL such as"
+            f" http://127.0.0.1:8080: {fault}",
         )
     if config.use_fips_endpoint or config.use_dualstack_endpoint:
         raise kvs_error(
             StatusCode.INVALID_ARG,
             f"use_fips_endpoint and use_dualstack_endpoint choose AWS's own name of the endpoint; "
-            f"endpoint_url={shown(url)} is one already",
+            f"endpoint_url={url_for_message(url)} is one already",
         )
     return url
 
 
 def _control_plane_uri() -> str | None:
-    """The address that AWS's C samples and kvssink are given; https where it has no scheme."""
+    """Return CONTROL_PLANE_URI with a scheme, or None.
+
+    AWS's C samples and kvssink use this variable. Without a scheme it means https.
+    """
     uri = os.environ.get("CONTROL_PLANE_URI")
     return f"https://{uri}" if uri and "://" not in uri else uri or None
 
@@ -416,7 +427,7 @@ def _region(session: Session, region_name: str | None, endpoint_url: str | None)
             validate_region_name(configured)
         except InvalidRegionError as error:
             raise kvs_error(
-                StatusCode.INVALID_ARG, f"{configured!r} is no region, such as us-west-2"
+                StatusCode.INVALID_ARG, f"{configured!r} is not an AWS region such as us-west-2"
             ) from error
         return str(configured)
     if endpoint_url:

@@ -1,8 +1,8 @@
-"""Sockets that aiohttp has opened, closed for certain.
+"""Close the sockets that aiohttp has opened, for certain.
 
-Closing a transport waits for what is still to be written, and leaves the rest to the loop's next
-turns: a peer that has stalled would keep the socket open for ever, and a loop that ends with the
-request would never take those turns.
+Closing a transport first waits until its buffer is written, and then needs a few more turns of the
+event loop. If the remote host no longer reads, the socket would stay open without a limit; and a
+loop that ends with the request would never run those turns.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import contextlib
 import socket
 from typing import Final
 
-__all__ = ["hang_up"]
+__all__ = ["close_sockets"]
 
-_LOOK_AGAIN: Final = 10  # turns of the loop that a transport is given to close
+_LOOK_AGAIN: Final = 10  # how many turns of the loop to wait for the transports to close
 
 
-async def hang_up(sockets: list[socket.socket]) -> None:
-    """Let go of a peer, also of one that takes no more bytes: the writing fails, it is closed."""
+async def close_sockets(sockets: list[socket.socket]) -> None:
+    """Shut down and close the sockets, also if the remote host no longer reads.
+
+    The shutdown makes pending writes fail, and then aiohttp's transports close.
+    """
     for one in sockets:
         with contextlib.suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,8 @@
-"""What `verify` means: TLS 1.2 and up, hosts checked, the caller's roots. One for both planes.
+"""The TLS context that `verify=` stands for: TLS 1.2 or newer, host names checked.
 
-Without a bundle of the caller's, the roots are the system's and those that botocore uses: a machine
-without a root store of its own (a slim container) can upload too.
+The control plane and the media connections use the same context. If the caller gives no CA bundle,
+the trusted roots are the system's and those of botocore, so that a machine without root
+certificates (a slim container image) can upload too.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from kvsproducer.service.clock import now
 from kvsproducer.status import StatusCode, kvs_error
 from kvsproducer.status.system import in_words
 
-__all__ = ["Verify", "at_wrong_time", "tls_context"]
+__all__ = ["Verify", "clock_hint", "tls_context"]
 
 Verify = bool | str | os.PathLike[str] | None
-"""What may be given as `verify=`; None is True, as in boto3."""
+"""The types of `verify=`; None means True, as in boto3."""
 
 _HASHED_NAME: Final = re.compile(r"[0-9a-f]{8}\.\d+")
 _CERTIFICATE_NAMES: Final = (".pem", ".crt", ".cer")
@@ -29,11 +30,14 @@ _OUTSIDE_ITS_DATES: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID,
 
 
 def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """The context for boto3's `verify`: True, False (any certificate will do), or a CA bundle.
+    """Return the TLS context for `verify`, as in boto3.
 
-    Raises INVALID_CA_CERT_PATH for a path that is no CA bundle, INVALID_CERT_PATH_LENGTH for one of
-    more than 4096 characters, CURL_LIBRARY_INIT_FAILED when this machine's TLS library cannot be
-    set up.
+    verify: True for the default roots, False to accept any certificate, or the path of a file or
+        folder of trusted root certificates.
+
+    Raises INVALID_CA_CERT_PATH for a path without certificates, INVALID_CERT_PATH_LENGTH for a path
+    of more than 4096 characters, and CURL_LIBRARY_INIT_FAILED if the TLS library of this machine
+    cannot be set up.
     """
     if isinstance(verify, str):
         return _own_roots(verify)
@@ -54,23 +58,23 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def _load_roots_of_system(context: ssl.SSLContext) -> None:
-    """Trust the system's roots, as `ssl.create_default_context` does.
+    """Trust the system's root certificates, as `ssl.create_default_context` does.
 
-    That function reads them while it holds the interpreter lock, for 100 ms and more: a
-    `put_frame` of another thread would wait so long. `load_verify_locations` releases the lock.
+    That function holds the interpreter lock while it reads them, for 100 ms and more, and a
+    `put_frame` in another thread would wait for it. `load_verify_locations` releases the lock.
     """
     paths = ssl.get_default_verify_paths()
-    if os.name == "nt":  # they are not in files
+    if os.name == "nt":  # Windows does not keep them in files
         context.load_default_certs()
     elif paths.cafile or paths.capath:
         context.load_verify_locations(cafile=paths.cafile, capath=paths.capath)
 
 
-def at_wrong_time(error: ssl.SSLCertVerificationError) -> str:
-    """What to add for a certificate that is not valid at this time, "" for any other refusal.
+def clock_hint(error: ssl.SSLCertVerificationError) -> str:
+    """Return a hint to check the clock if the certificate is outside its validity dates, else "".
 
-    A machine without a battery-backed clock starts in the past, until the network has told it the
-    time: nothing is wrong with the peer then, and trying again helps.
+    A machine without a battery-backed clock starts in the past until it has got the time from the
+    network. The certificate is valid then, and a later attempt succeeds.
     """
     if error.verify_code not in _OUTSIDE_ITS_DATES:
         return ""
@@ -92,16 +96,17 @@ def _own_roots(path: str) -> ssl.SSLContext:
             context.load_verify_locations(cafile=path)
     except OSError as error:
         raise kvs_error(
-            StatusCode.INVALID_CA_CERT_PATH, f"verify={path!r} is no CA bundle: {in_words(error)}"
+            StatusCode.INVALID_CA_CERT_PATH,
+            f"verify={path!r} is not a CA bundle: {in_words(error)}",
         ) from error
     return context
 
 
 def _load_folder(context: ssl.SSLContext, path: str) -> None:
-    """Trust what is in a folder, whatever the files are called; raises OSError for nothing.
+    """Trust the certificates in a folder, whatever the files are called.
 
-    OpenSSL finds a folder's certificates by names made of hashes only (`c_rehash`), when it needs
-    them; files with other names would be passed over without a word.
+    OpenSSL finds certificates in a folder only if their names are hashes (as `c_rehash` makes
+    them), and silently ignores all other files. Raises OSError if the folder has no certificates.
     """
     context.load_verify_locations(capath=path)
     hashed = False
@@ -111,7 +116,7 @@ def _load_folder(context: ssl.SSLContext, path: str) -> None:
         if _HASHED_NAME.fullmatch(entry.name):
             hashed = True
         elif entry.name.endswith(_CERTIFICATE_NAMES):
-            with contextlib.suppress(ssl.SSLError):  # a key, say
+            with contextlib.suppress(ssl.SSLError):  # the file may be a private key
                 context.load_verify_locations(cafile=entry.path)
     if not hashed and not context.get_ca_certs():
         raise OSError("no certificate (*.pem, *.crt, *.cer) in that folder")

@@ -1,8 +1,9 @@
-"""Addresses at the door: of an endpoint, a proxy, a credentials provider.
+"""Check the URLs that come from outside: of an endpoint, a proxy, a credentials provider.
 
-What cannot be connected to is told where it comes in, and not tried again for ever. A URL may hold
-a password, so no message shows one whole: `shown` leaves out who is to be logged in.
-Facts: RFC 3986; host names as botocore takes them (RFC 1123, in ASCII).
+An invalid URL is refused where it is given, because the producer would retry it without a limit.
+A URL may contain a password, so messages show it with `url_for_message`, which
+removes user and password.
+Source: RFC 3986; host names as botocore accepts them (RFC 1123, in ASCII).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["shown", "url_fault"]
+__all__ = ["url_for_message", "url_fault"]
 
 _SCHEMES: Final = frozenset({"http", "https"})
 _LONGEST_NAME: Final = 253
@@ -22,20 +23,21 @@ _LOGIN: Final = re.compile(r"//[^/?#]*@|^[^/?#]*@")
 
 
 def url_fault(url: object, *, login: bool = False) -> str:
-    """Why `url` is none of http or https to connect to, "" when it is one.
+    """Return why `url` is not a usable http or https URL, or "" if it is one.
 
-    `login`: whether it may hold a user and a password, as a proxy's does.
+    `login`: whether the URL may contain a user and a password, as that of a proxy may.
     """
     if not isinstance(url, str):
         return f"it is {type(url).__name__}"
     if any(character <= " " or character == "\x7f" for character in url):
         return "it has a blank or a line break"
-    if any("\ud800" <= character <= "\udfff" for character in url):  # as the environment has them
-        return "it holds bytes that are no text"
+    # os.environ gives bytes that are not UTF-8 as lone surrogates.
+    if any("\ud800" <= character <= "\udfff" for character in url):
+        return "it contains bytes that are not UTF-8 text"
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # a port that is none, a bracket without the other
+    except ValueError:  # an invalid port, or an opening bracket without a closing one
         return "it has no port from 1 to 65535, or half of a bracket"
     if parts.scheme not in _SCHEMES or not parts.netloc:
         return "it does not begin with http:// or https://"
@@ -50,7 +52,7 @@ def _fault_of_parts(parts: SplitResult, login: bool) -> str:
     if parts.query or parts.fragment:
         return "it has a query or a fragment"
     if not _is_host(parts.hostname or ""):
-        return "its host is no address, and no name of ASCII letters, digits, hyphens and dots"
+        return "its host is neither an IP address nor a name of ASCII letters, digits, - and dots"
     return ""
 
 
@@ -65,8 +67,8 @@ def _is_host(host: str) -> bool:
     return True
 
 
-def shown(url: object) -> str:
-    """A URL for a message: in quotes, not too long, without user and password."""
+def url_for_message(url: object) -> str:
+    """Return a URL for a message: in quotes, at most 120 characters, without user and password."""
     text = url if isinstance(url, str) else repr(url)
     text = _LOGIN.sub(lambda found: "//...@" if found[0].startswith("//") else "...@", text)
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")

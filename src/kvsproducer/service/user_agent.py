@@ -1,10 +1,11 @@
-"""Who asks: the User-Agent header.
+"""The User-Agent header.
 
 `<name>/<version> <Python>/<its version> <system>/<its release> <machine>[ app/<id>][ <extra>]`, as
-the C producer has it, 256 characters at most. Control plane, PutMedia and GetMedia send the same.
-The application's id is the setting of all AWS SDKs: `sdk_ua_app_id` of a profile,
-AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID"). It is perhaps meant for
-other tools, so one that is longer than it should be is no reason not to send: it is left out.
+in the C producer, at most 256 characters. All requests send the same header.
+
+The application's id is a setting of all AWS SDKs: `sdk_ua_app_id` in a profile, or
+AWS_SDK_UA_APP_ID (AWS SDKs and Tools Reference Guide, "Application ID"). An id that is too long is
+left out with a warning and is not an error, because it may have been set for other tools.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ _DEFAULT_NAME: Final = "kvsproducer"
 
 
 def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
-    """The header's value; `name` and `extra` are those of `ServiceConfig`.
+    """Return the header's value.
 
-    An id of more than 50 characters is left out, with a warning in the log.
-    Raises INVALID_USER_AGENT_LENGTH when they, the application's id and the system's own names do
-    not fit together.
+    name, extra: `user_agent_name` and `user_agent_extra` of `ServiceConfig`.
+    app_id: the application's id; if it has more than 50 characters, it is left out with a warning
+        in the log.
+
+    Raises INVALID_USER_AGENT_LENGTH if the header would have more than 256 characters.
     """
     if len(app_id) > limits.MAX_APP_ID_LEN:
         log.warning(
@@ -60,10 +63,10 @@ def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
 
 
 def _printable(text: str) -> str:
-    """What a header may hold; a system may call itself anything."""
+    """Replace what a header may not contain; the names of the system may hold any character."""
     return "".join(c if c.isascii() and c.isprintable() else "_" for c in text)
 
 
 def _token(text: str) -> str:
-    """As the other SDKs write an id that has other characters."""
+    """Replace the characters that an id may not contain by hyphens, as the other SDKs do."""
     return "".join(c if c in TOKEN_CHARACTERS else "-" for c in text)

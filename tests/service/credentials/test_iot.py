@@ -285,7 +285,7 @@ def test_the_producer_s_network(iot: IotEndpoint, monkeypatch: pytest.MonkeyPatc
         assert proxy.connections == 2
     finally:
         proxy.end()
-    with pytest.raises(KvsError, match="is no ipv6 address"):
+    with pytest.raises(KvsError, match="is not an ipv6 address"):
         asked.fetch_in(Network(ServiceConfig(ip_family="ipv6", proxies={}), True), ClockSkew())
 
 

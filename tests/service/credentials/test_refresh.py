@@ -262,7 +262,7 @@ def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
     thread = threading.Thread(target=fresh.get)
     thread.start()
     assert asking.wait(20)
-    with pytest.raises(TimeoutError, match="does not answer"):
+    with pytest.raises(TimeoutError, match="has not returned credentials"):
         fresh.get()
     may_answer.set()
     thread.join(20)
@@ -372,21 +372,21 @@ def test_what_is_at_hand_needs_no_asking(clock: Clock) -> None:
     """Nothing before the first `get`, when it is due, refused, or when asking failed."""
     provider = Provider(clock)
     fresh = FreshCredentials(provider, clock=clock)
-    assert fresh.at_hand() is None
+    assert fresh.get_nowait() is None
     held = fresh.get()
-    assert fresh.at_hand() == held
+    assert fresh.get_nowait() == held
     clock.forward(3600 - 38)
-    assert fresh.at_hand() is None
+    assert fresh.get_nowait() is None
     provider.failure = kvs_error(S.CURL_PERFORM_FAILED, "no route")
     assert fresh.get() == held
-    assert fresh.at_hand() is None
+    assert fresh.get_nowait() is None
     provider.failure = None
     held = fresh.get()
-    assert fresh.at_hand() == held
+    assert fresh.get_nowait() == held
     fresh.refuse(held)
-    assert fresh.at_hand() is None
+    assert fresh.get_nowait() is None
     assert fresh.get() != held
-    assert fresh.at_hand() is not None
+    assert fresh.get_nowait() is not None
     assert provider.asked == 4
 
 
@@ -405,10 +405,10 @@ def test_nothing_is_at_hand_while_another_thread_asks(clock: Clock) -> None:
     thread = threading.Thread(target=fresh.get)
     thread.start()
     assert asked.wait(30)
-    seen.append(fresh.at_hand())
+    seen.append(fresh.get_nowait())
     release.set()
     thread.join(30)
-    seen.append(fresh.at_hand())
+    seen.append(fresh.get_nowait())
     assert seen[0] is None
     assert seen[1] is not None
 
@@ -420,14 +420,14 @@ def test_what_holds_its_own_may_be_at_hand(life_s: int | None, clock: Clock) -> 
     class Prompt(Provider):
         prompt = True
 
-        def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
+        def get_nowait(self, skew: ClockSkew) -> AwsCredentials | None:
             return self.fetch() if self.prompt else None
 
     provider = Prompt(clock)
     fresh = FreshCredentials(provider, hold=False, clock=clock)
     assert fresh.get().access_key_id == "A1"
     provider.life_s = life_s
-    found = fresh.at_hand()
+    found = fresh.get_nowait()
     assert (found is None) is (life_s == 37)
     provider.prompt = False
-    assert fresh.at_hand() is None
+    assert fresh.get_nowait() is None

@@ -40,7 +40,7 @@ from kvsproducer.service.credentials.session import (
     BotocoreCredentials,
     SessionCredentials,
     credentials_of_botocore,
-    frozen,
+    to_botocore,
 )
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import failure_of
@@ -215,11 +215,11 @@ def test_fresh_ones_that_look_expired(session: botocore.session.Session) -> None
         assert provider.fetch_in(network, skew).access_key_id == "A"
 
 
-def test_frozen_is_what_botocore_signs_with() -> None:
+def test_to_botocore_returns_what_the_signer_expects() -> None:
     """Key, secret and token at their places."""
-    keys = frozen(AwsCredentials("A", "S", "T"))
+    keys = to_botocore(AwsCredentials("A", "S", "T"))
     assert (keys.access_key, keys.secret_key, keys.token) == ("A", "S", "T")
-    assert frozen(AwsCredentials("A", "S")).token is None
+    assert to_botocore(AwsCredentials("A", "S")).token is None
 
 
 # --- credentials that the service refuses ---------------------------------------------------------
@@ -328,25 +328,25 @@ def test_what_of_botocore_is_at_hand(session: botocore.session.Session) -> None:
     """Keys always, refreshable ones until botocore renews them; the chain's, once it was asked."""
     skew = ClockSkew()
     keys = Credentials("AKIDEXAMPLE", "secretsecret")
-    found = BotocoreCredentials(keys).at_hand(skew)
+    found = BotocoreCredentials(keys).get_nowait(skew)
     assert found is not None
     assert found.access_key_id == "AKIDEXAMPLE"
-    assert BotocoreCredentials(holding(timedelta(minutes=30))).at_hand(skew) is not None
-    assert BotocoreCredentials(holding(timedelta(minutes=14))).at_hand(skew) is None
+    assert BotocoreCredentials(holding(timedelta(minutes=30))).get_nowait(skew) is not None
+    assert BotocoreCredentials(holding(timedelta(minutes=14))).get_nowait(skew) is None
 
     class Own:
         def get_frozen_credentials(self) -> Any:
             raise AssertionError("it may block")
 
-    assert BotocoreCredentials(Own()).at_hand(skew) is None
+    assert BotocoreCredentials(Own()).get_nowait(skew) is None
     session.set_credentials("AKIDEXAMPLE", "secretsecret")
     chain = SessionCredentials(session)
-    assert chain.at_hand(skew) is None
-    assert chain.fetch() == chain.at_hand(skew)
+    assert chain.get_nowait(skew) is None
+    assert chain.fetch() == chain.get_nowait(skew)
 
 
 def test_the_service_s_time_counts_for_what_is_at_hand() -> None:
     """botocore would renew on the loop what seems to be fresh by this machine's clock."""
     skew = ClockSkew()
     skew.ticks = 3600 * 10_000_000
-    assert BotocoreCredentials(holding(timedelta(minutes=30))).at_hand(skew) is None
+    assert BotocoreCredentials(holding(timedelta(minutes=30))).get_nowait(skew) is None

@@ -15,7 +15,7 @@ from kvsproducer import KvsError, StatusCode
 from kvsproducer.service.credentials import AwsCredentials, FileCredentials, StaticCredentials
 from kvsproducer.service.credentials.own import OwnCredentials
 from kvsproducer.service.credentials.session import BotocoreCredentials
-from kvsproducer.service.credentials.source import bound_to, fresh_credentials, provider_of
+from kvsproducer.service.credentials.source import bind_to_loop, fresh_credentials, provider_of
 
 KEYS = AwsCredentials("A", "S")
 
@@ -102,8 +102,8 @@ def test_bound_to_a_loop() -> None:
             seen.append(asyncio.get_running_loop())
             return KEYS
 
-        assert await asyncio.to_thread(bound_to(loop, where).fetch) == KEYS
+        assert await asyncio.to_thread(bind_to_loop(loop, where).fetch) == KEYS
         assert seen == [loop]
-        assert bound_to(loop, KEYS).fetch() == KEYS
+        assert bind_to_loop(loop, KEYS).fetch() == KEYS
 
     asyncio.run(main())

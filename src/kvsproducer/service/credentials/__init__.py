@@ -1,8 +1,9 @@
-"""Where AWS credentials come from: one noun a file.
+"""AWS credentials and where they come from.
 
-`AwsCredentials` is what they are; `provider` says what a provider is, and `static`, `file`, `iot`,
-`session` (botocore's) and `own` (a user's function) are the kinds of it; `refresh` holds what they
-give until it is about to expire; `source` makes one of these from `Producer(credentials=)`.
+`credentials` has the value class `AwsCredentials`. `provider` defines what a credentials provider
+is; `static`, `file`, `iot`, `session` (botocore) and `own` (a user's function) are the kinds of
+provider. `refresh` caches a provider's credentials until they are about to expire. `source` creates
+a provider from `Producer(credentials=)`.
 """
 
 from kvsproducer.service.credentials.credentials import AwsCredentials

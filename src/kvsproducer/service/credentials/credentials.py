@@ -1,7 +1,7 @@
-"""AWS credentials at one moment: what a provider gives and a request is signed with.
+"""`AwsCredentials`: the value that a provider returns and that requests are signed with.
 
-Facts: AWS's `AwsCredentials` structure (version 0). No part of it shows in a repr, and no message
-of this package holds one: texts name the member and its length.
+Source: AWS's `AwsCredentials` structure (version 0). No repr and no message shows a key, secret or
+token: messages only give the name of the member and its length.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = ["AwsCredentials"]
 
 _S = StatusCode
 _VERSION: Final = 0
-# Members without underscores and capitals: so Security Token Service (`AccessKeyId`) and AWS IoT
-# (`accessKeyId`) are read as well as our own names.
+# Names without underscores, in lower case, by which `from_dict` finds them: it reads the answers of
+# Security Token Service (`AccessKeyId`) and AWS IoT (`accessKeyId`) as well as our own names.
 _MEMBERS: Final = {
     name.replace("_", ""): name
     for name in ("access_key_id", "secret_access_key", "session_token", "expiration")
@@ -29,14 +29,17 @@ _MEMBERS: Final = {
 
 @dataclass(frozen=True, slots=True, init=False)
 class AwsCredentials:
-    """An access key, its secret, a session token for temporary ones, and when they end.
+    """AWS credentials: access key, secret key, session token and expiration.
 
-    `expiration` is in ticks since 1970, None when they do not expire; it may be given as an aware
-    `datetime` or as `"2026-01-02T03:04:05Z"` too. Raises NULL_ARG for a missing key or secret,
-    INVALID_ARG for an empty part or one with a line break, HMAC_GENERATION_ERROR for a secret that
-    no signature can be made with, as it has no UTF-8 form (what the environment has of bytes in
-    another encoding), INVALID_AUTH_LEN for more than 10,000 characters together, and for text that
-    is no time TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or IOT_EXPIRATION_PARSING_FAILED.
+    session_token: the token of temporary credentials; None (default) for permanent ones.
+    expiration: ticks since 1970, an aware `datetime`, or text such as `"2026-01-02T03:04:05Z"`;
+        None (default) if the credentials do not expire. The attribute is in ticks.
+
+    Raises NULL_ARG for a missing key or secret; INVALID_ARG for an empty part or one with a line
+    break; HMAC_GENERATION_ERROR for a secret that cannot be encoded as UTF-8 and so cannot sign
+    (`os.environ` contains such text for bytes in another encoding); INVALID_AUTH_LEN for more than
+    10,000 characters in total; TIMESTAMP_STRING_UNRECOGNIZED_FORMAT or
+    IOT_EXPIRATION_PARSING_FAILED for text that is not a time.
     """
 
     access_key_id: str = field(repr=False)
@@ -55,7 +58,7 @@ class AwsCredentials:
         if isinstance(secret_access_key, str) and not _has_utf8_form(secret_access_key):
             raise kvs_error(
                 _S.HMAC_GENERATION_ERROR,
-                "no request can be signed with secret_access_key: it holds bytes that are no text",
+                "secret_access_key cannot sign requests: it contains bytes that are not UTF-8 text",
             )
         _check("secret_access_key", secret_access_key)
         if session_token is not None:
@@ -73,11 +76,13 @@ class AwsCredentials:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> AwsCredentials:
-        """From the versioned form, or as Security Token Service and AWS IoT answer them.
+        """Return the credentials in a mapping.
 
-        `{"access_key_id": ..., "secret_access_key": ...}` with `session_token`, `expiration` and
-        `version` (0) as they come; `AccessKeyId` and `accessKeyId` are understood too. Raises
-        INVALID_AWS_CREDENTIALS_VERSION, INVALID_ARG for an unknown member, and as the class does.
+        `data` has the members `access_key_id` and `secret_access_key`, and may have
+        `session_token`, `expiration` and `version` (0). Names as in the answers of Security Token
+        Service (`AccessKeyId`) and AWS IoT (`accessKeyId`) are accepted too. Raises
+        INVALID_AWS_CREDENTIALS_VERSION, INVALID_ARG for an unknown member, and what the class
+        raises.
         """
         values: dict[str, object] = {name: None for name in _MEMBERS.values()}
         for given, value in data.items():
@@ -92,11 +97,11 @@ class AwsCredentials:
                 values[_MEMBERS[name]] = value
             else:
                 raise kvs_error(_S.INVALID_ARG, f"credentials have no member {str(given)!r}")
-        return cls(**values)  # type: ignore[arg-type]  # the class looks at what it gets
+        return cls(**values)  # type: ignore[arg-type]  # the class checks the types
 
     @property
     def length(self) -> int:
-        """How many characters they are together."""
+        """The total number of characters of key, secret and token."""
         parts = (self.access_key_id, self.secret_access_key, self.session_token or "")
         return sum(len(part) for part in parts)
 
@@ -116,14 +121,14 @@ def _check(name: str, value: object) -> None:
     if not (value.isascii() and value.isprintable()) or value != value.strip():
         raise kvs_error(
             _S.INVALID_ARG,
-            f"{name} begins or ends with a blank, or holds a line break or what is not ASCII",
+            f"{name} begins or ends with a blank, or has a line break or a non-ASCII character",
         )
 
 
 def _has_utf8_form(text: str) -> bool:
-    """False for lone surrogates, as `os.environ` gives for bytes that are not UTF-8.
+    """Return False for text with lone surrogates, as `os.environ` has for bytes of other encodings.
 
-    Asked before anything is raised: the codec's own exception has the text on it.
+    The caller must not chain the codec's exception, because that contains the text.
     """
     try:
         text.encode()

@@ -1,7 +1,7 @@
-"""When credentials end, as AWS writes it: `YYYY-MM-DDTHH:MM:SSZ`, always 20 characters.
+"""Parse and check the expiration of credentials: `YYYY-MM-DDTHH:MM:SSZ`, always 20 characters.
 
-Facts: the C producer's conversion of that text, which AWS IoT answers and credentials files hold.
-Unlike it, the separators and the calendar are checked.
+Answers of AWS IoT and credentials files contain this text. Source: the C producer's conversion;
+unlike that, this module checks the separators and the calendar.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _MARKS: Final = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: "Z"}
 
 
 def parse_expiration(text: str) -> int:
-    """The instant, in ticks since 1970.
+    """Return the expiration in `text` as ticks since 1970.
 
-    Raises TIMESTAMP_STRING_UNRECOGNIZED_FORMAT unless there are 20 characters, and
-    IOT_EXPIRATION_PARSING_FAILED when these are no date and time. The text is in no message, since
-    what stands in its place may be a secret.
+    Raises TIMESTAMP_STRING_UNRECOGNIZED_FORMAT if `text` does not have 20 characters, and
+    IOT_EXPIRATION_PARSING_FAILED if it is not a date and time. The messages do not show the text,
+    because it may be a misplaced secret.
     """
     if len(text) != _LENGTH:
         raise kvs_error(
             StatusCode.TIMESTAMP_STRING_UNRECOGNIZED_FORMAT,
-            f"the expiration has {len(text)} characters; it is written 2026-01-02T03:04:05Z",
+            f"the expiration has {len(text)} characters; write it as 2026-01-02T03:04:05Z",
         )
     try:
         if not text.isascii():
@@ -38,18 +38,18 @@ def parse_expiration(text: str) -> int:
     except ValueError:
         raise kvs_error(
             StatusCode.IOT_EXPIRATION_PARSING_FAILED,
-            "the expiration is no date and time such as 2026-01-02T03:04:05Z",
+            "the expiration is not a date and time such as 2026-01-02T03:04:05Z",
         ) from None
     return instant_to_ticks(instant)
 
 
 def looks_like_expiration(text: str) -> bool:
-    """Whether a word is meant as an expiration, be it a date or not."""
+    """Return whether a word has the form of an expiration; the date itself may be invalid."""
     return len(text) == _LENGTH and all(text[place] == mark for place, mark in _MARKS.items())
 
 
 def check_not_past(expiration: int, now: int) -> None:
-    """Raise IOT_EXPIRATION_OCCURS_IN_PAST for credentials that have ended; ticks since 1970."""
+    """Raise IOT_EXPIRATION_OCCURS_IN_PAST if `expiration` is before `now` (ticks since 1970)."""
     if expiration < now:
         ago = (now - expiration) // TICKS_PER_SECOND
         raise kvs_error(

@@ -1,17 +1,18 @@
-"""Credentials from a file in the C producer's own format: one line of words.
+"""Credentials from a file in the format of the C producer: one line of words.
 
     CREDENTIALS key secret
     CREDENTIALS key secret token
     CREDENTIALS key expiration secret
     CREDENTIALS key expiration secret token
 
-An expiration is `YYYY-MM-DDTHH:MM:SSZ`. The C producer tells the forms apart by the number of
-words, and so takes the secret of the second one for an expiration; here a word counts as the
-expiration when it looks like one, or when there are five. It also cuts what is too long, which
-fails later for no visible reason; here that is an error.
+An expiration is `YYYY-MM-DDTHH:MM:SSZ`. The C producer distinguishes the forms by the number of
+words, and so reads the secret of the second form as an expiration. This module reads a word as the
+expiration if it has the form of one, or if there are five words. The C producer also cuts words
+that are too long, so that requests fail later without a visible reason; here that is an error.
 
-Whatever writes the file should replace it whole (write another one and rename it). The shared
-credentials file of the AWS command line is another format: name its profile instead.
+A program that writes the file should write another file and rename it, so that the file is never
+incomplete. The shared credentials file of the AWS command line has another format: use
+`profile_name=` for that one.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ _MAX_LENGTHS: Final = {
 
 
 class FileCredentials:
-    """Reads the file when it is made, so that a bad one is told at once, and again when due.
+    """A credentials provider that reads a file in the format of the C producer.
 
-    That is when the credentials are about to expire, and after 40 minutes at the latest, which is
-    also the life of those without an expiration. `clock` gives the time in ticks since 1970.
+    path: the file. It is read when the provider is created, so that an invalid file is reported at
+        once. It is read again when the credentials are about to expire, at the latest after 40
+        minutes.
+    clock: function that returns the time in ticks since 1970.
 
     Raises FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED, FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH
-    (10,000 bytes or more), FILE_CREDENTIAL_PROVIDER_INVALID_FILE_FORMAT, and for the expiration
+    (10,000 bytes or more), FILE_CREDENTIAL_PROVIDER_INVALID_FILE_FORMAT; for the expiration
     TIMESTAMP_STRING_UNRECOGNIZED_FORMAT, IOT_EXPIRATION_PARSING_FAILED,
-    IOT_EXPIRATION_OCCURS_IN_PAST; for the path what `utils.check_path` does.
+    IOT_EXPIRATION_OCCURS_IN_PAST; for the path what `utils.check_path` raises.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], int] = now) -> None:
@@ -63,18 +66,18 @@ class FileCredentials:
         self.fetch()
 
     def fetch(self) -> AwsCredentials:
-        """Read the file; raises as the class does."""
+        """Read the file and return its credentials; raises what the class raises."""
         return self._read(self._clock())
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
-        """The same by the service's time."""
+        """Read the file, and compare the expiration with the service's time."""
         return self._read(self._clock() + skew.ticks)
 
     def _read(self, now: int) -> AwsCredentials:
         try:
             with self._path.open("rb") as file:
                 content = file.read(limits.MAX_CREDENTIAL_FILE_BYTES)
-        except (OSError, ValueError) as error:  # a NUL in the path
+        except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
             raise kvs_error(
                 _S.FILE_CREDENTIAL_PROVIDER_OPEN_FILE_FAILED,
                 f"{self._path}: {in_words(error)}",
@@ -89,9 +92,10 @@ class FileCredentials:
 
 
 def parse_credentials_file(content: bytes, now: int) -> AwsCredentials:
-    """The credentials in the bytes of such a file; `now` in ticks since 1970. Raises as the class.
+    """Return the credentials in the content of a file; `now` is in ticks since 1970.
 
-    They end after 40 minutes at the latest, for the file is to be read again by then.
+    They expire after 40 minutes at the latest, so that the file is read again by then. Raises what
+    `FileCredentials` raises.
     """
     if len(content) >= limits.MAX_CREDENTIAL_FILE_BYTES:
         raise kvs_error(

@@ -1,11 +1,12 @@
-"""Credentials of a device from AWS IoT: its certificate for temporary credentials of a role.
+"""Credentials from AWS IoT: a device gets temporary credentials of a role for its certificate.
 
-`GET https://ENDPOINT/role-aliases/ALIAS/credentials` with the device's certificate (mutual TLS) and
-the header `x-amzn-iot-thingname`; the answer is JSON. AWS IoT Core developer guide, "Authorizing
-direct calls to AWS services"; time-outs, limits and the shortened life are the C producer's.
+The request is `GET https://ENDPOINT/role-aliases/ALIAS/credentials` with the device's certificate
+(mutual TLS) and the header `x-amzn-iot-thingname`; the response is JSON. Sources: AWS IoT Core
+developer guide, "Authorizing direct calls to AWS services"; the C producer for time-outs, limits
+and the shortened lifetime.
 
-Unlike the C producer's convenience creator, which gives the stream's name as the thing's, the thing
-name is the caller's to say. Nothing is repeated here: the producer repeats.
+The caller gives the thing name. (A convenience function of the C producer uses the stream's name.)
+This module does not retry; the producer does.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.credentials.expiration import check_not_past, parse_expiration
 from kvsproducer.service.network import Network
 from kvsproducer.service.results import failure_of
-from kvsproducer.service.sockets import hang_up
-from kvsproducer.service.tls import at_wrong_time, tls_context
-from kvsproducer.service.urls import shown, url_fault
+from kvsproducer.service.sockets import close_sockets
+from kvsproducer.service.tls import clock_hint, tls_context
+from kvsproducer.service.urls import url_fault, url_for_message
 from kvsproducer.status import (
     KvsError,
     NotAuthorized,
@@ -55,7 +56,7 @@ __all__ = ["ENVIRONMENT", "IotCredentials", "read_answer"]
 _S = StatusCode
 _OK: Final = 200
 ENVIRONMENT: Final = {
-    # the environment variables of AWS's samples: argument
+    # Environment variables of AWS's samples, and the argument that each of them sets.
     "AWS_IOT_CORE_CREDENTIAL_ENDPOINT": "endpoint",
     "AWS_IOT_CORE_CERT": "certificate",
     "AWS_IOT_CORE_PRIVATE_KEY": "private_key",
@@ -68,7 +69,7 @@ _MAX_LENGTHS: Final = {
     "sessionToken": limits.MAX_SESSION_TOKEN_LEN,
     "expiration": limits.MAX_EXPIRATION_LEN,
 }
-# TLS alerts by which a server says that it does not accept our certificate (RFC 8446, section 6.2).
+# TLS alerts that mean that the server does not accept our certificate (RFC 8446, section 6.2).
 _CERTIFICATE_ALERTS: Final = (
     "ALERT_ACCESS_DENIED",
     "ALERT_BAD_CERTIFICATE",
@@ -85,17 +86,19 @@ _CERTIFICATE_ALERTS: Final = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IotCredentials:
-    """Fetches a role's credentials with a device's certificate.
+    """A credentials provider that gets a role's credentials for a device's certificate.
 
-    endpoint: the account's credential endpoint, `aws iot describe-endpoint --endpoint-type
-        iot:CredentialProvider`; a host name, with `:port` and `https://` if need be.
-    certificate, private_key: paths of the device's PEM files; read anew with every fetch.
-    role_alias, thing_name: up to 128 characters each.
-    ca: path of a PEM file or folder of the roots to trust; None: the public ones.
-    connection_timeout, completion_timeout: seconds, a `timedelta` or ISO 8601 text (`"PT3S"`); when
-        the second is less than the first, or the first is 0, both are the defaults, 3 and 5 s.
-    clock, dice: the time in ticks since 1970; `dice(n)` gives a uniform int below n. The remaining
-        life is shortened by 1 to 20 % of it, so that a fleet does not renew all at once.
+    endpoint: the account's credential endpoint, which `aws iot describe-endpoint --endpoint-type
+        iot:CredentialProvider` prints: a host name, optionally with `https://` and `:port`.
+    certificate, private_key: paths of the device's PEM files; they are read with every fetch.
+    role_alias, thing_name: at most 128 characters each.
+    ca: path of a PEM file or folder of trusted root certificates; None (default): the public ones.
+    connection_timeout, completion_timeout: seconds, a `timedelta` or ISO 8601 text (`"PT3S"`).
+        Defaults: 3 s to connect, 5 s for the whole request. Both defaults are used if the second
+        value is less than the first, or the first is 0.
+    clock: function that returns the time in ticks since 1970.
+    dice: function; `dice(n)` returns a random int from 0 to n - 1. It shortens the remaining
+        lifetime by 1 to 20 %, so that many devices do not renew at the same time.
 
     The arguments and files are checked at once, without the network. Raises NULL_ARG, INVALID_ARG,
     MAX_ROLE_ALIAS_LEN_EXCEEDED, MAX_IOT_THING_NAME_LENGTH, IOT_INVALID_URI_LEN, PATH_TOO_LONG,
@@ -133,7 +136,7 @@ class IotCredentials:
         for name in ("role_alias", "thing_name"):
             given = getattr(self, name)
             if not (given.isascii() and given.isprintable()):
-                raise kvs_error(_S.INVALID_ARG, f"{name}= is no name that AWS IoT allows")
+                raise kvs_error(_S.INVALID_ARG, f"{name}= is not a name that AWS IoT allows")
         if len(self.url) > limits.MAX_URI_LEN:
             raise kvs_error(_S.IOT_INVALID_URI_LEN, f"a URL of {len(self.url)} characters")
         self._check_host()
@@ -143,10 +146,12 @@ class IotCredentials:
     def from_environment(
         cls, environment: Mapping[str, str] = os.environ, *, ca: str | None = None
     ) -> IotCredentials:
-        """As AWS_IOT_CORE_CREDENTIAL_ENDPOINT, _CERT, _PRIVATE_KEY, _ROLE_ALIAS, _THING_NAME say.
+        """Return a provider with the settings of the environment variables of AWS's samples.
 
-        Without `ca`, AWS_KVS_CACERT_PATH may name the roots to trust.
-        Raises INVALID_ARG that names the variables which are not set, and as the class does.
+        The variables are AWS_IOT_CORE_CREDENTIAL_ENDPOINT, AWS_IOT_CORE_CERT,
+        AWS_IOT_CORE_PRIVATE_KEY, AWS_IOT_CORE_ROLE_ALIAS and AWS_IOT_CORE_THING_NAME. Without `ca`,
+        AWS_KVS_CACERT_PATH may name the trusted root certificates. Raises INVALID_ARG with the
+        names of missing variables, and what the class raises.
         """
         missing = [name for name in ENVIRONMENT if not environment.get(name)]
         if missing:
@@ -163,24 +168,24 @@ class IotCredentials:
 
     @property
     def url(self) -> str:
-        """Where the credentials are asked for."""
+        """The URL that credentials are requested from."""
         host = self.endpoint.removeprefix("https://").rstrip("/")
         return f"https://{host}/role-aliases/{quote(self.role_alias, safe='')}/credentials"
 
     def fetch(self) -> AwsCredentials:
-        """Ask for credentials; blocks for up to 5 s, and needs a thread without a running loop.
+        """Request credentials and return them.
 
-        It goes through the environment's proxies. Raises CURL_PERFORM_FAILED (no connection, no
-        answer in time, HTTP other than 200), IOT_FAILED (the endpoint does not accept the
-        certificate), what `read_answer` raises, and for files that have changed what the class
-        does.
+        Blocks for at most `completion_timeout`. Must not be called in a thread that runs an event
+        loop. Uses the environment's proxies. Raises CURL_PERFORM_FAILED (no connection, no response
+        in time, an HTTP status other than 200), IOT_FAILED (the endpoint does not accept the
+        certificate), what `read_answer` raises, and what the class raises for invalid files.
         """
         return self.fetch_in(Network(ServiceConfig(), verify=True), ClockSkew())
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
-        """The same through a producer's network and by the service's time.
+        """Request credentials with a producer's network settings and by the service's time.
 
-        What is trusted is `ca` alone: `verify=` names who may be the service.
+        Trusts the roots of `ca` only, because the producer's `verify=` is for KVS itself.
         """
         try:
             context = self._tls()
@@ -199,7 +204,7 @@ class IotCredentials:
         return read_answer(body, self.clock() + skew.ticks, self.dice)
 
     async def _get(self, network: Network, context: ssl.SSLContext) -> tuple[int, str, bytes]:
-        """HTTP status, error type and body (cut behind the limit) of one request."""
+        """Make one request; return its HTTP status, error type and body (cut after the limit)."""
         import aiohttp
 
         connect, total = self.connection_timeout, self.completion_timeout
@@ -222,10 +227,10 @@ class IotCredentials:
                 body = await _read(response)
                 return response.status, response.headers.get("x-amzn-ErrorType", "")[:80], body
         finally:
-            await hang_up(sockets)
+            await close_sockets(sockets)
 
     def _failure(self, error: BaseException) -> KvsError:
-        """What a failed transfer is told as."""
+        """Return the error to raise for a failed request."""
         alert = _certificate_alert(error)
         if alert:
             return kvs_error(
@@ -234,23 +239,23 @@ class IotCredentials:
         refusal = getattr(error, "certificate_error", None)
         failure = failure_of(error)
         if isinstance(refusal, ssl.SSLCertVerificationError):
-            told = f"its certificate is not accepted: {refusal.verify_message}"
-            told += at_wrong_time(refusal) or " (own roots: ca=)"
+            detail = f"its certificate is not accepted: {refusal.verify_message}"
+            detail += clock_hint(refusal) or " (own roots: ca=)"
         else:
-            told = failure.detail
-        return failure.error_class(_S.CURL_PERFORM_FAILED, f"{self.url}: {told}")
+            detail = failure.detail
+        return failure.error_class(_S.CURL_PERFORM_FAILED, f"{self.url}: {detail}")
 
     def _check_host(self) -> None:
         fault = url_fault(self.url)
         if fault or "://" in self.endpoint.removeprefix("https://"):
             raise kvs_error(
                 _S.INVALID_ARG,
-                f"endpoint={shown(self.endpoint)} is no host name such as"
+                f"endpoint={url_for_message(self.endpoint)} is not a host name such as"
                 f" abc123.credentials.iot.us-west-2.amazonaws.com{fault and ': '}{fault}",
             )
 
     def _tls(self) -> ssl.SSLContext:
-        """TLS 1.2 and up with the device's certificate."""
+        """Return a context for TLS 1.2 or newer with the device's certificate."""
         for path in (self.certificate, self.private_key, self.ca or ""):
             length = len(os.fspath(path))
             if length > limits.MAX_PATH_LEN:
@@ -266,12 +271,12 @@ class IotCredentials:
         assert isinstance(context, ssl.SSLContext)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            # An encrypted key is refused: without this, OpenSSL asks on the terminal.
+            # Refuse an encrypted key. Without `password`, OpenSSL would ask on the terminal.
             context.load_cert_chain(self.certificate, self.private_key, password=lambda: "")
         except (OSError, ValueError) as error:
             raise kvs_error(
                 _S.IOT_CREATE_LWS_CONTEXT_FAILED,
-                f"{self.certificate} and {self.private_key} are no PEM certificate with its key,"
+                f"{self.certificate} and {self.private_key} are not a PEM certificate and its key"
                 f" without a password: {getattr(error, 'reason', None) or error}",
             ) from error
         return context
@@ -281,7 +286,7 @@ class IotCredentials:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, as far as it may be looked at."""
+    """Return the body, cut soon after `limits.MAX_IOT_ANSWER_BYTES`."""
     body = b""
     while len(body) <= limits.MAX_IOT_ANSWER_BYTES:
         data = await response.content.readany()
@@ -292,11 +297,11 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def read_answer(body: bytes, now: int, dice: Callable[[int], int]) -> AwsCredentials:
-    """The credentials in the endpoint's answer, their life shortened by 1 to 20 %.
+    """Return the credentials in the endpoint's response, with their lifetime cut by 1 to 20 %.
 
-    Raises IOT_INVALID_RESPONSE_LENGTH for an empty answer, INVALID_API_CALL_RETURN_JSON for one
-    that is no JSON object, too long or has an over-long member, IOT_NULL_AWS_CREDS for a missing
-    key, secret or token, and for the expiration TIMESTAMP_STRING_UNRECOGNIZED_FORMAT,
+    Raises IOT_INVALID_RESPONSE_LENGTH for an empty body; INVALID_API_CALL_RETURN_JSON for a body
+    that is not a JSON object, is too long or has a member that is too long; IOT_NULL_AWS_CREDS for
+    a missing key, secret or token; for the expiration TIMESTAMP_STRING_UNRECOGNIZED_FORMAT,
     IOT_EXPIRATION_PARSING_FAILED, IOT_EXPIRATION_OCCURS_IN_PAST.
     """
     if not body:
@@ -320,20 +325,20 @@ def read_answer(body: bytes, now: int, dice: Callable[[int], int]) -> AwsCredent
 
 
 def _members(body: bytes) -> dict[str, str]:
-    """The members of `credentials` as text, "" for those that are missing."""
+    """Return the members of `credentials` as text, with "" for missing ones."""
     if len(body) > limits.MAX_IOT_ANSWER_BYTES:
         raise _unreadable(f"more than {limits.MAX_IOT_ANSWER_BYTES} bytes")
     try:
         answer = json.loads(body)
-    except (ValueError, RecursionError):  # its text may hold the secret: it is no cause to show
-        raise _unreadable("no JSON") from None
+    except (ValueError, RecursionError):  # do not chain: its text may contain the secret
+        raise _unreadable("not JSON") from None
     credentials = answer.get("credentials", {}) if isinstance(answer, dict) else None
     if not isinstance(credentials, dict):
-        raise _unreadable("no JSON object with credentials")
+        raise _unreadable("not a JSON object with credentials")
     found = {name: credentials.get(name) or "" for name in _MAX_LENGTHS}
     for name, longest in _MAX_LENGTHS.items():
         if not isinstance(found[name], str) or len(found[name]) > longest:
-            raise _unreadable(f"with {name} that is no text of at most {longest} characters")
+            raise _unreadable(f"invalid: {name} is not text of at most {longest} characters")
     return found
 
 
@@ -342,7 +347,7 @@ def _unreadable(what: str) -> KvsError:
 
 
 def _certificate_alert(error: BaseException | None) -> str:
-    """The TLS alert behind a failure that says that our certificate is not accepted, or ""."""
+    """Return the TLS alert by which the server refused our certificate, or ""."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

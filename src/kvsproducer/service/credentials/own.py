@@ -1,11 +1,11 @@
 """A user's own provider: a function, a coroutine function, or an object with such a `fetch`.
 
-A function runs in a thread of its own; what a coroutine function awaits runs on the producer's
-loop, in asyncio the caller's own. Either has 30 s. It gives `AwsCredentials`, the same as a mapping
-(such as what Security Token Service answers), or a botocore credentials object.
+A function runs in a thread of its own. A coroutine runs on the producer's event loop (for asyncio
+producers the caller's loop). Both have a time limit of 30 s. The result may be `AwsCredentials`, a
+mapping (such as the answer of Security Token Service), or a botocore credentials object.
 
-What it raises is told by its kind and place only, for its text may hold a secret; the exception
-itself is the cause.
+If the function raises, our message gives only the type of the exception and the line that raised
+it, because the exception's text may contain a secret. The exception itself is chained.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["OwnCredentials"]
 
+# Statuses that `fetch` passes on unchanged: two of its own, and those of credentials and requests.
 _OURS = {StatusCode.OPERATION_TIMED_OUT, StatusCode.CLIENT_BEING_SHUTDOWN}
-_FIRST, _LAST = 0x15000000, 0x16FFFFFF  # the statuses of credentials and requests
+_FIRST, _LAST = 0x15000000, 0x16FFFFFF
 _TIMEOUT_S = limits.OWN_CREDENTIALS_TIMEOUT / TICKS_PER_SECOND
 
 
 class OwnCredentials:
-    """Makes a provider of a user's function; `loop` is where its coroutines run.
+    """A provider that calls a user's function.
 
-    Without a loop, neither here nor from `run_on`, they run on one of their own.
+    `loop` runs the function's coroutines. If neither this argument nor `run_on` gives a loop, each
+    coroutine runs on a new loop.
     """
 
     def __init__(
@@ -52,16 +54,18 @@ class OwnCredentials:
         self._closed = False
 
     def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run coroutines on this loop, unless another was given already."""
+        """Run coroutines on this loop, unless another one was given before."""
         self._loop = self._loop or loop
 
     def fetch(self) -> AwsCredentials:
-        """Call the function; blocks, never on the loop that its coroutines run on.
+        """Call the function and return its credentials.
 
-        Raises CLIENT_AUTH_CALL_FAILED for what the function raises (a status of credentials,
-        0x15000001 to 0x16ffffff, as it is), OPERATION_TIMED_OUT when it takes more than 30 s,
-        NULL_ARG for None, INVALID_ARG for what are no credentials, CLIENT_BEING_SHUTDOWN when the
-        producer was closed meanwhile, and as `AwsCredentials.from_dict` does.
+        Blocks, so it must not be called on the loop that runs the function's coroutines. Raises
+        CLIENT_AUTH_CALL_FAILED if the function raises (a KvsError with a status of credentials,
+        0x15000001 to 0x16ffffff, is raised unchanged); OPERATION_TIMED_OUT if it takes more than
+        30 s; NULL_ARG if it returns None; INVALID_ARG if it returns another type;
+        CLIENT_BEING_SHUTDOWN if the producer is closed meanwhile; and what
+        `AwsCredentials.from_dict` raises.
         """
         try:
             found = self._answer(in_thread(self._function, name="credentials"))
@@ -70,7 +74,8 @@ class OwnCredentials:
         except KvsError as error:
             if error.status in _OURS or _FIRST <= error.status <= _LAST:
                 raise
-            # Taken for the service's word, another status could end the stream for good.
+            # Replace other statuses: the core would take some of them for a permanent refusal by
+            # the service and fail the stream.
             raise cause_class(error)(
                 StatusCode.CLIENT_AUTH_CALL_FAILED,
                 f"the credentials provider raised {error.name}: {error.detail}",
@@ -83,21 +88,22 @@ class OwnCredentials:
         return _credentials(found)
 
     def close(self) -> None:
-        """Let nobody wait for the function any more; a coroutine of it is cancelled."""
+        """Make waiting and later calls of `fetch` raise; cancel a running coroutine."""
         with self._lock:
             self._closed = True
             if self._running is not None:
                 self._running.cancel()
 
     def _scheduled(self, awaitable: Awaitable[object]) -> Future[object]:
-        # A coroutine goes as it is: cancelled before its first step, it is closed.
+        # Do not wrap a coroutine: if it is cancelled before its first step, asyncio closes it and
+        # Python does not warn that it was never awaited.
         work = awaitable if inspect.iscoroutine(awaitable) else _coroutine(awaitable)
         if self._loop is None:
             return in_thread(lambda: asyncio.run(work), name="credentials")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _answer(self, future: Future[object]) -> object:
-        """Wait for it, not for ever."""
+        """Wait for the future for at most 30 s and return its result."""
         with self._lock:
             self._running = future
             if self._closed:
@@ -106,10 +112,10 @@ class OwnCredentials:
             return future.result(_TIMEOUT_S)
         except CancelledError:
             raise kvs_error(
-                StatusCode.CLIENT_BEING_SHUTDOWN, "the credentials provider was cut off"
+                StatusCode.CLIENT_BEING_SHUTDOWN, "the credentials provider was cancelled"
             ) from None
         except TimeoutError as error:
-            if future.done():  # its own
+            if future.done():  # the function itself raised TimeoutError
                 raise
             future.cancel()
             raise kvs_error(
@@ -126,7 +132,7 @@ async def _coroutine(awaitable: Awaitable[object]) -> object:
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised, as far as that is known: ` at vault.py:31`."""
+    """Return where an exception was raised, as ` at vault.py:31`, or "" if that is unknown."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename != __file__]
     return f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""

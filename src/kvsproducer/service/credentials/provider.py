@@ -1,4 +1,4 @@
-"""What a credentials provider is, and one of ours that knows its surroundings."""
+"""The protocols of credentials providers: the public one, and optional internal extensions."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from kvsproducer.service.clock_skew import ClockSkew
 from kvsproducer.service.credentials.credentials import AwsCredentials
 from kvsproducer.service.network import Network
 
-__all__ = ["CachingProvider", "CredentialsProvider", "PlacedProvider", "PromptProvider"]
+__all__ = ["CachingProvider", "CredentialsProvider", "NetworkProvider", "NonBlockingProvider"]
 
 
 @runtime_checkable
 class CredentialsProvider(Protocol):
-    """Gives AWS credentials; anything with such a method will do.
+    """A source of AWS credentials: any object with a `fetch` method.
 
-    It is asked again when what it gave is about to expire (38 s before; after 40 minutes when it
-    does not say), and when the service refuses what it gave. It may block, since it runs in a
-    thread of its own, never on an event loop. It may raise anything: the producer reports it and
-    tries again.
+    The producer calls `fetch` again 38 s before the credentials expire, after 40 minutes if they
+    have no expiration, and when the service refuses them. `fetch` may block, because it runs in a
+    thread of its own, never on an event loop. It may raise any exception: the producer reports it
+    and tries again.
     """
 
     def fetch(self) -> AwsCredentials:
-        """Fresh credentials."""
+        """Return fresh credentials."""
 
 
 @runtime_checkable
-class PlacedProvider(Protocol):
-    """A provider of ours that goes by the service's time and its producer's network."""
+class NetworkProvider(Protocol):
+    """A provider that uses the service's time and the network settings of its producer."""
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
-        """Fresh credentials, as `fetch` gives them where there is no producer."""
+        """Return fresh credentials, as `fetch` does without a producer."""
 
 
 @runtime_checkable
-class PromptProvider(Protocol):
-    """A provider that keeps its credentials fresh, and can say that it need not wait for them."""
+class NonBlockingProvider(Protocol):
+    """A provider that caches its credentials, and often can return them without blocking."""
 
-    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
-        """Return what `fetch_in` would, if that does not block; else None."""
+    def get_nowait(self, skew: ClockSkew) -> AwsCredentials | None:
+        """Return what `fetch_in` would return, or None if that would block."""
 
 
 @runtime_checkable
 class CachingProvider(Protocol):
-    """A provider that keeps what it found, and can be made to look again."""
+    """A provider that caches its credentials and can drop them."""
 
     def renew(self) -> None:
-        """Look for credentials anew: the service refuses those that `fetch` gives."""
+        """Fetch other credentials, because the service refuses the cached ones."""

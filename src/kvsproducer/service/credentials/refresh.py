@@ -1,23 +1,24 @@
-"""Credentials that stay fresh: a provider's, held until they are about to expire.
+"""Cache the credentials of a provider, and renew them before they expire.
 
-A provider is asked when less than 38 s of life is left (the C producer's grace: 30 s that an upload
-needs, and some to spare), and after 40 minutes when it names no expiration. If it fails then, what
-is held serves for as long as it lives; the failure is raised once that is over. Callers that come
-while another one is asking wait for that answer, so that a fleet of streams asks once.
+The provider is called when the cached credentials have less than 38 s left (as in the C producer:
+30 s that an upload needs, and a reserve), and after 40 minutes if they have no expiration. If
+renewal fails, the cached credentials are used until they expire; after that the failure is raised.
+While one caller fetches, other callers wait for its result, so that many streams fetch only once.
 
-Credentials may end early: a role's sessions are revoked, a file is rewritten by a cron job. When
-the service refuses what is held (`refuse`), the provider is asked again at once. While it gives the
-same again, it is asked at most once per `REFUSED_CREDENTIALS_PAUSE`, and the refused credentials
-are handed out, since the service may have been wrong.
+Credentials may become invalid earlier, for example if a role's sessions are revoked. When the
+service refuses the cached credentials (`refuse`), the provider is called again at once. If it
+returns the same credentials, they are used again, since the service may have been wrong, and the
+provider is called at most once per `REFUSED_CREDENTIALS_PAUSE`.
 
-An expiration is a time of the service's, so it is compared with the service's time. A machine whose
-clock is ahead would take fresh credentials for expired ones. Then it would make no calls, and get
-no answer whose Date tells the right time; so `learn` asks for one. The provider is also asked when
-credentials have been held for their life by the monotonic clock: a wall clock that is set back does
-not make them live longer. Pauses follow the monotonic clock.
+An expiration is compared with the service's time. If this machine's clock is ahead, fresh
+credentials look expired; then no call would be made, and no response would bring the service's
+time. So the function `learn` requests it. Lifetimes are measured with the monotonic clock as well,
+so that setting the wall clock back does not make credentials live longer. Pauses also use the
+monotonic clock.
 
-The provider may block, so `get` is for threads, any number of them. `at_hand` gives what is held
-without blocking. A provider that never returns does not block callers for longer than a minute.
+The provider may block, so `get` must be called in a thread; any number of threads may call it.
+`get_nowait` returns the cached credentials without blocking. If the provider never returns, callers
+wait for at most a minute.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from kvsproducer.service.credentials.own import OwnCredentials
 from kvsproducer.service.credentials.provider import (
     CachingProvider,
     CredentialsProvider,
-    PlacedProvider,
-    PromptProvider,
+    NetworkProvider,
+    NonBlockingProvider,
 )
 from kvsproducer.service.network import Network
 from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
@@ -52,12 +53,15 @@ _PAUSE = limits.REFUSED_CREDENTIALS_PAUSE
 
 
 class FreshCredentials:
-    """What a provider gives, asked again when due.
+    """The cached credentials of a provider.
 
-    `clock` gives the wall-clock time in ticks since 1970, `steady` the monotonic time in ticks.
-    With `hold` False the provider is asked each time: it holds its credentials itself. `skew` is
-    what the service's clock is ahead of `clock`, `network` the producer's; `learn` finds out about
-    the former (blocking), and returns whether it was another than thought.
+    hold: False to call the provider each time, because it has a cache of its own.
+    clock: function that returns the wall-clock time in ticks since 1970.
+    steady: function that returns the monotonic time in ticks.
+    skew: the service's clock minus this machine's.
+    network: the producer's network settings.
+    learn: function that asks the service for its time, updates `skew`, and returns whether it has
+        changed; blocks.
     """
 
     def __init__(
@@ -79,23 +83,23 @@ class FreshCredentials:
         self._network = network
         self._learn = learn
         self._lock = threading.Lock()
-        self._asked = 0  # how often the provider was asked
+        self._asked = 0  # how often the provider was called
         self._held: AwsCredentials | None = None
-        self._due = 0  # when the provider is asked at the latest, monotonic
+        self._due = 0  # monotonic time of the next call of the provider
         self._failure: KvsError | None = None
         self._refused: AwsCredentials | None = None
-        self._renew_at = 0  # not before that for refused credentials, monotonic
+        self._renew_at = 0  # monotonic time until which refused credentials are not renewed again
 
     def refuse(self, credentials: AwsCredentials) -> None:
-        """Note that the service refuses requests signed with these; never blocks."""
+        """Record that the service refused these credentials; never blocks."""
         self._refused = credentials
 
     def get(self, *, life: int = 0) -> AwsCredentials:
-        """Credentials with at least `life` ticks left, if they can be had; blocks.
+        """Return credentials with at least `life` ticks left if possible; blocks.
 
-        Raises what the provider raises when there is nothing left to use instead,
-        IOT_EXPIRATION_OCCURS_IN_PAST when it gives what has expired, and OPERATION_TIMED_OUT when
-        somebody else has been asking it for a minute.
+        Raises the provider's exception if there are no valid cached credentials,
+        IOT_EXPIRATION_OCCURS_IN_PAST if the provider returns expired credentials, and
+        OPERATION_TIMED_OUT if another thread's call of the provider takes more than a minute.
         """
         asked = self._asked
         with self._turn():
@@ -105,16 +109,13 @@ class FreshCredentials:
                     self._ask(renew=renew)
                 failure, held = self._failure, self._held
                 if failure is not None and not _lives(held, self._now() + max(life, 1)):
-                    # Made anew: one exception object raised in many threads would mix tracebacks.
+                    # Raise a copy: one exception raised in many threads would mix its tracebacks.
                     raise with_detail(failure, failure.detail) from failure.__cause__
             assert self._held is not None
             return self._held
 
-    def at_hand(self) -> AwsCredentials | None:
-        """Return the credentials if the provider need not be asked; None if `get` must be called.
-
-        Never blocks.
-        """
+    def get_nowait(self) -> AwsCredentials | None:
+        """Return the credentials without blocking, or None if `get` must be called."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
@@ -123,9 +124,9 @@ class FreshCredentials:
                 return None
             if not self._is_due():
                 return self._held
-            if self._hold or not isinstance(self._provider, PromptProvider):
+            if self._hold or not isinstance(self._provider, NonBlockingProvider):
                 return None
-            found = self._provider.at_hand(self._skew)
+            found = self._provider.get_nowait(self._skew)
             if found is None or not _lives(found, self._now() + limits.CREDENTIAL_REFRESH_GRACE):
                 return None
             self._held = found
@@ -134,11 +135,11 @@ class FreshCredentials:
             self._lock.release()
 
     def _is_refused(self) -> bool:
-        """Return whether what is held was refused, and the provider may be asked again."""
+        """Return whether the cached credentials were refused and may be renewed now."""
         return self._held == self._refused and self._steady() >= self._renew_at
 
     def _is_due(self) -> bool:
-        """Return whether the provider is to be asked again, by either clock."""
+        """Return whether the credentials are about to expire by the wall or the monotonic clock."""
         return self._steady() >= self._due or not _lives(
             self._held, self._now() + limits.CREDENTIAL_REFRESH_GRACE + 1
         )
@@ -151,7 +152,7 @@ class FreshCredentials:
         if not self._lock.acquire(timeout=limits.CREDENTIALS_TURN_TIMEOUT / TICKS_PER_SECOND):
             raise kvs_error(
                 StatusCode.OPERATION_TIMED_OUT,
-                f"{self._provider} has been asked for credentials and does not answer",
+                f"{self._provider} has not returned credentials for a minute",
             )
         try:
             yield
@@ -161,7 +162,7 @@ class FreshCredentials:
     def _fetch(self, *, renew: bool) -> AwsCredentials:
         if renew and isinstance(self._provider, CachingProvider):
             self._provider.renew()
-        if self._network is not None and isinstance(self._provider, PlacedProvider):
+        if self._network is not None and isinstance(self._provider, NetworkProvider):
             found = self._provider.fetch_in(self._network, self._skew)
         else:
             found = self._provider.fetch()
@@ -172,7 +173,7 @@ class FreshCredentials:
         return found
 
     def _fetch_in_time(self, *, renew: bool) -> AwsCredentials:
-        """What the provider gives, unless it has expired by the service's time."""
+        """Fetch credentials; if they look expired, learn the service's time and fetch again."""
         try:
             return self._fetch(renew=renew)
         except KvsError as error:
@@ -202,8 +203,8 @@ class FreshCredentials:
             log.info("credentials are renewed again by %s", self._provider)
         self._failure = None
         if renew and found != self._refused:
-            self._renew_at = 0  # these may be refused at once too
-            log.info("the service refused the credentials; %s has given others", self._provider)
+            self._renew_at = 0  # if the new ones are refused too, renew them at once
+            log.info("the service refused the credentials; %s returned others", self._provider)
         self._held = found
         life = limits.MAX_TOKEN_LIFE
         if found.expiration is not None:
@@ -211,13 +212,13 @@ class FreshCredentials:
         self._due = self._steady() + (life if self._hold else 0)
 
     def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int]) -> None:
-        """Where a user's coroutines run, and whose wall clock counts."""
+        """Set the loop for coroutines of a user's provider, and the wall clock."""
         self._clock = clock
         if isinstance(self._provider, OwnCredentials):
             self._provider.run_on(loop)
 
     def close(self) -> None:
-        """Stop waiting for the provider: callers get an error."""
+        """Stop waiting for a user's provider; waiting callers get an error."""
         if isinstance(self._provider, OwnCredentials):
             self._provider.close()
 

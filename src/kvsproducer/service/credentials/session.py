@@ -1,8 +1,8 @@
-"""Credentials of botocore: its default chain, a session's, or a credentials object.
+"""Credentials from botocore: from its default chain, a session, or a credentials object.
 
-The chain looks into the environment, the shared credentials and config files (profiles, assumed
+The chain searches the environment, the shared credentials and config files (profiles, assumed
 roles, credential processes), single sign-on, and the metadata of containers and instances. botocore
-renews them before they expire, so what it gives is never held here.
+renews credentials before they expire, so this module does not cache them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
     "SessionCredentials",
     "cause_class",
     "credentials_of_botocore",
-    "frozen",
+    "to_botocore",
 ]
 
 NO_CREDENTIALS = (
@@ -49,46 +49,49 @@ NO_CREDENTIALS = (
     "credentials="
 )
 
-# How a machine of EC2 is told from others, without asking anybody: AWS's guide "Detect whether a
-# host is an EC2 instance". Files of Linux, and what they begin with there.
+# How to recognise an EC2 instance without a request: these Linux files begin with these words.
+# Source: AWS's guide "Detect whether a host is an EC2 instance".
 _EC2_MARKS: Final = (
     ("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2"),
     ("/sys/hypervisor/uuid", "ec2"),
 )
 
 
-_SET_BY_USER: Final = "explicit"  # botocore's name of that method
-_EXPIRED: Final = "still expired"  # of botocore's message; the exception has no type of its own
+_SET_BY_USER: Final = "explicit"  # botocore's method name for credentials set on the session
+_EXPIRED: Final = "still expired"  # in botocore's message; the exception has no type of its own
 
 
 @runtime_checkable
 class FrozenCredentials(Protocol):
-    """What all credentials objects of botocore and boto3 have in common."""
+    """A credentials object of botocore or boto3."""
 
     def get_frozen_credentials(self) -> Any:
-        """`access_key`, `secret_key` and `token` of this moment."""
+        """Return an object with the current `access_key`, `secret_key` and `token`."""
 
 
 class BotocoreCredentials:
-    """A botocore or boto3 credentials object, which knows itself how to stay fresh."""
+    """A provider for a botocore or boto3 credentials object, which renews its own credentials."""
 
     def __init__(self, credentials: FrozenCredentials) -> None:
         self._credentials = credentials
 
     def fetch(self) -> AwsCredentials:
-        """What it holds, renewed when due; raises CLIENT_AUTH_CALL_FAILED when that fails."""
+        """Return its credentials, renewed if they are about to expire.
+
+        Raises CLIENT_AUTH_CALL_FAILED if renewing fails.
+        """
         return credentials_of_botocore(self._credentials)
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
-        """The same by the service's time."""
+        """Return the same as `fetch`, with expirations compared to the service's time."""
         return credentials_of_botocore(self._credentials, skew)
 
-    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
-        """The same, or None if they have to be renewed; does not block."""
-        return _at_hand(self._credentials, skew)
+    def get_nowait(self, skew: ClockSkew) -> AwsCredentials | None:
+        """Return the same as `fetch_in`, or None if the credentials have to be renewed first."""
+        return _get_nowait(self._credentials, skew)
 
     def renew(self) -> None:
-        """Renew refreshable credentials now; others are what they are.
+        """Renew refreshable credentials now; others cannot be renewed and stay.
 
         Raises CLIENT_AUTH_CALL_FAILED.
         """
@@ -106,44 +109,44 @@ class BotocoreCredentials:
 
 
 class SessionCredentials:
-    """Whatever a botocore session finds, each time it is asked."""
+    """A provider that asks a botocore session each time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._renewed: FrozenCredentials | None = None  # in place of the session's
-        self._asked = False  # the chain, with success
+        self._renewed: FrozenCredentials | None = None  # replaces the session's credentials
+        self._asked = False  # whether the chain has found credentials
 
     def fetch(self) -> AwsCredentials:
-        """The chain's credentials, renewed when due.
+        """Return the session's credentials, renewed if they are about to expire.
 
-        Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR when there are none anywhere, and
-        CLIENT_AUTH_CALL_FAILED when a place that should have them fails.
+        Raises SERVICE_CALL_NOT_AUTHORIZED_ERROR if the chain finds no credentials, and
+        CLIENT_AUTH_CALL_FAILED if a source that should have credentials fails.
         """
         return self._found(ClockSkew())
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:  # noqa: ARG002
-        """The same by the service's time."""
+        """Return the same as `fetch`, with expirations compared to the service's time."""
         return self._found(skew)
 
-    def at_hand(self, skew: ClockSkew) -> AwsCredentials | None:
-        """The same if the chain was asked already and nothing has to be renewed; else None."""
-        if not self._asked:  # from then on the session has them
+    def get_nowait(self, skew: ClockSkew) -> AwsCredentials | None:
+        """Return the same as `fetch_in`, or None if that would search the chain or renew."""
+        if not self._asked:  # once the chain was searched, the session keeps its credentials
             return None
         found = self._renewed or self._session.get_credentials()
-        return None if found is None else _at_hand(found, skew)
+        return None if found is None else _get_nowait(found, skew)
 
     def renew(self) -> None:
-        """Have the chain look again, for a session keeps what it found first.
+        """Search the chain again, because a session keeps the credentials that it found first.
 
-        Files, processes and metadata services are read anew. Credentials that were set on the
-        session stay. Raises CLIENT_AUTH_CALL_FAILED.
+        This reads files, credential processes and metadata services anew. Credentials that were set
+        on the session stay. Raises CLIENT_AUTH_CALL_FAILED.
         """
         try:
             known = self._renewed or self._session.get_credentials()
             if getattr(known, "method", None) == _SET_BY_USER:
                 return
             chain = self._session.get_component("credential_provider")
-            for provider in getattr(chain, "providers", ()):  # those of assumed roles remember
+            for provider in getattr(chain, "providers", ()):  # providers of assumed roles cache
                 if isinstance(cache := getattr(provider, "cache", None), dict):
                     cache.clear()
             self._renewed = chain.load_credentials() or self._renewed
@@ -170,10 +173,10 @@ class SessionCredentials:
 
 
 def _metadata_expected(session: Session) -> str:
-    """Why an instance's metadata should have credentials, "" when nothing says so.
+    """Return why an instance's metadata should have credentials, or "" if there is no reason.
 
-    botocore passes a metadata service that does not answer over without a word; at the boot of an
-    instance it may not answer yet, or not know the role yet.
+    botocore silently ignores a metadata service that does not respond. While an instance boots, its
+    metadata service may not respond yet or not know the role yet, so a later attempt may succeed.
     """
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return ""
@@ -192,20 +195,21 @@ def _metadata_expected(session: Session) -> str:
 def credentials_of_botocore(
     found: FrozenCredentials, skew: ClockSkew | None = None
 ) -> AwsCredentials:
-    """Ours for a botocore credentials object, by the service's time if its `skew` is known.
+    """Return the `AwsCredentials` of a botocore credentials object.
 
-    Raises CLIENT_AUTH_CALL_FAILED, and IOT_EXPIRATION_OCCURS_IN_PAST for fresh ones that look
-    expired.
+    `skew`: the clock skew to compare expirations with the service's time; None: use this machine's.
+    Raises CLIENT_AUTH_CALL_FAILED, and IOT_EXPIRATION_OCCURS_IN_PAST if botocore has just renewed
+    the credentials and they look expired.
     """
     _set_clock(found, skew)
     try:
         keys = found.get_frozen_credentials()
     except Exception as error:
         if isinstance(error, RuntimeError) and _EXPIRED in str(error):
-            told = f"botocore's credentials have expired when they come: {error}"
-            raise kvs_error(StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST, told) from error
+            detail = f"botocore's renewed credentials have already expired: {error}"
+            raise kvs_error(StatusCode.IOT_EXPIRATION_OCCURS_IN_PAST, detail) from error
         raise _failed(error) from error
-    # botocore tells the expiry of refreshable credentials in this attribute only.
+    # botocore gives the expiry of refreshable credentials in this attribute only.
     expiry = getattr(found, "_expiry_time", None)
     return AwsCredentials(
         keys.access_key,
@@ -216,9 +220,9 @@ def credentials_of_botocore(
 
 
 def _set_clock(found: object, skew: ClockSkew | None) -> None:
-    """Have refreshable credentials go by the service's time.
+    """Make refreshable credentials compare their expiration with the service's time.
 
-    botocore compares with this machine's clock, and has no other way to be given the time.
+    botocore uses this machine's clock and has no public way to change that.
     """
     if skew is not None and skew.ticks and hasattr(found, "_time_fetcher"):
         found._time_fetcher = lambda: (
@@ -226,13 +230,13 @@ def _set_clock(found: object, skew: ClockSkew | None) -> None:
         )
 
 
-def _at_hand(found: FrozenCredentials, skew: ClockSkew) -> AwsCredentials | None:
-    """Return the credentials of botocore's own objects if they need not be renewed; else None."""
+def _get_nowait(found: FrozenCredentials, skew: ClockSkew) -> AwsCredentials | None:
+    """Return the credentials of a botocore object, or None if getting them might block."""
     from botocore.credentials import Credentials, RefreshableCredentials
 
     _set_clock(found, skew)
     if isinstance(found, RefreshableCredentials):
-        # botocore renews this many seconds early; without it, only when it must.
+        # How many seconds before the expiration botocore renews; None: its mandatory minimum.
         early_s: Any = getattr(found, "_advisory_refresh_timeout", None)
         prompt = not found.refresh_needed(early_s)
     else:
@@ -240,8 +244,8 @@ def _at_hand(found: FrozenCredentials, skew: ClockSkew) -> AwsCredentials | None
     return credentials_of_botocore(found, skew) if prompt else None
 
 
-def frozen(credentials: AwsCredentials) -> ReadOnlyCredentials:
-    """Credentials as botocore's signer takes them."""
+def to_botocore(credentials: AwsCredentials) -> ReadOnlyCredentials:
+    """Return credentials as the type that botocore's signer expects."""
     from botocore.credentials import ReadOnlyCredentials
 
     return ReadOnlyCredentials(

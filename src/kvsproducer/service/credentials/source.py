@@ -1,4 +1,4 @@
-"""What may be given as `credentials=`, and the provider that is made of it."""
+"""Convert the argument `credentials=` into a credentials provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kvsproducer.status import StatusCode, kvs_error
 if TYPE_CHECKING:
     from botocore.session import Session
 
-__all__ = ["CredentialsSource", "bound_to", "fresh_credentials", "provider_of"]
+__all__ = ["CredentialsSource", "bind_to_loop", "fresh_credentials", "provider_of"]
 
 _Given = AwsCredentials | Mapping[str, object]
 CredentialsSource = (
@@ -35,7 +35,10 @@ CredentialsSource = (
     | Callable[[], _Given]
     | Callable[[], Awaitable[_Given]]
 )
-"""`AwsCredentials`, a provider, a botocore credentials object, a function or coroutine function."""
+"""The types of `credentials=`.
+
+`AwsCredentials`, a provider, a botocore credentials object, a function or a coroutine function.
+"""
 
 _OURS = (
     BotocoreCredentials,
@@ -48,14 +51,15 @@ _OURS = (
 
 
 def provider_of(given: CredentialsSource) -> CredentialsProvider:
-    """The provider that `credentials=` means; raises INVALID_ARG for anything else."""
+    """Return the provider for the argument `credentials=`; raises INVALID_ARG for other types."""
     if isinstance(given, AwsCredentials):
         return StaticCredentials(given)
     if isinstance(given, _OURS):
         return given
     if isinstance(given, FrozenCredentials):
         return BotocoreCredentials(given)
-    if isinstance(given, CredentialsProvider):  # a user's: looked at like a function's answer
+    # A user's own class: `OwnCredentials` checks what its `fetch` returns.
+    if isinstance(given, CredentialsProvider):
         return OwnCredentials(given.fetch)
     if callable(given):
         return OwnCredentials(given)
@@ -73,17 +77,17 @@ def fresh_credentials(
     skew: ClockSkew | None = None,
     learn: Callable[[], bool] = lambda: False,
 ) -> FreshCredentials:
-    """What requests are signed with: `given`, or what the session's chain finds.
+    """Return the credentials to sign with: those of `given`, or those that the session finds.
 
-    The rest as for `FreshCredentials`.
+    The other arguments are those of `FreshCredentials`.
     """
     provider = SessionCredentials(session) if given is None else provider_of(given)
     of_botocore = isinstance(provider, SessionCredentials | BotocoreCredentials)
     return FreshCredentials(provider, hold=not of_botocore, network=network, skew=skew, learn=learn)
 
 
-def bound_to(loop: asyncio.AbstractEventLoop, given: CredentialsSource) -> CredentialsProvider:
-    """As `provider_of`; a user's coroutines will run on this loop, whichever asks for them."""
+def bind_to_loop(loop: asyncio.AbstractEventLoop, given: CredentialsSource) -> CredentialsProvider:
+    """Return the provider for `credentials=`; a user's coroutines will run on `loop`."""
     provider = provider_of(given)
     if isinstance(provider, OwnCredentials):
         provider.run_on(loop)

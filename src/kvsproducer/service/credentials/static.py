@@ -1,4 +1,4 @@
-"""The same credentials for ever, or until they expire."""
+"""A provider that always returns the same credentials."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["StaticCredentials"]
 
 
 class StaticCredentials:
-    """Gives what it was given; nobody can renew it."""
+    """A provider that always returns the given credentials; it cannot renew them."""
 
     def __init__(self, credentials: AwsCredentials) -> None:
         self._credentials = credentials
 
     def fetch(self) -> AwsCredentials:
-        """The credentials."""
+        """Return the credentials."""
         return self._credentials
 
     def __repr__(self) -> str:

@@ -1,8 +1,9 @@
-"""An async generator, iterated by a blocking caller: it runs on the shared loop.
+"""Iterate over an async generator from blocking code.
 
-The generator is closed on `break`, on Ctrl-C while the caller waits, when it is garbage-collected
-(in any thread), and at interpreter exit, before the thread of the event loop stops. A forked child
-cannot use it, and ends nothing of the parent's.
+The async generator runs on the shared event loop. It is closed on `break`, on Ctrl-C while the
+caller waits, when the iterator is garbage-collected (in any thread), and at interpreter exit before
+the loop's thread stops. In a forked child the iterator raises, and its end does not affect the
+parent.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from kvsproducer.service import lifetime
 from kvsproducer.service.loop import SharedLoop
 from kvsproducer.status import KvsError
 
-__all__ = ["iterated"]
+__all__ = ["iterate_blocking"]
 
 T = TypeVar("T")
 log = logging.getLogger("kvsproducer")
-_END_LIMIT_S: Final = 10.0  # ours: closing what the generator has open
+_END_LIMIT_S: Final = 10.0  # our choice: how long to wait until the generator is closed
 
 
-def iterated(source: AsyncGenerator[T, None]) -> Iterator[T]:
-    """What `source` gives, until it ends or the caller stops.
+def iterate_blocking(source: AsyncGenerator[T, None]) -> Iterator[T]:
+    """Yield the items of `source`; close it when the caller stops.
 
-    Raises what it raises, CREATE_THREAD_FAILED, and INVALID_OPERATION in a forked child.
+    Raises what `source` raises, CREATE_THREAD_FAILED, and INVALID_OPERATION in a forked child.
     """
     steps = _Steps(source)
     try:
@@ -42,40 +43,41 @@ def iterated(source: AsyncGenerator[T, None]) -> Iterator[T]:
 
 
 class _Steps(Generic[T]):
-    """The generator as the caller's thread and the interpreter's exit use it."""
+    """One iteration: `next` and `end` for the caller's thread and for the interpreter's exit."""
 
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
         self._source = source
         self._loop = SharedLoop.acquire()
         self._task: asyncio.Task[object] | None = None
-        self._once = threading.Lock()  # is never released
+        self._once = threading.Lock()  # never released: only the first `end` gets it
         self._process = os.getpid()
-        lifetime.opened(self)
+        lifetime.register(self)
 
     def next(self) -> tuple[T] | None:
-        """The next one; None when there are no more, or it was ended meanwhile."""
+        """Return the next item in a tuple, or None at the end or after `end`."""
         lifetime.refuse_fork(self._process, "iterator")
         try:
             return asyncio.run_coroutine_threadsafe(self._step(), self._loop).result()
-        except CancelledError:  # ended by another thread, or by the program's exit
+        except CancelledError:  # another thread or the interpreter's exit called `end`
             return None
 
     def end(self) -> None:
-        """Close the generator, and give the loop back; once. Bounded."""
+        """Close the generator and release the loop, within 10 s; later calls have no effect."""
         if os.getpid() != self._process or not self._once.acquire(blocking=False):
             return
-        lifetime.closed(self)
+        lifetime.unregister(self)
         try:
             ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-            if not self._on_loop():  # where a finalizer may have come, which cannot wait
+            # A finalizer may run on the loop's own thread, which cannot wait for itself.
+            if not self._on_loop():
                 ending.result(_END_LIMIT_S)
         except (TimeoutError, CancelledError, KvsError):
-            log.debug("what was iterated is left behind", exc_info=True)
+            log.debug("the iterator was not closed in time and is abandoned", exc_info=True)
         finally:
             SharedLoop.release()
 
     def _end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
-        """See `kvsproducer.service.lifetime`: the loop still runs."""
+        """Close the generator at interpreter exit, while the loop still runs."""
         del limit_s
         self.end()
         return {}

@@ -14,7 +14,7 @@ import pytest
 from tests.forks import in_child
 
 import kvsproducer as kvs
-from kvsproducer.reader.iterated import iterated
+from kvsproducer.reader.blocking import iterate_blocking
 from kvsproducer.service import lifetime
 from kvsproducer.service.loop import SharedLoop
 
@@ -46,7 +46,7 @@ def gone() -> bool:
 def test_all_of_it() -> None:
     """Also values that are false; then the loop is given back."""
     source = Source(3, waits=False)
-    assert list(iterated(source.numbers())) == [0, 1, 2]
+    assert list(iterate_blocking(source.numbers())) == [0, 1, 2]
     assert source.ended.is_set()
     assert gone()
 
@@ -63,7 +63,7 @@ def test_interrupted_while_it_waits() -> None:
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        for _ in iterated(source.numbers()):
+        for _ in iterate_blocking(source.numbers()):
             pass
     assert source.ended.wait(30)
     assert gone()
@@ -72,7 +72,7 @@ def test_interrupted_while_it_waits() -> None:
 def test_let_go_of_on_the_loop() -> None:
     """A finalizer may run in any thread; on the loop's it must not wait for it."""
     source, other = Source(5), SharedLoop.acquire()
-    kept = [iterated(source.numbers())]
+    kept = [iterate_blocking(source.numbers())]
     assert next(kept[0]) == 0
 
     async def let_go() -> None:
@@ -88,7 +88,9 @@ def test_let_go_of_on_the_loop() -> None:
 def test_ended_while_another_thread_waits() -> None:
     """A daemon thread reads when the program ends: its loop is over, nothing is raised there."""
     source, seen = Source(2), []
-    reader = threading.Thread(target=lambda: seen.extend(iterated(source.numbers())), daemon=True)
+    reader = threading.Thread(
+        target=lambda: seen.extend(iterate_blocking(source.numbers())), daemon=True
+    )
     reader.start()
     assert source.waiting.wait(30)
     lifetime._at_exit()
