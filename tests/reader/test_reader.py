@@ -184,7 +184,7 @@ def test_each_wait_is_told(filled_url: str, caplog: pytest.LogCaptureFixture) ->
         f"stream door: waiting for GetDataEndpoint at {filled_url}",
         f"stream door: waiting for GetMedia at {filled_url}",
         f"stream door: waiting for media at {filled_url}",
-        "stream door: the service ended its answer",
+        "stream door: the service ended its response",
     ]
 
 
