@@ -288,7 +288,7 @@ _LATER = {
 
 # Modules with public names of their own, which need no import of their own.
 _ROOMS = frozenset(
-    ("client", "codecs", "duration", "heap", "limits", "mkv", "status", "utils", "view", "wire")
+    ("client", "codecs", "duration", "heap", "limits", "mkv", "status", "utils", "wire")
 )
 
 
