@@ -98,7 +98,7 @@ OWNED = {
     "view": {"append", "append_mark", "take", "drop_tail", "trim", "clear"}
     | {"rewind", "change_header"},
     "ledger": {"confirm", "drop", "drop_held", "evict", "refuse", "store", "abandon"}
-    | {"clear_doubts", "lose_doubts"},
+    | {"settle_unacked", "drop_unacked"},
     "store": {"charge", "release"},
     "item": set(),
     "wire": set(),

@@ -41,10 +41,10 @@ def test_ready_is_told_once(desk: Desks) -> None:
 def test_streams_by_name(desk: Desks) -> None:
     """They are listed until they are freed and another one is opened."""
     d = desk(kvs.DeviceInfo(stream_count=2))
-    other = d.client.open_stream(d.stream.info.named("two"), d.now)
+    other = d.client.open_stream(d.stream.info.with_name("two"), d.now)
     assert dict(d.client.streams) == {"door": d.stream, "two": other}
     other.free(d.now)
-    third = d.client.open_stream(d.stream.info.named("two"), d.now)
+    third = d.client.open_stream(d.stream.info.with_name("two"), d.now)
     assert dict(d.client.streams) == {"door": d.stream, "two": third}
 
 
@@ -52,14 +52,14 @@ def test_a_stream_that_is_opened_and_freed_many_times_leaves_nothing(desk: Desks
     """Neither bytes nor calls."""
     d = desk()
     for number in range(20):
-        stream = d.client.open_stream(d.stream.info.named(f"s{number}"), d.now)
+        stream = d.client.open_stream(d.stream.info.with_name(f"s{number}"), d.now)
         d.settle()
         stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
         d.settle()
         stream.free(d.now)
         d.settle()
     assert d.client.store.used_bytes == 0
-    d.client.open_stream(d.stream.info.named("last"), d.now)
+    d.client.open_stream(d.stream.info.with_name("last"), d.now)
     assert len(d.client.streams) == 2
 
 
@@ -77,7 +77,7 @@ def test_a_closed_client_opens_no_stream(desk: Desks) -> None:
     d = desk()
     d.client.close(d.now)
     assert d.stream.freed
-    two = d.stream.info.named("two")
+    two = d.stream.info.with_name("two")
     assert refused(lambda: d.client.open_stream(two, d.now)) is _S.CLIENT_SHUTTING_DOWN
     assert refused(lambda: d.stream.reset(d.now)) is _S.CLIENT_FREED_BEFORE_STREAM
 
@@ -98,13 +98,13 @@ def test_whether_there_is_something_to_take_may_be_asked_cheaply(desk: Desks) ->
     """Effects and events: some while there are, none once they were taken."""
     d = desk()
     assert len(d.client.effects) > 0
-    assert len(d.client.talkative) == 1
+    assert len(d.client.active_queues) == 1
     d.settle()
     while d.client.next_event() is not None:
         pass
-    assert len(d.client.effects) == len(d.client.talkative) == 0
+    assert len(d.client.effects) == len(d.client.active_queues) == 0
     d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
-    assert len(d.client.effects) == len(d.client.talkative) == 1
+    assert len(d.client.effects) == len(d.client.active_queues) == 1
 
 
 def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
@@ -114,7 +114,7 @@ def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
     d.settle()
     assert d.client.failure.status is _S.INVALID_CREATE_DEVICE_RESPONSE
     assert d.told(ev.ClientErrorReported)[0].fatal
-    again = d.stream.info.named("two")
+    again = d.stream.info.with_name("two")
     assert refused(lambda: d.client.open_stream(again, d.now)) is (
         _S.INVALID_CREATE_DEVICE_RESPONSE
     )
@@ -207,7 +207,7 @@ def test_a_call_of_another_client_is_refused_and_a_late_answer_is_not(desk: Desk
     first = d.calls[0]
     d.client.call_result(first, 200, d.now, None)
     d.stream.free(d.now)
-    d.client.open_stream(d.stream.info.named("two"), d.now)
+    d.client.open_stream(d.stream.info.with_name("two"), d.now)
     d.client.call_result(d.calls[2], 404, d.now)
     strange = kvs.DescribeStream(10**6, "door", 0, 0, 0, None)
     assert refused(lambda: d.client.call_result(strange, 200, d.now)) is _S.INVALID_CUSTOM_DATA
@@ -275,7 +275,7 @@ def test_the_shell_may_give_up(desk: Desks) -> None:
     assert d.stream.failure.status is _S.INVALID_OPERATION
     d.client.call_result(under_way, 500, d.now)  # too late to matter
     assert d.client.failure.status is _S.INVALID_OPERATION
-    again = d.stream.info.named("two")
+    again = d.stream.info.with_name("two")
     assert refused(lambda: d.client.open_stream(again, d.now)) is _S.INVALID_OPERATION
 
 

@@ -308,13 +308,13 @@ def test_names_and_counts_of_streams(desk: Desks) -> None:
     cases = ((_S.DUPLICATE_STREAM_NAME, "door"), (None, "two"), (_S.MAX_STREAM_COUNT, "3"))
     for expected, name in cases:
         if expected is None:
-            d.client.open_stream(info.named(name), d.now)
+            d.client.open_stream(info.with_name(name), d.now)
             continue
         with pytest.raises(KvsError) as caught:
-            d.client.open_stream(info.named(name), d.now)
+            d.client.open_stream(info.with_name(name), d.now)
         assert caught.value.status is expected
     d.stream.free(d.now)
-    assert len(d.client.open_stream(info.named(""), d.now).name) == 16
+    assert len(d.client.open_stream(info.with_name(""), d.now).name) == 16
 
 
 def test_the_tables_are_whole() -> None:

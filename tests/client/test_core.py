@@ -34,7 +34,7 @@ def test_writers_that_wait_are_woken_in_order_and_once(desk: Desks) -> None:
     """Whoever gives bytes back wakes all of them: the store is shared by all streams."""
     d, core = filled(desk)
     core.waiting.update({"gate": None, "door": None})
-    core.want_space()
+    core.note_waiting_writer()
     core.buffer.store.charge(10)
     core.buffer.release(10)
     core.buffer.release(0)

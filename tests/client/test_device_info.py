@@ -39,11 +39,11 @@ def test_time_outs_have_defaults_and_must_fit_each_other() -> None:
     """A connection time-out above the whole call's puts both back to their defaults."""
     info = ClientInfo(
         service_call_completion_timeout=1, service_call_connection_timeout=2
-    ).resolved()
+    ).with_defaults()
     assert info.service_call_completion_timeout == timedelta(seconds=10)
     assert info.service_call_connection_timeout == timedelta(seconds=5)
     assert info.offline_buffer_availability_timeout == timedelta(seconds=15)
-    assert replace(info, log_level=9).resolved().log_level == 4
+    assert replace(info, log_level=9).with_defaults().log_level == 4
     assert info.intermittent
 
 

@@ -99,13 +99,13 @@ def test_tracks_that_jump_meet_in_the_newest_epoch() -> None:
     order.join_epoch(VIDEO, back=True)
     order.put(frame(VIDEO, 10))
     assert told(order.ready()) == [(AUDIO, 100), (VIDEO, 10)]
-    assert order.given_epoch == 1
+    assert order.last_epoch == 1
     order.join_epoch(AUDIO, back=True)
     order.put(frame(AUDIO, 0))
     order.join_epoch(VIDEO)
     order.put(frame(VIDEO, 50))
     assert told(order.ready(flush=True)) == [(AUDIO, 40), (AUDIO, 0), (VIDEO, 50)]
-    assert order.given_epoch == 2
+    assert order.last_epoch == 2
 
 
 @pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
@@ -222,7 +222,7 @@ def test_one_track_may_not_run_far_ahead() -> None:
         assert caught.value.status is status
     order.check(frame(AUDIO, 0))
     assert order.size_bytes > 2001 * len(b"data")
-    assert len(order.give_up()) == 2001
+    assert len(order.take_all()) == 2001
     assert order.size_bytes == 0
 
 
@@ -231,7 +231,7 @@ def test_a_key_frame_that_is_promised_is_not_spent_on_what_is_given_up() -> None
     order = coordinator(FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR)
     order.end_fragment()
     order.put(frame(VIDEO, 0))
-    assert [one.key_frame for one in order.give_up()] == [False]
+    assert [one.key_frame for one in order.take_all()] == [False]
     order.put(frame(VIDEO, 10))
     order.put(frame(VIDEO, 20))
     assert [one.key_frame for one in order.ready(flush=True)] == [True, False]
@@ -243,7 +243,7 @@ def test_frame_that_goes_out_moved_is_known_by_the_time_it_was_put_with() -> Non
     order.put(frame(AUDIO, 30))
     order.put(frame(VIDEO, 20))
     moved = next(order.ready())
-    assert (moved.track_id, moved.dts, order.given_dts) == (AUDIO, 20 * MS, 30 * MS)
+    assert (moved.track_id, moved.dts, order.original_dts) == (AUDIO, 20 * MS, 30 * MS)
 
 
 @pytest.mark.parametrize("mode", MODES)

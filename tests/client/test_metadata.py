@@ -23,7 +23,7 @@ def test_persistent_items_repeat_and_can_be_cleared() -> None:
     queue.put("a", "1", persistent=True)
     queue.put("b", "2", persistent=False)
     assert queue.at_end() == queue.at_start()
-    queue.started()
+    queue.note_start()
     assert queue.at_end() == b""
     assert b"a" in queue.at_start()
     queue.put("a", "", persistent=True)
@@ -77,7 +77,7 @@ def test_the_eleventh_item_is_refused_where_it_is_put() -> None:
         assert "'eleventh'" in str(caught.value)
     queue.put("n1", "other value", persistent=True)
     assert b"eleventh" not in queue.at_start()
-    queue.started()
+    queue.note_start()
     for index in range(8):
         queue.put(f"m{index}", "v", persistent=False)
     with pytest.raises(KvsError):
@@ -90,15 +90,15 @@ def test_the_end_of_a_fragment_takes_only_what_the_fragment_has_room_for() -> No
     for index in range(8):
         queue.put(f"first{index}", "v", persistent=index < 3)
     assert queue.at_start().count(b"first") == 8
-    queue.started()
+    queue.note_start()
     for index in range(7):
         queue.put(f"late{index}", "v", persistent=False)
     assert queue.at_end().count(b"late") == 2
-    queue.ended()
+    queue.note_end()
     assert queue.at_end() == b""
     start = queue.at_start()
     assert (start.count(b"first"), start.count(b"late")) == (3, 5)
-    queue.started()
+    queue.note_start()
     assert queue.clear() == 0
 
 

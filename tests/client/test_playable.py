@@ -90,7 +90,7 @@ def record(codec: VideoCodec, pictures: list[Picture]) -> bytes:
 
 def opened(info: kvs.StreamInfo) -> kvs.Stream:
     client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: sides // 2)
-    return client.open_stream(info.named("s"), NOW)
+    return client.open_stream(info.with_name("s"), NOW)
 
 
 def put_all(stream: kvs.Stream, puts: Iterable[Put], track_id: int = 1) -> list[KvsError]:
@@ -395,7 +395,7 @@ def test_a_frame_that_has_to_wait_is_joined_once() -> None:
     put_all(stream, puts[:1])
     frame = kvs.Frame(puts[1].data, NOW, key_frame=True)
     intake = stream._intake
-    first, again = intake._formats.look(frame), intake._formats.look(frame)
+    first, again = intake._formats.check(frame), intake._formats.check(frame)
     assert first is not None
     assert again is not None
     assert first.data == again.data == puts[0].data + puts[1].data

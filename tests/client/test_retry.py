@@ -20,7 +20,7 @@ class Stubborn:
     def __init__(self) -> None:
         self.asked: list[tuple[StatusCode, StatusCode, bool, int]] = []
 
-    def begin_anew(
+    def start_over(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
         self.asked.append((failure.status, cause, offline, times))

@@ -102,4 +102,4 @@ def test_success_without_acks_is_a_failure(
     if acks:
         upload.acknowledge(acks)
     now = upload.opened_at + life
-    assert upload.failed_quietly(now, waits_for_acks=waits_for_acks) is failed
+    assert upload.failed_despite_success(now, waits_for_acks=waits_for_acks) is failed

@@ -177,7 +177,7 @@ def test_metadata_after_the_last_key_frame_goes_with_the_end(desk: Desks) -> Non
 def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
     """However long it is idle, and again after the next frame; others go by their own time."""
     d = desk(kvs.DeviceInfo())
-    other = d.client.open_stream(d.stream.info.named("other"), d.now)
+    other = d.client.open_stream(d.stream.info.with_name("other"), d.now)
     d.put(0)
     for _ in range(20):
         d.now += 5 * SECOND

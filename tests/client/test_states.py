@@ -84,7 +84,7 @@ def test_an_input_leads_somewhere_or_changes_nothing(table: Any, old: Enum, on: 
     machine = StateMachine("mine", table, old)
     to = table[old].following.get(on)
     assert machine.accepts(on) == (to is not None)
-    assert machine.leads_back(on) == (to is old)
+    assert machine.repeats(on) == (to is old)
     if to is not None:
         machine.step(on)
         assert machine.state is to

@@ -36,7 +36,7 @@ class GeneralSender(Sender):
 
     __slots__ = ()
 
-    def _look(self) -> None:
+    def _update_plain(self) -> None:
         self._plain = False
 
 

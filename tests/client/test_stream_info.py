@@ -56,7 +56,7 @@ def test_zeros_stand_for_defaults_and_nothing_is_changed_in_place() -> None:
         streaming_type=StreamingType.OFFLINE,
         max_latency=5,
     )
-    resolved = info.resolved()
+    resolved = info.with_defaults()
     assert (resolved.frame_rate, resolved.timecode_scale) == (24, 10_000)
     assert (resolved.buffer_duration, resolved.replay_duration) == (
         timedelta(seconds=20),

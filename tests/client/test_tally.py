@@ -34,11 +34,11 @@ def test_latencies_count_from_when_a_call_could_be_made(tallied: tuple[Tally, An
     tally, d = tallied
     call = kvs.DescribeStream(1, "door", 1000, 0, 0, None)
     put = kvs.PutStream(2, "door", 500, 0, 0, None, 0, "", 0, True, True, "")
-    tally.call_answered(call, 1400)
-    tally.call_answered(put, 600)
+    tally.count_call(call, 1400)
+    tally.count_call(put, 600)
     counters = d.stream.metrics(d.now).counters
     assert (counters.cpl_api_call_latency, counters.data_api_call_latency) == (400, 100)
-    tally.call_answered(call, 900)
+    tally.count_call(call, 900)
     counters = d.stream.metrics(d.now).counters
     assert counters.cpl_api_call_latency == pytest.approx(380)
     assert counters.data_api_call_latency == 100
@@ -48,10 +48,10 @@ def test_only_uploads_that_were_given_media_have_a_duration(tallied: tuple[Tally
     """The average session is not shortened by those that never began."""
     tally, d = tallied
     upload = Upload(3, 1000)
-    tally.upload_over(upload, 9000)
+    tally.count_upload(upload, 9000)
     assert d.stream.metrics(d.now).counters.avg_session_duration == 0
     upload.first_index = 0
-    tally.upload_over(upload, 9000)
+    tally.count_upload(upload, 9000)
     assert d.stream.metrics(d.now).counters.avg_session_duration == 8000
 
 
@@ -59,8 +59,8 @@ def test_each_failure_is_told_and_every_sixth_that_none_works(tallied: tuple[Tal
     """As often as a service call would be made; a good end is no failure."""
     tally, d = tallied
     for number in range(12):
-        tally.upload_failed(number, 599, "no route")
-        tally.upload_failed(number, 200, "")
+        tally.report_failed_upload(number, 599, "no route")
+        tally.report_failed_upload(number, 200, "")
     assert statuses(d) == [*[TIMEOUT] * 6, GIVEN_UP, *[TIMEOUT] * 6, GIVEN_UP]
     last = d.told(kvs.StreamErrorReported)[-1]
     assert (last.upload, last.fatal) == (11, False)
@@ -72,7 +72,7 @@ def test_whatever_is_stored_counts_failures_anew(tallied: tuple[Tally, Any]) -> 
     tally, d = tallied
     for _ in range(2):
         for number in range(5):
-            tally.upload_failed(number, 599, "")
-        tally.stored()
+            tally.report_failed_upload(number, 599, "")
+        tally.reset_failures()
     assert statuses(d) == [TIMEOUT] * 10
     assert "599" in d.told(kvs.StreamErrorReported)[0].detail

@@ -211,7 +211,7 @@ def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: De
     d.put(10)
     d.read(0)
     d.stream._core.uploads.remove(d.stream._core.uploads.find(0))
-    d.stream._control.lost(200, d.now)
+    d.stream._control.handle_loss(200, d.now)
     d.settle()
     second = d.upload
     d.read(second)

@@ -37,7 +37,7 @@ def asked(
     status: StatusCode, cause: StatusCode, *, offline: bool = False, times: int = 0, on: bool = True
 ) -> KvsError | None:
     failure = kvs_error(status, "what happened")
-    return ContinuousRetry(on).begin_anew(failure, cause, offline=offline, times=times)
+    return ContinuousRetry(on).start_over(failure, cause, offline=offline, times=times)
 
 
 @pytest.mark.parametrize("value", CLIENT_RETRIABLE)

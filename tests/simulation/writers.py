@@ -205,7 +205,7 @@ class Writer:
 
     def _own_time(self) -> int:
         """The time that a stream without times of its own gives a frame that is put now."""
-        ahead, clock = self.stream._intake._ahead, self.world.clock
+        ahead, clock = self.stream._intake._clock_offset, self.world.clock
         return clock.now + (clock.offset if ahead is None else ahead)
 
     def _check_stamp(self, frame: core.Frame, *, accepted: bool) -> None:

@@ -116,7 +116,7 @@ class _At(Enum):
 
 
 _FLAT: Final = _KNOWN | {wire.ACK_ERROR_CODE.encode()}  # members with flat values
-_RUN_ON: Final = frozenset({_At.KEY, _At.COLON, _At.QUOTED})  # where no ack can begin
+_NO_ACK_BEGINS: Final = frozenset({_At.KEY, _At.COLON, _At.QUOTED})  # where no ack can begin
 # a global, because in CPython 3.11 an enum member lookup takes 0.2 us
 _OUTSIDE: Final = _At.OUTSIDE
 
@@ -156,7 +156,7 @@ class AckParser:
         Return None for anything else, which must be passed to `receive_data`.
         """
         match = _WELL_FORMED.fullmatch(data) if self._at is _OUTSIDE else None
-        return None if match is None else _well_formed(match)
+        return None if match is None else _ack_of_match(match)
 
     def receive_data(self, data: bytes) -> Iterator[FragmentAck | KvsError]:
         """Yield the acks that `data` completes, and errors for those that could not be parsed.
@@ -171,7 +171,7 @@ class AckParser:
             if between:  # an ack may begin here: at the start, and after each ack on the slow path
                 between = False
                 while (match := _WELL_FORMED.match(data, position)) is not None:
-                    yield _well_formed(match)
+                    yield _ack_of_match(match)
                     position = match.end()
                 continue
             outcome = self._step(data[position])
@@ -183,11 +183,11 @@ class AckParser:
     def _step(self, byte: int) -> FragmentAck | KvsError | None:
         """Process one byte."""
         if byte == _OPEN:
-            self._found = int(self._runs_on())
+            self._found = int(self._is_within_damaged())
         elif self._found:
             self._found = self._found + 1 if byte == _BEGINNING[self._found] else 0
             if self._found == len(_BEGINNING):
-                return self._begin_anew()
+                return self._start_next_ack()
         if self._at is _At.OUTSIDE:
             if byte == _OPEN:
                 self._at = _At.FIRST_KEY
@@ -207,15 +207,15 @@ class AckParser:
             return error
         return None
 
-    def _runs_on(self) -> bool:
+    def _is_within_damaged(self) -> bool:
         """Return whether an ack that begins here would begin within a damaged one."""
         return (
-            self._at in _RUN_ON
+            self._at in _NO_ACK_BEGINS
             or (self._at is _At.NESTED and self._in_string)
             or (self._at is _At.VALUE and self._key in _FLAT)
         )
 
-    def _begin_anew(self) -> KvsError | None:
+    def _start_next_ack(self) -> KvsError | None:
         """Give up the current ack, because `_BEGINNING` shows that the next one begins.
 
         Return an error for it, unless it had one already.
@@ -269,12 +269,12 @@ class AckParser:
 
     def _in_quoted(self, byte: int) -> bool:
         if self._ends_string(byte):
-            self._member(bytes(self._text))
+            self._store_member(bytes(self._text))
         return False
 
     def _in_bare(self, byte: int) -> bool:
         if byte in (_CLOSE, _COMMA) or byte in _BLANKS:
-            self._member(bytes(self._text))
+            self._store_member(bytes(self._text))
             return byte == _CLOSE
         if byte in _NOT_IN_BARE:
             raise kvs_error(
@@ -294,7 +294,7 @@ class AckParser:
         elif byte in _CLOSING:
             self._depth -= 1
             if not self._depth:
-                self._member(None)
+                self._store_member(None)
         return False
 
     def _ends_string(self, byte: int) -> bool:
@@ -308,7 +308,7 @@ class AckParser:
         self._text.append(byte)
         return False
 
-    def _member(self, value: bytes | None) -> None:
+    def _store_member(self, value: bytes | None) -> None:
         """Store a complete member; `value` is None if it was nested."""
         self._at = _At.NEXT_KEY
         if self._key in _KNOWN:
@@ -316,7 +316,7 @@ class AckParser:
                 raise kvs_error(_S.INVALID_ACK_DUPLICATE_KEY_NAME, self._key.decode())
             # Numbers are parsed at once, so that a bad one is the first error of its ack.
             if value is not None and self._key in (_TIMECODE, _ERROR_ID):
-                _number(value)
+                _parse_number(value)
             self._members[self._key] = value
 
 
@@ -332,7 +332,7 @@ _STEPS: Final = {
 }
 
 
-def _number(text: bytes) -> int:
+def _parse_number(text: bytes) -> int:
     """Parse an unsigned 64-bit decimal number, or -1; like AWS, allow a leading plus sign.
 
     Raises EMPTY_STRING, INVALID_BASE (a digit of a larger base), INVALID_DIGIT, INT_OVERFLOW.
@@ -344,7 +344,7 @@ def _number(text: bytes) -> int:
         if not 0x30 <= byte <= 0x39:
             letter = bytes([byte]).isalpha()
             raise kvs_error(
-                _S.INVALID_BASE if letter else _S.INVALID_DIGIT, f"{text[:32]!r} is no number"
+                _S.INVALID_BASE if letter else _S.INVALID_DIGIT, f"{text[:32]!r} is not a number"
             )
     value = int(digits[:40])
     if text[:1] == b"-":
@@ -356,7 +356,7 @@ def _number(text: bytes) -> int:
     return value
 
 
-def _well_formed(match: re.Match[bytes]) -> FragmentAck:
+def _ack_of_match(match: re.Match[bytes]) -> FragmentAck:
     """Return the ack in a match of `_WELL_FORMED`."""
     kind, timecode, number = match.groups()
     return _new_ack(FragmentAck, (_TYPES[kind], int(timecode), number.decode(), RESULT_OK))
@@ -373,9 +373,9 @@ def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:
     if kind is AckType.ERROR and error_id is None:
         raise kvs_error(_S.MISSING_ERR_ACK_ID, "an ERROR ack without ErrorId")
     timecode_text = members.get(_TIMECODE)
-    timecode = None if timecode_text is None else _number(timecode_text)
+    timecode = None if timecode_text is None else _parse_number(timecode_text)
     if timecode in (-1, INVALID_DURATION_VALUE):  # the service does not know the fragment
         timecode = None
     number = (members.get(_NUMBER) or b"")[: limits.MAX_FRAGMENT_NUMBER_LEN]
-    result = RESULT_OK if error_id is None else wire.ack_error(_number(error_id)).id
+    result = RESULT_OK if error_id is None else wire.ack_error(_parse_number(error_id)).id
     return FragmentAck(kind, timecode, number.decode("latin-1"), result)

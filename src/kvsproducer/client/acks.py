@@ -75,19 +75,21 @@ class AckHandler:
         if upload is None or upload.state is _TERMINATED:
             return
         if ack.timecode is None:
-            index = self._without_timecode(upload, flag)
+            index = self._find_without_timecode(upload, flag)
         else:
             index = self._times.index(upload, ack.timecode, flag)
         if index is not None or kind is _ERROR:
             self._count(kind)
         if kind is _ERROR:
-            self._error(upload, ack, index, now)
+            self._apply_error(upload, ack, index, now)
         elif index is None:
-            self._outside(upload, ack, now)
+            self._apply_to_evicted(upload, ack, now)
         else:
-            self._inside(upload, ack, index, flag, now)
+            self._apply_to_fragment(upload, ack, index, flag, now)
 
-    def _inside(self, upload: Upload, ack: FragmentAck, index: int, flag: int, now: int) -> None:
+    def _apply_to_fragment(
+        self, upload: Upload, ack: FragmentAck, index: int, flag: int, now: int
+    ) -> None:
         """Apply an ack with the flag `flag` to the fragment of item `index`."""
         buffer, items = self._buffer, self._buffer.view.items
         fragment = items[index].fragment
@@ -97,7 +99,7 @@ class AckHandler:
             upload.acknowledge(buffer.acknowledge(index, flag))
             start = items.get(fragment)
             started = buffer.ledger.evicted_fragment if start is None else start.ack_timestamp
-            self._arrived(upload, index, flag)
+            self._receive(upload, index, flag)
             if buffer.ledger.stored:
                 self._report_stored(ack, (started, started), now)
 
@@ -131,20 +133,20 @@ class AckHandler:
             counters.error_acks += 1
 
     # --- finding the fragment -------------------------------------------------------------------
-    def _without_timecode(self, upload: Upload, flag: int) -> int | None:
+    def _find_without_timecode(self, upload: Upload, flag: int) -> int | None:
         """Return the index of the item that an ack without timecode means, or None."""
         view = self._buffer.view
-        if view.head == view.tail or self._looks_on(upload):
+        if view.head == view.tail or self._carries_nothing(upload):
             return None
         if flag & (RECEIVED | PERSISTED):
-            return self._oldest_without(upload, flag)
+            return self._oldest_lacking(upload, flag)
         # The ack is for the fragment that is being sent, or that was sent last.
         last = upload.last_fragment
         if last is not None and upload is not self._core.uploads.reader:
             return last if last >= view.tail else None
         return min(max(view.current, view.tail), view.head - 1)
 
-    def _oldest_without(self, upload: Upload, flag: int) -> int | None:
+    def _oldest_lacking(self, upload: Upload, flag: int) -> int | None:
         """Return the oldest fragment without the flag that an upload sent completely, or None.
 
         That fragment is the one for RECEIVED or PERSISTED without a timecode: acks come in order,
@@ -156,17 +158,17 @@ class AckHandler:
         start = view.next_start(max(upload.first_index, view.tail))
         while start <= last and view[start].flags & (flag | SKIP):
             start = view.next_start(start + 1)
-        if start > last or not self._sent_whole(upload, view.next_start(start + 1)):
+        if start > last or not self._is_end_sent(upload, view.next_start(start + 1)):
             return None
         return start
 
-    def _sent_whole(self, upload: Upload, end: int) -> bool:
+    def _is_end_sent(self, upload: Upload, end: int) -> bool:
         """Return whether the end of the fragment before item `end` was sent, not only its frames.
 
         The first bytes of the next fragment are enough, because they end it.
         """
         view = self._buffer.view
-        if end > self._buffer.sent:
+        if end > self._buffer.sent_end:
             return False
         if view[end - 1].flags & END_OF_FRAGMENT or upload.tail_bytes == b"":
             return True
@@ -174,11 +176,11 @@ class AckHandler:
             end += 1  # skipped, not sent
         return end < view.current
 
-    def _outside(self, upload: Upload, ack: FragmentAck, now: int) -> None:
+    def _apply_to_evicted(self, upload: Upload, ack: FragmentAck, now: int) -> None:
         """Settle the frames of a fragment that left the view before its ack came."""
         if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
             acked = self._times.span(upload, ack.timecode)
-            self._stored_outside(upload, *acked)
+            self._settle_evicted(upload, *acked)
             if self._buffer.ledger.stored:
                 self._report_stored(ack, acked, now)
         detail = f"{ack.ack_type.name} for a fragment that is not held"
@@ -188,7 +190,7 @@ class AckHandler:
             ack.timecode,
         )
 
-    def _stored_outside(self, upload: Upload, first: int, last: int) -> None:
+    def _settle_evicted(self, upload: Upload, first: int, last: int) -> None:
         """Count a fragment as stored that has left the view and starts between two times."""
         core, view = self._core, self._buffer.view
         if upload.last_time is None or first > upload.last_time:
@@ -196,7 +198,7 @@ class AckHandler:
         upload.acknowledge(self._buffer.final_flags)
         alone = not core.uploads.older_unfinished(upload)
         since = 0 if alone else upload.first_index or 0
-        self._buffer.clear_doubts(last, since)
+        self._buffer.settle_unacked(last, since)
         if upload.last_time <= last:
             upload.acked_last = upload.last_fragment
             if upload.state is UploadState.AWAITING_ACK:
@@ -210,17 +212,17 @@ class AckHandler:
             self._buffer.trim_settled(rest)
 
     # --- effects of an ack ----------------------------------------------------------------------
-    def _arrived(self, upload: Upload, index: int, flag: int) -> None:
+    def _receive(self, upload: Upload, index: int, flag: int) -> None:
         """Note that the service has received the sent part of the fragment of item `index`."""
         end = self._buffer.view.next_start(index + 1)
         self._buffer.receive(end)
         if flag & self._buffer.final_flags:
-            self._stored(upload, index, end)
+            self._settle(upload, index, end)
 
-    def _stored(self, upload: Upload, index: int, end: int) -> None:
+    def _settle(self, upload: Upload, index: int, end: int) -> None:
         """Settle the fragment of item `index`, which ends before item `end`: it is stored."""
         core, view = self._core, self._buffer.view
-        whole = self._sent_whole(upload, end)
+        whole = self._is_end_sent(upload, end)
         if whole:
             start = view.items[index].fragment
             upload.acked_last = max(start, upload.acked_last or start)
@@ -229,13 +231,13 @@ class AckHandler:
                 and upload.acked_last == upload.last_fragment
             ):
                 core.wake(upload)
-        if core.uploads.older_unfinished(upload) and not self._older_done(upload):
+        if core.uploads.older_unfinished(upload) and not self._older_have_all_acks(upload):
             if whole and upload.first_index is not None:
                 self._buffer.store_out_of_order(upload.first_index, end)
             return
-        done, sent = self._buffer.final_flags, self._buffer.sent
-        self._control.confirmed()
-        self._buffer.clear_doubts(view.items[index].ack_timestamp)
+        done, sent = self._buffer.final_flags, self._buffer.sent_end
+        self._control.reset_failures()
+        self._buffer.settle_unacked(view.items[index].ack_timestamp)
         self._buffer.confirm(min(end, sent))
         following = end
         while following < sent and view[following].flags & (done | SKIP):
@@ -244,7 +246,7 @@ class AckHandler:
             self._buffer.confirm(following)
         self._buffer.trim_settled(following)
 
-    def _older_done(self, upload: Upload) -> bool:
+    def _older_have_all_acks(self, upload: Upload) -> bool:
         """Return whether all older uploads have the acks for everything that they sent."""
         older = takewhile(lambda other: other is not upload, self._core.uploads)
         return not any(
@@ -252,11 +254,11 @@ class AckHandler:
             for other in older
         )
 
-    def _error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
+    def _apply_error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
         """Handle ERROR: skip the fragment unless a retry helps, and start another session."""
         core, view = self._core, self._buffer.view
         error = ack_error(ack.result)
-        outside, concerned = index is None, not self._looks_on(upload)
+        outside, concerned = index is None, not self._carries_nothing(upload)
         timecode = ack.timecode
         if index is None and view.head > view.tail:
             index = view.tail
@@ -276,9 +278,9 @@ class AckHandler:
         if upload.used:
             core.abort_uploads()  # only the view knows what this upload was given
         if concerned:
-            lost = self._buffer.lost
-            self._buffer.lose(ack.result if lost is None else lost)
-        self._control.lost(ack.result, now, error.name)
+            lost = self._buffer.lost_result
+            self._buffer.handle_loss(ack.result if lost is None else lost)
+        self._control.handle_loss(ack.result, now, error.name)
         if outside and concerned:
             self.reject(
                 upload.number,
@@ -293,7 +295,7 @@ class AckHandler:
         self._core.causes[DropReason.REFUSED] = error.status.name
         self._skip(index)
 
-    def _looks_on(self, upload: Upload) -> bool:
+    def _carries_nothing(self, upload: Upload) -> bool:
         """Return whether the upload has sent no media while another upload has."""
         return not upload.used and any(other.used for other in self._core.uploads.active(upload))
 

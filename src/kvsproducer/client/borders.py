@@ -24,7 +24,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 __all__ = ["Borders"]
 
 # so many of the newest items of a fragment are searched for the latest times
-_LOOKED_AT: Final = 128
+_MAX_SEARCHED: Final = 128
 
 
 class Borders:
@@ -33,11 +33,11 @@ class Borders:
     __slots__ = (
         "_generator",
         "_latest",
-        "_moved",
-        "_moves",
         "_name",
         "_next",
+        "_next_moved",
         "_numbers",
+        "_open_moved",
         "_scale",
         "_view",
         "least",
@@ -53,7 +53,7 @@ class Borders:
         self._latest: dict[int, int] = {}
         self._next: dict[int, int] = {}  # the same for the fragment that is about to start
         # Whether the start of the open and of the next fragment was moved by a timecode unit.
-        self._moved = self._moves = False
+        self._open_moved = self._next_moved = False
         # A frame at least so many ticks after the start of the open fragment needs no adjustment.
         self.least = 0
 
@@ -72,16 +72,16 @@ class Borders:
         if self.least <= ahead <= limits.SERVICE_MAX_FRAGMENT_DURATION or not generator.block_room:
             return pts, pts
         if ahead > limits.SERVICE_MAX_FRAGMENT_DURATION:
-            raise _too_long(ahead)
+            raise _too_long_error(ahead)
         unit, first = pts // scale, opened // scale
-        if unit < first - self._moved:
+        if unit < first - self._open_moved:
             return pts, pts  # the generator raises
         before = self._latest.get(self._numbers.get(frame.track_id, 0), -1) // scale
         unit = max(unit, first)
         if unit == before:
             unit += 1
         elif unit < before:
-            raise _too_early(unit, before)
+            raise _too_early_error(unit, before)
         if unit > pts // scale:
             pts = unit * scale
         return pts, pts
@@ -90,20 +90,20 @@ class Borders:
         """Do `fit` for a frame that would start a fragment; the open one starts at `opened`."""
         pts, generator, scale = frame.pts, self._generator, self._scale
         start = pts - frame.lead
-        self._moves = False
+        self._next_moved = False
         if not generator.started:
             return pts, start
-        self._next = self._look()
+        self._next = self._find_latest()
         latest = self._next.get(self._numbers.get(frame.track_id, 0), -1) // scale
         latest = max(latest, opened // scale)
         late = latest + 1 - start // scale
         if late == 1:
-            self._moves = True
+            self._next_moved = True
             start = (latest + 1) * scale
             pts = max(pts, start)
-        elif late > 1 and start // scale >= opened // scale - self._moved:
+        elif late > 1 and start // scale >= opened // scale - self._open_moved:
             if not join:
-                raise _too_early(start // scale, latest)
+                raise _too_early_error(start // scale, latest)
             pts = start = max(pts, opened)
             generator.keep_open(pts)
         return pts, start
@@ -132,10 +132,10 @@ class Borders:
         generator = self._generator
         return 0 <= frame.pts - generator.block_start < generator.block_room
 
-    def fragment_started(self, *, new_session: bool) -> None:
+    def note_fragment_start(self, *, new_session: bool) -> None:
         """Note that the frame of the last `fit` has started a fragment."""
         generator, scale = self._generator, self._scale
-        self._moved = self._moves
+        self._open_moved = self._next_moved
         self._latest = {} if new_session else self._next
         self.least = 0
         if self._latest:
@@ -144,13 +144,13 @@ class Borders:
         longest = limits.SERVICE_MAX_FRAGMENT_DURATION + 1
         generator.block_room = min(generator.block_room, longest)
 
-    def _look(self) -> dict[int, int]:
+    def _find_latest(self) -> dict[int, int]:
         """Return the latest time of each track, including the open fragment."""
         view = self._view
         latest, newest = dict(self._latest), view.newest
         if newest is None:
             return latest
-        for index in range(max(newest.fragment, view.tail, view.head - _LOOKED_AT), view.head):
+        for index in range(max(newest.fragment, view.tail, view.head - _MAX_SEARCHED), view.head):
             item = view.items[index]
             if item.flags & END_OF_FRAGMENT:
                 continue
@@ -164,7 +164,7 @@ class Borders:
         return latest
 
 
-def _too_early(unit: int, latest: int) -> KvsError:
+def _too_early_error(unit: int, latest: int) -> KvsError:
     return kvs_error(
         StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
         f"pts {unit} is not after {latest}, which the track reached in the fragment before"
@@ -172,7 +172,7 @@ def _too_early(unit: int, latest: int) -> KvsError:
     )
 
 
-def _too_long(ahead: int) -> KvsError:
+def _too_long_error(ahead: int) -> KvsError:
     return kvs_error(
         StatusCode.MKV_LARGE_FRAME_TIMECODE,
         f"the frame is {ahead / TICKS_PER_SECOND:.1f} s after its fragment's start, and the service"

@@ -87,9 +87,9 @@ class Client:
     ) -> None:
         device_info.validate()
         self.retry_policy = retry_policy or GiveUp()
-        self._anew = 0  # how often it started over without getting credentials and a device
+        self._restarts = 0  # how often it started over without getting credentials and a device
         self.device_info = device_info
-        self.client_info = device_info.client_info.resolved()
+        self.client_info = device_info.client_info.with_defaults()
         self._period = ticks(self.client_info.reserved_callback_period)
         self.device_name = device_info.name or self._random_name(dice)
         self.roll = dice
@@ -100,8 +100,8 @@ class Client:
         self._machine = StateMachine("client", CLIENT_STATES, _C.NEW)
         self._effects: deque[Effect] = deque()
         self._waiting: dict[str, None] = {}  # streams whose writers wait for space in the store
-        self._talkative: deque[EventQueue] = deque()  # the queues that have events
-        self._events = EventQueue(limits.MAX_QUEUED_EVENTS, self._talkative, first=True)
+        self._active_queues: deque[EventQueue] = deque()  # the queues that have events
+        self._events = EventQueue(limits.MAX_QUEUED_EVENTS, self._active_queues, first=True)
         self._streams: dict[str, Stream] = {}
         self._controls: dict[str, StreamControl] = {}
         self._pending: Call | None = None
@@ -109,7 +109,7 @@ class Client:
         self._upload_count = 0
         self._wait = 0
         self._created = False
-        self._told_ready = False
+        self._ready_reported = False
         self.closed = False  # `close` was called
         self._failure: KvsError | None = None
         self._timer: int | None = now + limits.IDLE_CHECK_START_DELAY
@@ -152,12 +152,12 @@ class Client:
         if self.closed:
             raise kvs_error(_S.CLIENT_SHUTTING_DOWN, f"stream {stream_info.name!r}")
         stream_info.validate()
-        info = stream_info.resolved()
+        info = stream_info.with_defaults()
         self._streams = {name: s for name, s in self._streams.items() if not s.freed}
         self._controls = {name: self._controls[name] for name in self._streams}
         if len(self._streams) >= self.device_info.stream_count:
             raise kvs_error(_S.MAX_STREAM_COUNT, f"{len(self._streams)} streams are open")
-        info = info.named(info.name or self._random_name(self.roll))
+        info = info.with_name(info.name or self._random_name(self.roll))
         if info.name in self._streams:
             raise kvs_error(_S.DUPLICATE_STREAM_NAME, repr(info.name))
         if self._failure is not None:
@@ -168,7 +168,7 @@ class Client:
             self._store,
             self._effects,
             self._waiting,
-            self._talkative,
+            self._active_queues,
             now,
         )
         control = StreamControl(core, self)
@@ -222,9 +222,9 @@ class Client:
         return self._effects
 
     @property
-    def talkative(self) -> Sized:
+    def active_queues(self) -> Sized:
         """The queues that have events; `bool()` of it is safe without the shell's lock."""
-        return self._talkative
+        return self._active_queues
 
     def poll_effect(self) -> Effect | None:
         """Return the next effect for the shell, or None."""
@@ -232,7 +232,7 @@ class Client:
 
     def next_event(self) -> Event | None:
         """Return the next event of the client or of any stream, or None."""
-        return self._talkative[0].pop() if self._talkative else None
+        return self._active_queues[0].pop() if self._active_queues else None
 
     def next_timer(self) -> int | None:
         """Return when to call `handle_timer`, in ticks on the clock of `now`, or None.
@@ -357,33 +357,35 @@ class Client:
             if status is not _S.SUCCESS:
                 self._move(status, now)
             elif isinstance(call, CreateDevice):
-                self._device_created(answer, now)
+                self._use_device(answer, now)
             elif answer is None:
-                told = detail or "no credentials were given"
-                self.fail(kvs_error(_S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, told))
+                reported = detail or "no credentials were given"
+                self.fail(kvs_error(_S.SERVICE_CALL_NOT_AUTHORIZED_ERROR, reported))
             else:
-                self._auth_result(answer, now)
+                self._use_credentials(answer, now)
         except KvsError as error:
             text = "; ".join(filter(None, (error.detail, detail)))
-            self._exhausted(with_cause(with_detail(error, text), result, cause), status, now)
+            self._handle_exhausted(with_cause(with_detail(error, text), result, cause), status, now)
 
-    def _exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
+    def _handle_exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
         """Handle used-up retries: fail, or start over by getting credentials."""
-        told: KvsError | None = error
-        if not self._told_ready:
-            told = self.retry_policy.begin_anew(error, cause, offline=False, times=self._anew)
-        if told is None:
+        reported: KvsError | None = error
+        if not self._ready_reported:
+            reported = self.retry_policy.start_over(
+                error, cause, offline=False, times=self._restarts
+            )
+        if reported is None:
             self.fail(error)
             return
-        self._anew += 1
-        self._events.push(ClientErrorReported(None, told.status, told.detail, fatal=False))
+        self._restarts += 1
+        self._events.push(ClientErrorReported(None, reported.status, reported.detail, fatal=False))
         for control in list(self._controls.values()):
-            control.client_failed(error, cause)
+            control.handle_client_failure(error, cause)
         self._machine.restart(_C.AUTH)
         self._wait = self._wait or self._backoff.next_wait(now)
         self._issue(GetSecurityToken, now)
 
-    def _auth_result(self, answer: object, now: int) -> None:
+    def _use_credentials(self, answer: object, now: int) -> None:
         """Use new credentials, or ask again if they cannot be used."""
         auth = answer if isinstance(answer, AuthInfo) else None
         if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
@@ -391,22 +393,22 @@ class Client:
         if auth is None or auth.type is AuthType.UNDEFINED:
             self._move(On.AGAIN, now)
         elif auth.expiration - self.wall(now) < limits.MIN_TOKEN_LIFE:
-            self._short_lived(auth, now)
+            self._ask_again(auth, now)
         else:
             self.auth = auth
             self._move(On.CREDENTIALS_AGAIN if self._created else On.CREDENTIALS, now)
 
-    def _short_lived(self, auth: AuthInfo, now: int) -> None:
+    def _ask_again(self, auth: AuthInfo, now: int) -> None:
         """Ask again, because the credentials would expire before they could be used."""
         self._wait = self._backoff.next_wait(now)
         try:
             self._move(On.AGAIN, now)
         except KvsError as error:
             left_s = (auth.expiration - self.wall(now)) // TICKS_PER_SECOND
-            told = f"the credentials expire in {left_s} s, at least 30 s are needed"
-            raise with_detail(error, f"{error.detail}; {told}") from None
+            reported = f"the credentials expire in {left_s} s, at least 30 s are needed"
+            raise with_detail(error, f"{error.detail}; {reported}") from None
 
-    def _device_created(self, answer: object, now: int) -> None:
+    def _use_device(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
         self._created = True
@@ -422,9 +424,9 @@ class Client:
         elif state is _C.CREATE:
             self._issue(CreateDevice, now, device_name=self.device_name, tags=self.device_info.tags)
         else:
-            self._anew = 0
-            if not self._told_ready:
-                self._told_ready = True
+            self._restarts = 0
+            if not self._ready_reported:
+                self._ready_reported = True
                 self._events.push(ClientReady())
             for control in list(self._controls.values()):
                 control.resume(now)

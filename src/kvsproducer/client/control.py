@@ -86,7 +86,7 @@ class StreamControl:
         self._result = _RESULT_OK  # result of the last call
         # class of the last call's error, None: the class of its result
         self._cause: type[KvsError] | None = None
-        self._anew = 0  # how often the stream started over without having been ready
+        self._restarts = 0  # how often the stream started over without having been ready
         self._endpoint = ""
         self._arn = ""
         self._warning = ""  # text for the next StreamReady, about an existing stream
@@ -117,11 +117,11 @@ class StreamControl:
         if self._pending is None and self.state in _CALLING and not self._core.closed:
             _ACTIONS[self.state](self, now)
 
-    def session_due(self) -> None:
+    def cancel_session_due(self) -> None:
         """Cancel the due time of a new session, because the next key frame starts it."""
         self.rotation.schedule(session_at=NEVER)
 
-    def unpark(self, now: int) -> None:
+    def leave_ready(self, now: int) -> None:
         """Open an upload, or rotate an old token, if the stream was only waiting for media."""
         if self.state is not _T.READY:
             return
@@ -148,7 +148,7 @@ class StreamControl:
         if self.wall(now) >= token.expiration - limits.TOKEN_GRACE_PERIOD:
             self.rotation.schedule(rotate_at=now)
 
-    def lost(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
+    def handle_loss(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
         """Handle the loss of an upload: start another session unless one is open or being prepared.
 
         If `pause` is set or `result` is a failure, the next call waits for its backoff.
@@ -157,7 +157,7 @@ class StreamControl:
         if self.state in (_T.FAILED, _T.READY) or core.closed:
             return
         if not core.uploads.active() and not anything_to_send(core.buffer):
-            core.buffer.give_up_sent()
+            core.buffer.settle_all_sent()
         if self.state in _ON_THE_WAY or core.uploads.active():
             return
         status = result_status(result)
@@ -183,9 +183,9 @@ class StreamControl:
         """Return the wait before the next call in ticks."""
         return self._backoff.next_wait(now, offline=self._core.buffer.offline)
 
-    def confirmed(self) -> None:
+    def reset_failures(self) -> None:
         """Reset the failure counts, because the service has stored media."""
-        self.tally.stored()
+        self.tally.reset_failures()
         self._backoff.reset()
 
     def reset(self, now: int) -> None:
@@ -217,7 +217,7 @@ class StreamControl:
         if core.stopped:
             self.close(None)
 
-    def recover(self) -> None:
+    def clear_failure(self) -> None:
         """Allow another connection after one was lost while recovery was switched off."""
         self.in_advance = self.ready
         if self.state is not _T.FAILED and not self._core.closed:
@@ -228,7 +228,7 @@ class StreamControl:
         core = self._core
         if not core.closed:
             if core.failure is None and not anything_to_send(core.buffer):
-                core.buffer.give_up_sent()
+                core.buffer.settle_all_sent()
             core.emit(StreamEnded(core.name, upload))
             core.lifecycle = Lifecycle.CLOSED
             core.wake_writers()
@@ -247,21 +247,21 @@ class StreamControl:
         if call is not self._pending or self._core.closed:
             return
         self._pending = None
-        self.tally.call_answered(call, now)
+        self.tally.count_call(call, now)
         status = result_status(result)
         self._result, self._cause = result, cause
         if isinstance(call, PutStream) and status is not _S.SUCCESS:
-            self.tally.upload_failed(call.upload, result, detail)
+            self.tally.report_failed_upload(call.upload, result, detail)
             self._core.uploads.remove_new()
         if status is not _S.SUCCESS and not self._machine.accepts(status):
             self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
             return
         try:
-            on = self._input(status, answer, now)
+            on = self._to_input(status, answer, now)
         except KvsError as error:
-            self._refused(error, now)
+            self._handle_unusable(error, now)
             return
-        again = self._machine.leads_back(on)
+        again = self._machine.repeats(on)
         missing = status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
         if (again or result > _RESULT_OK) and not missing:  # a missing stream is created at once
             self._wait = self._next_wait(now)
@@ -271,7 +271,7 @@ class StreamControl:
             detail = detail or f"the stream is {answer.status.name}"
         self._move(on, now, why=detail or f"{type(call).__name__}: result {result}")
 
-    def _refused(self, error: KvsError, now: int) -> None:
+    def _handle_unusable(self, error: KvsError, now: int) -> None:
         """Handle an answer that cannot be used: fail, unless the old session still works.
 
         A token that arrives expired shows that the credentials had just expired. The next token may
@@ -279,15 +279,15 @@ class StreamControl:
         """
         expired = self.ready and error.status is _S.INVALID_TOKEN_EXPIRATION
         working = expired or self._core.uploads.active()
-        told = error if working else self._begin_anew(error, result_status(self._result))
-        if told is not None:
-            self._core.report(told.status, told.detail)
+        reported = error if working else self._start_over(error, result_status(self._result))
+        if reported is not None:
+            self._core.report(reported.status, reported.detail)
             self._wait = self._next_wait(now)
             self._move(On.AGAIN, now)
             return
         self.fail(error)
 
-    def _input(self, status: StatusCode, answer: object, now: int) -> Input:
+    def _to_input(self, status: StatusCode, answer: object, now: int) -> Input:
         """Return the input that an answer is to the machine; raise if it cannot be used."""
         if status is _S.SUCCESS:
             answered = _ANSWERS.get(self.state)
@@ -297,7 +297,7 @@ class StreamControl:
             raise kvs_error(status, "there is no such stream, and creating it is not allowed")
         return status
 
-    def _described(self, answer: object, _now: int) -> Input:
+    def _use_description(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, StreamDescription) or len(answer.stream_arn) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_DESCRIBE_STREAM_RESPONSE, "no description, or its ARN")
         if answer.status is StreamStatus.DELETING:
@@ -307,7 +307,7 @@ class StreamControl:
         if answer.retention is not None:
             self._core.buffer.set_retention(retains=bool(answer.retention))
             self._compare_retention(answer.retention)
-        return self._exists(answer.stream_arn)
+        return self._after_found(answer.stream_arn)
 
     def _compare_retention(self, found: int) -> None:
         """Note that an existing stream keeps media for less time than requested.
@@ -323,29 +323,29 @@ class StreamControl:
             " asked. To change it: aws kinesisvideo update-data-retention"
         )
 
-    def _exists(self, arn: str) -> Input:
+    def _after_found(self, arn: str) -> Input:
         self._arn = arn
         return On.EXISTS_TO_TAG if self._core.info.tags else On.EXISTS
 
-    def _created(self, answer: object, _now: int) -> Input:
+    def _use_new_stream(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
             raise kvs_error(_S.INVALID_CREATE_STREAM_RESPONSE, "no stream ARN, or too long a one")
-        return self._exists(answer)
+        return self._after_found(answer)
 
-    def _located(self, answer: object, _now: int) -> Input:
+    def _use_endpoint(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_URI_LEN:
             raise kvs_error(_S.INVALID_URI_LEN, "no endpoint, or too long a one")
         self._endpoint = answer
         return _S.SUCCESS
 
-    def _authorized(self, answer: object, now: int) -> Input:
+    def _use_token(self, answer: object, now: int) -> Input:
         wall = self.wall(now)
         token = self._token = usable_token(answer, wall)
         left = rotation_time(token.expiration, wall, self._client.roll) - wall
         self.rotation.schedule(rotate_at=now + left)
         return _S.SUCCESS
 
-    def _opened(self, _answer: object, now: int) -> Input:
+    def _use_upload(self, _answer: object, now: int) -> Input:
         core = self._core
         upload = core.uploads.find(core.uploads.newest_number or 0)
         if upload is not None and upload.state is UploadState.NEW:
@@ -371,41 +371,41 @@ class StreamControl:
         try:
             self._step(on)
         except KvsError as error:
-            self._exhausted(error, now, why)
+            self._handle_exhausted(error, now, why)
         else:
             _ACTIONS[self.state](self, now)
 
-    def _exhausted(self, error: KvsError, now: int, why: str) -> None:
+    def _handle_exhausted(self, error: KvsError, now: int, why: str) -> None:
         """Handle a state that was repeated too often."""
         detail = f"{error.detail}; {why}" if why else error.detail
-        # missing tags are no reason to fail the stream
+        # missing tags do not fail the stream
         if error.status is _S.TAG_STREAM_CALL_FAILED:
             self._core.report(error.status, detail)
             self._move(On.GIVEN_UP, now)
             return
         failure = with_cause(with_detail(error, detail), self._result, self._cause)
         cause = result_status(self._result)
-        told = failure if self.ready else self._begin_anew(failure, cause)
-        if told is None:
+        reported = failure if self.ready else self._start_over(failure, cause)
+        if reported is None:
             self.fail(failure)
         else:
-            self._core.report(told.status, told.detail)
+            self._core.report(reported.status, reported.detail)
             self._machine.restart(self.state)
             _ACTIONS[self.state](self, now)
 
-    def _begin_anew(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
+    def _start_over(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
         """Return the error to report if the stream starts over, or None if it fails."""
-        offline, times = self._core.buffer.offline, self._anew
-        self._anew += 1
+        offline, times = self._core.buffer.offline, self._restarts
+        self._restarts += 1
         policy = self._client.retry_policy
-        return policy.begin_anew(failure, cause, offline=offline, times=times)
+        return policy.start_over(failure, cause, offline=offline, times=times)
 
-    def client_failed(self, failure: KvsError, cause: StatusCode) -> None:
+    def handle_client_failure(self, failure: KvsError, cause: StatusCode) -> None:
         """Handle a failure of the client, which starts over.
 
         The stream fails too if it has never been ready and its policy does not start over.
         """
-        if not self.ready and self._begin_anew(failure, cause) is None:
+        if not self.ready and self._start_over(failure, cause) is None:
             self.fail(with_detail(failure, failure.detail))
 
     def _may_call(self, now: int) -> bool:
@@ -450,9 +450,9 @@ class StreamControl:
     def _tag(self, now: int) -> None:
         self._issue(TagStream, now, arn=self._arn, tags=self._core.info.tags)
 
-    def _be_ready(self, now: int) -> None:
+    def _enter_ready(self, now: int) -> None:
         core = self._core
-        self.ready, self._anew = True, 0
+        self.ready, self._restarts = True, 0
         in_advance, self.in_advance = self.in_advance, True
         core.emit(StreamReady(core.name, self._warning))
         self._warning = ""
@@ -484,33 +484,33 @@ class StreamControl:
             content_type=CONTENT_TYPE,
         )
 
-    def _stream(self, _now: int) -> None:
+    def _wake_sender(self, _now: int) -> None:
         self._core.wake()
 
-    def _nothing(self, _now: int) -> None:
+    def _do_nothing(self, _now: int) -> None:
         """Do nothing in NEW, STOPPED and FAILED."""
 
 
 _ACTIONS: Final[dict[StreamState, Callable[[StreamControl, int], None]]] = {
-    _T.NEW: StreamControl._nothing,
+    _T.NEW: StreamControl._do_nothing,
     _T.DESCRIBE: lambda control, now: control._issue(DescribeStream, now),
     _T.CREATE: StreamControl._create,
     _T.TAG_STREAM: StreamControl._tag,
     _T.GET_ENDPOINT: lambda control, now: control._issue(GetStreamingEndpoint, now),
     _T.GET_TOKEN: lambda control, now: control._issue(GetStreamingToken, now),
-    _T.READY: StreamControl._be_ready,
+    _T.READY: StreamControl._enter_ready,
     _T.PUT_STREAM: StreamControl._open_upload,
-    _T.STREAMING: StreamControl._stream,
-    _T.STOPPED: StreamControl._nothing,
-    _T.FAILED: StreamControl._nothing,
+    _T.STREAMING: StreamControl._wake_sender,
+    _T.STOPPED: StreamControl._do_nothing,
+    _T.FAILED: StreamControl._do_nothing,
 }
 """The action of each state, performed when it is entered."""
 
 _ANSWERS: Final[dict[StreamState, Callable[[StreamControl, object, int], Input]]] = {
-    _T.DESCRIBE: StreamControl._described,
-    _T.CREATE: StreamControl._created,
-    _T.GET_ENDPOINT: StreamControl._located,
-    _T.GET_TOKEN: StreamControl._authorized,
-    _T.PUT_STREAM: StreamControl._opened,
+    _T.DESCRIBE: StreamControl._use_description,
+    _T.CREATE: StreamControl._use_new_stream,
+    _T.GET_ENDPOINT: StreamControl._use_endpoint,
+    _T.GET_TOKEN: StreamControl._use_token,
+    _T.PUT_STREAM: StreamControl._use_upload,
 }
 """Functions that turn a successful answer into an input; in other states it is the status."""

@@ -86,7 +86,7 @@ class StreamCore:
         store: ContentStore,
         effects: deque[Effect],
         waiting: dict[str, None],
-        talkative: deque[EventQueue],
+        active_queues: deque[EventQueue],
         now: int,
     ) -> None:
         self.name = info.name
@@ -94,7 +94,7 @@ class StreamCore:
         self.generator = generator
         self.effects = effects
         self.waiting = waiting  # streams whose offline writers wait for space, in order
-        self.events = EventQueue(limits.MAX_QUEUED_EVENTS, talkative)
+        self.events = EventQueue(limits.MAX_QUEUED_EVENTS, active_queues)
         self.buffer = Buffer(info, store, generator.header, self)
         self.uploads = Uploads()
         self.metadata = MetadataQueue()
@@ -126,7 +126,7 @@ class StreamCore:
         """Queue an event."""
         self.events.push(event)
 
-    def trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
+    def report_trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
         """Report a problem of the connection, and ask the shell to look at it."""
         self.emit(sign)
         if not self.troubles:
@@ -167,11 +167,11 @@ class StreamCore:
         effect = upload.available = DataAvailable(self.name, upload.number)
         return effect
 
-    def want_space(self) -> None:
+    def note_waiting_writer(self) -> None:
         """Note that an offline writer waits for space."""
         self.waiting[self.name] = None
         if self.buffer.view.newest is not None and self.buffer.view.newest.flags & SKIP:
-            self.wake()  # see Sender._closing
+            self.wake()  # see Sender._closing_mark
 
     def wake_writers(self) -> None:
         """Emit SpaceAvailable for all waiting writers, because the streams share the store."""

@@ -67,20 +67,22 @@ class StorageInfo:
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> StorageInfo:
         """Read the versioned form; raise INVALID_STORAGE_INFO_VERSION, INVALID_ARG."""
-        values = versioned(cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION)
+        values = read_versioned(
+            cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION
+        )
         if "storage_type" in values:
             values["storage_type"] = enum_member(StorageType, values["storage_type"])
         return cls(**values)  # type: ignore[arg-type]
 
 
-_TIMES: Final = (
+_DURATIONS: Final = (
     "stop_stream_timeout",
     "offline_buffer_availability_timeout",
     "reserved_callback_period",
     "service_call_completion_timeout",
     "service_call_connection_timeout",
 )
-_DEAD: Final = frozenset(
+_IGNORED: Final = frozenset(
     {"create_client_timeout", "create_stream_timeout", "log_metric", "metric_logging_period"}
 )
 
@@ -118,7 +120,7 @@ class ClientInfo:
     service_call_connection_timeout: DurationField = default_duration(0)
 
     def __post_init__(self) -> None:
-        set_durations(self, _TIMES)
+        set_durations(self, _DURATIONS)
 
     def validate(self) -> None:
         """Raise INVALID_TIMER_PERIOD_VALUE for a period between 0 and 1 ms."""
@@ -130,21 +132,27 @@ class ClientInfo:
                 " more, or 0 for the default",
             )
 
-    def resolved(self) -> ClientInfo:
+    def with_defaults(self) -> ClientInfo:
         """Return a copy with defaults instead of zeros."""
-        completion = _or(self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT)
-        connection = _or(self.service_call_connection_timeout, limits.DEFAULT_CONNECTION_TIMEOUT)
+        completion = _or_default(
+            self.service_call_completion_timeout, limits.DEFAULT_SERVICE_CALL_TIMEOUT
+        )
+        connection = _or_default(
+            self.service_call_connection_timeout, limits.DEFAULT_CONNECTION_TIMEOUT
+        )
         if connection > completion:
             completion = as_timedelta(limits.DEFAULT_SERVICE_CALL_TIMEOUT)
             connection = as_timedelta(limits.DEFAULT_CONNECTION_TIMEOUT)
         return replace(
             self,
-            stop_stream_timeout=_or(self.stop_stream_timeout, limits.STREAM_CLOSED_TIMEOUT),
-            offline_buffer_availability_timeout=_or(
+            stop_stream_timeout=_or_default(self.stop_stream_timeout, limits.STREAM_CLOSED_TIMEOUT),
+            offline_buffer_availability_timeout=_or_default(
                 self.offline_buffer_availability_timeout, limits.MAX_BLOCKING_PUT_WAIT
             ),
             log_level=self.log_level if 0 < self.log_level <= 8 else 4,
-            reserved_callback_period=_or(self.reserved_callback_period, limits.IDLE_CHECK_PERIOD),
+            reserved_callback_period=_or_default(
+                self.reserved_callback_period, limits.IDLE_CHECK_PERIOD
+            ),
             service_call_completion_timeout=completion,
             service_call_connection_timeout=connection,
         )
@@ -163,13 +171,13 @@ class ClientInfo:
         nothing here waits for them or uses them. Raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG
         and INVALID_DURATION_VALUE.
         """
-        values = versioned(
-            cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION, ignored=_DEAD
+        values = read_versioned(
+            cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION, ignored=_IGNORED
         )
-        for name in _TIMES:
+        for name in _DURATIONS:
             if values.get(name) == INVALID_DURATION_VALUE:
                 values[name] = 0
-        durations_from_ticks(values, _TIMES)
+        durations_from_ticks(values, _DURATIONS)
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -209,7 +217,9 @@ class DeviceInfo:
         Raises INVALID_DEVICE_INFO_VERSION, the statuses of the nested structures, and INVALID_ARG
         for an unknown member or a value of a wrong type.
         """
-        values = versioned(cls, data, limits.DEVICE_INFO_VERSION, _S.INVALID_DEVICE_INFO_VERSION)
+        values = read_versioned(
+            cls, data, limits.DEVICE_INFO_VERSION, _S.INVALID_DEVICE_INFO_VERSION
+        )
         if "tags" in values:
             values["tags"] = tags_from(values["tags"])
         for name, kind in (("storage_info", StorageInfo), ("client_info", ClientInfo)):
@@ -220,7 +230,7 @@ class DeviceInfo:
         return cls(**values)  # type: ignore[arg-type]
 
 
-def _or(duration: timedelta, default: int) -> timedelta:
+def _or_default(duration: timedelta, default: int) -> timedelta:
     """Return `duration`, or the default (ticks) if it is 0."""
     return duration or as_timedelta(default)
 
@@ -231,7 +241,7 @@ def _or(duration: timedelta, default: int) -> timedelta:
 _Member = TypeVar("_Member", bound=IntEnum)
 
 
-def versioned(
+def read_versioned(
     cls: type[DataclassInstance],
     data: Mapping[str, object],
     newest: int,

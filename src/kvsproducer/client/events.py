@@ -338,19 +338,20 @@ class EventQueue:
     merge across other events too.
 
     Other events are rare and are appended up to twice the bound. After that, the oldest event that
-    is no drop or skip is removed. Drops and skips are never removed, because the API promises them.
+    is neither a drop nor a skip is removed. Drops and skips are never removed, because the API
+    promises them.
 
-    While the queue has events, it is listed in `talkative`, at the left end if it is `first`.
+    While the queue has events, it is listed in `active_queues`, at the left end if it is `first`.
     """
 
-    __slots__ = ("_bound", "_events", "_first", "_talkative")
+    __slots__ = ("_active_queues", "_bound", "_events", "_first")
 
     def __init__(
-        self, bound: int, talkative: deque[EventQueue] | None = None, *, first: bool = False
+        self, bound: int, active_queues: deque[EventQueue] | None = None, *, first: bool = False
     ) -> None:
         self._bound = bound
         self._events: deque[Event] = deque(maxlen=2 * bound)
-        self._talkative = deque[EventQueue]() if talkative is None else talkative
+        self._active_queues = deque[EventQueue]() if active_queues is None else active_queues
         self._first = first
 
     def __len__(self) -> int:
@@ -361,9 +362,9 @@ class EventQueue:
         events = self._events
         if not events:
             if self._first:
-                self._talkative.appendleft(self)
+                self._active_queues.appendleft(self)
             else:
-                self._talkative.append(self)
+                self._active_queues.append(self)
         elif isinstance(event, _MERGING) and self._merge(event):
             return
         if len(events) == events.maxlen:
@@ -398,7 +399,7 @@ class EventQueue:
             return None
         event = self._events.popleft()
         if not self._events:
-            self._talkative.remove(self)  # in most cases the first of them
+            self._active_queues.remove(self)  # in most cases the first of them
         return event
 
     def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
@@ -408,7 +409,7 @@ class EventQueue:
             left = [event for event in self._events if not isinstance(event, kinds)]
             self._events = deque(left, maxlen=self._events.maxlen)
             if not left:
-                self._talkative.remove(self)
+                self._active_queues.remove(self)
         return found
 
 

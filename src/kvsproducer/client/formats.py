@@ -50,7 +50,7 @@ class Formats:
         # Tracks whose private data has changed since the header of the session was written.
         self.outdated: set[int] = set()
 
-    def look(self, frame: Frame) -> Frame | None:
+    def check(self, frame: Frame) -> Frame | None:
         """Return the frame to store, or None if it is held back until the next frame.
 
         Raises what `Format.look` raises for a frame that no player could decode.
@@ -61,24 +61,24 @@ class Formats:
             return frame
         key = bool(frame.flags & FLAG_KEY)
         try:
-            looked = found.look(frame.data, key=key, close=self._is_close(frame))
+            checked = found.look(frame.data, key=key, close=self._is_close(frame))
         except KvsError as error:
             if not self._ordered and frame.data and track_id in self._leading:
                 core.refuse_until_key()  # the frames after it need this picture
             raise _about_frame(error) from error.__cause__
-        if looked is None:
-            self.taken(track_id)
+        if checked is None:
+            self.finish(track_id)
             return None
         if found.record is not None:
             self._use_record(track_id, found)
-        if looked.key == key and looked.data is frame.data:
+        if checked.key == key and checked.data is frame.data:
             return frame
         return Frame(
-            looked.data,
+            checked.data,
             frame.pts,
             dts=frame.dts,
             duration=frame.duration,
-            key_frame=looked.key,
+            key_frame=checked.key,
             track_id=track_id,
             flags=frame.flags & ~FLAG_KEY,
             lead=frame.lead,
@@ -91,7 +91,7 @@ class Formats:
             last = self._core.buffer.view.newest.timestamp
         return last is not None and 0 <= frame.dts - last <= _SLICE_DISTANCE
 
-    def taken(self, track_id: int) -> None:
+    def finish(self, track_id: int) -> None:
         """Finish the check of a frame after it was stored or queued."""
         found = self.by_track.get(track_id)
         if found is not None:
@@ -105,7 +105,7 @@ class Formats:
         frames of the sound track are skipped.
         """
         core, generator, record = self._core, self._core.generator, found.record
-        assert record is not None, "the caller looked"
+        assert record is not None, "the caller checked"
         generator.set_codec_private_data(track_id, record, adapted=True)
         found.record = None
         if generator.started and self._tracks.sound_only:

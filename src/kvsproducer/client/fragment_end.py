@@ -51,13 +51,13 @@ class FragmentEnd:
             raise kvs_error(
                 _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
             )
-        self._control.unpark(now)
+        self._control.leave_ready(now)
         newest = view.newest
         if newest is None or view.head == view.tail:
             raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
         data = core.metadata.at_end() + end_of_fragment_tag()
         core.buffer.append_mark(data, charged=True)
-        core.metadata.ended()  # the mark carries it
+        core.metadata.note_end()  # the mark carries it
         self.reached = core.attention = True
         if core.info.max_latency:
             self._admission.check_latency(ticks(core.info.max_latency))

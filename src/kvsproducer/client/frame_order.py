@@ -14,8 +14,8 @@ shown in another order than decoded (B-frames), after jumps of time, and when a 
   frame in another queue, it is lowered to that time. Only presentation times are sent.
 * After the time of a track jumps back, its frames belong to a later *epoch*. Frames of earlier
   epochs go first, whatever their times, and are not compared with those of later ones.
-* A track without frames must not block the others forever. `overdue` finds it, and the coordinator
-  does not wait for tracks in `silent`.
+* A track without frames must not block the others forever. `find_overdue` finds it, and the
+  coordinator does not wait for tracks in `silent`.
 * Nothing in a fragment may be shown before the fragment starts. So a key frame of pictures is
   compared by its fragment's start, and earlier sound goes into the fragment before.
 """
@@ -53,20 +53,20 @@ class FrameOrderCoordinator:
 
     __slots__ = (
         "_beginning",
-        "_decided",
         "_epochs",
         "_force_key",
-        "_given",
         "_head",
         "_key",
         "_key_seen",
         "_mode",
+        "_next_track",
+        "_original_pts",
         "_places",
         "_queues",
         "_scale",
         "_serial",
         "_types",
-        "given_pts",
+        "original_pts",
         "silent",
         "size_bytes",
     )
@@ -88,12 +88,14 @@ class FrameOrderCoordinator:
         self._beginning = types & {TrackType.VIDEO} or types
         self._serial = 0
         self._places: dict[Frame, int] = {}  # serial numbers of frames that will be queued later
-        self._given: dict[Frame, int] = {}  # the original pts of frames that were moved
-        self.given_pts = 0  # the original pts of the last frame from `ready`
+        self._original_pts: dict[Frame, int] = {}  # the original pts of frames that were moved
+        self.original_pts = 0  # the original pts of the last frame from `ready`
         self._key_seen = False
         self._force_key = False
         self._head: tuple[int, Frame, int] | None = None  # the last frame from `ready`
-        self._decided: int | None = None  # the track of the frame that was put back: it goes next
+        self._next_track: int | None = (
+            None  # the track of the frame that was put back: it goes next
+        )
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -150,7 +152,7 @@ class FrameOrderCoordinator:
         newest = max(self._epochs.values())
         self._epochs[track_id] = newest + (back and self._epochs[track_id] == newest)
 
-    def overdue(self, grace: int, size_bytes: int) -> list[int]:
+    def find_overdue(self, grace: int, size_bytes: int) -> list[int]:
         """Return the tracks without frames that the others have waited for too long.
 
         That is more than `grace` ticks of media, or more than `size_bytes` queued bytes.
@@ -165,7 +167,7 @@ class FrameOrderCoordinator:
             return []
         return empty
 
-    def lacking(self, begins: Container[int]) -> list[int]:
+    def find_lacking(self, begins: Container[int]) -> list[int]:
         """Return the tracks without frames, if a key frame of the tracks `begins` is queued."""
         if not any(
             frame.key_frame
@@ -196,13 +198,13 @@ class FrameOrderCoordinator:
         self._force_key = self._mode in _KEY_AFTER_EOFR and not keys_by_caller
 
     @property
-    def given_dts(self) -> int:
+    def original_dts(self) -> int:
         """The original dts of the last frame that `ready` yielded."""
         assert self._head is not None, "only asked about a frame that was given"
         return self._head[1].dts
 
     @property
-    def given_epoch(self) -> int:
+    def last_epoch(self) -> int:
         """The epoch of the last frame that `ready` yielded."""
         assert self._head is not None, "only asked about a frame that was given"
         return self._head[2]
@@ -214,48 +216,52 @@ class FrameOrderCoordinator:
         self._queues[given.track_id].appendleft(self._head)
         self.size_bytes += len(given.data) + limits.ITEM_OVERHEAD_BYTES
         self._force_key |= frame.key_frame and not given.key_frame
-        self._given[given] = self.given_pts
+        self._original_pts[given] = self.original_pts
         # a second comparison would move the times of the others again
-        self._decided = given.track_id
+        self._next_track = given.track_id
 
     def waiting_pts(self) -> list[int]:
         """Return the original pts of the queued frames."""
         queues = self._queues.values()
-        return [self._given.get(frame, frame.pts) for queue in queues for _, frame, _ in queue]
+        return [
+            self._original_pts.get(frame, frame.pts) for queue in queues for _, frame, _ in queue
+        ]
 
-    def give_up(self) -> list[Frame]:
+    def take_all(self) -> list[Frame]:
         """Return the queued frames, which will not go out, and forget them."""
         frames = [frame for queue in self._queues.values() for _, frame, _ in queue]
         for queue in self._queues.values():
             queue.clear()
         self.size_bytes = 0
-        self._decided = None
+        self._next_track = None
         self._places.clear()
-        self._given.clear()
+        self._original_pts.clear()
         return frames
 
     def _next(self, queues: list[deque[tuple[int, Frame, int]]]) -> Frame:
-        if self._decided is not None:
-            best, self._decided = self._queues[self._decided], None
+        if self._next_track is not None:
+            best, self._next_track = self._queues[self._next_track], None
         elif self._key is None:
             best = min(queues, key=lambda queue: queue[0][0])
         else:
             best = queues[0]
             for queue in queues[1:]:
-                best = self._earlier(best, queue)
+                best = self._pick_earlier(best, queue)
         self._head = best.popleft()
         frame = self._head[1]
-        self.given_pts = self._given.pop(frame, frame.pts) if self._given else frame.pts
+        self.original_pts = (
+            self._original_pts.pop(frame, frame.pts) if self._original_pts else frame.pts
+        )
         self.size_bytes -= len(frame.data) + limits.ITEM_OVERHEAD_BYTES
         limit = min((queue[0][1].dts for queue in queues if queue is not best), default=frame.dts)
         if frame.dts > limit:
-            frame = _changed(frame, dts=limit)
+            frame = _copy_with(frame, dts=limit)
         if self._force_key and self._types[frame.track_id] in self._beginning:
             self._force_key = False
-            frame = _changed(frame, flags=frame.flags | FrameFlags.KEY)
+            frame = _copy_with(frame, flags=frame.flags | FrameFlags.KEY)
         return frame
 
-    def _earlier(
+    def _pick_earlier(
         self, first: deque[tuple[int, Frame, int]], second: deque[tuple[int, Frame, int]]
     ) -> deque[tuple[int, Frame, int]]:
         """Return the queue whose frame goes first.
@@ -268,28 +274,28 @@ class FrameOrderCoordinator:
         if left_time != right_time:
             return first if left_time < right_time else second
         if self._types[left.track_id] is not self._types[right.track_id]:
-            if self._begins(right) and not self._begins(left):
+            if self._can_begin(right) and not self._can_begin(left):
                 first, second = second, first
             serial, delayed, epoch = second[0]
-            moved = _changed(delayed, pts=delayed.pts + self._scale)
-            self._given[moved] = self._given.pop(delayed, delayed.pts)
+            moved = _copy_with(delayed, pts=delayed.pts + self._scale)
+            self._original_pts[moved] = self._original_pts.pop(delayed, delayed.pts)
             second[0] = (serial, moved, epoch)
         return first
 
-    def _begins(self, frame: Frame) -> bool:
+    def _can_begin(self, frame: Frame) -> bool:
         """Return whether a fragment may begin with the frame: it is a key frame of pictures."""
         return frame.key_frame and self._types[frame.track_id] is TrackType.VIDEO
 
     def _time(self, frame: Frame) -> int:
         """Return the time in ticks by which a frame is compared with frames of other tracks."""
         assert self._key is not None, "only called with a time to compare"
-        if self._begins(frame):
+        if self._can_begin(frame):
             return frame.pts - frame.lead
         time: int = self._key(frame)
         return time
 
 
-def _changed(
+def _copy_with(
     frame: Frame, *, pts: int | None = None, dts: int | None = None, flags: int | None = None
 ) -> Frame:
     """Return a copy with other values; the original does not change."""

@@ -49,9 +49,9 @@ from kvsproducer.client.timeline import (
     Timeline,
     Verdict,
     check_instant,
-    out_of_line,
-    stamped,
+    misplaced_error,
     usual_step,
+    with_time,
 )
 from kvsproducer.duration import ticks
 from kvsproducer.heap.store import compact
@@ -62,7 +62,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error, with_detail
 __all__ = ["Intake"]
 
 _S = StatusCode
-_MISTIMED: Final = frozenset(
+_TIME_ERRORS: Final = frozenset(
     {
         _S.CONTENT_VIEW_INVALID_TIMESTAMP,
         _S.MKV_INVALID_FRAME_TIMESTAMP,
@@ -70,7 +70,7 @@ _MISTIMED: Final = frozenset(
     }
 )
 # What the packager raises. TypeError and struct.error come from members of a wrong type.
-_REFUSALS: Final = (KvsError, TypeError, struct.error)
+_PACKAGING_ERRORS: Final = (KvsError, TypeError, struct.error)
 _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by FrameKind
 
 
@@ -98,10 +98,10 @@ class Intake:
         )
         self._borders = Borders(info, core.buffer.view, core.generator)
         self._epoch = 0  # epoch of the newest frame that came out of the order coordinator
-        self._lost: set[int] = set()  # tracks whose newest key frame was refused
-        self._jumped = False  # the next item is the first one after a jump
+        self._lost_key_tracks: set[int] = set()  # tracks whose newest key frame was refused
+        self._after_jump = False  # the next item is the first one after a jump
         # dts of the newest frame that was skipped, or refused for another reason than its time.
-        self._passed: int | None = None
+        self._skipped_dts: int | None = None
         # A frame up to so many ticks after the newest needs no decision; -1: each frame needs one.
         self._stride = limits.FAR_TIMESTAMP
         self._durations = {  # default durations, by track
@@ -119,10 +119,12 @@ class Intake:
         # time of the last put; None: no put since creation or reset
         self.last_put: int | None = None
         self._max_latency = ticks(info.max_latency)
-        self._own_times = not info.frame_timecodes
+        self._assigns_times = not info.frame_timecodes
         self._wall = control.wall
-        self._ahead: int | None = None  # wall clock minus `now`, for the times that we assign
-        self._absolute = info.absolute_fragment_times and not self._own_times
+        self._clock_offset: int | None = (
+            None  # wall clock minus `now`, for the times that we assign
+        )
+        self._absolute = info.absolute_fragment_times and not self._assigns_times
         # Short names for objects that are used for every frame.
         self._buffer, self._view = core.buffer, core.buffer.view
         self._generator, self._uploads = core.generator, core.uploads
@@ -155,7 +157,7 @@ class Intake:
         if (
             frame.flags
             or self._core.attention
-            or self._own_times
+            or self._assigns_times
             or now >= self._rotation.due
             or newest is None
             or view.head == view.tail
@@ -170,25 +172,25 @@ class Intake:
             self._store(frame, 0, pts, pts, now, pts)
             self._buffer.accept()
         except KvsError as error:
-            self._refused(frame, error)
+            self._note_refusal(frame, error)
             raise
 
     def _put_any(self, frame: Frame, now: int) -> None:
         """Decide on any kind of frame, and store it unless it is held or skipped."""
         check_types(frame, self._core.name)
-        if self._own_times:
+        if self._assigns_times:
             frame = self._stamp(frame, now)
         try:
-            looked = self._formats.look(frame)
-            if looked is not None:
-                if self._put_in_time(looked, now):
+            checked = self._formats.check(frame)
+            if checked is not None:
+                if self._put_in_time(checked, now):
                     self._buffer.accept()
                 else:
-                    self._pass_over(frame)
-                self._formats.taken(frame.track_id)
+                    self._note_skipped(frame)
+                self._formats.finish(frame.track_id)
                 self._report_stamp(frame, now)
         except KvsError as error:
-            self._refused(frame, error)  # with the time that `_stamp` assigned, if it did
+            self._note_refusal(frame, error)  # with the time that `_stamp` assigned, if it did
             raise
         finally:
             self._set_stride()
@@ -202,30 +204,30 @@ class Intake:
         it. Refusing such frames would not help: the caller has no influence on their times.
         """
         begins = frame.flags & FLAG_KEY or self._tracks.sound_only
-        if self._ahead is None or (begins and frame.track_id in self._tracks.beginning):
-            self._ahead = self._wall(now) - now
-        time = now + self._ahead
-        copy = stamped(frame, time)
+        if self._clock_offset is None or (begins and frame.track_id in self._tracks.beginning):
+            self._clock_offset = self._wall(now) - now
+        time = now + self._clock_offset
+        copy = with_time(frame, time)
         last = self._last(copy)
-        if last is None or not time < last <= time + self.timeline.far(self._usual(copy)):
+        if last is None or not time < last <= time + self.timeline.far(self._usual_step(copy)):
             return copy
-        return stamped(frame, last + self._scale)
+        return with_time(frame, last + self._scale)
 
     def _report_stamp(self, frame: Frame, now: int) -> None:
         """Report that `_stamp` gave a frame a later time than that of its put."""
-        if self._ahead is not None and frame.dts > now + self._ahead:
-            name, given = self._core.name, now + self._ahead
+        if self._clock_offset is not None and frame.dts > now + self._clock_offset:
+            name, given = self._core.name, now + self._clock_offset
             self._core.emit(TimestampCorrected(name, frame.track_id, given, frame.dts))
 
     def _set_stride(self) -> None:
         """Send every frame through the decision stage while other frames wait for a decision."""
-        self._stride = limits.FAR_TIMESTAMP if self.timeline.calm else -1
+        self._stride = limits.FAR_TIMESTAMP if self.timeline.undisturbed else -1
 
-    def _refused(self, frame: Frame, error: KvsError) -> None:
+    def _note_refusal(self, frame: Frame, error: KvsError) -> None:
         """Note a refused frame; if it is a key frame, skip its track up to the next one."""
         core = self._core
-        if error.status not in _MISTIMED and self._in_line(frame):
-            self._passed = frame.dts
+        if error.status not in _TIME_ERRORS and self._continues_track(frame):
+            self._skipped_dts = frame.dts
         if error.status is _S.MKV_LARGE_FRAME_TIMECODE and frame.data:
             core.refuse_until_key()  # the fragment is full for all tracks
         if not frame.flags & FLAG_KEY:
@@ -233,47 +235,47 @@ class Intake:
         if not self._generator.started:
             core.refuse_until_key()
         elif frame.track_id in self._leading:
-            self._lost.add(frame.track_id)
+            self._lost_key_tracks.add(frame.track_id)
             core.attention = True
         else:
             return
-        self._key_refused = error.status not in _MISTIMED
+        self._key_refused = error.status not in _TIME_ERRORS
 
-    def _in_line(self, frame: Frame) -> bool:
+    def _continues_track(self, frame: Frame) -> bool:
         """Return whether a checked frame continues the time of its track."""
-        return self._counts(frame) and not self.timeline.line(frame.track_id).count
+        return self._has_media(frame) and not self.timeline.line(frame.track_id).far_count
 
-    def _counts(self, frame: Frame) -> bool:
+    def _has_media(self, frame: Frame) -> bool:
         """Return whether a frame has payload and belongs to a track of this stream."""
         return bool(frame.data) and frame.track_id in self._track_ids
 
-    def _pass_over(self, frame: Frame) -> None:
+    def _note_skipped(self, frame: Frame) -> None:
         """Note the time of a skipped frame, unless it is far off."""
         newest = self._view.newest
         if newest is not None:
-            last = max(newest.timestamp, self._passed or 0)
-            if abs(frame.dts - last) <= self.timeline.far(self._usual(frame)):
-                self._passed = frame.dts
+            last = max(newest.timestamp, self._skipped_dts or 0)
+            if abs(frame.dts - last) <= self.timeline.far(self._usual_step(frame)):
+                self._skipped_dts = frame.dts
 
     # --- frames whose time is far from their neighbours' ----------------------------------------
     def _put_in_time(self, frame: Frame, now: int) -> bool:
         """Put a frame after those that wait, or hold it. Return whether it was accepted."""
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.check_open()
-            self._end_waits()
+            self._release_held()
         self._put_due(now)
-        if self._waits(frame, now):
+        if self._must_hold(frame, now):
             self.timeline.held.append(frame)
             return True
         return self._put(frame, now)
 
-    def _waits(self, frame: Frame, now: int) -> bool:
+    def _must_hold(self, frame: Frame, now: int) -> bool:
         """Return whether to hold a frame. Raise if it is refused for its time alone."""
         last, timeline = self._last(frame), self.timeline
-        if not self._counts(frame):
+        if not self._has_media(frame):
             return False
         near = last is not None and last <= frame.dts <= frame.pts <= last + limits.FAR_TIMESTAMP
-        if timeline.calm and near:
+        if timeline.undisturbed and near:
             return False
         if self._absolute and (last is not None or frame.flags & FLAG_KEY):
             check_instant(self._core.name, frame.pts, self._wall(now))
@@ -281,7 +283,7 @@ class Intake:
             return False
         # An offline source may have waited for space. That is not a pause in its media, unless we
         # assign the times. Held frames that are put below do not end the pause.
-        before = None if self._buffer.offline and not self._own_times else self.last_put
+        before = None if self._buffer.offline and not self._assigns_times else self.last_put
         elapsed = 0 if before is None else now - before
         while True:
             verdict = self._judge(frame, last, elapsed)
@@ -294,34 +296,34 @@ class Intake:
                 self._jump(timeline.due[0] if timeline.due else frame, last)
                 self._put_due(now)
                 return False
-            elif verdict is Verdict.REFUSE and self._leads_alone(frame, last, now):
+            elif verdict is Verdict.REFUSE and self._leads_now(frame, last, now):
                 continue  # judge again: its track now drives the stream's time
             else:  # the view or the generator refuses a frame that goes back in time
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
     def _judge(self, frame: Frame, last: int, elapsed: int) -> Verdict:
         """Judge the time of a frame put `elapsed` ticks after the frame with dts `last`."""
-        verdict = self.timeline.judge(frame, last, self._usual(frame), elapsed)
-        if self._own_times and verdict is not Verdict.GO:
+        verdict = self.timeline.judge(frame, last, self._usual_step(frame), elapsed)
+        if self._assigns_times and verdict is not Verdict.GO:
             return Verdict.JUMP  # our own times have no outliers: the wall clock was set
         return verdict
 
-    def _leads_alone(self, frame: Frame, last: int, now: int) -> bool:
+    def _leads_now(self, frame: Frame, last: int, now: int) -> bool:
         """Return whether a far-off frame's track now drives the stream's time; else refuse it.
 
         Held frames of a refused track get times up to that of the pictures.
         """
-        if self._tracks.leads_alone(frame):
+        if self._tracks.takes_over_time(frame):
             return True
         if self.timeline.holds(frame.track_id) and frame.dts > last:
             until = self.timeline.leading_time(last)
             self._correct(frame.track_id, last, until, 0)
             self._put_due(now)
         if self.order is not None or frame.dts > last:
-            raise out_of_line(self._core.name, frame, last)
+            raise misplaced_error(self._core.name, frame, last)
         return False  # the view or the generator refuses the frame
 
-    def _usual(self, frame: Frame) -> int | None:
+    def _usual_step(self, frame: Frame) -> int | None:
         if self.order is None:
             return usual_step(self._view, self._core.rates.elementary)
         return self.timeline.usual(frame.track_id)
@@ -340,11 +342,11 @@ class Intake:
     def _settle_held(self, frame: Frame, last: int, *, left: bool) -> None:
         """Decide on the held frames of a track when a new frame does not continue from them."""
         timeline, track_id = self.timeline, frame.track_id
-        if left and self._tracks.lead(track_id):
+        if left and self._tracks.make_leading(track_id):
             timeline.jump(next(held for held in timeline.held if held.track_id == track_id))
             self._jump(timeline.due[0], last)
         else:
-            self._correct(track_id, last, frame.dts, timeline.far(self._usual(frame)))
+            self._correct(track_id, last, frame.dts, timeline.far(self._usual_step(frame)))
 
     def _correct(self, track_id: int, last: int, until: int, far: int) -> None:
         """Give the held frames of a track times between `last` and `until`."""
@@ -367,9 +369,13 @@ class Intake:
                 return None
             if (core.skip_until_key or self._end.reached) and not frame.flags & FLAG_KEY:
                 return None
-        return newest.timestamp if self._passed is None else max(newest.timestamp, self._passed)
+        return (
+            newest.timestamp
+            if self._skipped_dts is None
+            else max(newest.timestamp, self._skipped_dts)
+        )
 
-    def _end_waits(self) -> None:
+    def _release_held(self) -> None:
         """Make the held frames due with their own times: no later frame will decide on them."""
         timeline = self.timeline
         if timeline.held:
@@ -383,9 +389,9 @@ class Intake:
         core.emit(TimeJumped(core.name, last, first.dts))
         if self.order is not None:
             self.order.join_epoch(first.track_id, back=first.dts < last)
-            self.timeline.went(first.track_id, first.dts, jump=True)
+            self.timeline.advance(first.track_id, first.dts, jump=True)
             return
-        self._passed, self._jumped = None, True
+        self._skipped_dts, self._after_jump = None, True
         if first.dts < last or not self._borders.fits(first):
             core.refuse_until_key(new_session=True)
 
@@ -403,12 +409,12 @@ class Intake:
                 due.appendleft(frame)
                 raise
             except KvsError as error:
-                self._refused(frame, error)
+                self._note_refusal(frame, error)
                 self._drop_invalid(frame.dts, frame.pts, error)
 
     def put_waiting(self, now: int) -> None:
         """Put all waiting frames as they are, because no further frames will decide on them."""
-        self._end_waits()
+        self._release_held()
         self._put_due(now)
         if self.order is not None:
             self._tracks.end()
@@ -421,66 +427,68 @@ class Intake:
         self.put_waiting(now)
         self._admission.final = False
 
-    def give_up(self) -> list[Frame]:
+    def take_all(self) -> list[Frame]:
         """Return the waiting frames and forget them."""
-        return self.timeline.give_up() + ([] if self.order is None else self.order.give_up())
+        return self.timeline.take_all() + ([] if self.order is None else self.order.take_all())
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Start over after the view was emptied: the next key frame begins a new session."""
         self._end.reached = False
         self.last_put = None
-        self._lost.clear()
+        self._lost_key_tracks.clear()
         self.timeline.restart()
         self._tracks.restart()
-        self._passed = None
+        self._skipped_dts = None
         self._set_stride()
         self._core.refuse_until_key(new_session=True)
 
     def _put_in_order(self, frame: Frame, now: int) -> None:
         """Put a frame through the order coordinator, after the frames that wait for space."""
         order = self.order
-        assert order is not None, "the caller looked"
+        assert order is not None, "the caller checked"
         check_types(frame, self._core.name)
-        if self._own_times:
+        if self._assigns_times:
             frame = self._stamp(frame, now)
         order.check(frame)
         self.check_open()
         if self._stalled:
             self.drain(now, flush=False)
-        looked = self._formats.look(frame)
-        if looked is None:
+        checked = self._formats.check(frame)
+        if checked is None:
             return
-        self._admission.check_queued(len(looked.data) + order.size_bytes, now)
+        self._admission.check_queued(len(checked.data) + order.size_bytes, now)
         if frame.flags & FLAG_END_OF_FRAGMENT:
-            self._end_waits()
+            self._release_held()
             self._put_due(now)
             self.drain(now, flush=True)
             self._put(frame, now)
             order.end_fragment()
             return
-        if not self._joins(looked, now) and self._waits(looked, now):
-            self.timeline.held.append(looked)
-            order.reserve(looked)
+        if not self._follow_other_track(checked, now) and self._must_hold(checked, now):
+            self.timeline.held.append(checked)
+            order.reserve(checked)
         else:
-            self._tracks.queue(looked)
-        self._formats.queued[frame.track_id] = looked.dts
-        self._formats.taken(frame.track_id)
+            self._tracks.queue(checked)
+        self._formats.queued[frame.track_id] = checked.dts
+        self._formats.finish(frame.track_id)
         self._report_stamp(frame, now)
         self._buffer.accept()
         self._tracks.find_silent()
         with suppress(WouldBlock):  # this frame was accepted; the next put waits
             self.drain(now, flush=False)
 
-    def _joins(self, frame: Frame, now: int) -> bool:
+    def _follow_other_track(self, frame: Frame, now: int) -> bool:
         """Return whether a frame's time jumped to that of another track.
 
         If so, decide on the held frames first.
         """
         last = self.timeline.line(frame.track_id).last
-        if last is None or not self._tracks.joins(frame):
+        if last is None or not self._tracks.jumped_to_other_track(frame):
             return False
         if self.timeline.held:
-            self._correct(frame.track_id, last, frame.dts, self.timeline.far(self._usual(frame)))
+            self._correct(
+                frame.track_id, last, frame.dts, self.timeline.far(self._usual_step(frame))
+            )
             self._put_due(now)
         self._tracks.follow(frame, last)
         return True
@@ -494,11 +502,11 @@ class Intake:
         Raises `WouldBlock` if an offline stream has no space; the frame then stays in its queue.
         """
         order = self.order
-        assert order is not None, "the caller looked"
+        assert order is not None, "the caller checked"
         self._stalled = False
         for frame in order.ready(flush=flush):
-            if order.given_epoch > self._epoch:  # its time is before that of the last frame
-                self._epoch = order.given_epoch
+            if order.last_epoch > self._epoch:  # its time is before that of the last frame
+                self._epoch = order.last_epoch
                 self._core.refuse_until_key(new_session=True)
             try:
                 if not self._put(frame, now):
@@ -508,8 +516,8 @@ class Intake:
                 self._stalled = True
                 raise
             except KvsError as error:
-                self._refused(frame, error)
-                self._drop_invalid(order.given_dts, order.given_pts, error)
+                self._note_refusal(frame, error)
+                self._drop_invalid(order.original_dts, order.original_pts, error)
 
     def _drop_invalid(self, dts: int, pts: int, error: KvsError) -> None:
         """Report that an accepted frame cannot be stored, and why."""
@@ -526,7 +534,7 @@ class Intake:
         ):
             return False
         pts, start = self._borders.fit(frame, flags, join=not core.skip_until_key)
-        given = frame.pts if self.order is None else self.order.given_pts
+        given = frame.pts if self.order is None else self.order.original_pts
         self._store(frame, flags, pts, start, now, given)
         return True
 
@@ -578,27 +586,27 @@ class Intake:
                 charge,
                 given,
             )
-            self._buffer.append(item, jump=self._jumped)
-        except _REFUSALS:
-            self._buffer.take_back(charge, payload)
+            self._buffer.append(item, jump=self._after_jump)
+        except _PACKAGING_ERRORS:
+            self._buffer.undo_charge(charge, payload)
             raise
-        self._jumped = False
+        self._after_jump = False
         if flags & FLAG_KEY:
-            self._lost.discard(track_id)
+            self._lost_key_tracks.discard(track_id)
         if kind:
-            self._fragment_started(item, now)
-        self._stored(now)
+            self._note_fragment_start(item, now)
+        self._finish_put(now)
 
     def _refuse_early(
         self, frame: Frame, flags: int, pts: int, start: int, size: int, room: int, charge: int
     ) -> None:
         """Raise what `pack` would raise, before older frames are dropped to make room."""
-        if self._admission.crowded(room, charge):
+        if self._admission.needs_eviction(room, charge):
             times = pts, frame.dts, frame.duration
             self._generator.check(frame.track_id, flags, *times, size, start)
             self._borders.check_order(frame.dts)
 
-    def _stored(self, now: int) -> None:
+    def _finish_put(self, now: int) -> None:
         """Finish a put: check the latency, and wake the upload if it waits for data."""
         self.last_put = now
         if self._max_latency and self._view.head - self._view.current > 1:
@@ -626,7 +634,7 @@ class Intake:
         metadata = core.metadata.at_start() if kind and core.metadata else b""
         return size + core.generator.overhead(kind) + len(metadata), metadata
 
-    def _fragment_started(self, item: ViewItem, now: int) -> None:
+    def _note_fragment_start(self, item: ViewItem, now: int) -> None:
         core = self._core
         self._buffer.note_put(item, now)
         # the next fragment begins after a duration, see `PresentTracks`
@@ -636,14 +644,14 @@ class Intake:
         self._end.reached = core.skip_until_key = core.reset_on_key = False
         self._stay_attentive()
         self._key_refused = False
-        self._passed = None
-        self._borders.fragment_started(new_session=bool(item.flags & STREAM_START))
+        self._skipped_dts = None
+        self._borders.note_fragment_start(new_session=bool(item.flags & STREAM_START))
         core.rates.sample_put(self._buffer.ledger.accepted, item.ack_timestamp, now)
         if item.flags & STREAM_START:
             self._formats.outdated.clear()
             generator = core.generator
             self._buffer.begin_session_at(item, generator.stream_start)
-        core.metadata.started()
+        core.metadata.note_start()
 
     def check_open(self) -> None:
         """Raise the error for a frame put into a stopped, freed or failed stream."""
@@ -670,27 +678,27 @@ class Intake:
                 _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
             )
         self.check_open()
-        control.unpark(now)
+        control.leave_ready(now)
         if now >= self._rotation.rotate_at:
             control.rotate(now)
         if now >= self._rotation.session_at:
-            control.session_due()
+            control.cancel_session_due()
             core.reset_on_key = True
         if self._end.reached:
             core.skip_until_key = True
         if flags & FLAG_KEY:
             # The frame may still be refused. State that belongs to the new fragment changes only in
-            # `_fragment_started`.
+            # `_note_fragment_start`.
             self._stay_attentive()
             self._prepare_generator()
             return True
-        unusable = self._lost | self._formats.outdated
+        unusable = self._lost_key_tracks | self._formats.outdated
         lost = frame.track_id in unusable or frame.track_id not in self._tracks.declared
         if lost or core.skip_until_key or not core.generator.started:
             if self._key_refused:
                 self._admission.check_memory(len(frame.data))
             self._buffer.skip()
-            dts = frame.dts if self.order is None else self.order.given_dts
+            dts = frame.dts if self.order is None else self.order.original_dts
             core.emit(FrameSkipped(core.name, dts, dts, 1))
             return False
         self._stay_attentive()
@@ -702,7 +710,7 @@ class Intake:
         core.attention = (
             core.reset_on_key
             or core.skip_until_key
-            or bool(self._lost)
+            or bool(self._lost_key_tracks)
             or self._tracks.declared != self._track_ids
         )
 
@@ -721,7 +729,7 @@ class Intake:
         """Put the waiting frames, then end the open fragment. See `Stream.end_fragment`."""
         self.check_open()
         order, view = self.order, self._view
-        self._end_waits()
+        self._release_held()
         try:
             self._put_due(now)
         finally:

@@ -136,7 +136,7 @@ class MetadataQueue:
         """Return the Tags elements to write at the start of a new fragment."""
         return b"".join(entry.element for entry in self._entries)
 
-    def started(self) -> None:
+    def note_start(self) -> None:
         """Note that the elements of `at_start` were written; only persistent ones stay queued."""
         self._taken = sum(entry.items for entry in self._entries)
         self._entries = [entry for entry in self._entries if entry.persistent]
@@ -147,7 +147,7 @@ class MetadataQueue:
         """Return the Tags elements to write with the mark that ends the open fragment."""
         return b"".join(entry.element for entry in self._fitting())
 
-    def ended(self) -> None:
+    def note_end(self) -> None:
         """Note that the elements of `at_end` were written."""
         for entry in self._fitting():
             self._taken += entry.items

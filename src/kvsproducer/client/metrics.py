@@ -162,11 +162,11 @@ class Rates:
     """Frame and transfer rates, sampled at fragment starts and at reads."""
 
     __slots__ = (
-        "_counted",
         "_frames",
         "_last_pts",
         "_last_put",
         "_last_read",
+        "_sampled_bytes",
         "elementary",
         "frame",
         "next_read",
@@ -182,7 +182,7 @@ class Rates:
         self._frames = 0
         self._last_put = 0
         self._last_pts = 0
-        self._counted = 0  # value of `transferred` at the last sample
+        self._sampled_bytes = 0  # value of `transferred` at the last sample
         self._last_read = now
         self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL  # when `sample_read` is due
 
@@ -202,7 +202,7 @@ class Rates:
 
     def sample_read(self, now: int) -> None:
         """Take a sample of `transferred`. Called at or after `next_read`."""
-        count, elapsed = self.transferred - self._counted, now - self._last_read
+        count, elapsed = self.transferred - self._sampled_bytes, now - self._last_read
         self.transfer = moving_average(self.transfer, count * TICKS_PER_SECOND / elapsed)
-        self._counted, self._last_read = self.transferred, now
+        self._sampled_bytes, self._last_read = self.transferred, now
         self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL

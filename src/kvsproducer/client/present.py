@@ -32,11 +32,11 @@ class PresentTracks:
     __slots__ = (
         "_core",
         "_grace",
+        "_missing_since",
         "_numbers",
         "_order",
         "_seen",
         "_share",
-        "_since",
         "_skipped_since",
         "_timeline",
         "_watches",
@@ -68,7 +68,7 @@ class PresentTracks:
         # By track, dts in ticks, as found by `_watch`: the newest frame, and the start of the time
         # without frames.
         self._seen: dict[int, int] = {}
-        self._since: dict[int, int] = {}
+        self._missing_since: dict[int, int] = {}
         # dts of the first skipped frame since a picture came
         self._skipped_since: int | None = None
         self.declared = self.all
@@ -94,7 +94,7 @@ class PresentTracks:
         """Forget which tracks were silent, because the stream was reset."""
         self.silent.clear()
         self._seen.clear()
-        self._since.clear()
+        self._missing_since.clear()
         self._choose(self.all)
 
     def declare(self) -> None:
@@ -110,14 +110,14 @@ class PresentTracks:
         if frame.track_id in self.silent:
             order.join_epoch(frame.track_id)  # at the current time of the other tracks
             self._resume(frame)
-        self._timeline.went(frame.track_id, frame.dts)
+        self._timeline.advance(frame.track_id, frame.dts)
         order.put(frame)
 
     def _resume(self, frame: Frame) -> None:
         """Make a silent track present again and report it."""
         self.silent.discard(frame.track_id)
         self._core.emit(TrackResumed(self._core.name, frame.track_id, frame.dts))
-        self._change()
+        self._begin_session()
 
     def _watch(self, frame: Frame, flags: int) -> bool:
         """Find silent tracks in a stream without order coordinator; return whether a track changed.
@@ -134,7 +134,7 @@ class PresentTracks:
         self._skipped_since = None
         if not (flags & FLAG_KEY or frame.pts - generator.block_start >= generator.block_room):
             return False
-        return self._leave_out([t for t in self._find_missing() if t != frame.track_id])
+        return self._mark_silent([t for t in self._find_missing() if t != frame.track_id])
 
     def _wait_for_key(self, frame: Frame) -> bool:
         """Mark the tracks with key frames as silent if other frames were skipped too long."""
@@ -142,7 +142,7 @@ class PresentTracks:
             self._skipped_since = None if frame.track_id in self.beginning else frame.dts
             return False
         late = frame.dts - self._skipped_since > self._grace
-        return late and self._leave_out(sorted(self.beginning))
+        return late and self._mark_silent(sorted(self.beginning))
 
     def _find_missing(self) -> list[int]:
         """Return the tracks that had no frame in the last seconds of the open fragment."""
@@ -161,14 +161,14 @@ class PresentTracks:
                 continue
             track = absent.pop(item.header[-4] & 0x7F, None)
             if track is not None:
-                self._seen[track] = self._since[track] = item.timestamp
+                self._seen[track] = self._missing_since[track] = item.timestamp
         start = view.items[first].timestamp
         for track in absent.values():
-            self._since[track] = min(self._since.get(track, start), start)
+            self._missing_since[track] = min(self._missing_since.get(track, start), start)
         return [
             track
             for track in sorted(self.declared - self.silent)
-            if newest.timestamp - self._since[track] > self._grace
+            if newest.timestamp - self._missing_since[track] > self._grace
         ]
 
     def redeclare(self, index: int) -> bool:
@@ -195,7 +195,7 @@ class PresentTracks:
             return False
         core.buffer.split_session(place, first, core.generator.header_for(tracks))
         if newest:
-            self._go_on_with(tracks)
+            self._declare_only(tracks)
         return True
 
     def _tracks_of(self, first: int, end: int) -> frozenset[int]:
@@ -204,10 +204,10 @@ class PresentTracks:
         numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
         return frozenset(track for track, number in self._numbers.items() if number in numbers)
 
-    def _go_on_with(self, tracks: frozenset[int]) -> None:
+    def _declare_only(self, tracks: frozenset[int]) -> None:
         """Declare only these tracks in the open session from now on."""
         begins = self._core.reset_on_key
-        self._leave_out(sorted(self.declared - tracks - self.silent))
+        self._mark_silent(sorted(self.declared - tracks - self.silent))
         self._core.reset_on_key = begins
         self.declared = tracks
         self._core.generator.declare(tracks)
@@ -215,14 +215,14 @@ class PresentTracks:
     def find_silent(self) -> None:
         """Mark the tracks silent that the others have waited for too long."""
         assert self._order is not None, "the caller looked"
-        self._leave_out(self._order.overdue(self._grace, self._share))
+        self._mark_silent(self._order.find_overdue(self._grace, self._share))
 
     def end(self) -> None:
         """Mark missing tracks as silent at the end, so that no fragment waits for them."""
         if self._order is not None:
-            self._leave_out(self._order.lacking(self.beginning))
+            self._mark_silent(self._order.find_lacking(self.beginning))
 
-    def _leave_out(self, tracks: list[int]) -> bool:
+    def _mark_silent(self, tracks: list[int]) -> bool:
         """Mark tracks as silent unless no track would be left; return whether it was done."""
         core = self._core
         if not tracks or len(self.silent) + len(tracks) >= len(self.all):
@@ -233,35 +233,35 @@ class PresentTracks:
             if self._order is not None:
                 last = self._timeline.line(track_id).last
             core.emit(TrackSilent(core.name, track_id, last))
-        self._change()
+        self._begin_session()
         return True
 
-    def _change(self) -> None:
+    def _begin_session(self) -> None:
         """Begin a new session with the next key frame."""
-        self._since.clear()
+        self._missing_since.clear()
         self._skipped_since = None
         self._choose(self.all - self.silent)
         self._core.begin_session_on_key()
 
-    def leads_alone(self, frame: Frame) -> bool:
+    def takes_over_time(self, frame: Frame) -> bool:
         """Return whether a far-off sound frame now drives the stream's time.
 
         Normally pictures drive it. Sound takes over when no picture came within the silence limit.
         """
         timeline = self._timeline
-        since = timeline.line(frame.track_id).since
+        since = timeline.line(frame.track_id).far_since
         if since is None or frame.dts - since <= self._grace:
             return False
-        return self.lead(frame.track_id)
+        return self.make_leading(frame.track_id)
 
-    def lead(self, track_id: int) -> bool:
+    def make_leading(self, track_id: int) -> bool:
         """Mark the tracks that drive time as silent; return whether this track drives it now."""
         timeline = self._timeline
         if track_id not in timeline.leading:
-            self._leave_out([track for track in timeline.leading if track not in self.silent])
+            self._mark_silent([track for track in timeline.leading if track not in self.silent])
         return track_id in timeline.leading
 
-    def joins(self, frame: Frame) -> bool:
+    def jumped_to_other_track(self, frame: Frame) -> bool:
         """Return whether a far-off frame is where another track's time has jumped to."""
         line = self._timeline.line(frame.track_id)
         if line.last is None:
@@ -274,8 +274,8 @@ class PresentTracks:
         """Move the time of a track from `last` to the time of one of its frames."""
         assert self._order is not None, "the caller looked"
         self._order.join_epoch(frame.track_id, back=frame.dts < last)
-        self._timeline.line(frame.track_id).count = 0
-        self._timeline.went(frame.track_id, frame.dts, jump=True)
+        self._timeline.line(frame.track_id).far_count = 0
+        self._timeline.advance(frame.track_id, frame.dts, jump=True)
 
     def flags(self, frame: Frame, *, ended: bool) -> int:
         """Return the flags with which to store a frame.
@@ -301,12 +301,12 @@ class PresentTracks:
         core, generator = self._core, self._core.generator
         begins = core.skip_until_key or ended or not generator.started
         if not begins and core.reset_on_key:
-            begins = not self._completes(frame)
+            begins = not self._completes_fragment(frame)
         elif not begins:
             begins = frame.pts - generator.cluster_start[0] >= self.sound_duration
         return flags | FLAG_KEY if begins else flags & ~FLAG_KEY
 
-    def _completes(self, frame: Frame) -> bool:
+    def _completes_fragment(self, frame: Frame) -> bool:
         """Return whether the open fragment still has no frame of this sound track."""
         view, generator = self._core.buffer.view, self._core.generator
         newest = view.newest

@@ -21,7 +21,7 @@ __all__ = ["GiveUp", "RetryPolicy"]
 class RetryPolicy(Protocol):
     """Decides whether a failure is final."""
 
-    def begin_anew(
+    def start_over(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
         """Return the error to report if the stream starts over, or None if it fails.
@@ -34,7 +34,7 @@ class RetryPolicy(Protocol):
 class GiveUp:
     """A policy that never starts over, as AWS's client without continuous retry."""
 
-    def begin_anew(
+    def start_over(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
         """Return None: the failure is final."""

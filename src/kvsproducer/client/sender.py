@@ -97,7 +97,7 @@ class Sender:
         "_plain",
         "_rates",
         "_rest",
-        "_settles",
+        "_settles_sent",
         "_staleness",
         "_uploads",
         "_view",
@@ -111,11 +111,11 @@ class Sender:
         self._buffer, self._view = core.buffer, core.buffer.view
         self._rest: Buffers = []  # of the item that is handed out in part, last buffer first
         self._wire_item: ViewItem | None = None  # the last item handed out
-        self._plain = False  # the next items may be plain; see `_look`
+        self._plain = False  # the next items may be plain; see `_update_plain`
         self._cluster = -1  # the fragment whose cluster was handed out in this session
         info = core.info
         self._staleness = ticks(info.connection_staleness_duration) if info.fragment_acks else 0
-        self._settles = not info.fragment_acks
+        self._settles_sent = not info.fragment_acks
 
     def next_buffers(
         self, number: int, limit: int, now: int
@@ -125,7 +125,7 @@ class Sender:
         if upload is None or upload.number != number:
             upload = self._uploads.find(number)
         if upload is None or limit <= 0:
-            raise self._bad_read(number, limit)
+            raise self._read_error(number, limit)
         out: Buffers = []
         if self._plain and upload.state is _STREAMING:
             # Fast path. Most reads find one or two blocks and then no more data.
@@ -137,7 +137,7 @@ class Sender:
                 return out, _NO_MORE_DATA
             limit -= size
         status = self._step(upload, out, limit)
-        self._look()
+        self._update_plain()
         if out:
             self._count(sum(map(len, out)), now)
         upload.idle = status is _NO_MORE_DATA or status is _AWAITING
@@ -145,7 +145,7 @@ class Sender:
             self._finish(upload, status, now)
         return out, status
 
-    def _bad_read(self, number: int, limit: int) -> KvsError:
+    def _read_error(self, number: int, limit: int) -> KvsError:
         if limit <= 0 or not 0 <= number < NEVER:
             return kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
         return kvs_error(
@@ -155,7 +155,7 @@ class Sender:
             upload=number,
         )
 
-    def _look(self) -> None:
+    def _update_plain(self) -> None:
         """Find out whether plain items may directly follow the bytes that were handed out."""
         wire = self._wire_item
         self._plain = (
@@ -176,7 +176,7 @@ class Sender:
             unheard = item.timestamp - item.skipped - self._buffer.buffering_time
             if unheard > limit:
                 self._check_staleness()
-        if self._settles:
+        if self._settles_sent:
             self._buffer.settle_sent()
 
     # --- states of an upload --------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Sender:
         if upload.state is _TERMINATED:
             return _ABORTED
         if upload.state is _AWAITING_ACK:
-            return self._awaiting(upload)
+            return self._ack_status(upload)
         if upload.state is _NEW or core.uploads.reader is not upload:
             return _NO_MORE_DATA
         if upload.state is _READY and not self._begin_session(upload):
@@ -201,7 +201,7 @@ class Sender:
             limit = room
         return self._end_session(upload, out, limit)
 
-    def _awaiting(self, upload: Upload) -> ReadStatus:
+    def _ack_status(self, upload: Upload) -> ReadStatus:
         if upload.last_fragment is None or (
             upload.acked_last is not None and upload.acked_last >= upload.last_fragment
         ):
@@ -256,7 +256,7 @@ class Sender:
                 if not room:
                     return 0
             self._strip_sent()
-            self._look()
+            self._update_plain()
             if self._plain:
                 room -= self._plain_items(upload, out, room)
             item = self._next_item(upload)
@@ -329,9 +329,9 @@ class Sender:
             if length >= room:
                 break
             if item.flags:
-                if item.flags & _NOT_PLAIN or not self._goes_on(upload, item):
+                if item.flags & _NOT_PLAIN or not self._continues_session(upload, item):
                     break
-                self._buffer.take_again(item)
+                self._buffer.clear_acks(item)
                 cluster = self._cluster
             if item.fragment != cluster:
                 break
@@ -344,7 +344,7 @@ class Sender:
             self._buffer.advance(index, size)
         return size
 
-    def _goes_on(self, upload: Upload, item: ViewItem) -> bool:
+    def _continues_session(self, upload: Upload, item: ViewItem) -> bool:
         """Return whether an item continues the session; a cluster becomes the open one."""
         if item.flags & FRAGMENT_START:
             sessions, first = self._buffer.sessions, upload.first_index
@@ -364,8 +364,8 @@ class Sender:
         while (index := view.current) < view.head:
             item = view[index]
             if item.flags & SKIP:
-                self._buffer.pass_over()
-                if item.flags & END_OF_FRAGMENT and self._left_open():
+                self._buffer.skip_next()
+                if item.flags & END_OF_FRAGMENT and self._is_fragment_open():
                     return item  # this mark also ends the fragment before the refused one
             elif item.flags & FRAGMENT_START and self._starts_session(item, upload):
                 core.uploads.set_state(upload, _TERMINATING)
@@ -378,19 +378,19 @@ class Sender:
         if core.stopped:
             core.uploads.set_state(upload, _TERMINATING)
             upload.tail_bytes = self._session_tail(at_end=True)
-        elif core.name in core.waiting and self._left_open():
+        elif core.name in core.waiting and self._is_fragment_open():
             newest = view.newest
             if newest is not None and newest.flags & SKIP:
-                return self._closing(newest)
+                return self._closing_mark(newest)
         return None
 
-    def _left_open(self) -> bool:
+    def _is_fragment_open(self) -> bool:
         """Return whether the end of the last fragment handed out was not sent yet."""
         last = self._wire_item
         return last is not None and not last.flags & END_OF_FRAGMENT
 
     @staticmethod
-    def _closing(refused: ViewItem) -> ViewItem:
+    def _closing_mark(refused: ViewItem) -> ViewItem:
         """Return a mark that ends what was sent before a refused fragment.
 
         Normally the next fragment does that, but its writer waits for the ack of what was sent.
@@ -425,7 +425,7 @@ class Sender:
         tail = b""
         if not (closed or last is None or newest is None or last.fragment != newest.fragment):
             tail = core.metadata.at_end()
-            core.metadata.ended()
+            core.metadata.note_end()
         if left := core.metadata.clear():
             core.report(
                 StatusCode.MAX_FRAGMENT_METADATA_COUNT,
@@ -445,7 +445,7 @@ class Sender:
         self._buffer.end_session()
         if not self._buffer.waits_for_acks:
             return _END
-        status = self._awaiting(upload)
+        status = self._ack_status(upload)
         if status is _AWAITING:
             self._core.uploads.set_state(upload, _AWAITING_ACK)
             self._core.wake()
@@ -455,14 +455,14 @@ class Sender:
         """Remove an upload that is over, and decide what the stream does next."""
         core = self._core
         core.uploads.remove(upload)
-        self._control.tally.upload_over(upload, now)
+        self._control.tally.count_upload(upload, now)
         if core.uploads.active():
             core.wake()
             return
         if core.stopped and not anything_to_send(self._buffer):
             self._control.close(upload.number)
         elif status is _END:
-            self._control.lost(200, now)  # media of another session is waiting
+            self._control.handle_loss(200, now)  # media of another session is waiting
 
     # --- bytes ----------------------------------------------------------------------------------
     def _hand_out(self, out: Buffers, room: int) -> int:
@@ -503,10 +503,10 @@ class Sender:
             return
         core.counters.stale_events += 1
         sign = ConnectionStale(core.name, newest - late.media_time)
-        tell = core.trouble if self._unheard(last, before) else core.emit
+        tell = core.report_trouble if self._lacks_buffering_ack(last, before) else core.emit
         tell(sign)
 
-    def _unheard(self, index: int, before: int) -> bool:
+    def _lacks_buffering_ack(self, index: int, before: int) -> bool:
         """Return whether fragments that began before a time have no BUFFERING ack.
 
         The service sends one BUFFERING ack for each fragment. While a long fragment lasts, the

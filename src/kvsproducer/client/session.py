@@ -84,7 +84,7 @@ class Upload:
             self.acks |= flag
             self.useless_bytes = 0
 
-    def failed_quietly(self, now: int, *, waits_for_acks: bool) -> bool:
+    def failed_despite_success(self, now: int, *, waits_for_acks: bool) -> bool:
         """Return whether an exchange that ended with success was a failure nevertheless.
 
         A captive portal or a broken proxy answers each PutMedia with HTTP 200 and ends it at once.

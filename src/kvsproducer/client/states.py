@@ -151,16 +151,16 @@ class Rule(NamedTuple):
 
 # Results that another attempt may cure. AWS's client also repeats calls for which it lacks the
 # permission, because its credentials may be replaced in the meantime.
-_CURED: Final = (_S.SERVICE_CALL_TIMEOUT_ERROR, _S.SERVICE_CALL_UNKOWN_ERROR)
-_CURED_RIGHTS: Final = (*_CURED, _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR)
+_RETRIED: Final = (_S.SERVICE_CALL_TIMEOUT_ERROR, _S.SERVICE_CALL_UNKOWN_ERROR)
+_RETRIED_RIGHTS: Final = (*_RETRIED, _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR)
 
 
-def _call(
+def _call_rule(
     state: Enum,
     failure: StatusCode,
     following: Mapping[Input, Enum],
     *,
-    cured: Iterable[StatusCode] = _CURED,
+    cured: Iterable[StatusCode] = _RETRIED,
 ) -> Rule:
     """Return the rule of a state that makes a call and repeats it after the results `cured`."""
     again: dict[Input, Enum] = {**dict.fromkeys(cured, state), On.AGAIN: state}
@@ -170,17 +170,17 @@ def _call(
 _C = ClientState
 _CLIENT: Final[Mapping[ClientState, Rule]] = {
     _C.NEW: Rule({On.START: _C.AUTH}),
-    _C.AUTH: _call(
+    _C.AUTH: _call_rule(
         _C.AUTH,
         _S.CLIENT_AUTH_CALL_FAILED,
         {On.CREDENTIALS: _C.CREATE, On.CREDENTIALS_AGAIN: _C.READY},
-        cured=_CURED_RIGHTS,
+        cured=_RETRIED_RIGHTS,
     ),
-    _C.CREATE: _call(
+    _C.CREATE: _call_rule(
         _C.CREATE,
         _S.CREATE_CLIENT_CALL_FAILED,
         {On.EXISTS: _C.READY},
-        cured=(*_CURED, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
+        cured=(*_RETRIED, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR),
     ),
     _C.READY: Rule({On.EXPIRING: _C.AUTH}),
     _C.FAILED: Rule({}),
@@ -193,32 +193,34 @@ _FOUND: Final[Mapping[Input, Enum]] = {
 }
 _STREAM: Final[Mapping[StreamState, Rule]] = {
     _T.NEW: Rule({On.START: _T.DESCRIBE}),
-    _T.DESCRIBE: _call(
+    _T.DESCRIBE: _call_rule(
         _T.DESCRIBE,
         _S.DESCRIBE_STREAM_CALL_FAILED,
         {**_FOUND, _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR: _T.CREATE},
-        cured=_CURED_RIGHTS,
+        cured=_RETRIED_RIGHTS,
     ),
-    _T.CREATE: _call(
+    _T.CREATE: _call_rule(
         _T.CREATE,
         _S.CREATE_STREAM_CALL_FAILED,
         # In use: the stream exists. The answer to our call was lost, or another client made it.
         {**_FOUND, _S.SERVICE_CALL_RESOURCE_IN_USE_ERROR: _T.DESCRIBE},
-        cured=_CURED_RIGHTS,
+        cured=_RETRIED_RIGHTS,
     ),
-    _T.TAG_STREAM: _call(
+    _T.TAG_STREAM: _call_rule(
         _T.TAG_STREAM,
         _S.TAG_STREAM_CALL_FAILED,
         {_S.SUCCESS: _T.GET_ENDPOINT, On.GIVEN_UP: _T.GET_ENDPOINT},
-        cured=_CURED_RIGHTS,
+        cured=_RETRIED_RIGHTS,
     ),
-    _T.GET_ENDPOINT: _call(
+    _T.GET_ENDPOINT: _call_rule(
         _T.GET_ENDPOINT,
         _S.GET_STREAMING_ENDPOINT_CALL_FAILED,
         {_S.SUCCESS: _T.GET_TOKEN},
-        cured=_CURED_RIGHTS,
+        cured=_RETRIED_RIGHTS,
     ),
-    _T.GET_TOKEN: _call(_T.GET_TOKEN, _S.GET_STREAMING_TOKEN_CALL_FAILED, {_S.SUCCESS: _T.READY}),
+    _T.GET_TOKEN: _call_rule(
+        _T.GET_TOKEN, _S.GET_STREAMING_TOKEN_CALL_FAILED, {_S.SUCCESS: _T.READY}
+    ),
     _T.READY: Rule({On.MEDIA: _T.PUT_STREAM, On.EXPIRING: _T.GET_ENDPOINT}),
     _T.PUT_STREAM: Rule(
         {
@@ -244,7 +246,7 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
 }
 
 
-def _everywhere(
+def _add_common(
     table: Mapping[_State, Rule], common: Mapping[Input, Enum]
 ) -> Mapping[_State, Rule]:
     """Return the table with inputs added that lead from every state to the same one."""
@@ -254,8 +256,8 @@ def _everywhere(
     }
 
 
-CLIENT_STATES: Final = _everywhere(_CLIENT, {On.FAILED: _C.FAILED})
-STREAM_STATES: Final = _everywhere(_STREAM, {On.FAILED: _T.FAILED, On.LOST: _T.STOPPED})
+CLIENT_STATES: Final = _add_common(_CLIENT, {On.FAILED: _C.FAILED})
+STREAM_STATES: Final = _add_common(_STREAM, {On.FAILED: _T.FAILED, On.LOST: _T.STOPPED})
 
 # --- results of service calls -------------------------------------------------------------------
 _RESULT_STATUS: Final[Mapping[int, StatusCode]] = {
@@ -310,7 +312,7 @@ def with_cause(error: KvsError, result: int, cause: type[KvsError] | None) -> Kv
 
 
 _CAUSES: Final = (NotAuthorized, Throttled, ConnectionFailed, TimedOut, ServiceError)
-_REPEATED: Final = frozenset({*_CURED_RIGHTS, _S.SERVICE_CALL_CLIENT_LIMIT_ERROR})
+_REPEATED: Final = frozenset({*_RETRIED_RIGHTS, _S.SERVICE_CALL_CLIENT_LIMIT_ERROR})
 _GIVEN_UP: Final = frozenset(
     rule.failure
     for table in (_CLIENT, _STREAM)
@@ -367,7 +369,7 @@ class StateMachine(Generic[_State]):
         """Return whether an input leads anywhere from the current state."""
         return on in self._table[self.state].following
 
-    def leads_back(self, on: Input) -> bool:
+    def repeats(self, on: Input) -> bool:
         """Return whether an input leads from the current state to itself."""
         return self._table[self.state].following.get(on) is self.state
 

@@ -221,10 +221,10 @@ class Stream:
             except KvsError as wrong:
                 self._core.counters.put_frame_errors += 1
                 raise wrong from error
-            self._cut_short(error, now)
+            self._handle_interruption(error, now)
             raise
         except BaseException as error:
-            self._cut_short(error, now)
+            self._handle_interruption(error, now)
             raise
 
     def end_fragment(self, now: int) -> None:
@@ -237,7 +237,7 @@ class Stream:
         Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`, and
         END_OF_FRAGMENT_FRAME_INVALID_STATE if fragments are cut by time.
         """
-        self._do(self._intake.end_fragment, now)
+        self._run(self._intake.end_fragment, now)
 
     def count_put_error(self) -> None:
         """Count a frame that the shell refused, for example after waiting too long for space."""
@@ -283,12 +283,12 @@ class Stream:
         frames.
         """
         if not self._core.stopped:
-            self._do(self._intake.put_waiting, now)
+            self._run(self._intake.put_waiting, now)
 
     def stop(self, now: int) -> None:
         """Accept no more frames; held ones are still sent. `StreamEnded` follows. Idempotent."""
         if not self._core.stopped:
-            self._do(self._stop, now)
+            self._run(self._stop, now)
 
     def _stop(self, now: int) -> None:
         core = self._core
@@ -300,7 +300,7 @@ class Stream:
         elif core.uploads.active():
             core.wake()
         else:
-            self._control.unpark(now)
+            self._control.leave_ready(now)
 
     def reset(self, now: int) -> None:
         """Drop everything held (it is reported) and start over.
@@ -309,7 +309,7 @@ class Stream:
         a freed stream, and CLIENT_FREED_BEFORE_STREAM if its client is closed.
         """
         self._check_usable()
-        self._do(self._reset, now)
+        self._run(self._reset, now)
 
     def _reset(self, now: int) -> None:
         core = self._core
@@ -318,14 +318,14 @@ class Stream:
         core.failure = None
         core.lifecycle = Lifecycle.OPEN
         self._ack_due = None
-        self._intake.begin_anew()
+        self._intake.restart()
         self._control.reset(now)
         core.wake_writers()
 
     def free(self, now: int) -> None:
         """Free the stream: abort its uploads and drop what it holds."""
         if not self.freed:
-            self._do(self._free, now)
+            self._run(self._free, now)
 
     def _free(self, _now: int) -> None:
         core = self._core
@@ -335,17 +335,17 @@ class Stream:
         self._control.close(None)
         core.lifecycle = Lifecycle.FREED
 
-    def _do(self, action: Callable[[int], None], now: int) -> None:
+    def _run(self, action: Callable[[int], None], now: int) -> None:
         """Call `action(now)`; fail the stream if it raises anything but the core's exceptions."""
         try:
             action(now)
         except (KvsError, WouldBlock):
             raise
         except BaseException as error:
-            self._cut_short(error, now)
+            self._handle_interruption(error, now)
             raise
 
-    def _cut_short(self, error: BaseException, now: int) -> None:
+    def _handle_interruption(self, error: BaseException, now: int) -> None:
         """Fail the stream after an exception from outside, which may come between any two lines.
 
         A signal handler that raises, or `PyThreadState_SetAsyncExc`, leaves a call unfinished.
@@ -361,14 +361,14 @@ class Stream:
             stream=core.name,
         )
         self._control.fail(failure)
-        queued = [(frame.dts, frame.pts) for frame in self._intake.give_up()]
+        queued = [(frame.dts, frame.pts) for frame in self._intake.take_all()]
         self._end_uploads()
         core.buffer.drop_held(queued or [(now, now)], DropReason.INTERRUPTED)
 
     def _abandon(self, reason: DropReason) -> None:
         """Drop everything held, frame by frame, and report it."""
         core = self._core
-        for frame in self._intake.give_up():
+        for frame in self._intake.take_all():
             core.buffer.drop(frame.dts, frame.pts, reason)
         self._end_uploads()
         core.buffer.abandon(reason)
@@ -396,9 +396,9 @@ class Stream:
         `reset` does.
         """
         self._check_usable()
-        self._control.recover()
-        self._lose_all(200 if alive else _TIMED_OUT)
-        self._control.lost(200, now)
+        self._control.clear_failure()
+        self._handle_loss(200 if alive else _TIMED_OUT)
+        self._control.handle_loss(200, now)
 
     def take_troubles(self) -> tuple[ConnectionStale | StreamLatencyPressure, ...]:
         """Return the connection problems since the last call, the newest of each kind."""
@@ -412,10 +412,10 @@ class Stream:
         if self.freed:
             raise kvs_error(_S.STREAM_SHUTTING_DOWN, "the stream was freed", stream=self.name)
 
-    def _lose_all(self, result: int) -> None:
+    def _handle_loss(self, result: int) -> None:
         core = self._core
         if any(upload.used for upload in core.uploads.active()):
-            core.buffer.lose(result)
+            core.buffer.handle_loss(result)
         core.abort_uploads()
 
     # --- uploads --------------------------------------------------------------------------------
@@ -472,21 +472,23 @@ class Stream:
         if ended is None:
             return result
         core.uploads.remove(ended)
-        self._control.tally.upload_over(ended, now)
+        self._control.tally.count_upload(ended, now)
         if not ended.active:
             return result
         counted = result
-        if result == _OK and ended.failed_quietly(now, waits_for_acks=core.buffer.waits_for_acks):
+        if result == _OK and ended.failed_despite_success(
+            now, waits_for_acks=core.buffer.waits_for_acks
+        ):
             counted = _UNKNOWN
             detail = f"{detail or 'the service ended the upload'}; it acknowledged nothing"
-        self._control.tally.upload_failed(upload, counted, detail)
+        self._control.tally.report_failed_upload(upload, counted, detail)
         self._control.in_advance = ended.used
         if ended.used:
             if core.uploads.active():
                 # Another session has taken over, but only the view knows what this one lost.
-                self._lose_all(result)
-            core.buffer.lose(result)
-        self._control.lost(result, now, detail, pause=counted != _OK)
+                self._handle_loss(result)
+            core.buffer.handle_loss(result)
+        self._control.handle_loss(result, now, detail, pause=counted != _OK)
         return counted
 
     # --- time -----------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from typing import Final, Literal, TypedDict, Unpack
 from kvsproducer import limits
 from kvsproducer.client.device_info import (
     enum_member,
+    read_versioned,
     refuse_unknown,
     tags_from,
     validate_tags,
-    versioned,
 )
 from kvsproducer.client.presets import audio_track, complete_sound, video_track
 from kvsproducer.duration import (
@@ -90,7 +90,7 @@ class ViewOverflowPolicy(IntEnum):
     DROP_UNTIL_FRAGMENT_START = 1
 
 
-_TIMES: Final = (
+_DURATIONS: Final = (
     "retention",
     "max_latency",
     "fragment_duration",
@@ -100,7 +100,7 @@ _TIMES: Final = (
 )
 # A number of seconds may be as large as the longest retention that the service accepts.
 _LARGEST: Final = {"retention": timedelta(hours=limits.SERVICE_MAX_RETENTION_HOURS)}
-_DEAD: Final = frozenset({"adaptive", "avg_bandwidth_bps", "recalculate_metrics"})
+_IGNORED: Final = frozenset({"adaptive", "avg_bandwidth_bps", "recalculate_metrics"})
 
 
 class StreamOptions(TypedDict, total=False):
@@ -211,7 +211,7 @@ class StreamInfo:
     allow_stream_creation: bool = True
 
     def __post_init__(self) -> None:
-        set_durations(self, _TIMES, largest=_LARGEST)
+        set_durations(self, _DURATIONS, largest=_LARGEST)
         for name, kind in _ENUMS.items():
             value = getattr(self, name)
             if type(value) is not kind:
@@ -245,7 +245,7 @@ class StreamInfo:
         """
         track, media = _with_data(video_track(codec), codec_private_data)
         _adapt_to_record(codec_private_data, options)
-        return cls._made((track,), media, options)
+        return cls._create((track,), media, options)
 
     @classmethod
     def audio(
@@ -265,7 +265,7 @@ class StreamInfo:
         track, media = _with_data(
             audio_track(codec, limits.AUDIO_ONLY_TRACK_ID), codec_private_data
         )
-        return cls._made((track,), media, options)
+        return cls._create((track,), media, options)
 
     @classmethod
     def audio_video(
@@ -290,10 +290,10 @@ class StreamInfo:
         )
         options.setdefault("frame_order_mode", FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR)
         _adapt_to_record(video_private_data, options)
-        return cls._made((video, audio), f"{video_media},{audio_media}", options)
+        return cls._create((video, audio), f"{video_media},{audio_media}", options)
 
     @classmethod
-    def _made(
+    def _create(
         cls, tracks: tuple[TrackInfo, ...], content_type: str, options: StreamOptions
     ) -> StreamInfo:
         refuse_unknown("StreamInfo", options, StreamOptions.__annotations__)
@@ -322,14 +322,14 @@ class StreamInfo:
         Raises INVALID_STREAM_INFO_VERSION, TRACK_INFO_MISSING for `tracks: null`, INVALID_ARG for
         an unknown member or value, INVALID_DURATION_VALUE for a duration with invalid text.
         """
-        values = versioned(
-            cls, data, limits.STREAM_INFO_VERSION, _S.INVALID_STREAM_INFO_VERSION, ignored=_DEAD
+        values = read_versioned(
+            cls, data, limits.STREAM_INFO_VERSION, _S.INVALID_STREAM_INFO_VERSION, ignored=_IGNORED
         )
-        durations_from_ticks(values, _TIMES)
+        durations_from_ticks(values, _DURATIONS)
         if "tracks" in values:
             values["tracks"] = _tracks(values["tracks"])
         version = data.get("version", limits.STREAM_INFO_VERSION)
-        assert isinstance(version, int), "versioned() has checked it"
+        assert isinstance(version, int), "read_versioned() has checked it"
         _apply_version(values, version)
         return cls(**values)  # type: ignore[arg-type]
 
@@ -351,8 +351,8 @@ class StreamInfo:
         if offline and not (self.retention and self.fragment_acks):
             raise kvs_error(
                 _S.OFFLINE_MODE_WITH_ZERO_RETENTION,
-                "offline streaming needs a retention and fragment acks: nothing else tells that a "
-                "frame is stored",
+                "offline streaming needs a retention and fragment acks, because only an ack shows"
+                " that a frame is stored",
             )
 
     def _validate_retention(self) -> None:
@@ -387,11 +387,11 @@ class StreamInfo:
             return 0
         return TICKS_PER_SECOND // self.frame_rate
 
-    def named(self, name: str) -> StreamInfo:
+    def with_name(self, name: str) -> StreamInfo:
         """Return a copy with another name."""
         return replace(self, name=name)
 
-    def resolved(self) -> StreamInfo:
+    def with_defaults(self) -> StreamInfo:
         """Return a copy with defaults instead of zeros, without options that its type excludes."""
         offline = self.streaming_type is StreamingType.OFFLINE
         buffer = as_timedelta(limits.DEFAULT_BUFFER_DURATION)

@@ -27,7 +27,7 @@ class Tally:
         self._core = core
         self._failures = 0  # failed uploads in a row, with nothing stored in between
 
-    def call_answered(self, call: Call, now: int) -> None:
+    def count_call(self, call: Call, now: int) -> None:
         """Count the time from when a call could be made until its answer."""
         counters, took = self._core.counters, max(now - call.not_before, 0)
         if isinstance(call, PutStream):
@@ -35,13 +35,13 @@ class Tally:
         else:
             counters.cpl_api_call_latency = moving_average(counters.cpl_api_call_latency, took)
 
-    def upload_over(self, upload: Upload, now: int) -> None:
+    def count_upload(self, upload: Upload, now: int) -> None:
         """Count the duration of an upload that got media."""
         if upload.used:
             counters, took = self._core.counters, now - upload.opened_at
             counters.avg_session_duration = moving_average(counters.avg_session_duration, took)
 
-    def upload_failed(self, upload: int, result: int, detail: str) -> None:
+    def report_failed_upload(self, upload: int, result: int, detail: str) -> None:
         """Report a failed upload, and after several failures in a row also that none succeeds."""
         core, status = self._core, result_status(result)
         if status is StatusCode.SUCCESS:
@@ -53,6 +53,6 @@ class Tally:
             told = f"{self._failures} uploads failed and nothing was stored; {why}"
             core.report(StatusCode.PUT_STREAM_CALL_FAILED, told, upload=upload)
 
-    def stored(self) -> None:
+    def reset_failures(self) -> None:
         """Reset the count of failures, because the service has stored media."""
         self._failures = 0

@@ -40,10 +40,10 @@ from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["Timeline", "Verdict", "check_instant", "out_of_line", "stamped", "usual_step"]
+__all__ = ["Timeline", "Verdict", "check_instant", "misplaced_error", "with_time", "usual_step"]
 
 _IN_A_ROW: Final = 3  # so many frames at a new time make it the stream's time
-_USUAL_STEPS: Final = 8
+_FAR_STEPS: Final = 8
 _UNKNOWN_STEP: Final = TICKS_PER_SECOND // 4
 _FADE: Final = 8  # one part in so many of the longest step is forgotten with each frame
 
@@ -63,7 +63,7 @@ class Verdict(Enum):
 class _Line:
     """The time of one track. All times are in ticks."""
 
-    __slots__ = ("at", "back", "count", "last", "longest", "since", "steps")
+    __slots__ = ("far_count", "far_dts", "far_since", "is_behind", "last", "longest", "steps")
 
     def __init__(self) -> None:
         # Only used when frames of several tracks are put in order; otherwise the view has it.
@@ -72,10 +72,10 @@ class _Line:
         self.steps = 0
         # The frames in a row that are far off: their number, the last dts, and whether it is
         # behind.
-        self.count = self.at = 0
-        self.back = False
+        self.far_count = self.far_dts = 0
+        self.is_behind = False
         # The dts of the first far-off frame since the last picture at the old time.
-        self.since: int | None = None
+        self.far_since: int | None = None
 
 
 class Timeline:
@@ -100,9 +100,9 @@ class Timeline:
         return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in self.held)
 
     @property
-    def calm(self) -> bool:
+    def undisturbed(self) -> bool:
         """True if no frame is far off, so that a frame that continues needs no judgement."""
-        return not (self.held or self.due or any(line.count for line in self._lines.values()))
+        return not (self.held or self.due or any(line.far_count for line in self._lines.values()))
 
     def line(self, track_id: int) -> _Line:
         """Return the time of a track."""
@@ -112,7 +112,7 @@ class Timeline:
         return line
 
     # --- tracks that are put in order -----------------------------------------------------------
-    def went(self, track_id: int, dts: int, *, jump: bool = False) -> None:
+    def advance(self, track_id: int, dts: int, *, jump: bool = False) -> None:
         """Record the dts of a frame that a track has taken."""
         line = self.line(track_id)
         if line.last is not None and line.last != dts and not jump:
@@ -133,7 +133,7 @@ class Timeline:
         return any(
             line is not None
             and line.last is not None
-            and not line.count
+            and not line.far_count
             and -limits.TRACK_GRACE
             <= frame.dts - line.last
             <= 2 * max(limits.FAR_TIMESTAMP, line.longest)
@@ -152,7 +152,7 @@ class Timeline:
         `usual` is the usual step of its track, None if it is unknown.
         """
         step = _UNKNOWN_STEP if usual is None else usual
-        return max(limits.FAR_TIMESTAMP, _USUAL_STEPS * step) + self._scale
+        return max(limits.FAR_TIMESTAMP, _FAR_STEPS * step) + self._scale
 
     # --- judging --------------------------------------------------------------------------------
     def judge(self, frame: Frame, last: int, usual: int | None, elapsed: int) -> Verdict:
@@ -165,38 +165,40 @@ class Timeline:
         far = self.far(usual)
         ahead = max(frame.pts, frame.dts) - last
         behind = last - frame.dts
-        if line.count and line.at <= frame.dts and (not line.back or behind > 0):
-            if line.count + 1 < _IN_A_ROW:
+        if line.far_count and line.far_dts <= frame.dts and (not line.is_behind or behind > 0):
+            if line.far_count + 1 < _IN_A_ROW:
                 return self._wait(line, frame)
-            if line.since is None:
-                line.since = frame.dts
+            if line.far_since is None:
+                line.far_since = frame.dts
             if frame.track_id in self.leading:
                 return Verdict.JUMP
             return self._wait(line, frame) if self._may_be_early(line, frame) else Verdict.REFUSE
         off = behind > far or (usual is not None and ahead > far + elapsed)
-        if line.count:
+        if line.far_count:
             first = self._first_held(frame.track_id)
-            in_a_row, line.count = line.count >= _IN_A_ROW, 0
+            in_a_row, line.far_count = line.far_count >= _IN_A_ROW, 0
             if first is not None:
                 # Neither this frame nor a picture continues at the old time.
-                left = off and in_a_row and not line.back and self._no_picture_since(line, first)
+                left = (
+                    off and in_a_row and not line.is_behind and self._no_picture_since(line, first)
+                )
                 return Verdict.LEAVE if left else Verdict.RETURN
         if off:
-            line.back = behind > far
+            line.is_behind = behind > far
             return self._wait(line, frame)
         if frame.track_id in self.leading:
             for other in self._lines.values():
-                other.since = None
+                other.far_since = None
         return Verdict.GO
 
     def _wait(self, line: _Line, frame: Frame) -> Verdict:
         """Hold a frame that is far off, or only count it if it cannot begin a session."""
-        if not line.count:
-            line.since = frame.dts
-        line.count += 1
-        line.at = frame.dts
+        if not line.far_count:
+            line.far_since = frame.dts
+        line.far_count += 1
+        line.far_dts = frame.dts
         begins = frame.track_id in self.leading and frame.flags & FLAG_KEY
-        if line.back and not begins and not self.holds(frame.track_id):
+        if line.is_behind and not begins and not self.holds(frame.track_id):
             return Verdict.REFUSE
         return Verdict.HOLD
 
@@ -208,7 +210,7 @@ class Timeline:
         silent.
         """
         first = self._first_held(frame.track_id)
-        if line.back or first is None:
+        if line.is_behind or first is None:
             return False
         silent = self._no_picture_since(line, first)
         return frame.dts - first.dts <= (self.grace if silent else limits.TRACK_GRACE)
@@ -219,7 +221,7 @@ class Timeline:
     @staticmethod
     def _no_picture_since(line: _Line, first: Frame) -> bool:
         """Return True if no picture has continued at the old time since the first held frame."""
-        return line.since is not None and line.since <= first.dts
+        return line.far_since is not None and line.far_since <= first.dts
 
     def leading_time(self, last: int) -> int:
         """Return the dts of the newest frame that drove the stream's time, at least `last`."""
@@ -228,7 +230,7 @@ class Timeline:
 
     def forget_newest(self, frame: Frame) -> None:
         """Undo the decision to hold a frame that found no space; it will be judged again."""
-        self.line(frame.track_id).count -= 1
+        self.line(frame.track_id).far_count -= 1
 
     def holds(self, track_id: int) -> bool:
         """Return whether a frame of a track is held."""
@@ -281,9 +283,9 @@ class Timeline:
         for held in near:
             self.held.remove(held)
             other = self.line(held.track_id)
-            other.count = 0
+            other.far_count = 0
             other.last = None  # the jump does not count as a step between two frames
-        line.count = 0
+        line.far_count = 0
         self.due.extend(sorted(near, key=lambda held: held.dts))
 
     def end(self) -> None:
@@ -291,16 +293,16 @@ class Timeline:
         self.due.extend(sorted(self.held, key=lambda held: held.dts))
         self.held.clear()
         for line in self._lines.values():
-            line.count = 0
+            line.far_count = 0
 
     def restart(self) -> None:
         """Forget the times of all tracks."""
         self._lines.clear()
 
-    def give_up(self) -> list[Frame]:
+    def take_all(self) -> list[Frame]:
         """Return all waiting frames, which will not be stored, and forget them."""
         for line in self._lines.values():
-            line.count = 0
+            line.far_count = 0
         frames = [*self.due, *self.held]
         self.due.clear()
         self.held.clear()
@@ -330,7 +332,7 @@ def usual_step(view: ContentView, frames_per_s: float) -> int | None:
     return int(TICKS_PER_SECOND / frames_per_s) if frames_per_s else None
 
 
-def stamped(frame: Frame, time: int) -> Frame:
+def with_time(frame: Frame, time: int) -> Frame:
     """Return a copy of a frame with `time` as both its pts and its dts."""
     if frame.flags & FLAG_END_OF_FRAGMENT:
         return frame
@@ -339,7 +341,7 @@ def stamped(frame: Frame, time: int) -> Frame:
     )
 
 
-def out_of_line(stream: str, frame: Frame, last: int) -> KvsError:
+def misplaced_error(stream: str, frame: Frame, last: int) -> KvsError:
     """Return the error for a frame that is refused because it is far from the frame before."""
     distance = (frame.dts - last) / TICKS_PER_SECOND
     where = f"{distance:.1f} s after" if distance > 0 else f"{-distance:.1f} s before"

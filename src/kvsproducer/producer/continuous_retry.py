@@ -171,7 +171,7 @@ class ContinuousRetry:
             str, dict[type[core.Event], ConnectionWatch]
         ] = {}  # of streams that had a sign
 
-    def begin_anew(
+    def start_over(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
         """See `kvsproducer.client.RetryPolicy`: what to report when it goes on, or None."""

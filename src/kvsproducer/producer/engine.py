@@ -143,7 +143,7 @@ class Engine(Waiting):
         service.on_given_refused = partial(self.do, self.core.renew_auth)
         self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
-        self.talkative = self.core.talkative
+        self.active_queues = self.core.active_queues
         self.on_events: Callable[[], None] = lambda: None  # on the loop, when there are some
         self._core_closed = False
         self._alarm = Alarm(loop, self._on_timer)
@@ -228,7 +228,7 @@ class Engine(Waiting):
 
     def next_event(self) -> core.Event | None:
         """Return the oldest event not taken yet, or None; its chain of callbacks is run first."""
-        if not (self.talkative or self._told or self.hooks is not None):
+        if not (self.active_queues or self._told or self.hooks is not None):
             return None  # mostly; see the module's text
         with self.lock:
             reported = None if self.hooks is None else self.hooks.next_reported()
@@ -253,7 +253,7 @@ class Engine(Waiting):
         except Exception as error:  # noqa: BLE001  reported, as that of a task is
             self.fail(error)
         try:
-            if self.talkative or self._told or self.hooks is not None:
+            if self.active_queues or self._told or self.hooks is not None:
                 self.on_events()
         except Exception as error:  # an event handler failed; uploads are not affected
             if not (bug := own_bug(error)):

@@ -74,7 +74,7 @@ class Stream(StreamFacade):
         except core.WouldBlock as full:
             reports = self._put_when_there_is_space(frame, full.deadline - now)
         finally:  # also if Ctrl-C was delivered at the end of the call, which accepted the frame
-            if (engine.effects or engine.talkative) and not engine.poked:
+            if (engine.effects or engine.active_queues) and not engine.poked:
                 engine.poke()
         if reports and hooks is not None:
             hooks.report(reports)

@@ -88,9 +88,9 @@ def test_what_was_sent_is_in_doubt_until_its_ack_or_the_loss() -> None:
     assert books.sums == (0, 0, 4)
     assert books.ledger.evicted_fragment == 2
     for time in (0, 1):  # up to the second fragment's start, only the first is covered
-        books.ledger.clear_doubts(time)
+        books.ledger.settle_unacked(time)
         assert books.sums == (2, 0, 2)
-    books.ledger.lose_doubts()
+    books.ledger.drop_unacked()
     assert books.drops == [(2, 3, 2, UNCONFIRMED)]
     assert books.sums == (2, 2, 0)
 
@@ -103,7 +103,7 @@ def test_a_doubt_does_not_reach_over_what_was_refused() -> None:
     books.ledger.refuse(books.view[1], 0)
     for _ in range(3):
         books.evict()
-    books.ledger.lose_doubts()
+    books.ledger.drop_unacked()
     assert books.drops == [(1, 1, 1, REFUSED), (0, 0, 1, UNCONFIRMED), (2, 2, 1, UNCONFIRMED)]
     assert books.sums == (0, 3, 0)
 
@@ -186,9 +186,9 @@ def test_the_books_balance_whatever_happens(seed: int) -> None:
                 ledger.refuse(view[dice.randrange(view.tail, view.head)], 0)
             case 5:
                 ledger.unconfirmed = dice.randrange(view.head + 1)
-                ledger.clear_doubts(dice.randrange(view.head + 1))
+                ledger.settle_unacked(dice.randrange(view.head + 1))
                 if dice.random() < 0.3:
-                    ledger.lose_doubts()
+                    ledger.drop_unacked()
         persisted, dropped, held = books.sums
         assert min(persisted, dropped, held) >= 0
     ledger.abandon(view, DropReason.FREED)

@@ -46,7 +46,7 @@ class WouldBlock(Exception):
         self.deadline = deadline
 
 
-class Pressed(Outbox, Protocol):
+class AdmissionOutbox(Outbox, Protocol):
     """What admission needs from its stream."""
 
     name: str
@@ -55,10 +55,10 @@ class Pressed(Outbox, Protocol):
     def emit(self, event: Event) -> None:
         """Queue an event."""
 
-    def trouble(self, sign: StreamLatencyPressure) -> None:
+    def report_trouble(self, sign: StreamLatencyPressure) -> None:
         """Report a problem of the connection, and ask the shell to look at it."""
 
-    def want_space(self) -> None:
+    def note_waiting_writer(self) -> None:
         """Note that an offline writer waits for space."""
 
     def refuse_until_key(self) -> None:
@@ -71,25 +71,27 @@ class Admission:
     __slots__ = (
         "_buffer",
         "_by_fragment",
-        "_drops",
+        "_drops_oldest",
         "_offline",
         "_outbox",
         "_pressure_bytes",
         "_pressure_ticks",
         "_reserve",
-        "_waits",
+        "_wait_limit",
         "bytes",
         "final",
         "largest",
         "ticks",
     )
 
-    def __init__(self, buffer: Buffer, info: StreamInfo, outbox: Pressed, waits: int) -> None:
+    def __init__(
+        self, buffer: Buffer, info: StreamInfo, outbox: AdmissionOutbox, waits: int
+    ) -> None:
         self._buffer = buffer
         self._outbox = outbox
-        self._waits = waits
+        self._wait_limit = waits
         self._offline = buffer.offline
-        self._drops = info.store_pressure_policy is StorePressurePolicy.DROP_TAIL_ITEM
+        self._drops_oldest = info.store_pressure_policy is StorePressurePolicy.DROP_TAIL_ITEM
         self._by_fragment = (
             info.view_overflow_policy is ViewOverflowPolicy.DROP_UNTIL_FRAGMENT_START
         )
@@ -110,7 +112,7 @@ class Admission:
         if self._pressure_ticks is not None and not buffer.offline:
             self.ticks = self._pressure_ticks
 
-    def crowded(self, length: int, charge: int) -> bool:
+    def needs_eviction(self, length: int, charge: int) -> bool:
         """Return whether an item of `length` bytes fits only if something else is dropped."""
         buffer = self._buffer
         reserve = limits.SPACE_RESERVE_BYTES + int(limits.SPACE_RESERVE_FRAME_FACTOR * length)
@@ -170,7 +172,7 @@ class Admission:
                 stream=self._outbox.name,
             )
         if buffer.holding is not None:
-            payload = self._keep(buffer.holding, payload, size, charge, now, begins=begins)
+            payload = self._hold(buffer.holding, payload, size, charge, now, begins=begins)
         if not self._offline and store.used_bytes >= self._pressure_bytes:
             self._storage_pressure()
         return payload
@@ -191,7 +193,7 @@ class Admission:
             while len(view) and view.full and self._evict():
                 pass
 
-    def _keep(
+    def _hold(
         self,
         holding: HoldingStore,
         payload: Payload,
@@ -208,13 +210,13 @@ class Admission:
         """
         buffer, before = self._buffer, holding.failure
         try:
-            while (kept := self._try_keep(holding, payload, size)) is None:
+            while (kept := self._try_hold(holding, payload, size)) is None:
                 failure = holding.failure or self._no_memory(charge)
-                if not (holding.fits(size) and self._helps(holding)):
+                if not (holding.fits(size) and self._dropping_helps(holding)):
                     raise failure
                 if self._offline and len(buffer.view):
                     self._block(now, charge, begins=begins)
-                if self._offline or not self._drops or not self._evict():
+                if self._offline or not self._drops_oldest or not self._evict():
                     raise failure
         except (KvsError, WouldBlock, TypeError):  # TypeError: the payload is not bytes
             buffer.store.release(charge)
@@ -223,13 +225,13 @@ class Admission:
             self._outbox.report(holding.failure.status, holding.failure.detail)
         return kept
 
-    def _helps(self, holding: HoldingStore) -> bool:
+    def _dropping_helps(self, holding: HoldingStore) -> bool:
         """Return whether dropping items frees space in a part of the store that works."""
         items = self._buffer.view.items.values()
         return holding.failure is None or any(holding.frees_space(item.payload) for item in items)
 
     @staticmethod
-    def _try_keep(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
+    def _try_hold(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
         """Let the store keep a payload; return None if it has no space, or its disk is full."""
         try:
             return holding.keep(payload, size)
@@ -262,12 +264,12 @@ class Admission:
             ):
                 self._block(now, charge, begins=begins)
             return
-        if not self._drops:
+        if not self._drops_oldest:
             raise self._no_memory(charge)
         # Each item is charged at least for its bytes, whose sum is known.
         if (
             store.used_bytes - view.size_bytes + charge > store.size_bytes
-            and store.used_bytes - self._droppable() + charge > store.size_bytes
+            and store.used_bytes - self._droppable_bytes() + charge > store.size_bytes
         ):
             # other streams use the space: dropping our items would not help
             raise self._no_memory(charge)
@@ -278,7 +280,7 @@ class Admission:
         """Raise STORE_OUT_OF_MEMORY if `admit` would do so for a payload of `size` bytes."""
         store = self._buffer.store
         charge = size + self._buffer.item_overhead
-        makes_room = self._offline or self._drops
+        makes_room = self._offline or self._drops_oldest
         used = 0 if makes_room else store.used_bytes + self._reserve
         if used + charge > store.size_bytes:
             raise self._no_memory(charge)
@@ -292,7 +294,7 @@ class Admission:
         open_fragment = not newest.flags & END_OF_FRAGMENT
         return not (open_fragment and view[view.tail].fragment == newest.fragment)
 
-    def _droppable(self) -> int:
+    def _droppable_bytes(self) -> int:
         """Return how many charged bytes of this stream could be released."""
         view, wire = self._buffer.view, self._buffer.on_wire
         items = (view[index] for index in range(view.tail, view.head))
@@ -314,8 +316,8 @@ class Admission:
             return
         if charge and not begins:
             self._check_fragment(charge)
-        self._outbox.want_space()
-        raise WouldBlock(now + self._waits)
+        self._outbox.note_waiting_writer()
+        raise WouldBlock(now + self._wait_limit)
 
     def _check_fragment(self, charge: int) -> None:
         """Refuse a frame whose fragment is larger than the store, and the rest of the fragment.
@@ -368,4 +370,4 @@ class Admission:
         waiting = buffer.view.unsent_duration
         if waiting > maximum:
             self._outbox.counters.latency_pressures += 1
-            self._outbox.trouble(StreamLatencyPressure(self._outbox.name, waiting))
+            self._outbox.report_trouble(StreamLatencyPressure(self._outbox.name, waiting))

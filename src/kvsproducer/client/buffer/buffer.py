@@ -14,8 +14,8 @@ The life of an item:
   counts as dropped, and stays marked SKIP until all items before it are settled.
 * `trim_settled`: settled items that were sent leave the view. `evict`: the oldest item leaves
   because space is short. It counts as dropped, or as unacknowledged if it was sent.
-* `lose`: its connection is lost. `begin_session` continues where `resume` says, and sends again
-  what was not stored.
+* `handle_loss`: its connection is lost. `begin_session` continues where `resume` says, and sends
+  again what was not stored.
 
 A *session* is what one upload carries; it begins with a stream header. Media that is sent again may
 have been packaged for an older session with other tracks and parameter sets. So the start and the
@@ -78,15 +78,15 @@ class Buffer:
         "_outbox",
         "_wire_charge",
         "buffering_time",
-        "ended",
         "final_flags",
         "holding",
         "item_overhead",
         "ledger",
-        "lost",
+        "lost_result",
         "offline",
         "received_end",
         "replay_duration",
+        "session_ended",
         "sessions",
         "store",
         "view",
@@ -118,12 +118,14 @@ class Buffer:
         self.set_retention(retains=bool(info.retention))  # until the service says what it does
         # (first item, stream start in ticks, stream header)
         self.sessions: deque[tuple[int, int, bytes]] = deque()
-        self.lost: int | None = None  # result of a lost connection whose media must be sent again
+        self.lost_result: int | None = (
+            None  # result of a lost connection whose media must be sent again
+        )
         # Media time of the newest item with a BUFFERING ack.
         self.buffering_time = -1
         # One past the last item of this session that has a RECEIVED or PERSISTED ack.
         self.received_end = 0
-        self.ended = False  # the end of the newest session was handed out too
+        self.session_ended = False  # the end of the newest session was handed out too
         self._on_wire: ViewItem | None = None  # the item that was handed out in part
         self._wire_charge = 0  # charge of an item on the wire that has left the view
 
@@ -173,12 +175,12 @@ class Buffer:
         """
         return self.ledger.settled_until(self.view, waiting)
 
-    def take_back(self, charge: int, payload: Payload) -> None:
+    def undo_charge(self, charge: int, payload: Payload) -> None:
         """Release the charge and the payload of an item that was not added."""
         self.store.release(charge)
-        self.give_up(payload)
+        self.free_payload(payload)
 
-    def give_up(self, payload: Payload) -> None:
+    def free_payload(self, payload: Payload) -> None:
         """Free a payload in a store that holds payloads; report an error and continue."""
         if self.holding is not None:
             try:
@@ -199,11 +201,11 @@ class Buffer:
             item.flags &= _NOT_ACKED
         return item
 
-    def pass_over(self) -> None:
+    def skip_next(self) -> None:
         """Move past the next item, which will not be sent."""
         self.view.take()
 
-    def take_again(self, item: ViewItem) -> None:
+    def clear_acks(self, item: ViewItem) -> None:
         """Do what `take` does for an item that `advance` will pass."""
         item.flags &= _NOT_ACKED
 
@@ -234,15 +236,15 @@ class Buffer:
         return sum(item.charge for item in self.view.items.values()) + self._wire_charge
 
     @property
-    def cut(self) -> bool:
+    def partly_sent(self) -> bool:
         """True if the item before the read position was handed out only in part and is held."""
         wire = self._on_wire
         return wire is not None and not self._wire_charge and wire.index == self.view.current - 1
 
     @property
-    def sent(self) -> int:
+    def sent_end(self) -> int:
         """One past the last item that was handed out completely."""
-        return self.view.current if self._on_wire is None else self.view.current - self.cut
+        return self.view.current if self._on_wire is None else self.view.current - self.partly_sent
 
     @property
     def evicted_wire(self) -> int | None:
@@ -259,10 +261,10 @@ class Buffer:
         view = self.view
         acked = view.last_flagged(BUFFERING, index)  # media that is sent again loses its acks
         self.buffering_time = -1 if acked is None else acked.media_time
-        if self.lost is not None:
-            self.lost = None
+        if self.lost_result is not None:
+            self.lost_result = None
             self.ledger.unconfirmed = max(self.ledger.unconfirmed, index)
-        self.ended = False
+        self.session_ended = False
         self.received_end = min(self.received_end, index)
         self.leave_wire()
         view.rewind(index)
@@ -271,12 +273,12 @@ class Buffer:
 
     def end_session(self) -> None:
         """Note that the end of the session was handed out too."""
-        self.ended = True
+        self.session_ended = True
 
-    def lose(self, result: int) -> None:
+    def handle_loss(self, result: int) -> None:
         """Have unstored media sent again, because a connection that carried media was lost."""
-        self.lost = result
-        self.ledger.lose_doubts()
+        self.lost_result = result
+        self.ledger.drop_unacked()
 
     def session_number(self, index: int) -> int:
         """Return the index of the first item of an item's session, even if it has left the view."""
@@ -346,7 +348,7 @@ class Buffer:
 
     def receive(self, end: int) -> None:
         """Note that the service has received the sent items before `end`."""
-        self.received_end = max(self.received_end, min(end, self.sent))
+        self.received_end = max(self.received_end, min(end, self.sent_end))
 
     def confirm(self, end: int) -> None:
         """Settle the session's items before `end`, because the service has stored them."""
@@ -356,12 +358,12 @@ class Buffer:
         """Count items of [start, end) as stored, before others that were sent earlier."""
         self.ledger.store(self.view, start, end)
 
-    def clear_doubts(self, last: int, since: int = 0) -> None:
+    def settle_unacked(self, last: int, since: int = 0) -> None:
         """Count fragments that left the view as stored if they start at `last` (ticks) or before.
 
         Items before index `since` are not affected.
         """
-        self.ledger.clear_doubts(last, since, self.evicted_wire)
+        self.ledger.settle_unacked(last, since, self.evicted_wire)
 
     def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
         """Drop an item that will not be sent (again); by default because the service refused it."""
@@ -371,7 +373,7 @@ class Buffer:
         """Count what was handed out as stored, in a stream without acks."""
         self.ledger.confirm(self.view, self.view.current - (self._on_wire is not None))
         if self._on_wire is None:
-            self.ledger.clear_doubts(NEVER)  # items that left the view while on the wire
+            self.ledger.settle_unacked(NEVER)  # items that left the view while on the wire
         self.ledger.stored.clear()  # there are no acks to report
 
     def take_stored(self) -> list[Stored]:
@@ -379,9 +381,9 @@ class Buffer:
         stored, self.ledger.stored = self.ledger.stored, []
         return stored
 
-    def give_up_sent(self) -> None:
+    def settle_all_sent(self) -> None:
         """Settle what was sent, because no connection is left that could bring an ack."""
-        self.ledger.lose_doubts()
+        self.ledger.drop_unacked()
         self.ledger.unconfirmed = self.view.head
         self.confirm(self.view.head)
 
@@ -394,7 +396,7 @@ class Buffer:
         frames need its cluster.
         """
         view = self.view
-        sent = min(self.sent, end)
+        sent = min(self.sent_end, end)
         index = min(max(self.ledger.settled, view.tail), sent)
         while index < sent and view[index].flags & SKIP:
             index += 1
@@ -407,7 +409,7 @@ class Buffer:
     def closed_newest(self) -> bool:
         """True if the newest fragment takes no more frames on its connection."""
         newest = self.view.newest
-        return newest is None or bool(newest.flags & (END_OF_FRAGMENT | SKIP)) or self.ended
+        return newest is None or bool(newest.flags & (END_OF_FRAGMENT | SKIP)) or self.session_ended
 
     def _trim(self, to: int) -> None:
         """Remove the items before `to`, which are settled."""
@@ -417,7 +419,7 @@ class Buffer:
             payloads = [view[index].payload for index in range(view.tail, to)]
         total = view.trim(to)
         for payload in payloads:
-            self.give_up(payload)
+            self.free_payload(payload)
         if total:
             self.release(total)
 
@@ -428,9 +430,9 @@ class Buffer:
             return False
         sent = view.tail < view.current
         line = view.line_of(view.tail)
-        self.ledger.evict(view[view.tail], line, sent=sent, lost=self.lost is not None)
+        self.ledger.evict(view[view.tail], line, sent=sent, lost=self.lost_result is not None)
         item = view.drop_tail()
-        self.give_up(item.payload)
+        self.free_payload(item.payload)
         if item is self._on_wire:
             self._wire_charge = item.charge  # its bytes are still in use, see Sender
         else:
@@ -468,7 +470,7 @@ class Buffer:
         items = list(self.view.items.values())
         self.view.clear()
         for item in items:
-            self.give_up(item.payload)
+            self.free_payload(item.payload)
         if items:
             self.release(sum(item.charge for item in items))
-        self.lost = None
+        self.lost_result = None

@@ -57,7 +57,7 @@ class Stored(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Doubt:
+class _Unacked:
     """Frames of one fragment that were sent and have left the view before their ack came."""
 
     fragment: int  # ack timestamp of the fragment's start, ticks
@@ -75,13 +75,13 @@ class Ledger:
     """The accounts of one stream. Drops are passed to `report(first, last, count, reason)`."""
 
     __slots__ = (
-        "_doubts",
         "_fragment",
         "_line",
-        "_lost_over",
         "_put_at",
         "_report",
         "_skipped_end",
+        "_stored_since_loss",
+        "_unacked",
         "accepted",
         "dropped",
         "lost_pts",
@@ -99,13 +99,13 @@ class Ledger:
         self.settled = 0  # items below this index are settled
         # items below it were not sent again, so each fragment needs its own ack
         self.unconfirmed = 0
-        self._doubts: deque[_Doubt] = deque()
+        self._unacked: deque[_Unacked] = deque()
         self._fragment = self._put_at = 0  # of the last fragment start that left the view
         self.reached: int | None = None
         self._line = 0  # number of the time line of `reached`
         # First and last pts of the newest drops, with nothing stored in between.
         self.lost_pts: tuple[int, int] | None = None
-        self._lost_over = False  # something was stored since the newest drops
+        self._stored_since_loss = False  # something was stored since the newest drops
         self.stored: list[Stored] = []  # not yet reported
         self._skipped_end = 0  # one past the newest item that is marked SKIP
         self._report = report
@@ -134,16 +134,16 @@ class Ledger:
         self._report(*dts, count, reason)
         self.dropped += count
         first, last = pts
-        if self.lost_pts is not None and not self._lost_over:
+        if self.lost_pts is not None and not self._stored_since_loss:
             first, last = min(first, self.lost_pts[0]), max(last, self.lost_pts[1])
-        self.lost_pts, self._lost_over = (first, last), False
-        self._reach(pts[1], line)
+        self.lost_pts, self._stored_since_loss = (first, last), False
+        self._note_settled(pts[1], line)
 
     def _drop_item(self, item: ViewItem, reason: DropReason, line: int) -> None:
         dts, pts = (item.timestamp, item.timestamp), (item.pts, item.pts)
         self.drop(dts, pts, 1, reason, line)
 
-    def _reach(self, pts: int, line: int) -> None:
+    def _note_settled(self, pts: int, line: int) -> None:
         """Note that frames up to `pts` of a time line are settled."""
         if self.reached is None or line > self._line:
             self.reached, self._line = pts, line
@@ -158,11 +158,11 @@ class Ledger:
         if self.reached is None:
             return None
         in_view = view.times_without(max(self.settled, view.tail), view.head, _NO_FRAME)
-        in_doubt = (doubt.earliest for doubt in self._doubts)
+        in_doubt = (doubt.earliest for doubt in self._unacked)
         first_held = min(chain(in_view, in_doubt, waiting), default=None)
         return self.reached if first_held is None else min(self.reached, first_held - 1)
 
-    def _store(self, view: ContentView, start: int, end: int) -> None:
+    def _count_stored(self, view: ContentView, start: int, end: int) -> None:
         """Count the frames of [start, end) as persisted, fragment by fragment."""
         plain = start >= view.marks_end and start >= self._skipped_end  # true for nearly all calls
         items = view.items
@@ -184,10 +184,10 @@ class Ledger:
 
     def _note_stored(self, run: Stored, line: int) -> None:
         self.stored.append(run)
-        lost, self._lost_over = self.lost_pts, True
+        lost, self._stored_since_loss = self.lost_pts, True
         if lost is not None and run.first_pts <= lost[1] and run.last_pts >= lost[0]:
             self.lost_pts = None
-        self._reach(run.last_pts, line)
+        self._note_settled(run.last_pts, line)
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """Settle the session's items before `end`, because the service has stored them.
@@ -200,14 +200,14 @@ class Ledger:
             return
         if start < self.unconfirmed:
             start = self._confirm_old(view, start, min(end, self.unconfirmed), final)
-        self._store(view, start, end)
+        self._count_stored(view, start, end)
         self.settled = end
 
     def _confirm_old(self, view: ContentView, start: int, end: int, final: int) -> int:
         while start < end:
             following = min(view.next_start(start + 1), end)
             if view[view.start_of(start)].flags & final:
-                self._store(view, start, following)
+                self._count_stored(view, start, following)
             else:
                 for index in range(start, following):
                     if not view[index].flags & _NO_FRAME:
@@ -231,11 +231,11 @@ class Ledger:
             elif lost or item.index < self.unconfirmed:
                 self._drop_item(item, DropReason.UNCONFIRMED, line)
             else:
-                self._doubt(item, line)
+                self._add_unacked(item, line)
         self.settled = item.index + 1
 
-    def _doubt(self, item: ViewItem, line: int) -> None:
-        newest = self._doubts[-1] if self._doubts else None
+    def _add_unacked(self, item: ViewItem, line: int) -> None:
+        newest = self._unacked[-1] if self._unacked else None
         if (
             newest is not None
             and newest.fragment == self._fragment
@@ -248,10 +248,10 @@ class Ledger:
             newest.latest = max(newest.latest, item.pts)
         else:
             dts, pts = item.timestamp, item.pts
-            doubt = _Doubt(
+            doubt = _Unacked(
                 self._fragment, dts, dts, 1, item.index + 1, pts, pts, line, self._put_at
             )
-            self._doubts.append(doubt)
+            self._unacked.append(doubt)
 
     def refuse(self, item: ViewItem, line: int, reason: DropReason = DropReason.REFUSED) -> None:
         """Drop an item that will not be sent (again): the service refused it, or see `reason`.
@@ -271,7 +271,7 @@ class Ledger:
         They are marked SKIP, so that they are not sent again.
         """
         start = max(start, self.settled, view.tail)
-        self._store(view, start, end)
+        self._count_stored(view, start, end)
         for index in range(start, end):
             view[index].flags |= SKIP
         self._skipped_end = max(self._skipped_end, end)
@@ -281,13 +281,13 @@ class Ledger:
         """The ack timestamp of the last fragment start that left the view before its ack."""
         return self._fragment
 
-    def clear_doubts(self, fragment: int, since: int = 0, wire: int | None = None) -> None:
+    def settle_unacked(self, fragment: int, since: int = 0, wire: int | None = None) -> None:
         """Count unacknowledged frames as stored, for fragments that start at `fragment` or before.
 
         Two kinds stay unacknowledged: items before index `since`, which wait for acks of another
         connection, and the fragment of item `wire`, which is still being handed out.
         """
-        doubts, others = self._doubts, []
+        doubts, others = self._unacked, []
         while doubts and doubts[0].fragment <= fragment:
             doubt = doubts.popleft()
             if doubt.next_index - doubt.count < since or doubt.next_index - 1 == wire:
@@ -299,10 +299,10 @@ class Ledger:
                 self._note_stored(run, doubt.line)
         doubts.extendleft(reversed(others))
 
-    def lose_doubts(self) -> None:
+    def drop_unacked(self) -> None:
         """Drop the unacknowledged frames, because their connection is lost."""
-        while self._doubts:
-            doubt = self._doubts.popleft()
+        while self._unacked:
+            doubt = self._unacked.popleft()
             dts, pts = (doubt.first, doubt.last), (doubt.earliest, doubt.latest)
             self.drop(dts, pts, doubt.count, DropReason.UNCONFIRMED, doubt.line)
 
@@ -319,7 +319,7 @@ class Ledger:
 
         For a stream whose items and accounts may have become inconsistent.
         """
-        self._doubts.clear()
+        self._unacked.clear()
         self.settled = view.head
         if self.held:
             self.drop(dts, pts, self.held, reason, view.line)
@@ -329,7 +329,7 @@ class Ledger:
 
         Frames that were sent get the reason UNCONFIRMED, the others the `reason`.
         """
-        self.lose_doubts()
+        self.drop_unacked()
         for index in range(max(self.settled, view.tail), view.head):
             item = view[index]
             if not item.flags & _NO_FRAME:

@@ -40,9 +40,9 @@ def resume_index(buffer: Buffer) -> int:
     It is never within fragments that are completely settled: stored media is not sent again.
     """
     view = buffer.view
-    if buffer.lost is None:
+    if buffer.lost_result is None:
         return skip_refused(buffer, view.current)
-    index = view.tail if buffer.offline else _replay_start(buffer, buffer.lost)
+    index = view.tail if buffer.offline else _replay_start(buffer, buffer.lost_result)
     if index == view.head and _left_open(buffer):
         index -= 1
     if buffer.waits_for_acks:
@@ -57,7 +57,7 @@ def _left_open(buffer: Buffer) -> bool:
     view = buffer.view
     if view.head == view.tail or buffer.received_end >= view.head:
         return False
-    return not (buffer.ended or view[view.head - 1].flags & END_OF_FRAGMENT)
+    return not (buffer.session_ended or view[view.head - 1].flags & END_OF_FRAGMENT)
 
 
 def skip_refused(buffer: Buffer, index: int) -> int:
@@ -70,7 +70,7 @@ def skip_refused(buffer: Buffer, index: int) -> int:
 
 def _replay_start(buffer: Buffer, result: int) -> int:
     view, duration = buffer.view, buffer.replay_duration
-    current = buffer.sent
+    current = buffer.sent_end
     if not duration or current == view.tail:
         return current
     restricted = buffer.waits_for_acks and host_is_alive(result)

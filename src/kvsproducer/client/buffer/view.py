@@ -386,9 +386,9 @@ class ContentView:
     def item_at(self, ack_timestamp: int, first: int = 0, last: int | None = None) -> int | None:
         """Return the index of the item that plays at `ack_timestamp`, or of the last one before it.
 
-        Return None if the time is outside the window. Only for times that are no fragment start.
-        The item belongs to the fragment that contains the time. `first` and `last` limit the search
-        to fragment starts of one session, whose times increase.
+        Return None if the time is outside the window. The time must not be a fragment start (see
+        `fragment_at`). The item belongs to the fragment that contains the time. `first` and `last`
+        limit the search to fragment starts of one session, whose times increase.
         """
         starts, items = self._starts, self.items
         low = bisect_left(starts, first)
