@@ -277,3 +277,19 @@ def test_every_event_is_on_the_page_of_events() -> None:
     names = [kind.__name__ for kind in kinds if issubclass(kind, events.Event)]
     assert len(names) > 20
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_options_in_docstrings_become_sections() -> None:
+    """A paragraph of `name: text` is a section of its options; other paragraphs stay."""
+    pytest.importorskip("griffe", reason="not installed: griffe (extra docs)")
+    spec = importlib.util.spec_from_file_location(
+        "docstrings", DOCS / "generator" / "docstrings.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Do it.\n\nhost, port: the address,\n    or None\nname: a text\n\nRaises: nothing."
+    args = "Args:\n    host: The address, or None\n    port: The address, or None\n    name: A text"
+    assert module.with_sections(text, set()) == f"Do it.\n\n{args}\n\nRaises: nothing."
+    assert module.with_sections("a: b", {"a"}) == "Attributes:\n    a: B"
