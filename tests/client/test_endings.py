@@ -45,6 +45,26 @@ def test_stopping_and_freeing_again_changes_nothing(desk: Desks) -> None:
     assert refused(lambda: d.stream.reset_connection(d.now)) is StatusCode.STREAM_SHUTTING_DOWN
 
 
+def test_a_freed_stream_holds_nothing(desk: Desks) -> None:
+    """Frames that were sent are unconfirmed, the others closed; a late ack changes nothing."""
+    d = desk()
+    for index in range(5):
+        d.put(index)
+    d.read()
+    for index in range(5, 12):
+        d.put(index)
+    d.stream.stop(d.now)
+    d.stream.free(d.now)
+    d.settle()
+    dropped = (12, 0, 12, 0, 0)
+    assert d.stream.account() == dropped
+    assert d.stream.drops == {"unconfirmed": 5, "closed before it was stored": 7}
+    assert sum(event.count for event in d.told(ev.FrameDropped)) == 12
+    d.ack("PERSISTED", 0)
+    assert d.stream.account() == dropped
+    assert not d.told(ev.FragmentStored)
+
+
 def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
     """By the timer, after the device's time for stopping; not once it has come."""
     seconds = 9
@@ -149,7 +169,7 @@ def test_receive_ack_says_whether_more_acks_are_due(desk: Desks) -> None:
 
 
 def test_drops_are_counted_by_reason(desk: Desks) -> None:
-    """With the name of the service's error; what is freed with the stream was held."""
+    """With the name of the service's error; the rest is dropped when the stream is freed."""
     d = desk()
     for index in range(11):
         d.put(index)
@@ -159,5 +179,5 @@ def test_drops_are_counted_by_reason(desk: Desks) -> None:
     name = d.told(ev.StreamErrorReported)[-1].status.name
     assert d.stream.drops == {f"refused: {name}": 5}
     d.stream.free(d.now)
-    assert d.stream.drops == {f"refused: {name}": 5}
+    assert d.stream.drops == {f"refused: {name}": 5, ev.DropReason.CLOSED.value: 6}
     assert d.stream.account().dropped == 11

@@ -290,7 +290,7 @@ def test_waiting_for_a_network_is_bounded_and_explained(kit: Any) -> None:
     kit.until(explained)
     assert {error.status for error in told} == {S.OPERATION_TIMED_OUT}
     began = time.monotonic()
-    assert producer.close(timeout=0.2)["door"] == kvs.FrameAccount(5, 0, 0, 0, 5)
+    assert producer.close(timeout=0.2)["door"] == kvs.FrameAccount(5, 0, 5, 0, 0)
     assert time.monotonic() - began < 10
 
 

@@ -207,7 +207,7 @@ def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
         with pytest.raises(kvs.KvsError) as caught:
             await writer
         assert caught.value.status is kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED
-        assert accounts["door"].held == accounts["door"].accepted
+        assert accounts["door"].dropped == accounts["door"].accepted
 
     run(work())
 
@@ -277,7 +277,7 @@ def test_leaving_the_block_tells_of_losses(info: kvs.StreamInfo, frames: Frames)
                 stream = producer.open_stream("door", info)
                 for frame in frames(5):
                     await stream.put_frame(frame)
-                assert (await stream.close(timeout=0.1)).held == 5
+                assert (await stream.close(timeout=0.1)).dropped == 5
         assert "0 of 5" in str(caught.value)
         with pytest.raises(ZeroDivisionError):
             async with aio.Producer(endpoint_url="http://127.0.0.1:9") as producer:

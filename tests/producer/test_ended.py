@@ -11,8 +11,8 @@ def test_accounts_of_a_name_add_up() -> None:
     """A stream may be opened again under its name."""
     ended = EndedStreams()
     ended.add("door", FrameAccount(5, 4, 1, 2, 0), None)
-    ended.add("door", FrameAccount(3, 2, 0, 0, 1), None)
-    assert ended.accounts() == {"door": FrameAccount(8, 6, 1, 2, 1)}
+    ended.add("door", FrameAccount(3, 2, 1, 0, 0), None)
+    assert ended.accounts() == {"door": FrameAccount(8, 6, 2, 2, 0)}
 
 
 def test_skipping_everything_is_a_loss_after_an_earlier_success() -> None:
@@ -60,9 +60,10 @@ def test_the_oldest_name_is_forgotten() -> None:
 def test_loss_names_the_last_error() -> None:
     """The service never answered, which is the cause of the loss."""
     ended = EndedStreams()
-    ended.add("door", FrameAccount(5, 0, 0, 0, 5), None, "the service has not answered")
+    drops = {"unconfirmed": 5}
+    ended.add("door", FrameAccount(5, 0, 5, 0, 0), None, "the service has not answered", drops)
     loss = ended.loss()
     assert loss is not None
-    assert "still held; the last call: the service has not answered" in loss.detail
+    assert "(5 unconfirmed); the last call: the service has not answered" in loss.detail
     assert ended.last_error("door") == "the service has not answered"
     assert ended.last_error("other") == ""

@@ -14,31 +14,22 @@ from kvsproducer.producer.outcome import closing_limit_s, explained, loss_error
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 _S = StatusCode
+CLOSED = DropReason.CLOSED.value
 
 
 def test_nothing_lost_is_no_error() -> None:
     """Not even when the stream failed after everything was stored."""
     failure = kvs_error(StatusCode.DESCRIBE_STREAM_CALL_FAILED, "later")
-    assert loss_error("door", FrameAccount(5, 5, 0, 3, 0), None) is None
-    assert loss_error("door", FrameAccount(5, 5, 0, 0, 0), failure) is None
+    assert loss_error("door", FrameAccount(5, 5, 0, 3, 0), None, {}) is None
+    assert loss_error("door", FrameAccount(5, 5, 0, 0, 0), failure, {}) is None
 
 
-def loss(account: FrameAccount, drops: dict[str, int] | None = None) -> KvsError:
-    error = loss_error("door", account, None, drops or {})
+def loss(account: FrameAccount, drops: dict[str, int]) -> KvsError:
+    error = loss_error("door", account, None, drops)
     assert error is not None
     assert error.stream == "door"
     assert f"{account.persisted} of {account.accepted} accepted frames were stored" in error.detail
     return error
-
-
-def test_frames_still_held_are_a_timeout() -> None:
-    error = loss(FrameAccount(9, 5, 0, 0, 4))
-    assert (type(error), error.status) == (kvs.TimedOut, _S.OPERATION_TIMED_OUT)
-    assert "0 dropped, 4 still held" in error.detail
-    assert "close_timeout" in error.action
-    error = explained(error, "connection refused")
-    assert "4 still held; the last call: connection refused" in error.detail
-    assert "close_timeout" in error.action
 
 
 DROPS: list[tuple[str, type[KvsError], StatusCode, str]] = [
@@ -80,7 +71,7 @@ DROPS: list[tuple[str, type[KvsError], StatusCode, str]] = [
         "Check the disk",
     ),
     ("reset", kvs.StreamClosed, _S.STREAM_BEING_SHUTDOWN, "flush()"),
-    ("freed", kvs.StreamClosed, _S.STREAM_BEING_SHUTDOWN, "close()"),
+    (CLOSED, kvs.TimedOut, _S.OPERATION_TIMED_OUT, "close_timeout"),
     ("interrupted", kvs.StreamClosed, _S.INVALID_OPERATION, "set a flag"),
 ]
 
@@ -98,41 +89,35 @@ def test_loss_fits_the_reason_of_the_drops(
     """The class, the status and the remedy do; the text names reason and count."""
     error = loss(FrameAccount(5, 3, 2, 0, 0), {reason: 2})
     assert (type(error), error.status) == (cls, status)
-    assert f"2 dropped (2 {reason}), 0 still held" in error.detail
+    assert error.detail.endswith(f"2 dropped (2 {reason})")
     assert action in error.action
     assert error.action in str(explained(error, "connection refused"))
 
 
 def test_loss_fits_the_reason_of_most_drops() -> None:
-    """Drops matter more than what is held: held frames may still be stored."""
-    drops = {"invalid: MKV_INVALID_FRAME_DATA": 1, "overflow": 3}
-    error = loss(FrameAccount(20, 5, 4, 0, 11), drops)
+    """But what was dropped at the end, because it was still held, says nothing about the cause."""
+    drops = {"invalid: MKV_INVALID_FRAME_DATA": 1, "overflow": 3, CLOSED: 11}
+    error = loss(FrameAccount(20, 5, 15, 0, 0), drops)
     assert type(error) is kvs.BufferFull
     assert (
-        "4 dropped (1 invalid: MKV_INVALID_FRAME_DATA, 3 overflow), 11 still held" in error.detail
+        f"15 dropped (1 invalid: MKV_INVALID_FRAME_DATA, 3 overflow, 11 {CLOSED})" in error.detail
     )
-
-
-def test_drops_without_a_reason_are_those_of_a_freed_stream() -> None:
-    error = loss(FrameAccount(5, 1, 4, 0, 0), {"overflow": 1})
-    assert type(error) is kvs.StreamClosed
-    assert "(1 overflow, 3 freed)" in error.detail
 
 
 def test_a_stream_whose_frames_were_all_skipped_is_a_loss() -> None:
     """Nothing was stored: the error says why, and what to do."""
-    error = loss_error("door", FrameAccount(0, 0, 0, 50, 0), None)
+    error = loss_error("door", FrameAccount(0, 0, 0, 50, 0), None, {})
     assert error is not None
     assert error.status is StatusCode.STREAM_NOT_STARTED
     assert "all 50 frames were skipped" in str(error)
     assert "key_frame=True" in str(error)
-    assert loss_error("door", FrameAccount(0, 0, 0, 0, 0), None) is None
+    assert loss_error("door", FrameAccount(0, 0, 0, 0, 0), None, {}) is None
 
 
 def test_failure_gives_the_status() -> None:
     """The error says what stopped the stream, and what was lost by it."""
     failure = kvs_error(StatusCode.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")
-    error = loss_error("door", FrameAccount(5, 0, 0, 0, 5), failure)
+    error = loss_error("door", FrameAccount(5, 0, 5, 0, 0), failure, {CLOSED: 5})
     assert error is not None
     assert error.status is StatusCode.STREAM_IS_BEING_DELETED_ERROR
     assert "wait until it is gone; 0 of 5" in str(error)
@@ -183,7 +168,7 @@ BLOCKS = pytest.mark.parametrize(
 @pytest.mark.filterwarnings("ignore:stream 'door'")
 def test_leaving_a_block_after_an_overflow(leave: Callable[[int], None]) -> None:
     """A live stream without a connection drops its oldest frames."""
-    with pytest.raises(kvs.BufferFull, match=r"dropped \(\d+ overflow\)") as caught:
+    with pytest.raises(kvs.BufferFull, match=rf"dropped \(\d+ overflow, \d+ {CLOSED}\)") as caught:
         leave(60)
     assert "the last call: " in caught.value.detail
     assert "buffer_duration" in caught.value.action
@@ -191,8 +176,9 @@ def test_leaving_a_block_after_an_overflow(leave: Callable[[int], None]) -> None
 
 @BLOCKS
 @pytest.mark.filterwarnings("ignore:stream 'door'")
-def test_leaving_a_block_while_frames_are_held(leave: Callable[[int], None]) -> None:
-    with pytest.raises(kvs.TimedOut, match="0 dropped, 5 still held; the last call: ") as caught:
+def test_leaving_a_block_before_frames_were_sent(leave: Callable[[int], None]) -> None:
+    with pytest.raises(kvs.TimedOut, match=f"5 dropped .5 {CLOSED}.; the last call: ") as caught:
         leave(5)
+    assert caught.value.status is _S.OPERATION_TIMED_OUT
     assert "127.0.0.1:9" in caught.value.detail
     assert "close_timeout" in caught.value.action

@@ -189,8 +189,8 @@ def test_flush_and_close_are_bounded(
     for frame in frames(7):
         stream.put_frame(frame)
     assert stream.flush(timeout=0.1) == kvs.FrameAccount(7, 0, 0, 0, 7)
-    assert stream.close(timeout=0.1) == kvs.FrameAccount(7, 0, 0, 0, 7)
-    assert stream.close() == kvs.FrameAccount(7, 0, 7, 0, 0)  # given back: dropped
+    assert stream.close(timeout=0.1) == kvs.FrameAccount(7, 0, 7, 0, 0)
+    assert stream.close() == kvs.FrameAccount(7, 0, 7, 0, 0)
     with pytest.raises(kvs.KvsError) as caught:
         stream.put_frame(next(frames(1)))
     assert caught.value.status is kvs.StatusCode.STREAM_HAS_BEEN_STOPPED

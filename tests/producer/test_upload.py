@@ -307,9 +307,9 @@ def test_what_the_peer_owes_is_told(
             for frame in frames(5):
                 stream.put_frame(frame)
             until(lambda: "has not answered the upload" in stream.last_error)
-            assert stream.close(timeout=0).held == 5
+            assert stream.close(timeout=0).dropped == 5
             assert "has not answered the upload" in stream.last_error
-    assert "5 still held; the last call: the service has not answered" in caught.value.detail
+    assert "(5 unconfirmed); the last call: the service has not answered" in caught.value.detail
 
 
 def test_a_refusal_without_its_text_is_one(

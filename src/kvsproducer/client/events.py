@@ -56,7 +56,7 @@ class DropReason(Enum):
     INVALID = "invalid"  # accepted into the order coordinator's queue, refused when it was packaged
     UNREADABLE = "unreadable"  # the content store, such as a file of it, was damaged
     RESET = "reset"  # the stream was reset
-    FREED = "freed"  # the stream was freed while it held the frame
+    CLOSED = "closed before it was stored"  # the stream, or its producer, was closed before that
     INTERRUPTED = "interrupted"  # an exception from outside the core failed the stream
 
 

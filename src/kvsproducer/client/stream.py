@@ -191,7 +191,6 @@ class Stream:
         return {
             ": ".join(filter(None, (reason.value, core.causes.get(reason)))): count
             for reason, count in core.drops.items()
-            if reason is not DropReason.FREED  # of a closed stream: they count as held
         }
 
     # --- frames in ------------------------------------------------------------------------------
@@ -330,7 +329,7 @@ class Stream:
     def _free(self, _now: int) -> None:
         core = self._core
         core.emit(StreamShutdown(core.name, reset=False))
-        self._abandon(DropReason.FREED)
+        self._abandon(DropReason.CLOSED)
         core.attention = True
         self._control.close(None)
         core.lifecycle = Lifecycle.FREED

@@ -162,7 +162,11 @@ class Stream(StreamFacade):
         self._require_stored(wait, limit_s)
 
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """Stop, send what is held, wait for the last ack; returns what became of the frames."""
+        """Stop, send what is held, and wait for the last ack; return the account of the frames.
+
+        Frames that are not stored after `timeout` are dropped, as by `kvsproducer.Stream.close`. If
+        the call is cancelled, the stream is stopped and still holds them.
+        """
         limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
         await self._put_waiting(limit_s)
@@ -171,9 +175,7 @@ class Stream(StreamFacade):
             lambda: self._core.closed or self._failed() or self._engine.closed,
             deadline - time.monotonic(),
         )
-        account = self.account()
-        self._engine.free_stream(self._core, account)
-        return account
+        return self._engine.free_stream(self._core)
 
     async def _put_waiting(self, limit_s: float) -> bool:
         """As `kvsproducer.Stream` does."""

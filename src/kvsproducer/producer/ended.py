@@ -72,7 +72,7 @@ class EndedStreams:
         for name, account in self._accounts.items():
             error = loss_error(name, account, self._failures.get(name), self._drops[name])
             if error is None and name in self._skipped:
-                error = loss_error(name, self._skipped[name], None)
+                error = loss_error(name, self._skipped[name], None, {})
             if error is not None:
                 return explained(error, self._last_errors[name])
         return None

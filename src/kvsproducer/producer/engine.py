@@ -200,29 +200,32 @@ class Engine(Waiting):
         self.poke()
         return stream
 
-    def free_stream(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
-        """Take a stream out of the core; its name may be used again.
+    def free_stream(self, stream: core.Stream) -> core.FrameAccount:
+        """Take a stream out of the core and return its final account; the name is free again.
 
-        `account` is what its `close` has returned; None: what it is now.
+        Frames that are not stored are dropped under the same lock as the account is drawn up. So an
+        ack that arrives meanwhile counts either before, or not at all.
         """
         self.refuse_reentry()
         with self.lock:
-            self._forget(stream, account)
-            stream.free(now=self.now())
+            self._free(stream)
+            account = stream.account()
         self.poke()
-        if not self.closed:  # those who wait for its frames are to look
+        if not self.closed:  # threads that wait for its frames look again
             self.loop.call_soon_threadsafe(self.settled)
+        return account
 
-    def _forget(self, stream: core.Stream, account: core.FrameAccount | None = None) -> None:
-        """Note what became of a stream, once; the lock is held."""
+    def _free(self, stream: core.Stream) -> None:
+        """Free a stream and keep its final account, once; the caller holds the lock."""
+        stream.free(now=self.now())
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
             self._retry.forget(stream.name)
             self._reach.forget(stream.name)
             self.cache.drop(stream.name)
             last_error = self.last_error(stream.name)
-            final = account or stream.account()
-            self.ended.add(stream.name, final, stream.failure, last_error, stream.drops)
+            account = stream.account()
+            self.ended.add(stream.name, account, stream.failure, last_error, stream.drops)
             self._failures.pop(stream.name, None)
             self.on_freed(stream)
 
@@ -511,7 +514,7 @@ class Engine(Waiting):
                 return
             self._core_closed = True
             for stream in list(self._streams.values()):
-                self._forget(stream)
+                self._free(stream)
             self.core.close(self.now())
             try:
                 self.core.store.close()

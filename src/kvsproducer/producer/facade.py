@@ -126,7 +126,10 @@ class StreamFacade:
         self._engine.do(self._core.stop)
 
     def account(self) -> core.FrameAccount:
-        """What has become of the frames so far: accepted = persisted + dropped + held."""
+        """Return the counts of frames so far: accepted = persisted + dropped + held.
+
+        A stream that was closed holds none.
+        """
         self._engine.refuse_fork()
         with self._lock:
             return self._core.account()
@@ -256,7 +259,8 @@ class ProducerFacade(Generic[S]):
         del limit_s
         if self._engine.closed:
             return {}
-        return {name: stream.account() for name, stream in self._streams.items()}
+        self._engine.close_core()
+        return self._engine.ended.accounts()
 
     def _listen(self, on_event: OnEvent | None) -> None:
         """Arrange who takes the engine's events."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from kvsproducer import client as core
@@ -13,7 +12,6 @@ from kvsproducer.status import (
     InvalidMedia,
     KvsError,
     StatusCode,
-    TimedOut,
     error_class,
     kvs_error,
     with_detail,
@@ -72,34 +70,33 @@ def loss_error(
     stream: str,
     account: core.FrameAccount,
     failure: KvsError | None,
-    drops: Mapping[str, int] = MappingProxyType({}),
+    drops: Mapping[str, int],
 ) -> KvsError | None:
     """Return the error to raise on leaving a `with` block, None when everything was stored.
 
-    `drops` is the stream's: how many frames were dropped, by reason. The error is, in this order:
+    `account` and `drops` (how many frames were dropped, by reason) are those of a closed stream,
+    which holds no frames. The error is, in this order:
 
     - the stream's own failure, if it had one;
     - what fits the reason of most drops: STORE_OUT_OF_MEMORY (overflow), the status of the ack or
-      of the frame's error (refused, invalid, unreadable), STREAM_BEING_SHUTDOWN (reset, freed),
+      of the frame's error (refused, invalid, unreadable), STREAM_BEING_SHUTDOWN (reset),
       INVALID_OPERATION (interrupted), PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED (unconfirmed);
-    - OPERATION_TIMED_OUT when frames are still held and none was dropped;
+    - OPERATION_TIMED_OUT when the only reason is that the stream was closed;
     - STREAM_NOT_STARTED when frames were put and every one of them was skipped.
     """
-    if account.held == 0 and account.dropped == 0:
+    if not account.dropped:
         return _all_skipped(stream, account)
-    reasons = dict(drops) if account.dropped else {}
-    if (unnamed := account.dropped - sum(reasons.values())) > 0:
-        reasons[core.DropReason.FREED.value] = unnamed
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    why = ", ".join(f"{count} {reason}" for reason, count in drops.items())
     detail = (
         f"{account.persisted} of {account.accepted} accepted frames were stored, "
-        f"{account.dropped} dropped{why and f' ({why})'}, {account.held} still held"
+        f"{account.dropped} dropped ({why})"
     )
     if failure is not None:
         return with_detail(failure, f"{failure.detail}; {detail}", stream=stream)
-    if not reasons:
-        return TimedOut(_S.OPERATION_TIMED_OUT, detail, stream=stream, action=_HELD)
-    return _drop_error(stream, detail, max(reasons, key=lambda reason: reasons[reason]))
+    # The frames that a stream in trouble holds at its end say nothing about the trouble.
+    closed = core.DropReason.CLOSED.value
+    main = max(drops, key=lambda reason: (reason != closed, drops[reason]), default=closed)
+    return _drop_error(stream, detail, main)
 
 
 def _drop_error(stream: str, detail: str, main: str) -> KvsError:
@@ -115,14 +112,6 @@ def _drop_error(stream: str, detail: str, main: str) -> KvsError:
     return cls(status, detail, stream=stream, action=action)
 
 
-_HELD: Final = (
-    "Check the connection to the service: the detail has the last error, if there was one. If"
-    " nothing is wrong, raise the producer's close_timeout."
-)
-_SHUTDOWN: Final = (
-    "Call flush() before reset(), and close() to end a stream: a reset or freed stream drops what"
-    " is not stored yet."
-)
 _DROPS: Final[Mapping[core.DropReason, tuple[StatusCode, str]]] = {
     core.DropReason.OVERFLOW: (
         _S.STORE_OUT_OF_MEMORY,
@@ -132,8 +121,8 @@ _DROPS: Final[Mapping[core.DropReason, tuple[StatusCode, str]]] = {
     core.DropReason.UNCONFIRMED: (
         _S.PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED,
         "The frames were sent and may be stored: list_fragments() shows it. Check the connection,"
-        " or raise buffer_duration and StorageInfo.storage_size, so that frames are held until"
-        " their ack arrives. Before reset(), call flush().",
+        " or raise close_timeout, buffer_duration and StorageInfo.storage_size, so that frames are"
+        " held until their ack arrives. Before reset(), call flush().",
     ),
     core.DropReason.REFUSED: (
         _S.ACK_ERR_UNKNOWN_ACK_ERROR,
@@ -147,8 +136,15 @@ _DROPS: Final[Mapping[core.DropReason, tuple[StatusCode, str]]] = {
         _S.READ_FILE_FAILED,
         "Check the disk of StorageInfo.root_directory, and that no other program writes there.",
     ),
-    core.DropReason.RESET: (_S.STREAM_BEING_SHUTDOWN, _SHUTDOWN),
-    core.DropReason.FREED: (_S.STREAM_BEING_SHUTDOWN, _SHUTDOWN),
+    core.DropReason.RESET: (
+        _S.STREAM_BEING_SHUTDOWN,
+        "Call flush() before reset(), which drops what is not stored yet.",
+    ),
+    core.DropReason.CLOSED: (
+        _S.OPERATION_TIMED_OUT,
+        "Check the connection to the service: the detail has the last error, if there was one. If"
+        " nothing is wrong, raise the producer's close_timeout, or the timeout of close().",
+    ),
     core.DropReason.INTERRUPTED: (
         _S.INVALID_OPERATION,
         "Let signal handlers set a flag instead of raising an exception; the frames that the stream"

@@ -189,10 +189,12 @@ class Stream(StreamFacade):
         self._require_stored(wait, limit_s)
 
     def close(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """Stop, send what is held, wait for the last ack; then give the stream back.
+        """Stop, send what is held, and wait for the last ack.
 
-        Returns what became of the frames. What is not stored when the time is over counts as
-        held. Closing twice is fine.
+        Returns the account of the frames. Frames that are not stored after `timeout`, or when the
+        stream has failed, are dropped: a closed stream holds nothing. `FrameDropped` reports them
+        with the reason CLOSED, or UNCONFIRMED if they were sent. Call `flush` to wait without
+        closing. A second call returns the same account.
         """
         self._engine.refuse_loop()
         limit_s = to_seconds(timeout)
@@ -203,9 +205,7 @@ class Stream(StreamFacade):
             lambda: self._core.closed or self._failed() or self._engine.closed,
             deadline - time.monotonic(),
         )
-        account = self.account()
-        self._engine.free_stream(self._core, account)
-        return account
+        return self._engine.free_stream(self._core)
 
     def _put_waiting(self, limit_s: float) -> bool:
         """Put the frames that wait for others; offline, they may have to wait for space.

@@ -1,9 +1,9 @@
 """Close open producers when the interpreter exits, and refuse their use after a fork.
 
 If a script never calls `close`, its blocking producers are closed at exit, all of them together
-within `EXIT_LIMIT_S`, and a `RuntimeWarning` counts the frames that were not stored. The event loop
-of an asyncio producer no longer runs by then, so a warning only counts the frames that it still
-held. All threads of the package are daemons, so that none of them keeps the interpreter running.
+within `EXIT_LIMIT_S`, and a `RuntimeWarning` counts the frames that were dropped. The event loop of
+an asyncio producer no longer runs by then, so the frames that it holds are dropped at once. All
+threads of the package are daemons, so that none of them keeps the interpreter running.
 
 A producer does not survive a fork: its threads exist only in the parent, and one of them may have
 held the producer's lock. So every method compares process ids before it takes the lock, and in the
@@ -77,11 +77,11 @@ def _at_exit() -> None:
             )
             continue
         for name, account in accounts.items():
-            if account.held or account.dropped:
+            if account.dropped:
                 warnings.warn(
                     f"{producer!r} was not closed; stream {name!r}: {account.persisted} of "
-                    f"{account.accepted} accepted frames were stored, {account.dropped} dropped, "
-                    f"{account.held} had no answer within {EXIT_LIMIT_S:g} s",
+                    f"{account.accepted} accepted frames were stored, {account.dropped} dropped. "
+                    "Close the producer, or use it in a `with` block",
                     RuntimeWarning,
                     stacklevel=1,
                 )

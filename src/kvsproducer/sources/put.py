@@ -119,7 +119,7 @@ def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInter
             return stream.close(timedelta(seconds=limit_s)), None
         except KeyboardInterrupt as interrupt:
             if time.monotonic() - began > _ECHO_S:
-                return stream.account(), interrupt
+                return stream.close(0), interrupt
 
 
 class _Watch:
@@ -551,7 +551,7 @@ def _put(
                 count = not isinstance(failure, KeyboardInterrupt)
                 note = reading.stored_text(account, count=count)
                 if loss is not None:
-                    note += f"; {account.dropped} were dropped, {account.held} had no answer yet"
+                    note += f"; {account.dropped} were dropped"
                 failure.add_note(note)
             raise failure
     finally:  # an error and the frame that it came through would keep each other, and the codecs

@@ -201,7 +201,7 @@ class TimedOut(KvsError, TimeoutError):
     """A wait or a call took longer than its time limit.
 
     Raised by `wait_ready()`, by `put_frame()` of an offline stream that finds no space, and at the
-    end of a `with` block while frames are still held or were never acknowledged. The detail has the
+    end of a `with` block if frames were not sent or not acknowledged in time. The detail has the
     last call's failure: look at that first, then give a longer time limit. Typically
     OPERATION_TIMED_OUT, also SERVICE_CALL_TIMEOUT_ERROR and
     PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED.

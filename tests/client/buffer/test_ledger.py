@@ -191,5 +191,5 @@ def test_the_books_balance_whatever_happens(seed: int) -> None:
                     ledger.drop_unacked()
         persisted, dropped, held = books.sums
         assert min(persisted, dropped, held) >= 0
-    ledger.abandon(view, DropReason.FREED)
+    ledger.abandon(view, DropReason.CLOSED)
     assert books.sums[2] == 0
