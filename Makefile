@@ -1,4 +1,4 @@
-# Every verb builds what it needs in .venv; the only things assumed are Python 3.11+, make and a package index.
+# Every target installs what it needs in .venv. It needs Python 3.11 or newer, make and a package index.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -24,13 +24,13 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# All tests with the oldest versions that pyproject.toml admits, in a folder of their own.
+# Run all tests with the oldest versions that pyproject.toml allows, in a separate environment.
 oldest:
 	$(PYTHON) -m venv --clear $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --editable '.[dev]' $$($(PYTHON) .ci/oldest)
 	$(VENV)-oldest/bin/python -m pytest -n 3 $(ARGS)
 
-# Every line and branch of these rooms is run by their own tests (pyproject.toml says which rooms).
+# Check that the tests of the packages listed in pyproject.toml run all their lines and branches.
 coverage: $(STAMP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 tests/codecs tests/mkv tests/client $(ARGS)
@@ -46,7 +46,7 @@ bench-streams: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m pytest tests -m soak -rs $(ARGS)
 
-# Each target runs for SECONDS; it prints how many executions that were.
+# Run each fuzz target for SECONDS, and print the number of executions.
 SECONDS := 20
 fuzz: $(STAMP)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
@@ -55,7 +55,7 @@ fuzz: $(STAMP)
 interop: $(STAMP)
 	$(BIN)/python -m pytest tests/interop -rs $(ARGS)
 
-# The documentation site, in build/site; any warning is an error. Open build/site/index.html.
+# Build the documentation site in build/site; a warning is an error. Open build/site/index.html.
 docs: $(STAMP)
 	@$(BIN)/python -c 'import material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
