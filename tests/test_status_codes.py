@@ -26,7 +26,7 @@ from tests.status_codes import (
     producer,
     utils,
 )
-from tests.status_codes.place import Command, Place, Provocation, arrived
+from tests.status_codes.place import Command, Place, Provocation, find_statuses
 from typer.testing import CliRunner
 
 import kvsproducer
@@ -69,7 +69,7 @@ def place(
 @pytest.mark.parametrize("status", sorted(TABLES), ids=lambda status: status.name)
 def test_provoked(status: StatusCode, place: Place, request: pytest.FixtureRequest) -> None:
     """The call raises the status, or an event, a result, the log or `kvs` reports it."""
-    came = arrived(TABLES[status], place)
+    came = find_statuses(TABLES[status], place)
     assert status in came, f"statuses that arrived: {sorted(came)}"
     named, mine = kvsproducer.explain(status).test, request.node.nodeid
     assert named == mine, "the catalogue does not say that it is raised"
@@ -141,5 +141,5 @@ def test_made_up_evidence_is_refused(place: Place) -> None:
 
     for lie in (lambda _: [StatusCode.NULL_ARG], raises, lambda _: Command(0, "NULL_ARG")):
         with pytest.raises(AssertionError):
-            arrived(lie, place)
-    assert arrived(lambda _: None, place) == set()
+            find_statuses(lie, place)
+    assert find_statuses(lambda _: None, place) == set()

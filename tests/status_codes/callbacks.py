@@ -31,7 +31,7 @@ NO_SERVER = "http://127.0.0.1:9"  # a port without a server
 Kind = Callable[..., ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks]
 
 
-def added(kind: Kind, *, times: int = 1, **members: object) -> Provocation:
+def add_callbacks(kind: Kind, *, times: int = 1, **members: object) -> Provocation:
     """Add a set of callbacks with these members, `times` times."""
 
     def provoke(_: Place) -> None:
@@ -89,14 +89,14 @@ def certificate(_: object) -> bytes:
 
 TABLE: Table = {
     _S.INTERNAL_ERROR: chain_with_a_bug,
-    _S.MAX_CALLBACK_CHAIN: added(StreamCallbacks, times=20),
+    _S.MAX_CALLBACK_CHAIN: add_callbacks(StreamCallbacks, times=20),
     _S.INVALID_PLATFORM_CALLBACKS_VERSION: lambda _: CallbacksProvider().set_platform(
         PlatformCallbacks(version=1)
     ),
-    _S.INVALID_PRODUCER_CALLBACKS_VERSION: added(ProducerCallbacks, version=1),
-    _S.INVALID_STREAM_CALLBACKS_VERSION: added(StreamCallbacks, version=1),
-    _S.INVALID_AUTH_CALLBACKS_VERSION: added(AuthCallbacks, version=1),
-    _S.INVALID_API_CALLBACKS_VERSION: added(ApiCallbacks, version=1),
+    _S.INVALID_PRODUCER_CALLBACKS_VERSION: add_callbacks(ProducerCallbacks, version=1),
+    _S.INVALID_STREAM_CALLBACKS_VERSION: add_callbacks(StreamCallbacks, version=1),
+    _S.INVALID_AUTH_CALLBACKS_VERSION: add_callbacks(AuthCallbacks, version=1),
+    _S.INVALID_API_CALLBACKS_VERSION: add_callbacks(ApiCallbacks, version=1),
     _S.INVALID_CALLBACKS_VERSION: lambda _: CallbacksProvider(version=1) and None,
     _S.INVALID_STREAM_DESCRIPTION_VERSION: lambda _: (
         stream_description({"version": 2, "stream_arn": "arn"}) and None
@@ -121,8 +121,8 @@ TABLE: Table = {
         tags=(("room", "hall"),),
     ),
     # Not in the Error Code Reference, only in the headers of AWS's SDKs.
-    _S.DUPLICATE_PRODUCER_CALLBACK_FREE_FUNC: added(ProducerCallbacks, times=2, free=free),
-    _S.DUPLICATE_STREAM_CALLBACK_FREE_FUNC: added(StreamCallbacks, times=2, free=free),
-    _S.DUPLICATE_AUTH_CALLBACK_FREE_FUNC: added(AuthCallbacks, times=2, free=free),
-    _S.DUPLICATE_API_CALLBACK_FREE_FUNC: added(ApiCallbacks, times=2, free=free),
+    _S.DUPLICATE_PRODUCER_CALLBACK_FREE_FUNC: add_callbacks(ProducerCallbacks, times=2, free=free),
+    _S.DUPLICATE_STREAM_CALLBACK_FREE_FUNC: add_callbacks(StreamCallbacks, times=2, free=free),
+    _S.DUPLICATE_AUTH_CALLBACK_FREE_FUNC: add_callbacks(AuthCallbacks, times=2, free=free),
+    _S.DUPLICATE_API_CALLBACK_FREE_FUNC: add_callbacks(ApiCallbacks, times=2, free=free),
 }

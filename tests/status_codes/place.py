@@ -1,4 +1,4 @@
-"""`Place`, the helpers of all provocations, and `arrived`, which finds the reported statuses.
+"""`Place`, the helpers of all provocations, and `find_statuses`, which finds the reported statuses.
 
 A provocation is a function that makes the package report a status. It raises the package's error,
 or returns evidence: errors that it caught, events, log records, the result of reading an upload,
@@ -104,7 +104,7 @@ Provocation = Callable[[Place], object]
 Table = Mapping[StatusCode, Provocation]
 
 
-def arrived(provoke: Provocation, place: Place) -> set[StatusCode]:
+def find_statuses(provoke: Provocation, place: Place) -> set[StatusCode]:
     """Return the statuses that the package reported to the user."""
     try:
         return set(_statuses(provoke(place)))

@@ -31,7 +31,7 @@ def private_data(text: str) -> Provocation:
     return lambda _: StreamInfo.from_dict({"tracks": [track]}) and None
 
 
-def acked(number: str) -> Provocation:
+def send_ack(number: str) -> Provocation:
     """Answer an upload with an ack that contains this number."""
 
     def provoke(place: Place) -> object:
@@ -113,8 +113,8 @@ def data_folder_of_a_long_name(place: Place) -> None:
 TABLE: Table = {
     _S.INVALID_BASE64_ENCODE: private_data("base64:A==="),
     _S.INVALID_BASE: lambda _: format_int(255, 37),
-    _S.INVALID_DIGIT: acked("12.5"),
-    _S.INT_OVERFLOW: acked("18446744073709551616"),
+    _S.INVALID_DIGIT: send_ack("12.5"),
+    _S.INT_OVERFLOW: send_ack("18446744073709551616"),
     _S.EMPTY_STRING: lambda _: parse_int("+"),
     _S.DIRECTORY_OPEN_FAILED: root_is_a_file,
     _S.PATH_TOO_LONG: data_folder_of_a_long_name,
