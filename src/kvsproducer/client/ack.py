@@ -64,13 +64,19 @@ class FragmentAck(NamedTuple):
         values = dict(data)
         version = values.pop("version", limits.FRAGMENT_ACK_VERSION)
         if version != limits.FRAGMENT_ACK_VERSION:
-            raise kvs_error(_S.INVALID_FRAGMENT_ACK_VERSION, f"version {version!r}")
+            raise kvs_error(
+                _S.INVALID_FRAGMENT_ACK_VERSION,
+                f"the fragment ack has version {version!r}; "
+                f"only {limits.FRAGMENT_ACK_VERSION} is known",
+            )
         try:
             kind = values.pop("ack_type")
             ack_type = AckType[kind.upper()] if isinstance(kind, str) else AckType(kind)  # type: ignore[arg-type]
             return cls(ack_type, **values)  # type: ignore[arg-type]
         except (KeyError, ValueError, TypeError) as error:
-            raise kvs_error(_S.INVALID_ARG, f"fragment ack: {error}") from error
+            raise kvs_error(
+                _S.INVALID_ARG, f"the fragment ack has a wrong or missing member: {error}"
+            ) from error
 
 
 _WELL_FORMED: Final = re.compile(
@@ -195,7 +201,10 @@ class AckParser:
         try:
             self._length += 1
             if self._length > limits.MAX_ACK_BYTES:
-                raise kvs_error(_S.INVALID_ACK_SEGMENT_LEN, f"more than {limits.MAX_ACK_BYTES}")
+                raise kvs_error(
+                    _S.INVALID_ACK_SEGMENT_LEN,
+                    f"the ack has more than {limits.MAX_ACK_BYTES} bytes",
+                )
             if _STEPS[self._at](self, byte):
                 ack = _make_ack(self._members)
                 self._reset()
@@ -227,7 +236,9 @@ class AckParser:
         self._at = _At.QUOTED
         if not damaged:
             return None
-        return kvs_error(_S.INVALID_ACK_KEY_START, "another ack begins within the ack")
+        return kvs_error(
+            _S.INVALID_ACK_KEY_START, "the ack is cut off: another ack begins within it"
+        )
 
     # Each step processes a byte and returns whether it ended the object.
     def _key_start(self, byte: int) -> bool:
@@ -237,7 +248,9 @@ class AckParser:
         elif self._at is _At.NEXT_KEY and byte == _CLOSE:
             return True
         elif byte not in _BLANKS and not (self._at is _At.NEXT_KEY and byte == _COMMA):
-            raise kvs_error(_S.INVALID_ACK_KEY_START, f"byte {byte:#04x} where a key begins")
+            raise kvs_error(
+                _S.INVALID_ACK_KEY_START, f"the ack has byte {byte:#04x} where a key begins"
+            )
         return False
 
     def _in_key(self, byte: int) -> bool:
@@ -263,7 +276,8 @@ class AckParser:
             self._text.append(byte)
         elif byte not in _BLANKS:
             raise kvs_error(
-                _S.INVALID_ACK_INVALID_VALUE_START, f"byte {byte:#04x} where a value begins"
+                _S.INVALID_ACK_INVALID_VALUE_START,
+                f"the ack has byte {byte:#04x} where a value begins",
             )
         return False
 
@@ -278,7 +292,8 @@ class AckParser:
             return byte == _CLOSE
         if byte in _NOT_IN_BARE:
             raise kvs_error(
-                _S.INVALID_ACK_INVALID_VALUE_END, f"byte {byte:#04x} within a bare value"
+                _S.INVALID_ACK_INVALID_VALUE_END,
+                f"the ack has byte {byte:#04x} within a value without quotes",
             )
         self._text.append(byte)
         return False
@@ -313,7 +328,10 @@ class AckParser:
         self._at = _At.NEXT_KEY
         if self._key in _KNOWN:
             if self._key in self._members:
-                raise kvs_error(_S.INVALID_ACK_DUPLICATE_KEY_NAME, self._key.decode())
+                raise kvs_error(
+                    _S.INVALID_ACK_DUPLICATE_KEY_NAME,
+                    f"the ack has the key {self._key.decode()!r} twice",
+                )
             # Numbers are parsed at once, so that a bad one is the first error of its ack.
             if value is not None and self._key in (_TIMECODE, _ERROR_ID):
                 _parse_number(value)
@@ -339,20 +357,23 @@ def _parse_number(text: bytes) -> int:
     """
     digits = text[1:] if text[:1] in (b"+", b"-") else text
     if not digits:
-        raise kvs_error(_S.EMPTY_STRING, "a number without digits")
+        raise kvs_error(_S.EMPTY_STRING, f"the ack has {text!r} for a number, which has no digits")
     for byte in digits:
         if not 0x30 <= byte <= 0x39:
             letter = bytes([byte]).isalpha()
             raise kvs_error(
-                _S.INVALID_BASE if letter else _S.INVALID_DIGIT, f"{text[:32]!r} is not a number"
+                _S.INVALID_BASE if letter else _S.INVALID_DIGIT,
+                f"the ack has {text[:32]!r} for a number",
             )
     value = int(digits[:40])
     if text[:1] == b"-":
         if value != 1:
-            raise kvs_error(_S.INVALID_DIGIT, f"{text[:32]!r} is negative")
+            raise kvs_error(_S.INVALID_DIGIT, f"the ack has the negative number {text[:32]!r}")
         return -1
     if value > INVALID_DURATION_VALUE:
-        raise kvs_error(_S.INT_OVERFLOW, f"{text[:32]!r}")
+        raise kvs_error(
+            _S.INT_OVERFLOW, f"the ack has the number {text[:32]!r}, which needs over 64 bits"
+        )
     return value
 
 
@@ -367,11 +388,12 @@ def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:
     kind = _TYPES.get(members.get(_EVENT_TYPE) or b"")
     if kind is None:
         raise kvs_error(
-            _S.INVALID_PARSED_ACK_TYPE, f"event type {(members.get(_EVENT_TYPE) or b'')[:32]!r}"
+            _S.INVALID_PARSED_ACK_TYPE,
+            f"the ack has the unknown EventType {(members.get(_EVENT_TYPE) or b'')[:32]!r}",
         )
     error_id = members.get(_ERROR_ID)
     if kind is AckType.ERROR and error_id is None:
-        raise kvs_error(_S.MISSING_ERR_ACK_ID, "an ERROR ack without ErrorId")
+        raise kvs_error(_S.MISSING_ERR_ACK_ID, "the ERROR ack has no ErrorId")
     timecode_text = members.get(_TIMECODE)
     timecode = None if timecode_text is None else _parse_number(timecode_text)
     if timecode in (-1, INVALID_DURATION_VALUE):  # the service does not know the fragment

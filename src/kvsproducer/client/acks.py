@@ -70,7 +70,12 @@ class AckHandler:
         core.events.push(FragmentAcked(core.name, number, ack))
         flag = _FLAGS.get(kind, 0)
         if not flag and kind is not _ERROR:
-            self.reject(number, kvs_error(_S.INVALID_FRAGMENT_ACK_TYPE, ack.ack_type.name))
+            self.reject(
+                number,
+                kvs_error(
+                    _S.INVALID_FRAGMENT_ACK_TYPE, f"the ack has the type {ack.ack_type.name}"
+                ),
+            )
             return
         if upload is None or upload.state is _TERMINATED:
             return
@@ -183,7 +188,7 @@ class AckHandler:
             self._settle_evicted(upload, *acked)
             if self._buffer.ledger.stored:
                 self._report_stored(ack, acked, now)
-        detail = f"{ack.ack_type.name} for a fragment that is not held"
+        detail = f"the service sent {ack.ack_type.name} for a fragment that is not held"
         self.reject(
             upload.number,
             kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, detail),
@@ -284,7 +289,10 @@ class AckHandler:
         if outside and concerned:
             self.reject(
                 upload.number,
-                kvs_error(_S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW, "ERROR for a fragment not held"),
+                kvs_error(
+                    _S.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW,
+                    "the service sent ERROR for a fragment that is not held",
+                ),
                 ack.timecode,
             )
 

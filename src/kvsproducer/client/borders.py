@@ -121,7 +121,8 @@ class Borders:
         if dts // self._scale * self._scale < newest.timestamp:
             raise kvs_error(
                 StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
-                f"dts {dts} is before {newest.timestamp} of the frame put before",
+                f"the frame's dts {dts} is before {newest.timestamp}, "
+                "the dts of the frame put before",
                 stream=self._name,
             )
 

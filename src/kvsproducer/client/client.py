@@ -150,16 +150,26 @@ class Client:
         client's own failure.
         """
         if self.closed:
-            raise kvs_error(_S.CLIENT_SHUTTING_DOWN, f"stream {stream_info.name!r}")
+            raise kvs_error(
+                _S.CLIENT_SHUTTING_DOWN,
+                f"stream {stream_info.name!r} cannot be opened: the client is closed",
+            )
         stream_info.validate()
         info = stream_info.with_defaults()
         self._streams = {name: s for name, s in self._streams.items() if not s.freed}
         self._controls = {name: self._controls[name] for name in self._streams}
         if len(self._streams) >= self.device_info.stream_count:
-            raise kvs_error(_S.MAX_STREAM_COUNT, f"{len(self._streams)} streams are open")
+            raise kvs_error(
+                _S.MAX_STREAM_COUNT,
+                f"stream {info.name!r} cannot be opened: {len(self._streams)} streams are open, "
+                "which is DeviceInfo.stream_count. Close one, or give a larger stream_count",
+            )
         info = info.with_name(info.name or self._random_name(self.roll))
         if info.name in self._streams:
-            raise kvs_error(_S.DUPLICATE_STREAM_NAME, repr(info.name))
+            raise kvs_error(
+                _S.DUPLICATE_STREAM_NAME,
+                f"stream {info.name!r} is open already in this producer; use it, or close it first",
+            )
         if self._failure is not None:
             raise with_detail(self._failure, self._failure.detail, stream=info.name)
         core = StreamCore(
@@ -286,7 +296,10 @@ class Client:
             return False
         if self.auth is not None and self.auth.type is AuthType.UNDEFINED:
             self.fail(
-                kvs_error(_S.INVALID_CLIENT_READY_STATE, "the credentials were made undefined")
+                kvs_error(
+                    _S.INVALID_CLIENT_READY_STATE,
+                    "the client's credentials were set to the type UNDEFINED",
+                )
             )
             return False
         if self.auth is not None and self.wall(now) > self.auth.expiration:
@@ -321,7 +334,10 @@ class Client:
         INVALID_CUSTOM_DATA for a call that this client never made. Next: poll effects.
         """
         if not 0 < call.call_id <= self._call_count:
-            raise kvs_error(_S.INVALID_CUSTOM_DATA, f"{type(call).__name__} {call.call_id}")
+            raise kvs_error(
+                _S.INVALID_CUSTOM_DATA,
+                f"{type(call).__name__} {call.call_id} is not a call of this client",
+            )
         if call.stream is not None:
             control = self._controls.get(call.stream)
             if control is not None:
@@ -349,7 +365,9 @@ class Client:
     ) -> None:
         status = result_status(result)
         if status is not _S.SUCCESS and not self._machine.accepts(status):
-            self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
+            self.fail(
+                kvs_error(status, detail or f"{type(call).__name__} failed with result {result}")
+            )
             return
         if result > _RESULT_OK:
             self._wait = self._backoff.next_wait(now)
@@ -389,7 +407,11 @@ class Client:
         """Use new credentials, or ask again if they cannot be used."""
         auth = answer if isinstance(answer, AuthInfo) else None
         if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
-            raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {auth.length} bytes")
+            raise kvs_error(
+                _S.INVALID_AUTH_LEN,
+                f"the credentials have {auth.length} bytes; "
+                f"at most {limits.MAX_AUTH_LEN_BYTES} are allowed",
+            )
         if auth is None or auth.type is AuthType.UNDEFINED:
             self._move(On.AGAIN, now)
         elif auth.expiration - self.wall(now) < limits.MIN_TOKEN_LIFE:
@@ -410,7 +432,11 @@ class Client:
 
     def _use_device(self, answer: object, now: int) -> None:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
-            raise kvs_error(_S.INVALID_CREATE_DEVICE_RESPONSE, "no device ARN, or too long a one")
+            raise kvs_error(
+                _S.INVALID_CREATE_DEVICE_RESPONSE,
+                "the answer to CreateDevice has no device ARN "
+                f"of at most {limits.MAX_ARN_LEN} characters",
+            )
         self._created = True
         self._move(On.EXISTS, now)
 
@@ -456,8 +482,11 @@ def _store_by_reference(info: StorageInfo) -> ContentStore:
     if info.storage_type is StorageType.IN_MEM_CONTENT_STORE_ALLOC:
         raise kvs_error(
             _S.NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS,
-            "no store given, and the one by reference has no memory to give",
+            "storage_type is IN_MEM_CONTENT_STORE_ALLOC, and the client was given no store",
         )
     if info.storage_type is not StorageType.IN_MEM:
-        raise kvs_error(_S.INVALID_ARG, f"no store given, and {info.storage_type!r} needs one")
+        raise kvs_error(
+            _S.INVALID_ARG,
+            f"storage_type is {info.storage_type.name}, and the client was given no store",
+        )
     return ReferenceStore(info.storage_size)

@@ -254,7 +254,9 @@ class StreamControl:
             self.tally.report_failed_upload(call.upload, result, detail)
             self._core.uploads.remove_new()
         if status is not _S.SUCCESS and not self._machine.accepts(status):
-            self.fail(kvs_error(status, detail or f"{type(call).__name__}: result {result}"))
+            self.fail(
+                kvs_error(status, detail or f"{type(call).__name__} failed with result {result}")
+            )
             return
         try:
             on = self._to_input(status, answer, now)
@@ -294,14 +296,25 @@ class StreamControl:
             return status if answered is None else answered(self, answer, now)
         missing = status is _S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
         if missing and not self._core.info.allow_stream_creation:
-            raise kvs_error(status, "there is no such stream, and creating it is not allowed")
+            raise kvs_error(
+                status,
+                f"stream {self._core.name!r} does not exist, and allow_stream_creation is False",
+            )
         return status
 
     def _use_description(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, StreamDescription) or len(answer.stream_arn) > limits.MAX_ARN_LEN:
-            raise kvs_error(_S.INVALID_DESCRIBE_STREAM_RESPONSE, "no description, or its ARN")
+            raise kvs_error(
+                _S.INVALID_DESCRIBE_STREAM_RESPONSE,
+                "the answer to DescribeStream has no description with a stream ARN "
+                f"of at most {limits.MAX_ARN_LEN} characters",
+            )
         if answer.status is StreamStatus.DELETING:
-            raise kvs_error(_S.STREAM_IS_BEING_DELETED_ERROR, "wait until it is gone")
+            raise kvs_error(
+                _S.STREAM_IS_BEING_DELETED_ERROR,
+                f"stream {self._core.name!r} is being deleted; wait until it no longer exists, "
+                "then open it again",
+            )
         if answer.status is not StreamStatus.ACTIVE:
             return On.AGAIN
         if answer.retention is not None:
@@ -329,12 +342,20 @@ class StreamControl:
 
     def _use_new_stream(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_ARN_LEN:
-            raise kvs_error(_S.INVALID_CREATE_STREAM_RESPONSE, "no stream ARN, or too long a one")
+            raise kvs_error(
+                _S.INVALID_CREATE_STREAM_RESPONSE,
+                "the answer to CreateStream has no stream ARN "
+                f"of at most {limits.MAX_ARN_LEN} characters",
+            )
         return self._after_found(answer)
 
     def _use_endpoint(self, answer: object, _now: int) -> Input:
         if not isinstance(answer, str) or len(answer) > limits.MAX_URI_LEN:
-            raise kvs_error(_S.INVALID_URI_LEN, "no endpoint, or too long a one")
+            raise kvs_error(
+                _S.INVALID_URI_LEN,
+                "the answer to GetDataEndpoint has no endpoint "
+                f"of at most {limits.MAX_URI_LEN} characters",
+            )
         self._endpoint = answer
         return _S.SUCCESS
 

@@ -58,10 +58,15 @@ class StorageInfo:
                 f"StorageInfo.storage_size={size:,} bytes is not 1 MiB to 10 GiB",
             )
         if not 0 <= self.spill_ratio <= limits.MAX_SPILL_RATIO_PERCENT:
-            raise kvs_error(_S.INVALID_SPILL_RATIO, f"{self.spill_ratio} is not 0 to 100 percent")
+            raise kvs_error(
+                _S.INVALID_SPILL_RATIO,
+                f"StorageInfo.spill_ratio is {self.spill_ratio}; give 0 to 100 percent",
+            )
         if len(self.root_directory) > limits.MAX_PATH_LEN:
             raise kvs_error(
-                _S.INVALID_ROOT_DIRECTORY_LENGTH, f"{len(self.root_directory)} characters"
+                _S.INVALID_ROOT_DIRECTORY_LENGTH,
+                f"StorageInfo.root_directory has {len(self.root_directory)} characters; "
+                f"at most {limits.MAX_PATH_LEN} are allowed",
             )
 
     @classmethod
@@ -199,15 +204,31 @@ class DeviceInfo:
     def validate(self) -> None:
         """Raise the status of the first violated limit, in AWS's order."""
         if self.stream_count > limits.MAX_STREAM_COUNT:
-            raise kvs_error(_S.MAX_STREAM_COUNT, f"{self.stream_count} streams")
+            raise kvs_error(
+                _S.MAX_STREAM_COUNT,
+                f"DeviceInfo.stream_count is {self.stream_count}; "
+                f"at most {limits.MAX_STREAM_COUNT} are allowed",
+            )
         if self.stream_count < limits.MIN_STREAM_COUNT:
-            raise kvs_error(_S.MIN_STREAM_COUNT, f"{self.stream_count} streams")
+            raise kvs_error(
+                _S.MIN_STREAM_COUNT,
+                f"DeviceInfo.stream_count is {self.stream_count}; "
+                f"give {limits.MIN_STREAM_COUNT} or more",
+            )
         if len(self.name) > limits.MAX_DEVICE_NAME_LEN:
-            raise kvs_error(_S.INVALID_DEVICE_NAME_LENGTH, f"{len(self.name)} characters")
+            raise kvs_error(
+                _S.INVALID_DEVICE_NAME_LENGTH,
+                f"DeviceInfo.name has {len(self.name)} characters; "
+                f"at most {limits.MAX_DEVICE_NAME_LEN} are allowed",
+            )
         self.storage_info.validate()
         validate_tags(self.tags)
         if len(self.client_id) > limits.MAX_CLIENT_ID_LEN:
-            raise kvs_error(_S.INVALID_CLIENT_ID_STRING_LENGTH, f"{len(self.client_id)} characters")
+            raise kvs_error(
+                _S.INVALID_CLIENT_ID_STRING_LENGTH,
+                f"DeviceInfo.client_id has {len(self.client_id)} characters; "
+                f"at most {limits.MAX_CLIENT_ID_LEN} are allowed",
+            )
         self.client_info.validate()
 
     @classmethod
@@ -226,7 +247,10 @@ class DeviceInfo:
             if name in values:
                 values[name] = kind.from_dict(mapping_from(name, values[name]))
         if data.get("version") == 0 and ("client_id" in values or "client_info" in values):
-            raise kvs_error(_S.INVALID_ARG, "client_id and client_info need version 1")
+            raise kvs_error(
+                _S.INVALID_ARG,
+                "DeviceInfo of version 0 has neither client_id nor client_info; give version 1",
+            )
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -251,10 +275,14 @@ def read_versioned(
 ) -> dict[str, object]:
     """Check the version of a structure; return its other members, without those in `ignored`."""
     if not isinstance(data, Mapping):
-        raise kvs_error(_S.NULL_ARG, f"{cls.__name__} is missing")
+        raise kvs_error(
+            _S.NULL_ARG, f"{cls.__name__} is {data!r:.100}; give a mapping of its members"
+        )
     version = data.get("version", newest)
     if not isinstance(version, int) or not 0 <= version <= newest:
-        raise kvs_error(status, f"version {version!r}; the newest known is {newest}")
+        raise kvs_error(
+            status, f"{cls.__name__} has version {version!r}; versions 0 to {newest} are known"
+        )
     values = {name: data[name] for name in data if name != "version" and name not in ignored}
     refuse_unknown(cls.__name__, values, [each.name for each in fields(cls)])
     return values
@@ -276,13 +304,16 @@ def enum_member(kind: type[_Member], value: object) -> _Member:
             return kind[value.upper().replace("-", "_")]
         return kind(value)  # type: ignore[arg-type]
     except (KeyError, ValueError) as error:
-        raise kvs_error(_S.INVALID_ARG, f"{value!r} is no {kind.__name__}") from error
+        raise kvs_error(
+            _S.INVALID_ARG,
+            f"{value!r} is not a {kind.__name__}; give one of {', '.join(kind.__members__)}",
+        ) from error
 
 
 def mapping_from(name: str, value: object) -> Mapping[str, object]:
     """Return `value` if it is a mapping; raise NULL_ARG otherwise."""
     if not isinstance(value, Mapping):
-        raise kvs_error(_S.NULL_ARG, f"{name} is missing")
+        raise kvs_error(_S.NULL_ARG, f"{name} is {value!r:.100}; give a mapping of its members")
     return value
 
 
@@ -294,13 +325,19 @@ def tags_from(value: object) -> tuple[tuple[str, str], ...]:
     if isinstance(value, Mapping):
         return tuple((str(name), str(text)) for name, text in value.items())
     if not isinstance(value, list | tuple):
-        raise kvs_error(_S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL, "tags are announced but missing")
+        raise kvs_error(
+            _S.DEVICE_TAGS_COUNT_NON_ZERO_TAGS_NULL,
+            f"tags is {value!r:.100}; give a mapping of names to values",
+        )
     tags: list[tuple[str, str]] = []
     for tag in value:
         if isinstance(tag, Mapping):
             version = tag.get("version", limits.TAG_VERSION)
             if version != limits.TAG_VERSION:
-                raise kvs_error(_S.INVALID_TAG_VERSION, f"version {version!r}")
+                raise kvs_error(
+                    _S.INVALID_TAG_VERSION,
+                    f"a tag has version {version!r}; only {limits.TAG_VERSION} is known",
+                )
             tags.append((str(tag.get("name", "")), str(tag.get("value", ""))))
         else:
             name, text = tag
@@ -311,9 +348,21 @@ def tags_from(value: object) -> tuple[tuple[str, str], ...]:
 def validate_tags(tags: tuple[tuple[str, str], ...]) -> None:
     """Raise MAX_TAG_COUNT, INVALID_TAG_NAME_LEN or INVALID_TAG_VALUE_LEN."""
     if len(tags) > limits.MAX_TAG_COUNT:
-        raise kvs_error(_S.MAX_TAG_COUNT, f"{len(tags)} tags, at most {limits.MAX_TAG_COUNT}")
+        raise kvs_error(
+            _S.MAX_TAG_COUNT,
+            f"the stream or device has {len(tags)} tags; "
+            f"at most {limits.MAX_TAG_COUNT} are allowed",
+        )
     for name, value in tags:
         if len(name) > limits.MAX_TAG_NAME_LEN:
-            raise kvs_error(_S.INVALID_TAG_NAME_LEN, f"{len(name)} characters")
+            raise kvs_error(
+                _S.INVALID_TAG_NAME_LEN,
+                f"the tag name {name[:32]!r}... has {len(name)} characters; "
+                f"at most {limits.MAX_TAG_NAME_LEN} are allowed",
+            )
         if len(value) > limits.MAX_TAG_VALUE_LEN:
-            raise kvs_error(_S.INVALID_TAG_VALUE_LEN, f"{len(value)} characters, tag {name!r}")
+            raise kvs_error(
+                _S.INVALID_TAG_VALUE_LEN,
+                f"the value of tag {name!r} has {len(value)} characters; "
+                f"at most {limits.MAX_TAG_VALUE_LEN} are allowed",
+            )

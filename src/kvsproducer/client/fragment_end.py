@@ -46,15 +46,22 @@ class FragmentEnd:
         core, view = self._core, self._core.buffer.view
         if self.reached:
             core.refuse_until_key()
-            raise kvs_error(_S.MULTIPLE_CONSECUTIVE_EOFR, "the fragment is closed already")
+            raise kvs_error(
+                _S.MULTIPLE_CONSECUTIVE_EOFR,
+                "the fragment was ended already: put a key frame before the next end",
+            )
         if not core.info.key_frame_fragmentation:
             raise kvs_error(
-                _S.END_OF_FRAGMENT_FRAME_INVALID_STATE, "fragments of this stream are cut by time"
+                _S.END_OF_FRAGMENT_FRAME_INVALID_STATE,
+                "the fragment cannot be ended: fragments of this stream are cut by time "
+                "(key_frame_fragmentation=False)",
             )
         self._control.leave_ready(now)
         newest = view.newest
         if newest is None or view.head == view.tail:
-            raise kvs_error(_S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to close")
+            raise kvs_error(
+                _S.CONTENT_VIEW_NO_MORE_ITEMS, "there is no fragment to end: put a key frame first"
+            )
         data = core.metadata.at_end() + end_of_fragment_tag()
         core.buffer.append_mark(data, charged=True)
         core.metadata.note_end()  # the mark carries it

@@ -110,16 +110,21 @@ class FrameOrderCoordinator:
             if self._mode in _NO_EOFR and self._key_seen:
                 raise kvs_error(
                     StatusCode.SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR,
-                    f"{self._mode.name} takes key frames or end-of-fragment frames, not both",
+                    f"frame_order_mode {self._mode.name} takes key frames or end-of-fragment "
+                    "frames, not both, and a key frame was put before",
                 )
             return
         queue = self._queues.get(frame.track_id)
         if queue is None:
-            raise kvs_error(StatusCode.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}")
+            raise kvs_error(
+                StatusCode.MKV_TRACK_INFO_NOT_FOUND,
+                f"the frame has track_id {frame.track_id}; the stream has {sorted(self._queues)}",
+            )
         if len(queue) > limits.MAX_TRACK_QUEUE_FRAMES:
             raise kvs_error(
                 StatusCode.MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED,
-                f"{len(queue)} frames of track {frame.track_id} wait for another track",
+                f"{len(queue)} frames of track {frame.track_id} wait for a frame of another track; "
+                "put frames of all tracks, or set frame_order_mode to PASS_THROUGH",
             )
 
     def reserve(self, frame: Frame) -> None:

@@ -657,7 +657,11 @@ class Intake:
         """Raise the error for a frame put into a stopped, freed or failed stream."""
         core = self._core
         if core.stopped:
-            raise kvs_error(_S.STREAM_HAS_BEEN_STOPPED, "no more frames", stream=core.name)
+            raise kvs_error(
+                _S.STREAM_HAS_BEEN_STOPPED,
+                "the stream is stopped or closed, and takes no more frames",
+                stream=core.name,
+            )
         if core.failure is not None:
             failure = core.failure
             raise with_detail(failure, failure.detail, stream=core.name)
@@ -675,7 +679,10 @@ class Intake:
             return False
         if frame.track_id not in self._track_ids:
             raise kvs_error(
-                _S.MKV_TRACK_INFO_NOT_FOUND, f"track id {frame.track_id}", stream=core.name
+                _S.MKV_TRACK_INFO_NOT_FOUND,
+                f"the frame has track_id {frame.track_id}; "
+                f"the stream has {sorted(self._track_ids)}",
+                stream=core.name,
             )
         self.check_open()
         control.leave_ready(now)

@@ -100,15 +100,23 @@ class MetadataQueue:
         MAX_FRAGMENT_METADATA_COUNT. When it raises, nothing is queued.
         """
         if not isinstance(types, int):
-            raise InvalidFrame(_S.INVALID_ARG, f"event types {types!r}: give EventType values")
+            raise InvalidFrame(
+                _S.INVALID_ARG, f"the event types are {types!r}; give EventType values"
+            )
         wanted = [kind for kind in EventType if types & kind]
         if not wanted or types & ~sum(EventType):
-            raise InvalidFrame(_S.INVALID_ARG, f"event types {types:#x}")
+            raise InvalidFrame(
+                _S.INVALID_ARG, f"the event types are {types:#x}; give EventType values"
+            )
         pairs = _checked_pairs(image_prefix, pairs)
         names = [_EVENT_TAGS[kind] for kind in wanted]
         for name in names:
             if any(entry.name == name for entry in self._entries):
-                raise kvs_error(_S.DUPLICATE_STREAM_EVENT_TYPE, f"{name} is still queued")
+                raise kvs_error(
+                    _S.DUPLICATE_STREAM_EVENT_TYPE,
+                    f"an event {name} waits for the next fragment already; "
+                    "a fragment takes one of each type",
+                )
         entries = []
         for kind, name in zip(wanted, names, strict=True):
             members = [(name, "")]
@@ -200,19 +208,35 @@ def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]
 def _check_name(name: str) -> None:
     if name.startswith(TAG_RESERVED_PREFIX):
         raise kvs_error(
-            _S.INVALID_METADATA_NAME, f"{name[:32]!r}: names that begin with AWS are reserved"
+            _S.INVALID_METADATA_NAME,
+            f"the name {name[:32]!r} is reserved, as all that begin with AWS; use another one",
         )
 
 
 def _check_event(image_prefix: str, pairs: Sequence[tuple[str, str]]) -> None:
     _check_name(image_prefix)
     if len(image_prefix) > limits.MAX_IMAGE_PREFIX_LEN:
-        raise kvs_error(_S.INVALID_IMAGE_PREFIX_LENGTH, f"{len(image_prefix)} characters")
+        raise kvs_error(
+            _S.INVALID_IMAGE_PREFIX_LENGTH,
+            f"the image prefix has {len(image_prefix)} characters; "
+            f"at most {limits.MAX_IMAGE_PREFIX_LEN} are allowed",
+        )
     if len(pairs) > limits.MAX_EVENT_PAIRS:
-        raise InvalidFrame(_S.INVALID_ARG, f"{len(pairs)} pairs, at most {limits.MAX_EVENT_PAIRS}")
+        raise InvalidFrame(
+            _S.INVALID_ARG,
+            f"the event has {len(pairs)} pairs; at most {limits.MAX_EVENT_PAIRS} are allowed",
+        )
     for name, value in pairs:
         _check_name(name)
         if not 0 < len(name) <= limits.MAX_MKV_TAG_NAME_LEN:
-            raise kvs_error(_S.INVALID_IMAGE_METADATA_KEY_LENGTH, f"{len(name)} characters")
+            raise kvs_error(
+                _S.INVALID_IMAGE_METADATA_KEY_LENGTH,
+                f"the name {name[:32]!r} in a pair of an event has {len(name)} characters; "
+                f"1 to {limits.MAX_MKV_TAG_NAME_LEN} are allowed",
+            )
         if len(value) > limits.MAX_MKV_TAG_VALUE_LEN:
-            raise kvs_error(_S.INVALID_IMAGE_METADATA_VALUE_LENGTH, f"{len(value)} characters")
+            raise kvs_error(
+                _S.INVALID_IMAGE_METADATA_VALUE_LENGTH,
+                f"the value of {name!r} in an event has {len(value)} characters; "
+                f"at most {limits.MAX_MKV_TAG_VALUE_LEN} are allowed",
+            )

@@ -155,7 +155,9 @@ def check_metrics_version(version: int, newest: int, status: StatusCode) -> None
     `Producer.metrics(version)` is public, and because AWS's test cases ask for each version.
     """
     if not 0 <= version <= newest:
-        raise kvs_error(status, f"version {version}; the newest known is {newest}")
+        raise kvs_error(
+            status, f"metrics of version {version} do not exist; versions 0 to {newest} are known"
+        )
 
 
 class Rates:

@@ -147,10 +147,14 @@ class Sender:
 
     def _read_error(self, number: int, limit: int) -> KvsError:
         if limit <= 0 or not 0 <= number < NEVER:
-            return kvs_error(StatusCode.INVALID_ARG, f"upload {number}, a limit of {limit} bytes")
+            return kvs_error(
+                StatusCode.INVALID_ARG,
+                f"upload {number} cannot be read with a limit of {limit} bytes; "
+                "give an upload of this stream, and a limit above 0",
+            )
         return kvs_error(
             StatusCode.UPLOAD_HANDLE_ABORTED,
-            "no such upload",
+            f"upload {number} does not exist, or has ended",
             stream=self._core.name,
             upload=number,
         )
@@ -295,7 +299,8 @@ class Sender:
             if held != item.length - len(item.header):
                 raise kvs_error(
                     StatusCode.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION,
-                    f"the store gave {held} bytes of {item.length - len(item.header)}",
+                    f"the content store returned {held} bytes of a frame; "
+                    f"{item.length - len(item.header)} were stored in it",
                 )
             return payload
         except KvsError as error:

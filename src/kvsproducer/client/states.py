@@ -360,7 +360,11 @@ class StateMachine(Generic[_State]):
 
     def __init__(self, name: str, table: Mapping[_State, Rule], start: _State) -> None:
         if not 0 < len(name) <= MAX_STATE_MACHINE_NAME_LEN:
-            raise kvs_error(_S.STATE_MACHINE_NAME_LEN_INVALID, f"{len(name)} characters")
+            raise kvs_error(
+                _S.STATE_MACHINE_NAME_LEN_INVALID,
+                f"the name of the state machine has {len(name)} characters; "
+                f"1 to {MAX_STATE_MACHINE_NAME_LEN} are allowed",
+            )
         self.name = name
         self._table = table
         self.restart(start)
@@ -392,7 +396,9 @@ class StateMachine(Generic[_State]):
             return
         self.retries += 1
         if rule.failure is not None and self.retries > rule.retries:
-            raise kvs_error(rule.failure, f"given up after {self.retries} attempts", stream=stream)
+            raise kvs_error(
+                rule.failure, f"the call was given up after {self.retries} attempts", stream=stream
+            )
 
     def restart(self, state: Enum) -> None:
         """Go to `state` from any state and reset the count of repetitions."""

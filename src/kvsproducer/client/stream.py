@@ -271,7 +271,11 @@ class Stream:
         del now
         self._intake.check_open()
         if not self._core.generator.started:
-            raise kvs_error(_S.STREAM_NOT_STARTED, "put a frame first", stream=self.name)
+            raise kvs_error(
+                _S.STREAM_NOT_STARTED,
+                "an event goes with a fragment, and no fragment has begun: put a key frame first",
+                stream=self.name,
+            )
         self._core.metadata.put_event(types, image_prefix, pairs)
 
     # --- stop, reset, free ----------------------------------------------------------------------
@@ -407,9 +411,15 @@ class Stream:
 
     def _check_usable(self) -> None:
         if self._control.client_closed:
-            raise kvs_error(_S.CLIENT_FREED_BEFORE_STREAM, "the client is closed", stream=self.name)
+            raise kvs_error(
+                _S.CLIENT_FREED_BEFORE_STREAM,
+                "the stream cannot be used: its producer is closed",
+                stream=self.name,
+            )
         if self.freed:
-            raise kvs_error(_S.STREAM_SHUTTING_DOWN, "the stream was freed", stream=self.name)
+            raise kvs_error(
+                _S.STREAM_SHUTTING_DOWN, "the stream cannot be used: it is closed", stream=self.name
+            )
 
     def _handle_loss(self, result: int) -> None:
         core = self._core

@@ -344,7 +344,11 @@ class StreamInfo:
             )
         validate_tags(self.tags)
         if len(self.kms_key_id) > limits.MAX_ARN_LEN:
-            raise kvs_error(_S.INVALID_ARG_LEN, f"KMS key id of {len(self.kms_key_id)} characters")
+            raise kvs_error(
+                _S.INVALID_ARG_LEN,
+                f"kms_key_id has {len(self.kms_key_id)} characters; "
+                f"at most {limits.MAX_ARN_LEN} are allowed",
+            )
         self._validate_retention()
         self._validate_tracks()
         offline = self.streaming_type is StreamingType.OFFLINE
@@ -369,15 +373,24 @@ class StreamInfo:
 
     def _validate_tracks(self) -> None:
         if not self.tracks:
-            raise kvs_error(_S.TRACK_INFO_MISSING, "a stream has 1 to 3 tracks")
+            raise kvs_error(_S.TRACK_INFO_MISSING, "the stream has no tracks; give 1 to 3")
         if len(self.tracks) > limits.MAX_TRACK_COUNT:
-            raise kvs_error(_S.MAX_TRACK_COUNT_EXCEEDED, f"{len(self.tracks)} tracks, at most 3")
+            raise kvs_error(
+                _S.MAX_TRACK_COUNT_EXCEEDED,
+                f"the stream has {len(self.tracks)} tracks; at most 3 are allowed",
+            )
         seen: set[int] = set()
         for track in self.tracks:
             if track.track_id < limits.MIN_TRACK_ID:
-                raise kvs_error(_S.MKV_INVALID_TRACK_UID, f"track id {track.track_id}")
+                raise kvs_error(
+                    _S.MKV_INVALID_TRACK_UID,
+                    f"track_id is {track.track_id}; give {limits.MIN_TRACK_ID} or more",
+                )
             if track.track_id in seen:
-                raise kvs_error(_S.DUPLICATE_TRACK_ID_FOUND, f"track id {track.track_id}")
+                raise kvs_error(
+                    _S.DUPLICATE_TRACK_ID_FOUND,
+                    f"two tracks have the track_id {track.track_id}; give each its own",
+                )
             seen.add(track.track_id)
 
     @property
@@ -460,9 +473,9 @@ for _creator in (StreamInfo.video, StreamInfo.audio, StreamInfo.audio_video):
 
 def _tracks(value: object) -> tuple[TrackInfo, ...]:
     if value is None:
-        raise kvs_error(_S.TRACK_INFO_MISSING, "tracks is null")
+        raise kvs_error(_S.TRACK_INFO_MISSING, "tracks is None; give a list of tracks")
     if not isinstance(value, list | tuple):
-        raise kvs_error(_S.INVALID_ARG, f"tracks is {value!r}")
+        raise kvs_error(_S.INVALID_ARG, f"tracks is {value!r:.100}; give a list of tracks")
     return tuple(_track(track) for track in value)
 
 
@@ -470,7 +483,10 @@ def _track(value: object) -> TrackInfo:
     if isinstance(value, TrackInfo):
         return value
     if not isinstance(value, Mapping):
-        raise kvs_error(_S.INVALID_ARG, f"track is {value!r}")
+        raise kvs_error(
+            _S.INVALID_ARG,
+            f"a track is {value!r:.100}; give a TrackInfo or a mapping of its members",
+        )
     values = {name: item for name, item in value.items() if name != "version"}
     private_data = values.pop("codec_private_data", b"")
     if isinstance(private_data, str):
@@ -479,7 +495,7 @@ def _track(value: object) -> TrackInfo:
         kind = enum_member(TrackType, values.pop("track_type", TrackType.VIDEO))
         return TrackInfo(track_type=kind, codec_private_data=private_data, **values)
     except (TypeError, ValueError) as error:
-        raise kvs_error(_S.INVALID_ARG, f"track: {error}") from error
+        raise kvs_error(_S.INVALID_ARG, f"a track is invalid: {error}") from error
 
 
 def _codec_private_data(text: str) -> bytes:

@@ -28,9 +28,12 @@ def usable_token(answer: object, now: int) -> AuthInfo:
     """
     token = answer if isinstance(answer, AuthInfo) else AuthInfo(length=0)
     if token.length > limits.MAX_AUTH_LEN_BYTES:
-        raise kvs_error(_S.INVALID_AUTH_LEN, f"a token of {token.length} bytes")
+        raise kvs_error(
+            _S.INVALID_AUTH_LEN,
+            f"the token has {token.length} bytes; at most {limits.MAX_AUTH_LEN_BYTES} are allowed",
+        )
     if token.length and token.type is AuthType.UNDEFINED:
-        raise kvs_error(_S.INVALID_STREAM_READY_STATE, "a token of undefined type")
+        raise kvs_error(_S.INVALID_STREAM_READY_STATE, "the token has the type UNDEFINED")
     left = token.expiration - now
     if left < limits.MIN_TOKEN_LIFE:
         raise kvs_error(

@@ -73,7 +73,10 @@ class Arena:
         Raises INVALID_ALLOCATION_SIZE for a size below 1, or of 2**60 - 1 and more.
         """
         if not 0 < size < limits.MAX_ALLOCATION_BYTES:
-            raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
+            raise kvs_error(
+                StatusCode.INVALID_ALLOCATION_SIZE,
+                f"a block of {size} bytes is not 1 to 2**60 bytes",
+            )
         needed = _block_size(size)
         free = self._free
         position = self._first_fit(needed)
@@ -144,9 +147,13 @@ class Arena:
             raise kvs_error(StatusCode.INVALID_HANDLE_ERROR, f"no block at {handle}: freed before?")
         guard, size = _HEADER.unpack_from(self.memory, start)
         if guard != _GUARD or _block_size(size) > length:
-            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"the guard before block {handle}")
+            raise kvs_error(
+                StatusCode.HEAP_CORRUPTED, f"the memory before block {handle} was overwritten"
+            )
         if _FOOTER.unpack_from(self.memory, handle + size)[0] != _GUARD:
-            raise kvs_error(StatusCode.HEAP_CORRUPTED, f"the guard after block {handle}")
+            raise kvs_error(
+                StatusCode.HEAP_CORRUPTED, f"the memory after block {handle} was overwritten"
+            )
         return int(size)
 
     def resize(self, handle: int, size: int) -> None:
@@ -156,7 +163,10 @@ class Arena:
         `allocate` and `read` raise. Nothing is changed then.
         """
         if not 0 < size < limits.MAX_ALLOCATION_BYTES:
-            raise kvs_error(StatusCode.INVALID_ALLOCATION_SIZE, f"{size} bytes")
+            raise kvs_error(
+                StatusCode.INVALID_ALLOCATION_SIZE,
+                f"a block of {size} bytes is not 1 to 2**60 bytes",
+            )
         self._checked_size(handle)
         start = handle - _HEADER.size
         length, needed = self._blocks[start], _block_size(size)

@@ -86,7 +86,9 @@ class VideoMemory:
                 self._get_max,
             ) = self._entry_points()
             if result := self._init():
-                raise kvs_error(_S.HEAP_VRAM_INIT_FAILED, f"the library returned {result}")
+                raise kvs_error(
+                    _S.HEAP_VRAM_INIT_FAILED, f"the library returned {result} at its start"
+                )
         except KvsError:
             _close(self._library)
             raise
@@ -111,12 +113,14 @@ class VideoMemory:
         kept then.
         """
         if size > _MAX_SIZE:
-            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes need more than 32 bits")
+            raise kvs_error(
+                _S.HEAP_VRAM_ALLOC_FAILED, f"the payload has {size} bytes, which is 4 GiB or more"
+            )
         if self.used_bytes + size > self.size_bytes:
             return None
         handle = self._alloc(size)
         if not handle:
-            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"{size} bytes")
+            raise kvs_error(_S.HEAP_VRAM_ALLOC_FAILED, f"the library did not allocate {size} bytes")
         self._sizes[handle], self.used_bytes = size, self.used_bytes + size
         try:
             ctypes.memmove(self._map(handle), b"".join(payload), size)
@@ -135,13 +139,14 @@ class VideoMemory:
     def _map(self, handle: int) -> int:
         address = self._lock(handle)
         if address is None:
-            raise kvs_error(_S.HEAP_VRAM_MAP_FAILED, f"handle {handle}")
+            raise kvs_error(_S.HEAP_VRAM_MAP_FAILED, f"the library did not map handle {handle}")
         return address
 
     def _unmap(self, handle: int) -> None:
         if result := self._unlock(handle):
             raise kvs_error(
-                _S.HEAP_VRAM_UNMAP_FAILED, f"handle {handle}: the library returned {result}"
+                _S.HEAP_VRAM_UNMAP_FAILED,
+                f"the library returned {result} when handle {handle} was unmapped",
             )
 
     def free(self, handle: int) -> None:
@@ -149,7 +154,8 @@ class VideoMemory:
         size = self._sizes.pop(handle)
         if result := self._free(handle):
             raise kvs_error(
-                _S.HEAP_VRAM_FREE_FAILED, f"handle {handle}: the library returned {result}"
+                _S.HEAP_VRAM_FREE_FAILED,
+                f"the library returned {result} when handle {handle} was freed",
             )
         self.used_bytes -= size
 
@@ -171,11 +177,17 @@ class VideoMemory:
         uninit = self._uninit()
         closed = _close(self._library)
         if failures:
-            raise kvs_error(_S.HEAP_VRAM_FREE_FAILED, f"cannot free handles {failures[:5]}")
+            raise kvs_error(
+                _S.HEAP_VRAM_FREE_FAILED,
+                f"the library did not free {len(failures)} handles, such as {failures[:5]}",
+            )
         if uninit:
-            raise kvs_error(_S.HEAP_VRAM_UNINIT_FAILED, f"the library said {uninit}")
+            raise kvs_error(_S.HEAP_VRAM_UNINIT_FAILED, f"the library returned {uninit} at its end")
         if closed:
-            raise kvs_error(_S.HEAP_LIBRARY_FREE_FAILED, f"{self._library._name}: {closed}")
+            raise kvs_error(
+                _S.HEAP_LIBRARY_FREE_FAILED,
+                f"the library {self._library._name} was not unloaded: {closed}",
+            )
 
 
 def _close(library: ctypes.CDLL) -> int:

@@ -332,7 +332,8 @@ class MkvGenerator:
         if self._strict and pts != dts:
             raise kvs_error(
                 StatusCode.MKV_PTS_DTS_ARE_NOT_SAME,
-                f"the fragment's first frame has pts {pts} and dts {dts} (timecode units)",
+                f"the fragment's first frame has pts {pts} and dts {dts} (timecode units); "
+                "they must be equal",
             )
         prefix = b""
         kind = _CLUSTER
@@ -367,7 +368,9 @@ class MkvGenerator:
         fragment is open: before the first frame, after `reset`, or after `end_fragment`.
         """
         if not self._started or self._last_relative == _CLOSED:
-            raise kvs_error(StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "no fragment is open")
+            raise kvs_error(
+                StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS, "there is no open fragment to end"
+            )
         self._last_relative = _CLOSED
         self.block_room = 0
         self.close_fragment()

@@ -222,11 +222,15 @@ class _Video(Format):
         if self._annexb:
             if data.startswith(START_CODE[1:]) and is_length_prefixed(data, self._codec):
                 raise kvs_error(
-                    _S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, "the frame is not Annex-B", offset=0
+                    _S.MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA,
+                    "the frame has NAL units with lengths (AVCC), and the stream takes Annex-B",
+                    offset=0,
                 )
         elif data.startswith(START_CODE):
             raise kvs_error(
-                _S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA, "a NAL unit of one byte", offset=0
+                _S.MKV_INVALID_AVCC_NALU_IN_FRAME_DATA,
+                "the frame is Annex-B, and the stream takes NAL units with lengths (AVCC)",
+                offset=0,
             )
 
     def _head(self, data: bytes) -> tuple[list[memoryview], memoryview | None]:

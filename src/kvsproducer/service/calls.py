@@ -81,7 +81,8 @@ async def _describe_stream(service: Service, call: core.DescribeStream) -> core.
         if len(value) > limit:
             raise kvs_error(
                 StatusCode.INVALID_API_CALL_RETURN_JSON,
-                f"DescribeStream answered with a {member} of {len(value)} characters",
+                f"DescribeStream answered with a {member} of {len(value)} characters; "
+                f"at most {limit} are expected",
             )
     status = info.get("Status") or "ACTIVE"
     if status not in core.StreamStatus.__members__:

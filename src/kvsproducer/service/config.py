@@ -150,12 +150,14 @@ def _period(value: Duration) -> timedelta:
 
 def _check_mapping(name: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        raise kvs_error(_S.INVALID_ARG, f"{name} is {type(value).__name__}: give a mapping")
+        raise kvs_error(_S.INVALID_ARG, f"{name} is of type {type(value).__name__}; give a mapping")
 
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise kvs_error(_S.INVALID_ARG, f"{name} is {type(value).__name__}: give text")
+        raise kvs_error(
+            _S.INVALID_ARG, f"{name} is of type {type(value).__name__}; give text (str)"
+        )
 
 
 def _check_proxies(proxies: Mapping[str, str]) -> None:
@@ -194,7 +196,9 @@ def _check_user_agent(name: str, extra: str) -> None:
         if len(text) > limit:
             raise kvs_error(status, f"{label} has {len(text)} characters, at most {limit} are sent")
         if not (text.isascii() and text.isprintable()):
-            raise kvs_error(_S.INVALID_ARG, f"{label}={text!r}: printable ASCII only")
+            raise kvs_error(
+                _S.INVALID_ARG, f"{label}={text!r} has other characters than printable ASCII"
+            )
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
@@ -209,18 +213,22 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         _check_text(f"extra_headers[{name!r}]", value)
         if len(name) >= limits.MAX_REQUEST_HEADER_NAME_LEN:
             raise kvs_error(
-                _S.MAX_REQUEST_HEADER_NAME_LEN, f"extra_headers: a name of {len(name)} characters"
+                _S.MAX_REQUEST_HEADER_NAME_LEN,
+                f"extra_headers has a name of {len(name)} characters ({name[:32]!r}...); "
+                f"at most {limits.MAX_REQUEST_HEADER_NAME_LEN - 1} are allowed",
             )
         if len(value) >= limits.MAX_REQUEST_HEADER_VALUE_LEN:
             raise kvs_error(
                 _S.MAX_REQUEST_HEADER_VALUE_LEN,
-                f"extra_headers[{name!r}] has {len(value)} characters",
+                f"extra_headers[{name!r}] has {len(value)} characters; "
+                f"at most {limits.MAX_REQUEST_HEADER_VALUE_LEN - 1} are allowed",
             )
         if not name or not TOKEN_CHARACTERS.issuperset(name):
             raise kvs_error(_S.INVALID_ARG, f"extra_headers: {name!r} is not a valid header name")
         if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIX):
             raise kvs_error(
-                _S.INVALID_ARG, f"extra_headers: {name!r} is one of the request's own headers"
+                _S.INVALID_ARG,
+                f"extra_headers has {name!r}, which kvsproducer sets itself; leave it out",
             )
         if not (value.isascii() and value.isprintable()):
             raise kvs_error(

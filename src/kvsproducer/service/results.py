@@ -143,7 +143,9 @@ def failure_of_answer(status: int, error_type: str, message: str) -> Failure:
     """
     name = error_type.partition(":")[0].rpartition("#")[2][:_LONGEST_MESSAGE]
     if status == _PROXY_LOGIN:
-        return Failure(UNKNOWN, "the proxy requires a user and a password: HTTP 407")
+        return Failure(
+            UNKNOWN, "the proxy requires a user and a password (HTTP 407): give them in its URL"
+        )
     message = _sentence(message)
     if len(message) > _LONGEST_MESSAGE:
         message = f"{message[:_LONGEST_MESSAGE]}..."

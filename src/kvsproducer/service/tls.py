@@ -83,7 +83,10 @@ def clock_hint(error: ssl.SSLCertVerificationError) -> str:
 
 def _own_roots(path: str) -> ssl.SSLContext:
     if len(path) > limits.MAX_PATH_LEN:
-        raise kvs_error(StatusCode.INVALID_CERT_PATH_LENGTH, f"verify= of {len(path)} characters")
+        raise kvs_error(
+            StatusCode.INVALID_CERT_PATH_LENGTH,
+            f"verify= has {len(path)} characters; at most {limits.MAX_PATH_LEN} are allowed",
+        )
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

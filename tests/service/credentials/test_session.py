@@ -107,7 +107,7 @@ def test_a_place_that_should_have_them_and_fails(
 
 
 WRAPPED = MetadataRetrievalError(error_msg="no answer")
-WRAPPED.__context__ = ConnectTimeoutError(endpoint_url="http://169.254.170.2")
+WRAPPED.__cause__ = ConnectTimeoutError(endpoint_url="http://169.254.170.2")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kvsproducer import limits
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.status import StatusCode, kvs_error
 
 __all__ = [
@@ -152,11 +153,14 @@ class ContentView:
         if capacity <= limits.MIN_VIEW_ITEMS:
             raise kvs_error(
                 StatusCode.MIN_CONTENT_VIEW_ITEMS,
-                f"a view of {capacity} items: frame rate and buffer duration must give more "
-                f"than {limits.MIN_VIEW_ITEMS}",
+                f"buffer_duration and the frame rate give a buffer of {capacity} frames; "
+                f"more than {limits.MIN_VIEW_ITEMS} are needed",
             )
         if duration <= limits.MIN_VIEW_DURATION:
-            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_DURATION, f"{duration} ticks")
+            raise kvs_error(
+                StatusCode.INVALID_CONTENT_VIEW_DURATION,
+                f"buffer_duration is {duration / TICKS_PER_SECOND:g} s, too short to hold frames",
+            )
         self.capacity = capacity
         self.duration = duration
         self.tail = self.current = self.head = 0
@@ -217,14 +221,18 @@ class ContentView:
         newest = self.newest
         length = item.length
         if length <= 0:
-            raise kvs_error(StatusCode.INVALID_CONTENT_VIEW_LENGTH, f"{length} bytes")
+            raise kvs_error(
+                StatusCode.INVALID_CONTENT_VIEW_LENGTH,
+                f"the frame has {length} bytes; a frame has at least 1",
+            )
         item.skipped = 0
         if newest is not None:
             step = item.timestamp - newest.timestamp
             if step < 0 and not item.flags & STREAM_START:
                 raise kvs_error(
                     StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP,
-                    f"dts {item.timestamp} is before {newest.timestamp} of the frame put before",
+                    f"the frame's dts {item.timestamp} is before {newest.timestamp}, "
+                    "the dts of the frame put before",
                 )
             item.skipped = newest.skipped
             if step < 0:

@@ -72,7 +72,11 @@ class AwsCredentials:
         object.__setattr__(self, "session_token", session_token)
         object.__setattr__(self, "expiration", expiration)
         if self.length > limits.MAX_AUTH_LEN_BYTES:
-            raise kvs_error(_S.INVALID_AUTH_LEN, f"credentials of {self.length} characters")
+            raise kvs_error(
+                _S.INVALID_AUTH_LEN,
+                f"the credentials have {self.length} characters; "
+                f"at most {limits.MAX_AUTH_LEN_BYTES} are allowed",
+            )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> AwsCredentials:
@@ -91,12 +95,16 @@ class AwsCredentials:
                 if value != _VERSION:
                     raise kvs_error(
                         _S.INVALID_AWS_CREDENTIALS_VERSION,
-                        f"version {value!r}; the newest known is {_VERSION}",
+                        f"the credentials have version {value!r}; only {_VERSION} is known",
                     )
             elif name in _MEMBERS:
                 values[_MEMBERS[name]] = value
             else:
-                raise kvs_error(_S.INVALID_ARG, f"credentials have no member {str(given)!r}")
+                raise kvs_error(
+                    _S.INVALID_ARG,
+                    f"credentials have no member {str(given)!r}; "
+                    f"they have {', '.join(_MEMBERS.values())}, version",
+                )
         return cls(**values)  # type: ignore[arg-type]  # the class checks the types
 
     @property
@@ -115,7 +123,9 @@ def _check(name: str, value: object) -> None:
     if value is None:
         raise kvs_error(_S.NULL_ARG, f"{name} is missing")
     if not isinstance(value, str):
-        raise kvs_error(_S.INVALID_ARG, f"{name} is text, not {type(value).__name__}")
+        raise kvs_error(
+            _S.INVALID_ARG, f"{name} is of type {type(value).__name__}; give text (str)"
+        )
     if not value:
         raise kvs_error(_S.INVALID_ARG, f"{name} is empty")
     if not (value.isascii() and value.isprintable()) or value != value.strip():

@@ -100,7 +100,8 @@ def parse_credentials_file(content: bytes, now: int) -> AwsCredentials:
     if len(content) >= limits.MAX_CREDENTIAL_FILE_BYTES:
         raise kvs_error(
             _S.FILE_CREDENTIAL_PROVIDER_INVALID_FILE_LENGTH,
-            f"it has {limits.MAX_CREDENTIAL_FILE_BYTES} bytes or more",
+            f"the file has {limits.MAX_CREDENTIAL_FILE_BYTES:,} bytes or more, "
+            "too many for credentials",
         )
     words = content.decode("ascii", "replace").split()
     if not words or words[0] != _KEYWORD:

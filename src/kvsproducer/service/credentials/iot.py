@@ -127,18 +127,30 @@ class IotCredentials:
                 raise kvs_error(_S.INVALID_ARG, f"{name}= is empty")
         if len(self.role_alias) > limits.MAX_ROLE_ALIAS_LEN:
             raise kvs_error(
-                _S.MAX_ROLE_ALIAS_LEN_EXCEEDED, f"role_alias= of {len(self.role_alias)} characters"
+                _S.MAX_ROLE_ALIAS_LEN_EXCEEDED,
+                f"role_alias= has {len(self.role_alias)} characters; "
+                f"at most {limits.MAX_ROLE_ALIAS_LEN} are allowed",
             )
         if len(self.thing_name) > limits.MAX_IOT_THING_NAME_LEN:
             raise kvs_error(
-                _S.MAX_IOT_THING_NAME_LENGTH, f"thing_name= of {len(self.thing_name)} characters"
+                _S.MAX_IOT_THING_NAME_LENGTH,
+                f"thing_name= has {len(self.thing_name)} characters; "
+                f"at most {limits.MAX_IOT_THING_NAME_LEN} are allowed",
             )
         for name in ("role_alias", "thing_name"):
             given = getattr(self, name)
             if not (given.isascii() and given.isprintable()):
-                raise kvs_error(_S.INVALID_ARG, f"{name}= is not a name that AWS IoT allows")
+                raise kvs_error(
+                    _S.INVALID_ARG,
+                    f"{name}={given!r:.100} has characters that AWS IoT does not allow; "
+                    "give printable ASCII",
+                )
         if len(self.url) > limits.MAX_URI_LEN:
-            raise kvs_error(_S.IOT_INVALID_URI_LEN, f"a URL of {len(self.url)} characters")
+            raise kvs_error(
+                _S.IOT_INVALID_URI_LEN,
+                f"the URL of the credentials endpoint has {len(self.url)} characters; "
+                f"at most {limits.MAX_URI_LEN} are allowed",
+            )
         self._check_host()
         self._tls()
 
@@ -259,7 +271,11 @@ class IotCredentials:
         for path in (self.certificate, self.private_key, self.ca or ""):
             length = len(os.fspath(path))
             if length > limits.MAX_PATH_LEN:
-                raise kvs_error(_S.PATH_TOO_LONG, f"a path of {length} characters")
+                raise kvs_error(
+                    _S.PATH_TOO_LONG,
+                    f"the path {os.fspath(path)[:32]!r}... has {length} characters; "
+                    f"at most {limits.MAX_PATH_LEN} are allowed",
+                )
         for path in (self.certificate, self.private_key):
             try:
                 os.stat(path)
@@ -305,11 +321,11 @@ def read_answer(body: bytes, now: int, dice: Callable[[int], int]) -> AwsCredent
     IOT_EXPIRATION_PARSING_FAILED, IOT_EXPIRATION_OCCURS_IN_PAST.
     """
     if not body:
-        raise kvs_error(_S.IOT_INVALID_RESPONSE_LENGTH, "the answer is empty")
+        raise kvs_error(_S.IOT_INVALID_RESPONSE_LENGTH, "the answer of AWS IoT is empty")
     found = _members(body)
     missing = [name for name in _MAX_LENGTHS if not found[name] and name != "expiration"]
     if missing:
-        raise kvs_error(_S.IOT_NULL_AWS_CREDS, f"the answer has no {', '.join(missing)}")
+        raise kvs_error(_S.IOT_NULL_AWS_CREDS, f"the answer of AWS IoT has no {', '.join(missing)}")
     expiration = parse_expiration(found["expiration"])
     check_not_past(expiration, now)
     percent = limits.MIN_IOT_JITTER_PERCENT + dice(
