@@ -137,7 +137,7 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
     ("refusal-deep", says("400 Bad", b"[" * 100_000), UNREACHED, "HTTP 400 '[[["),
     ("refusal-types", says("400 Bad", b'{"message": 5, "code": [1]}'), UNREACHED, "no message"),
     ("refusal-bytes", BAD_BYTES, S.SERVICE_CALL_INVALID_ARG_ERROR, "InvalidArgumentException: '{"),
-    ("plain-proxy", says("407 Who"), UNREACHED, "the proxy requires a user and a password (HTTP 407)"),
+    ("plain-proxy", says("407 Who"), UNREACHED, "requires a user and a password (HTTP 407)"),
     ("compressed", says("200 OK", gzip.compress(bytes(99)), Content_Encoding="gzip"), NO_JSON, ""),
     *(
         (f"endpoint-{n}", says("200 OK", b'{"DataEndpoint": "%s"}' % url), NO_JSON, "is not a URL")
