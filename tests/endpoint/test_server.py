@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import http.client
 import itertools
@@ -13,17 +14,20 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 from botocore.exceptions import ClientError
 from tests.endpoints import QUICK
 
+from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.endpoint import Credentials, EndpointLimits, LocalEndpoint, local_endpoint
 from kvsproducer.endpoint.fragment import Fragment
 from kvsproducer.endpoint.index import Index, Location
 from kvsproducer.endpoint.payloads import FilePayloads
+from kvsproducer.endpoint.put_media import PutMediaSession
 from kvsproducer.endpoint.store import Store
+from kvsproducer.endpoint.upload import Upload
 from kvsproducer.mkv.events import Block, ClusterStart, SegmentStart, Tags
 from kvsproducer.mkv.parser import MkvParser
 
@@ -364,13 +368,42 @@ def test_deleting_a_stream_ends_its_uploads(
     assert kinds(upload.acks()) == [("ERROR", 4008)]
 
 
-def test_idle_upload_gets_idle_acks_and_ends(put_media: Client, media: Any, aws: Client) -> None:
+class SteppedUpload(Upload):
+    """An upload for which no time passes but what it sets timers for: they fire at once."""
+
+    fired: ClassVar[list[float]] = []  # s since its begin, one for each timer
+
+    def __init__(self, session: PutMediaSession, *args: Any, **more: Any) -> None:
+        first = session.next_timer()
+        assert first is not None
+        self._began = self._ticks = first - TICKS_PER_SECOND // 5  # the first is an idle ack
+        super().__init__(session, *args, **{**more, "now": lambda: self._ticks})
+        self._loop = cast("asyncio.AbstractEventLoop", self)  # it calls `call_later` only
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.Handle:
+        """Step to the time of the timer, and call back."""
+
+        def fire() -> None:
+            self._ticks += round(delay_s * TICKS_PER_SECOND)
+            self.fired.append(round((self._ticks - self._began) / TICKS_PER_SECOND, 1))
+            callback()
+
+        return asyncio.get_running_loop().call_soon(fire)
+
+
+def test_idle_upload_gets_idle_acks_and_ends(
+    put_media: Client, media: Any, aws: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timers are set for the right times; in real time a busy machine would miss some."""
+    monkeypatch.setattr("kvsproducer.endpoint.server.Upload", SteppedUpload)
+    monkeypatch.setattr(SteppedUpload, "fired", [])
     bounds = EndpointLimits(idle_timeout=0.5, idle_ack_interval=0.2)
     with local_endpoint(limits=bounds) as endpoint:
         aws(endpoint, "kinesisvideo").create_stream(StreamName="door")
         upload = put_media(endpoint, "door")
         upload.head()
         assert [ack["EventType"] for ack in upload.acks()] == ["IDLE", "IDLE"]
+    assert SteppedUpload.fired == [0.2, 0.4, 0.5]
 
 
 class FullDisk(FilePayloads):

@@ -332,7 +332,7 @@ def test_a_refusal_without_its_text_is_one(
 
 
 class Portal(Server):
-    """Answers a request's head, takes what comes for a moment, and ends the connection."""
+    """Answers a request's head, and ends its side of the connection."""
 
     def __init__(self, says: bytes) -> None:
         self._says = says
@@ -340,11 +340,14 @@ class Portal(Server):
 
     def talk(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(0.02)
-            connection.recv(4096)
+            connection.settimeout(30)
+            head = b""
+            while b"\r\n\r\n" not in head and (more := connection.recv(4096)):
+                head += more
             connection.sendall(self._says)
-            with contextlib.suppress(TimeoutError):
-                connection.recv(65_536)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):  # what is unread at the end would reset the connection
+                pass
 
 
 def whole(body: bytes, status: str = "200 OK") -> bytes:
