@@ -15,7 +15,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 
 def ended(error: BaseException) -> int:
-    @console.reports
+    @console.report_errors
     def command() -> None:
         raise error
 
@@ -108,7 +108,11 @@ def test_an_error_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_counts() -> None:
     """One frame, two frames."""
-    assert [console.counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert [console.count_text(n, "frame") for n in (0, 1, 2)] == [
+        "0 frames",
+        "1 frame",
+        "2 frames",
+    ]
 
 
 def explained(stdout: TextIO) -> subprocess.CompletedProcess[str]:

@@ -113,7 +113,9 @@ def test_a_service_without_media_there_is_named(kvs: Any, patient: str, tmp_path
     ran = kvs("get", patient, "--idle", "1", "--start", "2030-01-02T03:04:05Z", "-o", str(out))
     assert ran.exit_code == 1
     assert "STATUS_NO_MORE_DATA_AVAILABLE" in ran.stderr
-    assert "no fragment from 2030-01-02T03:04:05Z on and was silent for --idle 1: see" in ran.told
+    assert (
+        "no fragment from 2030-01-02T03:04:05Z on and sent nothing for --idle 1: read" in ran.told
+    )
     assert "with --start earliest" in ran.told
     assert not out.exists()
 

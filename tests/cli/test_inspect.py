@@ -33,7 +33,7 @@ def test_a_good_file(kvs: Any, tmp_path: Path) -> None:
     assert found["fragments"][0]["duration_ms"] == 960
     shown = kvs("inspect", str(path))
     assert shown.exit_code == 0
-    assert "KVS would take it" in shown.stdout
+    assert "KVS would accept it" in shown.stdout
     assert "2023-11-14T22:13:20.000Z" in shown.stdout
 
 
@@ -57,7 +57,7 @@ BAD = [
     ("too much metadata", mkv(GOOD, metadata=tags([(f"n{i}", "") for i in range(11)])),
      StatusCode.ACK_ERR_FRAGMENT_METADATA_LIMIT_REACHED, "4009"),
     ("two documents", mkv(GOOD) + mkv(GOOD), StatusCode.ACK_ERR_INVALID_MKV_DATA, "4006"),
-    ("no Matroska", b"hello world, it is text\n" * 9, StatusCode.ACK_ERR_INVALID_MKV_DATA, "4006"),
+    ("not Matroska", b"hello world, it is text\n" * 9, StatusCode.ACK_ERR_INVALID_MKV_DATA, "4006"),
     ("four tracks", mkv([(1, True, 0)], tuple(TrackInfo(n, TrackType.VIDEO, "V_X")
                                               for n in range(1, 5))), None, "4005"),
 ]  # fmt: skip
@@ -114,7 +114,7 @@ def test_what_is_no_matroska_takes_one_line(
     ran = kvs("inspect", str(path))
     assert ran.exit_code == 1
     (line,) = ran.stdout.splitlines()
-    assert "no Matroska: STATUS_ACK_ERR_INVALID_MKV_DATA 0x52000062" in line
+    assert "not Matroska: STATUS_ACK_ERR_INVALID_MKV_DATA 0x52000062" in line
     assert why in line
     ran = kvs("inspect", str(path), "--json")
     assert ran.exit_code == 1
@@ -171,7 +171,7 @@ def test_what_get_media_answered(kvs: Any, tmp_path: Path) -> None:
     path.write_bytes(answer)
     ran = kvs("inspect", str(path))
     assert ran.exit_code == 0, ran.stdout
-    assert "This is what GetMedia answered: 3 MKV documents." in ran.stdout
+    assert "This is a response of GetMedia: 3 MKV documents." in ran.stdout
     assert "tracks from document 3 on" in ran.stdout
     assert f"door={'open' * 50}" in ran.stdout
     found = json.loads(kvs("inspect", str(path), "--json").stdout)
@@ -209,4 +209,4 @@ def test_warnings_refuse_nothing(kvs: Any, tmp_path: Path) -> None:
     ran = kvs("inspect", str(path))
     assert ran.exit_code == 0
     assert "warning: STATUS_MKV_CODEC_PRIVATE_NULL 0x32000009: track 1:" in ran.stdout
-    assert "KVS would take it" in ran.stdout
+    assert "KVS would accept it" in ran.stdout

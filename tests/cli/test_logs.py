@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Kvs
 
-from kvsproducer.cli.logs import logged
+from kvsproducer.cli.logs import log_to
 
 CLIP = "testsrc:duration=1,rate=10,size=160x120"
 
@@ -62,7 +62,7 @@ def test_a_folder_that_is_none(kvs: Kvs, tmp_path: Path) -> None:
 def test_warnings_of_a_server(verbose: int, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Printed without an option; more with one."""
     log = logging.getLogger("kvsproducer.endpoint")
-    with logged(None, verbose, warnings=True):
+    with log_to(None, verbose, warnings=True):
         for level in (logging.WARNING, logging.INFO, logging.DEBUG):
             log.log(level, "of the [test]")
     assert capsys.readouterr().err.count("kvsproducer.endpoint: of the [test]") == lines

@@ -55,8 +55,8 @@ def test_a_number_without_a_unit_asks_for_it() -> None:
     with pytest.raises(KvsError) as caught:
         duration_option("--retention", "24")
     assert caught.value.detail == (
-        "--retention 24: 24 what? Write 24s for seconds, 24m for minutes, 24h for hours or 24d for"
-        " days"
+        "--retention 24 has no unit: write 24s for seconds, 24m for minutes, 24h for hours or 24d"
+        " for days"
     )
 
 

@@ -192,7 +192,7 @@ def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path
     ("script", "why"),
     [
         (b"{no", "not JSON"),
-        (b"\xff\xfe", "it is no text"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
         (b'[{"on": "*", "do": "explode"}]', "'explode'"),
         (b'[{"on": "*", "do": "reset", "afterbytes": 1}]', "after_bytes, bytes_per_s"),
         (None, "No such file"),

@@ -12,7 +12,7 @@ from tests.waiting import until
 
 import kvsproducer as kvs
 from kvsproducer.heap import ReferenceStore
-from kvsproducer.producer.bugs import guarded, own_bug
+from kvsproducer.producer.bugs import fail_on_error, find_bug
 from kvsproducer.producer.engine import Engine
 from kvsproducer.service.service import Service
 from kvsproducer.status import StatusCode, kvs_error
@@ -56,12 +56,12 @@ def engine_of(endpoint_url: str) -> Engine:
 def test_a_failed_check_of_the_package_is_a_bug_of_it() -> None:
     """Also when a library has wrapped it; what was judged already, and others' are none."""
     bug = failed_check()
-    assert own_bug(bug) is bug
-    assert own_bug(raised(ConnectionError("the body ended"), raised(OSError(), bug))) is bug
-    assert own_bug(raised(kvs_error(StatusCode.INVALID_ARG, "told already"), bug)) is None
-    assert own_bug(raised(AssertionError("in a callback of the user"))) is None
-    assert own_bug(AssertionError("never raised")) is None
-    assert own_bug(raised(ConnectionError("the network"))) is None
+    assert find_bug(bug) is bug
+    assert find_bug(raised(ConnectionError("the body ended"), raised(OSError(), bug))) is bug
+    assert find_bug(raised(kvs_error(StatusCode.INVALID_ARG, "told already"), bug)) is None
+    assert find_bug(raised(AssertionError("in a callback of the user"))) is None
+    assert find_bug(AssertionError("never raised")) is None
+    assert find_bug(raised(ConnectionError("the network"))) is None
 
 
 @pytest.mark.parametrize("stored", [5, 0], ids=["in an answer", "in a request"])
@@ -164,7 +164,7 @@ def test_what_a_guarded_step_raises_is_handed_over() -> None:
         def fail(self, bug: BaseException) -> None:
             self.failed = bug
 
-        @guarded
+        @fail_on_error
         def step(self, error: BaseException | None) -> None:
             if error is not None:
                 raise error

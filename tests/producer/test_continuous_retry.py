@@ -135,14 +135,14 @@ def test_a_service_that_answers_is_not_stale() -> None:
         cut = []
         for second in range(20):
             cut += signs(watch, second, 1)
-            watch.heard()
+            watch.ack_received()
         assert len(cut) == resets
 
 
 def test_a_new_connection_is_not_suspected() -> None:
     watch = ConnectionWatch(WATCHES[LATENCY])
     signs(watch, 0, 4.5)
-    watch.connected()
+    watch.connection_opened()
     assert signs(watch, 4.5, 4.5) == []
 
 
@@ -186,12 +186,12 @@ def test_a_peer_that_takes_nothing() -> None:
         retry = ContinuousRetry(enabled)
         stream = stream_that_streams(connection_staleness_duration=limit)
         told = [
-            retry.blocked(stream, half * SECOND // 2, NOW + half * SECOND // 2)
+            retry.check_blocked(stream, half * SECOND // 2, NOW + half * SECOND // 2)
             for half in range(2, 30)
         ]
         assert len([why for why in told if why]) == resets
         if resets:
-            assert told.index("no data were taken for 10.0 s") == 18
+            assert told.index("the service has read no data for 10.0 s") == 18
 
 
 def test_a_stream_without_a_connection_is_left_alone() -> None:
@@ -200,4 +200,4 @@ def test_a_stream_without_a_connection_is_left_alone() -> None:
     stream = stream_that_streams(connection_staleness_duration=1)
     stream.reset_connection(NOW)
     assert stream.state is not core.StreamState.STREAMING
-    assert not any(retry.blocked(stream, n * SECOND, NOW + n * SECOND) for n in range(60))
+    assert not any(retry.check_blocked(stream, n * SECOND, NOW + n * SECOND) for n in range(60))

@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 
 from kvsproducer import client as core
-from kvsproducer.producer.dispatcher import Dispatcher, EventLog, line_of
+from kvsproducer.producer.dispatcher import Dispatcher, EventLog, log_line
 from kvsproducer.status import StatusCode
 
 
@@ -78,7 +78,7 @@ def test_levels(one: core.Event, level: int, caplog: pytest.LogCaptureFixture) -
     told = EventLog()
     with caplog.at_level(logging.DEBUG, "kvsproducer"):
         told.add(one)
-        told.settle()
+        told.flush()
     assert [record.levelno for record in caplog.records] == [level]
     assert "door" in caplog.text
 
@@ -113,7 +113,7 @@ def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture)
 )
 def test_lines(one: core.Event, line: str) -> None:
     """Where first, then what."""
-    assert line_of(one) == line
+    assert log_line(one) == line
 
 
 def test_the_last_thing_is_done_on_the_thread() -> None:

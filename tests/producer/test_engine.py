@@ -39,7 +39,7 @@ def test_many_pokes_are_one_look(endpoint_url: str) -> None:
             looks += 1
 
         one.on_events = count
-        one._tell_skew(TICKS_PER_SECOND)  # an event, which each look finds
+        one._report_skew(TICKS_PER_SECOND)  # an event, which each look finds
         threads = [
             threading.Thread(target=lambda: [one.poke() for _ in range(100)]) for _ in range(4)
         ]

@@ -91,7 +91,7 @@ def test_dropped_frames_end_the_wait_with_an_error(info: kvs.StreamInfo, frames:
     )
     waiting.start()
     stream.reset()
-    stream._engine.loop.call_soon_threadsafe(stream._engine.settled)
+    stream._engine.loop.call_soon_threadsafe(stream._engine.wake_waiters)
     waiting.join(30)
     assert raised == [lost]
     assert stream.stored_until == put[-1].pts

@@ -29,11 +29,11 @@ def test_the_first_failed_round_is_a_warning() -> None:
     look = ReachWarnings(WHERE)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        look.look_at(failed(StatusCode.SERVICE_CALL_UNKOWN_ERROR))
-        look.look_at(core.StreamReady("door"))
+        look.check(failed(StatusCode.SERVICE_CALL_UNKOWN_ERROR))
+        look.check(core.StreamReady("door"))
         assert not caught
         for _ in range(2):
-            look.look_at(failed(StatusCode.DESCRIBE_STREAM_CALL_FAILED))
+            look.check(failed(StatusCode.DESCRIBE_STREAM_CALL_FAILED))
     (warning,) = caught
     text = str(warning.message)
     assert warning.category is RuntimeWarning
@@ -47,11 +47,11 @@ def test_streams_and_the_client_are_warned_about_one_by_one() -> None:
     auth = core.ClientErrorReported(None, StatusCode.CLIENT_AUTH_CALL_FAILED, "none", False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        look.look_at(failed(StatusCode.PUT_STREAM_CALL_FAILED))
-        look.look_at(failed(StatusCode.PUT_STREAM_CALL_FAILED, "gate", fatal=True))
-        look.look_at(auth)
+        look.check(failed(StatusCode.PUT_STREAM_CALL_FAILED))
+        look.check(failed(StatusCode.PUT_STREAM_CALL_FAILED, "gate", fatal=True))
+        look.check(auth)
         look.forget("door")
-        look.look_at(failed(StatusCode.PUT_STREAM_CALL_FAILED))
+        look.check(failed(StatusCode.PUT_STREAM_CALL_FAILED))
     begins = [str(one.message).partition(" at ")[0] for one in caught]
     assert begins[0] == begins[3] == "stream 'door' does not reach the service"
     assert begins[1:3] == [
@@ -65,7 +65,7 @@ def test_a_warning_that_is_made_an_error_ends_nothing() -> None:
     look = ReachWarnings(WHERE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        look.look_at(failed(StatusCode.PUT_STREAM_CALL_FAILED))
+        look.check(failed(StatusCode.PUT_STREAM_CALL_FAILED))
 
 
 @pytest.mark.usefixtures("quick_retries")

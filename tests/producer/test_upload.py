@@ -358,8 +358,11 @@ def whole(body: bytes, status: str = "200 OK") -> bytes:
     ("says", "reason"),
     [
         (whole(b""), "its answer was empty; it acknowledged nothing"),
-        (whole(b"{}"), "its answer begins '{}', which is no ack: a captive portal"),
-        (whole(b"<html>Please log in"), "its answer begins '<html>Please log in', which is no ack"),
+        (whole(b"{}"), "its answer begins '{}', which is not an ack: a captive portal"),
+        (
+            whole(b"<html>Please log in"),
+            "its answer begins '<html>Please log in', which is not an ack",
+        ),
         (whole(b'{"EventType":"IDLE"}'), "IDLE\"}'; it acknowledged nothing"),
         (
             whole(b'{"EventType":"BUFFERING","FragmentTimecode":1,"FragmentNumber":"1"}'),

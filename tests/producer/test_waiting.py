@@ -222,7 +222,7 @@ def test_any_bound_will_do() -> None:
 
         def tell() -> None:
             ready.set()
-            waiting.settled()
+            waiting.wake_waiters()
 
         waker = threading.Timer(0.01, lambda: loop.call_soon_threadsafe(tell))
         waker.start()

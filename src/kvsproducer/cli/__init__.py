@@ -1,9 +1,9 @@
 """The `kvs` command: put, get, serve, inspect, explain, demo.
 
-One module per command, `options` for what they share, `console` for how they speak. Exit codes: 0
-all is stored / said / fine, 1 a failure, 2 bad usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. Heavy
-imports (PyAV, aiohttp, botocore) happen inside the commands that need them, so that help and
-`explain` are quick.
+Each command has a module. `options` has the options that commands share, `console` their output and
+error messages. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129
+SIGHUP. Commands import PyAV, aiohttp and botocore only when they need them, so that `--help` and
+`explain` start quickly.
 """
 
 import sys
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The console entry point; it loads everything else where Ctrl-C has its answer."""
+    """Run the command line; Ctrl-C ends it cleanly, also during the imports."""
     try:
         import signal
 
@@ -25,8 +25,8 @@ def main() -> None:
         end_on_signals()
         try:
             app(prog_name="kvs")
-        finally:  # `timeout` and shells send a second signal while the first is answered
+        finally:  # `timeout` and shells may send a second signal while the first is handled
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except KeyboardInterrupt:  # loading takes a moment, and people have second thoughts
+    except KeyboardInterrupt:  # Ctrl-C during the imports
         sys.stderr.write("interrupted\n")
         sys.exit(130)

@@ -1,7 +1,7 @@
-"""The Typer application: which commands there are.
+"""The Typer application with all commands.
 
-A command's module is imported when the command is named: `kvs --version` and `kvs explain` need
-none of what `kvs put` loads. `kvs --help` shows one line of each and so imports them all.
+A command's module is imported only when that command is called, so that `kvs --version` and `kvs
+explain` do not load what `kvs put` needs. `kvs --help` lists all commands and so imports them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kvsproducer.version import VERSION
 
 __all__ = ["app"]
 
-# Each is a function in the module of its name; in the order in which --help lists them.
+# The commands in the order of --help. Each is a function in the module of the same name.
 _COMMANDS: Final = ("put", "get", "serve", "inspect", "explain", "demo")
 _NEED_ARGUMENTS: Final = frozenset(("put", "get", "inspect", "explain"))
 _SETTINGS: Final[dict[str, Any]] = {
@@ -28,14 +28,14 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 class _Command(TyperCommand):
-    """A command whose --help is listed like its other switches, without a type."""
+    """A command that lists its option --help without a type."""
 
     def get_help_option(self, ctx: Any) -> Any:
         return _without_type(super().get_help_option(ctx))
 
 
 class _Commands(TyperGroup):
-    """Builds a command when it is asked for."""
+    """The group of all commands; it creates a command when that is called."""
 
     def get_help_option(self, ctx: Any) -> Any:
         return _without_type(super().get_help_option(ctx))
@@ -57,7 +57,7 @@ def _without_type(option: Any) -> Any:
 
 def _command(name: str) -> Any:
     function = getattr(import_module(f"kvsproducer.cli.{name}"), name)
-    # The terminal breaks lines where it ends, so a paragraph of the docstring becomes one line.
+    # Join the lines of a paragraph, so that Typer wraps them at the width of the terminal.
     paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     alone = typer.Typer(**_SETTINGS)
@@ -69,7 +69,7 @@ def _command(name: str) -> Any:
 
 
 def _simplify(parameter: Any) -> None:
-    """Leave out of --help what its text says already: types such as <str>, ranges such as x>=1."""
+    """Remove types such as <str> and ranges such as x>=1 from --help; the help text has them."""
     parameter._get_number_range_help_str = lambda: ""
     if parameter.param_type_name == "argument":
         parameter.display_type_rich = lambda ctx: None  # noqa: ARG005  typer passes it
@@ -104,4 +104,4 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    """Options of `kvs` itself."""
+    """Take the options of `kvs` itself."""

@@ -1,7 +1,8 @@
-"""How the commands speak: output, progress and errors, and the exit code that goes with them.
+"""Output, error messages and exit codes of the commands.
 
-Results go to standard output, everything else to standard error. An error takes one screen: the
-status with its code, what happened, where, what it means and what to do; never a traceback.
+Results go to standard output, everything else to standard error. An error message fits on one
+screen: the status with its code, what happened, where, what it means and what to do. A traceback is
+never shown.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ __all__ = [
     "EXIT_TERMINATED",
     "EXIT_USAGE",
     "Json",
-    "counted",
+    "count_text",
     "end_on_signals",
     "err",
     "out",
     "print_json",
-    "reports",
-    "shown",
+    "report_errors",
+    "escape_control",
     "size_text",
     "writing",
 ]
@@ -60,18 +61,18 @@ _MIN_WIDTH, _MAX_WIDTH = 60, 100
 
 
 class _Console(Console):
-    """One that leaves a closed pipe to `reports`; rich would exit with 1."""
+    """A rich console that leaves a closed pipe to `report_errors`; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
-# No markup: brackets and colons are those of somebody's file names and tags.
+# No markup, because file names and tags may contain brackets and colons.
 out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 _S = StatusCode
-# Statuses that say the command line is wrong: nothing was tried.
+# Statuses that mean that the command line is wrong; they exit with 2.
 _USAGE: Final = {
     _S.INVALID_ARG,
     _S.NOT_IMPLEMENTED,
@@ -85,7 +86,7 @@ _USAGE: Final = {
     _S.INVALID_STORAGE_SIZE,
 }
 
-# Messages name the arguments of Python; at the command line the same thing is an option.
+# Python arguments in messages, and the command-line option for each.
 _OPTIONS: Final = {
     "endpoint_url": "--endpoint-url",
     "frame_rate": "--frame-rate",
@@ -103,16 +104,16 @@ _ARGUMENT: Final = re.compile("\\b(" + "|".join(_OPTIONS) + ")\\b(=?)((?<==)['\"
 
 _PROXY: Final = re.compile(r"\bproxies\['\w+'\]")
 _TWICE: Final = re.compile(r"(--[a-z-]+) \(\1\)")
-# Standard output goes to a file, and this is why it cannot.
+# Errors of writing standard output to a file.
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM (of a service manager, a container): ends a command as Ctrl-C does."""
+    """SIGTERM was received, from a service manager or a container; ends a command like Ctrl-C."""
 
 
 class HungUp(KeyboardInterrupt):
-    """SIGHUP (the terminal or the SSH session is gone): ends a command as Ctrl-C does."""
+    """SIGHUP was received: the terminal or SSH session was closed; ends a command like Ctrl-C."""
 
 
 _ENDINGS: Final[dict[type[BaseException], tuple[str, int]]] = {
@@ -122,10 +123,10 @@ _ENDINGS: Final[dict[type[BaseException], tuple[str, int]]] = {
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind the command, so that it can store what it holds.
+    """Make SIGTERM and SIGHUP raise `Terminated` and `HungUp`, so that a command can still store.
 
-    A SIGHUP that is ignored stays so: `nohup kvs put ...` outlives its terminal. For the main
-    thread.
+    If SIGHUP is ignored, it stays ignored, so that `nohup kvs put ...` outlives its terminal. Must
+    be called in the main thread.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -138,38 +139,38 @@ def end_on_signals() -> None:
 
 
 def as_options(text: str) -> str:
-    """`text` with options in place of Python's arguments: `region_name=` is `--region`."""
+    """Replace Python arguments in `text` by options: `region_name=` by `--region`."""
     return _TWICE.sub(r"\1", _ARGUMENT.sub(_option, _PROXY.sub("--proxy", text)))
 
 
 def _option(found: re.Match[str]) -> str:
     name, equals, value = found.groups()
     if "_" not in name and not equals:
-        return found[0]  # an English word
+        return found[0]  # an English word, such as "verify"
     return _OPTIONS[name] + (f" {value}" if value else "")
 
 
-def shown(text: str) -> str:
-    """`text` from a file, a name or a peer, without characters that would steer the terminal."""
+def escape_control(text: str) -> str:
+    """Escape control characters in `text`, which may come from a file or the network."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def print_error(error: KvsError) -> None:
-    """One screen about `error`, on standard error."""
+    """Print an error message of at most one screen on standard error."""
     err.print(Text.assemble(("error ", "bold red"), (f"{error.name} {error.status.hex}", "bold")))
     lines = [("what", error.detail or error.description), ("where", error.context)]
     lines += [("also", note) for note in getattr(error, "__notes__", [])]
-    if error.status is not _S.INVALID_ARG or not error.detail:  # its detail says it all
+    if error.status is not _S.INVALID_ARG or not error.detail:  # its detail is enough
         if error.detail:
             lines.append(("means", error.description))
         lines.append(("do", error.action))
     width = max(_MIN_WIDTH, min(err.width, _MAX_WIDTH))
     for label, line in lines:
-        # A path or URL is never broken: people copy them.
+        # Never break a path or a URL, so that they can be copied.
         wrapped = textwrap.wrap(
-            shown(as_options(" ".join(line.split()))),
+            escape_control(as_options(" ".join(line.split()))),
             width - _INDENT,
             break_on_hyphens=False,
             break_long_words=False,
@@ -179,12 +180,12 @@ def print_error(error: KvsError) -> None:
             err.print(Text.assemble((head, "bold"), part))
 
 
-def reports(command: Callable[P, R]) -> Callable[P, R]:
-    """Let a command end as the shell expects, whatever it raises.
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a command: print what it raises and exit with the right code.
 
-    KvsError: its screen, then 2 for bad usage, else 1. Ctrl-C: 130, SIGTERM: 143, SIGHUP: 129.
-    A reader that closed its end of a pipe: quietly, 0. Standard output that takes no more: as a
-    KvsError.
+    KvsError: print it; exit code 2 for wrong usage, else 1. Ctrl-C: 130, SIGTERM: 143, SIGHUP: 129.
+    If the reader of a pipe has closed it: 0, without a message. If standard output cannot be
+    written: as for a KvsError.
     """
 
     @wraps(command)
@@ -204,7 +205,7 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt as interrupt:
             notes = getattr(interrupt, "__notes__", [])
             word, code = _ENDINGS.get(type(interrupt), ("interrupted", EXIT_INTERRUPTED))
-            with contextlib.suppress(OSError):  # the terminal is gone
+            with contextlib.suppress(OSError):  # the terminal is closed
                 err.print(word + "".join(f": {note}" for note in notes))
             raise typer.Exit(code) from interrupt
         except BrokenPipeError as closed:
@@ -224,12 +225,12 @@ def reports(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _discard_output() -> None:
-    """Python would complain again when it flushes at exit."""
+    """Redirect standard output to the null device; else Python's flush at exit would fail too."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class writing:  # noqa: N801  reads as `with writing(path):`
-    """Turns an OSError of the block into WRITE_TO_FILE_FAILED about `path`; - is a pipe."""
+    """Convert an OSError of the block into WRITE_TO_FILE_FAILED; `path` "-" is standard output."""
 
     def __init__(self, path: str) -> None:
         self._path = "standard output" if path == "-" else path
@@ -244,17 +245,17 @@ class writing:  # noqa: N801  reads as `with writing(path):`
 
 
 def print_json(value: object, *, to_stderr: bool = False) -> None:
-    """`value` as one JSON document, on standard output unless media goes there."""
+    """Print `value` as one JSON document."""
     print(json.dumps(value, indent=2), file=sys.stderr if to_stderr else sys.stdout)
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
+def count_text(count: int, noun: str) -> str:
+    """Return the count with its noun: `1 frame`, `2 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size_text(size_bytes: int) -> str:
-    """`12.3 MB`."""
+    """Return a size with its unit: `12.3 MB`."""
     size, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
     while size >= 1000 and len(units) > 1:
         size /= 1000

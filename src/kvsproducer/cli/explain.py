@@ -1,4 +1,4 @@
-"""`kvs explain`: what a status code means, what raises it, and what to do."""
+"""`kvs explain`: print what a status code means, what raises it, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import EXIT_USAGE, Json, out, print_error, print_json, reports
+from kvsproducer.cli.console import EXIT_USAGE, Json, out, print_error, print_json, report_errors
 from kvsproducer.status import KvsError
 from kvsproducer.status.catalogue import suggest
 from kvsproducer.status.explain import explain as explanation_of
@@ -14,7 +14,7 @@ from kvsproducer.status.explain import explain as explanation_of
 __all__ = ["explain"]
 
 
-@reports
+@report_errors
 def explain(
     code: Annotated[
         str,
@@ -28,9 +28,9 @@ def explain(
 ) -> None:
     """Explain a status code of AWS's Error Code Reference.
 
-    Takes what the service says, too: the ErrorId of an ERROR ack or the name of an exception.
-    Values that are misprinted in the reference are found. An unknown code exits 2 and names
-    similar ones, with --json as {"error", "code", "near"}.
+    Also explains the ErrorId of an ERROR ack and the name of a service exception, and finds codes
+    that are misprinted in the reference. For an unknown code it exits with 2 and lists similar
+    ones; with --json they are in {"error", "code", "near"}.
 
     Example: kvs explain 0x5200000e
     """

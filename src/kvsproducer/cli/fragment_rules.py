@@ -1,12 +1,13 @@
-"""Which rules of KVS a piece of Matroska breaks: each fragment is judged, also after a refusal.
+"""Check which rules of KVS an MKV file breaks, fragment by fragment.
 
-The bytes go through the endpoint's PutMedia session, the same code that answers uploads. What it
-refuses is noted for the fragment at hand; then a new session begins, as a producer would begin a
-new upload, with the newest header, at the next fragment. What the service stores, and players or
-the producer SDK object to, is a warning.
+The bytes go through the PutMedia session of the local endpoint, the same code that handles uploads.
+If it refuses a fragment, the refusal is recorded for that fragment, and a new session begins with
+the next fragment and the newest header, as a producer would begin a new upload. So all fragments
+are checked. Problems that the service accepts, but players or the producer SDK do not, are
+warnings.
 
-An answer of GetMedia has one document for each fragment, with tags of the service's own around the
-cluster. Each document is judged as an upload of its own, without those tags.
+A response of GetMedia has one document for each fragment, with the service's tags around the
+cluster. Each document is checked as an upload of its own, without those tags.
 """
 
 from __future__ import annotations
@@ -53,31 +54,31 @@ _GET_MEDIA_TAGS: Final = frozenset(
     )
 )
 _HEADER: Final = (EbmlHeader, SegmentStart, SegmentInfo, Tracks)
-# A file may be looked at at any time: how far its times are ahead of a clock is not judged.
+# Do not check whether times are in the future: a file may be inspected at any time.
 _BOUNDS: Final = EndpointLimits(future=timedelta(days=10_000_000))
 _MOST_BLOCKS: Final = 1000
 _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("18538067ff")
 
 
 class Rules:
-    """Takes the parser's events in order; `take` returns what each one brought to light."""
+    """The checker: pass it the parser's events in order; `take` returns the problems found."""
 
     def __init__(self) -> None:
         self._numbers = FragmentNumbers()
         self._session = self._new_session()
         self._header: dict[type, bytes] = {}
         self._scale_ns = _NS_PER_MS
-        self._blocks: list[bytes] = []  # of the open fragment, not yet judged
-        self._waiting = False  # refused: for the next fragment or document
-        self._between: list[bytes] = []  # what came before that fragment
-        self.is_answer = False  # GetMedia's tags have been seen
+        self._blocks: list[bytes] = []  # of the open fragment, not yet checked
+        self._waiting = False  # after a refusal: until the next fragment or document
+        self._between: list[bytes] = []  # the Tags elements before that fragment
+        self.is_answer = False  # whether the file contains tags of GetMedia
 
     def _new_session(self) -> PutMediaSession:
-        # ABSOLUTE with a start of 0 judges a file whose times are relative just as well.
+        # ABSOLUTE times with a start of 0 are also right for a file with relative times.
         return PutMediaSession(PutMediaRequest(), self._numbers, 0, _BOUNDS)
 
     def take(self, event: Event) -> list[Problem]:
-        """What this event brings to light."""
+        """Check one event and return the problems that it reveals."""
         raw, problems = event.raw, list(_warnings(event))
         if isinstance(event, Block) and not self._waiting and len(self._blocks) < _MOST_BLOCKS:
             self._blocks.append(raw)
@@ -104,7 +105,7 @@ class Rules:
         return problems
 
     def _judge_blocks(self) -> list[Problem]:
-        """Hand the blocks over that have come: one by one would take twice the time."""
+        """Check the collected blocks together; one by one would take twice the time."""
         if not self._blocks:
             return []
         raw = b"".join(self._blocks)
@@ -113,24 +114,24 @@ class Rules:
         return self._refusals()
 
     def _own_tags(self, event: Tags) -> bytes:
-        """The Tags element as the producer wrote it, without what GetMedia adds."""
+        """Return the Tags element as the producer wrote it, without the tags of GetMedia."""
         own = [pair for pair in event.pairs if pair[0] not in _GET_MEDIA_TAGS]
         if len(own) == len(event.pairs):
             return event.raw
         self.is_answer = True
-        with suppress(InvalidFrame):  # a name or value of a wrong length, which is a warning
+        with suppress(InvalidFrame):  # a name or value of a wrong length is only a warning
             return tags(own) if own else b""
         return b""
 
     def _begin_document(self) -> list[Problem]:
-        """End the upload of the document before; what its last fragment shows as a whole."""
+        """End the upload of the previous document; return the problems of its last fragment."""
         problems = self.end()
         self._session = self._new_session()
         self._waiting = False
         return problems
 
     def _go_on(self, event: ClusterStart, problems: list[Problem]) -> list[Problem]:
-        """After a refusal: begin a new upload with this fragment, unless it is the refused one."""
+        """After a refusal, begin a new upload with this fragment unless it is the refused one."""
         own = event.timecode * self._scale_ns // _NS_PER_MS
         if any(problem.timecode_ms == own for problem in problems):
             return []
@@ -142,19 +143,19 @@ class Rules:
         return self._refusals()
 
     def end(self) -> list[Problem]:
-        """The input is over; what its last fragment shows as a whole."""
+        """End the input; return the problems of its last fragment."""
         problems = self._judge_blocks()
         self._session.receive_eof(0)
         return problems + self._refusals()
 
     def broken(self, error: InvalidMedia) -> Problem:
-        """The parser's own refusal, as the service words it."""
+        """Return the problem for bytes that the parser refuses, with the service's error id."""
         too_large = error.status is _S.ACK_ERR_FRAGMENT_SIZE_REACHED
         detail = f"{error.detail} ({error.context})" if error.context else error.detail
         return _refused(4001 if too_large else 4006, detail)
 
     def _refusals(self) -> list[Problem]:
-        """Store what the session hands over, nowhere; the ERROR ack if there is one."""
+        """Discard the session's fragments, and return its ERROR acks as problems."""
         session = self._session
         found: list[Problem] = []
         while (fragment := session.next_fragment()) is not None:
@@ -176,7 +177,7 @@ def _refused(error_id: int, reason: str, timecode_ms: int | None = None) -> Prob
 
 
 def _warnings(event: Event) -> Iterator[Problem]:
-    """What the producer SDK would raise about the frames and tags of a fragment."""
+    """Yield warnings for frames and tags that the producer SDK would refuse."""
     if isinstance(event, Block):
         if event.relative_timecode < 0:
             text = f"a frame {-event.relative_timecode} timecode units before its fragment's start"

@@ -1,4 +1,4 @@
-"""`kvs get`: a stream's fragments as one MKV file, or down a pipe."""
+"""`kvs get`: write a stream's fragments to an MKV file or a pipe."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import Annotated
 
 import typer
 
-from kvsproducer.cli.console import Json, counted, err, print_json, reports, shown, size_text
-from kvsproducer.cli.logs import LogFile, Verbose, logged
+from kvsproducer.cli.console import (
+    Json,
+    count_text,
+    err,
+    escape_control,
+    print_json,
+    report_errors,
+    size_text,
+)
+from kvsproducer.cli.logs import LogFile, Verbose, log_to
 from kvsproducer.cli.options import (
     CaBundle,
     CredentialsFile,
@@ -41,7 +49,7 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["get"]
 
-_FRAGMENT_NUMBER_DIGITS = 20  # more than any time has
+_FRAGMENT_NUMBER_DIGITS = 20  # a number with more digits is a fragment number, not a time
 
 
 _Output = Annotated[
@@ -86,13 +94,13 @@ _MaxFragments = Annotated[
 
 @dataclass(slots=True)
 class _Bounds:
-    """When to stop reading; ticks and a number, None: no bound."""
+    """When to stop reading: after `duration` ticks or `max_fragments`; None: no limit."""
 
     duration: int | None
     max_fragments: int | None
 
 
-@reports
+@report_errors
 def get(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
     output: _Output = None,
@@ -136,7 +144,7 @@ def get(
     )
     reading = _Reading(stream, start, _start(start), idle, idle_s)
     written = _Written(Recording(_path(output, stream), force))
-    with logged(log_file, verbose):
+    with log_to(log_file, verbose):
         _read(reading, reached, bounds, written)
     if as_json:
         print_json(written.as_dict(), to_stderr=written.recording.piped)
@@ -148,8 +156,8 @@ def _path(output: str | None, stream: str) -> str:
     if output == "-" and writes_to_terminal():
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            "media is nothing for a terminal: pipe it (kvs get STREAM -o - | ffplay -) or name a"
-            " file after -o",
+            "media is not written to a terminal: pipe it (kvs get STREAM -o - | ffplay -) or name"
+            " a file after -o",
         )
     return output or f"{stream}.mkv"
 
@@ -164,7 +172,13 @@ def _start(text: str) -> str | int:
 
 @dataclass(slots=True)
 class _Reading:
-    """What was asked for, in the user's words (`begin` as it is sent), and what is waited for."""
+    """The options for reading, and the current stage of it.
+
+    stream, start, idle: the options as the user wrote them.
+    begin: `start` for GetMedia.
+    idle_s: `idle` in seconds; None with --follow.
+    awaited, where: what is being waited for, and the URL or region that should send it.
+    """
 
     stream: str
     start: str
@@ -173,18 +187,22 @@ class _Reading:
     idle_s: float | None
     awaited: WaitStage = WaitStage.ENDPOINT
     where: str = ""
-    over: bool = False  # the service ended its answer
+    over: bool = False  # whether the service has ended its response
     limit: asyncio.Timeout | None = None
 
     def waits(self, what: WaitStage, where: str) -> None:
-        """Called by the reader. An answer is news; a call to the control plane ends by itself."""
+        """Note a new stage; the reader calls this.
+
+        The --idle time begins anew with each stage. It does not apply to GetDataEndpoint, which has
+        a time limit of its own.
+        """
         self.awaited, self.where = what, where
         if self.limit is not None and self.idle_s is not None:
             now = asyncio.get_running_loop().time()
             self.limit.reschedule(None if what is WaitStage.ENDPOINT else now + self.idle_s)
 
     async def next(self, source: AsyncIterator[ReadFragment]) -> ReadFragment | None:
-        """The next fragment; None when there is none, or none came in time."""
+        """Return the next fragment, or None at the end or if none came within --idle."""
         try:
             async with asyncio.timeout(self.idle_s) as self.limit:
                 fragment = await anext(source, None)
@@ -194,7 +212,7 @@ class _Reading:
             return None
 
     def nothing(self) -> KvsError:
-        """Why no fragment has come, and what to do."""
+        """Return the error for a command that got no fragment: why, and what to do."""
         if self.awaited is not WaitStage.MEDIA:
             return kvs_error(
                 StatusCode.OPERATION_TIMED_OUT,
@@ -203,27 +221,27 @@ class _Reading:
                 " --proxy; a longer --idle waits longer",
                 stream=self.stream,
             )
-        said = "ended its answer" if self.over else f"was silent for --idle {self.idle}"
+        reason = "ended its response" if self.over else f"sent nothing for --idle {self.idle}"
         earliest = self.start.lower() == "earliest"
         advice = (
-            "the stream holds nothing: was something put, is its retention above 0?"
+            "the stream is empty: check that media was put and that its retention is above 0"
             if earliest
-            else "see what it holds with --start earliest; wait for a producer with --follow"
+            else "read what is stored with --start earliest; wait for new media with --follow"
         )
         return kvs_error(
             StatusCode.NO_MORE_DATA_AVAILABLE,
-            f"{self.where} answered, sent no fragment from {self.start} on and {said}: {advice}",
+            f"{self.where} answered, sent no fragment from {self.start} on and {reason}: {advice}",
             stream=self.stream,
         )
 
 
 @dataclass(slots=True)
 class _Written:
-    """The recording, and what is said about it."""
+    """The recording, its time span, and the summary for the user."""
 
     recording: Recording
     span: Span = field(default_factory=Span)
-    start: int | None = None  # ticks since 1970; the producer's time of the first fragment
+    start: int | None = None  # producer timestamp of the first fragment, ticks since 1970
 
     def __post_init__(self) -> None:
         self.recording.on_layout = self._describe
@@ -233,20 +251,20 @@ class _Written:
         self.recording.add(fragment)
         self.span.add(fragment)
         if self.start is None:
-            # Blocks of a stream with relative times count from the start of their upload.
+            # In a stream with relative times, block times are relative to the start of the upload.
             self.start = fragment.producer_timestamp or self.span.first
 
     def _describe(self, tracks: list[TrackEntry], document: int) -> None:
-        """Warn of tracks that players cannot decode, and of a second document on a pipe."""
+        """Warn about tracks that players cannot decode, and about a second document on a pipe."""
         from kvsproducer.cli.track_rules import track_problems
 
         if document > 1 and self.recording.piped:
             err.print(
-                "warning: the tracks change here, so that a new MKV document begins: many players"
-                " stop at it; -o FILE writes a file for each"
+                "warning: the tracks change here, so a new MKV document begins; many players stop"
+                " there, and -o FILE writes a file for each document"
             )
         for problem in track_problems(tracks):
-            err.print(f"warning: {shown(problem.text)}", markup=False)
+            err.print(f"warning: {escape_control(problem.text)}", markup=False)
 
     def reached(self, bounds: _Bounds) -> bool:
         fragments = self.recording.fragments
@@ -254,36 +272,36 @@ class _Written:
         return enough or (bounds.duration is not None and self.span.length >= bounds.duration)
 
     def so_far(self) -> str:
-        """What Ctrl-C or an error leaves behind."""
+        """Return what was written so far, for the message after Ctrl-C or an error."""
         recording = self.recording
         if not recording.fragments:
-            return "nothing was got"
+            return "nothing was received"
         place = "were written" if recording.piped else f"are in {self._files()}"
         frames, fragments = recording.frames, recording.fragments
-        return f"{counted(frames, 'frame')} in {counted(fragments, 'fragment')} {place}"
+        return f"{count_text(frames, 'frame')} in {count_text(fragments, 'fragment')} {place}"
 
     def _files(self) -> str:
         return ", ".join(self.recording.files)
 
     def show(self) -> None:
-        """Print the result for a person."""
+        """Print the result as text."""
         recording = self.recording
         err.print(
-            f"got: {counted(recording.frames, 'frame')}, {size_text(recording.payload_bytes)},"
+            f"got: {count_text(recording.frames, 'frame')}, {size_text(recording.payload_bytes)},"
             f" {self.span.length / TICKS_PER_SECOND:.3f} s"
-            f" in {counted(recording.fragments, 'fragment')}"
+            f" in {count_text(recording.fragments, 'fragment')}"
             f" from {format_instant(self.start or 0)} -> {self._files()}",
             markup=False,
         )
         if recording.repeated:
-            err.print(f"left out: {counted(recording.repeated, 'fragment')} that came twice")
+            err.print(f"left out: {count_text(recording.repeated, 'fragment')} that came twice")
         if len(recording.files) > 1:
             err.print(f"the tracks changed: there are {len(recording.files)} files")
         elif recording.documents > 1:
             err.print(f"the tracks changed: the output holds {recording.documents} MKV documents")
 
     def as_dict(self) -> dict[str, object]:
-        """The result as --json prints it."""
+        """Return the result for --json."""
         recording = self.recording
         return {
             "file": recording.path,
@@ -299,7 +317,10 @@ class _Written:
 
 
 def _read(reading: _Reading, reached: Connection, bounds: _Bounds, written: _Written) -> None:
-    """Get one fragment at least; errors and Ctrl-C carry a note that says so far what."""
+    """Read the stream; raise if there is no fragment.
+
+    Errors and Ctrl-C get a note with what was written so far.
+    """
     try:
         asyncio.run(_fetch(reading, reached, bounds, written))
     except (KvsError, KeyboardInterrupt) as ended:

@@ -1,7 +1,7 @@
-"""`kvs inspect`: what is in an MKV file, and what KVS would refuse about it.
+"""`kvs inspect`: show the contents of an MKV file, and what KVS would refuse.
 
-The file goes through the parser, for its contents, and each fragment through `fragment_rules`, for
-the ERROR ack that the service would give, or the status that the producer SDK would raise.
+The parser reads the contents. `fragment_rules` checks each fragment for the ERROR ack that the
+service would send, and for the status that the producer SDK would raise.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kvsproducer import limits, wire
 from kvsproducer.cli.console import (
     EXIT_FAILURE,
     Json,
-    counted,
+    count_text,
+    escape_control,
     out,
     print_json,
-    reports,
-    shown,
+    report_errors,
     size_text,
 )
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND, format_instant
@@ -48,14 +48,14 @@ __all__ = ["Inspection", "inspect", "inspect_file"]
 
 _CHUNK: Final = 64 * limits.KIB
 _NS_PER_TICK: Final = 100
-# Tags elements with one of these stand behind the fragment that they belong to.
+# A Tags element with one of these belongs to the fragment before it, others to the one after.
 _BEHIND_FRAGMENT: Final = frozenset((wire.TAG_END_OF_FRAGMENT, wire.TAG_CONTINUATION_TOKEN))
-_YEAR_2000: Final = 946_684_800 * TICKS_PER_SECOND  # earlier cluster times are not wall clock
+_YEAR_2000: Final = 946_684_800 * TICKS_PER_SECOND  # an earlier cluster time is relative
 
 
 @dataclass(slots=True)
 class _Fragment:
-    """One cluster as found; times in ticks."""
+    """One fragment (MKV cluster) of the file; `start` and `end` are in ticks."""
 
     timecode: int
     start: int
@@ -70,14 +70,16 @@ class _Fragment:
 
 @dataclass(slots=True)
 class Inspection:
-    """What a file holds: `problems` are (status, text) pairs, in the order of the file.
+    """The contents and problems of a file.
 
-    Those of a fragment are also its own; then come those of the tracks. `warnings` are what the
-    service stores and players or the producer SDK object to. `is_mkv` is False when there is not
-    even an EBML header: then one problem says why, and there is nothing else.
-
-    `layouts` are the tracks of each document that has others than the one before it, with the
-    document's number from 1; `is_answer` says that GetMedia's own tags are in it.
+    is_mkv: False if there is no EBML header; then `problems` has one entry with the reason.
+    documents: the number of MKV documents.
+    is_answer: whether the file contains tags of GetMedia.
+    layouts: (number of the document from 1, its tracks) for the first document and for each one
+        with other tracks than the document before it.
+    problems: what the service would refuse, as (status, text): first those of the fragments, which
+        also stand with the fragment itself, then those of the tracks.
+    warnings: what the service stores but players or the producer SDK do not accept.
     """
 
     path: str
@@ -101,7 +103,7 @@ class _Reader:
         self._pending: list[tuple[str, str]] = []
 
     def take(self, event: Event) -> None:
-        """Note what one event says."""
+        """Add the content of one event."""
         found = self.found
         if isinstance(event, Block):
             self._block(event)
@@ -143,7 +145,10 @@ class _Reader:
 
 
 def inspect_file(path: str) -> Inspection:
-    """Read `path` whole; raises OPEN_FILE_FAILED or READ_FILE_FAILED, never for its contents."""
+    """Read the whole file and return its inspection.
+
+    Raises OPEN_FILE_FAILED or READ_FILE_FAILED. Wrong contents never raise.
+    """
     from kvsproducer.cli.fragment_rules import Rules
     from kvsproducer.cli.track_rules import track_problems
 
@@ -181,10 +186,10 @@ def _drain(parser: MkvParser, reader: _Reader, rules: Rules) -> None:
 
 
 def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = False) -> None:
-    """Add problems to the file and to the fragment that each is about, one of a kind to each.
+    """Add problems to the inspection, and to the fragments that they belong to.
 
-    `begins`: a fragment has just begun, so that what is wrong with its document's head is noted for
-    it, as it is for every other fragment behind that head.
+    A fragment gets only one problem with the same status. `begins`: a fragment has just begun, so
+    that a problem of the document's header is added to it, as to every fragment after that header.
     """
     for status, text, timecode_ms, refused in problems:
         of_file = found.problems if refused else found.warnings
@@ -206,7 +211,7 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
             of_file.append((status, f"{where}: {text}"))
 
 
-@reports
+@report_errors
 def inspect(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="An MKV file, or a saved answer of GetMedia.")
@@ -215,9 +220,9 @@ def inspect(
 ) -> None:
     """Show tracks, fragments and tags of an MKV file, and what KVS would refuse.
 
-    Exits 1 when something would be refused, with the ack error that KVS gives. What KVS stores
-    and players or the producer SDK object to is a warning. What GetMedia answered is judged
-    without the tags that the service added.
+    Exits with 1 if KVS would refuse something, and shows the ack error. Problems that KVS
+    accepts, but players or the producer SDK do not, are warnings. A saved response of GetMedia is
+    checked without the tags that the service added.
 
     Example: kvs inspect out.mkv
     """
@@ -228,20 +233,20 @@ def inspect(
         _print_report(found)
     else:
         status, text = found.problems[0]
-        out.print(f"{file}: no Matroska: STATUS_{status.name} {status.hex}: {text}", markup=False)
+        out.print(f"{file}: not Matroska: STATUS_{status.name} {status.hex}: {text}", markup=False)
     if found.problems:
         raise typer.Exit(EXIT_FAILURE)
 
 
 def _print_report(found: Inspection) -> None:
-    writer = shown(found.writer) or "?"
-    out.print(f"{shown(found.path)}: {size_text(found.bytes)}, written by {writer}")
+    writer = escape_control(found.writer) or "?"
+    out.print(f"{escape_control(found.path)}: {size_text(found.bytes)}, written by {writer}")
     if found.is_answer:
-        out.print(f"This is what GetMedia answered: {counted(found.documents, 'MKV document')}.")
+        out.print(f"This is a response of GetMedia: {count_text(found.documents, 'MKV document')}.")
     elif found.documents > 1:
         out.print(
-            f"The file holds {found.documents} MKV documents: PutMedia takes one for each"
-            " connection, and many players show the first only."
+            f"The file has {found.documents} MKV documents: PutMedia accepts only one on a"
+            " connection, and many players show only the first."
         )
     for document, tracks in found.layouts:
         out.print(_track_table(tracks, document if len(found.layouts) > 1 else None))
@@ -249,11 +254,11 @@ def _print_report(found: Inspection) -> None:
         out.print(_fragment_table(found))
     for number, fragment in enumerate(found.fragments, 1):
         if fragment.tags:
-            tags = ", ".join(shown(f"{name}={value}") for name, value in fragment.tags)
+            tags = ", ".join(escape_control(f"{name}={value}") for name, value in fragment.tags)
             out.print(f"tags of fragment {number}: {tags}", markup=False)
     if not found.problems:
         out.print(
-            "KVS would take it: no limit is broken."
+            "KVS would accept it: no limit is exceeded."
             if found.fragments
             else "KVS would store nothing: there is no fragment."
         )
@@ -271,7 +276,7 @@ def _track_table(entries: list[TrackEntry], document: int | None) -> Table:
         if track.sampling_frequency:
             kind = f"{track.sampling_frequency:.0f} Hz, {track.channels} channel(s)"
         private = f"{len(track.codec_private)} bytes"
-        tracks.add_row(str(track.number), shown(track.codec_id), kind, private)
+        tracks.add_row(str(track.number), escape_control(track.codec_id), kind, private)
     return tracks
 
 

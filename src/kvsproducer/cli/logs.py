@@ -1,7 +1,7 @@
-"""How to watch a command: its log on standard error and in rolling files, its metrics on a port.
+"""Options for logs and metrics: a log on standard error, rolling log files, a metrics port.
 
-Quiet without them. The level of the files is AWS_KVS_LOG_LEVEL's, else INFO; `-vv` means everything
-in both places.
+Without these options nothing is logged. The files have the level of AWS_KVS_LOG_LEVEL, else INFO;
+with `-vv` both logs contain everything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kvsproducer.compat.logs import (
     environment_level,
 )
 
-__all__ = ["LogFile", "MetricsHost", "MetricsPort", "Verbose", "logged"]
+__all__ = ["LogFile", "MetricsHost", "MetricsPort", "Verbose", "log_to"]
 
 _PANEL: Final = "Watch"
 LogFile = Annotated[
@@ -69,7 +69,7 @@ _LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class _Console(logging.Handler):
-    """Lines above the progress display, if there is one."""
+    """A log handler that prints lines on standard error, above the progress display."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -79,10 +79,14 @@ class _Console(logging.Handler):
 
 
 @contextmanager
-def logged(log_file: Path | None, verbose: int, *, warnings: bool = False) -> Iterator[None]:
-    """Log as these options say while the block runs; `warnings` are printed without them too.
+def log_to(log_file: Path | None, verbose: int, *, warnings: bool = False) -> Iterator[None]:
+    """Log to the given places while the block runs.
 
-    Raises what `FileLogHandler` does for the folder.
+    log_file: folder of the rolling log files, or None.
+    verbose: 0, 1 (INFO) or 2 (DEBUG) on standard error.
+    warnings: whether to print warnings also if `verbose` is 0.
+
+    Raises what `FileLogHandler` raises for the folder.
     """
     level = _LEVELS[min(verbose, 2)]
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What several commands take: where the service is, and times as people write them."""
+"""Options that several commands share: access to the service, durations and times."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ CachingMode = Annotated[
     typer.Option(
         "--caching",
         metavar="MODE",
-        help="Calls of which the answer is kept: none, all, or endpoint-only, which never calls"
+        help="Calls whose answers are cached: none, all, or endpoint-only, which never calls"
         " DescribeStream and CreateStream, for roles without permission to call them.",
         rich_help_panel=_NETWORK,
     ),
@@ -165,7 +165,7 @@ def service_config(
     proxy: str | None,
     caching: Caching = Caching.ALL,
 ) -> ServiceConfig:
-    """The options above; what is not given stays as the environment and the profile say."""
+    """Return the `ServiceConfig` for the options; others are None, as in `ServiceConfig`."""
     return ServiceConfig(
         use_fips_endpoint=fips or None,
         use_dualstack_endpoint=dualstack or None,
@@ -185,7 +185,10 @@ def connection(
     iot: bool = False,
     config: ServiceConfig | None = None,
 ) -> Connection:
-    """Return what the options above say about how the service is reached."""
+    """Return the `Connection` for the options.
+
+    Raises INVALID_ARG for options that exclude each other, and what the credentials raise.
+    """
     if ca_bundle is not None and no_verify:
         raise kvs_error(
             StatusCode.INVALID_ARG, "--ca-bundle and --no-verify-ssl exclude each other"
@@ -211,7 +214,7 @@ def connection(
 
 
 def stream_option(name: str) -> str:
-    """A stream's name; raises INVALID_ARG for none, which the SDK would make one up for."""
+    """Return the stream's name; raise INVALID_ARG if it is empty (the SDK would invent a name)."""
     if not name:
         raise kvs_error(StatusCode.INVALID_ARG, "STREAM is empty: name a stream")
     return name
@@ -228,17 +231,17 @@ _SHORT: Final = re.compile(rf"({_NUMBER.pattern})([smhd])", re.IGNORECASE)
 
 
 def duration_option(name: str, text: str) -> int:
-    """Return the ticks of an option's length of time: `24h`, `1.5h`, `7d`, `0` or ISO 8601.
+    """Return an option's duration (`24h`, `1.5h`, `7d`, `0` or ISO 8601) in ticks.
 
-    `name` is the option's, for the message. Raises INVALID_ARG for anything else, and for a number
-    without a unit, since hours, days and seconds are all common.
+    `name` is the option, for the message. Raises INVALID_ARG for other text, and for a number
+    without a unit, because it could mean seconds, hours or days.
     """
     if text == "0":
         return 0
     if _NUMBER.fullmatch(text):
         raise kvs_error(
             StatusCode.INVALID_ARG,
-            f"{name} {text}: {text} what? Write {text}s for seconds, {text}m for minutes, {text}h"
+            f"{name} {text} has no unit: write {text}s for seconds, {text}m for minutes, {text}h"
             f" for hours or {text}d for days",
         )
     try:
@@ -257,16 +260,17 @@ def duration_option(name: str, text: str) -> int:
 
 
 def seconds_option(name: str, text: str) -> float:
-    """Return seconds of a plain number, or of what `duration_option` takes; raises as that does."""
+    """Return an option's duration in seconds; like `duration_option`, but a number is seconds."""
     if _NUMBER.fullmatch(text):
         return float(text)
     return duration_option(name, text) / TICKS_PER_SECOND
 
 
 def instant_option(text: str) -> int:
-    """Ticks of `now`, seconds since 1970, or ISO 8601 (without a zone: this machine's).
+    """Return a time in ticks since 1970.
 
-    Raises INVALID_ARG for anything else.
+    `text` is `now`, seconds since 1970, or ISO 8601; without a time zone it is local time. Raises
+    INVALID_ARG for other text.
     """
     if text.lower() == "now":
         return instant_to_ticks(datetime.now(UTC))
@@ -282,5 +286,5 @@ def instant_option(text: str) -> int:
         ) from error
     if instant.utcoffset() is None:
         instant = instant.astimezone()
-        err.print(f"note: {text} has no time zone: {instant.isoformat()} is meant (local time)")
+        err.print(f"note: {text} has no time zone: {instant.isoformat()} is used (local time)")
     return instant_to_ticks(instant)

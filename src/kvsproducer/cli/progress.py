@@ -1,4 +1,4 @@
-"""The live picture of `kvs put`: a table on a terminal, a line now and then elsewhere."""
+"""The progress of `kvs put`: a live table on a terminal, else a line every 2 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kvsproducer.cli.console import as_options, counted, shown, size_text
+from kvsproducer.cli.console import as_options, count_text, escape_control, size_text
 from kvsproducer.duration import TICKS_PER_MS, TICKS_PER_SECOND
 from kvsproducer.sources import PutProgress
 
@@ -22,29 +22,32 @@ __all__ = ["PutDisplay", "progress_line"]
 
 _LINE_INTERVAL_S: Final = 2.0
 _LIVE_INTERVAL_S: Final = 0.1
-_TABLE_WIDTH: Final = 76  # a narrower terminal gets lines, for their words can be broken
+_TABLE_WIDTH: Final = 76  # a narrower terminal gets plain lines, which can be wrapped
 
 
 def progress_line(progress: PutProgress) -> str:
-    """One plain line: `50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms`."""
+    """Return one line of progress.
+
+    For example `50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms`.
+    """
     latency = "" if progress.latency is None else f", {progress.latency / TICKS_PER_MS:.0f} ms"
     return (
-        f"{counted(progress.frames, 'frame')}, {size_text(progress.bytes)},"
+        f"{count_text(progress.frames, 'frame')}, {size_text(progress.bytes)},"
         f" {progress.position / TICKS_PER_SECOND:.3f} s: {progress.buffering} BUFFERING,"
         f" {progress.received} RECEIVED, {progress.persisted} PERSISTED{latency}"
     )
 
 
 class PutDisplay:
-    """Shows `PutProgress`; `update` may be called from several threads, and often."""
+    """A display for `PutProgress`; `update` may be called often and from several threads."""
 
     def __init__(self, console: Console, title: str, *, quiet: bool = False) -> None:
         self._console = console
-        self._title = shown(title)
+        self._title = escape_control(title)
         self._quiet = quiet
         self._live: Live | None = None
         self._lock = threading.Lock()
-        # A terminal has its first picture at once; elsewhere, a short put needs no line.
+        # A terminal gets its first table at once. Elsewhere a put of less than 2 s prints no line.
         self._shown_at = 0.0 if console.is_terminal else time.monotonic()
         self._latest: PutProgress | None = None
         self._problem = ""
@@ -63,27 +66,27 @@ class PutDisplay:
     ) -> None:
         live, self._live = self._live, None
         if live is not None:
-            with contextlib.suppress(OSError):  # the terminal is gone
+            with contextlib.suppress(OSError):  # the terminal is closed
                 if self._latest is not None:
                     live.update(self._picture(self._latest), refresh=True)
                 live.stop()
 
     @property
     def put_any(self) -> bool:
-        """Whether any frame was put."""
+        """Whether at least one frame was put."""
         return self._latest is not None and self._latest.frames > 0
 
     @property
     def so_far(self) -> str:
-        """What was put, for whoever is interrupted before the account is drawn up."""
+        """What was put so far, for the message after Ctrl-C."""
         if self._latest is None or not self._latest.frames:
             return "nothing was put"
         return f"so far {progress_line(self._latest)}"
 
     def update(self, progress: PutProgress) -> None:
-        """Show `progress`, unless something was shown a moment ago.
+        """Show `progress`, unless the last update was shown a moment ago.
 
-        A terminal that is gone ends the showing, not the put.
+        If the terminal is closed, the display stops and the put goes on.
         """
         with self._lock:
             self._latest = progress

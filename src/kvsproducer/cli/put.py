@@ -1,4 +1,4 @@
-"""`kvs put`: media into a stream, until the service has stored it."""
+"""`kvs put`: put media into a stream, and wait until the service has stored it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kvsproducer.cli.console import Json, counted, err, out, print_json, reports, size_text
-from kvsproducer.cli.logs import LogFile, MetricsHost, MetricsPort, Verbose, logged
+from kvsproducer.cli.console import Json, count_text, err, out, print_json, report_errors, size_text
+from kvsproducer.cli.logs import LogFile, MetricsHost, MetricsPort, Verbose, log_to
 from kvsproducer.cli.options import (
     CaBundle,
     CachingMode,
@@ -44,11 +44,11 @@ from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["put"]
 
-_MAX_SKIPS = 10  # stretches of media that were not put, said one by one
+_MAX_SKIPS = 10  # how many skipped parts of the media are listed one by one
 
 
 class Mode(StrEnum):
-    """How fast, and what to do when the network is slower than the media."""
+    """The streaming mode: how fast media is put, and what happens if the network is slower."""
 
     REALTIME = "realtime"
     NEAR_REALTIME = "near-realtime"
@@ -56,7 +56,7 @@ class Mode(StrEnum):
 
 
 class Tracks(StrEnum):
-    """Which tracks of the source are put."""
+    """The tracks of the source to put."""
 
     ALL = "all"
     VIDEO = "video"
@@ -144,7 +144,7 @@ KmsKey = Annotated[
 ]
 
 
-@reports
+@report_errors
 def put(
     source: SourceArgument,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
@@ -180,9 +180,9 @@ def put(
         bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")
     ] = False,
 ) -> None:
-    """Put media into a stream; the stream is created if there is none.
+    """Put media into a stream; create the stream if it does not exist.
 
-    Exits 0 only when every fragment is PERSISTED (RECEIVED, when the stream keeps nothing). SOURCE
+    Exits with 0 only if every fragment is PERSISTED (RECEIVED without retention). SOURCE
     is MP4, MOV, MKV, TS, WAV, raw H.264 / H.265, standard input, or a synthetic picture such as
     testsrc:duration=5,rate=25,size=320x240,audio=1,codec=h265,bframes=2,gop=25.
 
@@ -197,7 +197,7 @@ def put(
     kept = duration_option("--retention", retention)
     limit_s = None if timeout is None else seconds_option("--timeout", timeout)
     overrides = {"tags": _tags(tag or []), "kms_key_id": kms_key_id}
-    with logged(log_file, verbose), tracing(trace):
+    with log_to(log_file, verbose), tracing(trace):
         result = _put(
             lambda: open_source(
                 source, tracks=tracks.value, frame_rate=frame_rate, start=start, any_codec=any_codec
@@ -227,25 +227,25 @@ def _put(
     offline: bool,
     **options: Any,
 ) -> PutResult:
-    """Put the source and show the progress; errors get notes that say how far it came.
+    """Put the source and show the progress; add notes to errors that say how much was put.
 
     `options` are those of `put_media`.
     """
-    # The progress shows what goes wrong already.
+    # The progress display already shows this problem.
     warnings.filterwarnings("ignore", f".*{UNREACHABLE}", RuntimeWarning)
     display: PutDisplay | None = None
     source: Source | None = None
     try:
         source = open_now()
         _tell_ignored(source, quiet)
-        said = len(source.warnings)
+        printed = len(source.warnings)
         _print_warnings(source.warnings, quiet)
         if not options["resume"]:
             _fix_start(source)
         display = PutDisplay(err, f"{source.name} -> {stream}", quiet=quiet or as_json)
         with display:
             result = put_media(source, stream, progress=display.update, **options)
-        _print_warnings(result.warnings[said:], quiet)  # what reading brought up
+        _print_warnings(result.warnings[printed:], quiet)  # found while reading
         return result
     except (KvsError, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and not getattr(error, "__notes__", None):
@@ -263,18 +263,18 @@ def _tell(result: PutResult, as_json: bool) -> None:
             _print_result(result)
         sys.stdout.flush()
     except OSError as error:
-        error.add_note(f"all {counted(result.frames, 'frame')} of {result.stream} are stored")
+        error.add_note(f"all {count_text(result.frames, 'frame')} of {result.stream} are stored")
         raise
 
 
 def _fix_start(source: Source) -> None:
-    """Have the media of a file begin now, so that the put can be resumed with that start time."""
+    """Set the start time of a file to now, so that the put can be resumed with that start time."""
     if source.start is None and not (source.live or source.synthetic):
         source.start = now()
 
 
 def _tell_how_to_resume(source: Source, error: BaseException) -> None:
-    if source.failed:  # it was read as far as that is possible: the same would happen again
+    if source.failed:  # the source cannot be read further, so resuming would fail in the same way
         return
     if source.start is not None and not (source.live or source.synthetic):
         when = format_instant(source.start)
@@ -306,23 +306,27 @@ def _print_warnings(warnings: Sequence[str], quiet: bool) -> None:
 
 def _print_result(result: PutResult) -> None:
     if result.resumed:
-        out.print(f"stored before: {counted(result.resumed, 'frame')} of {result.stream}")
+        out.print(f"stored before: {count_text(result.resumed, 'frame')} of {result.stream}")
     out.print(
-        f"stored: {counted(result.frames, 'frame')}, {size_text(result.bytes)},"
-        f" {result.duration / TICKS_PER_SECOND:.3f} s in {counted(result.fragments, 'fragment')}"
+        f"stored: {count_text(result.frames, 'frame')}, {size_text(result.bytes)},"
+        f" {result.duration / TICKS_PER_SECOND:.3f} s in {count_text(result.fragments, 'fragment')}"
         f" of {result.stream}, within {result.elapsed / TICKS_PER_SECOND:.2f} s",
         markup=False,
     )
     for skip in result.skips[:_MAX_SKIPS]:
         err.print(f"not put: {skip}", markup=False)
     if len(result.skips) > _MAX_SKIPS:
-        err.print(f"not put: {counted(result.skipped, 'frame')} in all")
+        err.print(f"not put: {count_text(result.skipped, 'frame')} in all")
     if result.jumps:
-        err.print(f"the times of the media jumped {counted(result.jumps, 'time')}; moved to go on")
+        jumps = count_text(result.jumps, "time")
+        err.print(f"the timestamps of the media jumped {jumps}; they were shifted to continue")
     if result.hidden:
-        err.print(f"stored as invisible: {counted(result.hidden, 'picture')} that the file hides")
+        hidden = count_text(result.hidden, "picture")
+        err.print(f"stored as invisible: {hidden} that the file hides")
     if result.cut_away:
-        err.print(f"left out: {counted(result.cut_away, 'frame')} that the file's edit list hides")
+        err.print(
+            f"left out: {count_text(result.cut_away, 'frame')} that the file's edit list hides"
+        )
     if result.repairs:
         err.print(f"repaired: {result.repairs} timestamps that were missing or repeated")
 

@@ -1,16 +1,16 @@
-"""Fragments of GetMedia written as playable MKV files, or down a pipe.
+"""Write fragments of GetMedia to playable MKV files or to a pipe.
 
-GetMedia repeats the whole MKV header for every fragment and wraps it in the service's own tags.
-Players want one header, then clusters (RFC 9559 section 5.1: one Segment of unknown size), so the
-header is written once. The producer's metadata stay, the service's tags go. Timecodes stay as
-stored: milliseconds since 1970 when the producer's were absolute.
+GetMedia repeats the whole MKV header for every fragment and adds the service's tags. Players need
+one header followed by clusters (RFC 9559 section 5.1: one Segment of unknown size), so the header
+is written once. The producer's metadata is kept, the service's tags are removed. Timecodes stay as
+stored: milliseconds since 1970 if the producer's were absolute.
 
-When the tracks change a new document has to begin, and few players read more than the first
-document of a file: each goes into a file of its own, OUT.mkv, OUT-2.mkv and so on. A pipe gets them
-one after the other.
+When the tracks change, a new MKV document has to begin. Few players read more than the first
+document of a file, so each document is written to its own file: OUT.mkv, OUT-2.mkv and so on. A
+pipe gets the documents one after the other.
 
-A fragment may be stored twice, after a lost connection: whole, or cut at first and whole later.
-The two have the same producer timestamp, and the later one is kept. A pipe keeps the first.
+After a lost connection a fragment may be stored twice; the first copy may be incomplete. Both have
+the same producer timestamp. A file keeps the second copy, a pipe the first.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from kvsproducer.status import StatusCode, kvs_error
 __all__ = ["Recording", "split_document"]
 
 _AWS_PREFIX: Final = "AWS"
-_REMEMBERED: Final = 256  # ours: fragments among which an earlier copy is found
+_REMEMBERED: Final = 256  # our choice: how many recent fragments are searched for a first copy
 
 Layout = tuple[int, list[TrackEntry]]  # timecode scale and tracks
 
 
 @dataclass(slots=True)
 class _Place:
-    """Where a fragment lies in its file, and what it counted for."""
+    """The position of a fragment in its file, and its share of the totals."""
 
     offset: int
     length: int
@@ -60,10 +60,14 @@ class _Place:
 
 @dataclass(slots=True)
 class Recording:
-    """What is written so far. `path` "-" is standard output; `force` overwrites files.
+    """The output of a command: files or standard output, and counts of what was written.
 
-    `on_layout` is called with the tracks of each document, and with its number from 1, before
-    anything of it is written.
+    path: the first file, or "-" for standard output.
+    force: whether to overwrite existing files.
+    on_layout: called with the tracks and the number (from 1) of each document before it is written.
+    files: the files that were written.
+    documents, fragments, frames, payload_bytes: how many were written.
+    repeated: how many fragments came twice.
     """
 
     path: str
@@ -149,12 +153,12 @@ class Recording:
             else:
                 try:
                     self._file = open(path, "w+b" if self.force else "x+b")  # noqa: SIM115
-                except FileExistsError as error:  # it has come since `__post_init__`
+                except FileExistsError as error:  # created since the check in `__post_init__`
                     raise _file_exists(path) from error
         self.files.append(path)
 
     def _next_path(self) -> str:
-        """OUT.mkv, then OUT-2.mkv and so on; a file that is there already is passed over."""
+        """Return OUT.mkv, then OUT-2.mkv and so on, without the names of existing files."""
         number, path = self.documents, Path(self.path)
         if number == 1:
             return self.path
@@ -172,7 +176,7 @@ class Recording:
         self._end += len(data)
 
     def _replace(self, earlier: _Place, place: _Place, media: bytes) -> None:
-        """Write a fragment in place of its earlier copy; what lies behind it moves."""
+        """Replace the first copy of a fragment, and move the data after it."""
         assert self._file is not None, "a document has begun"
         place.offset = earlier.offset
         moved_by = place.length - earlier.length
@@ -190,7 +194,7 @@ class Recording:
 
 
 def split_document(fragment: ReadFragment) -> tuple[bytes, bytes]:
-    """The MKV header of a fragment, and its metadata and cluster without the service's tags."""
+    """Return a fragment's MKV header, and its metadata and cluster without the service's tags."""
     header: list[bytes] = []
     metadata: list[bytes] = []
     cluster: list[bytes] = []
@@ -208,7 +212,7 @@ def split_document(fragment: ReadFragment) -> tuple[bytes, bytes]:
 
 
 def _producer_tags(event: Tags) -> list[bytes]:
-    """The Tags element without the service's items: verbatim, rewritten, or nothing."""
+    """Return the Tags element without the service's tags; an empty list if no tag remains."""
     pairs = [(name, value) for name, value in event.pairs if not name.startswith(_AWS_PREFIX)]
     if not pairs:
         return []

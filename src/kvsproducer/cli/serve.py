@@ -1,4 +1,4 @@
-"""`kvs serve`: the local Kinesis Video Streams endpoint."""
+"""`kvs serve`: run the local Kinesis Video Streams endpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvsproducer.cli.console import err, reports, writing
-from kvsproducer.cli.logs import LogFile, Verbose, logged
+from kvsproducer.cli.console import err, report_errors, writing
+from kvsproducer.cli.logs import LogFile, Verbose, log_to
 from kvsproducer.status import ConnectionFailed, KvsError, StatusCode, StorageError, kvs_error
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ _Faults = Annotated[
 ]
 
 
-@reports
+@report_errors
 def serve(
     host: _Host = "127.0.0.1",
     port: _Port = 8080,
@@ -121,7 +121,7 @@ def serve(
     It speaks the service's HTTP API: boto3 and AWS's own producers work with it unchanged. The
     first line printed is `listening on http://HOST:PORT` (https with one of the --tls options).
     With --data, what was acknowledged as PERSISTED is still there after a restart. -v prints a
-    line for each request, -vv more.
+    line for each request, -vv prints more.
 
     Example: kvs serve --port 8080 --data ./kvs-data
     """
@@ -147,8 +147,8 @@ def serve(
         region=region,
     )
     try:
-        # What goes wrong in the service, a full disk say, is told on standard error as it happens.
-        with logged(log_file, verbose, warnings=True):
+        # Print warnings of the service, such as a full disk, on standard error.
+        with log_to(log_file, verbose, warnings=True):
             run_server(endpoint, _listening)
     except (KvsError, BrokenPipeError):
         raise
@@ -169,24 +169,24 @@ def serve(
 def _tls(
     host: str, certificate: Path | None, key: Path | None, self_signed: Path | None
 ) -> SSLContext | None:
-    """What the three options ask for; raises KvsError INVALID_ARG when they exclude each other."""
+    """Return the TLS context for the three options; raise INVALID_ARG if they conflict."""
     from kvsproducer.endpoint.certificates import make_certificates, server_context
 
     if self_signed is not None:
         if certificate is not None or key is not None:
             raise kvs_error(
                 StatusCode.INVALID_ARG,
-                "--tls-self-signed makes a certificate; leave it out, or --tls-cert and --tls-key",
+                "--tls-self-signed makes a certificate: give it without --tls-cert and --tls-key",
             )
         authority, certificate = make_certificates(self_signed, host)
         path = authority.absolute()
         err.print(f"clients have to trust {path}:", markup=False, soft_wrap=True)
-        # boto3 and this SDK; AWS's C producer and this SDK; kvssink
+        # The variables of boto3 and this SDK, of AWS's C producer and this SDK, and of kvssink.
         for name in ("AWS_CA_BUNDLE", "AWS_KVS_CACERT_PATH", "KVSSINK_CA_CERT_PATH"):
             err.print(f"  export {name}='{path}'", markup=False, soft_wrap=True)
     if certificate is None:
         if key is not None:
-            raise kvs_error(StatusCode.INVALID_ARG, "--tls-key needs --tls-cert beside it")
+            raise kvs_error(StatusCode.INVALID_ARG, "--tls-key needs --tls-cert as well")
         return None
     return server_context(certificate, key)
 
@@ -200,14 +200,14 @@ def _script(file: Path) -> tuple[Fault, ...]:
         detail = error.detail.removeprefix("fault script: ")
         cause: Exception = error
     except UnicodeDecodeError as error:
-        detail, cause = "it is no text", error
+        detail, cause = "it is not UTF-8 text", error
     except OSError as error:
         detail, cause = _reason(error), error
     raise kvs_error(StatusCode.INVALID_ARG, f"--faults {file}: {detail}") from cause
 
 
 def _reason(error: OSError) -> str:
-    """Why, in the system's words: asyncio's text repeats the address."""
+    """Return the system's text for an error; asyncio's text would repeat the address."""
     number = error.errno
     return os.strerror(number) if number and number > 0 else error.strerror or str(error)
 
@@ -218,7 +218,7 @@ def _listening(url: str) -> None:
 
 
 def _session(profile: str | None) -> Session:
-    """This shell's, as far as AWS is concerned."""
+    """Return a botocore session with the settings of this shell and the profile."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
@@ -231,7 +231,7 @@ def _session(profile: str | None) -> Session:
 
 
 def _credentials(session: Session) -> dict[str, Credentials]:
-    """The keys that requests must be signed with: those that this shell would sign with."""
+    """Return the keys that requests must be signed with: the credentials of the session."""
     from botocore.exceptions import BotoCoreError
 
     from kvsproducer.endpoint import Credentials

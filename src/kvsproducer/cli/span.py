@@ -1,9 +1,10 @@
-"""How long the media of several fragments are: from the first frame to the end of the last one.
+"""The length of the media in several fragments: from the first frame to the end of the last one.
 
-A SimpleBlock has no duration (RFC 9559, 5.1.3.5), and producers write no other block. What stands
-for it, in this order: the block's own, the track's DefaultDuration, the distance to the frame
-before it on its track. Of two such distances the shorter one counts, for a frame may come after a
-pause. A lone frame that says nothing has no duration.
+To find where the last frame ends, its duration is needed, but a SimpleBlock has none (RFC 9559,
+5.1.3.5), and producers write no other blocks. So the duration is the first of these that exists:
+the block's duration, the track's DefaultDuration, the distance from the frame before. Of the last
+two distances the shorter one is used, because there may be a pause before the last frame. A single
+frame without any of these has no duration.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["Span"]
 
 @dataclass(slots=True)
 class _Newest:
-    """The newest frame of a track: its time and duration in ticks; 0: not known."""
+    """The newest frame of a track: its time and duration in ticks (0: unknown)."""
 
     timestamp: int
     duration: int
@@ -26,13 +27,13 @@ class _Newest:
 
 @dataclass(slots=True)
 class Span:
-    """Grows with each fragment; in any order, also of those that were sent twice."""
+    """The time span of fragments, which may be added in any order and more than once."""
 
     first: int | None = None
     _newest: dict[int, _Newest] = field(default_factory=dict)
 
     def add(self, fragment: ReadFragment) -> None:
-        """Take a fragment's frames into account; there is one at least."""
+        """Extend the span by a fragment, which has at least one frame."""
         default = {one.number: one.default_duration_ns // NS_PER_TICK for one in fragment.tracks}
         frames = sorted(fragment.frames, key=lambda frame: frame.timestamp)
         first = frames[0].timestamp
@@ -42,16 +43,16 @@ class Span:
 
     @property
     def length(self) -> int:
-        """In ticks."""
+        """The length of the span in ticks."""
         ends = (newest.timestamp + newest.duration for newest in self._newest.values())
         return 0 if self.first is None else max(ends) - self.first
 
     def _take(self, frame: ReadFrame, default: Mapping[int, int]) -> None:
-        said = frame.duration or default.get(frame.track_number, 0)
+        duration = frame.duration or default.get(frame.track_number, 0)
         before = self._newest.get(frame.track_number)
         if before is None:
-            self._newest[frame.track_number] = _Newest(frame.timestamp, said)
+            self._newest[frame.track_number] = _Newest(frame.timestamp, duration)
         elif frame.timestamp > before.timestamp:
             distance = frame.timestamp - before.timestamp
-            before.duration = said or min(distance, before.duration or distance)
+            before.duration = duration or min(distance, before.duration or distance)
             before.timestamp = frame.timestamp

@@ -1,11 +1,12 @@
-"""Standard streams that cannot surprise a command: closed, full, broken off, in another encoding.
+"""Prepare the standard streams, which may be closed, full, or have any encoding.
 
-Service managers and scripts start programs without some of them (`>&-`). Then the next file or
-socket gets the free number, and what is printed goes into it: so each closed one is occupied by a
-file that refuses (POSIX: the null device, opened the wrong way round).
+Service managers and scripts start programs with closed standard streams (`>&-`). The next file or
+socket that the program opens would get the free descriptor, and printed text would go into it. So
+each closed descriptor is replaced by the null device, opened in the wrong direction, so that using
+it raises.
 
-Invariants: what cannot be told on standard error is lost, and changes neither what a command does
-nor its exit code; standard output that takes nothing raises OSError, which `console.reports` tells.
+If standard error cannot be written, its text is lost; the command and its exit code do not change.
+If standard output cannot be written, that raises OSError, which `console.report_errors` reports.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CLOSED = "it is closed"
 
 
 class _Forgiving(io.FileIO):
-    """Takes everything; what the system refuses is forgotten."""
+    """A file whose `write` ignores errors."""
 
     def write(self, data: object) -> int:
         with suppress(OSError):
@@ -33,22 +34,22 @@ class _Forgiving(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """For the start of a process, before anything is opened."""
+    """Replace closed standard streams; call it at the start, before a file is opened."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is taken, and those below are not free.
+            # `open` uses the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_WRONLY if number == 0 else os.O_RDONLY)
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may hold any bytes, and a terminal speak any encoding.
+        # File names may contain any bytes, and a terminal may have any encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    told = _Forgiving(2, "w", closefd=False)
+    raw = _Forgiving(2, "w", closefd=False)
     sys.stderr = io.TextIOWrapper(
-        told,  # unbuffered: the interpreter's own is such a pair with -u
+        raw,  # without a buffer, as Python itself does it with -u
         encoding=encoding,
         errors="backslashreplace",
         line_buffering=True,
@@ -57,10 +58,10 @@ def prepare_streams() -> None:
 
 
 def writes_to_terminal() -> bool:
-    """Whether somebody would see what is printed on standard output."""
+    """Return whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def refusal(error: OSError) -> str:
-    """Why a standard stream takes or gives nothing, in words."""
+    """Return why a standard stream could not be read or written, as text."""
     return CLOSED if error.errno == errno.EBADF else in_words(error)

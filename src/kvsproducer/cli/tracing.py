@@ -1,4 +1,4 @@
-"""`--trace FILE`: where the time of frames goes, for chrome://tracing and ui.perfetto.dev."""
+"""`--trace FILE`: write how long each step of a frame takes, for chrome://tracing and Perfetto."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ TraceFile = Annotated[
     ),
 ]
 
-_RECORDS: Final = 200_000  # the newest spans: some 30,000 frames, 25 MB of JSON
+_RECORDS: Final = 200_000  # how many spans are kept: about 30,000 frames, 25 MB of JSON
 
 
 @contextmanager
 def tracing(path: str | None) -> Iterator[None]:
-    """Trace what happens in the block into a file; nothing for None.
+    """Trace the frames that are put in the block, and write the trace to `path`; None: no trace.
 
-    The file is written when the block ends, however it ends. Raises WRITE_TO_FILE_FAILED, at once
-    when it cannot be opened.
+    The file is written when the block ends, also after an exception. Raises WRITE_TO_FILE_FAILED,
+    at once if the file cannot be opened.
     """
     if path is None:
         yield

@@ -1,6 +1,7 @@
-"""What players and the producer SDK object to in the description of tracks.
+"""Check the descriptions of tracks for what players and the producer SDK do not accept.
 
-The service stores codecs unseen, so all but a missing Tracks element are warnings.
+The service does not check codecs, so only a missing Tracks element is an error; the rest are
+warnings.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ __all__ = ["Problem", "track_problems", "warning"]
 
 
 class Problem(NamedTuple):
-    """A rule that is broken; `timecode_ms` names another fragment than the one at hand.
+    """A broken rule.
 
-    `refused` is False where the service stores the fragment all the same.
+    timecode_ms: the timecode of the fragment, if it is not the current one.
+    refused: False if the service stores the fragment nevertheless.
     """
 
     status: StatusCode
@@ -29,7 +31,7 @@ class Problem(NamedTuple):
 
 
 _S = StatusCode
-# Codecs that no player can decode without codec private data, and who reads theirs.
+# Codecs that players cannot decode without codec private data, and the parsers of that data.
 _READERS: Final[Mapping[str, Callable[[bytes], object]]] = {
     "V_MPEG4/ISO/AVC": h264.parse_cpd,
     "V_MPEGH/ISO/HEVC": h265.parse_cpd,
@@ -39,12 +41,12 @@ _READERS: Final[Mapping[str, Callable[[bytes], object]]] = {
 
 
 def warning(status: StatusCode, text: str) -> Problem:
-    """A problem that the service does not refuse."""
+    """Return a problem that the service does not refuse."""
     return Problem(status, text, refused=False)
 
 
 def track_problems(tracks: list[TrackEntry]) -> Iterator[Problem]:
-    """What is wrong with the tracks of a document."""
+    """Yield the problems of a document's tracks."""
     if not tracks:
         yield Problem(_S.TRACK_INFO_MISSING, "no Tracks element")
     for track in tracks:

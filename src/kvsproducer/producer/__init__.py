@@ -1,8 +1,8 @@
 """The producer around the sans-I/O core: threads, an event loop, uploads.
 
-Floor 5. `upload` carries PutMedia, both ways at once, and `engine` ties uploads and calls to one
-core client on an event loop. `Producer` and `Stream` are the blocking surface, `aio` has the same
-for asyncio. `hooks` says what C-style callbacks may do; `kvsproducer.compat` has them.
+`engine` connects one core client with an event loop, service calls and uploads. `upload` is one
+PutMedia request. `Producer` and `Stream` are the blocking API, `aio` is the asyncio API. `hooks`
+defines the interface of C-style callbacks, which `kvsproducer.compat` implements.
 """
 
 from kvsproducer.producer.producer import Producer

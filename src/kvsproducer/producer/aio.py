@@ -1,8 +1,8 @@
-"""The asyncio twins of `Producer` and `Stream`: the same engine, on the caller's own loop.
+"""The asyncio versions of `Producer` and `Stream`: the same engine, on the caller's loop.
 
-`put_frame` is a coroutine that suspends only when an offline stream's buffer is full; everywhere
-else it returns without giving control away. Events come by `on_event`, called on the loop, or by
-iterating `events()`. Not thread-safe, as asyncio is not.
+`put_frame` is a coroutine that suspends only while an offline stream's buffer is full; otherwise it
+returns without suspending. Events come through `on_event`, which is called on the loop, or through
+iterating over `events()`. The classes are not thread-safe, like asyncio itself.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ T = TypeVar("T")
 
 
 class Stream(StreamFacade):
-    """One KVS stream being produced; made by `aio.Producer.open_stream`.
+    """A KVS stream that frames are put into; `aio.Producer.open_stream` returns it.
 
-    As `kvsproducer.Stream`, with coroutines where that one waits.
+    It has the methods of `kvsproducer.Stream`, as coroutines where those wait.
     """
 
     async def put_frame(self, frame: core.Frame) -> None:
         """Put one frame; suspends only while an offline stream's buffer is full.
 
-        Raises as `kvsproducer.Stream.put_frame` does.
+        Raises what `kvsproducer.Stream.put_frame` raises.
         """
         engine, hooks = self._engine, self._engine.hooks
         reports: Sequence[Any] = ()
@@ -68,7 +68,7 @@ class Stream(StreamFacade):
                     reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = await self._put_when_there_is_space(frame, full.deadline - now)
-        finally:  # also if Ctrl-C was delivered at the end of the call, which accepted the frame
+        finally:  # the frame is accepted also if Ctrl-C was raised at the end of the call
             if (engine.effects or engine.active_queues) and not engine.poked:
                 engine.poke()
         if reports and hooks is not None:
@@ -87,16 +87,17 @@ class Stream(StreamFacade):
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
         engine, hooks = self._engine, self._engine.hooks
-        if self._core.stopped:  # the core would only say that it is stopped
+        if self._core.stopped:  # the core would raise a less exact status
             self._core.count_put_error()
             raise interrupted_error(self.name)
         self._core.put_frame(frame, now)
         return () if hooks is None else hooks.reports(self._core, engine.now())
 
     async def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
-        """Repeat an action of the core, which takes `now`, until there is space for it.
+        """Repeat an action of the core until there is space in the buffer; return its result.
 
-        Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
+        `action` is called with the monotonic time. Raises what the action raises; `WouldBlock` if
+        there is still no space after `limit_s` seconds.
         """
         engine = self._engine
         engine.refuse_reentry()
@@ -113,14 +114,14 @@ class Stream(StreamFacade):
             await engine.changes(left_s)
 
     def end_fragment(self) -> None:
-        """End the fragment being written, so that the service can store it now.
+        """End the open fragment, so that the service can store it now.
 
-        The next frame must then be a key frame; others are skipped and reported. Does nothing when
-        no fragment is open. Needs no space in the buffer and does not wait; `flush` does.
+        The next frame must then be a key frame; other frames are skipped and reported. Has no
+        effect if no fragment is open. Never waits; use `flush` to wait for space.
 
         Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
-        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when frames
-        of an offline stream that wait for others have no space now.
+        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, and OPERATION_TIMED_OUT if an
+        offline stream has no space for frames that were waiting for frames of another track.
         """
         try:
             self._engine.do(self._core.end_fragment)
@@ -128,15 +129,15 @@ class Stream(StreamFacade):
             raise no_space_error(self.name, self.last_error) from None
 
     async def wait_ready(self, timeout: Timeout = 30) -> None:
-        """Wait until the service has answered for this stream; raises what it said otherwise."""
+        """Wait until the stream is ready to upload; raises what `kvsproducer.Stream` raises."""
         limit_s = to_seconds(timeout)
         answered = await self._engine.wait(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
     async def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """End the open fragment and wait until all frames are stored, or the time is over.
+        """End the open fragment and wait until all frames are stored, at most for `timeout`.
 
-        Returns and raises as `kvsproducer.Stream.flush` does.
+        Returns and raises the same as `kvsproducer.Stream.flush`.
         """
         limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
@@ -154,7 +155,7 @@ class Stream(StreamFacade):
     async def wait_stored(self, pts: Instant, timeout: Timeout = 30) -> None:
         """Wait until everything accepted with this pts or an earlier one is stored.
 
-        Raises as `kvsproducer.Stream.wait_stored` does; see there.
+        The arguments and errors are those of `kvsproducer.Stream.wait_stored`.
         """
         limit_s = to_seconds(timeout)
         wait = self._stored_wait(pts)
@@ -162,7 +163,7 @@ class Stream(StreamFacade):
         self._require_stored(wait, limit_s)
 
     async def close(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """Stop, send what is held, and wait for the last ack; return the account of the frames.
+        """Stop the stream, send its frames, wait for the last ack, and return the account.
 
         Frames that are not stored after `timeout` are dropped, as by `kvsproducer.Stream.close`. If
         the call is cancelled, the stream is stopped and still holds them.
@@ -178,7 +179,7 @@ class Stream(StreamFacade):
         return self._engine.free_stream(self._core)
 
     async def _put_waiting(self, limit_s: float) -> bool:
-        """As `kvsproducer.Stream` does."""
+        """Put the frames that wait for others; return False if some got no space in `limit_s`."""
         try:
             await self._wait_for_space(self._core.put_waiting, limit_s)
         except core.WouldBlock:
@@ -204,10 +205,9 @@ class Stream(StreamFacade):
 
 
 class Producer(ProducerFacade[Stream]):
-    """A producer client on the running loop.
+    """A producer for asyncio; it works on the running loop.
 
-    Made inside a coroutine (or anywhere a loop is running); `async with` closes it. Events reach
-    `on_event` on the loop.
+    Create it inside a coroutine; `async with` closes it. `on_event` is called on the loop.
     """
 
     _stream_type = Stream
@@ -219,7 +219,7 @@ class Producer(ProducerFacade[Stream]):
 
     def _listen(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
-        self._iterators = 0  # `events()` that are not over, which take the events
+        self._iterators = 0  # how many iterators of `events()` are active
         self._log = EventLog()
         self._next_event = self._engine.next_event
         self._dispatcher: Dispatcher | None = None
@@ -228,7 +228,7 @@ class Producer(ProducerFacade[Stream]):
             self._run_hooks(self._engine.hooks)
 
     def _run_hooks(self, hooks: Hooks) -> None:
-        """Let events pass through a thread that runs their chains, for callbacks may block."""
+        """Run the callbacks of events in a thread, because they may block."""
         engine = self._engine
         arrived, lock = EventQueue(limits.MAX_QUEUED_EVENTS), threading.Lock()
 
@@ -247,15 +247,15 @@ class Producer(ProducerFacade[Stream]):
 
     def _arrived(self) -> None:
         self._take_events()
-        self._engine.settled()
+        self._engine.wake_waiters()
 
     def events(self) -> AsyncIterator[core.Event]:
-        """Iterate over the events of all streams, from now on, until the producer is closed.
+        """Return an iterator over the events of all streams until the producer is closed.
 
-        `async for event in producer.events():` waits while there is none, and may be left with
-        `break`. Of several iterators each event goes to one. Events wait in a bounded queue for
-        the next step, and without an iterator and `on_event` they are only logged: as with
-        `kvsproducer.Producer.events`.
+        `async for event in producer.events():` waits while there is no event, and may be left with
+        `break`. If there are several iterators, each event goes to only one of them. Events wait in
+        a bounded queue, as with `kvsproducer.Producer.events`. Without an iterator and `on_event`
+        they are only logged.
 
         Raises INVALID_OPERATION if the producer has an `on_event`, which takes all events.
         """
@@ -274,16 +274,17 @@ class Producer(ProducerFacade[Stream]):
                 elif self._engine.closed and self._dispatcher is None:
                     return
                 else:
-                    self._log.settle()
+                    self._log.flush()
                     await self._engine.changes()
         finally:
             self._iterators -= 1
-            self._arrived()  # the events that no other iterator takes are logged
+            self._arrived()  # log the remaining events if there is no other iterator
 
     async def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
-        """Close all streams at once, within `timeout` together; then end everything.
+        """Close all streams, within `timeout` for all of them together, and then the producer.
 
-        Cancelled, it ends everything at once. Closing twice is fine.
+        Returns the accounts by stream name, as `kvsproducer.Producer.close` does. If the task is
+        cancelled, the producer is closed at once. A second call has no effect.
         """
         self._engine.refuse_reentry()
         self._engine.closing = True
@@ -297,7 +298,7 @@ class Producer(ProducerFacade[Stream]):
         return self._engine.ended.accounts()
 
     async def _shut_down(self) -> None:
-        """End everything, once; also when it is cancelled."""
+        """Shut down the engine and the dispatcher, also if the task is cancelled."""
         try:
             await self._engine.shutdown()
         finally:
@@ -312,13 +313,13 @@ class Producer(ProducerFacade[Stream]):
 
     def _take_events(self) -> None:
         if self._iterators:
-            self._engine.settled()  # `events()` waits for a change, and takes them
+            self._engine.wake_waiters()  # wakes `events()`, which takes the events
             return
         while (event := self._next_event()) is not None:
             self._log.add(event)
             if self._on_event is not None:
                 deliver(self._on_event, event)
-        self._log.settle()
+        self._log.flush()
 
     async def __aenter__(self) -> Producer:
         return self

@@ -1,9 +1,9 @@
-"""Errors of our own, told from those of the world.
+"""Distinguish bugs of this package from failures of the network and of user code.
 
-Bugs assert, the world raises. Where every exception becomes a result that is tried again (a lost
-connection, a failed call), a failed check of this package's own state may not: it would fail again
-and again, and be told as the network's. Assertions of others (aiohttp's, a user's callback's) are
-failures like any other.
+This package checks its own state with `assert`. Most exceptions of a call or an upload become a
+result that the core retries. A failed assertion must not: the retry would fail again and again, and
+users would read about a network problem. Assertions of other packages (aiohttp, a user's callback)
+are ordinary failures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
-__all__ = ["guarded", "own_bug", "report", "told"]
+__all__ = ["fail_on_error", "find_bug", "log_bug", "to_public_error"]
 
 log = logging.getLogger("kvsproducer.bugs")
 
@@ -24,21 +24,21 @@ _PACKAGE: Final = Path(__file__).parents[1]
 
 
 class Failing(Protocol):
-    """What ends when an error of our own happens in it."""
+    """An object that can fail because of a bug."""
 
     def fail(self, bug: BaseException) -> None:
-        """Fail all streams, so that no caller waits for what cannot come any more."""
+        """Fail all streams, so that no caller waits forever."""
 
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Failing)
 
 
-def own_bug(error: BaseException) -> AssertionError | None:
-    """The failed check of this package that an exception is, or that led to it.
+def find_bug(error: BaseException) -> AssertionError | None:
+    """Return the failed assertion of this package in an exception or its causes, or None.
 
-    An HTTP library wraps what the body of a request raises. What a `KvsError` was caused by has
-    been judged already, where that was raised.
+    An HTTP library wraps exceptions that the body of a request raises, so causes are searched too.
+    The search ends at a `KvsError`: the code that raised it has checked its cause already.
     """
     found: BaseException | None = error
     while found is not None and not isinstance(found, KvsError):
@@ -55,25 +55,28 @@ def _raised_here(error: BaseException) -> bool:
     return trace is not None and _PACKAGE in Path(trace.tb_frame.f_code.co_filename).parents
 
 
-def told(bug: BaseException) -> KvsError:
-    """Return the error that users get for an error of our own."""
+def to_public_error(bug: BaseException) -> KvsError:
+    """Return the `KvsError` that users get for a bug."""
     detail = f"in kvsproducer itself, please report it: {type(bug).__name__}: {bug}"
     return kvs_error(StatusCode.INTERNAL_ERROR, detail)
 
 
-def report(bug: BaseException) -> None:
-    """Have the log say where an error of our own was raised."""
+def log_bug(bug: BaseException) -> None:
+    """Log a bug with its traceback."""
     log.error("an error in kvsproducer itself, please report it", exc_info=bug)
 
 
-def guarded(step: Callable[Concatenate[F, P], None]) -> Callable[Concatenate[F, P], None]:
-    """Wrap a step that an event loop calls, which would only log its errors."""
+def fail_on_error(step: Callable[Concatenate[F, P], None]) -> Callable[Concatenate[F, P], None]:
+    """Decorate a method that the event loop calls: its exceptions call `fail`.
+
+    Without this, the event loop would only log them.
+    """
 
     @wraps(step)
     def attempt(self: F, /, *arguments: P.args, **named: P.kwargs) -> None:
         try:
             step(self, *arguments, **named)
-        except Exception as bug:  # noqa: BLE001  reported, as that of a task is
+        except Exception as bug:  # noqa: BLE001  `fail` reports it
             self.fail(bug)
 
     return attempt

@@ -1,18 +1,21 @@
-"""Continuous retry: what a camera does that has nobody to restart it.
+"""Continuous retry: keep a stream going that no operator can restart, such as that of a camera.
 
-Facts: the C producer's second set of stream callbacks. Three things, as tables:
+Source: the C producer's second set of stream callbacks. It has three parts, written as tables:
 
-- which failures are no end: a stream that has never been ready, and the client, begin anew after
-  them. AWS's reset drops what a stream holds; ours keeps it, within the stream's buffer.
-- staleness: the service has not said BUFFERING for too long: the connection is reset.
-- latency: more media waits to be sent than the stream allows: the connection is reset.
+- Failures that are retried. If a stream that has never been ready, or the client, fails with one of
+  these, it starts again. AWS's reset drops the frames of the stream; ours keeps them, within the
+  limits of the stream's buffer.
+- Staleness: if the service has sent no BUFFERING ack for too long, the connection is reset.
+- Latency: if more media waits to be sent than the stream allows, the connection is reset.
 
-The two machines differ from AWS's: a sign has to last (media that was held back is sent faster than
-it plays, so that it is unacknowledged for seconds of media within milliseconds), a connection that
-works is never cut, and both find back to NORMAL (AWS's staleness machine never does, and its
-latency machine spends a step on an action that does not exist). Offline streams are left alone:
-they would rather be told. The machines have no clock: `now` is an argument, a monotonic time in
-ticks.
+The state machines for staleness and latency differ from AWS's in three ways. A sign of trouble must
+last for some time (media that was held back is sent faster than it plays, so within milliseconds
+there may be seconds of media without an ack). A connection that works is never reset. And both
+machines return to NORMAL (AWS's staleness machine never does, and its latency machine has a step
+for an action that does not exist).
+
+Offline streams are not retried; they report their failures. The machines read no clock: `now` is an
+argument, the monotonic time in ticks.
 """
 
 from __future__ import annotations
@@ -39,14 +42,14 @@ _S = StatusCode
 
 BEGINS_ANEW: Final = frozenset(
     {
-        # What a stream would fail with ("PIC-retriable") ...
+        # Failures of a stream ("PIC-retriable") ...
         _S.DESCRIBE_STREAM_CALL_FAILED,
         _S.CREATE_STREAM_CALL_FAILED,
         _S.GET_STREAMING_TOKEN_CALL_FAILED,
         _S.GET_STREAMING_ENDPOINT_CALL_FAILED,
         _S.PUT_STREAM_CALL_FAILED,
         _S.INVALID_TOKEN_EXPIRATION,
-        # ... and a client, which AWS's never gets over.
+        # ... and of the client, from which AWS's client never recovers.
         _S.CLIENT_AUTH_CALL_FAILED,
         _S.CREATE_CLIENT_CALL_FAILED,
     }
@@ -54,10 +57,10 @@ BEGINS_ANEW: Final = frozenset(
 
 _PASSES: Final = frozenset(
     {
-        # What the last call met with, when it goes away by itself: the network, the service, and
-        # what AWS's producer calls retriable of its own and of credentials ("producer-retriable",
-        # "common-retriable"), which are unknown errors to the core (see `results`).
-        # Who is not authorized, or asks for what is not there, is told instead.
+        # Causes that may disappear without a change by the user: failures of the network and the
+        # service, and those that AWS's producer calls "producer-retriable" and "common-retriable",
+        # which the core sees as unknown errors (see `results`). Missing permissions and missing
+        # resources are reported instead.
         _S.SUCCESS,
         _S.SERVICE_CALL_TIMEOUT_ERROR,
         _S.SERVICE_CALL_UNKOWN_ERROR,
@@ -69,26 +72,26 @@ _STALE: Final = core.ConnectionStale
 
 
 class Health(Enum):
-    """What is thought of a connection."""
+    """The state of a `ConnectionWatch`."""
 
     NORMAL = "normal"
-    SUSPECT = "suspect"  # there was a sign; it has to last
-    QUIET = "quiet"  # it was reset: signs mean nothing yet
+    SUSPECT = "suspect"  # there was a sign of trouble, which has to last before a reset
+    QUIET = "quiet"  # the connection was reset; signs are ignored for a while
 
 
 @dataclass(frozen=True, slots=True)
 class WatchRule:
-    """How one kind of sign is taken; ticks."""
+    """The parameters for one kind of sign; times in ticks."""
 
-    patience: int  # how long a sign has to last
-    quiet: int  # after a reset; twice as long after each in a row
-    longest_quiet: int
-    calm: int  # after the quiet time: so long without a sign, and all is forgotten
-    acks_clear: bool  # whether any word of the service disproves it
+    patience: int  # how long a sign has to last before the connection is reset
+    quiet: int  # how long signs are ignored after a reset; doubled with each further reset
+    longest_quiet: int  # the limit of that doubling
+    calm: int  # how long without a sign after the quiet time until the machine starts from NORMAL
+    acks_clear: bool  # whether an ack of the service ends the suspicion
 
 
-_PATIENCE: Final = 5 * TICKS_PER_SECOND  # ours
-_LONGEST_QUIET: Final = 8 * STALE_GRACE_PERIOD  # ours: a slow line is not cured by resets
+_PATIENCE: Final = 5 * TICKS_PER_SECOND  # our choice
+_LONGEST_QUIET: Final = 8 * STALE_GRACE_PERIOD  # our choice: resets do not help a slow network
 
 WATCHES: Final[dict[type[core.Event], WatchRule]] = {
     core.ConnectionStale: WatchRule(
@@ -101,19 +104,19 @@ WATCHES: Final[dict[type[core.Event], WatchRule]] = {
 
 
 class ConnectionWatch:
-    """The machine for one kind of sign of one stream.
+    """The state machine for one kind of sign of one stream.
 
-    | in | a sign | leads to |
+    | state | sign | next state |
     |---|---|---|
     | NORMAL | any | SUSPECT |
-    | SUSPECT | none for the patience, then one | SUSPECT, from now on |
-    | SUSPECT | less bad than the first, after the patience | SUSPECT, from now on |
-    | SUSPECT | as bad or worse, after the patience | QUIET, and the connection is reset |
+    | SUSPECT | after a pause of more than the patience | SUSPECT, restarted |
+    | SUSPECT | after the patience, smaller than the first | SUSPECT, restarted |
+    | SUSPECT | after the patience, at least as large | QUIET; the connection is reset |
     | QUIET | within the quiet time | QUIET |
-    | QUIET | later | SUSPECT |
-    | QUIET | none for the calm time after the quiet time | NORMAL, as if nothing had been |
+    | QUIET | after the quiet time | SUSPECT |
+    | QUIET | none for the calm time after the quiet time | NORMAL; the count of resets is 0 again |
 
-    A new connection, and for staleness an ack, end a suspicion.
+    A new connection changes SUSPECT to NORMAL, and so does an ack if the rule has `acks_clear`.
     """
 
     __slots__ = ("_amount", "_resets", "_rule", "_seen", "_since", "_until", "state")
@@ -121,14 +124,14 @@ class ConnectionWatch:
     def __init__(self, rule: WatchRule) -> None:
         self._rule = rule
         self.state = Health.NORMAL
-        self._since = 0  # of the suspicion
-        self._seen = 0  # the newest sign
-        self._amount = 0  # how bad it was then
-        self._until = 0  # the end of the quiet time
-        self._resets = 0  # in a row
+        self._since = 0  # when the suspicion began
+        self._seen = 0  # time of the newest sign
+        self._amount = 0  # amount of the first sign of the suspicion
+        self._until = 0  # end of the quiet time
+        self._resets = 0  # number of resets without a calm time between them
 
     def sign(self, amount: int, now: int) -> bool:
-        """Take a sign, `amount` ticks bad; whether the connection is to be reset."""
+        """Process a sign of `amount` ticks; return whether the connection must be reset."""
         rule = self._rule
         if now - self._until > rule.calm:
             self._resets = 0
@@ -140,7 +143,7 @@ class ConnectionWatch:
             self._suspect(amount, now)
         if now - self._since < rule.patience:
             return False
-        if amount < self._amount:  # it is getting better by itself
+        if amount < self._amount:  # the connection is recovering
             self._suspect(amount, now)
             return False
         self.state = Health.QUIET
@@ -151,58 +154,64 @@ class ConnectionWatch:
     def _suspect(self, amount: int, now: int) -> None:
         self.state, self._since, self._amount = Health.SUSPECT, now, amount
 
-    def heard(self) -> None:
-        """The service has said something."""
+    def ack_received(self) -> None:
+        """Process an ack of the service."""
         if self._rule.acks_clear:
-            self.connected()
+            self.connection_opened()
 
-    def connected(self) -> None:
-        """There is a new connection, which is not suspected of anything."""
+    def connection_opened(self) -> None:
+        """Process a new connection, which ends a suspicion."""
         if self.state is Health.SUSPECT:
             self.state = Health.NORMAL
 
 
 class ContinuousRetry:
-    """The policy of one producer: the core asks it about failures, the engine about connections."""
+    """The retry policy of one producer.
+
+    The core calls `begin_anew` for failures; the engine calls the other methods for connections.
+    """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self.watches: dict[
-            str, dict[type[core.Event], ConnectionWatch]
-        ] = {}  # of streams that had a sign
+        # By stream name; only streams that had a sign.
+        self.watches: dict[str, dict[type[core.Event], ConnectionWatch]] = {}
 
     def start_over(
         self, failure: KvsError, cause: StatusCode, *, offline: bool, times: int
     ) -> KvsError | None:
-        """See `kvsproducer.client.RetryPolicy`: what to report when it goes on, or None."""
+        """Return the error to report if the stream starts again, or None if it must fail.
+
+        The arguments are those of `kvsproducer.client.RetryPolicy`.
+        """
         if not self.enabled or offline or failure.status not in BEGINS_ANEW or cause not in _PASSES:
             return None
         if not times:
             return failure
-        told = f"begun anew {times} times, and failed again: {failure.status.name}; "
-        return kvs_error(_S.CONTINUOUS_RETRY_RESET_FAILED, told + failure.detail)
+        detail = f"restarted {times} times, and failed again: {failure.status.name}; "
+        return kvs_error(_S.CONTINUOUS_RETRY_RESET_FAILED, detail + failure.detail)
 
-    def troubled(self, stream: core.Stream, now: int) -> str:
-        """Look at a stream whose connection does badly; "" or why it is to be reset."""
+    def check_connection(self, stream: core.Stream, now: int) -> str:
+        """Process the signs of a stream's connection; return why it must be reset, or ""."""
         why = ""
         for sign in stream.take_troubles():
             if self._sign(stream, type(sign), sign.duration, now):
                 why = _WHY[type(sign)].format(sign.duration / TICKS_PER_SECOND)
         return why
 
-    def blocked(self, stream: core.Stream, duration: int, now: int) -> str:
-        """The peer has taken no data for so long; "" or why the connection is to be reset.
+    def check_blocked(self, stream: core.Stream, duration: int, now: int) -> str:
+        """Process that the remote host has read nothing for `duration` ticks.
 
-        Nothing is read meanwhile, so the core sees no sign of staleness. A stream that has no
-        `connection_staleness_duration`, such as an offline one, does not care.
+        Returns why the connection must be reset, or "". The core reads nothing to send meanwhile,
+        so it does not notice the staleness. A stream without `connection_staleness_duration`, such
+        as an offline stream, has no limit.
         """
         limit = ticks(stream.info.connection_staleness_duration)
         if not limit or duration < limit or not self._sign(stream, _STALE, duration, now):
             return ""
-        return f"no data were taken for {duration / TICKS_PER_SECOND:.1f} s"
+        return f"the service has read no data for {duration / TICKS_PER_SECOND:.1f} s"
 
     def _sign(self, stream: core.Stream, kind: type[core.Event], amount: int, now: int) -> bool:
-        """Take a sign; whether to reset the connection."""
+        """Process a sign of a stream; return whether its connection must be reset."""
         if not self.enabled or stream.state is not core.StreamState.STREAMING:
             return False
         watches = self.watches.setdefault(stream.name, {})
@@ -210,18 +219,18 @@ class ContinuousRetry:
             watches[kind] = ConnectionWatch(WATCHES[kind])
         return watches[kind].sign(amount, now)
 
-    def heard(self, stream: str) -> None:
-        """The service has sent an ack."""
+    def ack_received(self, stream: str) -> None:
+        """Process an ack for a stream."""
         for watch in self.watches.get(stream, {}).values():
-            watch.heard()
+            watch.ack_received()
 
-    def connected(self, stream: str) -> None:
-        """An upload has begun."""
+    def connection_opened(self, stream: str) -> None:
+        """Process the start of an upload of a stream."""
         for watch in self.watches.get(stream, {}).values():
-            watch.connected()
+            watch.connection_opened()
 
     def forget(self, stream: str) -> None:
-        """The stream is freed."""
+        """Remove the watches of a freed stream."""
         self.watches.pop(stream, None)
 
 

@@ -1,8 +1,8 @@
-"""Events on their way to the user: to the log, and to `on_event` on a thread of its own.
+"""Deliver events to the log and to the user's `on_event`.
 
-A listener that is slow or raises never stalls an upload: it runs on one dispatcher thread (in
-asyncio on the caller's loop), never on the network loop of blocking producers and never under the
-lock. While it is busy, events wait in the core's bounded queue, where adjacent drops merge.
+A slow or failing listener never delays an upload. It runs on a dispatcher thread (in asyncio on the
+caller's loop), never on the network loop of a blocking producer and never under the lock. While the
+listener is busy, events wait in the core's bounded queue, which merges adjacent drops.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from kvsproducer import client as core
 from kvsproducer.service.loop import start_thread
 from kvsproducer.status import StatusCode
 
-__all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "line_of"]
+__all__ = ["LISTENER_LIMIT_S", "Dispatcher", "EventLog", "deliver", "log_line"]
 
 log = logging.getLogger("kvsproducer")
 
-LISTENER_LIMIT_S = 5  # waiting for a listener to take the last events
+LISTENER_LIMIT_S = 5  # how long `close` waits until the listener has got the last events
 
 _READY_FAILURES: dict[type[core.Event], StatusCode] = {
     core.ClientReady: StatusCode.CLIENT_READY_CALLBACK_FAILED,
@@ -45,63 +45,66 @@ _PRESSURES = (
 
 
 class EventLog:
-    """Writes events to the log: failures and losses as warnings, acks and pressures for debugging.
+    """Writes events to the log: failures and losses as warnings, acks and pressures as debug.
 
-    Frames that are lost one after another are told in one line, once something else happens or
-    nothing more is due.
+    Consecutive losses are collected and written as one line, when another event comes or when there
+    are no more events for now.
     """
 
     def __init__(self) -> None:
         self._loss: core.Event | None = None
 
     def add(self, event: core.Event) -> None:
-        """Take the next event."""
+        """Write an event to the log, or collect it if it is a loss."""
         if isinstance(event, _LOSSES):
             merged = None if self._loss is None else core.merge_events(self._loss, event)
             if merged is None:
-                self.settle()
+                self.flush()
             self._loss = merged or event
             return
         if self._loss is not None:
-            self.settle()
+            self.flush()
         if isinstance(event, _WARNINGS) or (isinstance(event, core.StreamReady) and event.warning):
-            log.warning("%s", line_of(event))
+            log.warning("%s", log_line(event))
         elif isinstance(event, core.FragmentAcked | _PRESSURES):
-            if log.isEnabledFor(logging.DEBUG):  # an ack comes often, and its line costs
-                log.debug("%s", line_of(event))
+            if log.isEnabledFor(logging.DEBUG):  # acks are frequent, so format them only if needed
+                log.debug("%s", log_line(event))
         elif isinstance(event, core.StreamStateChanged):
             log.info("stream %s: %s -> %s", event.stream, event.old.value, event.new.value)
         else:
-            log.info("%s", line_of(event))
+            log.info("%s", log_line(event))
 
-    def settle(self) -> None:
-        """Nothing more is due: write what was gathered."""
+    def flush(self) -> None:
+        """Write the collected losses; call it when there are no more events for now."""
         if self._loss is not None:
-            log.warning("%s", line_of(self._loss))
+            log.warning("%s", log_line(self._loss))
             self._loss = None
 
 
-def line_of(event: core.Event) -> str:
-    """An event as a line of the log: stream and upload, what it is, its figures."""
+def log_line(event: core.Event) -> str:
+    """Return an event as a line for the log: stream and upload, type, fields."""
     named = {field.name: getattr(event, field.name) for field in fields(event)}
     stream, upload = named.pop("stream"), named.pop("upload", None)
     where = "client" if stream is None else f"stream {stream}"
     if upload is not None:
         where += f" upload {upload}"
-    told = "".join(f" {name}={_shown(value)}" for name, value in named.items() if value != "")
-    return f"{where}: {type(event).__name__}{told}"
+    values = "".join(f" {name}={_text(value)}" for name, value in named.items() if value != "")
+    return f"{where}: {type(event).__name__}{values}"
 
 
-def _shown(value: object) -> object:
+def _text(value: object) -> object:
     if isinstance(value, StatusCode):
         return f"{value.name} ({value.hex})"
     return value.value if isinstance(value, core.DropReason) else value
 
 
 class Dispatcher:
-    """Takes events from the core, one at a time, and gives them to a listener on its thread.
+    """A thread that takes events from the core and calls a listener with each of them.
 
-    `last` is called on it after the last of them. With `logs` they are logged too.
+    take: returns the next event, or None.
+    listener: the function to call, or None.
+    last: called on the thread after the last event.
+    logs: whether to log the events too.
     """
 
     def __init__(
@@ -121,11 +124,11 @@ class Dispatcher:
         self._thread = start_thread(self._run, "kvsproducer-events")
 
     def wake(self) -> None:
-        """There may be events; costs little when there are none."""
+        """Make the thread look for events; cheap if there are none."""
         self._due.set()
 
     def end(self, timeout_s: float) -> None:
-        """Deliver what is left and end the thread; a listener that hangs is left behind."""
+        """Deliver the remaining events and end the thread; wait for at most `timeout_s` seconds."""
         self._ended = True
         self._due.set()
         if self._thread is not threading.current_thread():
@@ -135,23 +138,25 @@ class Dispatcher:
         ended = False
         while not ended:
             self._due.wait()
-            self._due.clear()  # before the look: an event that comes after it sets it again
-            ended = self._ended  # before looking: what came before it is delivered
+            # Clear and read both flags before taking events. An event that comes during the loop
+            # sets `_due` again; with the opposite order its wake-up would be lost.
+            self._due.clear()
+            ended = self._ended
             while (event := self._take()) is not None:
                 if self._log is not None:
                     self._log.add(event)
                 if self._listener is not None:
                     deliver(self._listener, event)
             if self._log is not None:
-                self._log.settle()
+                self._log.flush()
         if self._last is not None:
             self._last()
 
 
 def deliver(listener: Callable[[core.Event], object], event: core.Event) -> None:
-    """Call the listener; what it raises is logged and goes no further.
+    """Call the listener; log the exception if it raises.
 
-    A listener that fails when the client or a stream is ready is logged under the status for it.
+    For the events ClientReady and StreamReady the log names the status of AWS's SDK for this case.
     """
     try:
         listener(event)

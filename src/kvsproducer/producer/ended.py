@@ -1,4 +1,4 @@
-"""The results of the streams that a producer has closed, in a few numbers each.
+"""The final accounts of the streams that a producer has closed.
 
 A producer may open and close streams for months. Memory stays bounded, because the accounts of a
 name are added up, and only the newest `REMEMBERED` names are kept.
@@ -17,18 +17,18 @@ from kvsproducer.status import KvsError
 
 __all__ = ["REMEMBERED", "EndedStreams"]
 
-REMEMBERED: Final = 1_000  # ours: names
+REMEMBERED: Final = 1_000  # our choice: how many stream names are kept
 
 
 class EndedStreams:
-    """The final accounts, by stream name. Not thread-safe: the engine's lock is held."""
+    """The final accounts by stream name. Not thread-safe; callers hold the engine's lock."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, FrameAccount] = {}
         self._failures: dict[str, KvsError] = {}
         self._last_errors: dict[str, str] = {}
         self._drops: dict[str, Counter[str]] = {}
-        self._skipped: dict[str, FrameAccount] = {}  # of closes that skipped all their frames
+        self._skipped: dict[str, FrameAccount] = {}  # accounts of streams that skipped all frames
 
     def add(
         self,

@@ -1,23 +1,24 @@
-"""The engine: drives one sans-I/O core, from any number of threads and one event loop.
+"""The engine: connects one sans-I/O core with an event loop and any number of threads.
 
-One lock guards the core (the storage budget and the credentials are the client's, not a
-stream's). A caller's thread takes it once for a `put_frame`; if the core then wants something
-done, one flag and one `call_soon_threadsafe` wake the loop, however many frames follow. On the
-loop, `_pump` carries out the core's effects (service calls, data for uploads) and calls
-`on_events` if there are events. Joining bytes, callbacks and logging happen outside the lock. The
-core's timer changes only when it is handled, so the alarm is set then, and not at each pump.
+One lock protects the core, because all streams share the storage and the credentials. A thread
+takes it once for a `put_frame`. If the core then has effects, `poke` wakes the loop with one
+`call_soon_threadsafe`, and sets the flag `poked` so that later frames do not wake it again. On the
+loop, `_pump` executes the core's effects (service calls, data for uploads), and calls `on_events`
+if there are events. Joining bytes, callbacks and logging happen outside the lock. The core's timer
+changes only when it is handled, so the alarm is set then and not in each `_pump`.
 
-No wake-up may be lost. A flag is cleared before what it stands for is looked at: a poke that comes
-during the look sets it again and leads to another look. Cleared after the look, that poke would be
-taken for one that was answered. In the same way a thread reads `change_count` before it looks, and
-waits only while the count is the same. A change wakes all threads that wait, since each waits for
-something else.
+No wake-up may be lost. `_pump` clears `poked` before it reads the core. A poke that comes during
+the read sets the flag again and schedules another `_pump`. If the flag were cleared after the read,
+that poke would be lost. In the same way a waiting thread reads `change_count` before it checks its
+condition, and then waits only while the count is the same. A change wakes all waiting threads,
+because each of them waits for something else.
 
-Whether there are effects or events is asked without the lock. That is safe because a thread makes
-them under the lock and pokes afterwards: if the pump misses them, that poke is still to come.
+`effects` and `active_queues` (whether there are events) are read without the lock. That is safe: a
+thread adds effects and events under the lock and pokes afterwards, so if `_pump` does not see them
+yet, another `_pump` follows.
 
-The blocking and the asyncio surface use this same engine; they differ in whose loop it runs on
-and in how they wait (`block`, on a condition, or `wait`, on a future).
+Blocking and asyncio producers use the same engine. They differ in the loop that it runs on, and in
+how they wait (`block` on a condition, `wait` on a future).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from kvsproducer import client as core
 from kvsproducer.duration import TICKS_PER_SECOND
 from kvsproducer.heap import store_for
 from kvsproducer.limits import MAX_QUEUED_EVENTS
-from kvsproducer.producer.bugs import guarded, own_bug, report, told
+from kvsproducer.producer.bugs import fail_on_error, find_bug, log_bug, to_public_error
 from kvsproducer.producer.continuous_retry import ContinuousRetry
 from kvsproducer.producer.ended import EndedStreams
 from kvsproducer.producer.hooks import Hooks
@@ -61,11 +62,11 @@ T = TypeVar("T")
 log = logging.getLogger("kvsproducer.engine")
 
 _TOKEN_CALLS = core.GetSecurityToken | core.GetStreamingToken  # reported with the provider's status
-CALLS_AT_ONCE = 8  # ours: each has a connection
+CALLS_AT_ONCE = 8  # our choice: the number of concurrent calls; each has a connection
 
 
 class Alarm:
-    """Calls `ring` on the loop, once for each time that it is set to. Not thread-safe."""
+    """A timer that calls `ring` on the loop at the time that was set. Not thread-safe."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
@@ -74,9 +75,9 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, due: int | None, now: int) -> None:
-        """Ring at `due`, in ticks as `now`; None: not at all.
+        """Call `ring` at `due`, in ticks of the same clock as `now`; None: cancel the timer.
 
-        Set again to the same time, before it has rung, it is left as it is.
+        If `due` is the time that is set already, the timer stays as it is.
         """
         if self._timer is not None:
             if due == self._due:
@@ -89,7 +90,7 @@ class Alarm:
 
     @property
     def rings_at(self) -> float | None:
-        """When it does, by the loop's clock; None while it is not set."""
+        """The time that is set, in seconds of the loop's clock, or None."""
         return None if self._timer is None else self._timer.when()
 
     def _rings(self) -> None:
@@ -98,10 +99,10 @@ class Alarm:
 
 
 class Engine(Waiting):
-    """Everything between one core client and the outside; see the module's text.
+    """The I/O around one core client; the module's docstring describes how it works.
 
-    `loop` must be running for anything to leave; all methods whose names begin with `on_` or
-    that are coroutines run on it, the others in any thread.
+    Nothing is sent unless `loop` runs. Coroutines and methods whose names begin with `on_` run on
+    the loop; the other methods may be called from any thread.
     """
 
     def __init__(
@@ -114,14 +115,15 @@ class Engine(Waiting):
         super().__init__(loop)
         self.service = service
         self.hooks = hooks
-        self.poked = True  # so that `poke` does nothing before all is set up
-        self.close_limit_s = CLOSE_LIMIT_S  # of leaving a `with` block
-        self.closing = False  # no more streams
+        self.poked = True  # so that `poke` has no effect before `__init__` has finished
+        self.close_limit_s = CLOSE_LIMIT_S  # how long leaving a `with` block waits
+        self.closing = False  # if True, no stream can be opened any more
         self.closed = False
-        self._told: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)  # what is not the core's
-        self.wall = now if hooks is None else hooks.clock(self._tell_fault)
-        self.now = steady(self.wall())  # for the core and for all that waits
-        dice = secrets.randbelow if hooks is None else hooks.dice(self._tell_fault)
+        # The events that the engine itself creates; the core has a queue of its own.
+        self._own_events: deque[core.Event] = deque(maxlen=MAX_QUEUED_EVENTS)
+        self.wall = now if hooks is None else hooks.clock(self._report_fault)
+        self.now = steady(self.wall())  # the monotonic clock of the core and of all waits
+        dice = secrets.randbelow if hooks is None else hooks.dice(self._report_fault)
         service.run_on(loop, self.wall)
         device_info.validate()
         store = store_for(device_info.storage_info)
@@ -139,18 +141,19 @@ class Engine(Waiting):
             limits.service_call_connection_timeout.total_seconds(),
             limits.service_call_completion_timeout.total_seconds(),
         )
-        service.skew.on_change = self._tell_skew
+        service.skew.on_change = self._report_skew
         service.on_given_refused = partial(self.do, self.core.renew_auth)
         self.cache = AnswerCache(Caching(service.config.caching), service.config.caching_ticks)
         self.effects = self.core.effects
         self.active_queues = self.core.active_queues
-        self.on_events: Callable[[], None] = lambda: None  # on the loop, when there are some
+        self.on_events: Callable[[], None] = lambda: None  # called on the loop if there are events
         self._core_closed = False
         self._alarm = Alarm(loop, self._on_timer)
         self.ended = EndedStreams()
         self._reach = ReachWarnings(service.endpoint_url or service.region_name)
-        self.on_freed: Callable[[core.Stream], None] = lambda _: None  # under the lock
-        self._failures: dict[str | None, str] = {}  # of the last calls and uploads, by stream
+        self.on_freed: Callable[[core.Stream], None] = lambda _: None  # called under the lock
+        # Messages of the last call or upload of each stream if it failed; None is the client.
+        self._failures: dict[str | None, str] = {}
         self._streams: dict[str, core.Stream] = {}
         self._uploads: dict[tuple[str, int], asyncio.Task[Failure]] = {}
         self._running: dict[tuple[str, int], Upload] = {}
@@ -162,7 +165,7 @@ class Engine(Waiting):
     # --- from any thread ---------------------------------------------------------------------
 
     def poke(self) -> None:
-        """Have the loop look at the core soon; call it after the lock is released."""
+        """Schedule `_pump` on the loop; call this after the lock is released."""
         if self.poked or self.closed:
             return
         try:
@@ -173,16 +176,16 @@ class Engine(Waiting):
             raise
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Call a method of the core under the lock, with the monotonic time as `now`."""
+        """Call a method of the core under the lock, with `now=` the monotonic time."""
         self.refuse_reentry()
         try:
             with self.lock:
                 return action(*arguments, now=self.now(), **named)
-        finally:  # also if Ctrl-C was delivered at the end of the call, which had its effect
+        finally:  # the call has had its effect also if Ctrl-C was raised at its end
             self.poke()
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> core.Stream:
-        """Add a stream to the core, which makes its first call to the service at once."""
+        """Add a stream to the core, which starts its first service call at once."""
         self.refuse_reentry()
         with self.lock:
             if self.closing or self.closed:
@@ -201,22 +204,22 @@ class Engine(Waiting):
         return stream
 
     def free_stream(self, stream: core.Stream) -> core.FrameAccount:
-        """Take a stream out of the core and return its final account; the name is free again.
+        """Remove a stream from the core and return its final account; its name can be used again.
 
-        Frames that are not stored are dropped under the same lock as the account is drawn up. So an
-        ack that arrives meanwhile counts either before, or not at all.
+        The frames that are not stored are dropped under the same lock under which the account is
+        read, so an ack that arrives meanwhile counts either before that or not at all.
         """
         self.refuse_reentry()
         with self.lock:
             self._free(stream)
             account = stream.account()
         self.poke()
-        if not self.closed:  # threads that wait for its frames look again
-            self.loop.call_soon_threadsafe(self.settled)
+        if not self.closed:  # wake the threads that wait for frames of this stream
+            self.loop.call_soon_threadsafe(self.wake_waiters)
         return account
 
     def _free(self, stream: core.Stream) -> None:
-        """Free a stream and keep its final account, once; the caller holds the lock."""
+        """Free a stream and keep its final account, once; called under the lock."""
         stream.free(now=self.now())
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
@@ -230,16 +233,16 @@ class Engine(Waiting):
             self.on_freed(stream)
 
     def next_event(self) -> core.Event | None:
-        """Return the oldest event not taken yet, or None; its chain of callbacks is run first."""
-        if not (self.active_queues or self._told or self.hooks is not None):
-            return None  # mostly; see the module's text
+        """Return the next event, or None; the event's callbacks are run first."""
+        if not (self.active_queues or self._own_events or self.hooks is not None):
+            return None  # the common case, without the lock; see the module's docstring
         with self.lock:
             reported = None if self.hooks is None else self.hooks.next_reported()
-            event = self._told.popleft() if self._told and reported is None else None
+            event = self._own_events.popleft() if self._own_events and reported is None else None
             if event is None and reported is None:
                 event = self.core.next_event()
         if event is not None:
-            self._reach.look_at(event)
+            self._reach.check(event)
             if self.hooks is not None:
                 self.hooks.notify(event)
         return event or reported
@@ -247,19 +250,19 @@ class Engine(Waiting):
     # --- on the loop -------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        self.poked = False  # before the look; see the module's text
+        self.poked = False  # clear it before reading the core; see the module's docstring
         if self.closed:
             return
         try:
             if self.effects:
                 self._take_effects()
-        except Exception as error:  # noqa: BLE001  reported, as that of a task is
+        except Exception as error:  # noqa: BLE001  `fail` reports it
             self.fail(error)
         try:
-            if self.active_queues or self._told or self.hooks is not None:
+            if self.active_queues or self._own_events or self.hooks is not None:
                 self.on_events()
         except Exception as error:  # an event handler failed; uploads are not affected
-            if not (bug := own_bug(error)):
+            if not (bug := find_bug(error)):
                 raise
             self.fail(bug)
 
@@ -269,7 +272,7 @@ class Engine(Waiting):
             while self.effects and (effect := self.core.poll_effect()) is not None:
                 effects.append(effect)
         for effect in effects:
-            if isinstance(effect, core.DataAvailable):  # mostly
+            if isinstance(effect, core.DataAvailable):  # the most frequent effect
                 upload = self._running.get((effect.stream, effect.upload))
                 if upload is not None:
                     upload.wake()
@@ -286,22 +289,22 @@ class Engine(Waiting):
                 if (effect.stream, effect.upload) in self._uploads:
                     self._uploads[effect.stream, effect.upload].cancel()
             case core.SpaceAvailable():
-                self.settled()
+                self.wake_waiters()
             case core.ConnectionTroubled():
-                self._look_at(effect.stream)
+                self._check_connection(effect.stream)
 
-    def _look_at(self, name: str) -> None:
-        """A connection does badly: reset it when it is time to."""
+    def _check_connection(self, name: str) -> None:
+        """Reset a stream's connection if its signs of trouble require it."""
         with self.lock:
             stream = self._streams.get(name)
-            why = "" if stream is None else self._retry.troubled(stream, self.now())
+            why = "" if stream is None else self._retry.check_connection(stream, self.now())
         if stream is not None and why:
             self._reset_connection(stream, why)
 
-    def peer_blocks(self, stream: core.Stream, blocked_s: float) -> None:
-        """The peer of a stream's upload has taken no data for so long."""
+    def report_blocked(self, stream: core.Stream, blocked_s: float) -> None:
+        """Reset the connection if the service has read no data for too long (`blocked_s`)."""
         blocked = int(blocked_s * TICKS_PER_SECOND)
-        if why := self._retry.blocked(stream, blocked, self.now()):
+        if why := self._retry.check_blocked(stream, blocked, self.now()):
             self._reset_connection(stream, why)
 
     def _reset_connection(self, stream: core.Stream, why: str) -> None:
@@ -310,10 +313,10 @@ class Engine(Waiting):
 
     @staticmethod
     def _reset(stream: core.Stream, now: int) -> None:
-        if not stream.freed:  # meanwhile, in another thread
+        if not stream.freed:  # another thread may have freed it meanwhile
             stream.reset_connection(now, alive=False)
 
-    @guarded
+    @fail_on_error
     def _on_timer(self) -> None:
         try:
             self._apply(self.core.handle_timer)
@@ -325,12 +328,12 @@ class Engine(Waiting):
             self._alarm.set(self.core.next_timer(), self.now())
 
     def _apply(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Feed the core on the loop: like `do`, and have all that wait for a change look again."""
+        """Call a method of the core on the loop, like `do`, and wake all threads that wait."""
         with self.lock:
             result = action(*arguments, now=self.now(), **named)
-        self.settled()
+        self.wake_waiters()
         if not self.poked:
-            self.loop.call_soon(self._pump)  # unlike in `poke`, the loop is awake
+            self.loop.call_soon(self._pump)  # this is the loop's thread, so no need to wake it
             self.poked = True
         return result
 
@@ -341,7 +344,7 @@ class Engine(Waiting):
         return task
 
     def _over(self, task: asyncio.Task[T]) -> None:
-        """A task is over; an error is our own, for those of the world are results."""
+        """Handle the end of a task; it raises only because of a bug, as failures are results."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -351,14 +354,14 @@ class Engine(Waiting):
         """Fail all streams with an internal error, so that no caller waits forever."""
         with self.lock:
             again = self.core.failure is not None
-            self.core.fail(told(bug))
-        self.settled()
-        if not again:  # else a pump that fails would schedule the next one, and so on
+            self.core.fail(to_public_error(bug))
+        self.wake_waiters()
+        if not again:  # else a failing `_pump` would schedule itself endlessly
             self.poke()
-        report(bug)
+        log_bug(bug)
 
     async def due(self, call: core.Call) -> None:
-        """Wait until a call may be made, or the network is back."""
+        """Wait until the time of a call has come, or until there is a network again."""
         wait_s = (call.not_before - self.now()) / TICKS_PER_SECOND
         if wait_s > 0:
             await pause(wait_s)
@@ -376,8 +379,8 @@ class Engine(Waiting):
                 reply = auth_info(own, self.service.skew.ticks)
             if reply is None:
                 reply = await self._answer(call)
-        except Exception as error:  # noqa: BLE001  the border: the world's become results
-            if bug := own_bug(error):
+        except Exception as error:  # noqa: BLE001  all failures but bugs become results
+            if bug := find_bug(error):
                 raise bug from None
             failure = failure_of(error).of_call()
             log.info("stream %s: %s: %s", call.stream, type(call).__name__, failure.detail)
@@ -394,7 +397,7 @@ class Engine(Waiting):
         )
 
     async def _answer(self, call: core.Call) -> object:
-        """What the service answers to a call, or has answered before."""
+        """Return the answer to a call, from the cache or from the service."""
         began = self.now()
         cached = self.cache.look_up(call, began)
         if cached is not None:
@@ -404,29 +407,30 @@ class Engine(Waiting):
         self.cache.keep(call, reply, began)
         return reply
 
-    def _tell_skew(self, ticks: int) -> None:
-        """The clocks of service and machine turn out to differ; in any thread."""
+    def _report_skew(self, ticks: int) -> None:
+        """Queue an event for a clock skew; may be called in any thread."""
         if ticks:
-            self._told.append(core.ClockSkewDetected(None, ticks))
+            self._own_events.append(core.ClockSkewDetected(None, ticks))
             self.poke()
 
-    def _tell_fault(self, detail: str) -> None:
-        """A callback of the platform fails; in any thread, perhaps under the lock."""
+    def _report_fault(self, detail: str) -> None:
+        """Queue an event for a failed platform callback; in any thread, also under the lock."""
         status = StatusCode.INTERNAL_ERROR
-        self._told.append(core.ClientErrorReported(None, status, detail, fatal=False))
+        self._own_events.append(core.ClientErrorReported(None, status, detail, fatal=False))
         self.poke()
 
     async def ask(self, call: core.Call) -> object:
-        """What the chains of callbacks answer to a call, None when it is to be made.
+        """Return the callbacks' answer to a call, or None if the service must be called.
 
-        Raises what they fail with, SERVICE_CALL_TIMEOUT_ERROR when they take longer than a call.
+        Raises what the callbacks raise, and SERVICE_CALL_TIMEOUT_ERROR if they take longer than the
+        time limit of a call.
         """
         if self.hooks is None or not self.hooks.handles(call):
             return None
         limit_s = self.core.client_info.service_call_completion_timeout.total_seconds()
         try:
             return await in_daemon_thread(self.hooks.ask, call, timeout_s=limit_s)
-        except KvsError:  # some are TimeoutErrors too
+        except KvsError:  # some of them are TimeoutErrors, which the next branch would change
             raise
         except TimeoutError as error:
             raise kvs_error(
@@ -439,7 +443,7 @@ class Engine(Waiting):
         assert effect.stream is not None
         stream = self._streams.get(effect.stream)
         if stream is None:
-            return  # freed meanwhile
+            return  # the stream was freed meanwhile
         key = effect.stream, effect.upload
         upload = Upload(self, stream, effect)
         task = self._spawn(upload.run())
@@ -447,24 +451,26 @@ class Engine(Waiting):
         task.add_done_callback(partial(self._upload_ended, stream, effect.upload))
 
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
-        """An upload's request is on its way, or will not be made."""
+        """Report to the core that an upload's request starts, or why it does not."""
         if effect.stream is not None:
-            self._retry.connected(effect.stream)
+            self._retry.connection_opened(effect.stream)
         self._apply(self.core.call_result, effect, failure.result, detail=failure.detail)
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> tuple[bool, bool]:
-        """Hand bytes of an upload's response to the core; see `core.Stream.receive_ack`."""
-        if self._retry.watches:  # seldom
-            self._retry.heard(stream.name)
+        """Pass bytes of acks to the core; return what `core.Stream.receive_ack` returns."""
+        if self._retry.watches:  # rare: only if a stream had signs of trouble
+            self._retry.ack_received(stream.name)
         return self._apply(stream.receive_ack, upload, data)
 
-    @guarded
+    @fail_on_error
     def _upload_ended(self, stream: core.Stream, upload: int, task: asyncio.Task[Failure]) -> None:
-        """An upload is over, also one that was cut before it began."""
+        """Handle the end of an upload, also of one that was cancelled before it started."""
         del self._uploads[stream.name, upload], self._running[stream.name, upload]
         if not task.cancelled() and task.exception() is not None:
-            return  # an error of our own: the stream has failed with it
-        failure = Failure(UNKNOWN, "the upload was cut off") if task.cancelled() else task.result()
+            return  # a bug: all streams have failed with it
+        failure = (
+            Failure(UNKNOWN, "the upload was cancelled") if task.cancelled() else task.result()
+        )
         result = self._apply(stream.upload_ended, upload, failure.result, detail=failure.detail)
         if not task.cancelled():
             failure = replace(failure, result=result)
@@ -478,20 +484,21 @@ class Engine(Waiting):
             self._failures[stream] = waits or failure.detail
 
     def last_error(self, stream: str) -> str:
-        """Return the message of the stream's, or the client's, last failed call or upload, or "".
+        """Return the message of the last call or upload of the stream or client if it failed.
 
-        Of an upload that is under way it says what the service has not answered yet.
+        Returns "" if it succeeded. If an upload is running and the service is stalling, the message
+        says so.
         """
         for (name, _), upload in list(self._running.items()):
-            if name == stream and (owed := upload.owed()):
-                return owed
-        told = self._failures.get(stream) or self._failures.get(None, "")
-        return told or self.ended.last_error(stream)
+            if name == stream and (message := upload.stall_message()):
+                return message
+        message = self._failures.get(stream) or self._failures.get(None, "")
+        return message or self.ended.last_error(stream)
 
     async def shutdown(self) -> None:
-        """Cut what is still open and give everything back; also when it is cancelled.
+        """Cancel all tasks and close the core and the connections, also if this is cancelled.
 
-        Streams that are still open are freed: what they hold is reported as dropped.
+        Open streams are freed, and the frames that they hold are reported as dropped.
         """
         self.closed = True
         try:
@@ -501,11 +508,11 @@ class Engine(Waiting):
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             self.close_core()
-            self.settled()
+            self.wake_waiters()
             await self.service.disconnect()
 
     def close_core(self) -> None:
-        """The part of `shutdown` that needs no loop."""
+        """Close the core: the part of `shutdown` that needs no loop."""
         self.closed = True
         self.service.close()
         failure: KvsError | None = None

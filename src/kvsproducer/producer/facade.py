@@ -1,6 +1,6 @@
-"""What the blocking and the asyncio surface have in common: everything that does not wait.
+"""Base classes of the blocking and the asyncio `Producer` and `Stream`: all that does not wait.
 
-The methods here may be called from any thread for a blocking producer, and return at once.
+The methods return at once. Those of a blocking producer may be called from any thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnEvent = Callable[[core.Event], object]
 
 
 class StreamFacade:
-    """One KVS stream being produced, on an engine."""
+    """The common base of the blocking and the asyncio `Stream`."""
 
     def __init__(self, engine: Engine, stream: core.Stream) -> None:
         self._engine = engine
@@ -42,25 +42,25 @@ class StreamFacade:
 
     @property
     def state(self) -> core.StreamState:
-        """Where the stream is on its way to an upload."""
+        """The current state of the stream; STREAMING while an upload runs."""
         return self._core.state
 
     @property
     def failure(self) -> KvsError | None:
-        """Why the stream will not recover, None while it works."""
+        """The error that ended the stream permanently, or None."""
         return self._core.failure
 
     @property
     def stored_until(self) -> int | None:
-        """The media time up to which everything accepted is stored, or was reported as dropped.
+        """The pts up to which all accepted frames are stored, or were reported as dropped.
 
-        A pts in ticks: no frame that the producer still holds has that pts or an earlier one. None
-        while nothing is stored or dropped. It moves on with each fragment that is stored, whatever
-        the order of the acks, and it never passes a fragment that is sent again or a frame that
-        waits for another track. It goes back when a frame is put with an earlier pts than frames
-        that are stored. After the source's clock was set back (`TimeJumped`) it follows the new
-        times. Times are those of the stored frames: see `TimestampCorrected` for single frames
-        that are moved. Without `fragment_acks`, what was sent counts as stored.
+        In ticks: the producer holds no frame with this pts or an earlier one. None while no frame
+        is stored or dropped. The value grows with each stored fragment, whatever the order of the
+        acks. It never passes a fragment that is sent again, or a frame that waits for another
+        track. It decreases if a frame is put with an earlier pts than stored frames. If the
+        source's clock is set back (`TimeJumped`), it follows the new times. The times are those of
+        the stored frames; `TimestampCorrected` reports frames whose time was changed. Without
+        `fragment_acks`, sent frames count as stored.
         """
         self._engine.refuse_fork()
         with self._lock:
@@ -68,9 +68,9 @@ class StreamFacade:
 
     @property
     def drops(self) -> dict[str, int]:
-        """How many accepted frames were dropped so far, by the value of their `DropReason`.
+        """The number of dropped frames so far, by the value of their `DropReason`.
 
-        A reason that has a status ends with its name: `{"overflow": 2, "invalid: MKV_...": 1}`.
+        If a reason has a status, its name follows: `{"overflow": 2, "invalid: MKV_...": 1}`.
         """
         self._engine.refuse_fork()
         with self._lock:
@@ -79,18 +79,21 @@ class StreamFacade:
     def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
         """Attach a name and value to the next fragment, or with `persistent` to all that follow.
 
-        The item goes with the fragment that starts next. If the open fragment is ended explicitly
-        before that (`end_fragment`, `flush`, `close`, an idle stream), the item goes with that one,
-        unless it has its 10 items already. `close` reports items that no fragment took.
+        The item is stored with the fragment that starts next. If the open fragment is ended before
+        that (by `end_fragment`, `flush`, `close` or because the stream is idle), the item is stored
+        with the open fragment, unless that has 10 items already. `close` reports items that were
+        not stored.
 
-        Name 1 to 128 bytes of UTF-8, not beginning with AWS; value up to 256; an empty value clears
-        a persistent item. KVS takes 10 items a fragment: persistent items, the tags of `put_event`
-        and their pairs count. The 11th is refused here with MAX_FRAGMENT_METADATA_COUNT, and the
-        stream goes on. Raises INVALID_ARG for what is not text, INVALID_METADATA_NAME,
+        name: 1 to 128 bytes of UTF-8, not beginning with AWS.
+        value: at most 256 bytes of UTF-8; an empty value removes a persistent item.
+
+        KVS accepts 10 items for a fragment. Persistent items, the tags of `put_event` and their
+        pairs count too. The 11th item raises MAX_FRAGMENT_METADATA_COUNT, and the stream continues.
+        Also raises INVALID_ARG for a name or value that is not text, INVALID_METADATA_NAME,
         MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, STREAM_HAS_BEEN_STOPPED.
         """
         self._engine.refuse_reentry()
-        with self._lock:  # nothing to be sent follows from it, so the loop is not woken
+        with self._lock:  # this alone causes nothing to be sent, so the loop is not woken
             self._core.put_fragment_metadata(name, value, persistent, self._engine.now())
 
     def put_event(
@@ -100,13 +103,16 @@ class StreamFacade:
         image_prefix: str = "",
         pairs: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Have the service make images (to S3) or send a notification for the next fragment.
+        """Ask the service to create images in S3, or to send a notification, for the next fragment.
 
-        `types` is EventType.IMAGE_GENERATION, NOTIFICATION or both. `image_prefix` goes before the
-        images' names; `pairs` are names and values that go with them. Each event, the prefix and
-        each pair (of each event) are one of the 10 metadata items of the fragment; more are refused
-        with MAX_FRAGMENT_METADATA_COUNT. Raises INVALID_ARG, STREAM_NOT_STARTED before the first
-        frame, DUPLICATE_STREAM_EVENT_TYPE while one of the kind waits, INVALID_IMAGE_PREFIX_LENGTH,
+        types: EventType.IMAGE_GENERATION, EventType.NOTIFICATION, or both.
+        image_prefix: the beginning of the images' names.
+        pairs: names and values to store with the event.
+
+        Each event, the prefix, and each pair of each event count as one of the 10 metadata items of
+        a fragment; more raise MAX_FRAGMENT_METADATA_COUNT. Also raises INVALID_ARG,
+        STREAM_NOT_STARTED before the first frame, DUPLICATE_STREAM_EVENT_TYPE while an event of the
+        same type waits for its fragment, INVALID_IMAGE_PREFIX_LENGTH,
         INVALID_IMAGE_METADATA_KEY_LENGTH, INVALID_IMAGE_METADATA_VALUE_LENGTH,
         INVALID_METADATA_NAME, STREAM_HAS_BEEN_STOPPED. Source: the tags
         AWS_KINESISVIDEO_IMAGE_GENERATION and _NOTIFICATION.
@@ -114,30 +120,31 @@ class StreamFacade:
         self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
 
     def reset(self) -> None:
-        """Throw away what is held (reported as dropped) and begin anew.
+        """Drop the frames that are held, report them as dropped, and start the stream again.
 
-        Revives a failed stream, and one that was stopped: it takes frames again. Raises
-        STREAM_SHUTTING_DOWN for a stream that was closed, CLIENT_FREED_BEFORE_STREAM.
+        A failed or stopped stream accepts frames again after this. Raises STREAM_SHUTTING_DOWN for
+        a closed stream, and CLIENT_FREED_BEFORE_STREAM.
         """
         self._engine.do(self._core.reset)
 
     def stop(self) -> None:
-        """Take no more frames and let what is held go out; `close` waits for it."""
+        """Accept no more frames and send those that are held; `close` also waits for them."""
         self._engine.do(self._core.stop)
 
     def account(self) -> core.FrameAccount:
-        """Return the counts of frames so far: accepted = persisted + dropped + held.
+        """Return the counts of the frames so far: accepted = persisted + dropped + held.
 
-        A stream that was closed holds none.
+        A closed stream holds no frames.
         """
         self._engine.refuse_fork()
         with self._lock:
             return self._core.account()
 
     def metrics(self, version: int = limits.STREAM_METRICS_VERSION) -> core.StreamMetrics:
-        """A snapshot of the stream's figures (AWS's StreamMetrics; `to_dict` of that version).
+        """Return a snapshot of the stream's metrics (AWS's StreamMetrics).
 
-        Raises INVALID_STREAM_METRICS_VERSION.
+        `version` is the version of the layout that `to_dict` returns. Raises
+        INVALID_STREAM_METRICS_VERSION.
         """
         self._engine.refuse_fork()
         with self._lock:
@@ -148,7 +155,7 @@ class StreamFacade:
             return StoredWait(self._core, pts if isinstance(pts, int) else instant_to_ticks(pts))
 
     def _require_stored(self, wait: StoredWait, limit_s: float) -> None:
-        """Raise what keeps the media of a wait, which is over, from being stored."""
+        """Raise the error of a finished wait if its media is not stored."""
         last_error = self.last_error
         with self._lock:
             error = wait.error(limit_s, last_error)
@@ -159,13 +166,13 @@ class StreamFacade:
         return self._core.failure is not None
 
     def _require_ready(self, answered: bool, limit_s: float) -> None:
-        """Raise what the service said instead of "ready", or that it said nothing in time."""
+        """Raise the stream's failure, or a timeout if it is not ready (`answered` False)."""
         if self._core.failure is not None:
             raise self._core.failure
         if not answered:
-            told = f"the stream is not ready after {limit_s:g} s (state {self.state.value})"
+            detail = f"the stream is not ready after {limit_s:g} s (state {self.state.value})"
             raise explained(
-                kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=self.name), self.last_error
+                kvs_error(StatusCode.OPERATION_TIMED_OUT, detail, stream=self.name), self.last_error
             )
         if not self._core.ready:
             raise kvs_error(
@@ -173,12 +180,12 @@ class StreamFacade:
             )
 
     def _answered(self) -> bool:
-        """Whether there is nothing to wait for any more: ready, failed, or closed."""
+        """Return whether `wait_ready` is over: the stream is ready, failed, or closed."""
         return self._core.ready or self._failed() or self._core.freed
 
     @property
     def last_error(self) -> str:
-        """Message of the last failed call or upload, "" if it succeeded; also after `close`."""
+        """The message of the last call or upload if it failed, else ""; also after `close`."""
         return self._engine.last_error(self.name)
 
     def __repr__(self) -> str:
@@ -189,7 +196,10 @@ S = TypeVar("S", bound=StreamFacade)
 
 
 class ProducerFacade(Generic[S]):
-    """A producer client: credentials, storage budget and streams that share them."""
+    """The common base of the blocking and the asyncio `Producer`.
+
+    The streams of a producer share its credentials and its storage.
+    """
 
     _stream_type: type[S]
 
@@ -203,26 +213,27 @@ class ProducerFacade(Generic[S]):
         close_timeout: Timeout = CLOSE_LIMIT_S,
         **options: Unpack[ConnectionOptions],
     ) -> None:
-        """Make a producer; touches neither the network nor the credentials.
+        """Create a producer. This uses neither the network nor the credentials.
 
         Args:
-            connection: how the service is reached; default: as the environment and the AWS profile
-                say, as in boto3. See `Connection`.
+            connection: how the service is reached; default: from the environment and the AWS
+                profile, as in boto3. See `Connection`.
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
-            on_event: a function that is called with each event, never on the network loop of
-                blocking producers. For coroutines there is `aio.Producer.events`.
-            callbacks: C-style chains of callbacks, some of which may fail a `put_frame` or answer a
-                call: a `CallbacksProvider`. The producer frees them when it is closed.
+            on_event: a function that is called with each event, never on the network loop of a
+                blocking producer. Coroutines can iterate over `aio.Producer.events`.
+            callbacks: a `CallbacksProvider` with C-style chains of callbacks, which may fail a
+                `put_frame` or answer a call. The producer frees them when it is closed.
             close_timeout: how long leaving a `with` block waits for the last acks: seconds, a
-                `timedelta` or ISO 8601 text. Frames without an ack by then are reported as lost.
+                `timedelta` or ISO 8601 text; default 30 s. Frames without an ack by then are
+                reported as lost.
             options: the fields of a `Connection` as keywords (`region_name`, `profile_name`,
-                `endpoint_url`, `session`, `credentials`, `verify`, `config`), in place of
+                `endpoint_url`, `session`, `credentials`, `verify`, `config`), instead of
                 `connection`.
 
-        Raises: INVALID_ARG without a region, with an unknown profile, for `connection` together
-        with one of its fields, an argument that does not exist, and an `on_event` that cannot be
-        called; what `Connection` and `DeviceInfo` raise; INVALID_CA_CERT_PATH; INVALID_OPERATION
-        for callbacks that serve another producer.
+        Raises: INVALID_ARG if there is no region, if the profile is unknown, for `connection`
+        together with one of its fields, for an unknown argument, and for an `on_event` that cannot
+        be called; what `Connection` and `DeviceInfo` raise; INVALID_CA_CERT_PATH; INVALID_OPERATION
+        for callbacks that another producer uses already.
         """
         service = Service(connection_from(connection, options, type(self)))
         _check_types(device_info, callbacks, on_event)
@@ -245,17 +256,17 @@ class ProducerFacade(Generic[S]):
     def _make_engine(
         self, device_info: core.DeviceInfo, service: Service, hooks: Hooks | None
     ) -> Engine:
-        """An engine on the loop that this surface uses."""
+        """Return an engine on the event loop that this class uses."""
         raise NotImplementedError
 
     def _forget(self, stream: core.Stream) -> None:
-        """Forget a stream that was closed; called under the lock."""
+        """Remove a stream that was closed; called under the lock."""
         surface = self._streams.get(stream.name)
         if surface is not None and surface._core is stream:
             del self._streams[stream.name]
 
     def _end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
-        """See `kvsproducer.service.lifetime`; here the loop is gone, and nothing can be sent."""
+        """Close the core at interpreter exit; the loop has stopped, so nothing can be sent."""
         del limit_s
         if self._engine.closed:
             return {}
@@ -263,14 +274,14 @@ class ProducerFacade(Generic[S]):
         return self._engine.ended.accounts()
 
     def _listen(self, on_event: OnEvent | None) -> None:
-        """Arrange who takes the engine's events."""
+        """Set up the delivery of the engine's events."""
         raise NotImplementedError
 
     def open_stream(self, name: str, stream_info: core.StreamInfo) -> S:
-        """Start producing to a stream; checks the arguments and returns at once.
+        """Open a stream and return it at once, before the service has answered.
 
-        Frames put before the service has answered are held. Use `Stream.wait_ready` to learn what
-        it said. Raises the statuses of `StreamInfo`, DUPLICATE_STREAM_NAME, MAX_STREAM_COUNT.
+        Frames that are put before the service has answered are held. `Stream.wait_ready` waits for
+        the answer. Raises the statuses of `StreamInfo`, DUPLICATE_STREAM_NAME, MAX_STREAM_COUNT.
         """
         if not isinstance(name, str):
             raise _wrong_type("name", name, "the name of a stream as text")
@@ -283,15 +294,16 @@ class ProducerFacade(Generic[S]):
 
     @property
     def streams(self) -> dict[str, S]:
-        """The streams that are open, by name."""
+        """The open streams by name."""
         self._engine.refuse_fork()
         with self._engine.lock:
             return dict(self._streams)
 
     def metrics(self, version: int = limits.CLIENT_METRICS_VERSION) -> core.ClientMetrics:
-        """A snapshot of the client's figures (AWS's ClientMetrics; `to_dict` of that version).
+        """Return a snapshot of the producer's metrics (AWS's ClientMetrics).
 
-        Raises INVALID_CLIENT_METRICS_VERSION.
+        `version` is the version of the layout that `to_dict` returns. Raises
+        INVALID_CLIENT_METRICS_VERSION.
         """
         self._engine.refuse_fork()
         with self._engine.lock:
@@ -303,7 +315,7 @@ class ProducerFacade(Generic[S]):
 
 
 def refuse_events(on_event: OnEvent | None) -> None:
-    """Raise INVALID_OPERATION for `events()` of a producer whose `on_event` takes all events."""
+    """Raise INVALID_OPERATION if the producer has an `on_event`, which gets all events."""
     if on_event is not None:
         raise kvs_error(
             StatusCode.INVALID_OPERATION,
@@ -325,7 +337,7 @@ def _check_types(device_info: object, callbacks: object, on_event: OnEvent | Non
 
 
 def _check_listener(on_event: OnEvent | None) -> None:
-    """Raise INVALID_ARG for what cannot be called, and for a coroutine function."""
+    """Raise INVALID_ARG if `on_event` cannot be called or is a coroutine function."""
     if on_event is None:
         return
     if not callable(on_event):

@@ -1,6 +1,6 @@
-"""C-style callbacks as the producer sees them: what it asks of them, and when.
+"""The interface between the producer and C-style callbacks.
 
-The callbacks themselves are in `kvsproducer.compat`, which stands above the producer.
+`kvsproducer.compat` implements it. The producer does not import that package.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from kvsproducer import client as core
 __all__ = ["Callbacks", "Fault", "Hooks"]
 
 Fault = Callable[[str], object]
-"""Called once with what went wrong when a function of the platform fails."""
+"""A function that is called once, with a message, if a platform callback fails."""
 
 
 class Callbacks(Protocol):
-    """What a user gives as `Producer(callbacks=...)`: a `CallbacksProvider`."""
+    """The type of `Producer(callbacks=...)`, which `CallbacksProvider` implements."""
 
     def start(self, log_level: int) -> Hooks:
-        """Begin to serve a producer; INVALID_OPERATION when another one is served already."""
+        """Return the hooks for a producer; raise INVALID_OPERATION if another one uses them."""
 
 
 class Hooks(Protocol):
-    """The callbacks at work for one producer."""
+    """The callbacks of one producer."""
 
     def clock(self, fault: Fault) -> Callable[[], int]:
-        """What tells the wall-clock time, in ticks since 1970."""
+        """Return a function that returns the wall-clock time in ticks since 1970."""
 
     def dice(self, fault: Fault) -> Callable[[int], int]:
-        """What gives a random number from 0 to below n."""
+        """Return a function that returns a random int from 0 to n - 1."""
 
     def reports(self, stream: core.Stream, now: int) -> Sequence[Any]:
-        """What a `put_frame` that has just been made has to report; call it under the lock."""
+        """Return what a `put_frame` that has just run has to report; call it under the lock."""
 
     def report(self, reports: Sequence[Any]) -> None:
-        """Run the callbacks for these; raises what the first one fails with. Not under the lock."""
+        """Run the callbacks for `reports`, without the lock; raise the first error."""
 
     def next_reported(self) -> core.Event | None:
-        """The next event that `report` has run the callbacks for; call it under the lock."""
+        """Return the next event whose callbacks `report` has run; call it under the lock."""
 
     def notify(self, event: core.Event) -> None:
-        """Run the callbacks of any other event; raises nothing."""
+        """Run the callbacks of any other event; never raises."""
 
     def handles(self, call: core.Call) -> bool:
-        """Whether a callback is to be asked about this call."""
+        """Return whether there is a callback for this call."""
 
     def ask(self, call: core.Call) -> object:
-        """The callbacks' answer to a call, None when it is to be made; may block, and raise."""
+        """Return the callbacks' answer, or None to call the service; may block and raise."""
 
     def end(self) -> None:
-        """The producer is closed."""
+        """Free the callbacks after the producer is closed."""

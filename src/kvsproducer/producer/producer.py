@@ -1,7 +1,6 @@
-"""The blocking producer: one core client, one engine on the process's shared loop.
+"""The blocking `Producer`: an engine on the event loop that all producers of a process share.
 
-`Producer` is what a script, a thread or a Flask handler uses; asyncio programs use
-`kvsproducer.aio`. Making one touches neither the network nor the credentials.
+Scripts and threads use this class; asyncio programs use `kvsproducer.aio`.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ __all__ = ["Producer"]
 
 log = logging.getLogger("kvsproducer")
 
-SHUTDOWN_LIMIT_S = 10  # cutting connections that do not end by themselves
+SHUTDOWN_LIMIT_S = 10  # how long to wait until the engine has closed its connections
 
 
 class Producer(ProducerFacade[Stream]):
-    """A producer client whose calls block; may be used from any number of threads.
+    """A producer with blocking calls; may be used from any number of threads.
 
-    Events reach `on_event` on a thread of its own, or an iteration over `events()`.
+    `on_event` is called on a thread of its own; or iterate over `events()`.
 
-    Use as a context manager: leaving the block closes all streams, and raises if a frame that was
-    accepted was not stored (unless the block itself is raising: that exception goes on).
+    Use it as a context manager: leaving the `with` block closes all streams, and raises if an
+    accepted frame was not stored. If the block itself raises, that exception is raised instead.
     """
 
     _stream_type = Stream
@@ -57,12 +56,12 @@ class Producer(ProducerFacade[Stream]):
             raise
 
     def _listen(self, on_event: OnEvent | None) -> None:
-        self._once = threading.Lock()  # is never released
+        self._once = threading.Lock()  # never released: only the first `_shut_down` gets it
         self._dispatcher: Dispatcher | None = None
         self._log = EventLog()
         self._on_event = on_event
-        self._iterators = 0  # `events()` that are not over, which take the events
-        self._ended = False  # no more events will come
+        self._iterators = 0  # how many iterators of `events()` are active
+        self._ended = False  # whether all events have been delivered
         self._next_event = self._engine.next_event
         hooks = self._engine.hooks
         if on_event is None and hooks is None:
@@ -80,7 +79,7 @@ class Producer(ProducerFacade[Stream]):
             self._engine.on_events = self._dispatcher.wake
 
     def _pass_on(self) -> OnEvent:
-        """Return a listener that passes events on to `events()`, once their callbacks have run."""
+        """Return a listener that queues events for `events()` after their callbacks have run."""
         arrived, lock = EventQueue(limits.MAX_QUEUED_EVENTS), threading.Lock()
 
         def arrive(event: core.Event) -> None:
@@ -97,13 +96,16 @@ class Producer(ProducerFacade[Stream]):
         return arrive
 
     def events(self) -> Iterator[core.Event]:
-        """Iterate over the events of all streams, from now on, until the producer is closed.
+        """Return an iterator over the events of all streams until the producer is closed.
 
-        `for event in producer.events():` blocks while there is none. Use it in any thread but those
-        of callbacks, and leave it with `break` at any time. Of several iterators each event goes to
-        one. Events wait in a bounded queue for the next step: there drops and skips merge with
-        their neighbours, of pressures the newest stays, and when 2,000 of a stream wait the oldest
-        goes that is no drop or skip. Without an iterator and `on_event`, events are only logged.
+        `for event in producer.events():` blocks while there is no event, and may be left with
+        `break`. It may be used in any thread except those of callbacks. If there are several
+        iterators, each event goes to only one of them. Without an iterator and `on_event`, events
+        are only logged.
+
+        Events wait in a bounded queue. In the queue, adjacent drops and skips are merged, and only
+        the newest pressure event of each kind is kept. If 2,000 events of a stream wait, the oldest
+        one that is not a drop or a skip is removed.
 
         Raises INVALID_OPERATION if the producer has an `on_event`, which takes all events.
         """
@@ -116,8 +118,10 @@ class Producer(ProducerFacade[Stream]):
         engine = self._engine
         try:
             while True:
-                seen = engine.change_count  # before the look: a change after it ends the wait
-                ended = self._ended  # before the look: what came before it is there
+                # Read both before taking an event. A change after the read ends the wait at once,
+                # and the events that came before `_ended` was set are still returned.
+                seen = engine.change_count
+                ended = self._ended
                 engine.refuse_reentry()
                 event = self._next_event()
                 if event is not None:
@@ -128,7 +132,7 @@ class Producer(ProducerFacade[Stream]):
                     return
                 else:
                     engine.refuse_loop()
-                    self._log.settle()
+                    self._log.flush()
                     engine.wait_for_change(seen, threading.TIMEOUT_MAX)
         finally:
             self._iterators -= 1
@@ -140,10 +144,11 @@ class Producer(ProducerFacade[Stream]):
             self._log_events()
 
     def close(self, timeout: Timeout = 120) -> dict[str, core.FrameAccount]:
-        """Close all streams at once, within `timeout` together; then end everything.
+        """Close all streams, within `timeout` for all of them together, and then the producer.
 
-        Returns what became of the frames, by stream name, of streams that were closed before too
-        (of the newest 1,000 names). Closing twice is fine.
+        `timeout`: seconds, a `timedelta` or ISO 8601 text; default 120 s. Returns the accounts of
+        the frames by stream name, also of streams that were closed before (of the newest 1,000
+        names). A second call has no effect.
         """
         deadline = time.monotonic() + to_seconds(timeout)
         self._engine.refuse_reentry()
@@ -153,7 +158,7 @@ class Producer(ProducerFacade[Stream]):
             streams = list(self._streams.values())
         try:
             for stream in streams:
-                if stream._put_waiting(0):  # else `close` waits for space first
+                if stream._put_waiting(0):  # if not, `close` first waits for space
                     stream.stop()
             for stream in streams:
                 stream.close(max(0.0, deadline - time.monotonic()))
@@ -162,7 +167,7 @@ class Producer(ProducerFacade[Stream]):
         return self._engine.ended.accounts()
 
     def _shut_down(self) -> None:
-        """End everything, once."""
+        """Shut down the engine and release the loop; later calls have no effect."""
         if not self._once.acquire(blocking=False):
             return
         engine = self._engine
@@ -170,7 +175,7 @@ class Producer(ProducerFacade[Stream]):
             ending = asyncio.run_coroutine_threadsafe(engine.shutdown(), engine.loop)
             ending.result(SHUTDOWN_LIMIT_S)
         except TimeoutError:
-            log.warning("%r: not everything ended within %d s", self, SHUTDOWN_LIMIT_S)
+            log.warning("%r: its uploads did not end within %d s", self, SHUTDOWN_LIMIT_S)
         finally:
             try:
                 self._end_core()
@@ -179,7 +184,7 @@ class Producer(ProducerFacade[Stream]):
                 SharedLoop.release()
 
     def _end_core(self) -> None:
-        """Close the core, and deliver the events that are left."""
+        """Close the core and deliver the remaining events."""
         self._engine.close_core()
         lifetime.unregister(self)
         if self._dispatcher is not None:
@@ -190,13 +195,13 @@ class Producer(ProducerFacade[Stream]):
         self._engine.notify()
 
     def _end_at_exit(self, limit_s: float) -> dict[str, core.FrameAccount]:
-        """See `kvsproducer.service.lifetime`: the loop still runs, so it is closed."""
+        """Close the producer at interpreter exit, while the loop still runs."""
         return self.close(limit_s)
 
     def _log_events(self) -> None:
         while (event := self._engine.next_event()) is not None:
             self._log.add(event)
-        self._log.settle()
+        self._log.flush()
 
     def __enter__(self) -> Producer:
         return self

@@ -1,8 +1,8 @@
-"""Waiting until media is stored: `wait_stored` of both surfaces.
+"""The condition and the errors of `wait_stored`, for both APIs.
 
-The wait ends when the core says that everything accepted up to a pts is settled, or that this can
-no longer happen. Settled is stored or dropped, so the drops are looked at as well: each time that
-the core changes, since the core remembers the newest ones only.
+The wait ends when all accepted frames up to a pts are stored or dropped, or when this can no longer
+happen. Dropped frames end the wait with an error. The core only remembers the newest drops, so they
+are checked after each change of the core.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["StoredWait"]
 
 
 class StoredWait:
-    """One wait for the media of `stream` up to `pts` (ticks); call all methods under the lock."""
+    """A wait for the frames of `stream` up to `pts` (ticks); call its methods under the lock."""
 
     def __init__(self, stream: core.Stream, pts: int) -> None:
         self._stream = stream
         self._pts = pts
         self._dropped = stream.account().dropped
-        self._lost = False  # a frame up to the pts was dropped during the wait
+        self._lost = False  # whether a frame up to the pts was dropped during the wait
 
     def is_over(self) -> bool:
-        """Return whether there is nothing to wait for: it is settled, or never will be."""
+        """Return whether the wait is over: the frames are stored or dropped, or never will be."""
         stream = self._stream
         dropped = stream.account().dropped
         if dropped > self._dropped:
@@ -41,9 +41,10 @@ class StoredWait:
         return self._stream.freed or (self._stream.stopped and not self._stream.account().held)
 
     def error(self, limit_s: float, last_error: str) -> KvsError | None:
-        """Return what to raise after the wait, which was to last `limit_s`; None if it is stored.
+        """Return the error to raise after the wait, or None if all frames are stored.
 
-        `last_error` is the message of the last failed call or upload, or "".
+        `limit_s` is the time limit of the wait, for the message. `last_error` is the message of the
+        last call or upload if it failed, or "".
         """
         stream, pts = self._stream, self._pts
         lost = stream.lost_pts
@@ -73,6 +74,6 @@ class StoredWait:
                 f". The fragment from pts {begun} on is still open, and the service stores whole"
                 " fragments: the next key frame, end_fragment() or flush() ends it"
             )
-        told = f"the media up to pts {pts} is not stored after {limit_s:g} s; {so_far}{hint}"
-        error = kvs_error(StatusCode.OPERATION_TIMED_OUT, told, stream=stream.name)
+        detail = f"the media up to pts {pts} is not stored after {limit_s:g} s; {so_far}{hint}"
+        error = kvs_error(StatusCode.OPERATION_TIMED_OUT, detail, stream=stream.name)
         return explained(error, last_error)

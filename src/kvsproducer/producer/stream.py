@@ -1,8 +1,8 @@
-"""The blocking stream: `put_frame` in the caller's thread, waits on a condition.
+"""The blocking `Stream`: `put_frame` runs in the caller's thread.
 
-All methods may be called from any thread, also at once. What can go wrong with a frame is raised
-where the frame was put; what goes wrong later is an event, and the stream's failure, which the
-next call raises. See `kvsproducer.client.stream` for what happens inside.
+All methods may be called from any thread, also at the same time. An error in a frame is raised by
+its `put_frame`. A later error is reported as an event; if it ends the stream, the next call raises
+it. `kvsproducer.client.stream` has the logic behind these methods.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 
 class Stream(StreamFacade):
-    """One KVS stream being produced; made by `Producer.open_stream`.
+    """A KVS stream that frames are put into; `Producer.open_stream` returns it.
 
-    Use as a context manager: leaving the block closes the stream, and raises if a frame that was
-    accepted was not stored (unless the block itself is raising: that exception goes on).
+    Use it as a context manager: leaving the `with` block closes the stream, and raises if an
+    accepted frame was not stored. If the block itself raises, that exception is raised instead.
     """
 
     def __init__(self, engine: Engine, stream: core.Stream) -> None:
@@ -48,18 +48,19 @@ class Stream(StreamFacade):
         self._hooks = engine.hooks
 
     def put_frame(self, frame: core.Frame) -> None:
-        """Put one frame; what it accepted is stored, reported as dropped, or still held.
+        """Put one frame. An accepted frame is stored, or reported as dropped, or still held.
 
-        Returns at once, except for an offline stream whose buffer is full: that waits until the
-        service has stored something (`offline_buffer_availability_timeout` at most).
+        Returns at once. Only an offline stream with a full buffer waits until the service has
+        stored something, at most for `offline_buffer_availability_timeout`.
 
         Raises: STREAM_HAS_BEEN_STOPPED; MKV_TRACK_INFO_NOT_FOUND, MKV_INVALID_FRAME_TIMESTAMP and
-        the other MKVGen codes for a frame that KVS could not store; STORE_OUT_OF_MEMORY when it
-        does not fit; OPERATION_TIMED_OUT when no space came in time,
-        BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED when the stream was stopped meanwhile; the
-        status of the stream's failure when the service refused it for good. After the frame was
-        accepted: what a callback fails with (`StreamCallbacks`). Ctrl-C raises KeyboardInterrupt
-        when the frame has been accepted or refused; while it waits for space, at once.
+        the other MKVGen codes for a frame that KVS could not store; STORE_OUT_OF_MEMORY if the
+        frame does not fit into the storage; OPERATION_TIMED_OUT if there was no space in time;
+        BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED if the stream was stopped while the frame waited;
+        the status of the stream's failure if the stream has failed. If a callback of
+        `StreamCallbacks` fails, its error is raised although the frame was accepted. Ctrl-C raises
+        KeyboardInterrupt after the frame was accepted or refused; while it waits for space, at
+        once.
         """
         engine, hooks = self._engine, self._hooks
         reports: Sequence[Any] = ()
@@ -73,7 +74,7 @@ class Stream(StreamFacade):
                     reports = hooks.reports(self._core, now)
         except core.WouldBlock as full:
             reports = self._put_when_there_is_space(frame, full.deadline - now)
-        finally:  # also if Ctrl-C was delivered at the end of the call, which accepted the frame
+        finally:  # the frame is accepted also if Ctrl-C was raised at the end of the call
             if (engine.effects or engine.active_queues) and not engine.poked:
                 engine.poke()
         if reports and hooks is not None:
@@ -91,23 +92,26 @@ class Stream(StreamFacade):
 
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
         """Put a frame that has waited for space."""
-        if self._core.stopped:  # the core would only say that it is stopped
+        if self._core.stopped:  # the core would raise a less exact status
             self._core.count_put_error()
             raise interrupted_error(self.name)
         self._put(frame, now)
         return () if self._hooks is None else self._hooks.reports(self._core, self._now())
 
     def _wait_for_space(self, action: Callable[[int], T], limit_s: float) -> T:
-        """Repeat an action of the core, which takes `now`, until there is space for it.
+        """Repeat an action of the core until there is space in the buffer; return its result.
 
-        Raises what the action raises; `WouldBlock` when there is still no space after `limit_s`.
+        `action` is called with the monotonic time. Raises what the action raises; `WouldBlock` if
+        there is still no space after `limit_s` seconds.
         """
         engine = self._engine
         engine.refuse_reentry()
         engine.refuse_loop()
         deadline = time.monotonic() + limit_s
         while True:
-            seen = engine.change_count  # before the attempt: a change after it ends the wait
+            # Read the count before the attempt. If it were read after it, a change in between would
+            # not end the wait.
+            seen = engine.change_count
             try:
                 with self._lock:
                     return action(self._now())
@@ -120,16 +124,15 @@ class Stream(StreamFacade):
             engine.wait_for_change(seen, left_s)
 
     def end_fragment(self) -> None:
-        """End the fragment being written, so that the service can store it now.
+        """End the open fragment, so that the service can store it now.
 
-        The next frame must then be a key frame; others are skipped and reported. Does nothing when
-        no fragment is open. Frames that wait for others, because of their order or their time, are
-        put first. Needs no space in the buffer; but an offline stream waits, as `put_frame` does,
-        while such frames have no space.
+        The next frame must then be a key frame; other frames are skipped and reported. Has no
+        effect if no fragment is open. Frames that are waiting for frames of another track are put
+        first; an offline stream with a full buffer waits for space for them, as `put_frame` does.
 
         Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
-        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, OPERATION_TIMED_OUT when no
-        space came in time.
+        STREAM_HAS_BEEN_STOPPED, the status of the stream's failure, and OPERATION_TIMED_OUT if
+        there was no space in time.
         """
         try:
             self._engine.do(self._core.end_fragment)
@@ -142,21 +145,23 @@ class Stream(StreamFacade):
             raise no_space_error(self.name, self.last_error) from None
 
     def wait_ready(self, timeout: Timeout = 30) -> None:
-        """Wait until the service has answered for this stream; raises what it said otherwise.
+        """Wait until the stream is ready to upload: it exists, and the service accepts its calls.
 
-        Raises OPERATION_TIMED_OUT, the status of the stream's failure, STREAM_BEING_SHUTDOWN when
-        the stream is closed meanwhile.
+        `timeout`: seconds, a `timedelta` or ISO 8601 text; default 30 s. Raises
+        OPERATION_TIMED_OUT, the status of the stream's failure, and STREAM_BEING_SHUTDOWN if the
+        stream is closed meanwhile.
         """
         limit_s = to_seconds(timeout)
         answered = self._engine.block(self._answered, limit_s)
         self._require_ready(answered, limit_s)
 
     def flush(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """End the open fragment and wait until all frames are stored, or the time is over.
+        """End the open fragment and wait until all frames are stored, at most for `timeout`.
 
-        Returns what became of them; `held` is not 0 when the time was too short, or the stream has
-        failed. Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
-        STREAM_HAS_BEEN_STOPPED, the stream's failure if it had failed before.
+        `timeout`: seconds, a `timedelta` or ISO 8601 text; default 120 s. Returns the account of
+        the frames; its `held` is above 0 if the time was too short or the stream failed meanwhile.
+        Raises END_OF_FRAGMENT_FRAME_INVALID_STATE without key-frame fragmentation,
+        STREAM_HAS_BEEN_STOPPED, and the stream's failure if it had failed before.
         """
         limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
@@ -172,16 +177,17 @@ class Stream(StreamFacade):
         return self.account()
 
     def wait_stored(self, pts: Instant, timeout: Timeout = 30) -> None:
-        """Wait until everything accepted with this pts or an earlier one is stored.
+        """Wait until all accepted frames with this pts or an earlier one are stored.
 
-        `pts` is in ticks, or an aware `datetime`. Frames up to there may still be put meanwhile, by
-        another thread. The service stores whole fragments: the last one is stored after the next
-        key frame, or after `end_fragment` or `flush`. Without `fragment_acks` this waits until the
-        frames are sent; without retention, until the service has received them.
+        `pts` is in ticks, or an aware `datetime`. Another thread may put frames up to `pts`
+        meanwhile. The service stores whole fragments, so the last fragment is stored after the next
+        key frame, `end_fragment` or `flush`. Without `fragment_acks` this waits until the frames
+        are sent; without retention, until the service has received them.
 
-        Raises PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when a frame up to `pts` was dropped,
-        OPERATION_TIMED_OUT after `timeout`, the status of the stream's failure, and
-        STREAM_HAS_BEEN_STOPPED when the stream ends, or has ended, before that pts.
+        `timeout`: seconds, a `timedelta` or ISO 8601 text; default 30 s. Raises
+        PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED if a frame up to `pts` was dropped,
+        OPERATION_TIMED_OUT, the status of the stream's failure, and STREAM_HAS_BEEN_STOPPED if the
+        stream ends, or has ended, before that pts.
         """
         limit_s = to_seconds(timeout)
         wait = self._stored_wait(pts)
@@ -189,12 +195,13 @@ class Stream(StreamFacade):
         self._require_stored(wait, limit_s)
 
     def close(self, timeout: Timeout = 120) -> core.FrameAccount:
-        """Stop, send what is held, and wait for the last ack.
+        """Stop the stream, send its frames, wait for the last ack, and free the stream.
 
-        Returns the account of the frames. Frames that are not stored after `timeout`, or when the
-        stream has failed, are dropped: a closed stream holds nothing. `FrameDropped` reports them
-        with the reason CLOSED, or UNCONFIRMED if they were sent. Call `flush` to wait without
-        closing. A second call returns the same account.
+        `timeout`: seconds, a `timedelta` or ISO 8601 text; default 120 s. Returns the account of
+        the frames. Frames that are not stored after `timeout`, or because the stream has failed,
+        are dropped: a closed stream holds no frames. `FrameDropped` reports them with the reason
+        CLOSED, or UNCONFIRMED if they were sent. Call `flush` to wait without closing. A second
+        call returns the same account.
         """
         self._engine.refuse_loop()
         limit_s = to_seconds(timeout)
@@ -208,9 +215,10 @@ class Stream(StreamFacade):
         return self._engine.free_stream(self._core)
 
     def _put_waiting(self, limit_s: float) -> bool:
-        """Put the frames that wait for others; offline, they may have to wait for space.
+        """Put the frames that wait for frames of another track.
 
-        Return False when some had none in `limit_s`: `stop` would drop them.
+        An offline stream may have to wait for space for them. Returns False if some got no space
+        within `limit_s` seconds; `stop` would drop those.
         """
         try:
             self._wait_for_space(self._core.put_waiting, limit_s)

@@ -1,8 +1,8 @@
-"""One warning for each stream that does not reach its service.
+"""Warn once about each stream that does not reach the service.
 
 The package logs nothing until the application configures `logging`, and a script may have no event
-listener: a live stream with a wrong endpoint would go on trying in silence. So the first failed
-round of attempts is a `RuntimeWarning` too, which Python prints by default.
+listener. Then a live stream with a wrong endpoint would retry without any message. So the first
+failed round of attempts is also a `RuntimeWarning`, which Python prints by default.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ log = logging.getLogger("kvsproducer")
 
 
 class ReachWarnings:
-    """Warns once for each stream, and once for the client; `where` is what it tries to reach."""
+    """Issues the warnings, one for each stream and one for the client.
+
+    `where` is the endpoint or region that they try to reach.
+    """
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._warned: set[str | None] = set()
 
-    def look_at(self, event: core.Event) -> None:
-        """Warn if the event is the first failed round of attempts of its stream."""
+    def check(self, event: core.Event) -> None:
+        """Warn if the event reports the first failed round of attempts of its stream."""
         if not isinstance(event, core.StreamErrorReported | core.ClientErrorReported):
             return
         if event.status not in BEGINS_ANEW or event.stream in self._warned:
@@ -43,9 +46,10 @@ class ReachWarnings:
                 RuntimeWarning,
                 stacklevel=1,
             )
-        except Warning as raised:  # the application makes errors of warnings; this is no call of it
+        # The application turns warnings into exceptions; this code has no caller to raise it to.
+        except Warning as raised:
             log.warning("%s", raised)
 
     def forget(self, stream: str) -> None:
-        """The stream is closed; another one of its name is warned about again."""
+        """Forget a closed stream, so that a new stream of the same name is warned about."""
         self._warned.discard(stream)

@@ -1,16 +1,16 @@
-"""One PutMedia request: the upload's bytes out, the service's acks in, both at once.
+"""One PutMedia request, which sends media and receives acks at the same time.
 
-The request stays open as long as the core wants it (an hour is normal), so it has no total
-time-out. New data go out at once: the body waits on an event that the core's `DataAvailable`
-effect sets. Those of an offline stream are gathered for some milliseconds first: nobody
-watches it live, and a write for each frame would take more CPU than all the rest. What the core
-hands out as many small buffers leaves as one write, because on TLS each write is a record. The
-response's bytes go to the core as they come.
+The request stays open for as long as the core wants it (often an hour), so it has no total
+time-out. The request's body waits on an event, which is set when the core has new data
+(`DataAvailable`), and sends the data at once. For an offline stream it first waits some
+milliseconds and sends more data together: no viewer waits for it, and one write for each frame
+would use most of the CPU time. All buffers that the core returns at once are joined to one write,
+because with TLS each write is a record. The bytes of the response go to the core as they arrive.
 
-A request may idle for as long as there is nothing to send; but a peer that takes nothing of what
-is sent, or answers nothing to it, for `STALL_S` is given up, like libcurl's low-speed limit in the
-C producer. `run` returns how it ended, as a result for the core's `upload_ended`.
-Wire facts: the PutMedia page of the API reference.
+A request may be idle while there is nothing to send. But if the service reads none of the data, or
+sends no ack for them, for `STALL_S` seconds, the request is aborted, as with libcurl's low-speed
+limit in the C producer. `run` returns how the request ended, for the core's `upload_ended`.
+Source: the PutMedia page of the API reference.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kvsproducer.limits import (
     PUT_MEDIA_ACK_WAIT_S,
     PUT_MEDIA_CHUNK_BYTES,
 )
-from kvsproducer.producer.bugs import own_bug
+from kvsproducer.producer.bugs import find_bug
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.credentials import AwsCredentials
 from kvsproducer.service.interrupts import CoreLock
@@ -63,21 +63,22 @@ T = TypeVar("T")
 log = logging.getLogger("kvsproducer.upload")
 
 STALL_S = LOW_SPEED_TIME / TICKS_PER_SECOND
-_REFUSAL_LIMIT_S = 5.0  # ours: for the text of a refusal, whose status has come already
-_SHOWN = 60  # bytes of an answer in an error message
+_REFUSAL_LIMIT_S = 5.0  # our choice: how long to wait for the body of an error response
+_SHOWN = 60  # bytes of a response in an error message
 VARIABLE: Final = "KVS_DEBUG_DUMP_DATA_FILE_DIR"
-_ACK_END = b"}"  # less than an ack is no word: so slow a peer is as good as silent
+_ACK_END = b"}"  # the end of an ack; a part of an ack does not count as an answer
 
 
 class MediaDump:
-    """A copy of what an upload sends, for debugging: `<folder>/<stream>_<upload>.mkv`.
+    """A debug copy of the data of an upload, in the file `<folder>/<stream>_<upload>.mkv`.
 
-    The folder is the value of KVS_DEBUG_DUMP_DATA_FILE_DIR, as in AWS's C producer; nothing is
-    done while that is not set. The first failure is logged and ends the copy, not the upload.
+    The folder is the value of KVS_DEBUG_DUMP_DATA_FILE_DIR, as in AWS's C producer. If the variable
+    is not set, there is no copy. If writing fails, a warning is logged, the copy ends, and the
+    upload continues.
     """
 
     def __init__(self, stream: str, upload: int) -> None:
-        self.file: BinaryIO | None = None  # None: nothing is copied
+        self.file: BinaryIO | None = None  # None: no copy is written
         folder = os.environ.get(VARIABLE)
         if not folder:
             return
@@ -88,7 +89,7 @@ class MediaDump:
             self._give_up(error)
 
     def write(self, data: bytes) -> None:
-        """Append what is sent."""
+        """Append data to the copy."""
         if self.file is not None:
             try:
                 self.file.write(data)
@@ -96,7 +97,7 @@ class MediaDump:
                 self._give_up(error)
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         file, self.file = self.file, None
         if file is not None:
             try:
@@ -110,35 +111,35 @@ class MediaDump:
 
 
 class Owner(Protocol):
-    """Who runs uploads: an engine, as far as an upload knows it."""
+    """The part of the engine that an upload uses."""
 
     loop: asyncio.AbstractEventLoop
     lock: CoreLock
     service: Service
 
     def now(self) -> int:
-        """The monotonic time in ticks."""
+        """Return the monotonic time in ticks."""
 
     async def ask(self, call: core.Call) -> object:
-        """Let callbacks answer a call; raises what they fail with."""
+        """Return the callbacks' answer to a call, or None; raise what they raise."""
 
     async def due(self, call: core.Call) -> None:
         """Wait until a call may be made, or the network is back."""
 
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
-        """An upload's request is on its way, or will not be made."""
+        """Report to the core that an upload's request starts, or why it does not."""
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> tuple[bool, bool]:
-        """Hand bytes of acks to the core; see `core.Stream.receive_ack`."""
+        """Pass bytes of acks to the core; return what `core.Stream.receive_ack` returns."""
 
-    def peer_blocks(self, stream: core.Stream, blocked_s: float) -> None:
-        """The peer of a stream's upload has taken no data for so long."""
+    def report_blocked(self, stream: core.Stream, blocked_s: float) -> None:
+        """Report that the service has read no data of an upload for `blocked_s` seconds."""
 
 
 class Upload:
-    """Carries one `PutStream` effect from its request line to its last ack.
+    """One PutMedia request for a `PutStream` effect of the core.
 
-    Lives on the engine's loop; every touch of the core is under the engine's lock.
+    It runs on the engine's loop, and uses the core only under the engine's lock.
     """
 
     def __init__(self, engine: Owner, stream: core.Stream, effect: core.PutStream) -> None:
@@ -146,35 +147,38 @@ class Upload:
         self._stream = stream
         self._effect = effect
         self._data = asyncio.Event()
-        self.wake = self._data.set  # there are data to send, or the end of the stream
+        self.wake = self._data.set  # call it when there is data to send, or the stream has ended
         self._body_ended = asyncio.Event()
         stale_s = stream.info.connection_staleness_duration.total_seconds()
-        self._look_s = min(STALL_S, stale_s or STALL_S) / 2  # how often the peer is looked at
-        self._answer = b""  # its first bytes
+        self._check_interval_s = (
+            min(STALL_S, stale_s or STALL_S) / 2
+        )  # how often to check for a stall
+        self._answer = b""  # the first bytes of the response
         self._response: aiohttp.ClientResponse | None = None
-        # What the peer owes since when, in the loop's time; None while it owes nothing.
+        # Since when a write is pending, and since when an ack is expected, in the loop's time;
+        # None while there is no pending write or no expected ack.
         self._writing_since: float | None = None
         self._asked_since: float | None = None
 
     async def run(self) -> Failure:
-        """Send and receive; returns how it ended, and raises errors of our own only."""
+        """Run the request to its end and return how it ended; raise only for a bug."""
         engine, effect = self._engine, self._effect
         try:
             await engine.due(effect)
-            failure = await self._permission()
+            failure = await self._ask_callbacks()
             engine.upload_started(effect, failure)
             if failure.result == OK:
                 failure = await self._watched_exchange()
-        except Exception as error:  # noqa: BLE001  the border: the world's become results
-            if bug := own_bug(error):
+        except Exception as error:  # noqa: BLE001  all failures but bugs become results
+            if bug := find_bug(error):
                 raise bug from None
             failure = failure_of(error)
         if failure.detail:
             log.info("stream %s upload %d: %s", effect.stream, effect.upload, failure.detail)
         return failure
 
-    async def _permission(self) -> Failure:
-        """What the callbacks say that are asked before an upload; OK without any."""
+    async def _ask_callbacks(self) -> Failure:
+        """Return the failure of the callbacks that run before an upload; OK if there are none."""
         try:
             await self._engine.ask(self._effect)
         except KvsError as error:
@@ -182,16 +186,16 @@ class Upload:
         return Failure(OK, "")
 
     async def _watched_exchange(self) -> Failure:
-        """The exchange, ended when the peer stalls or the connection is gone."""
+        """Run the exchange; cancel it and return a failure if the service stalls."""
         stalled: Failure | None = None
         exchange = asyncio.ensure_future(self._exchange())
         try:
             while not exchange.done() and stalled is None:
-                await asyncio.wait([exchange], timeout=self._look_s)
+                await asyncio.wait([exchange], timeout=self._check_interval_s)
                 stalled = self._stall()
                 if self._writing_since is not None:
                     blocked_s = self._engine.loop.time() - self._writing_since
-                    self._engine.peer_blocks(self._stream, blocked_s)
+                    self._engine.report_blocked(self._stream, blocked_s)
         finally:
             if not exchange.done():
                 exchange.cancel()
@@ -199,9 +203,9 @@ class Upload:
         return exchange.result() if stalled is None or not exchange.cancelled() else stalled
 
     def _stall(self) -> Failure | None:
-        """What the peer fails to do, None while it does not."""
+        """Return a failure if the service has stalled, else None."""
         overdue = self._engine.loop.time() - STALL_S
-        if self._response is not None and _is_left_behind(self._response):
+        if self._response is not None and _reader_hangs(self._response):
             return Failure(UNKNOWN, "the service's response is incomplete: it is not valid HTTP")
         if self._writing_since is not None and self._writing_since < overdue:
             return Failure(TIMEOUT, f"the service took no data for {STALL_S:g} s")
@@ -209,8 +213,11 @@ class Upload:
             return Failure(TIMEOUT, f"the service did not answer for {STALL_S:g} s")
         return None
 
-    def owed(self) -> str:
-        """What the peer fails to do so far, "" when that is nothing; in any thread."""
+    def stall_message(self) -> str:
+        """Return a message if the service has been stalling for more than 1 s, else "".
+
+        May be called in any thread.
+        """
         writing, asked, now = self._writing_since, self._asked_since, self._engine.loop.time()
         if writing is not None and now - writing > 1:
             return f"the service has taken no data for {now - writing:.0f} s"
@@ -240,7 +247,7 @@ class Upload:
                     headers=headers,
                     timeout=timeout,
                 ) as response:
-                    # A body that waits for data does not delay the answer's head.
+                    # The head of the response arrives even while the body waits for data.
                     service, took = self._engine.service, monotonic() - sent
                     service.skew.observe(response.headers, took, service.now())
                     return await self._take_answer(response)
@@ -248,15 +255,15 @@ class Upload:
                 await close_sockets(sockets)
 
     async def _take_answer(self, response: aiohttp.ClientResponse) -> Failure:
-        """Hand acks to the core until the answer ends; returns what its end means."""
+        """Pass acks to the core until the response ends; return how the upload ended."""
         if response.status != OK:
             text = b""
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REFUSAL_LIMIT_S):
                     text = await response.content.read(4096)
             kind = response.headers.get("x-amzn-ErrorType", "")
-            told = text.decode(errors="replace")
-            failure = failure_of_answer(response.status, kind, told).of_upload()
+            message = text.decode(errors="replace")
+            failure = failure_of_answer(response.status, kind, message).of_upload()
             if failure.status is StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR:
                 self._engine.service.refuse(self._keys())
             return failure
@@ -274,32 +281,32 @@ class Upload:
                         f"the service sent more than {MAX_USELESS_ACK_BYTES} bytes of answer that "
                         f"acknowledge nothing; {self._answer_text()}",
                     )
-                if _ACK_END in data:  # while frames are held, the peer owes another ack
+                if _ACK_END in data:  # an ack is complete; more are expected while frames are held
                     owes = self._effect.acks and more_due
                     self._asked_since = self._engine.loop.time() if owes else None
-                if len(data) == ACK_SLICE_BYTES:  # more may wait
-                    await asyncio.sleep(0)  # lets other uploads have the lock and the loop
+                if len(data) == ACK_SLICE_BYTES:  # there may be more data
+                    await asyncio.sleep(0)  # give other uploads a turn
         finally:
             ended.cancel()
         if self._body_ended.is_set():
             return Failure(OK, "")
-        # Whether that was a failure is the core's to say: it knows what was acknowledged.
+        # The core decides whether that is a failure, because it knows which acks are missing.
         return Failure(OK, f"the service ended the upload; {self._answer_text()}")
 
     def _answer_text(self) -> str:
-        """Describe the answer for an error message."""
+        """Return a description of the response for an error message."""
         if not self._answer:
             return "its answer was empty"
         begins = self._answer[:_SHOWN].decode(errors="replace")
         if '"EventType"' in begins:
             return f"its answer begins {begins!r}"
         return (
-            f"its answer begins {begins!r}, which is no ack: a captive portal or a proxy may have "
-            "answered in its place; check network, proxies and endpoint_url"
+            f"its answer begins {begins!r}, which is not an ack: a captive portal or a proxy may "
+            "have answered instead of the service; check network, proxies and endpoint_url"
         )
 
     async def _end_of_acks(self, response: aiohttp.ClientResponse) -> None:
-        """Bound the wait for the service's last word after our body's end."""
+        """Close the response if its last acks do not come in time after the end of the body."""
         await self._body_ended.wait()
         await asyncio.sleep(PUT_MEDIA_ACK_WAIT_S)
         response.close()
@@ -321,21 +328,23 @@ class Upload:
         return self._engine.service.sign(self._url(), headers, self._keys())
 
     def _keys(self) -> AwsCredentials:
-        """Return what the upload is signed with."""
+        """Return the credentials that sign the upload."""
         assert self._effect.auth is not None
         keys = self._effect.auth.data
         assert isinstance(keys, AwsCredentials)
         return keys
 
     async def _body(self) -> AsyncIterator[bytes]:
-        """Yield what the core has to send, one piece for a write, until the end of the stream."""
-        yield b""  # sends the request's head at once, so that a refusal is seen before any data
+        """Yield the core's data, each item for one write, until the end of the stream."""
+        yield b""  # sends the request's head at once, so that a refusal comes before any media
         stream, upload, acks = self._stream, self._effect.upload, self._effect.acks
         lock, now, time = self._engine.lock, self._engine.now, self._engine.loop.time
         offline = stream.info.streaming_type is core.StreamingType.OFFLINE
         with contextlib.closing(MediaDump(stream.name, upload)) as dump:
             while True:
-                self._data.clear()  # before the look: data that come after it set it again
+                # Clear the event before reading the core. Data that come after the read set it
+                # again; if it were cleared after the read, their wake-up would be lost.
+                self._data.clear()
                 with lock:
                     buffers, status = stream.next_buffers(upload, PUT_MEDIA_CHUNK_BYTES, now())
                 if buffers:
@@ -356,11 +365,11 @@ class Upload:
                         await asyncio.sleep(OFFLINE_GATHER_S)
 
 
-def _is_left_behind(response: aiohttp.ClientResponse) -> bool:
-    """Whether the connection is gone and whoever reads the answer is not told.
+def _reader_hangs(response: aiohttp.ClientResponse) -> bool:
+    """Return whether the connection is closed but the reader of the response would wait forever.
 
-    So aiohttp leaves it when a chunk's head in the middle of the answer is none.
+    aiohttp causes this if the response contains an invalid chunk header.
     """
     connection, content = response.connection, response.content
-    untold = content.exception() is None and not content.is_eof()
-    return untold and connection is not None and connection.transport is None
+    still_reading = content.exception() is None and not content.is_eof()
+    return still_reading and connection is not None and connection.transport is None

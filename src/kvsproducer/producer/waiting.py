@@ -1,13 +1,14 @@
-"""The lock of one producer, and waiting for what changes under it: in threads and on the loop.
+"""The lock of a producer, and how threads and coroutines wait for changes of the core.
 
-The lock is an `RLock` only to know its owner: a signal handler or a finalizer that interrupts a
-call of its own thread is refused, where another kind of lock would wait forever. No thread takes it
-twice. Code that holds it may not log, since a handler of `logging` may call the producer. While the
-main thread holds it, Ctrl-C is deferred: see `kvsproducer.service.interrupts`.
+The lock is an `RLock` only because that knows its owner. If a signal handler or a finalizer calls
+the producer in the middle of another call of the same thread, the call raises; with another kind of
+lock it would wait forever. No thread takes the lock twice. Code that holds the lock must not log,
+because a handler of `logging` may call the producer. While the main thread holds the lock, Ctrl-C
+is deferred: see `kvsproducer.service.interrupts`.
 
-Threads wait for `change_count` to grow, on a condition with a lock of its own: they do not hold the
-producer's lock while they wait, so that Ctrl-C ends the wait at once. Coroutines wait for
-`changes`, on the producer's own loop.
+A thread waits on a condition until `change_count` grows. The condition has a lock of its own, so
+that the thread does not hold the producer's lock while it waits, and Ctrl-C ends the wait at once.
+A coroutine waits in `changes`, on the producer's loop.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _REENTERED = (
 
 
 class Waiting:
-    """What an engine is for those who wait; `loop` is the producer's."""
+    """The base class of the engine with its lock and its waits; `loop` is the producer's loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -40,37 +41,39 @@ class Waiting:
         self.reentered: Callable[[], bool] = self.lock._is_owned
         self.change_count = 0
         self._changed = threading.Condition()
-        self.process = os.getpid()  # that made the producer, and has its threads
+        self.process = os.getpid()  # the process that created the producer and runs its threads
         self._change: asyncio.Future[None] | None = None
 
     # --- refusals ----------------------------------------------------------------------------
     @property
     def forked(self) -> bool:
-        """Whether this process is a fork of the one that made the producer."""
+        """Whether this process is a fork of the one that created the producer."""
         return os.getpid() != self.process
 
     def refuse_fork(self) -> None:
-        """Raise INVALID_OPERATION in a fork, where the lock may never be released."""
+        """Raise INVALID_OPERATION in a forked process, where the lock may never be released."""
         refuse_fork(self.process, "producer")
 
     def refuse_reentry(self) -> None:
-        """Raise RuntimeError in the middle of another call of this thread, and as `refuse_fork`.
+        """Raise RuntimeError if this thread is inside another call; also what `refuse_fork` raises.
 
-        It is no `KvsError`, for the core takes that for its own word about the interrupted call.
+        It is not a `KvsError`, because the core would take that for the result of the interrupted
+        call.
         """
         self.refuse_fork()
         if self.reentered():
             raise RuntimeError(_REENTERED)
 
     def refuse_loop(self) -> None:
-        """Raise INVALID_OPERATION on the loop: a call that blocks it would wait for itself."""
+        """Raise INVALID_OPERATION on the producer's loop, where a blocking call would deadlock."""
         running = None
         with contextlib.suppress(RuntimeError):  # no loop runs in this thread
             running = asyncio.get_running_loop()
         if running is self.loop:
             raise kvs_error(
                 StatusCode.INVALID_OPERATION,
-                "called on the producer's own event loop, which would wait for itself",
+                "a blocking method was called on the producer's own event loop, which would wait"
+                " for itself",
             )
 
     def refuse_other_loop(self) -> None:
@@ -82,15 +85,17 @@ class Waiting:
 
     # --- waiting -----------------------------------------------------------------------------
     def block(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait in a thread until `done()` (asked under the lock) or until the time is over.
+        """Wait in a thread until `done()` is true; return False if the time is over first.
 
-        Raises INVALID_OPERATION on the loop's own thread.
+        `done` is called under the lock. Raises INVALID_OPERATION on the loop's own thread.
         """
         self.refuse_reentry()
         self.refuse_loop()
         deadline = time.monotonic() + timeout_s
         while True:
-            seen = self.change_count  # before the look: a change after it ends the wait at once
+            # Read the count before the check. If it were read after it, a change in between would
+            # not end the wait.
+            seen = self.change_count
             with self.lock:
                 if done():
                     return True
@@ -100,20 +105,23 @@ class Waiting:
             self.wait_for_change(seen, left_s)
 
     def wait_for_change(self, seen: int, timeout_s: float) -> None:
-        """Wait in a thread until `change_count` is not `seen` any more, or the time is over."""
+        """Wait in a thread until `change_count` differs from `seen`, or the time is over."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self.change_count != seen, min(timeout_s, threading.TIMEOUT_MAX)
             )
 
     def notify(self) -> None:
-        """Have the threads that wait look again, after a change of the core."""
+        """Wake the waiting threads after a change of the core."""
         with self._changed:
             self.change_count += 1
             self._changed.notify_all()
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait on the loop until `done()` (asked under the lock) or until the time is over."""
+        """Wait on the loop until `done()` is true; return False if the time is over first.
+
+        `done` is called under the lock.
+        """
         self.refuse_fork()
         deadline = self.loop.time() + timeout_s
         while True:
@@ -126,7 +134,7 @@ class Waiting:
             await self.changes(left_s)
 
     async def changes(self, timeout_s: float | None = None) -> bool:
-        """Wait on the loop for the next change in the core; False when the time was over first.
+        """Wait on the loop for the next change of the core; return False if the time is over first.
 
         Raises INVALID_OPERATION on another loop.
         """
@@ -137,8 +145,8 @@ class Waiting:
         await asyncio.wait([change], timeout=timeout_s)
         return change.done()
 
-    def settled(self) -> None:
-        """Have all that wait for a change of the core look again. On the loop."""
+    def wake_waiters(self) -> None:
+        """Wake waiting threads and coroutines after a change of the core; call it on the loop."""
         self.notify()
         if self._change is not None:
             self._change.set_result(None)

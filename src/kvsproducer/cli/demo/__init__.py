@@ -1,7 +1,8 @@
-"""`kvs demo`: the whole way of real media, in one process and under a minute.
+"""`kvs demo`: put a clip into a local endpoint, read it back, and compare.
 
-A clip is put into the local endpoint, read back, decoded and compared; a table says how it went.
-`clip` makes the media, `compare` holds both ends against each other, `contact_sheet` draws.
+Everything runs in one process and takes less than a minute. The clip is put, read back, decoded and
+compared; a table shows the results. `clip` makes the media, `compare` compares what was put with
+what came back, `contact_sheet` draws pictures of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kvsproducer.cli.console import EXIT_FAILURE, Json, err, out, print_json, reports, writing
+from kvsproducer.cli.console import EXIT_FAILURE, Json, err, out, print_json, report_errors, writing
 from kvsproducer.cli.demo.clip import demo_clip
 from kvsproducer.cli.demo.compare import Check, compare, expected_frames, read_back
 from kvsproducer.cli.demo.contact_sheet import contact_sheet
@@ -33,7 +34,7 @@ STREAM: Final = "demo"
 REGION: Final = "us-west-2"
 
 
-@reports
+@report_errors
 def demo(
     source: Annotated[
         Path | None,
@@ -78,7 +79,7 @@ def demo(
 def _round_trip(
     clip: Path, folder: Path, output: Path, realtime: bool
 ) -> tuple[list[Check], list[Path]]:
-    """Put, get, decode, compare; returns the checks and the files left in `output`."""
+    """Put, get, decode and compare; return the checks and the files written to `output`."""
     from kvsproducer.endpoint import local_endpoint
     from kvsproducer.sources.pyav import decode_file
 
@@ -118,7 +119,7 @@ def _put(clip: Path, start: int, realtime: bool, reached: Connection) -> PutResu
 
 
 def _connection(url: str) -> Connection:
-    """Return a connection to the endpoint with the keys of AWS's documentation; any would do."""
+    """Return a connection to the endpoint; it accepts any keys, so these are AWS's examples."""
     from botocore.session import Session
 
     session = Session()
@@ -133,4 +134,4 @@ def _print_verdict(checks: list[Check], files: list[Path], elapsed_s: float) -> 
         table.add_row(mark, check.what, check.put, check.got)
     out.print(table)
     for file in files:
-        out.print(f"left for you: {file}", markup=False)
+        out.print(f"written: {file}", markup=False)

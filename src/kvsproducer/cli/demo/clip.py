@@ -1,4 +1,4 @@
-"""The demo's media: a real MP4 with H.264 (B-frames) and AAC, made by FFmpeg's encoders."""
+"""Make the demo's clip: an MP4 with H.264 (with B-frames) and AAC, from FFmpeg's encoders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEMO_PATTERN: Final = PatternSpec(
 
 
 def demo_clip(folder: Path, pattern: PatternSpec = DEMO_PATTERN) -> Path:
-    """Write the clip into `folder`; raises NOT_FOUND without PyAV."""
+    """Write the clip into `folder` and return its path; raise NOT_FOUND without PyAV."""
     from kvsproducer.sources.pyav import write_clip
 
     path = folder / "clip.mp4"

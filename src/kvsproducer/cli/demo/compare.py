@@ -1,7 +1,8 @@
-"""Both ends of the demo held against each other: frame by frame, byte by byte.
+"""Compare what the demo put with what came back, frame by frame.
 
-What was put is read from the clip a second time, independently of the upload; what came back is
-read through GetMedia. Neither holds payloads: a frame is its time and a digest.
+The frames that were put are read from the clip a second time, independently of the upload. The
+frames that came back are read with GetMedia. To save memory, both sides keep only the time and a
+digest of each frame.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["Check", "Frames", "compare", "expected_frames", "read_back"]
 
 @dataclass(slots=True)
 class Frames:
-    """Frames of each track number, in order: (time in ms, digest of the payload)."""
+    """The frames of each track, by track number, in order, as (time in ms, payload digest)."""
 
     tracks: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     kinds: dict[int, TrackType] = field(default_factory=dict)
@@ -38,20 +39,20 @@ class Frames:
     size: int = 0
 
     def add(self, track: int, time: int, payload: bytes | memoryview) -> None:
-        """Note one frame; `time` in ticks."""
+        """Add one frame; `time` is in ticks."""
         digest = hashlib.blake2b(payload, digest_size=16).digest()
         self.tracks.setdefault(track, []).append((time // TICKS_PER_MS, digest))
         self.size += len(payload)
 
     @property
     def count(self) -> int:
-        """Frames of all tracks."""
+        """The number of frames in all tracks."""
         return sum(len(frames) for frames in self.tracks.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row of the verdict."""
+    """One row of the table of results."""
 
     what: str
     put: str
@@ -59,12 +60,12 @@ class Check:
     passed: bool
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the row for --json."""
         return {"what": self.what, "put": self.put, "got": self.got, "passed": self.passed}
 
 
 def expected_frames(clip: Path, start: int) -> Frames:
-    """What a stream must hold after `clip` was put with its first frame at `start`."""
+    """Return the frames that the stream must have after `clip` was put at `start` (ticks)."""
     expected = Frames()
     with open_source(clip, start=start) as source:
         numbers = {info.track_id: n for n, info in enumerate(source.tracks, 1)}
@@ -80,7 +81,7 @@ def expected_frames(clip: Path, start: int) -> Frames:
 
 
 def read_back(stream: str, reached: Connection, count: int, mkv: Path) -> Frames:
-    """Read `count` frames (or what there is) through GetMedia into `mkv` and a `Frames`."""
+    """Read at most `count` frames with GetMedia; write them to `mkv` and return them."""
     returned, recording = Frames(), Recording(str(mkv), force=True)
     fragments = get_media(stream, connection=reached)
     with closing(recording):
@@ -97,7 +98,7 @@ def read_back(stream: str, reached: Connection, count: int, mkv: Path) -> Frames
 def compare(
     result: PutResult, expected: Frames, returned: Frames, decoded: Decoded, mkv: str
 ) -> list[Check]:
-    """The verdict: counts, timestamps, payloads, decoding, and the service's own rules."""
+    """Return the checks: counts, timestamps, payloads, decoding, and the service's rules."""
     stored = Check(
         "fragments PERSISTED",
         str(result.fragments),
@@ -118,8 +119,8 @@ def compare(
     checks.append(_counts("pictures decoded", kinds[TrackType.VIDEO], len(decoded.pts)))
     checks.append(_counts("sound frames decoded", kinds[TrackType.AUDIO], decoded.sounds))
     problems = inspect_file(mkv).problems
-    told = problems[0][1] if problems else "none"
-    checks.append(Check("what KVS would refuse", "none", told, not problems))
+    first = problems[0][1] if problems else "none"
+    checks.append(Check("what KVS would refuse", "none", first, not problems))
     return checks
 
 
@@ -128,7 +129,7 @@ def _counts(what: str, put: int, got: int) -> Check:
 
 
 def _same(what: str, put: list[int] | list[bytes], got: list[int] | list[bytes]) -> Check:
-    """Equal lists, or where they part."""
+    """Return the check that two lists are equal; it names the first difference."""
     if put == got:
         return Check(what, "all", "equal", True)
     place = next((i for i, (a, b) in enumerate(zip(put, got, strict=False)) if a != b), len(got))

@@ -1,4 +1,4 @@
-"""A contact sheet: small pictures in a grid, as one PNG."""
+"""Draw a contact sheet: small pictures in a grid, as one PNG file."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class ContactSheet:
         self._pictures: list[bytes] = []
 
     def draw(self, pictures: list[bytes]) -> None:
-        """Take the pictures, in order; at most `cells` of them."""
+        """Set the pictures, in order; only the first `cells` are used."""
         self._pictures = pictures[: self.cells]
 
     def pixels(self) -> tuple[bytes, int, int]:
-        """The sheet: (bytes by rows, width, height), as many rows as there are pictures for."""
+        """Return the sheet as (pixels row by row, width, height), without empty rows."""
         rows = -(-len(self._pictures) // _COLUMNS)
         width = _GAP + _COLUMNS * (_CELL_WIDTH + _GAP)
         height = _GAP + rows * (_CELL_HEIGHT + _GAP)
@@ -52,7 +52,7 @@ class ContactSheet:
 
 @contextmanager
 def contact_sheet(path: Path) -> Iterator[ContactSheet]:
-    """A sheet to draw on; written to `path` at the end, if anything was drawn.
+    """Yield a sheet; write it to `path` when the block ends, if it has pictures.
 
     Raises WRITE_TO_FILE_FAILED.
     """
