@@ -94,7 +94,7 @@ def test_bounds(kvs: Any, stream: str, tmp_path: Path) -> None:
     [
         ("no-such-stream", 1, "STATUS_SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR"),
         ("get-clip --start noon", 2, "STATUS_INVALID_ARG"),
-        ("get-clip --duration 5", 2, "--duration 5: 5 what?"),
+        ("get-clip --duration 5", 2, "--duration 5 has no unit"),
         ("get-clip -o /nowhere/x.mkv", 1, "STATUS_WRITE_TO_FILE_FAILED"),
         ("get-clip --start 2030-01-01T00:00:00Z --idle 0.5", 1, "STATUS_NO_MORE_DATA_AVAILABLE"),
     ],

@@ -197,7 +197,7 @@ def test_documents_of_a_file_are_all_shown(kvs: Any, tmp_path: Path) -> None:
     path.write_bytes(mkv(GOOD) + mkv(GOOD, (VIDEO, AUDIO)))
     ran = kvs("inspect", str(path))
     assert ran.exit_code == 1
-    assert "The file holds 2 MKV documents" in ran.stdout
+    assert "The file has 2 MKV documents" in ran.stdout
     assert "tracks from document 2 on" in ran.stdout
     assert len(json.loads(kvs("inspect", str(path), "--json").stdout)["fragments"]) == 6
 

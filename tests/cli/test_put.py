@@ -127,7 +127,7 @@ BAD_INPUT = [
     ("testsrc:colour=red", "", 2, "STATUS_INVALID_ARG", "no option 'colour'"),
     ("testsrc:", "--tag =x", 2, "INVALID_ARG", "NAME=VALUE"),
     ("testsrc:", "--tag a=1 --tag a=2", 2, "INVALID_ARG", "given before"),
-    ("testsrc:", "--retention 24", 2, "24 what?", "24h"),
+    ("testsrc:", "--retention 24", 2, "24 has no unit", "24h"),
     ("testsrc:", "--retention 10m", 2, "STATUS_INVALID_RETENTION_PERIOD", ""),
     ("testsrc:", "--start-time noon", 2, "STATUS_INVALID_ARG", "noon"),
     ("testsrc:", "--tag x", 2, "STATUS_INVALID_ARG", "NAME=VALUE"),

@@ -152,7 +152,7 @@ def test_https_with_a_certificate_of_its_own(kvs: Any, start_kvs: Any, tmp_path:
 def test_tls_options_that_do_not_fit(kvs: Any, tmp_path: Path) -> None:
     for options, why in (
         (("--tls-key", "k.pem"), "needs --tls-cert"),
-        (("--tls-cert", "c.pem", "--tls-self-signed", "d"), "leave it out"),
+        (("--tls-cert", "c.pem", "--tls-self-signed", "d"), "give it without"),
         (("--tls-cert", str(tmp_path / "none.pem")), "none.pem (PEM): No such file"),
     ):
         ran = kvs("serve", "--port", "0", *options)
