@@ -155,7 +155,7 @@ def test_no_dead_end(kind: type[core.Event]) -> None:
         for _ in range(dice.randrange(1, 60)):
             signs(watch, at, dice.uniform(0, 20), amount=dice.uniform(1, 99))
             at += dice.uniform(20, 60)
-            dice.choice((watch.heard, watch.connected, lambda: None))()
+            dice.choice((watch.ack_received, watch.connection_opened, lambda: None))()
         assert len(signs(watch, at + 500, 6)) == 1
 
 

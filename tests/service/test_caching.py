@@ -1,4 +1,4 @@
-"""Caching modes: which calls are made, for how long, and what drops an entry."""
+"""Caching modes: which calls are made, how long answers are used, what drops an entry."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def filled(mode: Caching) -> AnswerCache:
     return cache
 
 
-def test_none_asks_always() -> None:
-    """Nothing is kept."""
+def test_mode_none_caches_nothing() -> None:
+    """Every look-up misses."""
     cache = filled(Caching.NONE)
     assert [cache.look_up(call, 1) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
 
 
-def test_all_asks_until_there_is_an_endpoint_and_again_after_the_period() -> None:
-    """The period counts from the request for the endpoint; its end is not within it."""
+def test_mode_all_caches_from_the_endpoint_to_the_end_of_the_period() -> None:
+    """The period begins with the request for the endpoint, and excludes its end."""
     cache = AnswerCache(Caching.ALL, 40 * MINUTE)
     assert cache.look_up(DESCRIBE, 0) is None
     cache.keep(DESCRIBE, DESCRIPTION, 0)
@@ -63,8 +63,8 @@ def test_all_asks_until_there_is_an_endpoint_and_again_after_the_period() -> Non
     assert [cache.look_up(call, last + 1) for call in (DESCRIBE, TAG, ENDPOINT)] == [None] * 3
 
 
-def test_endpoint_only_never_asks_for_the_stream() -> None:
-    """It is ACTIVE, its ARN is its name, its retention is the stream info's."""
+def test_mode_endpoint_only_never_describes_the_stream() -> None:
+    """The stream is assumed to be ACTIVE, with its name as ARN."""
     cache = AnswerCache(Caching.ENDPOINT_ONLY, 40 * MINUTE)
     assumed = cache.look_up(DESCRIBE, 0)
     assert assumed == Cached(core.StreamDescription(stream_arn="door"))
@@ -75,8 +75,8 @@ def test_endpoint_only_never_asks_for_the_stream() -> None:
     assert cache.look_up(ENDPOINT, 40 * MINUTE) is None
 
 
-def test_a_created_stream_is_remembered_as_it_was_made() -> None:
-    """CreateStream tells the ARN, the request the retention."""
+def test_created_stream_is_cached_with_its_retention() -> None:
+    """The ARN comes from the answer of CreateStream, the retention from the request."""
     cache = AnswerCache(Caching.ALL, 40 * MINUTE)
     cache.keep(CREATE, "arn:2", 0)
     cache.keep(ENDPOINT, URL, 0)
@@ -88,8 +88,8 @@ def test_a_created_stream_is_remembered_as_it_was_made() -> None:
     ("result", "kept"),
     [(200, True), (401, True), (403, True), (404, False), (10006, False), (599, False)],
 )
-def test_what_drops_an_entry(result: int, kept: bool) -> None:
-    """An upload that fails, save for its credentials."""
+def test_failed_upload_drops_an_entry(result: int, kept: bool) -> None:
+    """Except if it failed because of its credentials."""
     cache = filled(Caching.ALL)
     cache.upload_ended("other", Failure(10006, ""))
     assert cache.look_up(ENDPOINT, 1) == Cached(URL)
@@ -99,7 +99,7 @@ def test_what_drops_an_entry(result: int, kept: bool) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The operations that the service is asked for, as they come."""
+    """Return the list of operations that are called, in order."""
     made: list[str] = []
     original = Service.call
 
@@ -122,7 +122,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_calls_of_the_second_session(
     endpoint_url: str, info: kvs.StreamInfo, calls: list[str], mode: str, expected: list[str]
 ) -> None:
-    """After a reset: all are made, or none."""
+    """After a reset all calls are made, or none."""
     control = boto3.client("kinesisvideo", endpoint_url=endpoint_url)
     control.create_stream(StreamName="door", DataRetentionInHours=1)
     config = kvs.ServiceConfig(caching=mode)
@@ -143,10 +143,10 @@ def test_calls_of_the_second_session(
         assert calls == expected
 
 
-def test_an_endpoint_that_turns_bad_is_fetched_anew(
+def test_endpoint_is_fetched_again_after_it_failed(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, calls: list[str]
 ) -> None:
-    """The stream is deleted behind the producer's back: it finds out, and creates it anew."""
+    """After the stream was deleted meanwhile, the producer creates it again."""
     seen: list[kvs.StatusCode] = []
 
     def listen(event: kvs.Event) -> None:

@@ -1,4 +1,4 @@
-"""Each call of the core against the endpoint: parameters out, answers in."""
+"""Each call of the core against the local endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def service(endpoint_url: str) -> Service:
 
 
 def answer(service: Service, call: core.Call) -> calls.Answer:
-    """The answer to a call; no connection is kept after it."""
+    """Make a call, close its connection, and return the answer."""
 
     async def ask() -> calls.Answer:
         try:
@@ -49,7 +49,7 @@ def create(**members: object) -> core.CreateStream:
 
 
 def test_create_describe_tag_and_locate(service: Service, endpoint_url: str) -> None:
-    """A stream as the core describes it exists afterwards, with its tags."""
+    """The created stream has the values and tags that the core gave."""
     arn = answer(service, create())
     assert isinstance(arn, str)
     described = answer(service, core.DescribeStream(**BASE, stream="door"))
@@ -69,14 +69,14 @@ def test_create_describe_tag_and_locate(service: Service, endpoint_url: str) -> 
 
 
 def test_a_refusal_becomes_a_result(service: Service) -> None:
-    """It passes, and becomes a result at the border."""
+    """`failure_of` converts the exception into a result."""
     with pytest.raises(RefusedError, match="HTTP 404 ResourceNotFoundException: ") as caught:
         answer(service, core.DescribeStream(**BASE, stream="nowhere"))
     assert failure_of(caught.value).result == 404
 
 
 def test_credentials(service: Service) -> None:
-    """The chain's keys; without any there is no answer, and the next question says why."""
+    """The call returns the keys of the chain, and a repr does not show them."""
     token = answer(service, core.GetSecurityToken(**BASE, stream=None))
     assert isinstance(token, core.AuthInfo)
     assert token.length == len("AKIDEXAMPLE" + "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -84,7 +84,7 @@ def test_credentials(service: Service) -> None:
 
 
 def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is None, and why says where credentials were looked for."""
+    """The answer is None, and the reason lists where credentials were searched."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     call = core.GetSecurityToken(**BASE, stream=None)
@@ -122,13 +122,13 @@ def test_no_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> No
         ),
     ],
 )
-def test_answers_that_lack_something(
+def test_invalid_descriptions_are_refused(
     reply: dict[str, object],
     status: StatusCode,
     service: Service,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An answer that is no description, or has members beyond all measure, is told as such."""
+    """Missing, wrong and too long members have their statuses."""
 
     async def call(*_: object) -> dict[str, object]:
         return reply

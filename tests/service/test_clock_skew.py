@@ -1,4 +1,4 @@
-"""A clock that is off: noticed in answers, told once with its size, corrected for signing."""
+"""A wrong clock is noticed in responses, reported once, and corrected in signatures."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def observed(skew: ClockSkew, off: int, now: int = START) -> bool:
     return skew.observe(answer(now + off), 0, now)
 
 
-def test_less_than_a_minute_is_no_skew() -> None:
-    """A Date has whole seconds, and answers take their time."""
+def test_less_than_a_minute_is_ignored() -> None:
+    """A Date has whole seconds, and responses take some time."""
     skew = ClockSkew()
     assert not observed(skew, 59 * SECOND)
     assert not skew.observe(answer(START), 110 * SECOND, START + 60 * SECOND)
     assert skew.ticks == 0
 
 
-def test_it_is_told_once_and_again_when_it_changes() -> None:
-    """Also when the clock is right again."""
-    skew, told = ClockSkew(), []
-    skew.on_change = told.append
+def test_skew_is_reported_once_and_again_when_it_changes() -> None:
+    """It is also reported when the clock is right again."""
+    skew, reported = ClockSkew(), []
+    skew.on_change = reported.append
     assert observed(skew, 20 * MINUTE)
     assert not observed(skew, 20 * MINUTE + 5 * SECOND)
     assert observed(skew, -90 * MINUTE)
     assert observed(skew, 0)
-    assert [round(ticks / MINUTE) for ticks in told] == [20, -90, 0]
+    assert [round(ticks / MINUTE) for ticks in reported] == [20, -90, 0]
 
 
-def test_about_the_limit_it_does_not_waver() -> None:
-    """What was told is taken back only when it is well over."""
+def test_skew_near_the_limit_is_not_reported_repeatedly() -> None:
+    """A reported skew is cancelled only if it becomes much smaller than the limit."""
     skew = ClockSkew()
     assert observed(skew, 65 * SECOND)
     assert not observed(skew, 55 * SECOND)
@@ -58,8 +58,8 @@ def test_about_the_limit_it_does_not_waver() -> None:
 
 
 @pytest.mark.parametrize("step", [-20 * MINUTE, 20 * MINUTE])
-def test_time_is_not_known_after_our_clock_was_set(step: int) -> None:
-    """Then the service is asked again, where that is needed."""
+def test_time_is_unknown_after_this_clock_was_set(step: int) -> None:
+    """`knows` returns False until the next response."""
     skew = ClockSkew()
     assert not skew.knows(START)
     observed(skew, 0)
@@ -81,13 +81,13 @@ def test_time_is_not_known_after_our_clock_was_set(step: int) -> None:
         {"x-amzn-RequestId": "1", "Date": "Fri, 31 Dec 9999 23:59:59 -2359"},
     ],
 )
-def test_what_does_not_count(headers: dict[str, str]) -> None:
-    """A proxy's own answer, and a Date that is none, or none that the service could say."""
+def test_unusable_dates_are_ignored(headers: dict[str, str]) -> None:
+    """Responses of proxies, invalid dates, and dates that the service cannot have."""
     assert not ClockSkew().observe(headers, 0, START)
 
 
-def test_in_words() -> None:
-    """For the log."""
+def test_description_of_a_skew() -> None:
+    """The text names the direction and the amount."""
     assert describe_skew(20 * MINUTE + 3 * SECOND) == (
         "this machine's clock is 20 min 3 s behind the service's"
     )
@@ -98,7 +98,7 @@ def test_in_words() -> None:
 def test_media_are_stored_over_twenty_minutes(
     off: int, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An endpoint that verifies signatures by another clock: all stored, and told once."""
+    """An endpoint with another clock accepts the signatures; the skew is reported once."""
     seen: list[kvs.ClockSkewDetected] = []
 
     def listen(event: kvs.Event) -> None:
@@ -121,7 +121,7 @@ def test_media_are_stored_over_twenty_minutes(
 
 
 def test_a_clock_that_jumps_during_an_upload(info: kvs.StreamInfo, frames: Frames) -> None:
-    """Only PutMedia's own refusal shows it: nothing else is asked in between."""
+    """Only the refusal of PutMedia shows the skew, because there is no call in between."""
     off = 0
 
     async def run() -> kvs.FrameAccount:
@@ -151,7 +151,7 @@ def test_a_clock_that_jumps_during_an_upload(info: kvs.StreamInfo, frames: Frame
 def test_session_tokens_over_both_planes(
     token: str, region: str, stored: bool, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """An endpoint that knows one token and one region: stored, or not authorized."""
+    """The endpoint accepts only one token and one region."""
     key, known = next(iter(KNOWN.items()))
     with_token = {key: Credentials(known.secret_key, "a-token")}
     credentials = kvs.AwsCredentials(key, known.secret_key, token)

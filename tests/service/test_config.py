@@ -1,4 +1,4 @@
-"""`ServiceConfig` is checked when it is made, and never changes."""
+"""`ServiceConfig` is checked when it is created, and cannot be changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOUR = 36_000_000_000
 
 
 def test_everything_is_optional() -> None:
-    """What is not said is as the environment says; answers are cached for 40 minutes."""
+    """The defaults follow the environment; answers are cached for 40 minutes."""
     config = kvs.ServiceConfig()
     assert config.use_fips_endpoint is None
     assert config.proxies is None
@@ -23,13 +23,13 @@ def test_everything_is_optional() -> None:
 
 
 def test_it_never_changes() -> None:
-    """As a botocore Config, it may be shared."""
+    """It may be shared, like botocore's Config."""
     with pytest.raises(AttributeError):
         kvs.ServiceConfig().caching = "none"  # type: ignore[misc]
 
 
 def test_names_are_taken_as_text() -> None:
-    """The enums' members and their texts mean the same."""
+    """An enum member and its text mean the same."""
     config = kvs.ServiceConfig(caching="endpoint-only", ip_family="ipv6")
     assert config == kvs.ServiceConfig(
         caching=kvs.Caching.ENDPOINT_ONLY, ip_family=kvs.IpFamily.IPV6
@@ -80,10 +80,10 @@ TOO_MANY = {f"x-gateway-{number}": "1" for number in range(200)}
         ({"extra_headers": {5: "1"}}, kvs.StatusCode.INVALID_ARG),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_once(
+def test_invalid_values_are_refused_at_once(
     options: Mapping[str, Any], status: kvs.StatusCode
 ) -> None:
-    """With the status of the limit, and naming the field."""
+    """The error has the status of the limit and names the field."""
     with pytest.raises(kvs.KvsError) as caught:
         kvs.ServiceConfig(**options)
     assert caught.value.status is status
@@ -92,7 +92,7 @@ def test_what_cannot_be_meant_is_refused_at_once(
 
 
 def test_limits_themselves_are_accepted() -> None:
-    """The longest that is allowed is allowed, and so is nothing."""
+    """Values of exactly the maximum length are accepted, and so is None."""
     assert kvs.ServiceConfig(extra_headers=None).extra_headers == {}  # type: ignore[arg-type]
     kvs.ServiceConfig(
         user_agent_name="n" * 32,
@@ -103,7 +103,7 @@ def test_limits_themselves_are_accepted() -> None:
 
 
 def test_secrets_show_in_no_repr_and_no_message() -> None:
-    """A proxy's password, a gateway's key."""
+    """Neither a proxy's password nor a gateway's key is shown."""
     config = kvs.ServiceConfig(
         proxies={"https": "http://user:hunter2@proxy:1"}, extra_headers={"x-api-key": "k3y"}
     )

@@ -1,4 +1,4 @@
-"""`Connection`: one value for everything that talks to the service, and its keywords."""
+"""`Connection` and its fields as keywords of all functions that use the service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = kvs.AwsCredentials("AKIDEXAMPLE", "a-secret-key", "a-secret-token")
 
 
 def call(name: str, **options: Any) -> object:
-    """Call the function of that name, as far as it takes to look at its arguments."""
+    """Call the function of that name, so that it checks its arguments."""
     if name == "Producer":
         return kvs.Producer(**options)
     if name == "aio.Producer":
@@ -66,7 +66,7 @@ def refused(name: str, **options: Any) -> str:
 
 
 def test_keywords_are_the_fields_of_a_connection() -> None:
-    """One place names them, in the same types and order."""
+    """They have the same types and order."""
     named = {one.name: one.type for one in fields(Connection)}
     shorthand = {
         name: inspect.get_annotations(ConnectionOptions)[name].__forward_arg__ for name in named
@@ -77,7 +77,7 @@ def test_keywords_are_the_fields_of_a_connection() -> None:
 
 @pytest.mark.parametrize("name", SURFACES)
 def test_every_surface_takes_either(name: str) -> None:
-    """`connection=` and one of its fields together are refused, with what to do."""
+    """`connection=` together with one of its fields is refused."""
     said = refused(name, connection=Connection(), endpoint_url="http://127.0.0.1:9", verify=False)
     assert "got both connection= and endpoint_url=, verify=" in said
     assert "leave connection= out" in said
@@ -113,13 +113,13 @@ def test_names_of_the_function_itself_are_guessed_too(name: str, wrong: str, adv
     assert f"did you mean {advice}?" in refused(name, **{wrong: "x"})
 
 
-def test_a_name_that_is_like_none_lists_what_there_is() -> None:
+def test_unknown_name_without_a_similar_one_lists_all_names() -> None:
     said = refused("list_fragments", zzz=1)
     assert "between, config, connection, credentials, endpoint_url, profile_name" in said
 
 
-def test_a_keyword_of_none_is_not_given() -> None:
-    """Wrappers pass on what they were not given."""
+def test_keyword_with_the_value_none_is_ignored() -> None:
+    """Wrapper functions pass None for arguments that they did not get."""
     given = Connection(region_name="eu-west-1")
     assert connection_from(given, {"profile_name": None}, kvs.get_media) is given
     assert connection_from(None, {"region_name": None}, kvs.get_media).region_name is None
@@ -159,8 +159,10 @@ def test_sessions_of_both_libraries_are_taken(make: Callable[[], Any]) -> None:
     assert Connection(session=make()).session is not None
 
 
-def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither files nor credentials: what the environment lacks is reported by the user of it."""
+def test_creating_a_connection_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither files nor credentials are read; the producer that uses it reports problems."""
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.delenv("AWS_REGION", raising=False)
@@ -205,7 +207,7 @@ def test_it_can_be_pickled_and_does_not_change() -> None:
 
 
 def test_one_connection_serves_many(quick_url: str) -> None:
-    """Producers and readers of several threads, blocking and asyncio, one after another or not."""
+    """Producers and readers in several threads, blocking and asyncio, share it."""
     shared = Connection(endpoint_url=quick_url, session=boto3.Session(), credentials=KEYS)
 
     def put(number: int) -> list[int]:
@@ -231,7 +233,7 @@ OFFLINE = kvs.StreamingType.OFFLINE
 
 
 def test_a_producer_of_the_caller_has_its_own_connection(quick_url: str) -> None:
-    """What only a producer of put_media's own would use is refused."""
+    """Arguments for creating a producer are refused together with `producer=`."""
     with kvs.Producer(endpoint_url=quick_url) as producer:
         said = refused("put_media", producer=producer, region_name="us-west-2")
         assert "got both producer= and region_name=" in said

@@ -1,4 +1,4 @@
-"""Calls over kept connections: answers, refusals, and connections that the service closes."""
+"""Calls over kept connections: responses, refusals, connections that the service closes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ T = TypeVar("T")
     ("body", "found"), [(b"", {}), (b"{}", {}), (b'{"StreamInfo": null}', {"StreamInfo": None})]
 )
 def test_objects_and_nothing_pass(body: bytes, found: object) -> None:
-    """An empty body is how the service says "done"."""
+    """The service answers some calls with an empty body."""
     assert json_object(URL, Reply(200, {}, body)) == found
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"5", b"[]", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_object(body: bytes) -> None:
-    """The beginning of it is shown."""
+def test_response_without_a_json_object_is_refused(body: bytes) -> None:
+    """The error has the host and the beginning of the body."""
     with pytest.raises(kvs.KvsError) as caught:
         json_object(URL, Reply(200, {}, body))
     assert caught.value.status is kvs.StatusCode.INVALID_API_CALL_RETURN_JSON
@@ -50,13 +50,13 @@ def test_what_is_no_object(body: bytes) -> None:
         ({}, b"[1]", "'[1]'"),
     ],
 )  # fmt: skip
-def test_what_a_refusal_says(headers: dict[str, str], body: bytes, detail: str) -> None:
-    """Name and message, wherever the service or a gateway puts them."""
+def test_refusal_has_name_and_message(headers: dict[str, str], body: bytes, detail: str) -> None:
+    """They are found wherever the service or a gateway puts them."""
     assert refusal(Reply(403, headers, body)).detail == f"HTTP 403 {detail}"
 
 
 def run(work: Callable[[Connections], Awaitable[T]]) -> T:
-    """Do something with connections that are closed after it."""
+    """Run `work` with connections, close them, and return its result."""
 
     async def main() -> T:
         connections = Connections(Network(kvs.ServiceConfig(), True))
@@ -69,7 +69,7 @@ def run(work: Callable[[Connections], Awaitable[T]]) -> T:
 
 
 def test_a_whole_answer(endpoint_url: str) -> None:
-    """Status, headers and body of a real endpoint; the default limits are the C producer's."""
+    """The reply has status, headers and body; the default limits are the C producer's."""
     limits = TimeLimits()
     assert (limits.connection_s, limits.completion_s) == (5, 10)
     reply = run(lambda calls: calls.post(f"{endpoint_url}/listStreams", {}, b"{}", limits))
@@ -79,7 +79,7 @@ def test_a_whole_answer(endpoint_url: str) -> None:
 
 
 class Counting(Server):
-    """Answers requests; the n-th connection takes as many as `lives` has at n, then closes."""
+    """A server whose n-th connection closes after `lives[n]` requests."""
 
     def __init__(self, *lives: int) -> None:
         self._lives = list(lives)
@@ -100,7 +100,7 @@ class Counting(Server):
 
 
 def posted(server: Counting, times: int) -> list[int]:
-    """The statuses of calls one after the other, with a body of their own write."""
+    """Return the statuses of `times` calls, made one after the other."""
 
     async def work(calls: Connections) -> list[int]:
         return [
@@ -115,21 +115,21 @@ def posted(server: Counting, times: int) -> list[int]:
 
 
 def test_calls_share_a_connection() -> None:
-    """One after the other, they need one."""
+    """Calls made one after the other use one connection."""
     server = Counting(100)
     assert posted(server, 10) == [200] * 10
     assert (server.connections, server.requests) == (1, 10)
 
 
-def test_a_kept_connection_that_is_closed_is_no_failure() -> None:
-    """The service takes the request on it and closes: the call goes out again on a new one."""
+def test_call_is_repeated_if_its_kept_connection_was_closed() -> None:
+    """The service closes it after the request was sent; the call is sent again on a new one."""
     server = Counting(2, 100)
     assert posted(server, 5) == [200] * 5
     assert (server.connections, server.requests) == (2, 5)
 
 
-def test_a_new_connection_that_is_closed_is_a_failure() -> None:
-    """Sending again is for kept ones, and happens once for each of them."""
+def test_call_fails_if_a_new_connection_was_closed() -> None:
+    """Only calls on kept connections are repeated."""
     server = Counting(1, 0)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         posted(server, 2)
@@ -137,7 +137,7 @@ def test_a_new_connection_that_is_closed_is_a_failure() -> None:
 
 
 def test_cookies_are_not_kept() -> None:
-    """A load balancer's cookie would be sent to the service, outside of the signature."""
+    """Otherwise a load balancer's cookie would be sent unsigned with later requests."""
     heads: list[bytes] = []
 
     class Baker(Server):

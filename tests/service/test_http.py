@@ -1,4 +1,4 @@
-"""Names are resolved in threads that keep nobody waiting; interim answers are bounded."""
+"""Names are resolved in threads that can be abandoned; interim responses are limited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def test_names_and_numbers() -> None:
-    """In both families, as aiohttp wants them."""
+    """Addresses of both families have the form that aiohttp expects."""
 
     async def work() -> None:
         (found,) = await Resolver().resolve("127.0.0.1", 80, socket.AF_INET)
@@ -36,8 +36,8 @@ def test_a_name_that_does_not_resolve() -> None:
         asyncio.run(Resolver().resolve("nowhere.invalid"))
 
 
-def test_a_resolver_that_thinks_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up, and the loop ends at once."""
+def test_slow_resolver_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call times out, and the loop can be closed at once."""
     think = threading.Event()
 
     def getaddrinfo(*_: object, **__: object) -> list[object]:
@@ -54,7 +54,7 @@ def test_a_resolver_that_thinks_keeps_nobody(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Interim(Server):
-    """Says `count` interim answers, then the final one."""
+    """A server that sends `count` interim responses, then the final one."""
 
     def __init__(self, count: int) -> None:
         self._count = count

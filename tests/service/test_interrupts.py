@@ -26,7 +26,7 @@ needs_kill = pytest.mark.skipif(
 
 
 class Terminated(KeyboardInterrupt):
-    """What another signal raises."""
+    """The exception of another signal."""
 
 
 def handler() -> object:
@@ -40,7 +40,7 @@ def in_thread(work: Callable[[], object]) -> None:
 
 
 def sigint_after(seconds: float) -> threading.Timer:
-    """Send SIGINT to this thread, which waits in the meantime."""
+    """Send SIGINT to this thread after some time."""
     target = threading.get_ident()
     timer = threading.Timer(seconds, lambda: signal.pthread_kill(target, SIGINT))
     timer.start()
@@ -71,7 +71,7 @@ def lock() -> Iterator[CoreLock]:
 
 
 def test_the_first_producer_installs_the_handler_and_the_last_restores_it() -> None:
-    """In whatever order they are closed, and once only."""
+    """The order of closing does not matter."""
     first, second = kvs.Producer(endpoint_url=UNREACHABLE), kvs.Producer(endpoint_url=UNREACHABLE)
     ours = handler()
     assert ours is not DEFAULT
@@ -85,7 +85,7 @@ def test_the_first_producer_installs_the_handler_and_the_last_restores_it() -> N
 
 @pytest.mark.parametrize("before", [signal.SIG_IGN, lambda *_: None])
 def test_another_handler_is_left_alone(before: object) -> None:
-    """Also one that ignores SIGINT, as in a job of the background."""
+    """Also one that ignores SIGINT, as in a background job."""
     signal.signal(SIGINT, before)  # type: ignore[arg-type]
     with kvs.Producer(endpoint_url=UNREACHABLE):
         assert handler() is before
@@ -94,7 +94,7 @@ def test_another_handler_is_left_alone(before: object) -> None:
 
 
 def test_a_handler_that_is_installed_later_stays() -> None:
-    """It is the program's own."""
+    """It belongs to the program."""
     later = lambda *_: None  # noqa: E731  compared by identity
     with kvs.Producer(endpoint_url=UNREACHABLE):
         signal.signal(SIGINT, later)
@@ -103,7 +103,7 @@ def test_a_handler_that_is_installed_later_stays() -> None:
 
 
 def test_a_producer_made_in_another_thread_installs_nothing() -> None:
-    """Only the main thread may; it does when it makes one itself."""
+    """Only the main thread can install it, with the next producer that it creates."""
     made: list[kvs.Producer] = []
     in_thread(lambda: made.append(kvs.Producer(endpoint_url=UNREACHABLE)))
     assert handler() is DEFAULT
@@ -125,7 +125,7 @@ def test_a_handler_left_by_another_thread_does_what_the_default_does() -> None:
 
 
 def test_asyncio_handles_ctrl_c_itself(info: kvs.StreamInfo) -> None:
-    """Its handler cancels the main task, outside of any call of the core; it is left alone."""
+    """Its handler cancels the main task outside of calls of the core, and stays installed."""
     seen: list[object] = []
 
     async def main() -> None:
@@ -145,7 +145,7 @@ def test_asyncio_handles_ctrl_c_itself(info: kvs.StreamInfo) -> None:
 
 
 def test_an_interrupt_is_raised_when_the_lock_is_released(lock: CoreLock) -> None:
-    """The block runs to its end. Several signals are one interrupt, the first."""
+    """The block runs to its end. Several signals raise one exception, that of the first."""
     done = False
     with pytest.raises(KeyboardInterrupt) as caught, lock:
         signal.raise_signal(SIGINT)
@@ -159,23 +159,23 @@ def test_an_interrupt_is_raised_when_the_lock_is_released(lock: CoreLock) -> Non
 
 
 def test_another_signal_raises_its_own_kind(lock: CoreLock) -> None:
-    """At once, or at the end."""
+    """It is raised at once, or at the end of the block."""
     with pytest.raises(Terminated):
         interrupt(Terminated)
     with pytest.raises(Terminated), lock:
         interrupt(Terminated)
 
 
-def test_what_the_block_raises_goes_with_the_interrupt(lock: CoreLock) -> None:
-    """As the context."""
+def test_exception_of_the_block_is_the_context_of_the_interrupt(lock: CoreLock) -> None:
+    """The interrupt is raised, with that exception as its context."""
     with pytest.raises(KeyboardInterrupt) as caught, lock:
         signal.raise_signal(SIGINT)
         raise LookupError
     assert isinstance(caught.value.__context__, LookupError)
 
 
-def test_a_look_in_between_does_not_raise_the_interrupt(lock: CoreLock) -> None:
-    """A handler of another signal that asks for figures comes into the same call."""
+def test_nested_lock_does_not_raise_the_interrupt(lock: CoreLock) -> None:
+    """The handler of another signal may read metrics during the same call."""
     looked = False
     with pytest.raises(KeyboardInterrupt), lock:
         signal.raise_signal(SIGINT)
@@ -186,7 +186,7 @@ def test_a_look_in_between_does_not_raise_the_interrupt(lock: CoreLock) -> None:
 
 
 def test_another_thread_does_not_raise_the_interrupt(lock: CoreLock) -> None:
-    """It may take the lock between its release and the look of the main thread."""
+    """It may take the lock between the release and the check by the main thread."""
     lock.deferred = KeyboardInterrupt
     ended: list[bool] = []
 
@@ -202,7 +202,7 @@ def test_another_thread_does_not_raise_the_interrupt(lock: CoreLock) -> None:
 
 
 def test_an_interrupt_after_the_release_clears_what_was_deferred(lock: CoreLock) -> None:
-    """Nothing is raised a second time by the next call."""
+    """The next call does not raise it again."""
     lock.deferred = KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(SIGINT)
@@ -212,7 +212,7 @@ def test_an_interrupt_after_the_release_clears_what_was_deferred(lock: CoreLock)
 
 @needs_kill
 def test_waiting_for_the_lock_ends_at_once(lock: CoreLock) -> None:
-    """Another thread has it: the core is not touched."""
+    """Another thread owns the lock, so the core is not touched."""
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -238,7 +238,7 @@ def test_waiting_for_the_lock_ends_at_once(lock: CoreLock) -> None:
 
 
 def interrupting(producer: kvs.Producer, times: int = 1) -> None:
-    """Let SIGINT come in the producer's next call, as it asks for the time under the lock."""
+    """Send SIGINT during the producer's next call, when that reads the clock under the lock."""
     engine = producer._engine
     clock, left = engine.now, [times]
 
@@ -258,7 +258,7 @@ def interrupting(producer: kvs.Producer, times: int = 1) -> None:
 def test_an_interrupted_put_is_accepted_and_stored(
     times: int, endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """The loop is woken, although the put raises; no other call of the program follows."""
+    """The loop is woken although the put raises and no other call follows."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         stream = producer.open_stream("door", info)
         stream.wait_ready()
@@ -288,7 +288,7 @@ CALLS: dict[str, Callable[[kvs.Producer, kvs.Stream], object]] = {
 
 @pytest.mark.parametrize("what", CALLS)
 def test_every_call_delivers_the_interrupt(what: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """It is raised once, and the stream has not failed."""
+    """The interrupt is raised once, and the stream does not fail."""
     producer = kvs.Producer(endpoint_url=UNREACHABLE, on_event=lambda _: None)
     stream = producer.open_stream("door", info)
     stream.put_frame(next(frames(1)))
@@ -303,7 +303,7 @@ def test_every_call_delivers_the_interrupt(what: str, info: kvs.StreamInfo, fram
 
 @needs_kill
 def test_waiting_for_acks_ends_at_once(info: kvs.StreamInfo, frames: Frames) -> None:
-    """The lock is another thread's, or free, while the main thread waits."""
+    """The main thread does not own the lock while it waits."""
     producer = kvs.Producer(endpoint_url=UNREACHABLE, on_event=lambda _: None)
     stream = producer.open_stream("door", info)
     stream.put_frame(next(frames(1)))
@@ -318,7 +318,7 @@ def test_waiting_for_acks_ends_at_once(info: kvs.StreamInfo, frames: Frames) -> 
 
 @needs_kill
 def test_waiting_for_space_ends_at_once() -> None:
-    """The frame that waits is not accepted."""
+    """The waiting frame is not accepted."""
     offline = kvs.StreamInfo.video(
         "h264", streaming_type=kvs.StreamingType.OFFLINE, nal_adaptation=kvs.NalAdaptation.NONE
     )

@@ -1,4 +1,4 @@
-"""What becomes of a producer that nobody closes: at exit, after Ctrl-C, in a forked child."""
+"""Producers that are never closed: at exit, after Ctrl-C, in a forked child."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kvsproducer.service.loop import SharedLoop
 
 Frames = Callable[[int], Iterator[kvs.Frame]]
 
-# A program that puts five frames; what it does before and after is the test's.
+# A program that puts five frames; each test adds what happens before and after.
 PROGRAM = """
 import os, sys, time
 import kvsproducer as kvs
@@ -66,8 +66,8 @@ def run(tmp_path: Path, url: str, text: str, *options: str) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_a_script_that_forgets_to_close(quick_url: str, tmp_path: Path) -> None:
-    """Its frames are stored before the interpreter ends, and nothing is said."""
+def test_script_without_close_stores_its_frames(quick_url: str, tmp_path: Path) -> None:
+    """They are stored before the interpreter exits, without a warning."""
     ran = run(tmp_path, quick_url, BLOCKING)
     assert (ran.returncode, ran.stderr) == (0, "")
     (fragment,) = list(kvs.get_media("door", endpoint_url=quick_url))
@@ -79,23 +79,23 @@ def test_a_script_that_forgets_to_close(quick_url: str, tmp_path: Path) -> None:
     [BLOCKING, ASYNCIO, OWN_LOOP, f"{OWN_LOOP}; loop.close()"],
     ids=["blocking", "asyncio", "own loop", "own loop, closed"],
 )
-def test_what_is_lost_at_exit_is_told(program: str, silent_url: str, tmp_path: Path) -> None:
-    """Within a bound, though the service does not answer."""
+def test_frames_lost_at_exit_are_reported(program: str, silent_url: str, tmp_path: Path) -> None:
+    """Exit takes a limited time although the service does not answer."""
     limit = "from kvsproducer.service import lifetime; lifetime.EXIT_LIMIT_S = 0.5\n"
     began = time.monotonic()
     ran = run(tmp_path, silent_url, limit + program)
     assert time.monotonic() - began < 30
     assert ran.returncode == 0
-    said = ran.stderr.splitlines()  # and nothing of asyncio's, such as of pending tasks
-    assert len(said) == 2, said
-    assert "RuntimeWarning" in said[0]
+    lines = ran.stderr.splitlines()  # without messages of asyncio about pending tasks
+    assert len(lines) == 2, lines
+    assert "RuntimeWarning" in lines[0]
     count = 5 if program is BLOCKING else 1
-    assert f"stream 'door': 0 of {count} accepted frames were stored, {count} dropped" in said[0]
-    assert said[1] == "  warnings.warn("
+    assert f"stream 'door': 0 of {count} accepted frames were stored, {count} dropped" in lines[0]
+    assert lines[1] == "  warnings.warn("
 
 
-def test_a_name_that_is_being_resolved_keeps_no_interpreter(tmp_path: Path) -> None:
-    """The system's resolver thinks for a minute; its thread is left behind."""
+def test_pending_name_resolution_does_not_delay_exit(tmp_path: Path) -> None:
+    """The resolver takes a minute; its thread is abandoned."""
     text = """
 import socket
 slow = lambda *a, **k: time.sleep(60)
@@ -112,7 +112,7 @@ producer.close(timeout=0)
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_call_that_is_cut_off_does_not_keep_the_loop(info: kvs.StreamInfo) -> None:
+def test_cancelled_call_does_not_keep_the_loop_running(info: kvs.StreamInfo) -> None:
     """When `close` returns, the loop has ended and the call's connection is closed."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
@@ -131,7 +131,7 @@ def test_a_call_that_is_cut_off_does_not_keep_the_loop(info: kvs.StreamInfo) -> 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupt_while_closing(times: int, silent_url: str, tmp_path: Path) -> None:
-    """Ctrl-C ends the waiting; nothing is left behind, and no task complains."""
+    """Ctrl-C ends the wait; no thread stays and asyncio logs no error."""
     program = tmp_path / "program.py"
     program.write_text(
         PROGRAM
@@ -158,11 +158,11 @@ except KeyboardInterrupt:
         for _ in range(times):
             process.send_signal(signal.SIGINT)
         try:
-            told, complaints = process.communicate(timeout=30)
+            output, complaints = process.communicate(timeout=30)
         finally:
             process.kill()
     if times == 1:
-        assert told == "interrupted []\n", complaints
+        assert output == "interrupted []\n", complaints
         assert process.returncode == 0
     assert "destroyed" not in complaints
     assert "never retrieved" not in complaints
@@ -170,7 +170,7 @@ except KeyboardInterrupt:
 
 @contextlib.contextmanager
 def held(*locks: AbstractContextManager[object]) -> Iterator[None]:
-    """Another thread holds the locks within the block, as one may when the process forks."""
+    """Hold the locks in another thread during the block, as may happen when a process forks."""
     ready, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -191,7 +191,7 @@ def held(*locks: AbstractContextManager[object]) -> Iterator[None]:
 
 
 def refusals(uses: Iterable[Callable[[], object]]) -> int:
-    """How many of the uses are refused because of a fork."""
+    """Return how many of the uses raise because of a fork."""
     refused = 0
     for use in uses:
         try:
@@ -203,7 +203,7 @@ def refusals(uses: Iterable[Callable[[], object]]) -> int:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_is_refused(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """In the child every use of the parent's producer raises at once; the parent goes on."""
+    """In the child every use of the producer raises at once; the parent is not affected."""
     put = list(frames(10))
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         stream = producer.open_stream("door", info)
@@ -232,7 +232,7 @@ def test_a_fork_is_refused(endpoint_url: str, info: kvs.StreamInfo, frames: Fram
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_of_an_asyncio_program_is_refused(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """In the child, where the parent's loop still counts as the running one."""
+    """In the child asyncio still reports the parent's loop as running."""
 
     async def main() -> None:
         async with aio.Producer(endpoint_url=endpoint_url) as producer:
@@ -256,8 +256,8 @@ def test_a_fork_of_an_asyncio_program_is_refused(endpoint_url: str, info: kvs.St
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_makes_its_own(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """Even if a thread of the parent was about to make one; the parent's loop is left alone."""
+def test_forked_child_can_create_a_producer(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """Even if a thread of the parent held the lock; the parent's loop is not affected."""
 
     def work() -> int:
         with (
@@ -275,7 +275,7 @@ def test_a_forked_child_makes_its_own(endpoint_url: str, info: kvs.StreamInfo) -
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_that_exits(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """It leaves the block with its own exception, and closes nothing of the parent's."""
+    """Its exception leaves the `with` block, and the parent's producer stays open."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         with producer.open_stream("door", info) as stream:
             stream.put_frame(kvs.Frame(b"x", kvs.now(), key_frame=True))

@@ -1,4 +1,4 @@
-"""All blocking producers share one loop; it lives as long as somebody uses it."""
+"""All blocking producers share one loop, which runs while it has users."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ async def thread_name() -> str:
 
 
 def said(loop: asyncio.AbstractEventLoop, word: str) -> str:
-    """What a coroutine returns there."""
+    """Run a coroutine on the loop and return its result."""
     return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, word), loop).result(10)
 
 
 def test_users_share_one_loop_and_the_last_ends_it() -> None:
-    """Two users get the same loop in a thread of its own; after both the thread is gone."""
+    """Two users get the same loop; after both have released it, its thread has ended."""
     before = set(threading.enumerate())
     first, second = SharedLoop.acquire(), SharedLoop.acquire()
     assert first is second
@@ -83,10 +83,10 @@ def test_no_files_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         SharedLoop.release()
 
 
-def test_a_loop_that_is_blocked_is_left_behind(
+def test_blocked_loop_is_abandoned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Releasing it is bounded."""
+    """`release` returns after a time limit."""
     monkeypatch.setattr("kvsproducer.service.loop._JOIN_LIMIT_S", 0.05)
     go_on = threading.Event()
     loop = SharedLoop.acquire()
@@ -108,7 +108,7 @@ def test_a_loop_that_is_blocked_is_left_behind(
 def test_green_threads_are_refused(
     module: str, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what to do; what is not patched is no hindrance."""
+    """The error says what to do; without patched modules the loop starts."""
     patched = {"threading", "socket"}
     fake = SimpleNamespace(**{function: lambda name: name in patched})
     monkeypatch.setitem(sys.modules, module, fake)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Connections: proxies, address families, a TLS library that does not work."""
+"""Connections: proxies, address families, and a TLS library that does not work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
 class Proxy(Server):
-    """A forward proxy: CONNECT for https, and whole requests to http hosts. Bytes both ways."""
+    """A forward proxy: CONNECT for https, whole requests for http."""
 
     def __init__(self, reply: bytes = b"HTTP/1.1 200 Connected\r\n\r\n") -> None:
         self.heads: list[str] = []
@@ -58,7 +58,7 @@ class Proxy(Server):
                 back.join()
 
     def _note(self, data: bytes) -> None:
-        """Keep the head of a request; a client begins each with a write of its own."""
+        """Keep the head of a request; the client begins each request with a new write."""
         if data.startswith((b"CONNECT ", b"POST ")):
             self.heads.append(data.partition(b"\r\n\r\n")[0].decode())
 
@@ -72,7 +72,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[LocalEndpoint, str]]:
-    """An endpoint over TLS, and the CA bundle that knows it."""
+    """Yield an endpoint over TLS and the CA bundle for it."""
     import ssl
 
     authority = trustme.CA()
@@ -90,7 +90,7 @@ def put_and_get(
     frames: Frames,
     config: kvs.ServiceConfig | None,
 ) -> None:
-    """Media there and back."""
+    """Put media and read it back."""
     with kvs.Producer(endpoint_url=url, verify=bundle, config=config) as producer:
         with producer.open_stream("door", info) as stream:
             for frame in frames(10):
@@ -108,7 +108,7 @@ def test_https_goes_through_the_proxy(
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Control plane, PutMedia and GetMedia alike, with the proxy's password; TLS is end to end."""
+    """All requests use the proxy and its password; TLS is end to end."""
     endpoint, bundle = secure
     url, config = f"http://user:pass%21@{proxy.place}", None
     if way == "config":
@@ -126,7 +126,7 @@ def test_https_goes_through_the_proxy(
 def test_no_proxy_excludes_hosts(
     proxy: Proxy, secure: tuple[LocalEndpoint, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NO_PROXY, and an empty ServiceConfig.proxies."""
+    """NO_PROXY and an empty ServiceConfig.proxies bypass the proxy."""
     endpoint, bundle = secure
     monkeypatch.setenv("HTTPS_PROXY", proxy.place)
     for config in (None, kvs.ServiceConfig(proxies={})):
@@ -145,7 +145,7 @@ def test_no_proxy_excludes_hosts(
 def test_http_goes_through_its_own_proxy(
     proxy: Proxy, endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Whole URLs in the request line."""
+    """The request line has the whole URL."""
     config = kvs.ServiceConfig(proxies={"http": f"http://{proxy.place}"})
     with pytest.raises(LookupError):
         next(kvs.get_media("door", endpoint_url=endpoint_url, config=config))
@@ -153,7 +153,7 @@ def test_http_goes_through_its_own_proxy(
 
 
 def test_a_proxy_that_refuses_or_is_not_there(secure: tuple[LocalEndpoint, str]) -> None:
-    """The proxy is named as the one that failed; its password is not told."""
+    """The error names the proxy and does not show its password."""
     endpoint, bundle = secure
     refusing = Proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
     try:
@@ -169,10 +169,10 @@ def test_a_proxy_that_refuses_or_is_not_there(secure: tuple[LocalEndpoint, str])
         refusing.end()
 
 
-def test_every_request_tells_who_asks(
+def test_every_request_has_the_user_agent_and_extra_headers(
     proxy: Proxy, endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """User agent and a gateway's own headers, in both planes; they are not signed."""
+    """Calls and media requests have them; they are not signed."""
     config = kvs.ServiceConfig(
         user_agent_name="gate-camera",
         user_agent_extra="site/7",
@@ -215,7 +215,7 @@ needs_ipv6 = pytest.mark.skipif(
 
 
 def resolves_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name with an address in each family, whatever the machine's files say."""
+    """Make a host name resolve to an address in each family."""
     import socket as module
 
     original = module.getaddrinfo
@@ -243,7 +243,7 @@ def test_only_one_family_is_used(
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A name that has both: put and get reach the one, and the other is not tried."""
+    """Put and get use the allowed family of a name that has both."""
     resolves_to_both(monkeypatch)
     config = kvs.ServiceConfig(ip_family=family) if way == "config" else None
     if config is None:
@@ -259,7 +259,7 @@ def test_only_one_family_is_used(
 
 
 def test_an_address_of_the_other_family_is_refused(endpoint_url: str) -> None:
-    """Told at once, without a try."""
+    """The error comes without an attempt to connect."""
     config = kvs.ServiceConfig(ip_family="ipv6")
     with pytest.raises(kvs.KvsError, match=r"127\.0\.0\.1 is not an ipv6 address") as caught:
         kvs.list_fragments("door", endpoint_url=endpoint_url, config=config)
@@ -279,7 +279,7 @@ def test_an_address_of_the_other_family_is_refused(endpoint_url: str) -> None:
 def test_switches_of_the_environment(
     names: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the C producer's; both together exclude nothing."""
+    """The variables are those of the C producer; both together allow both families."""
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     assert Network(kvs.ServiceConfig(), True).ip_family == expected
@@ -300,7 +300,7 @@ activate = 1
 
 
 def test_a_tls_library_that_cannot_be_set_up(tmp_path: Path) -> None:
-    """OpenSSL configured to have nothing: told as what it is, not as the service's fault."""
+    """With an OpenSSL without providers the error is CURL_LIBRARY_INIT_FAILED."""
     (tmp_path / "openssl.cnf").write_text(NO_PROVIDER)
     code = """if True:
         import kvsproducer as kvs

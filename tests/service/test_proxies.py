@@ -1,4 +1,4 @@
-"""Which proxy, and how its login is kept apart from its address."""
+"""Which proxy is used, and how its password is separated from its URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def environment(patch: pytest.MonkeyPatch, **variables: str) -> Proxies:
     return Proxies(None)
 
 
-def test_by_the_scheme_of_what_is_asked_for() -> None:
+def test_proxy_is_chosen_by_the_scheme_of_the_url() -> None:
     proxies = Proxies({"https": "http://proxy:3128"})
     found = proxies.of(URL)
     assert found is not None
@@ -28,7 +28,7 @@ def test_by_the_scheme_of_what_is_asked_for() -> None:
 
 
 def test_a_login_goes_into_a_header() -> None:
-    """The URL, which errors show, has none; nor has a repr."""
+    """The URL and the repr, which errors may show, do not contain it."""
     found = Proxies({"https": "http://us%40er:p%3Ass@[::1]:3128/"}).of(URL)
     assert found is not None
     assert found.url == "http://[::1]:3128"
@@ -36,8 +36,8 @@ def test_a_login_goes_into_a_header() -> None:
     assert "Basic" not in repr(found)
 
 
-def test_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With or without its scheme."""
+def test_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable may omit the scheme."""
     proxies = environment(monkeypatch, HTTPS_PROXY="user:pass@proxy:3128")
     found = proxies.of(URL)
     assert found is not None
@@ -62,7 +62,7 @@ def test_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_no_proxy(listed: str, host: str, bypassed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names and addresses, as ever, and networks."""
+    """It has names, addresses and networks."""
     proxies = environment(monkeypatch, HTTPS_PROXY="http://proxy:3128", NO_PROXY=listed)
     assert (proxies.of(f"https://{host}:8443/path") is None) is bypassed
 
@@ -77,8 +77,8 @@ def test_no_proxy(listed: str, host: str, bypassed: bool, monkeypatch: pytest.Mo
         "://hunter2",
     ],
 )
-def test_an_environment_s_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable is named, its value is not: it may be a password."""
+def test_invalid_proxy_of_the_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable and does not show its value, which may be a password."""
     with pytest.raises(KvsError, match="environment's HTTPS_PROXY is not a URL") as caught:
         environment(monkeypatch, HTTPS_PROXY=value).of(URL)
     assert caught.value.status is StatusCode.INVALID_ARG

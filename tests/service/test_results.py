@@ -1,7 +1,7 @@
-"""Failures become the result that the state machines know, with a sentence for the user.
+"""Failures become results of the state machines, with a message for the user.
 
-A row of the table for each cause, each met for real: with a server on this machine that misbehaves
-in that way, through `get_media` and the producer.
+The table has a row for each cause. A local server that misbehaves in that way produces it, for
+`get_media` and for the producer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ S = kvs.StatusCode
 
 
 class Misbehaving(Server):
-    """Reads the head of a request, and lets `peer` do with the connection what it does."""
+    """A server that reads the head of a request and passes the connection to `peer`."""
 
     def __init__(self, peer: Peer, tls: ssl.SSLContext | None) -> None:
         self._peer, self._tls = peer, tls
@@ -60,7 +60,7 @@ class Misbehaving(Server):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Misbehaving]]:
-    """serve(peer, tls=None): a server that lets `peer` answer on each connection."""
+    """Return a function `serve(peer, tls=None)` that starts a server with that peer."""
     made: list[Misbehaving] = []
 
     def make(peer: Peer, tls: ssl.SSLContext | None = None) -> Misbehaving:
@@ -73,24 +73,24 @@ def serve() -> Iterator[Callable[..., Misbehaving]]:
 
 
 def says(status: str, body: bytes = b"", **headers: str) -> Peer:
-    """A peer that answers properly."""
+    """Return a peer that sends a valid response."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return lambda connection: connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 
 
 def refuses(status: str, name: str, message: str = "why") -> Peer:
-    """The service's own way to say no."""
+    """Return a peer that refuses like the service."""
     return says(status, b'{"Message":"%s"}' % message.encode(), x_amzn_ErrorType=name)
 
 
 def no(name: str, status: int = 400) -> Peer:
-    """A refusal by the short form of its name."""
+    """Return a peer that refuses with the exception of that name, without its suffix."""
     return refuses(f"{status} No", f"{name}Exception")
 
 
 def read(url: str, verify: bool | str = True) -> kvs.KvsError:
-    """What `get_media` raises."""
+    """Return the error that `get_media` raises."""
     with pytest.raises(kvs.KvsError) as caught:
         next(kvs.get_media("door", endpoint_url=url, verify=verify))
     assert caught.value.stream == "door"
@@ -151,23 +151,23 @@ TABLE: list[tuple[str, Peer, kvs.StatusCode, str]] = [
 @pytest.mark.parametrize(
     ("peer", "status", "text"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
-def test_what_get_media_raises(
+def test_get_media_raises_the_status_of_each_cause(
     serve: Callable[..., Misbehaving], peer: Peer, status: kvs.StatusCode, text: str
 ) -> None:
-    """Each cause has its status, and the sentence has its trace."""
+    """Each cause has its status, and the message names it."""
     error = read(serve(peer).url)
     assert (error.status, text in error.detail) == (status, True), error
     assert "STATUS_" not in error.detail
 
 
-def test_a_message_without_end(serve: Callable[..., Misbehaving]) -> None:
-    """A log line and an event have to hold it."""
+def test_long_message_is_cut(serve: Callable[..., Misbehaving]) -> None:
+    """It must fit into a log line and an event."""
     error = read(serve(refuses("400 Bad", "InvalidArgumentException", "m" * 100_000)).url)
     assert 500 < len(error.detail) < 600
 
 
 def test_no_redirect_is_followed(serve: Callable[..., Misbehaving], info: kvs.StreamInfo) -> None:
-    """By neither plane: the session token would go along."""
+    """Neither calls nor media: the session token would be sent to the other host."""
     elsewhere = serve(says("200 OK", b"{}"))
     media = serve(says("307 Moved", Location=f"{elsewhere.url}/there"))
     known = b'{"StreamInfo": {"StreamARN": "arn"}, "DataEndpoint": "%s"}' % media.url.encode()
@@ -183,8 +183,8 @@ def test_no_redirect_is_followed(serve: Callable[..., Misbehaving], info: kvs.St
     assert elsewhere.connections == 0
 
 
-def test_nobody_listens() -> None:
-    """The address, the reason, and where to look; a ConnectionError, as Python has it."""
+def test_refused_connection_is_explained() -> None:
+    """The error has the address, the reason and what to check, and is a ConnectionError."""
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     error = read(f"http://127.0.0.1:{port}")
@@ -194,8 +194,8 @@ def test_nobody_listens() -> None:
     assert "check endpoint_url" in error.detail
 
 
-def test_a_name_that_is_none() -> None:
-    """The name is told; `.invalid` exists nowhere (RFC 6761)."""
+def test_unknown_host_name_is_reported() -> None:
+    """The message has the name; `.invalid` never resolves (RFC 6761)."""
     error = read("http://kinesisvideo.invalid:8080")
     assert error.status is UNREACHED
     assert "http://kinesisvideo.invalid:8080: the name cannot be resolved" in error.detail
@@ -211,7 +211,7 @@ def service_limits(connection_s: int, completion_s: int) -> kvs.DeviceInfo:
 
 
 def drips(server: list[Server]) -> Peer:
-    """A peer that always has another byte to say."""
+    """Return a peer that sends one byte after the other without an end."""
 
     def drip(connection: socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -225,7 +225,7 @@ def drips(server: list[Server]) -> Peer:
 def test_completion_has_a_limit(
     serve: Callable[..., Misbehaving], info: kvs.StreamInfo, kind: str
 ) -> None:
-    """ClientInfo's, for the whole answer: a byte now and then does not extend it."""
+    """The limit of ClientInfo is for the whole response; single bytes do not extend it."""
     servers: list[Server] = []
     silent: Peer = lambda _: servers[0].ended.wait(30)  # noqa: E731
     servers.append(serve(silent if kind == "silent" else drips(servers)))
@@ -247,19 +247,19 @@ def test_completion_has_a_limit(
 def first_report(
     url: str, info: kvs.StreamInfo, verify: bool | str = True
 ) -> kvs.StreamErrorReported:
-    """What a producer is told first when it opens a stream there."""
+    """Return the first error that a producer reports for a stream of that service."""
     seen: list[kvs.StreamErrorReported] = []
-    told = threading.Event()
+    reported = threading.Event()
 
     def listen(event: kvs.Event) -> None:
         if isinstance(event, kvs.StreamErrorReported):
             seen.append(event)
-            told.set()
+            reported.set()
 
     producer = kvs.Producer(endpoint_url=url, on_event=listen)
     try:
         producer.open_stream("door", info)
-        assert told.wait(20)
+        assert reported.wait(20)
     finally:
         producer.close(timeout=0)
     return seen[0]
@@ -295,14 +295,14 @@ def first_report(
     ],
     ids=["portal", "no-description", "arn", "list", "time", "huge-field", "throttled", "argument"],
 )
-def test_what_a_producer_is_told(
+def test_producer_reports_the_status_of_each_cause(
     serve: Callable[..., Misbehaving],
     info: kvs.StreamInfo,
     peer: Peer,
     status: kvs.StatusCode,
     fatal: bool,
 ) -> None:
-    """With its own status; what may go away by itself is tried again."""
+    """The error has its own status; causes that may disappear are retried."""
     report = first_report(serve(peer).url, info)
     assert (report.status, report.fatal) == (status, fatal), report
 
@@ -334,7 +334,7 @@ FOUND_NOTHING = no("ResourceNotFound", 404)
 def test_tls_with_an_own_authority(
     serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
-    """The bundle that knows it is enough; without it, or with a wrong name, nobody is asked."""
+    """Only a CA bundle with the server's authority is accepted."""
     good = serve(FOUND_NOTHING, server_context(authority, "127.0.0.1"))
     assert read(good.url, bundle).status is S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
     unknown = read(good.url)
@@ -347,7 +347,7 @@ def test_tls_with_an_own_authority(
 def test_tls_checks_the_host(
     serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
-    """A certificate for somebody else is none."""
+    """A certificate for another host is refused."""
     other = serve(FOUND_NOTHING, server_context(authority, "kinesisvideo.example"))
     error = read(other.url, bundle)
     assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
@@ -357,14 +357,14 @@ def test_tls_checks_the_host(
 @pytest.mark.parametrize(
     ("dates", "text"), [((2, 9), "certificate is not yet valid"), ((-9, -2), "has expired")]
 )
-def test_a_certificate_of_another_time(
+def test_certificate_outside_its_dates_is_retried(
     serve: Callable[..., Misbehaving],
     authority: trustme.CA,
     bundle: str,
     dates: tuple[int, int],
     text: str,
 ) -> None:
-    """The clock may be what is wrong, so its time is told, and it is tried again."""
+    """The clock may be wrong, so the message has its time, and the call is retried."""
     begins, ends = (datetime.now(UTC) + timedelta(days=days) for days in dates)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued = authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends)
@@ -379,7 +379,7 @@ def test_a_certificate_of_another_time(
 def test_tls_1_1_is_refused(
     serve: Callable[..., Misbehaving], authority: trustme.CA, bundle: str
 ) -> None:
-    """A server that knows nothing newer is not talked to, whatever is trusted."""
+    """A server without TLS 1.2 is refused, with and without verification."""
     old = server_context(authority, "127.0.0.1")
     old.set_ciphers("ALL:@SECLEVEL=0")
     old.minimum_version = ssl.TLSVersion.TLSv1_1
@@ -392,7 +392,7 @@ def test_tls_1_1_is_refused(
 
 
 def test_https_to_a_plain_port(serve: Callable[..., Misbehaving], bundle: str) -> None:
-    """The other end does not speak TLS at all."""
+    """A server without TLS is reported as a TLS failure."""
     server = serve(lambda c: c.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
     error = read(server.url.replace("http:", "https:"), bundle)
     assert error.status is S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
@@ -411,7 +411,7 @@ def test_names_of_other_namespaces_and_bodies() -> None:
 
 
 def test_a_throttled_call_is_tried_again() -> None:
-    """AWS's client would give up on the result of a limit; its producer never makes it."""
+    """AWS's client would fail the stream with this result, but its producer never returns it."""
     failure = failure_of_answer(400, "ClientLimitExceededException", "slow down")
     assert failure.result == LIMITED
     assert failure.of_call().result == 429
@@ -432,7 +432,7 @@ def test_a_throttled_call_is_tried_again() -> None:
         (429, Throttled),
     ],
 )
-def test_the_class_of_an_answer_says_who_failed(status: int, cls: type[KvsError]) -> None:
+def test_exception_class_of_an_http_status(status: int, cls: type[KvsError]) -> None:
     """HTTP 5xx is a fault of the service, whose status is that of a lost connection."""
     assert failure_of_answer(status, "", "no").error_class is cls
     assert failure_of(ConnectionResetError(104, "reset")).error_class is ConnectionFailed
@@ -447,14 +447,14 @@ def test_the_class_of_an_answer_says_who_failed(status: int, cls: type[KvsError]
     ],
 )
 def test_failures_without_an_answer(error: Exception, result: int) -> None:
-    """What comes from elsewhere has a result too."""
+    """Exceptions of any kind have a result."""
     failure = failure_of(error)
     assert failure.result == result
     assert failure.detail
 
 
 def test_no_sockets_left(endpoint_url: str) -> None:
-    """A process without file descriptors is told so, not that the service was away."""
+    """The error says that file descriptors are missing, not that the service is unreachable."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -486,7 +486,7 @@ def failure_of_reading(url: str) -> kvs.KvsError:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ('{"Message": "no"}', "no"),
         ('{"message": "no", "Message": "yes"}', "no"),
@@ -496,10 +496,10 @@ def failure_of_reading(url: str) -> kvs.KvsError:
         ("<html>", "<html>"),
     ],
 )
-def test_a_refusal_is_its_sentence(body: str, told: str) -> None:
-    """PutMedia's and GetMedia's refusals come as JSON; people read the sentence."""
+def test_refusal_has_the_message_of_its_json(body: str, message: str) -> None:
+    """PutMedia and GetMedia refuse with JSON; the error has its message."""
     assert failure_of_answer(403, "AccessDeniedException", body).detail == (
-        f"HTTP 403 AccessDeniedException: {told}"
+        f"HTTP 403 AccessDeniedException: {message}"
     )
 
 
@@ -508,8 +508,8 @@ def test_a_refusal_is_its_sentence(body: str, told: str) -> None:
     [(ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer")]
     + [(cause, "its end is missing") for cause in (None, ValueError("chunk"))],
 )
-def test_an_answer_that_breaks_off_is_told_in_words(cause: Exception | None, reason: str) -> None:
-    """Not in those of an HTTP parser."""
+def test_incomplete_response_is_explained(cause: Exception | None, reason: str) -> None:
+    """The message does not have the words of the HTTP parser."""
     error = aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError>")
     error.__cause__ = cause
     assert failure_of(error).detail == f"the service's response is incomplete: {reason}"

@@ -1,4 +1,4 @@
-"""The border to botocore: regions, sessions, credentials and signatures."""
+"""The use of botocore: regions, sessions, credentials and signatures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 @pytest.fixture(autouse=True)
 def _no_aws_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """Nothing of the machine's own AWS configuration counts here."""
+    """Remove the AWS configuration of this machine."""
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/config")
@@ -42,7 +42,7 @@ def session_with_keys(token: str | None = None) -> botocore.session.Session:
 
 
 def called(service: Service, operation: str, parameters: dict[str, object]) -> dict[str, Any]:
-    """What a call answers; no connection is kept after it."""
+    """Make a call, close its connection, and return the answer."""
 
     async def call() -> dict[str, Any]:
         try:
@@ -54,7 +54,7 @@ def called(service: Service, operation: str, parameters: dict[str, object]) -> d
 
 
 def test_no_region_is_explained() -> None:
-    """Without a region there is nowhere to send media to."""
+    """The error says how to set a region."""
     with pytest.raises(KvsError) as caught:
         Service()
     assert caught.value.status is StatusCode.INVALID_ARG
@@ -62,7 +62,7 @@ def test_no_region_is_explained() -> None:
 
 
 def test_region_from_argument_environment_or_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The argument wins over the environment; with an endpoint a default signs."""
+    """The argument precedes the environment; with an endpoint there is a default."""
     assert Service(endpoint_url="http://127.0.0.1:1").region_name == "us-west-2"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     assert Service().region_name == "eu-west-1"
@@ -70,16 +70,16 @@ def test_region_from_argument_environment_or_endpoint(monkeypatch: pytest.Monkey
 
 
 def test_unknown_profile_is_explained() -> None:
-    """A profile that is nowhere is an argument's fault, named."""
+    """The error is INVALID_ARG and has the name of the profile."""
     with pytest.raises(KvsError) as caught:
-        Service(region_name="us-west-2", profile_name="nobody")
+        Service(region_name="us-west-2", profile_name="missing")
     assert caught.value.status is StatusCode.INVALID_ARG
-    assert "nobody" in str(caught.value)
+    assert "missing" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"[default\nregion", b"\x00\xff\xfe"])
-def test_a_configuration_file_that_is_none(content: bytes, tmp_path: Path) -> None:
-    """Told with its path, also for a session that was given."""
+def test_invalid_configuration_file_is_reported(content: bytes, tmp_path: Path) -> None:
+    """The error has its path, also for a session of the caller."""
     (tmp_path / "config").write_bytes(content)
     for session in (None, botocore.session.Session()):
         with pytest.raises(KvsError, match="config") as caught:
@@ -88,9 +88,9 @@ def test_a_configuration_file_that_is_none(content: bytes, tmp_path: Path) -> No
 
 
 def test_unknown_profile_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No argument is blamed for it."""
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(KvsError, match="nobody") as caught:
+    """The error does not name an argument, because none was given."""
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(KvsError, match="missing") as caught:
         Service(region_name="us-west-2")
     assert "profile_name" not in caught.value.detail
 
@@ -103,8 +103,8 @@ def test_boto3_session_is_taken() -> None:
     assert service.credentials().access_key_id == KEY
 
 
-def test_no_credentials_say_where_was_looked() -> None:
-    """An error that lists the places."""
+def test_missing_credentials_error_lists_where_they_were_searched() -> None:
+    """The error is a PermissionError."""
     service = Service(region_name="us-west-2")
     with pytest.raises(PermissionError) as caught:
         service.credentials()
@@ -126,7 +126,7 @@ def test_static_keys_do_not_expire_and_refreshable_ones_say_when() -> None:
 
 
 def test_secrets_do_not_show_in_a_repr() -> None:
-    """Whoever prints credentials sees none."""
+    """Printing credentials shows no secret."""
     service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
     shown = repr(service.credentials())
     assert SECRET not in shown
@@ -134,7 +134,7 @@ def test_secrets_do_not_show_in_a_repr() -> None:
 
 
 def test_sign_adds_sigv4_and_the_token() -> None:
-    """Our headers stay, the date, token and signature come; the x-amzn headers are signed."""
+    """The given headers are kept and signed; date, token and signature are added."""
     service = Service(region_name="us-west-2", session=session_with_keys("sessiontoken"))
     keys = service.credentials()
     signed = service.sign("http://127.0.0.1:8080/putMedia", {"x-amzn-stream-name": "door"}, keys)
@@ -158,8 +158,8 @@ def test_ca_bundle_of_the_environment_counts(
     assert lax.verify_mode is ssl.CERT_NONE
 
 
-def test_none_is_no_way_to_trust_anybody(tmp_path: Path) -> None:
-    """As in boto3: `verify=os.environ.get(...)` may be None, and means the default."""
+def test_verify_none_means_the_default(tmp_path: Path) -> None:
+    """As in boto3, where `verify=os.environ.get(...)` may be None; other types are refused."""
     assert Service(region_name="us-west-2", verify=None).network.tls().check_hostname
     bundle = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(bundle))
@@ -173,8 +173,8 @@ def test_none_is_no_way_to_trust_anybody(tmp_path: Path) -> None:
     "url",
     ["", "127.0.0.1:8080", "http://a b", "http://u:hunter2@h", "http://h?x=1", "http://\u00fc"],
 )
-def test_an_endpoint_url_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told at once, without a password; also that of the environment."""
+def test_invalid_endpoint_url_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes at once and shows no password; also for the environment's URL."""
     with pytest.raises(KvsError, match="is not a URL") as caught:
         Service(endpoint_url=url)
     assert caught.value.status is StatusCode.INVALID_ARG
@@ -185,16 +185,16 @@ def test_an_endpoint_url_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch)
             Service()
 
 
-def test_an_environment_s_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told at once too."""
+def test_invalid_proxy_of_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes when the service is created."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy:1080")
     with pytest.raises(KvsError, match="HTTPS_PROXY is not a URL"):
         Service(region_name="us-west-2")
     Service(endpoint_url="http://127.0.0.1:1")
 
 
-def test_bad_bundle_is_told_at_once(tmp_path: Path) -> None:
-    """Not at the first call."""
+def test_invalid_bundle_is_refused_at_once(tmp_path: Path) -> None:
+    """The error comes when the service is created, not with the first call."""
     with pytest.raises(KvsError) as caught:
         Service(region_name="us-west-2", verify=str(tmp_path / "nothing.pem"))
     assert caught.value.status is StatusCode.INVALID_CA_CERT_PATH
@@ -212,7 +212,7 @@ FORMS = [
 
 
 def control_plane(region: str, config: ServiceConfig | None = None) -> str:
-    """Where a request would be sent to."""
+    """Return the URL that a request would be sent to."""
     return Service(region_name=region, config=config).control_plane()
 
 
@@ -244,7 +244,7 @@ def test_forms_of_the_endpoint(
 def test_endpoint_of_the_environment(
     name: str, endpoint_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore's names; an explicit one wins, a region is not needed, and forms do not matter."""
+    """An argument precedes the variables; with a URL no region is needed and forms are ignored."""
     monkeypatch.setenv(name, endpoint_url)
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
@@ -266,28 +266,28 @@ def test_control_plane_uri_of_the_c_samples(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("form", ["use_fips_endpoint", "use_dualstack_endpoint"])
 def test_a_form_and_an_own_url_exclude_each_other(form: str) -> None:
-    """Both were said by the caller: one of them is a mistake."""
+    """The caller gave both, so one of them is a mistake."""
     with pytest.raises(KvsError, match="is one already") as caught:
         Service(endpoint_url="http://127.0.0.1:1", config=ServiceConfig(**{form: True}))  # type: ignore[arg-type]
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_a_form_that_a_partition_does_not_have() -> None:
-    """Told as the argument that it is."""
+    """The error is INVALID_ARG."""
     with pytest.raises(KvsError, match="us-isof-south-1 does not have that form") as caught:
         control_plane("us-isof-south-1", ServiceConfig(use_dualstack_endpoint=True))
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_a_region_that_is_none() -> None:
-    """botocore's check, told as ours."""
+def test_invalid_region_is_refused() -> None:
+    """botocore checks it; the error is ours."""
     with pytest.raises(KvsError, match="is not an AWS region") as caught:
         Service(region_name="us west")
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_ca_bundle_of_the_c_producer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """AWS_KVS_CACERT_PATH counts too."""
+    """AWS_KVS_CACERT_PATH names the trusted roots too."""
     bundle = str(tmp_path / "ca.pem")
     trustme.CA().cert_pem.write_to_path(bundle)
     monkeypatch.setenv("AWS_KVS_CACERT_PATH", bundle)
@@ -295,7 +295,7 @@ def test_ca_bundle_of_the_c_producer(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A bundled application that left the models out: the library cannot be set up."""
+    """A bundled application without botocore's models gets CURL_LIBRARY_INIT_FAILED."""
     session = session_with_keys()
     session.get_component("data_loader").search_paths[:] = [str(tmp_path)]
     with pytest.raises(KvsError) as caught:
@@ -304,7 +304,7 @@ def test_botocore_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_no_calls_after_closing(endpoint_url: str) -> None:
-    """Those that come late are refused, and make no connection that stays open."""
+    """Later calls are refused and open no connection."""
     service = Service(endpoint_url=endpoint_url, session=session_with_keys())
     assert called(service, "ListStreams", {})["StreamInfoList"] == []
     service.close()
@@ -316,7 +316,7 @@ def test_no_calls_after_closing(endpoint_url: str) -> None:
 def test_threads_for_keys_only_when_they_must_be_fetched(
     endpoint_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first call asks botocore's chain in a thread; the following ones need none."""
+    """The first call searches botocore's chain in a thread; the following ones use no thread."""
     service = Service(endpoint_url=endpoint_url, session=session_with_keys())
     names: list[str] = []
     real = threading.Thread.start
@@ -337,7 +337,7 @@ def test_threads_for_keys_only_when_they_must_be_fetched(
 def test_service_is_asked_for_its_time_after_our_clock_was_set(
     endpoint_url: str, step: int
 ) -> None:
-    """Else a clock that is set a day ahead makes all new credentials look expired."""
+    """Otherwise new credentials would look expired after the clock was set a day ahead."""
     ahead = 0
 
     def credentials() -> AwsCredentials:

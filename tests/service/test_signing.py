@@ -1,4 +1,4 @@
-"""Signatures by botocore, with the date that we say; verified by the endpoint's own verifier."""
+"""botocore's signatures with a given date, checked by the verifier of the endpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ AT = 1_700_000_000 * SECOND
 
 
 @pytest.mark.parametrize("token", [None, "a-session-token"])
-def test_the_date_is_the_one_that_was_said(token: str | None) -> None:
-    """Far from this machine's clock; and it is valid then only."""
+def test_signature_has_the_given_date(token: str | None) -> None:
+    """The date may be far from this machine's clock; the signature is valid only then."""
     keys = ReadOnlyCredentials(KEY, SECRET, token)
     url = "https://kinesisvideo.eu-west-1.amazonaws.com/describeStream"
     headers = signed_headers(
@@ -33,7 +33,7 @@ def test_the_date_is_the_one_that_was_said(token: str | None) -> None:
 
 
 def test_a_library_that_refuses_sha_256(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As OpenSSL does when its FIPS module fails its self-test: told as what it is."""
+    """OpenSSL does that if its FIPS self-test fails; the status is HMAC_GENERATION_ERROR."""
 
     def refused(*_: object) -> None:
         raise ValueError("[digital envelope routines] unsupported")

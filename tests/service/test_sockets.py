@@ -1,4 +1,4 @@
-"""Hanging up on a peer that takes nothing more."""
+"""Closing sockets whose remote host reads nothing more."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 from kvsproducer.service.sockets import close_sockets
 
 
-def test_a_stalled_peer_is_let_go_of() -> None:
-    """The transport has bytes that nobody takes, and its socket is closed all the same."""
+def test_socket_with_unread_data_is_closed() -> None:
+    """The socket is closed although the transport's buffer is not empty."""
 
     async def talk_to_a_stalled_peer() -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -24,8 +24,8 @@ def test_a_stalled_peer_is_let_go_of() -> None:
     assert asyncio.run(talk_to_a_stalled_peer()).fileno() < 0
 
 
-def test_what_is_closed_already_is_left_alone() -> None:
-    """No error, no waiting."""
+def test_closed_socket_is_ignored() -> None:
+    """The function returns at once without an error."""
     closed = socket.socket()
     closed.close()
     asyncio.run(close_sockets([closed]))

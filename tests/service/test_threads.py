@@ -1,4 +1,4 @@
-"""A user's function in a thread of its own: awaited, bounded, left behind when it hangs."""
+"""Blocking functions in threads that can be abandoned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvsproducer.service.threads import in_daemon_thread, in_thread
 
 
 def test_result_and_failure_come_back() -> None:
-    """What it returns, and what it raises."""
+    """The result is returned, and an exception is raised."""
 
     async def main() -> None:
         assert await in_daemon_thread(divmod, 7, 2, timeout_s=30) == (3, 1)
@@ -24,8 +24,8 @@ def test_result_and_failure_come_back() -> None:
     asyncio.run(main())
 
 
-def test_one_that_hangs_is_left_behind() -> None:
-    """The loop goes on and may even close; the thread is a daemon, and its late answer is lost."""
+def test_function_that_hangs_is_abandoned() -> None:
+    """The loop can be closed; the thread is a daemon, and its late result is ignored."""
     release, threads = threading.Event(), []
 
     def hang() -> None:
@@ -44,8 +44,8 @@ def test_one_that_hangs_is_left_behind() -> None:
     assert not thread.is_alive()
 
 
-def test_a_coroutine_that_comes_too_late_is_closed() -> None:
-    """Nobody will run it, and nothing complains about that."""
+def test_late_coroutine_is_closed() -> None:
+    """So Python does not warn that it was never awaited."""
     release, made = threading.Event(), []
 
     async def late() -> None:

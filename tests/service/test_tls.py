@@ -12,8 +12,8 @@ from kvsproducer.service.tls import tls_context
 from kvsproducer.status import KvsError, StatusCode
 
 
-def test_no_check_passes() -> None:
-    """Any certificate will do, but TLS 1.2 is still the least."""
+def test_verify_false_accepts_any_certificate() -> None:
+    """TLS 1.2 is still required."""
     context = tls_context(False)
     assert context.verify_mode is ssl.CERT_NONE
     assert not context.check_hostname
@@ -31,7 +31,7 @@ def test_public_roots_do_not_need_a_root_store(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_bundle_makes_a_context(tmp_path: Path) -> None:
-    """A bundle's roots are trusted, hosts are checked, TLS 1.2 is the least."""
+    """The bundle's roots are trusted, host names are checked, TLS 1.2 is required."""
     bundle = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(bundle))
     context = tls_context(str(bundle))
@@ -42,7 +42,7 @@ def test_bundle_makes_a_context(tmp_path: Path) -> None:
 
 
 def test_folder_of_roots(tmp_path: Path) -> None:
-    """Every certificate in it is trusted, whatever the file is called; keys and notes are not."""
+    """All certificates in it are trusted, whatever the files are called; others are ignored."""
     authorities = [trustme.CA(), trustme.CA()]
     for name, authority in zip(("site.pem", "Root CA.crt"), authorities, strict=True):
         authority.cert_pem.write_to_path(str(tmp_path / name))
@@ -52,13 +52,13 @@ def test_folder_of_roots(tmp_path: Path) -> None:
 
 
 def test_openssl_s_hashed_folder(tmp_path: Path) -> None:
-    """Names made of hashes are OpenSSL's to read, when it needs them."""
+    """OpenSSL reads files with hashed names when it needs them."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "9d66eef0.0"))
     assert tls_context(str(tmp_path)).get_ca_certs() == []
 
 
 def test_a_folder_without_certificates(tmp_path: Path) -> None:
-    """Nobody could be trusted: told at once."""
+    """It is refused at once, because no certificate could be trusted."""
     (tmp_path / "key.pem").write_text("no certificate")
     with pytest.raises(KvsError, match="no certificate") as caught:
         tls_context(str(tmp_path))
@@ -78,7 +78,7 @@ def test_bad_bundle_is_explained(tmp_path: Path, content: str | None) -> None:
 
 
 def test_the_system_s_roots_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are read by the call that releases the interpreter lock meanwhile, file and folder."""
+    """They are read, from file and folder, by a function that releases the interpreter lock."""
     bundle, folder = tmp_path / "system.pem", tmp_path / "certs"
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(bundle))

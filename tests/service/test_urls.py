@@ -1,4 +1,4 @@
-"""Which URLs come in, and what of them is shown."""
+"""Which URLs are accepted, and how messages show them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from kvsproducer.service.urls import url_fault, url_for_message
         "http://xn--bcher-kva.example",
     ],
 )
-def test_what_can_be_connected_to(url: str) -> None:
-    """Names, addresses, ports, a path."""
+def test_valid_urls(url: str) -> None:
+    """Names, addresses, ports and a path are accepted."""
     assert url_fault(url) == ""
 
 
@@ -56,13 +56,13 @@ def test_what_can_be_connected_to(url: str) -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_cannot(url: object, why: str) -> None:
-    """The fault is named."""
+def test_invalid_urls(url: object, why: str) -> None:
+    """The text names the fault."""
     assert why in url_fault(url)
 
 
-def test_a_login_only_where_it_may_be() -> None:
-    """A proxy's."""
+def test_user_and_password_are_accepted_for_proxies() -> None:
+    """`login=True` allows them."""
     assert url_fault("http://user:pass@host:3128", login=True) == ""
 
 
@@ -78,5 +78,5 @@ def test_a_login_only_where_it_may_be() -> None:
     ],
 )
 def test_no_login_is_shown(url: object, text: str) -> None:
-    """And nothing endless."""
+    """Long URLs are cut."""
     assert url_for_message(url) == text

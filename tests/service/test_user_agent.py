@@ -1,4 +1,4 @@
-"""Who asks: form and limits of User-Agent."""
+"""The form and the limits of User-Agent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_name_replaces_ours_and_an_extra_follows() -> None:
 
 
 def test_a_system_may_call_itself_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no header may hold is replaced."""
+    """Characters that a header may not contain are replaced."""
     monkeypatch.setattr(platform, "release", lambda: "6.1-Türkiş\n")
     assert user_agent().isascii()
     assert "\n" not in user_agent()
@@ -40,7 +40,7 @@ def test_a_system_may_call_itself_anything(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_application_names_itself_as_in_other_sdks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """AWS_SDK_UA_APP_ID before the profile's sdk_ua_app_id; what no word may hold is replaced."""
+    """AWS_SDK_UA_APP_ID precedes sdk_ua_app_id; other characters become hyphens."""
     (tmp_path / "config").write_text("[default]\nsdk_ua_app_id = gate\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     config = kvs.ServiceConfig(user_agent_extra="site/7")
@@ -54,7 +54,7 @@ def test_the_application_names_itself_as_in_other_sdks(
 def test_an_id_that_is_too_long_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is perhaps another tool's, and no reason not to send; half of it would be nobody's."""
+    """It may have been set for other tools, so it is not an error, and it is not cut."""
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 50)
     headers = Service(region_name="us-west-2").network.headers
     assert headers["User-Agent"].endswith(" app/" + "a" * 50)
@@ -62,14 +62,14 @@ def test_an_id_that_is_too_long_is_left_out(
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "a" * 220)
     with kvs.Producer(region_name="us-west-2", endpoint_url="http://127.0.0.1:9") as producer:
         assert producer._engine.service.network.headers["User-Agent"] == user_agent()
-    told = [r.getMessage() for r in caplog.records if r.name == "kvsproducer.service"]
-    assert len(told) == 1
-    assert "AWS_SDK_UA_APP_ID" in told[0]
-    assert "220 characters" in told[0]
+    logged = [r.getMessage() for r in caplog.records if r.name == "kvsproducer.service"]
+    assert len(logged) == 1
+    assert "AWS_SDK_UA_APP_ID" in logged[0]
+    assert "220 characters" in logged[0]
 
 
-def test_what_does_not_fit_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the producer is made, with how much is too much."""
+def test_too_long_user_agent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes when the producer is created, and has the number of extra characters."""
     config = kvs.ServiceConfig(user_agent_name="n" * 32, user_agent_extra="e" * 128)
     without = len(user_agent("n" * 32, "e" * 128)) - len(platform.release()) + len(" app/")
     monkeypatch.setattr(platform, "release", lambda: "r" * (256 - without - 40))

@@ -215,7 +215,7 @@ def put(
             metrics_host=metrics_host,
             connection=reached,
         )
-    _tell(result, as_json)
+    _print_outcome(result, as_json)
 
 
 def _put(
@@ -237,7 +237,7 @@ def _put(
     source: Source | None = None
     try:
         source = open_now()
-        _tell_ignored(source, quiet)
+        _print_ignored(source, quiet)
         printed = len(source.warnings)
         _print_warnings(source.warnings, quiet)
         if not options["resume"]:
@@ -251,11 +251,11 @@ def _put(
         if isinstance(error, KeyboardInterrupt) and not getattr(error, "__notes__", None):
             error.add_note("nothing was put" if display is None else display.so_far)
         if source is not None and display is not None and display.put_any and offline:
-            _tell_how_to_resume(source, error)
+            _add_resume_note(source, error)
         raise
 
 
-def _tell(result: PutResult, as_json: bool) -> None:
+def _print_outcome(result: PutResult, as_json: bool) -> None:
     try:
         if as_json:
             print_json(_as_dict(result))
@@ -273,7 +273,7 @@ def _fix_start(source: Source) -> None:
         source.start = now()
 
 
-def _tell_how_to_resume(source: Source, error: BaseException) -> None:
+def _add_resume_note(source: Source, error: BaseException) -> None:
     if source.failed:  # the source cannot be read further, so resuming would fail in the same way
         return
     if source.start is not None and not (source.live or source.synthetic):
@@ -293,7 +293,7 @@ def _tags(items: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _tell_ignored(source: Source, quiet: bool) -> None:
+def _print_ignored(source: Source, quiet: bool) -> None:
     if source.ignored and not quiet:
         taken = f"taken: {', '.join(source.taken)}; " if source.taken else ""
         err.print(f"{taken}left out: {', '.join(source.ignored)}", markup=False)
