@@ -169,7 +169,7 @@ def _stop(world: World, _step: Mapping[str, Any]) -> Iterator[str]:
     """Yield ended_track if a fragment lacks audio because no more frames of it will be put."""
     assert world.stream is not None, "causes() has checked"
     intake = world.stream._intake
-    if intake.order is not None and intake.order.lacking(intake.tracks.beginning):
+    if intake.order is not None and intake.order.find_lacking(intake.tracks.beginning):
         yield "ended_track"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -74,7 +76,7 @@ def test_a_listener_that_would_hear_nothing_is_refused(surface: Any) -> None:
 
     async def work() -> None:
         for listener in (listen, 5):
-            with pytest.raises(kvs.KvsError, match="on_event is") as caught:
+            with pytest.raises(kvs.KvsError, match=r"on_event=? is") as caught:
                 surface(endpoint_url="http://127.0.0.1:9", on_event=listener)
             assert caught.value.status is kvs.StatusCode.INVALID_ARG
 
@@ -93,6 +95,7 @@ def test_both_surfaces_have_the_same_public_methods(surface: Any) -> None:
     assert names_of(surface.Stream) == [
         "account",
         "close",
+        "drops",
         "end_fragment",
         "failure",
         "flush",
@@ -111,3 +114,37 @@ def test_both_surfaces_have_the_same_public_methods(surface: Any) -> None:
     ]
     for kind in (surface.Producer, surface.Stream):
         assert all(getattr(kind, name).__doc__ for name in names_of(kind))
+
+
+@pytest.mark.parametrize("surface", [kvs, aio], ids=["kvs", "aio"])
+def test_metadata_for_this_and_the_next_fragment(
+    surface: Any, endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """The reader finds each item with its fragment; every frame is stored."""
+
+    async def put(stream: Any, frame: kvs.Frame) -> None:
+        if (waiting := stream.put_frame(frame)) is not None:
+            await waiting
+
+    async def work() -> None:
+        producer = surface.Producer(endpoint_url=endpoint_url)
+        stream = producer.open_stream("door", info)
+        for number, frame in enumerate(frames(15)):
+            await put(stream, frame)
+            if number == 2:
+                stream.put_fragment_metadata("visitor", "this", fragment="this")
+                stream.put_fragment_metadata("visitor", "next")
+            if number == 8:
+                stream.put_event(kvs.EventType.NOTIFICATION, fragment="this")
+        closing = producer.close(timeout=30)
+        accounts = closing if surface is kvs else await closing
+        assert accounts["door"] == kvs.FrameAccount(15, 15, 0, 0, 0)
+
+    asyncio.run(work())
+    with contextlib.closing(kvs.get_media("door", endpoint_url=endpoint_url)) as media:
+        found = [fragment.tags for fragment in islice(media, 3)]
+    assert found == [
+        [("visitor", "this")],
+        [("visitor", "next"), ("AWS_KINESISVIDEO_NOTIFICATION", "")],
+        [],
+    ]

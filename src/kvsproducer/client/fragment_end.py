@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from kvsproducer.client.buffer.admission import Admission, WouldBlock
+from kvsproducer.client.buffer.view import END_OF_FRAGMENT, SKIP
 from kvsproducer.client.control import StreamControl
 from kvsproducer.client.core import StreamCore
 from kvsproducer.duration import ticks
@@ -70,12 +71,40 @@ class FragmentEnd:
             self._admission.check_latency(ticks(core.info.max_latency))
         core.wake()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a fragment that takes frames, or at least a mark."""
+        view = self._core.buffer.view
+        newest = view.newest
+        return (
+            not self.reached
+            and newest is not None
+            and view.head > view.tail
+            and not newest.flags & (END_OF_FRAGMENT | SKIP)
+        )
+
+    def put_late_metadata(self, *, last: bool = False) -> None:
+        """Before a fragment starts, end the open one with a mark if metadata waits for it.
+
+        The key frame would end it as well, but tags before a cluster go with that cluster. The
+        `last` fragment, at the end of the stream, takes the other metadata too. A fragment that was
+        dropped or refused meanwhile takes its metadata along.
+        """
+        metadata = self._core.metadata
+        if metadata.late() and self.is_open:
+            data = metadata.at_end() if last else metadata.late()
+            self._core.buffer.append_mark(data + end_of_fragment_tag(), charged=True)
+            if last:
+                metadata.note_end()
+            self.reached = self._core.attention = True
+        metadata.note_late()
+
     @contextmanager
     def before_waiting(self, begins: bool) -> Iterator[None]:
         """End the open fragment when the frame that should end it waits and no ack can come.
 
-        The mark is not charged to the buffer, because space is short. Waiting metadata goes with
-        the next fragment.
+        The mark is not charged to the buffer, because space is short. It carries only the metadata
+        that no other fragment can take.
         """
         try:
             yield
@@ -83,7 +112,9 @@ class FragmentEnd:
             core, view = self._core, self._core.buffer.view
             alone = view.head > view.tail and not self._admission.worth_waiting()
             if begins and alone and not core.buffer.closed_newest:
-                core.buffer.append_mark(end_of_fragment_tag(), charged=False)
+                data = core.metadata.late() + end_of_fragment_tag()
+                core.buffer.append_mark(data, charged=False)
+                core.metadata.note_late()
                 self.reached = core.attention = True
                 core.wake()
             raise

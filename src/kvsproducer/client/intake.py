@@ -128,12 +128,18 @@ class Intake:
         # Short names for objects that are used for every frame.
         self._buffer, self._view = core.buffer, core.buffer.view
         self._generator, self._uploads = core.generator, core.uploads
+        self._metadata = core.metadata
         self._scale = info.timecode_scale
 
     @property
     def idle(self) -> bool:
         """True if there is nothing to end: no frame waits, and the newest fragment has ended."""
         return not self.waiting and (self.last_put is None or self._end.reached)
+
+    @property
+    def fragment_open(self) -> bool:
+        """Whether a fragment has begun and not ended."""
+        return self._end.is_open
 
     @property
     def waiting(self) -> int:
@@ -426,6 +432,8 @@ class Intake:
         self._admission.final = True
         self.put_waiting(now)
         self._admission.final = False
+        if self._metadata:
+            self._end.put_late_metadata(last=True)
 
     def take_all(self) -> list[Frame]:
         """Return the waiting frames and forget them."""
@@ -572,6 +580,8 @@ class Intake:
                 size,
                 start,
             )
+            if kind and self._metadata:
+                self._end.put_late_metadata()
             if metadata:
                 header = header[:prefix_length] + metadata + header[prefix_length:]
             item = ViewItem(

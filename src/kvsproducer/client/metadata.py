@@ -5,10 +5,14 @@ Source: the service accepts 10 items in a fragment; with an 11th it refuses the 
 repeat in every fragment. Names must not begin with "AWS". Entries become MKV Tags elements; the
 pairs of an event go into its own Tag. AWS's client queues 25 items, so that fragments are refused.
 
-Items are written with the next fragment that starts. If the open fragment is ended explicitly
+Items for the next fragment are written when it starts. If the open fragment is ended explicitly
 (end-of-fragment mark, end of the stream), its mark takes the items that were put since it started,
 as many as still fit. The others wait for the next fragment. So an item is counted twice: in the
 queue when it is put, and in the open fragment when that ends.
+
+Items for the open fragment ("this") can only be written behind its frames, with a mark. The mark is
+put when the application ends the fragment, or else just before the frame that starts the next one.
+Such items are counted for the open fragment. If that is dropped, they are dropped with it.
 """
 
 from __future__ import annotations
@@ -60,17 +64,20 @@ class _Entry:
 class MetadataQueue:
     """The metadata queue of one stream."""
 
-    __slots__ = ("_entries", "_taken")
+    __slots__ = ("_entries", "_late", "_taken")
 
     def __init__(self) -> None:
-        self._entries: list[_Entry] = []
+        self._entries: list[_Entry] = []  # for the next fragment
+        self._late: list[_Entry] = []  # for the open fragment
         self._taken = 0  # number of items in the open fragment
 
     def __bool__(self) -> bool:
-        return bool(self._entries)
+        return bool(self._entries or self._late)
 
-    def put(self, name: str, value: str, persistent: bool) -> None:
+    def put(self, name: str, value: str, persistent: bool, *, this: bool = False) -> None:
         """Queue a name and value; an empty value clears a persistent item.
+
+        With `this` it goes with the open fragment, which the caller knows to exist.
 
         Raises INVALID_ARG for an argument that is not text, INVALID_METADATA_NAME,
         MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT. When
@@ -79,6 +86,9 @@ class MetadataQueue:
         _check_text("the name of a metadata item", name)
         _check_text("the value of a metadata item", value)
         _check_name(name)
+        if this:
+            self._add_late([_Entry(name, tags([(name, value)]), persistent=False)])
+            return
         others, known = self._entries, False
         if persistent:
             others = [e for e in self._entries if not (e.persistent and e.name == name)]
@@ -91,9 +101,16 @@ class MetadataQueue:
         self._entries = [*others, entry]
 
     def put_event(
-        self, types: int, image_prefix: str = "", pairs: Sequence[tuple[str, str]] = ()
+        self,
+        types: int,
+        image_prefix: str = "",
+        pairs: Sequence[tuple[str, str]] = (),
+        *,
+        this: bool = False,
     ) -> None:
         """Queue the events of `types` (`EventType` bits) with an image prefix and extra pairs.
+
+        With `this` they go with the open fragment, which the caller knows to exist.
 
         Raises INVALID_ARG, INVALID_IMAGE_PREFIX_LENGTH, INVALID_IMAGE_METADATA_KEY_LENGTH,
         INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, DUPLICATE_STREAM_EVENT_TYPE,
@@ -111,10 +128,10 @@ class MetadataQueue:
         pairs = _checked_pairs(image_prefix, pairs)
         names = [_EVENT_TAGS[kind] for kind in wanted]
         for name in names:
-            if any(entry.name == name for entry in self._entries):
+            if any(entry.name == name for entry in (self._late if this else self._entries)):
                 raise kvs_error(
                     _S.DUPLICATE_STREAM_EVENT_TYPE,
-                    f"an event {name} waits for the next fragment already; "
+                    f"an event {name} waits for the {'open' if this else 'next'} fragment already; "
                     "a fragment takes one of each type",
                 )
         entries = []
@@ -124,9 +141,25 @@ class MetadataQueue:
                 members.append((TAG_IMAGE_PREFIX, image_prefix))
             members.extend(pairs)
             entries.append(_Entry(name, tags(members), persistent=False, items=len(members)))
+        if this:
+            self._add_late(entries)
+            return
         added = sum(entry.items for entry in entries)
         self._check_count(self._entries, added, f"an event of {added} tags")
         self._entries.extend(entries)
+
+    def _add_late(self, entries: list[_Entry]) -> None:
+        """Queue entries for the open fragment, or raise MAX_FRAGMENT_METADATA_COUNT."""
+        has = self._taken + sum(entry.items for entry in self._late)
+        added = sum(entry.items for entry in entries)
+        if has + added > limits.SERVICE_MAX_FRAGMENT_METADATA:
+            raise kvs_error(
+                _S.MAX_FRAGMENT_METADATA_COUNT,
+                f"metadata item {entries[0].name[:32]!r} does not fit into this fragment: it has"
+                f" {has} items, {added} would be added, and KVS takes"
+                f" {limits.SERVICE_MAX_FRAGMENT_METADATA} a fragment",
+            )
+        self._late += entries
 
     @staticmethod
     def _check_count(entries: list[_Entry], added: int, what: str) -> None:
@@ -153,18 +186,28 @@ class MetadataQueue:
 
     def at_end(self) -> bytes:
         """Return the Tags elements to write with the mark that ends the open fragment."""
-        return b"".join(entry.element for entry in self._fitting())
+        return self.late() + b"".join(entry.element for entry in self._fitting())
+
+    def late(self) -> bytes:
+        """Return only the Tags elements that no other fragment can take: those for "this"."""
+        return b"".join(entry.element for entry in self._late)
+
+    def note_late(self) -> None:
+        """Note that the elements of `late` were written, or were dropped with their fragment."""
+        self._late = []
 
     def note_end(self) -> None:
         """Note that the elements of `at_end` were written."""
-        for entry in self._fitting():
+        fitting = self._fitting()
+        self.note_late()
+        for entry in fitting:
             self._taken += entry.items
             entry.applied = True
         self._entries = [e for e in self._entries if e.persistent or not e.applied]
 
     def _fitting(self) -> list[_Entry]:
         """Return the entries that the open fragment lacks and still has space for, in order."""
-        taken, fitting = self._taken, []
+        taken, fitting = self._taken + sum(entry.items for entry in self._late), []
         for entry in self._entries:
             if entry.applied:
                 continue
@@ -176,8 +219,9 @@ class MetadataQueue:
 
     def clear(self) -> int:
         """Remove all entries; return how many items were never written."""
-        left = sum(entry.items for entry in self._entries if not entry.applied)
-        self._entries = []
+        entries = self._entries + self._late
+        left = sum(entry.items for entry in entries if not entry.applied)
+        self._entries, self._late = [], []
         self._taken = 0
         return left
 

@@ -38,7 +38,7 @@ from kvsproducer.client.sender import ReadStatus, Sender
 from kvsproducer.client.states import Lifecycle, StreamState, UploadState
 from kvsproducer.client.stream_info import StreamInfo
 from kvsproducer.duration import ticks
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode, kvs_error
 
 __all__ = ["Stream"]
 
@@ -242,19 +242,43 @@ class Stream:
         """Count a frame that the shell refused, for example after waiting too long for space."""
         self._core.counters.put_frame_errors += 1
 
-    def put_fragment_metadata(self, name: str, value: str, persistent: bool, now: int) -> None:
+    def put_fragment_metadata(
+        self, name: str, value: str, persistent: bool, now: int, *, fragment: str = "next"
+    ) -> None:
         """Queue a name and value for the next fragment; `persistent`: for every fragment.
 
         If the open fragment is ended explicitly (`end_fragment`, `stop`), it takes the items that
-        were put since it started, up to its 10th item. An empty value clears a persistent item.
+        were put since it started, up to its 10th item. With `fragment` "this" the item goes with
+        the open fragment in any case, which costs an end-of-fragment mark; if none is open, it goes
+        with the next one. An empty value clears a persistent item.
 
-        Raises STREAM_HAS_BEEN_STOPPED, INVALID_ARG for an argument that is not text,
+        Raises STREAM_HAS_BEEN_STOPPED, INVALID_ARG for an argument that is not text, another
+        `fragment`, and a persistent item with `fragment` "this",
         INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, and
         MAX_FRAGMENT_METADATA_COUNT for the 11th item of one fragment.
         """
         del now  # all calls of a stream take it
         self._intake.check_open()
-        self._core.metadata.put(name, value, persistent)
+        this = self._is_for_open_fragment(fragment)
+        if persistent and fragment == "this":
+            raise InvalidFrame(
+                _S.INVALID_ARG,
+                f"metadata item {name!r:.40} is persistent, and a persistent item goes with every"
+                " fragment from the next one on: leave fragment='this' out, or put the item once"
+                " with persistent=True and once with fragment='this'",
+                stream=self.name,
+            )
+        self._core.metadata.put(name, value, persistent, this=this)
+
+    def _is_for_open_fragment(self, fragment: object) -> bool:
+        """Return whether metadata for `fragment` ("this", "next") goes with the open fragment."""
+        if fragment not in ("this", "next"):
+            raise InvalidFrame(
+                _S.INVALID_ARG,
+                f"fragment={fragment!r}: give 'this' (the fragment that is open) or 'next'",
+                stream=self.name,
+            )
+        return fragment == "this" and self._intake.fragment_open
 
     def put_event(
         self,
@@ -263,6 +287,7 @@ class Stream:
         *,
         image_prefix: str = "",
         pairs: Sequence[tuple[str, str]] = (),
+        fragment: str = "next",
     ) -> None:
         """Request images (1) or a notification (2) for the next fragment; see `EventType`.
 
@@ -276,7 +301,8 @@ class Stream:
                 "an event goes with a fragment, and no fragment has begun: put a key frame first",
                 stream=self.name,
             )
-        self._core.metadata.put_event(types, image_prefix, pairs)
+        this = self._is_for_open_fragment(fragment)
+        self._core.metadata.put_event(types, image_prefix, pairs, this=this)
 
     # --- stop, reset, free ----------------------------------------------------------------------
     def put_waiting(self, now: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
-from typing import Generic, TypeVar, Unpack
+from typing import Generic, Literal, TypeVar, Unpack
 
 from kvsproducer import client as core
 from kvsproducer import limits
@@ -76,25 +76,40 @@ class StreamFacade:
         with self._lock:
             return self._core.drops
 
-    def put_fragment_metadata(self, name: str, value: str, *, persistent: bool = False) -> None:
-        """Attach a name and value to the next fragment, or with `persistent` to all that follow.
+    def put_fragment_metadata(
+        self,
+        name: str,
+        value: str,
+        *,
+        persistent: bool = False,
+        fragment: Literal["this", "next"] = "next",
+    ) -> None:
+        """Attach a name and value to a fragment, or with `persistent` to all that follow.
 
-        The item is stored with the fragment that starts next. If the open fragment is ended before
-        that (by `end_fragment`, `flush`, `close` or because the stream is idle), the item is stored
-        with the open fragment, unless that has 10 items already. `close` reports items that were
-        not stored.
+        By default the item is stored with the fragment that starts next. If the open fragment is
+        ended before that (by `end_fragment`, `flush`, `close` or because the stream is idle), the
+        item is stored with the open fragment, unless that has 10 items already. `close` reports
+        items that were not stored.
 
         name: 1 to 128 bytes of UTF-8, not beginning with AWS.
         value: at most 256 bytes of UTF-8; an empty value removes a persistent item.
+        persistent: repeat the item in all fragments from the next one on.
+        fragment: "this" stores the item with the fragment that is open now: that of the last frame
+            (with several tracks: of the last frame whose turn has come). The stream then ends this
+            fragment with a mark. If no fragment is open, the item goes with the next one; if the
+            fragment is dropped, so is the item.
 
         KVS accepts 10 items for a fragment. Persistent items, the tags of `put_event` and their
         pairs count too. The 11th item raises MAX_FRAGMENT_METADATA_COUNT, and the stream continues.
-        Also raises INVALID_ARG for a name or value that is not text, INVALID_METADATA_NAME,
+        Also raises INVALID_ARG for a name or value that is not text, for another `fragment`, and
+        for a persistent item with `fragment="this"`; INVALID_METADATA_NAME,
         MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, STREAM_HAS_BEEN_STOPPED.
         """
         self._engine.refuse_reentry()
         with self._lock:  # this alone causes nothing to be sent, so the loop is not woken
-            self._core.put_fragment_metadata(name, value, persistent, self._engine.now())
+            self._core.put_fragment_metadata(
+                name, value, persistent, self._engine.now(), fragment=fragment
+            )
 
     def put_event(
         self,
@@ -102,12 +117,14 @@ class StreamFacade:
         *,
         image_prefix: str = "",
         pairs: Sequence[tuple[str, str]] = (),
+        fragment: Literal["this", "next"] = "next",
     ) -> None:
-        """Ask the service to create images in S3, or to send a notification, for the next fragment.
+        """Ask the service to create images in S3, or to send a notification, for a fragment.
 
         types: EventType.IMAGE_GENERATION, EventType.NOTIFICATION, or both.
         image_prefix: the beginning of the images' names.
         pairs: names and values to store with the event.
+        fragment: "next" (the one that starts next) or "this", as in `put_fragment_metadata`.
 
         Each event, the prefix, and each pair of each event count as one of the 10 metadata items of
         a fragment; more raise MAX_FRAGMENT_METADATA_COUNT. Also raises INVALID_ARG,
@@ -117,7 +134,13 @@ class StreamFacade:
         INVALID_METADATA_NAME, STREAM_HAS_BEEN_STOPPED. Source: the tags
         AWS_KINESISVIDEO_IMAGE_GENERATION and _NOTIFICATION.
         """
-        self._engine.do(self._core.put_event, types, image_prefix=image_prefix, pairs=pairs)
+        self._engine.do(
+            self._core.put_event,
+            types,
+            image_prefix=image_prefix,
+            pairs=pairs,
+            fragment=fragment,
+        )
 
     def reset(self) -> None:
         """Drop the frames that are held, report them as dropped, and start the stream again.
