@@ -39,7 +39,7 @@ def frames(camera: av.container.InputContainer) -> Iterator[kvs.Frame]:
         if packet.pts is None or packet.time_base is None or not packet.size:
             continue  # the first packet of a camera often has no time
         if offset is None:
-            offset = kvs.now() - int(packet.pts * packet.time_base * 10_000_000)
+            offset = kvs.now() - kvs.ticks(float(packet.pts * packet.time_base))
         yield kvs.Frame.from_packet(packet, offset=offset)
 
 
