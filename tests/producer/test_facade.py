@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -148,3 +149,28 @@ def test_metadata_for_this_and_the_next_fragment(
         [("visitor", "next"), ("AWS_KINESISVIDEO_NOTIFICATION", "")],
         [],
     ]
+
+
+@pytest.mark.parametrize("surface", [kvs, aio], ids=["kvs", "aio"])
+def test_an_iterator_that_is_never_advanced_takes_no_events(
+    surface: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When it is given up, events are logged again."""
+    caplog.set_level("INFO")
+
+    async def work() -> None:
+        producer = surface.Producer(endpoint_url="http://127.0.0.1:9")
+        events = producer.events()
+        assert producer._iterators == 1
+        del events
+        gc.collect()
+        for _ in range(5):
+            await asyncio.sleep(0)  # asyncio closes an asynchronous generator in a task
+        assert producer._iterators == 0
+        producer.open_stream("door", kvs.StreamInfo.video("h264"))
+        closing = producer.close(timeout=0)
+        if surface is aio:
+            await closing
+
+    asyncio.run(work())
+    assert "StreamShutdown" in caplog.text

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -261,11 +261,16 @@ class Producer(ProducerFacade[Stream]):
         """
         refuse_events(self._on_event)
         self._engine.refuse_fork()
-        self._iterators += 1
-        return self._iterate()
+        events = self._iterate()
+        with contextlib.suppress(StopIteration):
+            events.asend(None).send(None)  # start it: else its `finally` might never run
+        return events
 
-    async def _iterate(self) -> AsyncIterator[core.Event]:
+    async def _iterate(self) -> AsyncGenerator[Any, None]:
+        """Yield None once, for `events`, then the events."""
+        self._iterators += 1
         try:
+            yield None
             while True:
                 event = self._next_event()
                 if event is not None:

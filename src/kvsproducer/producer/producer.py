@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 from kvsproducer import client as core
 from kvsproducer import limits
@@ -111,12 +112,16 @@ class Producer(ProducerFacade[Stream]):
         """
         refuse_events(self._on_event)
         self._engine.refuse_fork()
-        self._iterators += 1
-        return self._iterate()
+        events = self._iterate()
+        next(events)  # a generator that was not started does not run its `finally`
+        return events
 
-    def _iterate(self) -> Iterator[core.Event]:
+    def _iterate(self) -> Iterator[Any]:
+        """Yield None once, for `events`, then the events."""
         engine = self._engine
+        self._iterators += 1
         try:
+            yield None
             while True:
                 # Read both before taking an event. A change after the read ends the wait at once,
                 # and the events that came before `_ended` was set are still returned.
