@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -43,3 +46,55 @@ def test_import_of_main_runs_no_command() -> None:
     code = "import kvsproducer.__main__; print('still here')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("still here", "", 0)
+
+
+# The public names, in alphabetical order. A change here changes the interface, so it needs an entry
+# in the changelog.
+PUBLIC = """
+AckRejected AckType ApiCallbacks AuthCallbacks AwsCredentials BufferDurationPressure BufferFull
+Caching CallbacksProvider ClientErrorReported ClientInfo ClientMetrics ClientReady
+ClientShutdown ClockSkewDetected Connection ConnectionFailed ConnectionStale CredentialsProvider
+DeviceInfo DropReason Duration Event EventType explain Explanation FileCredentials
+FileLogHandler FragmentAck FragmentAcked FragmentDropped FragmentStored FragmentSummary Frame
+FrameAccount FrameDropped FrameFlags FrameOrderMode FrameSkipped get_media Health Instant
+InternalError InvalidConfiguration InvalidFrame InvalidMedia IotCredentials IpFamily KvsError
+list_fragments MetricsServer NalAdaptation NotAuthorized now PlatformCallbacks Producer
+ProducerCallbacks put_media PutResult ReadFragment ReadFrame ServiceConfig ServiceError
+StatusCode StorageError StorageInfo StoragePressure StorageType StorePressurePolicy Stream
+StreamCallbacks StreamClosed StreamDataAvailable StreamEnded StreamErrorReported StreamInfo
+StreamingType StreamLatencyPressure StreamMetrics StreamNotFound StreamReady StreamShutdown
+StreamState StreamStateChanged Throttled ticks TimedOut TimeJumped TimestampCorrected
+to_datetime traced TrackInfo TrackResumed TrackSilent TrackType UploadStarted ViewOverflowPolicy
+""".split()  # noqa: SIM905  a name a word, not a line
+
+
+def test_public_names_are_these() -> None:
+    """Each is listed here, so that none comes or goes unnoticed."""
+    assert sorted(kvs.__all__, key=str.lower) == PUBLIC
+
+
+def members(owner: type) -> Iterator[tuple[str, object]]:
+    """Public methods and properties of a class that this package defines."""
+    for name in dir(owner):
+        where = next((each for each in owner.__mro__ if name in vars(each)), object)
+        if name.startswith("_") or not where.__module__.startswith("kvsproducer"):
+            continue
+        value = vars(where)[name]
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if inspect.isfunction(function):
+            yield name, function
+
+
+@pytest.mark.parametrize("module", [kvs, aio], ids=lambda m: m.__name__)
+def test_public_names_have_docstrings(module: Any) -> None:
+    """So have their methods and properties; a dataclass does not get the generated one."""
+    bare = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not inspect.isclass(value) and not inspect.isfunction(value):
+            continue  # type aliases are explained in the source, for the reference pages
+        if not vars(value).get("__doc__", value.__doc__) or value.__doc__.startswith(f"{name}("):
+            bare.append(name)
+        if inspect.isclass(value):
+            bare += [f"{name}.{each}" for each, code in members(value) if not inspect.getdoc(code)]
+    assert bare == []

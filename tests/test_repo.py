@@ -203,6 +203,33 @@ TEXT = {".py", ".md", ".toml", ".yml", ".txt", ".tsv", ".json", ".cfg", ""}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|farm|root|home/\w+)/")
 
 
+def attributes_read(tree: ast.AST) -> set[str]:
+    """Names of the attributes that code reads."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in nodes if isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize(("path", "name"), [
+    ("client/stream_info.py", "StreamInfo"), ("client/device_info.py", "DeviceInfo"),
+    ("client/device_info.py", "ClientInfo"), ("client/device_info.py", "StorageInfo"),
+    ("service/config.py", "ServiceConfig"), ("service/connection.py", "Connection"),
+])  # fmt: skip
+def test_no_option_is_dead(path: str, name: str) -> None:
+    """Each is read in another module than its own, or by a property that is."""
+    own = SRC / path
+    read = set().union(*(attributes_read(ast.parse(p.read_text())) for p in SOURCES if p != own))
+    classes = [node for node in ast.parse(own.read_text()).body if isinstance(node, ast.ClassDef)]
+    body = next(node for node in classes if node.name == name).body
+    for each in body:
+        if isinstance(each, ast.FunctionDef) and each.decorator_list and each.name in read:
+            read |= attributes_read(each)
+    options = {
+        n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    assert options
+    assert options - read == set()
+
+
 def test_no_machine_path_and_no_large_file() -> None:
     """Nothing in the tree names a machine's folders, and no file is over 1 MB."""
     for path in tracked_files():

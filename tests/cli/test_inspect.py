@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +49,42 @@ def test_tags_are_shown_as_they_are(kvs: Any, tmp_path: Path) -> None:
     ran = kvs("inspect", str(path))
     assert ran.exit_code == 0
     assert "[/b]=\\x1b" in ran.stdout
+
+
+def test_nothing_is_cut_off(tmp_path: Path) -> None:
+    """Neither long tags nor columns, in a pipe and in a terminal of 40 columns."""
+    path = tmp_path / "long.mkv"
+    pairs = [("n" * 124 + "END1", "v" * 252 + "END2"), ("words", "x y " * 60 + "END3")]
+    path.write_bytes(mkv(GOOD, metadata=tags(pairs)))
+    command = [sys.executable, "-m", "kvsproducer", "inspect", str(path)]
+    piped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    narrow = terminal_output(command, 40)
+    for shown in (piped, narrow):
+        assert all(f"{name}={value}" in shown for name, value in pairs)
+        for words in ("V_MPEG4/ISO/AVC", "codec private", "0.960 s", "1: 25", "length", "KVS"):
+            assert words in shown, words
+        assert "…" not in shown
+
+
+def terminal_output(command: list[str], columns: int) -> str:
+    """What a command writes to a terminal of so many columns, without its colours."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            written += data
+    except OSError:
+        pass  # Linux reports the end of the other side as EIO
+    finally:
+        os.close(ours)
+        assert process.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", written.decode())
 
 
 BAD = [

@@ -78,6 +78,26 @@ def test_a_killed_endpoint_costs_no_frame(kvs: Any, start_kvs: Any, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("option", ["-v", "-vv"])
+def test_verbose_twice_shows_acks_and_stored_fragments(
+    kvs: Any, start_kvs: Any, clip: Path, option: str
+) -> None:
+    """Once shows the requests only."""
+    served = start_kvs("serve", "--port", "0", option)
+    put = kvs("put", str(clip), "seen", "--endpoint-url", listening(served))
+    assert put.exit_code == 0, put.stderr
+    served.send_signal(signal.SIGINT)
+    log = served.communicate(timeout=20)[1].decode()
+    assert "POST PutMedia seen: 200" in log
+    acks = re.findall(r"stream/seen/\d+: ack .*\"EventType\": *\"(\w+)\"", log)
+    stored = re.findall(r"stream/seen/\d+: stored fragment \d+", log)
+    if option == "-v":
+        assert acks == stored == []
+    else:
+        assert {"BUFFERING", "RECEIVED", "PERSISTED"} <= set(acks)
+        assert len(stored) == acks.count("PERSISTED")
+
+
 def test_signatures(kvs: Any, start_kvs: Any, monkeypatch: Any) -> None:
     """--verify-signatures refuses other keys, with 403 as AWS does."""
     url = listening(start_kvs("serve", "--port", "0", "--verify-signatures"))

@@ -606,11 +606,13 @@ def test_a_stream_that_was_created_meanwhile_is_described_again(desk: Desks) -> 
         (24, 2, "keeps media for PT2H, not for P1D as asked"),
         (24, 168, ""),  # more than a default is what most callers are happy with
         (3, 168, "keeps media for P7D, not for PT3H as asked"),
+        (1.5, 2, ""),  # KVS counts whole hours
+        (1.5, 1, "keeps media for PT1H, not for PT2H as asked"),
         (0, 24, "keeps media for P1D, not for PT0S as asked"),
     ],
 )
 def test_another_retention_than_asked_is_said_once(
-    desk: Desks, asked_hours: int, kept_hours: int, said: str
+    desk: Desks, asked_hours: float, kept_hours: int, said: str
 ) -> None:
     """The stream exists, and its retention is not changed by putting into it."""
     hour = 3600 * SECOND

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -55,6 +57,41 @@ def test_each_event_is_a_frozen_dataclass_with_slots(kind: type[Event]) -> None:
     assert event == kind("door", *range(len(names) - 1))
     assert event != tuple(getattr(event, name) for name in names)
     assert hash(event) == hash(replace(event))
+
+
+TICKS = 17_000_000_001_234_567
+WHEN = datetime(2023, 11, 14, 22, 13, 20, 123_456, UTC)
+TIMED: list[tuple[Any, dict[str, int | None]]] = [
+    (events.FragmentStored, {"first_pts": TICKS, "last_pts": TICKS + 9_000_000}),
+    (FrameDropped, {"first": TICKS, "last": TICKS + 9_000_000}),
+    (FragmentDropped, {"first": TICKS}),
+    (FrameSkipped, {"first": TICKS}),
+    (events.TimeJumped, {"before": 5, "after": TICKS}),
+    (events.TimestampCorrected, {"given": 5, "used": TICKS}),
+    (events.TrackSilent, {"last": TICKS}),
+    (events.TrackResumed, {"first": TICKS}),
+]
+
+
+@pytest.mark.parametrize(("kind", "times"), TIMED, ids=lambda given: getattr(given, "__name__", ""))
+def test_events_about_media_have_a_datetime(kind: Any, times: dict[str, int | None]) -> None:
+    """It is the first instant that the event is about, in UTC, cut to microseconds."""
+    names = [field.name for field in fields(kind)]
+    event = kind(*(times.get(name, 0) for name in names))
+    assert event.datetime == WHEN
+    assert event.datetime.tzinfo is UTC
+
+
+def test_silent_track_without_a_time_has_no_datetime() -> None:
+    """A track that never had a frame has none; relative times begin in 1970."""
+    assert events.TrackSilent("door", 2, None).datetime is None
+    assert events.TrackSilent("door", 2, 0).datetime == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_all_other_events_have_no_datetime() -> None:
+    """It is the time of media; an event about none has no such attribute."""
+    timed = {kind for kind, _ in TIMED}
+    assert {kind for kind in KINDS if hasattr(kind, "datetime")} == timed
 
 
 def test_events_of_different_types_are_unequal() -> None:

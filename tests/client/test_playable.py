@@ -344,6 +344,20 @@ def test_frames_that_are_not_converted_are_refused_if_it_is_plain_what_they_are(
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_picture_of_the_size_of_raw_pixels_is_accepted(codec: VideoCodec) -> None:
+    """Its NAL lengths add up, so it is a picture: a filler unit had made it 640x480 in 24 bits."""
+    head, slices = split(codec, encoded(codec)[0][0])
+    begin = b"\x0c" if codec == "h264" else b"\x4c\x01"  # filler data: types 12 and 38
+    rest = 640 * 480 * 3 - len(lengths([*head, *slices])) - 4
+    filler = begin + b"\xff" * (rest - len(begin) - 1) + b"\x80"
+    data = lengths([*head, *slices, filler])
+    assert len(data) == 640 * 480 * 3
+    stream = opened(kvs.StreamInfo.video(codec, nal_adaptation=NalAdaptation.NONE))
+    assert put_all(stream, [Put(data, 0, True)]) == []
+    assert stream.account().accepted == 1
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_annexb_beside_a_record_is_refused(codec: VideoCodec) -> None:
     """The record says that frames have lengths."""
     data = record(codec, encoded(codec))

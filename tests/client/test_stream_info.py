@@ -199,3 +199,14 @@ def test_the_duration_of_frames_that_have_none() -> None:
     assert GOOD.frame_duration == 0
     assert replace(GOOD, frame_rate=25).frame_duration == 400_000
     assert replace(GOOD, frame_rate=0).frame_duration == 0
+
+
+@pytest.mark.parametrize("retention", ["P5000D", timedelta(days=3650, seconds=1), "P11Y"])
+def test_retention_above_the_maximum_is_refused(retention: str | timedelta) -> None:
+    """KVS keeps media for 10 years at most; it is said before the service is asked."""
+    with pytest.raises(
+        KvsError, match=r"the service takes 3,650 days \(10 years\) at most"
+    ) as caught:
+        replace(GOOD, retention=retention).validate()  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_RETENTION_PERIOD
+    replace(GOOD, retention=timedelta(days=3650)).validate()

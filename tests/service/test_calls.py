@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from kvsproducer import client as core
-from kvsproducer.duration import TICKS_PER_HOUR
+from kvsproducer.duration import TICKS_PER_HOUR, ticks
 from kvsproducer.service import calls
 from kvsproducer.service.results import RefusedError, failure_of
 from kvsproducer.service.service import Service
@@ -66,6 +66,15 @@ def test_create_describe_tag_and_locate(service: Service, endpoint_url: str) -> 
     assert client.list_tags_for_stream(StreamARN=arn)["Tags"] == dict(tags)
     where = core.GetStreamingEndpoint(**BASE, stream="door", api_name="PUT_MEDIA")
     assert answer(service, where) == endpoint_url
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(5400, 2), (3600, 1), (3600.001, 2), (0, 0)])
+def test_retention_is_rounded_up_to_whole_hours(service: Service, asked: float, kept: int) -> None:
+    """KVS counts in hours: 90 minutes had become 1 hour, so media was gone before its time."""
+    answer(service, create(retention=ticks(asked)))
+    described = answer(service, core.DescribeStream(**BASE, stream="door"))
+    assert isinstance(described, core.StreamDescription)
+    assert described.retention == kept * TICKS_PER_HOUR
 
 
 def test_a_refusal_becomes_a_result(service: Service) -> None:

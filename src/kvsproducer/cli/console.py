@@ -22,6 +22,8 @@ from typing import Annotated, Final, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from kvsproducer.cli.streams import refusal
@@ -40,6 +42,7 @@ __all__ = [
     "err",
     "out",
     "print_json",
+    "print_table",
     "report_errors",
     "escape_control",
     "size_text",
@@ -58,6 +61,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
 _INDENT: Final = 8
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
+_NO_WIDTH: Final = 10_000  # columns; wider than any table
 
 
 class _Console(Console):
@@ -70,6 +74,17 @@ class _Console(Console):
 # No markup, because file names and tags may contain brackets and colons.
 out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def print_table(table: Table) -> None:
+    """Print a table at the width of its contents.
+
+    Rich would cut off cells and whole columns to fit a narrow terminal, or the 80 columns that it
+    takes a pipe to have. A terminal wraps the longer lines.
+    """
+    table.width = Measurement.get(out, out.options.update(max_width=_NO_WIDTH), table).maximum
+    out.print(table)
+
 
 _S = StatusCode
 # Statuses that mean that the command line is wrong; they exit with 2.

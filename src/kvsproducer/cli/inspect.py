@@ -22,6 +22,7 @@ from kvsproducer.cli.console import (
     escape_control,
     out,
     print_json,
+    print_table,
     report_errors,
     size_text,
 )
@@ -249,9 +250,9 @@ def _print_report(found: Inspection) -> None:
             " connection, and many players show only the first."
         )
     for document, tracks in found.layouts:
-        out.print(_track_table(tracks, document if len(found.layouts) > 1 else None))
+        print_table(_track_table(tracks, document if len(found.layouts) > 1 else None))
     if found.fragments:
-        out.print(_fragment_table(found))
+        print_table(_fragment_table(found))
     for number, fragment in enumerate(found.fragments, 1):
         if fragment.tags:
             tags = ", ".join(escape_control(f"{name}={value}") for name, value in fragment.tags)

@@ -46,7 +46,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.client.streaming_token import Rotation, rotation_time, usable_token
 from kvsproducer.client.tally import Tally
-from kvsproducer.duration import format_duration, ticks
+from kvsproducer.duration import TICKS_PER_HOUR, format_duration, ticks
 from kvsproducer.status import (
     KvsError,
     StatusCode,
@@ -328,6 +328,7 @@ class StreamControl:
         A stream that keeps it longer is not reported if the default was requested.
         """
         asked = ticks(self._core.info.retention)
+        asked += -asked % TICKS_PER_HOUR  # as the stream is created
         if self.ready or found == asked or (found > asked == limits.STREAM_INFO_RETENTION):
             return
         keeps = f"keeps media for {format_duration(found)}" if found else "keeps no media"

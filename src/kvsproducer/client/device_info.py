@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import IntEnum
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kvsproducer import limits
@@ -25,6 +26,7 @@ from kvsproducer.duration import (
     set_durations,
 )
 from kvsproducer.heap import StorageType
+from kvsproducer.members import check_members
 from kvsproducer.status import StatusCode, kvs_error
 
 if TYPE_CHECKING:
@@ -48,6 +50,14 @@ class StorageInfo:
     spill_ratio: int = 0
     root_directory: str = ""
     vram_library: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.root_directory, PathLike):
+            object.__setattr__(self, "root_directory", fspath(self.root_directory))
+        if type(self.storage_type) is not StorageType:
+            kind = enum_member(StorageType, self.storage_type)
+            object.__setattr__(self, "storage_type", kind)
+        check_members(self)
 
     def validate(self) -> None:
         """Raise INVALID_STORAGE_SIZE, INVALID_SPILL_RATIO or INVALID_ROOT_DIRECTORY_LENGTH."""
@@ -75,8 +85,6 @@ class StorageInfo:
         values = read_versioned(
             cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION
         )
-        if "storage_type" in values:
-            values["storage_type"] = enum_member(StorageType, values["storage_type"])
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -126,6 +134,7 @@ class ClientInfo:
 
     def __post_init__(self) -> None:
         set_durations(self, _DURATIONS)
+        check_members(self)
 
     def validate(self) -> None:
         """Raise INVALID_TIMER_PERIOD_VALUE for a period between 0 and 1 ms."""
@@ -201,6 +210,10 @@ class DeviceInfo:
     client_id: str = ""
     client_info: ClientInfo = field(default_factory=ClientInfo)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", tags_from(self.tags))
+        check_members(self)
+
     def validate(self) -> None:
         """Raise the status of the first violated limit, in AWS's order."""
         if self.stream_count > limits.MAX_STREAM_COUNT:
@@ -241,8 +254,6 @@ class DeviceInfo:
         values = read_versioned(
             cls, data, limits.DEVICE_INFO_VERSION, _S.INVALID_DEVICE_INFO_VERSION
         )
-        if "tags" in values:
-            values["tags"] = tags_from(values["tags"])
         for name, kind in (("storage_info", StorageInfo), ("client_info", ClientInfo)):
             if name in values:
                 values[name] = kind.from_dict(mapping_from(name, values[name]))
@@ -340,6 +351,8 @@ def tags_from(value: object) -> tuple[tuple[str, str], ...]:
                 )
             tags.append((str(tag.get("name", "")), str(tag.get("value", ""))))
         else:
+            if not isinstance(tag, list | tuple) or len(tag) != 2:
+                raise kvs_error(_S.INVALID_ARG, f"a tag is {tag!r}; give a (name, value) pair")
             name, text = tag
             tags.append((str(name), str(text)))
     return tuple(tags)

@@ -8,12 +8,14 @@ is one event.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.states import StreamState
+from kvsproducer.duration import to_datetime
 from kvsproducer.status import StatusCode
 
 __all__ = [
@@ -176,6 +178,11 @@ class FragmentStored(Event):
     fragment_number: str
     latency: float
 
+    @property
+    def datetime(self) -> dt.datetime:
+        """`first_pts` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.first_pts)
+
 
 @dataclass(frozen=True, slots=True)
 class AckRejected(Event):
@@ -198,6 +205,11 @@ class FrameDropped(Event):
     count: int
     reason: DropReason
 
+    @property
+    def datetime(self) -> dt.datetime:
+        """`first` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.first)
+
 
 @dataclass(frozen=True, slots=True)
 class FragmentDropped(Event):
@@ -208,6 +220,11 @@ class FragmentDropped(Event):
     last: int
     count: int
     reason: DropReason
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`first` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +238,11 @@ class FrameSkipped(Event):
     first: int
     last: int
     count: int
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`first` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +290,11 @@ class TimeJumped(Event):
     before: int
     after: int
 
+    @property
+    def datetime(self) -> dt.datetime:
+        """`after` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.after)
+
 
 @dataclass(frozen=True, slots=True)
 class TimestampCorrected(Event):
@@ -280,6 +307,11 @@ class TimestampCorrected(Event):
     track_id: int
     given: int
     used: int
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`used` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +329,11 @@ class TrackSilent(Event):
     track_id: int
     last: int | None
 
+    @property
+    def datetime(self) -> dt.datetime | None:
+        """`last` as a `datetime` in UTC (in 1970 if the stream's times are relative), or None."""
+        return None if self.last is None else to_datetime(self.last)
+
 
 @dataclass(frozen=True, slots=True)
 class TrackResumed(Event):
@@ -308,6 +345,11 @@ class TrackResumed(Event):
     stream: str
     track_id: int
     first: int
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """`first` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
+        return to_datetime(self.first)
 
 
 @dataclass(frozen=True, slots=True)

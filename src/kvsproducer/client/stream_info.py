@@ -35,8 +35,9 @@ from kvsproducer.duration import (
     set_durations,
     to_timedelta,
 )
+from kvsproducer.members import check_members
 from kvsproducer.mkv.tracks import NalAdaptation, TrackInfo, TrackType
-from kvsproducer.status import StatusCode, kvs_error
+from kvsproducer.status import KvsError, StatusCode, kvs_error
 from kvsproducer.utils import base64_decode, hex_decode
 
 __all__ = [
@@ -145,7 +146,8 @@ class StreamInfo:
         content_type: Media types of the tracks, for example `"video/h264,audio/aac"`.
         tracks: One to three `TrackInfo`.
         retention: How long the service keeps the media, if the stream has to be created: 1 hour
-            to 10 years, or 0 to store nothing. Default: 24 hours.
+            to 10 years, or 0 to store nothing. KVS counts whole hours; other values are rounded
+            up. Default: 24 hours.
         tags: Up to 50 tags for a stream that has to be created; a mapping, or (name, value) pairs.
         kms_key_id: Key that encrypts a stream that has to be created; default: KVS's own key.
         streaming_type: What happens when the buffer is full, see `StreamingType`. Default:
@@ -218,12 +220,10 @@ class StreamInfo:
                 object.__setattr__(self, name, enum_member(kind, value))
         object.__setattr__(self, "nal_adaptation", _nal_flags(self.nal_adaptation))
         object.__setattr__(self, "tags", tags_from(self.tags))
-        for name in ("frame_rate", "timecode_scale"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise kvs_error(_S.INVALID_ARG, f"{name} is {value!r}; give an int")
-        if not isinstance(self.name, str):
-            raise kvs_error(_S.INVALID_ARG, f"the stream's name is {self.name!r}; give a str")
+        check_members(self)
+        if not isinstance(self.segment_uuid, bytes | None):
+            raise kvs_error(_S.INVALID_ARG, f"segment_uuid is {self.segment_uuid!r}; give 16 bytes")
+        object.__setattr__(self, "tracks", _tracks(self.tracks))
 
     # --- creators -------------------------------------------------------------------------------
     @classmethod
@@ -327,7 +327,7 @@ class StreamInfo:
         )
         durations_from_ticks(values, _DURATIONS)
         if "tracks" in values:
-            values["tracks"] = _tracks(values["tracks"])
+            values["tracks"] = _tracks(values["tracks"])  # _apply_version() looks at them
         version = data.get("version", limits.STREAM_INFO_VERSION)
         assert isinstance(version, int), "read_versioned() has checked it"
         _apply_version(values, version)
@@ -369,6 +369,12 @@ class StreamInfo:
                 _S.INVALID_RETENTION_PERIOD,
                 f"retention is {seconds:g} seconds; the service takes 1 hour (3600) or more, or 0"
                 f" to store nothing{hint}",
+            )
+        if self.retention > _LARGEST["retention"]:
+            raise kvs_error(
+                _S.INVALID_RETENTION_PERIOD,
+                f"retention is {seconds / 86_400:,.0f} days; the service takes"
+                f" {_LARGEST['retention'].days:,} days (10 years) at most",
             )
 
     def _validate_tracks(self) -> None:
@@ -494,6 +500,8 @@ def _track(value: object) -> TrackInfo:
     try:
         kind = enum_member(TrackType, values.pop("track_type", TrackType.VIDEO))
         return TrackInfo(track_type=kind, codec_private_data=private_data, **values)
+    except KvsError:
+        raise
     except (TypeError, ValueError) as error:
         raise kvs_error(_S.INVALID_ARG, f"a track is invalid: {error}") from error
 

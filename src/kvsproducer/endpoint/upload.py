@@ -192,6 +192,7 @@ class Upload:
         while True:
             self._wake.clear()
             while (ack := self._session.next_ack()) is not None:
+                _log.debug("%s: ack %s", self._live.arn, ack.decode().strip())
                 await response.write(ack)
             if self._waits_for_space:
                 self._stored.set()
@@ -216,6 +217,7 @@ class Upload:
 
     def _settle(self, number: str, done: Future[None]) -> None:
         if done.exception() is None:
+            _log.debug("%s: stored fragment %s", self._live.arn, number)
             self._session.fragment_stored(number, persisted=self._retains())
         else:
             self._session.fragment_failed(number)

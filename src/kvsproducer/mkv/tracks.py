@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from kvsproducer.members import check_members
+
 __all__ = ["FrameFlags", "FrameKind", "NalAdaptation", "TrackInfo", "TrackType"]
 
 
@@ -60,6 +62,8 @@ class TrackInfo:
     `track_name` have at most 32 bytes of UTF-8, `codec_private_data` at most 1 MiB. Video tracks
     use `width` and `height` (pixels), audio tracks `sampling_frequency` (Hz), `channels` and
     `bit_depth` (bits); 0 means unknown. Values in valid codec private data override these.
+
+    Raises INVALID_ARG for a value of another type.
     """
 
     track_id: int
@@ -72,3 +76,6 @@ class TrackInfo:
     sampling_frequency: float = 0.0
     channels: int = 0
     bit_depth: int = 0
+
+    def __post_init__(self) -> None:
+        check_members(self, track_id=int, track_type=int, codec_id=str)

@@ -146,7 +146,7 @@ async def _create_stream(service: Service, call: core.CreateStream) -> str:
     parameters: dict[str, object] = {
         "StreamName": call.stream,
         "MediaType": call.content_type,
-        "DataRetentionInHours": call.retention // TICKS_PER_HOUR,
+        "DataRetentionInHours": -(-call.retention // TICKS_PER_HOUR),  # rounded up
     }
     if call.device_name:
         parameters["DeviceName"] = call.device_name

@@ -23,6 +23,7 @@ from kvsproducer.duration import (
     ticks,
     to_timedelta,
 )
+from kvsproducer.members import check_members
 from kvsproducer.service.urls import url_fault
 from kvsproducer.status import StatusCode, kvs_error
 
@@ -117,6 +118,11 @@ class ServiceConfig:
         if self.ip_family is not None:
             object.__setattr__(self, "ip_family", _member(IpFamily, "ip_family", self.ip_family))
         object.__setattr__(self, "caching_period", _period(self.caching_period))
+        check_members(self)
+        for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
+            if not isinstance(getattr(self, name), bool | None):
+                value = getattr(self, name)
+                raise kvs_error(_S.INVALID_ARG, f"{name} is {value!r}; give True, False or None")
         for name in ("proxies", "extra_headers"):
             _check_mapping(name, getattr(self, name) or {})
         _check_proxies(self.proxies or {})
@@ -192,7 +198,6 @@ def _check_user_agent(name: str, extra: str) -> None:
             _S.MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED,
         ),
     ):
-        _check_text(label, text)
         if len(text) > limit:
             raise kvs_error(status, f"{label} has {len(text)} characters, at most {limit} are sent")
         if not (text.isascii() and text.isprintable()):

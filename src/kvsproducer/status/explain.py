@@ -108,7 +108,7 @@ def explain(code_or_name: int | str) -> Explanation:
 
     `code_or_name` is a value, as AWS's headers or the Error Code Reference print it, or a name in
     any spelling. Raises InvalidConfiguration (NOT_FOUND) with suggestions for
-    an unknown code.
+    an unknown code, and INVALID_ARG for another type.
     """
     return Explanation(lookup(code_or_name))
 
@@ -122,6 +122,10 @@ def lookup(code: int | str) -> Entry:
     or the header's), an ack's ErrorCode, or an exception such as ResourceNotFoundException.
     Raises InvalidConfiguration (NOT_FOUND) with suggestions for anything else.
     """
+    if not isinstance(code, int | str):
+        raise kvs_error(
+            StatusCode.INVALID_ARG, f"a status code is an int or a str, not {code!r:.60}"
+        )
     found = find(code)
     if found is None:
         shown = hex(code) if isinstance(code, int) else repr(code)

@@ -17,7 +17,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kvsproducer.cli.console import EXIT_FAILURE, Json, err, out, print_json, report_errors, writing
+from kvsproducer.cli.console import (
+    EXIT_FAILURE,
+    Json,
+    err,
+    out,
+    print_json,
+    print_table,
+    report_errors,
+    writing,
+)
 from kvsproducer.cli.demo.clip import demo_clip
 from kvsproducer.cli.demo.compare import Check, compare, expected_frames, read_back
 from kvsproducer.cli.demo.contact_sheet import contact_sheet
@@ -132,6 +141,6 @@ def _print_verdict(checks: list[Check], files: list[Path], elapsed_s: float) -> 
     for check in checks:
         mark = Text("ok", "green") if check.passed else Text("DIFFERS", "bold red")
         table.add_row(mark, check.what, check.put, check.got)
-    out.print(table)
+    print_table(table)
     for file in files:
         out.print(f"written: {file}", markup=False)

@@ -1,0 +1,54 @@
+"""Checks of the types of members, for the frozen dataclasses that users make.
+
+Python does not check types, so a wrong one would fail far from its cause. `check_members` names the
+member where the structure is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Final
+
+from kvsproducer.status import StatusCode, kvs_error
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["check_members"]
+
+# What a member may be, by the type of its default, and what to give.
+_KINDS: Final[dict[type, tuple[tuple[type, ...], str]]] = {
+    bool: ((bool,), "True or False"),
+    int: ((int,), "an int"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a str"),
+}
+
+
+def check_members(structure: DataclassInstance, **kinds: type) -> None:
+    """Raise INVALID_ARG for the first member that is not of the type of its default.
+
+    Checked are defaults of the types bool, int, float and str, and `default_factory` that
+    is a dataclass. `kinds` gives the types of members without such a default. An int is no bool,
+    and the other way round.
+    """
+    for each in fields(structure):
+        kind = kinds.get(each.name)
+        if kind is None:
+            made = each.default_factory
+            kind = (
+                type(each.default) if made is MISSING else made if isinstance(made, type) else None
+            )
+        value = getattr(structure, each.name)
+        if kind in _KINDS:
+            right, form = _KINDS[kind]
+        elif kind is not None and hasattr(kind, "__dataclass_fields__"):
+            right, form = (kind,), f"an instance of {kind.__name__}"
+        else:
+            continue
+        if not isinstance(value, right) or (isinstance(value, bool) and kind is not bool):
+            owner, given = type(structure).__name__, type(value).__name__
+            raise kvs_error(
+                StatusCode.INVALID_ARG,
+                f"{owner}.{each.name} is {value!r:.60} ({given}); give {form}",
+            )
