@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.status_codes.mkv import KEY, SECOND, block_after_the_end, generator, h265_sps, hvcc
+from tests.status_codes.mkv import KEY, SECOND, block_after_fragment_end, generator, h265_sps, hvcc
 
 from kvsproducer.status import KvsError, StatusCode
 
@@ -25,7 +25,7 @@ def test_what_only_a_strict_generator_refuses() -> None:
 def test_an_ended_fragment_accepts_no_block() -> None:
     """It also refuses a second end; a key frame or a new stream continues."""
     subject = generator()
-    for action in (subject.end_fragment, block_after_the_end):
+    for action in (subject.end_fragment, block_after_fragment_end):
         with pytest.raises(KvsError) as caught:
             action()
         assert caught.value.status is StatusCode.MKV_INVALID_GENERATOR_STATE_TAGS
