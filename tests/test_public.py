@@ -98,3 +98,27 @@ def test_public_names_have_docstrings(module: Any) -> None:
         if inspect.isclass(value):
             bare += [f"{name}.{each}" for each, code in members(value) if not inspect.getdoc(code)]
     assert bare == []
+
+
+# What `help()` has to mention of the entry points, beside prose: units, defaults and statuses.
+HELP = [
+    (kvs.Producer.__init__, "seconds", "default", "INVALID_ARG"),
+    (kvs.Frame, "ticks", "100 ns", "INVALID_ARG"),
+    (kvs.StreamInfo, "seconds", "Default", "INVALID_ARG"),
+    (kvs.ClientInfo, "seconds", "Default", "INVALID_ARG"),
+    (kvs.StorageInfo, "bytes", "Default", "INVALID_STORAGE_SIZE"),
+    (kvs.DeviceInfo, "Default", "MAX_STREAM_COUNT"),
+    (kvs.ServiceConfig, "seconds", "Default", "INVALID_ARG"),
+    (kvs.Connection, "default", "INVALID_ARG"),
+    (kvs.put_media, "seconds", "default", "INVALID_ARG"),
+    (kvs.get_media, "default", "INVALID_ARG"),
+    (kvs.list_fragments, "Default", "INVALID_ARG"),
+]
+
+
+@pytest.mark.parametrize("case", HELP, ids=lambda case: case[0].__qualname__)
+def test_help_has_units_defaults_and_statuses(case: tuple[Any, ...]) -> None:
+    """A newcomer reads them where the arguments are."""
+    value, *words = case
+    text = inspect.getdoc(value) or ""
+    assert [word for word in words if word not in text] == []

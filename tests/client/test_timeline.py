@@ -365,6 +365,7 @@ def test_absolute_times_that_cannot_be_meant(desk: Desks, pts: int, meant: str) 
         d.stream.put_frame(kvs.Frame(b"x", pts, key_frame=True), d.now)
     assert caught.value.status is StatusCode.MKV_INVALID_FRAME_TIMESTAMP
     assert meant in caught.value.detail
+    assert "kvs.ticks()" in caught.value.action, "not the remedy for times that go back"
     d.put(0)
     relative = desk(absolute_fragment_times=False)
     relative.stream.put_frame(kvs.Frame(b"x", min(pts, 2 * NOW), key_frame=True), relative.now)

@@ -39,10 +39,20 @@ _S = StatusCode
 
 @dataclass(frozen=True, slots=True)
 class StorageInfo:
-    """`storage_size` in bytes for all streams; `spill_ratio` is the percent held in memory.
+    """Where a producer keeps frames until the service has stored them, and how many bytes.
 
-    `root_directory` is for HYBRID_FILE, `vram_library` (name or path; empty for AWS's name) for
-    HYBRID_VIDEO_MEMORY; both types need a spill ratio that gives 1 MiB or more.
+    Attributes:
+        storage_type: Memory (IN_MEM), or memory first and then files (HYBRID_FILE) or video memory
+            (HYBRID_VIDEO_MEMORY). Default: IN_MEM.
+        storage_size: Bytes for all streams of the producer together, 1 MiB to 10 GiB. Default:
+            128 MiB.
+        spill_ratio: Percent of it that is memory, with a hybrid type; that has to be 1 MiB or
+            more. Default: 0.
+        root_directory: Folder of the files of HYBRID_FILE.
+        vram_library: Name or path of the library of HYBRID_VIDEO_MEMORY. Default: AWS's name.
+
+    Raises INVALID_ARG for a value of another type. `Producer` raises INVALID_STORAGE_SIZE,
+    INVALID_SPILL_RATIO and INVALID_ROOT_DIRECTORY_LENGTH. Source: AWS's StorageInfo.
     """
 
     storage_type: StorageType = StorageType.IN_MEM
@@ -197,10 +207,20 @@ class ClientInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """The device of a client; an empty name is replaced by a random one.
+    """What a producer needs to know about the machine: its storage, timeouts and number of streams.
 
-    KVS has no devices. Name and tags are passed to the callbacks of migrated C programs
-    (`compat.ApiCallbacks.create_device` and `tag_device`). New streams also get the name.
+    Attributes:
+        name: Device name that new streams get, up to 128 characters. Default: a random name.
+        tags: Up to 50 tags, a mapping or (name, value) pairs. KVS has no devices: only the
+            callbacks of migrated C programs get them (`ApiCallbacks.tag_device`).
+        storage_info: Where frames are kept, see `StorageInfo`. Default: 128 MiB of memory.
+        stream_count: Streams that may be open at the same time, 1 to 1,000,000. Default: 100.
+        client_id: Up to 64 characters for the callbacks of migrated C programs.
+        client_info: Timeouts and switches, see `ClientInfo`.
+
+    Raises INVALID_ARG for a value of another type. `Producer` raises MAX_STREAM_COUNT,
+    MIN_STREAM_COUNT, INVALID_DEVICE_NAME_LENGTH, MAX_TAG_COUNT, INVALID_CLIENT_ID_STRING_LENGTH,
+    and the statuses of `StorageInfo` and `ClientInfo`. Source: AWS's DeviceInfo.
     """
 
     name: str = ""

@@ -38,7 +38,7 @@ from kvsproducer import limits
 from kvsproducer.client.buffer.view import END_OF_FRAGMENT, ContentView
 from kvsproducer.client.frame import FLAG_END_OF_FRAGMENT, FLAG_KEY, Frame
 from kvsproducer.duration import TICKS_PER_SECOND, format_instant
-from kvsproducer.status import KvsError, StatusCode, kvs_error
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode, kvs_error
 
 __all__ = ["Timeline", "Verdict", "check_instant", "misplaced_error", "with_time", "usual_step"]
 
@@ -384,9 +384,11 @@ def check_instant(stream: str, pts: int, wall: int) -> None:
     for unit, above, below, base in _UNITS:
         if limits.EARLIEST_INSTANT <= pts * above // below <= latest:
             meant = f"It is probably in {unit}: give Frame(..., time_base={base})"
-    raise kvs_error(
+    raise InvalidFrame(
         StatusCode.MKV_INVALID_FRAME_TIMESTAMP,
         f"pts {pts} is {when}; times are ticks of 100 ns since 1970, as kvs.now() gives them."
         f" {meant}",
         stream=stream,
+        action="Name the unit with Frame(..., time_base=...), or give ticks, which kvs.now() and"
+        " kvs.ticks() make.",
     )

@@ -426,8 +426,11 @@ def list_fragments(
 
     `between` is a pair of times (aware `datetime`s, or ticks since 1970): only fragments whose
     producer timestamp is between them, or equal to one of them, are returned. Default: all
-    fragments. `connection`, its keywords and the errors are those of `get_media`. Source: the
-    ListFragments page of the API reference.
+    fragments. `connection` and its keywords are those of `get_media`.
+
+    Raises INVALID_ARG for a wrong `stream_name`, `between` or `connection`,
+    SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, SERVICE_CALL_NOT_AUTHORIZED_ERROR, and the other statuses
+    of a service call. Source: the ListFragments page of the API reference.
     """
     check_stream_name(stream_name)
     service = Service(connection_from(connection, options, list_fragments))
