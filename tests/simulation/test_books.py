@@ -6,7 +6,7 @@ import pytest
 from tests.simulation.books import Books, Broken
 
 from kvsproducer.client import Frame, FrameAccount, FrameDropped, StreamInfo, TimestampCorrected
-from kvsproducer.client.events import DropReason
+from kvsproducer.client.events import DropReason, FragmentStored
 
 MS = 10_000
 
@@ -27,6 +27,7 @@ def test_what_is_stored_or_told_is_accounted_for() -> None:
     """Nothing is held, nothing is missing."""
     books = kept()
     books.note_stored(1, b"1", 1, 40, 5)
+    books.note_event(FragmentStored("s", 0, 40 * MS, 2, "1", 0.1))
     books.check_account(FrameAccount(3, 2, 1, 0, 0), heard=True)
     books.check_end(FrameAccount(3, 2, 1, 0, 0))
     assert books.dropped_but_stored == 0

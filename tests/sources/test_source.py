@@ -608,7 +608,7 @@ def test_damage_that_stops_the_demuxer_is_skipped(make_clip: MakeClip, tmp_path:
 @pytest.mark.parametrize("given", [0, None, io.BytesIO(b"media"), 1.5, ["clip.mp4"]])
 def test_invalid_types_of_sources_are_refused(given: Any) -> None:
     """A number would be a file descriptor, and media in memory would be ignored."""
-    with pytest.raises(KvsError, match=f"the source is {type(given).__name__}") as caught:
+    with pytest.raises(KvsError, match=f"source= is {type(given).__name__}") as caught:
         open_source(given)
     assert caught.value.status is StatusCode.INVALID_ARG
     with pytest.raises(KvsError, match="OPEN_FILE_FAILED"):
