@@ -1,5 +1,4 @@
-"""What every test may use: the local endpoint, an AWS configuration that is nobody's own, streams
-and frames, and a video memory library compiled as a test needs it."""
+"""Fixtures of all tests: local endpoints, AWS settings, streams, frames, video memory libraries."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ from hypothesis import settings
 
 import kvsproducer as kvs
 
-# The same generated examples in every run, however slow the machine.
+# Generate the same examples in every run, also on a slow machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-# A job in the background of a shell is started with Ctrl-C ignored, and what it starts inherits
-# that; tests that interrupt a program of ours mean one that may be interrupted.
+# A shell starts a background job with SIGINT ignored, and the job's child processes inherit that.
+# Tests interrupt child processes by SIGINT, so it must not be ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -40,7 +39,7 @@ SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 def _aws_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Dummy keys and a region; nothing of the machine's own AWS configuration counts."""
+    """Set dummy keys and a region, and hide the AWS configuration of this machine."""
     folder = tmp_path_factory.getbasetemp() / "aws"
     for name in [*os.environ]:
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
@@ -55,14 +54,14 @@ def _aws_environment(
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    """Whatever a test does, in the end no producer is open and nobody uses the shared loop.
+    """Check that each test closes its producers and releases the shared event loop.
 
-    A call that was cut off may take a moment to let go of it. The tests that follow one that fails
-    begin with nothing.
+    A cancelled call may need a moment to release it. After a failure, the state is reset, so that
+    the next test does not fail too.
     """
     yield
     loop = sys.modules.get("kvsproducer.service.loop")
-    if loop is None:  # a test of the core
+    if loop is None:  # the test used the core only
         return
     from kvsproducer.service import lifetime
 
@@ -72,14 +71,14 @@ def _nothing_is_left_behind() -> Iterator[None]:
         time.sleep(0.001)
     users, left = shared._users, list(lifetime._open)
     if users or left:
-        shared._process = 0  # the next user begins anew
+        shared._process = 0  # the next user starts a new loop
         lifetime._open.clear()
-        pytest.fail(f"{users} users of the shared loop are left, and of producers {left}")
+        pytest.fail(f"{users} users of the shared loop are left, and these producers: {left}")
 
 
 @pytest.fixture
 def endpoint_url() -> Iterator[str]:
-    """The address of a local endpoint of this test's own, in memory."""
+    """Start a local endpoint in memory for one test; yield its URL."""
     from kvsproducer.endpoint import local_endpoint
 
     with local_endpoint() as endpoint:
@@ -88,7 +87,7 @@ def endpoint_url() -> Iterator[str]:
 
 @pytest.fixture
 def quick_url() -> Iterator[str]:
-    """The same, for tests that read to the end: GetMedia waits 0.2 s for more, not three."""
+    """Start a local endpoint whose GetMedia waits 0.2 s for more media, instead of 3 s."""
     from tests.endpoints import QUICK
 
     from kvsproducer.endpoint import local_endpoint
@@ -99,13 +98,13 @@ def quick_url() -> Iterator[str]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attempts of a call follow each other within 10 ms and more, in this process."""
+    """Shorten the pauses between the attempts of a call to about 10 ms, in this process."""
     monkeypatch.setattr("kvsproducer.client.backoff.BACKOFF_BASE", 100_000)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _botocore_reads_its_data_once() -> Iterator[None]:
-    """Each of its sessions would read them anew, a tenth of a second for each producer here."""
+    """Cache botocore's data files: each session would read them again, which takes 0.1 s."""
     from botocore.loaders import JSONFileLoader
 
     read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
@@ -123,7 +122,7 @@ def _libraries() -> dict[tuple[str, ...], Path]:
 def video_library(
     tmp_path_factory: pytest.TempPathFactory, _libraries: dict[tuple[str, ...], Path]
 ) -> Callable[..., str]:
-    """`video_library("FAIL_ALLOC", "MAX=9")`: the path of the library, compiled so."""
+    """Return a function that compiles the library: `video_library("FAIL_ALLOC", "MAX=9")`."""
 
     def compiled(*defines: str) -> str:
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -143,14 +142,14 @@ def video_library(
 
 @pytest.fixture
 def silent_url() -> Iterator[str]:
-    """A peer that takes connections and never answers."""
+    """Start a server that accepts connections and never responds; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def info() -> kvs.StreamInfo:
-    """A real-time stream of opaque frames (no NAL adaptation), retention one hour."""
+    """Describe a real-time stream without NAL adaptation, with a retention of one hour."""
     return kvs.StreamInfo.video(
         "h264", retention="PT1H", frame_rate=25, nal_adaptation=kvs.NalAdaptation.NONE
     )
@@ -158,7 +157,7 @@ def info() -> kvs.StreamInfo:
 
 @pytest.fixture
 def offline_info() -> kvs.StreamInfo:
-    """The same, offline: `put_frame` waits instead of dropping."""
+    """Describe an offline stream, in which `put_frame` waits instead of dropping frames."""
     return kvs.StreamInfo.video(
         "h264",
         streaming_type=kvs.StreamingType.OFFLINE,
@@ -170,7 +169,7 @@ def offline_info() -> kvs.StreamInfo:
 
 @pytest.fixture
 def frames() -> Callable[[int], Iterator[kvs.Frame]]:
-    """`frames(n)`: n frames with different content, a key frame every GOP."""
+    """Return `frames(n)`: it yields n different frames, with a key frame every GOP frames."""
 
     def make(count: int) -> Iterator[kvs.Frame]:
         start = kvs.now()

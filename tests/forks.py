@@ -1,4 +1,4 @@
-"""Forked children, as `multiprocessing` makes them too."""
+"""Run code in a forked child process, as `multiprocessing` does."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 
 def in_child(work: Callable[[], int], within_s: float = 30) -> int:
-    """The exit code of a forked child that does `work`; one that hangs is killed.
+    """Run `work` in a forked child; return its exit code. Kill a child that hangs.
 
-    What the tests before have left is collected in the parent: a codec among it has threads, which
-    a collection in the child would wait for.
+    The parent first collects garbage of earlier tests. It may contain a codec with threads, and a
+    collection in the child would wait for these threads without end.
     """
     gc.collect()
-    with warnings.catch_warnings():  # Python 3.12 and newer warn of what is tested here
+    with warnings.catch_warnings():  # Python 3.12 and newer warn about forks with threads
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:

@@ -1,6 +1,6 @@
-"""AWS IoT's credential endpoint on this machine: a TLS server that checks device certificates.
+"""A local credential endpoint of AWS IoT: a TLS server that checks device certificates.
 
-Tests answer by it what they like; by default credentials that live an hour.
+By default it returns credentials that expire after an hour. Tests can set other responses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SESSION_TOKEN = "iottokeniottoken"
 
 
 def answer(life: timedelta = timedelta(hours=1), **changes: object) -> bytes:
-    """What AWS IoT answers; `changes` of the members of `credentials`, None to leave one out."""
+    """Return a response of AWS IoT. `changes` replace members of `credentials`; None omits one."""
     members: dict[str, object] = {
         "accessKeyId": ACCESS_KEY,
         "secretAccessKey": SECRET_KEY,
@@ -35,22 +35,22 @@ def answer(life: timedelta = timedelta(hours=1), **changes: object) -> bytes:
 
 
 class IotEndpoint:
-    """Runs in threads of its own from `with` to its end.
+    """The endpoint. It runs in its own threads during a `with` block.
 
-    `reply` gives status and body of each answer; `requests` are the paths and headers so far.
-    While `stalled` is set, nothing is answered.
+    `reply` returns status and body of each response. `requests` has the paths and headers of all
+    requests. While `stalled` is set, no request gets a response.
     """
 
     def __init__(self, folder: Path, newest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
         self.reply: Callable[[], tuple[int, bytes]] = lambda: (200, answer())
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.stalled = threading.Event()
-        self.flowing = threading.Event()  # set at the end, so that no handler is left
-        authority, stranger = trustme.CA(), trustme.CA()
+        self.flowing = threading.Event()  # set at the end, so that no handler keeps waiting
+        authority, other_authority = trustme.CA(), trustme.CA()
         self.ca = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca))
         self.certificate, self.private_key = device_files(folder, "device", authority)
-        self.wrong_certificate, self.wrong_key = device_files(folder, "stranger", stranger)
+        self.wrong_certificate, self.wrong_key = device_files(folder, "unknown", other_authority)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.maximum_version = newest_tls
         context.verify_mode = ssl.CERT_REQUIRED
@@ -64,7 +64,7 @@ class IotEndpoint:
         self.host = f"127.0.0.1:{self._server.server_port}"
 
     def options(self, **changes: Any) -> dict[str, Any]:
-        """The arguments of an `IotCredentials` that works."""
+        """Return valid arguments for `IotCredentials`."""
         return {
             "endpoint": self.host,
             "certificate": str(self.certificate),
@@ -76,7 +76,7 @@ class IotEndpoint:
         }
 
     def environment(self) -> dict[str, str]:
-        """The same as environment variables."""
+        """Return the same settings as environment variables."""
         return {
             "AWS_KVS_CACERT_PATH": str(self.ca),
             "AWS_IOT_CORE_CREDENTIAL_ENDPOINT": self.host,
@@ -98,7 +98,7 @@ class IotEndpoint:
 
 
 def device_files(folder: Path, name: str, authority: trustme.CA) -> tuple[Path, Path]:
-    """PEM files of a device's certificate and key."""
+    """Write PEM files of a device's certificate and key; return their paths."""
     issued = authority.issue_cert(f"{name}.invalid")
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
@@ -108,7 +108,7 @@ def device_files(folder: Path, name: str, authority: trustme.CA) -> tuple[Path, 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up, or whose certificate is not accepted, is what tests are about."""
+        """Ignore clients that close the connection or have an invalid certificate."""
 
 
 def _handler(endpoint: IotEndpoint) -> type[BaseHTTPRequestHandler]:

@@ -89,7 +89,7 @@ def check_form(block: Block) -> None:
 
 
 class Shell:
-    """Runs the shell blocks of one page: one folder, and the environment that `export` changes."""
+    """Run the shell blocks of one page in one folder; `export` changes their environment."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Peers on this machine that do with a connection what a test wants, each in a thread."""
+"""Local servers whose behaviour a test chooses. Each connection has its own thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from socket import SHUT_RDWR, SHUT_WR, create_connection, create_server, socket
 
 
 class Server:
-    """Accepts connections, counts them and hands each to `talk`; runs until `end`."""
+    """A server that counts connections and passes each to `talk`, until `end` is called."""
 
     def __init__(self, port: int = 0) -> None:
         self.ended = threading.Event()
@@ -20,7 +20,7 @@ class Server:
         self._threads[0].start()
 
     def talk(self, connection: socket) -> None:
-        """What happens on a connection."""
+        """Handle a connection."""
         raise NotImplementedError
 
     def _accept(self) -> None:
@@ -34,7 +34,7 @@ class Server:
             self._threads[-1].start()
 
     def end(self) -> None:
-        """Accept no more, and wait for what is said; `ended` tells it to stop."""
+        """Stop accepting connections, set `ended`, and wait for the running handlers."""
         self.ended.set()
         self._server.shutdown(SHUT_RDWR)
         self._server.close()
@@ -43,7 +43,7 @@ class Server:
 
 
 class Forwarder(Server):
-    """Passes connections on to the server at `url`, and counts them."""
+    """A proxy that forwards connections to the server at `url`, and counts them."""
 
     def __init__(self, url: str) -> None:
         host, _, port = url.rpartition("/")[2].rpartition(":")
@@ -61,7 +61,7 @@ class Forwarder(Server):
 def pipe(
     source: socket, sink: socket, note: Callable[[bytes], object] = lambda _data: None
 ) -> None:
-    """Everything from one to the other, and its end."""
+    """Copy all data from one connection to the other, and then close its sending side."""
     try:
         while data := source.recv(65_536):
             note(data)

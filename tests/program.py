@@ -1,4 +1,4 @@
-"""`kvs` as a process of its own: the start of a command line."""
+"""The beginning of a command line that runs `kvs` in its own process."""
 
 from __future__ import annotations
 

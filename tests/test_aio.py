@@ -1,4 +1,4 @@
-"""`kvsproducer.aio`: the same names as the blocking surface, in asyncio."""
+"""Tests of `kvsproducer.aio`, which has the names of the blocking surface for asyncio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START = 17_000_000_000_000_000
 
 @pytest.fixture
 def endpoint_url(quick_url: str) -> str:
-    """Tests here read to the end."""
+    """Use an endpoint whose GetMedia ends soon: the tests here read to the end."""
     return quick_url
 
 
@@ -32,7 +32,7 @@ async def put(endpoint_url: str, count: int) -> list[bytes]:
 
 
 def test_put_and_get(endpoint_url: str) -> None:
-    """What is put comes back, in order."""
+    """Reading returns the frames that were put, in order."""
 
     async def work() -> None:
         data = await put(endpoint_url, 12)
@@ -47,7 +47,7 @@ def test_put_and_get(endpoint_url: str) -> None:
 
 
 def test_reading_may_stop_early_or_be_cancelled() -> None:
-    """Neither leaves a task behind."""
+    """Reading that is stopped or cancelled leaves no task behind."""
 
     async def work(endpoint_url: str) -> None:
         await put(endpoint_url, 12)
@@ -65,12 +65,12 @@ def test_reading_may_stop_early_or_be_cancelled() -> None:
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    with local_endpoint() as endpoint:  # whose GetMedia waits for more
+    with local_endpoint() as endpoint:  # its GetMedia waits for more media
         asyncio.run(work(endpoint.url))
 
 
-def test_missing_stream_is_told(endpoint_url: str) -> None:
-    """With the status that the blocking surface raises."""
+def test_missing_stream_raises(endpoint_url: str) -> None:
+    """Reading a missing stream raises the same status as on the blocking surface."""
 
     async def work() -> None:
         with pytest.raises(kvs.KvsError) as caught:
@@ -82,7 +82,7 @@ def test_missing_stream_is_told(endpoint_url: str) -> None:
 
 
 def test_put_media_in_a_thread(endpoint_url: str) -> None:
-    """The one-liner awaits its end, and so does the list of what it stored."""
+    """`await aio.put_media` returns when all is stored; `list_fragments` then lists it."""
 
     async def work() -> None:
         result = await aio.put_media(

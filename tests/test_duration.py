@@ -1,4 +1,4 @@
-"""Durations and instants at the door: what is taken, what is refused, and that nothing is lost."""
+"""Tests of durations and instants: accepted forms, refused values, and exact conversions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kvsproducer.status import InvalidConfiguration, KvsError, StatusCode
 
 
 class numpy_like:  # noqa: N801
-    """An integer of another library, as NumPy's are."""
+    """An integer type of another library, such as NumPy's."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -44,7 +44,7 @@ class numpy_like:  # noqa: N801
 
 
 def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str = "0") -> int:
-    """The ticks of a time with decimal parts, cut."""
+    """Return the ticks of a time with decimal parts, rounded down."""
     total = Fraction(days) * TICKS_PER_DAY + Fraction(hours) * TICKS_PER_HOUR
     return int(total + Fraction(minutes) * TICKS_PER_MINUTE + Fraction(seconds) * TICKS_PER_SECOND)
 
@@ -76,7 +76,7 @@ def exactly(days: str = "0", hours: str = "0", minutes: str = "0", seconds: str 
     ],
 )
 def test_iso_8601_text(text: str, count: int) -> None:
-    """The grammar of AWS's Duration library, computed exactly."""
+    """Text in the grammar of AWS's Duration library is converted exactly."""
     assert parse_duration(text) == count
 
 
@@ -123,8 +123,8 @@ def test_other_text_is_refused(text: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-def test_the_longest_duration_fits_and_one_tick_more_does_not() -> None:
-    """The sentinel itself is no duration that text can give."""
+def test_longest_duration() -> None:
+    """The longest duration is accepted; one tick more, which is the sentinel, is refused."""
     seconds, count = divmod(MAX_TICKS, TICKS_PER_SECOND)
     assert parse_duration(f"PT{seconds}.{count:07}S") == MAX_TICKS
     with pytest.raises(InvalidConfiguration):
@@ -133,7 +133,7 @@ def test_the_longest_duration_fits_and_one_tick_more_does_not() -> None:
 
 @given(st.integers(0, MAX_TICKS))
 def test_format_and_parse_are_inverse(count: int) -> None:
-    """Every duration survives its text."""
+    """Parsing the text of a duration returns the same duration."""
     assert parse_duration(format_duration(count)) == count
 
 
@@ -144,7 +144,7 @@ def test_format_and_parse_are_inverse(count: int) -> None:
 def test_fields_in_order_add_up(
     date: list[tuple[int, int, int]], time: list[tuple[int, int, int]]
 ) -> None:
-    """Any run of fields whose designators do not go backwards is the sum of the fields."""
+    """A text whose fields are in the right order is the sum of its fields."""
     days = (365, 31, 7, 1)
     seconds = (3600, 60, 1)
     date, time = sorted(date), sorted(time)
@@ -158,7 +158,7 @@ def test_fields_in_order_add_up(
 
 @given(st.text(alphabet="PTYMWDHS0123456789.,-+ x", max_size=30))
 def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
-    """The parser fails in one way only, and what it gives is in range."""
+    """Parsing any text returns a value in range, or raises the one documented error."""
     try:
         count = parse_duration(text)
     except InvalidConfiguration:
@@ -180,13 +180,13 @@ def test_any_text_gives_ticks_or_a_duration_error(text: str) -> None:
     ],
 )
 def test_format_duration(count: int, text: str) -> None:
-    """The shortest text in days, hours, minutes and seconds."""
+    """`format_duration` returns the shortest text in days, hours, minutes and seconds."""
     assert format_duration(count) == text
 
 
 @given(st.integers(0, 10**15))
 def test_timedelta_is_exact(microseconds: int) -> None:
-    """A timedelta of any length within the range loses nothing."""
+    """A timedelta in the valid range is converted without loss."""
     length = timedelta(microseconds=microseconds)
     assert to_timedelta(length) == length
     assert ticks(length) == microseconds * TICKS_PER_US
@@ -202,7 +202,7 @@ def test_timedelta_is_exact(microseconds: int) -> None:
         (Fraction(1, 4), 0.25),
         (timedelta(milliseconds=20), 0.02),
         ("PT2M", 120.0),
-        (1e-9, 1e-6),  # 0 often means "none", so nothing becomes 0 by rounding
+        (1e-9, 1e-6),  # 0 often means "no limit", so a small value is not rounded to 0
         ("PT0.0000001S", 1e-6),
         (30 * 86_400, 30 * 86_400.0),
         (timedelta(days=4000), 4000 * 86_400.0),
@@ -210,7 +210,7 @@ def test_timedelta_is_exact(microseconds: int) -> None:
     ],
 )
 def test_seconds_timedelta_and_text_mean_the_same_length(value: Any, seconds: float) -> None:
-    """Seconds are ints or floats, of other libraries as well."""
+    """Seconds may be ints or floats, also those of other libraries."""
     assert to_timedelta(value) == timedelta(seconds=seconds)
     assert to_seconds(value) == seconds
 
@@ -235,7 +235,7 @@ def test_seconds_timedelta_and_text_mean_the_same_length(value: Any, seconds: fl
     ],
 )
 def test_other_lengths_of_time_are_refused(value: Any, words: str) -> None:
-    """INVALID_ARG, also a ValueError, with the name of the option and what to give instead."""
+    """The error is INVALID_ARG and a ValueError; it names the option and what to give instead."""
     with pytest.raises(ValueError, match="buffer_duration is ") as caught:
         to_timedelta(value, "buffer_duration")
     assert isinstance(caught.value, KvsError)
@@ -255,7 +255,7 @@ def test_other_lengths_of_time_are_refused(value: Any, words: str) -> None:
     ],
 )
 def test_text_that_is_not_iso_8601_is_refused_with_advice(text: str, words: str) -> None:
-    """INVALID_DURATION_VALUE, with the name of the option."""
+    """The error is INVALID_DURATION_VALUE and names the option."""
     with pytest.raises(InvalidConfiguration) as caught:
         to_timedelta(text, "retention")
     assert caught.value.status is StatusCode.INVALID_DURATION_VALUE
@@ -277,20 +277,20 @@ def test_text_that_is_not_iso_8601_is_refused_with_advice(text: str, words: str)
     ],
 )
 def test_ticks(value: Any, expected: int) -> None:
-    """Of seconds, of a timedelta, of a datetime; to the precision of what was given."""
+    """`ticks` converts seconds, a timedelta or a datetime to the precision of its argument."""
     assert abs(ticks(value) - expected) <= (2 if isinstance(value, float) and value > 1e9 else 0)
 
 
 @pytest.mark.parametrize("value", [True, "1", None, math.nan, math.inf, datetime(2026, 1, 1)])  # noqa: DTZ001
 def test_ticks_refuses_other_values(value: Any) -> None:
-    """With INVALID_ARG."""
+    """`ticks` raises INVALID_ARG for other values."""
     with pytest.raises(KvsError) as caught:
         ticks(value)
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_to_datetime_is_the_inverse_of_ticks() -> None:
-    """To the microsecond; what a datetime cannot hold is refused."""
+    """The result is exact to the microsecond; times beyond the range of datetime are refused."""
     instant = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
     assert to_datetime(ticks(instant)) == instant
     assert to_datetime(numpy_like(ticks(instant) + 9)) == instant
@@ -302,7 +302,7 @@ def test_to_datetime_is_the_inverse_of_ticks() -> None:
 
 
 def test_a_structure_in_awss_layout_has_ticks() -> None:
-    """Ints become timedelta, to the microsecond; text stays for the structure to read."""
+    """Ints in ticks become timedelta, exact to the microsecond; text is left as it is."""
     values: dict[str, object] = {"a": 20_000_009, "b": 1, "c": 0, "d": "PT2M", "other": 5}
     durations_from_ticks(values, ("a", "b", "c", "d", "absent"))
     seconds, least = timedelta(seconds=2), timedelta(microseconds=1)
@@ -318,7 +318,7 @@ def test_a_structure_in_awss_layout_has_ticks() -> None:
     st.integers(-12, 14),
 )
 def test_aware_datetimes_are_exact(naive: datetime, hours: int) -> None:
-    """The time zone counts, and microseconds are kept."""
+    """A datetime's time zone is applied, and its microseconds are kept."""
     zone = timezone(timedelta(hours=hours))
     count = instant_to_ticks(naive.replace(tzinfo=zone))
     assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=count // 10) == naive.replace(
@@ -340,14 +340,14 @@ def test_aware_datetimes_are_exact(naive: datetime, hours: int) -> None:
     ],
 )
 def test_other_instants_are_refused(value: object) -> None:
-    """A naive datetime would be a guess, a float could be seconds."""
+    """A naive datetime and a float are refused, because they are ambiguous."""
     with pytest.raises(KvsError) as caught:
         instant_to_ticks(value)  # type: ignore[arg-type]
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_format_instant() -> None:
-    """ISO 8601 in UTC with milliseconds; years beyond 9999 have a sign."""
+    """The text is ISO 8601 in UTC with milliseconds; years after 9999 have a sign."""
     assert format_instant(0) == "1970-01-01T00:00:00.000Z"
     instant = instant_to_ticks(datetime(2026, 1, 2, 3, 4, 5, 678999, tzinfo=UTC))
     assert format_instant(instant) == "2026-01-02T03:04:05.678Z"

@@ -1,4 +1,4 @@
-"""The programs in examples/ run with the arguments that their docstrings show."""
+"""Run the programs in examples/ with the arguments that their docstrings show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXAMPLES = {
 
 @pytest.fixture(scope="session")
 def iot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IotEndpoint]:
-    """AWS IoT's credential endpoint, for all pages and examples."""
+    """Start a credential endpoint of AWS IoT for all examples."""
     with IotEndpoint(tmp_path_factory.mktemp("iot")) as endpoint:
         yield endpoint
 
@@ -40,7 +40,7 @@ def iot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IotEndpoint]:
 def _front_door(
     quick_url: str, iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A folder with a clip, endpoints in the environment, and something stored in front-door."""
+    """Prepare a folder with a clip, endpoints in the environment, and media in front-door."""
     for name, value in iot.environment().items():
         monkeypatch.setenv(name, value)
 
@@ -53,7 +53,7 @@ def _front_door(
 @pytest.mark.usefixtures("_front_door")
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_example(name: str) -> None:
-    """An example runs with the arguments that its text shows, and says something."""
+    """An example runs with the arguments that its text shows, and prints something."""
     command = [sys.executable, str(ROOT / "examples" / name), *EXAMPLES[name]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -61,11 +61,9 @@ def test_example(name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "example", sorted(set(EXAMPLES) - {"iot.py"})
-)  # it asks for its keys first
-def test_an_example_without_arguments_says_what_it_takes(example: str) -> None:
-    """Its docstring, which has the line to type; no traceback."""
+@pytest.mark.parametrize("example", sorted(set(EXAMPLES) - {"iot.py"}))  # it reads its keys first
+def test_example_without_arguments_prints_its_usage(example: str) -> None:
+    """An example without arguments prints its docstring, which shows the command line."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "examples" / example)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The fuzz targets on their seeds and on damaged ones: `make fuzz`, small and repeatable."""
+"""Run the fuzz targets on their seeds and on damaged seeds: a small, repeatable `make fuzz`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAMAGED_PER_TARGET = 1500
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """The data with some bytes changed, cut, repeated or put in."""
+    """Return the data with some bytes changed, removed, repeated or inserted."""
     out = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         at = rng.randint(0, len(out))
@@ -29,10 +29,10 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_only_documented_refusals(target: str) -> None:
-    """No input, good or damaged, brings out anything but a documented exception."""
+    """A target raises nothing on valid and on damaged input."""
     rng = random.Random(f"{target} 3")
     inputs = seeds(target)
-    assert inputs, "nothing to begin with"
+    assert inputs, "the target has no seeds"
     for data in [b"", *inputs]:
         TARGETS[target](data)
     for _ in range(DAMAGED_PER_TARGET):
@@ -40,7 +40,7 @@ def test_only_documented_refusals(target: str) -> None:
 
 
 def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit that is lost on the way is a finding."""
+    """A target raises if the code that it tests loses a unit."""
     monkeypatch.setattr("fuzz.targets.split_annexb", lambda data: [])
     with pytest.raises(AssertionError, match="units were lost"):
         TARGETS["nal"](b"\0\0\1\x65abc")

@@ -1,8 +1,8 @@
-"""Every public argument that is a duration or an instant takes every form of one.
+"""Every public argument that is a duration or an instant accepts all forms of it.
 
 A length of time is seconds, a `timedelta` or ISO 8601 text, and is read as a `timedelta`. An
-instant is ticks or an aware `datetime`. The tables have one line for each such argument; a
-signature with one that is in no table fails.
+instant is ticks or an aware `datetime`. The tables have one line for each such argument; a test
+fails if an argument is missing from the tables.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ ELSEWHERE = {
     "flush": {"timeout"},
     "close": {"timeout"},
 }
-NOT_GIVEN = {  # made by the package, for the user to read; ticks
+NOT_GIVEN = {  # results that the package makes; ticks
     "PutResult", "StreamMetrics", "FragmentSummary", "ReadFragment", "ReadFrame", "StreamCallbacks",
 }  # fmt: skip
-NOT_CALLED = (tuple, BaseException, Enum, kvs.Event)  # made by the package, too
+NOT_CALLED = (tuple, BaseException, Enum, kvs.Event)  # the package makes these, too
 TIME = re.compile(
     r"duration|timeout|retention|max_latency|period|expiration|^(start|end|pts|dts|interval|idle)$"
 )
@@ -89,7 +89,7 @@ TIME = re.compile(
 @pytest.mark.parametrize("value", TWO_HOURS, ids=str)
 @pytest.mark.parametrize(("make", "name"), DURATIONS)
 def test_durations(make: Callable[..., Any], name: str, value: object) -> None:
-    """All forms mean the same, and the unit of what is read is visible."""
+    """All forms mean the same, and reading the value returns a timedelta."""
     made = make(**{name: value})
     assert getattr(made, name) == timedelta(hours=2)
     assert pickle.loads(pickle.dumps(made)) == made
@@ -99,19 +99,19 @@ def test_durations(make: Callable[..., Any], name: str, value: object) -> None:
 @pytest.mark.parametrize("value", [7200 * SECOND, timedelta(hours=2), "PT2H"], ids=str)
 @pytest.mark.parametrize(("read", "name"), DATA)
 def test_durations_of_data(read: Callable[..., Any], name: str, value: object) -> None:
-    """A number in a configuration file of AWS's layout is ticks."""
+    """A number in a configuration file with AWS's layout is in ticks."""
     assert getattr(read({name: value}), name) == timedelta(hours=2)
 
 
 def test_media_times_are_ticks() -> None:
-    """The duration of a frame as well; a `timedelta` and text say their unit."""
+    """A frame's times and duration are ticks; its duration may be a `timedelta` or text."""
     for value in (400_000, timedelta(milliseconds=40), "PT0.04S"):
         frame = kvs.Frame(b"data", 0, duration=value, lead=value)
         assert (frame.duration, frame.lead) == (400_000, 400_000)
 
 
 @pytest.mark.parametrize(("make", "name"), DURATIONS)
-def test_what_is_no_duration(make: Callable[..., Any], name: str) -> None:
+def test_invalid_durations(make: Callable[..., Any], name: str) -> None:
     """Bad text, negative lengths and ticks are refused with the name of the option."""
     for value, status in (
         ("two hours", kvs.StatusCode.INVALID_DURATION_VALUE),
@@ -130,16 +130,16 @@ def test_what_is_no_duration(make: Callable[..., Any], name: str) -> None:
 @pytest.mark.parametrize(
     "structure", [kvs.StreamInfo, kvs.ClientInfo, kvs.ServiceConfig, EndpointLimits]
 )
-def test_type_checkers_are_told_of_every_form(structure: type) -> None:
-    """A member that takes text may not be annotated as an int; `make check` reads examples/ so."""
-    told = {field.name for field in fields(structure) if field.type == "DurationField"}
-    assert told >= {field.name for field in fields(structure) if TIME.search(field.name)}
-    assert told == {name for kind, names in KINDS if kind is structure for name in names}
+def test_annotations_include_every_form(structure: type) -> None:
+    """A member that accepts text is not annotated as an int, so type checkers accept text."""
+    annotated = {field.name for field in fields(structure) if field.type == "DurationField"}
+    assert annotated >= {field.name for field in fields(structure) if TIME.search(field.name)}
+    assert annotated == {name for kind, names in KINDS if kind is structure for name in names}
 
 
 @pytest.mark.parametrize("value", INSTANTS, ids=str)
 def test_instants(value: Any) -> None:
-    """Of a frame and of credentials; one without a zone is refused."""
+    """Frames and credentials accept all forms of an instant; one without a zone is refused."""
     frame = kvs.Frame(b"data", value, dts=value)
     assert (frame.pts, frame.dts) == (INSTANTS[0], INSTANTS[0])
     assert kvs.Frame(b"data", value).dts == INSTANTS[0]
@@ -150,7 +150,7 @@ def test_instants(value: Any) -> None:
 
 
 def test_calls_that_wait_and_media_in_and_out() -> None:
-    """`put_media`, `get_media`, `wait_ready`, `flush` and `close`, in each form."""
+    """`put_media`, `get_media`, `wait_ready`, `flush` and `close` accept each form."""
     with local_endpoint(limits=QUICK) as endpoint:
         with kvs.Producer(endpoint_url=endpoint.url) as producer:
             stream = producer.open_stream("door", kvs.StreamInfo.video("h264", nal_adaptation=0))
@@ -188,7 +188,7 @@ def test_calls_that_wait_and_media_in_and_out() -> None:
     ],
 )
 def test_options_of_put(endpoint_url: str, options: tuple[str, ...]) -> None:
-    """ISO 8601, and what people type."""
+    """`kvs put` accepts ISO 8601 and short forms such as 24h."""
     clip = ("put", "testsrc:duration=1,size=64x64", "door", "--mode", "offline", "--quiet")
     ran = CliRunner().invoke(app, [*clip, "--endpoint-url", endpoint_url, *options])
     assert ran.exit_code == 0, ran.output
@@ -199,7 +199,7 @@ def test_options_of_put(endpoint_url: str, options: tuple[str, ...]) -> None:
     [("--start", "earliest", "--idle", "PT30S", "--duration", "PT30S"), ("--idle", "30")],
 )
 def test_options_of_get(endpoint_url: str, tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The same for what is read back."""
+    """`kvs get` accepts ISO 8601 and short forms, too."""
     kvs.put_media("testsrc:duration=1,size=64x64", "door", endpoint_url=endpoint_url)
     output = str(tmp_path / "out.mkv")
     command = ("get", "door", "-o", output, "--max-fragments", "1", "--endpoint-url", endpoint_url)
@@ -208,7 +208,7 @@ def test_options_of_get(endpoint_url: str, tmp_path: Path, options: tuple[str, .
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """(name, function or class) of what users call: classes, their methods, functions."""
+    """Yield the name and object of each public class, method and function."""
     for module in ("kvsproducer", "kvsproducer.aio", "kvsproducer.endpoint"):
         found = importlib.import_module(module)
         for name in found.__all__:
@@ -220,8 +220,8 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield name, value
 
 
-def test_no_argument_is_forgotten() -> None:
-    """Whatever has the name of a time is in a table above."""
+def test_tables_contain_all_time_arguments() -> None:
+    """Each argument whose name looks like a time is in a table above."""
     known = {(kind.__name__, name) for kind, names in KINDS for name in names}
     known |= {(kind, name) for kind, names in ELSEWHERE.items() for name in names}
     forgotten = {

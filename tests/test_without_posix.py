@@ -1,7 +1,7 @@
-"""A system without POSIX's modules and flags, as Windows is: what can do without them works.
+"""The package works on a system without POSIX's modules and flags, such as Windows.
 
-The names are taken from a Linux process, once asyncio has its own: that is no Windows, but whoever
-needs one of them is found.
+The test removes these names from a Linux process after asyncio was imported. That is not Windows,
+but it finds code that needs one of the names.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ def run(program: str) -> list[str]:
 
 
 def test_media_are_stored() -> None:
-    """From a source through the producer, with both stores in memory, into the endpoint."""
+    """A producer stores media in an endpoint, with both content stores in memory."""
     assert run(STORED) == ["IN_MEM 50", "ARENA 50"]
 
 
-def test_what_needs_a_lock_says_so() -> None:
+def test_file_stores_raise_without_locks() -> None:
     assert run(REFUSED) == [
         "STATUS_NOT_IMPLEMENTED payloads in files need POSIX file locks, which this system lacks; "
         "keep them in memory",
