@@ -74,6 +74,7 @@ ELSEWHERE = {
     "put_media": {"retention", "start", "timeout"},
     "get_media": {"start"},
     "wait_ready": {"timeout"},
+    "wait_stored": {"pts", "timeout"},
     "flush": {"timeout"},
     "close": {"timeout"},
 }
@@ -150,13 +151,16 @@ def test_instants(value: Any) -> None:
 
 
 def test_calls_that_wait_and_media_in_and_out() -> None:
-    """`put_media`, `get_media`, `wait_ready`, `flush` and `close` accept each form."""
+    """Calls that wait, `put_media` and `get_media` accept each form of their times."""
     with local_endpoint(limits=QUICK) as endpoint:
         with kvs.Producer(endpoint_url=endpoint.url) as producer:
             stream = producer.open_stream("door", kvs.StreamInfo.video("h264", nal_adaptation=0))
+            stream.put_frame(kvs.Frame(b"data", INSTANT, key_frame=True))
             for timeout in (60, 60.5, timedelta(minutes=1), "PT1M"):
                 stream.wait_ready(timeout)
                 stream.flush(timeout)
+                for pts in INSTANTS:
+                    stream.wait_stored(pts, timeout)
             for timeout in (60, timedelta(minutes=1), "PT1M"):
                 stream.close(timeout)
                 producer.close(timeout)
