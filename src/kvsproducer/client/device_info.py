@@ -64,9 +64,9 @@ class StorageInfo:
     def __post_init__(self) -> None:
         if isinstance(self.root_directory, PathLike):
             object.__setattr__(self, "root_directory", fspath(self.root_directory))
-        if type(self.storage_type) is not StorageType:
-            kind = enum_member(StorageType, self.storage_type)
-            object.__setattr__(self, "storage_type", kind)
+        given: object = self.storage_type
+        if isinstance(given, str):  # a wrong number is HEAP_FLAGS_ERROR, of the producer
+            object.__setattr__(self, "storage_type", enum_member(StorageType, given))
         check_members(self)
 
     def validate(self) -> None:
