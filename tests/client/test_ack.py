@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -140,3 +141,10 @@ def test_one_damaged_ack_does_not_cost_the_next(damaged: int, whole: bool) -> No
 def test_a_nested_value_may_look_like_an_ack() -> None:
     """Where values may be nested, it is skipped as any other."""
     assert read(b'{"X":' + PERSISTED + b',"EventType":"IDLE"}') == [FragmentAck(AckType.IDLE)]
+
+
+def test_time_of_an_ack_is_its_timecode_in_utc() -> None:
+    """It is None for an ack without a timecode."""
+    ack = FragmentAck(AckType.PERSISTED, 1_700_000_000_123)
+    assert ack.datetime == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
+    assert FragmentAck(AckType.IDLE).datetime is None

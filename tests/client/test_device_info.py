@@ -103,3 +103,10 @@ def test_a_timer_rests_for_a_millisecond_at_least(period: float, fine: bool) -> 
     with pytest.raises(KvsError) as caught:
         device.validate()
     assert caught.value.status is StatusCode.INVALID_TIMER_PERIOD_VALUE
+
+
+def test_invalid_time_in_a_configuration_file_is_the_default() -> None:
+    """C programs write 2**64 - 1 ticks for a time that is not set."""
+    unset = ClientInfo.from_dict({"stop_stream_timeout": 2**64 - 1})
+    assert unset == ClientInfo()
+    assert ClientInfo.from_dict({"stop_stream_timeout": 5 * SECOND}) != unset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -237,3 +238,17 @@ def test_a_flood_costs_no_more_than_its_events(monkeypatch: pytest.MonkeyPatch) 
         queue.push(StreamReady("door"))
     assert len(queue) == 200
     assert looked < 3 * 1_200
+
+
+def test_queue_is_inactive_after_its_last_event_was_taken() -> None:
+    """`take` removes only the events of the given types, and keeps the order of the others."""
+    active: deque[EventQueue] = deque()
+    queue = EventQueue(10, active)
+    queue.push(StreamReady("a"))
+    queue.push(ConnectionStale("a", 1))
+    queue.push(StreamReady("b"))
+    assert queue.take((StreamReady,)) == [StreamReady("a"), StreamReady("b")]
+    assert list(active) == [queue]
+    assert queue.take((ConnectionStale,)) == [ConnectionStale("a", 1)]
+    assert not active
+    assert queue.take((ConnectionStale,)) == []

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from kvsproducer.client import Frame
-from kvsproducer.status import KvsError, StatusCode
+from kvsproducer.client.frame import FrameFlags
+from kvsproducer.status import InvalidFrame, KvsError, StatusCode
 
 
 class Packet:
@@ -254,3 +255,28 @@ def test_flags_are_a_number(flags: Any) -> None:
     with pytest.raises(KvsError) as caught:
         Frame(b"x", 0, flags=flags, key_frame=True)
     assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_naive_datetime_is_refused_with_the_name_of_the_argument() -> None:
+    """Without a time zone it is not known which instant it means."""
+    with pytest.raises(InvalidFrame, match="the frame's dts: .* has no time zone") as caught:
+        Frame(b"x", 5, dts=datetime(2026, 1, 1))  # noqa: DTZ001
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_subclass_of_bytes_becomes_plain_bytes() -> None:
+    """Its methods could return anything later."""
+
+    class Bytes(bytes):
+        pass
+
+    frame = Frame(Bytes(b"abc"), 5)
+    assert type(frame.data) is bytes
+    assert frame.data == b"abc"
+
+
+def test_members_may_be_of_subclasses_of_int(desk: Callable[..., Any]) -> None:
+    """For example `FrameFlags`."""
+    d = desk()
+    d.stream.put_frame(Frame(b"data", d.now, flags=FrameFlags.KEY), d.now)
+    assert d.stream.account().accepted == 1

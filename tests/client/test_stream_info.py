@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -210,3 +211,43 @@ def test_retention_above_the_maximum_is_refused(retention: str | timedelta) -> N
         replace(GOOD, retention=retention).validate()  # type: ignore[arg-type]
     assert caught.value.status is StatusCode.INVALID_RETENTION_PERIOD
     replace(GOOD, retention=timedelta(days=3650)).validate()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"frame_rate": "25"}, {"frame_rate": True}, {"timecode_scale": 0.5}, {"name": 5}],
+)
+def test_constructor_refuses_members_of_other_types(members: dict[str, Any]) -> None:
+    """The error names the member and its value."""
+    ((name, value),) = members.items()
+    with pytest.raises(KvsError, match=f"{name} is {value!r}; give") as caught:
+        replace(GOOD, **members)
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+@pytest.mark.parametrize(
+    ("retention", "hint"),
+    [(24, "24 hours are retention=86400"), (0.5, None), (169, None)],
+)
+def test_short_retention_may_be_meant_in_hours(retention: float, hint: str | None) -> None:
+    """KVS counts in hours, this library in seconds."""
+    with pytest.raises(KvsError) as caught:
+        replace(GOOD, retention=retention).validate()
+    assert caught.value.status is StatusCode.INVALID_RETENTION_PERIOD
+    assert ("hours" in caught.value.detail) == bool(hint)
+    assert (hint or "") in caught.value.detail
+
+
+def test_codec_private_data_must_be_bytes() -> None:
+    """A hex string is a likely mistake."""
+    with pytest.raises(KvsError, match="codec_private_data is of type str; give bytes") as caught:
+        StreamInfo.video("h264", codec_private_data="0142")  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_ARG
+    info = StreamInfo.video("h264", codec_private_data=bytearray(b"\1"))
+    assert info.tracks[0].codec_private_data == b"\1"
+
+
+def test_tracks_of_a_configuration_may_be_track_objects() -> None:
+    """They are used unchanged, next to mappings."""
+    info = StreamInfo.from_dict({"name": "door", "tracks": [TRACK]})
+    assert info.tracks == (TRACK,)

@@ -215,3 +215,11 @@ def test_h265() -> None:
     assert record(unconverted, lengths(*sets, b"\x26\x01\xaf")) is None
     other = sets[2] + b"\x80"
     assert record(unconverted, lengths(other, b"\x26\x01")) == h265.build_hvcc([*sets[:2], other])
+
+
+@pytest.mark.parametrize("data", [CODE, CODE * 2, b"\0\0\0\0\0\0\1"])
+def test_frame_of_start_codes_alone_is_refused(data: bytes) -> None:
+    """A block without a NAL unit cannot be decoded."""
+    with pytest.raises(KvsError, match="no NAL unit") as caught:
+        adapter(ANNEXB).adapt(1, data)
+    assert caught.value.status is StatusCode.MKV_INVALID_FRAME_DATA

@@ -193,3 +193,43 @@ def test_audio_waits_for_its_configuration() -> None:
     look(subject, header + b"\x21abd")
     assert subject.record is None
     assert look(subject, b"\x21abe") == (b"\x21abe", False)
+
+
+@pytest.mark.parametrize(
+    ("unit", "key"),
+    [
+        (b"\x41\x8b\x80", True),  # slice_type 10, which does not exist
+        (b"\x41\x80\x00", True),  # the header ends within slice_type
+        (b"\x41\x80\x00\x00\x00\x00\x80", True),  # slice_type of more than 32 bits
+        (b"\x41\x9a\x80", False),  # slice_type 5, a predicted slice
+    ],
+)
+def test_damaged_slice_header_does_not_decide_about_the_key_flag(unit: bytes, key: bool) -> None:
+    """The caller's flag is kept if the picture type is unknown."""
+    data = CODE + SPS + CODE + PPS + CODE + unit
+    assert look(made(), data, key=True) == (data, key)
+
+
+@pytest.mark.parametrize(
+    ("sei", "key"),
+    [
+        (b"\x06\x05\xff\x2d" + b"\x11" * 300 + RECOVERY[1:], True),  # after 300 bytes
+        (b"\x06\xff\x05\x01\x11" + RECOVERY[1:], True),  # after a message of type 260
+        (b"\x06\x05\xff\x2d" + b"\x11" * 299 + RECOVERY[1:], False),  # the size is wrong
+        (b"\x06\x05\xff\xff\xff", False),  # it ends within a size
+        (b"\x06\xff\xff\xff", False),  # it ends within a type
+    ],
+)
+def test_recovery_point_after_other_messages(sei: bytes, key: bool) -> None:
+    """Types and sizes from 255 on take several bytes."""
+    data = CODE + SPS + CODE + PPS + CODE + sei + CODE + SLICE
+    assert look(made(), data, key=True) == (data, key)
+
+
+def test_adts_header_with_several_aac_frames_is_refused() -> None:
+    """One block must hold one AAC frame."""
+    subject = format_of(TrackInfo(2, TrackType.AUDIO, "A_AAC"), "audio/aac", NalAdaptation.NONE)
+    assert subject is not None
+    with pytest.raises(KvsError, match="has 2 AAC frames in it") as caught:
+        look(subject, bytes.fromhex("fff15080017ffd") + b"\x21abc")
+    assert caught.value.status is StatusCode.MKV_INVALID_AAC_CPD

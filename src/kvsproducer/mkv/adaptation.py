@@ -168,8 +168,6 @@ def _read(data: bytes, codec: VideoCodec, *, annexb: bool) -> tuple[list[bytes],
 
     Raises what the parser of the data's format raises.
     """
-    if not data:
-        return [], 4
     if annexb:
         return parameter_sets(split_annexb(data), codec), 4
     if codec is VideoCodec.H264:
