@@ -456,3 +456,26 @@ def test_the_rest_of_a_fragment_whose_start_has_left_the_view_leaves_too(desk: D
     assert d.stream.account() == (20, 20, 0, 0, 0)
     assert len(d.stream._core.buffer.view) == 0
     assert d.client.store.used_bytes == 0
+
+
+def test_acks_without_timecode_settle_the_fragments_in_order(desk: Desks) -> None:
+    """Each is for the oldest complete fragment that lacks it; the open fragment gets none."""
+    d = sent(desk)
+    received = FragmentAck(kvs.AckType.RECEIVED)
+    for expected in ([0], [0, 5], [0, 5]):
+        d.stream.receive_parsed_ack(0, received, d.now)
+        assert [index for index in (0, 5, 10) if flags(d, index) & RECEIVED] == expected
+    d.settle()
+    (rejected,) = d.told(kvs.AckRejected)
+    assert rejected.status is StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
+
+
+def test_ack_without_timecode_before_any_media_settles_nothing(desk: Desks) -> None:
+    """The upload has sent no fragment that the ack could be for."""
+    d = desk()
+    for index in range(12):
+        d.put(index)
+    d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.PERSISTED), d.now)
+    d.settle()
+    assert len(d.told(kvs.AckRejected)) == 1
+    assert d.stream.account() == (12, 0, 0, 0, 12)

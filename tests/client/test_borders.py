@@ -170,3 +170,23 @@ def test_any_times_that_are_accepted_are_stored(desk: Desks, scale: int) -> None
             if error.status not in REFUSALS:
                 raise
     assert sum(map(len, stored(d))) == d.stream.account().accepted
+
+
+def test_frame_before_the_latest_of_its_track_in_the_fragment_before_is_refused(
+    desk: Desks,
+) -> None:
+    """The service would refuse its whole fragment."""
+    d = desk()
+    both = kvs.StreamInfo.audio_video(
+        "h264", "aac", name="both", nal_adaptation=0, frame_order_mode=0
+    )
+    d.stream = d.client.open_stream(both, d.now)
+    d.settle()
+    put(d, 0, key=True)
+    put(d, 500, track=2, dts=NOW + 390 * MS)
+    put(d, 400, key=True)
+    with pytest.raises(KvsError, match="pts 1700000000450 is not after 1700000000500") as caught:
+        put(d, 450, track=2, dts=NOW + 410 * MS)
+    assert caught.value.status is StatusCode.MKV_INVALID_FRAME_TIMESTAMP
+    put(d, 510, track=2)
+    assert stored(d) == [[(1, 0), (2, 500)], [(1, 400), (2, 510)]]

@@ -9,6 +9,7 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client import events as ev
+from kvsproducer.client.ack import FragmentAck
 from kvsproducer.client.states import (
     CLIENT_STATES,
     STREAM_STATES,
@@ -29,6 +30,7 @@ from kvsproducer.status import (
 )
 
 SECOND = 10_000_000
+MS = 10_000
 Desks = Callable[..., Any]
 _S = StatusCode
 
@@ -623,3 +625,24 @@ def test_another_retention_than_asked_is_said_once(
     ready = d.told(ev.StreamReady)
     assert [bool(event.warning) for event in ready] == [bool(said)]
     assert said in ready[0].warning
+
+
+def test_stopped_stream_that_has_sent_everything_closes_when_the_next_session_is_ready(
+    desk: Desks,
+) -> None:
+    """Its last upload ended while a new token was fetched, so no upload is needed any more."""
+    d = desk()
+    d.age_token()
+    d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND + 5 * 10**6), d.now)
+    d.stream.next_buffers(0, 1 << 20, d.now)
+    for second in (0, 1):
+        timecode = (d.now - 58 * SECOND + second * SECOND) // MS
+        d.stream.receive_parsed_ack(0, FragmentAck(kvs.AckType.PERSISTED, timecode), d.now)
+    assert d.stream.account() == (8, 8, 0, 0, 0)
+    d.stream.stop(d.now)
+    d.stream.upload_ended(0, 200, d.now)
+    assert not d.stream.closed
+    d.settle()
+    assert d.stream.closed
+    assert names(d).count("PutStream") == 1
+    assert d.stream.account() == (8, 8, 0, 0, 0)

@@ -202,3 +202,18 @@ def test_frame_of_a_wrong_type_is_refused_alone(desk: Callable[..., Any]) -> Non
     d.stream.count_put_error()
     assert d.stream.metrics(d.now).counters.put_frame_errors == 2
     assert d.stream.failure is None
+
+
+def test_interrupted_stream_without_frames_reports_no_drop(desk: Callable[..., Any]) -> None:
+    """It fails nevertheless."""
+    store = FailingStore(1 << 20)
+    d = desk(make_store=lambda size: store)
+    d.settle()
+    store.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        d.stream.put_frame(frame(d, 0, key=True), d.now)
+    store.error = None
+    d.settle()
+    assert d.stream.failure.status is StatusCode.INVALID_OPERATION
+    assert d.told(kvs.FrameDropped) == []
+    assert d.stream.account() == (0, 0, 0, 0, 0)

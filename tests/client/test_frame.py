@@ -259,7 +259,7 @@ def test_flags_are_a_number(flags: Any) -> None:
 
 def test_naive_datetime_is_refused_with_the_name_of_the_argument() -> None:
     """Without a time zone it is not known which instant it means."""
-    with pytest.raises(InvalidFrame, match="the frame's dts: .* has no time zone") as caught:
+    with pytest.raises(InvalidFrame, match=r"the frame's dts: .* has no time zone") as caught:
         Frame(b"x", 5, dts=datetime(2026, 1, 1))  # noqa: DTZ001
     assert caught.value.status is StatusCode.INVALID_ARG
 

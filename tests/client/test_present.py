@@ -463,3 +463,15 @@ def test_sound_that_stays_ahead_is_held_and_then_refused(desk: Desks) -> None:
     assert account.held == account.accepted == 500
     assert account.skipped == 300 - refused
     assert pair.told()[0] == ("TrackSilent", 2)
+
+
+def test_refused_fragment_of_ordered_tracks_is_lost(desk: Desks) -> None:
+    """The order coordinator gives each fragment all declared tracks, so no header is wrong."""
+    pair = Pair(desk)
+    pair.put(0, 25)
+    pair.d.stream = pair.stream
+    pair.d.read()
+    pair.d.ack("ERROR", 0, error=4011)
+    assert pair.told() == []
+    assert pair.stream.account().dropped == 20
+    assert {event.reason for event in pair.d.told(kvs.FrameDropped)} == {kvs.DropReason.REFUSED}

@@ -10,6 +10,7 @@ from tests.client.test_present import MS, NOW, SECOND, Pair, declared
 
 from kvsproducer import client as kvs
 from kvsproducer.client.buffer.view import FRAGMENT_START, STREAM_START
+from kvsproducer.client.presets import audio_track
 from kvsproducer.mkv import MkvParser
 from kvsproducer.mkv import events as mkv
 from kvsproducer.status import StatusCode
@@ -291,3 +292,52 @@ def test_second_refusal_loses_the_fragment(desk: Desks) -> None:
     refuse(pair, 0)
     refuse(pair, 0)
     assert pair.stream.account().dropped == 5
+
+
+@pytest.mark.parametrize("acked", [False, True])
+def test_end_of_fragment_silences_no_track(desk: Desks, acked: bool) -> None:
+    """Neither a mark nor an empty view says anything about the tracks."""
+    pair = Unordered(desk)
+    pair.put(0, 10)
+    pair.stream.end_fragment(pair.d.now)
+    if acked:
+        pair.d.stream = pair.stream
+        pair.d.read()
+        pair.d.ack("PERSISTED", 0)
+        assert pair.stream.account().held == 0
+    assert pair.put(10, 20) == 0
+    assert pair.told() == []
+    assert pair.fragments()[-1][1] == {1, 2}
+    assert pair.stream.account().held == (20 if acked else 40)
+
+
+def test_sound_track_that_comes_back_beside_another_one(desk: Desks) -> None:
+    """A session with both begins at once: each sound packet can be decoded alone."""
+    pair = Unordered(desk)
+    tracks = tuple(audio_track("alaw", number)[0] for number in (1, 2))
+    info = kvs.StreamInfo(name="sound", content_type="audio/alaw", tracks=tracks)
+    pair.stream = pair.d.client.open_stream(info, pair.d.now)
+    pair.d.settle()
+    pair.put(0, 100)
+    assert pair.put(100, 300, audio=None) == 0
+    assert pair.told() == [("TrackSilent", 2)]
+    assert pair.fragments()[-1] == ({1}, {1})
+    assert pair.put(300, 400) == 0
+    assert pair.told() == [("TrackSilent", 2), ("TrackResumed", 2)]
+    assert pair.fragments()[-1] == ({1, 2}, {1, 2})
+    assert pair.stream.account() == (600, 0, 0, 0, 600)
+
+
+def test_fragment_refused_while_its_first_frame_is_sent(desk: Desks) -> None:
+    """It is sent again from its start, with one stream header, which lacks the track."""
+    pair = Unordered(desk)
+    slowly(pair, 0, 7, audio=False)
+    pair.d.stream = pair.stream
+    pair.d.read(limit=50)
+    pair.d.ack("ERROR", 0, error=4011)
+    assert pair.told() == [("TrackSilent", 2)]
+    data = pair.d.read()[0]
+    assert data.count(b"\x1a\x45\xdf\xa3") == 1
+    assert declared(data) == {1}
+    assert pair.stream.account() == (7, 0, 0, 0, 7)
+    assert pair.stream.charged_bytes == pair.d.client.store.used_bytes

@@ -490,3 +490,30 @@ def test_an_end_of_fragment_sends_what_waits_for_the_other_track() -> None:
         stream.put_frame(kvs.Frame(b"a", 17 * 10**15 + time * SECOND, track_id=2), 0)
     assert stream.account().skipped == 3
     assert stream.account().accepted == 2
+
+
+def test_open_fragment_is_the_time_of_its_first_frame(desk: Desks) -> None:
+    """None while no fragment is open, or if its first frame is not held any more."""
+    d = desk(buffer_duration=3, view_overflow_policy=0)
+    assert d.stream.open_fragment is None
+    d.put(0)
+    d.put(1)
+    assert d.stream.open_fragment == d.now
+    d.stream.end_fragment(d.now)
+    assert d.stream.open_fragment is None
+    d.put(5)
+    assert d.stream.open_fragment == d.now + SECOND
+    for index in range(6, 25):
+        d.put(index, key=False)
+    assert d.stream.account().dropped > 2
+    assert d.stream.open_fragment is None
+
+
+def test_put_waiting_does_nothing_in_a_stopped_stream(desk: Desks) -> None:
+    """The frames that waited were put by `stop`."""
+    d = desk()
+    d.put(0)
+    d.stream.stop(d.now)
+    before = d.stream.account()
+    d.stream.put_waiting(d.now)
+    assert d.stream.account() == before == (1, 0, 0, 0, 1)

@@ -564,3 +564,53 @@ def test_waiting_for_space_is_no_pause_of_the_source(desk: Desks) -> None:
     assert [event.given - NOW for event in film.d.told(kvs.TimestampCorrected)] == [
         45 * 40 * MS + 10 * SECOND
     ]
+
+
+def test_held_frames_wait_for_space_in_an_offline_stream(desk: Desks) -> None:
+    """None is lost, and their order stays."""
+    film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE), clock=False)
+    film.put(0, 40)
+    film.put(40, 42, 60.0)
+    store = film.d.client.store
+    used = store.size_bytes - store.used_bytes
+    store.charge(used)
+    for _ in range(3):
+        with pytest.raises(kvs.WouldBlock):
+            film.d.stream.put_waiting(film.d.now)
+        assert film.d.stream.waiting == 2
+    store.release(used)
+    film.d.stream.put_waiting(film.d.now)
+    assert film.d.stream.waiting == 0
+    assert film.pictures[40:] == [(40, 60.0), (41, 60.0)]
+    assert film.d.stream.account() == (42, 0, 0, 0, 42)
+
+
+def test_held_frames_without_space_are_reported_as_dropped(desk: Desks) -> None:
+    """They were accepted when there was space for them."""
+    film = Film(desk(store_pressure_policy=kvs.StorePressurePolicy.OOM))
+    film.put(0, 40)
+    film.put(40, 42, 60.0)
+    store = film.d.client.store
+    used = store.size_bytes - store.used_bytes
+    store.charge(used)
+    film.d.stream.put_waiting(film.d.now)
+    film.d.settle()
+    store.release(used)
+    assert film.d.stream.account() == (42, 0, 2, 0, 40)
+    dropped = film.d.told(kvs.FrameDropped)
+    assert {event.reason for event in dropped} == {kvs.DropReason.INVALID}
+    assert dropped[0].first == NOW + 40 * 40 * MS + 60 * SECOND
+    statuses = {event.status for event in film.d.told(kvs.StreamErrorReported)}
+    assert statuses == {StatusCode.STORE_OUT_OF_MEMORY}
+
+
+def test_pictures_at_an_earlier_time_for_5_s_are_a_jump(desk: Desks) -> None:
+    """Also if they are too few to be a jump by their number."""
+    film = Film(desk())
+    film.put(0, 105)
+    film.put(105, 106, -100.0)
+    film.put(255, 256, -100.0)
+    assert film.refused == [105]
+    assert len(jumps(film.d)) == 1
+    film.put(260, 270, -100.0)
+    assert film.pictures == [*((n, 0) for n in range(105)), *((n, -100.0) for n in range(260, 270))]

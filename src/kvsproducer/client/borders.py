@@ -149,8 +149,7 @@ class Borders:
         """Return the latest time of each track, including the open fragment."""
         view = self._view
         latest, newest = dict(self._latest), view.newest
-        if newest is None:
-            return latest
+        assert newest is not None, "the generator started with an item"
         for index in range(max(newest.fragment, view.tail, view.head - _MAX_SEARCHED), view.head):
             item = view.items[index]
             if item.flags & END_OF_FRAGMENT:

@@ -116,10 +116,7 @@ class Formats:
 
     def take_parameter_sets(self, track_id: int, payload: Sequence[bytes | memoryview]) -> None:
         """Use the parameter sets in a key frame; if they changed, begin a new session."""
-        try:
-            record = self._adapter.codec_private_data(track_id, payload)
-        except KvsError as error:
-            raise _about_frame(error) from error.__cause__
+        record = self._adapter.codec_private_data(track_id, payload)
         if record is not None:
             self._core.generator.set_codec_private_data(track_id, record, adapted=True)
             self._core.generator.reset()

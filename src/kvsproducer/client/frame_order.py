@@ -134,9 +134,7 @@ class FrameOrderCoordinator:
 
     def replace(self, given: Frame, used: Frame) -> None:
         """Transfer the place that is reserved for a frame to the frame that goes out instead."""
-        place = self._places.pop(given, None)
-        if place is not None:
-            self._places[used] = place
+        self._places[used] = self._places.pop(given)
 
     def put(self, frame: Frame) -> None:
         """Queue a frame that has passed `check`."""

@@ -491,7 +491,7 @@ class Intake:
         If so, decide on the held frames first.
         """
         last = self.timeline.line(frame.track_id).last
-        if last is None or not self._tracks.jumped_to_other_track(frame):
+        if last is None or not self._tracks.jumped_to_other_track(frame, last):
             return False
         if self.timeline.held:
             self._correct(

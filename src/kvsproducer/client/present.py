@@ -219,8 +219,8 @@ class PresentTracks:
 
     def end(self) -> None:
         """Mark missing tracks as silent at the end, so that no fragment waits for them."""
-        if self._order is not None:
-            self._mark_silent(self._order.find_lacking(self.beginning))
+        assert self._order is not None, "the caller checked"
+        self._mark_silent(self._order.find_lacking(self.beginning))
 
     def _mark_silent(self, tracks: list[int]) -> bool:
         """Mark tracks as silent unless no track would be left; return whether it was done."""
@@ -261,14 +261,15 @@ class PresentTracks:
             self._mark_silent([track for track in timeline.leading if track not in self.silent])
         return track_id in timeline.leading
 
-    def jumped_to_other_track(self, frame: Frame) -> bool:
-        """Return whether a far-off frame is where another track's time has jumped to."""
-        line = self._timeline.line(frame.track_id)
-        if line.last is None:
-            return False
-        if abs(frame.dts - line.last) <= self._timeline.far(self._timeline.usual(frame.track_id)):
+    def jumped_to_other_track(self, frame: Frame, last: int) -> bool:
+        """Return whether a far-off frame is where another track's time has jumped to.
+
+        `last` is the dts of the frame before it in its track.
+        """
+        timeline = self._timeline
+        if abs(frame.dts - last) <= timeline.far(timeline.usual(frame.track_id)):
             return False  # the frame continues its own track
-        return self._timeline.near_leading(frame)
+        return timeline.near_leading(frame, last)
 
     def follow(self, frame: Frame, last: int) -> None:
         """Move the time of a track from `last` to the time of one of its frames."""

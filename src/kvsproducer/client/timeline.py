@@ -120,15 +120,13 @@ class Timeline:
             line.steps += 1
         line.last = dts
 
-    def near_leading(self, frame: Frame) -> bool:
+    def near_leading(self, frame: Frame, last: int) -> bool:
         """Return whether a frame is close to another track that drives the stream's time.
 
-        It may be behind, because frames may arrive late, but hardly ahead. The frame must also be
-        closer to the other track than its predecessor was. Otherwise its track is moving away.
+        `last` is the dts of the frame before it in its track. The frame may be behind, because
+        frames may arrive late, but hardly ahead. It must also be closer to the other track than its
+        predecessor was. Otherwise its track is moving away.
         """
-        last = self.line(frame.track_id).last
-        if last is None:
-            return False
         lines = (self._lines.get(track) for track in self.leading if track != frame.track_id)
         return any(
             line is not None

@@ -9,7 +9,7 @@ import pytest
 
 from kvsproducer import client as kvs
 from kvsproducer.client.buffer.admission import Admission, WouldBlock
-from kvsproducer.heap import ArenaStore
+from kvsproducer.heap import ArenaStore, HoldingStore
 from kvsproducer.heap.store import Payload
 from kvsproducer.status import KvsError, StatusCode
 
@@ -225,5 +225,77 @@ def test_a_store_that_books_too_little_is_found_out(desk: Desks) -> None:
     d.client.store.stingy = True
     smaller = StatusCode.ALLOCATION_SIZE_SMALLER_THAN_REQUESTED
     assert refused(lambda: d.put(1)) is smaller
+    assert d.client.store.used_bytes == used
+    assert d.stream.account() == (1, 0, 0, 0, 1)
+
+
+def test_frame_without_an_open_fragment_waits_for_other_streams(desk: Desks) -> None:
+    """No fragment of its own is too large for the store, so it is not refused."""
+    d = small(desk, streaming_type=OFFLINE)
+    d.client.store.charge(900_000)
+    with pytest.raises(WouldBlock):
+        admission(d).admit(200_000, 200_000, d.now)
+    d.put(0)
+    d.stream.end_fragment(d.now)
+    with pytest.raises(WouldBlock):
+        admission(d).admit(200_000, 200_000, d.now)
+    assert d.stream.account() == (1, 0, 0, 0, 1)
+
+
+class Disk:
+    """A region that fails with a status once `full` is set."""
+
+    def __init__(self, status: StatusCode) -> None:
+        self.status = status
+        self.full = False
+        self.kept: dict[int, bytes] = {}
+
+    def store(self, payload: Payload, size: int) -> int:
+        if self.full:
+            raise KvsError(self.status, "no space left on the disk")
+        handle = len(self.kept)
+        self.kept[handle] = b"".join(payload)
+        return handle
+
+    def read(self, handle: int) -> bytes:
+        return self.kept[handle]
+
+    def free(self, handle: int) -> None:
+        self.kept[handle] = b""
+
+    def fits(self, size: int) -> bool:
+        return size <= SIZE
+
+
+def test_failure_of_a_region_is_reported_once_while_another_one_holds_the_frames(
+    desk: Desks,
+) -> None:
+    """No frame is lost or refused."""
+    full, spare = Disk(StatusCode.STORE_OUT_OF_MEMORY), Disk(StatusCode.INVALID_OPERATION)
+    d = desk(make_store=lambda size: HoldingStore(SIZE, [full, spare]))
+    d.put(0)
+    full.full = True
+    for index in range(1, 4):
+        d.put(index)
+    (error,) = d.told(kvs.StreamErrorReported)
+    assert error.status is StatusCode.STORE_OUT_OF_MEMORY
+    assert "no space left on the disk" in error.detail
+    assert (len(full.kept), len(spare.kept)) == (1, 3)
+    assert d.stream.account() == (4, 0, 0, 0, 4)
+
+
+@pytest.mark.parametrize("spare_full", [False, True])
+def test_frame_is_refused_with_the_error_of_the_region(desk: Desks, spare_full: bool) -> None:
+    """Its charge is released, and nothing is dropped: that would free no space on the disk.
+
+    If all regions fail, the error of the first one is raised.
+    """
+    full, spare = Disk(StatusCode.STORE_OUT_OF_MEMORY), Disk(StatusCode.INVALID_OPERATION)
+    regions = [full, spare] if spare_full else [full]
+    d = desk(make_store=lambda size: HoldingStore(SIZE, regions))
+    d.put(0)
+    used = d.client.store.used_bytes
+    full.full = spare.full = True
+    assert refused(lambda: d.put(1)) is StatusCode.STORE_OUT_OF_MEMORY
     assert d.client.store.used_bytes == used
     assert d.stream.account() == (1, 0, 0, 0, 1)

@@ -151,8 +151,7 @@ class Buffer:
 
     def begin_session_at(self, item: ViewItem, start: int) -> None:
         """Note that the newest item begins a session whose times count from `start` (ticks)."""
-        if not self.sessions or self.sessions[-1][0] != item.index:
-            self.sessions.append((item.index, start, self._header()))
+        self.sessions.append((item.index, start, self._header()))
         while len(self.sessions) > 1 and self.sessions[1][0] <= self.view.tail:
             self.sessions.popleft()
 
@@ -194,11 +193,11 @@ class Buffer:
         self._outbox.wake_writers()
 
     # --- handing out items ------------------------------------------------------------------------
-    def take(self) -> ViewItem | None:
+    def take(self) -> ViewItem:
         """Return the next item to send, without the acks that it had on another connection."""
         item = self.view.take()
-        if item is not None:
-            item.flags &= _NOT_ACKED
+        assert item is not None, "the caller checked"
+        item.flags &= _NOT_ACKED
         return item
 
     def skip_next(self) -> None:
@@ -420,8 +419,7 @@ class Buffer:
         total = view.trim(to)
         for payload in payloads:
             self.free_payload(payload)
-        if total:
-            self.release(total)
+        self.release(total)
 
     def evict(self) -> bool:
         """Drop the oldest item because space is short; return False if there is none."""
