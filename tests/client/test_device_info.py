@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,17 @@ def test_invalid_time_in_a_configuration_file_is_the_default() -> None:
     unset = ClientInfo.from_dict({"stop_stream_timeout": 2**64 - 1})
     assert unset == ClientInfo()
     assert ClientInfo.from_dict({"stop_stream_timeout": 5 * SECOND}) != unset
+
+
+@pytest.mark.parametrize("tag", ["place", ("place",), ("place", "door", "left"), 5])
+def test_tag_that_is_no_pair_is_refused(tag: object) -> None:
+    """The error shows the tag."""
+    with pytest.raises(KvsError, match=r"a tag is .*; give a \(name, value\) pair") as caught:
+        DeviceInfo(tags=(tag,))  # type: ignore[arg-type]
+    assert caught.value.status is StatusCode.INVALID_ARG
+
+
+def test_root_directory_may_be_a_path() -> None:
+    """And the storage type a text; the members hold text and `StorageType`."""
+    info = StorageInfo(storage_type="in-mem", root_directory=Path("frames"))  # type: ignore[arg-type]
+    assert (info.storage_type, info.root_directory) == (StorageType.IN_MEM, "frames")
