@@ -23,7 +23,7 @@ from kvsproducer.sources.spec import PatternSpec
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended; lines are joined, so that wrapping does not matter."""
+    """The result of a command; `text` joins lines, so that wrapping does not matter."""
 
     exit_code: int
     stdout: str
@@ -31,7 +31,7 @@ class Ran:
     stdout_bytes: bytes
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return " ".join(self.stderr.split())
 
 
@@ -47,7 +47,7 @@ def endpoint() -> Iterator[LocalEndpoint]:
 
 @pytest.fixture
 def environment(endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What a shell would have set; nothing of this machine's AWS configuration."""
+    """Set the environment of a shell without this machine's AWS configuration."""
     values = {
         "AWS_ENDPOINT_URL": endpoint.url,
         "AWS_DEFAULT_REGION": "us-west-2",

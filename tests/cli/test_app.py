@@ -38,7 +38,7 @@ def test_help_loses_no_brackets_and_breaks_no_lines(kvs: Any) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_narrow_terminal(kvs: Any, command: str, monkeypatch: Any) -> None:
-    """No word is cut off, and what an option takes is said in a word."""
+    """No word is cut off."""
     monkeypatch.setenv("COLUMNS", "72")
     shown = kvs(command, "--help").stdout
     assert "…" not in shown
@@ -50,7 +50,7 @@ BAD_USAGE = ["put", "put a", "fly", "put a b --mode fast", "serve --port x", "ge
 
 @pytest.mark.parametrize("arguments", BAD_USAGE)
 def test_bad_usage_exits_2(kvs: Any, arguments: str) -> None:
-    """What the command line gets wrong is told without a traceback."""
+    """The error has no traceback."""
     ran = kvs(*arguments.split())
     assert ran.exit_code == 2
     assert "Traceback" not in ran.stderr

@@ -41,7 +41,7 @@ def test_exit_codes(error: BaseException, code: int) -> None:
 
 def test_an_error_takes_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     """Status with its code, what, where, notes, meaning, action: on standard error only."""
-    error = kvs_error(StatusCode.OPEN_FILE_FAILED, "x.mp4: [there] is no such file", stream="door")
+    error = kvs_error(StatusCode.OPEN_FILE_FAILED, "x.mp4: [there] does not exist", stream="door")
     error.add_note("0 of 0 frames were put")
     ended(error)
     shown = capsys.readouterr()
@@ -49,7 +49,7 @@ def test_an_error_takes_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown.err.splitlines()
     assert lines[0] == "error STATUS_OPEN_FILE_FAILED 0x00000009"
     assert [line.split()[0] for line in lines[1:5]] == ["what", "where", "also", "means"]
-    assert "[there] is no such file" in lines[1]
+    assert "[there] does not exist" in lines[1]
     assert any(line.strip().startswith("do ") for line in lines)
     assert len(lines) < 24
 
@@ -84,24 +84,24 @@ def test_json_goes_where_media_does_not(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("message", "shown"),
     [
         ("profile_name='me': not found", "--profile 'me': not found"),
         ("pass region_name=, set AWS_REGION", "pass --region, set AWS_REGION"),
         ("check region_name and endpoint_url; then", "check --region and --endpoint-url; then"),
-        ("verify='/ca.pem' is no bundle", "--ca-bundle '/ca.pem' is no bundle"),
+        ("verify='/ca.pem' is wrong", "--ca-bundle '/ca.pem' is wrong"),
         ("use_fips_endpoint and proxies['http']", "--fips and --proxy"),
         ("pass verify= (--ca-bundle).", "pass --ca-bundle."),
         ("verify it, and the region_names", "verify it, and the region_names"),
     ],
 )
-def test_arguments_are_shown_as_options(told: str, shown: str) -> None:
-    """What Python's callers know as an argument is an option here; English stays as it is."""
-    assert console.as_options(told) == shown
+def test_arguments_are_shown_as_options(message: str, shown: str) -> None:
+    """Python arguments in messages become options; English words do not change."""
+    assert console.as_options(message) == shown
 
 
-def test_an_error_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """A detail may quote what a peer said."""
+def test_error_escapes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    """A detail may quote text of the remote host."""
     ended(kvs_error(StatusCode.READ_FILE_FAILED, "it said\n\x1b[2J [/b] :fire:"))
     assert "it said \\x1b[2J [/b] :fire:" in capsys.readouterr().err
 
@@ -121,7 +121,7 @@ def explained(stdout: TextIO) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
 
 
-def test_a_full_disk_behind_standard_output_is_told() -> None:
+def test_full_disk_behind_standard_output_is_reported() -> None:
     """`kvs explain X > /dev/full`: what happened, no traceback, exit code 1."""
     with open("/dev/full", "w") as full:
         ran = explained(full)
@@ -130,8 +130,8 @@ def test_a_full_disk_behind_standard_output_is_told() -> None:
     assert "Traceback" not in ran.stderr
 
 
-def test_a_closed_pipe_is_no_failure() -> None:
-    """Of rich's output too, which would end with 1."""
+def test_closed_pipe_gives_exit_code_0() -> None:
+    """Also for rich's output, which would exit with 1."""
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as closed:

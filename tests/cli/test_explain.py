@@ -32,7 +32,7 @@ def test_unknown_code(kvs: Any) -> None:
     """An unknown name exits 2 and suggests its neighbours."""
     ran = kvs("explain", "STATUS_INVALID_STREAM_STAT")
     assert ran.exit_code == 2
-    assert "INVALID_STREAM_STATE" in ran.told
+    assert "INVALID_STREAM_STATE" in ran.text
 
 
 def test_an_unknown_code_as_json(kvs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which rules of KVS a fragment breaks: the service's and the SDK's, one fragment at a time."""
+"""The rules of the service and the SDK, checked for each fragment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kvsproducer.mkv import TrackInfo, TrackType, tags
 
 
 def broken_by(path: Path) -> list[list[str]]:
-    """The statuses of each fragment, without their prefix."""
+    """Return the statuses of each fragment, without their prefix."""
     return [
         [status.name.removeprefix("ACK_ERR_") for status, _ in fragment.problems]
         for fragment in inspect_file(str(path)).fragments
     ]
 
 
-def test_each_fragment_is_judged_also_after_a_refusal(kvs: Any, tmp_path: Path) -> None:
+def test_fragments_after_a_refusal_are_checked_too(kvs: Any, tmp_path: Path) -> None:
     """Good ones between bad ones are good; sound is missing in two; one is too long; a tag with
     a reserved name follows the last but one, which begins a new upload, so that it may be early."""
     path = tmp_path / "mixed.mkv"

@@ -1,4 +1,4 @@
-"""`kvs get`: a stream as one playable file, down a pipe, and when it ends."""
+"""`kvs get`: a stream as a playable file or to a pipe, and when it ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_file_that_ffmpeg_plays(
     path = tmp_path / "out.mkv"
     ran = kvs("get", stream, "-o", str(path))
     assert ran.exit_code == 0, ran.stderr
-    assert f"got: {stored_frames} frames" in ran.told
+    assert f"got: {stored_frames} frames" in ran.text
     with av.open(str(path)) as container:
         assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
         decoded = list(container.decode())
@@ -68,7 +68,7 @@ def test_a_pipe(start_kvs: Any, stream: str) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(start_kvs: Any, patient: str) -> None:
-    """`kvs get -o - | head -c 16`: nobody wants more, and nobody complains."""
+    """`kvs get -o - | head -c 16` prints no error."""
     process = start_kvs("get", patient, "-o", "-")
     process.stdout.read(16)
     process.stdout.close()
@@ -107,50 +107,50 @@ def test_bad_input(kvs: Any, stream: str, arguments: str, code: int, status: str
     assert "Traceback" not in ran.stderr
 
 
-def test_a_service_without_media_there_is_named(kvs: Any, patient: str, tmp_path: Path) -> None:
-    """Who answered, what was asked for, how long was waited, and what to do; no file is made."""
+def test_missing_media_is_explained(kvs: Any, patient: str, tmp_path: Path) -> None:
+    """The error has the service, the start, the waiting time and what to do; no file is made."""
     out = tmp_path / "x.mkv"
     ran = kvs("get", patient, "--idle", "1", "--start", "2030-01-02T03:04:05Z", "-o", str(out))
     assert ran.exit_code == 1
     assert "STATUS_NO_MORE_DATA_AVAILABLE" in ran.stderr
     assert (
-        "no fragment from 2030-01-02T03:04:05Z on and sent nothing for --idle 1: read" in ran.told
+        "no fragment from 2030-01-02T03:04:05Z on and sent nothing for --idle 1: read" in ran.text
     )
-    assert "with --start earliest" in ran.told
+    assert "with --start earliest" in ran.text
     assert not out.exists()
 
 
-def test_a_service_that_says_nothing_is_named(kvs: Any, tmp_path: Path) -> None:
-    """It took the call for the endpoint, and is silent at GetMedia."""
+def test_silent_service_is_named(kvs: Any, tmp_path: Path) -> None:
+    """It answers GetDataEndpoint but not GetMedia."""
     with local_endpoint(faults=[Fault(on="GetMedia", do="stall", times=None)]) as endpoint:
         there = ("--endpoint-url", endpoint.url)
         put = kvs("put", "testsrc:duration=0.4,size=64x64", "mute", *there)
         ran = kvs("get", "mute", "--idle", "1", "-o", str(tmp_path / "x.mkv"), *there)
     assert put.exit_code == 0, put.stderr
     assert "STATUS_OPERATION_TIMED_OUT" in ran.stderr
-    assert f"{endpoint.url} did not answer GetMedia within --idle 1:" in ran.told
-    assert "Check --endpoint-url" in ran.told
+    assert f"{endpoint.url} did not answer GetMedia within --idle 1:" in ran.text
+    assert "Check --endpoint-url" in ran.text
 
 
 def test_the_last_frame_counts(kvs: Any, tmp_path: Path) -> None:
-    """Ten frames of 40 ms are as long when they are got as when they were put."""
+    """Ten frames of 40 ms have the same length as when they were put."""
     put = kvs("put", "testsrc:duration=0.4,rate=25,size=64x64", "ten")
     assert " 0.400 s in 1 fragment " in put.stdout
     ran = kvs("get", "ten", "-o", str(tmp_path / "x.mkv"), "--max-fragments", "1")
-    assert " 0.400 s in 1 fragment " in ran.told
+    assert " 0.400 s in 1 fragment " in ran.text
 
 
-def test_verbose_says_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) -> None:
+def test_verbose_logs_what_is_waited_for(kvs: Any, stream: str, tmp_path: Path) -> None:
     """`-v`: each step; `-vv`: each fragment too."""
     steps = ["GetDataEndpoint", "GetMedia", "media"]
     for option, fragments in [("-v", 0), ("-vv", 3)]:
         ran = kvs("get", stream, option, "-o", str(tmp_path / "x.mkv"), "--force")
-        assert [f"waiting for {step} at" in ran.told for step in steps] == [True] * 3
-        assert ran.told.count(f"stream {stream}: fragment ") == fragments
+        assert [f"waiting for {step} at" in ran.text for step in steps] == [True] * 3
+        assert ran.text.count(f"stream {stream}: fragment ") == fragments
 
 
-def test_ctrl_c_says_what_is_there(start_kvs: Any, patient: str, tmp_path: Path) -> None:
-    """`--follow` ends so."""
+def test_ctrl_c_reports_what_was_written(start_kvs: Any, patient: str, tmp_path: Path) -> None:
+    """`--follow` ends with Ctrl-C."""
     out = tmp_path / "followed.mkv"
     process = start_kvs("get", patient, "--follow", "-vv", "-o", str(out))
     seen = 0
@@ -159,9 +159,9 @@ def test_ctrl_c_says_what_is_there(start_kvs: Any, patient: str, tmp_path: Path)
         if seen == 3:
             break
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"interrupted: 217 frames in 3 fragments are in {out}" in told.decode()
+    assert f"interrupted: 217 frames in 3 fragments are in {out}" in output.decode()
 
 
 def test_a_terminal_gets_no_media(kvs: Any, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,16 +169,16 @@ def test_a_terminal_gets_no_media(kvs: Any, stream: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("kvsproducer.cli.get.writes_to_terminal", lambda: True)
     ran = kvs("get", stream, "-o", "-")
     assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "pipe it" in ran.told
+    assert "pipe it" in ran.text
 
 
 def test_files_are_overwritten_only_by_force(kvs: Any, stream: str, tmp_path: Path) -> None:
-    """A recording that took hours is not lost to a second call."""
+    """A second call must not destroy a recording."""
     path = tmp_path / "x.mkv"
     path.write_text("mine")
     ran = kvs("get", stream, "-o", str(path))
     assert (ran.exit_code, path.read_text()) == (2, "mine")
-    assert f"{path} exists already: --force overwrites it" in ran.told
+    assert f"{path} exists already: --force overwrites it" in ran.text
     assert kvs("get", stream, "-o", str(path), "--force").exit_code == 0
 
 
@@ -188,7 +188,7 @@ def test_a_change_of_tracks(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
         put = kvs("put", f"testsrc:duration=1,size={size}", "change")
         assert put.exit_code == 0, put.stderr
     ran = kvs("get", "change", "-o", str(tmp_path / "x.mkv"))
-    assert f"-> {tmp_path / 'x.mkv'}, {tmp_path / 'x-2.mkv'}" in ran.told
+    assert f"-> {tmp_path / 'x.mkv'}, {tmp_path / 'x-2.mkv'}" in ran.text
     for name, width in (("x.mkv", 64), ("x-2.mkv", 96)):
         with av.open(str(tmp_path / name)) as container:
             assert {picture.width for picture in container.decode(video=0)} == {width}
@@ -219,12 +219,12 @@ def relative(endpoint: LocalEndpoint) -> str:
 
 
 def test_times_of_a_relative_stream(kvs: Any, relative: str, tmp_path: Path) -> None:
-    """Its blocks count from the start of the upload; what is said is the producer's time."""
+    """Its block times are relative to the upload; the output has the producer's time."""
     ran = kvs("get", relative, "-o", str(tmp_path / "x.mkv"))
-    assert "from 2024-01-02T03:04:05.000Z" in ran.told
+    assert "from 2024-01-02T03:04:05.000Z" in ran.text
 
 
 def test_missing_codec_private_data_is_mentioned(kvs: Any, relative: str, tmp_path: Path) -> None:
-    """Most players show nothing, and people would look for the fault elsewhere."""
+    """Most players show nothing then, so there is a warning."""
     ran = kvs("get", relative, "-o", str(tmp_path / "x.mkv"))
-    assert "warning: track 1: V_MPEG4/ISO/AVC without codec private data" in ran.told
+    assert "warning: track 1: V_MPEG4/ISO/AVC without codec private data" in ran.text

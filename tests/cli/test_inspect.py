@@ -43,7 +43,7 @@ def test_a_good_file(kvs: Any, tmp_path: Path) -> None:
 
 
 def test_tags_are_shown_as_they_are(kvs: Any, tmp_path: Path) -> None:
-    """Brackets are no markup (a stranger's tag ended the program), escapes steer no terminal."""
+    """Brackets are not markup, and control characters are escaped."""
     path = tmp_path / "tagged.mkv"
     path.write_bytes(mkv(GOOD, metadata=tags([("[/b]", "\x1b")])))
     ran = kvs("inspect", str(path))
@@ -146,10 +146,10 @@ def test_no_such_file(kvs: Any) -> None:
         (b"", "the file is empty"),
     ],
 )
-def test_what_is_no_matroska_takes_one_line(
+def test_file_that_is_not_matroska_takes_one_line(
     kvs: Any, tmp_path: Path, data: bytes, why: str
 ) -> None:
-    """No tables of nothing, one reason, exit 1; the same as JSON."""
+    """There are no empty tables, one reason, and exit code 1; the same with --json."""
     path = tmp_path / "other.mkv"
     path.write_bytes(data)
     ran = kvs("inspect", str(path))
@@ -181,7 +181,7 @@ def test_a_head_without_fragments(kvs: Any, tmp_path: Path) -> None:
         (element(el.INFO, element(el.TIMECODE_SCALE, b"\x01")), "timecode scale 1"),
     ],
 )
-def test_what_is_wrong_with_the_head_is_noted_for_every_fragment(
+def test_problem_of_the_header_is_shown_for_every_fragment(
     tmp_path: Path, head: bytes, words: str
 ) -> None:
     path = tmp_path / "head.mkv"
@@ -199,8 +199,8 @@ def test_what_is_wrong_with_the_head_is_noted_for_every_fragment(
         assert words in problem[1]
 
 
-def test_what_get_media_answered(kvs: Any, tmp_path: Path) -> None:
-    """A document for each fragment, the service's tags around it: all of it was stored once."""
+def test_response_of_get_media(kvs: Any, tmp_path: Path) -> None:
+    """It has a document for each fragment with the service's tags; nothing is refused."""
     path = tmp_path / "answer.mkv"
     service = "AWS_KINESISVIDEO_"
     small, large = VIDEO, TrackInfo(1, TrackType.VIDEO, "V_MPEG4/ISO/AVC", width=96, height=64)
@@ -223,7 +223,7 @@ def test_what_get_media_answered(kvs: Any, tmp_path: Path) -> None:
 
 
 def test_reserved_tags_of_others_are_refused(kvs: Any, tmp_path: Path) -> None:
-    """Only the tags that GetMedia itself adds are left out of account."""
+    """Only the tags that GetMedia adds are ignored."""
     path = tmp_path / "answer.mkv"
     before = tags([("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "91"), ("AWS_MINE", "1")])
     path.write_bytes(mkv([(1, True, 0)], metadata=before))
@@ -233,7 +233,7 @@ def test_reserved_tags_of_others_are_refused(kvs: Any, tmp_path: Path) -> None:
 
 
 def test_documents_of_a_file_are_all_shown(kvs: Any, tmp_path: Path) -> None:
-    """PutMedia takes one for each connection; the tracks of both are listed."""
+    """PutMedia accepts one for each connection; the tracks of both are listed."""
     path = tmp_path / "two.mkv"
     path.write_bytes(mkv(GOOD) + mkv(GOOD, (VIDEO, AUDIO)))
     ran = kvs("inspect", str(path))
@@ -244,7 +244,7 @@ def test_documents_of_a_file_are_all_shown(kvs: Any, tmp_path: Path) -> None:
 
 
 def test_warnings_refuse_nothing(kvs: Any, tmp_path: Path) -> None:
-    """What the service stores and no player shows: exit 0, with a warning."""
+    """Media that KVS stores but players do not show gives exit code 0 and a warning."""
     path = tmp_path / "bare.mkv"
     path.write_bytes(mkv(GOOD))
     ran = kvs("inspect", str(path))

@@ -19,20 +19,20 @@ CLIP = "testsrc:duration=1,rate=10,size=160x120"
 
 
 def test_quiet_without_options(kvs: Kvs) -> None:
-    """No line of the log."""
+    """No log line is printed."""
     ran = kvs("put", CLIP, "quiet", "--mode", "offline")
     assert ran.exit_code == 0
     assert "kvsproducer" not in ran.stderr
 
 
-def test_verbose_tells_state_changes(kvs: Kvs) -> None:
-    """Once: each state of the stream; twice: the acks too."""
+def test_verbose_logs_state_changes(kvs: Kvs) -> None:
+    """`-v` logs each state of the stream, `-vv` also the acks."""
     ran = kvs("put", CLIP, "verbose", "--mode", "offline", "-v")
-    assert "INFO kvsproducer: stream verbose: new -> describe" in ran.told
-    assert "FragmentAcked" not in ran.told
+    assert "INFO kvsproducer: stream verbose: new -> describe" in ran.text
+    assert "FragmentAcked" not in ran.text
     ran = kvs("put", CLIP, "verbose", "--mode", "offline", "-vv")
-    assert "DEBUG kvsproducer: stream verbose upload" in ran.told
-    assert "FragmentAcked" in ran.told
+    assert "DEBUG kvsproducer: stream verbose upload" in ran.text
+    assert "FragmentAcked" in ran.text
     assert not [h for h in logging.getLogger("kvsproducer").handlers if h.level]
 
 
@@ -50,17 +50,17 @@ def test_log_file(kvs: Kvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_a_folder_that_is_none(kvs: Kvs, tmp_path: Path) -> None:
-    """Told before anything is put."""
+def test_invalid_log_folder_is_refused(kvs: Kvs, tmp_path: Path) -> None:
+    """The error comes before a frame is put."""
     (tmp_path / "file").touch()
     ran = kvs("get", "filed", "--log-file", str(tmp_path / "file"))
     assert ran.exit_code == 1
-    assert "OPEN_FILE_FAILED" in ran.told
+    assert "OPEN_FILE_FAILED" in ran.text
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(0, 1), (1, 2), (2, 3)])
 def test_warnings_of_a_server(verbose: int, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Printed without an option; more with one."""
+    """They are printed without an option; with one there are more lines."""
     log = logging.getLogger("kvsproducer.endpoint")
     with log_to(None, verbose, warnings=True):
         for level in (logging.WARNING, logging.INFO, logging.DEBUG):
@@ -69,7 +69,7 @@ def test_warnings_of_a_server(verbose: int, lines: int, capsys: pytest.CaptureFi
 
 
 def test_metrics_port(kvs: Kvs) -> None:
-    """Prometheus finds the figures while the command runs, and nobody afterwards."""
+    """The metrics are served while the command runs, and not afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Durations, instants and the service's address as people write them."""
+"""Options for durations, times and the access to the service."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_bad_durations(text: str) -> None:
 
 
 def test_a_number_without_a_unit_asks_for_it() -> None:
-    """In a shell user's words, with what to write."""
+    """The error names the option and says what to write."""
     with pytest.raises(KvsError) as caught:
         duration_option("--retention", "24")
     assert caught.value.detail == (
@@ -121,8 +121,8 @@ def test_seconds_are_numbers_or_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ".", "soon", "-1", "1.2.3"])
-def test_what_is_no_time_is_told(text: str) -> None:
-    """As for every duration."""
+def test_invalid_seconds_are_refused(text: str) -> None:
+    """The error is the same as for durations."""
     with pytest.raises(KvsError) as caught:
         seconds_option("--idle", text)
     assert caught.value.status is StatusCode.INVALID_ARG
@@ -143,7 +143,7 @@ def test_network_options() -> None:
 
 
 def test_no_verify_ssl_is_one_line(tmp_path: Path) -> None:
-    """Over TLS with a certificate that nobody knows: stored, and warned of once, by us."""
+    """With an unknown certificate the media is stored, and there is one warning of ours."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with local_endpoint(ssl_context=context) as endpoint:

@@ -1,4 +1,4 @@
-"""The picture of a running put: a table on a terminal, plain lines elsewhere."""
+"""The progress of a put: a table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kvsproducer.sources import PutProgress
 PROGRESS = PutProgress(50, 1_234_567, 2 * TICKS_PER_SECOND, 2, 2, 1, 31 * TICKS_PER_MS)
 
 
-def test_a_line_says_everything() -> None:
-    """Frames, bytes, media time, fragments by ack, latency."""
+def test_progress_line() -> None:
+    """It has frames, bytes, media time, fragments by ack, and latency."""
     expected = "50 frames, 1.2 MB, 2.000 s: 2 BUFFERING, 2 RECEIVED, 1 PERSISTED, 31 ms"
     assert progress_line(PROGRESS) == expected
 
@@ -34,7 +34,7 @@ def test_a_terminal_gets_a_table() -> None:
 
 
 def test_what_was_put_so_far() -> None:
-    """Nothing is only said when it was nothing."""
+    """ "nothing was put" is only reported if no frame was put."""
     display = PutDisplay(Console(file=io.StringIO()), "a -> b", quiet=True)
     assert display.so_far == "nothing was put"
     display.update(PROGRESS)
@@ -51,7 +51,7 @@ def test_a_narrow_terminal_gets_whole_words() -> None:
     assert all(word in shown for word in ("BUFFERING", "RECEIVED", "PERSISTED", "31 ms"))
 
 
-def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_printed_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning at once, in the words of the options; lines after a while; with quiet nothing."""
     file = io.StringIO()
     clock = [100.0]
@@ -71,15 +71,15 @@ def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_file_may_have_any_name() -> None:
-    """Brackets are no markup, and a control character steers no terminal."""
+    """Brackets are not markup, and control characters are escaped."""
     file = io.StringIO()
     with PutDisplay(Console(file=file, force_terminal=True, width=100), "a[/b]\x1b[2J -> c") as it:
         it.update(PROGRESS)
     assert "a[/b]\\x1b[2J -> c" in file.getvalue()
 
 
-def test_a_terminal_that_is_gone_ends_the_showing_only() -> None:
-    """The put goes on: what is printed goes nowhere."""
+def test_closed_terminal_does_not_end_the_put() -> None:
+    """The put continues without output."""
 
     class Gone(io.StringIO):
         def write(self, text: str) -> int:

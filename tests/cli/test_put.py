@@ -59,7 +59,7 @@ def test_standard_input(start_kvs: Any, clip: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
-    """What was put before Ctrl-C is stored, and said to be; no traceback."""
+    """Frames that were put before Ctrl-C are stored and reported; there is no traceback."""
     source = "testsrc:duration=0,size=64x64,gop=10"
     process = start_kvs("put", source, "put-ctrl-c", "--mode", "realtime")
     assert b" frame" in process.stderr.readline()  # the first progress line: it is running
@@ -68,14 +68,14 @@ def test_ctrl_c_waits_for_the_acks_and_exits_130(start_kvs: Any) -> None:
     process.send_signal(signal.SIGINT)  # an echo, as `timeout` and shells send it
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
-    told = " ".join(stderr.decode().split())
-    assert "interrupted" in told
-    assert "frames that were put are stored" in told
-    assert "Traceback" not in told
+    output = " ".join(stderr.decode().split())
+    assert "interrupted" in output
+    assert "frames that were put are stored" in output
+    assert "Traceback" not in output
 
 
 def test_ctrl_c_while_standard_input_is_silent(start_kvs: Any, clip: Path, tmp_path: Path) -> None:
-    """A pipe that delivers nothing more does not hold up Ctrl-C."""
+    """A pipe without further data does not delay Ctrl-C."""
     ts = tmp_path / "clip.ts"
     write_clip(str(ts), PatternSpec(Fraction(3), width=64, height=64, gop=25))
     process = start_kvs("put", "-", "put-silent", "-vv", stdin=subprocess.PIPE)
@@ -88,10 +88,10 @@ def test_ctrl_c_while_standard_input_is_silent(start_kvs: Any, clip: Path, tmp_p
         stored += b"PERSISTED" in line
     process.send_signal(signal.SIGINT)
     process.wait(30)
-    told = " ".join(process.stderr.read().decode().split())
-    assert process.returncode == 130, told
-    assert "interrupted" in told
-    assert "Traceback" not in told
+    output = " ".join(process.stderr.read().decode().split())
+    assert process.returncode == 130, output
+    assert "interrupted" in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ BAD_INPUT = [
     ("testsrc:", "--tag x", 2, "STATUS_INVALID_ARG", "NAME=VALUE"),
     ("testsrc:", "--retention 0 --mode offline", 2, "OFFLINE_MODE_WITH_ZERO_RETENTION", ""),
     ("testsrc:", "--frame-rate 30", 2, "STATUS_INVALID_ARG", "--frame-rate 30 is for raw H.264"),
-    ("testsrc:", "--profile nobody", 2, "STATUS_INVALID_ARG", "nobody"),
+    ("testsrc:", "--profile missing", 2, "STATUS_INVALID_ARG", "missing"),
     ("testsrc:duration=25,rate=5,size=64x64,gop=1000", "--mode offline", 1,
      "STATUS_ACK_ERR_FRAGMENT_DURATION_REACHED", "no key frame came"),
 ]  # fmt: skip
@@ -147,40 +147,40 @@ def test_bad_input(
     ran = kvs("put", bad.get(source, source), "put-bad", *options.split())
     assert ran.exit_code == code, ran.stderr
     assert status in ran.stderr
-    assert words in ran.told
-    assert " do " in ran.told or "STATUS_INVALID_ARG" in ran.told  # whose detail says it
+    assert words in ran.text
+    assert " do " in ran.text or "STATUS_INVALID_ARG" in ran.text  # whose detail says it
     assert "Traceback" not in ran.stderr
     assert len(ran.stderr.splitlines()) < 24
 
 
 def test_ctrl_c_before_the_first_frame_says_so(start_kvs: Any) -> None:
-    """At a service that does not answer: what became of the frames."""
+    """The service does not answer; the message says that nothing was put."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         deaf.settimeout(60)
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         process = start_kvs("put", "testsrc:", "early", "--endpoint-url", url)
         connection, _ = deaf.accept()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         connection.close()
     assert process.returncode == 130
-    assert told.decode().splitlines()[-1] == "interrupted: nothing was put"
+    assert output.decode().splitlines()[-1] == "interrupted: nothing was put"
 
 
 def test_an_empty_name_is_bad_usage(kvs: Any) -> None:
-    """A shell variable that is not set: no stream of another name is made."""
+    """For example an unset shell variable; no stream with another name is created."""
     for command in (["put", "testsrc:duration=0.1"], ["get"]):
         ran = kvs(*command, "")
         assert ran.exit_code == 2
-        assert "STREAM is empty" in ran.told
+        assert "STREAM is empty" in ran.text
 
 
 def test_what_came_before_a_too_long_group_is_stored(kvs: Any, tmp_path: Path) -> None:
     """The frames before the 20 s limit are in the stream."""
     source = "testsrc:duration=25,rate=5,size=64x64,gop=1000"
     ran = kvs("put", source, "put-long", "--mode", "offline")
-    assert "101 of 101 frames that were put are stored" in ran.told
-    assert "24 of 125 frames cannot be put: 24 pictures from 20.200 s on" in ran.told
+    assert "101 of 101 frames that were put are stored" in ran.text
+    assert "24 of 125 frames cannot be put: 24 pictures from 20.200 s on" in ran.text
     got = kvs("get", "put-long", "-o", str(tmp_path / "x.mkv"), "--json", "--max-fragments", "1")
     assert json.loads(got.stdout)["frames"] == 101
 
@@ -190,25 +190,25 @@ def test_no_credentials(kvs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     began = time.monotonic()
-    ran = kvs("put", "testsrc:duration=1,size=64x64", "put-nobody")
+    ran = kvs("put", "testsrc:duration=1,size=64x64", "put-without-keys")
     assert ran.exit_code == 1
-    assert "credentials" in ran.told.lower()
+    assert "credentials" in ran.text.lower()
     assert time.monotonic() - began < 20
 
 
 @pytest.mark.usefixtures("quick_retries")
 def test_refused_connection(kvs: Any) -> None:
-    """Nobody listens: a status, the address and exit 1, within the retries' time."""
+    """The error has a status, the address and exit code 1, after the retries."""
     url = "http://127.0.0.1:9"
     ran = kvs("put", "testsrc:duration=1,size=64x64", "put-refused", "--endpoint-url", url)
     assert ran.exit_code == 1
     assert "STATUS_" in ran.stderr
-    assert url in ran.told
+    assert url in ran.text
 
 
 @pytest.mark.usefixtures("quick_retries")
 def test_a_role_that_may_not_describe_streams(kvs: Any) -> None:
-    """`--caching endpoint-only` leaves out what it may not call; the stream is there."""
+    """`--caching endpoint-only` does not make the forbidden calls; the stream exists."""
     refused = Fault(
         on="DescribeStream", do="status", status=403, error="AccessDeniedException",
         skip=1, times=None,
@@ -233,9 +233,9 @@ def test_a_put_that_failed_is_resumed(kvs: Any, clip: Path) -> None:
         put = ("put", str(clip), "resumed", "--endpoint-url", endpoint.url)
         ran = kvs(*put, "--timeout", "5", "--mode", "offline")
         assert ran.exit_code == 1
-        assert "of 217 frames of" in ran.told
-        found = re.search(r"the same command with --start-time (\S+) --resume", ran.told)
-        assert found, ran.told
+        assert "of 217 frames of" in ran.text
+        found = re.search(r"the same command with --start-time (\S+) --resume", ran.text)
+        assert found, ran.text
         again = ("--start-time", found[1], "--resume", "--json")
         result = json.loads(kvs(*put, *again).stdout)
         assert result["frames"] + result["resumed"] == 217
@@ -250,7 +250,7 @@ def test_a_put_that_failed_is_resumed(kvs: Any, clip: Path) -> None:
 def test_resume_needs_the_start_time(kvs: Any, clip: Path) -> None:
     ran = kvs("put", str(clip), "never-put", "--resume")
     assert ran.exit_code == 2
-    assert "--start-time" in ran.told
+    assert "--start-time" in ran.text
 
 
 @pytest.mark.parametrize(
@@ -267,9 +267,9 @@ def test_signals_that_end_a_put_store_what_was_put(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
-    told = " ".join(stderr.decode().split())
-    assert re.search(rf"{word}: (\d+) of \1 frames that were put are stored", told), told
-    assert "Traceback" not in told
+    output = " ".join(stderr.decode().split())
+    assert re.search(rf"{word}: (\d+) of \1 frames that were put are stored", output), output
+    assert "Traceback" not in output
 
 
 def test_a_put_under_nohup_outlives_its_terminal(start_kvs: Any) -> None:
@@ -292,7 +292,7 @@ def test_a_put_under_nohup_outlives_its_terminal(start_kvs: Any) -> None:
 def test_a_damaged_file_that_was_read_to_its_end_is_not_resumed(
     kvs: Any, clip: Path, tmp_path: Path
 ) -> None:
-    """The same command would meet the same damage."""
+    """The same command would fail in the same way."""
     cut = tmp_path / "cut.ts"
     with av.open(str(clip)) as source, av.open(str(cut), "w", format="mpegts") as target:
         streams = {one: target.add_stream_from_template(one) for one in source.streams.video}
@@ -307,18 +307,18 @@ def test_a_damaged_file_that_was_read_to_its_end_is_not_resumed(
     with local_endpoint() as endpoint:
         ran = kvs("put", str(cut), "damaged", "--endpoint-url", endpoint.url)
     assert ran.exit_code == 1
-    assert "are stored" in ran.told
-    assert "--resume" not in ran.told
+    assert "are stored" in ran.text
+    assert "--resume" not in ran.text
 
 
-def test_metrics_are_served_where_they_are_wanted(start_kvs: Any) -> None:
+def test_metrics_host(start_kvs: Any) -> None:
     """--metrics-host; an address that is not this machine's is refused at once."""
     with local_endpoint() as endpoint:
         words = ("put", "testsrc:duration=1,size=64x48", "door", "--endpoint-url", endpoint.url)
         wrong = start_kvs(*words, "--metrics-port", "0", "--metrics-host", "192.0.2.1")
-        _, told = wrong.communicate(timeout=60)
+        _, output = wrong.communicate(timeout=60)
         assert wrong.returncode == 1
-        assert "cannot listen on 192.0.2.1" in " ".join(str(told).split())
+        assert "cannot listen on 192.0.2.1" in " ".join(str(output).split())
         fine = start_kvs(*words, "--metrics-port", "0", "--metrics-host", "127.0.0.2")
-        _, told = fine.communicate(timeout=60)
-        assert fine.returncode == 0, told
+        _, output = fine.communicate(timeout=60)
+        assert fine.returncode == 0, output

@@ -1,4 +1,4 @@
-"""Fragments of GetMedia written as files that FFmpeg plays, or down a pipe."""
+"""Fragments of GetMedia written to files that FFmpeg plays, or to a pipe."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_one_header_for_all(found: list[kvs.ReadFragment], tmp_path: Path) -> No
 
 
 def test_same_copy_is_written_once(found: list[kvs.ReadFragment], tmp_path: Path) -> None:
-    """Duplicates after a lost connection are normal in the archive, and a nuisance in a file."""
+    """After a lost connection the archive may have a fragment twice; the file must not."""
     path = tmp_path / "out.mkv"
     recording = record(path, found[0], found[1], found[0], found[1], found[2])
     assert (recording.fragments, recording.repeated) == (3, 2)
@@ -96,7 +96,7 @@ def test_same_copy_is_written_once(found: list[kvs.ReadFragment], tmp_path: Path
 def test_later_copy_replaces_a_cut_one(
     found: list[kvs.ReadFragment], tmp_path: Path, order: tuple[int, ...]
 ) -> None:
-    """10 and 20 are fragments 1 and 2 cut short: the whole copies take their places."""
+    """10 and 20 are incomplete copies of fragments 1 and 2; the complete copies replace them."""
     path = tmp_path / "out.mkv"
     copies = {**dict(enumerate(found)), 10: cut(found[1]), 20: cut(found[2])}
     recording = record(path, *(copies[number] for number in order))
@@ -108,7 +108,7 @@ def test_later_copy_replaces_a_cut_one(
 def test_other_tracks_begin_a_file_of_their_own(
     found: list[kvs.ReadFragment], others: list[kvs.ReadFragment], tmp_path: Path
 ) -> None:
-    """OUT.mkv, OUT-2.mkv and OUT-3.mkv each play whole."""
+    """OUT.mkv, OUT-2.mkv and OUT-3.mkv can each be played."""
     path = tmp_path / "out.mkv"
     recording = record(path, *found[:2], *others, found[2])
     assert recording.files == [str(tmp_path / f"out{part}.mkv") for part in ("", "-2", "-3")]
@@ -137,7 +137,7 @@ def test_files_are_not_overwritten(
 def test_layouts_are_announced(
     found: list[kvs.ReadFragment], others: list[kvs.ReadFragment], tmp_path: Path
 ) -> None:
-    """Before anything of a document is written."""
+    """`on_layout` is called before the document is written."""
     announced = []
     recording = Recording(str(tmp_path / "out.mkv"))
     recording.on_layout = lambda tracks, document: announced.append(

@@ -30,7 +30,7 @@ def listening(process: subprocess.Popen[bytes]) -> str:
 
 
 def test_data_survives_a_restart(kvs: Any, start_kvs: Any, clip: Path, tmp_path: Path) -> None:
-    """What was PERSISTED before the end is there after the next start."""
+    """Fragments that were PERSISTED are there after a restart."""
     data = str(tmp_path / "data")
     first = start_kvs("serve", "--port", "0", "--data", data)
     put = kvs("put", str(clip), "kept", "--endpoint-url", listening(first))
@@ -106,14 +106,14 @@ def test_signatures(kvs: Any, start_kvs: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     bad = kvs("put", "testsrc:duration=1,size=64x64", "s", "--endpoint-url", url)
     assert bad.exit_code == 1
-    assert "403" in bad.told or "NOT_AUTHORIZED" in bad.told
+    assert "403" in bad.text or "NOT_AUTHORIZED" in bad.text
 
 
 @pytest.mark.parametrize("given", [(), ("--region", "eu-west-1")])
 def test_signatures_are_for_one_region(
     start_kvs: Any, given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that is given, or the shell's; the streams are there too."""
+    """It is the given region or that of the shell; the streams are in it too."""
     if not given:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     url = listening(start_kvs("serve", "--port", "0", "--verify-signatures", *given))
@@ -128,14 +128,14 @@ def test_signatures_are_for_one_region(
 
 
 def test_a_taken_port(kvs: Any) -> None:
-    """The address is in use: said with a status, exit 1."""
+    """The error has a status and exit code 1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ran = kvs("serve", "--port", str(taken.getsockname()[1]))
     assert ran.exit_code == 1
     assert "STATUS_INVALID_OPERATION" in ran.stderr
-    assert "in use" in ran.told
+    assert "in use" in ran.text
 
 
 def test_a_folder_that_is_a_file(kvs: Any, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_tls_options_that_do_not_fit(kvs: Any, tmp_path: Path) -> None:
 
 
 def test_quotas_are_kept_when_asked_for(kvs: Any, start_kvs: Any) -> None:
-    """20 fragments: ten at once, the rest five a second."""
+    """Of 20 fragments ten are accepted at once, the rest at five a second."""
     url = listening(start_kvs("serve", "--port", "0", "--quotas"))
     source = "testsrc:duration=20,size=64x64,rate=5,gop=5"
     started = time.monotonic()
@@ -191,8 +191,8 @@ def test_quotas_are_kept_when_asked_for(kvs: Any, start_kvs: Any) -> None:
     assert time.monotonic() - started > 1.8
 
 
-def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
-    """The file that is missing, and what to do; never an empty endpoint, never a traceback."""
+def test_missing_media_file_is_reported(kvs: Any, start_kvs: Any, tmp_path: Path) -> None:
+    """The error names the missing file and says what to do; there is no traceback."""
     data = tmp_path / "data"
     first = start_kvs("serve", "--port", "0", "--data", str(data))
     put = kvs("put", "testsrc:duration=1,size=64x64", "kept", "--endpoint-url", listening(first))
@@ -218,29 +218,29 @@ def test_a_data_folder_whose_media_is_missing(kvs: Any, start_kvs: Any, tmp_path
         (None, "No such file"),
     ],
 )
-def test_a_fault_script_that_is_none_is_named(
+def test_invalid_fault_script_is_reported(
     kvs: Any, tmp_path: Path, script: bytes | None, why: str
 ) -> None:
-    """The file, and once what is wrong with it; nothing is served."""
+    """The error has the file and, once, its fault; the endpoint does not start."""
     file = tmp_path / "f.json"
     if script is not None:
         file.write_bytes(script)
     ran = kvs("serve", "--port", "0", "--faults", str(file))
     assert ran.exit_code == 2
-    told = " ".join(ran.stderr.split())
-    assert why in told
-    assert told.count("f.json") == 1
-    assert "Errno" not in told
+    output = " ".join(ran.stderr.split())
+    assert why in output
+    assert output.count("f.json") == 1
+    assert "Errno" not in output
 
 
-def test_a_taken_port_is_told_once(kvs: Any) -> None:
-    """With the address once, in the system's words."""
+def test_port_in_use_is_reported_once(kvs: Any) -> None:
+    """The error has the address once, and the system's text."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         ran = kvs("serve", "--port", port)
     assert ran.exit_code == 1
-    told = " ".join(ran.stderr.split())
-    assert "Address already in use" in told
-    assert told.count(port) == 1
+    output = " ".join(ran.stderr.split())
+    assert "Address already in use" in output
+    assert output.count(port) == 1

@@ -1,4 +1,4 @@
-"""How long media are, with and without durations of their own."""
+"""The length of media, with and without durations of frames."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_length(fragments: list[ReadFragment], length_ms: int) -> None:
 
 
 def test_it_begins_with_the_earliest() -> None:
-    """None before there is one."""
+    """Without a fragment it is None."""
     span = Span()
     assert span.first is None
     for time in (2000, 1000, 3000):

@@ -1,4 +1,4 @@
-"""Commands with standard streams that are closed, full or broken off, as real processes."""
+"""Commands with closed or full standard streams, as real processes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def run(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("redirection", "reason"), [(">&-", "it is closed"), ("> /dev/full", "No space left on device")]
 )
 @pytest.mark.parametrize("arguments", [["explain", "1"], ["serve", "--port", "0"]])
-def test_standard_output_that_takes_nothing(
+def test_standard_output_that_cannot_be_written(
     redirection: str, reason: str, arguments: list[str]
 ) -> None:
-    """Told in words, exit code 1, nothing of the interpreter's."""
+    """The error is in words, with exit code 1, and Python prints nothing."""
     ended = run(redirection, *arguments)
     assert ended.returncode == 1
     assert f"what  standard output: {reason}" in ended.stderr
@@ -43,22 +43,22 @@ def test_standard_output_that_takes_nothing(
 def test_standard_error_changes_nothing(
     redirection: str, environment: dict[str, str], endpoint: LocalEndpoint
 ) -> None:
-    """A put whose progress, a line after two seconds, nobody can read stores everything."""
+    """A put whose progress cannot be printed stores all frames."""
     ended = run(redirection, "put", "testsrc:duration=2.4,size=64x64", "unread", "-v")
     assert ended.returncode == 0
     assert ended.stdout.startswith("stored: 60 frames")
 
 
-def test_what_is_stored_is_said_when_the_result_cannot_be_printed(
+def test_stored_frames_are_reported_if_the_result_cannot_be_printed(
     environment: dict[str, str], endpoint: LocalEndpoint
 ) -> None:
-    """The failure is the output's alone."""
+    """Only the output has failed."""
     ended = run("> /dev/full", "put", "testsrc:duration=0.4,size=64x64", "unsaid")
     assert ended.returncode == 1
     assert "also  all 10 frames of unsaid are stored" in ended.stderr
 
 
-def test_closed_standard_input_is_told(environment: dict[str, str]) -> None:
+def test_closed_standard_input_is_reported(environment: dict[str, str]) -> None:
     """`kvs put - STREAM <&-` has nothing to read."""
     ended = run("<&-", "put", "-", "unfed")
     assert ended.returncode == 1
@@ -66,8 +66,8 @@ def test_closed_standard_input_is_told(environment: dict[str, str]) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_name_that_is_no_text_is_printed(tmp_path: Path) -> None:
-    """A file's name may hold any bytes."""
+def test_file_name_that_is_not_text_is_printed(tmp_path: Path) -> None:
+    """A file name may contain any bytes."""
     ended = run("", "inspect", str(tmp_path / "bad\udcff.mkv"))
     assert ended.returncode == 1
     assert "\\udcff.mkv" in ended.stderr

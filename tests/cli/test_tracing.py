@@ -1,4 +1,4 @@
-"""`kvs put --trace FILE`: every hop of a frame's life, in a file that trace viewers read."""
+"""`kvs put --trace FILE`: every step of a frame, in a file for trace viewers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_every_hop_of_every_frame_is_in_the_file(kvs: Any, clip: Path, tmp_path:
     assert (Stream.put_frame, Source.frames) == plain
 
 
-def test_a_file_that_cannot_be_written_is_told_at_once(
+def test_trace_file_that_cannot_be_written_is_refused_at_once(
     kvs: Any, clip: Path, tmp_path: Path
 ) -> None:
-    """Before anything is put."""
+    """The error comes before a frame is put."""
     path = tmp_path / "missing" / "trace.json"
     ran = kvs("put", str(clip), "put-untraced", "--trace", str(path))
     assert ran.exit_code == 1
@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_written_is_told_at_once(
 
 
 def test_the_file_is_written_when_the_put_fails(kvs: Any, tmp_path: Path, clip: Path) -> None:
-    """What happened until then is what one wants to see."""
+    """It has the spans up to the failure."""
     path = tmp_path / "trace.json"
     ran = kvs("put", str(clip), "bad name", "--trace", str(path))
     assert ran.exit_code != 0

@@ -1,4 +1,4 @@
-"""What players object to in the description of tracks."""
+"""Problems in the descriptions of tracks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AVCC = bytes.fromhex("0142c00affe100146742c00ada11e840000003004000000ca3c489a801
     ],
 )
 def test_tracks(codec: str, private: bytes, status: S | None) -> None:
-    """The service takes each of them, so what there is to say is a warning."""
+    """The service accepts each of them, so the problems are warnings."""
     problems = list(track_problems([TrackEntry(number=1, codec_id=codec, codec_private=private)]))
     assert [problem.status for problem in problems] == ([] if status is None else [status])
     assert not any(problem.refused for problem in problems)

@@ -2,7 +2,7 @@
 
 `Served` is `kvs serve` in a process of its own, which a test may kill and start again on the same
 port. `Proxy` is the link: a TCP proxy that cuts, stalls and half-closes connections, refuses new
-ones, or answers by itself with bytes of the test's choice. Everything is on 127.0.0.1.
+ones, or answers without the service, with bytes of the test's choice. Everything is on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ START = 17_000_000_000_000_000
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -62,7 +62,7 @@ class Served:
         assert line == f"listening on {self.url}\n", line
 
     def kill(self) -> None:
-        """What a power cut does."""
+        """Kill the process, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -72,7 +72,7 @@ class Served:
 class Proxy:
     """A link to `target` (a port) that breaks on demand; runs in a thread of its own.
 
-    `answers` maps a path to the answers (bytes) that the proxy gives by itself, one request each,
+    `answers` maps a path to the answers (bytes) that the proxy itself gives, one request each,
     closing the connection after it; None closes it without an answer. `cut_at` is asked with each
     new connection for the number of bytes of the producer after which it is reset (some 50 ms
     later), None for never.
@@ -99,11 +99,11 @@ class Proxy:
         self._call(self._cut())
 
     def stall(self) -> None:
-        """Nothing moves any more, nothing is closed."""
+        """Stop moving bytes without closing connections."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def flow(self) -> None:
-        """Everything moves again."""
+        """Continue to move bytes."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def half_close(self) -> None:
@@ -195,7 +195,7 @@ class Proxy:
 
 @dataclass
 class Media:
-    """Numbered frames: number, key frame and times can be told from the payload."""
+    """Numbered frames: the payload contains number, key frame and times."""
 
     size: int = 2000
     start: int = START
@@ -260,7 +260,7 @@ def assert_stored(url: str, stream: str, put: Iterable[kvs.Frame]) -> None:
 
 
 def stream_info(**overrides: object) -> kvs.StreamInfo:
-    """Opaque frames (no NAL adaptation), retention one hour."""
+    """Return a stream info for opaque frames with a retention of one hour."""
     values: dict[str, object] = {
         "retention": "PT1H",
         "frame_rate": 25,
@@ -294,7 +294,7 @@ KIT = SimpleNamespace(
 
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
-    """The helpers above that are no fixtures, by name."""
+    """Return the helpers above that are not fixtures, by name."""
     return KIT
 
 

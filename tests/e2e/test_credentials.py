@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 class Clock:
-    """The time, put forward by the test: both clocks of the producer follow."""
+    """The clock of a producer, which the test advances."""
 
     def __init__(self) -> None:
         self.ahead = 0
@@ -45,7 +45,7 @@ class Clock:
         return time.time_ns() // 100 + self.ahead
 
     def forward(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock."""
         self.ahead += round(seconds * SECOND)
 
     def callbacks(self) -> kvs.CallbacksProvider:
@@ -56,7 +56,7 @@ class Clock:
 
 
 class Vault:
-    """Gives a new key pair, good for a minute, with each fetch; the endpoint knows them all."""
+    """A provider with a new key pair for each fetch, valid for a minute."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -80,7 +80,7 @@ class Vault:
         return self.fetch()
 
     def forget_old_ones(self) -> None:
-        """Have the endpoint refuse all but the newest."""
+        """Make the endpoint refuse all keys but the newest."""
         for key in list(self.known)[:-1]:
             self.known[key] = Credentials("revoked", None)
 
@@ -107,7 +107,7 @@ def url(clock: Clock, vault: Vault) -> Iterator[str]:
 
 
 class Events:
-    """What a producer has told."""
+    """The events that a producer has reported."""
 
     def __init__(self) -> None:
         self.all: list[kvs.Event] = []
@@ -132,7 +132,7 @@ class Events:
 
 
 def camera(url: str, clock: Clock, events: Events) -> dict[str, Any]:
-    """The arguments of a producer that goes by the clock, and tells the events."""
+    """Return the arguments for a producer that uses the clock and collects events."""
     return {
         "region_name": "us-west-2",
         "endpoint_url": url,
@@ -178,10 +178,10 @@ def test_tokens_rotate_without_a_gap(
     stored(media)
 
 
-def test_a_failed_refresh_keeps_the_stream_on_its_token_and_is_told(
+def test_failed_refresh_keeps_the_token_and_is_reported(
     kit: Any, url: str, clock: Clock, vault: Vault, stored: Callable[[Any], None]
 ) -> None:
-    """The second fetch fails: told with its cause, media goes on; when it recovers, all rotates."""
+    """The second fetch fails and is reported; uploads continue, and the third fetch succeeds."""
     media, events = kit.Media(), Events()
     with kvs.Producer(credentials=vault.fetch, **camera(url, clock, events)) as producer:
         with producer.open_stream("door", kit.info()) as stream:
@@ -192,11 +192,11 @@ def test_a_failed_refresh_keeps_the_stream_on_its_token_and_is_told(
             clock.forward(LIFE_S - 2)
             stream.put_frame(media.frame())
             kit.until(lambda: events.of(FAILURES))
-            told = events.of(FAILURES)[0]
-            assert told.status is S.CLIENT_AUTH_CALL_FAILED
-            assert not told.fatal
-            assert "ConnectionError at test_credentials.py:" in told.detail
-            assert "sealed" not in told.detail
+            reported = events.of(FAILURES)[0]
+            assert reported.status is S.CLIENT_AUTH_CALL_FAILED
+            assert not reported.fatal
+            assert "ConnectionError at test_credentials.py:" in reported.detail
+            assert "sealed" not in reported.detail
             # Past the end of the token the upload goes on for as long as the service lets it.
             clock.forward(10)
             before = events.persisted(0)
@@ -254,7 +254,7 @@ def test_the_same_in_asyncio(
 def test_less_than_30_s_of_life_are_refused(
     kit: Any, url: str, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told how long they would have to live, and nothing is uploaded with them."""
+    """The error has the required lifetime; nothing is uploaded."""
     monkeypatch.setattr("tests.e2e.test_credentials.LIFE_S", 29)
     events = Events()
     with kvs.Producer(
@@ -274,7 +274,7 @@ def test_less_than_30_s_of_life_are_refused(
 def test_a_camera_that_starts_without_credentials_streams_when_they_come(
     kit: Any, url: str, vault: Vault, stored: Callable[[Any], None]
 ) -> None:
-    """What was put meanwhile is stored."""
+    """Frames that were put meanwhile are stored."""
     vault.failing = True
     media, events = kit.Media(), Events()
     with kvs.Producer(
@@ -284,8 +284,8 @@ def test_a_camera_that_starts_without_credentials_streams_when_they_come(
             for frame in media.frames(11):
                 stream.put_frame(frame)
             kit.until(lambda: vault.asked > 6)
-            told = events.of(kvs.ClientErrorReported)
-            assert S.CLIENT_AUTH_CALL_FAILED in {event.status for event in told}
+            reported = events.of(kvs.ClientErrorReported)
+            assert S.CLIENT_AUTH_CALL_FAILED in {event.status for event in reported}
             vault.failing = False
             kit.until(lambda: events.persisted(0))
     stored(media)
@@ -350,8 +350,8 @@ def test_iot_on_a_machine_whose_clock_is_off(kit: Any, iot: IotEndpoint, off: in
                     stream.put_frame(frame)
         assert stream.account().persisted == 11
         assert not events.of(FAILURES)
-        [told] = events.of(kvs.ClockSkewDetected)
-        assert abs(told.skew - off * SECOND) < 60 * SECOND
+        [reported] = events.of(kvs.ClockSkewDetected)
+        assert abs(reported.skew - off * SECOND) < 60 * SECOND
         assert sum(len(one.frames) for one in kvs.get_media("door", **options)) == 11
 
 
@@ -417,7 +417,7 @@ def test_kvs_put_and_get_with_a_credentials_file(
 def test_kvs_put_and_get_with_aws_iot(
     command: Callable[..., Any], iot: IotEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--iot` takes the environment of AWS's samples; what is missing there is named."""
+    """`--iot` uses the variables of AWS's samples; errors name missing ones."""
     missing = command("put", "testsrc:duration=1", "door", "-q", "--iot")
     assert missing.exit_code == 2
     assert "AWS_IOT_CORE_CREDENTIAL_ENDPOINT" in missing.stderr

@@ -1,4 +1,4 @@
-"""The end: Ctrl-C and SIGTERM at `kvs put`, and closing while somebody still writes."""
+"""Ctrl-C and SIGTERM for `kvs put`, and closing while other threads still put."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def putting(kit: Any, endpoint_url: str) -> Iterator[Callable[[str], subprocess.
 def test_signal_stores_what_was_put(
     number: int, putting: Callable[[str], Any], endpoint_url: str
 ) -> None:
-    """Everything that was put is stored, and said to be; the exit code tells of the signal."""
+    """All frames are stored and reported; the exit code is that of the signal."""
     process = putting(endpoint_url)
     process.send_signal(number)
     began = time.monotonic()
@@ -72,12 +72,12 @@ def test_signal_stores_what_was_put(
     assert stored == of > 20
 
 
-def test_interrupt_with_nobody_at_the_other_end(
+def test_interrupt_without_a_service(
     putting: Callable[[str], Any], endpoint_url: str, proxy: Callable[[str], Any]
 ) -> None:
     """The wait for acks is bounded; it says how many frames had no answer. Twice is at once.
 
-    The second comes late enough to be no echo of the first, also where there is much to do. There
+    The second comes late enough to be separate from the first, also on a busy machine. There
     is no third: it could come while the program ends, and cut short what that says.
     """
     link = proxy(endpoint_url)
@@ -99,7 +99,7 @@ def test_interrupt_with_nobody_at_the_other_end(
 def test_closing_while_offline_writers_wait(
     endpoint_url: str, proxy: Callable[[str], Any], kit: Any, our_threads: Callable[[], list[str]]
 ) -> None:
-    """Writers that wait for space are told at once, and the books are complete."""
+    """Puts that wait for space raise at once, and the accounts are complete."""
     link = proxy(endpoint_url)
     small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     told: list[kvs.KvsError] = []

@@ -1,4 +1,4 @@
-"""An endpoint that misbehaves by script: nothing accepted is lost, every cause is in the log."""
+"""An endpoint with scripted faults: no accepted frame is lost, every cause is logged."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The books add up, the endpoint has every frame as it was put, and the log has the cause."""
+    """The account is right, the endpoint has all frames unchanged, the log has the cause."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 1.0)
     caplog.set_level(logging.INFO, "kvsproducer")
     media = kit.Media(size=1000)

@@ -1,4 +1,4 @@
-"""A bad link between producer and service: cut, stalled, half-closed, answered by a stranger."""
+"""A bad link between producer and service: cut, stalled, half-closed, wrong responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r
 def answer(status: int, name: str = "", body: bytes = b"{}") -> bytes:
     """A whole HTTP answer of the service, or of something before it."""
     kind = f"x-amzn-ErrorType: {name}\r\n" if name else ""
-    head = f"HTTP/1.1 {status} Told\r\n{kind}Content-Length: {len(body)}\r\nConnection: close\r\n"
+    head = f"HTTP/1.1 {status} Status\r\n{kind}Content-Length: {len(body)}\r\nConnection: close\r\n"
     return head.encode() + b"\r\n" + body
 
 
@@ -132,10 +132,10 @@ def test_calls_answered_wrongly(
     kit.assert_stored(endpoint_url, "door", media.put)
 
 
-def test_put_media_is_not_tried_in_a_hot_loop(
+def test_put_media_is_retried_with_pauses(
     endpoint_url: str, proxy: Callable[[str], Any], kit: Any
 ) -> None:
-    """An endpoint that always times out is asked with growing pauses."""
+    """If the endpoint always times out, the pauses grow."""
     link, media = proxy(endpoint_url), kit.Media()
     link.answers[PUT_MEDIA] = [FAULTS["504"]] * 10_000
     with kvs.Producer(endpoint_url=link.url) as producer:
@@ -162,7 +162,7 @@ def test_eight_threads_over_a_link_that_is_cut_all_the_time(
     our_threads: Callable[[], list[str]],
     sockets: Callable[[], int],
 ) -> None:
-    """Cut every second for half a minute: nothing lost, no thread or socket left behind."""
+    """Cut every second for half a minute: no frame is lost, no thread or socket stays open."""
     link = proxy(endpoint_url)
     medias = [kit.Media(size=3000) for _ in range(8)]
     ended = time.monotonic() + seconds
@@ -199,7 +199,7 @@ def test_eight_threads_over_a_link_that_is_cut_all_the_time(
 def test_answer_to_create_stream_is_lost(
     endpoint_url: str, proxy: Callable[[str], Any], kit: Any
 ) -> None:
-    """The stream was created but nobody heard of it: that it exists is no failure."""
+    """The stream was created but the answer is lost; "it exists" is not a failure."""
     link, media = proxy(endpoint_url), kit.Media()
     kit.client("kinesisvideo", endpoint_url).create_stream(
         StreamName="door", DataRetentionInHours=1
@@ -219,7 +219,7 @@ def test_a_dead_connection_is_noticed_and_replaced(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing moves and nothing is closed: a new connection long before the upload's own limit."""
+    """No byte moves and no socket is closed; a new connection comes before the upload's limit."""
     rule = replace(WATCHES[kvs.ConnectionStale], patience=5_000_000)
     monkeypatch.setitem(WATCHES, kvs.ConnectionStale, rule)
     link, media = proxy(endpoint_url), kit.Media(size=20_000)

@@ -36,7 +36,7 @@ PORT = 8080
 MTU = 1500
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
-# Films for so many seconds in real time; tells how many frames, then the account.
+# Puts frames in real time for the given seconds; prints their number, then the account.
 CAMERA = """
 import json, sys, time, logging
 import kvsproducer as kvs
@@ -143,8 +143,8 @@ def _allowed() -> None:
     try:
         Link().end()
     except (OSError, subprocess.CalledProcessError) as error:
-        told = getattr(error, "stderr", "") or str(error)
-        pytest.skip(f"no network namespaces or TUN devices here: {told.strip()}")
+        reason = getattr(error, "stderr", "") or str(error)
+        pytest.skip(f"no network namespaces or TUN devices here: {reason.strip()}")
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_an_outage_of_a_minute(
 def test_another_address(
     link: Link, scene: Callable[[float], Scene], kit: Any, tmp_path: Path
 ) -> None:
-    """The old connection is dead and nobody says so: staleness finds out, long before TCP."""
+    """The old connection is dead without a reset; staleness detects that long before TCP."""
     filming = scene(40)
     kit.until(lambda: filming.persisted > 50, 60)
     link.change_address()

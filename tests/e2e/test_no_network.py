@@ -1,6 +1,6 @@
 """A camera that starts with no network keeps its frames, and streams when the network comes.
 
-And what does not wait: an offline source, a refusal, a producer that is told not to.
+An offline source, a refusal, and a producer without continuous retry do not wait.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def begun_anew(told: list[kvs.Event]) -> bool:
 
 
 def test_nothing_listens_at_first(kit: Any) -> None:
-    """Six attempts and more, and then some; every frame is stored."""
+    """After more than six attempts every frame is stored."""
     port, told, media = kit.free_port(), [], kit.Media()
     with kvs.Producer(endpoint_url=f"http://127.0.0.1:{port}", on_event=told.append) as producer:
         stream = producer.open_stream("door", kit.info())
@@ -161,7 +161,7 @@ class Metadata(Server):
 def test_metadata_are_not_there_at_first(
     kind: str, first: str, endpoint_url: str, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their service comes up later than the camera: the cause is told, and nothing is lost."""
+    """The metadata service starts after the camera; the cause is reported, no frame is lost."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name)
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01)
@@ -195,8 +195,8 @@ def test_metadata_are_not_there_at_first(
     assert all(cause in detail for detail in causes), causes
 
 
-def test_what_no_longer_fits_is_reported(kit: Any) -> None:
-    """The oldest fragments go; the newest are stored when the network comes."""
+def test_frames_that_no_longer_fit_are_reported(kit: Any) -> None:
+    """The oldest fragments are dropped; the newest are stored when the network comes."""
     port, media = kit.free_port(), kit.Media(size=40_000)
     small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     producer = kvs.Producer(endpoint_url=f"http://127.0.0.1:{port}", device_info=small)
@@ -244,17 +244,17 @@ def offline_failure(kit: Any, **options: Any) -> kvs.KvsError:
 
 
 def test_an_offline_stream_fails_soon(kit: Any) -> None:
-    """Somebody waits for it, and is told why."""
+    """The waiting caller gets the cause."""
     url = f"http://127.0.0.1:{kit.free_port()}"
     error = offline_failure(kit, endpoint_url=url)
     assert error.status is S.DESCRIBE_STREAM_CALL_FAILED
     assert "127.0.0.1" in error.detail
 
 
-def test_an_offline_writer_that_waits_is_told_why(
+def test_waiting_offline_put_gets_the_cause(
     endpoint_url: str, proxy: Callable[[str], Any], kit: Any
 ) -> None:
-    """The network goes while it is at work, and stays away for longer than it may wait."""
+    """The network fails while frames are put, for longer than the put may wait."""
     link, media = proxy(endpoint_url), kit.Media(size=40_000)
     device = kvs.DeviceInfo(
         storage_info=kvs.StorageInfo(storage_size=1 << 20),
@@ -308,8 +308,8 @@ def test_waiting_for_a_network_is_bounded_and_explained(kit: Any) -> None:
     ],
     ids=["access denied", "invalid argument"],
 )
-def test_a_refusal_is_final(fault: Fault, status: S, kit: Any) -> None:
-    """Trying again for ever would not help."""
+def test_refusal_is_not_retried(fault: Fault, status: S, kit: Any) -> None:
+    """Retrying would not help."""
     from dataclasses import replace
 
     with local_endpoint(faults=[replace(fault, times=None)]) as endpoint:
@@ -328,8 +328,8 @@ def test_a_stream_that_must_exist(endpoint_url: str, kit: Any) -> None:
     assert caught.value.status is S.SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR
 
 
-def test_closing_ends_who_waits_to_be_ready(kit: Any) -> None:
-    """In another thread."""
+def test_closing_ends_wait_ready_in_another_thread(kit: Any) -> None:
+    """`wait_ready` raises."""
     import threading
 
     url = f"http://127.0.0.1:{kit.free_port()}"

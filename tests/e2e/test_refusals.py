@@ -1,4 +1,4 @@
-"""What cannot work: each ends in its status, with cause and action, within a bounded time.
+"""Setups that cannot work: each fails with its status, cause and action, in a limited time.
 
 Through `Producer` and through `kvs put`, whose error takes one screen and has an exit code.
 """
@@ -26,7 +26,7 @@ from kvsproducer.endpoint import Credentials, local_endpoint
 
 S = kvs.StatusCode
 LIMIT_S = 20
-AT_ONCE = kvs.ServiceConfig(continuous_retry=False)  # no network is a failure, told soon
+AT_ONCE = kvs.ServiceConfig(continuous_retry=False)  # a missing network is a failure, raised soon
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -62,8 +62,8 @@ def kvs_put(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
-class Stranger(Server):
-    """Something that answers, but is not KVS."""
+class OtherServer(Server):
+    """Yield the URL of an HTTP server that is not KVS."""
 
     def talk(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
@@ -72,8 +72,8 @@ class Stranger(Server):
 
 
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    server = Stranger()
+def other_server() -> Iterator[str]:
+    server = OtherServer()
     yield server.url
     server.end()
 
@@ -104,7 +104,7 @@ def verifying_url() -> Iterator[str]:
 
 
 def test_right_signature(verifying_url: str, kit: Any) -> None:
-    """The control: with the right secret everything is stored."""
+    """With the right secret everything is stored."""
     media = kit.Media()
     with kvs.Producer(endpoint_url=verifying_url) as producer:
         with producer.open_stream("door", kit.info()) as stream:
@@ -168,19 +168,19 @@ def test_name_that_does_not_resolve(refused: Callable[..., kvs.KvsError]) -> Non
     assert "kinesisvideo.nowhere.invalid" in error.detail
 
 
-def test_endpoint_that_is_no_url(kit: Any) -> None:
-    """An address without a scheme is bad usage, told at once."""
+def test_invalid_endpoint_url(kit: Any) -> None:
+    """An address without a scheme is refused at once."""
     with pytest.raises(kvs.KvsError) as caught:
         kvs.Producer(endpoint_url="127.0.0.1:8080")
     assert caught.value.status is S.INVALID_ARG
 
 
-def test_something_else_answers(stranger: str, refused: Callable[..., kvs.KvsError]) -> None:
-    error = refused(endpoint_url=stranger, config=AT_ONCE)
+def test_endpoint_that_is_not_kvs(other_server: str, refused: Callable[..., kvs.KvsError]) -> None:
+    error = refused(endpoint_url=other_server, config=AT_ONCE)
     assert error.status is S.DESCRIBE_STREAM_CALL_FAILED
 
 
-def test_tls_with_an_authority_that_nobody_knows(
+def test_tls_with_an_unknown_authority(
     https_url: str, refused: Callable[..., kvs.KvsError]
 ) -> None:
     error = refused(endpoint_url=https_url)
@@ -219,17 +219,17 @@ def test_tls_that_works(
     assert read == [frame.data for frame in media.put]
 
 
-def test_kvs_put_tells(
+def test_kvs_put_reports_each_cause(
     endpoint_url: str,
     verifying_url: str,
     https_url: str,
-    stranger: str,
+    other_server: str,
     kit: Any,
     tmp_path: Path,
     kvs_put: Callable[..., Any],
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    """The same at the command line: one screen, no traceback, the exit code."""
+    """The command line shows one screen without a traceback, and has the exit code."""
     nobody = f"http://127.0.0.1:{kit.free_port()}"
     unset = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     nowhere = "http://kinesisvideo.nowhere.invalid"
@@ -242,7 +242,7 @@ def test_kvs_put_tells(
         (kvs_put("127.0.0.1:8080"), 2, "http://"),
         (kvs_put(nobody), 1, nobody),
         (kvs_put(nowhere), 1, "nowhere.invalid"),
-        (kvs_put(stranger), 1, stranger),
+        (kvs_put(other_server), 1, other_server),
         (kvs_put(https_url), 1, "certificate"),
         (kvs_put(https_url, "--ca-bundle", missing), 1, "missing.pem"),
         (kvs_put(https_url, "--no-verify-ssl"), 0, ""),

@@ -1,4 +1,4 @@
-"""Credentials that the service refuses while a producer runs: it asks for others and goes on."""
+"""Credentials that the service refuses while a producer runs: it fetches others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 
 class Keys:
-    """The one access key that the endpoint knows, and where a producer finds it."""
+    """The only access key that the endpoint accepts, and how a producer finds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,10 +93,8 @@ def test_a_rotation_is_noticed(
     assert not any(one.fatal for one in refused)
 
 
-def test_a_provider_that_has_no_others_is_not_asked_again_and_again(
-    keys: Keys, guarded: str
-) -> None:
-    """Once at once, then once per 10 s, however often the service refuses them."""
+def test_provider_without_other_credentials_is_called_with_pauses(keys: Keys, guarded: str) -> None:
+    """Once at once, then at most once per 10 s."""
     seen: list[kvs.Event] = []
     old = kvs.AwsCredentials("AKIDOLD", SECRET)
     asked: list[int] = []

@@ -18,7 +18,7 @@ from kvsproducer.endpoint import local_endpoint
 def test_endpoint_killed_and_restarted(
     kind: kvs.StreamingType, serve: Callable[..., Any], kit: Any
 ) -> None:
-    """Twice; every frame is stored exactly as put, and the books agree."""
+    """It is killed twice; every frame is stored unchanged, and the account is right."""
     served, media = serve(), kit.Media(size=20_000)
     events: list[kvs.Event] = []
     with kvs.Producer(endpoint_url=served.url, on_event=events.append) as producer:
@@ -40,7 +40,7 @@ def test_endpoint_killed_and_restarted(
 
 
 def test_endpoint_that_comes_late(kit: Any) -> None:
-    """Frames put while nobody listens are held, and stored when the endpoint comes up."""
+    """Frames that are put before the endpoint starts are held and then stored."""
     media, port = kit.Media(), kit.free_port()
     with contextlib.ExitStack() as stack:
         producer = kvs.Producer(endpoint_url=f"http://127.0.0.1:{port}")

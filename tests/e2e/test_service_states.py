@@ -1,4 +1,4 @@
-"""What the service may do in the middle of an upload: run full, delete the stream, go quiet."""
+"""Changes of the service during an upload: a full disk, a deleted stream, no acks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def uploads(events: list[kvs.Event]) -> int:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """full_disk(True): the endpoint's disk takes nothing more, until full_disk(False)."""
+    """Return a function: full_disk(True) makes writes fail until full_disk(False)."""
     append, full = FilePayloads.append, [False]
 
     def maybe(self: FilePayloads, arn: str, fragment: Any) -> Any:
@@ -38,7 +38,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 def test_disk_full_at_the_endpoint(
     full_disk: Callable[[bool], None], tmp_path: Path, kit: Any
 ) -> None:
-    """Fragments that could not be stored are reported, and sent again until there is room."""
+    """Fragments that could not be stored are reported and sent again until there is space."""
     events: list[kvs.Event] = []
     media = kit.Media()
     with local_endpoint(tmp_path) as endpoint:
@@ -130,7 +130,7 @@ def test_stream_in_deleting(endpoint_url: str, proxy: Callable[[str], Any], kit:
 
 
 def test_retention_zero(endpoint_url: str, kit: Any) -> None:
-    """The service keeps nothing: RECEIVED is all there is, and closing does not wait for more."""
+    """Without retention RECEIVED is the last ack, and closing does not wait for more."""
     media = kit.Media()
     began = time.monotonic()
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
@@ -155,8 +155,8 @@ def test_existing_stream_without_retention(endpoint_url: str, kit: Any) -> None:
     assert account == kvs.FrameAccount(23, 23, 0, 0, 0)
 
 
-def test_existing_stream_that_keeps_media(endpoint_url: str, kit: Any) -> None:
-    """The stream keeps media though the producer did not ask for it: all is stored."""
+def test_existing_stream_with_retention(endpoint_url: str, kit: Any) -> None:
+    """The stream has a retention although the producer's is 0; all frames are stored."""
     kit.client("kinesisvideo", endpoint_url).create_stream(
         StreamName="door", DataRetentionInHours=2, MediaType="video/h265"
     )
@@ -192,7 +192,7 @@ def test_silence_is_ended_by_the_service(kit: Any) -> None:
 def test_upload_that_pauses_is_kept(
     endpoint_url: str, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pause with nothing to send is no stall, however long against the limit of a stall."""
+    """A pause without data to send is not a stall, even if it is longer than the limit."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
     media, events = kit.Media(), []
     with kvs.Producer(endpoint_url=endpoint_url, on_event=events.append) as producer:
@@ -208,7 +208,7 @@ def test_upload_that_pauses_is_kept(
 
 @pytest.mark.parametrize("buffer", [bytearray, memoryview, "array"])
 def test_buffer_that_the_caller_uses_again(buffer: Any, endpoint_url: str, kit: Any) -> None:
-    """What is stored is what was put, though the caller wrote over it at once."""
+    """The stored bytes are those that were put, although the caller overwrote the buffer."""
     from array import array
 
     with kvs.Producer(endpoint_url=endpoint_url) as producer:

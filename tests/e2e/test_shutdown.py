@@ -1,4 +1,4 @@
-"""Closing in any state: within a bound, with the books complete, and nothing left behind."""
+"""Closing in any state: in a limited time, with a complete account, without leftovers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_asyncio(
 def test_a_listener_that_hangs(
     endpoint_url: str, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is left behind in its thread; closing is not held up by it."""
+    """Its thread is abandoned; closing does not wait for it."""
     monkeypatch.setattr("kvsproducer.producer.producer.LISTENER_LIMIT_S", 0.2)
     hang = threading.Event()
     producer = kvs.Producer(endpoint_url=endpoint_url, on_event=lambda event: hang.wait(60))

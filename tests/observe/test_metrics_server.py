@@ -1,4 +1,4 @@
-"""Prometheus text and a health check, asked over HTTP as Prometheus and a supervisor ask."""
+"""Prometheus metrics and the health check over HTTP."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
 
 
 def figures(server: kvs.MetricsServer) -> dict[tuple[str, str], float]:
-    """(name, the labels' values but the stream's) -> value."""
+    """Return the metrics as (name, values of the labels except the stream) -> value."""
     status, text = get(server.url + "/metrics")
     assert status == 200
     return {
@@ -54,8 +54,8 @@ def figures(server: kvs.MetricsServer) -> dict[tuple[str, str], float]:
     }
 
 
-def test_figures(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """What was put and became of it, in base units."""
+def test_metrics(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
+    """They have the counts of frames, in base units."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         with kvs.MetricsServer(producer, 0) as server:
             assert ("kvs_stream_frames_total", "accepted") not in figures(server)
@@ -79,7 +79,7 @@ def test_figures(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> Non
 
 
 def test_held_media_in_seconds(info: kvs.StreamInfo, frames: Frames) -> None:
-    """During an outage."""
+    """The metric grows during an outage."""
     producer = kvs.Producer(endpoint_url=NOBODY)
     stream = producer.open_stream("door", info)
     for frame in frames(25):
@@ -94,7 +94,7 @@ def test_held_media_in_seconds(info: kvs.StreamInfo, frames: Frames) -> None:
 
 @pytest.mark.parametrize("bound", [0.05, timedelta(milliseconds=50), "PT0.05S"])
 def test_health_fails_when_acks_stop(info: kvs.StreamInfo, frames: Frames, bound: Any) -> None:
-    """While frames are held; the answer says of which stream."""
+    """It fails while frames are held, and names the stream."""
     producer = kvs.Producer(endpoint_url=NOBODY)
     with kvs.MetricsServer(producer, 0, max_silence=bound) as server:
         stream = producer.open_stream("door", info)
@@ -105,16 +105,16 @@ def test_health_fails_when_acks_stop(info: kvs.StreamInfo, frames: Frames, bound
         while (answer := get(server.url + "/health"))[0] == 200:
             assert time.monotonic() < deadline
         assert answer[0] == 503
-        told = json.loads(answer[1])
-        assert not told["healthy"]
-        assert "while 3 frames are held (state describe)" in told["problems"]["door"]
+        report = json.loads(answer[1])
+        assert not report["healthy"]
+        assert "while 3 frames are held (state describe)" in report["problems"]["door"]
         stream.reset()
         assert get(server.url + "/health")[0] == 200
     producer.close(0)
 
 
-def test_health_tells_a_stream_that_failed(endpoint_url: str) -> None:
-    """At once, whether it holds frames or not."""
+def test_health_reports_a_failed_stream(endpoint_url: str) -> None:
+    """At once, also if it holds no frames."""
     info = kvs.StreamInfo.video("h264", allow_stream_creation=False)
     producer = kvs.Producer(endpoint_url=endpoint_url)
     stream = producer.open_stream("door", info)
@@ -129,7 +129,7 @@ def test_health_tells_a_stream_that_failed(endpoint_url: str) -> None:
 
 
 class Books:
-    """A stream of which only the books are looked at."""
+    """A stream with only the counts that the health check reads."""
 
     failure = None
     state = kvs.StreamState.STREAMING
@@ -146,8 +146,8 @@ class Books:
         return StreamMetrics(0, 0, 0, 0, 0, 0, 0, 0, StreamCounters(buffered_acks=self.acks))
 
 
-def test_silence_counts_from_the_last_word_or_the_first_frame() -> None:
-    """An idle stream owes no ack; an ack of any kind begins anew; a new stream too."""
+def test_silence_is_measured_from_the_last_ack_or_the_first_frame() -> None:
+    """An idle stream expects no ack; any ack and a new stream restart the measurement."""
     silence, books = _Silence(60), Books()
     streams: Any = {"door": books}
 
@@ -173,7 +173,7 @@ def test_silence_counts_from_the_last_word_or_the_first_frame() -> None:
 
 
 def test_pages(endpoint_url: str) -> None:
-    """HEAD is answered without a body, other pages by 404, and several requests in turn."""
+    """HEAD has no body, other pages give 404, and several requests work in turn."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         with kvs.MetricsServer(producer, 0) as server:
             assert server.url.startswith("http://127.0.0.1:")
@@ -182,8 +182,8 @@ def test_pages(endpoint_url: str) -> None:
             assert get(server.url + "/")[0] == 404
 
 
-def test_what_is_refused(endpoint_url: str) -> None:
-    """A port that is taken or none, a bound of nothing."""
+def test_invalid_values_are_refused(endpoint_url: str) -> None:
+    """A port in use, an invalid port, and a limit of 0 are refused."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         with kvs.MetricsServer(producer, 0) as server:
             taken = int(server.url.rpartition(":")[2])
@@ -200,7 +200,7 @@ def test_what_is_refused(endpoint_url: str) -> None:
 
 
 def test_without_the_extra() -> None:
-    """The name is there, and says what to install."""
+    """The error says what to install."""
     program = """if True:
         import sys
         sys.modules["prometheus_client"] = None
@@ -218,7 +218,7 @@ def test_without_the_extra() -> None:
 
 
 def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """The same of an asyncio producer, while its loop is busy with others."""
+    """An asyncio producer has the same metrics, also while its loop is busy."""
 
     async def main() -> dict[tuple[str, str], float]:
         async with aio.Producer(endpoint_url=endpoint_url) as producer:
@@ -234,7 +234,7 @@ def test_asyncio(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> Non
 
 @pytest.fixture
 def server() -> Iterator[kvs.MetricsServer]:
-    """Of a producer without streams."""
+    """Yield the server of a producer without streams."""
     producer = kvs.Producer(endpoint_url=NOBODY)
     with kvs.MetricsServer(producer, 0) as made:
         yield made
@@ -246,10 +246,10 @@ def connected(server: kvs.MetricsServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENT_S)
 
 
-def test_clients_that_go_away_are_nobodys_business(
+def test_clients_that_disconnect_cause_no_output(
     server: kvs.MetricsServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A reset in the middle of an answer used to put a traceback on standard error."""
+    """A reset in the middle of a response must not print a traceback."""
     for _ in range(3):
         with connected(server) as client:
             client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -263,12 +263,12 @@ def test_clients_that_go_away_are_nobodys_business(
 
 
 def busy() -> int:
-    """How many of the server's threads are at a request."""
+    """Return how many threads serve a request."""
     return sum("process_request" in thread.name for thread in threading.enumerate())
 
 
-def test_of_too_many_connections_the_oldest_goes(server: kvs.MetricsServer) -> None:
-    """Who connects and asks nothing keeps neither threads nor others out."""
+def test_oldest_connection_is_closed_if_there_are_too_many(server: kvs.MetricsServer) -> None:
+    """Clients that send nothing do not exhaust the threads."""
     idle = [connected(server) for _ in range(100)]
     assert get(server.url + "/health")[0] == 200
     assert idle[0].recv(1) == b""
@@ -280,10 +280,8 @@ def test_of_too_many_connections_the_oldest_goes(server: kvs.MetricsServer) -> N
     until(lambda: not busy())
 
 
-def test_a_request_that_trickles_is_cut(
-    server: kvs.MetricsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However often a byte of it comes."""
+def test_slow_request_is_closed(server: kvs.MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single bytes do not extend the time limit."""
     monkeypatch.setattr("kvsproducer.observe.metrics_server._REQUEST_LIMIT_S", 0.2)
     deadline = time.monotonic() + PATIENT_S
     with connected(server) as client, contextlib.suppress(ConnectionError):
@@ -295,7 +293,7 @@ def test_a_request_that_trickles_is_cut(
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_may_close_it(server: kvs.MetricsServer) -> None:
-    """It used to wait there for a thread that only the parent has; the parent's goes on."""
+    """It does not wait for the thread, which only the parent has; the parent's server runs on."""
 
     def work() -> int:
         server.close()
@@ -306,7 +304,7 @@ def test_a_forked_child_may_close_it(server: kvs.MetricsServer) -> None:
 
 
 def test_no_thread_leaves_no_port() -> None:
-    """The port is free again."""
+    """After the failure the port is free again."""
     producer = kvs.Producer(endpoint_url=NOBODY)
     usual = threading.stack_size(1 << 47)
     try:
@@ -315,12 +313,12 @@ def test_no_thread_leaves_no_port() -> None:
     finally:
         threading.stack_size(usual)
     assert caught.value.status is StatusCode.CREATE_THREAD_FAILED
-    gc.collect()  # an open socket would be told here
+    gc.collect()  # an open socket would cause a warning here
     producer.close(0)
 
 
 def test_arguments_of_other_types_are_refused() -> None:
-    """With what to give instead."""
+    """The error says what to give instead."""
     with pytest.raises(kvs.KvsError, match="producer= is int: give a Producer"):
         kvs.MetricsServer(3)  # type: ignore[arg-type]
     with kvs.Producer(endpoint_url="http://127.0.0.1:9") as producer:

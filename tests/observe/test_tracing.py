@@ -1,4 +1,4 @@
-"""Tracing leaves no trace: the methods are as they were, however the block ends."""
+"""Tracing restores the methods, also after an exception."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def ticking() -> Profiler:
     return Profiler(100, clock=lambda: next(ticks))
 
 
-def test_methods_are_put_back_when_the_block_fails() -> None:
-    """The same function objects."""
+def test_methods_are_restored_when_the_block_fails() -> None:
+    """They are the same function objects."""
     plain = [getattr(owner, method) for owner, method, _ in HOPS]
     with pytest.raises(KeyError), traced(ticking()):
         assert [getattr(owner, method) for owner, method, _ in HOPS] != plain
@@ -25,7 +25,7 @@ def test_methods_are_put_back_when_the_block_fails() -> None:
 
 
 class Camera:
-    """Something whose iterator and method can be traced."""
+    """A class with a method and an iterator to trace."""
 
     def frames(self, count: int) -> object:
         yield from range(count)
@@ -35,7 +35,7 @@ class Camera:
 
 
 def test_calls_and_items_are_spans() -> None:
-    """A call is one span; an iterator one for each item, and one for its end."""
+    """A call has one span; an iterator one for each item and one for its end."""
     profiler = ticking()
     with traced(profiler, [(Camera, "frames", "frame"), (Camera, "look", "look")]):
         camera = Camera()

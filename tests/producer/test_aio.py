@@ -1,4 +1,4 @@
-"""The asyncio twins on the caller's loop: the same promise, with coroutines where one waits."""
+"""The asyncio `Producer` and `Stream` on the caller's loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(work: Coroutine[None, None, None], limit_s: float = 30) -> None:
 
 
 def large(count: int) -> Iterator[kvs.Frame]:
-    """Frames of which 1 MiB holds only some."""
+    """Return more frames than 1 MiB can hold."""
     start = kvs.now()
     for number in range(count):
         yield kvs.Frame(
@@ -45,7 +45,7 @@ def large(count: int) -> Iterator[kvs.Frame]:
 
 
 def test_put_flush_close(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """What is put is stored; flush and close say so; the block ends everything."""
+    """Frames are stored, flush and close report it, and leaving the block closes the producer."""
 
     async def work() -> None:
         put = list(frames(12))
@@ -71,8 +71,8 @@ def test_put_flush_close(endpoint_url: str, info: kvs.StreamInfo, frames: Frames
     run(work())
 
 
-def test_events_gives_an_event_at_once_that_changes_nothing_else(endpoint_url: str) -> None:
-    """Such as one about the clocks: it does not wait for an ack or a timer."""
+def test_events_yields_an_event_of_the_engine_at_once(endpoint_url: str) -> None:
+    """For example a clock skew; it does not wait for an ack or a timer."""
 
     async def work() -> None:
         seen: list[type[kvs.Event]] = []
@@ -97,7 +97,7 @@ def test_events_gives_an_event_at_once_that_changes_nothing_else(endpoint_url: s
 
 
 def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """`events()` gives every event until the producer is closed, then ends."""
+    """`events()` yields every event until the producer is closed, then ends."""
 
     async def work() -> None:
         seen: list[kvs.Event] = []
@@ -120,7 +120,7 @@ def test_events_are_iterated(endpoint_url: str, info: kvs.StreamInfo, frames: Fr
 
 
 def test_on_event_runs_on_the_loop(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """The listener is called on the caller's loop, so it may touch what the loop owns."""
+    """The listener is called on the caller's loop."""
 
     async def work() -> None:
         seen: list[tuple[asyncio.AbstractEventLoop, kvs.Event]] = []
@@ -140,7 +140,7 @@ def test_on_event_runs_on_the_loop(endpoint_url: str, info: kvs.StreamInfo, fram
 def test_put_frame_suspends_only_when_full(
     endpoint_url: str, info: kvs.StreamInfo, offline_info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Real-time puts give no control away; an offline stream's do when there is no space."""
+    """Only a put of an offline stream without space suspends."""
 
     async def work() -> None:
         turns = 0
@@ -169,7 +169,7 @@ def test_put_frame_suspends_only_when_full(
 
 
 def test_cancelled_while_waiting_for_space(endpoint_url: str, offline_info: kvs.StreamInfo) -> None:
-    """A put that was cancelled has put nothing; the stream goes on."""
+    """The frame of a cancelled put is not accepted; the stream continues."""
 
     async def work() -> None:
         put = 0
@@ -191,7 +191,7 @@ def test_cancelled_while_waiting_for_space(endpoint_url: str, offline_info: kvs.
 
 
 def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
-    """A writer that waits for space hears that its stream was stopped."""
+    """A put that waits for space raises when the stream is stopped."""
 
     async def work() -> None:
         async def write(stream: aio.Stream) -> None:
@@ -252,7 +252,7 @@ def test_a_full_buffer_can_be_flushed(mode: kvs.StreamingType) -> None:
 
 
 def test_cancelled_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
-    """Nobody is at the other end; cancelling `close` still ends everything."""
+    """Cancelling `close` without a service still closes the producer."""
 
     async def work() -> None:
         producer = aio.Producer(endpoint_url="http://127.0.0.1:9")
@@ -268,7 +268,7 @@ def test_cancelled_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
     run(work())
 
 
-def test_leaving_the_block_tells_of_losses(info: kvs.StreamInfo, frames: Frames) -> None:
+def test_leaving_the_block_reports_losses(info: kvs.StreamInfo, frames: Frames) -> None:
     """Frames that were not stored raise on leaving, and never mask the body's own exception."""
 
     async def work() -> None:
@@ -288,7 +288,7 @@ def test_leaving_the_block_tells_of_losses(info: kvs.StreamInfo, frames: Frames)
 
 
 def test_a_producer_cannot_be_used_on_a_second_loop(info: kvs.StreamInfo, frames: Frames) -> None:
-    """No frame is accepted there, and closing raises at once, as asyncio's own objects do."""
+    """Putting and closing raise at once there, as with asyncio's own objects."""
     put = list(frames(5))
 
     async def first() -> tuple[aio.Producer, aio.Stream]:
@@ -314,7 +314,7 @@ def test_a_producer_cannot_be_used_on_a_second_loop(info: kvs.StreamInfo, frames
 
 
 def test_no_stream_while_closing(info: kvs.StreamInfo) -> None:
-    """Nobody would close it."""
+    """A stream that is opened then would stay open."""
 
     async def work() -> None:
         producer = aio.Producer(endpoint_url="http://127.0.0.1:9")
@@ -331,7 +331,7 @@ def test_no_stream_while_closing(info: kvs.StreamInfo) -> None:
 
 
 async def cancelled_at(step: int, work: Coroutine[Any, Any, None]) -> bool:
-    """Run in a task that is cancelled when it waits for the n-th time; whether it ended before."""
+    """Cancel a task at its n-th wait; return whether it ended before that."""
 
     class Steps:
         def __await__(self) -> Generator[Any, Any, None]:
@@ -363,7 +363,7 @@ async def cancelled_at(step: int, work: Coroutine[Any, Any, None]) -> bool:
 
 
 def test_cancelled_anywhere(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """At each place where a program waits: no task, thread or callback is left behind."""
+    """Cancelling at any wait leaves no task, thread or callback."""
 
     async def program(name: str, freed: threading.Event) -> None:
         callbacks = kvs.CallbacksProvider()

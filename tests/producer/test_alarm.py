@@ -1,4 +1,4 @@
-"""The alarm: rings once for each time that it is set to."""
+"""The alarm rings once for each time that it is set to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kvsproducer.producer.engine import Alarm
 NOW = 17_000_000_000_000_000
 
 
-def test_set_again_to_the_same_time_it_is_left_as_it_is() -> None:
-    """Each look at the core sets it: mostly there is nothing to do."""
+def test_setting_the_same_time_again_changes_nothing() -> None:
+    """The time is set often and rarely changes."""
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
@@ -30,8 +30,8 @@ def test_set_again_to_the_same_time_it_is_left_as_it_is() -> None:
     asyncio.run(work())
 
 
-def test_it_rings_once_for_each_time_that_it_is_set() -> None:
-    """What is past is due at once; the same time counts again after it has rung."""
+def test_alarm_rings_once_for_each_time_that_it_is_set() -> None:
+    """A time in the past rings at once; after ringing the same time can be set again."""
 
     async def work() -> None:
         rung = asyncio.Queue[int]()

@@ -1,4 +1,4 @@
-"""Errors of our own: found behind others', told, and the end of the streams."""
+"""Bugs of the package: they are found in wrapped exceptions, logged, and fail the streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    """As it is caught."""
+    """Return the exception with a traceback."""
     try:
         raise error from cause
     except BaseException as caught:  # noqa: BLE001  whatever it is
@@ -29,7 +29,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 
 def failed_check() -> BaseException:
-    """Of the package itself."""
+    """Return a failed assertion of the package itself."""
     with pytest.raises(AssertionError) as caught:
         ReferenceStore(1 << 20).release(1)
     return caught.value
@@ -37,7 +37,7 @@ def failed_check() -> BaseException:
 
 @contextmanager
 def released_twice(producer: kvs.Producer) -> Iterator[None]:
-    """Within the block the next release of bytes finds that there are none."""
+    """Make the next release of bytes in the block fail an assertion."""
     store, count = producer._engine.core.store, 1_000_000
     assert isinstance(store, ReferenceStore)
     with producer._engine.lock:
@@ -53,26 +53,26 @@ def engine_of(endpoint_url: str) -> Engine:
     return Engine(kvs.DeviceInfo(), service, asyncio.get_running_loop())
 
 
-def test_a_failed_check_of_the_package_is_a_bug_of_it() -> None:
-    """Also when a library has wrapped it; what was judged already, and others' are none."""
+def test_failed_assertion_of_the_package_is_a_bug() -> None:
+    """Also if a library has wrapped it; assertions of others are not."""
     bug = failed_check()
     assert find_bug(bug) is bug
     assert find_bug(raised(ConnectionError("the body ended"), raised(OSError(), bug))) is bug
-    assert find_bug(raised(kvs_error(StatusCode.INVALID_ARG, "told already"), bug)) is None
+    assert find_bug(raised(kvs_error(StatusCode.INVALID_ARG, "raised already"), bug)) is None
     assert find_bug(raised(AssertionError("in a callback of the user"))) is None
     assert find_bug(AssertionError("never raised")) is None
     assert find_bug(raised(ConnectionError("the network"))) is None
 
 
 @pytest.mark.parametrize("stored", [5, 0], ids=["in an answer", "in a request"])
-def test_a_bug_in_an_upload_is_no_lost_connection(
+def test_bug_in_an_upload_is_not_reported_as_a_lost_connection(
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     caplog: pytest.LogCaptureFixture,
     stored: int,
 ) -> None:
-    """Whether it is the reading of acks that fails, or what gives the request its first bytes."""
+    """Whether reading acks fails or reading the first bytes to send."""
     seen: list[kvs.Event] = []
     producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
     try:
@@ -92,10 +92,10 @@ def test_a_bug_in_an_upload_is_no_lost_connection(
     assert sum(isinstance(event, kvs.UploadStarted) for event in seen) == 1
 
 
-def test_a_bug_in_a_timer_leaves_nobody_waiting(
+def test_bug_in_a_timer_ends_all_waits(
     endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No task runs a timer, so nobody would see how it ended."""
+    """A timer does not run in a task, so its exception would only be logged."""
 
     async def work() -> None:
         engine = engine_of(endpoint_url)
@@ -114,10 +114,10 @@ def test_a_bug_in_a_timer_leaves_nobody_waiting(
     asyncio.run(work())
 
 
-def test_a_look_that_fails_each_time_is_not_repeated_for_ever(
+def test_pump_that_always_fails_is_not_repeated(
     endpoint_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The failure is to be told, which takes another look; but that is the last."""
+    """The failure is reported by one more `_pump`, which is the last one."""
 
     async def work() -> None:
         engine = engine_of(endpoint_url)
@@ -132,20 +132,20 @@ def test_a_look_that_fails_each_time_is_not_repeated_for_ever(
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["ours", "another's"])
-def test_only_a_failed_check_ends_the_streams_of_who_tells_events(
+def test_failing_event_handler_fails_the_streams_only_for_a_bug(
     endpoint_url: str, info: kvs.StreamInfo, own: bool
 ) -> None:
-    """What else is raised there is the loop's to tell; media go on."""
+    """Other exceptions go to the loop's exception handler, and uploads continue."""
 
-    def tell() -> None:
-        raise failed_check() if own else ValueError("while telling")
+    def on_events() -> None:
+        raise failed_check() if own else ValueError("in a handler")
 
     async def work() -> None:
         told: list[BaseException | None] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, what: told.append(what.get("exception")))
         engine = engine_of(endpoint_url)
-        engine.on_events = tell
+        engine.on_events = on_events
         stream = engine.open_stream("door", info)
         assert await engine.wait(lambda: stream.ready or stream.failure is not None, 60)
         assert (stream.failure is not None) is own
@@ -155,8 +155,8 @@ def test_only_a_failed_check_ends_the_streams_of_who_tells_events(
     asyncio.run(work())
 
 
-def test_what_a_guarded_step_raises_is_handed_over() -> None:
-    """And nothing else."""
+def test_fail_on_error_calls_fail() -> None:
+    """A step that succeeds does not call it."""
 
     class Thing:
         failed: BaseException | None = None

@@ -1,4 +1,4 @@
-"""How many Python calls of ours a frame and a fragment's acks take, from the put to the listener.
+"""The number of Python calls for a frame and for a fragment's acks, from the put to the listener.
 
 They are counted, not timed, so that the figure is the same on every machine. When a bound fails,
 `python -m benchmarks.bench_calls` lists the calls by function.
@@ -10,7 +10,7 @@ from benchmarks.bench_calls import count, total
 
 
 def test_calls_for_a_frame_and_for_acks_stay_few() -> None:
-    """A frame's put to wire, and a fragment's write with its three acks until events arrive."""
+    """For a frame from put to upload, and for a fragment with its three acks until its events."""
     delta, fragment = count()
     assert 5 < total(delta, "put", "wire") < 30, delta
     assert 50 < total(fragment, "wire") <= 150, fragment

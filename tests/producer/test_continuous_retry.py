@@ -1,4 +1,4 @@
-"""Continuous retry: the tables, and the two machines that watch a connection."""
+"""Continuous retry: the tables, and the two state machines for connections."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def asked(
 
 
 @pytest.mark.parametrize("value", CLIENT_RETRIABLE)
-def test_what_a_stream_begins_anew_after(value: int) -> None:
-    """When the network or the service is the cause; not offline, not when switched off."""
+def test_failures_that_are_retried(value: int) -> None:
+    """If the network or the service is the cause; not offline, not if switched off."""
     status = S(value)
     assert status in BEGINS_ANEW
-    told = asked(status, S.SERVICE_CALL_TIMEOUT_ERROR)
-    assert told is not None
-    assert told.status is status
+    output = asked(status, S.SERVICE_CALL_TIMEOUT_ERROR)
+    assert output is not None
+    assert output.status is status
     assert asked(status, S.SERVICE_CALL_NOT_AUTHORIZED_ERROR) is None
     assert asked(status, S.SERVICE_CALL_TIMEOUT_ERROR, offline=True) is None
     assert asked(status, S.SERVICE_CALL_TIMEOUT_ERROR, on=False) is None
@@ -55,7 +55,7 @@ def test_what_a_stream_begins_anew_after(value: int) -> None:
 
 @pytest.mark.parametrize("value", PRODUCER_RETRIABLE + COMMON_RETRIABLE)
 def test_failures_of_calls_and_credentials_pass(value: int) -> None:
-    """A provider that raises one is asked again, and a stream begins anew after it."""
+    """A provider that raises one is called again, and a stream restarts after it."""
     cause = result_status(failure_of(kvs_error(S(value), "the provider's")).result)
     assert asked(S.CLIENT_AUTH_CALL_FAILED, cause) is not None
 
@@ -70,25 +70,25 @@ def test_failures_of_calls_and_credentials_pass(value: int) -> None:
         S.INVALID_AUTH_LEN,
     ],
 )
-def test_what_is_final(status: StatusCode) -> None:
+def test_failures_that_are_not_retried(status: StatusCode) -> None:
     assert asked(status, S.SUCCESS) is None
 
 
-def test_failing_again_has_a_code_of_its_own() -> None:
-    """With what happened, and how often."""
-    told = asked(S.DESCRIBE_STREAM_CALL_FAILED, S.SERVICE_CALL_UNKOWN_ERROR, times=3)
-    assert told is not None
-    assert told.status is S.CONTINUOUS_RETRY_RESET_FAILED
-    assert "3 times" in told.detail
-    assert "DESCRIBE_STREAM_CALL_FAILED" in told.detail
-    assert "what happened" in told.detail
+def test_repeated_failure_has_its_own_status() -> None:
+    """The message has the failure and the number of restarts."""
+    output = asked(S.DESCRIBE_STREAM_CALL_FAILED, S.SERVICE_CALL_UNKOWN_ERROR, times=3)
+    assert output is not None
+    assert output.status is S.CONTINUOUS_RETRY_RESET_FAILED
+    assert "3 times" in output.detail
+    assert "DESCRIBE_STREAM_CALL_FAILED" in output.detail
+    assert "what happened" in output.detail
 
 
 # --- the watches --------------------------------------------------------------------------------
 def signs(
     watch: ConnectionWatch, start: float, seconds: float, *, amount: float = 6, growth: float = 0
 ) -> list[float]:
-    """Ten signs a second; when the connection was reset, in seconds."""
+    """Send ten signs a second; return the times of the resets in seconds."""
     resets = []
     for step in range(int(seconds * 10)):
         at = start + step / 10
@@ -99,7 +99,7 @@ def signs(
 
 @pytest.mark.parametrize("kind", [STALE, LATENCY])
 def test_a_sign_has_to_last(kind: type[core.Event]) -> None:
-    """Media that was held back comes in a burst; five seconds of signs are no burst."""
+    """A short burst of signs is ignored; five seconds of signs cause a reset."""
     watch = ConnectionWatch(WATCHES[kind])
     assert signs(watch, 0, 4) == []
     assert watch.state is Health.SUSPECT
@@ -110,7 +110,7 @@ def test_a_sign_has_to_last(kind: type[core.Event]) -> None:
 
 @pytest.mark.parametrize("kind", [STALE, LATENCY])
 def test_resets_become_rarer_and_are_forgotten(kind: type[core.Event]) -> None:
-    """Quiet for 30 s, 60 s, 120 s, 240 s and no longer; a minute of calm after it: 30 s again."""
+    """The quiet time doubles from 30 s to 240 s; after a minute of calm it is 30 s again."""
     watch = ConnectionWatch(WATCHES[kind])
     resets = signs(watch, 0, 1000)
     gaps = [round(b - a) for a, b in itertools.pairwise(resets)]
@@ -121,15 +121,15 @@ def test_resets_become_rarer_and_are_forgotten(kind: type[core.Event]) -> None:
     assert [round(at - later) for at in again] == [5, 40]
 
 
-def test_a_backlog_that_shrinks_is_left_alone() -> None:
-    """After an outage there is latency by nature; one that does not shrink is cut."""
+def test_shrinking_backlog_causes_no_reset() -> None:
+    """After an outage latency is normal; if it does not shrink, the connection is reset."""
     watch = ConnectionWatch(WATCHES[LATENCY])
     assert signs(watch, 0, 60, amount=120, growth=-2) == []
     assert signs(watch, 60, 10, amount=5, growth=0.1) != []
 
 
 def test_a_service_that_answers_is_not_stale() -> None:
-    """Any ack ends that suspicion, but not that of latency: a slow line answers too."""
+    """An ack ends a suspicion of staleness, but not one of latency."""
     for kind, resets in ((STALE, 0), (LATENCY, 1)):
         watch = ConnectionWatch(WATCHES[kind])
         cut = []
@@ -147,8 +147,8 @@ def test_a_new_connection_is_not_suspected() -> None:
 
 
 @pytest.mark.parametrize("kind", [STALE, LATENCY])
-def test_no_dead_end(kind: type[core.Event]) -> None:
-    """Whatever came before, five seconds of signs after a calm end in one reset."""
+def test_each_state_can_lead_to_a_reset(kind: type[core.Event]) -> None:
+    """From any state, five seconds of signs after a calm time cause one reset."""
     dice = random.Random(f"watch {kind.__name__}")
     for _ in range(20):
         watch, at = ConnectionWatch(WATCHES[kind]), 0.0
@@ -160,7 +160,7 @@ def test_no_dead_end(kind: type[core.Event]) -> None:
 
 
 def stream_that_streams(**info: object) -> core.Stream:
-    """A stream of a core whose calls were all answered."""
+    """Return a stream that is ready to upload."""
     client = core.Client(core.DeviceInfo(), now=NOW, dice=lambda sides: 0)
     stream = client.open_stream(
         core.StreamInfo.video("h264", name="door", nal_adaptation=0, **info), NOW
@@ -180,22 +180,22 @@ def stream_that_streams(**info: object) -> core.Stream:
     return stream
 
 
-def test_a_peer_that_takes_nothing() -> None:
-    """From the stream's own limit on, and for the patience; not when that is switched off."""
+def test_service_that_reads_no_data() -> None:
+    """A reset follows after the stream's limit and the patience, unless it is switched off."""
     for enabled, limit, resets in ((True, 5, 1), (True, 0, 0), (False, 5, 0)):
         retry = ContinuousRetry(enabled)
         stream = stream_that_streams(connection_staleness_duration=limit)
-        told = [
+        output = [
             retry.check_blocked(stream, half * SECOND // 2, NOW + half * SECOND // 2)
             for half in range(2, 30)
         ]
-        assert len([why for why in told if why]) == resets
+        assert len([why for why in output if why]) == resets
         if resets:
-            assert told.index("the service has read no data for 10.0 s") == 18
+            assert output.index("the service has read no data for 10.0 s") == 18
 
 
-def test_a_stream_without_a_connection_is_left_alone() -> None:
-    """There is nothing to reset while another one is on its way."""
+def test_stream_without_a_connection_is_not_reset() -> None:
+    """There is nothing to reset until the next connection."""
     retry = ContinuousRetry()
     stream = stream_that_streams(connection_staleness_duration=1)
     stream.reset_connection(NOW)

@@ -18,7 +18,7 @@ def event(number: int) -> core.Event:
 
 
 def test_events_are_delivered_in_order_and_to_the_last() -> None:
-    """Those before `end` too; the thread is gone then."""
+    """Events before `end` are delivered; after it the thread has ended."""
     waiting = deque(event(number) for number in range(3))
     seen: list[tuple[str, core.Event]] = []
     dispatcher = Dispatcher(
@@ -49,8 +49,8 @@ def test_listener_that_raises_gets_the_next_one(caplog: pytest.LogCaptureFixture
     assert "a bug of the listener" in caplog.text
 
 
-def test_listener_that_hangs_is_left_behind() -> None:
-    """`end` is bounded."""
+def test_listener_that_hangs_is_abandoned() -> None:
+    """`end` returns after its time limit."""
     waiting, release = deque([event(0)]), threading.Event()
     dispatcher = Dispatcher(
         lambda: waiting.popleft() if waiting else None, lambda _: release.wait(10)
@@ -74,22 +74,22 @@ def test_listener_that_hangs_is_left_behind() -> None:
     ],
 )
 def test_levels(one: core.Event, level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Losses and failures are warnings, the everyday is for debugging."""
-    told = EventLog()
+    """Losses and failures are warnings; frequent events have the level DEBUG."""
+    output = EventLog()
     with caplog.at_level(logging.DEBUG, "kvsproducer"):
-        told.add(one)
-        told.flush()
+        output.add(one)
+        output.flush()
     assert [record.levelno for record in caplog.records] == [level]
     assert "door" in caplog.text
 
 
 def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage does not fill the log; what else happens is told in its place."""
-    told = EventLog()
+    """An outage does not fill the log; other events are logged in their order."""
+    output = EventLog()
     with caplog.at_level(logging.INFO, "kvsproducer"):
         for n in range(100):
-            told.add(core.FrameDropped("door", n, n, 1, core.DropReason.OVERFLOW))
-        told.add(event(1))
+            output.add(core.FrameDropped("door", n, n, 1, core.DropReason.OVERFLOW))
+        output.add(event(1))
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
     assert "count=100" in caplog.text
 
@@ -112,12 +112,12 @@ def test_losses_one_after_another_are_one_line(caplog: pytest.LogCaptureFixture)
     ],
 )
 def test_lines(one: core.Event, line: str) -> None:
-    """Where first, then what."""
+    """A line begins with stream and upload, followed by the event."""
     assert log_line(one) == line
 
 
-def test_the_last_thing_is_done_on_the_thread() -> None:
-    """After the last event, also without a listener; without a log when others write it."""
+def test_last_callback_runs_on_the_thread() -> None:
+    """It runs after the last event, also without a listener."""
     waiting, done = deque([event(0)]), []
     dispatcher = Dispatcher(
         lambda: waiting.popleft() if waiting else None,
@@ -129,8 +129,8 @@ def test_the_last_thing_is_done_on_the_thread() -> None:
     assert done == [("kvsproducer-events", 0)]
 
 
-def test_what_comes_while_it_ends_is_delivered() -> None:
-    """The end comes right after the dispatcher found nothing: what was told before is not lost."""
+def test_event_during_the_end_is_delivered() -> None:
+    """`end` comes right after the dispatcher found no event; events before it are not lost."""
     waiting: deque[core.Event] = deque()
     seen: list[core.Event] = []
     looks = 0
@@ -151,7 +151,7 @@ def test_what_comes_while_it_ends_is_delivered() -> None:
 
 
 def test_listener_that_fails_gets_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
-    """The thread that tells of drops goes on."""
+    """The dispatcher's thread continues."""
     waiting = deque(event(number) for number in range(2))
     seen: list[core.Event] = []
 
@@ -166,7 +166,7 @@ def test_listener_that_fails_gets_the_next_one(caplog: pytest.LogCaptureFixture)
 
 
 def test_an_event_that_comes_during_the_last_look_is_delivered() -> None:
-    """The flag is cleared before the look. Cleared after it, the event would wait for another."""
+    """The flag is cleared before events are taken; otherwise the event would not be delivered."""
     waiting, looked, seen = deque[core.Event](), threading.Event(), threading.Event()
 
     def take() -> core.Event | None:

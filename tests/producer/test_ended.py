@@ -1,4 +1,4 @@
-"""The accounts of closed streams add up, and memory stays bounded."""
+"""The accounts of closed streams are added, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_oldest_name_is_forgotten() -> None:
 
 
 def test_loss_names_the_last_error() -> None:
-    """The service never answered, which is the cause of the loss."""
+    """The last error, a missing answer, is the cause of the loss."""
     ended = EndedStreams()
     drops = {"unconfirmed": 5}
     ended.add("door", FrameAccount(5, 0, 5, 0, 0), None, "the service has not answered", drops)

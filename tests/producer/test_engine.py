@@ -1,4 +1,4 @@
-"""The engine between one core and the world: wake-ups, late results, an orderly end."""
+"""The engine: wake-ups, late results, shutdown."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def engine(endpoint_url: str) -> Engine:
     return made
 
 
-def test_many_pokes_are_one_look(endpoint_url: str) -> None:
-    """However often threads poke before the loop comes to it, the core is looked at once."""
+def test_many_pokes_cause_one_pump(endpoint_url: str) -> None:
+    """Several pokes before the loop runs lead to only one `_pump`."""
 
     async def work() -> None:
         one = engine(endpoint_url)
@@ -55,10 +55,10 @@ def test_many_pokes_are_one_look(endpoint_url: str) -> None:
     asyncio.run(work())
 
 
-def test_a_poke_that_is_interrupted_is_no_poke(
+def test_interrupted_poke_can_be_repeated(
     endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody looks after a Ctrl-C before the loop was told; the next call has it look."""
+    """If Ctrl-C comes before `_pump` was scheduled, the next call schedules it."""
 
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
@@ -79,7 +79,7 @@ def test_a_poke_that_is_interrupted_is_no_poke(
 
 @pytest.mark.parametrize("step", [-TICKS_PER_HOUR, TICKS_PER_HOUR])
 def test_clock_step_changes_no_timer(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The core's time is monotonic; what it says of the wall clock is right at once."""
+    """The core's time is monotonic; its wall-clock times are correct at once."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")
@@ -96,10 +96,10 @@ def test_clock_step_changes_no_timer(step: int, monkeypatch: pytest.MonkeyPatch)
     asyncio.run(work())
 
 
-def test_a_freed_stream_disturbs_nobody(
+def test_effects_of_a_freed_stream_are_ignored(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Effects of a stream that was freed before the loop came to them are left out."""
+    """The stream was freed before the loop processed them."""
 
     async def work() -> None:
         one = engine(endpoint_url)
@@ -121,7 +121,7 @@ def test_a_freed_stream_disturbs_nobody(
 def test_the_name_of_a_freed_stream_may_be_used_again(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Its upload that is still ending is not taken for the new stream's."""
+    """The old upload, which is still ending, does not affect the new stream."""
 
     async def work() -> None:
         one = engine(endpoint_url)
@@ -142,8 +142,10 @@ def test_the_name_of_a_freed_stream_may_be_used_again(
     asyncio.run(work())
 
 
-def test_freeing_wakes_who_waits(endpoint_url: str, info: kvs.StreamInfo, frames: Frames) -> None:
-    """Somebody waits for a stream's frames while somebody else gives it up."""
+def test_freeing_a_stream_wakes_waiting_threads(
+    endpoint_url: str, info: kvs.StreamInfo, frames: Frames
+) -> None:
+    """One thread waits for a stream's frames while another one frees the stream."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")
@@ -162,7 +164,7 @@ def test_freeing_wakes_who_waits(endpoint_url: str, info: kvs.StreamInfo, frames
 def test_shutdown_ends_uploads_and_calls(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """No task is left, and nothing is opened or poked any more."""
+    """No task is left; later calls of open and poke have no effect."""
 
     async def work() -> None:
         one = engine(endpoint_url)
@@ -180,8 +182,8 @@ def test_shutdown_ends_uploads_and_calls(
     asyncio.run(work())
 
 
-def test_what_is_open_at_the_end_is_reported(info: kvs.StreamInfo, frames: Frames) -> None:
-    """Shutting down, also when that is cancelled, drops what is held, and says so."""
+def test_shutdown_reports_the_frames_of_open_streams(info: kvs.StreamInfo, frames: Frames) -> None:
+    """Shutting down, also if it is cancelled, drops held frames and reports them."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")
@@ -210,7 +212,7 @@ def replace_key(frame: kvs.Frame) -> kvs.Frame:
 
 
 def test_a_stream_that_is_freed_meanwhile_is_not_reset(info: kvs.StreamInfo) -> None:
-    """It used to raise in the middle of the loop's work, and the effects of others were lost."""
+    """An exception in the loop's work would lose the effects of other streams."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")
@@ -255,14 +257,14 @@ def test_the_store_is_closed_without_the_lock_being_held_for_the_log(
     assert not any(owned)
 
 
-def test_an_error_of_our_own_leaves_nobody_waiting(
+def test_bug_ends_all_waits(
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A call that ends by a bug fails every stream with it, and says so in the log."""
+    """A call that fails because of a bug fails every stream and is logged."""
 
     def bug(*_: object, **__: object) -> None:
         raise AssertionError("this cannot be")
@@ -286,7 +288,7 @@ def test_an_error_of_our_own_leaves_nobody_waiting(
 def test_many_streams_share_a_few_connections_and_need_no_threads(
     endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three calls for each of 40 streams; the endpoint counts connections, for time says little."""
+    """Each of 40 streams makes three calls; the endpoint counts the connections."""
     names: list[str] = []
     real = threading.Thread.start
     monkeypatch.setattr(
@@ -304,8 +306,8 @@ def test_many_streams_share_a_few_connections_and_need_no_threads(
     assert len([name for name in names if name.startswith("kvsproducer-")]) <= CALLS_AT_ONCE
 
 
-def test_a_poke_during_a_look_leads_to_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag is cleared before the look. Cleared after it, the poke in between would be lost."""
+def test_poke_during_a_pump_causes_another_pump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag is cleared before the core is read; otherwise the poke would be lost."""
 
     async def work() -> None:
         one = engine("http://127.0.0.1:9")

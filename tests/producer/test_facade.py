@@ -1,4 +1,4 @@
-"""What both surfaces share behaves the same on both."""
+"""The common base of the blocking and the asyncio API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
 def check(stream: StreamFacade) -> None:
-    """Names, refusals and figures of a stream that has taken nothing yet."""
+    """Check names, refusals and metrics of a stream without frames."""
     assert stream.name == "door"
     assert repr(stream) == f"<Stream 'door' {stream.state.value}>"
     assert stream.failure is None
@@ -69,8 +69,8 @@ def test_reset_drops_what_is_held(info: kvs.StreamInfo, frames: Frames) -> None:
 
 
 @pytest.mark.parametrize("surface", [kvs.Producer, aio.Producer])
-def test_a_listener_that_would_hear_nothing_is_refused(surface: Any) -> None:
-    """A coroutine function, which nobody would await, and what is no function."""
+def test_unusable_listener_is_refused(surface: Any) -> None:
+    """A coroutine function, which would not be awaited, and an object that is not callable."""
 
     async def listen(event: kvs.Event) -> None:
         """Would never run."""
@@ -91,7 +91,7 @@ def names_of(kind: type) -> list[str]:
 
 @pytest.mark.parametrize("surface", [kvs, aio])
 def test_both_surfaces_have_the_same_public_methods(surface: Any) -> None:
-    """And nothing internal among them; each has a docstring."""
+    """There are no internal names, and each method has a docstring."""
     assert names_of(surface.Producer) == ["close", "events", "metrics", "open_stream", "streams"]
     assert names_of(surface.Stream) == [
         "account",

@@ -1,4 +1,4 @@
-"""Whatever has the methods of a `CallbacksProvider` can serve a producer."""
+"""Any object with the methods of `CallbacksProvider` works as `callbacks=`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kvsproducer.producer.hooks import Callbacks, Fault, Hooks
 
 
 class Recorder:
-    """Callbacks that answer nothing, and store their events."""
+    """Callbacks that answer no call, and store their events."""
 
     def __init__(self) -> None:
         self.log_level: int | None = None
@@ -68,7 +68,7 @@ def test_a_producer_serves_its_hooks(
     assert recorder.ended == 1
 
 
-def test_the_provider_has_what_a_producer_asks_for() -> None:
+def test_callbacks_provider_has_all_methods_of_the_protocols() -> None:
     """The protocols name no method that the callbacks of `compat` lack."""
     for protocol, made in ((Callbacks, kvs.CallbacksProvider), (Hooks, Chains)):
         names = {name for name in vars(protocol) if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""KVS_DEBUG_DUMP_DATA_FILE_DIR: a copy of what is sent."""
+"""KVS_DEBUG_DUMP_DATA_FILE_DIR: a copy of the data of an upload."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_failing_copy_does_not_disturb(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The upload goes on; one warning names the file."""
+    """The upload continues; one warning names the file."""
     caplog.set_level(logging.WARNING, "kvsproducer")
     if folder == "/dev/full":
         (tmp_path / "undumped_0.mkv").symlink_to(folder)
@@ -55,7 +55,7 @@ def test_failing_copy_does_not_disturb(
 
 
 def test_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is opened."""
+    """No file is opened."""
     monkeypatch.delenv(VARIABLE, raising=False)
     dump = MediaDump("door", 0)
     dump.write(b"data")

@@ -1,4 +1,4 @@
-"""How closing ends: the error of a loss, and how long an exit may take."""
+"""The errors for lost frames, and the time limits of closing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _S = StatusCode
 CLOSED = DropReason.CLOSED.value
 
 
-def test_nothing_lost_is_no_error() -> None:
-    """Not even when the stream failed after everything was stored."""
+def test_no_error_if_everything_was_stored() -> None:
+    """Also if the stream failed after that."""
     failure = kvs_error(StatusCode.DESCRIBE_STREAM_CALL_FAILED, "later")
     assert loss_error("door", FrameAccount(5, 5, 0, 3, 0), None, {}) is None
     assert loss_error("door", FrameAccount(5, 5, 0, 0, 0), failure, {}) is None
@@ -86,7 +86,7 @@ def test_every_reason_is_in_the_table() -> None:
 def test_loss_fits_the_reason_of_the_drops(
     reason: str, cls: type[KvsError], status: StatusCode, action: str
 ) -> None:
-    """The class, the status and the remedy do; the text names reason and count."""
+    """Class, status and remedy fit; the text has the reason and the count."""
     error = loss(FrameAccount(5, 3, 2, 0, 0), {reason: 2})
     assert (type(error), error.status) == (cls, status)
     assert error.detail.endswith(f"2 dropped (2 {reason})")
@@ -124,7 +124,7 @@ def test_failure_gives_the_status() -> None:
 
 
 def test_ending_the_program_waits_less() -> None:
-    """Ctrl-C and cancellation are in a hurry, an exception is not."""
+    """Ctrl-C and cancellation have a shorter time limit than an exception."""
     assert closing_limit_s(KeyboardInterrupt) < closing_limit_s(None)
     assert closing_limit_s(ValueError) == closing_limit_s(None) == 30
     assert closing_limit_s(None, 3) == closing_limit_s(KeyboardInterrupt, 3) == 3

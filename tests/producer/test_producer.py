@@ -1,4 +1,4 @@
-"""The blocking producer against the local endpoint: what is put is stored, what fails is told."""
+"""The blocking producer with the local endpoint: storing, waiting, failing, closing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
 def stored(endpoint_url: str, name: str, count: int) -> list[bytes]:
-    """The first `count` payloads that a stream has stored (GetMedia waits 3 s for more)."""
+    """Return the first `count` stored payloads of a stream."""
     found: list[bytes] = []
     for fragment in kvs.get_media(name, endpoint_url=endpoint_url):
         found += [bytes(frame.data) for frame in fragment.frames]
@@ -118,10 +118,10 @@ def test_reset_revives_a_failed_stream(
         assert stream.close(timeout=20).persisted == 5
 
 
-def test_events_tell_the_life_of_the_stream(
+def test_on_event_gets_the_acks_of_each_fragment(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """on_event hears of the acks of each fragment, on a thread that is not the caller's."""
+    """on_event gets the acks of each fragment, on a thread of its own."""
     seen: list[tuple[str, kvs.Event]] = []
 
     def listen(event: kvs.Event) -> None:
@@ -137,7 +137,7 @@ def test_events_tell_the_life_of_the_stream(
     assert {thread for thread, _ in seen} == {"kvsproducer-events"}
 
 
-def test_listener_that_raises_does_no_harm(
+def test_listener_that_raises_does_not_affect_the_upload(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its exception is logged, the media is stored."""
@@ -187,7 +187,9 @@ def test_streams_share_a_producer(endpoint_url: str, info: kvs.StreamInfo, frame
     assert len(stored(endpoint_url, "camera-7", 50)) == 50
 
 
-def test_no_stream_and_no_creation_is_told(endpoint_url: str, frames: Frames) -> None:
+def test_missing_stream_that_may_not_be_created_is_reported(
+    endpoint_url: str, frames: Frames
+) -> None:
     """A missing stream that may not be created is an error, not a hang."""
     info = kvs.StreamInfo.video("h264", allow_stream_creation=False)
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
@@ -201,10 +203,10 @@ def test_no_stream_and_no_creation_is_told(endpoint_url: str, frames: Frames) ->
         assert stream.close(timeout=5).held == 0
 
 
-def test_no_credentials_are_told(
+def test_missing_credentials_are_reported(
     endpoint_url: str, info: kvs.StreamInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without credentials wait_ready says so, with the places that were looked at."""
+    """wait_ready raises with the list of places that were searched."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
@@ -216,7 +218,7 @@ def test_no_credentials_are_told(
 def test_leaving_the_block_never_masks_its_exception(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """The body's own exception goes on, whatever became of the frames."""
+    """The exception of the body is raised, also if frames were lost."""
     with pytest.raises(ZeroDivisionError), kvs.Producer(endpoint_url=endpoint_url) as producer:
         with producer.open_stream("door", info) as stream:
             stream.put_frame(next(frames(1)))
@@ -235,7 +237,7 @@ def test_same_name_twice_is_refused(endpoint_url: str, info: kvs.StreamInfo) -> 
 
 
 def test_close_is_idempotent_and_leaves_no_thread(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """After close no thread of ours is left, and closing again is fine."""
+    """After close no thread is left; a second close has no effect."""
     producer = kvs.Producer(endpoint_url=endpoint_url)
     producer.open_stream("door", info)
     producer.close()
@@ -245,7 +247,7 @@ def test_close_is_idempotent_and_leaves_no_thread(endpoint_url: str, info: kvs.S
 
 
 def test_no_stream_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
-    """Nobody would close it; and one that is there all the same is reported when all ends."""
+    """It would stay open; if there is one nevertheless, its frames are reported as dropped."""
     producer = kvs.Producer(endpoint_url="http://127.0.0.1:9")
     stream = producer.open_stream("door", info)
     for frame in frames(5):
@@ -259,7 +261,7 @@ def test_no_stream_while_closing(info: kvs.StreamInfo, frames: Frames) -> None:
     closing.join()
 
 
-def test_closing_that_is_interrupted_drops_and_tells(
+def test_interrupted_close_reports_dropped_frames(
     info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while it waits: what is held is reported, and nothing more is accepted."""

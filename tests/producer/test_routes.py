@@ -11,7 +11,7 @@ from kvsproducer.service.network import has_route, pause
 
 
 def paused(seconds: float, *routes: bool) -> tuple[bool, int]:
-    """Whether a pause was cut short, and how often was looked; the last answer goes on."""
+    """Return whether a pause ended early, and the number of checks; the last answer repeats."""
     looked = 0
 
     def routed() -> bool:
@@ -24,23 +24,23 @@ def paused(seconds: float, *routes: bool) -> tuple[bool, int]:
     return time.monotonic() - began < seconds, looked
 
 
-def test_with_a_route_it_is_as_long_as_it_was_said() -> None:
-    """A service in trouble is spared; nobody looks again."""
+def test_pause_with_a_route_has_its_full_length() -> None:
+    """The delay spares the service; the route is checked once."""
     assert paused(0.05, True) == (False, 1)
 
 
-def test_without_one_too() -> None:
-    """As long as there is none."""
+def test_pause_without_a_route_has_its_full_length() -> None:
+    """It ends after its full length if no route appears."""
     assert paused(0.05, False) == (False, 2)
 
 
-def test_it_ends_when_there_is_one() -> None:
+def test_pause_ends_when_a_route_appears() -> None:
     """Within a second and a half."""
     assert paused(60, False, False, True) == (True, 3)
 
 
-def test_looking_sends_nothing_and_is_quick() -> None:
-    """A table of the kernel's: thousands of looks take no time that would count."""
+def test_checking_the_route_sends_nothing_and_is_fast() -> None:
+    """It only reads the kernel's routing table."""
     began = time.process_time()
     assert len({has_route() for _ in range(200)}) == 1
     assert time.process_time() - began < 5
@@ -48,5 +48,5 @@ def test_looking_sends_nothing_and_is_quick() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 def test_no_pause(seconds: float) -> None:
-    """It is over before it begins."""
+    """A pause of 0 or less returns at once."""
     assert paused(seconds, False)[1] == 1

@@ -39,7 +39,7 @@ def fill(stream: kvs.Stream) -> None:
 
 
 def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -> None:
-    """After the time for it, the frame is refused and what was accepted is held."""
+    """After its time limit the frame is refused; the accepted frames are held."""
     stream = offline.open_stream("door", offline_info)
     began = time.monotonic()
     with pytest.raises(TimeoutError) as caught:
@@ -56,7 +56,7 @@ def test_no_space_in_time(offline: kvs.Producer, offline_info: kvs.StreamInfo) -
 def test_a_full_buffer_can_be_flushed(
     offline: kvs.Producer, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType
 ) -> None:
-    """Neither `end_fragment` nor `flush` raises; what is held is told."""
+    """Neither `end_fragment` nor `flush` raises; the account has the held frames."""
     info = kvs.StreamInfo.video(
         "h264",
         streaming_type=mode,
@@ -77,7 +77,7 @@ def test_a_full_buffer_can_be_flushed(
 def test_flush_waits_for_space_for_frames_that_wait_for_another_track(
     offline: kvs.Producer, offline_info: kvs.StreamInfo
 ) -> None:
-    """`flush` as long as it may, `end_fragment` as long as a put; neither raises `WouldBlock`."""
+    """`flush` waits for its timeout, `end_fragment` like a put; neither raises `WouldBlock`."""
     info = kvs.StreamInfo.audio_video(
         "h264",
         "aac",
@@ -101,7 +101,7 @@ def test_flush_waits_for_space_for_frames_that_wait_for_another_track(
 def test_a_stopped_stream_that_is_reset_takes_frames_again(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """As its docstring says."""
+    """`reset` makes a stopped stream accept frames again."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         stream = producer.open_stream("door", info)
         for frame in frames(5):
@@ -114,10 +114,10 @@ def test_a_stopped_stream_that_is_reset_takes_frames_again(
         assert stream.close(timeout=20) == kvs.FrameAccount(10, 10, 0, 0, 0)
 
 
-def test_waiting_for_space_does_not_go_by_a_clock_that_is_set(
+def test_setting_the_clock_does_not_change_a_wait_for_space(
     offline_info: kvs.StreamInfo,
 ) -> None:
-    """It is set back by an hour while a writer waits, and the wait is as long as without."""
+    """The clock is set back by an hour while a put waits; the wait is not longer."""
     back = [0]
     provider = kvs.CallbacksProvider()
     provider.set_platform(kvs.PlatformCallbacks(get_current_time=lambda: kvs.now() - back[0]))
@@ -167,7 +167,7 @@ def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
 
 
 def test_wait_ready_is_bounded(offline: kvs.Producer, info: kvs.StreamInfo) -> None:
-    """Nobody answers: the state is told."""
+    """The service does not answer; the error has the stream's state."""
     with pytest.raises(kvs.KvsError) as caught:
         offline.open_stream("door", info).wait_ready(timeout=0.2)
     assert caught.value.status is kvs.StatusCode.OPERATION_TIMED_OUT
@@ -175,7 +175,7 @@ def test_wait_ready_is_bounded(offline: kvs.Producer, info: kvs.StreamInfo) -> N
 
 
 def test_a_time_out_is_explained(offline: kvs.Producer, info: kvs.StreamInfo) -> None:
-    """What the last call met with is told."""
+    """The error has the message of the last failed call."""
     stream = offline.open_stream("door", info)
     error = why_not_ready(stream, "could not connect to http://")
     assert error.status is kvs.StatusCode.OPERATION_TIMED_OUT
@@ -184,7 +184,7 @@ def test_a_time_out_is_explained(offline: kvs.Producer, info: kvs.StreamInfo) ->
 def test_flush_and_close_are_bounded(
     offline: kvs.Producer, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """They return what became of the frames; after closing, frames are refused."""
+    """They return the account; after closing, frames are refused."""
     stream = offline.open_stream("door", info)
     for frame in frames(7):
         stream.put_frame(frame)
@@ -199,7 +199,7 @@ def test_flush_and_close_are_bounded(
 def test_leaving_the_block_raises_what_was_not_stored(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """The stream's failure with its cost, at the stream's own block."""
+    """The stream's `with` block raises its failure with the number of lost frames."""
     missing = kvs.StreamInfo.video(
         "h264", allow_stream_creation=False, nal_adaptation=kvs.NalAdaptation.NONE
     )
@@ -215,7 +215,7 @@ def test_leaving_the_block_raises_what_was_not_stored(
 def test_leaving_the_block_raises_when_every_frame_was_skipped(
     endpoint_url: str, info: kvs.StreamInfo
 ) -> None:
-    """No key frame ever came. Sound alone needs none."""
+    """There was no key frame. A stream with audio only needs none."""
     producer = kvs.Producer(endpoint_url=endpoint_url)
     try:
         with pytest.raises(kvs.KvsError, match="all 3 frames were skipped") as caught:
@@ -232,7 +232,7 @@ def test_leaving_the_block_raises_when_every_frame_was_skipped(
 
 
 def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -> None:
-    """Events that a put causes reach the listener though nothing is to be sent."""
+    """Events of a put reach the listener although nothing is sent."""
     seen: list[kvs.Event] = []
     info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE)
     producer = kvs.Producer(endpoint_url=NOBODY, on_event=seen.append)
@@ -249,7 +249,7 @@ def test_a_pressure_event_does_not_wait_for_the_network(offline: kvs.Producer) -
 def test_a_name_that_is_being_closed(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Its frames may still be on their way; after close() the name is free."""
+    """Its frames may still be uploading; after close() the name can be used again."""
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
         stream = producer.open_stream("door", info)
         for frame in frames(5):

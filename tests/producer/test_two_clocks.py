@@ -28,21 +28,21 @@ STEPS = pytest.mark.parametrize("step", [60 * SECOND, DAY, -60 * SECOND, -DAY])
 
 
 class Clock:
-    """Both clocks, which the test puts forward together; the wall clock is also set."""
+    """Both clocks, which the test advances together; it can also set the wall clock."""
 
     def __init__(self) -> None:
         self.passed = 0  # ticks beyond the real time
         self.step = 0  # of the wall clock, ticks
 
     def true(self) -> int:
-        """The true time, by which cameras and services go."""
+        """The true time, which the camera and the service use."""
         return time.time_ns() // 100 + self.passed
 
     def wall(self) -> int:
         return self.true() + self.step
 
     def options(self, url: str, events: list[kvs.Event]) -> dict[str, Any]:
-        """The arguments of a producer that goes by these clocks."""
+        """Return the arguments for a producer that uses these clocks."""
         callbacks = kvs.CallbacksProvider()
         callbacks.set_platform(kvs.PlatformCallbacks(get_current_time=self.wall))
         return {"endpoint_url": url, "callbacks": callbacks, "on_event": events.append}
@@ -104,7 +104,7 @@ SURFACES = pytest.mark.parametrize("put", [put_blocking, put_in_asyncio])
 def test_clock_step_while_a_camera_streams(
     clock: Clock, info: kvs.StreamInfo, put: Any, step: int, service_too: bool
 ) -> None:
-    """Its times are right. The clock of a local endpoint may be the one that is set, too."""
+    """Its times are correct, also if the clock of a local endpoint is set."""
     events: list[kvs.Event] = []
     now = clock.wall if service_too else clock.true
     with local_endpoint(now=now) as endpoint:
@@ -125,7 +125,7 @@ def test_clock_step_while_a_camera_streams(
 def test_clock_step_in_a_stream_that_gives_the_times(
     clock: Clock, info: kvs.StreamInfo, put: Any, step: int
 ) -> None:
-    """They follow the wall clock from the next fragment on; back means in a new upload."""
+    """They follow the wall clock from the next fragment on; if it goes back, in a new upload."""
     events: list[kvs.Event] = []
     with local_endpoint(now=clock.wall) as endpoint:
         options = clock.options(endpoint.url, events)
@@ -141,7 +141,7 @@ def test_clock_step_in_a_stream_that_gives_the_times(
 def test_clock_step_with_a_token_that_expires(
     clock: Clock, info: kvs.StreamInfo, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that has expired by the wall clock is replaced at once, in time for the next fragment."""
+    """A token that has expired by the wall clock is replaced before the next fragment."""
     monkeypatch.setattr("kvsproducer.limits.IDLE_CHECK_START_DELAY", SECOND // 10)
     monkeypatch.setattr("kvsproducer.limits.TOKEN_GRACE_PERIOD", 0)
     events: list[kvs.Event] = []

@@ -1,4 +1,4 @@
-"""A stream that does not reach its service says so once, though nothing listens or logs."""
+"""A stream that does not reach its service warns once, also without a listener or log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failed(status: StatusCode, stream: str = "door", *, fatal: bool = False) -> 
 
 
 def test_the_first_failed_round_is_a_warning() -> None:
-    """With the place, the cause and the remedy; the next rounds and single failures are not."""
+    """It has endpoint, cause and remedy; later rounds and single failures do not warn."""
     look = ReachWarnings(WHERE)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -42,7 +42,7 @@ def test_the_first_failed_round_is_a_warning() -> None:
 
 
 def test_streams_and_the_client_are_warned_about_one_by_one() -> None:
-    """A stream that is opened again counts anew."""
+    """A stream that is opened again warns again."""
     look = ReachWarnings(WHERE)
     auth = core.ClientErrorReported(None, StatusCode.CLIENT_AUTH_CALL_FAILED, "none", False)
     with warnings.catch_warnings(record=True) as caught:
@@ -61,7 +61,7 @@ def test_streams_and_the_client_are_warned_about_one_by_one() -> None:
     assert "and has failed" in str(caught[1].message)
 
 
-def test_a_warning_that_is_made_an_error_ends_nothing() -> None:
+def test_warning_as_an_error_does_not_affect_the_stream() -> None:
     look = ReachWarnings(WHERE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -73,7 +73,7 @@ def test_a_warning_that_is_made_an_error_ends_nothing() -> None:
 def test_a_live_stream_warns_and_its_block_ends_in_time(
     kind: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Whatever is wrong with the way to the service."""
+    """This holds for all causes."""
     with (
         local_endpoint(
             faults=[Fault(on="*", do="status", status=403, error="AccessDenied", times=None)]

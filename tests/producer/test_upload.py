@@ -1,4 +1,4 @@
-"""One PutMedia request against peers that behave, stall, or never say anything."""
+"""One PutMedia request to servers that behave, stall, or never respond."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Frames = Callable[[int], Iterator[kvs.Frame]]
 
 
 class Peer(Server):
-    """A data plane on a socket: `says` is sent as soon as the request's head is there."""
+    """A data endpoint on a socket that sends `says` after the head of the request."""
 
     def __init__(self, says: bytes, *, reads: bool, then: bytes = b"") -> None:
         self.received = b""
@@ -61,7 +61,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Peer]]:
-    """peer(says, reads=): where uploads go, whatever the control plane answers."""
+    """Return a function `peer(says, reads=)` that makes uploads go to such an endpoint."""
     made: list[Peer] = []
 
     def make(says: bytes, *, reads: bool, then: bytes = b"") -> Peer:
@@ -77,7 +77,7 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Peer]]:
 
 
 def assert_given_up(endpoint_url: str, info: kvs.StreamInfo, frames: Iterator[kvs.Frame]) -> None:
-    """Put frames; another upload is tried after the first, and every frame is held."""
+    """Put frames, and check that a second upload is tried and all frames are held."""
     seen: list[kvs.Event] = []
     producer = kvs.Producer(endpoint_url=endpoint_url, on_event=seen.append)
     try:
@@ -91,13 +91,13 @@ def assert_given_up(endpoint_url: str, info: kvs.StreamInfo, frames: Iterator[kv
         assert stream.account() == kvs.FrameAccount(count, 0, 0, 0, count)
     finally:
         producer.close(timeout=0)
-    gc.collect()  # an open socket would be told here
+    gc.collect()  # an open socket would cause a warning here
 
 
 def test_the_head_leaves_at_once_and_media_in_chunks(
     peer: Callable[..., Peer], endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """Request line, signed headers, then the media as chunks: frames are whole in there."""
+    """The request has signed headers, then the media as chunks with complete frames."""
     one = peer(HEAD, reads=True)
     producer = kvs.Producer(endpoint_url=endpoint_url)
     try:
@@ -129,7 +129,7 @@ def test_the_head_is_what_any_http_peer_understands(
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Host has the port and is signed, milliseconds are padded, nothing waits for a 100."""
+    """Host has the port and is signed, milliseconds are padded, there is no Expect header."""
     second = kvs.now() // 10_000_000 * 10_000_000
     monkeypatch.setattr("kvsproducer.producer.engine.now", lambda: second + 370_000)
     one = peer(HEAD, reads=True)
@@ -150,21 +150,21 @@ def test_the_head_is_what_any_http_peer_understands(
     assert head["connection"] == "close"
 
 
-def test_peer_that_never_answers_is_given_up(
+def test_upload_without_a_response_is_aborted(
     peer: Callable[..., Peer],
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes everything and says nothing: another upload is tried, the frames are held."""
+    """The service reads the data and does not respond; the upload is repeated."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.2)
     peer(HEAD, reads=True)
     assert_given_up(endpoint_url, info, frames(10))
 
 
 class Garbling(Peer):
-    """Says an ack, and once that was heard, what is no chunk of an answer."""
+    """A server that sends an ack, and after that was received, an invalid chunk."""
 
     heard = threading.Event()
 
@@ -179,10 +179,10 @@ class Garbling(Peer):
                     pass
 
 
-def test_an_answer_that_is_no_http_any_more_is_told(
+def test_invalid_http_within_the_acks_is_reported(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of the acks: whoever reads them is not told of the connection's end."""
+    """aiohttp does not report this to the reader of the response."""
     ack = b'{"EventType":"BUFFERING","FragmentTimecode":1,"FragmentNumber":"1"}'
     garbling = Garbling(HEAD + b"%x\r\n%s\r\n" % (len(ack), ack), reads=True)
     upload = "kvsproducer.producer.upload.Upload"
@@ -204,26 +204,26 @@ def test_an_answer_that_is_no_http_any_more_is_told(
         garbling.end()
 
 
-def test_peer_that_falls_silent_is_given_up(
+def test_upload_is_aborted_if_acks_stop(
     peer: Callable[..., Peer],
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It has answered once; while frames are held that is not enough."""
+    """There was one ack, but frames are held."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
     peer(HEAD, reads=True, then=b'15\r\n{"EventType":"IDLE"}\n\r\n')
     assert_given_up(endpoint_url, info, frames(10))
 
 
-def test_peer_that_takes_nothing_is_given_up(
+def test_upload_is_aborted_if_the_service_reads_nothing(
     peer: Callable[..., Peer],
     endpoint_url: str,
     info: kvs.StreamInfo,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also before it has answered at all."""
+    """Also before the service has responded."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
     peer(b"", reads=False)
     start = kvs.now()
@@ -234,14 +234,14 @@ def test_peer_that_takes_nothing_is_given_up(
     assert_given_up(endpoint_url, info, frames)
 
 
-def test_a_flood_of_acks_lets_others_in(
+def test_many_acks_do_not_block_the_loop(
     peer: Callable[..., Peer],
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All are taken, and between any two looks of the core at them the loop does other things."""
+    """All acks are processed, and the loop runs other tasks in between."""
     more = frames(100_000)
     first = next(more)
     one = f'{{"EventType":"BUFFERING","FragmentTimecode":{first.pts // 10_000}}}\n' * 700
@@ -296,10 +296,10 @@ def test_connections_have_no_total_time_limit(endpoint_url: str, info: kvs.Strea
     assert [(one.total, one.sock_read) for one in seen] == [(None, None)]
 
 
-def test_what_the_peer_owes_is_told(
+def test_timeout_error_says_what_the_service_has_not_done(
     peer: Callable[..., Peer], endpoint_url: str, info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """A time-out that comes before the peer is given up says what was waited for."""
+    """This is for a timeout that comes before the upload is aborted."""
     peer(b"", reads=True)
     with pytest.raises(kvs.KvsError) as caught:
         with kvs.Producer(endpoint_url=endpoint_url) as producer:
@@ -312,14 +312,14 @@ def test_what_the_peer_owes_is_told(
     assert "(5 unconfirmed); the last call: the service has not answered" in caught.value.detail
 
 
-def test_a_refusal_without_its_text_is_one(
+def test_refusal_with_a_missing_body(
     peer: Callable[..., Peer],
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The status has come; the text that was promised never does."""
+    """The HTTP status is received; the announced body never comes."""
     monkeypatch.setattr("kvsproducer.producer.upload._REFUSAL_LIMIT_S", 0.1)
     peer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n", reads=True)
     with kvs.Producer(endpoint_url=endpoint_url) as producer:
@@ -332,7 +332,7 @@ def test_a_refusal_without_its_text_is_one(
 
 
 class Portal(Server):
-    """Answers a request's head, and ends its side of the connection."""
+    """A server that responds after the head and closes its side of the connection."""
 
     def __init__(self, says: bytes) -> None:
         self._says = says
@@ -374,7 +374,7 @@ def whole(body: bytes, status: str = "200 OK") -> bytes:
         (b"", "the service closed the connection"),
     ],
 )
-def test_a_captive_portal_is_backed_off_from(
+def test_uploads_to_a_captive_portal_have_growing_pauses(
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
@@ -382,7 +382,7 @@ def test_a_captive_portal_is_backed_off_from(
     says: bytes,
     reason: str,
 ) -> None:
-    """Whatever it answers: each upload is reported as failed, and the next one waits."""
+    """Each upload is reported as failed, and the next one waits."""
     monkeypatch.setattr(
         "kvsproducer.producer.upload.Upload._url", lambda _: portal.url + "/putMedia"
     )
@@ -422,7 +422,7 @@ def test_a_captive_portal_is_backed_off_from(
     ],
     ids=["100", "103", "junk", "acks"],
 )
-def test_a_peer_that_never_stops_talking_is_given_up(
+def test_endless_response_is_aborted(
     endpoint_url: str,
     info: kvs.StreamInfo,
     frames: Frames,
@@ -431,7 +431,7 @@ def test_a_peer_that_never_stops_talking_is_given_up(
     part: bytes,
     reason: str,
 ) -> None:
-    """Its upload ends with an error that is reported, and the next one waits."""
+    """The upload is reported as failed, and the next one waits."""
 
     class Talking(Server):
         def talk(self, connection: socket.socket) -> None:
@@ -460,7 +460,7 @@ def test_a_peer_that_never_stops_talking_is_given_up(
 
 
 class Trickling(Peer):
-    """Says a blank, again and again, and never an ack."""
+    """A server that sends blanks and never an ack."""
 
     def talk(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -474,10 +474,10 @@ class Trickling(Peer):
                 connection.sendall(b"1\r\n \r\n")
 
 
-def test_peer_that_trickles_is_given_up(
+def test_bytes_without_a_complete_ack_do_not_count(
     endpoint_url: str, info: kvs.StreamInfo, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Less than an ack is no word."""
+    """The upload is aborted as if the service had sent nothing."""
     monkeypatch.setattr("kvsproducer.producer.upload.STALL_S", 0.3)
     one = Trickling(b"", reads=True)
     monkeypatch.setattr("kvsproducer.producer.upload.Upload._url", lambda _: one.url + "/putMedia")
@@ -487,8 +487,8 @@ def test_peer_that_trickles_is_given_up(
         one.end()
 
 
-def test_data_that_come_during_a_write_are_sent() -> None:
-    """The flag is cleared before the look; cleared after the write, those data would wait."""
+def test_data_that_arrives_during_a_write_is_sent() -> None:
+    """The event is cleared before the core is read; otherwise that data would wait."""
 
     async def work() -> None:
         found = [[b"one"]]

@@ -1,4 +1,4 @@
-"""Who may wait and who is refused: signals and finalizers, the loop's own thread, another loop."""
+"""Calls from signal handlers, finalizers, the loop's own thread and other loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 class Meddling(kvs.Frame):
-    """A frame in whose middle a signal comes: the core asks for its bytes under the lock."""
+    """A frame that raises a signal when the core reads its bytes under the lock."""
 
     __slots__ = ("meddle",)
 
@@ -34,7 +34,7 @@ class Meddling(kvs.Frame):
 
 @pytest.fixture
 def interrupted(info: kvs.StreamInfo) -> Iterator[Callable[..., None]]:
-    """interrupted(producer, stream, what): a signal's handler does `what` within a put_frame."""
+    """Return a function that runs `what` in a signal handler during a put_frame."""
     previous = signal.getsignal(signal.SIGUSR1)
 
     def put(stream: kvs.Stream, what: Callable[[], object]) -> None:
@@ -80,7 +80,7 @@ def test_a_handler_in_the_middle_of_a_put_is_refused(
 
 
 def exit_from_a_handler() -> None:
-    """What a container's SIGTERM handler often does."""
+    """A handler that raises SystemExit, as for SIGTERM in a container."""
     signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
     signal.raise_signal(signal.SIGUSR1)
 
@@ -100,7 +100,7 @@ def raise_at_once() -> None:
 def test_an_exception_from_outside_fails_the_stream(
     strike: Callable[[], None], kind: type[BaseException], info: kvs.StreamInfo, frames: Frames
 ) -> None:
-    """What it held is reported as dropped; another stream of the producer goes on."""
+    """Its frames are reported as dropped; other streams of the producer continue."""
     previous, events = signal.getsignal(signal.SIGUSR1), list[object]()
     producer = kvs.Producer(endpoint_url=NOBODY, on_event=events.append)
     stream, other = producer.open_stream("door", info), producer.open_stream("gate", info)
@@ -123,8 +123,8 @@ def test_an_exception_from_outside_fails_the_stream(
     producer.close(0)
 
 
-def test_a_handler_may_look(interrupted: Callable[..., None], info: kvs.StreamInfo) -> None:
-    """Figures are no change."""
+def test_handler_may_read_metrics(interrupted: Callable[..., None], info: kvs.StreamInfo) -> None:
+    """Reading metrics is allowed."""
     seen: list[object] = []
     producer = kvs.Producer(endpoint_url=NOBODY)
     stream = producer.open_stream("door", info)
@@ -134,8 +134,8 @@ def test_a_handler_may_look(interrupted: Callable[..., None], info: kvs.StreamIn
     producer.close(0)
 
 
-def test_what_blocks_is_refused_on_the_loop(endpoint_url: str, info: kvs.StreamInfo) -> None:
-    """A user's coroutine (credentials) runs there, and would wait for itself."""
+def test_blocking_calls_are_refused_on_the_loop(endpoint_url: str, info: kvs.StreamInfo) -> None:
+    """A user's coroutine for credentials runs there, and would wait for itself."""
     refused: list[kvs.StatusCode] = []
     made = threading.Event()
 
@@ -167,8 +167,8 @@ def waiting() -> Iterator[Waiting]:
     SharedLoop.release()
 
 
-def test_a_change_between_the_look_and_the_wait_ends_the_wait(waiting: Waiting) -> None:
-    """The count is read before the look: read after it, the change would be missed."""
+def test_change_between_the_check_and_the_wait_ends_the_wait(waiting: Waiting) -> None:
+    """The count is read before the check; otherwise the change would be missed."""
     looks = 0
 
     def done() -> bool:
@@ -182,8 +182,8 @@ def test_a_change_between_the_look_and_the_wait_ends_the_wait(waiting: Waiting) 
     assert time.monotonic() - began < 30
 
 
-def test_a_change_is_for_all_that_wait(waiting: Waiting) -> None:
-    """Each of them looks again."""
+def test_change_wakes_all_waiting_threads(waiting: Waiting) -> None:
+    """Each of them checks its condition again."""
     ended: list[int] = []
     threads = [
         threading.Thread(target=lambda: (waiting.wait_for_change(0, 90), ended.append(1)))
@@ -202,7 +202,7 @@ def test_a_change_is_for_all_that_wait(waiting: Waiting) -> None:
 
 
 def test_another_loop_is_refused() -> None:
-    """A future of one loop is not waited for on another."""
+    """A future cannot be awaited on another loop."""
 
     async def make() -> Waiting:
         return Waiting(asyncio.get_running_loop())
@@ -213,18 +213,18 @@ def test_another_loop_is_refused() -> None:
     assert caught.value.status is kvs.StatusCode.INVALID_OPERATION
 
 
-def test_any_bound_will_do() -> None:
-    """Infinity too, which the system's locks do not take."""
+def test_any_timeout_is_accepted() -> None:
+    """Also infinity, which locks of the system do not accept."""
     loop = SharedLoop.acquire()
     try:
         waiting = Waiting(loop)
         ready = threading.Event()
 
-        def tell() -> None:
+        def change() -> None:
             ready.set()
             waiting.wake_waiters()
 
-        waker = threading.Timer(0.01, lambda: loop.call_soon_threadsafe(tell))
+        waker = threading.Timer(0.01, lambda: loop.call_soon_threadsafe(change))
         waker.start()
         assert waiting.block(ready.is_set, float("inf"))
         waker.join()

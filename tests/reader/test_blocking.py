@@ -1,4 +1,4 @@
-"""A blocking caller that iterates what runs on the shared loop, and who may end it, and when."""
+"""Blocking iteration over an async generator on the shared loop, and how it can end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kvsproducer.service.loop import SharedLoop
 
 
 class Source:
-    """Gives numbers; then waits for ever."""
+    """A source that yields numbers and then waits without a limit."""
 
     def __init__(self, count: int, *, waits: bool = True) -> None:
         self.waiting, self.ended = threading.Event(), threading.Event()
@@ -39,12 +39,12 @@ class Source:
 
 
 def gone() -> bool:
-    """Whether nothing of it is left."""
+    """Return whether the loop's thread has ended."""
     return not lifetime._open and SharedLoop._loop is None
 
 
-def test_all_of_it() -> None:
-    """Also values that are false; then the loop is given back."""
+def test_all_items_are_yielded() -> None:
+    """Also items that are false; then the loop is released."""
     source = Source(3, waits=False)
     assert list(iterate_blocking(source.numbers())) == [0, 1, 2]
     assert source.ended.is_set()
@@ -52,7 +52,7 @@ def test_all_of_it() -> None:
 
 
 def test_interrupted_while_it_waits() -> None:
-    """Ctrl-C comes out as it is; it used to be a RuntimeError of a generator that still runs."""
+    """Ctrl-C raises KeyboardInterrupt, not the RuntimeError of a running generator."""
     source = Source(1)
 
     def interrupt() -> None:
@@ -69,24 +69,24 @@ def test_interrupted_while_it_waits() -> None:
     assert gone()
 
 
-def test_let_go_of_on_the_loop() -> None:
-    """A finalizer may run in any thread; on the loop's it must not wait for it."""
+def test_garbage_collected_on_the_loop() -> None:
+    """A finalizer may run in any thread; on the loop's own thread it must not wait."""
     source, other = Source(5), SharedLoop.acquire()
     kept = [iterate_blocking(source.numbers())]
     assert next(kept[0]) == 0
 
-    async def let_go() -> None:
+    async def drop() -> None:
         kept.clear()
         gc.collect()
 
-    asyncio.run_coroutine_threadsafe(let_go(), other).result(10)
+    asyncio.run_coroutine_threadsafe(drop(), other).result(10)
     assert source.ended.wait(30)
     SharedLoop.release()
     assert gone()
 
 
 def test_ended_while_another_thread_waits() -> None:
-    """A daemon thread reads when the program ends: its loop is over, nothing is raised there."""
+    """A daemon thread reads while the program exits; its iteration ends without an error."""
     source, seen = Source(2), []
     reader = threading.Thread(
         target=lambda: seen.extend(iterate_blocking(source.numbers())), daemon=True
@@ -114,8 +114,8 @@ def filled(url: str) -> None:
             stream.put_frame(kvs.Frame(b"x", kvs.now() + number * 10_000_000, key_frame=True))
 
 
-def test_a_program_that_reads_one_fragment_and_ends(endpoint_url: str) -> None:
-    """The generator is a global that the interpreter lets go of last: it used to wait for ever."""
+def test_program_exits_after_reading_one_fragment(endpoint_url: str) -> None:
+    """The generator is a global variable, which the interpreter deletes last."""
     filled(endpoint_url)
     command = [sys.executable, "-c", PROGRAM, endpoint_url]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -125,7 +125,7 @@ def test_a_program_that_reads_one_fragment_and_ends(endpoint_url: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_is_refused(endpoint_url: str) -> None:
-    """The child is told, lets go of it and ends; the parent reads on."""
+    """In the child it raises; the parent continues to read."""
     filled(endpoint_url)
     fragments = kvs.get_media("door", endpoint_url=endpoint_url)
     next(fragments)

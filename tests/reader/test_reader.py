@@ -1,4 +1,4 @@
-"""Reading back: bytes of GetMedia in any split are whole fragments; failures have their status."""
+"""Reading: GetMedia's bytes in any split give complete fragments; failures have statuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECOND = 10_000_000
 
 @pytest.fixture
 def filled_url() -> Iterator[str]:
-    """An endpoint with four fragments of five frames, a second long, in `door`."""
+    """Return the URL of an endpoint with four fragments of five frames in `door`."""
     with local_endpoint(limits=QUICK) as endpoint:
         info = kvs.StreamInfo.video("h264", retention="PT1H", nal_adaptation=kvs.NalAdaptation.NONE)
         with kvs.Producer(endpoint_url=endpoint.url) as producer:
@@ -51,8 +51,8 @@ def payloads(fragments: Any) -> list[bytes]:
     return [bytes(frame.data) for fragment in fragments for frame in fragment.frames]
 
 
-def test_fragments_are_whole(filled_url: str) -> None:
-    """Numbers ascend, times are the producer's, metadata are tags, `raw` is what came."""
+def test_fragments_are_complete(filled_url: str) -> None:
+    """They have ascending numbers, the producer's times, its metadata and the raw bytes."""
     fragments = list(kvs.get_media("door", endpoint_url=filled_url))
     assert payloads(fragments) == [b"frame %d" % number for number in range(20)]
     assert [fragment.producer_timestamp for fragment in fragments] == [
@@ -67,7 +67,7 @@ def test_fragments_are_whole(filled_url: str) -> None:
 
 
 def test_any_split_gives_the_same(filled_url: str) -> None:
-    """Byte by byte as in one piece."""
+    """Single bytes give the same fragments as the whole."""
     media = boto3.client("kinesis-video-media", endpoint_url=filled_url)
     answer = media.get_media(StreamName="door", StartSelector={"StartSelectorType": "EARLIEST"})[
         "Payload"
@@ -82,8 +82,8 @@ def test_any_split_gives_the_same(filled_url: str) -> None:
     assert b"".join(fragment.raw for fragment in found) == answer
 
 
-def test_a_block_s_own_duration_is_told() -> None:
-    """In ticks; of a SimpleBlock there is none. Other producers may write groups."""
+def test_duration_of_a_block_is_read() -> None:
+    """It is in ticks; a SimpleBlock has none."""
     grouped = element(el.BLOCK, b"\x81\0\x28\0two") + element(el.BLOCK_DURATION, b"\x21")
     cluster = element(el.TIMECODE, b"\x05") + element(el.SIMPLE_BLOCK, b"\x81\0\0\x80one")
     track = element(el.TRACK_NUMBER, b"\1") + element(el.TRACK_TYPE, b"\1")
@@ -101,7 +101,7 @@ def test_a_block_s_own_duration_is_told() -> None:
 
 
 def test_start_points(filled_url: str) -> None:
-    """An instant, and a fragment to go on after."""
+    """A time, and the number of the fragment before."""
     instant = datetime.fromtimestamp((START + 2 * SECOND) / SECOND, UTC)
     assert payloads(kvs.get_media("door", start=instant, endpoint_url=filled_url))[0] == b"frame 10"
     first = next(kvs.get_media("door", endpoint_url=filled_url))
@@ -110,22 +110,22 @@ def test_start_points(filled_url: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["yesterday", "-5"])
-def test_bad_start_is_told(start: str) -> None:
-    """Before anything is asked of the service."""
+def test_invalid_start_is_refused(start: str) -> None:
+    """The error comes before a request is sent."""
     with pytest.raises(ValueError, match=start) as caught:
         start_selector(start)
     assert isinstance(caught.value, kvs.KvsError)
 
 
 def test_list_fragments(filled_url: str) -> None:
-    """All of them, oldest first, with their times."""
+    """All fragments are listed, oldest first, with their times."""
     found = kvs.list_fragments("door", endpoint_url=filled_url)
     assert [one.producer_timestamp for one in found] == [START + n * SECOND for n in range(4)]
     assert all(one.size > 50 and one.duration > 0 for one in found)
 
 
 def test_failures_have_their_status(endpoint_url: str) -> None:
-    """A stream that is not there; nobody at the other end."""
+    """A stream that does not exist, and a refused connection."""
     with pytest.raises(LookupError):
         next(kvs.get_media("nowhere", endpoint_url=endpoint_url))
     with pytest.raises(LookupError):
@@ -136,7 +136,7 @@ def test_failures_have_their_status(endpoint_url: str) -> None:
 
 
 def test_no_credentials(endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The status is that of the refusal, not of an unknown failure around it."""
+    """The status is that of the refusal, not of an unknown failure."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -156,7 +156,7 @@ def test_stopping_to_read_leaves_no_thread(filled_url: str) -> None:
     assert "kvsproducer-loop" not in names
 
 
-def test_whoever_stops_waits_for_no_service_that_says_nothing() -> None:
+def test_ctrl_c_does_not_wait_for_a_silent_service() -> None:
     """Ctrl-C ends a program at once, although a call has just been made."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -175,12 +175,12 @@ def test_whoever_stops_waits_for_no_service_that_says_nothing() -> None:
             pass
 
 
-def test_each_wait_is_told(filled_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A log at INFO says what a silent reader waits for."""
+def test_each_wait_is_logged(filled_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """At INFO the log has what the reader waits for."""
     caplog.set_level("INFO", "kvsproducer.reader")
     assert len(list(kvs.get_media("door", endpoint_url=filled_url))) == 4
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [
         f"stream door: waiting for GetDataEndpoint at {filled_url}",
         f"stream door: waiting for GetMedia at {filled_url}",
         f"stream door: waiting for media at {filled_url}",
@@ -189,10 +189,10 @@ def test_each_wait_is_told(filled_url: str, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n"])
-def test_a_peer_that_never_answers_is_given_up(
+def test_reading_from_a_silent_service_times_out(
     says: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes the request and says nothing, or promises a refusal's text that never comes."""
+    """The service sends no response, or a refusal whose body never comes."""
     monkeypatch.setattr("kvsproducer.reader.reader._ANSWER_LIMIT_S", 0.3)
 
     class Silent(Server):
@@ -216,7 +216,7 @@ def test_a_peer_that_never_answers_is_given_up(
 
 
 def document(name: str, value: str, cluster: bytes = b"") -> bytes:
-    """A fragment as GetMedia answers it, with one tag of the service's."""
+    """Return a fragment of GetMedia with one tag of the service."""
     block = element(el.SIMPLE_BLOCK, b"\x81\0\0\x80data")
     pair = element(el.TAG_NAME, name.encode()) + element(el.TAG_STRING, value.encode())
     tags = element(el.TAGS, element(el.TAG, element(el.SIMPLE_TAG, pair)))
@@ -228,8 +228,8 @@ ODD_NUMBERS = ["\u00b2", "9" * 5000, "-1", "1_0", "1e9", "", " 1", "\u0661"]
 
 
 @pytest.mark.parametrize("value", ODD_NUMBERS)
-def test_odd_numbers_in_tags_count_as_missing(value: str) -> None:
-    """What the service would not write is no number: nothing but KvsError is raised."""
+def test_invalid_numbers_in_tags_are_ignored(value: str) -> None:
+    """They count as missing and raise nothing."""
     for name in (wire.TAG_MILLIS_BEHIND_NOW, wire.TAG_PRODUCER_TIMESTAMP):
         assembler = Assembler()
         (fragment,) = [
@@ -254,8 +254,8 @@ def test_odd_numbers_in_tags_count_as_missing(value: str) -> None:
         element(el.TAGS, b"") * 10_000,
     ],
 )
-def test_fragment_without_end_is_bounded(piece: bytes) -> None:
-    """Large blocks, empty ones and other elements: 64 MiB of memory, then an error."""
+def test_size_of_a_fragment_is_limited(piece: bytes) -> None:
+    """Large blocks, empty blocks and other elements raise after 64 MiB of memory."""
     assembler = Assembler()
     endless = id_bytes(el.CLUSTER) + b"\xff" + element(el.TIMECODE, b"\x07")
     list(assembler.receive_data(document("a", "b", endless)))

@@ -1,4 +1,4 @@
-"""The comparison finds every difference that it is there to find."""
+"""The comparison finds every kind of difference."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_differences(
     assert differing(returned, decoded, str(path)) == found, what
 
 
-def test_what_is_expected_is_what_the_clip_holds(clip: Path) -> None:
-    """Counts by track, times from the start on."""
+def test_expected_frames_are_those_of_the_clip(clip: Path) -> None:
+    """Counts by track, and times from the start time on."""
     start = 1_700_000_000 * TICKS_PER_SECOND
     expected = expected_frames(clip, start)
     assert {n: len(f) for n, f in expected.tracks.items()} == {1: 75, 2: 142}

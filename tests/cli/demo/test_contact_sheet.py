@@ -1,4 +1,4 @@
-"""The contact sheet: where each picture lands."""
+"""The contact sheet: the position of each picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_pictures_stand_in_a_grid() -> None:
 
 
 def test_the_sheet_is_a_png(tmp_path: Path) -> None:
-    """Written at the end; without a picture nothing is written."""
+    """It is written at the end, if there are pictures."""
     path = tmp_path / "sheet.png"
     with contact_sheet(path):
         pass

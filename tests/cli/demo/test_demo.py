@@ -10,7 +10,7 @@ import av
 
 
 def test_the_demo_passes_and_leaves_its_results(kvs: Any, clip: Path, tmp_path: Path) -> None:
-    """A clip of one's own: verdict table, MKV and contact sheet, exit 0."""
+    """A clip of the user gives a table, an MKV and a contact sheet, and exit code 0."""
     out = tmp_path / "out"
     ran = kvs("demo", "--source", str(clip), "--output", str(out))
     assert ran.exit_code == 0, ran.stdout
@@ -21,7 +21,7 @@ def test_the_demo_passes_and_leaves_its_results(kvs: Any, clip: Path, tmp_path: 
 
 
 def test_annexb_and_json(kvs: Any, tmp_path: Path) -> None:
-    """A TS, whose frames are converted on the way; the verdict as JSON."""
+    """A TS, whose frames are converted; the results as JSON."""
     from kvsproducer.sources.pyav import write_clip
     from kvsproducer.sources.spec import PatternSpec
 
@@ -33,8 +33,8 @@ def test_annexb_and_json(kvs: Any, tmp_path: Path) -> None:
     assert {check["what"] for check in verdict["checks"]} >= {"video payloads", "audio payloads"}
 
 
-def test_a_bad_clip_is_told_as_by_put(kvs: Any, tmp_path: Path) -> None:
-    """No such file: a status and exit 1."""
+def test_missing_clip_is_reported(kvs: Any, tmp_path: Path) -> None:
+    """The error has a status and exit code 1."""
     ran = kvs("demo", "--source", str(tmp_path / "no.mp4"), "--output", str(tmp_path / "out"))
     assert ran.exit_code == 1
     assert "STATUS_OPEN_FILE_FAILED" in ran.stderr

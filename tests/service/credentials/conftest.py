@@ -15,7 +15,7 @@ NOW = 17_000_000_000_000_000
 
 
 class Clock:
-    """Ticks since 1970, which a test sets."""
+    """A clock in ticks since 1970 that a test sets."""
 
     def __init__(self) -> None:
         self.time = NOW
@@ -24,7 +24,7 @@ class Clock:
         return self.time
 
     def forward(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock."""
         self.time += round(seconds * SECOND)
 
 

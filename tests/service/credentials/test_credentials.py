@@ -1,4 +1,4 @@
-"""AwsCredentials: what they are made of, and that they show nothing of it."""
+"""AwsCredentials: their checks, and that no text shows a secret."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ END_TICKS = instant_to_ticks(END)
     ],
     ids=["ours", "sts", "iot"],
 )
-def test_from_dict_reads_what_there_is(data: dict[str, object]) -> None:
-    """Our own form and the answers of AWS's services mean the same."""
+def test_from_dict_accepts_all_forms(data: dict[str, object]) -> None:
+    """Our own form and the answers of AWS services give the same credentials."""
     wanted = AwsCredentials("AKID", "secret", "token", END)
     assert AwsCredentials.from_dict(data) == wanted
     assert wanted.expiration == END_TICKS
 
 
 def test_key_and_secret_are_enough() -> None:
-    """They do not expire then."""
+    """Without an expiration they do not expire."""
     found = AwsCredentials.from_dict(
         json.loads('{"access_key_id": "A", "secret_access_key": "S", "session_token": null}')
     )
@@ -89,8 +89,8 @@ def test_key_and_secret_are_enough() -> None:
         ),
     ],
 )
-def test_what_is_refused(data: dict[str, object], status: StatusCode | str) -> None:
-    """By its status, without a word of the secret."""
+def test_invalid_values_are_refused(data: dict[str, object], status: StatusCode | str) -> None:
+    """The error has the right status and does not show the secret."""
     wanted = S.INVALID_AWS_CREDENTIALS_VERSION if isinstance(status, str) else status
     with pytest.raises(KvsError) as caught:
         AwsCredentials.from_dict(data)
@@ -99,15 +99,15 @@ def test_what_is_refused(data: dict[str, object], status: StatusCode | str) -> N
 
 
 def test_10_000_characters_are_the_most() -> None:
-    """As AWS's serialized form, whose limit the core has too."""
+    """The limit is that of AWS's serialized form, which the core has too."""
     assert AwsCredentials("A" * 20, "S" * 40, "t" * 9_940).length == 10_000
     with pytest.raises(KvsError) as caught:
         AwsCredentials("A" * 20, "S" * 40, "t" * 9_941)
     assert caught.value.status is S.INVALID_AUTH_LEN
 
 
-def test_nothing_shows() -> None:
-    """Neither key nor secret nor token, in repr and str; when they end does."""
+def test_repr_shows_no_secret() -> None:
+    """repr and str show the expiration, but neither key nor secret nor token."""
     hidden = AwsCredentials("AKIDVISIBLE", "SECRETVISIBLE", "TOKENVISIBLE", END)
     assert repr(hidden) == "<AwsCredentials until 2033-05-06T07:08:09.000Z>"
     assert "VISIBLE" not in f"{hidden} {[hidden]} {AwsCredentials('AVISIBLE', 'VISIBLE')!r}"

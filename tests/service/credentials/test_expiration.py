@@ -20,7 +20,7 @@ INSTANT = instant_to_ticks(datetime(2019, 1, 31, 23, 0, 59, tzinfo=UTC))
 
 
 def test_an_hour_ahead_and_now_are_good_and_the_past_is_not() -> None:
-    """One second past is told with how long ago it was."""
+    """The error for the past has the age of the expiration."""
     assert parse_expiration(TEXT) == INSTANT
     check_not_past(INSTANT, INSTANT - TICKS_PER_HOUR)
     check_not_past(INSTANT, INSTANT)
@@ -41,16 +41,16 @@ def test_an_hour_ahead_and_now_are_good_and_the_past_is_not() -> None:
         ("2019-01-31T23:00:59+00:00", S.TIMESTAMP_STRING_UNRECOGNIZED_FORMAT),
     ],
 )
-def test_what_is_no_expiration(text: str, status: StatusCode) -> None:
-    """Told apart by its length, as in AWS's producer; the text itself is not shown."""
+def test_invalid_expirations(text: str, status: StatusCode) -> None:
+    """The status depends on the length, as in AWS's producer; the text is not shown."""
     with pytest.raises(KvsError) as caught:
         parse_expiration(text)
     assert caught.value.status is status
     assert not text or text not in str(caught.value)
 
 
-def test_what_looks_like_one() -> None:
-    """A secret of 20 characters does not."""
+def test_looks_like_expiration() -> None:
+    """A secret of 20 characters does not look like one."""
     assert looks_like_expiration(TEXT)
     assert looks_like_expiration("2019-99-99T99:99:99Z")
     assert not looks_like_expiration("x" * 20)

@@ -42,7 +42,7 @@ LATEST = NOW + 40 * TICKS_PER_MINUTE
     ],
 )
 def test_forms(line: str, wanted: tuple[str, str, str | None, int]) -> None:
-    """Without an expiration, and with a late one, they are good for 40 minutes."""
+    """Credentials are valid for at most 40 minutes."""
     assert parse_credentials_file(line.encode(), NOW) == AwsCredentials(*wanted)
 
 
@@ -64,7 +64,7 @@ def test_forms(line: str, wanted: tuple[str, str, str | None, int]) -> None:
     ],
 )
 def test_errors(content: bytes, status: StatusCode, tmp_path: Path) -> None:
-    """A bad file is told when the provider is made, by its path."""
+    """An invalid file is reported with its path when the provider is created."""
     path = tmp_path / "keys"
     path.write_bytes(content)
     with pytest.raises(KvsError) as caught:
@@ -74,7 +74,7 @@ def test_errors(content: bytes, status: StatusCode, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_an_over_long_path(tmp_path: Path) -> None:
-    """Told with the system's reason."""
+    """The error has the system's reason."""
     with pytest.raises(OSError, match="No such file") as caught:
         FileCredentials(tmp_path / "nowhere")
     assert isinstance(caught.value, KvsError)
@@ -91,7 +91,7 @@ def test_a_missing_file_and_an_over_long_path(tmp_path: Path) -> None:
 
 
 def test_it_is_read_anew(tmp_path: Path, clock: Callable[[], int]) -> None:
-    """Each fetch reads what the file says now; one that has turned bad is told."""
+    """Each fetch reads the file again, and reports a file that is invalid now."""
     path = tmp_path / "keys"
     path.write_text("CREDENTIALS one secret")
     provider = FileCredentials(str(path), clock=clock)
@@ -106,7 +106,7 @@ def test_it_is_read_anew(tmp_path: Path, clock: Callable[[], int]) -> None:
 def test_the_service_s_time_counts_with_a_producer(
     tmp_path: Path, clock: Callable[[], int]
 ) -> None:
-    """An expiration is the service's; this machine's clock may be off."""
+    """Expirations are compared with the service's time, because this clock may be wrong."""
     path = tmp_path / "keys"
     path.write_text(f"CREDENTIALS key {SOON} secret token")
     provider = FileCredentials(path, clock=clock)

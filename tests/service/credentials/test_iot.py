@@ -32,7 +32,7 @@ NOW = 17_000_000_000_000_000
 
 
 def refused(options: dict[str, Any], action: str = "fetch") -> KvsError:
-    """What making the provider, or fetching with it, raises."""
+    """Return the error that creating the provider, or fetching with it, raises."""
     if action == "make":
         with pytest.raises(KvsError) as caught:
             IotCredentials(**options)
@@ -44,8 +44,8 @@ def refused(options: dict[str, Any], action: str = "fetch") -> KvsError:
 
 
 # --- the way there -------------------------------------------------------------------------------
-def test_a_certificate_for_credentials(iot: IotEndpoint) -> None:
-    """One GET with the thing's name; the answer's keys, with less life than it said."""
+def test_fetch_returns_credentials(iot: IotEndpoint) -> None:
+    """It sends one GET with the thing's name; the lifetime is shortened."""
     iot.reply = lambda: (200, answer(expiration=END))
     found = IotCredentials(**iot.options(clock=lambda: NOW, dice=lambda sides: 0)).fetch()
     assert found == AwsCredentials(
@@ -60,7 +60,7 @@ def test_a_certificate_for_credentials(iot: IotEndpoint) -> None:
 
 
 def test_endpoint_with_scheme_and_alias_with_a_slash(iot: IotEndpoint) -> None:
-    """A URL is taken as a host name; the alias cannot leave its place in the path."""
+    """A URL is accepted as a host name; a slash in the alias is escaped."""
     IotCredentials(**iot.options(endpoint=f"https://{iot.host}/", role_alias="a/../b c")).fetch()
     assert iot.requests[0][0] == "/role-aliases/a%2F..%2Fb%20c/credentials"
 
@@ -68,7 +68,7 @@ def test_endpoint_with_scheme_and_alias_with_a_slash(iot: IotEndpoint) -> None:
 def test_the_environment_of_aws_s_samples(
     iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five variables; those that are missing are named."""
+    """The error names the missing variables."""
     for name, value in iot.environment().items():
         monkeypatch.setenv(name, value)
     provider = IotCredentials.from_environment(ca=str(iot.ca))
@@ -85,7 +85,7 @@ def test_the_environment_of_aws_s_samples(
 
 
 def test_changed_files_are_used(iot: IotEndpoint) -> None:
-    """A certificate that was renewed on disk counts with the next fetch."""
+    """The next fetch uses a certificate that was renewed on disk."""
     provider = IotCredentials(**iot.options())
     iot.certificate.write_bytes(iot.wrong_certificate.read_bytes())
     with pytest.raises(KvsError) as caught:
@@ -100,7 +100,7 @@ def test_changed_files_are_used(iot: IotEndpoint) -> None:
 # --- what goes wrong -----------------------------------------------------------------------------
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_certificate_that_is_not_accepted(tmp_path: Path, newest: ssl.TLSVersion) -> None:
-    """The server's TLS alert is told; nothing was asked."""
+    """The error has the server's TLS alert; no request was sent."""
     with IotEndpoint(tmp_path, newest) as iot:
         error = refused(
             iot.options(certificate=str(iot.wrong_certificate), private_key=str(iot.wrong_key))
@@ -115,7 +115,7 @@ def test_a_certificate_that_is_not_accepted(tmp_path: Path, newest: ssl.TLSVersi
 
 
 def test_a_server_that_is_not_trusted(iot: IotEndpoint) -> None:
-    """Without its CA no certificate of the device's is shown to it."""
+    """The device's certificate is not sent to a server with an unknown CA."""
     error = refused(iot.options(ca=None))
     assert error.status is S.CURL_PERFORM_FAILED
     assert "certificate is not accepted: self-signed certificate" in error.detail
@@ -126,7 +126,7 @@ def test_a_server_that_is_not_trusted(iot: IotEndpoint) -> None:
 
 @pytest.mark.parametrize("status", [301, 403, 404, 500])
 def test_any_other_status_than_200(iot: IotEndpoint, status: int) -> None:
-    """Told with alias and thing, which are what is wrong most often."""
+    """The error has alias and thing, which are the most frequent mistakes."""
     iot.reply = lambda: (status, b'{"message":"Access Denied"}')
     error = refused(iot.options())
     assert error.status is S.CURL_PERFORM_FAILED
@@ -135,19 +135,19 @@ def test_any_other_status_than_200(iot: IotEndpoint, status: int) -> None:
     assert "front-door-camera" in error.detail
 
 
-def test_nobody_there(iot: IotEndpoint) -> None:
-    """A refused connection and a name that is none are failed transfers."""
+def test_unreachable_endpoint(iot: IotEndpoint) -> None:
+    """A refused connection and an unknown host name are failed transfers."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        nobody = f"127.0.0.1:{unused.getsockname()[1]}"
-        assert refused(iot.options(endpoint=nobody)).status is S.CURL_PERFORM_FAILED
+        closed = f"127.0.0.1:{unused.getsockname()[1]}"
+        assert refused(iot.options(endpoint=closed)).status is S.CURL_PERFORM_FAILED
     error = refused(iot.options(endpoint="credentials.iot.invalid"))
     assert error.status is S.CURL_PERFORM_FAILED
     assert "credentials.iot.invalid" in error.detail
 
 
 def test_an_endpoint_that_does_not_answer(iot: IotEndpoint) -> None:
-    """It has the completion time-out, not for ever."""
+    """The request fails after the completion time-out."""
     iot.stalled.set()
     limits = {"connection_timeout": 0.3, "completion_timeout": 0.3}
     error = refused(iot.options(**limits))
@@ -155,8 +155,8 @@ def test_an_endpoint_that_does_not_answer(iot: IotEndpoint) -> None:
     assert isinstance(error.__cause__, TimeoutError)
 
 
-def test_time_outs_that_make_no_sense_are_the_defaults(iot: IotEndpoint) -> None:
-    """A total below the connection's, and 0: with a time-out of nothing, none would succeed."""
+def test_inconsistent_time_outs_are_replaced_by_the_defaults(iot: IotEndpoint) -> None:
+    """A completion time-out below the connection time-out, and 0, cannot be meant."""
     for connection, completion in ((3, 0.001), (0, 0), (0, 0.001)):
         options = iot.options(connection_timeout=connection, completion_timeout=completion)
         assert IotCredentials(**options).fetch().access_key_id == ACCESS_KEY
@@ -187,8 +187,8 @@ def test_time_outs_that_make_no_sense_are_the_defaults(iot: IotEndpoint) -> None
         (answer(timedelta(hours=-1)), S.IOT_EXPIRATION_OCCURS_IN_PAST),
     ],
 )
-def test_answers_that_are_no_credentials(iot: IotEndpoint, body: bytes, status: StatusCode) -> None:
-    """Each has its status, and shows nothing of the answer."""
+def test_invalid_responses(iot: IotEndpoint, body: bytes, status: StatusCode) -> None:
+    """Each has its status, and no error shows the response."""
     iot.reply = lambda: (200, body)
     error = refused(iot.options())
     assert error.status is status
@@ -222,7 +222,7 @@ def test_answers_that_are_no_credentials(iot: IotEndpoint, body: bytes, status: 
 def test_arguments_are_checked_at_once(
     iot: IotEndpoint, changes: dict[str, object], status: StatusCode
 ) -> None:
-    """When the provider is made, without the network."""
+    """They are checked when the provider is created, without the network."""
     assert refused(iot.options(**changes), "make").status is status
     assert iot.requests == []
 
@@ -235,7 +235,7 @@ def test_128_characters_are_allowed(iot: IotEndpoint) -> None:
 def test_a_key_of_another_certificate_and_one_with_a_password(
     iot: IotEndpoint, tmp_path: Path
 ) -> None:
-    """Both are told at once; nobody is asked for a password."""
+    """Both are refused at once, and OpenSSL does not ask for a password."""
     other = iot.options(private_key=str(iot.wrong_key))
     assert refused(other, "make").status is S.IOT_CREATE_LWS_CONTEXT_FAILED
     locked = tmp_path / "locked.key"
@@ -255,7 +255,7 @@ def test_a_key_of_another_certificate_and_one_with_a_password(
 
 # --- with a producer -----------------------------------------------------------------------------
 def test_the_service_s_time_counts_with_a_producer(iot: IotEndpoint) -> None:
-    """A clock that is two hours ahead takes nothing for expired once the service's is known."""
+    """With the service's time known, a wrong clock does not make credentials look expired."""
     iot.reply = lambda: (200, answer(expiration=END))
     ahead = NOW + 7200 * TICKS_PER_SECOND
     provider = IotCredentials(**iot.options(clock=lambda: ahead, dice=lambda sides: 0))
@@ -269,7 +269,7 @@ def test_the_service_s_time_counts_with_a_producer(iot: IotEndpoint) -> None:
 
 
 def test_the_producer_s_network(iot: IotEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its proxy, address family and user agent; a bare `fetch` goes by the environment."""
+    """`fetch_in` uses the producer's proxy, IP family and user agent, `fetch` the environment."""
     proxy, asked = PlainProxy(), IotCredentials(**iot.options())
     try:
         place = {"https": f"http://user:pass@127.0.0.1:{proxy.port}"}
@@ -290,7 +290,7 @@ def test_the_producer_s_network(iot: IotEndpoint, monkeypatch: pytest.MonkeyPatc
 
 
 class PlainProxy(Server):
-    """Connects to whom it is told, and hands on what they say."""
+    """A proxy that connects to the requested host and passes on the bytes."""
 
     def talk(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
@@ -305,7 +305,7 @@ class PlainProxy(Server):
 
 
 def hand_on(source: socket.socket, sink: socket.socket) -> None:
-    """All of it, and then the end of both."""
+    """Copy all bytes, then close both sockets."""
     with suppress(OSError):
         while data := source.recv(65_536):
             sink.sendall(data)
@@ -316,7 +316,7 @@ def hand_on(source: socket.socket, sink: socket.socket) -> None:
 
 # --- the shortened life --------------------------------------------------------------------------
 def test_life_is_shortened_by_1_to_20_percent() -> None:
-    """The dice decide, uniformly over the whole percents."""
+    """The dice choose a whole number of percent with equal probability."""
     asked: list[int] = []
 
     def dice(sides: int) -> int:
@@ -332,7 +332,7 @@ def test_life_is_shortened_by_1_to_20_percent() -> None:
 
 
 def test_it_is_a_provider_for_threads(iot: IotEndpoint) -> None:
-    """Several threads may fetch at once, also beside a running loop."""
+    """Several threads may fetch at the same time, also while a loop runs in another thread."""
     provider = IotCredentials(**iot.options())
     found: list[AwsCredentials] = []
     threads = [threading.Thread(target=lambda: found.append(provider.fetch())) for _ in range(3)]

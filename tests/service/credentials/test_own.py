@@ -22,7 +22,7 @@ KEYS = AwsCredentials("A", "S", "T")
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that runs in a thread, as a producer's."""
+    """Yield a loop that runs in a thread, like a producer's."""
     yield SharedLoop.acquire()
     SharedLoop.release()
 
@@ -43,8 +43,8 @@ def refused(function: Callable[[], object]) -> KvsError:
     ],
     ids=["ours", "dict", "sts", "botocore"],
 )
-def test_what_may_be_returned(given: object) -> None:
-    """By a function, and by a coroutine function."""
+def test_accepted_return_values(given: object) -> None:
+    """A function and a coroutine function may return them."""
 
     async def coroutine() -> object:
         return given
@@ -64,15 +64,15 @@ def test_what_may_be_returned(given: object) -> None:
         ({"access_key_id": "A", "secret_access_key": "S" * 10_000}, S.INVALID_AUTH_LEN),
     ],
 )
-def test_what_is_refused(given: object, status: StatusCode) -> None:
-    """By its kind, not by what it is."""
+def test_invalid_values_are_refused(given: object, status: StatusCode) -> None:
+    """The error names the type and does not show the value."""
     error = refused(lambda: given)
     assert error.status is status
     assert "AKID" not in str(error)
 
 
-def test_what_it_raises_is_the_cause() -> None:
-    """Its kind and place are told; its text may hold a secret, so that is only in the cause."""
+def test_exception_of_the_function_is_the_cause() -> None:
+    """The message has its type and place; its text, maybe a secret, is only in the cause."""
 
     def vault() -> AwsCredentials:
         raise LookupError("no entry for hunter2")
@@ -89,8 +89,8 @@ def test_what_it_raises_is_the_cause() -> None:
         assert "hunter2" not in str(error)
 
 
-def test_its_own_status_is_heard() -> None:
-    """A status of credentials passes; the service's words are not the function's to say."""
+def test_status_of_credentials_is_raised_unchanged() -> None:
+    """Statuses of the service are replaced."""
     from kvsproducer.status import kvs_error
 
     def status() -> AwsCredentials:
@@ -106,7 +106,7 @@ def test_its_own_status_is_heard() -> None:
 
 
 def test_coroutines_run_on_the_given_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """The first loop that was given counts, functions run beside it."""
+    """The first loop that was given runs coroutines; functions run in threads."""
     seen: list[object] = []
 
     async def coroutine() -> AwsCredentials:
@@ -129,10 +129,10 @@ def test_coroutines_run_on_the_given_loop(loop: asyncio.AbstractEventLoop) -> No
     assert seen == [loop, loop, True]
 
 
-def test_one_that_hangs_is_given_up(
+def test_function_that_hangs_times_out(
     monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """After 30 s, here less: function and coroutine; the coroutine is cancelled."""
+    """Functions and coroutines have 30 s (here less); the coroutine is cancelled."""
     monkeypatch.setattr("kvsproducer.service.credentials.own._TIMEOUT_S", 0.05)
     goes_on, cancelled = threading.Event(), threading.Event()
 
@@ -156,8 +156,8 @@ def test_one_that_hangs_is_given_up(
     goes_on.set()
 
 
-def test_closing_lets_nobody_wait(loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever is waiting hears of it at once; nothing is fetched after it."""
+def test_close_ends_a_waiting_fetch(loop: asyncio.AbstractEventLoop) -> None:
+    """A waiting fetch raises at once, and so do later ones."""
     begun = threading.Event()
 
     async def coroutine() -> AwsCredentials:
@@ -183,7 +183,7 @@ def test_closing_lets_nobody_wait(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_its_repr_names_the_function() -> None:
-    """And nothing that it holds."""
+    """It shows nothing else."""
     secret = "hunter2"
 
     class Vault:

@@ -1,4 +1,4 @@
-"""What counts as a provider."""
+"""The protocol of credentials providers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kvsproducer.service.credentials import (
 )
 
 
-def test_anything_with_fetch_is_one(keys: AwsCredentials) -> None:
+def test_any_object_with_fetch_is_a_provider(keys: AwsCredentials) -> None:
     """No base class is needed."""
 
     class Vault:

@@ -1,4 +1,4 @@
-"""Credentials stay fresh: when a provider is asked, and what serves while it fails."""
+"""Renewing credentials: when the provider is called, and what is used while it fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN_LIFE = 30 * SECOND
 
 
 class Provider:
-    """Gives credentials that live as long as it is told to, or fails."""
+    """A provider that returns credentials with the given lifetime, or fails."""
 
     def __init__(self, clock: Clock, life_s: float | None = 3600) -> None:
         self.clock = clock
@@ -36,8 +36,8 @@ class Provider:
         return AwsCredentials(f"A{self.asked}", "secretsecret", None, end)
 
 
-def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
-    """Not before; then once."""
+def test_provider_is_called_38_s_before_the_expiration(clock: Clock) -> None:
+    """It is not called earlier, and then only once."""
     provider = Provider(clock)
     fresh = FreshCredentials(provider, clock=clock, steady=clock)
     assert fresh.get().access_key_id == "A1"
@@ -50,7 +50,7 @@ def test_it_is_asked_38_s_before_the_end(clock: Clock) -> None:
 
 
 def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> None:
-    """What it gave may have been changed by somebody by then."""
+    """The credentials may have been changed meanwhile."""
     provider = Provider(clock, None)
     fresh = FreshCredentials(provider, clock=clock, steady=clock)
     assert fresh.get().access_key_id == "A1"
@@ -60,17 +60,17 @@ def test_without_an_expiration_it_is_asked_after_40_minutes(clock: Clock) -> Non
     assert fresh.get().access_key_id == "A2"
 
 
-def test_what_holds_its_own_is_asked_each_time(clock: Clock) -> None:
+def test_provider_with_a_cache_is_called_each_time(clock: Clock) -> None:
     """botocore's credentials renew themselves."""
     provider = Provider(clock)
     fresh = FreshCredentials(provider, hold=False, clock=clock, steady=clock)
     assert [fresh.get().access_key_id for _ in range(3)] == ["A1", "A2", "A3"]
 
 
-def test_what_is_held_serves_while_the_provider_fails(
+def test_cached_credentials_are_used_while_the_provider_fails(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An upload gets it while it has 30 s left, a call until its end; then the cause is raised."""
+    """An upload uses them while they have 30 s left, a call until they expire; then it raises."""
     caplog.set_level(logging.INFO, "kvsproducer")
     provider = Provider(clock, 60)
     fresh = FreshCredentials(provider, clock=clock, steady=clock)
@@ -97,21 +97,21 @@ def test_what_is_held_serves_while_the_provider_fails(
 
 
 def test_expired_credentials_are_a_failure(clock: Clock) -> None:
-    """Whoever gives them."""
+    """This holds for every provider."""
     with pytest.raises(KvsError) as caught:
         FreshCredentials(Provider(clock, -1), clock=clock).get()
     assert caught.value.status is S.IOT_EXPIRATION_OCCURS_IN_PAST
 
 
-def test_a_short_life_is_handed_on(clock: Clock) -> None:
-    """The core refuses it, and says how long it would have to be."""
+def test_credentials_with_a_short_life_are_returned(clock: Clock) -> None:
+    """The core refuses them, and its error has the required lifetime."""
     found = FreshCredentials(Provider(clock, 20), clock=clock).get(life=TOKEN_LIFE)
     assert found.expiration == NOW + 20 * SECOND
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_many_who_wait_ask_once(clock: Clock, fails: bool) -> None:
-    """A fleet whose credentials end at one moment is one question, also when it fails."""
+def test_many_waiting_callers_cause_one_fetch(clock: Clock, fails: bool) -> None:
+    """Many streams whose credentials expire together cause one fetch, also if it fails."""
     may_answer = threading.Event()
     asking = threading.Event()
 
@@ -151,7 +151,7 @@ def test_many_who_wait_ask_once(clock: Clock, fails: bool) -> None:
 
 
 def test_the_producer_s_clock_counts(clock: Clock) -> None:
-    """What `run_on` says, whatever the system's clock may be."""
+    """The clock given to `run_on` is used."""
     import asyncio
 
     provider = Provider(clock)
@@ -170,7 +170,7 @@ HOUR = 3600 * SECOND
 
 
 class Service:
-    """A service's clock, and what is learnt of it."""
+    """The service's clock, and the skew that is learnt from it."""
 
     def __init__(self, clock: Clock, ahead: int) -> None:
         self.clock, self.ahead = clock, ahead
@@ -181,7 +181,7 @@ class Service:
         return self.clock() + self.ahead
 
     def learn(self) -> bool:
-        """As an answer's Date would tell it; once."""
+        """Set the skew once, as the Date of a response would."""
         if self.asked:
             return False
         self.asked += 1
@@ -195,14 +195,14 @@ class Service:
 
 
 class InServiceTime(Provider):
-    """Its credentials end by the service's clock, as all do."""
+    """Its credentials expire by the service's clock."""
 
     def __init__(self, service: Service, life_s: float = 3600) -> None:
         super().__init__(service.time, life_s)  # type: ignore[arg-type]
 
 
-def test_a_clock_that_is_ahead_takes_nothing_for_expired(clock: Clock) -> None:
-    """An hour's life is over at once by it; then the service is asked for its time."""
+def test_fast_clock_does_not_make_credentials_look_expired(clock: Clock) -> None:
+    """The service is asked for its time first."""
     service = Service(clock, -2 * HOUR)
     provider = InServiceTime(service)
     fresh = service.fresh(provider)
@@ -215,15 +215,15 @@ def test_a_clock_that_is_ahead_takes_nothing_for_expired(clock: Clock) -> None:
     assert service.asked == 1
 
 
-def test_a_life_that_looks_too_short(clock: Clock) -> None:
-    """Ten seconds by this clock would never do, and nothing else would tell the time."""
+def test_service_time_is_learnt_for_a_life_that_looks_too_short(clock: Clock) -> None:
+    """Ten seconds by this clock are too short for any call, so no response would bring the time."""
     service = Service(clock, -HOUR + 10 * SECOND)
     found = service.fresh(InServiceTime(service)).get(life=TOKEN_LIFE)
     assert (found.access_key_id, service.asked) == ("A1", 1)
 
 
-def test_a_clock_that_is_behind_keeps_nothing_for_too_long(clock: Clock) -> None:
-    """What it took for two hours is one, as the first answer shows."""
+def test_slow_clock_does_not_keep_credentials_too_long(clock: Clock) -> None:
+    """The first response shows that their life is one hour and not two."""
     service = Service(clock, HOUR)
     provider = InServiceTime(service)
     fresh = service.fresh(provider)
@@ -234,8 +234,8 @@ def test_a_clock_that_is_behind_keeps_nothing_for_too_long(clock: Clock) -> None
     assert fresh.get().access_key_id == "A2"
 
 
-def test_what_has_really_expired_is_told(clock: Clock) -> None:
-    """The service's time, asked for once, says the same."""
+def test_expired_credentials_are_reported(clock: Clock) -> None:
+    """They are expired by the service's time too, which is requested once."""
     service = Service(clock, 0)
     fresh = service.fresh(InServiceTime(service, -10))
     for _ in range(2):
@@ -245,10 +245,10 @@ def test_what_has_really_expired_is_told(clock: Clock) -> None:
     assert service.asked == 1
 
 
-def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
+def test_waiting_for_a_provider_that_hangs_is_limited(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A credential process that never ends holds one thread, not another with every attempt."""
+    """A provider that never returns blocks one thread, not one more with every attempt."""
     monkeypatch.setattr("kvsproducer.limits.CREDENTIALS_TURN_TIMEOUT", 1_000)
     asking, may_answer = threading.Event(), threading.Event()
 
@@ -271,7 +271,7 @@ def test_nobody_waits_for_ever_behind_a_provider_that_hangs(
 
 # --- credentials that the service refuses ---------------------------------------------------------
 class Keeping(Provider):
-    """Gives the same credentials until it is made to look again, and there are others."""
+    """A provider that returns the same credentials until `renew` finds others."""
 
     def __init__(self, clock: Clock, holdings: list[str]) -> None:
         super().__init__(clock)
@@ -292,7 +292,7 @@ class Keeping(Provider):
 def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
     clock: Clock, hold: bool
 ) -> None:
-    """Until there are others; refused credentials are handed out meanwhile."""
+    """Refused credentials are used until there are others."""
     provider = Keeping(clock, ["OLD"])
     fresh = FreshCredentials(provider, hold=hold, clock=clock, steady=clock)
     old = fresh.get()
@@ -314,7 +314,7 @@ def test_refused_credentials_are_renewed_at_once_and_then_with_pauses(
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])
 def test_clock_step_changes_no_pause(clock: Clock, step_s: int) -> None:
-    """Refused credentials are asked for again 10 s later, whatever the wall clock says."""
+    """Refused credentials are renewed 10 s later, whatever the wall clock says."""
     wall = Clock()
     provider = Keeping(wall, ["OLD"])
     fresh = FreshCredentials(provider, clock=wall, steady=clock)
@@ -331,7 +331,7 @@ def test_clock_step_changes_no_pause(clock: Clock, step_s: int) -> None:
 
 @pytest.mark.parametrize("life_s", [60, 3600, None])
 def test_clock_that_is_set_back_prolongs_no_life(clock: Clock, life_s: int | None) -> None:
-    """The provider is asked as early as without the step; none is asked early."""
+    """The provider is called at the same time as without the step."""
     wall = Clock()
     provider = Provider(wall, life_s)
     fresh = FreshCredentials(provider, clock=wall, steady=clock)
@@ -347,7 +347,7 @@ def test_clock_that_is_set_back_prolongs_no_life(clock: Clock, life_s: int | Non
 def test_credentials_expire_when_the_wall_clock_says_so(
     clock: Clock, life_s: int | None, found: str
 ) -> None:
-    """A clock that is set forward past their end has the provider asked."""
+    """If the clock is set past their expiration, the provider is called."""
     wall = Clock()
     fresh = FreshCredentials(Provider(wall, life_s), clock=wall, steady=clock)
     fresh.get()
@@ -356,7 +356,7 @@ def test_credentials_expire_when_the_wall_clock_says_so(
 
 
 def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> None:
-    """As when the file is being rewritten: the attempt fails, and nothing else does."""
+    """For example while the file is being rewritten."""
     provider = Provider(clock)
     fresh = FreshCredentials(provider, clock=clock, steady=clock)
     old = fresh.get()
@@ -368,8 +368,8 @@ def test_refused_credentials_serve_while_the_provider_fails(clock: Clock) -> Non
     assert fresh.get() != old
 
 
-def test_what_is_at_hand_needs_no_asking(clock: Clock) -> None:
-    """Nothing before the first `get`, when it is due, refused, or when asking failed."""
+def test_get_nowait_returns_valid_cached_credentials(clock: Clock) -> None:
+    """It returns None before the first `get`, if they are due or refused, or after a failure."""
     provider = Provider(clock)
     fresh = FreshCredentials(provider, clock=clock)
     assert fresh.get_nowait() is None
@@ -390,8 +390,8 @@ def test_what_is_at_hand_needs_no_asking(clock: Clock) -> None:
     assert provider.asked == 4
 
 
-def test_nothing_is_at_hand_while_another_thread_asks(clock: Clock) -> None:
-    """The loop does not wait for the provider."""
+def test_get_nowait_returns_none_while_another_thread_fetches(clock: Clock) -> None:
+    """The event loop must not wait for the provider."""
     asked, release = threading.Event(), threading.Event()
     seen: list[AwsCredentials | None] = []
 
@@ -414,8 +414,8 @@ def test_nothing_is_at_hand_while_another_thread_asks(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("life_s", [None, 39, 37])
-def test_what_holds_its_own_may_be_at_hand(life_s: int | None, clock: Clock) -> None:
-    """If the provider says so, and they live long enough."""
+def test_get_nowait_of_a_provider_with_a_cache(life_s: int | None, clock: Clock) -> None:
+    """It returns credentials if the provider does, and if they live long enough."""
 
     class Prompt(Provider):
         prompt = True

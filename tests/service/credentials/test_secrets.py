@@ -1,4 +1,4 @@
-"""No secret leaves by a repr, a log line, an event or a message, whatever happens to it."""
+"""No repr, log line, event or message shows a secret."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Given = Callable[[Path, IotEndpoint], Any]
 
 
 def leaks() -> kvs.AwsCredentials:
-    """A user's function whose error tells too much."""
+    """A user's function whose exception contains a secret."""
     raise RuntimeError(f"cannot use {SECRET} and {TOKEN}")
 
 
@@ -91,7 +91,7 @@ FAILING: dict[str, Given] = {
 
 
 class Watch:
-    """Everything that the package says from now on."""
+    """Collect all texts of the package from now on."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
@@ -104,7 +104,7 @@ class Watch:
         self.said.append(repr(event))
 
     def error(self, error: BaseException) -> None:
-        """Its texts, and its traceback down to the user's own exception."""
+        """Return the texts of an error, and its traceback down to the user's own exception."""
         self.said += [str(error), repr(error), repr(error.args)]
         self.said += traceback.format_exception(error, chain=False)
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -112,7 +112,7 @@ class Watch:
             self.error(cause)
 
     def check(self) -> None:
-        """Nothing of it is a secret, nor of what botocore and aiohttp log of our requests."""
+        """Check that no text contains a secret, including the logs of botocore and aiohttp."""
         formatter = logging.Formatter()
         self.said += map(formatter.format, self._caplog.records)
         assert self.said
@@ -127,7 +127,7 @@ def watch(caplog: pytest.LogCaptureFixture) -> Watch:
 
 @pytest.fixture
 def urls() -> Iterator[tuple[str, str]]:
-    """An endpoint that knows the keys, and one that refuses them."""
+    """An endpoint that accepts the keys, and one that refuses them."""
     with (
         local_endpoint(verify_signatures={KEY: Credentials(SECRET, TOKEN)}) as good,
         local_endpoint(verify_signatures={KEY: Credentials("another", TOKEN)}) as bad,
@@ -136,7 +136,7 @@ def urls() -> Iterator[tuple[str, str]]:
 
 
 def attempt(url: str, credentials: Any, watch: Watch) -> None:
-    """Put a frame; what is raised is watched too."""
+    """Put a frame, and collect the texts of what is raised."""
     info = kvs.StreamInfo.video(
         "h264", retention="PT1H", frame_rate=25, nal_adaptation=kvs.NalAdaptation.NONE
     )
@@ -165,7 +165,7 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_credentials_that_are_good_or_refused(
     kind: str, urls: tuple[str, str], watch: Watch, tmp_path: Path, iot: IotEndpoint
 ) -> None:
-    """Both ways through a producer, at DEBUG."""
+    """A producer uses them, with logging at DEBUG."""
     credentials = KNOWN[kind](tmp_path, iot)
     watch.said.append(repr(credentials) if kind not in ("botocore", "dict") else kind)
     for url in urls:
@@ -179,7 +179,7 @@ def test_credentials_that_are_good_or_refused(
 def test_credentials_that_fail(
     kind: str, urls: tuple[str, str], watch: Watch, tmp_path: Path, iot: IotEndpoint
 ) -> None:
-    """When they are made, or when they are used."""
+    """They fail when they are created or used."""
     try:
         credentials = FAILING[kind](tmp_path, iot)
     except kvs.KvsError as error:
@@ -200,7 +200,7 @@ ANSWERS = {
 
 
 class Answering(Server):
-    """A proxy that always says the same."""
+    """A proxy that always sends the same response."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -218,7 +218,7 @@ class Answering(Server):
 def test_proxies_that_misbehave(
     kind: str, scheme: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their password and the request's token are in no text, down to aiohttp's own exception."""
+    """No text shows their password or the session token, down to aiohttp's exception."""
     proxy = Answering(ANSWERS[kind])
     place = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}"
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", place)

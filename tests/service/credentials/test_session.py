@@ -1,4 +1,4 @@
-"""botocore's credentials: chains, sessions and objects, and what signs with ours."""
+"""Credentials of botocore: chains, sessions and objects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> botocore.session
 
 
 def test_objects_of_botocore_are_read() -> None:
-    """Static ones do not expire, refreshable ones say when; "" is no token."""
+    """Static ones do not expire, refreshable ones have an expiration; "" means no token."""
     assert credentials_of_botocore(Credentials("A", "S", "")) == AwsCredentials("A", "S")
     expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     refreshable = RefreshableCredentials("A", "S", "T", expiry, dict, "test")
@@ -69,8 +69,8 @@ def test_objects_of_botocore_are_read() -> None:
     assert repr(provider) == "BotocoreCredentials(RefreshableCredentials)"
 
 
-def test_what_cannot_be_renewed_is_told_with_its_cause() -> None:
-    """botocore's own exception is the cause."""
+def test_failed_renewal_is_reported_with_its_cause() -> None:
+    """The cause is botocore's exception."""
 
     def renew() -> dict[str, str]:
         raise OSError("the metadata service is gone")
@@ -83,10 +83,10 @@ def test_what_cannot_be_renewed_is_told_with_its_cause() -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_the_chain_finds_what_comes_later(
+def test_chain_is_searched_again_if_it_found_nothing(
     session: botocore.session.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None at first is no end: the next look finds what is there by then."""
+    """The next search finds credentials that were added meanwhile."""
     provider = SessionCredentials(session)
     with pytest.raises(PermissionError, match="no AWS credentials were found"):
         provider.fetch()
@@ -96,10 +96,10 @@ def test_the_chain_finds_what_comes_later(
     assert repr(provider) == "SessionCredentials()"
 
 
-def test_a_place_that_should_have_them_and_fails(
+def test_failing_credential_process_is_reported(
     session: botocore.session.Session, tmp_path: Path
 ) -> None:
-    """A profile whose credential process fails is told as such, not as "none were found"."""
+    """The error does not say that there are no credentials."""
     (tmp_path / "config").write_text("[default]\ncredential_process = /nonexistent/process\n")
     with pytest.raises(KvsError, match="nonexistent") as caught:
         SessionCredentials(session).fetch()
@@ -131,8 +131,10 @@ WRAPPED.__cause__ = ConnectTimeoutError(endpoint_url="http://169.254.170.2")
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_the_class_says_why_there_are_no_credentials(error: Exception, cls: type[KvsError]) -> None:
-    """A network that is down is not a missing permission, also for the call that is given up."""
+def test_exception_class_shows_why_there_are_no_credentials(
+    error: Exception, cls: type[KvsError]
+) -> None:
+    """A network failure is not reported as a missing permission."""
 
     def renew() -> dict[str, str]:
         raise error
@@ -160,7 +162,7 @@ NOBODY = "http://127.0.0.1:9"
         ({"AWS_EC2_METADATA_DISABLED": "TRUE"}, "Amazon EC2\n", ""),
     ],
 )
-def test_metadata_that_should_be_there(
+def test_expected_metadata_without_credentials_is_retried(
     session: botocore.session.Session,
     environment: dict[str, str],
     vendor: str | None,
@@ -168,7 +170,7 @@ def test_metadata_that_should_be_there(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Where something says that there are some they are waited for, elsewhere there are none."""
+    """If metadata should have credentials, the call is retried; otherwise it is refused."""
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -187,7 +189,7 @@ def test_metadata_that_should_be_there(
 
 # --- the service's time ---------------------------------------------------------------------------
 def renewed(life: timedelta) -> RefreshableCredentials:
-    """Credentials whose renewal lives that long by this machine's clock."""
+    """Return credentials whose renewal gives that lifetime by this machine's clock."""
 
     def renew() -> dict[str, str]:
         end = datetime.now(UTC) + life
@@ -198,8 +200,8 @@ def renewed(life: timedelta) -> RefreshableCredentials:
     return RefreshableCredentials("A", "S", "T", datetime.now(UTC), renew, "test")
 
 
-def test_fresh_ones_that_look_expired(session: botocore.session.Session) -> None:
-    """They have a status of their own: the clock may be ahead. By the service's time they serve."""
+def test_renewed_credentials_that_look_expired(session: botocore.session.Session) -> None:
+    """They have a status of their own; with the service's time they are valid."""
     network, skew = Network(ServiceConfig(), True), ClockSkew()
     for provider in (
         BotocoreCredentials(renewed(timedelta(minutes=-10))),
@@ -216,7 +218,7 @@ def test_fresh_ones_that_look_expired(session: botocore.session.Session) -> None
 
 
 def test_to_botocore_returns_what_the_signer_expects() -> None:
-    """Key, secret and token at their places."""
+    """Key, secret and token are passed on."""
     keys = to_botocore(AwsCredentials("A", "S", "T"))
     assert (keys.access_key, keys.secret_key, keys.token) == ("A", "S", "T")
     assert to_botocore(AwsCredentials("A", "S")).token is None
@@ -245,7 +247,7 @@ def write_process(folder: Path, key: str) -> None:
 def test_static_credentials_of_a_profile_are_read_anew(
     session: botocore.session.Session, tmp_path: Path, write: Callable[[Path, str], None]
 ) -> None:
-    """botocore keeps what it found first; `renew` looks again. Then nothing is found: it stays."""
+    """`renew` reads the profile again; if that has no credentials now, the old ones stay."""
     write(tmp_path, "OLD")
     provider = SessionCredentials(session)
     assert provider.fetch().access_key_id == "OLD"
@@ -263,7 +265,7 @@ def test_static_credentials_of_a_profile_are_read_anew(
 def test_credentials_that_were_set_on_a_session_stay(
     session: botocore.session.Session, tmp_path: Path
 ) -> None:
-    """The chain could find those of somebody else."""
+    """The chain could find other credentials."""
     session.set_credentials("MINE", "S")
     write_profile(tmp_path, "OTHER")
     provider = SessionCredentials(session)
@@ -271,10 +273,10 @@ def test_credentials_that_were_set_on_a_session_stay(
     assert provider.fetch().access_key_id == "MINE"
 
 
-def test_what_a_role_s_provider_remembers_is_forgotten(
+def test_renew_clears_the_cache_of_assumed_roles(
     session: botocore.session.Session,
 ) -> None:
-    """Else it would give the refused session of the role until that expires."""
+    """Otherwise it would return the refused session until that expires."""
 
     class Role:
         METHOD = "assume-role"
@@ -291,7 +293,7 @@ def test_what_a_role_s_provider_remembers_is_forgotten(
 
 
 def test_a_refreshable_object_is_refreshed() -> None:
-    """Though it does not look expired; a static one is what it is."""
+    """Even if it does not look expired; a static object is not changed."""
     expiry = datetime.now(UTC) + timedelta(hours=1)
 
     def refresh() -> dict[str, str]:
@@ -320,12 +322,12 @@ def test_a_refresh_that_fails_is_explained() -> None:
 
 
 def holding(life: timedelta) -> RefreshableCredentials:
-    """Credentials that botocore may renew, and that have that long to live."""
+    """Return refreshable credentials with that lifetime."""
     return RefreshableCredentials("A", "S", "T", datetime.now(UTC) + life, dict, "test")
 
 
-def test_what_of_botocore_is_at_hand(session: botocore.session.Session) -> None:
-    """Keys always, refreshable ones until botocore renews them; the chain's, once it was asked."""
+def test_get_nowait_of_botocore_credentials(session: botocore.session.Session) -> None:
+    """Static keys always; refreshable ones until their renewal; a chain's after its search."""
     skew = ClockSkew()
     keys = Credentials("AKIDEXAMPLE", "secretsecret")
     found = BotocoreCredentials(keys).get_nowait(skew)
@@ -345,8 +347,8 @@ def test_what_of_botocore_is_at_hand(session: botocore.session.Session) -> None:
     assert chain.fetch() == chain.get_nowait(skew)
 
 
-def test_the_service_s_time_counts_for_what_is_at_hand() -> None:
-    """botocore would renew on the loop what seems to be fresh by this machine's clock."""
+def test_get_nowait_uses_the_service_time() -> None:
+    """Otherwise botocore would renew on the event loop, which blocks."""
     skew = ClockSkew()
     skew.ticks = 3600 * 10_000_000
     assert BotocoreCredentials(holding(timedelta(minutes=30))).get_nowait(skew) is None

@@ -1,4 +1,4 @@
-"""What `credentials=` may be, and what becomes of it."""
+"""The types of `credentials=` and the providers for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Vault:
 
 
 class AsyncVault:
-    """A user's provider that has to wait."""
+    """A user's provider with a coroutine."""
 
     async def fetch(self) -> AwsCredentials:
         await asyncio.sleep(0)
@@ -52,8 +52,8 @@ async def coroutine() -> dict[str, object]:
         (boto3.Session("A", "S").get_credentials(), BotocoreCredentials),
     ],
 )
-def test_what_may_be_given(given: Any, kind: type) -> None:
-    """Each becomes a provider that gives the same."""
+def test_accepted_types(given: Any, kind: type) -> None:
+    """Each becomes a provider that returns the same credentials."""
     provider = provider_of(given)
     assert type(provider) is kind
     assert provider.fetch() == KEYS
@@ -61,7 +61,7 @@ def test_what_may_be_given(given: Any, kind: type) -> None:
     assert fresh_credentials(given, session).get() == KEYS
 
 
-def test_providers_of_ours_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_providers_of_this_package_are_not_wrapped(tmp_path: Path) -> None:
     """They raise statuses of their own already."""
     path = tmp_path / "keys"
     path.write_text("CREDENTIALS A S")
@@ -73,7 +73,7 @@ def test_providers_of_ours_are_taken_as_they_are(tmp_path: Path) -> None:
     "given", ["AKID:secret", 7, {"access_key_id": "A"}, boto3.Session("A", "S")]
 )
 def test_anything_else_is_refused(given: Any) -> None:
-    """At once, by its kind."""
+    """The error comes at once and names the type."""
     with pytest.raises(ValueError, match=type(given).__name__) as caught:
         provider_of(given)
     assert isinstance(caught.value, KvsError)
@@ -81,8 +81,8 @@ def test_anything_else_is_refused(given: Any) -> None:
     assert "AKID" not in str(caught.value)
 
 
-def test_nothing_given_is_the_session_s() -> None:
-    """And botocore's are asked each time, for they renew themselves."""
+def test_default_is_the_session() -> None:
+    """botocore's credentials are requested each time, because they renew themselves."""
     session = botocore.session.Session()
     session.set_credentials("A", "S")
     fresh = fresh_credentials(None, session)
@@ -91,8 +91,8 @@ def test_nothing_given_is_the_session_s() -> None:
     assert fresh.get().access_key_id == "B"
 
 
-def test_bound_to_a_loop() -> None:
-    """A user's coroutines run where they were said to; others have none."""
+def test_bind_to_loop() -> None:
+    """A user's coroutines run on the given loop."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -1,12 +1,12 @@
-"""Credentials that nobody renews."""
+"""Static credentials."""
 
 from __future__ import annotations
 
 from kvsproducer.service.credentials import AwsCredentials, StaticCredentials
 
 
-def test_they_stay_what_they_are(keys: AwsCredentials) -> None:
-    """Each time the same, and none of it in the repr."""
+def test_same_credentials_each_time(keys: AwsCredentials) -> None:
+    """The repr does not show them."""
     static = StaticCredentials(keys)
     assert static.fetch() is keys
     assert static.fetch() is keys
