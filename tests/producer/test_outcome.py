@@ -10,7 +10,7 @@ import pytest
 import kvsproducer as kvs
 from kvsproducer import aio
 from kvsproducer.client import DropReason, FrameAccount
-from kvsproducer.producer.outcome import closing_limit_s, explained, loss_error
+from kvsproducer.producer.outcome import closing_limit_s, loss_error, with_last_error
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 _S = StatusCode
@@ -91,7 +91,7 @@ def test_loss_fits_the_reason_of_the_drops(
     assert (type(error), error.status) == (cls, status)
     assert error.detail.endswith(f"2 dropped (2 {reason})")
     assert action in error.action
-    assert error.action in str(explained(error, "connection refused"))
+    assert error.action in str(with_last_error(error, "connection refused"))
 
 
 def test_loss_fits_the_reason_of_most_drops() -> None:

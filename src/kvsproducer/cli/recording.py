@@ -158,7 +158,7 @@ class Recording:
         self.files.append(path)
 
     def _next_path(self) -> str:
-        """Return OUT.mkv, then OUT-2.mkv and so on, without the names of existing files."""
+        """Return OUT.mkv for the first document, then OUT-2.mkv and so on; skip existing files."""
         number, path = self.documents, Path(self.path)
         if number == 1:
             return self.path

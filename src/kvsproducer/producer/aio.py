@@ -32,10 +32,10 @@ from kvsproducer.producer.facade import (
 from kvsproducer.producer.hooks import Hooks
 from kvsproducer.producer.outcome import (
     closing_limit_s,
-    explained,
     interrupted_error,
     loss_error,
     no_space_error,
+    with_last_error,
 )
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.service import Service
@@ -201,7 +201,7 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure, self._core.drops)
             if loss is not None:
-                raise explained(loss, self.last_error)
+                raise with_last_error(loss, self.last_error)
 
 
 class Producer(ProducerFacade[Stream]):

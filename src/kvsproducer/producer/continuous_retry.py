@@ -199,11 +199,11 @@ class ContinuousRetry:
         return why
 
     def check_blocked(self, stream: core.Stream, duration: int, now: int) -> str:
-        """Process that the remote host has read nothing for `duration` ticks.
+        """Return why the connection must be reset if the service has read no data, or "".
 
-        Returns why the connection must be reset, or "". The core reads nothing to send meanwhile,
-        so it does not notice the staleness. A stream without `connection_staleness_duration`, such
-        as an offline stream, has no limit.
+        `duration` is for how long it has read nothing, in ticks. While a write is blocked, the core
+        is not asked for data, so it cannot detect the staleness itself. A stream without
+        `connection_staleness_duration`, such as an offline stream, has no limit.
         """
         limit = ticks(stream.info.connection_staleness_duration)
         if not limit or duration < limit or not self._sign(stream, _STALE, duration, now):

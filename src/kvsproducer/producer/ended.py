@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from kvsproducer.client import FrameAccount
-from kvsproducer.producer.outcome import explained, loss_error
+from kvsproducer.producer.outcome import loss_error, with_last_error
 from kvsproducer.status import KvsError
 
 __all__ = ["REMEMBERED", "EndedStreams"]
@@ -74,5 +74,5 @@ class EndedStreams:
             if error is None and name in self._skipped:
                 error = loss_error(name, self._skipped[name], None, {})
             if error is not None:
-                return explained(error, self._last_errors[name])
+                return with_last_error(error, self._last_errors[name])
         return None

@@ -14,7 +14,7 @@ from kvsproducer import limits
 from kvsproducer.duration import Duration, Instant, instant_to_ticks, to_seconds
 from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.hooks import Callbacks, Hooks
-from kvsproducer.producer.outcome import CLOSE_LIMIT_S, explained
+from kvsproducer.producer.outcome import CLOSE_LIMIT_S, with_last_error
 from kvsproducer.producer.stored import StoredWait
 from kvsproducer.service import interrupts, lifetime
 from kvsproducer.service.connection import Connection, ConnectionOptions, connection_from
@@ -194,7 +194,7 @@ class StreamFacade:
             raise self._core.failure
         if not answered:
             detail = f"the stream is not ready after {limit_s:g} s (state {self.state.value})"
-            raise explained(
+            raise with_last_error(
                 kvs_error(StatusCode.OPERATION_TIMED_OUT, detail, stream=self.name), self.last_error
             )
         if not self._core.ready:

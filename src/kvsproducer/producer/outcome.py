@@ -21,7 +21,7 @@ __all__ = [
     "CLOSE_LIMIT_S",
     "INTERRUPT_LIMIT_S",
     "closing_limit_s",
-    "explained",
+    "with_last_error",
     "interrupted_error",
     "loss_error",
     "no_space_error",
@@ -33,32 +33,34 @@ INTERRUPT_LIMIT_S = 10.0  # the same when the program is being ended (Ctrl-C, ca
 
 
 def closing_limit_s(kind: type[BaseException] | None, limit_s: float = CLOSE_LIMIT_S) -> float:
-    """How long leaving a `with` block may wait, given the kind of exception that leaves it.
+    """Return how many seconds leaving a `with` block may wait.
 
-    `limit_s` bounds it, in seconds.
+    kind: the type of the exception that leaves the block, or None. Ctrl-C and cancellation shorten
+        the wait.
+    limit_s: the limit for all other cases.
     """
     if kind is None or issubclass(kind, Exception):
         return limit_s
     return min(limit_s, INTERRUPT_LIMIT_S)
 
 
-def explained(error: KvsError, last_error: str) -> KvsError:
-    """Return the error with the message of the last failed call added, unless it has it."""
+def with_last_error(error: KvsError, last_error: str) -> KvsError:
+    """Return the error with the message of the last failed call added, unless it contains that."""
     if not last_error or last_error in error.detail:
         return error
     return with_detail(error, f"{error.detail}; the last call: {last_error}", stream=error.stream)
 
 
 def no_space_error(stream: str, last_error: str) -> KvsError:
-    """Return what an offline `put_frame` raises that has waited too long; see `explained`."""
+    """Return the error for an offline `put_frame` that has waited too long for space."""
     detail = (
         "the buffer has no space for the frame, because the service stored nothing for too long"
     )
-    return explained(kvs_error(_S.OPERATION_TIMED_OUT, detail, stream=stream), last_error)
+    return with_last_error(kvs_error(_S.OPERATION_TIMED_OUT, detail, stream=stream), last_error)
 
 
 def interrupted_error(stream: str) -> KvsError:
-    """Return what an offline `put_frame` raises whose stream is stopped while it waits."""
+    """Return the error for an offline `put_frame` whose stream was stopped while it waited."""
     return kvs_error(
         _S.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED,
         "the stream was stopped while the frame waited for space",

@@ -8,7 +8,7 @@ are checked after each change of the core.
 from __future__ import annotations
 
 from kvsproducer import client as core
-from kvsproducer.producer.outcome import explained
+from kvsproducer.producer.outcome import with_last_error
 from kvsproducer.status import KvsError, StatusCode, kvs_error
 
 __all__ = ["StoredWait"]
@@ -76,4 +76,4 @@ class StoredWait:
             )
         detail = f"the media up to pts {pts} is not stored after {limit_s:g} s; {so_far}{hint}"
         error = kvs_error(StatusCode.OPERATION_TIMED_OUT, detail, stream=stream.name)
-        return explained(error, last_error)
+        return with_last_error(error, last_error)

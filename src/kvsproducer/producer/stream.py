@@ -21,10 +21,10 @@ from kvsproducer.producer.engine import Engine
 from kvsproducer.producer.facade import StreamFacade, Timeout
 from kvsproducer.producer.outcome import (
     closing_limit_s,
-    explained,
     interrupted_error,
     loss_error,
     no_space_error,
+    with_last_error,
 )
 
 __all__ = ["Stream"]
@@ -241,4 +241,4 @@ class Stream(StreamFacade):
         if kind is None:
             loss = loss_error(self.name, account, self._core.failure, self._core.drops)
             if loss is not None:
-                raise explained(loss, self.last_error)
+                raise with_last_error(loss, self.last_error)

@@ -30,7 +30,7 @@ from kvsproducer.client import (
 from kvsproducer.client.stream_info import StreamInfo, StreamingType, StreamOptions
 from kvsproducer.duration import TICKS_PER_MS, Duration, Instant, ticks, to_seconds, to_timedelta
 from kvsproducer.producer import Producer, Stream
-from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, explained, loss_error
+from kvsproducer.producer.outcome import INTERRUPT_LIMIT_S, loss_error, with_last_error
 from kvsproducer.reader import FragmentSummary, ReadFragment, get_media, list_fragments
 from kvsproducer.service.clock import monotonic
 from kvsproducer.service.config import ServiceConfig
@@ -545,7 +545,7 @@ def _put(
     loss = loss_error(stream.name, account, stream.failure, stream.drops)
     try:
         if failure is None and loss is not None:
-            failure = explained(loss, stream.last_error)
+            failure = with_last_error(loss, stream.last_error)
         if failure is not None:
             if account.accepted or reading.resumed:
                 count = not isinstance(failure, KeyboardInterrupt)

@@ -139,7 +139,7 @@ class FreshCredentials:
         return self._held == self._refused and self._steady() >= self._renew_at
 
     def _is_due(self) -> bool:
-        """Return whether the credentials are about to expire by the wall or the monotonic clock."""
+        """Return whether the provider must be called, because the credentials expire soon."""
         return self._steady() >= self._due or not _lives(
             self._held, self._now() + limits.CREDENTIAL_REFRESH_GRACE + 1
         )

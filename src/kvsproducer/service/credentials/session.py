@@ -254,10 +254,10 @@ def to_botocore(credentials: AwsCredentials) -> ReadOnlyCredentials:
 
 
 def cause_class(error: BaseException) -> type[KvsError]:
-    """Return the class for a provider's exception: what a program does about it.
+    """Return the exception class for the user if a provider raised `error`.
 
-    TimedOut and ConnectionFailed for a failure of the network, else NotAuthorized. botocore wraps
-    some of them, so the exceptions behind it count too.
+    It is TimedOut or ConnectionFailed for a failure of the network, else NotAuthorized. The causes
+    of the exception are checked too, because botocore wraps some exceptions.
     """
     import aiohttp
     from botocore import exceptions as aws
