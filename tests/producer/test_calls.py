@@ -13,4 +13,5 @@ def test_calls_for_a_frame_and_for_acks_stay_few() -> None:
     """For a frame from put to upload, and for a fragment with its three acks until its events."""
     delta, fragment = count()
     assert 5 < total(delta, "put", "wire") < 30, delta
-    assert 50 < total(fragment, "wire") <= 150, fragment
+    # Four events: three acks, and FragmentStored, which takes about 19 calls.
+    assert 50 < total(fragment, "wire") <= 170, fragment

@@ -66,8 +66,8 @@ class EventLog:
             self.flush()
         if isinstance(event, _WARNINGS) or (isinstance(event, core.StreamReady) and event.warning):
             log.warning("%s", log_line(event))
-        elif isinstance(event, core.FragmentAcked | _PRESSURES):
-            if log.isEnabledFor(logging.DEBUG):  # acks are frequent, so format them only if needed
+        elif isinstance(event, core.FragmentAcked | core.FragmentStored | _PRESSURES):
+            if log.isEnabledFor(logging.DEBUG):  # these are frequent, so format them only if needed
                 log.debug("%s", log_line(event))
         elif isinstance(event, core.StreamStateChanged):
             log.info("stream %s: %s -> %s", event.stream, event.old.value, event.new.value)
