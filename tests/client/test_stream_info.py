@@ -257,3 +257,18 @@ def test_tracks_of_a_configuration_may_be_track_objects() -> None:
     """They are used unchanged, next to mappings."""
     info = StreamInfo.from_dict({"name": "door", "tracks": [TRACK]})
     assert info.tracks == (TRACK,)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"codec_id": 5}, r"TrackInfo\.codec_id is 5 \(int\); give a str"),
+        ({"codec": "V_X"}, "a track is invalid: .*'codec'"),
+    ],
+)
+def test_wrong_member_of_a_track_is_named(members: dict[str, Any], message: str) -> None:
+    """Whether its type is wrong, or there is no such member."""
+    track = {"track_id": 1, "codec_id": "V_X", **members}
+    with pytest.raises(KvsError, match=message) as caught:
+        StreamInfo.from_dict({"name": "door", "tracks": [track]})
+    assert caught.value.status is StatusCode.INVALID_ARG
