@@ -1,4 +1,4 @@
-"""A client core with a service that answers at once, for the tests of the client's parts."""
+"""A client core with a simulated service that answers at once, for the tests of its parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECOND = 10_000_000
 
 
 class Desk:
-    """One stream and everything that its shell would do, under the test's control."""
+    """One stream and a simulated shell, which the test controls."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Desk:
         make_store: Callable[[int], ContentStore] = ReferenceStore,
         **info: Any,
     ) -> None:
-        self.now = NOW  # monotonic
-        self.step = 0  # of the wall clock, which else says the same, ticks
+        self.now = NOW  # monotonic clock
+        self.step = 0  # wall clock minus monotonic clock, ticks
         self.answers: dict[type[kvs.Call], list[tuple[int, object]]] = {}
         self.causes: dict[type[kvs.Call], type[KvsError]] = {}
         self.calls: list[kvs.Call] = []
@@ -51,7 +51,7 @@ class Desk:
         self.stream = self.client.open_stream(kvs.StreamInfo.video("h264", **info), self.now)
 
     def settle(self) -> None:
-        """Answer all calls, collect the other effects and the events."""
+        """Answer all calls, and collect the other effects and the events."""
         while (effect := self.client.poll_effect()) is not None:
             if isinstance(effect, kvs.Call):
                 self.calls.append(effect)
@@ -80,7 +80,7 @@ class Desk:
     def put(
         self, index: int, *, key: bool | None = None, data: bytes = b"data", **more: Any
     ) -> None:
-        """Put frame `index`: 200 ms apart, every fifth one a key frame."""
+        """Put frame `index`. Frames are 200 ms apart, and every fifth is a key frame."""
         frame = kvs.Frame(
             data,
             NOW + index * 200 * MS,
@@ -92,7 +92,7 @@ class Desk:
         self.settle()
 
     def age_token(self) -> None:
-        """Seven frames over upload 0, read; its token is so old that the next frame replaces it."""
+        """Put and read seven frames, and let the token age so that the next frame replaces it."""
         self.token_life = 60 * SECOND
         for index in range(7):
             self.put(index)
@@ -100,15 +100,17 @@ class Desk:
         self.now += 58 * SECOND
 
     def rotate(self) -> None:
-        """Eight frames over upload 0 (the last one put, not read), and a token so old that the next
-        key frame begins upload 1."""
+        """Put eight frames over upload 0, so that the next key frame begins upload 1.
+
+        The token is about to expire. The last of the frames is not read.
+        """
         self.age_token()
         self.put(7)
         self.now += 4 * SECOND
 
     @property
     def upload(self) -> int:
-        """The newest upload."""
+        """The number of the newest upload."""
         return [call.upload for call in self.calls if isinstance(call, kvs.PutStream)][-1]
 
     def read(self, upload: int | None = None, limit: int = 1 << 20) -> tuple[bytes, kvs.ReadStatus]:
@@ -125,17 +127,17 @@ class Desk:
         extra = f',"ErrorId":{error}' if error else ""
         text = f'{{"EventType":"{kind}","FragmentTimecode":{timecode},"FragmentNumber":"1"{extra}}}'
         number = self.upload if upload is None else upload
-        heard = self.stream.receive_ack(number, text.encode(), self.now)
+        result = self.stream.receive_ack(number, text.encode(), self.now)
         self.settle()
-        return heard
+        return result
 
-    def told(self, kind: type[kvs.Event]) -> list[Any]:
-        """The events of a kind so far."""
+    def reported(self, kind: type[kvs.Event]) -> list[Any]:
+        """Return the events of a kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
 
 def filled(desk: Callable[..., Any], frames: int = 12, **info: Any) -> tuple[Desk, StreamCore]:
-    """Return a desk whose stream was given that many frames, and the stream's core."""
+    """Return a desk whose stream got `frames` frames, and the stream's core."""
     d = desk(**info)
     for index in range(frames):
         d.put(index)
@@ -144,13 +146,13 @@ def filled(desk: Callable[..., Any], frames: int = 12, **info: Any) -> tuple[Des
 
 @pytest.fixture
 def store_kind() -> str:
-    """A module that overrides this runs its tests with the other stores too."""
+    """Return the kind of the store; modules override it to run their tests with other stores."""
     return "reference"
 
 
 @pytest.fixture
 def desk(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Desk]:
-    """Make a desk; keyword arguments go to `StreamInfo.video`."""
+    """Return a function that makes a desk; keyword arguments go to `StreamInfo.video`."""
 
     def video_memory(size: int) -> HoldingStore:
         library = request.getfixturevalue("video_library")()

@@ -1,4 +1,4 @@
-"""The ack parser: whole, byte by byte, at random splits; errors cost one ack, never the next."""
+"""The ack parser accepts any split of its input, and an error costs one ack only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read(*chunks: bytes) -> list[FragmentAck | StatusCode]:
 
 @pytest.mark.parametrize("text", CASES)
 def test_any_split_of_the_bytes_gives_the_same_acks(text: bytes) -> None:
-    """Whole, byte by byte and cut at random."""
+    """The input is given at once, byte by byte, and split at random places."""
     dice = random.Random(len(text))
     assert read(text) == CASES[text]
     assert read(*(text[i : i + 1] for i in range(len(text)))) == CASES[text]
@@ -64,15 +64,15 @@ def test_any_split_of_the_bytes_gives_the_same_acks(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:24].decode())
-def test_a_broken_ack_costs_no_other(text: bytes) -> None:
-    """Its own status is told, and the ack behind it is read."""
+def test_a_broken_ack_does_not_affect_others(text: bytes) -> None:
+    """Its own status is reported, and the ack after it is parsed."""
     found = read(text + b" }" + PERSISTED)
     assert found[0] == BROKEN[text]
     assert found[-1] == FragmentAck(AckType.PERSISTED, 1000, "7")
 
 
-def test_a_fragment_ack_as_data_has_a_version() -> None:
-    """from_dict takes version 0 and no other."""
+def test_from_dict_checks_the_version_of_an_ack() -> None:
+    """`from_dict` accepts version 0 only."""
     assert FragmentAck.from_dict({"version": 0, "ack_type": "IDLE"}).ack_type is AckType.IDLE
     with pytest.raises(KvsError) as caught:
         FragmentAck.from_dict({"version": 1, "ack_type": 3})
@@ -82,16 +82,16 @@ def test_a_fragment_ack_as_data_has_a_version() -> None:
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_what_breaks_an_ack_may_begin_the_next() -> None:
-    """An opening brace within a bare value ends the one and begins the other."""
+def test_a_byte_that_breaks_an_ack_may_begin_the_next() -> None:
+    """An opening brace within a bare value ends the current ack and begins the next."""
     first, second = AckParser().receive_data(b'{"FragmentTimecode":12' + PERSISTED)
     assert isinstance(first, KvsError)
     assert first.status is StatusCode.INVALID_ACK_INVALID_VALUE_END
     assert second == FragmentAck(AckType.PERSISTED, 1000, "7")
 
 
-def test_after_an_ack_that_was_cut_the_quick_way_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that begins within an ack has only that one taken byte by byte."""
+def test_fast_path_resumes_after_an_ack_that_was_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the ack that was split between two reads is parsed byte by byte."""
     one = b'{"EventType":"RECEIVED","FragmentTimecode":5,"FragmentNumber":"1"}\n'
     steps = []
     step = AckParser._step
@@ -107,8 +107,8 @@ def test_after_an_ack_that_was_cut_the_quick_way_goes_on(monkeypatch: pytest.Mon
     assert len(steps) < len(one)
 
 
-def numbered(number: int) -> bytes:
-    """An ack as the service writes it; every fourth one is an ERROR."""
+def numbered_ack(number: int) -> bytes:
+    """Return an ack as the service writes it; every fourth one is an ERROR."""
     kind = b"PERSISTED" if number % 4 else b"ERROR"
     error = b"" if number % 4 else b',"ErrorCode":"INVALID_MKV_DATA","ErrorId":4006'
     text = b'{"EventType":"%b","FragmentTimecode":%d,"FragmentNumber":"9134%d"%b}\r\n'
@@ -116,7 +116,7 @@ def numbered(number: int) -> bytes:
 
 
 def damages(text: bytes) -> Iterator[bytes]:
-    """One byte changed, left out or put in at each place, and the rest cut off there."""
+    """Yield damaged acks: a byte changed, removed or inserted at each place, or the rest cut."""
     for at in range(len(text) - 2):
         yield text[:at]
         yield text[:at] + text[at + 1 :]
@@ -127,9 +127,9 @@ def damages(text: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("damaged", range(4))
 @pytest.mark.parametrize("whole", [True, False], ids=["a chunk each", "joined"])
-def test_one_damaged_ack_does_not_cost_the_next(damaged: int, whole: bool) -> None:
-    """Whatever is damaged in it."""
-    acks = [numbered(number) for number in range(5)]
+def test_one_damaged_ack_does_not_affect_the_next(damaged: int, whole: bool) -> None:
+    """This holds wherever it is damaged."""
+    acks = [numbered_ack(number) for number in range(5)]
     others = {1000 + number for number in range(5) if number != damaged}
     for broken in damages(acks[damaged]):
         chunks = [*acks[:damaged], broken, *acks[damaged + 1 :]]
@@ -139,7 +139,7 @@ def test_one_damaged_ack_does_not_cost_the_next(damaged: int, whole: bool) -> No
 
 
 def test_a_nested_value_may_look_like_an_ack() -> None:
-    """Where values may be nested, it is skipped as any other."""
+    """It is skipped like any other nested value."""
     assert read(b'{"X":' + PERSISTED + b',"EventType":"IDLE"}') == [FragmentAck(AckType.IDLE)]
 
 

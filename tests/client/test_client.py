@@ -1,4 +1,4 @@
-"""The client itself: its streams, its credentials, its timer, its figures."""
+"""The client: its streams, credentials, timer and metrics."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def refused(action: Callable[[], object]) -> StatusCode:
     return caught.value.status
 
 
-def test_ready_is_told_once(desk: Desks) -> None:
-    """Not again when credentials are refreshed."""
+def test_client_ready_is_reported_once(desk: Desks) -> None:
+    """It is not repeated when credentials are refreshed."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
     d.put(0)
@@ -35,11 +35,11 @@ def test_ready_is_told_once(desk: Desks) -> None:
     d.stream.upload_ended(0, 200, d.now)
     d.settle()
     assert [type(call).__name__ for call in d.calls].count("GetSecurityToken") == 2
-    assert len(d.told(ev.ClientReady)) == 1
+    assert len(d.reported(ev.ClientReady)) == 1
 
 
-def test_streams_by_name(desk: Desks) -> None:
-    """They are listed until they are freed and another one is opened."""
+def test_streams_are_listed_by_name(desk: Desks) -> None:
+    """A freed stream is listed until another one is opened."""
     d = desk(kvs.DeviceInfo(stream_count=2))
     other = d.client.open_stream(d.stream.info.with_name("two"), d.now)
     assert dict(d.client.streams) == {"door": d.stream, "two": other}
@@ -48,8 +48,8 @@ def test_streams_by_name(desk: Desks) -> None:
     assert dict(d.client.streams) == {"door": d.stream, "two": third}
 
 
-def test_a_stream_that_is_opened_and_freed_many_times_leaves_nothing(desk: Desks) -> None:
-    """Neither bytes nor calls."""
+def test_opening_and_freeing_many_streams_leaves_nothing(desk: Desks) -> None:
+    """No bytes and no calls are left."""
     d = desk()
     for number in range(20):
         stream = d.client.open_stream(d.stream.info.with_name(f"s{number}"), d.now)
@@ -63,8 +63,8 @@ def test_a_stream_that_is_opened_and_freed_many_times_leaves_nothing(desk: Desks
     assert len(d.client.streams) == 2
 
 
-def test_a_freed_stream_is_not_resumed(desk: Desks) -> None:
-    """It was waiting for the client's credentials."""
+def test_a_freed_stream_makes_no_calls(desk: Desks) -> None:
+    """It was freed while it waited for the client's credentials."""
     d = desk()
     d.stream.free(d.now)
     d.settle()
@@ -72,8 +72,8 @@ def test_a_freed_stream_is_not_resumed(desk: Desks) -> None:
     assert not [call for call in d.calls if call.stream is not None]
 
 
-def test_a_closed_client_opens_no_stream(desk: Desks) -> None:
-    """Nor does it revive one that it had."""
+def test_a_closed_client_opens_and_resets_no_stream(desk: Desks) -> None:
+    """The two methods raise their own statuses."""
     d = desk()
     d.client.close(d.now)
     assert d.stream.freed
@@ -82,8 +82,8 @@ def test_a_closed_client_opens_no_stream(desk: Desks) -> None:
     assert refused(lambda: d.stream.reset(d.now)) is _S.CLIENT_FREED_BEFORE_STREAM
 
 
-def test_credentials_that_are_made_undefined_fail_the_client(desk: Desks) -> None:
-    """They are the shell's to change, and found out with the next call."""
+def test_credentials_of_undefined_type_fail_the_client(desk: Desks) -> None:
+    """The shell changed the type; the next call detects it."""
     d = desk()
     d.settle()
     d.client.auth.type = kvs.AuthType.UNDEFINED
@@ -94,8 +94,8 @@ def test_credentials_that_are_made_undefined_fail_the_client(desk: Desks) -> Non
     assert d.stream.account().held == 1
 
 
-def test_whether_there_is_something_to_take_may_be_asked_cheaply(desk: Desks) -> None:
-    """Effects and events: some while there are, none once they were taken."""
+def test_effects_and_queues_have_a_length(desk: Desks) -> None:
+    """They are empty after everything was taken."""
     d = desk()
     assert len(d.client.effects) > 0
     assert len(d.client.active_queues) == 1
@@ -107,13 +107,13 @@ def test_whether_there_is_something_to_take_may_be_asked_cheaply(desk: Desks) ->
     assert len(d.client.effects) == len(d.client.active_queues) == 1
 
 
-def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
-    """The set-up will not work for them either."""
+def test_a_failed_client_refuses_new_streams(desk: Desks) -> None:
+    """`open_stream` raises the client's failure."""
     d = desk()
     d.answers[kvs.CreateDevice] = [(200, None)]
     d.settle()
     assert d.client.failure.status is _S.INVALID_CREATE_DEVICE_RESPONSE
-    assert d.told(ev.ClientErrorReported)[0].fatal
+    assert d.reported(ev.ClientErrorReported)[0].fatal
     again = d.stream.info.with_name("two")
     assert refused(lambda: d.client.open_stream(again, d.now)) is (
         _S.INVALID_CREATE_DEVICE_RESPONSE
@@ -129,10 +129,10 @@ def test_after_a_failure_streams_are_refused_with_it(desk: Desks) -> None:
         (kvs.GetSecurityToken, [(200, None)], _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR),
     ],
 )
-def test_answers_that_cannot_be_used(
+def test_unusable_answers_fail_the_client(
     desk: Desks, call: type[kvs.Call], answers: list[tuple[int, object]], status: StatusCode
 ) -> None:
-    """Fail the client, and its streams with it."""
+    """Its streams fail with the same status."""
     d = desk()
     d.answers[call] = answers
     d.settle()
@@ -140,8 +140,8 @@ def test_answers_that_cannot_be_used(
     assert d.stream.failure.status is status
 
 
-def test_a_repeated_step_recovers(desk: Desks) -> None:
-    """A time-out is cured by the next attempt, which waits."""
+def test_a_repeated_call_recovers(desk: Desks) -> None:
+    """After a time-out the next attempt waits, and succeeds."""
     d = desk(kvs.DeviceInfo(tags=(("a", "b"),)))
     d.answers[kvs.CreateDevice] = [(599, None)]
     d.settle()
@@ -161,16 +161,16 @@ def test_a_repeated_step_recovers(desk: Desks) -> None:
         ),
     ],
 )
-def test_the_store_of_another_type_has_to_be_given(
+def test_a_store_of_another_type_must_be_given(
     storage: kvs.StorageInfo, status: StatusCode
 ) -> None:
-    """The core opens no files, and has no memory of its own."""
+    """The core opens no files and allocates no memory for a store."""
     device = kvs.DeviceInfo(storage_info=storage)
     assert refused(lambda: kvs.Client(device, now=0, dice=lambda n: 0)) is status
 
 
-def test_the_timer(desk: Desks) -> None:
-    """It asks every few seconds, not before its time, and not after the end."""
+def test_the_timer_of_the_client(desk: Desks) -> None:
+    """It is due every few seconds. Calls before that time or after `close` do nothing."""
     d = desk()
     first = d.client.next_timer()
     assert first == d.now + 3 * SECOND
@@ -184,8 +184,8 @@ def test_the_timer(desk: Desks) -> None:
     assert d.client.next_timer() is None
 
 
-def test_figures_of_all_streams(desk: Desks) -> None:
-    """The store's and the streams' sums, and in `to_dict` those of the version asked for."""
+def test_metrics_of_all_streams(desk: Desks) -> None:
+    """They are the sums of store and streams; `to_dict` has the fields of the requested version."""
     d = desk()
     d.put(0, data=bytes(1000))
     d.put(1, data=bytes(1000))
@@ -200,8 +200,8 @@ def test_figures_of_all_streams(desk: Desks) -> None:
     assert names[2] - names[1] == {"avg_api_call_retry_count"}
 
 
-def test_a_call_of_another_client_is_refused_and_a_late_answer_is_not(desk: Desks) -> None:
-    """The first is a mistake of the shell, the second is how the world is."""
+def test_a_call_of_another_client_is_refused_and_a_late_answer_ignored(desk: Desks) -> None:
+    """The first is a bug of the shell, the second can always happen."""
     d = desk()
     d.settle()
     first = d.calls[0]
@@ -214,8 +214,8 @@ def test_a_call_of_another_client_is_refused_and_a_late_answer_is_not(desk: Desk
 
 
 @pytest.mark.parametrize(("life", "good"), [(30 * SECOND, True), (30 * SECOND - 1, False)])
-def test_credentials_have_to_live_for_thirty_seconds(life: int, good: bool) -> None:
-    """Shorter ones are asked for again, as often as a call is tried; then the client fails."""
+def test_credentials_must_be_valid_for_thirty_seconds(life: int, good: bool) -> None:
+    """Otherwise the call is repeated, and after six attempts the client fails."""
     client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: 0)
     calls = []
     while (effect := client.poll_effect()) is not None:
@@ -237,8 +237,8 @@ def test_credentials_have_to_live_for_thirty_seconds(life: int, good: bool) -> N
         assert client.failure.detail.endswith("expire in 29 s, at least 30 s are needed")
 
 
-def test_credentials_that_live_too_short_are_asked_for_with_growing_pauses() -> None:
-    """Whoever gives them is not asked in a hurry."""
+def test_requests_for_longer_lived_credentials_use_growing_pauses() -> None:
+    """So the credentials provider is not called in a tight loop."""
     client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: 0)
     waits = []
     while (effect := client.poll_effect()) is not None:
@@ -248,8 +248,8 @@ def test_credentials_that_live_too_short_are_asked_for_with_growing_pauses() -> 
     assert waits == [0, *(SECOND // 10 * 2**n for n in range(5))]
 
 
-def test_what_a_call_met_with_is_told_and_changes_nothing(desk: Desks) -> None:
-    """By the stream that it was made for, else by the client; not for a stream that is gone."""
+def test_report_emits_an_event_and_changes_nothing(desk: Desks) -> None:
+    """The event is the stream's or the client's; for a freed stream there is none."""
     d = desk()
     d.settle()
     state = d.stream.state
@@ -257,43 +257,45 @@ def test_what_a_call_met_with_is_told_and_changes_nothing(desk: Desks) -> None:
         call = kvs.GetStreamingToken(1, stream, 0, 0, 0, None)
         d.client.report(call, _S.CURL_PERFORM_FAILED, "no answer")
     d.settle()
-    assert d.told(ev.StreamErrorReported) == [
+    assert d.reported(ev.StreamErrorReported) == [
         ev.StreamErrorReported("door", None, None, _S.CURL_PERFORM_FAILED, "no answer", False)
     ]
-    assert d.told(ev.ClientErrorReported) == [
+    assert d.reported(ev.ClientErrorReported) == [
         ev.ClientErrorReported(None, _S.CURL_PERFORM_FAILED, "no answer", False)
     ]
     assert d.stream.state is state
 
 
-def test_the_shell_may_give_up(desk: Desks) -> None:
-    """Its streams fail with what it says, and new ones are refused with it."""
+def test_the_shell_may_fail_the_client(desk: Desks) -> None:
+    """All streams fail with the given error, and new ones are refused with it."""
     d = desk()
     under_way = d.client.poll_effect()
     assert isinstance(under_way, kvs.GetSecurityToken)
     d.client.fail(kvs_error(_S.INVALID_OPERATION, "the loop is gone"))
     assert d.stream.failure.status is _S.INVALID_OPERATION
-    d.client.call_result(under_way, 500, d.now)  # too late to matter
+    d.client.call_result(under_way, 500, d.now)  # too late
     assert d.client.failure.status is _S.INVALID_OPERATION
     again = d.stream.info.with_name("two")
     assert refused(lambda: d.client.open_stream(again, d.now)) is _S.INVALID_OPERATION
 
 
-@pytest.mark.parametrize(("detail", "told"), [("look there", "look there"), ("", "no credentials")])
-def test_no_credentials_are_final(desk: Desks, detail: str, told: str) -> None:
-    """The client is not asked again, and fails with what the shell says about it."""
+@pytest.mark.parametrize(
+    ("detail", "expected"), [("look there", "look there"), ("", "no credentials")]
+)
+def test_an_answer_without_credentials_is_final(desk: Desks, detail: str, expected: str) -> None:
+    """The client asks only once, and fails with the detail of the answer."""
     d = desk()
     asked = d.client.poll_effect()
     assert isinstance(asked, kvs.GetSecurityToken)
     d.client.call_result(asked, 200, d.now, None, detail)
     assert d.client.poll_effect() is None
     assert d.client.failure.status is _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR
-    assert told in d.client.failure.detail
+    assert expected in d.client.failure.detail
 
 
 @pytest.mark.parametrize("answer", ["text", kvs.AuthInfo(type=kvs.AuthType.UNDEFINED)])
-def test_what_is_no_credentials_is_asked_for_again(desk: Desks, answer: object) -> None:
-    """The next answer may be better; after six the client fails."""
+def test_an_invalid_credentials_answer_is_requested_again(desk: Desks, answer: object) -> None:
+    """After six such answers the client fails."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(200, answer)]
     d.settle()
@@ -304,8 +306,8 @@ def test_what_is_no_credentials_is_asked_for_again(desk: Desks, answer: object) 
     assert d.client.failure.status is _S.CLIENT_AUTH_CALL_FAILED
 
 
-def test_credentials_that_the_service_refuses_are_replaced(desk: Desks) -> None:
-    """Before the next call of a stream."""
+def test_refused_credentials_are_renewed(desk: Desks) -> None:
+    """This happens before the next call of a stream."""
     d = desk()
     d.client.renew_auth(now=d.now)  # there are none yet
     d.put(0)

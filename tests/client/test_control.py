@@ -1,4 +1,4 @@
-"""The stream's and the client's state machines: calls, retries, failures, and what they leave."""
+"""The state machines of streams and the client: calls, retries, failures and their effects."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def names(desk: Any) -> list[str]:
     return [type(call).__name__ for call in desk.calls]
 
 
-def test_the_way_to_an_upload(desk: Desks) -> None:
-    """Each call once, in order; the upload is opened with the first frame."""
+def test_calls_before_the_first_upload(desk: Desks) -> None:
+    """Each call is made once, in order, and the upload is opened with the first frame."""
     d = desk(tags=(("a", "b"),))
     d.settle()
     d.put(0)
@@ -55,20 +55,20 @@ def test_the_way_to_an_upload(desk: Desks) -> None:
     ]
     put = d.calls[-1]
     assert (put.endpoint, put.absolute_timecodes, put.acks) == ("https://data", True, True)
-    assert [state.new for state in d.told(ev.StreamStateChanged)][-1] is StreamState.STREAMING
+    assert [state.new for state in d.reported(ev.StreamStateChanged)][-1] is StreamState.STREAMING
 
 
-def test_a_stream_that_is_being_made_is_asked_about_with_pauses(desk: Desks) -> None:
+def test_a_stream_that_is_not_active_is_described_again_with_pauses(desk: Desks) -> None:
     d, updating = desk(), kvs.StreamDescription("", kvs.StreamStatus.UPDATING)
     d.answers[kvs.DescribeStream] = [(200, updating)] * 6
     d.settle()
     waits = [c.not_before - d.now for c in d.calls if isinstance(c, kvs.DescribeStream)]
     assert 0 == waits[0] < waits[1] < waits[2]
-    assert "the stream is UPDATING" in d.told(ev.StreamErrorReported)[0].detail
+    assert "the stream is UPDATING" in d.reported(ev.StreamErrorReported)[0].detail
 
 
 def test_a_missing_stream_is_created(desk: Desks) -> None:
-    """Without a second describe; with the description's retention."""
+    """It is not described again, and it is created with the retention of the stream's options."""
     d = desk(retention=3 * 3600)
     d.answers[kvs.DescribeStream] = [(404, None)]
     d.settle()
@@ -78,7 +78,7 @@ def test_a_missing_stream_is_created(desk: Desks) -> None:
 
 
 def test_frames_put_before_the_stream_is_ready_are_held(desk: Desks) -> None:
-    """And sent once it is."""
+    """They are sent once it is ready."""
     d = desk()
     d.stream.put_frame(kvs.Frame(b"early", d.now, key_frame=True), d.now)
     assert d.stream.account().held == 1
@@ -124,10 +124,10 @@ def test_frames_put_before_the_stream_is_ready_are_held(desk: Desks) -> None:
         (kvs.GetSecurityToken, [(200, None)], _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR),
     ],
 )
-def test_what_trying_again_does_not_cure_is_fatal(
+def test_a_failure_that_a_retry_does_not_cure_is_fatal(
     desk: Desks, call: type[kvs.Call], answers: list[tuple[int, object]], status: StatusCode
 ) -> None:
-    """The stream says so, refuses frames with that status, and stops without hanging."""
+    """The stream reports it, raises it for frames, and stops without hanging."""
     d = desk()
     if call is kvs.CreateStream:
         d.answers[kvs.DescribeStream] = [(404, None)]
@@ -135,7 +135,7 @@ def test_what_trying_again_does_not_cure_is_fatal(
     d.stream.put_frame(kvs.Frame(b"early", d.now, key_frame=True), d.now)
     d.settle()
     assert d.stream.state is StreamState.FAILED
-    report = d.told(ev.StreamErrorReported)[-1]
+    report = d.reported(ev.StreamErrorReported)[-1]
     assert (report.status, report.fatal) == (status, True)
     with pytest.raises(KvsError) as caught:
         d.put(1)
@@ -143,7 +143,7 @@ def test_what_trying_again_does_not_cure_is_fatal(
     d.stream.stop(d.now)
     d.settle()
     assert d.stream.closed
-    assert d.told(ev.StreamEnded)
+    assert d.reported(ev.StreamEnded)
     assert d.stream.account().held == 1
 
 
@@ -173,10 +173,10 @@ def test_what_trying_again_does_not_cure_is_fatal(
         (kvs.CreateDevice, (599, None), TimedOut),
     ],
 )
-def test_a_call_that_is_given_up_has_the_class_of_its_cause(
+def test_used_up_retries_raise_the_class_of_their_cause(
     desk: Desks, call: type[kvs.Call], answer: tuple[int, object], cls: type[KvsError]
 ) -> None:
-    """What a program does about it depends on why it failed, not on which call it was."""
+    """A program reacts to the cause of a failure, not to the call that failed."""
     d = desk()
     d.answers[kvs.DescribeStream] = [(404, None)] if call is kvs.CreateStream else []
     d.answers[call] = [answer] * 6
@@ -202,13 +202,13 @@ def test_a_call_that_is_given_up_has_the_class_of_its_cause(
     [kvs.GetSecurityToken, kvs.GetStreamingToken, kvs.DescribeStream],
     ids=lambda c: c.__name__,
 )
-def test_the_shell_may_know_the_cause_better(
+def test_the_shell_may_give_the_cause_of_a_failure(
     desk: Desks,
     call: type[kvs.Call],
     cause: type[KvsError] | None,
     cls: type[KvsError] | None,
 ) -> None:
-    """The result 10006 stands for all that may pass, such as a credentials provider that raises."""
+    """The result 10006 covers many causes, such as a credentials provider that raises."""
     d = desk()
     d.answers[call] = [(10006, None)] * 6
     if cause is not None:
@@ -220,8 +220,8 @@ def test_the_shell_may_know_the_cause_better(
     assert type(caught.value) is (cls or usual)
 
 
-def test_a_missing_stream_that_may_not_be_created(desk: Desks) -> None:
-    """Is fatal, where AWS's client polls for ever (DEFECTS 7)."""
+def test_a_missing_stream_without_permission_to_create_it_is_fatal(desk: Desks) -> None:
+    """AWS's client repeats the call without a limit there (DEFECTS 7)."""
     d = desk(allow_stream_creation=False)
     d.answers[kvs.DescribeStream] = [(404, None)]
     d.settle()
@@ -231,25 +231,25 @@ def test_a_missing_stream_that_may_not_be_created(desk: Desks) -> None:
     assert d.stream.ready
 
 
-def test_failed_tags_are_reported_and_forgotten(desk: Desks) -> None:
-    """The stream is worth more than they."""
+def test_failed_tags_are_reported_and_ignored(desk: Desks) -> None:
+    """The stream works without them."""
     d = desk(tags=(("a", "b"),))
     d.answers[kvs.TagStream] = [(500, None)] * 6
     d.settle()
-    report = d.told(ev.StreamErrorReported)[0]
+    report = d.reported(ev.StreamErrorReported)[0]
     assert (report.status, report.fatal) == (_S.TAG_STREAM_CALL_FAILED, False)
     assert d.stream.ready
 
 
 def test_a_stream_that_was_ready_outlives_an_outage(desk: Desks) -> None:
-    """Running out of retries is reported, and trying goes on; no frame is lost."""
+    """Used-up retries are reported and the calls continue; no frame is lost."""
     d = desk()
     d.put(0)
     d.read()
     d.answers[kvs.DescribeStream] = [(10006, None)] * 20
     d.stream.upload_ended(0, 10006, d.now)
     d.settle()
-    exhausted = [e for e in d.told(ev.StreamErrorReported) if not e.fatal]
+    exhausted = [e for e in d.reported(ev.StreamErrorReported) if not e.fatal]
     assert {e.status for e in exhausted} == {
         _S.SERVICE_CALL_UNKNOWN_ERROR,  # the upload's own end
         _S.DESCRIBE_STREAM_CALL_FAILED,
@@ -264,8 +264,8 @@ def test_a_stream_that_was_ready_outlives_an_outage(desk: Desks) -> None:
     ("result", "following"),
     [(503, "DescribeStream"), (403, "GetStreamingToken"), (599, "GetStreamingEndpoint")],
 )
-def test_a_refused_put_stream_is_tried_again(desk: Desks, result: int, following: str) -> None:
-    """By the state that its result calls for; the refused upload leaves no trace."""
+def test_a_refused_put_stream_is_repeated(desk: Desks, result: int, following: str) -> None:
+    """It starts at the state for its result; the refused upload is removed."""
     d = desk()
     d.settle()
     d.answers[kvs.PutStream] = [(result, None)]
@@ -276,8 +276,8 @@ def test_a_refused_put_stream_is_tried_again(desk: Desks, result: int, following
     assert b"data" in d.read()[0]
 
 
-def test_late_answers_are_ignored(desk: Desks) -> None:
-    """An answer to a call that was superseded changes nothing."""
+def test_a_late_answer_is_ignored(desk: Desks) -> None:
+    """It is the answer to a call that was made again since."""
     d = desk()
     d.settle()
     describe = next(call for call in d.calls if isinstance(call, kvs.DescribeStream))
@@ -286,8 +286,8 @@ def test_late_answers_are_ignored(desk: Desks) -> None:
     assert d.stream.state is StreamState.READY
 
 
-def test_expired_client_credentials_are_refreshed_on_the_way(desk: Desks) -> None:
-    """Before the next stream call, which waits for them."""
+def test_expired_credentials_are_refreshed_before_the_next_call(desk: Desks) -> None:
+    """The call of the stream waits for them."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
     d.put(0)
@@ -303,8 +303,8 @@ def test_expired_client_credentials_are_refreshed_on_the_way(desk: Desks) -> Non
     ]
 
 
-def test_names_and_counts_of_streams(desk: Desks) -> None:
-    """A name once, not more than declared; a freed stream counts no more."""
+def test_the_names_and_the_number_of_streams_are_checked(desk: Desks) -> None:
+    """A name is unique, and the number is limited; a freed stream does not count."""
     d = desk(kvs.DeviceInfo(stream_count=2))
     info = kvs.StreamInfo.video("h264", name="door")
     cases = ((_S.DUPLICATE_STREAM_NAME, "door"), (None, "two"), (_S.MAX_STREAM_COUNT, "3"))
@@ -319,16 +319,16 @@ def test_names_and_counts_of_streams(desk: Desks) -> None:
     assert len(d.client.open_stream(info.with_name(""), d.now).name) == 16
 
 
-def test_the_tables_are_whole() -> None:
-    """Every state has a rule, and every result a status."""
+def test_the_tables_are_complete() -> None:
+    """Every state has a rule, and every result has a status."""
     assert set(STREAM_STATES) == set(StreamState)
     assert set(CLIENT_STATES) == set(ClientState)
     assert result_status(4006) is _S.ACK_ERR_INVALID_MKV_DATA
     assert result_status(12345) is _S.SERVICE_CALL_UNKOWN_ERROR
 
 
-def test_a_reset_connection_of_a_stream_that_sends_nothing(desk: Desks) -> None:
-    """Changes nothing."""
+def test_reset_connection_without_an_upload_changes_nothing(desk: Desks) -> None:
+    """The stream has sent nothing; the next frame is sent as usual."""
     d = desk()
     d.settle()
     calls = len(d.calls)
@@ -339,8 +339,8 @@ def test_a_reset_connection_of_a_stream_that_sends_nothing(desk: Desks) -> None:
     assert b"data" in d.read()[0]
 
 
-def test_a_reset_connection_sends_again_what_was_not_stored(desk: Desks) -> None:
-    """Over a new upload; the old one is to be closed, also one that is just being opened."""
+def test_reset_connection_sends_unstored_media_again(desk: Desks) -> None:
+    """It goes over a new upload. The old one is aborted, even if it is just being opened."""
     d = desk()
     d.put(0)
     d.read()
@@ -363,8 +363,8 @@ def _answer(d: Any, call: kvs.Call) -> tuple[int, int, object]:
     return result, d.now, answer
 
 
-def test_a_loss_while_the_next_session_is_prepared(desk: Desks) -> None:
-    """Is no reason to begin another one."""
+def test_a_loss_while_the_next_session_is_prepared_changes_nothing(desk: Desks) -> None:
+    """No further session is begun."""
     d = desk()
     d.token_life = 60 * SECOND
     d.put(0)
@@ -377,8 +377,8 @@ def test_a_loss_while_the_next_session_is_prepared(desk: Desks) -> None:
     assert d.read()[0].count(b"data") == 2
 
 
-def test_an_old_token_is_replaced_when_the_stream_begins_at_last(desk: Desks) -> None:
-    """The upload is opened with what there is, and rotated with the next frame."""
+def test_an_old_token_is_replaced_with_the_first_frames(desk: Desks) -> None:
+    """The upload is opened with the old token, and the next frame starts its rotation."""
     d = desk()
     d.settle()
     d.now += 41 * 60 * SECOND
@@ -388,14 +388,14 @@ def test_an_old_token_is_replaced_when_the_stream_begins_at_last(desk: Desks) ->
     assert d.stream.account().held == 3
 
 
-def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
-    """It is told as fatal and raised; resetting the connection begins another."""
+def test_a_lost_session_is_fatal_without_recovery(desk: Desks) -> None:
+    """The failure is reported and raised; resetting the connection begins another session."""
     d = desk(recover_on_error=False)
     d.put(0)
     d.read()
     d.stream.upload_ended(0, 500, d.now, "gone")
     d.settle()
-    assert d.told(ev.StreamErrorReported)[-1].fatal
+    assert d.reported(ev.StreamErrorReported)[-1].fatal
     assert d.stream.state is StreamState.STOPPED
     assert d.stream.failure is not None
     with pytest.raises(KvsError) as raised:
@@ -415,7 +415,7 @@ def test_without_recovery_a_lost_session_stays_lost(desk: Desks) -> None:
 
 @pytest.mark.parametrize("result", [200, 500])
 def test_late_answer_does_not_restart_a_stream_without_recovery(desk: Desks, result: int) -> None:
-    """The upload is lost before PutMedia's call is answered: the answer changes nothing."""
+    """The upload is lost before PutMedia's call is answered, so the answer changes nothing."""
     d = desk(recover_on_error=False)
     d.settle()
     d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
@@ -430,7 +430,7 @@ def test_late_answer_does_not_restart_a_stream_without_recovery(desk: Desks, res
 
 
 def test_resetting_the_connection_of_a_closed_stream_keeps_its_failure(desk: Desks) -> None:
-    """It is closed and holds a frame: its failure says that the frame was not stored."""
+    """It holds a frame, and the failure says that the frame was not stored."""
     d = desk(recover_on_error=False)
     d.put(0)
     d.read()
@@ -445,7 +445,7 @@ def test_resetting_the_connection_of_a_closed_stream_keeps_its_failure(desk: Des
 
 
 def test_a_stopped_stream_whose_fragments_are_all_refused_closes(desk: Desks) -> None:
-    """Nothing is left to be sent over another connection."""
+    """No media is left to send over another connection."""
     d = desk()
     d.put(0)
     d.read()
@@ -456,7 +456,7 @@ def test_a_stopped_stream_whose_fragments_are_all_refused_closes(desk: Desks) ->
 
 
 def test_a_stopped_stream_that_fails_closes(desk: Desks) -> None:
-    """No caller waits for it."""
+    """So no caller waits for it."""
     failed = desk()
     failed.stream.put_frame(kvs.Frame(b"early", failed.now, key_frame=True), failed.now)
     failed.stream.stop(failed.now)
@@ -466,8 +466,8 @@ def test_a_stopped_stream_that_fails_closes(desk: Desks) -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_stopped_stream_that_is_reset_takes_frames_again(desk: Desks, closed: bool) -> None:
-    """Whether or not it had sent everything before; what it held is dropped."""
+def test_a_stopped_stream_accepts_frames_after_a_reset(desk: Desks, closed: bool) -> None:
+    """This holds whether or not it had sent everything; held frames are dropped."""
     d = desk()
     d.put(0)
     d.stream.stop(d.now)
@@ -489,8 +489,8 @@ def test_a_stopped_stream_that_is_reset_takes_frames_again(desk: Desks, closed: 
     assert d.stream.account() == (2, 1 + closed, 1 - closed, 0, 0)
 
 
-def test_what_the_service_keeps_counts(desk: Desks) -> None:
-    """A stream that keeps nothing persists nothing: RECEIVED is all there will be."""
+def test_the_retention_of_the_existing_stream_counts(desk: Desks) -> None:
+    """Without retention nothing is persisted, so RECEIVED is the last ack."""
     d = desk()
     d.answers[kvs.DescribeStream] = [(200, kvs.StreamDescription("arn", retention=0))]
     d.put(0)
@@ -501,8 +501,8 @@ def test_what_the_service_keeps_counts(desk: Desks) -> None:
     assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
 
 
-def test_creating_a_stream_is_tried_again(desk: Desks) -> None:
-    """An unknown error is no answer."""
+def test_create_stream_is_repeated_after_an_unknown_error(desk: Desks) -> None:
+    """The second attempt succeeds."""
     d = desk()
     d.answers[kvs.DescribeStream] = [(404, None)]
     d.answers[kvs.CreateStream] = [(500, None)]
@@ -512,7 +512,7 @@ def test_creating_a_stream_is_tried_again(desk: Desks) -> None:
 
 
 def test_an_upload_waits_for_the_client_s_credentials(desk: Desks) -> None:
-    """They expired while there was nothing to send."""
+    """The credentials expired while there was no media."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=d.now + 60 * SECOND))]
     d.settle()
@@ -522,8 +522,8 @@ def test_an_upload_waits_for_the_client_s_credentials(desk: Desks) -> None:
     assert b"data" in d.read()[0]
 
 
-def test_the_end_of_uploads_that_are_unknown_or_over_changes_nothing(desk: Desks) -> None:
-    """The shell may tell late."""
+def test_the_end_of_an_unknown_or_ended_upload_changes_nothing(desk: Desks) -> None:
+    """The shell may report it late."""
     d = desk()
     d.put(0)
     d.read()
@@ -532,11 +532,11 @@ def test_the_end_of_uploads_that_are_unknown_or_over_changes_nothing(desk: Desks
     d.stream.upload_ended(0, 500, d.now)
     d.settle()
     assert names(d).count("PutStream") == 2
-    assert d.told(ev.StreamErrorReported)[-1].status is _S.ACK_ERR_ACK_INTERNAL_ERROR
+    assert d.reported(ev.StreamErrorReported)[-1].status is _S.ACK_ERR_ACK_INTERNAL_ERROR
 
 
-def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
-    """Both sessions' media are sent again over a third one."""
+def test_a_loss_of_the_older_of_two_uploads(desk: Desks) -> None:
+    """The media of both sessions is sent again over a third upload."""
     d = desk()
     d.rotate()
     for index in range(10, 13):
@@ -552,8 +552,8 @@ def test_the_older_of_two_uploads_is_lost(desk: Desks) -> None:
     assert d.stream.account() == (11, 0, 0, 0, 11)
 
 
-def rotating(desk: Desks) -> Any:
-    """A stream whose next upload is being opened while the old one is still good."""
+def begin_rotation(desk: Desks) -> Any:
+    """Return a desk whose next upload is being opened while the old one still works."""
     d = desk()
     d.age_token()
     d.stream.put_frame(kvs.Frame(b"data", d.now - 57 * SECOND + 5 * 10**6), d.now)
@@ -564,9 +564,9 @@ def rotating(desk: Desks) -> Any:
     return d
 
 
-def test_an_upload_that_ends_while_it_is_opened(desk: Desks) -> None:
-    """The old one goes on; when it is done, another is opened."""
-    d = rotating(desk)
+def test_an_upload_that_ends_while_it_is_being_opened(desk: Desks) -> None:
+    """The old upload continues; after its end another one is opened."""
+    d = begin_rotation(desk)
     d.stream.upload_ended(1, 500, d.now)
     d.client.call_result(d.calls[-1], 200, d.now)
     d.settle()
@@ -581,17 +581,17 @@ def test_an_upload_that_ends_while_it_is_opened(desk: Desks) -> None:
     assert d.read()[0].count(b"data") == 1
 
 
-def test_the_next_upload_is_refused_while_the_old_one_is_good(desk: Desks) -> None:
-    """Only the new one is given up; it is opened again."""
-    d = rotating(desk)
+def test_the_next_upload_is_refused_while_the_old_one_works(desk: Desks) -> None:
+    """Only the new upload is given up, and another one is opened."""
+    d = begin_rotation(desk)
     d.client.call_result(d.calls[-1], 500, d.now)
     d.settle()
     assert d.upload == 2
     assert d.read(upload=0)[0].count(b"data") == 1
 
 
-def test_a_stream_that_was_created_meanwhile_is_described_again(desk: Desks) -> None:
-    """The answer to our call was lost, or somebody else has made it."""
+def test_a_stream_that_already_exists_is_described_again(desk: Desks) -> None:
+    """The answer to our call was lost, or another client created the stream."""
     d = desk()
     d.answers[kvs.DescribeStream] = [(404, None)]
     d.answers[kvs.CreateStream] = [(10003, None)]
@@ -601,30 +601,30 @@ def test_a_stream_that_was_created_meanwhile_is_described_again(desk: Desks) -> 
 
 
 @pytest.mark.parametrize(
-    ("asked_hours", "kept_hours", "said"),
+    ("asked_hours", "kept_hours", "expected"),
     [
         (24, 24, ""),
         (24, 0, "keeps no media, not for P1D as asked"),
         (24, 2, "keeps media for PT2H, not for P1D as asked"),
-        (24, 168, ""),  # more than a default is what most callers are happy with
+        (24, 168, ""),  # callers accept a longer retention than the default
         (3, 168, "keeps media for P7D, not for PT3H as asked"),
         (1.5, 2, ""),  # KVS counts whole hours
         (1.5, 1, "keeps media for PT1H, not for PT2H as asked"),
         (0, 24, "keeps media for P1D, not for PT0S as asked"),
     ],
 )
-def test_another_retention_than_asked_is_said_once(
-    desk: Desks, asked_hours: float, kept_hours: int, said: str
+def test_a_different_retention_is_reported_once(
+    desk: Desks, asked_hours: float, kept_hours: int, expected: str
 ) -> None:
-    """The stream exists, and its retention is not changed by putting into it."""
+    """The stream exists, and putting media into it does not change its retention."""
     hour = 3600 * SECOND
     d = desk(retention=asked_hours * 3600)
     found = kvs.StreamDescription("arn", kvs.StreamStatus.ACTIVE, retention=kept_hours * hour)
     d.answers[kvs.DescribeStream] = [(200, found)]
     d.settle()
-    ready = d.told(ev.StreamReady)
-    assert [bool(event.warning) for event in ready] == [bool(said)]
-    assert said in ready[0].warning
+    ready = d.reported(ev.StreamReady)
+    assert [bool(event.warning) for event in ready] == [bool(expected)]
+    assert expected in ready[0].warning
 
 
 def test_stopped_stream_that_has_sent_everything_closes_when_the_next_session_is_ready(

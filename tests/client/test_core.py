@@ -1,4 +1,4 @@
-"""What the parts of a stream share: reports, wake-ups, and the uploads that are given up."""
+"""The shared state of a stream: reports, wake-ups, and aborted uploads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SECOND = 10_000_000
 Desks = Callable[..., Any]
 
 
-def test_the_reader_is_woken_once_when_it_had_gone_idle(desk: Desks) -> None:
-    """Not while it is reading, and not twice before it asks again."""
+def test_an_idle_reader_is_woken_once(desk: Desks) -> None:
+    """There is no wake-up while it reads, and no second one before its next read."""
     d, core = filled(desk)
     d.effects.clear()
     core.wake()
@@ -30,8 +30,8 @@ def test_the_reader_is_woken_once_when_it_had_gone_idle(desk: Desks) -> None:
     assert d.effects == [kvs.DataAvailable("door", 0)]
 
 
-def test_writers_that_wait_are_woken_in_order_and_once(desk: Desks) -> None:
-    """Whoever gives bytes back wakes all of them: the store is shared by all streams."""
+def test_waiting_writers_are_woken_in_order_and_once(desk: Desks) -> None:
+    """Released bytes wake the writers of all streams, because the streams share the store."""
     d, core = filled(desk)
     core.waiting.update({"gate": None, "door": None})
     core.note_waiting_writer()
@@ -50,19 +50,21 @@ def test_writers_that_wait_are_woken_in_order_and_once(desk: Desks) -> None:
         (kvs.StreamingType.NEAR_REALTIME, kvs.FragmentDropped),
     ],
 )
-def test_how_drops_are_told(desk: Desks, kind: kvs.StreamingType, event: type[kvs.Event]) -> None:
-    """As frames, or as parts of fragments; each has its counter."""
+def test_drops_are_reported_by_frame_or_fragment(
+    desk: Desks, kind: kvs.StreamingType, event: type[kvs.Event]
+) -> None:
+    """Each kind of event has its own counter."""
     d, core = filled(desk, streaming_type=kind)
     core.buffer.evict()
     d.settle()
-    assert d.told(event) == [event("door", d.now, d.now, 1, kvs.DropReason.OVERFLOW)]
+    assert d.reported(event) == [event("door", d.now, d.now, 1, kvs.DropReason.OVERFLOW)]
     counters = d.stream.metrics(d.now).counters
     frames = kind is kvs.StreamingType.REALTIME
     assert (counters.dropped_frames, counters.dropped_fragments) == (int(frames), int(not frames))
 
 
-def test_uploads_are_given_up_together(desk: Desks) -> None:
-    """Each is reported to the shell once, and no upload is read any more."""
+def test_all_uploads_are_aborted_together(desk: Desks) -> None:
+    """Each is reported to the shell once, and no upload is read after that."""
     d, core = filled(desk)
     d.read()
     for _ in range(2):
@@ -74,13 +76,13 @@ def test_uploads_are_given_up_together(desk: Desks) -> None:
     assert core.uploads.reader is None
 
 
-def test_events_of_a_kind_are_taken_out_of_turn(desk: Desks) -> None:
-    """The others stay for `next_event`."""
+def test_events_of_a_kind_can_be_taken_first(desk: Desks) -> None:
+    """The others are kept for `next_event`."""
     d = desk()
     d.settle()
     d.stream.put_frame(kvs.Frame(b"data", d.now + SECOND), d.now)
     d.stream.free(d.now)
     assert [type(e) for e in d.stream.take_events((kvs.StreamEnded,))] == [kvs.StreamEnded]
     d.settle()
-    assert d.told(kvs.StreamEnded) == []
-    assert len(d.told(kvs.FrameSkipped)) == 1
+    assert d.reported(kvs.StreamEnded) == []
+    assert len(d.reported(kvs.FrameSkipped)) == 1

@@ -29,15 +29,15 @@ BAD = {
 
 @pytest.mark.parametrize("status", BAD)
 def test_each_limit_has_its_status(status: StatusCode) -> None:
-    """And the defaults are fine."""
+    """The defaults are valid."""
     DeviceInfo().validate()
     with pytest.raises(KvsError) as caught:
         BAD[status].validate()
     assert caught.value.status is status
 
 
-def test_time_outs_have_defaults_and_must_fit_each_other() -> None:
-    """A connection time-out above the whole call's puts both back to their defaults."""
+def test_time_outs_have_defaults_and_are_checked_together() -> None:
+    """A connection time-out above that of the whole call resets both to their defaults."""
     info = ClientInfo(
         service_call_completion_timeout=1, service_call_connection_timeout=2
     ).with_defaults()
@@ -48,8 +48,8 @@ def test_time_outs_have_defaults_and_must_fit_each_other() -> None:
     assert info.intermittent
 
 
-def test_reading_the_versioned_form() -> None:
-    """Nested structures have versions of their own."""
+def test_from_dict_reads_the_versioned_form() -> None:
+    """Nested structures have their own versions."""
     info = DeviceInfo.from_dict(
         {
             "version": 1,
@@ -76,15 +76,15 @@ def test_reading_the_versioned_form() -> None:
         (None, StatusCode.NULL_ARG),
     ],
 )
-def test_bad_data_has_its_status(data: Any, status: StatusCode) -> None:
-    """A configuration file is told what is wrong with it."""
+def test_invalid_data_has_its_status(data: Any, status: StatusCode) -> None:
+    """The status names the problem in a configuration file."""
     with pytest.raises(KvsError) as caught:
         DeviceInfo.from_dict(data)
     assert caught.value.status is status
 
 
 def test_tags_are_pairs_a_mapping_or_structures() -> None:
-    """All three mean the same; a store has its defaults."""
+    """All three forms are equivalent; the store has its defaults."""
     forms = ({"a": "b"}, [["a", "b"]], [{"name": "a", "value": "b", "version": 0}])
     for tags in forms:
         info = DeviceInfo.from_dict({"tags": tags, "storage_info": {"storage_size": 1 << 20}})
@@ -95,8 +95,8 @@ def test_tags_are_pairs_a_mapping_or_structures() -> None:
 @pytest.mark.parametrize(
     ("period", "fine"), [(0, True), (0.000_001, False), (0.000_999, False), (0.001, True)]
 )
-def test_a_timer_rests_for_a_millisecond_at_least(period: float, fine: bool) -> None:
-    """0 stands for the default; AWS's timer queue has the same bound."""
+def test_a_timer_period_is_at_least_a_millisecond(period: float, fine: bool) -> None:
+    """0 means the default; AWS's timer queue has the same limit."""
     device = DeviceInfo(client_info=ClientInfo(reserved_callback_period=period))
     if fine:
         device.validate()
@@ -114,7 +114,7 @@ def test_invalid_time_in_a_configuration_file_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("tag", ["place", ("place",), ("place", "door", "left"), 5])
-def test_tag_that_is_no_pair_is_refused(tag: object) -> None:
+def test_tag_must_be_a_pair(tag: object) -> None:
     """The error shows the tag."""
     with pytest.raises(KvsError, match=r"a tag is .*; give a \(name, value\) pair") as caught:
         DeviceInfo(tags=(tag,))  # type: ignore[arg-type]

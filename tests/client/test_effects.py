@@ -1,4 +1,4 @@
-"""What the core asks for: calls with their limits, and answers in their versioned form."""
+"""The calls that the core requests, with their limits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kvsproducer import client as kvs
 Desks = Callable[..., Any]
 
 
-def test_credentials_never_show() -> None:
-    """Not in the repr of the credentials, nor in that of a call that carries them."""
+def test_credentials_are_not_part_of_a_repr() -> None:
+    """Neither the credentials nor a call that contains them shows the secret."""
     auth = kvs.AuthInfo(data="hush", expiration=5)
     call = kvs.GetStreamingToken(1, "door", 0, 5, 5, auth)
     assert "hush" not in repr(auth) + repr(call)
     assert "expiration=5" in repr(call)
 
 
-def test_calls_are_numbered_and_carry_what_the_client_was_told(desk: Desks) -> None:
-    """One number per call; the client's time-outs, but an upload has no limit."""
+def test_calls_have_numbers_and_the_time_outs_of_the_client(desk: Desks) -> None:
+    """Each call has its own number; an upload has no time limit."""
     d = desk(
         kvs.DeviceInfo(
             client_info=kvs.ClientInfo(

@@ -1,4 +1,4 @@
-"""How a stream ends: by `stop`, by `free`, by failing; what may follow, and what is told once."""
+"""How a stream ends: by `stop`, `free` or a failure, and which calls are allowed after that."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def refused(action: Callable[[], object]) -> StatusCode:
     return caught.value.status
 
 
-def test_stopping_and_freeing_again_changes_nothing(desk: Desks) -> None:
-    """The end is told once; a stream that is freed is not used again."""
+def test_stopping_or_freeing_twice_changes_nothing(desk: Desks) -> None:
+    """The end is reported once; a freed stream cannot be used again."""
     d = desk()
     d.put(0)
     d.read()
@@ -39,14 +39,14 @@ def test_stopping_and_freeing_again_changes_nothing(desk: Desks) -> None:
     for _ in range(2):
         d.stream.free(d.now)
     d.settle()
-    assert len(d.told(ev.StreamEnded)) == len(d.told(ev.StreamShutdown)) == 1
+    assert len(d.reported(ev.StreamEnded)) == len(d.reported(ev.StreamShutdown)) == 1
     assert d.stream.account() == (1, 1, 0, 0, 0)
     assert refused(lambda: d.stream.reset(d.now)) is StatusCode.STREAM_SHUTTING_DOWN
     assert refused(lambda: d.stream.reset_connection(d.now)) is StatusCode.STREAM_SHUTTING_DOWN
 
 
 def test_a_freed_stream_holds_nothing(desk: Desks) -> None:
-    """Frames that were sent are unconfirmed, the others closed; a late ack changes nothing."""
+    """Sent frames are unconfirmed, and a late ack changes nothing."""
     d = desk()
     for index in range(5):
         d.put(index)
@@ -59,14 +59,14 @@ def test_a_freed_stream_holds_nothing(desk: Desks) -> None:
     dropped = (12, 0, 12, 0, 0)
     assert d.stream.account() == dropped
     assert d.stream.drops == {"unconfirmed": 5, "closed before it was stored": 7}
-    assert sum(event.count for event in d.told(ev.FrameDropped)) == 12
+    assert sum(event.count for event in d.reported(ev.FrameDropped)) == 12
     d.ack("PERSISTED", 0)
     assert d.stream.account() == dropped
-    assert not d.told(ev.FragmentStored)
+    assert not d.reported(ev.FragmentStored)
 
 
-def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
-    """By the timer, after the device's time for stopping; not once it has come."""
+def test_a_missing_last_ack_is_reported_once(desk: Desks) -> None:
+    """The timer reports it after `stop_stream_timeout`, but not after the ack has come."""
     seconds = 9
     info = kvs.ClientInfo(stop_stream_timeout=seconds)
     d = desk(kvs.DeviceInfo(client_info=info))
@@ -77,10 +77,10 @@ def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
     for second in range(3 * seconds):
         d.stream.handle_timer(d.now)
         d.settle()
-        assert bool(d.told(ev.StreamErrorReported)) is (second >= seconds)
+        assert bool(d.reported(ev.StreamErrorReported)) is (second >= seconds)
         d.now += SECOND
-    told = d.told(ev.StreamErrorReported)
-    assert [(event.status, event.fatal) for event in told] == [
+    reported = d.reported(ev.StreamErrorReported)
+    assert [(event.status, event.fatal) for event in reported] == [
         (StatusCode.PERSISTED_ACK_TIMEOUT, False)
     ]
     d.ack("PERSISTED", 0)
@@ -89,8 +89,8 @@ def test_a_last_ack_that_does_not_come_is_told_once(desk: Desks) -> None:
     assert d.stream.account().persisted == 1
 
 
-def test_a_reset_connection_does_not_revive_a_stream_that_failed(desk: Desks) -> None:
-    """Only resetting the stream does."""
+def test_reset_connection_does_not_revive_a_failed_stream(desk: Desks) -> None:
+    """Only `reset` does."""
     d = desk()
     d.answers[kvs.DescribeStream] = [(406, None)]
     d.settle()
@@ -102,8 +102,8 @@ def test_a_reset_connection_does_not_revive_a_stream_that_failed(desk: Desks) ->
     assert len([call for call in d.calls if isinstance(call, kvs.DescribeStream)]) == 1
 
 
-def test_uploads_that_end_at_once_with_success_are_backed_off_from(desk: Desks) -> None:
-    """As behind a captive portal: each is reported, and the pauses before the next ones grow."""
+def test_uploads_that_end_at_once_with_success_cause_growing_pauses(desk: Desks) -> None:
+    """This happens behind a captive portal. Each failed upload is reported."""
     d = desk()
     d.put(0)
     waits = []
@@ -117,14 +117,14 @@ def test_uploads_that_end_at_once_with_success_are_backed_off_from(desk: Desks) 
         d.now += waits[-1]
     assert 100 * MS <= waits[0] <= 200 * MS
     assert waits[-1] >= 10 * SECOND
-    failures = d.told(ev.StreamErrorReported)
+    failures = d.reported(ev.StreamErrorReported)
     assert [event.upload for event in failures[:6]] == [0, 1, 2, 3, 4, 5]
     assert failures[0].detail == "ended; it acknowledged nothing"
     assert d.stream.account().held == 1
 
 
-def test_an_upload_that_was_cut_after_media_were_stored_is_followed_at_once(desk: Desks) -> None:
-    """Short or long: what was stored is progress."""
+def test_an_upload_that_had_media_stored_is_replaced_at_once(desk: Desks) -> None:
+    """Its duration does not matter."""
     d = desk()
     for index in range(6):
         d.put(index)
@@ -134,11 +134,11 @@ def test_an_upload_that_was_cut_after_media_were_stored_is_followed_at_once(desk
     d.settle()
     assert d.upload == 1
     assert {call.not_before for call in d.calls[-3:]} == {d.now}
-    assert not d.told(ev.StreamErrorReported)
+    assert not d.reported(ev.StreamErrorReported)
 
 
-def test_an_answer_without_a_useful_ack_is_bounded(desk: Desks) -> None:
-    """Acks that change nothing, or are none; one that changes something begins anew."""
+def test_a_response_without_useful_acks_is_bounded(desk: Desks) -> None:
+    """The bytes since the last ack that changed something are counted."""
     d = desk()
     d.put(0)
     d.read()
@@ -150,15 +150,15 @@ def test_an_answer_without_a_useful_ack_is_bounded(desk: Desks) -> None:
     useful, _ = d.stream.receive_ack(0, junk, d.now)
     assert useful
     for _ in range(MAX_USELESS_ACK_BYTES // len(junk)):
-        d.ack("BUFFERING", 0)  # again: that is not news
+        d.ack("BUFFERING", 0)  # the second one changes nothing
         useful, _ = d.stream.receive_ack(0, junk, d.now)
     assert not useful
     useful, _ = d.stream.receive_ack(77, junk, d.now)
     assert useful
 
 
-def test_receive_ack_says_whether_more_acks_are_due(desk: Desks) -> None:
-    """They are due while frames are held."""
+def test_receive_ack_returns_whether_more_acks_are_expected(desk: Desks) -> None:
+    """They are expected while frames are held."""
     d = desk()
     d.put(0)
     d.read()
@@ -169,14 +169,14 @@ def test_receive_ack_says_whether_more_acks_are_due(desk: Desks) -> None:
 
 
 def test_drops_are_counted_by_reason(desk: Desks) -> None:
-    """With the name of the service's error; the rest is dropped when the stream is freed."""
+    """The reason has the name of the service's error; freeing the stream drops the rest."""
     d = desk()
     for index in range(11):
         d.put(index)
     d.read()
     assert d.stream.drops == {}
     d.ack("ERROR", 0, error=4005)
-    name = d.told(ev.StreamErrorReported)[-1].status.name
+    name = d.reported(ev.StreamErrorReported)[-1].status.name
     assert d.stream.drops == {f"refused: {name}": 5}
     d.stream.free(d.now)
     assert d.stream.drops == {f"refused: {name}": 5, ev.DropReason.CLOSED.value: 6}

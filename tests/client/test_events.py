@@ -1,4 +1,4 @@
-"""Events are frozen dataclasses; their queue is bounded, and merges without losing a count."""
+"""Events are frozen dataclasses; their queue is bounded and merges without losing a count."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS = [
 ]
 
 
-def drained(queue: EventQueue) -> list[Event]:
+def drain(queue: EventQueue) -> list[Event]:
     """Return all events of a queue, oldest first."""
     taken = []
     while (event := queue.pop()) is not None:
@@ -45,7 +45,7 @@ def drained(queue: EventQueue) -> list[Event]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_event_is_a_frozen_dataclass_with_slots(kind: type[Event]) -> None:
-    """Of the base class, with `stream` as its first member."""
+    """`Event` is its base class, and `stream` its first member."""
     assert is_dataclass(kind)
     assert kind.__base__ is Event
     names = tuple(field.name for field in fields(kind))
@@ -96,7 +96,7 @@ def test_all_other_events_have_no_datetime() -> None:
 
 
 def test_events_of_different_types_are_unequal() -> None:
-    """Also when their members are equal, as those of named tuples are."""
+    """This holds even if their members are equal, unlike for named tuples."""
     pressures = {kind("a", 5) for kind in (StoragePressure, BufferDurationPressure)}
     assert len(pressures | {ConnectionStale("a", 5)}) == 3
     drop = FrameDropped("a", 1, 2, 2, DropReason.RESET)
@@ -104,7 +104,7 @@ def test_events_of_different_types_are_unequal() -> None:
 
 
 def test_events_match_by_position() -> None:
-    """In the order of their members."""
+    """The positions are those of the members."""
     match FrameDropped("a", 1, 2, 3, DropReason.RESET):
         case FrameDropped(stream, first, last, count, DropReason.RESET):
             assert (stream, first, last, count) == ("a", 1, 2, 3)
@@ -112,8 +112,8 @@ def test_events_match_by_position() -> None:
             pytest.fail("the pattern does not match")
 
 
-def test_neighbours_merge_while_they_wait() -> None:
-    """Drops of one reason, with pressures or other losses between them; nothing else does."""
+def test_similar_events_merge_while_they_wait() -> None:
+    """Drops of one reason merge across pressures and other losses, but not across other events."""
     queue = EventQueue(100)
     for time in range(3):
         queue.push(FrameDropped("s", time, time, 1, DropReason.OVERFLOW))
@@ -123,7 +123,7 @@ def test_neighbours_merge_while_they_wait() -> None:
     queue.push(FrameDropped("t", 4, 4, 1, DropReason.REFUSED))
     queue.push(StreamReady("s"))
     queue.push(FrameDropped("s", 5, 5, 1, DropReason.OVERFLOW))
-    assert drained(queue) == [
+    assert drain(queue) == [
         FrameDropped("s", 0, 2, 3, DropReason.OVERFLOW),
         StoragePressure("s", 7),
         FrameSkipped("s", 0, 2, 3),
@@ -135,8 +135,8 @@ def test_neighbours_merge_while_they_wait() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_loss_is_left_out_of_the_counts(seed: int) -> None:
-    """Whatever is pushed and taken in between, the sums by type, stream and reason are right."""
+def test_all_losses_are_counted(seed: int) -> None:
+    """The sums by type, stream and reason are right after random pushes and pops."""
     dice = random.Random(seed)
     queue = EventQueue(dice.choice((10, 50)))
     put: dict[tuple[object, ...], int] = {}
@@ -161,13 +161,13 @@ def test_no_loss_is_left_out_of_the_counts(seed: int) -> None:
         queue.push(event)
         while dice.random() < 0.3 and (oldest := queue.pop()) is not None:
             add(taken, oldest)
-    for event in drained(queue):
+    for event in drain(queue):
         add(taken, event)
     assert put == taken
 
 
 def test_only_events_of_one_stream_and_type_merge() -> None:
-    """Of pressures the newer one counts."""
+    """Of two pressures, the newer one is kept."""
     old, new = StoragePressure("s", 9), StoragePressure("s", 2)
     assert merge_events(old, new) is new
     assert merge_events(old, StoragePressure("t", 2)) is None
@@ -178,7 +178,7 @@ def test_only_events_of_one_stream_and_type_merge() -> None:
 
 
 def test_a_full_queue_merges_drops_and_repeated_pressure() -> None:
-    """Counts and ranges stay right, and other events are kept."""
+    """Counts and ranges are right, and other events are kept."""
     queue = EventQueue(3)
     queue.push(StreamReady("s"))
     for time in range(100):
@@ -195,8 +195,8 @@ def test_a_full_queue_merges_drops_and_repeated_pressure() -> None:
     assert StreamLatencyPressure("s", 99) in events
 
 
-def test_some_kinds_are_taken_out_of_turn() -> None:
-    """What is left keeps its order and its bound."""
+def test_some_kinds_can_be_taken_first() -> None:
+    """The others keep their order and their bound."""
     queue = EventQueue(1)
     for event in (StreamReady("a"), StreamLatencyPressure("s", 1), StreamReady("b")):
         queue.push(event)
@@ -207,20 +207,20 @@ def test_some_kinds_are_taken_out_of_turn() -> None:
     assert [queue.pop(), queue.pop(), queue.pop()] == [StreamReady("b"), StreamReady("c"), None]
 
 
-def test_a_flood_of_other_events_pushes_no_drop_out() -> None:
-    """At twice the bound the oldest event goes, but never one that says what became of frames."""
+def test_many_other_events_remove_no_drop() -> None:
+    """At twice the bound the oldest event is removed, but never a drop or skip."""
     queue = EventQueue(2)
     queue.push(FrameDropped("s", 1, 1, 1, DropReason.OVERFLOW))
     for name in "abcdef":
         queue.push(StreamReady(name))
     queue.push(FrameDropped("s", 2, 3, 2, DropReason.OVERFLOW))
-    told = [queue.pop() for _ in range(5)]
-    assert told[0] == FrameDropped("s", 1, 3, 3, DropReason.OVERFLOW)
-    assert told[1:] == [StreamReady("d"), StreamReady("e"), StreamReady("f"), None]
+    reported = [queue.pop() for _ in range(5)]
+    assert reported[0] == FrameDropped("s", 1, 3, 3, DropReason.OVERFLOW)
+    assert reported[1:] == [StreamReady("d"), StreamReady("e"), StreamReady("f"), None]
 
 
-def test_a_flood_costs_no_more_than_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event that finds the queue full looks for one to go, not at all that are queued."""
+def test_pushing_into_a_full_queue_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push looks for one event to remove and does not go through the whole queue."""
     looked = 0
 
     class Looking(type):
@@ -230,7 +230,7 @@ def test_a_flood_costs_no_more_than_its_events(monkeypatch: pytest.MonkeyPatch) 
             return False
 
     class Loss(metaclass=Looking):
-        """Nothing is one."""
+        """No event is an instance of it."""
 
     monkeypatch.setattr("kvsproducer.client.events._LOSSES", (Loss,))
     queue = EventQueue(100)

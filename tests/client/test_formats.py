@@ -1,4 +1,4 @@
-"""Frames are looked at before they are stored; what they look like is `test_playable`'s."""
+"""Frames are checked before they are stored; `test_playable` tests the formats themselves."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kvsproducer.status import InvalidFrame, KvsError
 Desks = Callable[..., Any]
 
 
-def test_a_track_is_plain_while_its_frames_need_no_second_look(desk: Desks) -> None:
-    """Formats are known by track; nothing is outdated or queued at first."""
+def test_formats_are_known_by_track(desk: Desks) -> None:
+    """Each track has a fast check; nothing is outdated or queued at first."""
     formats = desk().stream._intake._formats
     assert set(formats.plain) == set(formats.by_track)
     assert not formats.outdated
@@ -33,10 +33,8 @@ def test_a_track_is_plain_while_its_frames_need_no_second_look(desk: Desks) -> N
         (kvs.StreamInfo.video("h264"), b"\xff\xd8\xff\xe0JPEG"),
     ],
 )
-def test_whatever_is_wrong_with_a_frame_is_an_invalid_frame(
-    info: kvs.StreamInfo, data: bytes
-) -> None:
-    """The codec readers say InvalidMedia; who puts frames catches one class for all of them."""
+def test_an_invalid_frame_raises_invalid_frame(info: kvs.StreamInfo, data: bytes) -> None:
+    """The codec readers raise InvalidMedia, but callers of `put_frame` catch one class."""
     client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: sides // 2)
     stream = client.open_stream(replace(info, name="door"), NOW)
     with pytest.raises(KvsError) as caught:

@@ -1,4 +1,4 @@
-"""Fragments that are ended by a mark: for a flush, for an idle stream, for a writer that waits."""
+"""Fragments that are ended by a mark: for a flush, an idle stream, or a waiting writer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Desks = Callable[..., Any]
 
 
 class Film:
-    """Pictures and sound of one offline stream, whose store has a MiB."""
+    """Pictures and sound of one offline stream, whose store has 1 MiB."""
 
     def __init__(self, desk: Desks, mode: kvs.FrameOrderMode, **info: Any) -> None:
         device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
@@ -32,7 +32,7 @@ class Film:
         self.d = desk(device, **info)
 
     def put(self, track: int, ms: int, size: int = 1000, *, key: bool = False) -> None:
-        """Put a frame; it names itself."""
+        """Put a frame whose data contains its track and time."""
         d = self.d
         data = f"{'_PS'[track]}{ms:06}.".encode().ljust(size, b"x")
         frame = kvs.Frame(data, d.now + ms * MS, duration=20 * MS, track_id=track, key_frame=key)
@@ -40,7 +40,7 @@ class Film:
         d.settle()
 
     def sent(self) -> list[str]:
-        """The frames that an upload is given now, and the marks."""
+        """Return the frames that an upload gets now, and the marks."""
         body, _ = self.d.read()
         names = re.findall(rb"([PS])0*(\d+)\.|" + MARK, body)
         return [(track + number).decode() or "mark" for track, number in names]
@@ -50,7 +50,7 @@ class Film:
 def test_a_queued_key_frame_waits_for_the_space_of_the_open_fragment(
     desk: Desks, mode: kvs.FrameOrderMode
 ) -> None:
-    """It ends the fragment that fills the store, as in a stream of one track."""
+    """A mark ends the fragment that fills the store, as in a stream with one track."""
     film = Film(desk, mode)
     d = film.d
     first = []
@@ -71,11 +71,11 @@ def test_a_queued_key_frame_waits_for_the_space_of_the_open_fragment(
     d.stream.end_fragment(d.now)
     assert film.sent() == ["P1600", "S1610", "S1630", "mark"]
     assert d.stream.account() == (83, 80, 0, 0, 3)
-    assert d.told(ev.FrameSkipped) == d.told(ev.StreamErrorReported) == []
+    assert d.reported(ev.FrameSkipped) == d.reported(ev.StreamErrorReported) == []
 
 
-def test_a_queued_frame_waits_for_what_another_stream_holds(desk: Desks) -> None:
-    """The store is the client's: another stream may take what was free when the frame was put."""
+def test_a_queued_frame_waits_for_space_that_another_stream_uses(desk: Desks) -> None:
+    """The streams share the store, so another stream may take the space after the put."""
     film = Film(desk, kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE)
     d = film.d
     film.put(PICTURE, 0, key=True)
@@ -97,7 +97,7 @@ def test_a_queued_frame_waits_for_what_another_stream_holds(desk: Desks) -> None
     assert d.stream.account() == (5, 0, 0, 0, 5)
 
 
-def test_a_queued_frame_that_has_no_space_when_the_stream_stops_is_reported(desk: Desks) -> None:
+def test_a_queued_frame_without_space_is_dropped_when_the_stream_stops(desk: Desks) -> None:
     """It cannot wait then."""
     film = Film(desk, kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE)
     d = film.d
@@ -108,15 +108,15 @@ def test_a_queued_frame_that_has_no_space_when_the_stream_stops_is_reported(desk
     d.stream.stop(d.now)
     d.settle()
     assert d.stream.account() == (3, 0, 1, 0, 2)
-    assert [event.reason for event in d.told(ev.FrameDropped)] == [ev.DropReason.INVALID]
+    assert [event.reason for event in d.reported(ev.FrameDropped)] == [ev.DropReason.INVALID]
 
 
 @pytest.mark.parametrize("mode", ORDERED)
 @pytest.mark.parametrize("end", ["end_fragment", "mark"])
-def test_a_flush_puts_sound_that_is_far_off(
+def test_ending_a_fragment_stores_held_sound(
     desk: Desks, mode: kvs.FrameOrderMode, end: str
 ) -> None:
-    """Nothing that was accepted is still held back after it."""
+    """No accepted frame is held back after it."""
     film = Film(desk, mode)
     d = film.d
     for index in range(10):
@@ -130,7 +130,7 @@ def test_a_flush_puts_sound_that_is_far_off(
         kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE,
         kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE,
     ):
-        return  # these modes take key frames or such marks, not both
+        return  # these modes take key frames or marks, not both
     if end == "mark":
         d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
     else:
@@ -149,8 +149,10 @@ def test_a_flush_puts_sound_that_is_far_off(
     ("by_keys", "status"),
     [(False, StatusCode.END_OF_FRAGMENT_FRAME_INVALID_STATE), (True, None)],
 )
-def test_what_can_be_ended(desk: Desks, by_keys: bool, status: StatusCode | None) -> None:
-    """A fragment that was ended, or none, is left alone; one that is cut by time is refused."""
+def test_end_fragment_by_kind_of_stream(
+    desk: Desks, by_keys: bool, status: StatusCode | None
+) -> None:
+    """It does nothing without an open fragment, and raises if fragments are cut by time."""
     d = desk(key_frame_fragmentation=by_keys)
     d.stream.end_fragment(d.now)
     d.put(0)

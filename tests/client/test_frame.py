@@ -17,7 +17,7 @@ from kvsproducer.status import InvalidFrame, KvsError, StatusCode
 
 
 class Packet:
-    """As much of an av.Packet as a frame needs."""
+    """The attributes of an av.Packet that a frame reads."""
 
     def __init__(self, pts: int | None, dts: int | None) -> None:
         self.pts, self.dts, self.duration = pts, dts, 512
@@ -28,7 +28,7 @@ class Packet:
         return b"coded"
 
 
-def test_a_mutable_buffer_is_copied_once_and_bytes_never() -> None:
+def test_a_mutable_buffer_is_copied_and_bytes_are_not() -> None:
     """The caller may reuse its buffer after the frame was made."""
     buffer, data = bytearray(b"abc"), b"abc"
     frame = Frame(buffer, 5)
@@ -39,8 +39,8 @@ def test_a_mutable_buffer_is_copied_once_and_bytes_never() -> None:
     assert Frame(memoryview(data), 5, key_frame=True).key_frame
 
 
-def test_a_packet_s_times_become_ticks() -> None:
-    """A missing time is the other one; no time at all is refused."""
+def test_the_times_of_a_packet_become_ticks() -> None:
+    """If one of pts and dts is missing, the other is used; without both it is refused."""
     frame = Frame.from_packet(Packet(1024, None), offset=7)
     assert (frame.pts, frame.dts, frame.duration) == (800_007, 800_007, 400_000)
     assert (frame.data, frame.key_frame) == (b"coded", True)
@@ -49,21 +49,21 @@ def test_a_packet_s_times_become_ticks() -> None:
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_a_frame_shows_its_times_and_not_its_bytes() -> None:
-    """A log line stays short."""
+def test_repr_shows_times_and_no_data() -> None:
+    """So a log line stays short."""
     shown = repr(Frame(b"secret", 5, duration=3, key_frame=True))
     assert shown == "Frame(6 bytes, pts=5, dts=5, duration=3, flags=1, track_id=1)"
 
 
 def test_a_lead_is_a_duration_in_any_form() -> None:
-    """Ticks, a timedelta, ISO 8601 text; none by default."""
+    """It may be ticks, a timedelta or ISO 8601 text; the default is 0."""
     forms = (800_000, timedelta(milliseconds=80), "PT0.08S")
     assert [Frame(b"", 5, lead=lead).lead for lead in forms] == [800_000] * 3
     assert Frame(b"", 5).lead == 0
 
 
-def test_times_are_instants_in_any_form() -> None:
-    """Ticks or an aware datetime; the duration as a lead."""
+def test_times_may_be_ticks_or_datetimes() -> None:
+    """The duration may be a timedelta."""
     shown, decoded = datetime(1970, 1, 1, 0, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
     frame = Frame(b"", shown, dts=decoded, duration=timedelta(milliseconds=40))
     assert (frame.pts, frame.dts, frame.duration) == (600_000_000, 0, 400_000)
@@ -71,7 +71,7 @@ def test_times_are_instants_in_any_form() -> None:
 
 
 class Whole:
-    """An integer of another library, as NumPy's are."""
+    """An integer type of another library, like NumPy's."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -88,9 +88,9 @@ class Whole:
         ((1, 90_000), 1, 111),
         ((1, 90_000), -1, -111),
         ((1001, 30_000), 30_000, 10_010_000_000),
-        ((1, 10**9), 150, 2),  # to the nearest, half up
+        ((1, 10**9), 150, 2),  # rounded to the nearest, half up
         ((1, 10**9), 149, 1),
-        ((1, 10**6), 2**62, 2**62 * 10),  # nothing overflows; the stream refuses it
+        ((1, 10**6), 2**62, 2**62 * 10),  # no overflow; the stream refuses it
         ((1, 1000), Whole(5), 50_000),
         ((Whole(1), Whole(1000)), 5, 50_000),
         (Fraction(5), 2, 100_000_000),  # a picture every five seconds
@@ -106,8 +106,8 @@ def test_times_in_units_of_a_time_base(time_base: Any, value: Any, expected: int
     assert Frame(b"", value, time_base=time_base).dts == expected
 
 
-def test_a_time_that_says_its_unit_is_not_scaled() -> None:
-    """A datetime, a timedelta and text mean the same beside any time base."""
+def test_a_time_with_its_own_unit_is_not_scaled() -> None:
+    """The time base does not apply to a datetime, a timedelta or text."""
     frame = Frame(
         b"",
         datetime(1970, 1, 1, 0, 1, tzinfo=UTC),
@@ -122,7 +122,7 @@ def test_a_time_that_says_its_unit_is_not_scaled() -> None:
 @pytest.mark.parametrize("time_base", [None, (1, 1000)])
 @pytest.mark.parametrize("value", [1.5, True, [1], b"1"])
 def test_times_of_other_types_are_refused(name: str, time_base: Any, value: Any) -> None:
-    """With the name of the time; for a float with how to convert it."""
+    """The error names the time; for a float it says how to convert it."""
     times: dict[str, Any] = {"pts": 0, name: value}
     with pytest.raises(KvsError, match=f"the frame's {name} is ") as caught:
         Frame(b"", **times, time_base=time_base)
@@ -138,7 +138,7 @@ def test_times_of_other_types_are_refused(name: str, time_base: Any, value: Any)
     ],
 )
 def test_a_time_base_of_another_form_is_refused(time_base: Any) -> None:
-    """A clock rate, a time base upside down, floats: the error says what to give."""
+    """A clock rate, an inverted time base and floats are refused; the error shows a valid one."""
     with pytest.raises(KvsError, match="time_base is ") as caught:
         Frame(b"", 5, time_base=time_base)
     assert caught.value.status is StatusCode.INVALID_ARG
@@ -146,7 +146,7 @@ def test_a_time_base_of_another_form_is_refused(time_base: Any) -> None:
 
 
 def test_a_packet_of_sound_gets_no_key_flag() -> None:
-    """Demuxers flag every one; with pictures each would begin a fragment."""
+    """Demuxers flag each sound packet, and each would begin a fragment."""
     for kind, flagged in (("audio", False), ("video", True), ("data", True)):
         packet: Any = Packet(0, 0)
         packet.stream = SimpleNamespace(type=kind)
@@ -154,7 +154,7 @@ def test_a_packet_of_sound_gets_no_key_flag() -> None:
 
 
 class Failing:
-    """An object whose bytes cannot be had."""
+    """An object whose conversion to bytes fails."""
 
     def __bytes__(self) -> bytes:
         raise RuntimeError("no")
@@ -182,14 +182,14 @@ PIXELS = memoryview(bytes(4 * 6 * 3)).cast("B", (4, 6, 3))
     ],
 )
 def test_data_that_is_not_bytes_is_refused(data: Any, said: str) -> None:
-    """`bytes` would make a gigabyte of a number, and media of an array of pixels."""
+    """`bytes` would make a gigabyte from a number, and media from an array of pixels."""
     with pytest.raises(KvsError, match=said) as caught:
         Frame(data, 5)
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
 def test_data_may_be_any_buffer_of_bytes() -> None:
-    """Slices with a step too, and objects that give their bytes, as `av.Packet` does."""
+    """This includes slices with a step, and objects with `__bytes__` such as `av.Packet`."""
     for data in (bytearray(b"ace"), memoryview(b"abcdef")[::2], array.array("B", b"ace")):
         assert Frame(data, 5).data == b"ace"
     packet: Any = Packet(0, 0)
@@ -197,8 +197,10 @@ def test_data_may_be_any_buffer_of_bytes() -> None:
 
 
 @pytest.mark.parametrize("frame", [None, "x", b"bytes", 5, object()])
-def test_what_is_no_frame_is_refused_by_name(desk: Callable[..., Any], frame: Any) -> None:
-    """With what was passed and what is expected; the stream goes on."""
+def test_an_object_that_is_not_a_frame_is_refused_by_its_type(
+    desk: Callable[..., Any], frame: Any
+) -> None:
+    """The error names its type and the expected one; the stream continues."""
     for info in ({}, {"frame_order_mode": 3}, {"frame_timecodes": False}):
         d = desk(**info)
         with pytest.raises(KvsError) as caught:
@@ -212,8 +214,10 @@ def test_what_is_no_frame_is_refused_by_name(desk: Callable[..., Any], frame: An
 
 
 @pytest.mark.parametrize("member", ["data", "pts", "dts"])
-def test_a_member_of_another_type_is_refused_by_name(desk: Callable[..., Any], member: str) -> None:
-    """Somebody has assigned it after the frame was made."""
+def test_a_member_of_a_wrong_type_is_refused_by_its_name(
+    desk: Callable[..., Any], member: str
+) -> None:
+    """It was assigned after the frame was made."""
     d = desk()
     d.put(0)
     frame = Frame(b"data", d.now + 10_000_000)
@@ -238,7 +242,7 @@ def test_a_member_of_another_type_is_refused_by_name(desk: Callable[..., Any], m
 def test_refused_member_leaves_no_bytes_charged(
     desk: Callable[..., Any], member: str, value: object
 ) -> None:
-    """Of a block of the open fragment, which is packaged without another look."""
+    """The frame is a block of the open fragment, which takes the fast path."""
     d = desk()
     d.put(0)
     frame = Frame(b"data", d.now + 1_000_000)
@@ -250,8 +254,8 @@ def test_refused_member_leaves_no_bytes_charged(
 
 
 @pytest.mark.parametrize("flags", ["x", None, 1.5])
-def test_flags_are_a_number(flags: Any) -> None:
-    """Not a TypeError from within."""
+def test_flags_must_be_a_number(flags: Any) -> None:
+    """The error is a KvsError and not a TypeError."""
     with pytest.raises(KvsError) as caught:
         Frame(b"x", 0, flags=flags, key_frame=True)
     assert caught.value.status is StatusCode.INVALID_ARG

@@ -33,21 +33,21 @@ def frame(track: int, pts: int, dts: int | None = None, *, key: bool = False) ->
     return Frame(b"data", pts * MS, dts=dts * MS, track_id=track, key_frame=key)
 
 
-def told(frames: Iterable[Frame]) -> list[tuple[int, int]]:
+def summary(frames: Iterable[Frame]) -> list[tuple[int, int]]:
     return [(frame.track_id, frame.pts // MS) for frame in frames]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_goes_out_before_every_track_has_a_frame(mode: FrameOrderMode) -> None:
-    """And flushing gives the rest."""
+def test_no_frame_goes_out_before_every_track_has_one(mode: FrameOrderMode) -> None:
+    """A flush returns the rest."""
     order = coordinator(mode)
     order.put(frame(AUDIO, 0))
     order.put(frame(AUDIO, 10))
-    assert told(order.ready()) == []
+    assert summary(order.ready()) == []
     order.put(frame(VIDEO, 20))
-    assert told(order.ready()) == [(AUDIO, 0), (AUDIO, 10)]
+    assert summary(order.ready()) == [(AUDIO, 0), (AUDIO, 10)]
     assert len(order) == 1
-    assert told(order.ready(flush=True)) == [(VIDEO, 20)]
+    assert summary(order.ready(flush=True)) == [(VIDEO, 20)]
     assert len(order) == 0
 
 
@@ -59,25 +59,30 @@ def test_nothing_goes_out_before_every_track_has_a_frame(mode: FrameOrderMode) -
         *((mode, [(AUDIO, 20), (AUDIO, 30), (VIDEO, 40)]) for mode in BY_PTS),
     ],
 )
-def test_what_is_compared(mode: FrameOrderMode, expected: list[tuple[int, int]]) -> None:
-    """A video frame decoded at 0 and shown at 40: first by dts, last by pts."""
+def test_which_times_are_compared(mode: FrameOrderMode, expected: list[tuple[int, int]]) -> None:
+    """A picture decoded at 0 and shown at 40 is first by dts and last by pts."""
     order = coordinator(mode)
     order.put(frame(VIDEO, 40, 0))
     order.put(frame(AUDIO, 20))
     order.put(frame(AUDIO, 30))
-    assert told(order.ready(flush=True)) == expected
+    assert summary(order.ready(flush=True)) == expected
 
 
-def test_without_comparison_the_order_of_the_puts_counts() -> None:
-    """Whatever the times are, and no time is changed."""
+def test_without_comparison_frames_keep_the_order_of_the_puts() -> None:
+    """Their times do not matter and do not change."""
     order = coordinator(NO_COMPARISON)
     for track, pts in ((AUDIO, 50), (VIDEO, 0), (AUDIO, 0), (VIDEO, 0)):
         order.put(frame(track, pts))
-    assert told(order.ready(flush=True)) == [(AUDIO, 50), (VIDEO, 0), (AUDIO, 0), (VIDEO, 0)]
+    assert summary(order.ready(flush=True)) == [
+        (AUDIO, 50),
+        (VIDEO, 0),
+        (AUDIO, 0),
+        (VIDEO, 0),
+    ]
 
 
 def test_frame_that_is_queued_later_keeps_its_place() -> None:
-    """Also when another one goes out instead of it."""
+    """This also holds if another frame goes out instead of it."""
     order = coordinator(NO_COMPARISON)
     first, second, instead = (frame(VIDEO, pts) for pts in (90, 91, 10))
     order.reserve(first)
@@ -87,37 +92,45 @@ def test_frame_that_is_queued_later_keeps_its_place() -> None:
     order.replace(first, instead)
     order.put(instead)
     order.put(second)
-    assert told(order.ready(flush=True)) == [(VIDEO, 10), (AUDIO, 5), (VIDEO, 91), (AUDIO, 15)]
+    assert summary(order.ready(flush=True)) == [
+        (VIDEO, 10),
+        (AUDIO, 5),
+        (VIDEO, 91),
+        (AUDIO, 15),
+    ]
 
 
-def test_tracks_that_jump_meet_in_the_newest_epoch() -> None:
-    """A jump back begins one, unless another track has; a jump ahead follows."""
+def test_tracks_that_jump_join_the_newest_epoch() -> None:
+    """A jump back begins a new epoch unless another track did; a jump ahead joins it."""
     order = coordinator(BY_DTS[0])
     order.put(frame(AUDIO, 100))
     order.join_epoch(AUDIO, back=True)
     order.put(frame(AUDIO, 40))
     order.join_epoch(VIDEO, back=True)
     order.put(frame(VIDEO, 10))
-    assert told(order.ready()) == [(AUDIO, 100), (VIDEO, 10)]
+    assert summary(order.ready()) == [(AUDIO, 100), (VIDEO, 10)]
     assert order.last_epoch == 1
     order.join_epoch(AUDIO, back=True)
     order.put(frame(AUDIO, 0))
     order.join_epoch(VIDEO)
     order.put(frame(VIDEO, 50))
-    assert told(order.ready(flush=True)) == [(AUDIO, 40), (AUDIO, 0), (VIDEO, 50)]
+    assert summary(order.ready(flush=True)) == [(AUDIO, 40), (AUDIO, 0), (VIDEO, 50)]
     assert order.last_epoch == 2
 
 
 @pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
 @pytest.mark.parametrize("key", [False, True])
 def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: bool) -> None:
-    """The later track's, but a key frame goes first; the caller's own frame is not changed."""
+    """The later track's frame moves, but a key frame goes first.
+
+    The caller's frames do not change.
+    """
     order = coordinator(mode, AUDIO, VIDEO)
     audio, video = frame(AUDIO, 5), frame(VIDEO, 5, key=key)
     order.put(audio)
     order.put(video)
     first, second = (VIDEO, AUDIO) if key else (AUDIO, VIDEO)
-    assert told(order.ready(flush=True)) == [(first, 5), (second, 6)]
+    assert summary(order.ready(flush=True)) == [(first, 5), (second, 6)]
     assert (audio.pts, video.pts) == (5 * MS, 5 * MS)
 
 
@@ -125,15 +138,19 @@ def test_a_tie_moves_one_frame_by_a_timecode_unit(mode: FrameOrderMode, key: boo
 @pytest.mark.parametrize(
     ("sound", "expected"),
     [
-        (79, [(AUDIO, 79), (VIDEO, 100)]),  # heard before the fragment starts: in the one before
-        (80, [(VIDEO, 100), (AUDIO, 81)]),  # a tie with that start moves the sound
+        # heard before the fragment starts, so it is in the one before
+        (79, [(AUDIO, 79), (VIDEO, 100)]),
+        (80, [(VIDEO, 100), (AUDIO, 81)]),  # same time as that start, so the sound is moved
         (90, [(VIDEO, 100), (AUDIO, 90)]),
     ],
 )
 def test_sound_is_compared_with_the_start_of_the_fragment_that_a_key_frame_begins(
     mode: FrameOrderMode, sound: int, expected: list[tuple[int, int]]
 ) -> None:
-    """Decoded at 60, shown at 100 after leading pictures from 80 on; flags of sound don't count."""
+    """A picture decoded at 60 is shown at 100, after leading pictures from 80 on.
+
+    Key flags of sound do not matter.
+    """
     for key in (False, True):
         order = coordinator(mode, AUDIO, VIDEO)
         order.put(frame(AUDIO, sound, key=key))
@@ -141,12 +158,12 @@ def test_sound_is_compared_with_the_start_of_the_fragment_that_a_key_frame_begin
             b"data", 100 * MS, dts=60 * MS, track_id=VIDEO, key_frame=True, lead=20 * MS
         )
         order.put(picture)
-        assert told(order.ready(flush=True)) == expected
+        assert summary(order.ready(flush=True)) == expected
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_decode_times_rise_whatever_the_order_of_the_pictures(mode: FrameOrderMode) -> None:
-    """Groups of I P B B with their sound: each frame comes out, decode times never go back."""
+def test_decode_times_never_decrease(mode: FrameOrderMode) -> None:
+    """Each frame of groups I P B B with sound comes out, in the order of its decode time."""
     order, out = coordinator(mode), []
     shown = [(0, 2, True), (1, 5, False), (2, 3, False), (3, 4, False), (4, 6, True), (5, 9, False)]
     shown += [(6, 7, False), (7, 8, False)]
@@ -170,10 +187,13 @@ def test_decode_times_rise_whatever_the_order_of_the_pictures(mode: FrameOrderMo
 
 
 @pytest.mark.parametrize("mode", BY_PTS)
-def test_times_within_a_timecode_unit_tie_and_tracks_of_one_type_do_not_move(
+def test_times_within_a_timecode_unit_count_as_equal(
     mode: FrameOrderMode,
 ) -> None:
-    """What the file cannot tell apart is moved; two audio tracks may play at once."""
+    """The later one is moved, because the file cannot hold the difference.
+
+    Two audio tracks may have equal times.
+    """
     order = coordinator(mode)
     order.put(Frame(b"", 5 * MS, track_id=VIDEO))
     order.put(Frame(b"", 5 * MS + 9_999, track_id=AUDIO))
@@ -181,14 +201,14 @@ def test_times_within_a_timecode_unit_tie_and_tracks_of_one_type_do_not_move(
     order = coordinator(mode, AUDIO, AUDIO + 1)
     order.put(frame(AUDIO, 5))
     order.put(frame(AUDIO + 1, 5))
-    assert told(order.ready(flush=True)) == [(AUDIO, 5), (AUDIO + 1, 5)]
+    assert summary(order.ready(flush=True)) == [(AUDIO, 5), (AUDIO + 1, 5)]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_key_frames_and_end_of_fragment_frames(mode: FrameOrderMode) -> None:
-    """Not both in the modes without EOFR; in dts modes the frame after the mark becomes a key.
+    """Modes without EOFR refuse both together; in dts modes a key frame follows a mark.
 
-    Not so where the caller flags key frames: another frame would begin a fragment undecodable.
+    That does not happen if the caller flags key frames, because the frame could not be decoded.
     """
     order = coordinator(mode)
     order.check(Frame.end_of_fragment())
@@ -207,8 +227,8 @@ def test_key_frames_and_end_of_fragment_frames(mode: FrameOrderMode) -> None:
     assert keys == [mode is FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR, False]
 
 
-def test_one_track_may_not_run_far_ahead() -> None:
-    """2001 frames wait for another track, one more is refused; unknown tracks are."""
+def test_a_track_may_not_run_far_ahead_of_another() -> None:
+    """2001 frames may wait for another track. One more is refused, and so is an unknown track."""
     order = coordinator(FrameOrderMode.PTS_ONE_MS_COMPENSATE)
     for pts in range(2001):
         order.check(frame(VIDEO, pts))
@@ -226,8 +246,8 @@ def test_one_track_may_not_run_far_ahead() -> None:
     assert order.size_bytes == 0
 
 
-def test_a_key_frame_that_is_promised_is_not_spent_on_what_is_given_up() -> None:
-    """After the end of a fragment the next frame that goes out begins one."""
+def test_a_removed_frame_does_not_use_up_the_forced_key_frame() -> None:
+    """After the end of a fragment, the next frame that goes out becomes a key frame."""
     order = coordinator(FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR)
     order.end_fragment()
     order.put(frame(VIDEO, 0))
@@ -237,8 +257,8 @@ def test_a_key_frame_that_is_promised_is_not_spent_on_what_is_given_up() -> None
     assert [one.key_frame for one in order.ready(flush=True)] == [True, False]
 
 
-def test_frame_that_goes_out_moved_is_known_by_the_time_it_was_put_with() -> None:
-    """Sound that was put before earlier pictures is moved to them; events name its own time."""
+def test_original_dts_is_the_time_of_a_moved_frame_s_put() -> None:
+    """Sound that was put before earlier pictures is moved; events report its original time."""
     order = coordinator(NO_COMPARISON)
     order.put(frame(AUDIO, 30))
     order.put(frame(VIDEO, 20))
@@ -247,8 +267,8 @@ def test_frame_that_goes_out_moved_is_known_by_the_time_it_was_put_with() -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_frame_that_is_put_back_goes_out_again_in_its_turn(mode: FrameOrderMode) -> None:
-    """With the key flag that the end of a fragment gave it, once."""
+def test_a_frame_that_is_put_back_goes_out_next(mode: FrameOrderMode) -> None:
+    """It keeps the key flag that the end of a fragment gave it."""
     order = coordinator(mode)
     order.end_fragment()
     order.put(frame(VIDEO, 20))
@@ -271,10 +291,10 @@ def test_a_frame_that_is_put_back_goes_out_again_in_its_turn(mode: FrameOrderMod
 
 @pytest.mark.parametrize("mode", [*BY_DTS, *BY_PTS])
 def test_a_frame_that_is_put_back_moves_the_others_once(mode: FrameOrderMode) -> None:
-    """A tie moves the sound by a timecode unit, however often the picture is put back."""
+    """Equal times move the sound by one timecode unit, however often the picture is put back."""
     order = coordinator(mode)
     order.put(frame(VIDEO, 20, key=True))
     order.put(frame(AUDIO, 20))
     for _ in range(3):
         order.put_back(next(order.ready()))
-    assert told(order.ready(flush=True)) == [(VIDEO, 20), (AUDIO, 21)]
+    assert summary(order.ready(flush=True)) == [(VIDEO, 20), (AUDIO, 21)]

@@ -1,4 +1,4 @@
-"""The put path: the order of its checks, what is skipped, and what a refused frame costs."""
+"""The put path: the order of its checks, skipped frames, and the effects of a refused frame."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def foreign(d: Any, *, key: bool) -> kvs.Frame:
 
 @pytest.mark.parametrize("key", [False, True])
 @pytest.mark.parametrize("frames", [0, 1, 3])
-def test_an_unknown_track_is_told_whatever_the_state(desk: Desks, frames: int, key: bool) -> None:
-    """Before skipping and before STREAM_HAS_BEEN_STOPPED; it takes no room."""
+def test_an_unknown_track_is_reported_in_any_state(desk: Desks, frames: int, key: bool) -> None:
+    """This check comes before skipping and STREAM_HAS_BEEN_STOPPED; the frame takes no space."""
     d = desk()
     for index in range(frames):
         d.put(index)
@@ -52,7 +52,7 @@ def test_an_unknown_track_is_told_whatever_the_state(desk: Desks, frames: int, k
 
 
 def test_frames_are_skipped_until_a_key_frame(desk: Desks) -> None:
-    """At first and after an end-of-fragment frame: told, counted, not accepted."""
+    """This applies at the start and after an end-of-fragment frame; skipped frames are counted."""
     d = desk()
     d.put(1)
     d.put(5)
@@ -61,11 +61,14 @@ def test_frames_are_skipped_until_a_key_frame(desk: Desks) -> None:
     d.put(10)
     d.put(11)
     assert d.stream.account() == (3, 0, 0, 2, 3)
-    assert [(event.first - d.now) // (SECOND // 5) for event in d.told(kvs.FrameSkipped)] == [1, 6]
+    assert [(event.first - d.now) // (SECOND // 5) for event in d.reported(kvs.FrameSkipped)] == [
+        1,
+        6,
+    ]
 
 
 def test_when_a_fragment_may_be_ended(desk: Desks) -> None:
-    """When there is one, once, in streams whose fragments are not cut by time; not when stopped."""
+    """There must be one, it ends once, it must not be cut by time, and the stream not stopped."""
     d = desk()
     assert refused(lambda: put(d, MARK())) is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
     d.put(0)
@@ -82,14 +85,17 @@ def test_when_a_fragment_may_be_ended(desk: Desks) -> None:
     ("index", "key", "status"),
     [
         (3, True, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
-        (3, False, StatusCode.MKV_INVALID_FRAME_TIMESTAMP),  # before its fragment
+        (3, False, StatusCode.MKV_INVALID_FRAME_TIMESTAMP),  # before the start of its fragment
         (5, False, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
     ],
 )
-def test_a_frame_from_the_past_costs_nothing(
+def test_a_refused_frame_from_the_past_changes_nothing(
     desk: Desks, index: int, key: bool, status: StatusCode
 ) -> None:
-    """The books and the store are as before; only a key frame is missed by the frames after it."""
+    """Accounts and store are as before.
+
+    Only after a key frame, the frames that need it are skipped.
+    """
     d, plain = desk(), desk()
     for each in (d, plain):
         for number in range(7):
@@ -114,10 +120,10 @@ def test_a_frame_from_the_past_costs_nothing(
         ({"pts": 2 * SECOND + 1}, StatusCode.CONTENT_VIEW_INVALID_TIMESTAMP),
     ],
 )
-def test_a_refused_frame_makes_no_room(
+def test_a_refused_frame_drops_nothing(
     desk: Desks, frame: dict[str, int], status: StatusCode
 ) -> None:
-    """With the window full, what is refused anyway drops nothing that is held."""
+    """The window is full, and no held frame is dropped for a frame that is refused anyway."""
     d = desk(buffer_duration=3)
     for number in range(15):
         d.put(number)
@@ -128,16 +134,16 @@ def test_a_refused_frame_makes_no_room(
     assert d.stream.account() == before
 
 
-def test_a_frame_without_a_duration_lasts_what_the_frame_rate_says(desk: Desks) -> None:
-    """Its own duration goes before."""
+def test_a_frame_without_duration_gets_it_from_the_frame_rate(desk: Desks) -> None:
+    """A duration of its own is kept."""
     for duration, expected in ((0, SECOND // 25), (30_000, 30_000)):
         d = desk(frame_rate=25)
         put(d, kvs.Frame(b"x", d.now, duration=duration, key_frame=True))
         assert d.stream.metrics(d.now).overall_view_duration == expected
 
 
-def test_a_stream_with_times_of_its_own_takes_the_clock_s(desk: Desks) -> None:
-    """The frame's are ignored, going back included."""
+def test_a_stream_without_frame_times_uses_the_clock(desk: Desks) -> None:
+    """The times of the frames are ignored, even if they go back."""
     d = desk(frame_timecodes=False)
     for pts in (70, 60, 50):
         put(d, kvs.Frame(b"x", pts, key_frame=pts == 70))
@@ -146,8 +152,8 @@ def test_a_stream_with_times_of_its_own_takes_the_clock_s(desk: Desks) -> None:
     assert (item.timestamp, item.ack_timestamp) == (d.now - SECOND, d.now - SECOND)
 
 
-def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
-    """It was accepted when it was queued for the other track."""
+def test_a_queued_frame_that_the_packager_refuses_is_dropped() -> None:
+    """It was accepted when it was queued to wait for the other track."""
     client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
     info = kvs.StreamInfo.audio_video(name="av", nal_adaptation=0)
     stream = client.open_stream(info, 0)
@@ -163,8 +169,8 @@ def test_a_queued_frame_that_the_packager_refuses_is_dropped_and_told() -> None:
     assert stream.account() == (4, 0, 1, 0, 3)
 
 
-def test_a_fragment_is_ended_where_latency_does_not_matter(desk: Desks) -> None:
-    """Pressure is only looked at where a maximum was given."""
+def test_a_fragment_can_be_ended_without_a_latency_limit(desk: Desks) -> None:
+    """The latency is checked only if `max_latency` is given."""
     d = desk(max_latency=0)
     d.put(0)
     put(d, kvs.Frame.end_of_fragment())
@@ -172,7 +178,7 @@ def test_a_fragment_is_ended_where_latency_does_not_matter(desk: Desks) -> None:
 
 
 def test_leading_pictures_are_in_the_fragment_of_their_key_frame(desk: Desks) -> None:
-    """The fragment starts with the first of them, and acks that name that time count for it."""
+    """The fragment starts with the first of them, and an ack with that time settles it."""
     d = desk()
     for start in (0, 10):
         d.put(start + 2, key=True, lead=400 * MS)
@@ -190,18 +196,18 @@ def test_leading_pictures_are_in_the_fragment_of_their_key_frame(desk: Desks) ->
     assert times == [0, 400, 0, 200, 2 * SECOND, 400, 0, 200]
     d.ack("PERSISTED", 2)
     assert d.stream.account().persisted == 6
-    assert not d.told(kvs.AckRejected)
+    assert not d.reported(kvs.AckRejected)
 
 
-def test_by_the_clock_nothing_comes_before_its_key_frame(desk: Desks) -> None:
-    """Streams without frame timecodes take no time from a frame."""
+def test_without_frame_times_a_lead_is_ignored(desk: Desks) -> None:
+    """The fragment starts at the time of the put."""
     d = desk(frame_timecodes=False)
     d.put(0, lead=400 * MS)
     assert d.stream._core.buffer.view[0].ack_timestamp == d.now
 
 
-def test_a_frame_that_is_refused_for_its_lead_costs_nothing(desk: Desks) -> None:
-    """Nothing gives way to it when the buffer is full."""
+def test_a_frame_that_is_refused_for_its_lead_drops_nothing(desk: Desks) -> None:
+    """The buffer is full, and no held frame is dropped for it."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=10 << 20))
     d = desk(device)
     for index in range(0, 25, 5):
@@ -214,7 +220,7 @@ def test_a_frame_that_is_refused_for_its_lead_costs_nothing(desk: Desks) -> None
 
 
 def test_an_emptied_stream_has_no_fragment_to_end(desk: Desks) -> None:
-    """Neither by the application nor by the clock: a mark alone would fill an offline view."""
+    """Neither the application nor the timer adds a mark, which alone would fill an offline view."""
     d = desk(
         kvs.DeviceInfo(client_info=kvs.ClientInfo(automatic_streaming_flags=0)),
         streaming_type=kvs.StreamingType.OFFLINE,
@@ -231,8 +237,8 @@ def test_an_emptied_stream_has_no_fragment_to_end(desk: Desks) -> None:
     assert d.stream.account().held == 1
 
 
-def full(desk: Desks) -> Any:
-    """A stream that refuses frames when its store is full, with room for small frames left."""
+def fill_store(desk: Desks) -> Any:
+    """Make a stream that refuses large frames because its store is full; small ones still fit."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     d = desk(device, store_pressure_policy=kvs.StorePressurePolicy.OOM)
     d.put(0, data=b"x" * 100_000)
@@ -242,26 +248,26 @@ def full(desk: Desks) -> Any:
     return d
 
 
-def test_what_follows_a_refused_key_frame_is_skipped(desk: Desks) -> None:
-    """It could not be decoded: up to the next key frame, and each frame is told."""
-    d = full(desk)
+def test_frames_after_a_refused_key_frame_are_skipped(desk: Desks) -> None:
+    """They could not be decoded. Each is reported, up to the next key frame."""
+    d = fill_store(desk)
     held = d.stream.account().held
     assert refused(lambda: d.put(20, data=b"x" * 100_000)) is StatusCode.STORE_OUT_OF_MEMORY
     d.put(21, data=b"small")
     d.put(22, data=b"small")
     assert d.stream.account() == (held, 0, 0, 2, held)
-    assert sum(event.count for event in d.told(kvs.FrameSkipped)) == 2
+    assert sum(event.count for event in d.reported(kvs.FrameSkipped)) == 2
     big = b"x" * 100_000
-    assert refused(lambda: d.put(23, data=big)) is StatusCode.STORE_OUT_OF_MEMORY, "told first"
+    assert refused(lambda: d.put(23, data=big)) is StatusCode.STORE_OUT_OF_MEMORY, "reported first"
     d.put(25, data=b"small")
     d.put(26, data=b"small")
     assert d.stream.account().accepted == held + 2
     assert d.read()[0].count(b"small") == 2
 
 
-def test_a_refused_frame_that_is_no_key_frame_costs_only_itself(desk: Desks) -> None:
-    """Nothing is known to need it."""
-    d = full(desk)
+def test_a_refused_frame_that_is_not_a_key_frame_skips_no_others(desk: Desks) -> None:
+    """No other frame is known to need it."""
+    d = fill_store(desk)
     held = d.stream.account().held
     assert refused(lambda: d.put(21, data=b"x" * 100_000)) is StatusCode.STORE_OUT_OF_MEMORY
     d.put(22, data=b"small")
@@ -269,10 +275,8 @@ def test_a_refused_frame_that_is_no_key_frame_costs_only_itself(desk: Desks) -> 
 
 
 @pytest.mark.parametrize("back", [2, 3])
-def test_pictures_that_need_a_key_frame_with_a_wrong_time_are_skipped(
-    desk: Desks, back: int
-) -> None:
-    """Up to the next key frame, and each is reported; today's decoders would show them broken."""
+def test_frames_after_a_key_frame_with_a_wrong_time_are_skipped(desk: Desks, back: int) -> None:
+    """Each is reported, up to the next key frame; a decoder would show them damaged."""
     d = desk()
     for index in range(15):
         d.put(index)
@@ -281,11 +285,11 @@ def test_pictures_that_need_a_key_frame_with_a_wrong_time_are_skipped(
     for index in range(16, 22):
         d.put(index)
     assert d.stream.account() == (17, 0, 0, 4, 17)
-    assert sum(event.count for event in d.told(kvs.FrameSkipped)) == 4
+    assert sum(event.count for event in d.reported(kvs.FrameSkipped)) == 4
 
 
-def test_sound_goes_on_while_pictures_wait_for_a_key_frame(desk: Desks) -> None:
-    """It needs none: it goes into the fragment that is open."""
+def test_sound_continues_while_pictures_wait_for_a_key_frame(desk: Desks) -> None:
+    """Sound needs no key frame and goes into the open fragment."""
     d = desk()
     both = kvs.StreamInfo.audio_video(
         "h264", "aac", name="both", nal_adaptation=0, frame_order_mode=0
@@ -305,12 +309,12 @@ def test_sound_goes_on_while_pictures_wait_for_a_key_frame(desk: Desks) -> None:
         put_both(index, key=index == 20)
     d.settle()
     assert stream.account() == (20 + 11 + 2, 0, 0, 9, 33)
-    skipped = [event for event in d.told(kvs.FrameSkipped) if event.stream == "both"]
+    skipped = [event for event in d.reported(kvs.FrameSkipped) if event.stream == "both"]
     assert sum(event.count for event in skipped) == 9
 
 
-def test_a_refused_key_frame_of_sound_costs_only_itself(desk: Desks) -> None:
-    """Sound stands for itself."""
+def test_a_refused_key_frame_of_sound_skips_no_others(desk: Desks) -> None:
+    """Each sound frame can be decoded alone."""
     d = desk(kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20)))
     sound = d.client.open_stream(
         kvs.StreamInfo.audio_video(
@@ -326,8 +330,8 @@ def test_a_refused_key_frame_of_sound_costs_only_itself(desk: Desks) -> None:
     assert sound.account().accepted == 2
 
 
-def test_nothing_is_converted_twice_when_the_store_is_full(desk: Desks) -> None:
-    """As in an outage, when a frame has to make room for itself."""
+def test_a_frame_is_converted_once_if_the_store_is_full(desk: Desks) -> None:
+    """This happens in an outage, when older frames are dropped for it."""
     d = desk(
         kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20)),
         nal_adaptation=kvs.NalAdaptation.ANNEXB_NALS,
@@ -348,12 +352,12 @@ def test_nothing_is_converted_twice_when_the_store_is_full(desk: Desks) -> None:
 
 
 def kept_alive(item: Any) -> int:
-    """Bytes of the objects that an item's payload keeps alive."""
+    """Return the number of bytes of the objects that an item's payload keeps alive."""
     owners = [part.obj if isinstance(part, memoryview) else part for part in item.payload]
     return sum({id(owner): len(owner) for owner in owners}.values())
 
 
-PICTURES = {  # Annex-B: units of a picture, and zeros behind them
+PICTURES = {  # Annex-B: sizes of a picture's units, and number of zero bytes after them
     "plain": ([1000], 0),
     "many small units": ([2] * 20_000, 0),
     "many units": ([900] * 100, 0),
@@ -367,10 +371,10 @@ PICTURES = {  # Annex-B: units of a picture, and zeros behind them
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("adaptation", [1, 2], ids=["annexb", "avcc"])
 @pytest.mark.parametrize("track", ["key", "block"])
-def test_the_budget_counts_what_a_frame_keeps_alive(
+def test_the_charge_covers_the_memory_that_a_frame_keeps_alive(
     desk: Desks, name: str, adaptation: int, track: str
 ) -> None:
-    """And little more: pieces and padding are copied into one buffer before they cost much."""
+    """It is little more: units and padding are copied into one buffer if they would cost much."""
     units, zeros = PICTURES[name]
     bodies = [bytes([0x65 if track == "key" else 0x41]) * size for size in units]
     if adaptation == 1:
@@ -393,8 +397,8 @@ def test_the_budget_counts_what_a_frame_keeps_alive(
     assert len(item.payload) <= 64
 
 
-def test_padded_frames_take_no_more_memory_than_the_store_has(desk: Desks) -> None:
-    """400 pictures of 15 bytes, each in a buffer of 500 KB."""
+def test_padded_frames_take_no_more_memory_than_the_store(desk: Desks) -> None:
+    """There are 400 pictures of 15 bytes, each in a buffer of 500 KB."""
     store = kvs.StorageInfo(storage_size=1 << 20)
     d = desk(kvs.DeviceInfo(storage_info=store), nal_adaptation=kvs.NalAdaptation.ANNEXB_NALS)
     for index in range(400):

@@ -19,7 +19,7 @@ _S = StatusCode
 
 
 def test_persistent_items_repeat_and_can_be_cleared() -> None:
-    """The others are written once."""
+    """Other items are written once."""
     queue = MetadataQueue()
     queue.put("a", "1", persistent=True)
     queue.put("b", "2", persistent=False)
@@ -49,7 +49,7 @@ def test_persistent_items_repeat_and_can_be_cleared() -> None:
 def test_each_limit_has_its_status(
     action: Callable[[MetadataQueue], None], status: StatusCode
 ) -> None:
-    """And nothing is queued."""
+    """Nothing is queued."""
     queue = MetadataQueue()
     with pytest.raises(KvsError) as caught:
         action(queue)
@@ -57,8 +57,8 @@ def test_each_limit_has_its_status(
     assert not queue
 
 
-def test_the_eleventh_item_is_refused_where_it_is_put() -> None:
-    """An event counts with its pairs and its prefix; so do persistent items. Nothing is changed."""
+def test_the_eleventh_item_of_a_fragment_is_refused_when_it_is_put() -> None:
+    """The pairs and the prefix of an event count, and so do persistent items. Nothing changes."""
     queue = MetadataQueue()
     for index in range(7):
         queue.put(f"n{index}", "v", persistent=index < 2)
@@ -85,8 +85,8 @@ def test_the_eleventh_item_is_refused_where_it_is_put() -> None:
         queue.put("m8", "v", persistent=False)
 
 
-def test_the_end_of_a_fragment_takes_only_what_the_fragment_has_room_for() -> None:
-    """It has its items from the start; the others wait for the next one."""
+def test_the_end_of_a_fragment_takes_only_items_that_fit() -> None:
+    """The fragment has items from its start; the others wait for the next one."""
     queue = MetadataQueue()
     for index in range(8):
         queue.put(f"first{index}", "v", persistent=index < 3)
@@ -104,8 +104,8 @@ def test_the_end_of_a_fragment_takes_only_what_the_fragment_has_room_for() -> No
 
 
 @pytest.mark.parametrize("bad", [None, 5, b"bytes", ["a"], 1.5])
-def test_what_is_not_text_is_refused_by_name(bad: Any) -> None:
-    """Not with an AttributeError from within."""
+def test_an_argument_that_is_not_text_is_refused_by_its_type(bad: Any) -> None:
+    """The error is a KvsError and not an AttributeError."""
     queue = MetadataQueue()
     for action in (
         lambda: queue.put(bad, "v", persistent=False),
@@ -129,7 +129,7 @@ def test_what_is_not_text_is_refused_by_name(bad: Any) -> None:
 
 
 def items_by_fragment(data: bytes) -> list[list[str]]:
-    """The names of the metadata items that go with each fragment, as the service counts them."""
+    """Return the names of the metadata items of each fragment, as the service counts them."""
     parser = MkvParser()
     parser.receive_data(data)
     waiting: list[str] = []
@@ -148,10 +148,10 @@ def items_by_fragment(data: bytes) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("persistent", [0, 3])
-def test_no_fragment_gets_more_than_the_service_takes(
+def test_no_fragment_gets_more_items_than_the_service_accepts(
     desk: Callable[..., Any], persistent: int
 ) -> None:
-    """Whether fragments end by key frames or are flushed; every item that was accepted is sent."""
+    """Fragments end by key frames or marks; every accepted item is sent or reported."""
     d, accepted, data = desk(), 0, b""
     for index in range(persistent):
         d.stream.put_fragment_metadata(f"always{index}", "v", True, d.now)
@@ -177,17 +177,17 @@ def test_no_fragment_gets_more_than_the_service_takes(
     assert {event.status for event in left} <= {_S.MAX_FRAGMENT_METADATA_COUNT}
 
 
-def test_items_that_no_fragment_took_are_reported(desk: Callable[..., Any]) -> None:
-    """The stream is stopped behind the end of its last fragment."""
+def test_items_without_a_fragment_are_reported(desk: Callable[..., Any]) -> None:
+    """The stream was stopped after the end of its last fragment."""
     d = desk()
     d.put(0)
     d.stream.end_fragment(d.now)
     d.stream.put_fragment_metadata("late", "v", False, d.now)
     d.stream.stop(d.now)
     assert b"late" not in d.read()[0]
-    (told,) = d.told(ev.StreamErrorReported)
-    assert (told.status, told.fatal) == (_S.MAX_FRAGMENT_METADATA_COUNT, False)
-    assert told.detail.startswith("1 metadata items")
+    (reported,) = d.reported(ev.StreamErrorReported)
+    assert (reported.status, reported.fatal) == (_S.MAX_FRAGMENT_METADATA_COUNT, False)
+    assert reported.detail.startswith("1 metadata items")
 
 
 def put_this(d: Any, name: str) -> None:
@@ -220,7 +220,7 @@ def test_an_item_goes_with_the_fragment_that_it_is_put_for(
     image = "AWS_KINESISVIDEO_IMAGE_GENERATION"
     assert items_by_fragment(data) == [["before", "this-0"], ["next-1", image], [image], []]
     assert data.count(b"END_OF_FRAGMENT") == 2
-    assert not d.told(ev.FrameSkipped)
+    assert not d.reported(ev.FrameSkipped)
     d.stream.stop(d.now)
     tail, _ = d.read()
     assert tail.count(b"END_OF_FRAGMENT") == 1
@@ -394,7 +394,7 @@ def test_items_of_a_stream_with_two_tracks(
             put_this(d, "second")
     d.stream.stop(d.now)
     assert items_by_fragment(d.read()[0]) == [["first"], ["second"], []]
-    assert not d.told(ev.FrameSkipped)
+    assert not d.reported(ev.FrameSkipped)
 
 
 def test_items_of_a_stream_with_sound_only(desk: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""Figures: moving averages, rates, and the versions of the structures."""
+"""Metrics: moving averages, rates, and the versions of the structures."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from kvsproducer.status import KvsError, StatusCode
 SECOND = 10_000_000
 
 
-def test_the_first_sample_is_the_average_and_the_next_weigh_a_twentieth() -> None:
-    """An exponential moving average with alpha 0.05."""
+def test_moving_average_starts_with_the_first_sample() -> None:
+    """It is an exponential moving average with alpha 0.05."""
     assert moving_average(0.0, 100) == 100
     assert moving_average(100, 200) == pytest.approx(105)
     assert moving_average(105, 105) == pytest.approx(105)
 
 
-def test_frame_rates_by_the_clock_and_by_the_timestamps() -> None:
-    """Sampled from fragment start to fragment start; the first only sets the mark."""
+def test_frame_rates_by_put_time_and_by_timestamp() -> None:
+    """They are sampled between fragment starts, so the first start gives no sample."""
     rates = Rates(0)
     rates.sample_put(1, 0, 5 * SECOND)
     assert (rates.frame, rates.elementary) == (0, 0)
     rates.sample_put(31, SECOND, 7 * SECOND)
     assert (rates.frame, rates.elementary) == (15, 30)
-    rates.sample_put(61, SECOND, 7 * SECOND)  # no time has gone by: no sample
+    rates.sample_put(61, SECOND, 7 * SECOND)  # no time has passed, so no sample
     assert (rates.frame, rates.elementary) == (15, 30)
     rates.sample_put(91, 2 * SECOND, 8 * SECOND)
     assert rates.frame == pytest.approx(15.75)
@@ -39,7 +39,7 @@ def test_frame_rates_by_the_clock_and_by_the_timestamps() -> None:
 
 
 def read(rates: Rates, count: int, now: int) -> None:
-    """As the sender counts what it hands out."""
+    """Count bytes as the sender does."""
     rates.transferred += count
     if now >= rates.next_read:
         rates.sample_read(now)
@@ -57,8 +57,8 @@ def test_the_transfer_rate_is_sampled_every_200_ms() -> None:
     assert rates.transfer == pytest.approx(2100)
 
 
-def test_each_version_adds_figures() -> None:
-    """A version has those of the versions before it, and says which it is."""
+def test_each_version_adds_fields() -> None:
+    """A version has the fields of the versions before it, and its own number."""
     counters = StreamCounters(transferred_bytes=7, api_call_retries=3)
     texts = [
         StreamMetrics(1, 2, 3, 4, 5.0, 6.0, 7.0, 8, counters, version).to_dict()
@@ -77,8 +77,8 @@ def test_each_version_adds_figures() -> None:
 
 
 @pytest.mark.parametrize("version", [-1, 4])
-def test_unknown_versions_have_the_status_that_is_given(version: int) -> None:
-    """Those from 0 to the newest pass."""
+def test_an_unknown_version_raises_the_given_status(version: int) -> None:
+    """Versions from 0 to the newest are accepted."""
     status = StatusCode.INVALID_STREAM_METRICS_VERSION
     for known in range(4):
         check_metrics_version(known, 3, status)

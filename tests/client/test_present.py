@@ -1,4 +1,4 @@
-"""A track that has no frames: the stream goes on without it, and with it again."""
+"""A stream continues without a track that has no frames, and uses it again later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Desks = Callable[..., Any]
 
 
 class Pair:
-    """25 pictures a second with a key frame every ten, and sound 5 ms after each."""
+    """A stream with 25 pictures a second, a key frame every ten, and sound 5 ms after each."""
 
     def __init__(self, desk: Desks, **more: Any) -> None:
         self.d = desk()
@@ -31,7 +31,10 @@ class Pair:
     def put(
         self, first: int, last: int, *, video: float | None = 0, audio: float | None = 0
     ) -> int:
-        """Put the frames with these numbers, each track so many seconds off, or None."""
+        """Put the frames with these numbers, each track shifted by seconds, or left out if None.
+
+        Return the number of refused frames.
+        """
         refused = 0
         for index in range(first, last):
             for track, off in ((1, video), (2, audio)):
@@ -48,9 +51,9 @@ class Pair:
         return refused
 
     def sessions(self) -> list[tuple[set[int], set[int], int]]:
-        """Of each session: the tracks that its header declares, those it has, its fragments.
+        """Return for each session its declared tracks, its tracks, and its number of fragments.
 
-        Each fragment has to have a frame of each declared track.
+        Each fragment must have a frame of each declared track.
         """
         found: list[tuple[set[int], set[int], int]] = []
         fragments: list[set[int]] = []
@@ -67,7 +70,7 @@ class Pair:
             assert track in expected
         return found
 
-    def told(self) -> list[tuple[str, int]]:
+    def reported(self) -> list[tuple[str, int]]:
         return [
             (type(event).__name__, event.track_id)
             for event in self.d.events
@@ -85,15 +88,15 @@ def declared(header: bytes) -> set[int]:
 
 
 @pytest.mark.parametrize("silent", [1, 2])
-def test_the_other_track_goes_on(desk: Desks, silent: int) -> None:
-    """Within 5 s of media, in a session of its own; no frame is refused or lost."""
+def test_the_other_track_continues_alone(desk: Desks, silent: int) -> None:
+    """It does so after 5 s of media, in its own session; no frame is refused or lost."""
     pair = Pair(desk)
     pair.put(0, 100)
     off = {"video" if silent == 1 else "audio": None}
     assert pair.put(100, 220, **off) == 0
-    assert pair.told() == []
+    assert pair.reported() == []
     assert pair.put(220, 400, **off) == 0
-    assert pair.told() == [("TrackSilent", silent)]
+    assert pair.reported() == [("TrackSilent", silent)]
     other = 3 - silent
     sessions = pair.sessions()
     assert [tracks for tracks, *_ in sessions] == [{1, 2}, {other}]
@@ -104,41 +107,41 @@ def test_the_other_track_goes_on(desk: Desks, silent: int) -> None:
 
 
 @pytest.mark.parametrize("silent", [1, 2])
-def test_a_track_that_comes_back(desk: Desks, silent: int) -> None:
-    """It is in the session that the next key frame begins; until then its frames are skipped."""
+def test_a_track_that_comes_back_is_declared_again(desk: Desks, silent: int) -> None:
+    """The next key frame begins its session; until then its frames are skipped."""
     pair = Pair(desk)
     pair.put(0, 100)
     off = {"video" if silent == 1 else "audio": None}
     pair.put(100, 303, **off)
     assert pair.put(303, 400) == 0
-    assert pair.told() == [("TrackSilent", silent), ("TrackResumed", silent)]
+    assert pair.reported() == [("TrackSilent", silent), ("TrackResumed", silent)]
     assert [tracks for tracks, *_ in pair.sessions()] == [{1, 2}, {3 - silent}, {1, 2}]
     assert pair.stream.account().skipped == 7
     assert pair.stream.account().dropped == 0
 
 
-def test_a_track_that_never_begins(desk: Desks) -> None:
-    """The first session begins without it."""
+def test_the_first_session_begins_without_a_track_that_has_no_frames(desk: Desks) -> None:
+    """No frame of the other track is lost."""
     pair = Pair(desk)
     pair.put(0, 200, audio=None)
-    assert pair.told() == [("TrackSilent", 2)]
-    assert pair.d.told(kvs.TrackSilent)[0].last is None
+    assert pair.reported() == [("TrackSilent", 2)]
+    assert pair.d.reported(kvs.TrackSilent)[0].last is None
     assert [tracks for tracks, *_ in pair.sessions()] == [{1}]
     assert pair.stream.account() == (200, 0, 0, 0, 200)
 
 
-def test_a_short_pause_is_waited_for(desk: Desks) -> None:
-    """Sound that pauses for 4 s goes on where the pictures are."""
+def test_a_short_pause_does_not_make_a_track_silent(desk: Desks) -> None:
+    """Sound that pauses for 4 s continues at the time of the pictures."""
     pair = Pair(desk)
     pair.put(0, 100)
     pair.put(100, 200, audio=None)
     assert pair.put(200, 300) == 0
-    assert pair.told() == []
+    assert pair.reported() == []
     assert len(pair.sessions()) == 1
 
 
-def test_what_waits_is_bounded_in_bytes(desk: Desks) -> None:
-    """A quarter of the storage; then the track is left out before its time."""
+def test_waiting_frames_are_bounded_in_bytes(desk: Desks) -> None:
+    """At a quarter of the storage, the track counts as silent before its time."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     pair = Pair(lambda: desk(device))
     stream = pair.stream
@@ -146,25 +149,23 @@ def test_what_waits_is_bounded_in_bytes(desk: Desks) -> None:
         frame = kvs.Frame(bytes(30_000), NOW + index * 40 * MS, key_frame=index % 10 == 0)
         stream.put_frame(frame, pair.d.now)
     pair.d.settle()
-    assert pair.told() == [("TrackSilent", 2)]
+    assert pair.reported() == [("TrackSilent", 2)]
 
 
-def test_offline_a_track_is_waited_for_longer(desk: Desks) -> None:
+def test_offline_streams_wait_longer_for_a_track(desk: Desks) -> None:
     """Files are put fast, and their tracks may be far apart."""
     pair = Pair(desk, streaming_type=kvs.StreamingType.OFFLINE)
     pair.put(0, 20)
     pair.put(20, 400, audio=None)
-    assert pair.told() == []
+    assert pair.reported() == []
     pair.put(400, 550, audio=None)
-    assert pair.told() == [("TrackSilent", 2)]
+    assert pair.reported() == [("TrackSilent", 2)]
 
 
 @pytest.mark.parametrize("alone", [1, 11, 25, 50, 80])
 @pytest.mark.parametrize("sound", [100, 99, 96, 10])
-def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(
-    desk: Desks, sound: int, alone: int
-) -> None:
-    """The service would refuse it whole, however short it is."""
+def test_the_last_fragment_does_not_lack_a_track(desk: Desks, sound: int, alone: int) -> None:
+    """The service would refuse it, however short it is."""
     pair = Pair(desk)
     pair.put(0, sound)
     pair.put(sound, 100 + alone, audio=None)
@@ -174,18 +175,18 @@ def test_frames_left_at_the_end_begin_no_fragment_that_lacks_a_track(
     last_key = (99 + alone) // 10 * 10
     expected = [{1, 2}, {1}] if last_key >= sound else [{1, 2}]
     assert [tracks for tracks, *_ in pair.sessions()] == expected
-    assert pair.told() == [("TrackSilent", 2)][: len(expected) - 1]
+    assert pair.reported() == [("TrackSilent", 2)][: len(expected) - 1]
     for declared, has, _ in pair.sessions():
         assert has == declared
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 100, 101, 102, 110])
 def test_last_picture_is_stored_with_the_sound_of_its_time(desk: Desks, pictures: int) -> None:
-    """The sound that goes on begins a session of its own only after that."""
+    """After that, the remaining sound begins its own session."""
     pair = Pair(desk)
     pair.put(0, pictures)
     pair.put(pictures, 400, video=None)
-    assert pair.told() == [("TrackSilent", 1)]
+    assert pair.reported() == [("TrackSilent", 1)]
     first, second = pair.sessions()
     assert first[:2] == ({1, 2}, {1, 2})
     assert second[:2] == ({2}, {2})
@@ -199,7 +200,7 @@ def test_last_picture_is_stored_with_the_sound_of_its_time(desk: Desks, pictures
 
 
 def test_a_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
-    """What was silent before says nothing about the new beginning."""
+    """Silent tracks from before the reset do not matter."""
     pair = Pair(desk)
     pair.put(0, 300, audio=None)
     pair.stream.reset(pair.d.now)
@@ -210,42 +211,42 @@ def test_a_reset_stream_has_all_its_tracks_again(desk: Desks) -> None:
 
 @pytest.mark.parametrize("off", [-30.0, -7200.0, 7200.0])
 @pytest.mark.parametrize("at", [200, 203])
-def test_time_that_jumps_with_two_tracks(desk: Desks, off: float, at: int) -> None:
+def test_a_jump_of_both_tracks(desk: Desks, off: float, at: int) -> None:
     """Sound follows the pictures; a jump back begins a session, in the order of the puts."""
     pair = Pair(desk)
     pair.put(0, at)
     refused = pair.put(at, 400, video=off, audio=off)
     assert refused <= 4
-    assert pair.told() == []
-    assert len(pair.d.told(kvs.TimeJumped)) == 1
+    assert pair.reported() == []
+    assert len(pair.d.reported(kvs.TimeJumped)) == 1
     account = pair.stream.account()
-    lost = 0 if at % 10 == 0 else 2 * 27  # the rest of the group, and the sound beside it
+    lost = 0 if at % 10 == 0 else 2 * 27  # the rest of the group, and the sound during it
     assert account.accepted >= 800 - refused - lost
     pair.sessions()
 
 
 @pytest.mark.parametrize("off", [37600.0, -37600.0])
-def test_sound_far_off_costs_only_itself(desk: Desks, off: float) -> None:
-    """It neither holds up the pictures nor moves their time."""
+def test_far_off_sound_does_not_affect_pictures(desk: Desks, off: float) -> None:
+    """It neither delays the pictures nor moves their time."""
     pair = Pair(desk)
     pair.put(0, 100)
     for start in range(100, 300, 50):
         pair.put(start, start + 1, audio=off)
         pair.put(start + 1, start + 50)
     assert pair.stream.account().accepted >= 596
-    assert pair.told() == []
+    assert pair.reported() == []
     assert len(pair.sessions()) == 1
 
 
-def test_sound_a_little_behind_is_on_its_way_off(desk: Desks) -> None:
-    """It is near the pictures, but the sound before it was nearer: no picture goes with it."""
+def test_sound_that_moves_away_from_the_pictures_is_refused_alone(desk: Desks) -> None:
+    """It is near the pictures, but the sound before it was nearer, so no picture follows it."""
     pair = Pair(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
     pair.put(0, 104)
     refused = pair.put(104, 105, audio=-3.4)
     pair.put(105, 150)
     assert refused == 1
-    assert pair.told() == []
-    assert pair.d.told(kvs.FrameDropped) == []
+    assert pair.reported() == []
+    assert pair.d.reported(kvs.FrameDropped) == []
 
 
 class Slow(Pair):
@@ -262,7 +263,7 @@ class Slow(Pair):
         return True
 
     def stored(self, track: int) -> list[tuple[int, int]]:
-        """Of each stored frame of a track: the time it was put with, and its true one, ms."""
+        """Return for each stored frame of a track the time of its put and its stored time, ms."""
         return [
             (int(b"".join(item.payload)), item.timestamp)
             for _, item in sorted(self.stream._core.buffer.view.items.items())
@@ -270,8 +271,8 @@ class Slow(Pair):
         ]
 
 
-def test_sound_in_long_packets_has_a_usual_step(desk: Desks) -> None:
-    """Packets 0.7 s apart go on; a picture that is far off costs none of them."""
+def test_long_sound_packets_have_a_usual_step(desk: Desks) -> None:
+    """Packets 0.7 s apart are accepted, even around a single picture that is far off."""
     pair = Slow(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
     accepted = True
     for index in range(60):
@@ -281,48 +282,48 @@ def test_sound_in_long_packets_has_a_usual_step(desk: Desks) -> None:
             accepted &= pair.put_at(2, index * 350 + 5)
     assert accepted
     assert pair.stream._intake.timeline.usual(2) == 700 * MS
-    assert [event.track_id for event in pair.d.told(kvs.TimestampCorrected)] == [1]
-    assert pair.told() == []
+    assert [event.track_id for event in pair.d.reported(kvs.TimestampCorrected)] == [1]
+    assert pair.reported() == []
 
 
-def test_sound_that_was_held_follows_the_pictures(desk: Desks) -> None:
-    """It came back just when a single picture was far off, and is not refused from then on."""
+def test_held_sound_follows_the_pictures(desk: Desks) -> None:
+    """It came back when a single picture was far off, and is not refused after that."""
     pair = Pair(desk)
     pair.put(0, 100)
     pair.put(100, 130, audio=None)
     pair.put(130, 131, video=3600, audio=0)
     assert pair.put(131, 200) == 0
     assert pair.stream.account().accepted == 370
-    assert [event.track_id for event in pair.d.told(kvs.TimestampCorrected)] == [1]
+    assert [event.track_id for event in pair.d.reported(kvs.TimestampCorrected)] == [1]
     assert len(pair.sessions()) == 1
 
 
-def test_slow_pictures_that_come_back(desk: Desks) -> None:
-    """They were silent for ten of their steps, and are where the sound is, or one packet on."""
+def test_slow_pictures_that_come_back_are_accepted(desk: Desks) -> None:
+    """They pause for ten steps, and continue at the time of the sound or one packet later."""
     pair = Slow(desk)
     for index in range(60):
         if not 20 <= index < 30:
             assert pair.put_at(1, index * 900, key=index % 10 == 0)
         if index % 3 != 1:
             assert pair.put_at(2, index // 3 * 2700 + index % 3 * 675)
-    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+    assert pair.reported() == [("TrackSilent", 1), ("TrackResumed", 1)]
 
 
 @pytest.mark.parametrize("off", [3600, -3600])
 @pytest.mark.parametrize("back", [0, 3600])
-def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: int, back: int) -> None:
-    """Sound is refused for as long as a track is waited for, and then leads.
+def test_a_jump_of_sound_while_the_pictures_are_silent(desk: Desks, off: int, back: int) -> None:
+    """Sound is refused or held until the pictures count as silent; then it drives the time.
 
-    The pictures may come back there or at yet another time.
+    The pictures may come back at that time or at yet another one.
     """
     pair = Pair(desk)
     pair.put(0, 100)
     pair.put(100, 110, video=None)
     refused = pair.put(110, 360, video=None, audio=off)
     assert refused == 0 if off > 0 else 0 < refused <= 130
-    assert pair.told() == [("TrackSilent", 1)]
+    assert pair.reported() == [("TrackSilent", 1)]
     assert pair.put(360, 500, video=off + back, audio=off + back) <= 4
-    assert pair.told() == [("TrackSilent", 1), ("TrackResumed", 1)]
+    assert pair.reported() == [("TrackSilent", 1), ("TrackResumed", 1)]
     pair.stream.stop(pair.d.now)
     pair.d.settle()
     tracks = [found for _, found, _ in pair.sessions()]
@@ -332,10 +333,10 @@ def test_time_that_jumps_while_the_pictures_are_silent(desk: Desks, off: int, ba
 
 @pytest.mark.parametrize("streaming_type", ["REALTIME", "OFFLINE"])
 @pytest.mark.parametrize("again", [-7200, 7200])
-def test_time_that_jumps_twice_while_the_pictures_are_silent(
+def test_two_jumps_while_the_pictures_are_silent(
     desk: Desks, again: int, streaming_type: str
 ) -> None:
-    """Three packets and more that follow one another are no outliers: they keep their times."""
+    """Three or more packets in a row are not outliers, so they keep their times."""
     pair = Pair(desk, streaming_type=kvs.StreamingType[streaming_type])
     pair.put(0, 100)
     pair.put(100, 110, video=None)
@@ -344,25 +345,25 @@ def test_time_that_jumps_twice_while_the_pictures_are_silent(
     assert pair.put(160, 300, video=3600 + again, audio=3600 + again) <= 8
     pair.stream.stop(pair.d.now)
     pair.d.settle()
-    assert pair.d.told(kvs.TimestampCorrected) == []
-    jump = pair.d.told(kvs.TimeJumped)[0]
+    assert pair.d.reported(kvs.TimestampCorrected) == []
+    jump = pair.d.reported(kvs.TimeJumped)[0]
     assert jump.after == NOW + 110 * 40 * MS + 5 * MS + 3600 * SECOND
-    assert pair.d.told(kvs.FrameDropped) == []
+    assert pair.d.reported(kvs.FrameDropped) == []
 
 
 def test_offline_sound_is_held_until_the_pictures_count_as_silent(desk: Desks) -> None:
-    """An offline stream waits 20 s for pictures: so long no packet is moved or refused."""
+    """An offline stream waits 20 s for pictures; until then no packet is moved or refused."""
     pair = Pair(desk, streaming_type=kvs.StreamingType.OFFLINE)
     pair.put(0, 100)
     pair.put(100, 110, video=None)
     assert pair.put(110, 500, video=None, audio=3600) == 0
     pair.put(500, 510, video=3600, audio=3600)
-    assert pair.d.told(kvs.TimestampCorrected) == []
-    assert pair.told() == []
+    assert pair.d.reported(kvs.TimestampCorrected) == []
+    assert pair.reported() == []
 
 
-def test_sound_that_follows_the_pictures_has_no_step_of_zero(desk: Desks) -> None:
-    """Packets of 2.2 s go on where the pictures are, each of them: the next may do so too."""
+def test_sound_that_follows_the_pictures_keeps_its_usual_step(desk: Desks) -> None:
+    """Packets of 2.2 s follow the pictures, one by one, and must not make the step 0."""
     pair = Pair(desk)
     for first in range(0, 550, 55):
         pair.put(first, first + 1)
@@ -370,18 +371,18 @@ def test_sound_that_follows_the_pictures_has_no_step_of_zero(desk: Desks) -> Non
     assert pair.stream._intake.timeline.usual(2) != 0
 
 
-def test_picture_before_a_pause_had_jumped_already(desk: Desks) -> None:
-    """It was held, as the first one at a new time, when the pictures fell silent for 8 s."""
+def test_a_picture_held_before_a_pause_had_jumped(desk: Desks) -> None:
+    """It was the first one at a new time when the pictures stopped for 8 s."""
     pair = Pair(desk)
     pair.put(0, 100)
     pair.put(100, 101, video=3600, audio=3600)
     pair.put(101, 310, video=None, audio=3600)
     pair.put(310, 320, video=3600, audio=3600)
-    assert pair.d.told(kvs.TimestampCorrected) == []
+    assert pair.d.reported(kvs.TimestampCorrected) == []
 
 
-def test_sound_beside_a_picture_that_is_held_stays_in_the_order_of_the_puts(desk: Desks) -> None:
-    """Without comparison of times the order of the puts counts: a held frame keeps its place."""
+def test_without_comparison_a_held_frame_keeps_its_place(desk: Desks) -> None:
+    """The order of the puts counts, even for sound beside a held picture."""
     pair = Pair(desk, frame_order_mode=kvs.FrameOrderMode.MULTI_TRACK_NO_COMPARISON)
     pair.put(0, 50)
     pair.put(50, 51, video=3600)
@@ -392,8 +393,8 @@ def test_sound_beside_a_picture_that_is_held_stays_in_the_order_of_the_puts(desk
     assert len(order) > 198 - 4
 
 
-def test_flags_say_where_fragments_begin(desk: Desks) -> None:
-    """Sound marks every packet as a key frame, and begins fragments only where it is alone."""
+def test_flags_show_where_fragments_begin(desk: Desks) -> None:
+    """Each sound packet has a key flag, but begins fragments only without pictures."""
     pair = Pair(desk)
     pair.put(0, 100)
     tracks = pair.stream._intake._tracks
@@ -414,7 +415,7 @@ def test_flags_say_where_fragments_begin(desk: Desks) -> None:
 def test_a_pause_of_both_tracks_in_a_recording_loses_nothing(
     desk: Desks, pause: float, lead: int, mode: int
 ) -> None:
-    """Put without any wait; the sound comes `lead` ms before the pictures of its time."""
+    """Frames are put without pauses; the sound is put `lead` ms before the pictures of its time."""
     pair = Pair(
         desk,
         frame_order_mode=kvs.FrameOrderMode(mode),
@@ -444,25 +445,25 @@ def test_a_pause_of_both_tracks_in_a_recording_loses_nothing(
     assert account.dropped == 0
     assert account.held + account.skipped + lost == 600
     assert account.skipped + lost <= early
-    assert not [event for event in pair.d.told(kvs.TimestampCorrected)]
+    assert not [event for event in pair.d.reported(kvs.TimestampCorrected)]
 
 
-def test_sound_that_stays_ahead_is_held_and_then_refused(desk: Desks) -> None:
-    """Its clock was set and theirs was not: for 5 s it waits for them to follow.
+def test_sound_that_stays_ahead_is_held_for_5_s_and_then_refused(desk: Desks) -> None:
+    """Only the clock of the sound was set. It is held in case the pictures follow.
 
-    By then the pictures have gone on without sound, and what was held is skipped.
+    After 5 s the pictures continue without sound, and the held sound is skipped.
     """
     pair = Pair(desk)
     pair.put(0, 100)
     refused = pair.put(100, 400, audio=3600)
     assert 170 <= refused <= 180
-    moved = pair.d.told(kvs.TimestampCorrected)
+    moved = pair.d.reported(kvs.TimestampCorrected)
     assert len(moved) == 300 - refused
     assert all(NOW < event.used < NOW + 16 * SECOND for event in moved)
     account = pair.stream.account()
     assert account.held == account.accepted == 500
     assert account.skipped == 300 - refused
-    assert pair.told()[0] == ("TrackSilent", 2)
+    assert pair.reported()[0] == ("TrackSilent", 2)
 
 
 def test_refused_fragment_of_ordered_tracks_is_lost(desk: Desks) -> None:
@@ -472,6 +473,6 @@ def test_refused_fragment_of_ordered_tracks_is_lost(desk: Desks) -> None:
     pair.d.stream = pair.stream
     pair.d.read()
     pair.d.ack("ERROR", 0, error=4011)
-    assert pair.told() == []
+    assert pair.reported() == []
     assert pair.stream.account().dropped == 20
-    assert {event.reason for event in pair.d.told(kvs.FrameDropped)} == {kvs.DropReason.REFUSED}
+    assert {event.reason for event in pair.d.reported(kvs.FrameDropped)} == {kvs.DropReason.REFUSED}

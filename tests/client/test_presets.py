@@ -1,4 +1,4 @@
-"""The usual codecs: Matroska codec ids and content types, and the tracks that carry them."""
+"""Tracks of the common codecs, with their Matroska codec ids and content types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kvsproducer.status import KvsError, StatusCode
     ],
 )
 def test_video_tracks(codec: str, codec_id: str, media: str) -> None:
-    """Track 1; the codec's name in any case."""
+    """The track id is 1; the codec's name may have any case."""
     track, content_type = video_track(codec)
     assert (track.track_id, track.track_type) == (1, TrackType.VIDEO)
     assert (track.codec_id, content_type) == (codec_id, media)
@@ -32,14 +32,14 @@ def test_video_tracks(codec: str, codec_id: str, media: str) -> None:
     ],
 )
 def test_audio_tracks(codec: str, codec_id: str, media: str) -> None:
-    """The track id is the caller's."""
+    """The caller gives the track id."""
     track, content_type = audio_track(codec, 7)
     assert (track.track_id, track.track_type) == (7, TrackType.AUDIO)
     assert (track.codec_id, content_type) == (codec_id, media)
 
 
-def test_an_unknown_codec_is_told_with_those_that_are_known() -> None:
-    """Audio is not video."""
+def test_an_unknown_codec_is_refused_with_a_list_of_known_ones() -> None:
+    """Audio codecs are not accepted for video."""
     with pytest.raises(KvsError, match="h264, h265") as caught:
         video_track("aac")
     assert caught.value.status is StatusCode.INVALID_ARG

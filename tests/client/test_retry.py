@@ -1,4 +1,4 @@
-"""Running out of attempts: the policy that the shell gives decides what becomes of it."""
+"""When retries are used up, the shell's policy decides what happens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _S = StatusCode
 
 
 class Stubborn:
-    """Goes on whatever happens, and remembers what it was asked; offline streams may fail."""
+    """A policy that always starts over, except for offline streams, and records its calls."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[StatusCode, StatusCode, bool, int]] = []
@@ -28,7 +28,7 @@ class Stubborn:
 
 
 class Shell:
-    """Answers each call as `results` says at that time, and lets time pass in between."""
+    """A shell that answers each call with the current `results`, and advances the time."""
 
     def __init__(self, policy: kvs.RetryPolicy | None, **info: Any) -> None:
         self.now = NOW
@@ -44,7 +44,7 @@ class Shell:
         return self.client.open_stream(made, self.now)
 
     def answer(self, count: int) -> None:
-        """Answer `count` calls at most."""
+        """Answer at most `count` calls."""
         for _ in range(count):
             call = self.client.poll_effect()
             if call is None:
@@ -65,7 +65,7 @@ class Shell:
             kvs.GetStreamingEndpoint: "https://data",
         }.get(type(call))
 
-    def told(self, kind: type[kvs.Event]) -> list[Any]:
+    def reported(self, kind: type[kvs.Event]) -> list[Any]:
         found = []
         while (event := self.client.next_event()) is not None:
             if isinstance(event, kind):
@@ -74,8 +74,8 @@ class Shell:
 
 
 @pytest.mark.parametrize("call", [kvs.DescribeStream, kvs.GetStreamingEndpoint])
-def test_a_stream_that_begins_anew_holds_its_frames(call: type[kvs.Call]) -> None:
-    """For as long as it takes; then it streams, and nothing was dropped."""
+def test_a_stream_that_starts_over_holds_its_frames(call: type[kvs.Call]) -> None:
+    """It holds them until it streams; nothing is dropped."""
     policy = Stubborn()
     shell = Shell(policy)
     (stream,) = shell.streams
@@ -85,7 +85,7 @@ def test_a_stream_that_begins_anew_holds_its_frames(call: type[kvs.Call]) -> Non
     shell.answer(60)
     assert stream.failure is None
     assert stream.account() == kvs.FrameAccount(5, 0, 0, 0, 5)
-    errors = shell.told(kvs.StreamErrorReported)
+    errors = shell.reported(kvs.StreamErrorReported)
     assert len(errors) >= 5
     assert {(error.status, error.fatal) for error in errors} == {
         (_S.CONTINUOUS_RETRY_RESET_FAILED, False)
@@ -98,7 +98,7 @@ def test_a_stream_that_begins_anew_holds_its_frames(call: type[kvs.Call]) -> Non
     assert stream.account().held == 5
 
 
-def test_once_ready_nobody_is_asked() -> None:
+def test_the_policy_is_not_asked_about_a_stream_that_was_ready() -> None:
     """An outage never ends a stream that has worked."""
     policy = Stubborn()
     shell = Shell(policy)
@@ -112,8 +112,8 @@ def test_once_ready_nobody_is_asked() -> None:
     assert policy.asked == []
 
 
-def test_by_itself_a_client_gives_up() -> None:
-    """As AWS's does without the producer around it."""
+def test_without_a_policy_a_client_gives_up() -> None:
+    """AWS's client does the same without the producer around it."""
     shell = Shell(None)
     shell.results[kvs.DescribeStream] = 599
     shell.answer(40)
@@ -121,8 +121,8 @@ def test_by_itself_a_client_gives_up() -> None:
     assert shell.streams[0].failure.status is _S.DESCRIBE_STREAM_CALL_FAILED
 
 
-def test_a_client_without_credentials_begins_anew() -> None:
-    """Its streams wait with it, but for the offline one, which fails with the client's status."""
+def test_a_client_without_credentials_starts_over() -> None:
+    """Its streams wait, except the offline one, which fails with the client's status."""
     policy = Stubborn()
     shell = Shell(policy)
     offline = shell.open("file", streaming_type=kvs.StreamingType.OFFLINE)
@@ -133,14 +133,14 @@ def test_a_client_without_credentials_begins_anew() -> None:
     assert door.failure is None
     assert offline.failure is not None
     assert offline.failure.status is _S.CLIENT_AUTH_CALL_FAILED
-    assert not shell.told(kvs.ClientErrorReported)[0].fatal
+    assert not shell.reported(kvs.ClientErrorReported)[0].fatal
     shell.results.clear()
     shell.answer(20)
     assert door.ready
 
 
 def test_a_client_that_was_ready_outlives_its_credentials() -> None:
-    """They cannot be renewed for a while: that ends nobody's upload, with any policy."""
+    """Credentials cannot be renewed for a while; with any policy, no upload ends for that."""
     shell = Shell(None)
     (door,) = shell.streams
     door.put_frame(kvs.Frame(b"x", NOW, key_frame=True), shell.now)
@@ -157,8 +157,8 @@ def test_a_client_that_was_ready_outlives_its_credentials() -> None:
     assert door.state is kvs.StreamState.STREAMING
 
 
-def test_a_token_that_ends_too_soon() -> None:
-    """The credentials are about to be renewed: asked again, with growing waits."""
+def test_a_token_that_expires_too_soon_is_requested_again() -> None:
+    """The credentials are about to be renewed; the waits between requests grow."""
     policy = Stubborn()
     shell = Shell(policy)
     (door,) = shell.streams

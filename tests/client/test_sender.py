@@ -1,4 +1,4 @@
-"""The read path: cuts at any byte, the ends of sessions, and who is given what."""
+"""The read path: cuts at any byte, the end of sessions, and which upload gets which data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ More = kvs.ReadStatus
 Desks = Callable[..., Any]
 
 
-def stopped(desk: Desks) -> Any:
+def stop_with_frames(desk: Desks) -> Any:
     d = desk()
     for index in range(3):
         d.put(index)
@@ -29,14 +29,14 @@ def stopped(desk: Desks) -> Any:
     return d
 
 
-def test_a_session_may_be_cut_at_every_byte(desk: Desks) -> None:
-    """Stream header, block, and the tag at its end: two reads of any sizes give the same bytes."""
-    whole, status = stopped(desk).read()
+def test_a_session_may_be_split_at_every_byte(desk: Desks) -> None:
+    """Two reads of any sizes give the same bytes, including stream header and end tag."""
+    whole, status = stop_with_frames(desk).read()
     assert status is More.AWAITING_PERSISTED_ACK
     assert whole.startswith(EBML)
     assert whole.endswith(end_of_fragment_tag())
     for cut in range(1, len(whole)):
-        d = stopped(desk)
+        d = stop_with_frames(desk)
         first, status = d.read(limit=cut)
         assert (len(first), status) == (cut, More.MORE)
         rest, status = d.read()
@@ -44,17 +44,17 @@ def test_a_session_may_be_cut_at_every_byte(desk: Desks) -> None:
         assert status is More.AWAITING_PERSISTED_ACK
 
 
-def test_byte_by_byte_the_limit_is_kept(desk: Desks) -> None:
-    """Every read but the last gives one byte and says MORE, the end-of-stream tag included."""
-    whole, _ = stopped(desk).read()
-    d = stopped(desk)
+def test_reads_of_one_byte_keep_the_limit(desk: Desks) -> None:
+    """Every read except the last returns one byte and MORE, including the end-of-stream tag."""
+    whole, _ = stop_with_frames(desk).read()
+    d = stop_with_frames(desk)
     reads = [d.read(limit=1) for _ in range(len(whole))]
     assert b"".join(data for data, _ in reads) == whole
     assert {status for _, status in reads[:-1]} == {More.MORE}
 
 
-def test_each_read_status_has_the_status_of_aws_s_client() -> None:
-    """Those that getKinesisVideoStreamData returns."""
+def test_each_read_status_has_a_status_of_aws_s_client() -> None:
+    """They are the ones that getKinesisVideoStreamData returns."""
     assert {kind: kind.status for kind in More} == {
         More.MORE: StatusCode.SUCCESS,
         More.NO_MORE_DATA: StatusCode.NO_MORE_DATA_AVAILABLE,
@@ -77,16 +77,16 @@ def test_each_read_status_has_the_status_of_aws_s_client() -> None:
 def test_bad_reads_have_their_status(
     desk: Desks, upload: int, limit: int, status: StatusCode
 ) -> None:
-    """And cost no byte."""
-    d = stopped(desk)
+    """No byte is lost."""
+    d = stop_with_frames(desk)
     with pytest.raises(KvsError) as caught:
         d.stream.next_buffers(upload, limit, d.now)
     assert caught.value.status is status
-    assert d.read()[0] == stopped(desk).read()[0]
+    assert d.read()[0] == stop_with_frames(desk).read()[0]
 
 
-def test_an_upload_that_was_given_up_says_so_once(desk: Desks) -> None:
-    """ABORTED, then it is forgotten; nothing of the media goes to it."""
+def test_an_aborted_upload_returns_aborted_once(desk: Desks) -> None:
+    """After that it is removed; it gets no media."""
     d = desk()
     d.put(0)
     d.read()
@@ -98,8 +98,8 @@ def test_an_upload_that_was_given_up_says_so_once(desk: Desks) -> None:
     assert d.read()[0].startswith(EBML)
 
 
-def test_an_upload_that_waits_for_its_turn_is_given_nothing(desk: Desks) -> None:
-    """While the older one still has media of its session to send."""
+def test_an_upload_that_waits_for_its_turn_gets_no_data(desk: Desks) -> None:
+    """The older upload still has media of its session to send."""
     d = desk()
     d.token_life = 60 * SECOND
     d.put(0)
@@ -111,8 +111,8 @@ def test_an_upload_that_waits_for_its_turn_is_given_nothing(desk: Desks) -> None
     assert b"data" in d.read(upload=0)[0]
 
 
-def test_a_session_of_one_is_cut_off_where_the_next_begins(desk: Desks) -> None:
-    """The old upload ends with a tag, the new one begins with a stream header."""
+def test_a_session_ends_where_the_next_begins(desk: Desks) -> None:
+    """The old upload ends with a tag, and the new one begins with a stream header."""
     d = desk()
     d.token_life = 60 * SECOND
     d.put(0)
@@ -129,7 +129,7 @@ def test_a_session_of_one_is_cut_off_where_the_next_begins(desk: Desks) -> None:
 
 
 def test_no_block_is_sent_without_its_cluster(desk: Desks) -> None:
-    """Frames whose fragment start was dropped for room are dropped too, and said to be."""
+    """If the start of a fragment was dropped, its other frames are dropped and reported too."""
     d = desk(buffer_duration=2, view_overflow_policy=0)
     for index in range(12):
         d.put(index, data=f"frame {index}.".encode())
@@ -140,7 +140,7 @@ def test_no_block_is_sent_without_its_cluster(desk: Desks) -> None:
 
 
 def test_a_stopped_stream_without_acks_ends_its_upload_at_once(desk: Desks) -> None:
-    """There is no ack to wait for: the last read closes the stream."""
+    """No ack is expected, so the last read closes the stream."""
     d = desk(fragment_acks=False)
     d.put(0)
     d.stream.stop(d.now)
@@ -150,7 +150,7 @@ def test_a_stopped_stream_without_acks_ends_its_upload_at_once(desk: Desks) -> N
 
 
 class Damaged(ArenaStore):
-    """A store that cannot give back what begins with `bad`."""
+    """A store that cannot return payloads that begin with `bad`."""
 
     def keep(self, payload: Payload, size: int) -> Payload | None:
         kept = super().keep(payload, size)
@@ -159,7 +159,7 @@ class Damaged(ArenaStore):
 
 
 class Unreadable(StoredPayload):
-    """A payload that is gone."""
+    """A payload that is lost."""
 
     def __init__(self, kept: StoredPayload) -> None:
         super().__init__(kept._region, kept._handle)
@@ -169,22 +169,22 @@ class Unreadable(StoredPayload):
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])
-def test_a_frame_that_the_store_lost_is_dropped_and_told(desk: Desks, bad: int) -> None:
-    """The first one with its session's header: the session begins with the next fragment."""
+def test_a_frame_that_the_store_lost_is_dropped(desk: Desks, bad: int) -> None:
+    """If it is the first one, its session begins with the next fragment."""
     d = desk(make_store=lambda size: Damaged(1 << 20))
     for index in range(12):
         d.put(index, data=b"bad!" if index == bad else b"data")
     data = d.read()[0]
     assert data.count(b"bad!") == 0
     assert data.startswith(EBML)
-    assert next(event.reason for event in d.told(ev.FrameDropped)) is ev.DropReason.UNREADABLE
+    assert next(event.reason for event in d.reported(ev.FrameDropped)) is ev.DropReason.UNREADABLE
     account = d.stream.account()
     assert account.accepted == account.dropped + account.held
     assert data.count(b"data") == account.held
 
 
 def test_a_session_that_the_store_lost_begins_with_the_next_key_frame(desk: Desks) -> None:
-    """When nothing is left of it: the upload waits, and is given nothing before."""
+    """Nothing of it is left, so the upload waits and gets no data before that."""
     d = desk(make_store=lambda size: Damaged(1 << 20))
     d.put(0, data=b"bad!")
     assert d.read() == (b"", More.NO_MORE_DATA)
@@ -198,7 +198,7 @@ def test_a_session_that_the_store_lost_begins_with_the_next_key_frame(desk: Desk
 
 
 class Short(ArenaStore):
-    """A store that gives back less of what begins with `bad` than it was given."""
+    """A store that returns fewer bytes of payloads that begin with `bad`."""
 
     def keep(self, payload: Payload, size: int) -> Payload | None:
         kept = super().keep(payload, size)
@@ -209,21 +209,21 @@ class Short(ArenaStore):
             super().free(payload)
 
 
-def test_a_frame_that_the_store_shortened_is_dropped_and_told(desk: Desks) -> None:
-    """A block of another size than its header says would be corrupt."""
+def test_a_frame_that_the_store_shortened_is_dropped(desk: Desks) -> None:
+    """A block of another size than in its header would be corrupt."""
     d = desk(make_store=lambda size: Short(1 << 20))
     for index in range(5):
         d.put(index, data=b"bad!" if index == 2 else b"data")
     data = d.read()[0]
     assert data.count(b"data") == 4
     assert b"ba" not in data.replace(b"data", b"")
-    statuses = [event.status for event in d.told(ev.StreamErrorReported)]
+    statuses = [event.status for event in d.reported(ev.StreamErrorReported)]
     assert statuses == [StatusCode.VIEW_ITEM_SIZE_GREATER_THAN_ALLOCATION]
     assert d.stream.account() == (5, 0, 1, 0, 4)
 
 
-def test_the_store_does_not_mind_what_it_cannot_forget(desk: Desks) -> None:
-    """That is told; the stream goes on."""
+def test_an_error_when_a_payload_is_freed_is_reported(desk: Desks) -> None:
+    """The stream continues."""
 
     class Stubborn(ArenaStore):
         def free(self, payload: Payload) -> None:
@@ -234,13 +234,13 @@ def test_the_store_does_not_mind_what_it_cannot_forget(desk: Desks) -> None:
         d.put(index)
     d.read()
     d.ack("PERSISTED", 0)
-    statuses = {event.status for event in d.told(ev.StreamErrorReported)}
+    statuses = {event.status for event in d.reported(ev.StreamErrorReported)}
     assert statuses == {StatusCode.HEAP_CORRUPTED}
     assert d.stream.account().persisted == 5
 
 
-def test_an_aborted_upload_is_over_when_it_was_asked_for(desk: Desks) -> None:
-    """Also while no other one is there yet."""
+def test_an_aborted_upload_is_over_at_its_next_read(desk: Desks) -> None:
+    """This also holds while no other upload exists."""
     d = desk()
     d.put(0)
     d.read()
@@ -250,19 +250,19 @@ def test_an_aborted_upload_is_over_when_it_was_asked_for(desk: Desks) -> None:
     assert b"data" in d.read()[0]
 
 
-def test_buffering_of_the_frame_before_is_fresh_however_long_ago(desk: Desks) -> None:
-    """Nothing was sent since that the service could have been slow with."""
+def test_old_buffering_acks_do_not_make_a_connection_stale(desk: Desks) -> None:
+    """Nothing was sent between the acknowledged frame and this one."""
     d = desk(connection_staleness_duration=1)
     d.put(0)
     d.read()
     d.ack("BUFFERING", 0)
     d.put(20, key=True)
     d.read()
-    assert d.told(ev.ConnectionStale) == []
+    assert d.reported(ev.ConnectionStale) == []
 
 
-def test_staleness_is_not_asked_of_what_has_left(desk: Desks) -> None:
-    """The item on the wire was dropped; the rest of it is still handed out."""
+def test_staleness_ignores_items_outside_the_view(desk: Desks) -> None:
+    """The item on the wire was dropped, and the rest of it is still handed out."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     d = desk(device, connection_staleness_duration=1, view_overflow_policy=0)
     d.put(0, data=bytes(300_000))
@@ -272,11 +272,11 @@ def test_staleness_is_not_asked_of_what_has_left(desk: Desks) -> None:
     assert d.stream._core.buffer.view.tail > 0
     rest, _ = d.read(limit=100_000)
     assert len(rest) == 100_000
-    assert d.told(ev.ConnectionStale) == []
+    assert d.reported(ev.ConnectionStale) == []
 
 
-def test_a_stream_header_needs_no_room(desk: Desks) -> None:
-    """It is sent again though the store is full; the books of the store stay right."""
+def test_a_stream_header_needs_no_space(desk: Desks) -> None:
+    """It is sent again although the store is full; the charges of the store stay correct."""
     d = desk()
     for index in range(7):
         d.put(index)
@@ -292,8 +292,8 @@ def test_a_stream_header_needs_no_room(desk: Desks) -> None:
     assert store.used_bytes == 0
 
 
-def test_a_session_that_ends_with_an_ended_fragment_needs_no_other_end(desk: Desks) -> None:
-    """There is one tag, not two."""
+def test_a_session_that_ends_with_a_mark_gets_no_second_tag(desk: Desks) -> None:
+    """There is one end-of-fragment tag."""
     d = desk()
     d.put(0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
@@ -303,8 +303,8 @@ def test_a_session_that_ends_with_an_ended_fragment_needs_no_other_end(desk: Des
     assert status is kvs.ReadStatus.AWAITING_PERSISTED_ACK
 
 
-def test_a_stream_that_is_stopped_when_all_is_stored_ends_with_the_tag(desk: Desks) -> None:
-    """No ack is waited for."""
+def test_a_stream_stopped_after_everything_was_stored_ends_with_the_tag(desk: Desks) -> None:
+    """No ack is expected."""
     d = desk()
     d.put(0)
     d.read()
@@ -316,7 +316,7 @@ def test_a_stream_that_is_stopped_when_all_is_stored_ends_with_the_tag(desk: Des
 
 
 def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None:
-    """So that the service can store that one, though nothing follows it."""
+    """So the service can store that one, although nothing follows it."""
     d = desk()
     for index in range(7):
         d.put(index)
@@ -328,8 +328,8 @@ def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None
     assert data.count(b"END_OF_FRAGMENT") == 1
 
 
-def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) -> None:
-    """That fragment is ended, for its ack makes room; the writer's frame would end it else."""
+def test_a_writer_waits_for_the_fragment_before_a_refused_one(desk: Desks) -> None:
+    """A mark ends that fragment, because its ack frees the space that the writer waits for."""
     d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(15):
         d.put(index)
@@ -346,8 +346,8 @@ def test_a_writer_that_waits_for_the_fragment_before_a_refused_one(desk: Desks) 
     assert d.stream.account() == (16, 10, 5, 0, 1)
 
 
-def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
-    """Its frame will: the acks of the fragments before make room."""
+def test_a_waiting_writer_does_not_end_the_open_fragment(desk: Desks) -> None:
+    """Acks of the fragments before it free space, and the writer's frame will end it."""
     d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(13):
         d.put(index)
@@ -363,8 +363,8 @@ def test_a_writer_that_waits_ends_no_fragment_that_goes_on(desk: Desks) -> None:
     assert d.read() == (b"", More.NO_MORE_DATA)
 
 
-def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
-    """Its cluster was never sent: the session goes on with the next fragment."""
+def test_the_rest_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
+    """Its cluster was never sent, so the session continues with the next fragment."""
     d = desk(buffer_duration=3, view_overflow_policy=0)
     d.put(0)
     d.read()
@@ -376,8 +376,8 @@ def test_what_is_left_of_a_dropped_fragment_is_not_sent(desk: Desks) -> None:
     assert (account.dropped, account.held) == (9, 14)
 
 
-def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
-    """The rest of a fragment whose start is gone, and a refused one."""
+def test_a_session_begins_after_items_that_cannot_be_sent(desk: Desks) -> None:
+    """These are the rest of a fragment without its start, and a refused fragment."""
     d = desk(buffer_duration=3, replay_duration=3, view_overflow_policy=0)
     for index in range(18):
         d.put(index)
@@ -389,26 +389,28 @@ def test_a_session_begins_after_what_cannot_be_sent(desk: Desks) -> None:
     assert d.stream.account().held == 8
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_long_fragment_is_no_trouble(desk: Desks, heard: bool) -> None:
-    """The service says BUFFERING once a fragment; only when it did not is the shell to look."""
+@pytest.mark.parametrize("acked", [True, False])
+def test_a_long_fragment_with_a_buffering_ack_is_not_reported_as_trouble(
+    desk: Desks, acked: bool
+) -> None:
+    """The service sends one BUFFERING ack per fragment; the shell acts only without it."""
     d = desk(connection_staleness_duration=1)
     d.put(0)
     d.read()
-    if heard:
+    if acked:
         d.ack("BUFFERING", 0)
     for index in range(1, 12):
         d.put(index, key=False)
     d.read()
-    assert d.told(ev.ConnectionStale)
+    assert d.reported(ev.ConnectionStale)
     troubled = [e for e in d.effects if isinstance(e, kvs.ConnectionTroubled)]
-    assert bool(troubled) is not heard
-    assert [type(sign) for sign in d.stream.take_troubles()] == [ev.ConnectionStale] * (not heard)
+    assert bool(troubled) is not acked
+    assert [type(sign) for sign in d.stream.take_troubles()] == [ev.ConnectionStale] * (not acked)
     assert d.stream.take_troubles() == ()
 
 
-def test_what_was_stored_before_it_was_sent_again_is_not_waited_for(desk: Desks) -> None:
-    """The service has stored what it had of an open fragment: it is not sent again."""
+def test_media_that_was_stored_is_not_waited_for_again(desk: Desks) -> None:
+    """The service has stored its part of an open fragment, so it is not sent again."""
     d = desk()
     d.put(0)
     d.read()
@@ -422,5 +424,5 @@ def test_what_was_stored_before_it_was_sent_again_is_not_waited_for(desk: Desks)
     assert data.count(b"data") == 0
     assert status is kvs.ReadStatus.END_OF_STREAM
     d.settle()
-    assert d.told(ev.StreamEnded)
+    assert d.reported(ev.StreamEnded)
     assert d.stream.account() == (1, 1, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Uploads of one stream: their order, who reads, and how one hands over to the next."""
+"""Uploads of one stream: their order, the current reader, and how it changes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ READY, STREAMING = UploadState.READY, UploadState.STREAMING
 AWAITING_ACK, TERMINATED = UploadState.AWAITING_ACK, UploadState.TERMINATED
 
 
-def opened(count: int) -> tuple[Uploads, list[Upload]]:
+def add_uploads(count: int) -> tuple[Uploads, list[Upload]]:
     uploads = Uploads()
     made = [uploads.add(number, 1000 + number) for number in range(count)]
     return uploads, made
 
 
-def test_a_new_upload_is_announced_and_reads_nothing() -> None:
-    """It has an opening time and no media; its call was not answered."""
-    uploads, (upload,) = opened(1)
+def test_a_new_upload_is_listed_and_reads_nothing() -> None:
+    """It has an opening time and no media, because its call was not answered."""
+    uploads, (upload,) = add_uploads(1)
     assert (upload.state, upload.opened_at, upload.used) == (UploadState.NEW, 1000, False)
     assert upload.active
     assert not upload.reading
@@ -29,9 +29,9 @@ def test_a_new_upload_is_announced_and_reads_nothing() -> None:
     assert uploads.newest_number == 0
 
 
-def test_the_oldest_with_something_to_say_is_the_reader() -> None:
-    """Whoever is ready first; an older one that becomes ready goes before it."""
-    uploads, (old, new) = opened(2)
+def test_the_oldest_upload_with_bytes_to_send_is_the_reader() -> None:
+    """If an older upload becomes ready later, it replaces the newer one."""
+    uploads, (old, new) = add_uploads(2)
     uploads.set_state(new, READY)
     assert uploads.reader is new
     uploads.set_state(old, READY)
@@ -39,9 +39,9 @@ def test_the_oldest_with_something_to_say_is_the_reader() -> None:
     assert [upload.number for upload in uploads] == [0, 1]
 
 
-def test_the_reader_hands_over_when_all_is_said() -> None:
-    """At its end-of-stream tag, not before; waiting for acks it is still active."""
-    uploads, (old, new) = opened(2)
+def test_the_reader_changes_when_all_its_bytes_were_sent() -> None:
+    """That is after its end-of-stream tag. While it waits for acks, it is still active."""
+    uploads, (old, new) = add_uploads(2)
     uploads.set_state(old, STREAMING)
     uploads.set_state(new, READY)
     uploads.set_state(old, UploadState.TERMINATING)
@@ -55,8 +55,8 @@ def test_the_reader_hands_over_when_all_is_said() -> None:
 
 
 def test_an_older_upload_is_unfinished_until_it_is_over() -> None:
-    """Only when it was given media: an upload that never began holds nobody up."""
-    uploads, (unused, old, new) = opened(3)
+    """This applies only to an upload that got media."""
+    uploads, (unused, old, new) = add_uploads(3)
     assert not uploads.older_unfinished(new)
     old.first_index = 0
     assert uploads.older_unfinished(new)
@@ -66,9 +66,9 @@ def test_an_older_upload_is_unfinished_until_it_is_over() -> None:
     assert unused.active
 
 
-def test_uploads_that_were_given_up_are_forgotten_in_the_end() -> None:
-    """The last four are remembered, for the shell may still ask; active ones always are."""
-    uploads, (working, *others) = opened(8)
+def test_old_aborted_uploads_are_removed() -> None:
+    """The last four are kept, because the shell may still ask for them, and all active ones."""
+    uploads, (working, *others) = add_uploads(8)
     for upload in others:
         uploads.set_state(upload, TERMINATED)
     uploads.add(8, 0)
@@ -96,8 +96,8 @@ def test_uploads_that_were_given_up_are_forgotten_in_the_end() -> None:
 def test_success_without_acks_is_a_failure(
     life: int, acks: int, used: bool, waits_for_acks: bool, failed: bool
 ) -> None:
-    """A short upload must have had media stored, a long one that was used some ack."""
-    _, (upload,) = opened(1)
+    """A short upload must have had media stored; a long one with media must have had an ack."""
+    _, (upload,) = add_uploads(1)
     upload.first_index = 0 if used else None
     if acks:
         upload.acknowledge(acks)

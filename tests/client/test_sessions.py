@@ -1,4 +1,4 @@
-"""Sessions from one to the next: what AWS's own tests look at, and ours did not yet."""
+"""The change from one session to the next; cases of AWS's own tests that others do not cover."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDPOINT, TOKEN = ["GetStreamingEndpoint", "GetStreamingToken"], ["GetStreamingT
 DESCRIBE = ["DescribeStream", *ENDPOINT]
 
 
-def streaming(desk: Desks, frames: int = 7, **info: Any) -> Any:
+def stream_frames(desk: Desks, frames: int = 7, **info: Any) -> Any:
     d = desk(**info)
     for index in range(frames):
         d.put(index)
@@ -38,12 +38,12 @@ def streaming(desk: Desks, frames: int = 7, **info: Any) -> Any:
         ((10003, 404, 10400, 5000, 500, 10006, 406, 10005, 4006), DESCRIBE),
     ],
 )
-def test_where_a_lost_session_goes_on(
+def test_where_a_stream_continues_after_a_lost_session(
     desk: Desks, results: tuple[int, ...], calls: list[str]
 ) -> None:
-    """By its result; with media to send again, an upload is opened at once."""
+    """It depends on the result; if media must be sent again, an upload is opened at once."""
     for result in results:
-        d = streaming(desk)
+        d = stream_frames(desk)
         before = len(d.calls)
         d.stream.upload_ended(0, result, d.now)
         d.settle()
@@ -52,8 +52,8 @@ def test_where_a_lost_session_goes_on(
         assert d.read()[0].count(b"data") == 7
 
 
-def test_an_end_that_comes_while_the_stream_is_set_up_changes_nothing(desk: Desks) -> None:
-    """Whatever call is being answered."""
+def test_an_unknown_upload_s_end_during_set_up_changes_nothing(desk: Desks) -> None:
+    """It comes before each call of the set-up is answered."""
     d = desk()
     while not d.stream.ready:
         call = d.client.poll_effect()
@@ -61,11 +61,11 @@ def test_an_end_that_comes_while_the_stream_is_set_up_changes_nothing(desk: Desk
         if isinstance(call, kvs.Call):
             result, answer = d.answer(call)
             d.client.call_result(call, result, d.now, answer)
-    assert d.told(ev.StreamErrorReported) == []
+    assert d.reported(ev.StreamErrorReported) == []
 
 
 def test_frames_put_while_the_upload_is_being_opened(desk: Desks) -> None:
-    """They go with it, and its acks find them."""
+    """They are sent over it, and its acks settle them."""
     d = desk()
     d.settle()
     d.stream.put_frame(kvs.Frame(b"data", d.now, key_frame=True), d.now)
@@ -82,25 +82,25 @@ def test_frames_put_while_the_upload_is_being_opened(desk: Desks) -> None:
     assert d.stream.account().persisted == 5
 
 
-def test_timecode_zero_is_a_timecode(desk: Desks) -> None:
-    """In relative time the first fragment is at 0."""
-    d = streaming(desk, absolute_fragment_times=False)
+def test_timecode_zero_is_valid(desk: Desks) -> None:
+    """With relative times the first fragment is at 0."""
+    d = stream_frames(desk, absolute_fragment_times=False)
     ack = b'{"EventType":"PERSISTED","FragmentTimecode":0,"FragmentNumber":"1"}'
     d.stream.receive_ack(0, ack, d.now)
     assert d.stream.account().persisted == 5
 
 
 @pytest.mark.parametrize("kinds", [("PERSISTED", "RECEIVED"), ("RECEIVED", "BUFFERING")])
-def test_acks_in_the_wrong_order_break_nothing(desk: Desks, kinds: tuple[str, ...]) -> None:
+def test_acks_in_a_wrong_order_cause_no_error(desk: Desks, kinds: tuple[str, ...]) -> None:
     """A later kind may come first."""
-    d = streaming(desk, 12)
+    d = stream_frames(desk, 12)
     for kind in kinds:
         d.ack(kind, 1)
     assert d.stream.account().persisted == (10 if "PERSISTED" in kinds else 0)
 
 
-def rotation(desk: Desks, life: int, roll: float) -> int:
-    """How long after now a token of that life is replaced."""
+def rotation_delay(desk: Desks, life: int, roll: float) -> int:
+    """Return the time from now until a token with that life is replaced."""
     d = desk()
     d.client.roll = lambda sides: int(roll * (sides - 1))
     d.token_life = life
@@ -108,20 +108,23 @@ def rotation(desk: Desks, life: int, roll: float) -> int:
     return int(d.stream._control.rotation.rotate_at - d.now)
 
 
-def test_tokens_are_replaced_early_by_a_random_part_of_their_life(desk: Desks) -> None:
-    """None of a short one, at most 3 minutes, and never later than after 40 minutes."""
+def test_tokens_are_replaced_early_by_a_random_time(desk: Desks) -> None:
+    """It is 0 for a short life, and at most 3 minutes. A token is used for 40 minutes at most."""
     grace = TOKEN_GRACE_PERIOD
-    assert rotation(desk, 4 * MINUTE, 1.0) == 4 * MINUTE - grace
-    assert rotation(desk, 10 * MINUTE, 0.0) == 10 * MINUTE - grace
-    assert rotation(desk, 10 * MINUTE, 1.0) == 9 * MINUTE + SECOND - grace
-    assert rotation(desk, 100 * MINUTE, 0.0) == MAX_TOKEN_LIFE - grace
-    assert rotation(desk, 100 * MINUTE, 1.0) == MAX_TOKEN_LIFE - 3 * MINUTE - grace
+    assert rotation_delay(desk, 4 * MINUTE, 1.0) == 4 * MINUTE - grace
+    assert rotation_delay(desk, 10 * MINUTE, 0.0) == 10 * MINUTE - grace
+    assert rotation_delay(desk, 10 * MINUTE, 1.0) == 9 * MINUTE + SECOND - grace
+    assert rotation_delay(desk, 100 * MINUTE, 0.0) == MAX_TOKEN_LIFE - grace
+    assert rotation_delay(desk, 100 * MINUTE, 1.0) == MAX_TOKEN_LIFE - 3 * MINUTE - grace
 
 
-def test_a_stream_that_runs_for_hours_is_never_on_one_connection_for_45_minutes(
+def test_no_connection_of_a_stream_lasts_45_minutes(
     desk: Desks,
 ) -> None:
-    """Rotated at a key frame each time, with no frame lost, doubled or put on a wrong session."""
+    """Each rotation happens at a key frame.
+
+    No frame is lost, sent twice, or sent in a wrong session.
+    """
     d = desk(buffer_duration=600, replay_duration=0)
     d.token_life = 100 * MINUTE
     opened, start, sent = {}, d.now, b""
@@ -148,8 +151,8 @@ def test_a_stream_that_runs_for_hours_is_never_on_one_connection_for_45_minutes(
     assert d.stream.account().dropped == 0
 
 
-def test_metadata_of_a_fragment_that_is_sent_again_is_sent_again(desk: Desks) -> None:
-    """Events too."""
+def test_metadata_is_sent_again_with_its_fragment(desk: Desks) -> None:
+    """This includes events."""
     d = desk()
     d.stream.put_fragment_metadata("door", "open", False, d.now)
     d.put(0)
@@ -163,8 +166,8 @@ def test_metadata_of_a_fragment_that_is_sent_again_is_sent_again(desk: Desks) ->
         assert first.count(name) == again.count(name) == 1
 
 
-def test_metadata_after_the_last_key_frame_goes_with_the_end(desk: Desks) -> None:
-    """A persistent item does not: the fragments that it belongs to are over."""
+def test_metadata_after_the_last_key_frame_is_sent_at_the_end(desk: Desks) -> None:
+    """A persistent item is not repeated there, because its fragments have ended."""
     d = desk()
     d.stream.put_fragment_metadata("always", "1", True, d.now)
     d.put(0)
@@ -175,7 +178,7 @@ def test_metadata_after_the_last_key_frame_goes_with_the_end(desk: Desks) -> Non
 
 
 def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
-    """However long it is idle, and again after the next frame; others go by their own time."""
+    """It does so again after the next frame; other streams have their own idle time."""
     d = desk(kvs.DeviceInfo())
     other = d.client.open_stream(d.stream.info.with_name("other"), d.now)
     d.put(0)
@@ -198,8 +201,8 @@ def test_an_idle_stream_ends_its_fragment_once(desk: Desks) -> None:
     assert d.stream._core.buffer.view.newest.flags & 16
 
 
-def stopped_while_rotating(desk: Desks) -> Any:
-    """Stopped with two uploads: the old one is given its rest, the new one has begun."""
+def stop_while_rotating(desk: Desks) -> Any:
+    """Stop a stream that has two uploads, and read both."""
     d = desk()
     d.rotate()
     for index in range(10, 13):
@@ -211,8 +214,8 @@ def stopped_while_rotating(desk: Desks) -> Any:
 
 
 def test_a_stopped_stream_with_two_uploads_closes_after_both(desk: Desks) -> None:
-    """Each waits for its own last ack."""
-    d = stopped_while_rotating(desk)
+    """Each upload waits for its own last ack."""
+    d = stop_while_rotating(desk)
     for second, upload in ((0, 0), (1, 0), (2, 1)):
         assert not d.stream.closed
         d.ack("PERSISTED", second, upload=upload)
@@ -224,8 +227,8 @@ def test_a_stopped_stream_with_two_uploads_closes_after_both(desk: Desks) -> Non
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_one_of_two_uploads_of_a_stopped_stream_is_lost(desk: Desks, lost: int) -> None:
-    """What was not acknowledged is sent again; the stream closes when it is stored."""
-    d = stopped_while_rotating(desk)
+    """Media without an ack is sent again; the stream closes when it is stored."""
+    d = stop_while_rotating(desk)
     d.stream.upload_ended(lost, 500, d.now)
     d.settle()
     for upload in [0, 1, 2, 3, 4] * 3:
@@ -237,9 +240,9 @@ def test_one_of_two_uploads_of_a_stopped_stream_is_lost(desk: Desks, lost: int) 
     assert d.stream.account() == (11, 11, 0, 0, 0)
 
 
-def test_an_error_after_the_stop_drops_nothing(desk: Desks) -> None:
-    """When trying again may help, the rest goes out over another upload."""
-    d = streaming(desk, 12)
+def test_a_temporary_error_after_the_stop_drops_nothing(desk: Desks) -> None:
+    """The media is sent again over another upload."""
+    d = stream_frames(desk, 12)
     d.stream.stop(d.now)
     d.ack("ERROR", 1, error=5001)
     assert d.read()[0].count(b"data") == 12
@@ -250,23 +253,26 @@ def test_an_error_after_the_stop_drops_nothing(desk: Desks) -> None:
     assert d.stream.account() == (12, 12, 0, 0, 0)
 
 
-def test_a_fragment_that_is_refused_while_it_is_written(desk: Desks) -> None:
-    """The rest of it is not taken: a key frame begins the next one."""
-    d = streaming(desk, 7)
+def test_a_fragment_that_is_refused_while_it_is_open(desk: Desks) -> None:
+    """The rest of it is skipped; the next key frame begins a fragment."""
+    d = stream_frames(desk, 7)
     d.ack("ERROR", 1, error=4006)
     d.put(7)
     d.put(10)
     assert d.stream.account().skipped == 1
     data, status = d.read()
     assert (data.count(b"data"), status) == (5, kvs.ReadStatus.AWAITING_PERSISTED_ACK)
-    assert sum(event.count for event in d.told(ev.FrameDropped)) == 2
+    assert sum(event.count for event in d.reported(ev.FrameDropped)) == 2
     d.ack("PERSISTED", 0)
     assert d.read()[1] is kvs.ReadStatus.END_OF_STREAM
     assert d.read()[0].count(b"data") == 1
 
 
-def test_an_idle_stream_does_not_open_one_connection_after_another(desk: Desks) -> None:
-    """One in advance, as AWS's client has; once that ends unused, only a frame opens another."""
+def test_an_idle_stream_does_not_open_connections_repeatedly(desk: Desks) -> None:
+    """One is opened in advance, as AWS's client does.
+
+    After that one, only a frame opens another.
+    """
     d = desk(replay_duration=0)
     d.put(0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
@@ -283,8 +289,8 @@ def test_an_idle_stream_does_not_open_one_connection_after_another(desk: Desks) 
     assert d.read()[0].count(b"data") == 1
 
 
-def test_a_token_that_expired_while_there_was_nothing_to_send_is_not_used(desk: Desks) -> None:
-    """The first frame asks for another before the upload is opened."""
+def test_a_token_that_expired_without_media_is_not_used(desk: Desks) -> None:
+    """The first frame requests another one before the upload is opened."""
     d = desk()
     d.settle()
     d.now += 41 * 60 * SECOND
@@ -295,8 +301,8 @@ def test_a_token_that_expired_while_there_was_nothing_to_send_is_not_used(desk: 
     assert d.read()[0].count(b"data") == 1
 
 
-def test_a_token_that_runs_out_in_an_outage_is_not_replaced_twice(desk: Desks) -> None:
-    """A session is on its way already: it brings a token along."""
+def test_a_token_that_expires_in_an_outage_is_replaced_once(desk: Desks) -> None:
+    """The session that is being prepared gets a new token anyway."""
     d = desk()
     d.token_life = 60 * SECOND
     d.put(0)

@@ -21,8 +21,8 @@ MODES = list(kvs.FrameOrderMode)
 PASS_THROUGH = kvs.FrameOrderMode.PASS_THROUGH
 
 
-def opened(tracks: Iterable[str], **info: Any) -> tuple[kvs.Client, kvs.Stream]:
-    """A stream of tracks by codec, numbered from 1, whose payloads are not looked into."""
+def open_stream(tracks: Iterable[str], **info: Any) -> tuple[kvs.Client, kvs.Stream]:
+    """Open a stream with a track per codec, numbered from 1; its payloads are not checked."""
     client = kvs.Client(kvs.DeviceInfo(), now=NOW, dice=lambda sides: sides // 2)
     made = []
     for number, codec in enumerate(tracks, 1):
@@ -40,7 +40,7 @@ def opened(tracks: Iterable[str], **info: Any) -> tuple[kvs.Client, kvs.Stream]:
 
 
 def fragments(stream: kvs.Stream) -> list[list[tuple[int, int]]]:
-    """The fragments in the view: of each the track and pts in ms of its blocks."""
+    """Return the fragments in the view: track and pts in ms of each block."""
     parser = MkvParser()
     view = stream._core.buffer.view
     for index in range(view.tail, view.head):
@@ -58,7 +58,7 @@ def fragments(stream: kvs.Stream) -> list[list[tuple[int, int]]]:
 
 
 def pictures(groups: int) -> list[tuple[int, int, bool]]:
-    """Decode and display times in ms of groups I P B B P B B ... of a second, 25 a second."""
+    """Return decode and display times in ms of groups I P B B P B B ... of 25 frames."""
     out = []
     for number in range(25 * groups):
         place = number % 25
@@ -69,11 +69,11 @@ def pictures(groups: int) -> list[tuple[int, int, bool]]:
 
 @pytest.mark.parametrize("flagged", [False, True])
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode is not PASS_THROUGH])
-def test_pictures_out_of_order_and_their_sound_are_all_stored(
+def test_reordered_pictures_and_their_sound_are_all_stored(
     mode: kvs.FrameOrderMode, flagged: bool
 ) -> None:
-    """Whether or not the sound is flagged: fragments begin with key pictures, nothing is lost."""
-    _, stream = opened(("h264", "aac"), frame_order_mode=mode)
+    """The flags of the sound do not matter: fragments begin with key pictures."""
+    _, stream = open_stream(("h264", "aac"), frame_order_mode=mode)
     sound = 60  # ms: the first picture is shown at 80
     for dts, pts, key in pictures(4):
         stream.put_frame(kvs.Frame(b"p", NOW + pts * MS, dts=NOW + dts * MS, key_frame=key), NOW)
@@ -99,8 +99,8 @@ def test_pictures_out_of_order_and_their_sound_are_all_stored(
 def test_sound_alone_is_cut_by_the_fragment_duration(
     codec: str, flags: str, info: dict[str, Any]
 ) -> None:
-    """Any packet may begin a fragment, whatever its flag: encoders flag each one, or none."""
-    _, stream = opened((codec,), **info)
+    """Any packet may begin a fragment, because encoders flag each packet or none."""
+    _, stream = open_stream((codec,), **info)
     for number in range(350):
         key = flags == "all" or (flags == "some" and number % 7 == 3)
         frame = kvs.Frame(b"s", NOW + number * 20 * MS, duration=20 * MS, key_frame=key)
@@ -111,11 +111,11 @@ def test_sound_alone_is_cut_by_the_fragment_duration(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_sound_alone_goes_on_after_a_gap_and_a_fragment_that_was_ended(
+def test_sound_alone_continues_after_a_gap_or_an_ended_fragment(
     mode: kvs.FrameOrderMode,
 ) -> None:
     """The next packet begins a fragment; none is skipped."""
-    _, stream = opened(("alaw",), frame_order_mode=mode)
+    _, stream = open_stream(("alaw",), frame_order_mode=mode)
     for pts in (0, 20, 40_000, 40_020):
         stream.put_frame(kvs.Frame(b"s", NOW + pts * MS), NOW)
     if mode not in (
@@ -128,9 +128,9 @@ def test_sound_alone_goes_on_after_a_gap_and_a_fragment_that_was_ended(
     assert [len(fragment) for fragment in fragments(stream)] in ([2, 2, 1], [2, 3])
 
 
-def test_sound_alone_by_the_clock_is_cut_by_the_clock() -> None:
-    """A stream without frame timecodes takes the time of the put."""
-    _, stream = opened(("alaw",), frame_timecodes=False)
+def test_sound_alone_without_times_is_cut_by_the_clock() -> None:
+    """A stream without frame timecodes uses the time of the put."""
+    _, stream = open_stream(("alaw",), frame_timecodes=False)
     for number in range(60):
         stream.put_frame(kvs.Frame(b"s", 5), NOW + number * 100 * MS)
     assert [len(fragment) for fragment in fragments(stream)] == [20, 20, 20]
@@ -138,8 +138,8 @@ def test_sound_alone_by_the_clock_is_cut_by_the_clock() -> None:
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_key_frames_in_quick_succession_begin_few_fragments(every: int) -> None:
-    """A key frame within 200 ms goes into the open fragment, flagged as it was."""
-    _, stream = opened(("h264",))
+    """A key frame within 200 ms of a fragment's start goes into that fragment."""
+    _, stream = open_stream(("h264",))
     for number in range(90):
         frame = kvs.Frame(b"p", NOW + number * SECOND // 30, key_frame=number % every == 0)
         stream.put_frame(frame, NOW)
@@ -149,9 +149,9 @@ def test_key_frames_in_quick_succession_begin_few_fragments(every: int) -> None:
     assert 10 <= len(starts) <= 15
 
 
-def test_a_key_frame_soon_after_a_fragment_was_ended_begins_one() -> None:
-    """What was ended cannot go on."""
-    _, stream = opened(("h264",))
+def test_a_key_frame_after_an_ended_fragment_begins_one() -> None:
+    """An ended fragment cannot continue."""
+    _, stream = open_stream(("h264",))
     for number in range(4):
         stream.put_frame(kvs.Frame(b"p", NOW + number * 40 * MS, key_frame=True), NOW)
         if number == 1:
@@ -159,9 +159,9 @@ def test_a_key_frame_soon_after_a_fragment_was_ended_begins_one() -> None:
     assert [len(fragment) for fragment in fragments(stream)] == [2, 2]
 
 
-def test_the_flag_of_sound_counts_for_nothing_beside_pictures() -> None:
-    """It begins no fragment, and nothing before the first picture."""
-    _, stream = opened(("h264", "aac"))
+def test_key_flags_of_sound_are_ignored_beside_pictures() -> None:
+    """They begin no fragment, and no sound is stored before the first picture."""
+    _, stream = open_stream(("h264", "aac"))
     stream.put_frame(kvs.Frame(b"s", NOW, track_id=2, key_frame=True), NOW)
     assert stream.account() == (0, 0, 0, 1, 0)
     for number in range(50):

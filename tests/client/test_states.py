@@ -1,4 +1,4 @@
-"""The state tables: every step, legal or not; how often a state repeats; what a result means."""
+"""The state tables: all steps, the number of repetitions, and the meaning of results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kvsproducer.client.states import (
 )
 from kvsproducer.status import KvsError, StatusCode
 
-# Where each state may lead, besides to FAILED, and for a stream to STOPPED.
+# The successors of each state, besides FAILED, and STOPPED for a stream.
 STREAM_STEPS = {
     "NEW": "DESCRIBE",
     "DESCRIBE": "DESCRIBE CREATE TAG_STREAM GET_ENDPOINT",
@@ -69,10 +69,10 @@ def machine_in(state: Any) -> StateMachine[Any]:
 
 
 @pytest.mark.parametrize(("table", "steps", "everywhere"), TABLES)
-def test_each_state_leads_where_it_may(
+def test_each_state_has_the_expected_successors(
     table: Any, steps: dict[str, str], everywhere: set[str]
 ) -> None:
-    """All inputs of a state, against its successors written by hand."""
+    """They are compared with a list written by hand."""
     for state, rule in table.items():
         found = {to.name for to in rule.following.values()}
         assert found == set(steps[state.name].split()) | everywhere, state
@@ -80,7 +80,7 @@ def test_each_state_leads_where_it_may(
 
 @pytest.mark.parametrize(("table", "old", "on"), INPUTS)
 def test_an_input_leads_somewhere_or_changes_nothing(table: Any, old: Enum, on: Any) -> None:
-    """All pairs of states and inputs."""
+    """This is checked for all pairs of states and inputs."""
     machine = StateMachine("mine", table, old)
     to = table[old].following.get(on)
     assert machine.accepts(on) == (to is not None)
@@ -99,7 +99,7 @@ def test_an_input_leads_somewhere_or_changes_nothing(table: Any, old: Enum, on: 
 
 @pytest.mark.parametrize("state", list(FAILURES), ids=str)
 def test_a_call_is_made_six_times(state: Any) -> None:
-    """Five repetitions, then the state's own failure; leaving the state counts anew."""
+    """After five repetitions the state's failure is raised. Leaving it resets the count."""
     machine = machine_in(state)
     for _ in range(5):
         machine.step(On.AGAIN)
@@ -111,16 +111,16 @@ def test_a_call_is_made_six_times(state: Any) -> None:
     assert machine.retries == 1
 
 
-def test_a_loss_is_followed_by_another_as_often_as_it_takes() -> None:
-    """Uploads are tried as long as there is media."""
+def test_a_stream_may_lose_any_number_of_uploads() -> None:
+    """It keeps trying as long as there is media."""
     machine = machine_in(StreamState.STREAMING)
     for _ in range(50):
         machine.step(On.LOST)
     assert machine.state is StreamState.STOPPED
 
 
-def test_another_state_counts_its_own_repetitions() -> None:
-    """Going back to a state does not go on with its old count."""
+def test_each_state_counts_its_own_repetitions() -> None:
+    """A return to a state starts with a count of 0."""
     machine = machine_in(StreamState.CREATE)
     for _ in range(5):
         machine.step(On.AGAIN)
@@ -143,14 +143,14 @@ def test_another_state_counts_its_own_repetitions() -> None:
     ],
 )
 def test_results_have_statuses(results: tuple[int, ...], status: StatusCode) -> None:
-    """Time-outs are those of the client and of gateways; what is not known is UNKNOWN."""
+    """Time-outs come from the client and from gateways; an unknown result is UNKNOWN."""
     assert {result_status(result) for result in results} == {status}
     timeout = status is StatusCode.SERVICE_CALL_TIMEOUT_ERROR
     assert {is_timeout(result) for result in results} == {timeout}
 
 
-def test_a_status_has_a_result_that_means_it() -> None:
-    """The first of several; what is not the result of any call is UNKNOWN."""
+def test_each_status_has_a_result() -> None:
+    """Of several results it is the first; a status of no call has UNKNOWN."""
     assert status_result(StatusCode.SUCCESS) == 200
     assert status_result(StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR) == 401
     assert status_result(StatusCode.SERVICE_CALL_STREAM_LIMIT_ERROR) == 10002
@@ -159,15 +159,15 @@ def test_a_status_has_a_result_that_means_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "m" * 33])
-def test_a_machine_has_a_name_of_some_length(name: str) -> None:
-    """1 to 32 characters."""
+def test_the_name_of_a_machine_has_a_limited_length(name: str) -> None:
+    """It has 1 to 32 characters."""
     with pytest.raises(KvsError) as caught:
         StateMachine(name, STREAM_STATES, StreamState.NEW)
     assert caught.value.status is StatusCode.STATE_MACHINE_NAME_LEN_INVALID
 
 
-def test_a_state_that_the_table_lacks_is_not_found() -> None:
-    """Neither to begin with nor to go to; the machine stays where it is."""
+def test_a_state_outside_the_table_is_not_found() -> None:
+    """It can be neither the first state nor the next one; the state does not change."""
     table = {StreamState.NEW: STREAM_STATES[StreamState.NEW]}
     machine = StateMachine("m" * 32, table, StreamState.NEW)
     for action in (
@@ -181,8 +181,8 @@ def test_a_state_that_the_table_lacks_is_not_found() -> None:
     assert machine.state is StreamState.NEW
 
 
-def test_which_failures_are_final() -> None:
-    """A missing stream is one for DESCRIBE to handle, missing rights one for the token."""
+def test_only_some_states_handle_a_failure() -> None:
+    """DESCRIBE handles a missing stream; GET_TOKEN does not handle missing permissions."""
     calling = {*FAILURES, StreamState.PUT_STREAM}
 
     def handling(status: StatusCode) -> set[Any]:

@@ -1,4 +1,4 @@
-"""`Stream.stored_until` and `FragmentStored`: up to which media time everything is settled."""
+"""`Stream.stored_until` and `FragmentStored` report the media time up to which all is settled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Desks = Callable[..., Any]
 
 
 def pts(index: int) -> int:
-    """The time of frame `index` of a desk."""
+    """Return the time of frame `index` of a desk."""
     return NOW + index * 200 * MS
 
 
@@ -28,20 +28,20 @@ def put_exact(d: Desk, time: int, *, key: bool = False, **more: Any) -> None:
 
 
 def put_shown(d: Desk, shown: int, place: int, *, key: bool = False, lead: int = 0) -> None:
-    """Put the frame that is shown as number `shown`, in that place."""
+    """Put the frame that is shown as number `shown` as the one decoded at `place`."""
     put_exact(d, pts(shown), key=key, dts=early(place), lead=lead)
 
 
 def ack_at(d: Desk, kind: str, time: int, error: int = 0) -> None:
-    """Acknowledge the fragment that starts then."""
+    """Acknowledge the fragment that starts at a time."""
     extra = f',"ErrorId":{error}' if error else ""
     text = f'{{"EventType":"{kind}","FragmentTimecode":{time // MS},"FragmentNumber":"1"{extra}}}'
     d.stream.receive_ack(d.upload, text.encode(), d.now)
     d.settle()
 
 
-def test_it_follows_the_fragments(desk: Desks) -> None:
-    """None, then the end of each fragment that is stored; an event for each."""
+def test_stored_until_follows_the_fragments(desk: Desks) -> None:
+    """It is None at first, then the end of each stored fragment; each has an event."""
     d, _ = filled(desk, 12)
     assert d.stream.stored_until is None
     d.read()
@@ -50,29 +50,29 @@ def test_it_follows_the_fragments(desk: Desks) -> None:
     assert d.stream.stored_until is None
     d.ack("PERSISTED", 0)
     assert d.stream.stored_until == pts(4)
-    assert d.told(ev.FragmentStored) == [
+    assert d.reported(ev.FragmentStored) == [
         ev.FragmentStored("door", pts(0), pts(4), 5, "1", (d.now - NOW) / SECOND)
     ]
     d.ack("PERSISTED", 1)
     assert d.stream.stored_until == pts(9)
-    assert [event.frames for event in d.told(ev.FragmentStored)] == [5, 5]
+    assert [event.frames for event in d.reported(ev.FragmentStored)] == [5, 5]
 
 
 def test_an_ack_covers_the_fragments_before_it(desk: Desks) -> None:
-    """Those have an event each, without the number, which their own ack would have given."""
+    """Each has its own event, but without a number, because that comes with its own ack."""
     d, _ = filled(desk, 12)
     d.read()
     d.ack("PERSISTED", 1)
     assert d.stream.stored_until == pts(9)
-    stored = d.told(ev.FragmentStored)
+    stored = d.reported(ev.FragmentStored)
     assert [(event.first_pts, event.fragment_number) for event in stored] == [
         (pts(0), ""),
         (pts(5), "1"),
     ]
 
 
-def test_a_refused_fragment_counts_once_it_was_reported(desk: Desks) -> None:
-    """It is passed over as soon as what is before it is stored."""
+def test_a_refused_fragment_counts_as_settled_once_it_is_reported(desk: Desks) -> None:
+    """It is skipped as soon as everything before it is stored."""
     d, _ = filled(desk, 12)
     d.read()
     d.ack("ERROR", 1, error=4006)
@@ -81,11 +81,11 @@ def test_a_refused_fragment_counts_once_it_was_reported(desk: Desks) -> None:
     d.ack("PERSISTED", 0)
     assert d.stream.stored_until == pts(9)
     assert d.stream.lost_pts == (pts(5), pts(9))
-    assert [event.frames for event in d.told(ev.FragmentStored)] == [5]
+    assert [event.frames for event in d.reported(ev.FragmentStored)] == [5]
 
 
-def test_media_that_is_sent_again_counts_when_it_is_stored(desk: Desks) -> None:
-    """A fragment that the service could not archive is sent again."""
+def test_media_that_is_sent_again_counts_once_it_is_stored(desk: Desks) -> None:
+    """The service could not archive the fragment, so it is sent again."""
     d, _ = filled(desk, 12)
     d.read()
     d.ack("ERROR", 0, error=5000)
@@ -96,7 +96,10 @@ def test_media_that_is_sent_again_counts_when_it_is_stored(desk: Desks) -> None:
 
 
 def test_reordered_pictures(desk: Desks) -> None:
-    """B-frames are put after the pictures that are shown later; open groups reach back."""
+    """B-frames are put after pictures that are shown later.
+
+    Open groups of pictures start before their key frame.
+    """
     d = desk()
     for decoded, shown in enumerate((0, 3, 1, 2, 6, 4, 5)):
         put_shown(d, shown, decoded, key=not decoded)
@@ -106,12 +109,12 @@ def test_reordered_pictures(desk: Desks) -> None:
     d.read()
     d.ack("PERSISTED", 0)
     assert d.stream.stored_until == pts(6)
-    (stored,) = d.told(ev.FragmentStored)
+    (stored,) = d.reported(ev.FragmentStored)
     assert (stored.first_pts, stored.last_pts, stored.frames) == (pts(0), pts(6), 7)
 
 
-def test_times_are_those_that_frames_were_put_with(desk: Desks) -> None:
-    """Not cut to the timecode unit in which they are stored."""
+def test_times_are_those_of_the_puts(desk: Desks) -> None:
+    """They are not rounded to the timecode unit in which they are stored."""
     d = desk()
     for index in range(7):
         put_exact(d, pts(index) + 7, key=index % 5 == 0)
@@ -120,8 +123,8 @@ def test_times_are_those_that_frames_were_put_with(desk: Desks) -> None:
     assert d.stream.stored_until == pts(4) + 7
 
 
-def test_it_goes_back_with_a_jump_of_time(desk: Desks) -> None:
-    """It follows the new time line, though the old one reached farther."""
+def test_stored_until_decreases_after_a_jump_back(desk: Desks) -> None:
+    """It follows the new time line, although the old one was later."""
     d, _ = filled(desk, 5)
     d.stream.end_fragment(d.now)
     d.settle()
@@ -139,8 +142,8 @@ def test_it_goes_back_with_a_jump_of_time(desk: Desks) -> None:
     assert d.stream.stored_until == before + 800 * MS
 
 
-def test_ties_between_tracks_count_with_the_given_time() -> None:
-    """A picture that is moved by a timecode unit holds the time that it was put with."""
+def test_moved_frames_count_with_their_original_time() -> None:
+    """A picture that is moved by a timecode unit counts with the time of its put."""
     info = kvs.StreamInfo.audio_video("h264", "aac", nal_adaptation=kvs.NalAdaptation.NONE)
     d = Desk(
         tracks=info.tracks, content_type=info.content_type, frame_order_mode=info.frame_order_mode
@@ -159,8 +162,8 @@ def test_ties_between_tracks_count_with_the_given_time() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_it_never_passes_what_is_held(desk: Desks, seed: int) -> None:
-    """Fragments of random length and order of display, acks lost, refused or repeated."""
+def test_stored_until_is_before_all_held_frames(desk: Desks, seed: int) -> None:
+    """Fragments have random lengths and display orders; acks are lost, refused or repeated."""
     dice = random.Random(seed)
     d = desk()
     settled: set[int] = set()
@@ -190,7 +193,7 @@ def test_it_never_passes_what_is_held(desk: Desks, seed: int) -> None:
         account = d.stream.account()
         settled = {
             time
-            for event in (*d.told(ev.FragmentStored), *d.told(ev.FrameDropped))
+            for event in (*d.reported(ev.FragmentStored), *d.reported(ev.FrameDropped))
             for time in covered(event, fragments)
         }
         assert account.held == sum(map(len, fragments)) - len(settled)
@@ -201,11 +204,11 @@ def test_it_never_passes_what_is_held(desk: Desks, seed: int) -> None:
         if done:
             assert until is not None
             assert max(done) <= until
-    assert d.stream.account().persisted == sum(e.frames for e in d.told(ev.FragmentStored))
+    assert d.stream.account().persisted == sum(e.frames for e in d.reported(ev.FragmentStored))
 
 
 def covered(event: ev.Event, fragments: list[list[int]]) -> list[int]:
-    """Return the frames, by the order of display, that an event is about."""
+    """Return the frames that an event covers, as display numbers."""
     if isinstance(event, ev.FragmentStored):
         (times,) = (times for times in fragments if pts(min(times)) == event.first_pts)
         assert len(times) == event.frames
@@ -221,5 +224,5 @@ def covered(event: ev.Event, fragments: list[list[int]]) -> list[int]:
 
 
 def early(place: int) -> int:
-    """The dts of the frame that is put in that place."""
+    """Return the dts of the frame that is decoded at `place`."""
     return pts(place) - 3 * 200 * MS

@@ -21,7 +21,7 @@ Desks = Callable[..., Any]
 
 @pytest.fixture(params=["reference", "arena", "files", "video memory"])
 def store_kind(request: pytest.FixtureRequest) -> str:
-    """Every test of a stream runs with every kind of store."""
+    """Run every test of a stream with every kind of store."""
     return str(request.param)
 
 
@@ -32,7 +32,7 @@ def refused(action: Callable[[], object]) -> StatusCode:
 
 
 def test_the_life_of_a_frame(desk: Desks) -> None:
-    """Put, read, acknowledged, settled; the store is empty but for the newest fragment."""
+    """It is put, read, acknowledged and settled; only the newest fragment is left in the store."""
     d = desk()
     d.settle()
     assert d.stream.ready
@@ -55,8 +55,8 @@ def test_the_life_of_a_frame(desk: Desks) -> None:
     assert d.stream.account() == (11, 11, 0, 0, 0)
 
 
-def test_items_are_cut_anywhere_and_join_to_the_same_bytes(desk: Desks) -> None:
-    """Reading byte by byte gives what reading at once gives; the payload is not copied."""
+def test_items_may_be_split_anywhere(desk: Desks) -> None:
+    """Small reads give the same bytes as one large read; the payload is not copied."""
     payload = bytes(range(256)) * 40
     whole, pieces = desk(), desk()
     for d in (whole, pieces):
@@ -71,7 +71,7 @@ def test_items_are_cut_anywhere_and_join_to_the_same_bytes(desk: Desks) -> None:
     assert any(buffer is payload for buffer in buffers) is by_reference
 
 
-def test_frames_before_a_key_frame_are_skipped_and_told(desk: Desks) -> None:
+def test_frames_before_a_key_frame_are_skipped_and_reported(desk: Desks) -> None:
     """They are not accepted."""
     d = desk()
     d.put(1)
@@ -79,14 +79,14 @@ def test_frames_before_a_key_frame_are_skipped_and_told(desk: Desks) -> None:
     d.put(5)
     d.put(6)
     assert d.stream.account() == (2, 0, 0, 2, 2)
-    assert [event.first for event in d.told(ev.FrameSkipped)] == [
+    assert [event.first for event in d.reported(ev.FrameSkipped)] == [
         d.now + 2_000_000,
         d.now + 4_000_000,
     ]
 
 
-def test_data_available_is_told_once_per_idle_reader(desk: Desks) -> None:
-    """Not per frame."""
+def test_data_available_is_emitted_once_per_idle_reader(desk: Desks) -> None:
+    """Further frames emit no further effect."""
     d = desk()
     d.put(0)
     d.read()
@@ -96,8 +96,8 @@ def test_data_available_is_told_once_per_idle_reader(desk: Desks) -> None:
     assert d.effects == [kvs.DataAvailable("door", 0)]
 
 
-def test_what_a_closed_or_failed_stream_answers(desk: Desks) -> None:
-    """The first reason counts."""
+def test_errors_of_invalid_puts_and_reads(desk: Desks) -> None:
+    """The first reason decides the status."""
     d = desk()
     d.put(0)
     assert refused(lambda: d.put(1, track_id=9)) is StatusCode.MKV_TRACK_INFO_NOT_FOUND
@@ -112,7 +112,7 @@ def test_what_a_closed_or_failed_stream_answers(desk: Desks) -> None:
 
 
 def test_a_refused_frame_changes_nothing(desk: Desks) -> None:
-    """Not the store, not the generator, not the books."""
+    """Store, generator and accounts are as before."""
     d = desk()
     for index in range(6):
         d.put(index)
@@ -129,7 +129,7 @@ def test_a_refused_frame_changes_nothing(desk: Desks) -> None:
 
 
 def test_end_of_fragment_frames(desk: Desks) -> None:
-    """They write a tag, need a fragment, and come once."""
+    """They write a tag, need a fragment, and must not be repeated."""
     d = desk()
     end = kvs.Frame.end_of_fragment()
     assert refused(lambda: d.stream.put_frame(end, d.now)) is StatusCode.CONTENT_VIEW_NO_MORE_ITEMS
@@ -148,10 +148,10 @@ def test_end_of_fragment_frames(desk: Desks) -> None:
 
 
 @pytest.mark.parametrize("streaming_type", kvs.StreamingType)
-def test_fragment_can_be_ended_between_frames_with_long_durations(
+def test_a_fragment_can_be_ended_between_frames_with_long_durations(
     desk: Desks, streaming_type: kvs.StreamingType
 ) -> None:
-    """The next frame may come before the end of the last one, as it may without the mark."""
+    """The next frame may come before the end of the last one."""
     d = desk(streaming_type=streaming_type)
     for index in range(30):
         pts = d.now + index * 40 * MS
@@ -160,11 +160,11 @@ def test_fragment_can_be_ended_between_frames_with_long_durations(
             d.stream.end_fragment(d.now)
         d.settle()
     assert d.stream.account().accepted == 30
-    assert d.told(kvs.FrameSkipped) == []
+    assert d.reported(kvs.FrameSkipped) == []
 
 
 def test_a_lost_connection_is_replayed_with_a_header(desk: Desks) -> None:
-    """From what was not acknowledged; a RECEIVED fragment is trusted if the host lives."""
+    """Media without an ack is sent again; a RECEIVED fragment is not, if the host is alive."""
     d = desk()
     for index in range(12):
         d.put(index)
@@ -178,11 +178,11 @@ def test_a_lost_connection_is_replayed_with_a_header(desk: Desks) -> None:
     d.ack("PERSISTED", 1)
     account = d.stream.account()
     assert (account.persisted, account.dropped, account.held) == (5, 5, 2)
-    assert d.told(ev.FrameDropped)[0].reason is ev.DropReason.UNCONFIRMED
+    assert d.reported(ev.FrameDropped)[0].reason is ev.DropReason.UNCONFIRMED
 
 
-def test_a_timeout_with_everything_sent_starts_a_session_at_once(desk: Desks) -> None:
-    """Nothing waits for the next key frame (DEFECTS 5)."""
+def test_a_time_out_with_everything_sent_starts_a_session_at_once(desk: Desks) -> None:
+    """The stream does not wait for the next key frame (DEFECTS 5)."""
     d = desk()
     for index in range(7):
         d.put(index)
@@ -195,8 +195,8 @@ def test_a_timeout_with_everything_sent_starts_a_session_at_once(desk: Desks) ->
     assert d.read()[0].count(b"data") == 8
 
 
-def test_a_failed_put_media_is_tried_again(desk: Desks) -> None:
-    """500 after the body was taken does not hang the stop (DEFECTS 6)."""
+def test_a_failed_put_media_is_repeated(desk: Desks) -> None:
+    """A result of 500 after the body was sent does not block `stop` (DEFECTS 6)."""
     d = desk()
     d.put(0)
     d.stream.stop(d.now)
@@ -210,16 +210,16 @@ def test_a_failed_put_media_is_tried_again(desk: Desks) -> None:
     assert d.stream.account() == (1, 1, 0, 0, 0)
 
 
-def test_an_error_ack_skips_the_fragment_that_it_names(desk: Desks) -> None:
-    """And reports its frames; the fragments around it are sent again."""
+def test_an_error_ack_drops_the_fragment_that_it_names(desk: Desks) -> None:
+    """Its frames are reported; the fragments around it are sent again."""
     d = desk()
     for index in range(12):
         d.put(index)
     d.read()
     d.ack("ERROR", 1, error=4006)
     assert kvs.UploadAborted("door", 0) in d.effects
-    assert d.told(ev.StreamErrorReported)[0].status is StatusCode.ACK_ERR_INVALID_MKV_DATA
-    assert d.told(ev.FrameDropped) == [
+    assert d.reported(ev.StreamErrorReported)[0].status is StatusCode.ACK_ERR_INVALID_MKV_DATA
+    assert d.reported(ev.FrameDropped) == [
         ev.FrameDropped("door", NOW + SECOND, NOW + 18 * SECOND // 10, 5, ev.DropReason.REFUSED)
     ]
     assert d.read(upload=0) == (b"", kvs.ReadStatus.ABORTED)
@@ -228,24 +228,24 @@ def test_an_error_ack_skips_the_fragment_that_it_names(desk: Desks) -> None:
     assert d.stream.account().dropped == 5
 
 
-def test_an_ack_for_nothing_held_is_told_and_harmless(desk: Desks) -> None:
-    """Late and duplicate acks happen."""
+def test_an_ack_for_an_unknown_fragment_is_rejected(desk: Desks) -> None:
+    """Late and duplicate acks can happen."""
     d = desk()
     for index in range(11):
         d.put(index)
     d.read()
     d.ack("PERSISTED", 0)
     d.ack("PERSISTED", 0)
-    assert d.told(ev.AckRejected)[0].status is StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
+    assert d.reported(ev.AckRejected)[0].status is StatusCode.ACK_TIMESTAMP_NOT_IN_VIEW_WINDOW
     d.ack("PERSISTED", 1)
     assert d.stream.account().persisted == 10
     d.stream.receive_parsed_ack(0, kvs.FragmentAck(kvs.AckType.UNDEFINED), d.now)
     d.settle()
-    assert d.told(ev.AckRejected)[1].status is StatusCode.INVALID_FRAGMENT_ACK_TYPE
+    assert d.reported(ev.AckRejected)[1].status is StatusCode.INVALID_FRAGMENT_ACK_TYPE
 
 
 def test_a_token_is_rotated_without_a_gap(desk: Desks) -> None:
-    """The new upload begins at a key frame, with a header, once the old one has finished."""
+    """The new upload begins at a key frame, with a header, after the old one has finished."""
     d = desk()
     d.age_token()
     d.put(7)
@@ -276,13 +276,13 @@ def test_a_token_that_expires_too_soon_keeps_the_old_session(desk: Desks) -> Non
     d.answers[kvs.GetStreamingToken] = [short]
     d.now += 38 * SECOND
     d.put(1)
-    assert d.told(ev.StreamErrorReported)[0].status is StatusCode.INVALID_TOKEN_EXPIRATION
+    assert d.reported(ev.StreamErrorReported)[0].status is StatusCode.INVALID_TOKEN_EXPIRATION
     assert d.stream.account().held == 2
     assert d.upload == 1
 
 
 def test_an_offline_writer_waits_and_is_woken(desk: Desks) -> None:
-    """WouldBlock changes nothing; a PERSISTED ack makes room."""
+    """`WouldBlock` changes nothing; a PERSISTED ack frees space."""
     d = desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=3)
     for index in range(15):
         d.put(index)
@@ -297,14 +297,14 @@ def test_an_offline_writer_waits_and_is_woken(desk: Desks) -> None:
 
 
 @pytest.mark.parametrize("by_fragment", [False, True])
-def test_a_full_store_drops_the_oldest_and_says_so(desk: Desks, by_fragment: bool) -> None:
-    """One by one or by fragment; what is left starts with a header and a cluster."""
+def test_a_full_store_drops_and_reports_the_oldest_frames(desk: Desks, by_fragment: bool) -> None:
+    """It drops single frames or fragments; the rest starts with a header and a cluster."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     d = desk(device, view_overflow_policy=int(by_fragment))
     for index in range(20):
         d.put(index, data=b"x" * 90_001)
     account = d.stream.account()
-    drops = d.told(ev.FrameDropped)
+    drops = d.reported(ev.FrameDropped)
     assert account.dropped == sum(event.count for event in drops) > 0
     # A group of pictures that is dropped in one step is one event.
     assert {event.count for event in drops} == {5 if by_fragment else 1}
@@ -328,30 +328,30 @@ def test_frames_that_never_fit_are_refused_at_once(desk: Desks) -> None:
     assert refused(lambda: oom.put(1, data=bytes(600_000))) is StatusCode.STORE_OUT_OF_MEMORY
 
 
-def test_pressure_is_told(desk: Desks) -> None:
-    """Latency and buffer duration, once per frame that meets it."""
+def test_pressures_are_reported(desk: Desks) -> None:
+    """Latency and buffer duration are checked with each frame."""
     d = desk(buffer_duration=4, max_latency=2)
     for index in range(20):
         d.put(index)
-    assert d.told(ev.StreamLatencyPressure)[0].duration == 22_000_000
-    assert d.told(ev.BufferDurationPressure)[0].remaining == 2_000_000
+    assert d.reported(ev.StreamLatencyPressure)[0].duration == 22_000_000
+    assert d.reported(ev.BufferDurationPressure)[0].remaining == 2_000_000
 
 
-def test_staleness_is_told(desk: Desks) -> None:
-    """When no BUFFERING ack came for more media than allowed."""
+def test_staleness_is_reported(desk: Desks) -> None:
+    """No BUFFERING ack came for more media than allowed."""
     d = desk(connection_staleness_duration=1)
     for index in range(7):
         d.put(index)
     d.read()
-    assert d.told(ev.ConnectionStale)[0].duration == 12_000_000
+    assert d.reported(ev.ConnectionStale)[0].duration == 12_000_000
     d.ack("BUFFERING", 1)
     d.put(7)
     d.read()
-    assert len(d.told(ev.ConnectionStale)) == 1
+    assert len(d.reported(ev.ConnectionStale)) == 1
 
 
 def test_metadata_goes_with_the_next_fragment(desk: Desks) -> None:
-    """Persistent items repeat; items that no fragment took go out at the end."""
+    """Persistent items repeat; items without a fragment are sent at the end."""
     d = desk()
     d.stream.put_fragment_metadata("once", "1", False, d.now)
     d.stream.put_fragment_metadata("always", "2", True, d.now)
@@ -367,14 +367,14 @@ def test_metadata_goes_with_the_next_fragment(desk: Desks) -> None:
 
 
 def test_reset_reports_everything_and_starts_over(desk: Desks) -> None:
-    """Sent frames are unconfirmed, unsent ones reset; the next session begins at a key frame."""
+    """Sent frames are unconfirmed, the others reset; the next session begins at a key frame."""
     d = desk()
     for index in range(7):
         d.put(index)
     d.read(limit=250)
     d.stream.reset(d.now)
     d.settle()
-    reasons = {event.reason for event in d.told(ev.FrameDropped)}
+    reasons = {event.reason for event in d.reported(ev.FrameDropped)}
     assert reasons == {ev.DropReason.UNCONFIRMED, ev.DropReason.RESET}
     assert d.stream.account() == (7, 0, 7, 0, 0)
     assert d.client.store.used_bytes == 0
@@ -383,8 +383,8 @@ def test_reset_reports_everything_and_starts_over(desk: Desks) -> None:
     assert d.read()[0].startswith(EBML)
 
 
-def test_free_gives_everything_back(desk: Desks) -> None:
-    """In any state; what was held counts as dropped."""
+def test_closing_the_client_releases_everything(desk: Desks) -> None:
+    """Held frames count as dropped."""
     d = desk()
     for index in range(7):
         d.put(index)
@@ -397,7 +397,7 @@ def test_free_gives_everything_back(desk: Desks) -> None:
 
 
 def test_an_idle_stream_ends_its_fragment(desk: Desks) -> None:
-    """The intermittent producer, by the client's timer."""
+    """The client's timer does it for an intermittent producer."""
     d = desk(kvs.DeviceInfo())
     d.put(0)
     for _ in range(5):
@@ -408,8 +408,8 @@ def test_an_idle_stream_ends_its_fragment(desk: Desks) -> None:
     assert b"END_OF_FRAGMENT" in d.read()[0]
 
 
-def test_without_acks_what_was_sent_is_settled(desk: Desks) -> None:
-    """And with acks but no retention, what was RECEIVED."""
+def test_without_acks_sent_frames_are_settled(desk: Desks) -> None:
+    """With acks but without retention, RECEIVED frames are settled."""
     d = desk(fragment_acks=False)
     d.put(0)
     d.put(1)
@@ -429,7 +429,7 @@ def test_without_acks_what_was_sent_is_settled(desk: Desks) -> None:
 
 
 def test_frames_of_two_tracks_are_ordered() -> None:
-    """By time, a tie moved by a timecode unit; stop sends what waits for the other track."""
+    """They are ordered by time, and equal times are moved; `stop` sends waiting frames."""
     client = kvs.Client(kvs.DeviceInfo(), now=0, dice=lambda sides: sides // 2)
     stream = client.open_stream(
         kvs.StreamInfo.audio_video("h264", "aac", name="av", nal_adaptation=0, frame_order_mode=3),
@@ -470,8 +470,8 @@ def audio_and_video(mode: int = 5) -> Any:
     return client.open_stream(info, 0)
 
 
-def test_a_reset_drops_what_waits_for_the_other_track() -> None:
-    """It was accepted, so it is told."""
+def test_a_reset_drops_frames_that_wait_for_another_track() -> None:
+    """They were accepted, so they are counted as dropped."""
     stream = audio_and_video()
     stream.put_frame(kvs.Frame(b"v", 17 * 10**15, key_frame=True, track_id=1), 0)
     assert stream.account().held == 1
@@ -479,8 +479,8 @@ def test_a_reset_drops_what_waits_for_the_other_track() -> None:
     assert stream.account() == (1, 0, 1, 0, 0)
 
 
-def test_an_end_of_fragment_sends_what_waits_for_the_other_track() -> None:
-    """In the modes that have such frames; what must wait for a key frame is not accepted then."""
+def test_an_end_of_fragment_stores_frames_that_wait_for_another_track() -> None:
+    """Frames after it that need a key frame are not accepted."""
     stream = audio_and_video()
     stream.put_frame(kvs.Frame(b"v", 17 * 10**15, key_frame=True, track_id=1), 0)
     stream.put_frame(kvs.Frame.end_of_fragment(), 0)

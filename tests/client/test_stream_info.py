@@ -40,15 +40,15 @@ BAD = {
 
 @pytest.mark.parametrize("status", BAD)
 def test_each_limit_has_its_status(status: StatusCode) -> None:
-    """And what just fits is fine."""
+    """Values within the limits are accepted."""
     GOOD.validate()
     with pytest.raises(KvsError) as caught:
         replace(GOOD, **BAD[status]).validate()  # type: ignore[arg-type]
     assert caught.value.status is status
 
 
-def test_zeros_stand_for_defaults_and_nothing_is_changed_in_place() -> None:
-    """resolved() gives another object."""
+def test_with_defaults_returns_a_copy_with_defaults_for_zeros() -> None:
+    """The original does not change."""
     info = replace(
         GOOD,
         frame_rate=0,
@@ -67,8 +67,8 @@ def test_zeros_stand_for_defaults_and_nothing_is_changed_in_place() -> None:
     assert info.frame_rate == 0
 
 
-def test_creators_make_the_usual_tracks() -> None:
-    """video, audio and audio_video, with any field overridden by name."""
+def test_creators_make_tracks_of_the_common_codecs() -> None:
+    """`video`, `audio` and `audio_video` accept any field by name."""
     both = StreamInfo.audio_video("h265", "aac", buffer_duration="PT10S", name="x")
     assert both.content_type == "video/h265,audio/aac"
     assert [track.track_id for track in both.tracks] == [1, 2]
@@ -85,8 +85,8 @@ def test_creators_make_the_usual_tracks() -> None:
         assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_old_versions_mean_what_they_meant() -> None:
-    """Members that did not exist then have the behaviour of that time."""
+def test_old_versions_keep_their_meaning() -> None:
+    """Members that did not exist in a version have the behaviour of that version."""
     data = {
         "tracks": [
             {"track_id": 1, "codec_id": "V", "track_type": "video"},
@@ -117,8 +117,8 @@ def test_old_versions_mean_what_they_meant() -> None:
         ({"nal_adaptation": "x"}, StatusCode.INVALID_ARG),
     ],
 )
-def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) -> None:
-    """A configuration file is told what is wrong with it."""
+def test_invalid_data_has_its_status(data: dict[str, object], status: StatusCode) -> None:
+    """The status names the problem in a configuration file."""
     with pytest.raises(KvsError) as caught:
         StreamInfo.from_dict(data)
     assert caught.value.status is status
@@ -137,8 +137,8 @@ def test_bad_data_has_its_status(data: dict[str, object], status: StatusCode) ->
         ),
     ],
 )
-def test_codec_private_data_comes_as_text(text: str, data: bytes) -> None:
-    """Hexadecimal, base64, or as SDP has it."""
+def test_codec_private_data_may_be_text(text: str, data: bytes) -> None:
+    """It is hexadecimal, base64, or from SDP."""
     info = StreamInfo.from_dict(
         {"tracks": [{"track_id": 1, "codec_id": "V", "codec_private_data": text}]}
     )
@@ -156,8 +156,10 @@ def test_codec_private_data_comes_as_text(text: str, data: bytes) -> None:
         ("sprop-parameter-sets=Z0LAHg==,aM4?", StatusCode.INVALID_BASE64_ENCODE),
     ],
 )
-def test_bad_codec_private_data_says_what_is_wrong(text: str, status: StatusCode) -> None:
-    """With the code of the conversion."""
+def test_invalid_codec_private_data_has_the_status_of_the_conversion(
+    text: str, status: StatusCode
+) -> None:
+    """The statuses are those of `utils`."""
     with pytest.raises(KvsError) as caught:
         StreamInfo.from_dict(
             {"tracks": [{"track_id": 1, "codec_id": "V", "codec_private_data": text}]}
@@ -175,8 +177,8 @@ def test_bad_codec_private_data_says_what_is_wrong(text: str, status: StatusCode
         {"replay_duration": [1]},
     ],
 )
-def test_members_of_the_wrong_kind(members: dict[str, object]) -> None:
-    """Are told as such, in a file and for the creators."""
+def test_members_of_a_wrong_type_are_refused(members: dict[str, object]) -> None:
+    """This applies to files and creators."""
     with pytest.raises(KvsError) as caught:
         StreamInfo.from_dict(members)
     assert caught.value.status is StatusCode.INVALID_ARG
@@ -185,8 +187,8 @@ def test_members_of_the_wrong_kind(members: dict[str, object]) -> None:
     assert caught.value.status is StatusCode.INVALID_ARG
 
 
-def test_a_description_without_tracks_is_read_and_refused() -> None:
-    """The limits are checked when it is used; a KMS key has one as well."""
+def test_a_description_without_tracks_can_be_read_but_not_validated() -> None:
+    """Limits are checked by `validate`; the KMS key has one too."""
     with pytest.raises(KvsError) as caught:
         StreamInfo.from_dict({"name": "door"}).validate()
     assert caught.value.status is StatusCode.TRACK_INFO_MISSING
@@ -195,8 +197,8 @@ def test_a_description_without_tracks_is_read_and_refused() -> None:
     assert caught.value.status is StatusCode.INVALID_ARG_LEN
 
 
-def test_the_duration_of_frames_that_have_none() -> None:
-    """It comes from a frame rate that was set; the default says nothing."""
+def test_frame_duration_comes_from_the_frame_rate() -> None:
+    """The default frame rate gives none."""
     assert GOOD.frame_duration == 0
     assert replace(GOOD, frame_rate=25).frame_duration == 400_000
     assert replace(GOOD, frame_rate=0).frame_duration == 0
@@ -204,7 +206,7 @@ def test_the_duration_of_frames_that_have_none() -> None:
 
 @pytest.mark.parametrize("retention", ["P5000D", timedelta(days=3650, seconds=1), "P11Y"])
 def test_retention_above_the_maximum_is_refused(retention: str | timedelta) -> None:
-    """KVS keeps media for 10 years at most; it is said before the service is asked."""
+    """KVS keeps media for 10 years at most; it is refused before the service is called."""
     with pytest.raises(
         KvsError, match=r"the service takes 3,650 days \(10 years\) at most"
     ) as caught:

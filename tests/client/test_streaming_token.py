@@ -1,4 +1,4 @@
-"""Streaming tokens: the bounds of their lives, and when they are replaced."""
+"""Streaming tokens: the limits of their life, and when they are replaced."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MINUTE = 60 * SECOND
 NOW = 17_000_000_000_000_000
 
 
-def test_a_token_of_thirty_seconds_is_good() -> None:
-    """And one a tick shorter is not."""
+def test_a_token_must_be_valid_for_thirty_seconds() -> None:
+    """A tick less is too short."""
     token = AuthInfo(expiration=NOW + 30 * SECOND)
     assert usable_token(token, NOW) is token
     with pytest.raises(KvsError) as raised:
@@ -27,8 +27,8 @@ def test_a_token_of_thirty_seconds_is_good() -> None:
     assert raised.value.status is StatusCode.INVALID_TOKEN_EXPIRATION
 
 
-def test_no_token_is_none_needed() -> None:
-    """AWS's client takes an empty token for no authorization."""
+def test_an_answer_without_a_token_is_an_empty_token() -> None:
+    """AWS's client takes an empty token as "no authorization needed"."""
     assert usable_token(None, NOW).length == 0
 
 
@@ -39,8 +39,8 @@ def test_no_token_is_none_needed() -> None:
         (AuthInfo(length=1, type=AuthType.UNDEFINED), StatusCode.INVALID_STREAM_READY_STATE),
     ],
 )
-def test_tokens_that_cannot_be_used(token: AuthInfo, status: StatusCode) -> None:
-    """Too long a one, one of no type."""
+def test_unusable_tokens_are_refused(token: AuthInfo, status: StatusCode) -> None:
+    """One is too long, one has no type."""
     with pytest.raises(KvsError) as raised:
         usable_token(token, NOW)
     assert raised.value.status is status
@@ -58,14 +58,17 @@ def test_tokens_that_cannot_be_used(token: AuthInfo, status: StatusCode) -> None
     ],
 )
 def test_when_a_token_is_replaced(life: int, roll: int, until: int) -> None:
-    """Three seconds before its end, or earlier by a random part of its life."""
+    """That is three seconds before its end, or earlier by a random part of its life."""
     assert rotation_time(NOW + life, NOW, lambda sides: min(roll, sides - 1)) == NOW + until
 
 
-def test_stream_that_was_ready_asks_again_for_a_token_that_arrives_expired(
+def test_a_ready_stream_requests_a_new_token_if_one_arrives_expired(
     desk: Callable[..., Any],
 ) -> None:
-    """Its credentials were about to be renewed; before the first session it is an error."""
+    """The credentials behind it are about to be renewed.
+
+    Before the first session it is an error.
+    """
     d = desk()
     d.put(0)
     d.read()
@@ -77,5 +80,5 @@ def test_stream_that_was_ready_asks_again_for_a_token_that_arrives_expired(
     d.settle()
     assert d.stream.failure is None
     assert b"data" in d.read()[0]
-    told = [event.status for event in d.told(kvs.StreamErrorReported)]
-    assert StatusCode.INVALID_TOKEN_EXPIRATION in told
+    reported = [event.status for event in d.reported(kvs.StreamErrorReported)]
+    assert StatusCode.INVALID_TOKEN_EXPIRATION in reported

@@ -1,4 +1,4 @@
-"""Timestamps that jump, and single ones that are far off."""
+"""Timestamps that jump, and single frames that are far off."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Desks = Callable[..., Any]
 
 
 class Film:
-    """A camera with 25 pictures a second and a key frame every ten; `off` is its clock's error."""
+    """A camera with 25 pictures a second and a key frame every ten; `off` shifts its clock."""
 
     def __init__(self, d: Any, *, clock: bool = True) -> None:
         self.d = d
-        self.clock = clock  # time passes between the frames
+        self.clock = clock  # whether time passes between the frames
         self.refused: list[int] = []
 
     def put(self, first: int, last: int, off: float = 0.0, *, key: bool | None = None) -> None:
@@ -51,7 +51,7 @@ class Film:
             d.settle()
 
     def held(self) -> list[list[tuple[int, float]]]:
-        """Per session: the number of each picture, and by how many seconds its time is off."""
+        """Return per session the number of each picture, and the error of its time in seconds."""
         sessions: list[list[tuple[int, float]]] = []
         for _, item in sorted(self.d.stream._core.buffer.view.items.items()):
             if item.flags & STREAM_START:
@@ -64,7 +64,7 @@ class Film:
 
     @property
     def pictures(self) -> list[tuple[int, float]]:
-        """As `held`, of all sessions."""
+        """The pictures of all sessions, as `held` returns them."""
         return list(chain.from_iterable(self.held()))
 
 
@@ -74,7 +74,7 @@ def film(desk: Desks) -> Film:
 
 
 def jumps(d: Any) -> list[float]:
-    """By how many seconds the time has jumped, as the events say."""
+    """Return by how many seconds the time has jumped, according to the events."""
     return [
         round((event.after - event.before) / SECOND, 2)
         for event in d.events
@@ -83,8 +83,8 @@ def jumps(d: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("off", [-30.0, -7200.0, -3.0, 7200.0, 80_000.0, 5.0])
-def test_a_clock_that_is_set_at_a_key_frame_loses_nothing(film: Film, off: float) -> None:
-    """All pictures are stored at their times, those after a jump back in a new session."""
+def test_a_clock_that_is_set_at_a_key_frame_loses_no_frame(film: Film, off: float) -> None:
+    """All pictures keep their times; after a jump back they are in a new session."""
     film.put(0, 100)
     film.put(100, 200, off)
     assert film.refused == []
@@ -97,8 +97,10 @@ def test_a_clock_that_is_set_at_a_key_frame_loses_nothing(film: Film, off: float
 
 
 @pytest.mark.parametrize("off", [-30.0, 7200.0])
-def test_a_clock_that_is_set_within_a_group_costs_the_rest_of_it(film: Film, off: float) -> None:
-    """A session, or a fragment so far away, begins with a key frame."""
+def test_a_clock_that_is_set_within_a_group_loses_the_rest_of_the_group(
+    film: Film, off: float
+) -> None:
+    """A session, or a fragment so far away, must begin with a key frame."""
     film.put(0, 103)
     film.put(103, 200, off)
     assert film.refused == ([103, 104] if off < 0 else [])
@@ -111,13 +113,13 @@ def test_a_clock_that_is_set_within_a_group_costs_the_rest_of_it(film: Film, off
 @pytest.mark.parametrize("index", [40, 45, 39])
 @pytest.mark.parametrize("off", [37600.0, 3.0, -37600.0, -5.0])
 @pytest.mark.parametrize("count", [1, 2])
-def test_outliers_are_not_the_reference(film: Film, index: int, off: float, count: int) -> None:
-    """One or two frames far off, key frames among them, cost nothing or only themselves."""
+def test_outliers_do_not_move_the_time(film: Film, index: int, off: float, count: int) -> None:
+    """One or two frames are far off, possibly key frames; at most they are refused themselves."""
     film.put(0, index)
     film.put(index, index + count, off)
     film.put(index + count, 100)
     strays = range(index, index + count)
-    # Behind, a frame waits for the next ones only if a session could begin with it.
+    # A frame that jumped back is held only if a session could begin with it.
     lost = {39: [39], 40: [], 45: list(strays)}[index] if off < 0 else []
     assert film.refused == lost
     assert film.d.stream.account().accepted == 100 - len(lost)
@@ -130,8 +132,8 @@ def test_outliers_are_not_the_reference(film: Film, index: int, off: float, coun
     assert all(abs(e.given - e.used) > SECOND for e in corrected)
 
 
-def test_an_outlier_that_is_the_first_frame(film: Film) -> None:
-    """The stream's time is where the three frames after it are."""
+def test_an_outlier_as_the_first_frame(film: Film) -> None:
+    """The three frames after it set the stream's time."""
     film.put(0, 1, 37600.0)
     film.put(1, 50)
     assert film.refused == [1, 2]
@@ -139,7 +141,7 @@ def test_an_outlier_that_is_the_first_frame(film: Film) -> None:
 
 
 def test_small_steps_back_are_refused_alone(film: Film) -> None:
-    """They are an encoder's or a network's disorder, and no new time."""
+    """They come from a disordered encoder or network, and do not set a new time."""
     film.put(0, 45)
     film.put(40, 44, key=False)
     film.put(45, 60)
@@ -149,8 +151,8 @@ def test_small_steps_back_are_refused_alone(film: Film) -> None:
 
 
 @pytest.mark.parametrize("pause", [0.4, 5.0, 90.0])
-def test_a_pause_of_the_source_is_no_jump(film: Film, pause: float) -> None:
-    """Its clock and ours have gone on alike: each frame is taken at once."""
+def test_a_pause_of_the_source_is_not_a_jump(film: Film, pause: float) -> None:
+    """Its clock and ours have advanced alike, so each frame is stored at once."""
     film.put(0, 40)
     film.d.now += int(pause * SECOND)
     film.clock = False
@@ -163,8 +165,8 @@ def test_a_pause_of_the_source_is_no_jump(film: Film, pause: float) -> None:
 
 @pytest.mark.parametrize("end", ["stop", "mark", "flush", "idle"])
 @pytest.mark.parametrize("off", [60.0, -60.0])
-def test_held_frames_go_out_at_the_end(desk: Desks, end: str, off: float) -> None:
-    """Nothing will follow that could decide on them: they keep their times."""
+def test_held_frames_are_stored_at_the_end(desk: Desks, end: str, off: float) -> None:
+    """No later frame will decide on them, so they keep their times."""
     film = Film(desk(kvs.DeviceInfo()))
     film.put(0, 40)
     film.put(40, 42, off)
@@ -183,8 +185,8 @@ def test_held_frames_go_out_at_the_end(desk: Desks, end: str, off: float) -> Non
 
 
 @pytest.mark.parametrize("held", [1, 2])
-def test_frames_that_are_held_after_a_fragment_was_ended_go_out(desk: Desks, held: int) -> None:
-    """An idle stream puts them, also when no fragment is open that would have to be ended."""
+def test_frames_held_after_an_ended_fragment_are_stored(desk: Desks, held: int) -> None:
+    """An idle stream stores them even if no fragment is open."""
     film = Film(desk(kvs.DeviceInfo()))
     film.put(0, 40)
     film.d.stream.end_fragment(film.d.now)
@@ -197,8 +199,8 @@ def test_frames_that_are_held_after_a_fragment_was_ended_go_out(desk: Desks, hel
     assert film.pictures == [*((n, 0) for n in range(40)), *((40 + n, 60.0) for n in range(held))]
 
 
-def test_stream_that_got_a_frame_is_not_idle_though_it_is_held(desk: Desks) -> None:
-    """A time lapse of 15 s: the timer asks after 23 s without a stored frame, of 20 s at most."""
+def test_a_stream_with_a_held_frame_is_not_idle(desk: Desks) -> None:
+    """In a time lapse of 15 s no frame is stored for 23 s, and the idle limit is 20 s."""
     d = desk(kvs.DeviceInfo())
     for index in range(28):
         d.now = NOW + index * 15 * SECOND
@@ -207,24 +209,24 @@ def test_stream_that_got_a_frame_is_not_idle_though_it_is_held(desk: Desks) -> N
         d.settle()
         while (due := d.client.next_timer()) is not None and due < d.now + 15 * SECOND:
             d.client.handle_timer(due)
-    assert d.told(kvs.TimeJumped) == []
-    assert [event.given for event in d.told(kvs.TimestampCorrected)] == [NOW + 467 * SECOND]
+    assert d.reported(kvs.TimeJumped) == []
+    assert [event.given for event in d.reported(kvs.TimestampCorrected)] == [NOW + 467 * SECOND]
 
 
 @pytest.mark.parametrize("off", [3600.0, -3600.0])
-def test_outlier_just_after_a_jump(desk: Desks, off: float) -> None:
-    """The jump is no usual distance of two frames: what is far stays as near as before."""
+def test_an_outlier_just_after_a_jump(desk: Desks, off: float) -> None:
+    """The jump does not count as a usual step, so the limit for far frames does not grow."""
     film = Film(desk(), clock=False)
     film.put(0, 45)
     film.put(45, 51, off)
     film.put(51, 52, off + 600)
     film.put(52, 70, off)
     assert [number for number, _ in film.pictures] == [*range(45), *range(50, 70)]
-    assert len(film.d.told(kvs.TimestampCorrected)) == len(jumps(film.d)) == 1
+    assert len(film.d.reported(kvs.TimestampCorrected)) == len(jumps(film.d)) == 1
 
 
-def test_a_pause_after_a_flush_is_no_jump(film: Film) -> None:
-    """As long as the clock shows the same pause, no frame is held."""
+def test_a_pause_after_a_flush_is_not_a_jump(film: Film) -> None:
+    """The clock shows the same pause, so no frame is held."""
     film.put(0, 40)
     film.d.stream.end_fragment(film.d.now)
     film.put(500, 503)
@@ -234,8 +236,8 @@ def test_a_pause_after_a_flush_is_no_jump(film: Film) -> None:
 
 
 @pytest.mark.parametrize("off", [3600.0, -3600.0, 60.0])
-def test_a_skipped_frame_that_is_far_off_moves_no_time(film: Film, off: float) -> None:
-    """It is not stored: the key frame after it goes on where the frames before it were."""
+def test_a_skipped_frame_that_is_far_off_does_not_move_the_time(film: Film, off: float) -> None:
+    """It is not stored; the key frame after it continues at the old time."""
     film.put(0, 40)
     film.d.stream.end_fragment(film.d.now)
     film.put(41, 49)
@@ -246,8 +248,8 @@ def test_a_skipped_frame_that_is_far_off_moves_no_time(film: Film, off: float) -
     assert film.pictures == [(n, 0) for n in (*range(40), *range(50, 60))]
 
 
-def test_a_frame_that_waits_for_space_is_judged_once(desk: Desks) -> None:
-    """However often its writer tries, it is a single frame that is far off."""
+def test_a_frame_that_waits_for_space_counts_once(desk: Desks) -> None:
+    """It is a single frame that is far off, however often its writer tries."""
     film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE), clock=False)
     film.put(0, 40)
     store = film.d.client.store
@@ -265,8 +267,8 @@ def test_a_frame_that_waits_for_space_is_judged_once(desk: Desks) -> None:
     assert abs(film.pictures[40][1]) < 0.05
 
 
-def test_held_frames_of_a_stream_that_is_reset_are_dropped(film: Film) -> None:
-    """They were accepted, and so it is reported."""
+def test_held_frames_are_dropped_by_a_reset(film: Film) -> None:
+    """They were accepted, so they are reported as dropped."""
     film.put(0, 40)
     film.put(40, 42, 60.0)
     film.d.stream.reset(film.d.now)
@@ -277,7 +279,7 @@ def test_held_frames_of_a_stream_that_is_reset_are_dropped(film: Film) -> None:
 
 
 def test_nothing_held_is_dropped_for_a_jump(desk: Desks) -> None:
-    """The buffer's duration counts media."""
+    """The buffer's duration counts media only."""
     film = Film(desk(buffer_duration=10, max_latency=9))
     film.put(0, 100)
     film.put(100, 200, 7200.0)
@@ -285,12 +287,12 @@ def test_nothing_held_is_dropped_for_a_jump(desk: Desks) -> None:
     assert film.d.stream.account() == (220, 0, 0, 0, 220)
     assert film.d.stream.metrics(film.d.now).overall_view_duration < 10 * SECOND
     pressures = (kvs.BufferDurationPressure, kvs.StreamLatencyPressure, kvs.FrameDropped)
-    told = [e for e in film.d.events if isinstance(e, pressures)]
-    assert [type(e) for e in told] == []
+    reported = [e for e in film.d.events if isinstance(e, pressures)]
+    assert [type(e) for e in reported] == []
 
 
-def test_an_offline_stream_does_not_wait_for_a_jump(desk: Desks) -> None:
-    """There is room for what is there."""
+def test_an_offline_writer_does_not_wait_because_of_a_jump(desk: Desks) -> None:
+    """The buffer has space for the media."""
     film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=10), clock=False)
     film.put(0, 100)
     film.put(100, 200, 7200.0)
@@ -298,14 +300,14 @@ def test_an_offline_stream_does_not_wait_for_a_jump(desk: Desks) -> None:
 
 
 def test_a_connection_is_not_stale_because_time_jumped(desk: Desks) -> None:
-    """The service has said BUFFERING for what is there."""
+    """The service has acknowledged the media as BUFFERING."""
     film = Film(desk(connection_staleness_duration=6))
     film.put(0, 100)
     film.d.read()
     film.d.ack("BUFFERING", 3.6)
     film.put(100, 120, 7200.0)
     film.d.read()
-    assert film.d.told(kvs.ConnectionStale) == []
+    assert film.d.reported(kvs.ConnectionStale) == []
 
 
 def frame(ms: int, *, track: int = 1, key: bool = False) -> kvs.Frame:
@@ -313,7 +315,7 @@ def frame(ms: int, *, track: int = 1, key: bool = False) -> kvs.Frame:
 
 
 def test_sound_does_not_move_the_time_of_pictures() -> None:
-    """They are held for 5 s; more are refused until they are where the pictures are."""
+    """Sound is held for 5 s and then refused until its time is that of the pictures."""
     timeline = Timeline(frozenset({1}), MS)
     usual, last = 40 * MS, 1000 * MS
     verdicts = []
@@ -333,7 +335,7 @@ def test_sound_does_not_move_the_time_of_pictures() -> None:
 
 
 def test_held_sound_goes_with_the_pictures_that_jump() -> None:
-    """In the order of the times; what is elsewhere stays."""
+    """They are in the order of their times; a frame with yet another time stays held."""
     timeline = Timeline(frozenset({1}), MS)
     sound, elsewhere = frame(99_010, track=2), frame(500_000, track=3)
     pictures = [frame(99_000), frame(99_040), frame(99_080)]
@@ -358,8 +360,8 @@ def test_held_sound_goes_with_the_pictures_that_jump() -> None:
         (NOW + 25 * 3600 * SECOND, "clock is wrong"),
     ],
 )
-def test_absolute_times_that_cannot_be_meant(desk: Desks, pts: int, meant: str) -> None:
-    """They are refused with the likely mistake; relative streams take any."""
+def test_implausible_absolute_times_are_refused(desk: Desks, pts: int, meant: str) -> None:
+    """The error names the likely mistake; streams with relative times accept any time."""
     d = desk()
     with pytest.raises(KvsError) as caught:
         d.stream.put_frame(kvs.Frame(b"x", pts, key_frame=True), d.now)
@@ -374,16 +376,16 @@ def test_absolute_times_that_cannot_be_meant(desk: Desks, pts: int, meant: str) 
 
 @pytest.mark.parametrize("clock", [0, 100 * 24 * 3600 * SECOND])
 @pytest.mark.parametrize("pts", [0, NOW])
-def test_a_clock_that_is_not_set_refuses_nothing(desk: Desks, clock: int, pts: int) -> None:
-    """A device that was not on the network yet says 1970, and nothing can be compared with it."""
+def test_a_clock_that_is_not_set_refuses_no_frame(desk: Desks, clock: int, pts: int) -> None:
+    """A device without network says 1970, so no time can be compared with it."""
     d = desk()
     d.now = clock
     d.stream.put_frame(kvs.Frame(b"x", pts, key_frame=True), d.now)
     assert d.stream.account().accepted == 1
 
 
-def test_outlier_among_b_frames_keeps_its_distance_from_decoding(desk: Desks) -> None:
-    """Slow pictures are shown long after they are decoded; sooner, they would begin no fragment."""
+def test_an_outlier_among_b_frames_keeps_its_distance_from_decoding(desk: Desks) -> None:
+    """Slow pictures are shown long after they are decoded, as their fragments require."""
     d = desk()
     step = 400 * MS
     for index in range(36):
@@ -393,21 +395,21 @@ def test_outlier_among_b_frames_keeps_its_distance_from_decoding(desk: Desks) ->
         d.now = NOW + index * step
         d.stream.put_frame(frame, d.now)
         d.settle()
-    assert d.told(kvs.FrameDropped) == []
+    assert d.reported(kvs.FrameDropped) == []
     moved = next(
         item
         for item in d.stream._core.buffer.view.items.values()
         if b"".join(item.payload) == b"32"
     )
     assert NOW + 31 * step < moved.timestamp < NOW + 33 * step
-    (event,) = d.told(kvs.TimestampCorrected)
+    (event,) = d.reported(kvs.TimestampCorrected)
     assert event.used == moved.timestamp
 
 
 @pytest.mark.parametrize("data", [b"", bytes(1 << 21)])
 @pytest.mark.parametrize("off", [60.0, -60.0])
-def test_refused_frame_does_not_move_the_time(desk: Desks, data: bytes, off: float) -> None:
-    """A frame without data, or larger than the buffer, says nothing about the next ones."""
+def test_a_refused_frame_does_not_move_the_time(desk: Desks, data: bytes, off: float) -> None:
+    """A frame without data or larger than the buffer does not affect the next ones."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     film = Film(
         desk(device, streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60),
@@ -422,11 +424,11 @@ def test_refused_frame_does_not_move_the_time(desk: Desks, data: bytes, off: flo
     film.put(46, 100)
     assert film.refused == []
     assert film.pictures == [(index, 0) for index in range(100)]
-    assert film.d.told(kvs.TimestampCorrected) == []
+    assert film.d.reported(kvs.TimestampCorrected) == []
 
 
-def test_held_frame_goes_out_before_the_one_that_begins_a_session(film: Film) -> None:
-    """The service has refused the open fragment, and so the next key frame begins anew."""
+def test_a_held_frame_is_stored_before_the_one_that_begins_a_session(film: Film) -> None:
+    """The service refused the open fragment, so the next key frame begins a session."""
     film.put(0, 25)
     film.put(25, 26, key=True)  # at 1 s
     film.put(26, 30)
@@ -444,8 +446,10 @@ def test_held_frame_goes_out_before_the_one_that_begins_a_session(film: Film) ->
 
 
 @pytest.mark.parametrize("back", [0.02, 0.3])
-def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: float) -> None:
-    """Without times of the caller, the stream gives times that rise; no frame is refused."""
+def test_assigned_times_increase_when_the_clock_is_set_back_a_little(
+    desk: Desks, back: float
+) -> None:
+    """The stream assigns increasing times, so no frame is refused."""
     d = desk(frame_timecodes=False)
     times = []
     for index in range(60):
@@ -456,29 +460,29 @@ def test_own_times_go_on_when_the_clock_is_set_back_a_little(desk: Desks, back: 
     assert d.stream.account() == (60, 0, 0, 0, 60)
     assert times == sorted(set(times))
     assert times[-1] == d.now, "it is the clock's time again"
-    corrected = d.told(kvs.TimestampCorrected)
+    corrected = d.reported(kvs.TimestampCorrected)
     assert all(event.used > event.given for event in corrected)
     assert bool(corrected) == (back > 0.04)
     d.now -= SECOND // 5
     with pytest.raises(KvsError):
         d.stream.put_frame(kvs.Frame(b"", 0), d.now)
     d.settle()
-    assert d.told(kvs.TimestampCorrected) == corrected, "a refused frame has no time"
+    assert d.reported(kvs.TimestampCorrected) == corrected, "a refused frame has no time"
 
 
-def test_own_times_go_on_after_a_wait_for_space(desk: Desks) -> None:
-    """An offline stream stamps its frames by the clock of the wait, so that nothing is far off."""
+def test_assigned_times_continue_after_a_wait_for_space(desk: Desks) -> None:
+    """An offline stream uses the clock after the wait, so that no frame is far off."""
     d = desk(frame_timecodes=False, streaming_type=kvs.StreamingType.OFFLINE)
     for index in range(40):
         d.now = NOW + index * 40 * MS + (15 * SECOND if index >= 30 else 0)
         d.stream.put_frame(kvs.Frame(b"x", 0, key_frame=index % 10 == 0), d.now)
         d.settle()
         assert d.stream._core.buffer.view.newest.timestamp == d.now, "it was not held"
-    assert d.told(kvs.TimestampCorrected) == []
+    assert d.reported(kvs.TimestampCorrected) == []
 
 
-def test_own_times_do_not_follow_the_time_of_a_refused_frame(desk: Desks) -> None:
-    """What a caller gives as time counts for nothing, in a frame that is refused either."""
+def test_assigned_times_ignore_the_time_of_a_refused_frame(desk: Desks) -> None:
+    """The caller's times are ignored, including that of a refused frame."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     d = desk(device, frame_timecodes=False)
     for index in range(40):
@@ -492,11 +496,11 @@ def test_own_times_do_not_follow_the_time_of_a_refused_frame(desk: Desks) -> Non
         assert d.stream._core.buffer.view.newest.timestamp == d.now
         d.now += 40 * MS
     assert d.stream.account() == (40, 0, 0, 0, 40)
-    assert d.told(kvs.TimestampCorrected) == d.told(kvs.TimeJumped) == []
+    assert d.reported(kvs.TimestampCorrected) == d.reported(kvs.TimeJumped) == []
 
 
-def test_pause_after_an_outlier_is_a_pause(desk: Desks) -> None:
-    """The outlier, which is put late, does not count as the newest frame on our clock."""
+def test_a_pause_after_an_outlier_is_a_pause(desk: Desks) -> None:
+    """The outlier is stored late and does not count as the newest frame on our clock."""
     d = desk()
     for index in range(20):
         at = index * 40 * MS + (5 * SECOND if index > 10 else 0)
@@ -505,14 +509,14 @@ def test_pause_after_an_outlier_is_a_pause(desk: Desks) -> None:
         d.stream.put_frame(kvs.Frame(b"x", d.now + far, key_frame=index == 0), d.now)
         d.settle()
         assert d.stream.waiting == (index == 10), index
-    assert len(d.told(kvs.TimestampCorrected)) == 1
-    assert d.told(kvs.TimeJumped) == []
+    assert len(d.reported(kvs.TimestampCorrected)) == 1
+    assert d.reported(kvs.TimeJumped) == []
     assert d.stream.account() == (20, 0, 0, 0, 20)
 
 
 @pytest.mark.parametrize("at", [11, 12, 13, 20, 21])
-def test_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> None:
-    """Put without any wait between: the distance of the frames before says what is far."""
+def test_an_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> None:
+    """Frames are put without pauses; the steps of the frames before define what is far."""
     film = Film(desk(), clock=False)
     film.put(0, at)
     film.put(at, at + 1, 9000.0)
@@ -522,8 +526,8 @@ def test_outlier_among_the_first_frames_of_a_fragment(desk: Desks, at: int) -> N
     assert all(abs(off) < 0.04 for _, off in film.pictures)
 
 
-def test_what_is_far_depends_on_the_usual_step() -> None:
-    """Half a second, or eight steps; a step is unknown at first."""
+def test_the_limit_for_far_frames_depends_on_the_usual_step() -> None:
+    """It is half a second, or eight steps; at first the step is unknown."""
     timeline = Timeline(frozenset({1}), MS)
     assert timeline.far(40 * MS) == timeline.far(0) == SECOND // 2 + MS
     assert timeline.far(SECOND) == 8 * SECOND + MS
@@ -531,7 +535,7 @@ def test_what_is_far_depends_on_the_usual_step() -> None:
 
 
 def test_marks_do_not_count_as_steps() -> None:
-    """A fragment of three frames, then marks and single frames: the usual step is 1 s."""
+    """After a fragment of three frames come marks and single frames: the usual step is 1 s."""
     view = ContentView(100, 600 * SECOND)
     for index in range(6):
         flags = FRAGMENT_START if index in (0, 3, 4, 5) else 0
@@ -542,8 +546,8 @@ def test_marks_do_not_count_as_steps() -> None:
             assert usual_step(view, 0) == (SECOND if index > 2 else None)
 
 
-def test_corrected_times_rise_and_true_ones_stay() -> None:
-    """A held frame shortly before the next one was right; an outlier before it goes earlier."""
+def test_corrected_times_increase_and_correct_ones_stay() -> None:
+    """A held frame shortly before the next one keeps its time; an outlier gets an earlier one."""
     timeline = Timeline(frozenset({1}), MS)
     outlier, right = frame(500_000, track=2), frame(60_000, track=2)
     timeline.held += [outlier, right]
@@ -553,15 +557,15 @@ def test_corrected_times_rise_and_true_ones_stay() -> None:
     assert 1000 * MS < moved.dts <= 2000 * MS, "no farther than what is not far"
 
 
-def test_waiting_for_space_is_no_pause_of_the_source(desk: Desks) -> None:
-    """An offline writer was held up for a minute, and then puts a frame that is far off."""
+def test_waiting_for_space_is_not_a_pause_of_the_source(desk: Desks) -> None:
+    """An offline writer waits for a minute, and then puts a frame that is far off."""
     film = Film(desk(streaming_type=kvs.StreamingType.OFFLINE, buffer_duration=60), clock=False)
     film.put(0, 45)
     film.d.now += 60 * SECOND
     film.put(45, 46, 10.0)
     film.put(46, 60)
     assert film.refused == []
-    assert [event.given - NOW for event in film.d.told(kvs.TimestampCorrected)] == [
+    assert [event.given - NOW for event in film.d.reported(kvs.TimestampCorrected)] == [
         45 * 40 * MS + 10 * SECOND
     ]
 
@@ -597,10 +601,10 @@ def test_held_frames_without_space_are_reported_as_dropped(desk: Desks) -> None:
     film.d.settle()
     store.release(used)
     assert film.d.stream.account() == (42, 0, 2, 0, 40)
-    dropped = film.d.told(kvs.FrameDropped)
+    dropped = film.d.reported(kvs.FrameDropped)
     assert {event.reason for event in dropped} == {kvs.DropReason.INVALID}
     assert dropped[0].first == NOW + 40 * 40 * MS + 60 * SECOND
-    statuses = {event.status for event in film.d.told(kvs.StreamErrorReported)}
+    statuses = {event.status for event in film.d.reported(kvs.StreamErrorReported)}
     assert statuses == {StatusCode.STORE_OUT_OF_MEMORY}
 
 

@@ -1,6 +1,6 @@
-"""Timers follow the monotonic clock; a wall clock that is set changes timestamps and expiry only.
+"""Timers use the monotonic clock; setting the wall clock affects timestamps and expirations only.
 
-`d.now` is the monotonic time; `d.step` is how far the wall clock is ahead of it.
+`d.now` is the monotonic time; `d.step` is the wall clock minus `d.now`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ STEPS = pytest.mark.parametrize("step", [60 * SECOND, 2 * HOUR, DAY, -60 * SECON
 Desks = Callable[..., Any]
 
 
-def go_on(d: Any, seconds: int) -> None:
-    """Let so many seconds pass; the timer is called when it is due."""
+def pass_time(d: Any, seconds: int) -> None:
+    """Let seconds pass, and call the timer when it is due."""
     for _ in range(seconds):
         d.now += SECOND
         d.client.handle_timer(d.now)
@@ -33,7 +33,7 @@ def go_on(d: Any, seconds: int) -> None:
 
 
 def marks(d: Any) -> int:
-    """How many fragments were ended without a frame after them."""
+    """Return how many end-of-fragment marks the view has."""
     return sum(bool(item.flags & END_OF_FRAGMENT) for item in items(d))
 
 
@@ -42,12 +42,12 @@ def items(d: Any) -> list[Any]:
 
 
 def tokens(d: Any) -> int:
-    """How many streaming tokens were asked for."""
+    """Return how many streaming tokens were requested."""
     return sum(isinstance(call, kvs.GetStreamingToken) for call in d.calls)
 
 
 def film(d: Any, frames: range, *, keys: tuple[int, ...], step_at: int, step: int) -> None:
-    """Put frames 40 ms apart as a camera does whose clock is its own."""
+    """Put frames 40 ms apart with the times of a camera's own clock."""
     for index in frames:
         if index == step_at:
             d.step += step
@@ -62,26 +62,26 @@ def film(d: Any, frames: range, *, keys: tuple[int, ...], step_at: int, step: in
 
 # --- fragments -----------------------------------------------------------------------------------
 @STEPS
-def test_clock_step_closes_no_fragment_and_skips_no_frame(desk: Desks, step: int) -> None:
-    """The frames go on evenly; then, without frames, the fragment is ended in its time."""
+def test_a_step_of_the_wall_clock_ends_no_fragment_and_skips_no_frame(
+    desk: Desks, step: int
+) -> None:
+    """The frames continue evenly. After the last one, the fragment is ended after its idle time."""
     d = desk(kvs.DeviceInfo())
     film(d, range(300), keys=(0, 250), step_at=100, step=step)
     assert d.stream.account() == (300, 0, 0, 0, 300)
-    assert not d.told(ev.FrameSkipped)
+    assert not d.reported(ev.FrameSkipped)
     assert marks(d) == 0
-    go_on(d, 15)
+    pass_time(d, 15)
     d.step -= 2 * step
     assert marks(d) == 0
-    go_on(d, 20)
+    pass_time(d, 20)
     assert marks(d) == 1
 
 
 @pytest.mark.parametrize("timer", [True, False])
 @pytest.mark.parametrize("at", [30, 90, 150])
-def test_time_that_passes_between_two_frames_ends_no_fragment(
-    desk: Desks, at: int, timer: bool
-) -> None:
-    """A process that was suspended for a minute, and goes on: it was not idle."""
+def test_a_pause_between_two_frames_ends_no_fragment(desk: Desks, at: int, timer: bool) -> None:
+    """A process that was suspended for a minute was not idle."""
     d = desk(kvs.DeviceInfo())
     for index in range(at):
         film(d, range(index, index + 1), keys=(0,), step_at=-1, step=0)
@@ -94,33 +94,33 @@ def test_time_that_passes_between_two_frames_ends_no_fragment(
 
 
 # --- timers --------------------------------------------------------------------------------------
-def test_a_last_ack_that_does_not_come_is_reported_once(desk: Desks) -> None:
-    """After the time for it, however often the clock is set."""
+def test_a_missing_last_ack_is_reported_once(desk: Desks) -> None:
+    """It is reported after its time limit, however often the clock is set."""
     d = desk(kvs.DeviceInfo(client_info=kvs.ClientInfo(stop_stream_timeout=60)))
     d.put(0)
     d.read()
     d.stream.stop(d.now)
     d.read()
     for step in (-HOUR, 2 * HOUR, -DAY):
-        go_on(d, 20)
-        assert not d.told(ev.StreamErrorReported)
+        pass_time(d, 20)
+        assert not d.reported(ev.StreamErrorReported)
         d.step += step
-    go_on(d, 60)
-    told = [event.status for event in d.told(ev.StreamErrorReported)]
-    assert told == [StatusCode.PERSISTED_ACK_TIMEOUT]
+    pass_time(d, 60)
+    reported = [event.status for event in d.reported(ev.StreamErrorReported)]
+    assert reported == [StatusCode.PERSISTED_ACK_TIMEOUT]
 
 
 @STEPS
-def test_figures_count_the_time_that_has_passed(desk: Desks, step: int) -> None:
-    """Uptime and rates."""
+def test_metrics_use_the_time_that_has_passed(desk: Desks, step: int) -> None:
+    """These are uptime and rates."""
     d = desk()
     d.token_life = 40 * DAY
     d.put(0, data=bytes(1000))
     d.read()
-    go_on(d, 6)
+    pass_time(d, 6)
     d.step += step
     for index in range(20):
-        go_on(d, 1)
+        pass_time(d, 1)
         d.put(index + 1, data=bytes(100_000), key=True)
         d.read()
     metrics = d.stream.metrics(d.now)
@@ -131,22 +131,24 @@ def test_figures_count_the_time_that_has_passed(desk: Desks, step: int) -> None:
 
 # --- tokens and credentials ----------------------------------------------------------------------
 @pytest.mark.parametrize("step", [0, 10 * SECOND, -10 * SECOND, -2 * HOUR, -DAY])
-def test_token_is_replaced_in_its_time(desk: Desks, step: int) -> None:
-    """Before the service takes it for expired, and not at once either."""
+def test_a_token_is_replaced_before_it_expires(desk: Desks, step: int) -> None:
+    """It is replaced before the service refuses it, but not at once."""
     d = desk()
     d.token_life = 60 * SECOND
     d.put(0)
-    go_on(d, 10)
+    pass_time(d, 10)
     d.step = step
     for count, seconds in ((1, 30), (2, 22)):
-        go_on(d, seconds)
+        pass_time(d, seconds)
         d.put(5 * count)
         assert tokens(d) == count
 
 
 @pytest.mark.parametrize("step", [60 * SECOND, 2 * HOUR, DAY])
-def test_token_that_expires_by_the_wall_clock_is_replaced_at_once(desk: Desks, step: int) -> None:
-    """Within a period of the timer; the frames go on in the fragment that is open."""
+def test_a_token_that_has_expired_by_the_wall_clock_is_replaced_at_once(
+    desk: Desks, step: int
+) -> None:
+    """That is within a period of the timer; the frames continue in the open fragment."""
     d = desk(kvs.DeviceInfo())
     d.token_life = 60 * SECOND
     film(d, range(10), keys=(0,), step_at=-1, step=0)
@@ -158,28 +160,28 @@ def test_token_that_expires_by_the_wall_clock_is_replaced_at_once(desk: Desks, s
     starts = [item.flags & (STREAM_START | FRAGMENT_START) for item in items(d)]
     assert [index for index, flags in enumerate(starts) if flags] == [0, 150]
     assert marks(d) == 0
-    go_on(d, 20)
+    pass_time(d, 20)
     film(d, range(200, 210), keys=(200,), step_at=-1, step=0)
     assert tokens(d) == 2, "the new one is as good as it says"
 
 
-def test_token_without_an_expiration_is_replaced_in_its_time(desk: Desks) -> None:
-    """No clock says that it has expired."""
+def test_a_token_without_an_expiration_is_replaced_after_the_longest_life(desk: Desks) -> None:
+    """The wall clock does not matter for it."""
     d = desk()
     d.answers[kvs.GetStreamingToken] = [(200, kvs.AuthInfo())]
     d.put(0)
     d.step = 400 * DAY
-    go_on(d, 30)
+    pass_time(d, 30)
     d.put(5)
     assert tokens(d) == 1
-    go_on(d, 40 * 60)
+    pass_time(d, 40 * 60)
     d.put(10)
     assert tokens(d) == 2
 
 
 @pytest.mark.parametrize(("step", "asked"), [(2 * HOUR, 2), (60 * SECOND, 1), (-DAY, 1)])
 def test_credentials_expire_by_the_wall_clock(desk: Desks, step: int, asked: int) -> None:
-    """They are asked for again with the next call that needs them."""
+    """The next call that needs them requests new ones."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(200, kvs.AuthInfo(expiration=NOW + HOUR))]
     d.put(0)
@@ -189,8 +191,8 @@ def test_credentials_expire_by_the_wall_clock(desk: Desks, step: int, asked: int
     assert sum(isinstance(call, kvs.GetSecurityToken) for call in d.calls) == asked
 
 
-def test_an_upload_starts_at_the_wall_clock_s_time(desk: Desks) -> None:
-    """That is what its header says."""
+def test_an_upload_has_the_start_time_of_the_wall_clock(desk: Desks) -> None:
+    """The request header contains it."""
     d = desk()
     d.step = DAY
     d.put(0)
@@ -201,7 +203,7 @@ def test_an_upload_starts_at_the_wall_clock_s_time(desk: Desks) -> None:
 
 # --- timestamps ----------------------------------------------------------------------------------
 def test_absolute_times_are_compared_with_the_wall_clock(desk: Desks) -> None:
-    """Right after it was set, too: a camera boots in 1970, and NTP tells it the time."""
+    """This works right after it was set: a camera boots in 1970, and NTP sets its clock."""
     d = desk()
     d.step = -NOW
     put = d.stream.put_frame
@@ -215,8 +217,11 @@ def test_absolute_times_are_compared_with_the_wall_clock(desk: Desks) -> None:
         put(kvs.Frame(b"x", NOW + 2 * DAY, key_frame=True), d.now)
 
 
-def own_times(d: Any, step: int, *, tracks: tuple[int, ...] = (1,), key_every: int = 10) -> list:
-    """Put 60 frames 40 ms apart that the stream stamps; the clock is set before the 36th."""
+def put_stamped(d: Any, step: int, *, tracks: tuple[int, ...] = (1,), key_every: int = 10) -> list:
+    """Put 60 frames that the stream stamps, 40 ms apart, and set the clock before the 36th.
+
+    Return their times.
+    """
     times = []
     for index in range(60):
         if index == 35:
@@ -232,10 +237,12 @@ def own_times(d: Any, step: int, *, tracks: tuple[int, ...] = (1,), key_every: i
 
 
 @STEPS
-def test_own_times_follow_the_wall_clock_from_the_next_fragment_on(desk: Desks, step: int) -> None:
-    """Nothing is skipped or refused, and no fragment is cut short."""
+def test_assigned_times_follow_the_wall_clock_from_the_next_fragment_on(
+    desk: Desks, step: int
+) -> None:
+    """No frame is skipped or refused, and no fragment is cut short."""
     d = desk(frame_timecodes=False)
-    times = own_times(d, step)
+    times = put_stamped(d, step)
     even = [NOW + index * 40 * MS for index in range(60)]
     assert times == even[:40] + [time + step for time in even[40:]]
     assert d.stream.account() == (60, 0, 0, 0, 60)
@@ -243,16 +250,16 @@ def test_own_times_follow_the_wall_clock_from_the_next_fragment_on(desk: Desks, 
     assert starts == [0, 10, 20, 30, 40, 50]
     sessions = [i for i, item in enumerate(items(d)) if item.flags & STREAM_START]
     assert sessions == ([0] if step > 0 else [0, 40])
-    assert [(event.before, event.after) for event in d.told(ev.TimeJumped)] == [
+    assert [(event.before, event.after) for event in d.reported(ev.TimeJumped)] == [
         (times[39], times[40])
     ]
-    assert not d.told(ev.TimestampCorrected)
+    assert not d.reported(ev.TimestampCorrected)
 
 
 @STEPS
 @pytest.mark.parametrize("mode", list(kvs.FrameOrderMode))
-def test_own_times_of_two_tracks(step: int, mode: kvs.FrameOrderMode) -> None:
-    """Sound keeps to the pictures' time."""
+def test_assigned_times_of_two_tracks(step: int, mode: kvs.FrameOrderMode) -> None:
+    """Sound keeps the time of the pictures."""
     wall = NOW
     client = kvs.Client(
         kvs.DeviceInfo(), now=NOW, dice=lambda sides: sides // 2, wall=lambda now: now + wall - NOW
@@ -274,8 +281,8 @@ def test_own_times_of_two_tracks(step: int, mode: kvs.FrameOrderMode) -> None:
 
 
 @STEPS
-def test_own_times_of_sound_alone(step: int) -> None:
-    """Its fragments are cut by time, and any packet may begin one."""
+def test_assigned_times_of_sound_alone(step: int) -> None:
+    """Fragments are cut by time, and any packet may begin one."""
     wall = NOW
     client = kvs.Client(
         kvs.DeviceInfo(), now=NOW, dice=lambda sides: sides // 2, wall=lambda now: now + wall - NOW

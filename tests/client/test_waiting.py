@@ -1,4 +1,4 @@
-"""Waits that could never end, frames that nothing would settle, and full buffers."""
+"""Waits that must end, frames that must be settled, and full buffers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def offline(**info: object) -> dict[str, object]:
     return {"streaming_type": kvs.StreamingType.OFFLINE, "frame_rate": 30, **info}
 
 
-def test_space_that_one_stream_frees_wakes_the_writers_of_another(desk: Desks) -> None:
-    """The store is the client's: what a persisted fragment of one frees, another may use."""
+def test_space_freed_by_one_stream_wakes_the_writers_of_another(desk: Desks) -> None:
+    """The streams of a client share its store."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     other = d.client.open_stream(
@@ -42,7 +42,7 @@ def test_space_that_one_stream_frees_wakes_the_writers_of_another(desk: Desks) -
 
 
 def test_a_fragment_longer_than_the_buffer_does_not_wait_for_its_own_ack(desk: Desks) -> None:
-    """The service says nothing about an open fragment: waiting would never end."""
+    """The service acknowledges only complete fragments, so the wait would never end."""
     d = desk(**offline(buffer_duration=4))
     d.put(0)
     for index in range(1, 31):  # 6 s
@@ -53,8 +53,8 @@ def test_a_fragment_longer_than_the_buffer_does_not_wait_for_its_own_ack(desk: D
         d.put(32)
 
 
-def test_a_frame_too_large_for_the_store_leaves_no_reserve_behind(desk: Desks) -> None:
-    """The reserve follows the largest frame that was taken, not the one that was refused."""
+def test_a_frame_too_large_for_the_store_does_not_change_the_reserve(desk: Desks) -> None:
+    """The reserve depends on the largest accepted frame."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     with pytest.raises(KvsError) as caught:
@@ -65,10 +65,10 @@ def test_a_frame_too_large_for_the_store_leaves_no_reserve_behind(desk: Desks) -
     assert d.stream.account().held == 5
 
 
-def test_what_was_sent_and_will_not_be_sent_again_is_settled_with_its_connection(
+def test_sent_frames_that_are_not_sent_again_are_settled_with_their_connection(
     desk: Desks,
 ) -> None:
-    """Nothing is replayed, so no ack can come for it any more."""
+    """Without replay, no ack can come for them."""
     d = desk(replay_duration=0)
     d.put(0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
@@ -76,11 +76,11 @@ def test_what_was_sent_and_will_not_be_sent_again_is_settled_with_its_connection
     d.stream.upload_ended(d.upload, 599, d.now)
     d.settle()
     assert d.stream.account() == kvs.FrameAccount(1, 0, 1, 0, 0)
-    assert [event.reason for event in d.told(ev.FrameDropped)] == [ev.DropReason.UNCONFIRMED]
+    assert [event.reason for event in d.reported(ev.FrameDropped)] == [ev.DropReason.UNCONFIRMED]
 
 
-def test_a_refused_key_frame_does_not_open_the_fragment_that_a_mark_closed(desk: Desks) -> None:
-    """A block after an end-of-fragment tag would be no valid Matroska."""
+def test_a_refused_key_frame_does_not_reopen_an_ended_fragment(desk: Desks) -> None:
+    """A block after an end-of-fragment tag would be invalid."""
     d = desk()
     d.put(0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
@@ -89,11 +89,11 @@ def test_a_refused_key_frame_does_not_open_the_fragment_that_a_mark_closed(desk:
     d.put(2, key=False)
     d.settle()
     assert d.stream.account().accepted == 1
-    assert len(d.told(ev.FrameSkipped)) == 1
+    assert len(d.reported(ev.FrameSkipped)) == 1
 
 
 def test_an_ack_for_a_fragment_that_was_never_sent_settles_nothing(desk: Desks) -> None:
-    """Not even frames that left the view unconfirmed."""
+    """This includes frames that left the view without an ack."""
     d = desk(buffer_duration=1, frame_rate=30, replay_duration=0)
     for second in range(4):
         d.put(second)
@@ -105,7 +105,7 @@ def test_an_ack_for_a_fragment_that_was_never_sent_settles_nothing(desk: Desks) 
 
 
 def test_a_reset_stream_of_a_failed_client_fails_again(desk: Desks) -> None:
-    """It would wait for a client that makes no more calls."""
+    """The client makes no more calls, so the stream would wait without end."""
     d = desk()
     d.answers[kvs.GetSecurityToken] = [(404, None)]
     d.settle()
@@ -116,8 +116,8 @@ def test_a_reset_stream_of_a_failed_client_fails_again(desk: Desks) -> None:
     assert d.stream.closed
 
 
-def test_frames_of_the_order_coordinator_never_wait(desk: Desks) -> None:
-    """They were accepted: a WouldBlock of an older frame must not lose the newer one."""
+def test_frames_in_the_order_coordinator_are_not_lost_by_a_wait(desk: Desks) -> None:
+    """They were accepted; when an older frame raises WouldBlock, the newer one is refused."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     tracks = kvs.StreamInfo.audio_video("h264", "aac").tracks
     mode = kvs.FrameOrderMode.PTS_ONE_MS_COMPENSATE_EOFR
@@ -137,8 +137,8 @@ def test_frames_of_the_order_coordinator_never_wait(desk: Desks) -> None:
     assert account.accepted == account.held
 
 
-def test_frames_in_a_queue_may_wait_for_space_before_the_stream_stops(desk: Desks) -> None:
-    """Another stream has filled the store meanwhile: `stop` alone would drop them."""
+def test_queued_frames_may_wait_for_space_before_the_stream_stops(desk: Desks) -> None:
+    """Another stream has filled the store; `stop` alone would drop them."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     mode = kvs.FrameOrderMode.DTS_ONE_MS_COMPENSATE_EOFR
@@ -164,8 +164,8 @@ def test_frames_in_a_queue_may_wait_for_space_before_the_stream_stops(desk: Desk
     assert both.account().accepted == both.account().held >= 9
 
 
-def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
-    """A frame that left the view while it was on the wire is stored once it was handed out."""
+def test_without_acks_no_frame_stays_unacknowledged(desk: Desks) -> None:
+    """A frame on the wire that left the view counts as stored once it was handed out."""
     d = desk(fragment_acks=False, buffer_duration=1, frame_rate=30)
     d.put(0, data=b"x" * 1000)
     d.read(limit=600)
@@ -176,7 +176,7 @@ def test_without_acks_nothing_stays_in_doubt(desk: Desks) -> None:
 
 
 def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None:
-    """Else the service would wait for the rest of it, and a flush for the service."""
+    """Otherwise the service would wait for the rest of it, and a flush for the service."""
     d = desk(replay_duration=120)
     d.put(0)
     d.put(5)
@@ -189,8 +189,8 @@ def test_the_mark_of_a_refused_fragment_ends_the_one_before(desk: Desks) -> None
     assert sent.count(b"AWS_KINESISVIDEO_END_OF_FRAGMENT") == 1
 
 
-def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -> None:
-    """What is left has lost its cluster: it is told as dropped, and the stream closes."""
+def test_a_stopped_stream_without_usable_frames_ends_its_upload(desk: Desks) -> None:
+    """The remaining frames have lost their cluster; they are dropped, and the stream closes."""
     d = desk(view_overflow_policy=0, buffer_duration=1, frame_rate=30)
     d.put(0)
     for index in range(1, 8):
@@ -202,8 +202,8 @@ def test_a_stopped_stream_without_anything_usable_ends_its_upload(desk: Desks) -
     assert d.stream.closed
 
 
-def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: Desks) -> None:
-    """Relative timecodes begin anew with a session: rolled back, it is a session again."""
+def test_a_session_that_is_sent_again_is_not_joined_to_the_one_before(desk: Desks) -> None:
+    """Relative timecodes start at 0 in each session, so it must be a session again."""
     d = desk(absolute_fragment_times=False, replay_duration=120)
     d.put(0)
     d.stream._core.refuse_until_key(new_session=True)
@@ -223,8 +223,8 @@ def test_a_session_that_was_sent_before_is_not_joined_to_the_one_before(desk: De
     assert sent.count(bytes.fromhex("1f43b675")) == 1
 
 
-def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
-    """A few hundred bytes may be what a waiting writer lacks."""
+def test_the_space_of_a_sent_stream_header_wakes_the_writer(desk: Desks) -> None:
+    """A few hundred bytes may be all that a waiting writer needs."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     d.put(0)
@@ -241,12 +241,12 @@ def test_the_room_of_a_stream_header_that_was_sent_is_told(desk: Desks) -> None:
     assert kvs.SpaceAvailable("door") in d.effects
 
 
-def test_a_refused_fragment_leaves_room_though_a_part_of_it_was_not_sent(desk: Desks) -> None:
-    """Nothing more of it is sent. A frame that is half sent is in the way of nothing."""
+def test_a_partly_sent_refused_fragment_frees_its_space(desk: Desks) -> None:
+    """The rest of it is not sent; a partly sent frame before it does not matter."""
     d = desk(**offline(buffer_duration=4))
     for index in range(20):
         d.put(index, data=b"x" * 1000)
-    d.read(limit=2500)  # its third frame
+    d.read(limit=2500)  # up to its third frame
     with pytest.raises(kvs.WouldBlock):
         d.put(20)
     d.effects.clear()
@@ -258,8 +258,8 @@ def test_a_refused_fragment_leaves_room_though_a_part_of_it_was_not_sent(desk: D
 
 
 @pytest.mark.parametrize("sent", [0, 2500])
-def test_a_refused_fragment_that_is_all_a_stream_holds_leaves_room(desk: Desks, sent: int) -> None:
-    """No other session begins before its writer has put a frame, and that waits for room."""
+def test_a_refused_fragment_that_fills_the_store_frees_its_space(desk: Desks, sent: int) -> None:
+    """No other session begins before the writer's next frame, which waits for the space."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     d.put(0, data=b"x" * 1000)
@@ -277,8 +277,8 @@ def test_a_refused_fragment_that_is_all_a_stream_holds_leaves_room(desk: Desks, 
     assert d.stream.account() == (6, 0, 5, 0, 1)
 
 
-def filled(desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType) -> Any:
-    """A stream whose store is full: the next frame of any size is refused, waits, or drops one."""
+def fill_store(desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType) -> Any:
+    """Make a stream with a full store: the next frame is refused, waits, or drops another."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, store_pressure_policy=policy, streaming_type=mode, frame_rate=100)
     index = 0
@@ -296,8 +296,8 @@ def filled(desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType
 def test_a_fragment_can_be_ended_without_free_space(
     desk: Desks, policy: kvs.StorePressurePolicy, mode: kvs.StreamingType
 ) -> None:
-    """Else what fills the buffer could not be stored; nothing is dropped for it."""
-    d = filled(desk, policy, mode)
+    """Otherwise the frames that fill the buffer could not be stored; nothing is dropped for it."""
+    d = fill_store(desk, policy, mode)
     before = d.stream.account()
     for _ in range(3):
         d.stream.end_fragment(d.now)
@@ -310,8 +310,8 @@ def test_a_fragment_can_be_ended_without_free_space(
     assert d.stream.metrics(d.now).counters.put_frame_errors == counters.put_frame_errors
 
 
-def test_ending_a_fragment_waits_for_frames_that_wait_for_another_track(desk: Desks) -> None:
-    """They were accepted: an offline stream stores them once there is space."""
+def test_ending_a_fragment_waits_for_frames_in_the_order_coordinator(desk: Desks) -> None:
+    """They were accepted, so an offline stream stores them once there is space."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     client = desk(device).client
     info = kvs.StreamInfo.audio_video(
@@ -338,8 +338,8 @@ def test_ending_a_fragment_waits_for_frames_that_wait_for_another_track(desk: De
     assert stream.account() == (6, 0, 0, 0, 6)
 
 
-def test_ending_a_fragment_when_none_is_open_is_no_error(desk: Desks) -> None:
-    """Before the first frame, twice, and after a reset; the counter of errors stays 0."""
+def test_ending_a_fragment_without_an_open_one_raises_nothing(desk: Desks) -> None:
+    """That is before the first frame, twice, and after a reset; no error is counted."""
     d = desk()
     d.stream.end_fragment(d.now)
     d.put(0)
@@ -357,7 +357,7 @@ def test_ending_a_fragment_when_none_is_open_is_no_error(desk: Desks) -> None:
 
 
 def test_fragments_that_are_cut_by_time_cannot_be_ended(desk: Desks) -> None:
-    """The state of the stream is as before, and it goes on."""
+    """The stream continues unchanged."""
     d = desk(key_frame_fragmentation=False)
     d.put(0)
     with pytest.raises(KvsError) as caught:
@@ -378,7 +378,7 @@ def test_fragments_that_are_cut_by_time_cannot_be_ended(desk: Desks) -> None:
 def test_an_offline_stream_reconnects_sooner(
     desk: Desks, kind: kvs.StreamingType, least: int, most: int
 ) -> None:
-    """Its writer waits for space, while a camera goes on."""
+    """Its writer waits for space, while a camera continues."""
     d = desk(streaming_type=kind)
     d.put(0)
     waits = []
@@ -395,7 +395,7 @@ MARK = b"AWS_KINESISVIDEO_END_OF_FRAGMENT"
 
 
 def fill_with_one_fragment(desk: Desks, **info: object) -> Any:
-    """An offline stream whose open fragment fills the store of a MiB: 5 frames of 200,000 bytes."""
+    """Fill the 1-MiB store of an offline stream with one open fragment of 5 frames."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline(**info))
     for index in range(5):
@@ -404,10 +404,10 @@ def fill_with_one_fragment(desk: Desks, **info: object) -> Any:
 
 
 @pytest.mark.parametrize("by_keys", [True, False])
-def test_a_key_frame_that_waits_ends_the_fragment_that_fills_the_store(
+def test_a_waiting_key_frame_ends_the_fragment_that_fills_the_store(
     desk: Desks, by_keys: bool
 ) -> None:
-    """Else no ack would come: the service acknowledges whole fragments."""
+    """Otherwise no ack would come, because the service acknowledges whole fragments."""
     d = fill_with_one_fragment(desk, key_frame_fragmentation=by_keys, fragment_duration=1)
     d.read()
     d.stream.put_fragment_metadata("door", "open", False, d.now)
@@ -431,10 +431,10 @@ def test_a_key_frame_that_waits_ends_the_fragment_that_fills_the_store(
     assert d.stream.account() == (6, 5, 0, 0, 1)
 
 
-def test_a_fragment_is_ended_though_its_last_frame_lasts_longer_than_it_should(
+def test_a_fragment_is_ended_although_its_last_frame_lasts_too_long(
     desk: Desks,
 ) -> None:
-    """The mark is not later than the key frame that waits."""
+    """The time of the mark is not later than that of the waiting key frame."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     times = d.now, d.now + 4 * SECOND // 10, d.now + 5 * SECOND // 10
@@ -453,7 +453,7 @@ def test_a_fragment_is_ended_though_its_last_frame_lasts_longer_than_it_should(
 
 
 def test_a_fragment_that_was_ended_for_space_takes_no_more_frames(desk: Desks) -> None:
-    """The writer gave up, and goes on: a block behind the mark would be lost."""
+    """The writer gives up and continues; a block after the mark would be lost."""
     d = fill_with_one_fragment(desk)
     with pytest.raises(kvs.WouldBlock):
         d.put(5, data=b"x" * 200_000)
@@ -466,7 +466,7 @@ def test_a_fragment_that_was_ended_for_space_takes_no_more_frames(desk: Desks) -
 
 
 def test_a_fragment_larger_than_the_store_is_refused_with_both_sizes(desk: Desks) -> None:
-    """No ack could make room; the frames up to the next key frame are skipped."""
+    """No ack could free space; the frames up to the next key frame are skipped."""
     d = fill_with_one_fragment(desk)
     with pytest.raises(KvsError) as caught:
         d.put(5, key=False, data=b"x" * 200_000)
@@ -482,8 +482,8 @@ def test_a_fragment_larger_than_the_store_is_refused_with_both_sizes(desk: Desks
     assert d.stream.account() == (6, 5, 0, 1, 1)
 
 
-def test_a_delta_frame_waits_for_what_another_stream_holds(desk: Desks) -> None:
-    """Its own fragment fits into the store; the other's acks make room."""
+def test_a_delta_frame_waits_for_space_that_another_stream_uses(desk: Desks) -> None:
+    """Its own fragment fits into the store, and the other stream's acks free space."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=MIB))
     d = desk(device, **offline())
     d.put(0, data=b"x" * 300_000)

@@ -22,7 +22,7 @@ Three rules keep this correct:
 
 Buffers are handed out by reference and may be cut at any byte. Most items are blocks that follow
 the last one directly. `_plain_items` hands these out with few checks. Its output equals that of the
-general path (tests/client/test_straight_on.py).
+general path (tests/client/test_fast_paths.py).
 
 Source: AWS's getStreamData and the states of its upload handles.
 """

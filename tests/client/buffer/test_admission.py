@@ -1,4 +1,4 @@
-"""Room for a frame: the reserve, what gives way, who waits, and when pressure is told."""
+"""Space for a frame: the reserve, evictions, waiting writers, and pressure events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Desks = Callable[..., Any]
 
 
 def small(desk: Desks, **info: Any) -> Any:
-    """A desk with a store of 1 MiB."""
+    """Make a desk with a store of 1 MiB."""
     return desk(kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=SIZE)), **info)
 
 
@@ -37,7 +37,7 @@ def refused(action: Callable[[], object]) -> StatusCode:
 
 
 def test_a_reserve_is_kept_for_the_largest_frame(desk: Desks) -> None:
-    """100 bytes and 1.8 times the largest frame so far, to the byte."""
+    """The reserve is exactly 100 bytes and 1.8 times the largest frame so far."""
     d = small(desk, store_pressure_policy=OOM)
     store, door = d.client.store, admission(d)
     door.admit(10_000, 10_000, d.now)
@@ -48,7 +48,7 @@ def test_a_reserve_is_kept_for_the_largest_frame(desk: Desks) -> None:
     assert store.available_bytes == 18_100
 
 
-def test_a_frame_that_never_fits_drops_nothing_and_leaves_no_reserve(desk: Desks) -> None:
+def test_a_frame_that_never_fits_drops_nothing_and_changes_no_reserve(desk: Desks) -> None:
     """It is refused before it counts as the largest."""
     d = small(desk)
     for index in range(5):
@@ -59,8 +59,8 @@ def test_a_frame_that_never_fits_drops_nothing_and_leaves_no_reserve(desk: Desks
     assert d.stream.account() == (5, 0, 0, 0, 5)
 
 
-def test_nothing_is_dropped_when_other_streams_have_the_store(desk: Desks) -> None:
-    """Dropping everything of one's own would not make enough room."""
+def test_nothing_is_dropped_when_other_streams_use_the_store(desk: Desks) -> None:
+    """Dropping all frames of this stream would not free enough space."""
     d = small(desk)
     for index in range(3):
         d.put(index, data=bytes(10_000))
@@ -74,59 +74,59 @@ def test_nothing_is_dropped_when_other_streams_have_the_store(desk: Desks) -> No
     ("info", "size"),
     [
         ({}, 100_000),  # the store is full
-        ({"buffer_duration": 3}, 10),  # the window is, by duration
-        ({"buffer_duration": 4, "frame_rate": 4}, 10),  # and by count
+        ({"buffer_duration": 3}, 10),  # the window is full, by duration
+        ({"buffer_duration": 4, "frame_rate": 4}, 10),  # the window is full, by count
     ],
 )
-def test_the_oldest_frame_or_fragment_gives_way(
+def test_the_oldest_frame_or_fragment_is_dropped(
     desk: Desks, info: dict[str, Any], size: int, policy: int, dropped: int
 ) -> None:
-    """One frame, or all up to the next fragment start."""
+    """That is one frame, or all up to the next fragment start."""
     d = small(desk, view_overflow_policy=policy, **info)
     index = 0
     while not d.stream.account().dropped:
-        assert index < 20, "nothing gave way"
+        assert index < 20, "nothing was dropped"
         d.put(index, data=bytes(size))
         index += 1
     assert d.stream.account() == (index, 0, dropped, 0, index - dropped)
-    assert d.told(kvs.FrameDropped)[0].reason is kvs.DropReason.OVERFLOW
-    assert d.told(kvs.FrameDropped)[0].first == d.now
+    assert d.reported(kvs.FrameDropped)[0].reason is kvs.DropReason.OVERFLOW
+    assert d.reported(kvs.FrameDropped)[0].first == d.now
 
 
-def test_storage_pressure_is_told_from_six_percent_down(desk: Desks) -> None:
-    """The share that is left is rounded down, so it is 5 % just below 6 %."""
+def test_storage_pressure_is_reported_below_six_percent(desk: Desks) -> None:
+    """The remaining share is rounded down, so it is 5 % just below 6 %."""
     d = small(desk, store_pressure_policy=OOM)
     door = admission(d)
     left = SIZE * 6 // 100
     door.admit(10, SIZE - left - 1, d.now)
     d.settle()
-    assert d.told(kvs.StoragePressure) == []
+    assert d.reported(kvs.StoragePressure) == []
     door.admit(10, 1, d.now)
     d.settle()
-    assert d.told(kvs.StoragePressure) == [kvs.StoragePressure("door", left)]
+    assert d.reported(kvs.StoragePressure) == [kvs.StoragePressure("door", left)]
     assert d.stream.metrics(d.now).counters.storage_pressures == 1
 
 
-def test_latency_pressure_is_told_above_the_maximum(desk: Desks) -> None:
-    """For media that waits to be sent, not for what is held for its ack."""
+def test_latency_pressure_is_reported_above_the_maximum(desk: Desks) -> None:
+    """Only media that waits to be sent counts, not media that waits for its ack."""
     d = desk(max_latency=0)
     for index in range(5):
         d.put(index)
     door = admission(d)
     door.check_latency(SECOND)
     d.settle()
-    assert d.told(kvs.StreamLatencyPressure) == []
+    assert d.reported(kvs.StreamLatencyPressure) == []
     door.check_latency(SECOND - 1)
     d.settle()
-    assert d.told(kvs.StreamLatencyPressure) == [kvs.StreamLatencyPressure("door", SECOND)]
+    assert d.reported(kvs.StreamLatencyPressure) == [kvs.StreamLatencyPressure("door", SECOND)]
     d.read()
     door.check_latency(0)
     d.settle()
-    assert len(d.told(kvs.StreamLatencyPressure)) == 1
+    assert len(d.reported(kvs.StreamLatencyPressure)) == 1
 
 
-def test_an_offline_writer_waits_with_nothing_changed(desk: Desks) -> None:
-    """As long as acks may make room; it is woken by name, and nothing is dropped for it."""
+def test_an_offline_writer_waits_and_nothing_changes(desk: Desks) -> None:
+    """It waits while acks may free space; `SpaceAvailable` names its stream; nothing is dropped."""
     d = small(desk, streaming_type=OFFLINE)
     for index in range(6):
         d.put(index, data=bytes(100_000))
@@ -144,7 +144,7 @@ def test_an_offline_writer_waits_with_nothing_changed(desk: Desks) -> None:
 
 
 class InPieces(ArenaStore):
-    """A store whose free space is in pieces while more than `limit` bytes are used."""
+    """A store whose free space is fragmented while more than `limit` bytes are used."""
 
     limit = 300_000
 
@@ -163,8 +163,8 @@ class InPieces(ArenaStore):
         ({"streaming_type": OFFLINE}, WouldBlock),
     ],
 )
-def test_free_space_in_pieces(desk: Desks, info: dict[str, Any], answer: object) -> None:
-    """Room is made as the policies say; when that fails, the charge is given back."""
+def test_fragmented_free_space(desk: Desks, info: dict[str, Any], answer: object) -> None:
+    """Space is made as the policies say; if that fails, the charge is released."""
     d = desk(make_store=lambda size: InPieces(SIZE), **info)
     d.put(0, data=bytes(100_000))
     d.put(1, data=bytes(100_000))
@@ -179,8 +179,8 @@ def test_free_space_in_pieces(desk: Desks, info: dict[str, Any], answer: object)
     assert d.client.store.used_bytes == used
 
 
-def test_what_no_region_can_hold_is_refused(desk: Desks) -> None:
-    """However much is free, and whatever would be dropped."""
+def test_a_frame_that_no_region_can_hold_is_refused(desk: Desks) -> None:
+    """This holds however much space is free, and nothing is dropped for it."""
     d = desk(make_store=lambda size: InPieces(SIZE))
     d.put(0, data=bytes(100_000))
     d.client.store.limit = 0
@@ -189,7 +189,7 @@ def test_what_no_region_can_hold_is_refused(desk: Desks) -> None:
 
 
 def test_a_queued_fragment_that_does_not_fit_is_reported() -> None:
-    """No space becomes free before it has ended: the rest of it is skipped, and has no hole."""
+    """No space becomes free before it has ended, so the rest of it is skipped."""
     device = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=SIZE))
     client = kvs.Client(device, now=0, dice=lambda sides: 0)
     info = kvs.StreamInfo.audio_video(
@@ -209,7 +209,7 @@ def test_a_queued_fragment_that_does_not_fit_is_reported() -> None:
 
 
 class Stingy(ArenaStore):
-    """A store that books one byte less than it is asked for, once it is told to."""
+    """A store that books one byte too few, once `stingy` is set."""
 
     stingy = False
 
@@ -217,8 +217,8 @@ class Stingy(ArenaStore):
         return super().charge(count - self.stingy)
 
 
-def test_a_store_that_books_too_little_is_found_out(desk: Desks) -> None:
-    """The frame is refused, and what was booked is given back."""
+def test_a_store_that_books_too_little_is_detected(desk: Desks) -> None:
+    """The frame is refused, and the booked bytes are released."""
     d = desk(make_store=lambda size: Stingy(SIZE))
     d.put(0)
     used = d.client.store.used_bytes
@@ -277,7 +277,7 @@ def test_failure_of_a_region_is_reported_once_while_another_one_holds_the_frames
     full.full = True
     for index in range(1, 4):
         d.put(index)
-    (error,) = d.told(kvs.StreamErrorReported)
+    (error,) = d.reported(kvs.StreamErrorReported)
     assert error.status is StatusCode.STORE_OUT_OF_MEMORY
     assert "no space left on the disk" in error.detail
     assert (len(full.kept), len(spare.kept)) == (1, 3)

@@ -1,4 +1,4 @@
-"""What a stream holds: items, books and bytes that change together."""
+"""The buffer of a stream: items, accounts and bytes change together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EBML = bytes.fromhex("1a45dfa3")
 Desks = Callable[..., Any]
 
 
-def test_what_is_evicted_gives_its_bytes_back(desk: Desks) -> None:
-    """All of them, to the last; an empty view has nothing to evict."""
+def test_evicted_items_return_their_bytes(desk: Desks) -> None:
+    """All bytes are returned; an empty view has nothing to evict."""
     d, core = filled(desk)
     for left in range(11, -1, -1):
         assert core.buffer.evict()
@@ -27,7 +27,7 @@ def test_what_is_evicted_gives_its_bytes_back(desk: Desks) -> None:
 
 
 def test_the_session_begins_with_the_next_fragment_when_its_start_is_evicted(desk: Desks) -> None:
-    """Whose item gets the stream header, and is charged for it."""
+    """The first item of that fragment gets the stream header, and is charged for it."""
     d, core = filled(desk)
     before = core.buffer.view[5].charge
     assert not core.buffer.view[5].flags & STREAM_START
@@ -43,7 +43,7 @@ def test_the_session_begins_with_the_next_fragment_when_its_start_is_evicted(des
     assert core.reset_on_key
 
 
-def test_a_stream_header_comes_and_goes_without_a_trace(desk: Desks) -> None:
+def test_adding_and_removing_a_stream_header_leaves_no_change(desk: Desks) -> None:
     """Header, length, charge and the store are as before; only fragments can begin a session."""
     _, core = filled(desk)
     item, view = core.buffer.view[5], core.buffer.view
@@ -55,7 +55,7 @@ def test_a_stream_header_comes_and_goes_without_a_trace(desk: Desks) -> None:
     before = state()
     core.buffer.add_stream_header(item)
     assert state() != before
-    core.buffer.add_stream_header(item)  # it has one
+    core.buffer.add_stream_header(item)  # it has one already
     core.buffer.strip_stream_header(item)
     assert state() == before
     with pytest.raises(AssertionError):
@@ -63,8 +63,8 @@ def test_a_stream_header_comes_and_goes_without_a_trace(desk: Desks) -> None:
     assert before[3] == FRAGMENT_START
 
 
-def test_what_is_on_the_wire_keeps_its_bytes(desk: Desks) -> None:
-    """Until it has left: its buffers are still being sent."""
+def test_an_item_on_the_wire_keeps_its_bytes(desk: Desks) -> None:
+    """They are released when it leaves the wire, because its buffers are still being sent."""
     d, core = filled(desk, 1)
     d.read(limit=1)
     used = d.client.store.used_bytes
@@ -76,13 +76,13 @@ def test_what_is_on_the_wire_keeps_its_bytes(desk: Desks) -> None:
 
 @pytest.mark.parametrize(("hours", "flags"), [(0, PERSISTED | RECEIVED), (2, PERSISTED)])
 def test_which_acks_are_final(desk: Desks, hours: int, flags: int) -> None:
-    """RECEIVED is, in a stream that keeps nothing."""
+    """RECEIVED is final in a stream without retention."""
     _, core = filled(desk, retention=hours * 3600)
     assert core.buffer.final_flags == flags
 
 
 def test_each_item_knows_the_start_of_its_session(desk: Desks) -> None:
-    """What relative timecodes count from changes with the session, for later items only."""
+    """A new session changes the base of relative timecodes for later items only."""
     d, core = filled(desk, absolute_fragment_times=False)
     core.refuse_until_key(new_session=True)
     d.put(12)

@@ -1,4 +1,4 @@
-"""The books: whatever happens to frames, accepted == persisted + dropped + held."""
+"""The accounts: accepted == persisted + dropped + held at any time."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Books:
 
 
 def test_confirmed_frames_are_persisted_once() -> None:
-    """Confirming again, or less, counts nothing twice; end-of-fragment tags are no frames."""
+    """Repeated confirmations count nothing twice, and end-of-fragment tags are not frames."""
     books = Books()
     books.put(4)
     books.view[3].flags |= END_OF_FRAGMENT
-    books.view.marks_end = 4  # as `append` notes it
+    books.view.marks_end = 4  # as `append` sets it
     books.ledger.accepted -= 1
     books.send(4)
     books.ledger.confirm(books.view, 2)
@@ -69,8 +69,8 @@ def test_confirmed_frames_are_persisted_once() -> None:
     assert books.sums == (3, 0, 0)
 
 
-def test_what_was_never_sent_is_dropped_when_evicted() -> None:
-    """At once, reason OVERFLOW."""
+def test_an_unsent_frame_is_dropped_when_evicted() -> None:
+    """It is dropped at once with the reason OVERFLOW."""
     books = Books()
     books.put(3)
     books.evict()
@@ -78,8 +78,8 @@ def test_what_was_never_sent_is_dropped_when_evicted() -> None:
     assert books.drops == [(0, 0, 1, OVERFLOW)]
 
 
-def test_what_was_sent_is_in_doubt_until_its_ack_or_the_loss() -> None:
-    """The ack names the fragment: those up to it are persisted, those after it lost."""
+def test_an_evicted_sent_frame_is_held_until_its_ack_or_the_loss() -> None:
+    """The ack names a fragment. Frames up to it are persisted; the loss drops those after it."""
     books = Books()
     books.put(4)
     books.send(4)
@@ -95,8 +95,8 @@ def test_what_was_sent_is_in_doubt_until_its_ack_or_the_loss() -> None:
     assert books.sums == (2, 2, 0)
 
 
-def test_a_doubt_does_not_reach_over_what_was_refused() -> None:
-    """A refused frame amid a fragment is reported once, for what it is."""
+def test_unacknowledged_frames_do_not_include_refused_ones() -> None:
+    """A refused frame within a fragment is reported once, with its own reason."""
     books = Books(3)
     books.put(3)
     books.send(3)
@@ -109,7 +109,7 @@ def test_a_doubt_does_not_reach_over_what_was_refused() -> None:
 
 
 def test_an_evicted_frame_of_a_lost_connection_is_dropped() -> None:
-    """Nobody is left to tell; nor for one that was not sent again."""
+    """No ack can come for it; the same holds for a frame that was not sent again."""
     books = Books()
     books.put(4)
     books.send(4)
@@ -121,7 +121,7 @@ def test_an_evicted_frame_of_a_lost_connection_is_dropped() -> None:
     assert books.sums == (0, 2, 2)
 
 
-def test_what_was_not_sent_again_needs_an_ack_of_its_own() -> None:
+def test_a_frame_that_was_not_sent_again_needs_its_own_ack() -> None:
     """Below `unconfirmed`, a confirmation of later items does not cover a fragment."""
     books = Books()
     books.put(6)
@@ -151,7 +151,7 @@ def test_a_refused_frame_is_dropped_unless_it_is_settled(settled: bool) -> None:
 
 
 def test_abandoning_settles_everything() -> None:
-    """Doubts and what was sent are unconfirmed, the rest has the reason."""
+    """Sent frames get the reason UNCONFIRMED, the others the given reason."""
     books = Books()
     books.put(4)
     books.send(2)
@@ -167,8 +167,8 @@ def test_abandoning_settles_everything() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_books_balance_whatever_happens(seed: int) -> None:
-    """Puts, reads, evictions, acks, refusals, losses in any order; abandoned, nothing is held."""
+def test_the_accounts_balance_after_random_operations(seed: int) -> None:
+    """After `abandon`, no frame is held."""
     dice = random.Random(seed)
     books = Books(dice.randrange(1, 5))
     view, ledger = books.view, books.ledger

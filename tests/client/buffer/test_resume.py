@@ -1,4 +1,4 @@
-"""Where sending goes on after a lost connection: fragments of a second, the last one half sent."""
+"""Where sending continues after a lost connection, with fragments of a second."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TIMEOUT, ALIVE = 599, 4000
 Desks = Callable[..., Any]
 
 
-def half_sent(desk: Desks, *, sent: int = 17, held: int = 20, **info: Any) -> Any:
-    """Frames 0 to 19 in fragments at 0, 5, 10 and 15, of which 17 were sent."""
+def send_part(desk: Desks, *, sent: int = 17, held: int = 20, **info: Any) -> Any:
+    """Put frames 0 to 19 in fragments at 0, 5, 10 and 15, and send the first 17."""
     d = desk(**info)
     for index in range(sent):
         d.put(index)
@@ -27,8 +27,8 @@ def half_sent(desk: Desks, *, sent: int = 17, held: int = 20, **info: Any) -> An
     return d
 
 
-def resumed(d: Any, result: int) -> int:
-    """Where the next upload goes on when the connection is lost so."""
+def lose_connection(d: Any, result: int) -> int:
+    """End the upload with `result`; return the index where the next upload continues."""
     d.stream.upload_ended(d.upload, result, d.now)
     return resume_index(d.stream._core.buffer)
 
@@ -47,74 +47,72 @@ def resumed(d: Any, result: int) -> int:
 def test_the_replay_duration_reaches_back_to_a_fragment_start(
     desk: Desks, replay: float, expected: int
 ) -> None:
-    """Counted from the next frame to send."""
-    assert resumed(half_sent(desk, replay_duration=replay), TIMEOUT) == expected
+    """It counts from the next frame to send."""
+    assert lose_connection(send_part(desk, replay_duration=replay), TIMEOUT) == expected
 
 
 @pytest.mark.parametrize(("result", "expected"), [(ALIVE, 10), (TIMEOUT, 0)])
-def test_received_fragments_are_not_sent_again_by_a_host_that_is_alive(
+def test_a_host_that_is_alive_does_not_get_received_fragments_again(
     desk: Desks, result: int, expected: int
 ) -> None:
-    """After a time-out its RECEIVED acks are worth nothing."""
-    d = half_sent(desk, replay_duration=60)
+    """After a time-out, RECEIVED acks are not reliable."""
+    d = send_part(desk, replay_duration=60)
     d.ack("RECEIVED", 1)
-    assert resumed(d, result) == expected
+    assert lose_connection(d, result) == expected
 
 
-def test_buffering_is_not_received(desk: Desks) -> None:
-    """The service may still lose it."""
-    d = half_sent(desk, replay_duration=60)
+def test_a_buffering_ack_does_not_count_as_received(desk: Desks) -> None:
+    """The service may still lose the fragment."""
+    d = send_part(desk, replay_duration=60)
     d.ack("BUFFERING", 1)
-    assert resumed(d, ALIVE) == 0
+    assert lose_connection(d, ALIVE) == 0
 
 
-def test_everything_that_is_held_is_replayed_when_everything_was_sent(desk: Desks) -> None:
-    """However short the replay duration is; what is persisted is held no more."""
-    d = half_sent(desk, held=17, replay_duration=1)
+def test_all_held_media_is_replayed_if_everything_was_sent(desk: Desks) -> None:
+    """The replay duration does not limit it. Persisted frames are not held any more."""
+    d = send_part(desk, held=17, replay_duration=1)
     d.ack("PERSISTED", 0)
     assert not anything_to_send(d.stream._core.buffer)
-    assert resumed(d, TIMEOUT) == 5
+    assert lose_connection(d, TIMEOUT) == 5
     assert anything_to_send(d.stream._core.buffer)
 
 
-def test_offline_everything_that_is_held_is_sent_again(desk: Desks) -> None:
-    """RECEIVED or not, whatever the replay duration."""
+def test_offline_streams_send_all_held_media_again(desk: Desks) -> None:
+    """RECEIVED acks and the replay duration do not matter."""
     offline = kvs.StreamingType.OFFLINE
-    d = half_sent(desk, replay_duration=0, streaming_type=offline)
+    d = send_part(desk, replay_duration=0, streaming_type=offline)
     d.ack("RECEIVED", 1)
-    assert resumed(d, ALIVE) == 0
+    assert lose_connection(d, ALIVE) == 0
 
 
 def test_a_refused_fragment_is_not_sent_again(desk: Desks) -> None:
-    """Sending goes on behind it."""
-    d = half_sent(desk, replay_duration=60)
+    """Sending continues after it."""
+    d = send_part(desk, replay_duration=60)
     d.ack("ERROR", 0, error=4006)
     assert resume_index(d.stream._core.buffer) == 5
 
 
-def test_without_a_loss_sending_just_goes_on(desk: Desks) -> None:
-    """At the next frame to send."""
-    assert resume_index(half_sent(desk).stream._core.buffer) == 17
+def test_without_a_loss_sending_continues_at_the_next_frame(desk: Desks) -> None:
+    """Nothing is sent twice."""
+    assert resume_index(send_part(desk).stream._core.buffer) == 17
 
 
-def test_a_replay_that_reaches_a_fragment_whose_start_is_gone(desk: Desks) -> None:
-    """Sending goes on with what is left of it: the sender sees that it has no cluster."""
+def test_a_replay_that_reaches_a_fragment_without_its_start(desk: Desks) -> None:
+    """It begins with the rest of that fragment; the sender detects that its cluster is missing."""
     d = desk(buffer_duration=3, replay_duration=3, view_overflow_policy=0)
     for index in range(18):
         d.put(index)
         d.read()
     tail = d.stream._core.buffer.view.tail
     assert not d.stream._core.buffer.view[tail].flags & FRAGMENT_START
-    assert resumed(d, 500) == tail
+    assert lose_connection(d, 500) == tail
 
 
 @pytest.mark.parametrize("result", [TIMEOUT, ALIVE, 200])
-def test_without_replay_an_open_fragment_is_sent_again_all_the_same(
-    desk: Desks, result: int
-) -> None:
-    """The service ends a quiet upload in mid-fragment: what it has of that is not stored."""
-    d = half_sent(desk, sent=17, held=17, replay_duration=0)
-    assert resumed(d, result) == 15
+def test_an_open_fragment_is_sent_again_even_without_replay(desk: Desks, result: int) -> None:
+    """The service ends an idle upload within a fragment, and does not store that part."""
+    d = send_part(desk, sent=17, held=17, replay_duration=0)
+    assert lose_connection(d, result) == 15
     d.settle()
     d.read()
     d.put(17)
@@ -122,32 +120,32 @@ def test_without_replay_an_open_fragment_is_sent_again_all_the_same(
 
 
 @pytest.mark.parametrize("end", ["mark", "RECEIVED", "PERSISTED"])
-def test_without_replay_a_whole_fragment_is_not_sent_again(desk: Desks, end: str) -> None:
+def test_a_complete_fragment_is_not_sent_again_without_replay(desk: Desks, end: str) -> None:
     """Its end was sent, or the service has it."""
-    d = half_sent(desk, sent=17, held=17, replay_duration=0)
+    d = send_part(desk, sent=17, held=17, replay_duration=0)
     if end == "mark":
         d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
         d.read()
     else:
         d.ack(end, 3)
     head = d.stream._core.buffer.view.head
-    assert resumed(d, ALIVE) == head
+    assert lose_connection(d, ALIVE) == head
 
 
-def test_without_replay_nothing_is_sent_again_when_nothing_is_held(desk: Desks) -> None:
+def test_nothing_is_sent_again_if_nothing_is_held(desk: Desks) -> None:
     """An empty view has no open fragment."""
-    d = half_sent(desk, sent=5, held=5, replay_duration=0)
+    d = send_part(desk, sent=5, held=5, replay_duration=0)
     d.stream.put_frame(kvs.Frame.end_of_fragment(), d.now)
     d.read()
     d.ack("PERSISTED", 0)
-    assert resumed(d, ALIVE) == d.stream._core.buffer.view.head
+    assert lose_connection(d, ALIVE) == d.stream._core.buffer.view.head
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_what_is_received_is_sent_again_when_the_host_may_be_gone(
+def test_received_media_is_sent_again_if_the_host_may_be_dead(
     desk: Callable[..., Any], alive: bool
 ) -> None:
-    """No PERSISTED ack will come over a connection that is given up as dead."""
+    """No PERSISTED ack can come over an aborted connection."""
     d = desk()
     for index in range(11):
         d.put(index, data=b"frame %02d" % index)
@@ -162,10 +160,13 @@ def test_what_is_received_is_sent_again_when_the_host_may_be_gone(
 
 @pytest.mark.parametrize("early", ["", "RECEIVED", "PERSISTED"])
 @pytest.mark.parametrize("replay", [0, 60])
-def test_a_fragment_that_was_cut_is_sent_again_whatever_was_said_of_it(
+def test_a_fragment_that_was_cut_is_sent_again_after_any_ack(
     desk: Desks, replay: int, early: str
 ) -> None:
-    """Its newest frame was handed out in part: an ERROR goes past what the service cannot have."""
+    """Its newest frame was handed out in part.
+
+    The ERROR ack of the next fragment does not skip it.
+    """
     d = desk(replay_duration=replay)
     for index in range(10):
         d.put(index, data=b"frame %02d" % index)
@@ -189,17 +190,17 @@ def test_a_fragment_that_was_cut_is_sent_again_whatever_was_said_of_it(
 @pytest.mark.parametrize("cut_first", [True, False])
 @pytest.mark.parametrize("result", [200, 500, 599])
 @pytest.mark.parametrize("sent", [3, 5, 7, 10, 11])
-def test_a_stream_that_is_stopped_and_cut_without_replay_says_what_became_of_its_frames(
+def test_a_stopped_stream_that_loses_its_connection_accounts_for_all_frames(
     desk: Desks, sent: int, result: int, cut_first: bool
 ) -> None:
-    """Stop and a cut at once: it closes, and each frame is stored or told."""
+    """The stream closes, and each frame is stored or reported as dropped."""
     d = desk(replay_duration=0)
     for index in range(10):
         d.put(index, data=b"frame %02d" % index)
     while d.stream._core.buffer.view.current < min(sent, 10):
         d.read(limit=30)
     if sent > 10:
-        d.read()  # all of the last frame, but not what ends its fragment
+        d.read()  # all of the last frame, but not the end of its fragment
     first = d.upload
     if cut_first:
         d.stream.upload_ended(first, result, d.now)
@@ -211,7 +212,7 @@ def test_a_stream_that_is_stopped_and_cut_without_replay_says_what_became_of_its
     again, status = d.read()
     assert status is kvs.ReadStatus.AWAITING_PERSISTED_ACK
     assert again.startswith(bytes.fromhex("1a45dfa3"))
-    assert b"frame 09" in again  # its fragment was not whole: the end was not sent
+    assert b"frame 09" in again  # its fragment is incomplete: its end was not sent
     for second in (0, 1):
         if b"frame %02d" % (second * 5) in again:
             d.ack("PERSISTED", second)
@@ -221,14 +222,12 @@ def test_a_stream_that_is_stopped_and_cut_without_replay_says_what_became_of_its
     accepted, persisted, dropped, _, held = d.stream.account()
     assert (accepted, held) == (10, 0)
     assert persisted == sum(b"frame %02d" % index in again for index in range(10))
-    assert sum(event.count for event in d.told(kvs.FrameDropped)) == dropped == 10 - persisted
+    assert sum(event.count for event in d.reported(kvs.FrameDropped)) == dropped == 10 - persisted
 
 
 @pytest.mark.parametrize("replay", [0, 60])
-def test_an_item_that_left_the_view_half_sent_cannot_be_sent_again(
-    desk: Desks, replay: int
-) -> None:
-    """Sending goes on with the oldest whole fragment; the frames before it are told."""
+def test_an_item_that_left_the_view_partly_sent_is_not_sent_again(desk: Desks, replay: int) -> None:
+    """Sending continues with the oldest complete fragment; the frames before it are dropped."""
     d = desk(buffer_duration=2, replay_duration=replay)
     for index in range(5):
         d.put(index, data=b"frame %02d" % index)
@@ -244,8 +243,8 @@ def test_an_item_that_left_the_view_half_sent_cannot_be_sent_again(
     assert d.stream.account()[1:] == (0, 5, 0, 10)
 
 
-def test_a_fragment_that_is_received_but_was_not_sent_whole_is_sent_again(desk: Desks) -> None:
-    """The service stored what it had of it when the connection ended; the rest came since."""
+def test_a_received_fragment_that_was_not_sent_completely_is_sent_again(desk: Desks) -> None:
+    """The service stored its first part when the connection ended; the rest was put later."""
     d = desk(replay_duration=2)
     for index in range(3):
         d.put(index, data=b"frame %02d" % index)
@@ -263,16 +262,16 @@ def test_a_fragment_that_is_received_but_was_not_sent_whole_is_sent_again(desk: 
 @pytest.mark.parametrize(
     ("received", "expected"),
     [
-        ([2], 0),  # nothing is known of the older upload
+        ([2], 0),  # nothing is known about the older upload
         ([0, 2], 5),
         ([0, 1, 2], 13),  # the frame at 3 s, the second fragment of the newer upload
         ([0, 1], 8),
     ],
 )
-def test_received_says_nothing_of_what_another_upload_carries(
+def test_received_does_not_cover_media_of_another_upload(
     desk: Desks, ended: int, received: list[int], expected: int
 ) -> None:
-    """Both are lost with one of them, at a host that is alive."""
+    """If one upload is lost, both are; the host is alive."""
     d = desk(replay_duration=60)
     d.rotate()
     for index in range(10, 17):
@@ -286,7 +285,7 @@ def test_received_says_nothing_of_what_another_upload_carries(
 
 
 def test_persisted_counts_as_received(desk: Desks) -> None:
-    """Its RECEIVED may have been lost; it stays in the view while an older upload is unfinished."""
+    """RECEIVED may be lost. The fragment stays in the view while an older upload is unfinished."""
     d = desk(replay_duration=60)
     d.rotate()
     for index in range(10, 17):
@@ -299,7 +298,7 @@ def test_persisted_counts_as_received(desk: Desks) -> None:
     assert resume_index(d.stream._core.buffer) == 13
 
 
-def test_what_a_loss_before_had_left_to_its_acks_is_not_sent_again(desk: Desks) -> None:
+def test_media_of_an_earlier_loss_that_waits_for_acks_is_not_sent_again(desk: Desks) -> None:
     """The last fragment of the older session was RECEIVED."""
     d = desk(replay_duration=60)
     d.rotate()
@@ -311,4 +310,4 @@ def test_what_a_loss_before_had_left_to_its_acks_is_not_sent_again(desk: Desks) 
         d.put(index)
     d.read()
     d.ack("RECEIVED", 2)
-    assert resumed(d, 200) == 13
+    assert lose_connection(d, 200) == 13

@@ -1,4 +1,4 @@
-"""The content view: a window of items that moves, and finds fragments exactly."""
+"""The content view: a moving window of items that finds fragments exactly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def filled(count: int, *, fragment: int = 5) -> ContentView:
 
 
 def test_sizes_and_durations_follow_the_window() -> None:
-    """Appending, taking, trimming and dropping keep the sums right."""
+    """Appending, taking, trimming and dropping keep the sums correct."""
     view = filled(12)
     assert (len(view), view.size_bytes, view.unsent_bytes) == (12, 120, 120)
     assert (view.window_duration, view.unsent_duration) == (1200, 1200)
@@ -46,8 +46,8 @@ def test_sizes_and_durations_follow_the_window() -> None:
     assert (view.size_bytes, view.unsent_bytes) == (75, 75)
 
 
-def test_a_fragment_start_is_never_taken_for_the_end_of_the_one_before() -> None:
-    """Frames touch: one ends exactly where the next begins (DEFECTS 1)."""
+def test_a_fragment_start_is_not_confused_with_the_end_of_the_one_before() -> None:
+    """One frame ends exactly where the next begins (DEFECTS 1)."""
     view = filled(12)
     assert view.fragment_at(500) == 5
     assert view.fragment_at(501) is None
@@ -59,7 +59,7 @@ def test_a_fragment_start_is_never_taken_for_the_end_of_the_one_before() -> None
 
 
 def test_the_last_item_before_a_time_and_the_last_with_a_flag() -> None:
-    """Of items at the same time the last is meant; what has left is not found."""
+    """Of items with the same time the last is found; removed items are not found."""
     view = filled(12)
     view.append(item(1100))
     assert [view.last_before(dts, 13) for dts in (0, -5)] == [None, None]
@@ -82,8 +82,8 @@ def test_the_last_item_before_a_time_and_the_last_with_a_flag() -> None:
     assert view.last_before(501, 13) is view[5]
 
 
-def test_fragments_of_the_same_time_are_told_apart_by_their_acks() -> None:
-    """The oldest one that lacks the flag is meant."""
+def test_fragments_with_the_same_time_are_distinguished_by_their_acks() -> None:
+    """The oldest one without the flag is found."""
     view = ContentView(1000, 10**9)
     for _ in range(2):
         view.append(item(700, start=True))
@@ -92,8 +92,8 @@ def test_fragments_of_the_same_time_are_told_apart_by_their_acks() -> None:
     assert view.fragment_at(700, lacking=RECEIVED) == 1
 
 
-def test_full_by_count_or_by_duration() -> None:
-    """Either bound fills it."""
+def test_a_view_is_full_by_count_or_by_duration() -> None:
+    """Either limit is enough."""
     view = ContentView(11, 10**9)
     for index in range(11):
         assert not view.full
@@ -118,8 +118,8 @@ MISUSES = [
 ]
 
 
-def test_every_status_of_the_view_is_among_the_misuses() -> None:
-    """The catalogue knows six."""
+def test_every_status_of_the_view_is_tested() -> None:
+    """The catalogue has six."""
     codes = {entry.status for entry in entries() if entry.status >> 24 == 0x30}
     assert len(codes) == 6
     assert codes == {status for _, status in MISUSES}
@@ -127,7 +127,7 @@ def test_every_status_of_the_view_is_among_the_misuses() -> None:
 
 @pytest.mark.parametrize(("action", "status"), MISUSES)
 def test_each_misuse_has_its_status(action: object, status: StatusCode) -> None:
-    """And changes nothing."""
+    """The view does not change."""
     view = filled(12)
     with pytest.raises(KvsError) as caught:
         action(view)  # type: ignore[operator]
@@ -135,15 +135,15 @@ def test_each_misuse_has_its_status(action: object, status: StatusCode) -> None:
     assert (len(view), view.size_bytes) == (12, 120)
 
 
-def test_taking_at_the_head_gives_nothing() -> None:
-    """The reader waits there."""
+def test_take_returns_none_at_the_head() -> None:
+    """The reader waits there for the next item."""
     view = filled(1)
     assert view.take() is view[0]
     assert view.take() is None
 
 
-def test_fragments_of_the_same_time_leave_one_by_one() -> None:
-    """The others are still found; when all have the flag, the newest is meant."""
+def test_fragments_with_the_same_time_leave_one_by_one() -> None:
+    """The others are still found; if all have the flag, the newest is returned."""
     view = ContentView(1000, 10**9)
     for _ in range(3):
         view.append(item(700, start=True))
@@ -156,7 +156,7 @@ def test_fragments_of_the_same_time_leave_one_by_one() -> None:
 
 
 def test_an_empty_view_has_no_item_at_any_time() -> None:
-    """And no duration."""
+    """Its duration is 0."""
     view = filled(1)
     view.take()
     view.trim(1)
@@ -167,8 +167,8 @@ def test_an_empty_view_has_no_item_at_any_time() -> None:
 HOUR = 36_000_000_000
 
 
-def test_a_jump_forward_is_no_media() -> None:
-    """Durations count what there is to see; so does the search for an item by its media time."""
+def test_a_jump_forward_does_not_count_as_media() -> None:
+    """Durations and the search by media time leave it out."""
     view = filled(10)
     view.append(item(1000 + 2 * HOUR, start=True))
     view.append(item(1100 + 2 * HOUR))
@@ -185,8 +185,8 @@ def test_a_jump_forward_is_no_media() -> None:
     assert view.unsent_duration == 300
 
 
-def test_a_short_jump_counts_as_one_when_the_caller_says_so() -> None:
-    """A second may be a pause, or the clock that was set."""
+def test_a_short_step_counts_as_a_jump_if_the_caller_says_so() -> None:
+    """A step of a second may be a pause, or a clock that was set."""
     view = filled(2)
     view.append(item(10_000_000))
     assert view.window_duration == 10_000_100
@@ -195,7 +195,7 @@ def test_a_short_jump_counts_as_one_when_the_caller_says_so() -> None:
 
 
 def test_a_session_may_begin_at_an_earlier_time() -> None:
-    """The service compares times within one connection; nothing else may go back."""
+    """The service compares times within one connection; within a session no time may go back."""
     view = filled(10)
     with pytest.raises(KvsError) as caught:
         view.append(item(300, start=True))

@@ -1,9 +1,8 @@
-"""What most frames go through quickly gives what the general way gives, whatever the sequence.
+"""The fast paths give the same results as the general paths for random sequences.
 
-A put without a decision, the sender's plain items and `AckParser.read_one` are short ways for the
-common case.
-Here two clients live through the same random story, one of them on the general ways only, and
-everything that can be seen of them is compared after each step.
+The fast paths are a put without a decision, the sender's plain items, and `AckParser.read_one`. Two
+clients run the same random sequence of steps, one of them without fast paths. After each step,
+everything visible is compared.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ FIELDS = (
 
 
 class GeneralSender(Sender):
-    """Hands out every item by the general way."""
+    """A sender without its fast path."""
 
     __slots__ = ()
 
@@ -41,14 +40,14 @@ class GeneralSender(Sender):
 
 
 class NeverPlain(dict[int, Any]):
-    """Has each frame decided on, as if its format could not be seen at a glance."""
+    """A mapping that makes every frame need a full check of its format."""
 
     def get(self, _track_id: object, _default: object = None) -> Any:
         return lambda data: None
 
 
 class Story:
-    """One client, its stream and its service; the general ways only if asked."""
+    """One client with its stream and service; with `general` it uses no fast path."""
 
     def __init__(self, general: bool, info: dict[str, Any]) -> None:
         self.general = general
@@ -66,7 +65,7 @@ class Story:
             self.stream._sender = GeneralSender(self.core, self.stream._control)
 
     def settle(self) -> list[object]:
-        """Answer the calls; what else the client asks and tells."""
+        """Answer the calls; return the other effects and the events."""
         seen: list[object] = []
         while (effect := self.client.poll_effect()) is not None:
             if isinstance(effect, kvs.Call):
@@ -123,14 +122,14 @@ class Story:
         if self.uploads:
             self.stream.upload_ended(self.uploads[-1], result, self.now)
 
-    def tell(self, name: str, persistent: bool) -> None:
+    def put_metadata(self, name: str, persistent: bool) -> None:
         self.stream.put_fragment_metadata(name, "value", persistent, self.now)
 
-    def anew(self, connection: bool) -> None:
+    def start_over(self, connection: bool) -> None:
         (self.stream.reset_connection if connection else self.stream.reset)(self.now)
 
     def outcome(self, name: str, arguments: tuple[Any, ...]) -> object:
-        """What a step gives, and everything that can be seen after it."""
+        """Return the result of a step, and the visible state after it."""
         try:
             result: object = getattr(self, name)(*arguments)
         except kvs.WouldBlock as block:
@@ -180,8 +179,8 @@ ACKS = st.tuples(
 RARE = st.one_of(
     st.tuples(st.just("wait"), st.tuples(st.sampled_from([MS, 6_000 * MS, 100_000 * MS]))),
     st.tuples(st.just("lose"), st.tuples(st.sampled_from([200, 500, 599]))),
-    st.tuples(st.just("tell"), st.tuples(st.sampled_from(["a", "b"]), st.booleans())),
-    st.tuples(st.just("anew"), st.tuples(st.booleans())),
+    st.tuples(st.just("put_metadata"), st.tuples(st.sampled_from(["a", "b"]), st.booleans())),
+    st.tuples(st.just("start_over"), st.tuples(st.booleans())),
 )
 STEPS = st.lists(
     st.one_of(PLAIN, PLAIN, PLAIN, PLAIN, KEYS, READS, READS, FRAMES, FRAMES, ACKS, RARE),
@@ -202,7 +201,7 @@ INFOS = st.fixed_dictionaries(
         "timecode_scale": st.sampled_from([MS, MS, 10 * MS, 1_000]),
         "frame_rate": st.just(25),
     }
-).filter(  # what KVS can do nothing with
+).filter(  # combinations that KVS does not support
     lambda info: (
         info["streaming_type"] is not kvs.StreamingType.OFFLINE
         or (info["retention"] != "PT0S" and info["fragment_acks"])
@@ -212,10 +211,10 @@ INFOS = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(info=INFOS, steps=STEPS)
-def test_the_short_ways_give_what_the_general_ways_give(
+def test_fast_and_general_paths_give_the_same_results(
     info: dict[str, Any], steps: list[tuple[str, tuple[Any, ...]]]
 ) -> None:
-    """Results, errors, events, effects, books, sums and bytes, step by step."""
+    """Results, errors, events, effects, accounts, sums and bytes are compared after each step."""
     quick, general = Story(False, info), Story(True, info)
     assert quick.settle() == general.settle()
     for name, arguments in [("put", (40 * MS, 0, 40 * MS, 1, 1000, 1, 0)), *steps]:
@@ -223,10 +222,10 @@ def test_the_short_ways_give_what_the_general_ways_give(
     assert quick.items() == general.items()
 
 
-def test_most_frames_take_the_short_ways(
+def test_most_frames_take_the_fast_paths(
     desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else they would be of no use: of 50 frames only the key frames do not."""
+    """Of 50 frames, only the key frames take the general path."""
     general: list[kvs.Frame] = []
     put_any, next_item, asked = Intake._put_any, Sender._next_item, []
 

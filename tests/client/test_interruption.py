@@ -1,8 +1,9 @@
-"""An exception from outside in the middle of a call: the stream fails, and reports what it drops.
+"""An exception from outside in the middle of a call fails the stream and reports its drops.
 
-A signal handler that raises, or `PyThreadState_SetAsyncExc`, strikes between any two lines. Here a
-trace raises at the first line that a call runs, then anew at the second, and so on to the last.
-Ctrl-C does not come there: see `kvsproducer.service.interrupts`.
+A signal handler that raises, or `PyThreadState_SetAsyncExc`, may interrupt a call between any two
+lines. Here a trace function raises at the first line that a call runs, then in another run at the
+second line, and so on to the last. Ctrl-C does not interrupt there: see
+`kvsproducer.service.interrupts`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ OFFLINE = {"streaming_type": kvs.StreamingType.OFFLINE}
 SMALL_VIEW = {"buffer_duration": 5, "frame_rate": 60}
 
 
-class Struck(Exception):
-    """What the signal handler raises."""
+class Interruption(Exception):
+    """The exception that the signal handler raises."""
 
 
-def struck(line: int, call: Callable[[], object]) -> bool:
-    """Make a call, struck at a line (counted from 0); return whether it had so many lines."""
+def interrupt(line: int, call: Callable[[], object]) -> bool:
+    """Interrupt a call at a line (counted from 0); return False if it had fewer lines."""
     left, before = line, sys.gettrace()
 
     def at_line(_frame: FrameType, event: str, _arg: object) -> Any:
@@ -38,7 +39,7 @@ def struck(line: int, call: Callable[[], object]) -> bool:
             left -= 1
             if left < 0:
                 sys.settrace(before)
-                raise Struck
+                raise Interruption
         return at_line
 
     def at_call(frame: FrameType, _event: str, _arg: object) -> Any:
@@ -47,7 +48,7 @@ def struck(line: int, call: Callable[[], object]) -> bool:
     sys.settrace(at_call)
     try:
         call()
-    except Struck:
+    except Interruption:
         return True
     finally:
         sys.settrace(before)
@@ -59,13 +60,13 @@ def frame(d: Any, index: int, *, key: bool = False, **more: Any) -> kvs.Frame:
     return kvs.Frame(b"x" * 99, d.now + index * SECOND // 5, key_frame=key, **more)
 
 
-def filled(d: Any, count: int) -> None:
+def fill(d: Any, count: int) -> None:
     for index in range(count):
         d.stream.put_frame(frame(d, index, key=index % 5 == 0), d.now)
         d.settle()
 
 
-# What is called, of what kind of stream, with how many frames in it.
+# The call to interrupt, the options of its stream, and the number of frames in it.
 CALLS: dict[str, tuple[Callable[[Any], object], dict[str, Any], int]] = {
     "block": (lambda d: d.stream.put_frame(frame(d, 7), d.now), {}, 7),
     "key frame": (lambda d: d.stream.put_frame(frame(d, 10, key=True), d.now), {}, 10),
@@ -84,43 +85,44 @@ CALLS: dict[str, tuple[Callable[[Any], object], dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_a_call_that_is_struck_fails_the_stream(desk: Callable[..., Any], what: str) -> None:
-    """At every line: every accepted frame is in the books, and `reset` begins anew."""
+def test_an_interrupted_call_fails_the_stream(desk: Callable[..., Any], what: str) -> None:
+    """At every line, all accepted frames are accounted for, and `reset` starts over."""
     call, info, count = CALLS[what]
     line = 0
-    while strike(line, desk(**info), call, count):
+    while interrupt_and_check(line, desk(**info), call, count):
         line += 1
     assert line > 5
 
 
-def strike(line: int, d: Any, call: Callable[[Any], object], count: int) -> bool:
-    """One try; returns whether the call had so many lines."""
+def interrupt_and_check(line: int, d: Any, call: Callable[[Any], object], count: int) -> bool:
+    """Interrupt the call at one line; return False if it had fewer lines."""
     other = d.client.open_stream(kvs.StreamInfo.video("h264", name="gate"), d.now)
     d.settle()
-    filled(d, count)
+    fill(d, count)
     if count:
         d.read()
-    if not struck(line, lambda: call(d)):
+    if not interrupt(line, lambda: call(d)):
         return False
     d.settle()
     stream, account = d.stream, d.stream.account()
-    told = sum(event.count for event in d.told(kvs.FrameDropped))
+    reported = sum(event.count for event in d.reported(kvs.FrameDropped))
     assert account.accepted - count in (0, 1), line
-    assert told >= account.dropped, line
-    if stream.failure is not None:  # else it was struck before the first change or after the last
-        assert "Struck was raised inside kvsproducer" in stream.failure.detail
+    assert reported >= account.dropped, line
+    # otherwise the interruption came before the first or after the last change
+    if stream.failure is not None:
+        assert "Interruption was raised inside kvsproducer" in stream.failure.detail
         assert account.dropped == account.accepted, line
         assert not stream._core.buffer.view.items
         with pytest.raises(KvsError):
             stream.put_frame(frame(d, 40, key=True), d.now)
-    goes_on(d, line)
+    check_usable(d, line)
     assert other.failure is None
     other.free(d.now)
     return True
 
 
-def goes_on(d: Any, line: int) -> None:
-    """The stream is freed, or takes frames again and has them stored."""
+def check_usable(d: Any, line: int) -> None:
+    """Check that the stream is freed, or accepts and sends frames again after a reset."""
     if d.stream.freed:
         d.stream.free(d.now)
         d.settle()
@@ -139,29 +141,29 @@ def goes_on(d: Any, line: int) -> None:
     assert d.stream.account().held == 10, line
 
 
-def test_the_reason_is_interrupted(desk: Callable[..., Any]) -> None:
-    """One report for all frames, with their first and last time, and a fatal error."""
+def test_the_drop_reason_is_interrupted(desk: Callable[..., Any]) -> None:
+    """One event reports all frames with their first and last time, and a fatal error follows."""
     d = desk(make_store=lambda size: ArenaStore(1 << 20))
-    filled(d, 7)
-    assert struck(30, lambda: d.stream.put_frame(frame(d, 10, key=True), d.now))
+    fill(d, 7)
+    assert interrupt(30, lambda: d.stream.put_frame(frame(d, 10, key=True), d.now))
     d.settle()
-    (dropped,) = d.told(kvs.FrameDropped)
+    (dropped,) = d.reported(kvs.FrameDropped)
     assert dropped == kvs.FrameDropped(
         "door", d.now, d.now + 6 * SECOND // 5, 7, kvs.DropReason.INTERRUPTED
     )
     assert d.stream.drops == {"interrupted": 7}
     assert d.stream.failure.status is StatusCode.INVALID_OPERATION
-    error = d.told(kvs.StreamErrorReported)[-1]
+    error = d.reported(kvs.StreamErrorReported)[-1]
     assert (error.status, error.fatal) == (StatusCode.INVALID_OPERATION, True)
 
 
 class FailingStore(ReferenceStore):
-    """A store whose next charge raises an exception that is not the core's."""
+    """A store whose next charge raises an exception that is not one of the core's."""
 
     error: BaseException | None = None
 
     def charge(self, count: int) -> bool:
-        """Raise the exception that was set, if any."""
+        """Raise the prepared exception, if any."""
         if self.error is not None:
             raise self.error
         return super().charge(count)
@@ -175,7 +177,7 @@ def test_exception_from_outside_fails_the_stream(
     """The caller gets the exception; the frames are reported as dropped."""
     store = FailingStore(1 << 20)
     d = desk(make_store=lambda size: store)
-    filled(d, 7)
+    fill(d, 7)
     store.error = error
     with pytest.raises(type(error)):
         if call == "put_frame":
@@ -191,9 +193,9 @@ def test_exception_from_outside_fails_the_stream(
 
 
 def test_frame_of_a_wrong_type_is_refused_alone(desk: Callable[..., Any]) -> None:
-    """The exception that its type leads to does not fail the stream."""
+    """The exception caused by its wrong type does not fail the stream."""
     d = desk()
-    filled(d, 7)
+    fill(d, 7)
     wrong = frame(d, 8)
     object.__setattr__(wrong, "dts", None)
     with pytest.raises(KvsError):
@@ -215,5 +217,5 @@ def test_interrupted_stream_without_frames_reports_no_drop(desk: Callable[..., A
     store.error = None
     d.settle()
     assert d.stream.failure.status is StatusCode.INVALID_OPERATION
-    assert d.told(kvs.FrameDropped) == []
+    assert d.reported(kvs.FrameDropped) == []
     assert d.stream.account() == (0, 0, 0, 0, 0)
