@@ -1,9 +1,9 @@
 """The `kvs` command: put, get, serve, inspect, explain, demo.
 
-Each command has a module. `options` has the options that commands share, `console` their output and
-error messages. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129
-SIGHUP. Commands import PyAV, aiohttp and botocore only when they need them, so that `--help` and
-`explain` start quickly.
+Each command has a module of its own. The module `options` has the options that several commands
+share, and `console` has their output and error messages. Exit codes: 0 success, 1 failure, 2 wrong
+usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. Commands import PyAV, aiohttp and botocore only when
+they need them, so that `--help` and `explain` start quickly.
 """
 
 import sys
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it cleanly, also during the imports."""
+    """Run the command line. Ctrl-C ends it without a traceback, even during the imports."""
     try:
         import signal
 

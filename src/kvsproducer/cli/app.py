@@ -28,14 +28,14 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 class _Command(TyperCommand):
-    """A command that lists its option --help without a type."""
+    """A command whose --help shows the option --help without a type."""
 
     def get_help_option(self, ctx: Any) -> Any:
         return _without_type(super().get_help_option(ctx))
 
 
 class _Commands(TyperGroup):
-    """The group of all commands; it creates a command when that is called."""
+    """The group of all commands; it imports and creates a command when that command is called."""
 
     def get_help_option(self, ctx: Any) -> Any:
         return _without_type(super().get_help_option(ctx))
@@ -69,7 +69,7 @@ def _command(name: str) -> Any:
 
 
 def _simplify(parameter: Any) -> None:
-    """Remove types such as <str> and ranges such as x>=1 from --help; the help text has them."""
+    """Remove types such as <str> and ranges such as x>=1 from --help; the help texts have both."""
     parameter._get_number_range_help_str = lambda: ""
     if parameter.param_type_name == "argument":
         parameter.display_type_rich = lambda ctx: None  # noqa: ARG005  typer passes it
@@ -104,4 +104,4 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    """Take the options of `kvs` itself."""
+    """Process the options of `kvs` itself, which come before the command."""

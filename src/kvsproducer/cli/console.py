@@ -65,7 +65,10 @@ _NO_WIDTH: Final = 10_000  # columns; wider than any table
 
 
 class _Console(Console):
-    """A rich console that leaves a closed pipe to `report_errors`; rich would exit with 1."""
+    """A rich console that raises if a pipe is closed, so that `report_errors` can handle it.
+
+    rich itself would exit with 1.
+    """
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -79,8 +82,8 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji
 def print_table(table: Table) -> None:
     """Print a table at the width of its contents.
 
-    Rich would cut off cells and whole columns to fit a narrow terminal, or the 80 columns that it
-    takes a pipe to have. A terminal wraps the longer lines.
+    rich would cut off cells and whole columns to fit a narrow terminal. For a pipe it would assume
+    80 columns. A terminal wraps the longer lines.
     """
     table.width = Measurement.get(out, out.options.update(max_width=_NO_WIDTH), table).maximum
     out.print(table)
@@ -124,11 +127,11 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received, from a service manager or a container; ends a command like Ctrl-C."""
+    """SIGTERM was received, as from a service manager; the command ends as on Ctrl-C."""
 
 
 class HungUp(KeyboardInterrupt):
-    """SIGHUP was received: the terminal or SSH session was closed; ends a command like Ctrl-C."""
+    """SIGHUP was received: the terminal or SSH session closed; the command ends as on Ctrl-C."""
 
 
 _ENDINGS: Final[dict[type[BaseException], tuple[str, int]]] = {
@@ -138,10 +141,10 @@ _ENDINGS: Final[dict[type[BaseException], tuple[str, int]]] = {
 
 
 def end_on_signals() -> None:
-    """Make SIGTERM and SIGHUP raise `Terminated` and `HungUp`, so that a command can still store.
+    """Make SIGTERM and SIGHUP raise `Terminated` and `HungUp`, so that frames can still be stored.
 
-    If SIGHUP is ignored, it stays ignored, so that `nohup kvs put ...` outlives its terminal. Must
-    be called in the main thread.
+    If SIGHUP is ignored, it stays ignored, so that `nohup kvs put ...` outlives its terminal. This
+    must be called in the main thread.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -196,11 +199,11 @@ def print_error(error: KvsError) -> None:
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: print what it raises and exit with the right code.
+    """Decorate a command: print the error that it raises, and exit with the right code.
 
     KvsError: print it; exit code 2 for wrong usage, else 1. Ctrl-C: 130, SIGTERM: 143, SIGHUP: 129.
-    If the reader of a pipe has closed it: 0, without a message. If standard output cannot be
-    written: as for a KvsError.
+    If standard output is a pipe whose reader has closed it: 0, without a message. If standard
+    output cannot be written for another reason: as for a KvsError.
     """
 
     @wraps(command)
@@ -240,12 +243,15 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _discard_output() -> None:
-    """Redirect standard output to the null device; else Python's flush at exit would fail too."""
+    """Redirect standard output to the null device, so that Python's flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class writing:  # noqa: N801  reads as `with writing(path):`
-    """Convert an OSError of the block into WRITE_TO_FILE_FAILED; `path` "-" is standard output."""
+    """Convert an OSError in the block into WRITE_TO_FILE_FAILED.
+
+    `path` is the file that the block writes; "-" is standard output.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = "standard output" if path == "-" else path
@@ -265,7 +271,7 @@ def print_json(value: object, *, to_stderr: bool = False) -> None:
 
 
 def count_text(count: int, noun: str) -> str:
-    """Return the count with its noun: `1 frame`, `2 frames`."""
+    """Return a count with its noun: `1 frame`, `2 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

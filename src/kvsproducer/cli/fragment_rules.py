@@ -1,10 +1,10 @@
 """Check which rules of KVS an MKV file breaks, fragment by fragment.
 
 The bytes go through the PutMedia session of the local endpoint, the same code that handles uploads.
-If it refuses a fragment, the refusal is recorded for that fragment, and a new session begins with
-the next fragment and the newest header, as a producer would begin a new upload. So all fragments
-are checked. Problems that the service accepts, but players or the producer SDK do not, are
-warnings.
+If the session refuses a fragment, the refusal is recorded for that fragment. A new session then
+begins with the next fragment and the newest header, as a producer would begin a new upload. So all
+fragments are checked. Media that the service accepts, but players or the producer SDK do not, lead
+to warnings.
 
 A response of GetMedia has one document for each fragment, with the service's tags around the
 cluster. Each document is checked as an upload of its own, without those tags.
@@ -61,7 +61,10 @@ _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("18538067ff")
 
 
 class Rules:
-    """The checker: pass it the parser's events in order; `take` returns the problems found."""
+    """Check an MKV file: the caller passes the parser's events, in order, to `take`.
+
+    `take` returns the problems that it found.
+    """
 
     def __init__(self) -> None:
         self._numbers = FragmentNumbers()
@@ -105,7 +108,7 @@ class Rules:
         return problems
 
     def _judge_blocks(self) -> list[Problem]:
-        """Check the collected blocks together; one by one would take twice the time."""
+        """Check the collected blocks together, because one by one would take twice the time."""
         if not self._blocks:
             return []
         raw = b"".join(self._blocks)
@@ -124,14 +127,17 @@ class Rules:
         return b""
 
     def _begin_document(self) -> list[Problem]:
-        """End the upload of the previous document; return the problems of its last fragment."""
+        """End the upload of the previous document, and return the problems of its last fragment."""
         problems = self.end()
         self._session = self._new_session()
         self._waiting = False
         return problems
 
     def _go_on(self, event: ClusterStart, problems: list[Problem]) -> list[Problem]:
-        """After a refusal, begin a new upload with this fragment unless it is the refused one."""
+        """Begin a new upload with this fragment, after the service refused an earlier one.
+
+        If this fragment is the refused one, wait for the next fragment. Return new problems.
+        """
         own = event.timecode * self._scale_ns // _NS_PER_MS
         if any(problem.timecode_ms == own for problem in problems):
             return []
@@ -143,19 +149,19 @@ class Rules:
         return self._refusals()
 
     def end(self) -> list[Problem]:
-        """End the input; return the problems of its last fragment."""
+        """End the upload, and return the problems of its last fragment."""
         problems = self._judge_blocks()
         self._session.receive_eof(0)
         return problems + self._refusals()
 
     def broken(self, error: InvalidMedia) -> Problem:
-        """Return the problem for bytes that the parser refuses, with the service's error id."""
+        """Return a problem, with the service's error id, for bytes that cannot be parsed."""
         too_large = error.status is _S.ACK_ERR_FRAGMENT_SIZE_REACHED
         detail = f"{error.detail} ({error.context})" if error.context else error.detail
         return _refused(4001 if too_large else 4006, detail)
 
     def _refusals(self) -> list[Problem]:
-        """Discard the session's fragments, and return its ERROR acks as problems."""
+        """Discard the session's complete fragments, and return its ERROR acks as problems."""
         session = self._session
         found: list[Problem] = []
         while (fragment := session.next_fragment()) is not None:
@@ -177,7 +183,7 @@ def _refused(error_id: int, reason: str, timecode_ms: int | None = None) -> Prob
 
 
 def _warnings(event: Event) -> Iterator[Problem]:
-    """Yield warnings for frames and tags that the producer SDK would refuse."""
+    """Yield warnings about frames and tags that the producer SDK would refuse."""
     if isinstance(event, Block):
         if event.relative_timecode < 0:
             text = f"a frame {-event.relative_timecode} timecode units before its fragment's start"

@@ -172,12 +172,17 @@ def _start(text: str) -> str | int:
 
 @dataclass(slots=True)
 class _Reading:
-    """The options for reading, and the current stage of it.
+    """The options for reading, and the current stage of reading.
 
     stream, start, idle: the options as the user wrote them.
-    begin: `start` for GetMedia.
-    idle_s: `idle` in seconds; None with --follow.
-    awaited, where: what is being waited for, and the URL or region that should send it.
+
+    begin: the option `start`, converted for GetMedia.
+
+    idle_s: the option `idle` in seconds; None with --follow.
+
+    awaited: what the command is waiting for.
+
+    where: the URL or region from which it should come.
     """
 
     stream: str
@@ -191,10 +196,10 @@ class _Reading:
     limit: asyncio.Timeout | None = None
 
     def waits(self, what: WaitStage, where: str) -> None:
-        """Note a new stage; the reader calls this.
+        """Record that the reader begins a new stage of waiting; the reader calls this method.
 
         The --idle time begins anew with each stage. It does not apply to GetDataEndpoint, which has
-        a time limit of its own.
+        its own time limit.
         """
         self.awaited, self.where = what, where
         if self.limit is not None and self.idle_s is not None:
@@ -202,7 +207,7 @@ class _Reading:
             self.limit.reschedule(None if what is WaitStage.ENDPOINT else now + self.idle_s)
 
     async def next(self, source: AsyncIterator[ReadFragment]) -> ReadFragment | None:
-        """Return the next fragment, or None at the end or if none came within --idle."""
+        """Return the next fragment, or None at the end or if no fragment came within --idle."""
         try:
             async with asyncio.timeout(self.idle_s) as self.limit:
                 fragment = await anext(source, None)
@@ -212,7 +217,7 @@ class _Reading:
             return None
 
     def nothing(self) -> KvsError:
-        """Return the error for a command that got no fragment: why, and what to do."""
+        """Return the error for a command that received no fragment, with the cause and advice."""
         if self.awaited is not WaitStage.MEDIA:
             return kvs_error(
                 StatusCode.OPERATION_TIMED_OUT,
@@ -237,7 +242,7 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Written:
-    """The recording, its time span, and the summary for the user."""
+    """The recording and its time span, from which the summary for the user is made."""
 
     recording: Recording
     span: Span = field(default_factory=Span)
@@ -255,7 +260,7 @@ class _Written:
             self.start = fragment.producer_timestamp or self.span.first
 
     def _describe(self, tracks: list[TrackEntry], document: int) -> None:
-        """Warn about tracks that players cannot decode, and about a second document on a pipe."""
+        """Warn about tracks that players cannot decode, and about a new document on a pipe."""
         from kvsproducer.cli.track_rules import track_problems
 
         if document > 1 and self.recording.piped:
@@ -272,7 +277,7 @@ class _Written:
         return enough or (bounds.duration is not None and self.span.length >= bounds.duration)
 
     def so_far(self) -> str:
-        """Return what was written so far, for the message after Ctrl-C or an error."""
+        """Return a text about what was written so far, for the message after Ctrl-C or an error."""
         recording = self.recording
         if not recording.fragments:
             return "nothing was received"
@@ -317,9 +322,9 @@ class _Written:
 
 
 def _read(reading: _Reading, reached: Connection, bounds: _Bounds, written: _Written) -> None:
-    """Read the stream; raise if there is no fragment.
+    """Read the stream and write its fragments. Raise an error if there is no fragment.
 
-    Errors and Ctrl-C get a note with what was written so far.
+    Errors and Ctrl-C get a note that says what was written so far.
     """
     try:
         asyncio.run(_fetch(reading, reached, bounds, written))
@@ -334,7 +339,7 @@ def _read(reading: _Reading, reached: Connection, bounds: _Bounds, written: _Wri
 async def _fetch(
     reading: _Reading, reached: Connection, bounds: _Bounds, written: _Written
 ) -> None:
-    """Read and write until a bound is reached."""
+    """Read and write fragments until a limit is reached or there are no more."""
     from kvsproducer.reader import fragments, start_selector
     from kvsproducer.service.service import Service
 

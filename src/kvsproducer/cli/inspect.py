@@ -74,12 +74,17 @@ class Inspection:
     """The contents and problems of a file.
 
     is_mkv: False if there is no EBML header; then `problems` has one entry with the reason.
+
     documents: the number of MKV documents.
+
     is_answer: whether the file contains tags of GetMedia.
-    layouts: (number of the document from 1, its tracks) for the first document and for each one
-        with other tracks than the document before it.
-    problems: what the service would refuse, as (status, text): first those of the fragments, which
-        also stand with the fragment itself, then those of the tracks.
+
+    layouts: the tracks of the first document, and of each document whose tracks differ from those
+    of the document before it. An entry is (number of the document from 1, tracks).
+
+    problems: what the service would refuse, as (status, text). The problems of fragments come
+    before those of tracks, and are also in the entries of their fragments.
+
     warnings: what the service stores but players or the producer SDK do not accept.
     """
 
@@ -97,7 +102,7 @@ class Inspection:
 
 
 class _Reader:
-    """Collects an `Inspection` from parser events."""
+    """Collect an `Inspection` from the parser's events."""
 
     def __init__(self, inspection: Inspection) -> None:
         self.found = inspection
@@ -148,7 +153,8 @@ class _Reader:
 def inspect_file(path: str) -> Inspection:
     """Read the whole file and return its inspection.
 
-    Raises OPEN_FILE_FAILED or READ_FILE_FAILED. Wrong contents never raise.
+    Raises OPEN_FILE_FAILED or READ_FILE_FAILED. Invalid contents do not raise: they are problems of
+    the inspection.
     """
     from kvsproducer.cli.fragment_rules import Rules
     from kvsproducer.cli.track_rules import track_problems
@@ -189,8 +195,8 @@ def _drain(parser: MkvParser, reader: _Reader, rules: Rules) -> None:
 def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = False) -> None:
     """Add problems to the inspection, and to the fragments that they belong to.
 
-    A fragment gets only one problem with the same status. `begins`: a fragment has just begun, so
-    that a problem of the document's header is added to it, as to every fragment after that header.
+    A fragment gets only one problem with the same status. `begins`: a fragment has just begun. A
+    problem without another fragment is then added to it, such as one of the document's header.
     """
     for status, text, timecode_ms, refused in problems:
         of_file = found.problems if refused else found.warnings

@@ -80,13 +80,15 @@ class _Console(logging.Handler):
 
 @contextmanager
 def log_to(log_file: Path | None, verbose: int, *, warnings: bool = False) -> Iterator[None]:
-    """Log to the given places while the block runs.
+    """Write logs to the given places while the block runs.
 
     log_file: folder of the rolling log files, or None.
-    verbose: 0, 1 (INFO) or 2 (DEBUG) on standard error.
-    warnings: whether to print warnings also if `verbose` is 0.
 
-    Raises what `FileLogHandler` raises for the folder.
+    verbose: 0, 1 (INFO) or 2 (DEBUG) on standard error.
+
+    warnings: whether to print warnings even if `verbose` is 0.
+
+    Raises the errors of `FileLogHandler` for the folder.
     """
     level = _LEVELS[min(verbose, 2)]
     with ExitStack() as stack:

@@ -165,7 +165,7 @@ def service_config(
     proxy: str | None,
     caching: Caching = Caching.ALL,
 ) -> ServiceConfig:
-    """Return the `ServiceConfig` for the options; others are None, as in `ServiceConfig`."""
+    """Return a `ServiceConfig` with the options; fields of options that were not given are None."""
     return ServiceConfig(
         use_fips_endpoint=fips or None,
         use_dualstack_endpoint=dualstack or None,
@@ -185,9 +185,9 @@ def connection(
     iot: bool = False,
     config: ServiceConfig | None = None,
 ) -> Connection:
-    """Return the `Connection` for the options.
+    """Return the `Connection` that the options describe.
 
-    Raises INVALID_ARG for options that exclude each other, and what the credentials raise.
+    Raises INVALID_ARG for options that exclude each other, and the errors of the credentials.
     """
     if ca_bundle is not None and no_verify:
         raise kvs_error(
@@ -214,7 +214,7 @@ def connection(
 
 
 def stream_option(name: str) -> str:
-    """Return the stream's name; raise INVALID_ARG if it is empty (the SDK would invent a name)."""
+    """Return the stream's name. Raises INVALID_ARG if it is empty: the SDK would make up a name."""
     if not name:
         raise kvs_error(StatusCode.INVALID_ARG, "STREAM is empty: name a stream")
     return name
@@ -233,8 +233,8 @@ _SHORT: Final = re.compile(rf"({_NUMBER.pattern})([smhd])", re.IGNORECASE)
 def duration_option(name: str, text: str) -> int:
     """Return an option's duration (`24h`, `1.5h`, `7d`, `0` or ISO 8601) in ticks.
 
-    `name` is the option, for the message. Raises INVALID_ARG for other text, and for a number
-    without a unit, because it could mean seconds, hours or days.
+    `name` is the option, for the error message. Raises INVALID_ARG for other text. A number without
+    a unit is refused too, because it could mean seconds, hours or days.
     """
     if text == "0":
         return 0
@@ -260,17 +260,20 @@ def duration_option(name: str, text: str) -> int:
 
 
 def seconds_option(name: str, text: str) -> float:
-    """Return an option's duration in seconds; like `duration_option`, but a number is seconds."""
+    """Return an option's duration in seconds.
+
+    The syntax is that of `duration_option`, but a number without a unit means seconds.
+    """
     if _NUMBER.fullmatch(text):
         return float(text)
     return duration_option(name, text) / TICKS_PER_SECOND
 
 
 def instant_option(text: str) -> int:
-    """Return a time in ticks since 1970.
+    """Convert the text of an option to a time, in ticks since 1970.
 
-    `text` is `now`, seconds since 1970, or ISO 8601; without a time zone it is local time. Raises
-    INVALID_ARG for other text.
+    `text` is `now`, seconds since 1970, or ISO 8601. ISO 8601 without a time zone is local time.
+    Raises INVALID_ARG for other text.
     """
     if text.lower() == "now":
         return instant_to_ticks(datetime.now(UTC))

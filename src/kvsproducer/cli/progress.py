@@ -39,7 +39,7 @@ def progress_line(progress: PutProgress) -> str:
 
 
 class PutDisplay:
-    """A display for `PutProgress`; `update` may be called often and from several threads."""
+    """A display of `PutProgress`; `update` may be called often and from several threads."""
 
     def __init__(self, console: Console, title: str, *, quiet: bool = False) -> None:
         self._console = console
@@ -78,15 +78,15 @@ class PutDisplay:
 
     @property
     def so_far(self) -> str:
-        """What was put so far, for the message after Ctrl-C."""
+        """A text about what was put so far, for the message after Ctrl-C."""
         if self._latest is None or not self._latest.frames:
             return "nothing was put"
         return f"so far {progress_line(self._latest)}"
 
     def update(self, progress: PutProgress) -> None:
-        """Show `progress`, unless the last update was shown a moment ago.
+        """Show `progress`, but skip it if the display changed only a moment ago.
 
-        If the terminal is closed, the display stops and the put goes on.
+        If the terminal is closed, the display stops and the put continues.
         """
         with self._lock:
             self._latest = progress

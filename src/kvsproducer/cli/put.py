@@ -48,7 +48,7 @@ _MAX_SKIPS = 10  # how many skipped parts of the media are listed one by one
 
 
 class Mode(StrEnum):
-    """The streaming mode: how fast media is put, and what happens if the network is slower."""
+    """The streaming mode: how fast media is put, and what happens if the network is too slow."""
 
     REALTIME = "realtime"
     NEAR_REALTIME = "near-realtime"
@@ -56,7 +56,7 @@ class Mode(StrEnum):
 
 
 class Tracks(StrEnum):
-    """The tracks of the source to put."""
+    """Which tracks of the source to put."""
 
     ALL = "all"
     VIDEO = "video"
@@ -227,7 +227,7 @@ def _put(
     offline: bool,
     **options: Any,
 ) -> PutResult:
-    """Put the source and show the progress; add notes to errors that say how much was put.
+    """Put the source and show the progress. Add notes to errors that say how much was put.
 
     `options` are those of `put_media`.
     """
@@ -268,7 +268,10 @@ def _print_outcome(result: PutResult, as_json: bool) -> None:
 
 
 def _fix_start(source: Source) -> None:
-    """Set the start time of a file to now, so that the put can be resumed with that start time."""
+    """Set the start time of a file to now if the user gave none.
+
+    A message can then name the start time, which is needed to resume the put.
+    """
     if source.start is None and not (source.live or source.synthetic):
         source.start = now()
 

@@ -49,7 +49,7 @@ Layout = tuple[int, list[TrackEntry]]  # timecode scale and tracks
 
 @dataclass(slots=True)
 class _Place:
-    """The position of a fragment in its file, and its share of the totals."""
+    """The position of a fragment in its file, and what it adds to the counts of the recording."""
 
     offset: int
     length: int
@@ -60,14 +60,19 @@ class _Place:
 
 @dataclass(slots=True)
 class Recording:
-    """The output of a command: files or standard output, and counts of what was written.
+    """The output of a command: files or standard output, with counts of what was written.
 
     path: the first file, or "-" for standard output.
+
     force: whether to overwrite existing files.
-    on_layout: called with the tracks and the number (from 1) of each document before it is written.
+
+    on_layout: called before each document is written, with its tracks and its number (from 1).
+
     files: the files that were written.
+
     documents, fragments, frames, payload_bytes: how many were written.
-    repeated: how many fragments came twice.
+
+    repeated: how many fragments were received a second time.
     """
 
     path: str
@@ -93,11 +98,11 @@ class Recording:
 
     @property
     def piped(self) -> bool:
-        """Whether the media go to standard output."""
+        """Whether the media goes to standard output."""
         return self.path == "-"
 
     def add(self, fragment: ReadFragment) -> None:
-        """Write a fragment; raises WRITE_TO_FILE_FAILED."""
+        """Write a fragment. Raises WRITE_TO_FILE_FAILED."""
         header, media = split_document(fragment)
         layout = fragment.timecode_scale_ns, fragment.tracks
         if layout != self._layout:
@@ -130,7 +135,7 @@ class Recording:
                 self._file.close()
 
     def _begin(self, layout: Layout, header: bytes) -> None:
-        """Begin a document: the first, or one with other tracks."""
+        """Begin a document: the first one, or one whose tracks differ from the one before."""
         self.documents += 1
         self.on_layout(layout[1], self.documents)
         self._layout = layout
@@ -158,7 +163,10 @@ class Recording:
         self.files.append(path)
 
     def _next_path(self) -> str:
-        """Return OUT.mkv for the first document, then OUT-2.mkv and so on; skip existing files."""
+        """Return the path for the next document: OUT.mkv, then OUT-2.mkv and so on.
+
+        Existing files are skipped.
+        """
         number, path = self.documents, Path(self.path)
         if number == 1:
             return self.path
@@ -176,7 +184,7 @@ class Recording:
         self._end += len(data)
 
     def _replace(self, earlier: _Place, place: _Place, media: bytes) -> None:
-        """Replace the first copy of a fragment, and move the data after it."""
+        """Replace the first copy of a fragment in the file, and move the data behind it."""
         assert self._file is not None, "a document has begun"
         place.offset = earlier.offset
         moved_by = place.length - earlier.length
@@ -194,7 +202,10 @@ class Recording:
 
 
 def split_document(fragment: ReadFragment) -> tuple[bytes, bytes]:
-    """Return a fragment's MKV header, and its metadata and cluster without the service's tags."""
+    """Return a fragment's MKV header, and its other content without the service's tags.
+
+    The other content is the producer's metadata and the cluster.
+    """
     header: list[bytes] = []
     metadata: list[bytes] = []
     cluster: list[bytes] = []
@@ -212,7 +223,7 @@ def split_document(fragment: ReadFragment) -> tuple[bytes, bytes]:
 
 
 def _producer_tags(event: Tags) -> list[bytes]:
-    """Return the Tags element without the service's tags; an empty list if no tag remains."""
+    """Return a list with the Tags element without the service's tags; empty if no tag is left."""
     pairs = [(name, value) for name, value in event.pairs if not name.startswith(_AWS_PREFIX)]
     if not pairs:
         return []

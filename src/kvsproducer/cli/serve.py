@@ -207,7 +207,7 @@ def _script(file: Path) -> tuple[Fault, ...]:
 
 
 def _reason(error: OSError) -> str:
-    """Return the system's text for an error; asyncio's text would repeat the address."""
+    """Return the operating system's text for an error; asyncio's text would repeat the address."""
     number = error.errno
     return os.strerror(number) if number and number > 0 else error.strerror or str(error)
 
@@ -218,7 +218,7 @@ def _listening(url: str) -> None:
 
 
 def _session(profile: str | None) -> Session:
-    """Return a botocore session with the settings of this shell and the profile."""
+    """Return a botocore session with the profile, and the settings of the environment."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
@@ -231,7 +231,7 @@ def _session(profile: str | None) -> Session:
 
 
 def _credentials(session: Session) -> dict[str, Credentials]:
-    """Return the keys that requests must be signed with: the credentials of the session."""
+    """Return the credentials of the session: requests must be signed with them."""
     from botocore.exceptions import BotoCoreError
 
     from kvsproducer.endpoint import Credentials

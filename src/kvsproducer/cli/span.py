@@ -1,10 +1,10 @@
 """The length of the media in several fragments: from the first frame to the end of the last one.
 
-To find where the last frame ends, its duration is needed, but a SimpleBlock has none (RFC 9559,
-5.1.3.5), and producers write no other blocks. So the duration is the first of these that exists:
-the block's duration, the track's DefaultDuration, the distance from the frame before. Of the last
-two distances the shorter one is used, because there may be a pause before the last frame. A single
-frame without any of these has no duration.
+The end of the last frame follows from its duration, but a SimpleBlock has none (RFC 9559, 5.1.3.5),
+and producers write no other blocks. So the duration is the first of these that is known: the
+block's duration, the track's DefaultDuration, the distance from the frame before. Of the last two
+distances the shorter one is used, because there may be a pause before the last frame. If nothing is
+known, as for a single frame, the duration is 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Span"]
 
 @dataclass(slots=True)
 class _Newest:
-    """The newest frame of a track: its time and duration in ticks (0: unknown)."""
+    """The newest frame of a track: its time and duration in ticks; 0 is an unknown duration."""
 
     timestamp: int
     duration: int
@@ -33,7 +33,7 @@ class Span:
     _newest: dict[int, _Newest] = field(default_factory=dict)
 
     def add(self, fragment: ReadFragment) -> None:
-        """Extend the span by a fragment, which has at least one frame."""
+        """Extend the span by a fragment, which must have at least one frame."""
         default = {one.number: one.default_duration_ns // NS_PER_TICK for one in fragment.tracks}
         frames = sorted(fragment.frames, key=lambda frame: frame.timestamp)
         first = frames[0].timestamp
@@ -43,7 +43,7 @@ class Span:
 
     @property
     def length(self) -> int:
-        """The length of the span in ticks."""
+        """The length of the span in ticks, 0 without a fragment."""
         ends = (newest.timestamp + newest.duration for newest in self._newest.values())
         return 0 if self.first is None else max(ends) - self.first
 

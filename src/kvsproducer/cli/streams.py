@@ -2,8 +2,8 @@
 
 Service managers and scripts start programs with closed standard streams (`>&-`). The next file or
 socket that the program opens would get the free descriptor, and printed text would go into it. So
-each closed descriptor is replaced by the null device, opened in the wrong direction, so that using
-it raises.
+each closed descriptor is replaced by the null device, opened in the wrong direction. Reading or
+writing it then raises.
 
 If standard error cannot be written, its text is lost; the command and its exit code do not change.
 If standard output cannot be written, that raises OSError, which `console.report_errors` reports.
@@ -25,7 +25,7 @@ CLOSED = "it is closed"
 
 
 class _Forgiving(io.FileIO):
-    """A file whose `write` ignores errors."""
+    """A binary file whose `write` ignores errors."""
 
     def write(self, data: object) -> int:
         with suppress(OSError):
@@ -34,7 +34,7 @@ class _Forgiving(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Replace closed standard streams; call it at the start, before a file is opened."""
+    """Replace closed standard streams. This must run at the start, before a file is opened."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -63,5 +63,5 @@ def writes_to_terminal() -> bool:
 
 
 def refusal(error: OSError) -> str:
-    """Return why a standard stream could not be read or written, as text."""
+    """Return a text that says why a standard stream could not be read or written."""
     return CLOSED if error.errno == errno.EBADF else in_words(error)

@@ -30,10 +30,10 @@ _RECORDS: Final = 200_000  # how many spans are kept: about 30,000 frames, 25 MB
 
 @contextmanager
 def tracing(path: str | None) -> Iterator[None]:
-    """Trace the frames that are put in the block, and write the trace to `path`; None: no trace.
+    """Trace the frames that are put in the block, and write the trace to `path`.
 
-    The file is written when the block ends, also after an exception. Raises WRITE_TO_FILE_FAILED,
-    at once if the file cannot be opened.
+    If `path` is None, nothing is traced. The file is written when the block ends, even after an
+    exception. Raises WRITE_TO_FILE_FAILED; if the file cannot be opened, before the block begins.
     """
     if path is None:
         yield

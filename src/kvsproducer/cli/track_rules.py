@@ -1,4 +1,4 @@
-"""Check the descriptions of tracks for what players and the producer SDK do not accept.
+"""Check track descriptions for values that players or the producer SDK do not accept.
 
 The service does not check codecs, so only a missing Tracks element is an error; the rest are
 warnings.
@@ -18,10 +18,11 @@ __all__ = ["Problem", "track_problems", "warning"]
 
 
 class Problem(NamedTuple):
-    """A broken rule.
+    """A rule that the media violates.
 
     timecode_ms: the timecode of the fragment, if it is not the current one.
-    refused: False if the service stores the fragment nevertheless.
+
+    refused: False for a warning: the service stores the fragment nevertheless.
     """
 
     status: StatusCode
@@ -41,12 +42,12 @@ _READERS: Final[Mapping[str, Callable[[bytes], object]]] = {
 
 
 def warning(status: StatusCode, text: str) -> Problem:
-    """Return a problem that the service does not refuse."""
+    """Return a `Problem` that is only a warning: the service stores the media nevertheless."""
     return Problem(status, text, refused=False)
 
 
 def track_problems(tracks: list[TrackEntry]) -> Iterator[Problem]:
-    """Yield the problems of a document's tracks."""
+    """Yield the problems of the tracks of a document."""
     if not tracks:
         yield Problem(_S.TRACK_INFO_MISSING, "no Tracks element")
     for track in tracks:

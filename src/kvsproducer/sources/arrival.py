@@ -2,14 +2,14 @@
 
 The times in a pipe are relative to a clock of its sender. `ArrivalClock` gives the first frame the
 time at which its bytes arrived (not the time seconds later, when FFmpeg has probed the stream), and
-the others follow by their own times. At the start of each fragment it checks the lateness of the
-frames of the last second or more, and takes the minimum:
+the other frames keep their distances to it. At the start of each fragment it checks the smallest
+lateness among the frames of the last second or more:
 
 - Over 2 s late: the source stalled, or its clock is slow. The fragment starts at its arrival time.
-- Over 50 ms early: its clock is fast. Times are moved back by 10 ms every 10 s, which is more than
-  the error of a quartz clock. Until then frames wait for their time, so that none is put early.
-  This also slows a recording that arrives faster than real time down to its own pace.
-- The wall clock was set: times follow it, also backwards.
+- Over 50 ms early: the source's clock is fast. Times are moved back by 10 ms every 10 s, which is
+  more than the error of a quartz clock. Each frame waits for its time, so no frame is put early.
+  A recording that arrives faster than real time is slowed down to its own pace in the same way.
+- The wall clock was set: times follow it, forwards or backwards.
 
 Waiting and lateness use the monotonic clock. The wall clock is read once per fragment.
 
@@ -37,9 +37,10 @@ _FOREVER: Final = 1 << 62
 
 
 class ArrivalClock:
-    """Convert media time to wall-clock time; see the module. All times are in ticks.
+    """Convert media time to wall-clock time; the module describes how. All times are in ticks.
 
-    `clock` is the wall clock, `monotonic` the clock of `MediaPacket.arrived`.
+    `clock` returns the wall-clock time. `monotonic` returns the time of the clock that
+    `MediaPacket.arrived` uses.
     """
 
     def __init__(self, clock: Callable[[], int], monotonic: Callable[[], int]) -> None:
@@ -76,14 +77,14 @@ class ArrivalClock:
         return self._shift
 
     def wait(self, time: int) -> int:
-        """Return the time until wall-clock time `time`: 0 or less if it has passed."""
+        """Return how long it is until wall-clock time `time`; 0 or less if that time has passed."""
         return time - (self._monotonic() + self._offset)
 
     def _begin_window(self, arrived: int) -> None:
         self._window, self._least = arrived, _FOREVER
 
     def _review(self, start: int, arrived: int, jumps: int) -> None:
-        """Change the offset for the fragment that begins at `start`, if that is needed."""
+        """Check the lateness; if needed, correct the offset for the fragment at `start`."""
         assert self._shift is not None
         shift = self._shift
         offset = self._clock() - self._monotonic()
@@ -111,7 +112,11 @@ class ArrivalClock:
         self._begin_window(arrived)
 
     def _anchor(self, shift: int, start: int, arrived: int) -> None:
-        """Change the offset, but keep the fragment at `start` behind the previous one."""
+        """Set the offset to `shift`, or to more if `start` would not be later than earlier frames.
+
+        `start` is the media time at which a fragment begins. `arrived` is the arrival time of its
+        first packet; a new window begins there.
+        """
         self.anchors += 1
         self._shift = _whole_ms(max(shift, self._last + 2 * TICKS_PER_MS - start))
         self._begin_window(arrived)
@@ -122,10 +127,11 @@ def _whole_ms(ticks: int) -> int:
 
 
 class ArrivalRate:
-    """Times for pictures that have none, counted at the rate of the last second or more.
+    """Compute times for pictures that have none, from the rate at which they arrive.
 
-    `frame` is the duration of a picture by the stream's own frame rate, in ticks. It is used for
-    the first second, and for a pipe with a recording, which arrives faster than from any camera.
+    The rate is measured over a second or more. `frame` is the duration of a picture in ticks, by
+    the stream's own frame rate. It is used until a rate has been measured. Pictures that arrive
+    more than 4 times as fast come from a recording in the pipe; then the rate is not measured.
     """
 
     def __init__(self, frame: int) -> None:
@@ -138,7 +144,7 @@ class ArrivalRate:
         self._longest = 0  # longest time between two arrivals in the window
 
     def set_times(self, packet: MediaPacket, arrived: int) -> None:
-        """Set the times of `packet`, in ticks of the clock of `arrived`."""
+        """Set the times of `packet`, in ticks of the same clock as its arrival time `arrived`."""
         if self._time is None:
             self._time = self._window = self._previous = arrived
         else:
@@ -152,7 +158,7 @@ class ArrivalRate:
         packet.duration = self._frame
 
     def _adjust(self, time: int, arrived: int) -> None:
-        """Use the rate of the last window, and correct the lateness of its pictures."""
+        """Use the rate of the window that ends now, and correct the lateness of its pictures."""
         count, span = self._count, arrived - self._window
         stalled = self._longest > max(_WINDOW, span // 2)
         if stalled:

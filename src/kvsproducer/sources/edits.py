@@ -1,14 +1,15 @@
 """Apply the edit list of an MP4: mark or remove hidden pictures, and remove hidden sound.
 
-FFmpeg returns packets that an edit list cuts as hidden ones, if a decoder may need them. Matroska
-has a flag for pictures that are decoded but not shown (invisible). So
+An edit list cuts parts of a track. If a decoder may need the packets of such a part, FFmpeg returns
+them with the mark "hidden". Matroska has a flag for pictures that are decoded but not shown
+(invisible). So
 
-- hidden pictures that shown ones may need stay at their place and are marked. If the same pictures
-  are repeated at their own times, the hidden ones get the time of the picture before.
-- a hidden group without a shown picture, and hidden pictures at the end, are not needed and are
-  removed.
-- hidden sound is removed, except at the start of the file: up to 0.1 s is needed to start the
-  decoder (the priming of AAC), and every MP4 with AAC has it.
+- hidden pictures that shown pictures may need stay in their place and keep the mark. If the edit
+  list repeats pictures, the hidden copies get the time of the shown picture before them.
+- a hidden group of pictures without a shown one is not needed and is removed. So are hidden
+  pictures at the end.
+- hidden sound is removed, except at the start of the file: a decoder needs up to 0.1 s to start
+  (the priming of AAC), and every MP4 with AAC has it.
 
 `Edits.left_out` counts the removed frames of each track.
 """
@@ -27,7 +28,7 @@ _PRIMING: Final = TICKS_PER_SECOND // 10  # our limit: AAC has 1024 to 2112 samp
 
 
 class Edits:
-    """Apply the edit list of one file; see the module."""
+    """Apply the edit list of one file; the module describes the rules."""
 
     def __init__(self) -> None:
         self.left_out = dict.fromkeys(Kind, 0)
@@ -38,7 +39,7 @@ class Edits:
         self._sound: list[MediaPacket] | None = []  # hidden sound at the start; None after it
 
     def apply(self, packets: Iterable[MediaPacket]) -> Iterator[MediaPacket]:
-        """Yield the packets without those that are hidden and not needed."""
+        """Yield the packets, without the hidden ones that no shown frame needs."""
         for packet in packets:
             yield from self._audio(packet) if packet.kind is Kind.AUDIO else self._video(packet)
         self.left_out[Kind.VIDEO] += len(self._group)
@@ -79,7 +80,7 @@ class Edits:
         return out
 
     def _squeeze(self, packet: MediaPacket) -> None:
-        """Move a hidden picture that is before the previous picture to the time of that one."""
+        """Give a hidden picture the times of the last shown picture, unless it is later."""
         last = self._shown
         if last is None:
             return

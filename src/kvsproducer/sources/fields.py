@@ -1,11 +1,11 @@
 """Join the fields of field-coded H.264 (PAFF, from camcorders and broadcasters) into pictures.
 
 In a transport stream or raw file, the two fields of a picture are two access units, and FFmpeg
-returns two packets. Matroska requires both fields of a picture in one frame, and players count
-frames. `join_fields` makes one packet of each picture.
+returns two packets. Matroska requires both fields of a picture to be in one frame, and a player
+would count two frames as two pictures. `join_fields` makes one packet of each picture.
 
 Two packets are the fields of one picture if each has one field, of opposite parity and with the
-same frame_num, and one follows the other (ISO/IEC 14496-10, 3.30 and 7.4.3). A field without a
+same frame_num, and the packets are adjacent (ISO/IEC 14496-10, 3.30 and 7.4.3). A field without a
 partner stays a packet. Only slice headers are read, and only of streams whose SPS allows fields.
 """
 
@@ -32,9 +32,9 @@ _SPS, _PPS, _DELIMITER = 7, 8, 9
 
 
 class FieldReader:
-    """Read which field a packet has. `extradata` is the track's avcC record or Annex-B data.
+    """Find out which field of a picture, top or bottom, a packet contains.
 
-    `interlaced` is whether the stream can have fields.
+    `extradata` is the track's avcC record or Annex-B data.
     """
 
     def __init__(self, extradata: bytes) -> None:
@@ -55,7 +55,7 @@ class FieldReader:
 
     @property
     def interlaced(self) -> bool:
-        """Whether a parameter set allows fields."""
+        """Whether the stream can have fields: one of its SPS read so far allows them."""
         return any(sps.interlaced for sps in self._sps.values())
 
     def _add_parameter_sets(self, units: Iterable[Buffer]) -> None:
@@ -70,11 +70,11 @@ class FieldReader:
                     self._sets[pps_id] = self._sps[sps_id]
 
     def units(self, data: bytes) -> list[memoryview]:
-        """Return the NAL units of a packet. Raises as `split_annexb` and `split_avcc`."""
+        """Return the NAL units of a packet. Raises what `split_annexb` and `split_avcc` raise."""
         return split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
 
     def only_field(self, data: bytes) -> h264.Slice | None:
-        """Return the field of a packet that has exactly one field, else None."""
+        """Return a slice header of the field if the packet has exactly one field, else None."""
         try:
             units = self.units(data)
             self._add_parameter_sets(units)
@@ -85,7 +85,7 @@ class FieldReader:
         return next(iter(slices)) if len(fields) == 1 else None
 
     def join(self, first: bytes, second: bytes) -> bytes:
-        """Return both fields of a picture, without the delimiter before the second one."""
+        """Return the data of both fields of a picture, without the delimiter between them."""
         units = [u for u in self.units(second) if nal_type(u, VideoCodec.H264) != _DELIMITER]
         size = self._length_size
         return first + b"".join(
@@ -94,9 +94,9 @@ class FieldReader:
 
 
 def join_fields(packets: Iterable[MediaPacket], reader: FieldReader) -> Iterator[MediaPacket]:
-    """Join the packets of the fields of one picture, and renumber the pictures.
+    """Join the two packets of a picture that has two fields, and renumber the pictures.
 
-    A picture has the times of its first field, and the duration of both.
+    A joined picture has the times of its first field, and the sum of both durations.
     """
     held: MediaPacket | None = None
     first: h264.Slice | None = None

@@ -1,8 +1,8 @@
-"""Codecs by name: those that KVS plays, and Matroska's names for some others.
+"""Names of codecs: those that KVS plays, and how Matroska names some others.
 
 The keys are FFmpeg's names of codecs (`hevc`), not of decoders (`libdav1d`). The service stores the
-bytes of any codec, but its players, images and clips support H.264, H.265, AAC and G.711 only.
-`any_codec` is for applications that read the media with their own players.
+bytes of any codec, but its players, images and clips support H.264, H.265, AAC and G.711 only. The
+option `any_codec` is for applications that read the media with their own players.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MATROSKA: Final = {
     "eac3": ("A_EAC3", "audio/eac3"),
     "opus": ("A_OPUS", "audio/opus"),
 }
-"""How Matroska stores other codecs, for `any_codec`."""
+"""Matroska codec ids and content types of codecs that KVS does not play, for `any_codec`."""
 _NAMES: Final = {
     "h264": "H.264",
     "hevc": "H.265",

@@ -7,25 +7,26 @@ increase over all tracks, and that no frame of a fragment is shown before its fi
 
 So a sound packet goes
 
-- before a key frame, if it is heard before the start of the fragment that this key frame begins,
-  else after it. At the very start it always goes after it: the core begins fragments with pictures,
-  so the first fragment starts with the sound before its first picture.
-- before any other picture, if it is not later than the pictures already put.
+- before a key frame that begins a fragment, if the sound is heard before that fragment starts;
+  otherwise after it. Before the first fragment there is no open one, so all sound goes after the
+  first key frame. The first fragment then includes the sound before its first picture.
+- before any other picture, if the sound is not later than the pictures already put.
 
 Pictures keep their own times; sound gets decode times between them. Leading pictures follow a key
 frame but are shown before it (open groups, the default of x265). They belong to its fragment, which
 starts with the first of them (`lead`). A key frame does not begin a fragment where this would
-violate a rule: its leading pictures overlap the fragment before, or a track has no more packets, or
-had none in the open fragment.
+violate a rule: if its leading pictures overlap the fragment before, or if a track has no more
+packets or had none in the open fragment.
 
-To decide the order, a packet waits until the other track also has one. The distance of the tracks
-is limited in bytes, and for a live source in time. At the limit, the track with packets continues
-alone. The stream does the same: `grace` after the last frame of a track it begins a session without
-that track, and another one when the track returns (`kvsproducer.client.present`). Fragments then
-begin without that track. Frames that fit into no fragment are skipped, with those that need them,
-up to the next fragment; `skipped.py` counts them.
+To decide the order, a packet waits until the other track also has a packet. The wait is limited in
+bytes, and for a live source in time. At the limit, the track with packets continues alone. The
+stream does the same: when a track had no frame for the time `grace`, it begins a session without
+the track. When the track returns, it begins another session (`kvsproducer.client.present`). In
+between, fragments begin without that track. A frame that fits into no fragment is skipped. If it
+exceeds a limit of the open fragment, all frames up to the next fragment are skipped too.
+`skipped.py` counts skipped frames.
 
-`fragment_duration` is the stream's: a fragment begins at the first key frame after this time.
+`fragment_duration` is a setting of the stream: a fragment ends at the next key frame after it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from kvsproducer.status import KvsError
 __all__ = ["MAX_QUEUED_BYTES", "Interleaver"]
 
 MAX_QUEUED_BYTES: Final = 128_000_000
-"""Our limit: how many bytes of one track are read ahead to find the other one."""
+"""Our limit: how many bytes are read ahead while waiting for a packet of the other track."""
 _MAX_LEAD: Final = (
     10 * TICKS_PER_SECOND
 )  # our limit: how much earlier than the first picture sound may start
@@ -60,11 +61,12 @@ _MAX_WARNINGS: Final = 10  # our limit: warnings about tracks that stop
 
 
 class Interleaver:
-    """Order the packets of `tracks` (at most one video and one audio track); see the module.
+    """Put the packets of `tracks` into one order; there is at most one video and one audio track.
 
-    `timeline` has the offsets of their times. With `live`, a track waits for the other one only 1 s
-    longer than `grace`, the stream's setting in ticks of media. A message is appended to `warnings`
-    when a track stops.
+    The module describes the rules. `timeline` has the offsets of the tracks' times. `grace` is a
+    setting of the stream, in ticks of media: how long it waits for a track that stopped. With
+    `live`, packets wait for the other track only for `grace` and 1 s more. A message is appended to
+    `warnings` when a track stops.
     """
 
     def __init__(
@@ -110,9 +112,9 @@ class Interleaver:
         return sum(times.repairs for times in self._times.values())
 
     def order(self, packets: Iterable[MediaPacket]) -> Iterator[MediaPacket]:
-        """Yield the packets of all tracks in the order to put them, with their final key flags.
+        """Yield the packets of all tracks in the order in which to put them, with final key flags.
 
-        If reading `packets` fails, everything read before is yielded first.
+        If reading `packets` fails, everything read before is yielded before the error is raised.
         """
         failure: KvsError | None = None
         try:
@@ -179,7 +181,7 @@ class Interleaver:
         return None
 
     def _next_queue(self) -> deque[MediaPacket] | None:
-        """Return the queue with the next packet, or None if there is none (yet)."""
+        """Return the queue with the next packet to put, or None if more must be read first."""
         video, audio = self._video, self._audio
         if video and audio:
             picture = video[0]
@@ -204,11 +206,11 @@ class Interleaver:
         return queue
 
     def _pictures_first(self, picture: MediaPacket, sound: MediaPacket) -> bool:
-        """Return whether the next picture goes before sound, as after a pause of both tracks.
+        """Return whether the next picture goes before the next sound, even if that is earlier.
 
-        If pictures are far ahead, the core waits for three of them before it accepts a pause. Until
-        then it holds at most two sound packets that are as far ahead, and refuses further ones as
-        damaged.
+        This is so after a pause of both tracks. The core accepts a pause only after three pictures
+        with the later times. Until then it holds at most two sound packets with the later times,
+        and refuses further ones as damaged.
         """
         assert picture.pts is not None
         assert sound.pts is not None
@@ -223,7 +225,7 @@ class Interleaver:
         return True
 
     def _leading_complete(self, video: deque[MediaPacket]) -> bool:
-        """Return whether all leading pictures of the key frame at the front were read."""
+        """Return whether all leading pictures of the first key frame in `video` were read."""
         if not self._times[Kind.VIDEO].reordered or self._at_end:
             return True
         key = _ms(video[0].pts)
@@ -231,7 +233,7 @@ class Interleaver:
         return any(_ms(later.pts) > key for later in behind) or self._is_overdue(video)
 
     def _is_overdue(self, queue: deque[MediaPacket]) -> bool:
-        """Return whether `queue` waited long enough for more packets or for the other track."""
+        """Return whether to stop waiting for more packets: a limit or the end was reached."""
         if self._silent is None:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self._stop(queue, Reason.FAR_APART)
@@ -240,14 +242,14 @@ class Interleaver:
         return self._silent is not None
 
     def _outlasts_grace(self, queue: deque[MediaPacket]) -> bool:
-        """Return whether the stream will continue without the other track during `queue`."""
+        """Return whether the media in `queue` lasts longer than the stream waits for a track."""
         assert queue[-1].pts is not None
         assert queue[0].pts is not None
         since = max(queue[0].pts, self._last_dts or 0)  # a queued packet may be much older
         return queue[-1].pts - since > self.grace + _MARGIN
 
     def _pauses(self, kind: Kind) -> bool:
-        """Return whether the stream continues without a track until its next packet."""
+        """Return whether a track's next packet is so late that the stream goes on without it."""
         queue = self._queues[kind]
         if not queue:
             return False
@@ -256,7 +258,7 @@ class Interleaver:
         return queue[0].pts - self._ends.get(kind, self._first) > self.grace + _MARGIN
 
     def _stop(self, queue: deque[MediaPacket], reason: Reason) -> None:
-        """Stop waiting for the other track: only `queue` has packets."""
+        """Stop waiting for the other track, because only `queue` has packets; `reason` says why."""
         self._silent = reason
         self._waited_for = Kind.AUDIO if queue is self._video else Kind.VIDEO
         self._without = not self._alone and (
@@ -272,7 +274,7 @@ class Interleaver:
             self._warnings.append(f"the {gone} {verb} at {at:.1f} s; the {rest} without it")
 
     def _needs_fragments(self, queue: deque[MediaPacket]) -> bool:
-        """Return whether the last pictures exceed the open fragment, and can begin further ones.
+        """Return whether the pictures in `queue` need more fragments, and can begin them.
 
         The stream then ends the other track at its last frame (`PresentTracks.end`).
         """
@@ -297,9 +299,9 @@ class Interleaver:
         return start
 
     def _place(self, packet: MediaPacket, start: int) -> bool:
-        """Set the final decode time of a packet, and decide whether it begins a fragment.
+        """Set the final decode time of a packet, and begin a fragment at `start` if the packet can.
 
-        If so, the fragment starts at `start`. Returns False if the packet is skipped.
+        Return False if the packet is skipped.
         """
         assert packet.pts is not None
         assert packet.dts is not None
@@ -335,9 +337,10 @@ class Interleaver:
         return True
 
     def _obstacle(self, key: MediaPacket, *, begins_among: bool) -> Reason | None:
-        """Return why `key` cannot begin a fragment, or None if it can.
+        """Return the reason why `key` cannot begin a fragment, or None if it can.
 
-        `begins_among`: its first picture is shown before one of the fragment before.
+        `begins_among`: the first picture of the new fragment would be shown before the last picture
+        of the fragment before it.
         """
         fragment = self._fragment
         if not fragment.open:
@@ -359,10 +362,10 @@ def _ms(ticks: int | None) -> int:
 
 
 def _first_shown(queue: deque[MediaPacket]) -> int:
-    """Return when the first picture is shown of the fragment that `queue` begins with.
+    """Return the time of the picture that is shown first in the fragment that begins with `queue`.
 
-    This is the time of the key frame, or of the earliest of its leading pictures. They follow it
-    directly, or follow its second field.
+    It is the key frame, or the earliest of its leading pictures. These directly follow the key
+    frame, or its second field.
     """
     first = own = queue[0].pts
     assert own is not None
@@ -376,9 +379,9 @@ def _first_shown(queue: deque[MediaPacket]) -> int:
 
 
 def _begins_with_fields(queue: deque[MediaPacket]) -> bool:
-    """Return whether the second packet may be the second field of the first one's picture.
+    """Return whether the first two packets of `queue` may be the two fields of one picture.
 
-    The fields of H.265 are separate pictures. The second one is shown directly after the first, and
+    In H.265, fields are separate pictures. The second field is shown directly after the first, and
     may be stored before the leading pictures of both.
     """
     if len(queue) < 2:
@@ -396,7 +399,7 @@ class _Fragment:
         self._kinds = kinds
         self.open = False
         self.full = False
-        """Whether a frame did not fit: frames are skipped up to the next fragment."""
+        """Whether a frame did not fit. Then frames are skipped up to the next fragment."""
         self.missing: set[Kind] = set()
         self.obstacle = Reason.NO_KEY_FRAME
         self._reason = Reason.NO_KEY_FRAME
@@ -404,7 +407,7 @@ class _Fragment:
         self._bytes = 0
 
     def may_end(self, pts: int, duration: int) -> bool:
-        """Return whether a key frame at `pts` begins the next fragment."""
+        """Return whether a key frame at `pts` is late enough to begin the next fragment."""
         return not self.open or self.full or pts - self._start >= duration
 
     def fits(self, pts: int) -> bool:
@@ -417,7 +420,7 @@ class _Fragment:
         self.missing, self.obstacle = set(self._kinds), Reason.NO_KEY_FRAME
 
     def add(self, packet: MediaPacket) -> Reason | None:
-        """Add a frame, or return why the service would refuse the fragment with it."""
+        """Add a frame and return None, or return why it does not fit into the fragment."""
         assert packet.pts is not None
         if self.full:
             return self._reason

@@ -15,7 +15,7 @@ __all__ = ["Kind", "MediaPacket", "MediaReader", "MediaTrack", "Packets"]
 
 
 class Kind(Enum):
-    """The kind of a track."""
+    """The kind of a track: video or audio."""
 
     VIDEO = "video"
     AUDIO = "audio"
@@ -26,11 +26,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MediaTrack:
-    """A track as the container describes it. `codec` is FFmpeg's name, `rate` frames per second.
+    """A track as the container describes it.
 
-    `reordered`: decode and display order differ (B-frames). `length`: in ticks, None if the
-    container does not have it. `pauses`: the index of the file has a step longer than a fragment
-    may be.
+    `codec`: FFmpeg's name of the codec. `rate`: frames per second. `reordered`: decode and display
+    order differ (B-frames). `length`: in ticks, None if the container does not have it. `pauses`:
+    two neighbouring entries in the file's index are further apart than a fragment may last.
     """
 
     kind: Kind
@@ -50,9 +50,9 @@ class MediaTrack:
 class MediaPacket:
     """One packet. `pts` or `dts` is None if the container has none; `number` counts per track.
 
-    `corrupt`: it is damaged or truncated. `encrypted`: it needs a key. `hidden`: other pictures
-    need it, but it is not shown. `lead`: as in `Frame`. `arrived`: when its first byte arrived
-    through a pipe, on the monotonic clock; None for a file.
+    `corrupt`: the packet is damaged or truncated. `encrypted`: decoding it needs a key. `hidden`:
+    other pictures need it, but it is not shown. `lead`: as in `Frame`. `arrived`: when its first
+    byte arrived through a pipe, on the monotonic clock; None for a file.
     """
 
     kind: Kind
@@ -75,14 +75,27 @@ Packets: TypeAlias = Generator[MediaPacket, None, None]  # closing it releases t
 class MediaReader(Protocol):
     """A source of media packets: a container, or an encoder.
 
-    `duration`: in ticks, None if unknown. `taken`: names of the tracks that were chosen among
-    several. `ignored`: names of tracks that are not read. `warnings`: messages for the user.
-    `left_out`: number of frames that an edit list hides and no other frame needs; they are not
-    yielded. `reach`: how many bytes the file must have for its index, 0 without an index.
-    `repairs`: number of derived times. `breaks`: number of places where reading failed and
-    continued. `unread`: places, as text, where FFmpeg skipped bytes without an error. `gaps`: times
-    never restart, so a step forward is a pause in the recording (MP4 and Matroska, but not
-    MPEG-TS).
+    `duration`: in ticks, None if unknown.
+
+    `taken`: names of the tracks that were chosen because there are several of their kind.
+
+    `ignored`: names of tracks that are not read.
+
+    `warnings`: messages for the user.
+
+    `left_out`: number of frames that an edit list hides and no other frame needs. They are not
+    yielded.
+
+    `reach`: number of bytes that the file must have according to its index, 0 without an index.
+
+    `repairs`: number of derived times.
+
+    `breaks`: how often reading failed and then continued.
+
+    `unread`: the places, as text, where FFmpeg skipped bytes without an error.
+
+    `gaps`: times never restart, so a step forward is a pause in the recording. This is true for MP4
+    and Matroska, but not for MPEG-TS.
     """
 
     tracks: list[MediaTrack]
@@ -99,7 +112,7 @@ class MediaReader(Protocol):
 
     @property
     def raw(self) -> bool:
-        """Whether this is a plain Annex-B stream, whose times are derived."""
+        """Whether this is a plain Annex-B stream, which has no times, so that they are derived."""
         ...
 
     def packets(self) -> Packets:

@@ -17,10 +17,10 @@ __all__ = ["pace"]
 def pace(
     frames: Iterable[Frame], clock: Callable[[], int], sleep: Callable[[float], object]
 ) -> Iterator[Frame]:
-    """Yield each frame when the time since the first one has passed, by their dts.
+    """Yield each frame as long after the first one as its dts is after the first frame's dts.
 
-    A late frame is yielded at once, and the following ones keep to the start of the first frame.
-    The clock must be monotonic, because the wall clock may be set.
+    A late frame is yielded at once. It does not delay the frames after it. The clock must be
+    monotonic, because the wall clock may be set.
     """
     first: int | None = None
     started = 0

@@ -23,7 +23,10 @@ _AAC_SAMPLES: Final = 1024
 
 
 def duration_rule(track: MediaTrack) -> Callable[[bytes], int]:
-    """Return the function from a packet's bytes to its duration in ticks, 0 if unknown."""
+    """Return a function that returns the duration of a packet, in ticks, from its bytes.
+
+    The function returns 0 if the duration is unknown.
+    """
     if track.kind is Kind.VIDEO:
         return _constant(int(TICKS_PER_SECOND / track.rate) if track.rate else 0)
     if track.codec.startswith("aac"):
@@ -46,7 +49,7 @@ class _AacDuration:
         self._frame = _AAC_SAMPLES * TICKS_PER_SECOND // rate if rate else 0
 
     def of(self, data: bytes) -> int:
-        """Return the duration of a frame, by its ADTS header if it has one."""
+        """Return the duration of an AAC frame, from its ADTS header if it has one."""
         if data[:1] == b"\xff":
             with suppress(KvsError):
                 header = parse_adts(data)

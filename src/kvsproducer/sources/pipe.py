@@ -1,10 +1,11 @@
 """Sources that can be read only once: standard input, a FIFO, a shell's `<(...)`.
 
-FFmpeg reads through `Pipe`, which has no `seek`, so FFmpeg does not try to. There is only one
-reader, because bytes read from a pipe cannot be read again. FFmpeg ignores exceptions of its read
-function, so errors are stored and raised after FFmpeg returns.
+FFmpeg reads through `Pipe`. It has no `seek` method, so FFmpeg only reads forward. There is only
+one reader, because bytes read from a pipe cannot be read again. FFmpeg ignores exceptions of its
+read function, so `Pipe` stores errors and raises them after FFmpeg returns.
 
-If a shell connected a file to standard input, `stdin_path` returns a path for it.
+If the user's shell connected a file to standard input (`< clip.mp4`), `stdin_path` returns a path
+for it, so that it can be read like any file.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _MAX_PIECES: Final = 8192  # our limit: reads whose arrival times are remembered
 
 
 class Pipe:
-    """A pipe, which is called `name` in errors. `close` closes `file` only if it is `own`."""
+    """A pipe as a file object for FFmpeg. `name` is its name in errors.
+
+    `close` closes `file` only if `own` is true.
+    """
 
     def __init__(self, file: BinaryIO, name: str, *, own: bool = False) -> None:
         self.name = name
@@ -41,7 +45,7 @@ class Pipe:
         self._failure: KeyboardInterrupt | OSError | None = None
 
     def read(self, size: int) -> bytes:
-        """Return the available bytes, at most `size`, or b"" at the end."""
+        """Return the bytes that are available, at most `size`; return b"" at the end."""
         if self._failure is not None:
             return b""  # FFmpeg calls again after the end
         read1 = getattr(self._file, "read1", self._file.read)
@@ -58,7 +62,10 @@ class Pipe:
         return data
 
     def arrival(self, offset: int | None) -> int:
-        """Return when the byte at `offset` arrived (monotonic ticks); None: the latest byte."""
+        """Return the time at which the byte at `offset` arrived, in monotonic ticks.
+
+        If `offset` is None, return the time of the latest byte.
+        """
         if not self._times:
             return monotonic()
         if offset is None or offset < 0:
@@ -66,9 +73,10 @@ class Pipe:
         return self._times[min(bisect_right(self._ends, offset), len(self._times) - 1)]
 
     def check(self) -> None:
-        """Raise the error that occurred while FFmpeg was reading: Ctrl-C or READ_FILE_FAILED.
+        """Raise the error that occurred while FFmpeg was reading, if there was one.
 
-        Raises FORMAT_ERROR if no bytes arrived.
+        This is KeyboardInterrupt (Ctrl-C) or READ_FILE_FAILED. Raises FORMAT_ERROR if no bytes
+        arrived.
         """
         if isinstance(self._failure, OSError):
             detail = f"{self.name}: {in_words(self._failure)}"
@@ -79,9 +87,9 @@ class Pipe:
             raise kvs_error(StatusCode.FORMAT_ERROR, f"{self.name} is empty: it has no bytes")
 
     def check_packets(self, packets: Packets) -> Packets:
-        """Yield `packets`.
+        """Yield `packets`, and call `check` after each one and at the end.
 
-        Raise as `check`, and FORMAT_ERROR for an MP4 with its index at the end.
+        Raises what `check` raises, and FORMAT_ERROR for an MP4 with its index at the end.
         """
         try:
             for packet in packets:
@@ -106,7 +114,7 @@ class Pipe:
 
 
 def is_pipe(path: str) -> bool:
-    """Return whether `path` can be read only once: a FIFO, a socket, a terminal."""
+    """Return whether `path` can be read only once, as a FIFO, a socket or a terminal."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -131,7 +139,10 @@ def stdin_path() -> str | None:
 
 
 def stdin_pipe() -> Pipe:
-    """Return standard input. Raises READ_FILE_FAILED if closed, INVALID_ARG for a terminal."""
+    """Return standard input as a `Pipe`.
+
+    Raises READ_FILE_FAILED if it is closed, and INVALID_ARG if it is a terminal.
+    """
     if sys.stdin is None or sys.stdin.closed:
         raise kvs_error(StatusCode.READ_FILE_FAILED, f"{STDIN} is closed")
     if sys.stdin.isatty():

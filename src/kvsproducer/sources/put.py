@@ -1,7 +1,7 @@
-"""`put_media`: a source into a stream, until everything is stored.
+"""`put_media`: put a whole source into a stream, and return once everything is stored.
 
-The one-liner above the producer: opens the source, makes a stream that fits it, puts every frame,
-closes, and answers with a `PutResult` or raises. It uses only what a user could use.
+It opens the source, opens a stream with options that fit the source, puts every frame, and closes
+the stream. Then it returns a `PutResult` or raises. It uses only the public API of the producer.
 """
 
 from __future__ import annotations
@@ -59,12 +59,18 @@ _ACK_ORDER: Final = (AckType.BUFFERING, AckType.RECEIVED, AckType.PERSISTED)
 
 @dataclass(frozen=True, slots=True)
 class PutProgress:
-    """A picture of a running `put_media`; times in ticks.
+    """The progress of a running `put_media`; times are in ticks.
 
-    `position` is how much media was put; `buffering`, `received` and `persisted` count fragments
-    by the last ack that came for them at least; `latency` is the time from putting the first frame
-    of the newest persisted fragment to its PERSISTED ack, None while there was none. `problem` is
-    the newest thing that went wrong (and may have been recovered from).
+    `frames`, `bytes`, `position`: number of frames, number of bytes and length of the media put so
+    far.
+
+    `buffering`, `received`, `persisted`: number of fragments that have received this ack or a later
+    one.
+
+    `latency`: time from putting the first frame of the newest persisted fragment to its PERSISTED
+    ack, None before the first such ack.
+
+    `problem`: the newest error, as text. The stream may have recovered from it.
     """
 
     frames: int = 0
@@ -79,16 +85,30 @@ class PutProgress:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What became of a source. `frames` and `bytes` were put and stored, all of them.
+    """The result of a put: `frames` frames with `bytes` bytes were put, and all of them are stored.
 
-    `fragments` counts those that were acknowledged PERSISTED (RECEIVED without retention), 0 when
-    the producer was the caller's own. `skipped` frames of the source were not put; `skips` says
-    which and why, for the first 100 stretches of them. `repairs` timestamps were derived; the times
-    of the source jumped `jumps` times, and what followed was moved to go on. `hidden` pictures are
-    stored as invisible, since the media does not show them and others need them; `cut_away` frames
-    are hidden by the media's edit list, needed by none and not put. `warnings` is what the media
-    asks for and the stream does not have, as text. `resumed` frames before those were stored
-    by an earlier put. `duration` (of the media) and `elapsed` in ticks.
+    `fragments`: number of fragments with the ack PERSISTED (RECEIVED without retention). It is 0 if
+    the caller passed `producer`.
+
+    `skipped`, `skips`: number of frames of the source that were not put. `skips` has the places and
+    reasons of the first 100 stretches of them.
+
+    `repairs`: number of timestamps that were derived.
+
+    `jumps`: how often the times of the source jumped. The media after a jump was moved so that it
+    continues without a break.
+
+    `hidden`: number of pictures stored as invisible. The media does not show them, but other
+    pictures need them.
+
+    `cut_away`: number of frames that the media's edit list hides and no other frame needs. They
+    were not put.
+
+    `warnings`: differences between the media and what the stream stores or plays, as text.
+
+    `resumed`: number of frames before these that an earlier put stored.
+
+    `duration`, `elapsed`: length of the media that was put, and of the put itself, in ticks.
     """
 
     stream: str
@@ -109,9 +129,10 @@ class PutResult:
 
 
 def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInterrupt | None]:
-    """Close `stream`; Ctrl-C (again) ends the waiting, and comes back beside the account.
+    """Close `stream`, and return the account of its frames and the Ctrl-C that ended the wait.
 
-    Within half a second it is taken for an echo of the first: `timeout` and shells send two.
+    The second value is None without a Ctrl-C. `timeout` and shells send two signals for one Ctrl-C.
+    So a Ctrl-C in the first half second is ignored, because it is a copy of an earlier one.
     """
     began = time.monotonic()
     while True:
@@ -123,7 +144,7 @@ def _closed(stream: Stream, limit_s: float) -> tuple[FrameAccount, KeyboardInter
 
 
 class _Watch:
-    """Counts what is put (caller's thread) and acknowledged (the producer's event thread)."""
+    """Count the frames put (caller's thread) and acknowledged (the producer's event thread)."""
 
     def __init__(self, report: Callable[[PutProgress], object] | None) -> None:
         self._report = report
@@ -140,7 +161,7 @@ class _Watch:
         self.warnings: list[str] = []
 
     def put(self, frame: Frame) -> None:
-        """A frame was accepted; only the thread that puts says so."""
+        """Count a frame that the stream accepted. Only the thread that puts frames calls this."""
         if not self._frames:
             self._first = frame.pts
         self._frames += 1
@@ -155,7 +176,7 @@ class _Watch:
             self._report_progress(monotonic())
 
     def on_event(self, event: Event) -> None:
-        """An event of the producer."""
+        """Count the acks or skipped frames in a producer event, or store its warning or error."""
         now = monotonic()
         with self._lock:
             if isinstance(event, FragmentAcked):
@@ -184,7 +205,7 @@ class _Watch:
                 self._latency = now - put_at
 
     def progress(self) -> PutProgress:
-        """The counts now."""
+        """Return the current counts."""
         with self._lock:
             buffering, received, persisted = (self._counts[kind] for kind in _ACK_ORDER)
             return PutProgress(
@@ -204,7 +225,7 @@ class _Watch:
             self._report(self.progress())
 
     def end(self) -> PutProgress:
-        """The last picture, reported too."""
+        """Return the final progress, and report it to the callback."""
         progress = self.progress()
         if self._report is not None:
             self._report(progress)
@@ -212,7 +233,7 @@ class _Watch:
 
 
 def _remember(table: dict[int, int], key: int, value: int) -> None:
-    """Set `key`; the table keeps its newest entries only."""
+    """Set `key` in `table`, and remove the oldest entry if the table is full."""
     table[key] = value
     if len(table) > _MAX_OPEN_FRAGMENTS:
         del table[next(iter(table))]
@@ -241,33 +262,46 @@ def put_media(
 ) -> PutResult:
     """Put a file, `testsrc:`, `-` or an open `Source` into a stream; return once all is stored.
 
-    `streaming_type` OFFLINE goes as fast as the service stores, the others at the media's own pace
-    (default: OFFLINE for files, REALTIME for the rest and without retention). `retention` is for a
-    stream that has to be created. `tracks`, `frame_rate`, `start` and `any_codec` are those of
-    `open_source`. `stream_options` override fields of `StreamInfo`. `progress` is called with a
-    `PutProgress` from two threads, 50 times a second at most and at the end. A `MetricsServer`
-    serves `metrics_port` of `metrics_host` meanwhile, if a port is given.
+    `streaming_type`: OFFLINE puts as fast as the service stores, the others at the media's own
+    pace. The default is OFFLINE for files, and REALTIME for other sources and for streams without
+    retention.
 
-    The producer that is made here takes `device_info`, and reaches the service by `connection`, or
-    by the fields of a `Connection` as keywords (`region_name`, `endpoint_url` ...). It has no
-    `continuous_retry`, so that a missing network is an error. A `producer` of the caller's has its
-    own connection and device information, so that it excludes these arguments.
+    `retention`: used if the stream has to be created.
 
-    `timeout` (seconds, a `timedelta` or ISO 8601 text) bounds how long a frame waits for space in
-    the buffer while nothing is stored, and the wait for the last acks. By default an offline put
-    waits for as long as an outage lasts, and others 120 s for the last acks. A `producer` of the
-    caller's has its own `offline_buffer_availability_timeout` for the first.
+    `tracks`, `frame_rate`, `start`, `any_codec`: as in `open_source`.
 
-    `resume` goes on with an offline put that was interrupted: the same source and options, and the
-    same `start`. Everything up to the last fragment that is stored is skipped (`PutResult.resumed`
-    frames); that one is put again if the interruption cut it short. Needs the permissions
-    ListFragments and GetMedia, and nothing else stored in that span of time.
+    `stream_options`: override fields of `StreamInfo`.
 
-    Raises what the source raises (see `Source.frames`), after what it gave has been stored; what
-    the service said (the statuses of `Producer` and `Stream`); OPERATION_TIMED_OUT or
-    PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED when frames were not stored; INVALID_ARG for a source or
-    an argument of another type, and when a put cannot be resumed. An exception carries a note that
-    says what was stored. On Ctrl-C what was put is given 10 s to be stored.
+    `progress`: called with a `PutProgress` from two threads, at most 50 times a second, and at the
+    end.
+
+    `metrics_port`, `metrics_host`: if a port is given, a `MetricsServer` listens there during the
+    put.
+
+    `producer`: the producer to use. It has its own connection and device information, so the
+    arguments of the next paragraph are refused. By default `put_media` creates a producer.
+
+    `device_info`, `connection`: for the producer that `put_media` creates. Instead of `connection`,
+    the fields of a `Connection` can be given as keywords (`region_name`, `endpoint_url` ...). This
+    producer does not use `continuous_retry`, so a missing network is an error.
+
+    `timeout` (seconds, a `timedelta` or ISO 8601 text): limits how long a frame waits for space in
+    the buffer while nothing is stored, and how long to wait for the last acks. By default an
+    offline put has no limit, and other puts wait 120 s for the last acks. If the caller passes
+    `producer`, its `offline_buffer_availability_timeout` limits the wait for space.
+
+    `resume`: continue an offline put that was interrupted. The source, the options and `start` must
+    be the same. Everything up to the last stored fragment is skipped (`PutResult.resumed` frames).
+    If the interruption left that fragment incomplete, it is put again. Resuming needs the
+    permissions ListFragments and GetMedia. The stream must not contain other media in that time
+    range.
+
+    Raises the errors of the source (see `Source.frames`), after the frames before the error have
+    been stored. Raises the errors of the service (the statuses of `Producer` and `Stream`). Raises
+    OPERATION_TIMED_OUT or PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED if frames were not stored. Raises
+    INVALID_ARG for a source or an argument of another type, and if a put cannot be resumed. A note
+    on the exception says how much was stored. After Ctrl-C, the frames already put have up to 10 s
+    to be stored.
     """
     check_stream_name(stream_name)
     reached = connection_from(connection, options, put_media)
@@ -316,7 +350,7 @@ def _result(
     resumed: int,
     elapsed: int,
 ) -> PutResult:
-    """Return what became of a source whose frames are all stored; `end` is the last picture."""
+    """Return the result of a put whose frames are all stored; `end` is the final progress."""
     if watch.skipped:
         watch.warnings.append(
             f"{watch.skipped} frames were left out: they came before the next key frame, with which"
@@ -347,7 +381,10 @@ def _stream_info(
     retention: Duration | None,
     options: StreamOptions | None,
 ) -> tuple[StreamingType, StreamInfo]:
-    """How to put it, and what to open the stream with; `kind` None is what fits the source."""
+    """Return the streaming type, and the options to open the stream with.
+
+    If `kind` is None, the type that fits the source is used.
+    """
     overrides = StreamOptions(**(options or {}))
     if retention is not None:
         overrides["retention"] = retention
@@ -384,7 +421,7 @@ def _refuse_beside_producer(
     options: ConnectionOptions,
     device_info: DeviceInfo | None,
 ) -> None:
-    """Raise INVALID_ARG for what only a producer that is made here would use."""
+    """Raise INVALID_ARG for arguments that have no effect if the caller passes `producer`."""
     if not isinstance(producer, Producer):
         raise kvs_error(
             StatusCode.INVALID_ARG,
@@ -404,7 +441,7 @@ def _refuse_beside_producer(
 def _producer(
     watch: _Watch, connection: Connection, device_info: DeviceInfo | None, limit_s: float
 ) -> Producer:
-    """Make a producer that fails instead of waiting for a network at the start."""
+    """Create a producer that raises, instead of waiting, if there is no network at the start."""
     config = replace(connection.config or ServiceConfig(), continuous_retry=False)
     device = device_info or DeviceInfo()
     if not device.client_info.offline_buffer_availability_timeout:
@@ -417,7 +454,7 @@ def _producer(
 
 
 def _check_resumable(source: Source, kind: StreamingType, *, own: bool) -> None:
-    """Raise INVALID_ARG when it is not known where the frames of a source were stored."""
+    """Raise INVALID_ARG if a put cannot be resumed: where its frames were stored is not known."""
     why = ""
     if source.live or source.synthetic:
         why = f"{source.name} cannot be read again from its start"
@@ -445,7 +482,7 @@ def _last_stored(stream_name: str, source: Source, connection: Connection) -> St
 
 
 def _metrics(producer: Producer, port: int | None, host: str) -> AbstractContextManager[object]:
-    """Serve metrics and health of the producer over HTTP in the block, if there is a port."""
+    """Serve the producer's metrics and health over HTTP during the block, if `port` is not None."""
     if port is None:
         return nullcontext()
     from kvsproducer.observe.metrics_server import MetricsServer
@@ -464,9 +501,9 @@ def _put_frames(frames: Iterable[Frame], source: Source, stream: Stream, watch: 
 
 
 class _Reading:
-    """The frames of a source that are to be put, and how many it has.
+    """The frames of a source that remain to be put, with counts of the frames read.
 
-    `last` is the last fragment of it that is stored already, or None.
+    `last` is the last fragment of the source that an earlier put stored, or None.
     """
 
     def __init__(
@@ -496,9 +533,9 @@ class _Reading:
             yield frame
 
     def stored_text(self, account: FrameAccount, *, count: bool) -> str:
-        """Return how much of the source is stored.
+        """Return a text that says how many frames of the source are stored.
 
-        With `count`, the rest of a file is read to say how many frames it has.
+        With `count`, the rest of a file is read to find out how many frames it has.
         """
         stored = account.persisted + self.resumed
         if not count or self._source.live or self._source.synthetic:
@@ -524,7 +561,7 @@ def _put(
     watch: _Watch,
     limit_s: float,
 ) -> None:
-    """Put every frame, then close the stream; raises unless all of it is stored."""
+    """Put every frame, then close the stream. Raise unless all of them are stored."""
     frames = iter(reading)
     if kind is not StreamingType.OFFLINE and not source.live:
         frames = pace(frames, monotonic, time.sleep)

@@ -1,13 +1,13 @@
 """The interface to FFmpeg: the only module that imports PyAV.
 
-It demuxes containers (`ContainerReader`), encodes the synthetic source (`PatternReader`,
+This module demuxes containers (`ContainerReader`), encodes the synthetic source (`PatternReader`,
 `write_clip`), decodes files for checks (`decode_file`) and writes PNG pictures (`write_png`). If
 PyAV is not installed, the first use raises an error that says what to install.
 
 Invariants: this module returns plain data of `media.py`. FFmpeg's errors become a `KvsError` with
-the original as cause. Timestamps are not repaired here (`timestamps.py` does that), with one
-exception: raw H.264 and H.265 have none, so `raw_order.py` derives them with a decoder from here.
-The two fields of a picture are joined (`fields.py`).
+the original as cause. This module does not repair timestamps; `timestamps.py` does. Raw H.264 and
+H.265 have no timestamps: `raw_order.py` derives them, with a decoder of this module. The two fields
+of a picture are joined (`fields.py`).
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def _ticks(value: int | None, base: _Ratio) -> int | None:
 
 
 def _plain(kind: Kind, packet: Encoded, number: int, scale: tuple[int, int]) -> MediaPacket:
-    """Return `packet` as plain data. One unit of its time base is `scale[0] / scale[1]` ticks."""
+    """Return `packet` as plain data.
+
+    One unit of the packet's time base is `scale[0] / scale[1]` ticks.
+    """
     by, over = scale
     pts, dts, duration = packet.pts, packet.dts, packet.duration
     return MediaPacket(
@@ -113,7 +116,7 @@ def _scale(packet: Encoded) -> tuple[int, int]:
 
 
 class _TrackReading:
-    """The state of reading one track of a container."""
+    """What must be remembered while reading one track of a container."""
 
     def __init__(self, kind: Kind, encrypted: bool, may_have_keys: bool) -> None:
         self.broken = False
@@ -142,13 +145,14 @@ class _TrackReading:
 
 # --- reading a container ------------------------------------------------------------------------
 class ContainerReader:
-    """Demux the first video track and the first audio track of a container that can be put.
+    """Demux a container: its first video track and its first audio track that KVS can take.
 
     `file`: a path or an object with `read`. `raw_rate`: the frame rate of raw video (None: that of
     its parameter sets, else 25). `any_codec`: also choose tracks that KVS stores but does not play.
-    `arrived`: returns when the byte at an offset arrived through a pipe.
+    `arrived`: a function that takes the offset of a byte and returns the time at which this byte
+    arrived through the pipe.
 
-    Raises FORMAT_ERROR if FFmpeg finds no media in it.
+    Raises FORMAT_ERROR if FFmpeg finds no media in the file.
     """
 
     def __init__(
@@ -205,8 +209,10 @@ class ContainerReader:
         self.reach = max((entry.pos + entry.size for entry in last), default=0)
 
     def _find_unread(self, file: str | BinaryIO) -> UnreadBytes | None:
-        """Return a watcher of packet positions, if the format and all codecs keep packets
-        unchanged.
+        """Return an `UnreadBytes`, or None if the positions of packets do not show skipped bytes.
+
+        They do in Matroska and FLV files, if FFmpeg does not change the packets of any codec in the
+        file.
         """
         flv = self.format_name == "flv"
         if not isinstance(file, str) or not (flv or "matroska" in self.format_name):
@@ -220,7 +226,7 @@ class ContainerReader:
         return self.format_name in _RAW
 
     def _choose_tracks(self) -> None:
-        """Choose the first video and audio track that fit; if none fits, the first one."""
+        """Choose the first video and audio track: of those that KVS can take, else of all."""
         found: dict[Kind, list[tuple[av.stream.Stream, MediaTrack]]] = {kind: [] for kind in Kind}
         for stream in self._container.streams:
             kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
@@ -264,7 +270,7 @@ class ContainerReader:
         return replace(track, sample_rate=context.sample_rate, channels=context.channels)
 
     def _rate(self, context: av.VideoCodecContext) -> Fraction:
-        """Return the frame rate of raw video: the caller's, else its parameter sets', else 25."""
+        """Return the frame rate of raw video: from the caller, else the parameter sets, else 25."""
         if self._raw_rate is not None:
             return self._raw_rate
         own = context.framerate  # None: the parameter sets have no timing
@@ -278,7 +284,10 @@ class ContainerReader:
         return _RAW_RATE
 
     def packets(self) -> Packets:
-        """Yield the packets. Raises READ_FILE_FAILED after the last packet that could be read."""
+        """Yield the packets.
+
+        If reading fails, raises READ_FILE_FAILED after the last packet that could be read.
+        """
         packets: Iterator[MediaPacket] = self._demux()
         if _EDITED in self.format_name:
             packets = self._edits.apply(packets)
@@ -305,7 +314,7 @@ class ContainerReader:
         self.repairs += 1
 
     def _demux(self) -> Iterator[MediaPacket]:
-        """Demux, and continue after a place that FFmpeg cannot read, if it can."""
+        """Yield packets; continue after data that FFmpeg cannot read, if it can go on."""
         may_have_keys = "mp4" in self.format_name
         readings = {
             index: _TrackReading(kind, kind in self._encrypted, may_have_keys)
@@ -343,7 +352,7 @@ class ContainerReader:
                 reading.broken = True
 
     def _demux_watched(self) -> Iterator[Encoded]:
-        """Demux, and find the bytes that FFmpeg skipped."""
+        """Yield FFmpeg's packets, and find the bytes that FFmpeg skipped."""
         unread = self._unread
         assert unread is not None
         for packet in self._container.demux():
@@ -355,7 +364,7 @@ class ContainerReader:
             self.unread += unread.places
 
     def _apply_side_data(self, packet: Encoded, plain: MediaPacket) -> None:
-        """Apply the data that FFmpeg returns beside a key frame of an MP4 or Matroska."""
+        """Use the data that FFmpeg returns with a key frame of an MP4 or Matroska file."""
         track = self.tracks[0]
         if track.codec not in _ENCODERS or self.raw:
             return
@@ -376,10 +385,10 @@ class ContainerReader:
 
 
 def _presentation_warnings(stream: av.VideoStream, data: bytes, name: str) -> list[str]:
-    """Return warnings about rotation and pixel aspect ratio, if only the container has them.
+    """Return warnings about rotation and pixel aspect ratio that only the container contains.
 
     KVS stores the video without the container's values. `data` is the stream's first key frame. It
-    is decoded once with the container's values and once without, and the results are compared.
+    is decoded once with the container's values and once without them, and the results are compared.
     """
     asked, own = stream.codec_context, av.CodecContext.create(stream.codec_context.name, "r")
     assert isinstance(own, av.VideoCodecContext)
@@ -406,7 +415,7 @@ def _presentation_warnings(stream: av.VideoStream, data: bytes, name: str) -> li
 
 
 def _shape(decoder: av.VideoCodecContext, data: bytes) -> tuple[int, Fraction]:
-    """Return rotation in degrees and pixel aspect ratio of a picture; 0 and 1 if unknown."""
+    """Return a picture's rotation in degrees and pixel aspect ratio; 0 and 1 if unknown."""
     decoder.thread_count = 1
     try:
         pictures = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
@@ -425,7 +434,7 @@ def _codec(stream: av.stream.Stream) -> str:
 
 
 def _length(stream: av.stream.Stream) -> int | None:
-    """Return the length of a track in ticks, from MP4 or Matroska; None if the file has none."""
+    """Return the length of a track in ticks, or None if the file does not have it."""
     if stream.duration is not None and stream.time_base is not None:
         return int(stream.duration * stream.time_base * TICKS_PER_SECOND)
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # 00:01:02.345000000
@@ -438,7 +447,7 @@ def _length(stream: av.stream.Stream) -> int | None:
 
 
 def _has_pause(stream: av.stream.Stream) -> bool:
-    """Return whether the file's index (MP4) has a step longer than a fragment may be."""
+    """Return whether two entries of an MP4's index are further apart than a fragment may last."""
     entries, base = stream.index_entries, stream.time_base
     last = len(entries) - 1
     if last < 1 or base is None:
@@ -464,7 +473,7 @@ def _stream_name(stream: av.stream.Stream, kind: str) -> str:
 
 
 def _may_reorder(track: MediaTrack) -> bool:
-    """Return whether H.264 parameter sets allow B-frames, even if the first frames have none."""
+    """Return whether H.264 parameter sets allow B-frames, which may come later in the stream."""
     if track.codec != "h264":
         return False  # FFmpeg has read it from the SPS of H.265, which always has it
     try:
@@ -478,9 +487,10 @@ def _may_reorder(track: MediaTrack) -> bool:
 
 
 def _make_decoder(codec: str) -> Callable[[MediaPacket | None], list[int] | None]:
-    """Return a decoder for `raw_order`: it takes a packet and returns numbers of shown pictures.
+    """Return a decoder for `raw_order`, which finds the display order of pictures.
 
-    It returns None for a packet that cannot be decoded.
+    The decoder takes a packet (None: the end of the stream). It returns the `MediaPacket.number` of
+    each picture that is shown next. For a packet that cannot be decoded it returns None.
     """
     decoder = av.CodecContext.create(codec, "r")
     assert isinstance(decoder, av.VideoCodecContext)
@@ -546,7 +556,7 @@ class PatternReader:
             numbers[kind] += 1
 
     def close(self) -> None:
-        """Free the encoders with their threads. Close the generator of `packets` before."""
+        """Free the encoders and their threads. Close the generator of `packets` before."""
         self._video = self._audio = None
 
 
@@ -672,10 +682,11 @@ def _until(pattern: PatternSpec) -> str:
 
 
 def _graph(*filters: tuple[str, str]) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the output of a chain of FFmpeg filters that begins with a source.
+    """Yield the output of a chain of FFmpeg filters, whose first filter is a source.
 
-    The graph has no threads: it may live until a garbage collection (since PyAV 19 it is a cycle).
-    In a forked child this would wait for threads that do not exist there.
+    The graph has no threads. Since PyAV 19 it is part of a reference cycle, so it may live until a
+    garbage collection. If that happened in a forked child, it would wait for threads that do not
+    exist there.
     """
     graph = av.filter.Graph()
     graph.threads = 1
@@ -707,9 +718,9 @@ class Decoded:
 
 
 def decode_file(path: str, *, thumbnails: int, width: int, height: int) -> Decoded:
-    """Decode every frame of `path`. Raises MKV_INVALID_FRAME_DATA at the first invalid one.
+    """Decode every frame of `path`. Raises MKV_INVALID_FRAME_DATA at the first invalid frame.
 
-    `thumbnails` pictures, evenly distributed, are scaled to `width` x `height`.
+    The result has `thumbnails` pictures, evenly distributed and scaled to `width` x `height`.
     """
     _require()
     result = Decoded([], 0, [])

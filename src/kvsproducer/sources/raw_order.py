@@ -2,12 +2,13 @@
 
 Raw video has no times, and its packets are in decode order. Without B-frames this is also the
 display order, and picture n is shown after n frame durations (`count_times`). With B-frames a
-decoder returns the display order (`derive_times`): it gets each packet with its number, and returns
+decoder finds the display order (`derive_times`): it gets each packet with its number, and returns
 the numbers in display order. Invariant: dts increases by one frame duration per packet and is at
 most pts.
 
-A packet that the decoder accepts but never shows is marked hidden: the stream hides the picture, or
-it needs one before the beginning of the stream. A packet that it cannot decode is marked corrupt.
+A packet that the decoder accepts but never shows is marked hidden. Either the stream hides the
+picture, or the picture needs another one from before the beginning of the stream. A packet that the
+decoder cannot decode is marked corrupt.
 
 AVI and MPEG-PS have times for some pictures only. If one is missing on a track with B-frames,
 `complete_times` uses a decoder to find the picture shown before it, and adds its duration.
@@ -31,7 +32,7 @@ Show = Callable[[MediaPacket | None], list[int] | None]
 
 
 def count_times(packets: Iterable[MediaPacket], frame: Fraction) -> Iterator[MediaPacket]:
-    """Yield packets with times by counting. `frame` is the frame duration in ticks."""
+    """Yield packets with times: picture n is shown after n frame durations of `frame` ticks."""
     for packet in packets:
         packet.pts = packet.dts = int(packet.number * frame)
         packet.duration = int(frame)
@@ -43,8 +44,8 @@ def derive_times(
 ) -> Iterator[MediaPacket]:
     """Yield packets with times from the display order, which the decoder `show` returns.
 
-    `show` takes a packet (None at the end) and returns the numbers of shown pictures. It returns
-    None for a packet that it cannot decode, which is marked as corrupt.
+    `show` takes a packet (None: the end) and returns the numbers of the pictures that are shown
+    next. For a packet that it cannot decode it returns None; the packet is then marked as corrupt.
     """
     order = _Order(frame)
     waiting: deque[MediaPacket] = deque()
@@ -74,10 +75,14 @@ class _Order:
         self._decoded = 0  # yielded pictures with a position
         self._last_pts = self._last_dts = 0
         self.delay: int | None = None
-        """By how many pictures dts is behind: the deepest reordering of the first packets."""
+        """By how many frame durations dts is reduced, so that no dts is later than its pts."""
 
     def place(self, number: int, shown: list[int] | None) -> None:
-        """Store which pictures packet `number` made the decoder show; None if it is damaged."""
+        """Store the display positions of the pictures that the decoder returned for a packet.
+
+        `number` is the packet's number. `shown` has the pictures' numbers; it is None if the packet
+        is damaged.
+        """
         if shown is None:
             self._damaged.add(number)
             self._shown += 1  # it would have been shown
@@ -87,11 +92,11 @@ class _Order:
             self._shown += 1
 
     def is_placed(self, packet: MediaPacket) -> bool:
-        """Return whether its display position is known."""
+        """Return whether the display position of `packet` is known."""
         return packet.number in self._places
 
     def measure(self, waiting: Iterable[MediaPacket]) -> None:
-        """Set `delay` from the first packets."""
+        """Set `delay` from the display positions of the first packets."""
         places = [self._places[p.number] for p in waiting if self.is_placed(p)]
         self.delay = max((n - place for n, place in enumerate(places)), default=0)
 
@@ -118,11 +123,11 @@ def complete_times(
     count: Callable[[], None],
     frame: int,
 ) -> Iterator[MediaPacket]:
-    """Set a missing pts to the time at which a decoder shows the picture, and call `count`.
+    """Set each missing pts to the time at which the picture is shown, and call `count` for it.
 
-    `frame` is the duration, in ticks, of a picture without one. Only pictures between the key frame
-    before a missing time and the key frame after it are decoded. A picture that no decoder shows
-    keeps its pts of None.
+    A decoder finds this time. It decodes only pictures between the key frame before a missing time
+    and the key frame after it. A picture that the decoder does not show keeps its pts of None.
+    `frame` is the duration, in ticks, of a picture without one.
     """
     group: list[MediaPacket] = []  # the pictures since the last key frame
     display: _Display | None = None
@@ -153,7 +158,7 @@ def complete_times(
 
 
 class _Display:
-    """Times of pictures from the order in which the decoder `show` returns their numbers."""
+    """Compute the times of pictures from the display order, which the decoder `show` returns."""
 
     def __init__(self, show: Show, frame: int) -> None:
         self._frame = frame
@@ -165,7 +170,7 @@ class _Display:
         self._next: int | None = None  # when the next picture is shown
 
     def show(self, packet: MediaPacket | None) -> None:
-        """Give a picture (None: the end) to the decoder, and set the times of those it returns."""
+        """Pass a picture (None: the end) to the decoder, and time the pictures that it returns."""
         if packet is not None:
             self._inside[packet.number] = packet
         for number in self._show(packet) or ():
@@ -188,7 +193,7 @@ class _Display:
         self._next = packet.pts + (packet.duration or self._frame)
 
     def ready(self, keep: int) -> Iterator[MediaPacket]:
-        """Yield pictures that have a time, and those behind which more than `keep` others wait."""
+        """Yield the first waiting pictures: those with a time, and others if over `keep` wait."""
         waiting = self.waiting
         while waiting and (waiting[0].pts is not None or len(waiting) > keep):
             packet = waiting.popleft()

@@ -3,10 +3,10 @@
 The put is resumed with the same file and the same start time, so each fragment of the file has a
 known producer timestamp, to the millisecond. KVS stores complete fragments, and an offline stream
 sends them in order. So everything before the last stored fragment is stored. The interruption may
-have ended the last one early: if it has fewer frames than in the file, it is put again.
+have ended that fragment early. If it has fewer frames than in the file, it is put again.
 
-The code decides where fragments begin as the stream does (`mkv.generator`): at the first key frame
-after the fragment duration.
+This module uses the stream's rule (`mkv.generator`) for the beginnings of fragments: a fragment
+begins at the first key frame after the fragment duration.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class StoredFragment:
 def last_stored(
     list_between: ListFragments, read_from: GetMedia, start: int, duration: int | None
 ) -> StoredFragment | None:
-    """Return the last stored fragment of a file, or None.
+    """Return the last stored fragment of a file, or None if there is none.
 
-    `start` is the time of the file's first frame and `duration` the file's, in ticks.
+    `start` is the time of the file's first frame, and `duration` is the file's duration in ticks.
     `list_between` lists the fragments of a time range. `read_from` reads fragments from a producer
     timestamp on. A stream that does not exist has no fragments. Raises what `list_fragments` and
     `get_media` raise.
@@ -74,9 +74,10 @@ def frames_left(
 ) -> Iterator[Frame]:
     """Yield the frames of a source that are not stored, from the beginning of a fragment on.
 
-    `fragment_duration` is in ticks. `skipped` is called once, with the number of frames before
-    them. Raises INVALID_ARG if no fragment of the file begins where the last stored one does. Then
-    that one was put with another start time, or is from another file.
+    `fragment_duration` is in ticks. `skipped` is called once, with the number of stored frames,
+    which are not yielded. Raises INVALID_ARG if no fragment of the file begins where the last
+    stored fragment does. Then the stored fragment was put with another start time, or is from
+    another file.
     """
     stored, least = last.begin // TICKS_PER_MS, fragment_duration // TICKS_PER_MS
     begin: int | None = None

@@ -1,7 +1,7 @@
 """Frames of a source that are skipped, with the reason: every skipped frame is counted.
 
-A source continues after damage. Consecutive frames that are skipped for one reason are one `Skip`.
-The first 100 are stored in detail, and all frames are counted.
+A source continues after damage. Consecutive frames that are skipped for the same reason are one
+`Skip`. The first 100 skips are stored in detail, and all skipped frames are counted.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Skip:
-    """`frames` consecutive frames of a track that were skipped.
+    """A stretch of `frames` consecutive frames of a track that were skipped for one reason.
 
-    `first` is the number of the first one in the track (from 0), and `position` its time in ticks
-    from the start of the source.
+    `first` is the number of its first frame in the track (from 0). `position` is the time of that
+    frame in ticks from the start of the source.
     """
 
     track: Kind
@@ -102,7 +102,7 @@ class Skip:
 
 
 class SkipLog:
-    """Count skipped frames, and store where they were."""
+    """Count the skipped frames, and record where they were."""
 
     def __init__(self) -> None:
         self.skips: list[Skip] = []
@@ -110,7 +110,7 @@ class SkipLog:
         self._last: dict[Kind, Skip] = {}
 
     def add(self, packet: MediaPacket, position: int, reason: Reason) -> None:
-        """Count `packet`, whose time is `position`, as skipped."""
+        """Count `packet` as skipped; `position` is its time in ticks after the source's start."""
         self.frames[reason] += 1
         last = self._last.get(packet.kind)
         if last is not None and last.reason is reason and last.first + last.frames == packet.number:
@@ -121,7 +121,11 @@ class SkipLog:
             self.skips.append(skip)
 
     def lost(self) -> int:
-        """Return how many frames were skipped that a correct source would not have lost."""
+        """Return the number of skipped frames, without those before the first key frame.
+
+        A correct source may have frames before its first key frame, so these are not counted as
+        lost.
+        """
         return self.frames.total() - self.frames[Reason.BEFORE_KEY]
 
     def error(self, name: str, put: int, encoder: str) -> KvsError | None:

@@ -5,7 +5,7 @@
 (`timestamps.py`, `interleave.py`), moved so that the first one is at `start`.
 
 Invariant: every frame of the chosen tracks is yielded, or counted in `skipped` with its reason in
-`skips`. If reading fails, everything before is yielded before the error is raised.
+`skips`. If reading fails, the frames before the failure are yielded before the error is raised.
 """
 
 from __future__ import annotations
@@ -82,19 +82,20 @@ class Source:
 
     `duration`: in ticks, None if unknown.
 
-    `taken`, `ignored`: names of the streams of the file that were chosen among several, and of
-    those that are not put.
+    `taken`: names of the tracks that were chosen because the file has several of their kind.
+
+    `ignored`: names of the file's tracks that are not put.
 
     `warnings`: messages about the file for the user.
 
-    `live`: frames arrive at their own pace. `synthetic`: frames are made here.
+    `live`: frames arrive at the pace of a sender. `synthetic`: the frames are of `testsrc:`.
 
     `start`: time of the first frame in ticks; None: the time when it is read.
 
     `hidden`: number of yielded pictures that are not shown but needed by others; their frames are
     INVISIBLE.
 
-    `failed`: `frames` ended with an error of the source itself, so nothing more can be read of it.
+    `failed`: `frames` ended with an error of the source itself, so no more can be read from it.
 
     Frames can be iterated only once.
     """
@@ -179,14 +180,14 @@ class Source:
 
     @property
     def skips(self) -> tuple[Skip, ...]:
-        """The skipped stretches of frames, up to 100: where, how many, and why."""
+        """The first 100 stretches of skipped frames: where, how many frames, and why."""
         return tuple(self._interleaver.left_out.skips)
 
     @property
     def cut_away(self) -> int:
         """Number of frames that the file's edit list hides and no other frame needs.
 
-        They are not put.
+        These frames are not put.
         """
         return sum(self._reader.left_out[kind] for kind in self._put)
 
@@ -197,15 +198,19 @@ class Source:
 
     @property
     def jumps(self) -> int:
-        """How often the source's times jumped, or diverged from the clock of a live source.
+        """How often the source's times jumped, or a live source's times were corrected.
 
-        The frames after a jump were moved.
+        The frames after a jump were moved, so that they continue without a break. Times of a live
+        source are corrected if they diverge from the wall clock.
         """
         anchors = 0 if self._arrivals is None else self._arrivals.anchors
         return self._interleaver.timeline.jumps + anchors
 
     def _peek(self, kinds: set[Kind]) -> dict[Kind, bytes]:
-        """Return the first packet of each track, which is read before `frames` is called."""
+        """Read until each track has a packet; return the bytes of the first packet of each track.
+
+        `frames` yields these packets again.
+        """
         read: list[MediaPacket] = []
         first: dict[Kind, bytes] = {}
         try:
@@ -230,9 +235,9 @@ class Source:
         return first
 
     def _with_frames(self, chosen: list[MediaTrack], first: dict[Kind, bytes]) -> list[MediaTrack]:
-        """Return the chosen tracks, without those of a short file that have no frames.
+        """Return the chosen tracks; if the file was read whole, only those with frames.
 
-        Raises FORMAT_ERROR if none has frames.
+        Raises FORMAT_ERROR if no track has frames.
         """
         if not self._ended:
             return chosen
@@ -253,9 +258,9 @@ class Source:
     def _may_pause(self, tracks: list[MediaTrack]) -> bool:
         """Return whether a track of a file may have no frames for longer than a fragment lasts.
 
-        Formats without an index (MPEG-TS) do not have the length of a track. FFmpeg looks at the
-        end of the file. If it finds nothing of a track there, it assumes the length of the other
-        one.
+        Formats without an index (MPEG-TS) do not have the length of a track. FFmpeg looks for it at
+        the end of the file. If it finds no packets of a track there, it assumes the length of the
+        other track.
         """
         if len(tracks) < 2:
             return False
@@ -271,11 +276,11 @@ class Source:
     def stream_info(self, **options: Unpack[StreamOptions]) -> StreamInfo:
         """Return the options for a stream with these frames: tracks, content type, fragments.
 
-        Fragments begin at the first key frame after `fragment_duration`, and frames are in the
-        right order already. If one of two tracks may stop (in a live source, or in a file with a
-        shorter track), the stream continues without it (`frame_order_mode`). `options` are those of
-        `StreamInfo`, and override these. Raises INVALID_ARG for an unknown one, and as
-        `StreamInfo`.
+        A fragment begins at the first key frame after `fragment_duration`. The stream need not sort
+        frames, because they are in the right order already. One of two tracks may stop: in a live
+        source, or in a file with a shorter track. Then the stream continues without it
+        (`frame_order_mode`). `options` are options of `StreamInfo` that override the ones chosen
+        here. Raises INVALID_ARG for an unknown option, and what `StreamInfo` raises.
         """
         adaptation = NalAdaptation.NONE
         for put in self._put.values():
@@ -304,9 +309,9 @@ class Source:
         return StreamInfo(**values)  # type: ignore[arg-type]
 
     def _order_mode(self, streaming_type: StreamingType) -> FrameOrderMode:
-        """Return a mode that passes frames on, or that continues without a track that stopped.
+        """Return the order mode: pass frames on, or continue without a track that stopped.
 
-        After which time a track counts as stopped depends on the type of the stream.
+        The type of the stream decides after which time a track counts as stopped.
         """
         if len(self._put) == 1 or not self._may_stop:
             return FrameOrderMode.PASS_THROUGH
@@ -318,16 +323,16 @@ class Source:
         """Yield all frames, in decode order, with times in ticks since 1970.
 
         The first frame is at `start`. Without `start`, the frames of a live source get the times at
-        which their bytes arrive (see `arrival.py`), and are yielded at their times. With
-        `own_times`, a live source is read like a recording: with its own times, from `start` or now
-        on, as fast as it arrives.
+        which their bytes arrive (see `arrival.py`), and each one is yielded at its time. With
+        `own_times`, a live source is read like a recording: with its own times, as fast as it
+        arrives, and the first frame is at `start` or now.
 
-        A frame that is damaged, or that KVS would refuse, is skipped with those that need it, and
-        the rest is yielded; see `skips`. At the end of a file, but not of a live source, an error
-        is raised for them: MKV_INVALID_FRAME_DATA (damaged), MKV_INVALID_FRAME_TIMESTAMP (too far
-        from the other track in the file), ACK_ERR_FRAGMENT_DURATION_REACHED,
-        ACK_ERR_FRAGMENT_SIZE_REACHED, ACK_ERR_FRAMES_MISSING_FOR_TRACK, FORMAT_ERROR (no frame can
-        be put).
+        A frame that is damaged, or that KVS would refuse, is skipped with the frames that need it.
+        The other frames are yielded; see `skips`. At the end of a file, but not of a live source,
+        an error is raised for the skipped frames: MKV_INVALID_FRAME_DATA (damaged),
+        MKV_INVALID_FRAME_TIMESTAMP (too far from the other track in the file),
+        ACK_ERR_FRAGMENT_DURATION_REACHED, ACK_ERR_FRAGMENT_SIZE_REACHED,
+        ACK_ERR_FRAMES_MISSING_FOR_TRACK, FORMAT_ERROR (no frame can be put).
 
         Raises READ_FILE_FAILED if reading fails, UNEXPECTED_EOF at the end of a truncated file, and
         INVALID_OPERATION if the source is closed.
@@ -362,7 +367,7 @@ class Source:
             self._check_end()
 
     def _check_end(self) -> None:
-        """Raise the error for a file that was read to its end but not put completely."""
+        """Raise an error if the file was read to its end, but not all of it could be put."""
         encoder = ENCODERS.get(self._video_codec, "")
         lost = self._interleaver.left_out.error(self.name, self._count, encoder)
         if lost is not None:
@@ -391,10 +396,10 @@ class Source:
             )
 
     def count_refused(self, error: KvsError) -> None:
-        """Count the last frame as skipped because the producer refused it with `error`.
+        """Count the last frame as skipped, because the producer refused it with `error`.
 
-        Raises `error` if every frame so far was refused, because the source does not fit at all
-        then.
+        If the producer has refused every frame so far, raise `error`: the source does not fit at
+        all.
         """
         assert self._latest is not None
         self._count -= 1
@@ -405,7 +410,7 @@ class Source:
             self._refusal = f"{error.status.name}: {error.detail}"
 
     def _to_frame(self, packet: MediaPacket, shift: int) -> Frame:
-        """Return the frame of a packet, with its times moved by `shift`."""
+        """Return a frame for `packet`, with `shift` added to its times."""
         assert packet.pts is not None
         assert packet.dts is not None
         self.hidden += packet.hidden
@@ -424,7 +429,7 @@ class Source:
         )
 
     def _by_own_times(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Yield packets with the offset that moves the first one to the start."""
+        """Yield each packet with the offset to its times that puts the first one at the start."""
         shift: int | None = None
         for packet in self._interleaver.order(self._chosen()):
             if self._closed:
@@ -437,7 +442,7 @@ class Source:
             yield packet, shift
 
     def _by_arrival(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Yield packets at their times, with the offset that moves them to their arrival times."""
+        """Yield each packet when it is due, with the offset from its times to wall-clock time."""
         self._arrivals = clock = ArrivalClock(self._clock, self._monotonic)
         video = self._reader.tracks[0]
         if self._reader.raw and not video.reordered:
@@ -454,7 +459,7 @@ class Source:
             yield packet, shift
 
     def _chosen(self) -> Iterator[MediaPacket]:
-        """Yield the packets of the chosen tracks as they are put, until the source is closed."""
+        """Yield the chosen tracks' packets with the bytes to put, until the source is closed."""
         try:
             for packet in self._packets:
                 if self._closed:
@@ -516,11 +521,12 @@ class Source:
     def close(self) -> None:
         """Stop reading and close the file. `frames` yields nothing more.
 
-        The file stays open until a packet that is being read has been read: by another thread, or
-        by this one if a signal handler calls `close`.
+        If a packet is being read now, the file is closed after that. Another thread may be reading
+        it, or this thread if a signal handler calls `close`.
 
-        This also ends FFmpeg's threads. A later garbage collection might run in a forked child,
-        which does not have these threads: waiting for them would hang or crash.
+        This also ends FFmpeg's threads. If they were left to a later garbage collection, it might
+        run in a forked child. There these threads do not exist, and waiting for them would hang or
+        crash.
         """
         self._closed = True
         self._packets = iter(())
@@ -558,7 +564,7 @@ class Source:
 
 
 def _tracks_of(reader: MediaReader, choice: TrackChoice, name: str) -> list[MediaTrack]:
-    """Return the tracks to put. Raises TRACK_INFO_MISSING if there are none of that kind."""
+    """Return the tracks of `reader` that `choice` selects. Raises TRACK_INFO_MISSING if none."""
     chosen = [t for t in reader.tracks if choice in ("all", t.kind.value)]
     if chosen:
         return chosen
@@ -579,14 +585,17 @@ def _then(read: list[MediaPacket], failure: KvsError) -> Iterator[MediaPacket]:
 
 
 def _spec_of(spec: object) -> FileSpec | StdinSpec | PatternSpec:
-    """Return what a source names; raises INVALID_ARG for other objects, and as `parse_spec`."""
+    """Return the specification of a source, from the text or path that the caller gave.
+
+    Raises INVALID_ARG for other objects, and what `parse_spec` raises.
+    """
     if isinstance(spec, str):
         return parse_spec(_path(spec) if spec else spec)
     return FileSpec(_path(spec))
 
 
 def _path(spec: object) -> str:
-    """Return the path that was given as a source; raises INVALID_ARG for other objects."""
+    """Return the source's path as text. Raises INVALID_ARG for an object that is not a path."""
     path = os.fsdecode(spec) if isinstance(spec, str | bytes | os.PathLike) else ""
     if path and "\0" not in path and len(path) <= limits.MAX_PATH_LEN:
         return path
@@ -680,7 +689,10 @@ def open_source(
 
 
 def _pipe_of(what: FileSpec | StdinSpec, stdin: BinaryIO | None) -> Pipe | None:
-    """Return a source that can be read only once, or None for a file. Raises OPEN_FILE_FAILED."""
+    """Return a `Pipe` for a source that can be read only once, or None for a file.
+
+    Raises OPEN_FILE_FAILED.
+    """
     if isinstance(what, StdinSpec):
         if stdin is not None:
             return Pipe(stdin, STDIN)
@@ -714,7 +726,7 @@ def _raw_rate(frame_rate: float) -> Fraction:
 
 
 def _check_rate(reader: MediaReader, name: str, frame_rate: float | None) -> None:
-    """Raise INVALID_ARG for a frame rate that would have no effect."""
+    """Raise INVALID_ARG for a frame rate that would have no effect, because the media has times."""
     if frame_rate is None or reader.raw:
         return
     raise kvs_error(
@@ -725,7 +737,7 @@ def _check_rate(reader: MediaReader, name: str, frame_rate: float | None) -> Non
 
 
 def _index_cut(reader: MediaReader, size: int) -> Cut | None:
-    """Return a cut that only the index shows, as in an MP4 whose last box ends with the file."""
+    """Return a cut that only the index shows, as in an MP4 that was truncated between two boxes."""
     if reader.reach <= size:
         return None
     return Cut(size, reader.reach - size, True, "its index refers to bytes past its end")

@@ -42,9 +42,9 @@ class StdinSpec:
 
 @dataclass(frozen=True, slots=True)
 class PatternSpec:
-    """A synthetic moving picture. `audio` is '', aac, alaw or mulaw.
+    """A synthetic moving picture, with a tone if `audio` is not ''.
 
-    `duration_s` is in seconds; 0: without end.
+    `audio` is '', aac, alaw or mulaw. `duration_s` is in seconds; 0 means that it does not end.
     """
 
     duration_s: Fraction = Fraction(10)
@@ -63,10 +63,10 @@ class PatternSpec:
 
 
 def parse_spec(text: str) -> FileSpec | StdinSpec | PatternSpec:
-    """Return what `text` describes.
+    """Return the specification of the source that `text` describes.
 
-    Raises INVALID_ARG for an invalid `testsrc:` option and for empty text, and NOT_IMPLEMENTED for
-    network addresses and devices, which are not supported yet.
+    Raises INVALID_ARG for an invalid `testsrc:` option and for empty text. Raises NOT_IMPLEMENTED
+    for network addresses and devices, which are not supported yet.
     """
     if text == "-":
         return StdinSpec()

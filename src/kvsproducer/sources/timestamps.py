@@ -6,18 +6,18 @@ muxer omits some. `TrackTimes` derives a missing time from the previous frame. T
 track are derived from the first known one, by counting back.
 
 Times also jump: in joined files, when a camera restarts, and when the 33-bit counter of MPEG-TS
-overflows. The rest of the source is then moved, so that it continues where the track was. A
-`Timeline` has these offsets for all tracks, so that sound and pictures stay together: a track that
+overflows. An offset then moves the rest of the source, so that it continues where the track was. A
+`Timeline` has the offsets of all tracks, so that sound and pictures stay together: a track that
 jumps first tries the offsets that it or another track used before. (FFmpeg's command line does the
 same; see `-dts_delta_threshold` in its manual.)
 
 A step forward is a jump only in containers whose times may restart (`gaps=False`: MPEG-TS, MPEG-PS,
-FLV, and every pipe). In an MP4 or Matroska file it is a pause in the recording and is kept. The
-exception is when the next frame returns to the old time: then one frame had a wrong time, which is
-corrected.
+FLV, and every pipe). In an MP4 or Matroska file it is a pause in the recording and is kept. But if
+the next frame continues at the time before the step, only one frame had a wrong time. Then this
+time is corrected.
 
 Every derived or moved time is counted. Times are ticks in the file's own time line. This module
-does not order tracks, and does not know fragments.
+does not merge the tracks into one order, and does not know fragments.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def seconds(ticks: int) -> str:
 
 
 class Timeline:
-    """The offsets that are added to the times of a source, shared by its tracks.
+    """The offsets that are added to the times of a source; its tracks share them.
 
     `gaps`: a step forward is a pause in the recording, not a jump.
     """
@@ -64,7 +64,7 @@ class Timeline:
         self._offsets: deque[int] = deque([0], maxlen=_REMEMBERED)
 
     def known_offset(self, time: int, track: TrackTimes) -> int | None:
-        """Return a known offset that moves `time` to where the tracks are now, or None.
+        """Return an offset used before that moves `time` close to where the tracks are, or None.
 
         `time` is the source's own time of a packet of `track`.
         """
@@ -80,10 +80,10 @@ class Timeline:
         return best
 
     def jump(self, time: int, place: int) -> int:
-        """Store and return the offset that moves `time` to `place`.
+        """Count a jump; store and return the offset that moves `time` to `place`.
 
-        If another track is already a little later than `place`, the offset moves `time` there
-        instead.
+        If another track continues slightly later than `place`, the offset moves `time` to that
+        later time instead.
         """
         self.jumps += 1
         for other in self.tracks:
@@ -94,7 +94,10 @@ class Timeline:
 
 
 class TrackTimes:
-    """Complete the times of one track: `push` packets in decode order, then `flush`."""
+    """Complete the times of one track.
+
+    The caller passes the packets in decode order to `push`, and then calls `flush`.
+    """
 
     def __init__(self, track: MediaTrack, timeline: Timeline | None = None) -> None:
         self.reordered = track.reordered
@@ -118,8 +121,8 @@ class TrackTimes:
     def push(self, packet: MediaPacket) -> list[MediaPacket]:
         """Accept a packet. Return the packets that are ready, which may not include this one yet.
 
-        A packet of a track with B-frames that has no presentation time here is marked as corrupt,
-        because its display position is unknown.
+        If a packet has no pts and its track has B-frames, it is marked as corrupt, because its
+        display position is unknown.
         """
         if packet.duration <= 0:
             packet.duration = self._duration(packet.data)
@@ -136,7 +139,7 @@ class TrackTimes:
         return self._order_packet(packet)
 
     def flush(self) -> list[MediaPacket]:
-        """Return the packets that are still held."""
+        """Return the packets that were held back, with their times."""
         packets: list[MediaPacket] = []
         if self._suspect is not None:
             packets, self._suspect = [self._put(self._suspect)], None
@@ -152,7 +155,7 @@ class TrackTimes:
         return self.flush() if len(self._held) >= limit else []
 
     def _release(self, next_dts: int) -> list[MediaPacket]:
-        """Derive the times of the held packets by counting back from `next_dts`."""
+        """Return the held packets with times, counted back from the next packet's dts."""
         held, self._held = self._held, []
         for packet in reversed(held):
             next_dts -= packet.duration or TICKS_PER_MS
@@ -164,7 +167,10 @@ class TrackTimes:
         return [ready for packet in held for ready in self._order_packet(packet)]
 
     def _complete(self, packet: MediaPacket) -> bool:
-        """Derive the pts of `packet`. Return False if no time is known from which to derive it."""
+        """Derive the pts of `packet` from its dts, or else from the packet before it.
+
+        Return False if neither is known.
+        """
         if packet.dts is None:
             if self.next_time is None:
                 return False
@@ -175,7 +181,10 @@ class TrackTimes:
         return True
 
     def _order_packet(self, packet: MediaPacket) -> list[MediaPacket]:
-        """Compare the packet with the previous one. This is the common path."""
+        """Set the final times of a packet, and return the packets that are ready.
+
+        The usual case is a small step from the previous packet.
+        """
         assert packet.pts is not None
         if self.next_time is None:
             if self._timeline.jumps and packet.dts is not None:
@@ -192,10 +201,10 @@ class TrackTimes:
         return self._handle_step(packet, step)
 
     def _is_guess(self, packet: MediaPacket) -> bool:
-        """Return whether a decode time is wrong, as FFmpeg's are after a pause in a Matroska file.
+        """Return whether a packet's dts is a wrong guess of FFmpeg, after a pause in Matroska.
 
-        Such a file has no decode times. FFmpeg uses the presentation times in increasing order, so
-        the first pictures after a pause get decode times from before it.
+        A Matroska file has no decode times. FFmpeg uses the presentation times in increasing order,
+        so the first pictures after a pause get decode times from before the pause.
         """
         assert packet.pts is not None
         return (
@@ -206,7 +215,7 @@ class TrackTimes:
         )
 
     def _derived_dts(self, pts: int) -> int:
-        """Return the dts of a packet that has only a pts, both in the source's time."""
+        """Return the dts of a packet that has only a pts. Both are in the source's own time."""
         assert self.next_time is not None
         if not self.reordered:
             return pts
@@ -216,7 +225,7 @@ class TrackTimes:
         return min(pts, next_dts)
 
     def _handle_step(self, packet: MediaPacket, step: int) -> list[MediaPacket]:
-        """Handle a packet that is earlier than the previous one, or much later."""
+        """Handle a packet whose dts is before the previous packet's, or much later."""
         assert packet.dts is not None
         assert self.next_time is not None
         usual = max(packet.duration, self._last_duration, self._step)
@@ -238,7 +247,10 @@ class TrackTimes:
         return [self._put(packet)]
 
     def _decide(self, packet: MediaPacket) -> list[MediaPacket]:
-        """Put the packet that was far ahead, now that the next one is known."""
+        """Decide whether the suspect packet, far ahead, has a wrong time; if so, correct it.
+
+        `packet` is the packet after it. Return the packets that are ready.
+        """
         suspect, self._suspect = self._suspect, None
         assert suspect is not None
         assert suspect.dts is not None
@@ -253,7 +265,7 @@ class TrackTimes:
         return [self._put(suspect), *self.push(packet)]
 
     def _put(self, packet: MediaPacket) -> MediaPacket:
-        """Move the packet by the offset, but not before the previous one, and store its times."""
+        """Add the offset to the times of a packet, keep them in order, and remember them."""
         assert packet.pts is not None
         assert packet.dts is not None
         offset, last_dts = self.offset, self._last_dts

@@ -1,9 +1,10 @@
 """Convert a container's track to a KVS track: codec id, codec private data, frame conversion.
 
-H.264 and H.265 are length-prefixed with an avcC / hvcC record (MP4, MOV, MKV; ISO/IEC 14496-15), or
-Annex-B with parameter sets behind start codes (TS, raw files), which the client converts to the
-former. AAC is raw with an AudioSpecificConfig, or has an ADTS header on every frame (TS), which is
-removed here. G.711 needs a WAVEFORMATEX. Other codecs are refused by name.
+H.264 and H.265 come in two forms. In MP4, MOV and MKV, units have lengths, and there is an avcC or
+hvcC record (ISO/IEC 14496-15). In TS and raw files (Annex-B), units and parameter sets follow start
+codes; the client converts this to the first form. AAC is raw with an AudioSpecificConfig, or has an
+ADTS header on every frame (TS), which this module removes. G.711 needs a WAVEFORMATEX. Other codecs
+are refused with an error that names the codec.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ _START_CODE: Final = b"\x00\x00\x00\x01"
 
 @dataclass(frozen=True, slots=True)
 class PutTrack:
-    """A track as it is put.
+    """A track in the form in which it is put.
 
-    `info` is for the stream, and `media` its content type. `adaptation` has the flags that its
-    frames need. `adts`: each frame has an ADTS header, which is removed. `length_size`: number of
-    bytes of the length before each NAL unit, 0 for Annex-B.
+    `info` is the track's description for the stream, and `media` its content type. `adaptation` has
+    flags for the conversions that its frames need. `adts`: each frame has an ADTS header, which is
+    removed. `length_size`: size in bytes of the length before each NAL unit, 0 for Annex-B.
     """
 
     info: TrackInfo
@@ -66,7 +67,7 @@ class PutTrack:
     length_size: int = 0
 
     def payload(self, data: bytes) -> bytes | None:
-        """Return the bytes of a packet that go into a frame, or None if the packet is damaged."""
+        """Return the bytes to put in a frame for a packet, or None if the packet is damaged."""
         if self.adts:
             try:
                 return bytes(strip_adts(data))
@@ -78,7 +79,10 @@ class PutTrack:
 
 
 def _has_whole_units(data: bytes, size: int) -> bool:
-    """Return whether `data` is a sequence of NAL units, each behind its length of `size` bytes."""
+    """Return whether `data` consists of complete NAL units.
+
+    Each unit follows its length, a number of `size` bytes.
+    """
     at, end, longest = 0, len(data), 0
     while at < end:
         length = int.from_bytes(data[at : at + size])
@@ -91,11 +95,12 @@ def _has_whole_units(data: bytes, size: int) -> bool:
 def put_track(
     track: MediaTrack, first: bytes, *, alone: bool, name: str, any_codec: bool = False
 ) -> PutTrack:
-    """Return how to put `track`. `first` is its first packet; `alone`: it is the only track.
+    """Return the description of how to put `track`. `first` is the track's first packet.
 
-    `any_codec` accepts codecs that KVS stores but does not play, if Matroska has a name for them.
-    Raises FORMAT_ERROR for any other codec, with its name and what to do, and for Annex-B without
-    parameter sets, which could be stored but not played.
+    `alone`: it is the only track. `any_codec` accepts codecs that KVS stores but does not play, if
+    Matroska has a name for them. For any other codec, raises FORMAT_ERROR with the codec's name and
+    advice. Also raises FORMAT_ERROR for Annex-B without parameter sets, which could be stored but
+    not played.
     """
     if any_codec and track.codec in MATROSKA:
         return _other(track, alone)
@@ -105,12 +110,12 @@ def put_track(
 
 
 def _as_it_is(track: MediaTrack) -> str:
-    """Return a hint for users who play the media with their own players."""
+    """Return a hint at `--any-codec` for error messages, if Matroska has the codec."""
     return " (--any-codec stores it as it is)" if track.codec in MATROSKA else ""
 
 
 def _other(track: MediaTrack, alone: bool) -> PutTrack:
-    """Return a track with a codec that KVS does not play."""
+    """Return the `PutTrack` of a track whose codec KVS does not play."""
     codec_id, media = MATROSKA[track.codec]
     if track.kind is Kind.VIDEO:
         info = replace(video_track("h264")[0], width=track.width, height=track.height)
@@ -154,7 +159,7 @@ def _video(track: MediaTrack, first: bytes, name: str) -> PutTrack:
 
 
 def _size(cpd: bytes, codec: VideoCodec) -> tuple[int, int] | None:
-    """Return the picture size in codec private data, or None if it cannot be parsed."""
+    """Return the picture size from codec private data, or None if the data cannot be parsed."""
     parse = h264.parse_cpd if codec is VideoCodec.H264 else h265.parse_cpd
     try:
         found = parse(cpd)
@@ -164,7 +169,7 @@ def _size(cpd: bytes, codec: VideoCodec) -> tuple[int, int] | None:
 
 
 def _length_size(cpd: bytes, codec: VideoCodec) -> int:
-    """Return the size of a NAL unit's length from an avcC or hvcC record, 0 for anything else."""
+    """Return the size in bytes of NAL unit lengths, by an avcC or hvcC record; else 0."""
     at = 4 if codec is VideoCodec.H264 else 21  # lengthSizeMinusOne, in the two lowest bits
     return (cpd[at] & 3) + 1 if cpd[:1] == b"\x01" and len(cpd) > at else 0
 
@@ -201,9 +206,9 @@ def _audio(track: MediaTrack, first: bytes, alone: bool, name: str) -> PutTrack:
 def with_parameter_sets(data: bytes, record: bytes, extradata: bytes, codec: str) -> bytes | None:
     """Return a key frame with the parameter sets of a new avcC or hvcC record in front.
 
-    An MP4 may have several descriptions of a track, and each frame uses the latest. The core takes
-    the sets from the frame. `extradata` is the track's first record. Returns None if the new record
-    has another length size, or cannot be parsed.
+    An MP4 may have several descriptions of a track. A frame uses the latest one before it, so the
+    new sets are put into the frame, where the core finds them. `extradata` is the track's first
+    record. Returns None if the new record has another length size, or cannot be parsed.
     """
     nal_codec = _VIDEO[codec][1]
     size = _length_size(extradata, nal_codec)
@@ -223,7 +228,7 @@ def with_parameter_sets(data: bytes, record: bytes, extradata: bytes, codec: str
 
 
 class SizeWatch:
-    """Detect changes of the picture size. Call `changed` with each key frame as it is put."""
+    """Detect changes of the picture size; `find_change` is called with each key frame."""
 
     def __init__(self, codec: str, put: PutTrack) -> None:
         self._codec = _VIDEO[codec][1]
@@ -232,7 +237,7 @@ class SizeWatch:
         self._size = _size(put.info.codec_private_data, self._codec)
 
     def find_change(self, data: bytes) -> str | None:
-        """Return the old and the new size, or None if it is the same or unknown."""
+        """Return the old and the new size as text, or None without a change or if it is unknown."""
         try:
             units = split_avcc(data, self._length_size) if self._length_size else split_annexb(data)
             kind = 7 if self._codec is VideoCodec.H264 else 33

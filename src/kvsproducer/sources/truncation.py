@@ -1,9 +1,9 @@
 """Detect truncated files: MP4 / MOV, Matroska, MPEG-TS, AVI and WAV, from their own bytes.
 
 Implements the necessary parts of ISO/IEC 14496-12 section 4.2 (boxes), RFC 8794 / RFC 9559 (EBML
-elements), ISO/IEC 13818-1 section 2.4.3.2 (188-byte packets; 192 with a time code before them, as
-cameras write them; 204 with a checksum) and RIFF chunks. FFmpeg plays the rest of such a file and
-ends without an error, so a producer must check itself.
+elements), ISO/IEC 13818-1 section 2.4.3.2 (packets of 188 bytes; 192 with the time code that
+cameras add; 204 with a checksum) and RIFF chunks. FFmpeg reads a truncated file to its end without
+an error, so the producer must check for missing bytes.
 
 Only missing bytes show that a file was truncated. The frame counts in headers do not: edit lists,
 skipped AVI chunks and rounding make them differ in intact files. Raw H.264 / H.265 has no lengths,
@@ -37,8 +37,8 @@ _MAX_PARTS: Final = (
 class Cut:
     """Where a file is truncated.
 
-    `offset` is its length in bytes. `missing` is how many bytes are missing, 0 if unknown.
-    `playable` is False if its index is missing.
+    `offset`: the length of the file in bytes. `missing`: number of missing bytes, 0 if unknown.
+    `playable`: False if the index of the file is missing.
     """
 
     offset: int
@@ -48,9 +48,10 @@ class Cut:
 
 
 def find_cut(path: str) -> Cut | None:
-    """Return where the file at `path` is truncated, or None if it is complete or unknown.
+    """Return where the file at `path` is truncated, or None.
 
-    Raises OSError if it cannot be read.
+    None means that the file is complete, or that this cannot be found out. Raises OSError if the
+    file cannot be read.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -116,9 +117,9 @@ def _box(header: bytes, left: int) -> tuple[int, bytes]:
 
 
 def _matroska_cut(file: BinaryIO, head: bytes, size: int) -> Cut | None:
-    """Check the Segment, whose size says where it must end.
+    """Return where a Matroska file is truncated: its Segment has a size that says where it ends.
 
-    A Segment of unknown size, from live writers, is checked element by element.
+    The Segment of a live writer has an unknown size; it is checked element by element.
     """
     header_length, header_at = _vint(head, 4)
     if header_length is None:
@@ -155,9 +156,10 @@ def _elements_cut(file: BinaryIO, at: int, size: int) -> Cut | None:
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """Parse an EBML size at `at`. Return (value, start of its payload).
+    """Parse the size of an EBML element at `at`. Return the size and the offset of the payload.
 
-    The value is None if the size is unknown, or truncated; then the payload starts at `at`.
+    The size is None if the element declares it as unknown. If the size field itself is truncated or
+    invalid, the result is None and `at`.
     """
     first = data[at] if at < len(data) else 0
     width = 9 - first.bit_length()
@@ -168,7 +170,7 @@ def _vint(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _riff_cut(file: BinaryIO, size: int) -> Cut | None:
-    """Check that the chunks of an AVI or WAV end inside the file.
+    """Return where an AVI or WAV file is truncated, if a chunk ends behind the end of the file.
 
     The size of the RIFF itself is not checked, because programs count it differently.
     """

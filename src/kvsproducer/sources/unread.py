@@ -1,9 +1,9 @@
 """Find bytes of a Matroska or FLV file that FFmpeg skipped without an error.
 
 If the size or the identifier of a Matroska element is damaged, FFmpeg continues at the next
-Cluster. It also stops where a second FLV file was appended. The bytes between are lost, and only
-the positions of the packets show it. There may be other elements between two packets (indexes,
-attachments, blocks of other tracks), so a large gap is parsed before it counts.
+Cluster. If a second FLV file was appended to the first one, FFmpeg stops there. In both cases bytes
+are lost, and only the positions of the packets show it. There may be other elements between two
+packets (indexes, attachments, blocks of other tracks), so a large gap is parsed before it counts.
 
 Source: RFC 9559 section 5 (identifiers); Adobe Flash Video File Format 10.1, annex E (tags).
 """
@@ -28,10 +28,11 @@ _FLV_TAGS: Final = frozenset((8, 9, 18))  # sound, pictures, data
 
 
 class UnreadBytes:
-    """Compare the positions of packets in the file at `path`, which is FLV if `flv`, else Matroska.
+    """Find the bytes between packets that FFmpeg skipped, from the packets' positions in a file.
 
-    Call `packet` for each packet of any track, in their order, and `end` after the last one.
-    `places` has the skipped places as text.
+    `path` is the file; it is FLV if `flv` is true, else Matroska. The caller calls `packet` for
+    each packet of any track, in file order, and `end` after the last one. `places` has the skipped
+    places as text.
     """
 
     def __init__(self, path: str, *, flv: bool) -> None:
@@ -43,7 +44,7 @@ class UnreadBytes:
         self.places: list[str] = []
 
     def packet(self, position: int | None, size: int) -> None:
-        """Process the position and the size of a packet in bytes."""
+        """Process a packet at `position` with `size` bytes."""
         if position is None or position < 0:
             return
         if position == self._position:  # frames that share a block
@@ -63,7 +64,7 @@ class UnreadBytes:
             self._parse_gap(size)
 
     def _parse_gap(self, until: int) -> None:
-        """Parse the file from the last packet to `until`."""
+        """Parse the bytes from the last packet to `until`, and add a place if they were skipped."""
         with open(self._path, "rb") as file:
             if not self._flv:  # there it is the position of the block's content
                 at = _walk_elements(file, _end_of_block(file, self._position), until)
@@ -78,7 +79,10 @@ class UnreadBytes:
 
 
 def _end_of_block(file: BinaryIO, content: int) -> int:
-    """Return the end of the (Simple)Block whose content begins at `content`, from its header."""
+    """Return the end of a Block or SimpleBlock, according to the header before its content.
+
+    The content begins at `content`.
+    """
     file.seek(max(content - 9, 0))
     header = file.read(min(content, 9))
     for width in range(1, 9):
@@ -88,7 +92,7 @@ def _end_of_block(file: BinaryIO, content: int) -> int:
 
 
 def _walk_elements(file: BinaryIO, at: int, end: int) -> int:
-    """Return the position of the first bytes that are not a Matroska element, or at least `end`."""
+    """Return where the first bytes begin that are not a Matroska element; `end` or more if none."""
     for _ in range(_MAX_PARTS):
         if at >= end:
             return at
@@ -106,7 +110,7 @@ def _walk_elements(file: BinaryIO, at: int, end: int) -> int:
 
 
 def _walk_tags(file: BinaryIO, at: int, end: int) -> int:
-    """Return the position of the first bytes that are not an FLV tag, or at least `end`."""
+    """Return where the first bytes begin that are not an FLV tag; `end` or more if none."""
     for _ in range(_MAX_PARTS):
         if at >= end:
             return end

@@ -88,7 +88,7 @@ def demo(
 def _round_trip(
     clip: Path, folder: Path, output: Path, realtime: bool
 ) -> tuple[list[Check], list[Path]]:
-    """Put, get, decode and compare; return the checks and the files written to `output`."""
+    """Put, get, decode and compare the clip; return the checks and the files in `output`."""
     from kvsproducer.endpoint import local_endpoint
     from kvsproducer.sources.pyav import decode_file
 
@@ -128,7 +128,10 @@ def _put(clip: Path, start: int, realtime: bool, reached: Connection) -> PutResu
 
 
 def _connection(url: str) -> Connection:
-    """Return a connection to the endpoint; it accepts any keys, so these are AWS's examples."""
+    """Return a connection to the local endpoint.
+
+    The endpoint accepts any keys, so these are the example keys of AWS's documentation.
+    """
     from botocore.session import Session
 
     session = Session()

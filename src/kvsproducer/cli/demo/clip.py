@@ -23,7 +23,7 @@ DEMO_PATTERN: Final = PatternSpec(
 
 
 def demo_clip(folder: Path, pattern: PatternSpec = DEMO_PATTERN) -> Path:
-    """Write the clip into `folder` and return its path; raise NOT_FOUND without PyAV."""
+    """Write the clip into `folder` and return its path. Raises NOT_FOUND without PyAV."""
     from kvsproducer.sources.pyav import write_clip
 
     path = folder / "clip.mp4"

@@ -31,7 +31,10 @@ __all__ = ["Check", "Frames", "compare", "expected_frames", "read_back"]
 
 @dataclass(slots=True)
 class Frames:
-    """The frames of each track, by track number, in order, as (time in ms, payload digest)."""
+    """The frames of each track, by track number and in order.
+
+    A frame is stored as (time in ms, digest of the payload).
+    """
 
     tracks: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     kinds: dict[int, TrackType] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Frames:
 
     @property
     def count(self) -> int:
-        """The number of frames in all tracks."""
+        """Number of frames in all tracks."""
         return sum(len(frames) for frames in self.tracks.values())
 
 
@@ -81,7 +84,7 @@ def expected_frames(clip: Path, start: int) -> Frames:
 
 
 def read_back(stream: str, reached: Connection, count: int, mkv: Path) -> Frames:
-    """Read at most `count` frames with GetMedia; write them to `mkv` and return them."""
+    """Read at most `count` frames with GetMedia. Write the MKV to `mkv`, and return the frames."""
     returned, recording = Frames(), Recording(str(mkv), force=True)
     fragments = get_media(stream, connection=reached)
     with closing(recording):
@@ -98,7 +101,7 @@ def read_back(stream: str, reached: Connection, count: int, mkv: Path) -> Frames
 def compare(
     result: PutResult, expected: Frames, returned: Frames, decoded: Decoded, mkv: str
 ) -> list[Check]:
-    """Return the checks: counts, timestamps, payloads, decoding, and the service's rules."""
+    """Return the checks of counts, timestamps, payloads, decoding, and the service's rules."""
     stored = Check(
         "fragments PERSISTED",
         str(result.fragments),
@@ -129,7 +132,7 @@ def _counts(what: str, put: int, got: int) -> Check:
 
 
 def _same(what: str, put: list[int] | list[bytes], got: list[int] | list[bytes]) -> Check:
-    """Return the check that two lists are equal; it names the first difference."""
+    """Return a check that two lists are equal. If not, its text has the first difference."""
     if put == got:
         return Check(what, "all", "equal", True)
     place = next((i for i, (a, b) in enumerate(zip(put, got, strict=False)) if a != b), len(got))

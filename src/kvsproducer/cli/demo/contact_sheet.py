@@ -20,7 +20,7 @@ _PAPER: Final = bytes((32, 32, 32))
 
 
 class ContactSheet:
-    """A grid of `cells` pictures, `cell_width` x `cell_height` pixels of 3 bytes each."""
+    """A grid of `cells` pictures of `cell_width` x `cell_height` pixels, 3 bytes a pixel."""
 
     cells: Final = _COLUMNS * _ROWS
     cell_width: Final = _CELL_WIDTH
@@ -30,7 +30,7 @@ class ContactSheet:
         self._pictures: list[bytes] = []
 
     def draw(self, pictures: list[bytes]) -> None:
-        """Set the pictures, in order; only the first `cells` are used."""
+        """Set the pictures of the sheet, in order. Pictures after the first `cells` are ignored."""
         self._pictures = pictures[: self.cells]
 
     def pixels(self) -> tuple[bytes, int, int]:
@@ -52,7 +52,7 @@ class ContactSheet:
 
 @contextmanager
 def contact_sheet(path: Path) -> Iterator[ContactSheet]:
-    """Yield a sheet; write it to `path` when the block ends, if it has pictures.
+    """Yield a sheet. When the block ends, write it to `path` if it has pictures.
 
     Raises WRITE_TO_FILE_FAILED.
     """
