@@ -3,8 +3,8 @@
 `/metrics` returns the values of AWS's StreamMetrics and ClientMetrics and the frame accounts, as
 text for Prometheus in base units (seconds, bytes). `/health` returns 200. It returns 503, with the
 reason as JSON, if a stream has failed, or if the service has sent no ack for too long while a
-stream holds frames. To measure that time, the server checks the streams twice a second, also
-without requests.
+stream holds frames. To measure that time, the server checks the streams twice a second, even if
+there are no requests.
 
 The server listens on 127.0.0.1 unless `host` gives another address, and has no authentication. So
 that clients cannot exhaust its threads, a connection carries one request, is closed after 10 s, and
@@ -118,7 +118,7 @@ class Health:
 
 
 class _Silence:
-    """Measures for how long each stream has got no ack while it holds frames."""
+    """Measures for how long each stream has received no ack while it holds frames."""
 
     def __init__(self, max_silence_s: float) -> None:
         self._max_s = max_silence_s
@@ -258,7 +258,7 @@ class _Figures(Collector):
         self._producer = producer
 
     def describe(self) -> list[Metric]:
-        """Return nothing, so that the registry does not call `collect` when it registers this."""
+        """Return nothing, so that registering this collector does not call `collect`."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -1,9 +1,9 @@
 """Measure how long each step of a frame takes, as spans of a profiler.
 
-The steps ("hops") are a table of methods and functions. `traced` replaces each of them by a version
-that measures its time, and restores the original afterwards, so that tracing costs nothing while it
-is off. Only streams that are opened inside the `traced` block are traced. The spans of a frame are
-nested: `put_frame` contains `core`, which contains `package`.
+The steps ("hops") are listed in a table of methods and functions. `traced` replaces each of them by
+a version that measures its time, and restores the original afterwards, so that tracing costs
+nothing while it is off. Only streams that are opened inside the `traced` block are traced. The
+spans of a frame are nested: `put_frame` contains `core`, which contains `package`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ T = TypeVar("T")
 class Stream(StreamFacade):
     """A KVS stream that frames are put into; `aio.Producer.open_stream` returns it.
 
-    It has the methods of `kvsproducer.Stream`, as coroutines where those wait.
+    It has the methods of `kvsproducer.Stream`; the methods that wait are coroutines.
     """
 
     async def put_frame(self, frame: core.Frame) -> None:
@@ -85,7 +85,7 @@ class Stream(StreamFacade):
             raise no_space_error(self.name, self.last_error) from None
 
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
-        """Put a frame that has waited for space."""
+        """Put a frame again that found no space before; return the reports of its callbacks."""
         engine, hooks = self._engine, self._engine.hooks
         if self._core.stopped:  # the core would raise a less exact status
             self._core.count_put_error()
@@ -166,7 +166,7 @@ class Stream(StreamFacade):
         """Stop the stream, send its frames, wait for the last ack, and return the account.
 
         Frames that are not stored after `timeout` are dropped, as by `kvsproducer.Stream.close`. If
-        the call is cancelled, the stream is stopped and still holds them.
+        the call is cancelled, the stream is stopped but still holds its frames.
         """
         limit_s = to_seconds(timeout)
         deadline = time.monotonic() + limit_s
@@ -179,7 +179,10 @@ class Stream(StreamFacade):
         return self._engine.free_stream(self._core)
 
     async def _put_waiting(self, limit_s: float) -> bool:
-        """Put the frames that wait for others; return False if some got no space in `limit_s`."""
+        """Put the frames that wait for frames of another track.
+
+        Returns False if some of them got no space within `limit_s` seconds.
+        """
         try:
             await self._wait_for_space(self._core.put_waiting, limit_s)
         except core.WouldBlock:
@@ -267,7 +270,7 @@ class Producer(ProducerFacade[Stream]):
         return events
 
     async def _iterate(self) -> AsyncGenerator[Any, None]:
-        """Yield None once, for `events`, then the events."""
+        """Yield None once, so that `events` can start the generator; then yield the events."""
         self._iterators += 1
         try:
             yield None
@@ -303,7 +306,7 @@ class Producer(ProducerFacade[Stream]):
         return self._engine.ended.accounts()
 
     async def _shut_down(self) -> None:
-        """Shut down the engine and the dispatcher, also if the task is cancelled."""
+        """Shut down the engine and the dispatcher, even if the task is cancelled."""
         try:
             await self._engine.shutdown()
         finally:

@@ -1,9 +1,9 @@
 """Distinguish bugs of this package from failures of the network and of user code.
 
 This package checks its own state with `assert`. Most exceptions of a call or an upload become a
-result that the core retries. A failed assertion must not: the retry would fail again and again, and
-users would read about a network problem. Assertions of other packages (aiohttp, a user's callback)
-are ordinary failures.
+result that the core retries. A failed assertion must not be retried: it would fail again and again,
+and users would read about a network problem. Assertions of other packages (aiohttp, a user's
+callback) are ordinary failures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def find_bug(error: BaseException) -> AssertionError | None:
     """Return the failed assertion of this package in an exception or its causes, or None.
 
     An HTTP library wraps exceptions that the body of a request raises, so causes are searched too.
-    The search ends at a `KvsError`: the code that raised it has checked its cause already.
+    The search ends at a `KvsError`, because the code that raised the `KvsError` has already checked
+    its cause.
     """
     found: BaseException | None = error
     while found is not None and not isinstance(found, KvsError):
@@ -67,7 +68,7 @@ def log_bug(bug: BaseException) -> None:
 
 
 def fail_on_error(step: Callable[Concatenate[F, P], None]) -> Callable[Concatenate[F, P], None]:
-    """Decorate a method that the event loop calls: its exceptions call `fail`.
+    """Decorate a method that the event loop calls, so that an exception in it calls `fail`.
 
     Without this, the event loop would only log them.
     """

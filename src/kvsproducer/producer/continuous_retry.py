@@ -1,4 +1,4 @@
-"""Continuous retry: keep a stream going that no operator can restart, such as that of a camera.
+"""Continuous retry: restart failed streams automatically, because a camera has no operator.
 
 Source: the C producer's second set of stream callbacks. It has three parts, written as tables:
 
@@ -81,7 +81,7 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WatchRule:
-    """The parameters for one kind of sign; times in ticks."""
+    """The parameters for one kind of sign of trouble; times in ticks."""
 
     patience: int  # how long a sign has to last before the connection is reset
     quiet: int  # how long signs are ignored after a reset; doubled with each further reset
@@ -104,17 +104,21 @@ WATCHES: Final[dict[type[core.Event], WatchRule]] = {
 
 
 class ConnectionWatch:
-    """The state machine for one kind of sign of one stream.
+    """The state machine for one stream and one kind of sign of trouble.
+
+    Each sign reports a duration, its amount. In the table, "patience", "quiet time" and "calm time"
+    are the times of the `WatchRule`, and "first" is the sign that began the suspicion. "Restarted"
+    means that a new suspicion begins with this sign.
 
     | state | sign | next state |
     |---|---|---|
     | NORMAL | any | SUSPECT |
-    | SUSPECT | after a pause of more than the patience | SUSPECT, restarted |
-    | SUSPECT | after the patience, smaller than the first | SUSPECT, restarted |
-    | SUSPECT | after the patience, at least as large | QUIET; the connection is reset |
+    | SUSPECT | more than the patience after the previous sign | SUSPECT, restarted |
+    | SUSPECT | the patience or more after the first, with a smaller amount | SUSPECT, restarted |
+    | SUSPECT | as before, but not with a smaller amount | QUIET; the connection is reset |
     | QUIET | within the quiet time | QUIET |
     | QUIET | after the quiet time | SUSPECT |
-    | QUIET | none for the calm time after the quiet time | NORMAL; the count of resets is 0 again |
+    | QUIET | no sign during the calm time after the quiet time | NORMAL; the count of resets is 0 |
 
     A new connection changes SUSPECT to NORMAL, and so does an ack if the rule has `acks_clear`.
     """
@@ -131,7 +135,10 @@ class ConnectionWatch:
         self._resets = 0  # number of resets without a calm time between them
 
     def sign(self, amount: int, now: int) -> bool:
-        """Process a sign of `amount` ticks; return whether the connection must be reset."""
+        """Process a sign of trouble; return whether the connection must be reset.
+
+        `amount` is the duration that the sign reports, in ticks.
+        """
         rule = self._rule
         if now - self._until > rule.calm:
             self._resets = 0
@@ -155,7 +162,7 @@ class ConnectionWatch:
         self.state, self._since, self._amount = Health.SUSPECT, now, amount
 
     def ack_received(self) -> None:
-        """Process an ack of the service."""
+        """Process an ack of the service, which ends a suspicion if the rule has `acks_clear`."""
         if self._rule.acks_clear:
             self.connection_opened()
 
@@ -168,7 +175,7 @@ class ConnectionWatch:
 class ContinuousRetry:
     """The retry policy of one producer.
 
-    The core calls `begin_anew` for failures; the engine calls the other methods for connections.
+    The core calls `start_over` for failures; the engine calls the other methods for connections.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -191,7 +198,7 @@ class ContinuousRetry:
         return kvs_error(_S.CONTINUOUS_RETRY_RESET_FAILED, detail + failure.detail)
 
     def check_connection(self, stream: core.Stream, now: int) -> str:
-        """Process the signs of a stream's connection; return why it must be reset, or ""."""
+        """Process a connection's signs of trouble; return why it must be reset, or ""."""
         why = ""
         for sign in stream.take_troubles():
             if self._sign(stream, type(sign), sign.duration, now):
@@ -199,10 +206,10 @@ class ContinuousRetry:
         return why
 
     def check_blocked(self, stream: core.Stream, duration: int, now: int) -> str:
-        """Return why the connection must be reset if the service has read no data, or "".
+        """Process a blocked write; return why the connection must be reset, or "".
 
-        `duration` is for how long it has read nothing, in ticks. While a write is blocked, the core
-        is not asked for data, so it cannot detect the staleness itself. A stream without
+        `duration` is for how long the service has read no data, in ticks. While a write is blocked,
+        the core is not asked for data, so it cannot detect the problem itself. A stream without
         `connection_staleness_duration`, such as an offline stream, has no limit.
         """
         limit = ticks(stream.info.connection_staleness_duration)
@@ -211,7 +218,7 @@ class ContinuousRetry:
         return f"the service has read no data for {duration / TICKS_PER_SECOND:.1f} s"
 
     def _sign(self, stream: core.Stream, kind: type[core.Event], amount: int, now: int) -> bool:
-        """Process a sign of a stream; return whether its connection must be reset."""
+        """Process a stream's sign of trouble; return whether its connection must be reset."""
         if not self.enabled or stream.state is not core.StreamState.STREAMING:
             return False
         watches = self.watches.setdefault(stream.name, {})

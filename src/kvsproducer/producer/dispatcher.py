@@ -75,7 +75,7 @@ class EventLog:
             log.info("%s", log_line(event))
 
     def flush(self) -> None:
-        """Write the collected losses; call it when there are no more events for now."""
+        """Write the collected losses; the caller does this when no more events wait."""
         if self._loss is not None:
             log.warning("%s", log_line(self._loss))
             self._loss = None
@@ -124,7 +124,7 @@ class Dispatcher:
         self._thread = start_thread(self._run, "kvsproducer-events")
 
     def wake(self) -> None:
-        """Make the thread look for events; cheap if there are none."""
+        """Wake the thread, so that it looks for events; cheap if there are none."""
         self._due.set()
 
     def end(self, timeout_s: float) -> None:

@@ -40,8 +40,8 @@ class EndedStreams:
     ) -> None:
         """Add the results of a stream that was closed; the name may have been used before.
 
-        `last_error` is the message of its last failed call or upload, "" if it succeeded; `drops`
-        says how many frames were dropped, by reason.
+        `last_error` is the message of its last call or upload if that failed, else "". `drops` says
+        how many frames were dropped, by reason.
         """
         before = self._accounts.pop(name, FrameAccount(0, 0, 0, 0, 0))
         self._accounts[name] = FrameAccount(*map(sum, zip(before, account, strict=True)))
@@ -64,7 +64,7 @@ class EndedStreams:
         return dict(self._accounts)
 
     def last_error(self, name: str) -> str:
-        """Return the message of the last failed call or upload, "" if it succeeded."""
+        """Return the message of the stream's last call or upload if that failed, else ""."""
         return self._last_errors.get(name, "")
 
     def loss(self) -> KvsError | None:

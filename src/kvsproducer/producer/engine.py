@@ -1,24 +1,25 @@
 """The engine: connects one sans-I/O core with an event loop and any number of threads.
 
 One lock protects the core, because all streams share the storage and the credentials. A thread
-takes it once for a `put_frame`. If the core then has effects, `poke` wakes the loop with one
-`call_soon_threadsafe`, and sets the flag `poked` so that later frames do not wake it again. On the
-loop, `_pump` executes the core's effects (service calls, data for uploads), and calls `on_events`
-if there are events. Joining bytes, callbacks and logging happen outside the lock. The core's timer
-changes only when it is handled, so the alarm is set then and not in each `_pump`.
+takes it once for a `put_frame`. If the core then has effects (requests for the engine, such as a
+service call), `poke` wakes the loop with one `call_soon_threadsafe`. It also sets the flag `poked`
+so that later frames do not wake it again. On the loop, `_pump` carries out the effects, and calls
+`on_events` if there are events. Joining bytes, callbacks and logging happen outside the lock. The
+time of the core's timer changes only in `handle_timer`, so the alarm is set after that call and not
+in each `_pump`.
 
 No wake-up may be lost. `_pump` clears `poked` before it reads the core. A poke that comes during
 the read sets the flag again and schedules another `_pump`. If the flag were cleared after the read,
 that poke would be lost. In the same way a waiting thread reads `change_count` before it checks its
 condition, and then waits only while the count is the same. A change wakes all waiting threads,
-because each of them waits for something else.
+because each of them may wait for a different condition.
 
 `effects` and `active_queues` (whether there are events) are read without the lock. That is safe: a
 thread adds effects and events under the lock and pokes afterwards, so if `_pump` does not see them
 yet, another `_pump` follows.
 
-Blocking and asyncio producers use the same engine. They differ in the loop that it runs on, and in
-how they wait (`block` on a condition, `wait` on a future).
+Blocking and asyncio producers use the same engine. They differ in the loop that the engine runs on,
+and in how they wait (`block` on a condition, `wait` on a future).
 """
 
 from __future__ import annotations
@@ -75,9 +76,10 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, due: int | None, now: int) -> None:
-        """Call `ring` at `due`, in ticks of the same clock as `now`; None: cancel the timer.
+        """Set the timer to call `ring` at `due`, or cancel it if `due` is None.
 
-        If `due` is the time that is set already, the timer stays as it is.
+        Both times are in ticks of the same clock. If the timer is already set to `due`, it does not
+        change.
         """
         if self._timer is not None:
             if due == self._due:
@@ -165,7 +167,7 @@ class Engine(Waiting):
     # --- from any thread ---------------------------------------------------------------------
 
     def poke(self) -> None:
-        """Schedule `_pump` on the loop; call this after the lock is released."""
+        """Schedule `_pump` on the loop; the caller must have released the lock."""
         if self.poked or self.closed:
             return
         try:
@@ -176,7 +178,7 @@ class Engine(Waiting):
             raise
 
     def do(self, action: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Call a method of the core under the lock, with `now=` the monotonic time."""
+        """Call a method of the core under the lock; its argument `now` is the monotonic time."""
         self.refuse_reentry()
         try:
             with self.lock:
@@ -206,8 +208,8 @@ class Engine(Waiting):
     def free_stream(self, stream: core.Stream) -> core.FrameAccount:
         """Remove a stream from the core and return its final account; its name can be used again.
 
-        The frames that are not stored are dropped under the same lock under which the account is
-        read, so an ack that arrives meanwhile counts either before that or not at all.
+        Frames that are not stored are dropped, and the account is read before the lock is released.
+        An ack that arrives meanwhile is therefore either counted in the account or ignored.
         """
         self.refuse_reentry()
         with self.lock:
@@ -219,7 +221,7 @@ class Engine(Waiting):
         return account
 
     def _free(self, stream: core.Stream) -> None:
-        """Free a stream and keep its final account, once; called under the lock."""
+        """Free a stream and keep its final account once; the caller must hold the lock."""
         stream.free(now=self.now())
         if self._streams.get(stream.name) is stream:
             del self._streams[stream.name]
@@ -344,7 +346,7 @@ class Engine(Waiting):
         return task
 
     def _over(self, task: asyncio.Task[T]) -> None:
-        """Handle the end of a task; it raises only because of a bug, as failures are results."""
+        """Handle the end of a task. A task raises only for a bug; failures are results."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -361,7 +363,7 @@ class Engine(Waiting):
         log_bug(bug)
 
     async def due(self, call: core.Call) -> None:
-        """Wait until the time of a call has come, or until there is a network again."""
+        """Wait until the earliest time of a call, or until the network is back."""
         wait_s = (call.not_before - self.now()) / TICKS_PER_SECOND
         if wait_s > 0:
             await pause(wait_s)
@@ -414,7 +416,10 @@ class Engine(Waiting):
             self.poke()
 
     def _report_fault(self, detail: str) -> None:
-        """Queue an event for a failed platform callback; in any thread, also under the lock."""
+        """Queue an event for a failed platform callback.
+
+        May be called in any thread, also if the thread holds the lock.
+        """
         status = StatusCode.INTERNAL_ERROR
         self._own_events.append(core.ClientErrorReported(None, status, detail, fatal=False))
         self.poke()
@@ -451,7 +456,7 @@ class Engine(Waiting):
         task.add_done_callback(partial(self._upload_ended, stream, effect.upload))
 
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
-        """Report to the core that an upload's request starts, or why it does not."""
+        """Report to the core that an upload's request starts, or the failure to start it."""
         if effect.stream is not None:
             self._retry.connection_opened(effect.stream)
         self._apply(self.core.call_result, effect, failure.result, detail=failure.detail)
@@ -496,7 +501,7 @@ class Engine(Waiting):
         return message or self.ended.last_error(stream)
 
     async def shutdown(self) -> None:
-        """Cancel all tasks and close the core and the connections, also if this is cancelled.
+        """Cancel all tasks, and close the core and the connections, even if cancelled itself.
 
         Open streams are freed, and the frames that they hold are reported as dropped.
         """

@@ -54,13 +54,13 @@ class StreamFacade:
     def stored_until(self) -> int | None:
         """The pts up to which all accepted frames are stored, or were reported as dropped.
 
-        In ticks: the producer holds no frame with this pts or an earlier one. None while no frame
-        is stored or dropped. The value grows with each stored fragment, whatever the order of the
-        acks. It never passes a fragment that is sent again, or a frame that waits for another
-        track. It decreases if a frame is put with an earlier pts than stored frames. If the
-        source's clock is set back (`TimeJumped`), it follows the new times. The times are those of
-        the stored frames; `TimestampCorrected` reports frames whose time was changed. Without
-        `fragment_acks`, sent frames count as stored.
+        In ticks: the producer holds no frame with this pts or an earlier one. The value is None
+        until a frame is stored or dropped. It grows with each stored fragment, in whatever order
+        the acks arrive. It stays before any fragment that is sent again, and before any frame that
+        waits for another track. It decreases if a frame is put with an earlier pts than stored
+        frames. If the source's clock is set back (`TimeJumped`), the value follows the new times.
+        The times are those of the stored frames; `TimestampCorrected` reports frames whose time was
+        changed. Without `fragment_acks`, sent frames count as stored.
         """
         self._engine.refuse_fork()
         with self._lock:
@@ -84,7 +84,7 @@ class StreamFacade:
         persistent: bool = False,
         fragment: Literal["this", "next"] = "next",
     ) -> None:
-        """Attach a name and value to a fragment, or with `persistent` to all that follow.
+        """Attach a name and value to a fragment, or to all following ones (`persistent`).
 
         By default the item is stored with the fragment that starts next. If the open fragment is
         ended before that (by `end_fragment`, `flush`, `close` or because the stream is idle), the
@@ -94,10 +94,10 @@ class StreamFacade:
         name: 1 to 128 bytes of UTF-8, not beginning with AWS.
         value: at most 256 bytes of UTF-8; an empty value removes a persistent item.
         persistent: repeat the item in all fragments from the next one on.
-        fragment: "this" stores the item with the fragment that is open now: that of the last frame
-            (with several tracks: of the last frame whose turn has come). The stream then ends this
-            fragment with a mark. If no fragment is open, the item goes with the next one; if the
-            fragment is dropped, so is the item.
+        fragment: "this" stores the item with the fragment that is open now. This fragment contains
+            the last frame (with several tracks: the last frame that no longer waits for another
+            track). The stream then ends this fragment with a mark. If no fragment is open, the item
+            goes with the next one; if the fragment is dropped, so is the item.
 
         KVS accepts 10 items for a fragment. Persistent items, the tags of `put_event` and their
         pairs count too. The 11th item raises MAX_FRAGMENT_METADATA_COUNT, and the stream continues.
@@ -151,7 +151,7 @@ class StreamFacade:
         self._engine.do(self._core.reset)
 
     def stop(self) -> None:
-        """Accept no more frames and send those that are held; `close` also waits for them."""
+        """Accept no more frames, and send the frames that are held; `close` also waits for them."""
         self._engine.do(self._core.stop)
 
     def account(self) -> core.FrameAccount:
@@ -178,7 +178,7 @@ class StreamFacade:
             return StoredWait(self._core, pts if isinstance(pts, int) else instant_to_ticks(pts))
 
     def _require_stored(self, wait: StoredWait, limit_s: float) -> None:
-        """Raise the error of a finished wait if its media is not stored."""
+        """Raise an error if `wait` has ended but not all of its frames are stored."""
         last_error = self.last_error
         with self._lock:
             error = wait.error(limit_s, last_error)
@@ -189,7 +189,11 @@ class StreamFacade:
         return self._core.failure is not None
 
     def _require_ready(self, answered: bool, limit_s: float) -> None:
-        """Raise the stream's failure, or a timeout if it is not ready (`answered` False)."""
+        """Raise an error if the stream is not ready.
+
+        The error is the stream's failure, OPERATION_TIMED_OUT if `answered` is False (the wait
+        timed out), or STREAM_BEING_SHUTDOWN if the stream was closed before it was ready.
+        """
         if self._core.failure is not None:
             raise self._core.failure
         if not answered:
@@ -244,8 +248,8 @@ class ProducerFacade(Generic[S]):
             device_info: storage size, time-outs, number of streams; see `DeviceInfo`.
             on_event: a function that is called with each event, never on the network loop of a
                 blocking producer. Coroutines can iterate over `aio.Producer.events`.
-            callbacks: a `CallbacksProvider` with C-style chains of callbacks, which may fail a
-                `put_frame` or answer a call. The producer frees them when it is closed.
+            callbacks: a `CallbacksProvider` with C-style callbacks, which may fail a `put_frame` or
+                answer a call. The producer frees them when it is closed.
             close_timeout: how long leaving a `with` block waits for the last acks: seconds, a
                 `timedelta` or ISO 8601 text; default 30 s. Frames without an ack by then are
                 reported as lost.
@@ -283,7 +287,7 @@ class ProducerFacade(Generic[S]):
         raise NotImplementedError
 
     def _forget(self, stream: core.Stream) -> None:
-        """Remove a stream that was closed; called under the lock."""
+        """Remove a stream that was closed; the caller must hold the lock."""
         surface = self._streams.get(stream.name)
         if surface is not None and surface._core is stream:
             del self._streams[stream.name]

@@ -33,16 +33,25 @@ class Hooks(Protocol):
         """Return a function that returns a random int from 0 to n - 1."""
 
     def reports(self, stream: core.Stream, now: int) -> Sequence[Any]:
-        """Return what a `put_frame` that has just run has to report; call it under the lock."""
+        """Return the reports of the `put_frame` that has just run, for the method `report`.
+
+        The caller must hold the lock.
+        """
 
     def report(self, reports: Sequence[Any]) -> None:
-        """Run the callbacks for `reports`, without the lock; raise the first error."""
+        """Run the callbacks for `reports`; raise the first error.
+
+        The caller must not hold the lock.
+        """
 
     def next_reported(self) -> core.Event | None:
-        """Return the next event whose callbacks `report` has run; call it under the lock."""
+        """Return the next event for which `report` has already called the callbacks.
+
+        The caller must hold the lock.
+        """
 
     def notify(self, event: core.Event) -> None:
-        """Run the callbacks of any other event; never raises."""
+        """Run the callbacks for an event that `report` does not handle; never raises."""
 
     def handles(self, call: core.Call) -> bool:
         """Return whether there is a callback for this call."""

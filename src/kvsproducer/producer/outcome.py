@@ -1,4 +1,4 @@
-"""Results of waiting and closing: the time limits, and the errors for what was not stored."""
+"""Time limits for waiting and closing, and the errors for frames that were not stored."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def closing_limit_s(kind: type[BaseException] | None, limit_s: float = CLOSE_LIM
 
 
 def with_last_error(error: KvsError, last_error: str) -> KvsError:
-    """Return the error with the message of the last failed call added, unless it contains that."""
+    """Return `error` with the message `last_error` added, unless `error` already contains it."""
     if not last_error or last_error in error.detail:
         return error
     return with_detail(error, f"{error.detail}; the last call: {last_error}", stream=error.stream)
@@ -74,15 +74,16 @@ def loss_error(
     failure: KvsError | None,
     drops: Mapping[str, int],
 ) -> KvsError | None:
-    """Return the error to raise on leaving a `with` block, None when everything was stored.
+    """Return the error to raise on leaving a `with` block, or None if all frames were stored.
 
     `account` and `drops` (how many frames were dropped, by reason) are those of a closed stream,
-    which holds no frames. The error is, in this order:
+    which holds no frames. The error is the first of these that applies:
 
     - the stream's own failure, if it had one;
-    - what fits the reason of most drops: STORE_OUT_OF_MEMORY (overflow), the status of the ack or
-      of the frame's error (refused, invalid, unreadable), STREAM_BEING_SHUTDOWN (reset),
-      INVALID_OPERATION (interrupted), PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED (unconfirmed);
+    - the error for the most frequent reason of drops, except closing: STORE_OUT_OF_MEMORY
+      (overflow), the status of the ack or of the frame's error (refused, invalid, unreadable),
+      STREAM_BEING_SHUTDOWN (reset), INVALID_OPERATION (interrupted),
+      PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED (unconfirmed);
     - OPERATION_TIMED_OUT when the only reason is that the stream was closed;
     - STREAM_NOT_STARTED when frames were put and every one of them was skipped.
     """
@@ -102,7 +103,7 @@ def loss_error(
 
 
 def _drop_error(stream: str, detail: str, main: str) -> KvsError:
-    """Return the error that fits the reason of most drops."""
+    """Return the error for drops whose main reason is `main`."""
     reason, _, cause = main.partition(": ")
     default, action = _DROPS[core.DropReason(reason)]
     status = StatusCode[cause] if cause else default

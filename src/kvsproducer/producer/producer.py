@@ -38,7 +38,7 @@ SHUTDOWN_LIMIT_S = 10  # how long to wait until the engine has closed its connec
 class Producer(ProducerFacade[Stream]):
     """A producer with blocking calls; may be used from any number of threads.
 
-    `on_event` is called on a thread of its own; or iterate over `events()`.
+    Events are passed to `on_event` on a thread of its own, or are read from `events()`.
 
     Use it as a context manager: leaving the `with` block closes all streams, and raises if an
     accepted frame was not stored. If the block itself raises, that exception is raised instead.
@@ -117,7 +117,7 @@ class Producer(ProducerFacade[Stream]):
         return events
 
     def _iterate(self) -> Iterator[Any]:
-        """Yield None once, for `events`, then the events."""
+        """Yield None once, so that `events` can start the generator; then yield the events."""
         engine = self._engine
         self._iterators += 1
         try:

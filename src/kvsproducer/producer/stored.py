@@ -1,4 +1,4 @@
-"""The condition and the errors of `wait_stored`, for both APIs.
+"""The condition and the errors of `wait_stored`, for the blocking and the asyncio API.
 
 The wait ends when all accepted frames up to a pts are stored or dropped, or when this can no longer
 happen. Dropped frames end the wait with an error. The core only remembers the newest drops, so they
@@ -15,7 +15,10 @@ __all__ = ["StoredWait"]
 
 
 class StoredWait:
-    """A wait for the frames of `stream` up to `pts` (ticks); call its methods under the lock."""
+    """A wait for the frames of `stream` up to `pts` (ticks).
+
+    Callers of its methods must hold the producer's lock.
+    """
 
     def __init__(self, stream: core.Stream, pts: int) -> None:
         self._stream = stream

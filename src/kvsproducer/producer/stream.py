@@ -48,7 +48,7 @@ class Stream(StreamFacade):
         self._hooks = engine.hooks
 
     def put_frame(self, frame: core.Frame) -> None:
-        """Put one frame. An accepted frame is stored, or reported as dropped, or still held.
+        """Put one frame; it is held until the service has stored it or it is reported as dropped.
 
         Returns at once. Only an offline stream with a full buffer waits until the service has
         stored something, at most for `offline_buffer_availability_timeout`.
@@ -59,8 +59,8 @@ class Stream(StreamFacade):
         BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED if the stream was stopped while the frame waited;
         the status of the stream's failure if the stream has failed. If a callback of
         `StreamCallbacks` fails, its error is raised although the frame was accepted. Ctrl-C raises
-        KeyboardInterrupt after the frame was accepted or refused; while it waits for space, at
-        once.
+        KeyboardInterrupt after the frame was accepted or refused. While the frame waits for space,
+        Ctrl-C raises it at once.
         """
         engine, hooks = self._engine, self._hooks
         reports: Sequence[Any] = ()
@@ -91,7 +91,7 @@ class Stream(StreamFacade):
             raise no_space_error(self.name, self.last_error) from None
 
     def _put_again(self, frame: core.Frame, now: int) -> Sequence[Any]:
-        """Put a frame that has waited for space."""
+        """Put a frame again that found no space before; return the reports of its callbacks."""
         if self._core.stopped:  # the core would raise a less exact status
             self._core.count_put_error()
             raise interrupted_error(self.name)
@@ -198,10 +198,10 @@ class Stream(StreamFacade):
         """Stop the stream, send its frames, wait for the last ack, and free the stream.
 
         `timeout`: seconds, a `timedelta` or ISO 8601 text; default 120 s. Returns the account of
-        the frames. Frames that are not stored after `timeout`, or because the stream has failed,
-        are dropped: a closed stream holds no frames. `FrameDropped` reports them with the reason
-        CLOSED, or UNCONFIRMED if they were sent. Call `flush` to wait without closing. A second
-        call returns the same account.
+        the frames. Frames that are not stored by then, or cannot be stored because the stream has
+        failed, are dropped: a closed stream holds no frames. `FrameDropped` reports them with the
+        reason CLOSED, or UNCONFIRMED if they were sent. Call `flush` to wait without closing. A
+        second call returns the same account.
         """
         self._engine.refuse_loop()
         limit_s = to_seconds(timeout)
@@ -217,8 +217,8 @@ class Stream(StreamFacade):
     def _put_waiting(self, limit_s: float) -> bool:
         """Put the frames that wait for frames of another track.
 
-        An offline stream may have to wait for space for them. Returns False if some got no space
-        within `limit_s` seconds; `stop` would drop those.
+        An offline stream may have to wait for space for them. Returns False if some of them got no
+        space within `limit_s` seconds; `stop` would drop the ones that still wait.
         """
         try:
             self._wait_for_space(self._core.put_waiting, limit_s)

@@ -2,7 +2,7 @@
 
 The package logs nothing until the application configures `logging`, and a script may have no event
 listener. Then a live stream with a wrong endpoint would retry without any message. So the first
-failed round of attempts is also a `RuntimeWarning`, which Python prints by default.
+failed round of attempts is also reported as a `RuntimeWarning`, which Python prints by default.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("kvsproducer")
 class ReachWarnings:
     """Issues the warnings, one for each stream and one for the client.
 
-    `where` is the endpoint or region that they try to reach.
+    `where` is the endpoint or region that the streams and the client try to reach.
     """
 
     def __init__(self, where: str) -> None:

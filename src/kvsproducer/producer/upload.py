@@ -8,9 +8,9 @@ would use most of the CPU time. All buffers that the core returns at once are jo
 because with TLS each write is a record. The bytes of the response go to the core as they arrive.
 
 A request may be idle while there is nothing to send. But if the service reads none of the data, or
-sends no ack for them, for `STALL_S` seconds, the request is aborted, as with libcurl's low-speed
-limit in the C producer. `run` returns how the request ended, for the core's `upload_ended`.
-Source: the PutMedia page of the API reference.
+sends no ack for the data, for `STALL_S` seconds, the request is aborted, as with libcurl's
+low-speed limit in the C producer. `run` returns how the request ended, for the core's
+`upload_ended`. Source: the PutMedia page of the API reference.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ class Owner(Protocol):
         """Return the callbacks' answer to a call, or None; raise what they raise."""
 
     async def due(self, call: core.Call) -> None:
-        """Wait until a call may be made, or the network is back."""
+        """Wait until the earliest time of a call, or until the network is back."""
 
     def upload_started(self, effect: core.PutStream, failure: Failure) -> None:
-        """Report to the core that an upload's request starts, or why it does not."""
+        """Report to the core that an upload's request starts, or the failure to start it."""
 
     def receive_ack(self, stream: core.Stream, upload: int, data: bytes) -> tuple[bool, bool]:
         """Pass bytes of acks to the core; return what `core.Stream.receive_ack` returns."""
@@ -137,7 +137,7 @@ class Owner(Protocol):
 
 
 class Upload:
-    """One PutMedia request for a `PutStream` effect of the core.
+    """One PutMedia request, which the core has asked for with a `PutStream`.
 
     It runs on the engine's loop, and uses the core only under the engine's lock.
     """
@@ -178,7 +178,7 @@ class Upload:
         return failure
 
     async def _ask_callbacks(self) -> Failure:
-        """Return the failure of the callbacks that run before an upload; OK if there are none."""
+        """Run the callbacks for the start of an upload; return their failure, or OK."""
         try:
             await self._engine.ask(self._effect)
         except KvsError as error:
@@ -335,7 +335,7 @@ class Upload:
         return keys
 
     async def _body(self) -> AsyncIterator[bytes]:
-        """Yield the core's data, each item for one write, until the end of the stream."""
+        """Yield the core's data until the stream ends; each item is sent with one write."""
         yield b""  # sends the request's head at once, so that a refusal comes before any media
         stream, upload, acks = self._stream, self._effect.upload, self._effect.acks
         lock, now, time = self._engine.lock, self._engine.now, self._engine.loop.time

@@ -1,10 +1,10 @@
 """The lock of a producer, and how threads and coroutines wait for changes of the core.
 
-The lock is an `RLock` only because that knows its owner. If a signal handler or a finalizer calls
-the producer in the middle of another call of the same thread, the call raises; with another kind of
-lock it would wait forever. No thread takes the lock twice. Code that holds the lock must not log,
-because a handler of `logging` may call the producer. While the main thread holds the lock, Ctrl-C
-is deferred: see `kvsproducer.service.interrupts`.
+The lock is an `RLock` only because an `RLock` knows which thread owns it. If a signal handler or a
+finalizer calls the producer in the middle of another call of the same thread, the new call raises;
+with another kind of lock it would wait forever. No thread takes the lock twice. Code that holds the
+lock must not log, because a handler of `logging` may call the producer. While the main thread holds
+the lock, Ctrl-C is deferred: see `kvsproducer.service.interrupts`.
 
 A thread waits on a condition until `change_count` grows. The condition has a lock of its own, so
 that the thread does not hold the producer's lock while it waits, and Ctrl-C ends the wait at once.
@@ -33,7 +33,10 @@ _REENTERED = (
 
 
 class Waiting:
-    """The base class of the engine with its lock and its waits; `loop` is the producer's loop."""
+    """The base class of the engine, with the lock and the methods that wait for changes.
+
+    `loop` is the producer's event loop.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -55,10 +58,10 @@ class Waiting:
         refuse_fork(self.process, "producer")
 
     def refuse_reentry(self) -> None:
-        """Raise RuntimeError if this thread is inside another call; also what `refuse_fork` raises.
+        """Raise RuntimeError if this thread is already inside a call of this producer.
 
-        It is not a `KvsError`, because the core would take that for the result of the interrupted
-        call.
+        The error is not a `KvsError`, because the core would treat a `KvsError` as the result of
+        the interrupted call. Also raises what `refuse_fork` raises.
         """
         self.refuse_fork()
         if self.reentered():
@@ -146,7 +149,7 @@ class Waiting:
         return change.done()
 
     def wake_waiters(self) -> None:
-        """Wake waiting threads and coroutines after a change of the core; call it on the loop."""
+        """Wake waiting threads and coroutines after a change of the core; runs on the loop."""
         self.notify()
         if self._change is not None:
             self._change.set_result(None)

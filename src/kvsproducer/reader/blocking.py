@@ -2,7 +2,7 @@
 
 The async generator runs on the shared event loop. It is closed on `break`, on Ctrl-C while the
 caller waits, when the iterator is garbage-collected (in any thread), and at interpreter exit before
-the loop's thread stops. In a forked child the iterator raises, and its end does not affect the
+the loop's thread stops. In a forked child the iterator raises, and closing it does not affect the
 parent.
 """
 
@@ -43,7 +43,7 @@ def iterate_blocking(source: AsyncGenerator[T, None]) -> Iterator[T]:
 
 
 class _Steps(Generic[T]):
-    """One iteration: `next` and `end` for the caller's thread and for the interpreter's exit."""
+    """One iteration; any thread, a finalizer or the interpreter's exit may call `end`."""
 
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
         self._source = source
@@ -54,7 +54,7 @@ class _Steps(Generic[T]):
         lifetime.register(self)
 
     def next(self) -> tuple[T] | None:
-        """Return the next item in a tuple, or None at the end or after `end`."""
+        """Return a tuple with the next item; None if there are no more or `end` was called."""
         lifetime.refuse_fork(self._process, "iterator")
         try:
             return asyncio.run_coroutine_threadsafe(self._step(), self._loop).result()

@@ -90,7 +90,7 @@ class ReadFrame:
 
     @property
     def datetime(self) -> dt.datetime:
-        """`timestamp` as a `datetime` in UTC; 1970 if the stream's times do not count from then."""
+        """`timestamp` as a `datetime` in UTC; it is in 1970 if the stream's times are relative."""
         return to_datetime(self.timestamp)
 
 
@@ -151,7 +151,7 @@ class Assembler:
         yield from self._drain()
 
     def receive_eof(self) -> Iterator[ReadFragment]:
-        """Parse the end of the response, and yield the last fragment if it was not complete yet."""
+        """Parse the end of the response, and yield the last fragment if it was not yielded yet."""
         self._parser.receive_eof()
         yield from self._drain()
         yield from self._finish()
@@ -232,7 +232,7 @@ _SERVICE_TAGS = {wire.TAG_CONTINUATION_TOKEN, wire.TAG_ERROR_CODE, wire.TAG_END_
 
 
 def _ticks(seconds: str) -> int:
-    """Return seconds with decimals, as in the service's tags, as ticks, without float rounding."""
+    """Convert decimal seconds, as in the service's tags, to ticks without float rounding."""
     whole, _, decimals = seconds.partition(".")
     found, fraction = _number(whole), _number(decimals[:7].ljust(7, "0"))
     return 0 if found is None or fraction is None else found * TICKS_PER_SECOND + fraction
@@ -521,8 +521,8 @@ def _convert_errors(
 ) -> Iterator[None]:
     """Convert exceptions of a service call in the block into the `KvsError` for the user.
 
-    `unreached` is the status for errors that a producer would retry: the status with which it would
-    give up the call.
+    `unreached` replaces the status of errors that a producer would retry (time-outs and unknown
+    errors). It is the status with which a producer gives up such a call.
     """
     try:
         yield

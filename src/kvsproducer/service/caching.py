@@ -2,9 +2,9 @@
 
 The cache has an entry for each stream: the answers of DescribeStream (or CreateStream) and
 GetDataEndpoint. An entry is valid for the caching period, which begins when GetDataEndpoint is
-called. Closing the stream removes the entry. So does an upload that fails, unless the service
-refused its signature: the next attempt then describes the stream and fetches its endpoint anew.
-(The C producer tries the dead endpoint until the period is over.) A reset of the stream keeps the
+called. Closing the stream removes the entry. A failed upload also removes it, unless the service
+refused the signature, so that the next attempt describes the stream and fetches its endpoint again.
+(The C producer tries the failed endpoint until the period is over.) Resetting the stream keeps the
 entry.
 """
 
@@ -27,14 +27,17 @@ _NOT_ITS_FAULT: Final = frozenset({StatusCode.SERVICE_CALL_NOT_AUTHORIZED_ERROR}
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """An answer that needs no call; wrapped, because the answer itself may be None."""
+    """A cached answer, wrapped so that a cached None differs from no cached answer."""
 
     answer: Answer
 
 
 @dataclass(slots=True)
 class _Entry:
-    """The cached answers for a stream; `asked`: monotonic ticks of the call of GetDataEndpoint."""
+    """The cached answers for one stream.
+
+    `asked` is the monotonic time in ticks at which GetDataEndpoint was called.
+    """
 
     description: core.StreamDescription | None = None
     endpoint: str = ""

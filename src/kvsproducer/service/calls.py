@@ -1,4 +1,4 @@
-"""Make the service calls that the core asks for: one function for each kind of `Call` effect.
+"""Make the service calls that the core requests: one function for each kind of `Call`.
 
 Each function returns the answer that the core expects for that call, or raises an exception that
 `results.failure_of` converts into a result. Source: the API reference of Kinesis Video Streams,
@@ -42,7 +42,7 @@ async def answer(service: Service, call: core.Call) -> Answer:
 
 
 async def _create_device(service: Service, call: core.CreateDevice) -> str:
-    """Return a made-up device ARN: the state machine has this step, KVS has no such operation."""
+    """Return a made-up device ARN: the state machine has this step, KVS has no such call."""
     return f"arn:aws:kinesisvideo:{service.region_name}:000000000000:device/{call.device_name}/0"
 
 
@@ -121,7 +121,7 @@ def _creation_time(value: object) -> int:
 
 
 def instant(value: object) -> int:
-    """Return a timestamp of an answer (seconds since 1970 or ISO 8601 text) in ticks since 1970.
+    """Convert a timestamp in an answer (seconds since 1970, or ISO 8601 text) to ticks since 1970.
 
     Raises ValueError, and what `instant_to_ticks` raises.
     """

@@ -14,7 +14,7 @@ __all__ = ["monotonic", "now", "steady"]
 
 
 def now() -> int:
-    """Return the wall clock's time in ticks of 100 ns since 1970, as `Frame.pts` of live media."""
+    """Return the wall clock's time in ticks of 100 ns since 1970; live media use it as pts."""
     return time_ns() // 100
 
 
@@ -24,10 +24,10 @@ def monotonic() -> int:
 
 
 def steady(start: int) -> Callable[[], int]:
-    """Return a monotonic clock whose time is `start` now, in ticks.
+    """Return a function that reads a monotonic clock in ticks; its time is `start` at this call.
 
-    If it starts at the wall clock's time, its values look like wall-clock times in logs, but
-    setting the wall clock does not change them.
+    If `start` is the wall clock's time, the values look like wall-clock times in logs, but setting
+    the wall clock does not change them.
     """
     offset = start - monotonic()
     return lambda: offset + monotonic_ns() // 100

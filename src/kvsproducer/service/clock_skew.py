@@ -45,9 +45,9 @@ class ClockSkew:
     def knows(self, now: int) -> bool:
         """Return whether the service has sent a Date since this machine's clock was last set.
 
-        `now` is the wall clock's time in ticks. The caller asks because a clock that is set forward
-        makes all credentials look expired, and without credentials there is no call whose response
-        would have a Date.
+        `now` is the wall clock's time in ticks. If the result is False, the caller has to request a
+        Date: after the clock was set forward, all credentials look expired. Without credentials no
+        call is made, so no response would bring a Date.
         """
         if self._ahead is None:
             return False
@@ -91,7 +91,10 @@ def describe_skew(ticks: int) -> str:
 
 
 def _date(headers: Mapping[str, str]) -> int | None:
-    """Return the service's time in ticks, or None without a usable Date of the service itself."""
+    """Return the time of the Date header in ticks, or None if there is no usable one.
+
+    A Date without a request id beside it is ignored, because a proxy may have sent it.
+    """
     names = {name.lower(): value for name, value in headers.items()}
     if wire.HEADER_REQUEST_ID.lower() not in names or "date" not in names:
         return None

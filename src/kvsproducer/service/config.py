@@ -78,13 +78,13 @@ class ServiceConfig:
     """Settings for the access to the service. They are checked when the object is created.
 
     use_fips_endpoint, use_dualstack_endpoint: whether to use the FIPS 140 or the dual-stack (IPv4
-        and IPv6) name of the control plane. None (default): as AWS_USE_FIPS_ENDPOINT,
-        AWS_USE_DUALSTACK_ENDPOINT or the profile say.
-    ip_family: "ipv4" or "ipv6" to use only that one. None (default): as AWS_KVS_USE_IPV4 and
-        AWS_KVS_USE_IPV6 say, else both.
+        and IPv6) name of the control plane. None (default): AWS_USE_FIPS_ENDPOINT,
+        AWS_USE_DUALSTACK_ENDPOINT or the profile decides.
+    ip_family: "ipv4" or "ipv6" to use only that one. None (default): AWS_KVS_USE_IPV4 or
+        AWS_KVS_USE_IPV6 decides; if neither or both are set, both versions are used.
     proxies: proxy URLs by the scheme of the request's URL, such as
-        {"https": "http://user:password@proxy:3128"}. {}: no proxies. None (default): as
-        HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+        {"https": "http://user:password@proxy:3128"}. {}: no proxies. None (default): HTTPS_PROXY,
+        HTTP_PROXY and NO_PROXY decide.
     user_agent_name, user_agent_extra: the beginning and the end of User-Agent, at most 32 and 128
         characters. AWS_SDK_UA_APP_ID or the profile's sdk_ua_app_id add the application's id
         between them, as in boto3.
@@ -93,9 +93,10 @@ class ServiceConfig:
     caching_period: for how long: seconds (int or float), a `timedelta` or ISO 8601 text, at most
         24 hours. 0 (default) means 40 minutes. The attribute is a `timedelta`.
     continuous_retry: True (default): a stream that cannot start, for example because there is no
-        network, keeps trying and holds its frames meanwhile (never an OFFLINE stream); a slow
-        connection is reset. False: such a stream fails after six attempts of a call. A stream that
-        has been ready once survives an outage with both values.
+        network, keeps trying and keeps its frames meanwhile; a slow connection is reset. False: a
+        stream that cannot start fails after six attempts of a call. An OFFLINE stream that cannot
+        start fails with both values. A stream that has been ready once survives an outage with both
+        values.
 
     Raises INVALID_ARG, MAX_USER_AGENT_NAME_POSTFIX_LEN_EXCEEDED,
     MAX_CUSTOM_USER_AGENT_LEN_EXCEEDED, MAX_REQUEST_HEADER_COUNT, MAX_REQUEST_HEADER_NAME_LEN,

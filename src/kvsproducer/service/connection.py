@@ -51,13 +51,13 @@ class Connection:
             ...
         kvs.get_media("front-door", connection=connection)
 
-    All fields are optional. What is not given comes from the environment and the AWS
+    All fields are optional. Fields that are not given are taken from the environment and the AWS
     configuration files when the connection is used, as in boto3.
 
     region_name: the AWS region; us-west-2 if only `endpoint_url` is known.
     profile_name: the profile of `~/.aws/config` to use; not together with `session`.
-    endpoint_url: another control plane than AWS's, such as the local endpoint's
-        `http://127.0.0.1:8080`. Data endpoints are those that this control plane answers with.
+    endpoint_url: the control plane to use instead of AWS's, such as the local endpoint's
+        `http://127.0.0.1:8080`. The data endpoints are the ones that this control plane returns.
     session: a botocore or boto3 session to take credentials and configuration from.
     credentials: in place of the session's credentials: `AwsCredentials`, `IotCredentials`,
         `FileCredentials`, a botocore credentials object, a function or coroutine function that
@@ -215,5 +215,5 @@ def _check_session(session: object, profile_name: str | None) -> None:
 
 
 def _wrong_type(name: str, value: object, advice: str) -> KvsError:
-    """Return the error for a value of a wrong type; it does not show the value."""
+    """Return the error for a value of a wrong type; its message does not show the value."""
     return kvs_error(StatusCode.INVALID_ARG, f"{name}= is {type(value).__name__}: {advice}")

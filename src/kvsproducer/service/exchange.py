@@ -3,13 +3,14 @@
 All requests but PutMedia and GetMedia go through this module. Opening many streams makes several
 calls for each of them within a short time, so an idle connection stays open for `KEPT_S` and the
 next call uses it again. It does not stay open for longer: when the network changes (Wi-Fi to
-mobile), a kept connection is dead, and a call on it costs a whole time-out.
+mobile), a kept connection no longer works, and a call on it fails only after the whole time limit.
 
 The service may close a connection just as a call is sent on it. That is not a failure: the call is
 sent again, if necessary on a new connection. All calls may be repeated. A repeated CreateStream is
 answered with ResourceInUseException, which the core treats as "the stream exists".
 
-Connecting has a time limit, and so has the whole exchange, however slowly the remote host sends.
+There is a time limit for connecting and one for the whole exchange, so that a remote host that
+sends slowly cannot delay a call without a limit.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Connections:
             ) from error
 
     async def close(self) -> None:
-        """Close all connections, also those of calls under way."""
+        """Close all connections, including those of calls that are still running."""
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
@@ -163,9 +164,10 @@ def json_object(url: str, reply: Reply) -> dict[str, Any]:
 
 
 def refusal(reply: Reply) -> Failure:
-    """Return the failure that an error response reports: its result, exception name and message.
+    """Convert an error response into a `Failure`.
 
-    A proxy or gateway may return any body; the beginning of the body becomes the message then.
+    A proxy or gateway may return any body. If the body is not a JSON object, the beginning of the
+    body becomes the message.
     """
     try:
         found = json.loads(reply.body or b"{}")

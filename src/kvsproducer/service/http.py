@@ -7,7 +7,7 @@ Here it runs in a daemon thread that can be abandoned.
 aiohttp reads on while interim responses (100 Continue and other 1xx) arrive. A remote host that
 sends nothing else would keep the event loop busy and so block all other uploads of the process.
 
-Importing this module imports aiohttp; `network` does that with the first request.
+Importing this module imports aiohttp, so `network` imports this module only for the first request.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: this resolver has nothing to close."""
 
 
 def _addresses(host: str, port: int, family: int) -> list[tuple[str, int]]:

@@ -1,16 +1,17 @@
 """Deliver Ctrl-C that arrives during a call of the core at the end of that call.
 
 Python raises KeyboardInterrupt between any two bytecodes of the main thread. A call of the core
-changes many fields that belong together, and an exception between two of them would leave frames
-that are charged but not held, or held but not counted. So the interrupt must wait until the call
-returns. The first producer that is created in the main thread replaces Python's default handler of
-SIGINT, as `asyncio.Runner` does, and the last producer that is closed restores it. If the program
-has installed a handler of its own, that handler stays.
+changes many fields that belong together. An exception between two of the changes would leave them
+inconsistent: a frame could use space in the storage without being in the buffer, or be in the
+buffer without being counted. So the interrupt must wait until the call returns. The first producer
+that is created in the main thread replaces Python's default handler of SIGINT, as `asyncio.Runner`
+does, and the last producer that is closed restores it. If the program has installed a handler of
+its own, that handler stays.
 
-The handler needs to know whether the main thread is inside the core. It asks the producer's lock,
-which the thread takes before it enters the core and releases afterwards, and which knows its owner.
-(A separate flag would have to be set just after the lock is taken, and an interrupt could come
-between the two steps.) These are the cases:
+The handler needs to know whether the main thread is inside the core. It asks the producer's lock: a
+thread takes the lock before it enters the core and releases it afterwards, and the lock knows which
+thread owns it. (A separate flag would have to be set just after the lock is taken, and an interrupt
+could come between the two steps.) These are the cases:
 
 - Before the main thread has the lock, also while another thread holds it: the handler raises at
   once. The core has not been touched.
@@ -30,7 +31,7 @@ its frames then counts one too few, never one too many.
 
 If the handler is not installed (the program has one of its own, or every producer was created in
 another thread), or if the handler of another signal raises, the exception is raised inside the
-core. That fails the stream: see `client.Stream`.
+core. The stream then fails; see `client.Stream`.
 """
 
 from __future__ import annotations

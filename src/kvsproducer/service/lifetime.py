@@ -28,10 +28,10 @@ EXIT_LIMIT_S: Final = 10.0  # our choice: the same limit as after Ctrl-C
 
 
 class Closable(Protocol):
-    """What is closed at exit: a producer, or an iterator that reads from the service."""
+    """An object that is closed at exit: a producer, or an iterator that reads from the service."""
 
     def _end_at_exit(self, limit_s: float) -> dict[str, FrameAccount]:
-        """Close within the limit if possible; return the accounts of the frames by stream name."""
+        """Close, within the limit if possible; return the frame accounts by stream name."""
 
 
 _open: dict[Closable, int] = {}  # each with the id of the process that created it
@@ -51,9 +51,10 @@ def unregister(producer: Closable) -> None:
 
 
 def refuse_fork(maker: int, what: str) -> None:
-    """Raise INVALID_OPERATION if this process is not `maker`, the process that created the `what`.
+    """Raise INVALID_OPERATION if this process is not the one that created an object.
 
-    `maker` is a process id, `what` a noun for the message ("producer").
+    `maker` is the id of the process that created the object. `what` is a noun for the object, which
+    the message contains ("producer").
     """
     if os.getpid() != maker:
         raise kvs_error(

@@ -9,12 +9,12 @@ No request follows a redirect, because that would send the session token to anot
 asks for compression and no response is decompressed, because a small response could fill the
 memory. AWS_KVS_USE_IPV4 and AWS_KVS_USE_IPV6 are variables of the C producer.
 
-After a failure the core delays the next attempt, by up to 20 s after several failures. That spares
-a service that is overloaded. But if this machine has no route (the cable is out, the modem is
-connecting), each second of delay costs frames. So `pause` looks for a route twice a second while
-there is none, and ends within a second after it finds one. That second is random, because all
-cameras of a site get their route back at the same moment. The check sends nothing: it reads the
-kernel's routing table. If there is a route but packets are lost, the whole delay is waited.
+After a failure the core delays the next attempt, by up to 20 s after several failures. The delay
+reduces the load on an overloaded service. But if this machine has no route (the cable is out, the
+modem is connecting), each second of delay costs frames. So `pause` looks for a route twice a second
+while there is none. When it finds one, it ends after a random part of a second, because all cameras
+of a site get their route back at the same moment. The check sends nothing: it reads the kernel's
+routing table. If there is a route but packets are lost, the whole delay is waited.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def has_route() -> bool:
 
 
 async def pause(seconds: float, *, routed: Callable[[], bool] = has_route) -> None:
-    """Wait `seconds`; end earlier if there is no route at first and then one appears."""
+    """Wait `seconds`, or less if there is no route at the beginning and one appears later."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     if routed():

@@ -1,8 +1,8 @@
-"""Which proxy a request goes through, and the proxy's user and password.
+"""Find the proxy that a request goes through, and the proxy's user and password.
 
 The proxies come from `ServiceConfig.proxies`, else from the environment (HTTPS_PROXY, HTTP_PROXY,
-NO_PROXY) as Python's standard library and so botocore read it. NO_PROXY may also contain networks
-(`10.0.0.0/8,fd00::/8`), as in curl and requests.
+NO_PROXY) as Python's standard library, and therefore botocore, reads them. NO_PROXY may also
+contain networks (`10.0.0.0/8,fd00::/8`), as in curl and requests.
 
 User and password are removed from the proxy's URL at once, because aiohttp puts URLs into its
 exceptions.
@@ -45,7 +45,8 @@ class Proxies:
     def of(self, url: str) -> Proxy | None:
         """Return the proxy for a request to `url`, or None if it connects directly.
 
-        Raises INVALID_ARG, which names the environment variable, if that does not contain a URL.
+        Raises INVALID_ARG if the environment variable does not contain a URL; the message names the
+        variable.
         """
         parts = urlsplit(url)
         if self._given is not None:
@@ -66,7 +67,7 @@ class Proxies:
 
 
 def _split(url: str) -> Proxy:
-    """Return the proxy of a URL, with the URL's user and password as a header."""
+    """Convert the URL of a proxy to a `Proxy`: its user and password become a header."""
     parts = urlsplit(url)
     login, _, place = parts.netloc.rpartition("@")
     headers = {}
@@ -78,7 +79,7 @@ def _split(url: str) -> Proxy:
 
 
 def _bypassed(parts: SplitResult) -> bool:
-    """Return whether the environment or the system's settings exclude that host from proxying."""
+    """Return whether the environment or the system's settings exclude this host from proxying."""
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return True
     try:
@@ -90,7 +91,7 @@ def _bypassed(parts: SplitResult) -> bool:
 
 
 def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Return whether an entry of NO_PROXY is that address, or a network that contains it."""
+    """Return whether an entry of NO_PROXY is `address`, or a network that contains it."""
     try:
         return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
     except ValueError:

@@ -87,8 +87,8 @@ class Failure:
 
     result: the result number for the core.
     detail: the message for the user.
-    own: the status code for the user, if it is another one than that of `result`.
-    kind: the exception class for the user, if it is another one than that of the status code.
+    own: the status code for the user, if it differs from the one that belongs to `result`.
+    kind: the exception class for the user, if it differs from that of the status code.
     """
 
     result: int
@@ -114,14 +114,14 @@ class Failure:
         return self.own in (None, result_status(self.result))
 
     def of_upload(self) -> Failure:
-        """Return the failure as the end of an upload: "not found" means that the stream is deleted.
+        """Return the failure of an upload: the result "not found" becomes "the stream was deleted".
 
-        The stream existed when the upload was prepared.
+        The stream existed when the upload was prepared, so it must have been deleted since.
         """
         return replace(self, result=DELETED) if self.result == MISSING else self
 
     def of_call(self) -> Failure:
-        """Return the failure as the result of a control-plane call: throttling is retried."""
+        """Return the failure of a control-plane call: throttling gets a result that is retried."""
         if self.result != LIMITED:
             return self
         return replace(self, result=THROTTLED_RESULT, own=self.status)
@@ -188,7 +188,10 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _of_tls(error: BaseException) -> Failure | None:
-    """Return the failure for a TLS error, also inside a connector error of aiohttp; else None."""
+    """Return the failure for a TLS error, or None for any other error.
+
+    The TLS error may be inside a connector error of aiohttp.
+    """
     found = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if not isinstance(found, ssl.SSLError | ssl.CertificateError):
         return None
@@ -241,7 +244,8 @@ def _of_aiohttp(error: BaseException) -> Failure | None:
 def _of_response(error: aiohttp.ClientResponseError) -> Failure:
     """Return the failure for a response that is not valid HTTP, or for a proxy's refusal.
 
-    This also removes the request's headers (session token, proxy password) from the error's repr.
+    This also removes the request's headers from the error's repr, because they contain the session
+    token and the proxy's password.
     """
     import aiohttp
     from multidict import CIMultiDict, CIMultiDictProxy

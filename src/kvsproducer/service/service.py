@@ -5,13 +5,14 @@ address of the control plane in each AWS partition. The calls are HTTP requests 
 in both directions. They are sent through `exchange`, so that every request of a `Service` has the
 same clock, addresses, proxies, root certificates and time limits.
 
-This module retries only after a wrong clock, refused credentials and a kept connection that was
-closed. All other retries are made by the core's state machines; a second layer of retries would
-hide and delay failures.
+This module retries in three cases only: this machine's clock was wrong, the credentials were
+refused, or the service had closed a kept connection. All other retries are made by the core's state
+machines; a second layer of retries would hide and delay failures.
 
-Calls are coroutines of one event loop. A thread is used only for what may block: fetching
-credentials (files, instance metadata, single sign-on), reading botocore's data, and reading the
-root certificates. Each of these happens once, or once until the credentials expire.
+Calls are coroutines that run on one event loop. Threads are used only for work that may block:
+fetching credentials (files, instance metadata, single sign-on), reading botocore's data, and
+reading the root certificates. Data and certificates are read once. Credentials are fetched again
+when they expire or are refused.
 
 PutMedia and the media of GetMedia are in other modules.
 """
@@ -236,8 +237,9 @@ class Service:
     async def post(self, url: str, body: bytes) -> Reply:
         """Sign and POST a JSON body, and return the whole response.
 
-        If the service refuses the signature, the request is sent once more with the service's time
-        if this machine's clock was wrong, and once more if the provider has other credentials.
+        If the service refuses the signature and this machine's clock turns out to be wrong, the
+        request is sent again with the service's time. If the service still refuses it, and the
+        provider has other credentials, it is sent once more with them.
         """
         await self.network.prepare(url)
         keys = await self._keys()
@@ -294,7 +296,7 @@ class Service:
         await self._connections.close()
 
     async def keys(self, life: int = 0) -> AwsCredentials:
-        """Return what `credentials` returns; fetch in a thread if the provider has to be called."""
+        """Return the same as `credentials`; a provider that has to be called runs in a thread."""
         found = self._credentials.get_nowait()
         if found is None:
             self._loop = asyncio.get_running_loop()
@@ -318,7 +320,10 @@ class Service:
         self._credentials.refuse(credentials)
 
     def use(self, credentials: AwsCredentials | None) -> None:
-        """Sign control-plane calls with these credentials; None: with those of `credentials()`."""
+        """Sign later control-plane calls with these credentials.
+
+        None means that they are signed with the result of `credentials()` again.
+        """
         self._given = credentials
 
     def run_on(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] = now) -> None:

@@ -1,8 +1,8 @@
-"""Close the sockets that aiohttp has opened, for certain.
+"""Close the sockets that aiohttp has opened, even if the remote host no longer reads.
 
 Closing a transport first waits until its buffer is written, and then needs a few more turns of the
-event loop. If the remote host no longer reads, the socket would stay open without a limit; and a
-loop that ends with the request would never run those turns.
+event loop. If the remote host no longer reads, the socket would stay open without a limit; and if
+the loop ends together with the request, those turns never come.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LOOK_AGAIN: Final = 10  # how many turns of the loop to wait for the transports
 
 
 async def close_sockets(sockets: list[socket.socket]) -> None:
-    """Shut down and close the sockets, also if the remote host no longer reads.
+    """Shut down and close the sockets, even if the remote host no longer reads.
 
     The shutdown makes pending writes fail, and then aiohttp's transports close.
     """

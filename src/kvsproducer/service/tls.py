@@ -60,8 +60,9 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 def _load_roots_of_system(context: ssl.SSLContext) -> None:
     """Trust the system's root certificates, as `ssl.create_default_context` does.
 
-    That function holds the interpreter lock while it reads them, for 100 ms and more, and a
-    `put_frame` in another thread would wait for it. `load_verify_locations` releases the lock.
+    `create_default_context` holds the interpreter lock while it reads them, for 100 ms and more,
+    and a `put_frame` in another thread would wait for it. `load_verify_locations` releases the
+    lock.
     """
     paths = ssl.get_default_verify_paths()
     if os.name == "nt":  # Windows does not keep them in files
@@ -73,8 +74,8 @@ def _load_roots_of_system(context: ssl.SSLContext) -> None:
 def clock_hint(error: ssl.SSLCertVerificationError) -> str:
     """Return a hint to check the clock if the certificate is outside its validity dates, else "".
 
-    A machine without a battery-backed clock starts in the past until it has got the time from the
-    network. The certificate is valid then, and a later attempt succeeds.
+    A machine without a battery-backed clock starts with a time in the past and later gets the time
+    from the network. From then on the certificate is valid, so a later attempt succeeds.
     """
     if error.verify_code not in _OUTSIDE_ITS_DATES:
         return ""

@@ -1,9 +1,8 @@
 """Check the URLs that come from outside: of an endpoint, a proxy, a credentials provider.
 
-An invalid URL is refused where it is given, because the producer would retry it without a limit.
-A URL may contain a password, so messages show it with `url_for_message`, which
-removes user and password.
-Source: RFC 3986; host names as botocore accepts them (RFC 1123, in ASCII).
+An invalid URL is refused as soon as it is given; otherwise the producer would retry it without a
+limit. A URL may contain a password, so messages show it with `url_for_message`, which removes user
+and password. Source: RFC 3986; host names as botocore accepts them (RFC 1123, in ASCII).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def user_agent(name: str = "", extra: str = "", app_id: str = "") -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace what a header may not contain; the names of the system may hold any character."""
+    """Replace the characters that a header may not contain, which system names may have."""
     return "".join(c if c.isascii() and c.isprintable() else "_" for c in text)
 
 

@@ -136,7 +136,9 @@ def _check(name: str, value: object) -> None:
 
 
 def _has_utf8_form(text: str) -> bool:
-    """Return False for text with lone surrogates, as `os.environ` has for bytes of other encodings.
+    """Return whether `text` can be encoded as UTF-8, which is not so with lone surrogates.
+
+    `os.environ` contains lone surrogates for bytes in other encodings.
 
     The caller must not chain the codec's exception, because that contains the text.
     """

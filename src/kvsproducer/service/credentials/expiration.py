@@ -1,7 +1,7 @@
 """Parse and check the expiration of credentials: `YYYY-MM-DDTHH:MM:SSZ`, always 20 characters.
 
 Answers of AWS IoT and credentials files contain this text. Source: the C producer's conversion;
-unlike that, this module checks the separators and the calendar.
+unlike the C producer, this module checks the separators and the calendar.
 """
 
 from __future__ import annotations

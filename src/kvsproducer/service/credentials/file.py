@@ -8,7 +8,8 @@
 An expiration is `YYYY-MM-DDTHH:MM:SSZ`. The C producer distinguishes the forms by the number of
 words, and so reads the secret of the second form as an expiration. This module reads a word as the
 expiration if it has the form of one, or if there are five words. The C producer also cuts words
-that are too long, so that requests fail later without a visible reason; here that is an error.
+that are too long, so that requests fail later without a visible reason. In this module a word that
+is too long is an error.
 
 A program that writes the file should write another file and rename it, so that the file is never
 incomplete. The shared credentials file of the AWS command line has another format: use

@@ -302,7 +302,7 @@ class IotCredentials:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body, cut soon after `limits.MAX_IOT_ANSWER_BYTES`."""
+    """Read the body, but stop soon after `limits.MAX_IOT_ANSWER_BYTES`; return what was read."""
     body = b""
     while len(body) <= limits.MAX_IOT_ANSWER_BYTES:
         data = await response.content.readany()
@@ -363,7 +363,7 @@ def _unreadable(what: str) -> KvsError:
 
 
 def _certificate_alert(error: BaseException | None) -> str:
-    """Return the TLS alert by which the server refused our certificate, or ""."""
+    """Return the TLS alert with which the server refused the device's certificate, or ""."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -30,7 +30,7 @@ class NetworkProvider(Protocol):
     """A provider that uses the service's time and the network settings of its producer."""
 
     def fetch_in(self, network: Network, skew: ClockSkew) -> AwsCredentials:
-        """Return fresh credentials, as `fetch` does without a producer."""
+        """Return fresh credentials; a producer calls this instead of `fetch`."""
 
 
 @runtime_checkable
@@ -46,4 +46,4 @@ class CachingProvider(Protocol):
     """A provider that caches its credentials and can drop them."""
 
     def renew(self) -> None:
-        """Fetch other credentials, because the service refuses the cached ones."""
+        """Replace the cached credentials, because the service refuses them."""

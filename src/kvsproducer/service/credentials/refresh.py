@@ -7,14 +7,14 @@ While one caller fetches, other callers wait for its result, so that many stream
 
 Credentials may become invalid earlier, for example if a role's sessions are revoked. When the
 service refuses the cached credentials (`refuse`), the provider is called again at once. If it
-returns the same credentials, they are used again, since the service may have been wrong, and the
-provider is called at most once per `REFUSED_CREDENTIALS_PAUSE`.
+returns the same credentials, they are used again, because the service may have been wrong. If they
+are refused again, the provider is called at most once per `REFUSED_CREDENTIALS_PAUSE`.
 
 An expiration is compared with the service's time. If this machine's clock is ahead, fresh
-credentials look expired; then no call would be made, and no response would bring the service's
-time. So the function `learn` requests it. Lifetimes are measured with the monotonic clock as well,
-so that setting the wall clock back does not make credentials live longer. Pauses also use the
-monotonic clock.
+credentials look expired. Without valid credentials no call is made, so no response would bring the
+service's time. The function `learn` therefore requests the service's time. Lifetimes are measured
+with the monotonic clock as well, so that setting the wall clock back does not make credentials live
+longer. Pauses also use the monotonic clock.
 
 The provider may block, so `get` must be called in a thread; any number of threads may call it.
 `get_nowait` returns the cached credentials without blocking. If the provider never returns, callers
@@ -55,7 +55,8 @@ _PAUSE = limits.REFUSED_CREDENTIALS_PAUSE
 class FreshCredentials:
     """The cached credentials of a provider.
 
-    hold: False to call the provider each time, because it has a cache of its own.
+    hold: whether to cache the credentials; False for a provider that has a cache of its own, which
+        is then called each time.
     clock: function that returns the wall-clock time in ticks since 1970.
     steady: function that returns the monotonic time in ticks.
     skew: the service's clock minus this machine's.

@@ -76,7 +76,7 @@ class BotocoreCredentials:
         self._credentials = credentials
 
     def fetch(self) -> AwsCredentials:
-        """Return its credentials, renewed if they are about to expire.
+        """Return the current credentials, renewed if they are about to expire.
 
         Raises CLIENT_AUTH_CALL_FAILED if renewing fails.
         """
@@ -91,7 +91,7 @@ class BotocoreCredentials:
         return _get_nowait(self._credentials, skew)
 
     def renew(self) -> None:
-        """Renew refreshable credentials now; others cannot be renewed and stay.
+        """Renew the credentials now if they are refreshable; otherwise do nothing.
 
         Raises CLIENT_AUTH_CALL_FAILED.
         """
@@ -129,7 +129,7 @@ class SessionCredentials:
         return self._found(skew)
 
     def get_nowait(self, skew: ClockSkew) -> AwsCredentials | None:
-        """Return the same as `fetch_in`, or None if that would search the chain or renew."""
+        """Return the same as `fetch_in`, or None if that would need a search or a renewal."""
         if not self._asked:  # once the chain was searched, the session keeps its credentials
             return None
         found = self._renewed or self._session.get_credentials()
@@ -197,7 +197,9 @@ def credentials_of_botocore(
 ) -> AwsCredentials:
     """Return the `AwsCredentials` of a botocore credentials object.
 
-    `skew`: the clock skew to compare expirations with the service's time; None: use this machine's.
+    Expirations are compared with the service's time, which follows from `skew`, or with this
+    machine's time if `skew` is None.
+
     Raises CLIENT_AUTH_CALL_FAILED, and IOT_EXPIRATION_OCCURS_IN_PAST if botocore has just renewed
     the credentials and they look expired.
     """
@@ -254,10 +256,11 @@ def to_botocore(credentials: AwsCredentials) -> ReadOnlyCredentials:
 
 
 def cause_class(error: BaseException) -> type[KvsError]:
-    """Return the exception class for the user if a provider raised `error`.
+    """Return the class of the exception that users get if a provider raised `error`.
 
-    It is TimedOut or ConnectionFailed for a failure of the network, else NotAuthorized. The causes
-    of the exception are checked too, because botocore wraps some exceptions.
+    The class is TimedOut or ConnectionFailed for a failure of the network, Throttled for a
+    throttled call, else NotAuthorized. The causes of the exception are checked too, because
+    botocore wraps some exceptions.
     """
     import aiohttp
     from botocore import exceptions as aws
